@@ -1,0 +1,151 @@
+"""Typed configuration: a YAML file of ``conf/`` read into a frozen dataclass, every key checked.
+
+The files in ``conf/`` hold all values with their comments; the dataclasses give names and types, no defaults. An
+unknown key, a missing one or a wrong type is a :class:`~lstmp.errors.UserError` that names file, line and mend.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import types
+import typing
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from lstmp.errors import UserError
+
+T = TypeVar("T")
+
+
+def read_yaml(path) -> tuple[dict, dict[str, int]]:
+    """Read a YAML mapping. Returns (values, line number of each top-level key)."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such configuration file", file=path, mend="check the path; the defaults are in conf/")
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except UnicodeDecodeError:
+        raise UserError("not UTF-8 text", file=path, mend="save it as UTF-8") from None
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        problem = getattr(e, "problem", None) or "cannot be parsed"
+        raise UserError(f"not valid YAML: {problem}", file=path, line=mark.line + 1 if mark else None,
+                        mend="write `key: value`, one a line") from None
+    if values is None:
+        return {}, {}
+    if not isinstance(values, dict):
+        raise UserError("expected `key: value` lines", file=path, line=1, mend="see the files in conf/ for the form")
+    return values, _key_lines(node, path)
+
+
+def _key_lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
+    """Line of each key of a mapping; a key given twice, here or in a group below, is an error."""
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            raise UserError(f"key `{key.value}` is given twice", file=path, line=line, mend="keep one of the two")
+        lines[key.value] = line
+        if isinstance(value, yaml.MappingNode):
+            _key_lines(value, path)
+    return lines
+
+
+def load(path, cls: type[T]) -> T:
+    """Read the YAML file at ``path`` into the dataclass ``cls``.
+
+    Raises:
+        UserError: for an unknown or missing key or a value of the wrong type.
+    """
+    values, lines = read_yaml(path)
+    return build(values, cls, file=path, lines=lines)
+
+
+def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None = None, prefix: str = "") -> T:
+    """Check ``values`` against the fields of dataclass ``cls`` and build it; nested dataclasses are nested mappings."""
+    lines = lines or {}
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for key in values:
+        if key not in names:
+            raise unknown(f"key `{prefix}{key}`", str(key), names, file=file, line=lines.get(key))
+    missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and f.default is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"key `{prefix}{missing[0]}` is missing", file=file, mend="copy its line from conf/")
+    checked = {}
+    for key, value in values.items():
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, dict):
+                raise UserError(f"`{prefix}{key}` must be a group of keys, not {value!r}", file=file,
+                                line=lines.get(key), mend="indent its keys below it")
+            checked[key] = build(value, hints[key], file=file, lines={k: lines.get(key) for k in value},
+                                 prefix=f"{prefix}{key}.")
+        else:
+            checked[key] = coerce(value, hints[key], f"{prefix}{key}", file=file, line=lines.get(key))
+    try:
+        return cls(**checked)
+    except UserError as e:  # raised by a __post_init__ that checks ranges; it does not know the file
+        key = e.what.split("`")[1] if e.what.count("`") >= 2 else None
+        raise UserError(e.what, file=e.file or file, line=lines.get(key), mend=e.mend) from None
+
+
+def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:
+    """The error for an unknown name: says the nearest known one and lists them all."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean `{near[0]}`? " if near else ""
+    return UserError(f"unknown {what}", file=file, line=line, mend=f"{hint}known are: {', '.join(known)}")
+
+
+def coerce(value, hint, name: str, *, file=None, line=None):
+    """Check ``value`` against a type hint (bool, int, float, str, list[...], X | None); an int passes as a float."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return coerce(value, next(a for a in args if a is not type(None)), name, file=file, line=line)
+    if origin in (list, tuple):
+        if isinstance(value, (list, tuple)):
+            return [coerce(v, args[0], name, file=file, line=line) for v in value]
+    elif origin is dict or hint is dict:
+        if isinstance(value, dict):
+            return value
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value == value and abs(value) != float("inf"):
+            return float(value)
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, str(hint))
+    mend = "correct the value"
+    if hint is float and isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+[eE][-+]?[0-9]+", value):
+        mend = "YAML takes it for text; write it with a dot and a sign, as 1.0e-3 or 1.0e+3"
+    elif hint is str and isinstance(value, (bool, int, float)):
+        mend = f'write "{value}", in quotes'
+    raise UserError(f"`{name}` must be {kind}, not {value!r}", file=file, line=line, mend=mend)
+
+
+def check(ok: bool, name: str, rule: str):
+    """For ``__post_init__``: raise unless ``ok``. ``rule`` completes the sentence '`name` must be …'."""
+    if not ok:
+        raise UserError(f"`{name}` must be {rule}", mend="correct the value")
+
+
+def to_dict(cfg) -> dict:
+    """A dataclass configuration as plain nested dictionaries, for YAML, JSON and hashing."""
+    return dataclasses.asdict(cfg)
+
+
+def write_text(path, text: str):
+    """Write ``text`` to ``path`` by a temporary name and a rename, so that a killed run leaves no half file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        tmp.write_text(text, encoding="utf-8")
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)

@@ -1,0 +1,151 @@
+"""OpenFst files: reading with a clear error, atomic writing, and the way between FSTs and numpy arrays.
+
+Adding a million arcs through Python calls takes seconds; arrays take none. A binary VectorFst is a header and, state
+by state, its final weight (float32), its number of arcs (int64) and the arcs (ilabel, olabel, weight, nextstate; four
+bytes each), so that arrays and file map onto each other directly.
+"""
+
+import os
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldifst
+import numpy as np
+
+from lstmp.errors import UserError
+
+_MAGIC = 2125659606
+_EXPANDED_MUTABLE = 3  # the two property bits that hold for every VectorFst; the rest is left unknown
+
+
+def read_fst(path) -> kaldifst.StdVectorFst:
+    """Read a VectorFst<StdArc>. Raises UserError if it is absent or damaged."""
+    if not Path(path).is_file():
+        raise UserError("no such file", file=path, mend="run the stage that makes it")
+    _check_header(path)
+    fst = kaldifst.StdVectorFst.read(str(path))
+    if fst is None:
+        raise _damaged(path)
+    return fst
+
+
+def write_fst(fst, path):
+    """Write an FST by a temporary name and a rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        open(tmp, "wb").close()  # raises the OSError (read-only, disk full …) that kaldifst would keep to itself
+        if not fst.write(str(tmp)):
+            raise UserError("cannot be written", file=path, mend="check the free disk space and run again")
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+@dataclass
+class FstArrays:
+    """An FST over the tropical semiring as arrays: states are 0 … S−1, arcs are sorted by source state.
+
+    Attributes:
+        start: the start state, −1 if the FST is empty.
+        final: float32 [S], cost (negative log-probability) of ending there; inf where the state is not final.
+        src, ilabel, olabel, dst: int32 [A].
+        weight: float32 [A], costs.
+    """
+
+    start: int
+    final: np.ndarray
+    src: np.ndarray
+    ilabel: np.ndarray
+    olabel: np.ndarray
+    weight: np.ndarray
+    dst: np.ndarray
+
+    @classmethod
+    def read(cls, path) -> "FstArrays":
+        """Read a binary VectorFst<StdArc> without going through objects: about 10 million arcs a second."""
+        start, num_states, offset = _check_header(path)
+        raw = np.fromfile(path, dtype=np.int32, offset=offset)
+        words = memoryview(raw)
+        first = np.empty(num_states, np.int64)  # where each state's record begins; each depends on the one before
+        at, end = 0, len(raw)
+        for s in range(num_states):
+            if at + 3 > end:
+                raise _damaged(path)
+            first[s] = at
+            at += 3 + 4 * words[at + 1]
+        if at != end or (num_states and (raw[first + 2] != 0).any()):
+            raise _damaged(path)
+        counts = raw[first + 1]
+        src = np.repeat(np.arange(num_states, dtype=np.int32), counts)
+        is_arc = np.ones(end, bool)
+        for k in range(3):
+            is_arc[first + k] = False
+        arcs = raw[is_arc].reshape(-1, 4)
+        if len(arcs) and not (0 <= arcs[:, 3].min() and arcs[:, 3].max() < num_states):
+            raise _damaged(path)
+        return cls(start, raw[first].view(np.float32), src, arcs[:, 0].copy(), arcs[:, 1].copy(),
+                   arcs[:, 2].copy().view(np.float32), arcs[:, 3].copy())
+
+    @classmethod
+    def of(cls, fst) -> "FstArrays":
+        """The arrays of a kaldifst FST (by way of a temporary file)."""
+        with tempfile.TemporaryDirectory() as tmp:
+            write_fst(fst, Path(tmp) / "fst")
+            return cls.read(Path(tmp) / "fst")
+
+    def to_fst(self) -> kaldifst.StdVectorFst:
+        """The same as a kaldifst VectorFst (by way of a temporary file)."""
+        with tempfile.TemporaryDirectory() as tmp:
+            self.write(Path(tmp) / "fst")
+            return read_fst(Path(tmp) / "fst")
+
+    def write(self, path):
+        """Write a binary VectorFst<StdArc>; the caller renames it into place where that matters."""
+        num_states, num_arcs = len(self.final), len(self.src)
+        if num_arcs and (np.diff(self.src) < 0).any():
+            raise ValueError("arcs must be sorted by their source state")
+        counts = np.bincount(self.src, minlength=num_states)
+        first = 3 * np.arange(num_states) + 4 * (np.cumsum(counts) - counts)
+        out = np.zeros(3 * num_states + 4 * num_arcs, np.int32)
+        out[first] = self.final.astype(np.float32).view(np.int32)
+        out[first + 1] = counts
+        at = 3 * (self.src.astype(np.int64) + 1) + 4 * np.arange(num_arcs)
+        out[at], out[at + 1], out[at + 3] = self.ilabel, self.olabel, self.dst
+        out[at + 2] = self.weight.astype(np.float32).view(np.int32)
+        header = struct.pack("<i", _MAGIC)
+        for name in (b"vector", b"standard"):
+            header += struct.pack("<i", len(name)) + name
+        header += struct.pack("<iiQqqq", 2, 0, _EXPANDED_MUTABLE, self.start, num_states, num_arcs)
+        with open(path, "wb") as f:
+            f.write(header)
+            out.tofile(f)
+
+
+def _check_header(path) -> tuple[int, int, int]:
+    """Returns (start state, number of states, length of the header in bytes)."""
+    with open(path, "rb") as f:
+        head = f.read(128)
+    try:
+        at = 4
+        names = []
+        for _ in range(2):
+            (n,) = struct.unpack_from("<i", head, at)
+            names.append(head[at + 4 : at + 4 + n])
+            at += 4 + n
+        version, flags, _, start, num_states, _ = struct.unpack_from("<iiQqqq", head, at)
+    except (struct.error, IndexError):
+        raise _damaged(path) from None
+    if struct.unpack_from("<i", head)[0] != _MAGIC:
+        raise _damaged(path)
+    if names != [b"vector", b"standard"] or version != 2 or flags & 3:
+        raise UserError("not a VectorFst over the tropical semiring without symbol tables", file=path,
+                        mend="convert it with fstconvert, or run the stage that makes it again")
+    return start, num_states, at + struct.calcsize("<iiQqqq")
+
+
+def _damaged(path) -> UserError:
+    return UserError("not an OpenFst file, or cut off", file=path, mend="remove it and run the stage that makes it again")

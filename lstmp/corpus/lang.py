@@ -1,0 +1,169 @@
+"""Reads ``data/<recipe>/lang/``: symbol tables, phone classes, pronunciations and topology, as the later rooms use them.
+
+The folder is written by :mod:`lstmp.corpus.prepare_lang`; its files are Kaldi's, described in docs/formats.md.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.topology import Topology
+from lstmp.errors import UserError
+
+MEND = "run stage 2 (dictionary and lang) again"
+
+
+@dataclass(frozen=True)
+class Lang:
+    """Phones, words and pronunciations.
+
+    Attributes:
+        dir: the folder; ``dir / "L.fst"`` and ``dir / "L_disambig.fst"`` are the lexicon's transducers.
+        phones, words: symbol → id; 0 is ``<eps>``.
+        silence, nonsilence: phone ids, position variants included.
+        optional_silence: id of the phone that may stand between words and at both ends.
+        disambig: ids of the phone symbols ``#0 #1 …``.
+        sets: one list of phone ids for each base phone, with all its stress and position variants.
+        roots: (shared, split, phone ids): the roots of the decision tree.
+        extra_questions: sets of phone ids that the tree may ask about beside those clustered from data.
+        lexicon: word id → [(probability, phone ids with position marks), …].
+        oov: word id of the word that stands for unknown ones.
+        topology: the HMM of each phone.
+        sil_prob: probability of the optional silence.
+    """
+
+    dir: Path
+    phones: dict[str, int]
+    words: dict[str, int]
+    silence: list[int]
+    nonsilence: list[int]
+    optional_silence: int
+    disambig: list[int]
+    sets: list[list[int]]
+    roots: list[tuple[bool, bool, list[int]]]
+    extra_questions: list[list[int]]
+    lexicon: dict[int, list[tuple[float, tuple[int, ...]]]]
+    oov: int
+    topology: Topology
+    sil_prob: float
+
+    @classmethod
+    def load(cls, directory) -> "Lang":
+        """Read the folder.
+
+        Raises:
+            UserError: a file is absent, damaged, or names a phone or word that the symbol tables do not have.
+        """
+        d = Path(directory)
+        if not d.is_dir():
+            raise UserError("no such lang folder", file=d, mend=MEND)
+        phones, words = read_symbols(d / "phones.txt"), read_symbols(d / "words.txt")
+        known = set(phones.values())
+
+        def groups(name: str) -> list[list[int]]:
+            return [_ids(fields, known, d / "phones" / name, n) for n, fields in _rows(d / "phones" / name)]
+
+        def ids(name: str) -> list[int]:
+            return [i for group in groups(name) for i in group]
+
+        oov = d / "oov.int"
+        sil_prob = d / "silprob.txt"
+        return cls(
+            dir=d, phones=phones, words=words, silence=ids("silence.int"), nonsilence=ids("nonsilence.int"),
+            optional_silence=_one(ids("optional_silence.int"), d / "phones" / "optional_silence.int"),
+            disambig=ids("disambig.int"), sets=groups("sets.int"), roots=_read_roots(d / "phones" / "roots.int", known),
+            extra_questions=groups("extra_questions.int"), lexicon=_read_lexicon(d / "lexiconp.txt", words, phones),
+            oov=_one([i for n, f in _rows(oov) for i in _ids(f, set(words.values()), oov, n)], oov),
+            topology=Topology.read(d / "topo"),
+            sil_prob=_one([_probability(f[0], sil_prob, n) for n, f in _rows(sil_prob)], sil_prob))
+
+    @cached_property
+    def phone_names(self) -> dict[int, str]:
+        """Phone id → symbol."""
+        return {i: s for s, i in self.phones.items()}
+
+    @cached_property
+    def word_names(self) -> dict[int, str]:
+        """Word id → symbol."""
+        return {i: s for s, i in self.words.items()}
+
+    def word_ids(self, words: Iterable[str]) -> tuple[list[int], int]:
+        """The ids of ``words``, unknown ones as ``oov``, and how many were unknown."""
+        ids = [self.words.get(w, self.oov) for w in words]
+        # a symbol such as <s> or #0 has an id but no pronunciation: as a spoken word it is unknown too
+        ids = [i if i in self.lexicon else self.oov for i in ids]
+        return ids, sum(i == self.oov for i in ids)
+
+
+def read_symbols(path) -> dict[str, int]:
+    """Read a symbol table (``symbol id`` lines); ``<eps>`` is 0, neither symbols nor ids repeat."""
+    table: dict[str, int] = {}
+    for n, fields in _rows(path):
+        if len(fields) != 2 or not fields[1].isascii() or not fields[1].isdigit():
+            raise UserError("expected `symbol id`", file=path, line=n, mend=MEND)
+        if fields[0] in table:
+            raise UserError(f"symbol {fields[0]} is given twice", file=path, line=n, mend=MEND)
+        table[fields[0]] = int(fields[1])
+    if table.get("<eps>") != 0:
+        raise UserError("the symbol <eps> must be there, with id 0", file=path, mend=MEND)
+    if len(set(table.values())) != len(table):
+        raise UserError("an id is given twice", file=path, mend=MEND)
+    return table
+
+
+def _rows(path):
+    for n, line in numbered_lines(path):
+        if fields := line.split():
+            yield n, fields
+
+
+def _ids(fields, known, path, n) -> list[int]:
+    try:
+        ids = [int(x) for x in fields]
+    except ValueError:
+        raise UserError("expected ids (whole numbers)", file=path, line=n, mend=MEND) from None
+    for i in ids:
+        if i not in known:
+            raise UserError(f"id {i} is not in the symbol table", file=path, line=n, mend=MEND)
+    return ids
+
+
+def _one(values, path):
+    if len(values) != 1:
+        raise UserError(f"expected one entry, found {len(values)}", file=path, mend=MEND)
+    return values[0]
+
+
+def _probability(text: str, path, n: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise UserError(f"expected a probability, found {text}", file=path, line=n, mend=MEND)
+    return value
+
+
+def _read_roots(path, known) -> list[tuple[bool, bool, list[int]]]:
+    roots = []
+    for n, fields in _rows(path):
+        if len(fields) < 3 or fields[0] not in ("shared", "not-shared") or fields[1] not in ("split", "not-split"):
+            raise UserError("expected `shared|not-shared split|not-split phones`", file=path, line=n, mend=MEND)
+        roots.append((fields[0] == "shared", fields[1] == "split", _ids(fields[2:], known, path, n)))
+    return roots
+
+
+def _read_lexicon(path, words, phones) -> dict[int, list[tuple[float, tuple[int, ...]]]]:
+    lexicon: dict[int, list[tuple[float, tuple[int, ...]]]] = {}
+    for n, fields in _rows(path):
+        try:
+            pronunciation = tuple([phones[p] for p in fields[2:]])
+            word = words[fields[0]]
+        except KeyError as e:
+            raise UserError(f"{e.args[0]} is not in the symbol table", file=path, line=n, mend=MEND) from None
+        if not pronunciation:
+            raise UserError("expected `word probability phones`", file=path, line=n, mend=MEND)
+        lexicon.setdefault(word, []).append((_probability(fields[1], path, n), pronunciation))
+    return lexicon

@@ -1,0 +1,123 @@
+"""Stage 3: a language model, given as ARPA or trained from text, becomes ``lang_<lm>/``: the lang folder plus G.fst.
+
+Training is kaldingram's: back-off Kneser-Ney with one discount per order (the unmodified one, as SRILM's ``-ukndiscount``).
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from lstmp.corpus.arpa import arpa_to_g
+from lstmp.corpus.fst import write_fst
+from lstmp.corpus.lang import read_symbols
+from lstmp.corpus.textlines import numbered_lines
+from lstmp.errors import UserError, command
+from lstmp.log import say, warn
+from lstmp.stage import Stage
+
+RESERVED = {"<s>", "</s>", "<eps>", "#0"}
+
+
+def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False) -> None:
+    """Train an n-gram LM and write it to ``out`` in ARPA format.
+
+    Args:
+        texts: files of sentences, one a line, plain or gzip.
+        order: 2 to 5.
+        skip_id: the first word of each line is an utterance-id, as in Kaldi's ``text``, and does not count.
+
+    Raises:
+        UserError: no sentence, a reserved symbol as a word, an order out of range.
+    """
+    from kaldingram import cli
+
+    if not 2 <= order <= 5:
+        raise UserError(f"--order must be 2 to 5, not {order}", mend="3 is usual")
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".lm.") as tmp:
+        sentences = 0
+        with open(Path(tmp) / "text", "w", encoding="utf-8") as f:
+            for path in texts:
+                for n, line in numbered_lines(path):
+                    words = line.split()[1 if skip_id else 0 :]
+                    if bad := RESERVED.intersection(words):
+                        raise UserError(f"{min(bad)} is a reserved symbol, it cannot be a word", file=path, line=n,
+                                        mend="remove it; sentence boundaries are added by themselves")
+                    if words:
+                        f.write(" ".join(words) + "\n")
+                        sentences += 1
+        if not sentences:
+            raise UserError("no sentence to train a language model from", file=", ".join(map(str, texts)),
+                            mend="give text, one sentence a line")
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+            cli.main(["train", "--ngram-order", str(order), "--text", str(Path(tmp) / "text"),
+                      "--lm", str(Path(tmp) / "arpa")])
+        os.replace(Path(tmp) / "arpa", out)
+    say(f"{out}: {order}-gram LM from {sentences} sentences")
+
+
+def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool = False) -> None:
+    """Write ``out``: all of ``lang`` (hard links where the file system has them) plus G.fst.
+
+    Args:
+        lang: the folder that :mod:`lstmp.corpus.prepare_lang` wrote.
+        arpa: a given LM; without it, one is trained from ``texts`` and kept as ``out/lm.arpa``.
+        order, skip_id: see :func:`train_arpa`.
+
+    Raises:
+        UserError: see :func:`train_arpa` and :mod:`lstmp.corpus.arpa`.
+    """
+    lang, out = Path(lang), Path(out)
+    if (arpa is None) == (not texts):
+        raise UserError("give either an ARPA file or text to train from", mend="use --arpa or --text")
+    stage = Stage(out, "lm", inputs=[lang, *([arpa] if arpa else texts)], settings=[] if arpa else [order, skip_id])
+    if stage.is_done():
+        return
+    words = read_symbols(lang / "words.txt")
+    if "#0" not in words:
+        raise UserError("the symbol #0 is missing", file=lang / "words.txt", mend="run stage 2 again")
+    _link_files(lang, out)
+    if not arpa:
+        arpa = out / "lm.arpa"
+        train_arpa(texts, arpa, order=order, skip_id=skip_id)
+    g, counts, left_out = arpa_to_g(arpa, lang / "words.txt")
+    write_fst(g, out / "G.fst")
+    if left_out:
+        warn(f"{arpa}: {left_out} of {sum(counts)} n-grams have a word that is not in {lang / 'words.txt'} or no parent, "
+             "and were left out")
+    stage.mark(outputs=[p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")])
+    say(f"{out}: G from {' / '.join(map(str, counts))} n-grams, {g.num_states} states")
+
+
+def _link_files(source: Path, out: Path):
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).unlink(missing_ok=True)
+            try:
+                os.link(path, out / name)
+            except OSError:  # another file system, or one without hard links
+                shutil.copy2(path, out / name)
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lang", required=True, help="the lang folder, data/<recipe>/lang")
+    parser.add_argument("--out", required=True, help="the folder to write, data/<recipe>/lang_<lm>")
+    parser.add_argument("--arpa", help="a language model in ARPA format, plain or .gz")
+    parser.add_argument("--text", nargs="+", default=[], help="train from these files instead: a sentence a line")
+    parser.add_argument("--order", type=int, default=3, help="order of a trained LM, 2 to 5 (default: %(default)s)")
+    parser.add_argument("--skip-id", action="store_true", help="the text's first column is an utterance-id (Kaldi's text)")
+    args = parser.parse_args(argv)
+    prepare_lm(args.lang, args.out, arpa=args.arpa, texts=args.text, order=args.order, skip_id=args.skip_id)
+
+
+if __name__ == "__main__":
+    main()

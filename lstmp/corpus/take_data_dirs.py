@@ -1,0 +1,71 @@
+"""Your own speech: Kaldi data directories made elsewhere, taken over with checked audio and measured durations.
+
+``wav.scp``, ``text`` and ``utt2spk`` suffice. What is wrong with an utterance is reported and the utterance left out.
+"""
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+from lstmp.corpus import bad
+from lstmp.corpus.datadir import read_data_dir, write_data_dir
+from lstmp.corpus.librispeech import check_audio, summary
+from lstmp.errors import UserError, command
+from lstmp.log import say
+from lstmp.stage import Stage
+
+NEED = ("wav.scp", "text", "utt2spk")
+
+
+def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: int):
+    """Write the data directory ``out`` from ``source``; skipped if it is done.
+
+    Relative paths in ``wav.scp`` are relative to the current folder, as in Kaldi.
+
+    Args:
+        max_bad: see :class:`lstmp.corpus.bad.BadUtterances`.
+        max_utts: keep only the first so many utterances.
+        nj: processes that look at the audio files.
+
+    Raises:
+        UserError: a table is malformed, tables do not agree, or more utterances are bad than ``max_bad`` allows.
+    """
+    if source.resolve() == out.resolve():
+        raise UserError("source and target are the same data dir", file=out, mend="keep your data dirs elsewhere")
+    utts = list(read_data_dir(source, need=NEED).utts.values())[:max_utts]
+    utts = [dataclasses.replace(u, wav=os.path.abspath(u.wav)) for u in utts]
+    audio = [[s.st_size, s.st_mtime_ns] if os.path.isfile(u.wav) and (s := os.stat(u.wav)) else None for u in utts]
+    stage = Stage(out, "data", inputs=[source / name for name in NEED],
+                  settings={"max_bad": max_bad, "max_utts": max_utts, "audio": audio})
+    if stage.is_done():
+        return
+    bads = bad.BadUtterances(source, max_bad)
+    seconds = check_audio(utts, source.name, nj, bads)
+    bads.check(len(utts))
+    if not seconds:
+        raise UserError("no utterance with sound audio", file=source / "wav.scp", mend="correct the paths")
+    good = [u for u in utts if u.id in seconds]
+    write_data_dir(out, good, seconds)
+    stage.mark([out / name for name in ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")])
+    say(f"{out}: {summary(good, seconds)}")
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="take_data_dirs", description=__doc__.split("\n\n")[0])
+    p.add_argument("--corpus", type=Path, required=True, help="folder with the data directories")
+    p.add_argument("--out", type=Path, required=True, help="they are written to OUT/<split>")
+    p.add_argument("--splits", required=True, nargs="+", metavar="SPLIT", help="names of the data directories")
+    p.add_argument("--max-utts", type=int, metavar="N", help="keep only the first N utterances of each")
+    p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
+    bad.add_option(p)
+    a = p.parse_args(argv)
+    if a.nj < 1 or (a.max_utts is not None and a.max_utts < 1):
+        raise UserError("--nj and --max-utts must be 1 or more", mend="correct the value")
+    for split in a.splits:
+        take(a.corpus / split, a.out / split, max_bad=a.max_bad, max_utts=a.max_utts, nj=a.nj)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Checks data directories for everything that later stages rely on, and prints what is in them.
+
+The tables agree with each other; every audio file decodes to finite samples at 16 kHz, mono, not silent, as long as
+``utt2dur`` says; words are printable; speakers sort as their utterances do; no utterance is in two of the
+directories. A bad utterance is reported, and more of them than ``--max-bad`` allows make the command fail.
+"""
+
+import argparse
+import unicodedata
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from lstmp.corpus import bad
+from lstmp.corpus.audio import RATE, audio_info, read_audio
+from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir
+from lstmp.errors import UserError, command
+from lstmp.log import progress, say, warn
+from lstmp.stage import Stage
+
+TOLERANCE = 0.02  # seconds by which a file may differ from utt2dur
+WORDS_PER_SECOND = 10  # nobody reads faster; beyond it the transcript is another file's
+FILES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")
+
+
+def check_utterance(utt: Utterance, duration: float | None, quick: bool) -> tuple[float, UserError | None]:
+    """Seconds of audio, and what is wrong with the utterance or None.
+
+    Args:
+        duration: what ``utt2dur`` says, or None.
+        quick: look at the header and the last samples only.
+    """
+    try:
+        if quick:
+            seconds = audio_info(utt.wav).seconds
+        else:
+            samples = read_audio(utt.wav)
+            seconds = len(samples) / RATE
+            if not samples.any():
+                raise UserError("silent, every sample is zero", file=utt.wav, mend="leave the utterance out")
+        if duration is not None and abs(seconds - duration) > TOLERANCE:
+            raise UserError(f"{seconds:.3f} s long, but utt2dur says {duration:.3f}", file=utt.wav,
+                            mend="run stage 1 again, the file was changed")
+        if len(utt.words) > 3 and len(utt.words) > WORDS_PER_SECOND * seconds:
+            raise UserError(f"{len(utt.words)} words in {seconds:.2f} s", file=utt.wav,
+                            mend="its transcript is another file's; mend it or leave the utterance out")
+    except UserError as e:
+        return 0.0, e
+    odd = odd_characters(utt.words)
+    if odd:
+        return 0.0, UserError(f"`{utt.id}` has {', '.join(odd)} in its transcript", mend="replace it in text")
+    return seconds, None
+
+
+def odd_characters(words) -> list[str]:
+    """Characters that no transcript has, by name: control, format, private, unassigned, replacement."""
+    found = {c for word in words for c in word if unicodedata.category(c)[0] == "C" or c == "\ufffd"}
+    return [f"U+{ord(c):04X} {unicodedata.name(c, 'control character')}" for c in sorted(found)]
+
+
+def check_order(data: DataDir):
+    """Warn where speakers are not in order when utterances are: Kaldi's tools ask for it, ours do not."""
+    for first, second in pairwise(data.utts.values()):
+        if first.speaker > second.speaker:
+            warn(f"{data.path}: `{second.id}` of `{second.speaker}` comes after `{first.id}` of `{first.speaker}`; "
+                 "Kaldi's own tools ask for ids that begin with the speaker")
+            return
+
+
+def validate(path, *, max_bad: float, quick: bool, nj: int) -> dict[str, float]:
+    """Check one data directory.
+
+    Returns:
+        its figures: utterances, hours, speakers, words, vocabulary, shortest and longest seconds, bad.
+
+    Raises:
+        UserError: a table is malformed, tables do not agree, or more utterances are bad than ``max_bad`` allows.
+    """
+    data = read_data_dir(path)
+    check_order(data)
+    bads = bad.BadUtterances(data.path, max_bad)
+    utts = list(data.utts.values())
+    seconds = {}
+    with ProcessPoolExecutor(nj) as pool:
+        results = pool.map(partial(check_utterance, quick=quick), utts, [data.durations.get(u.id) for u in utts],
+                           chunksize=max(1, min(32, len(utts) // (4 * nj))))
+        for utt, (length, error) in zip(utts, progress(results, f"checking {path}", total=len(utts)), strict=True):
+            if error is None:
+                seconds[utt.id] = length
+            else:
+                bads.add(utt.id, error)
+    bads.check(len(utts))
+    good = [u for u in utts if u.id in seconds]
+    if not good:
+        raise UserError("no sound utterance", file=path, mend="mend the data directory")
+    return {"utterances": len(good), "hours": sum(seconds.values()) / 3600, "speakers": len({u.speaker for u in good}),
+            "words": sum(len(u.words) for u in good), "vocabulary": len({w for u in good for w in u.words}),
+            "shortest": min(seconds.values()), "longest": max(seconds.values()), "bad": len(bads)}
+
+
+def check_apart(paths: list[Path]):
+    """No utterance is in two of the data directories.
+
+    Raises:
+        UserError: one is.
+    """
+    where: dict[str, Path] = {}
+    for path in paths:
+        for utt in read_data_dir(path, need=("utt2spk",)).utts:
+            if utt in where:
+                raise UserError(f"`{utt}` is in {where[utt]} too", file=path / "utt2spk",
+                                mend="training and test sets must not share utterances")
+            where[utt] = path
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """The figures of all directories as aligned columns."""
+    columns = list(next(iter(rows.values())))
+    form = {"hours": "{:.3f}", "shortest": "{:.2f}", "longest": "{:.2f}"}
+    cells = [["set", *columns]] + [[name, *(form.get(c, "{}").format(row[c]) for c in columns)]
+                                   for name, row in rows.items()]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = []
+    for name, *figures in cells:
+        aligned = [c.rjust(w) for c, w in zip(figures, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned]))
+    return "\n".join(lines)
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="validate_data_dir", description=__doc__.split("\n\n")[0])
+    p.add_argument("data", type=Path, nargs="+", help="data directories; they must not share utterances")
+    p.add_argument("--quick", action="store_true", help="look at headers and last samples, do not decode all audio")
+    p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
+    bad.add_option(p)
+    a = p.parse_args(argv)
+    if a.nj < 1:
+        raise UserError("--nj must be 1 or more", mend="correct the value")
+    rows = {}
+    for path in a.data:
+        stage = Stage(path, "validated", inputs=[path / name for name in FILES],
+                      settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio_stamps(path)})
+        if not stage.is_done():
+            rows[path.name] = validate(path, max_bad=a.max_bad, quick=a.quick, nj=a.nj)
+            stage.mark([path / name for name in FILES[:3]])
+    check_apart(a.data)
+    if rows:
+        say("checked\n" + table(rows))
+
+
+def audio_stamps(path: Path) -> list:
+    """Size and time of every audio file, None where it is missing: whether a check still holds."""
+    stamps = []
+    for utt in read_data_dir(path).utts.values():
+        wav = Path(utt.wav)
+        stamps.append([(s := wav.stat()).st_size, s.st_mtime_ns] if wav.is_file() else None)
+    return stamps
+
+
+if __name__ == "__main__":
+    main()

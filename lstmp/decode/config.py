@@ -1,0 +1,63 @@
+"""The configuration of decoding, ``conf/decode.yaml``."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from lstmp.config import check
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How wide to search.
+
+    Attributes:
+        acoustic_scale: acoustic log-likelihoods are multiplied by it in the search, the graph's scores are not.
+        search_beam: states this much worse than the best one of their frame are dropped.
+        output_beam: paths this much worse than the best one are dropped from the lattice.
+        min_active, max_active: states per frame: the beam is varied to stay between, which succeeds roughly.
+        retries: where no path survives, search again so many times, each with twice the beam and the states.
+    """
+
+    acoustic_scale: float
+    search_beam: float
+    output_beam: float
+    min_active: int
+    max_active: int
+    retries: int
+
+    def __post_init__(self):
+        for name in ("acoustic_scale", "search_beam", "output_beam"):
+            check(getattr(self, name) > 0, name, "greater than zero")
+        check(self.min_active >= 0, "min_active", "zero or more")
+        check(self.min_active < self.max_active < 2**24, "max_active", "greater than min_active, below 2^24")
+        check(0 <= self.retries <= 6, "retries", "from 0 to 6")
+
+    def wider(self):
+        """The configuration of the next try."""
+        return dataclasses.replace(self, search_beam=2 * self.search_beam, max_active=2 * self.max_active)
+
+
+@dataclass(frozen=True)
+class DecodeConfig(SearchConfig):
+    """The whole of ``conf/decode.yaml``: the search, how the work is cut, and what is scored.
+
+    Attributes:
+        utts_per_job: utterances of one lattice file; a killed run keeps the finished ones.
+        max_failed: share of utterances that may fail before the decoding is an error; each one counts as an empty
+            hypothesis.
+        lm_weights, word_penalties: the grid of LM weights and word insertion penalties.
+    """
+
+    utts_per_job: int
+    max_failed: float
+    lm_weights: list[int]
+    word_penalties: list[float]
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(self.utts_per_job > 0, "utts_per_job", "greater than zero")
+        check(0 <= self.max_failed <= 1, "max_failed", "from 0 to 1")
+        for name in ("lm_weights", "word_penalties"):
+            values = getattr(self, name)
+            check(len(values) > 0 and len(set(values)) == len(values), name, "a list of different numbers")
+        check(min(self.lm_weights) > 0, "lm_weights", "numbers greater than zero")

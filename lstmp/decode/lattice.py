@@ -1,0 +1,135 @@
+"""State-level lattices: what the search keeps of an utterance, in memory and on disk.
+
+A lattice is an acyclic graph whose every path is one frame-by-frame explanation of the utterance. All states belong to
+one frame: state 0 to the start, the last state to the end, arcs lead from the states of frame t to those of frame
+t + 1. The scores of its parts are kept apart and unscaled, so that LM weight and word penalty can be chosen later.
+
+On disk: one safetensors file for the utterances of a job, arcs of all utterances in a row:
+
+    arcs        int32   [A, 3]  from-state, to-state, label (pdf-id + 1; -1 on arcs into the last state)
+    acoustic    float32 [A]     log-likelihood of the arc's frame, unscaled, natural logarithm; 0 on the last arcs
+    graph       float32 [A]     graph score: LM, pronunciation and transition log-probabilities
+    num_words   uint8   [A]     words that the arc emits
+    words       int32   [W]     their ids, in the order of the arcs
+    arc_splits  int64   [U + 1] arcs of utterance u: arc_splits[u] to arc_splits[u + 1]; none: it has no path
+
+The file's metadata hold ``format`` and, as JSON, ``utts`` (the ids, in order) and ``info`` (what the writer adds).
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lstmp.errors import UserError
+
+FORMAT = "lstmp lattices 1"
+_NAMES = ("arcs", "acoustic", "graph", "num_words", "words", "arc_splits")
+_MEND = "delete it and run the same decoding again; the other jobs are kept"
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """One utterance's lattice; the arrays are those of the module's table, for one utterance.
+
+    Arcs are sorted by from-state; states are numbered frame by frame.
+    """
+
+    arcs: np.ndarray
+    acoustic: np.ndarray
+    graph: np.ndarray
+    num_words: np.ndarray
+    words: np.ndarray
+
+    @classmethod
+    def empty(cls) -> "Lattice":
+        """The lattice without a path."""
+        return cls(np.zeros((0, 3), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.uint8),
+                   np.zeros(0, np.int32))
+
+    @property
+    def num_arcs(self) -> int:
+        return len(self.arcs)
+
+    @property
+    def num_states(self) -> int:
+        return int(self.arcs[-1, 1]) + 1 if len(self.arcs) else 0
+
+    @cached_property
+    def word_splits(self) -> np.ndarray:
+        """Words of arc a: ``words[splits[a]:splits[a + 1]]``."""
+        return np.concatenate([[0], np.cumsum(self.num_words, dtype=np.int64)])
+
+    def words_on(self, arcs) -> list[int]:
+        """Word ids along a sequence of arc numbers."""
+        arcs = np.asarray(arcs)
+        splits = self.word_splits
+        return [int(w) for a in arcs[self.num_words[arcs] > 0] for w in self.words[splits[a]:splits[a + 1]]]
+
+
+def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None):
+    """Write the lattices of a job, by a temporary name and a rename. ``info`` is any JSON-able mapping."""
+    path = Path(path)
+    parts = list(lattices.values()) or [Lattice.empty()]
+    tensors = {name: np.ascontiguousarray(np.concatenate([getattr(x, name) for x in parts])) for name in _NAMES[:-1]}
+    tensors["arc_splits"] = np.cumsum([0] + [x.num_arcs for x in lattices.values()], dtype=np.int64)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, tmp, {"format": FORMAT, "utts": json.dumps(list(lattices)), "info": json.dumps(info or {})})
+        os.replace(tmp, path)
+    except SafetensorError as e:  # it wraps the system's fault, a full disk for one
+        raise UserError(f"cannot be written: {e}", file=path, mend="free some space or correct the rights, and run "
+                        "the same command again; finished jobs are kept") from None
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def read_info(path) -> dict:
+    """The ``info`` of :func:`write_lattices`, without reading the lattices.
+
+    Raises:
+        UserError: not a lattice file, or a damaged one.
+    """
+    with _open(path) as f:
+        return json.loads(f.metadata()["info"])
+
+
+def read_lattices(path) -> dict[str, Lattice]:
+    """Read a job's lattices.
+
+    Raises:
+        UserError: no such file, not a lattice file, or a damaged one.
+    """
+    with _open(path) as f:
+        utts = json.loads(f.metadata()["utts"])
+        data = {name: f.get_tensor(name) for name in _NAMES}
+    splits, num_arcs = data["arc_splits"], len(data["arcs"])
+    word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
+    if (len(splits) != len(utts) + 1 or splits[-1] != num_arcs or word_splits[-1] != len(data["words"])
+            or any(len(data[name]) != num_arcs for name in ("acoustic", "graph", "num_words"))
+            or (num_arcs and (data["arcs"][:, 0] >= data["arcs"][:, 1]).any())):
+        raise UserError("its parts do not fit together", file=path, mend=_MEND)
+    lattices = {}
+    for utt, a, b in zip(utts, splits[:-1], splits[1:], strict=True):
+        lattices[utt] = Lattice(*(data[name][a:b] for name in _NAMES[:4]),
+                                data["words"][word_splits[a]:word_splits[b]])
+    return lattices
+
+
+def _open(path):
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such file", file=path, mend="run the decoding that makes it")
+    try:
+        f = safe_open(path, "np")
+        metadata = f.metadata() or {}
+        if metadata.get("format") == FORMAT and {"utts", "info"} <= set(metadata) and set(f.keys()) == set(_NAMES):
+            return f
+    except SafetensorError:
+        pass
+    raise UserError("not a lattice file, or a damaged one", file=path, mend=_MEND)

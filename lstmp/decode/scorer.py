@@ -1,0 +1,77 @@
+"""One face for all acoustic models: features in, acoustic log-likelihoods of the tied states out.
+
+A GMM gives log p(x | pdf). A network gives log posterior minus log prior, which is log p(x | pdf) up to a constant of
+the frame, and that changes no decision (Bourlard and Morgan's hybrid).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from lstmp.errors import UserError
+from lstmp.features.load import FeatureConfig
+from lstmp.gmm.model import AcousticModel
+from lstmp.nnet.forward import AcousticNetwork
+
+FRAME_SHIFT = 0.01  # seconds
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """An acoustic model, loaded.
+
+    Attributes:
+        feature: what it takes as input.
+        input_dim: D of that input.
+        num_pdfs: P, the number of tied states.
+    """
+
+    feature: FeatureConfig
+    input_dim: int
+    num_pdfs: int
+    _score: Callable[[list[torch.Tensor]], list[torch.Tensor]]
+
+    @torch.no_grad()
+    def __call__(self, utterances: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Features of several utterances, each [T, D], T > 0 → for each float32 [T, P] on the CPU, natural logarithms.
+
+        Together they are quicker with a network, most of all where their lengths are alike.
+        """
+        return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
+
+
+def load_scorer(model_dir, device="cpu") -> Scorer:
+    """Load the GMM or the network of ``model_dir``.
+
+    Raises:
+        UserError: no such folder or device, a missing or damaged file, or neither a GMM nor a network in it.
+    """
+    path = Path(model_dir) / "final.safetensors"
+    names = _tensor_names(path)
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise UserError(f"no such device as {device}", mend="give --device cpu or --device cuda") from None
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("no GPU that torch can use", mend="give --device cpu")
+    if "log_priors" in names:
+        network = AcousticNetwork.load(model_dir, device)
+        return Scorer(network.feature, len(network.model.feature_mean), network.num_pdfs, network.batch)
+    if "means" in names:
+        model = AcousticModel.load(model_dir, device)
+        return Scorer(model.feature, model.gmms.dim, model.gmms.num_pdfs,
+                      lambda utterances: [model.gmms.loglikes(feats.to(device)) for feats in utterances])
+    raise UserError("neither a GMM nor a network", file=path, mend="give the folder of a trained model")
+
+
+def _tensor_names(path: Path) -> set[str]:
+    if not path.is_file():
+        raise UserError("no such file", file=path, mend="check --model, or train the model first")
+    try:
+        with safe_open(str(path), "pt") as f:
+            return set(f.keys())
+    except SafetensorError:
+        raise UserError("not a safetensors file, or cut off", file=path, mend="train the model again") from None

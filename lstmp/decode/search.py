@@ -1,0 +1,97 @@
+"""The search: beam-pruned intersection of the decoding graph with an utterance's scores, by k2.
+
+k2's ``intersect_dense_pruned`` keeps, at every frame, the graph states within ``search_beam`` of the best one, and
+after the last frame what lies within ``output_beam`` of the best path.
+"""
+
+import os
+
+import k2
+import numpy as np
+import torch
+
+from lstmp.decode.config import SearchConfig
+from lstmp.decode.lattice import Lattice
+from lstmp.errors import UserError
+
+_searched_by: int | None = None  # process id of the last search
+
+
+def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
+    """Insist on what k2 does not check: labels within the columns of the scores, and no epsilon.
+
+    Raises:
+        UserError: the graph is of another model, or holds epsilons.
+    """
+    labels = graph.arcs.values()[:, 2]
+    highest = int(labels.max()) if len(labels) else 0
+    if highest > num_pdfs:
+        raise UserError(f"the graph has pdf-id {highest - 1}, the model has {num_pdfs} of them", file=file,
+                        mend="make the graph from this model")
+    if highest < 1 or bool((labels == 0).any()):
+        raise UserError("a graph without labels, or with epsilons left in it", file=file, mend="make the graph again")
+    graph.checked_pdfs = num_pdfs
+
+
+def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
+    """Search one utterance.
+
+    Args:
+        graph: FsaVec of one graph, on the CPU: labels pdf-id + 1 and -1, no epsilons, arc-sorted, with attributes
+            ``aux_labels`` (ragged words) and ``graph_scores`` (a copy of ``scores``).
+        loglikes: [T, P] acoustic log-likelihoods, unscaled; -inf is allowed.
+
+    Returns:
+        The lattice, with at least one path.
+
+    Raises:
+        UserError: no frame, NaN among the scores, no path survives the widest beam, or k2 gives up.
+    """
+    if not len(loglikes):
+        raise UserError("no frame to decode")
+    if bool(loglikes.isnan().any()) or bool((loglikes == float("inf")).any()):
+        raise UserError("NaN or +infinity among the acoustic scores")
+    if getattr(graph, "checked_pdfs", None) != loglikes.shape[1]:
+        check_graph(graph, loglikes.shape[1])
+    _one_process()
+    # Column 0 stands for label 0, which k2 does not take as epsilon; the graph has none.
+    scores = torch.full((1, len(loglikes), loglikes.shape[1] + 1), float("-inf"))
+    torch.mul(loglikes, cfg.acoustic_scale, out=scores[0, :, 1:])
+    dense = k2.DenseFsaVec(scores, torch.tensor([[0, 0, len(loglikes)]], dtype=torch.int32))
+    for attempt in range(cfg.retries + 1):
+        try:
+            found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam, cfg.min_active,
+                                              cfg.max_active, frame_idx_name="frame")
+        except RuntimeError as e:  # a check of k2's own
+            raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
+        if found.num_arcs:
+            return _lattice(found, loglikes)
+        if attempt < cfg.retries:
+            cfg = cfg.wider()
+    raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", mend="raise search_beam or retries, or "
+                    "look whether the utterance is too short for its words")
+
+
+def _lattice(found: k2.Fsa, loglikes: torch.Tensor) -> Lattice:
+    arcs = found.arcs.values()[:, :3]
+    label = arcs[:, 2].long()
+    last = label < 0
+    frame = found.frame.long().masked_fill(last, 0)
+    acoustic = loglikes[frame, (label - 1).clamp(min=0)].masked_fill(last, 0.0)
+    splits = found.aux_labels.shape.row_splits(1).numpy()
+    words = found.aux_labels.values.numpy()
+    real = words > 0  # k2 marks final arcs by an output label of -1, and 0 is epsilon
+    ends = np.concatenate([[0], np.cumsum(real)])[splits]
+    num_words = np.diff(ends)
+    if len(num_words) and num_words.max() > 255:
+        raise UserError(f"{num_words.max()} words on one arc of the graph", mend="make the graph again")
+    return Lattice(arcs.numpy().copy(), acoustic.numpy().astype(np.float32), found.graph_scores.numpy().copy(),
+                   num_words.astype(np.uint8), words[real].astype(np.int32))
+
+
+def _one_process():
+    """k2 starts a thread in the first search; a process forked after that lacks it and would wait for ever."""
+    global _searched_by
+    if _searched_by not in (None, os.getpid()):
+        raise RuntimeError("this process was forked from one that has searched already: fork first, then search")
+    _searched_by = os.getpid()

@@ -1,0 +1,213 @@
+"""Kaldi archives: matrices and integer vectors in one ``.ark`` file, with an ``.scp`` index of byte offsets beside it.
+
+A thin layer over ``kaldi_io``. It reads what Kaldi writes and writes what Kaldi reads, opens no pipes, and turns every
+damaged file into one line that names it. An ``.scp`` line is ``utt path:offset``; a relative path is relative to the
+current folder, as in Kaldi, and where that does not exist, to the folder of the ``.scp`` itself.
+"""
+
+import contextlib
+import gzip
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError
+
+with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner and extends PATH for Kaldi's programs
+    _environment = {name: os.environ.get(name) for name in ("KALDI_ROOT", "PATH")}
+    import kaldi_io
+
+    for _name, _value in _environment.items():
+        os.environ.pop(_name, None) if _value is None else os.environ.__setitem__(_name, _value)
+
+_MEND = "delete it and run the stage that makes it again"
+
+
+def read_scp(path) -> dict[str, str]:
+    """Read an ``.scp`` index: utterance (or speaker) → ``path:offset``, for :func:`read_mat`.
+
+    Raises:
+        UserError: no such file, a malformed or duplicate line, or a pipe in place of a path.
+    """
+    index = {}
+    for number, (key, rx) in enumerate(read_table(path).items(), 1):
+        if not rx or rx.endswith("|") or rx.startswith("|"):
+            raise UserError(f"`{key}` needs a path with an offset, not {rx!r}", file=path, line=number,
+                            mend="write `id file.ark:offset`; pipes are not run")
+        name, offset = _split(rx)
+        if not os.path.isabs(name) and not os.path.exists(name) and (Path(path).parent / Path(name).name).exists():
+            rx = f"{Path(path).parent / Path(name).name}:{offset}"
+        index[key] = rx
+    return index
+
+
+def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray:
+    """Read the matrix ``[T, D]`` at ``path:offset``.
+
+    Args:
+        rx: a value of :func:`read_scp`.
+        dim: the D to insist on.
+        dtype: np.float32, or np.float64 for statistics.
+
+    Raises:
+        UserError: no such file, cut off or damaged, not ``dim`` wide, NaN or infinity within.
+    """
+    path, offset = _split(rx)
+    mat = _parse(kaldi_io.read_mat, path, offset)
+    if dim is not None and mat.shape[1] != dim:
+        raise UserError(f"the matrix at byte {offset} is {mat.shape[1]} wide, {dim} expected", file=path,
+                        mend="make all features with one configuration")
+    if not np.isfinite(mat).all():
+        row = int(np.argwhere(~np.isfinite(mat))[0, 0])
+        raise UserError(f"NaN or infinity in frame {row} of the matrix at byte {offset}", file=path,
+                        mend="check the audio of this utterance, then make the features again")
+    return np.array(mat, dtype=dtype)
+
+
+def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
+    """Iterate over the integer vectors of an ``.ark`` (also ``.ark.gz``) or ``.scp``: (utterance, np.int32 [T]).
+
+    Raises:
+        UserError: no such file, cut off or damaged.
+    """
+    if str(path).endswith(".scp"):
+        for key, rx in read_scp(path).items():
+            yield key, _parse(_read_int_vector, *_split(rx))
+        return
+    with _open(path) as f:
+        while True:
+            start = f.tell()
+            try:
+                key = _read_key(f)
+                vector = None if key is None else _read_int_vector(f)
+            except Exception as e:  # kaldi_io raises whatever its parsing trips over
+                raise _damaged(path, start, e) from None
+            if key is None:
+                return
+            yield key, vector
+
+
+def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
+    """Write (utterance, integers [T]) pairs to the archive ``path`` and its index, ``.scp`` in place of ``.ark``."""
+    path = Path(path)
+    with ArkWriter(path, path.with_suffix(".scp")) as writer:
+        for key, vector in vectors:
+            writer.write(key, vector)
+
+
+class ArkWriter:
+    """Write an archive and its index under temporary names; :meth:`close` renames both into place.
+
+    Use it as a context manager: on an exception nothing is left behind, and what was there before stays.
+    """
+
+    def __init__(self, ark_path, scp_path):
+        self.ark, self.scp = Path(ark_path), Path(scp_path)
+        self._tmp = [p.with_name(f".{p.name}.{os.getpid()}.tmp") for p in (self.ark, self.scp)]
+        for path in (self.ark, self.scp):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a killed run, perhaps gigabytes
+                if not Path(f"/proc/{leftover.name.split('.')[-2]}").exists():
+                    leftover.unlink(missing_ok=True)
+        self._ark_file = open(self._tmp[0], "wb")
+        self._scp_file = open(self._tmp[1], "w", encoding="utf-8")
+        self._keys: set[str] = set()
+
+    def write(self, key: str, array: np.ndarray):
+        """Append a float matrix ``[T, D]`` or an integer vector ``[T]`` under ``key``."""
+        if key in self._keys or not key or key.split() != [key]:
+            raise UserError(f"{key!r} is not an id, or is written twice", file=self.ark,
+                            mend="give each a name of its own, without spaces")
+        self._keys.add(key)
+        self._ark_file.write(f"{key} ".encode())
+        self._scp_file.write(f"{key} {self.ark}:{self._ark_file.tell()}\n")
+        array = np.asarray(array)
+        if array.ndim == 2:
+            mat = array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+            kaldi_io.write_mat(self._ark_file, mat)
+        else:
+            self._ark_file.write(_int_vector_bytes(array))
+
+    def close(self):
+        """Flush to disk and give both files their names."""
+        for f in (self._ark_file, self._scp_file):
+            f.close()
+        for tmp, path in zip(self._tmp, (self.ark, self.scp), strict=True):
+            os.replace(tmp, path)
+
+    def discard(self):
+        """Drop what was written."""
+        for f, tmp in zip((self._ark_file, self._scp_file), self._tmp, strict=True):
+            with contextlib.suppress(OSError):  # a full disk may refuse the last flush, too
+                f.close()
+            tmp.unlink(missing_ok=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if kind is not None:
+            self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
+
+
+def _split(rx: str) -> tuple[str, int]:
+    path, colon, offset = rx.rpartition(":")
+    return (path, int(offset)) if colon and offset.isdigit() else (rx, 0)
+
+
+def _open(path):
+    try:
+        return gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb")
+    except FileNotFoundError:
+        raise UserError("no such archive", file=path, mend="check the path, or run the stage that makes it") from None
+
+
+def _parse(read, path, offset: int):
+    with _open(path) as f:
+        f.seek(offset)
+        try:
+            return read(f)
+        except Exception as e:  # kaldi_io raises whatever its parsing trips over
+            raise _damaged(path, offset, e) from None
+
+
+def _damaged(path, offset: int, e: Exception) -> Exception:
+    if isinstance(e, OSError) and e.errno is not None:
+        return e
+    return UserError(f"the archive is cut off or damaged at byte {offset}", file=path, mend=_MEND)
+
+
+def _read_key(f) -> str | None:
+    """The id before the next value, None at the end of the file. (kaldi_io's own takes ids for Latin-1.)"""
+    key = bytearray()
+    while (c := f.read(1)) not in (b"", b" "):
+        key += c
+    if c == b"" and key.strip():
+        raise EOFError
+    return key.decode().strip() or None
+
+
+def _read_int_vector(f) -> np.ndarray:
+    if not f.peek(1):
+        raise EOFError
+    return kaldi_io.read_vec_int(f).astype(np.int32)
+
+
+def _int_vector_bytes(vector: np.ndarray) -> bytes:
+    """Kaldi's binary vector<int32>: each number behind a byte with its size. (kaldi_io writes them one by one.)"""
+    vector = np.asarray(vector)
+    if vector.ndim != 1 or vector.dtype.kind not in "iu":
+        raise TypeError(f"an integer vector is expected, not {vector.dtype} {vector.shape}")
+    body = np.empty(len(vector), dtype=[("size", "i1"), ("value", "<i4")])
+    body["size"], body["value"] = 4, vector
+    return b"\0B\4" + np.int32(len(vector)).tobytes() + body.tobytes()

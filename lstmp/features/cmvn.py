@@ -1,0 +1,48 @@
+"""Cepstral mean and variance statistics of each speaker, as Kaldi's ``compute-cmvn-stats``.
+
+One matrix [2, D+1] a speaker, in ``cmvn.ark``/``cmvn.scp``: the sum over frames of each dimension and the number of
+frames; the sums of squares and 0.
+"""
+
+import argparse
+from pathlib import Path
+
+import kaldi_native_fbank as knf
+import numpy as np
+
+from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError, command
+from lstmp.features.ark import ArkWriter, read_mat, read_scp
+from lstmp.log import progress, say
+
+
+def compute_cmvn(data_dir):
+    """Write ``cmvn.ark``/``cmvn.scp`` of a data dir with ``feats.scp`` and ``utt2spk``.
+
+    Raises:
+        UserError: a file is missing, an archive damaged, an utterance without speaker.
+    """
+    data_dir = Path(data_dir)
+    feats, speaker = read_scp(data_dir / "feats.scp"), read_table(data_dir / "utt2spk")
+    stats: dict[str, np.ndarray] = {}
+    for utt, rx in progress(feats.items(), f"cmvn {data_dir.name}"):
+        if utt not in speaker:
+            raise UserError(f"utterance {utt} has no speaker", file=data_dir / "utt2spk", mend="add its line")
+        spk = speaker[utt]
+        mat = read_mat(rx, dim=stats[spk].shape[1] - 1 if spk in stats else None)
+        stats[spk] = stats.get(spk, 0) + knf.compute_cmvn_stats(mat)
+    with ArkWriter(data_dir / "cmvn.ark", data_dir / "cmvn.scp") as writer:
+        for spk in sorted(stats):
+            writer.write(spk, stats[spk])
+    say(f"{data_dir}: CMVN statistics of {len(stats)} speakers")
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="lstmp.features.cmvn", description=__doc__.split("\n")[0])
+    parser.add_argument("data", metavar="DATA", help="data dir with feats.scp and utt2spk")
+    compute_cmvn(parser.parse_args(argv).data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Features of a data dir from its audio: MFCCs for the GMMs, log-mel filterbank energies for the networks.
+
+The signal processing is Kaldi's, by ``kaldi-native-fbank``. Writes ``feats.ark``/``feats.scp`` (float32 [T, D]),
+``utt2num_frames``, ``feats.json`` (what they are) and the speakers' CMVN statistics. Utterances without usable audio
+are reported and left out of ``feats.scp``, whose ids all later stages take.
+"""
+
+import argparse
+import json
+import shutil
+import zlib
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import kaldi_native_fbank as knf
+import numpy as np
+
+from lstmp import config
+from lstmp.config import check
+from lstmp.corpus.audio import read_audio
+from lstmp.corpus.bad import BadUtterances
+from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_table
+from lstmp.errors import UserError, command
+from lstmp.features.ark import ArkWriter
+from lstmp.features.cmvn import compute_cmvn
+from lstmp.log import say
+from lstmp.parallel import iter_jobs
+from lstmp.stage import Stage
+
+WINDOWS = ("povey", "hamming", "hanning", "rectangular")
+TABLES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")
+OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json", "cmvn.ark", "cmvn.scp")
+
+
+@dataclass(frozen=True)
+class FbankConfig:
+    """The values of conf/fbank.yaml, explained there."""
+
+    sample_rate: int
+    frame_length_ms: float
+    frame_shift_ms: float
+    window: str
+    preemphasis: float
+    dither: float
+    snip_edges: bool
+    num_mel_bins: int
+    low_freq: float
+    high_freq: float
+    max_bad: float
+
+    def __post_init__(self):
+        nyquist = self.sample_rate / 2
+        high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
+        check(self.sample_rate > 0, "sample_rate", "above 0")
+        check(self.frame_shift_ms > 0, "frame_shift_ms", "above 0")
+        check(self.frame_length_ms >= self.frame_shift_ms, "frame_length_ms", "at least frame_shift_ms")
+        check(self.window in WINDOWS, "window", f"one of {', '.join(WINDOWS)}")
+        check(0 <= self.preemphasis <= 1, "preemphasis", "from 0 to 1")
+        check(self.dither >= 0, "dither", "0 or more")
+        check(3 <= self.num_mel_bins <= 128, "num_mel_bins", "from 3 to 128")
+        check(0 <= self.low_freq < nyquist, "low_freq", f"from 0 to below {nyquist:g}, half the sampling rate")
+        check(self.low_freq < high <= nyquist, "high_freq",
+              f"above low_freq and at most {nyquist:g}, half the sampling rate")
+        check(self.max_bad >= 0, "max_bad", "a fraction below 1, or a count")
+
+
+@dataclass(frozen=True)
+class MfccConfig(FbankConfig):
+    """The values of conf/mfcc.yaml, explained there."""
+
+    num_ceps: int
+    cepstral_lifter: float
+    use_energy: bool
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(1 <= self.num_ceps <= self.num_mel_bins, "num_ceps", "from 1 to num_mel_bins")
+        check(self.cepstral_lifter >= 0, "cepstral_lifter", "0 or more")
+
+
+KINDS = {"mfcc": MfccConfig, "fbank": FbankConfig}
+
+
+def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np.ndarray:
+    """Features of one utterance, np.float32 [T, D]: MFCCs if ``cfg`` is a :class:`MfccConfig`, else log-mel energies.
+
+    Args:
+        samples: float32 [samples] on the scale of 16-bit integers.
+        cfg: the configuration.
+        utt: its id, which seeds the dither.
+
+    Raises:
+        UserError: too short for one window.
+    """
+    if cfg.dither > 0:  # our own, because the library's is not seeded
+        noise = np.random.default_rng(zlib.crc32(utt.encode())).standard_normal(len(samples), dtype=np.float32)
+        samples = samples + np.float32(cfg.dither) * noise
+    computer = _computer(cfg)
+    computer.accept_waveform(cfg.sample_rate, samples)
+    computer.input_finished()
+    if computer.num_frames_ready == 0:
+        raise UserError(f"{len(samples)} samples, too short for one window of {cfg.frame_length_ms:g} ms")
+    return np.stack([computer.get_frame(t) for t in range(computer.num_frames_ready)])
+
+
+def _computer(cfg: FbankConfig):
+    mfcc = isinstance(cfg, MfccConfig)
+    options = knf.MfccOptions() if mfcc else knf.FbankOptions()
+    frame, mel = options.frame_opts, options.mel_opts
+    frame.samp_freq, frame.dither, frame.snip_edges = cfg.sample_rate, 0, cfg.snip_edges
+    frame.frame_length_ms, frame.frame_shift_ms = cfg.frame_length_ms, cfg.frame_shift_ms
+    frame.window_type, frame.preemph_coeff = cfg.window, cfg.preemphasis
+    mel.num_bins, mel.low_freq, mel.high_freq = cfg.num_mel_bins, cfg.low_freq, cfg.high_freq
+    if not mfcc:
+        return knf.OnlineFbank(options)
+    options.num_ceps, options.cepstral_lifter, options.use_energy = cfg.num_ceps, cfg.cepstral_lifter, cfg.use_energy
+    return knf.OnlineMfcc(options)
+
+
+def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
+    """Compute and write the features of a data dir; skipped where they are done.
+
+    Args:
+        data_dir: with wav.scp and utt2spk.
+        out_dir: the same, or another folder, which then becomes a data dir with the same tables.
+        cfg: a :class:`MfccConfig` or :class:`FbankConfig`.
+        nj: number of processes.
+
+    Raises:
+        UserError: a malformed data dir, or more unusable utterances than ``cfg.max_bad`` allows.
+    """
+    data, out = read_data_dir(data_dir, need=("wav.scp", "utt2spk")), Path(out_dir)
+    kind = "mfcc" if isinstance(cfg, MfccConfig) else "fbank"
+    in_place = out.resolve() == data.path.resolve()
+    tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
+    stage = Stage(out, "feats", inputs=[data.path / "wav.scp", data.path / "utt2spk"] if in_place else tables,
+                  settings={**config.to_dict(cfg), "kind": kind, "library": version("kaldi-native-fbank"),
+                            "audio": _audio_state(data)})
+    if stage.is_done():
+        return
+    say(f"{out}: {kind} of {len(data.utts)} utterances")
+    out.mkdir(parents=True, exist_ok=True)
+    copies = [] if in_place else [Path(shutil.copyfile(t, out / t.name)) for t in tables]
+
+    def one(utt: Utterance):
+        try:
+            return compute_features(read_audio(utt.wav, cfg.sample_rate), cfg, utt.id)
+        except UserError as e:
+            return e if e.file else UserError(e.what, file=utt.wav, mend="leave the utterance out")
+        except OSError as e:
+            return UserError(e.strerror or str(e), file=utt.wav, mend="check the disk and the file's mode")
+
+    bad, num_frames = BadUtterances(data.path, cfg.max_bad), {}
+    with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
+        for utt, feats in zip(data.utts, iter_jobs(one, data.utts.values(), nj, f"{kind} {out.name}"), strict=True):
+            if isinstance(feats, UserError):
+                bad.add(utt, feats)
+            else:
+                writer.write(utt, feats)
+                num_frames[utt] = len(feats)
+                dim = feats.shape[1]
+        bad.check(len(data.utts))
+        if not num_frames:
+            raise UserError("no utterance has usable audio", file=data.path / "wav.scp", mend="see the warnings above")
+    write_table(out / "utt2num_frames", {utt: str(n) for utt, n in num_frames.items()})
+    about = {"kind": kind, "dim": dim, "utterances": len(num_frames), "left_out": len(bad),
+             "frames": sum(num_frames.values()), "config": config.to_dict(cfg)}
+    config.write_text(out / "feats.json", json.dumps(about, indent=1) + "\n")
+    compute_cmvn(out)
+    stage.mark(outputs=[*(out / name for name in OUTPUTS), *copies])
+    say(f"{out}: {about['frames']} frames of {dim} values, {about['frames'] * cfg.frame_shift_ms / 3.6e6:.2f} h")
+
+
+def _audio_state(data: DataDir) -> str:
+    """A digest of every audio file's size and time; contents would take minutes for a thousand hours."""
+    digest = 0
+    for utt in data.utts.values():
+        path = Path(utt.wav)
+        stat = path.stat() if path.is_file() else None
+        digest = zlib.crc32(repr(stat and (stat.st_size, stat.st_mtime_ns)).encode(), digest)
+    return f"{digest:08x}"
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="lstmp.features.extract", description=__doc__.split("\n")[0])
+    parser.add_argument("--kind", choices=list(KINDS), required=True, help="which features")
+    parser.add_argument("--config", required=True, help="conf/mfcc.yaml, conf/fbank.yaml or a copy of it")
+    parser.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")
+    parser.add_argument("--out", help="write to this folder, a data dir with the same tables (default: DATA itself)")
+    parser.add_argument("data", metavar="DATA", help="data dir with wav.scp and utt2spk")
+    args = parser.parse_args(argv)
+    extract(args.data, args.out or args.data, config.load(args.config, KINDS[args.kind]), args.nj)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Features of a data dir as a model sees them: normalized per speaker, with their time derivatives.
+
+The archives hold the plain features; normalization and derivatives are computed on reading (0.2 ms an utterance), so
+that one archive serves models that want them differently.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldi_native_fbank as knf
+import numpy as np
+import torch
+
+from lstmp.config import check
+from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError
+from lstmp.features.ark import read_mat, read_scp
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """What a model takes as input.
+
+    Attributes:
+        kind: "mfcc" or "fbank".
+        cmvn: cepstral mean and variance normalization per speaker: "none", "mean" or "mean_var".
+        deltas: order of the time derivatives to append: 0, 1 or 2; they multiply the dimension by 1 + order.
+    """
+
+    kind: str
+    cmvn: str
+    deltas: int
+
+    def __post_init__(self):
+        check(self.kind in ("mfcc", "fbank"), "kind", "mfcc or fbank")
+        check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
+        check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
+
+
+class Features:
+    """The features of a data dir.
+
+    Attributes:
+        utts: ids of the utterances that have features, sorted.
+        dim: D of :meth:`load`, derivatives included.
+
+    Raises:
+        UserError: no feats.scp, another kind of features than asked for, an utterance without speaker or a speaker
+            without CMVN statistics.
+    """
+
+    def __init__(self, data_dir, cfg: FeatureConfig):
+        self.dir, self.cfg = Path(data_dir), cfg
+        if not (self.dir / "feats.scp").is_file():
+            raise UserError("no such file", file=self.dir / "feats.scp",
+                            mend=f"run steps/make_{cfg.kind}.sh {data_dir}")
+        self._check_kind()
+        self._scp = read_scp(self.dir / "feats.scp")
+        self.utts = sorted(self._scp)
+        if not self.utts:
+            raise UserError("no utterance in it", file=self.dir / "feats.scp", mend="see the log of its making")
+        self._speaker = read_table(self.dir / "utt2spk")
+        self._base_dim = read_mat(self._scp[self.utts[0]]).shape[1]
+        self.dim = self._base_dim * (1 + cfg.deltas)
+        self._stats = self._read_cmvn() if cfg.cmvn != "none" else {}
+        self._num_frames = self._read_num_frames()
+
+    def num_frames(self, utt: str) -> int:
+        """T of utterance ``utt``."""
+        if utt not in self._num_frames:
+            self._num_frames[utt] = len(read_mat(self._rx(utt)))
+        return self._num_frames[utt]
+
+    def load(self, utt: str) -> torch.Tensor:
+        """Features of utterance ``utt``: torch.float32 [T, dim], normalized, with derivatives.
+
+        Derivatives are Kaldi's ``add-deltas``: slope of the regression line over 2 frames to each side, the first and
+        last frame repeated beyond the ends.
+
+        Raises:
+            UserError: the archive is missing, cut off or damaged, or holds NaN or another dimension.
+        """
+        mat = read_mat(self._rx(utt), dim=self._base_dim)
+        if self.cfg.cmvn != "none":
+            stats = self._stats[self._speaker[utt]]
+            mat = knf.apply_cmvn(stats, knf.CmvnOptions(norm_vars=self.cfg.cmvn == "mean_var"), mat)
+        if self.cfg.deltas:
+            mat = knf.compute_deltas(knf.DeltaOptions(order=self.cfg.deltas, window=2), mat)
+        return torch.from_numpy(mat)
+
+    def _rx(self, utt: str) -> str:
+        if utt not in self._scp:
+            raise UserError(f"utterance {utt} has no features", file=self.dir / "feats.scp",
+                            mend="see the log of their making, or take the utterances of feats.scp")
+        return self._scp[utt]
+
+    def _check_kind(self):
+        path = self.dir / "feats.json"  # written by lstmp.features.extract; data dirs made by Kaldi have none
+        if path.is_file():
+            try:
+                kind = json.loads(path.read_text())["kind"]
+            except (ValueError, KeyError, TypeError):
+                raise UserError("not what extract wrote", file=path, mend="make the features again") from None
+            if kind != self.cfg.kind:
+                raise UserError(f"the features are {kind}, the model takes {self.cfg.kind}", file=path,
+                                mend=f"give the data dir with {self.cfg.kind} features")
+
+    def _read_cmvn(self) -> dict[str, np.ndarray]:
+        """Speaker → statistics [2, D+1]: sums and count, sums of squares."""
+        path = self.dir / "cmvn.scp"
+        if not path.is_file():
+            raise UserError("no such file", file=path, mend=f"run steps/compute_cmvn.sh {self.dir}")
+        scp = read_scp(path)
+        for utt in self.utts:
+            if utt not in self._speaker:
+                raise UserError(f"utterance {utt} has no speaker", file=self.dir / "utt2spk", mend="add its line")
+            if self._speaker[utt] not in scp:
+                raise UserError(f"speaker {self._speaker[utt]} has no statistics", file=path,
+                                mend=f"run steps/compute_cmvn.sh {self.dir}")
+        stats = {speaker: read_mat(rx, dim=self._base_dim + 1, dtype=np.float64) for speaker, rx in scp.items()}
+        for speaker, s in stats.items():
+            if len(s) != 2 or s[0, -1] <= 0:
+                raise UserError(f"speaker {speaker} has statistics of no frame", file=path,
+                                mend=f"run steps/compute_cmvn.sh {self.dir}")
+        return stats
+
+    def _read_num_frames(self) -> dict[str, int]:
+        path = self.dir / "utt2num_frames"
+        if not path.is_file():
+            return {}
+        counts = {}
+        for number, (utt, value) in enumerate(read_table(path).items(), 1):
+            if not value.isdigit():
+                raise UserError(f"{value!r} is not a number of frames", file=path, line=number,
+                                mend="delete the file, it is only a shortcut")
+            counts[utt] = int(value)
+        return counts

@@ -1,0 +1,126 @@
+"""Align a data dir with a GMM-HMM, and write the alignment as Kaldi does.
+
+The folder gets ``ali.ark`` (transition-ids), ``pdf.ark`` (pdf-ids), ``phones.ctm``, ``utt2like`` (acoustic
+log-likelihood per frame), ``failed.txt`` (utterances left out, with the reason) and the model's HMM part.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lstmp import config, distributed
+from lstmp.corpus.lang import Lang
+from lstmp.errors import UserError, command
+from lstmp.features.ark import read_int_vectors, write_int_vectors
+from lstmp.gmm.em import AlignConfig, Shard
+from lstmp.gmm.model import AcousticModel, copy_hmm
+from lstmp.gmm.transition import TransitionModel, phone_starts
+from lstmp.log import say
+from lstmp.stage import Stage
+
+FRAME_SHIFT = 0.01  # seconds
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A phone in an alignment: its id, first frame and length in frames."""
+
+    phone: int
+    start: int
+    length: int
+
+
+def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
+    """The phones of an alignment in transition-ids."""
+    starts = phone_starts(tids, transitions)
+    ends = np.append(starts[1:], len(tids))
+    phones = transitions.tid_phone.numpy()[np.asarray(tids)[starts]] if len(starts) else []
+    return [Segment(int(p), int(s), int(e - s)) for p, s, e in zip(phones, starts, ends, strict=True)]
+
+
+def read_alignment(directory) -> dict[str, np.ndarray]:
+    """Utterance → transition-ids of an alignment folder."""
+    path = Path(directory) / "ali.ark"
+    if not path.is_file():
+        raise UserError("no alignment there", file=path, mend="run steps/align.sh first")
+    return dict(read_int_vectors(path))
+
+
+def write_alignment(directory, alignment: dict, scores: dict, failed: dict, model: AcousticModel, lang: Lang):
+    """Write the files of an alignment folder, apart from the HMM part."""
+    directory = Path(directory)
+    tid_pdf = model.transitions.tid_pdf.numpy()
+    utts = sorted(alignment)
+    lines = []
+    for utt in utts:
+        for s in segments(alignment[utt], model.transitions):
+            lines.append(f"{utt} 1 {s.start * FRAME_SHIFT:.3f} {s.length * FRAME_SHIFT:.3f} "
+                         f"{lang.phone_names[s.phone]}\n")
+    config.write_text(directory / "phones.ctm", "".join(lines))
+    config.write_text(directory / "utt2like", "".join(f"{u} {scores[u]:.4f}\n" for u in utts))
+    config.write_text(directory / "failed.txt", "".join(f"{u} {failed[u]}\n" for u in sorted(failed)))
+    config.write_text(directory / "num_pdfs", f"{model.transitions.num_pdfs}\n")
+    write_int_vectors(directory / "pdf.ark", ((u, tid_pdf[alignment[u]].astype(np.int32)) for u in utts))
+    write_int_vectors(directory / "ali.ark", ((u, alignment[u]) for u in utts))
+
+
+def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
+    """Alignment, scores and failures of all processes, on the first process; None on the others."""
+    parts = distributed.gather((shard.alignment, shard.score, shard.failed))
+    if distributed.rank() != 0:
+        return None
+    merged = ({}, {}, {})
+    for part in parts:
+        for whole, piece in zip(merged, part, strict=True):
+            whole.update(piece)
+    return merged
+
+
+def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, device):
+    lang = Lang.load(lang_dir)
+    model = AcousticModel.load(model_dir, device)
+    if model.gmms is None:
+        raise UserError("no Gaussian mixtures in it", file=model_dir, mend="align with a GMM's folder")
+    shard = Shard(data, lang, model.feature, device)
+    if shard.dim != model.gmms.dim:
+        raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
+                        mend="make the features with the configuration that the model was trained with")
+    shard.compile_graphs(model)
+    shard.align(model, cfg)
+    merged = collect(shard)
+    if merged is not None:
+        write_alignment(out, *merged, model, lang)
+        frames = sum(map(len, merged[0].values()))
+        mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
+        say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, "
+            f"log-likelihood per frame {mean:.3f}")
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="steps/align.sh", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="data dir with features")
+    parser.add_argument("--lang", type=Path, required=True, help="lang folder")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the GMM to align with")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the alignment to")
+    parser.add_argument("--config", type=Path, default=Path("conf/align.yaml"), help="default: %(default)s")
+    parser.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    args = parser.parse_args(argv)
+    cfg = config.load(args.config, AlignConfig)
+    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text", "feats.ark")] + [args.lang / "lexiconp.txt",
+              args.lang / "words.txt", args.model / "final.safetensors", args.model / "tree.json"]
+    stage = Stage(args.out, "align", inputs, config.to_dict(cfg))
+    if stage.is_done():
+        return
+    say(f"aligning {args.data} with {args.model}")
+    distributed.launch(_align, args.nj, args.data, args.lang, args.model, args.out, cfg, args.device)
+    copy_hmm(args.model, args.out)
+    stage.mark([args.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
+                                       "transitions.safetensors")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Viterbi training of a GMM-HMM: align, collect statistics, update, split; by any number of processes.
+
+Each process holds the features and the training graphs of its share of the utterances for the whole training; only
+sums travel between them, and every process makes the same update from the same sums.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lstmp import distributed
+from lstmp.config import check
+from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.lang import Lang
+from lstmp.errors import UserError
+from lstmp.features.load import FeatureConfig, Features
+from lstmp.gmm import diag
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.training_graph import GraphCompiler
+from lstmp.gmm.viterbi import align_batch
+from lstmp.log import progress, say, warn
+
+_BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; its scores take four bytes each
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """How utterances are aligned.
+
+    Attributes:
+        acoustic_scale: weight of the acoustic log-likelihood against the graph.
+        transition_scale, self_loop_scale: weights of the transition probabilities.
+        boost_silence: factor on the likelihood of silence phones.
+        max_failed: share of utterances that may fail to align before training stops.
+    """
+
+    acoustic_scale: float
+    transition_scale: float
+    self_loop_scale: float
+    boost_silence: float
+    max_failed: float
+
+    def __post_init__(self):
+        check(self.acoustic_scale > 0, "acoustic_scale", "greater than 0")
+        check(self.boost_silence > 0, "boost_silence", "greater than 0")
+        check(0 <= self.max_failed <= 1, "max_failed", "between 0 and 1")
+
+
+class Shard:
+    """This process's utterances: features, transcripts, graphs and the alignment of the moment.
+
+    Args:
+        data_dir: Kaldi data dir with features.
+        lang: lexicon and topology.
+        feature: what features to load.
+        device: where likelihoods are computed.
+    """
+
+    def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu"):
+        self.lang, self.device, self.data_dir = lang, device, data_dir
+        features = Features(data_dir, feature)
+        transcripts = read_data_dir(data_dir).utts
+        known = [u for u in features.utts if u in transcripts]
+        if not known:
+            raise UserError("no utterance has both features and a transcript", file=data_dir,
+                            mend="make the features of this data dir")
+        self.total_utts = len(known)
+        self.utts = distributed.share(known, features.num_frames)  # longest first
+        self.words, oov = {}, 0
+        for utt in self.utts:
+            self.words[utt], n = lang.word_ids(transcripts[utt].words)
+            oov += n
+        oov = sum(distributed.gather(oov))
+        if oov and distributed.rank() == 0:
+            warn(f"{data_dir}: {oov} words of the transcripts are not in words.txt and are taken for the OOV word")
+        self.feats = {u: features.load(u).to(device) for u in self.utts}
+        self.dim = features.dim
+        self.alignment: dict[str, np.ndarray] = {}
+        self.score: dict[str, float] = {}    # acoustic log-likelihood per frame of the best path
+        self.failed: dict[str, str] = {}
+
+    @property
+    def num_frames(self) -> int:
+        return sum(len(f) for f in self.feats.values())
+
+    def compile_graphs(self, model: AcousticModel):
+        """Make the graphs; needed again when the tree changes."""
+        compiler = GraphCompiler(self.lang, model.tree, model.transitions)
+        self.graphs = {u: compiler.compile(self.words[u]) for u in self.utts}
+
+    def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning"):
+        """Replace the alignment by the best paths under ``model``; failures are counted, with their reasons."""
+        log_prob = model.transitions.graph_log_probs(cfg.transition_scale, cfg.self_loop_scale).numpy()
+        silence = torch.tensor(self.lang.silence)
+        quiet = torch.zeros(model.transitions.num_pdfs, device=self.device)
+        tuples = model.transitions.tuples
+        quiet[tuples[torch.isin(tuples[:, 0], silence), 2]] = float(np.log(cfg.boost_silence))
+        self.alignment, self.score, self.failed = {}, {}, {}
+        todo = []
+        for utt in self.utts:
+            if len(self.feats[utt]) < self.graphs[utt].min_frames:
+                self.failed[utt] = (f"{len(self.feats[utt])} frames, but its transcript needs at least "
+                                    f"{self.graphs[utt].min_frames}")
+            else:
+                todo.append(utt)
+        batches = self._batches(todo)
+        for batch in progress(batches, what, unit="batch") if distributed.rank() == 0 else batches:
+            loglikes = []
+            for utt in batch:
+                pdfs = torch.from_numpy(np.unique(self.graphs[utt].pdf)).to(self.device)
+                raw = model.gmms.loglikes(self.feats[utt], pdfs) + quiet[pdfs]
+                loglikes.append(raw * cfg.acoustic_scale)
+            results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
+            for utt, scaled, result in zip(batch, loglikes, results, strict=True):
+                if result is None:
+                    self.failed[utt] = "no path"
+                    continue
+                self.alignment[utt] = result[0]
+                pdf = model.transitions.tid_pdf.numpy()[result[0]]
+                column = np.searchsorted(np.unique(self.graphs[utt].pdf), pdf)
+                path = scaled[torch.arange(len(pdf)), torch.from_numpy(column)]
+                self.score[utt] = float((path.sum() / cfg.acoustic_scale - quiet[pdf].sum()) / len(pdf))
+        self._check_failures(cfg)
+
+    def _batches(self, utts):
+        """Runs of utterances, longest first, whose scores fit in memory."""
+        batches, states = [], 0
+        for utt in utts:
+            states += len(self.graphs[utt].pdf)
+            if not batches or len(self.feats[batches[-1][0]]) * states > _BATCH_CELLS:
+                batches.append([])
+                states = len(self.graphs[utt].pdf)
+            batches[-1].append(utt)
+        return batches
+
+    def _check_failures(self, cfg):
+        failed = {u: r for part in distributed.gather(self.failed) for u, r in part.items()}
+        if distributed.rank() == 0:
+            for utt in sorted(failed)[:5]:
+                warn(f"{self.data_dir}: {utt} is not aligned: {failed[utt]}")
+            if len(failed) > 5:
+                warn(f"{self.data_dir}: {len(failed) - 5} more are not aligned")
+        if len(failed) > cfg.max_failed * self.total_utts:
+            utt = min(failed)
+            raise UserError(f"{len(failed)} of {self.total_utts} utterances cannot be aligned; {utt}: {failed[utt]}",
+                            file=self.data_dir, mend="check transcripts against audio, or raise `max_failed`")
+
+    def sort_by_pdf(self, transitions):
+        """Lay this share's frames out by pdf under the present alignment, for :func:`lstmp.gmm.diag.accumulate`."""
+        utts = [u for u in self.utts if u in self.alignment]
+        tids = np.concatenate([self.alignment[u] for u in utts]) if utts else np.zeros(0, dtype=np.int64)
+        pdfs = transitions.tid_pdf.numpy()[tids]
+        order = torch.from_numpy(np.argsort(pdfs, kind="stable"))
+        self.pdf_counts = torch.from_numpy(np.bincount(pdfs, minlength=transitions.num_pdfs)).to(self.device)
+        feats = torch.cat([self.feats[u] for u in utts]) if utts else torch.zeros(0, self.dim, device=self.device)
+        self.sorted_feats = feats[order.to(self.device)]
+        self.tid_counts = torch.from_numpy(np.bincount(tids, minlength=transitions.num_tids + 1)).double()
+
+
+def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_variance: float) -> float:
+    """One pass of EM within the present alignment. Updates ``model``; returns the log-likelihood per frame before."""
+    stats = diag.GmmStats.zeros(model.gmms)
+    diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats)
+    counts = shard.tid_counts.clone()
+    distributed.all_reduce(*stats.tensors(), counts)
+    model.transitions.update(counts)
+    model.gmms = diag.update(model.gmms, stats, min_occupancy=min_occupancy, min_variance=min_variance)
+    return stats.loglike_per_frame
+
+
+def grow(shard: Shard, model: AcousticModel, num_gaussians: int, power: float, perturb: float, seed: int):
+    """Split to ``num_gaussians`` in all, shared out by the pdfs' frames to the ``power``."""
+    occupancy = shard.pdf_counts.double().clone()
+    distributed.all_reduce(occupancy)
+    targets = diag.split_targets(occupancy.cpu(), num_gaussians, power)
+    generator = torch.Generator().manual_seed(seed)
+    model.gmms = model.gmms.to("cpu").split(targets, perturb, generator).to(shard.device)
+
+
+@dataclass(frozen=True)
+class EmConfig:
+    """The schedule of a training: passes, realignments and growth.
+
+    Attributes:
+        num_iters: EM passes.
+        realign: passes before which the data are aligned anew.
+        num_gaussians: how many to end with.
+        grow_until: pass after which the number stays.
+        power: a pdf's share of Gaussians goes with its frames to this power.
+        perturb: standard deviations by which the halves of a split Gaussian move apart.
+        min_occupancy: frames below which a Gaussian is removed.
+        min_variance: floor of the variances.
+    """
+
+    num_iters: int
+    realign: list[int]
+    num_gaussians: int
+    grow_until: int
+    power: float
+    perturb: float
+    min_occupancy: float
+    min_variance: float
+
+    def __post_init__(self):
+        check(self.num_iters > 0, "num_iters", "greater than 0")
+        check(0 < self.grow_until <= self.num_iters, "grow_until", "between 1 and num_iters")
+        check(self.num_gaussians > 0, "num_gaussians", "greater than 0")
+        check(self.min_variance > 0, "min_variance", "greater than 0")
+
+
+def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig, seed: int):
+    """Run the schedule on ``model``, starting from ``shard.alignment``; prints a line per pass."""
+    first = model.gmms.num_gaussians
+    shard.sort_by_pdf(model.transitions)
+    for i in range(1, cfg.num_iters + 1):
+        if i in cfg.realign:
+            shard.align(model, align, f"pass {i}: aligning")
+            shard.sort_by_pdf(model.transitions)
+        before = model.gmms.num_gaussians
+        loglike = em_step(shard, model, cfg.min_occupancy, cfg.min_variance)
+        if i < cfg.num_iters:
+            target = first + (cfg.num_gaussians - first) * min(i, cfg.grow_until) // cfg.grow_until
+            grow(shard, model, max(target, model.gmms.num_gaussians), cfg.power, cfg.perturb, seed * 1000 + i)
+        if distributed.rank() == 0:
+            note = ", realigned" if i in cfg.realign else ""
+            say(f"pass {i}/{cfg.num_iters}: log-likelihood per frame {loglike:.3f}, {before} Gaussians{note}")

@@ -1,0 +1,127 @@
+"""An acoustic model on disk: ``final.safetensors`` (transitions, mixtures), ``tree.json``, ``topo``, ``config.yaml``.
+
+The transitions, tree and topology alone, without mixtures, are what a network shares with the GMM that aligned its
+training data; they are kept as ``transitions.safetensors`` in alignment and network folders.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from lstmp import config
+from lstmp.corpus.topology import Topology
+from lstmp.errors import UserError
+from lstmp.features.load import FeatureConfig
+from lstmp.gmm.diag import DiagGmms
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import Tree
+
+
+@dataclass
+class AcousticModel:
+    """A GMM-HMM, or with ``gmms=None`` the HMM part that a network shares.
+
+    Attributes:
+        transitions, tree: the HMM states and which pdf each has.
+        gmms: the mixtures of the pdfs.
+        feature: what the mixtures take as input.
+    """
+
+    transitions: TransitionModel
+    tree: Tree
+    gmms: DiagGmms | None
+    feature: FeatureConfig | None
+
+    @classmethod
+    def load(cls, directory, device="cpu") -> "AcousticModel":
+        """Read a model folder, or an alignment or network folder for its HMM part.
+
+        Raises:
+            UserError: a file is missing, damaged or does not fit the others.
+        """
+        directory = Path(directory)
+        if not directory.is_dir():
+            raise UserError("no such model folder", file=directory, mend="check the path, or train the model first")
+        path = directory / "transitions.safetensors"
+        if not path.is_file():
+            path = directory / "final.safetensors"
+        tensors = load_tensors(path)
+        if "tuples" not in tensors:
+            raise UserError("no transition model in it", file=path, mend="give a GMM's or an alignment's folder")
+        tree = Tree.load(directory / "tree.json")
+        topology = Topology.read(directory / "topo")
+        transitions = TransitionModel(topology, tensors["tuples"], tensors["log_prob"])
+        gmms = feature = None
+        if "means" in tensors:
+            gmms = DiagGmms(tensors["offsets"], tensors["weights"], tensors["means"], tensors["variances"]).to(device)
+            feature = read_feature(directory / "config.yaml")
+            if gmms.num_pdfs != tree.num_pdfs:
+                raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path,
+                                mend="the files of this folder do not belong together; train again")
+        return cls(transitions, tree, gmms, feature)
+
+    def save(self, directory, settings: dict | None = None):
+        """Write the folder; ``settings`` join the feature configuration in ``config.yaml``."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {"tuples": self.transitions.tuples, "log_prob": self.transitions.log_prob}
+        self.tree.save(directory / "tree.json")
+        self.transitions.topology.write(directory / "topo")
+        if self.gmms is None:
+            save_tensors(tensors, directory / "transitions.safetensors")
+            return
+        gmms = self.gmms.to("cpu")
+        tensors |= {"offsets": gmms.offsets, "weights": gmms.weights, "means": gmms.means,
+                    "variances": gmms.variances}
+        save_tensors(tensors, directory / "final.safetensors")
+        text = yaml.safe_dump({"feature": config.to_dict(self.feature), **(settings or {})}, sort_keys=False)
+        config.write_text(directory / "config.yaml", text)
+
+
+def copy_hmm(source, target):
+    """Copy tree, topology and transitions (``transitions.safetensors``) of the model at ``source`` to ``target``."""
+    model = AcousticModel.load(source)
+    AcousticModel(model.transitions, model.tree, None, None).save(target)
+
+
+def read_feature(path) -> FeatureConfig:
+    """The ``feature`` group of a model's ``config.yaml``."""
+    values, lines = config.read_yaml(path)
+    if not isinstance(values.get("feature"), dict):
+        raise UserError("no group `feature`", file=path, mend="train the model again")
+    return config.build(values["feature"], FeatureConfig, file=path, lines=lines, prefix="feature.")
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path):
+    """Write a safetensors file by a temporary name and a rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, str(tmp))
+        os.replace(tmp, path)
+    except SafetensorError as e:
+        raise UserError(f"cannot be written: {e}", file=path, mend="check the free space and the folder's mode") from None
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def load_tensors(path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    if not Path(path).is_file():
+        raise UserError("no such file", file=path, mend="run the stage that makes it")
+    try:
+        return load_file(str(path))
+    except (SafetensorError, ValueError):
+        raise UserError("not a safetensors file, or cut off", file=path,
+                        mend="delete it and run the stage that makes it again") from None
+

@@ -1,0 +1,129 @@
+"""Train a monophone GMM-HMM from a flat start.
+
+Every state of every phone begins as the one Gaussian of all the data; the first pass divides each utterance's frames
+equally among its states; from then on the model aligns and learns in turn, while its Gaussians are split.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lstmp import config, distributed
+from lstmp.corpus.lang import Lang
+from lstmp.errors import command
+from lstmp.features.load import FeatureConfig
+from lstmp.gmm import em
+from lstmp.gmm.diag import DiagGmms
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.record import write_record
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import monophone_tree
+from lstmp.log import say
+from lstmp.stage import Stage
+
+
+@dataclass(frozen=True)
+class MonoConfig:
+    """conf/mono.yaml: the features, the schedule, the first pass and the alignment."""
+
+    feature: FeatureConfig
+    em: em.EmConfig
+    first_min_occupancy: float
+    align: em.AlignConfig
+
+
+def equal_alignment(words: list[int], num_frames: int, lang: Lang, model: AcousticModel) -> np.ndarray | None:
+    """Transition-ids that divide the frames equally among the states: silence, first pronunciations, silence.
+
+    The silences are left out if the frames do not suffice; None if even that is too long.
+    """
+    phones = [p for w in words for p in lang.lexicon[w][0][1]]
+    if not phones:
+        phones = [lang.optional_silence]
+    edge = [lang.optional_silence]
+    for sequence in (edge + phones + edge, phones):
+        tuples = []
+        for phone in sequence:
+            for state in range(lang.topology.num_states(phone)):
+                pdf = model.tree.pdf((phone,), state)
+                tuples.append((model.transitions.tuple_index(phone, state, pdf), state))
+        if len(tuples) <= num_frames:
+            break
+    else:
+        return None
+    bounds = np.linspace(0, num_frames, len(tuples) + 1).astype(int)
+    out = np.zeros(num_frames, dtype=np.int32)
+    for (index, state), start, end in zip(tuples, bounds[:-1], bounds[1:], strict=True):
+        out[start:end] = model.transitions.self_loop_tid(index)
+        first, last = int(model.transitions.first_tid[index]), int(model.transitions.first_tid[index + 1])
+        out[start] = next(t for t in range(first, last) if model.transitions.tid_dest[t] == state + 1)
+    return out
+
+
+def _flat_start(shard: em.Shard, lang: Lang, feature: FeatureConfig) -> AcousticModel:
+    sums = torch.zeros(2, shard.dim, dtype=torch.float64)
+    count = torch.zeros(1, dtype=torch.float64)
+    for x in shard.feats.values():
+        x = x.cpu().double()
+        sums += torch.stack([x.sum(0), (x * x).sum(0)])
+        count += len(x)
+    distributed.all_reduce(sums, count)
+    mean = sums[0] / count
+    variance = (sums[1] / count - mean * mean).clamp(min=1e-4)
+    tree = monophone_tree(lang.sets, lang.topology)
+    n = tree.num_pdfs
+    gmms = DiagGmms(torch.arange(n + 1), torch.ones(n), mean.float().repeat(n, 1), variance.float().repeat(n, 1))
+    transitions = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
+    return AcousticModel(transitions, tree, gmms.to(shard.device), feature)
+
+
+def _train(data, lang_dir, out, cfg: MonoConfig, seed: int, device):
+    lang = Lang.load(lang_dir)
+    shard = em.Shard(data, lang, cfg.feature, device)
+    model = _flat_start(shard, lang, cfg.feature)
+    shard.compile_graphs(model)
+    for utt in shard.utts:
+        tids = equal_alignment(shard.words[utt], len(shard.feats[utt]), lang, model)
+        if tids is not None:
+            shard.alignment[utt] = tids
+    shard.sort_by_pdf(model.transitions)
+    loglike = em.em_step(shard, model, cfg.first_min_occupancy, cfg.em.min_variance)
+    if distributed.rank() == 0:
+        frames = sum(map(len, shard.alignment.values()))
+        say(f"flat start: {model.tree.num_pdfs} pdfs, {len(shard.alignment)} utterances in this process "
+            f"({frames / 360000:.2f} h), log-likelihood per frame {loglike:.3f}")
+    em.train(shard, model, cfg.em, cfg.align, seed)
+    if distributed.rank() == 0:
+        model.save(out, {"em": config.to_dict(cfg.em)})
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="steps/train_mono.sh", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
+    parser.add_argument("--lang", type=Path, required=True, help="lang folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
+    parser.add_argument("--config", type=Path, default=Path("conf/mono.yaml"), help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="of the splitting of Gaussians (default: %(default)s)")
+    parser.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    args = parser.parse_args(argv)
+    cfg = config.load(args.config, MonoConfig)
+    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text", "feats.ark")] + [
+        args.lang / n for n in ("lexiconp.txt", "words.txt", "topo", "phones")]
+    stage = Stage(args.out, "train", inputs, {"config": config.to_dict(cfg), "seed": args.seed})
+    if stage.is_done():
+        return
+    say(f"training monophones on {args.data}")
+    began = time.time()
+    distributed.launch(_train, args.nj, args.data, args.lang, args.out, cfg, args.seed, args.device)
+    write_record(args.out, "mono", began, args.seed, args.config)
+    stage.mark([args.out / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml", "train.json")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The HMM of one utterance: every way to say its transcript, as a graph over HMM states.
+
+Words become their pronunciations with optional silence before, between and after them (as in ``L.fst``); phones get
+their context, across word borders too; each becomes the states of its topology. Only pdfs that this transcript can
+use appear, which is what makes alignment cheap.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstmp.corpus.lang import Lang
+from lstmp.errors import UserError
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import Tree
+
+
+@dataclass(frozen=True)
+class TrainingGraph:
+    """HMM states and the arcs between them; a path leaves a state by an arc, each frame is one state.
+
+    Attributes:
+        pdf: int64 [S], pdf-id of each state.
+        self_tid: int64 [S], transition-id of its self-loop, 0 without one.
+        arcs: int64 [A, 3] of (source, destination, transition-id of leaving the source), self-loops apart.
+        arc_extra: float32 [A], log-probability of pronunciation and silence on the arc.
+        starts: int64 [K] first states, with start_extra float32 [K].
+        finals: int64 [F, 2] of (state, transition-id of leaving it), with final_extra float32 [F].
+        min_frames: the fewest frames that any path has.
+    """
+
+    pdf: np.ndarray
+    self_tid: np.ndarray
+    arcs: np.ndarray
+    arc_extra: np.ndarray
+    starts: np.ndarray
+    start_extra: np.ndarray
+    finals: np.ndarray
+    final_extra: np.ndarray
+    min_frames: int
+
+
+class GraphCompiler:
+    """Makes the graphs of utterances for one tree and transition model.
+
+    Args:
+        lang: lexicon, silence and topology.
+        tree: context of one phone to each side at most.
+        transitions: gives the transition-ids; its probabilities are not used here.
+    """
+
+    def __init__(self, lang: Lang, tree: Tree, transitions: TransitionModel):
+        if (tree.context_width, tree.central_position) not in ((1, 0), (3, 1)):
+            raise UserError(f"a tree of context width {tree.context_width} and central position "
+                            f"{tree.central_position} cannot be aligned with", mend="use monophones or triphones")
+        self.lang, self.tree, self.transitions = lang, tree, transitions
+        self._phone_of_context: dict[tuple[int, int, int], tuple] = {}
+        self._free = {p: not tree.depends_on_context(p) for p, c in tree.roots if c == 0}
+        self._self_tid = [transitions.self_loop_tid(i) for i in range(len(transitions.tuples))]
+        self._first_tid = transitions.first_tid.tolist()
+
+    def compile(self, words: list[int]) -> TrainingGraph:
+        """The graph of a transcript.
+
+        Args:
+            words: word ids; may be empty, then the graph is silence alone.
+
+        Raises:
+            UserError: a word has no pronunciation.
+        """
+        phones, edges, starts, ends = self._phone_graph(words)
+        nodes, of_instance = self._expand_context(phones, edges, starts, ends)
+        return self._to_states(nodes, of_instance, phones, edges, starts, ends)
+
+    def _phone_graph(self, words):
+        """Phone instances, edges (a, b, log-probability), start and end instances with their log-probabilities."""
+        silence, p = self.lang.optional_silence, self.lang.sil_prob
+        with_sil, without = (math.log(p) if p > 0 else None), (math.log(1 - p) if p < 1 else None)
+        phones, edges = [], []
+        here = [(None, 0.0)]  # instances that the next word can follow; None is the utterance's start
+
+        def connect(sources, target, extra, starts):
+            for a, weight in sources:
+                if a is None:
+                    starts.append((target, weight + extra))
+                else:
+                    edges.append((a, target, weight + extra))
+
+        starts: list[tuple[int, float]] = []
+
+        def optional_silence(sources):
+            out = [(a, weight + without) for a, weight in sources] if without is not None else []
+            if with_sil is not None or not words:
+                phones.append(silence)
+                connect(sources, len(phones) - 1, with_sil or 0.0, starts)
+                out.append((len(phones) - 1, 0.0))
+            return out
+
+        here = optional_silence(here)
+        if not words:
+            here = [h for h in here if h[0] is not None]
+        for word in words:
+            pronunciations = self.lang.lexicon.get(word)
+            if not pronunciations:
+                raise UserError(f"word {word} has no pronunciation", mend="add it to the lexicon")
+            lasts = []
+            for prob, pronunciation in pronunciations:
+                first = len(phones)
+                phones.extend(pronunciation)
+                connect(here, first, math.log(prob), starts)
+                edges.extend((i, i + 1, 0.0) for i in range(first, len(phones) - 1))
+                lasts.append((len(phones) - 1, 0.0))
+            here = optional_silence(lasts)
+        return phones, edges, starts, here
+
+    def _expand_context(self, phones, edges, starts, ends):
+        """Nodes (instance, left, right) of phones in context; None where the context makes no difference."""
+        lefts, rights = [set() for _ in phones], [set() for _ in phones]
+        for a, b, _ in edges:
+            lefts[b].add(phones[a])
+            rights[a].add(phones[b])
+        for a, _ in starts:
+            lefts[a].add(0)
+        for a, _ in ends:
+            rights[a].add(0)
+        nodes, of_instance = [], []
+        for i, phone in enumerate(phones):
+            free = self._free[phone]
+            contexts = [(None, None)] if free else [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
+            of_instance.append([(len(nodes) + k, x, y) for k, (x, y) in enumerate(contexts)])
+            nodes += [(phone, x or 0, y or 0) for x, y in contexts]
+        return nodes, of_instance
+
+    def _hmm(self, phone: int, left: int, right: int):
+        """(pdfs, self-loop ids, inner arcs (i, j, tid), exits (i, tid)) of a phone in context."""
+        key = (left, phone, right)
+        hmm = self._phone_of_context.get(key)
+        if hmm is None:
+            window = (phone,) if self.tree.context_width == 1 else key
+            entry = self.lang.topology.entries[phone]
+            pdfs = [self.tree.pdf(window, c) for c in range(len(entry))]
+            tuples = [self.transitions.tuple_index(phone, s, pdf) for s, pdf in enumerate(pdfs)]
+            inner, exits = [], []
+            for s, arcs in enumerate(entry):
+                for k, (to, _) in enumerate(arcs):
+                    tid = self._first_tid[tuples[s]] + k
+                    if to == len(entry):
+                        exits.append((s, tid))
+                    elif to != s:
+                        inner.append((s, to, tid))
+            hmm = self._phone_of_context[key] = (pdfs, [self._self_tid[t] for t in tuples], inner, exits,
+                                                 _fewest_states(entry))
+        return hmm
+
+    def _to_states(self, nodes, of_instance, phones, edges, starts, ends):
+        pdf, self_tid, arcs, extra, base, hmms = [], [], [], [], [], []
+        for node in nodes:
+            hmm = self._hmm(*node)
+            hmms.append(hmm)
+            base.append(len(pdf))
+            arcs += [(base[-1] + i, base[-1] + j, tid) for i, j, tid in hmm[2]]
+            extra += [0.0] * len(hmm[2])
+            pdf += hmm[0]
+            self_tid += hmm[1]
+        for a, b, weight in edges:
+            for n, _, right in of_instance[a]:
+                if right is None or right == phones[b]:
+                    for m, left, _ in of_instance[b]:
+                        if left is None or left == phones[a]:
+                            arcs += [(base[n] + i, base[m], tid) for i, tid in hmms[n][3]]
+                            extra += [weight] * len(hmms[n][3])
+        first = [(base[n], w) for a, w in starts for n, left, _ in of_instance[a] if left in (None, 0)]
+        last = [(base[n] + i, tid, w) for a, w in ends for n, _, right in of_instance[a] if right in (None, 0)
+                for i, tid in hmms[n][3]]
+        shortest = _shortest(len(phones), edges, starts, ends, [hmms[of_instance[a][0][0]][4] for a in
+                                                                range(len(phones))])
+        return TrainingGraph(np.array(pdf), np.array(self_tid), np.array(arcs).reshape(-1, 3),
+                             np.array(extra, dtype=np.float32), np.array([s for s, _ in first]),
+                             np.array([w for _, w in first], dtype=np.float32),
+                             np.array([f[:2] for f in last]).reshape(-1, 2),
+                             np.array([f[2] for f in last], dtype=np.float32), shortest)
+
+
+def _fewest_states(entry) -> int:
+    """The fewest frames that a phone's HMM can last."""
+    steps = {0: 1}
+    frontier = [0]
+    while frontier:
+        s = frontier.pop(0)
+        for to, _ in entry[s]:
+            if to == len(entry):
+                return steps[s]
+            if to not in steps:
+                steps[to] = steps[s] + 1
+                frontier.append(to)
+    raise UserError("a topology has no way to its final state", mend="correct the lang's topo")
+
+
+def _shortest(count, edges, starts, ends, lengths) -> int:
+    best = [math.inf] * count
+    for a, _ in starts:
+        best[a] = lengths[a]
+    for a, b, _ in sorted(edges):  # instances are numbered so that every edge goes from a lower to a higher number
+        best[b] = min(best[b], best[a] + lengths[b])
+    return int(min(best[a] for a, _ in ends))

@@ -1,0 +1,152 @@
+"""The phonetic decision tree: which pdf a phone's HMM state has in its context.
+
+Each *root* belongs to a group of phones, and either to one pdf-class or, where the group's pdf-classes share a root,
+to all of them. Below a root, a node asks whether one position of the phone window (or the pdf-class) is in a set.
+How trees are grown is in ``build_tree``; this file only asks them.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lstmp import config
+from lstmp.errors import UserError
+
+PDF_CLASS = -1  # the key of a question about the pdf-class; keys from 0 are positions of the phone window
+
+
+@dataclass
+class Node:
+    """A question (``key``, ``yes`` set, two children) or, with ``pdf`` ≥ 0, a leaf."""
+
+    pdf: int = -1
+    key: int = 0
+    yes: frozenset[int] = frozenset()
+    then: "Node | None" = None
+    otherwise: "Node | None" = None
+
+    def leaves(self):
+        """All leaf nodes below, left to right."""
+        if self.then is None:
+            yield self
+        else:
+            yield from self.then.leaves()
+            yield from self.otherwise.leaves()
+
+
+@dataclass
+class Tree:
+    """A forest of roots.
+
+    Attributes:
+        context_width: phones in the window (3 for triphones, 1 for monophones).
+        central_position: index of the phone itself in the window (1 of 3, 0 of 1).
+        roots: (phone, pdf_class) → root node; phones that share a root share the object.
+    """
+
+    context_width: int
+    central_position: int
+    roots: dict[tuple[int, int], Node]
+    _cache: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def num_pdfs(self) -> int:
+        return 1 + max(leaf.pdf for root in self.distinct_roots() for leaf in root.leaves())
+
+    def distinct_roots(self) -> list[Node]:
+        """The root nodes, each once, in the order of their first (phone, pdf_class)."""
+        seen = {}
+        for key in sorted(self.roots):
+            seen.setdefault(id(self.roots[key]), self.roots[key])
+        return list(seen.values())
+
+    def pdf(self, window: tuple[int, ...], pdf_class: int) -> int:
+        """pdf-id of the window's central phone; 0 in the window means beyond the utterance's end.
+
+        Raises:
+            UserError: if the tree has no root for that phone and pdf-class.
+        """
+        found = self._cache.get((window, pdf_class))
+        if found is None:
+            phone = window[self.central_position]
+            node = self.roots.get((phone, pdf_class))
+            if node is None:
+                raise UserError(f"phone {phone} has no model for pdf-class {pdf_class}",
+                                mend="the lexicon has a phone that the tree was not built with; train with this lexicon")
+            while node.then is not None:
+                value = pdf_class if node.key == PDF_CLASS else window[node.key]
+                node = node.then if value in node.yes else node.otherwise
+            found = self._cache[window, pdf_class] = node.pdf
+        return found
+
+    def reachable_pdfs(self, phone: int, pdf_class: int) -> list[int]:
+        """All pdfs that the phone's state can have in some context, sorted."""
+        out, todo = set(), [self.roots[phone, pdf_class]]
+        while todo:
+            node = todo.pop()
+            if node.then is None:
+                out.add(node.pdf)
+            elif node.key in (PDF_CLASS, self.central_position):
+                value = pdf_class if node.key == PDF_CLASS else phone
+                todo.append(node.then if value in node.yes else node.otherwise)
+            else:
+                todo += [node.then, node.otherwise]
+        return sorted(out)
+
+    def depends_on_context(self, phone: int) -> bool:
+        """False if every state of the phone has the same pdf in all contexts, as silence has."""
+        return any(len(self.reachable_pdfs(p, c)) > 1 for p, c in self.roots if p == phone)
+
+    def save(self, path):
+        """Write the tree as JSON: roots with their (phone, pdf_class) pairs, nodes as nested objects."""
+        pairs = {}
+        for key in sorted(self.roots):
+            pairs.setdefault(id(self.roots[key]), []).append(list(key))
+        roots = [{"for": pairs[id(root)], "node": _to_json(root)} for root in self.distinct_roots()]
+        config.write_text(path, json.dumps({"context_width": self.context_width,
+                                            "central_position": self.central_position, "roots": roots}) + "\n")
+
+    @classmethod
+    def load(cls, path) -> "Tree":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UserError: if the file is missing or not such a tree.
+        """
+        path = Path(path)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            roots = {}
+            for root in data["roots"]:
+                node = _from_json(root["node"])
+                roots.update({(phone, pdf_class): node for phone, pdf_class in root["for"]})
+            return cls(data["context_width"], data["central_position"], roots)
+        except FileNotFoundError:
+            raise UserError("no such tree", file=path, mend="train the model that it belongs to") from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError("not a decision tree, or cut off", file=path,
+                            mend="delete it and train its model again") from None
+
+
+def monophone_tree(groups: list[list[int]], topology) -> Tree:
+    """A tree without context: each group of phones (``Lang.sets``) has one pdf per pdf-class."""
+    roots, pdf = {}, 0
+    for group in groups:
+        for pdf_class in range(len(topology.entries[group[0]])):
+            leaf = Node(pdf=pdf)
+            roots.update({(phone, pdf_class): leaf for phone in group})
+            pdf += 1
+    return Tree(1, 0, roots)
+
+
+def _to_json(node: Node):
+    if node.then is None:
+        return node.pdf
+    return {"key": node.key, "yes": sorted(node.yes), "then": _to_json(node.then),
+            "otherwise": _to_json(node.otherwise)}
+
+
+def _from_json(data) -> Node:
+    if isinstance(data, int):
+        return Node(pdf=data)
+    return Node(-1, data["key"], frozenset(data["yes"]), _from_json(data["then"]), _from_json(data["otherwise"]))

@@ -1,0 +1,95 @@
+"""Statistics for growing a decision tree: one Gaussian for every phone window and pdf-class seen in the alignment."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lstmp import distributed
+from lstmp.gmm.align import segments
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import Tree
+
+VARIANCE_FLOOR = 0.01
+_LOG_2PI_E = float(np.log(2 * np.pi) + 1)
+
+
+@dataclass
+class TreeStats:
+    """Frames, sums and sums of squares by event.
+
+    Attributes:
+        events: int64 [K, 4] of (left phone, phone, right phone, pdf-class); 0 is beyond the utterance's end, and the
+            neighbours of context-independent phones are 0 too.
+        moments: float64 [K, 1 + 2D] of (count, sum of x, sum of x²).
+    """
+
+    events: np.ndarray
+    moments: np.ndarray
+
+
+def windows(tids: np.ndarray, transitions: TransitionModel, context_free: set[int]):
+    """Phone windows of an alignment: int64 [n, 3], and for each frame the index of its window, int64 [T]."""
+    parts = segments(tids, transitions)
+    phones = np.array([0] + [s.phone for s in parts] + [0])
+    out = np.stack([phones[:-2], phones[1:-1], phones[2:]], 1)
+    out[np.isin(out[:, 1], list(context_free))] *= np.array([0, 1, 0])
+    return out, np.repeat(np.arange(len(parts)), [s.length for s in parts])
+
+
+def accumulate(alignment: dict, feats: dict, transitions: TransitionModel, context_free: set[int]) -> TreeStats:
+    """Statistics of this process's utterances, summed over all processes."""
+    state = transitions.tid_state.numpy()
+    radix = int(transitions.tuples[:, 0].max()) + 1
+    keys, frames = [], []
+    for utt, tids in sorted(alignment.items()):
+        window, index = windows(tids, transitions, context_free)
+        code = (window[:, 0] * radix + window[:, 1]) * radix + window[:, 2]
+        keys.append(code[index] * 16 + state[tids])
+        frames.append(feats[utt])
+    dim = next(iter(feats.values())).shape[1]
+    codes, inverse = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.int64), return_inverse=True)
+    moments = torch.zeros(len(codes), 1 + 2 * dim, dtype=torch.float64)
+    at = 0
+    for x in frames:
+        x = x.cpu().double()
+        rows = torch.from_numpy(inverse[at:at + len(x)])
+        moments.index_add_(0, rows, torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x, x * x], 1))
+        at += len(x)
+    everyone = np.unique(np.concatenate(distributed.gather(codes)))
+    summed = torch.zeros(len(everyone), 1 + 2 * dim, dtype=torch.float64)
+    summed[torch.from_numpy(np.searchsorted(everyone, codes))] = moments
+    distributed.all_reduce(summed)
+    code = everyone // 16
+    events = np.stack([code // (radix * radix), code // radix % radix, code % radix, everyone % 16], 1)
+    return TreeStats(events, summed.numpy())
+
+
+def log_likelihood(moments: np.ndarray) -> np.ndarray:
+    """Log-likelihood of data under the one diagonal Gaussian that fits them best; [..., 1 + 2D] → [...]."""
+    dim = (moments.shape[-1] - 1) // 2
+    n = moments[..., 0]
+    safe = np.maximum(n, 1e-10)[..., None]
+    mean = moments[..., 1:1 + dim] / safe
+    variance = np.maximum(moments[..., 1 + dim:] / safe - mean * mean, VARIANCE_FLOOR)
+    return -0.5 * n * (np.log(variance).sum(-1) + dim * _LOG_2PI_E)
+
+
+def by_value(moments: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum the rows of ``moments`` that have the same value: (distinct values, sums)."""
+    order = np.argsort(values, kind="stable")
+    distinct, starts = np.unique(values[order], return_index=True)
+    return distinct, np.add.reduceat(moments[order], starts, axis=0)
+
+
+def convert_alignment(tids: np.ndarray, old: TransitionModel, new: TransitionModel, tree: Tree,
+                      context_free: set[int]) -> np.ndarray:
+    """The same path in the transition-ids of another tree."""
+    window, index = windows(tids, old, context_free)
+    first = np.zeros((len(window), 16), dtype=np.int64)
+    for row, (left, phone, right) in enumerate(window.tolist()):
+        key = (left, phone, right) if tree.context_width == 3 else (phone,)
+        for state in range(len(new.topology.entries[phone])):
+            first[row, state] = new.first_tid[new.tuple_index(phone, state, tree.pdf(key, state))]
+    within = tids - old.first_tid.numpy()[old.tid_tuple.numpy()[tids]]
+    return (first[index, old.tid_state.numpy()[tids]] + within).astype(np.int32)

@@ -1,0 +1,30 @@
+"""What a command says while it works: time-stamped lines, and a progress bar on long work."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+
+def say(message: str):
+    """Print one line with the time of day before it."""
+    tqdm.write(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stdout)
+    sys.stdout.flush()
+
+
+def warn(message: str):
+    """Print one line of warning on stderr."""
+    tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+def close_bars():
+    """Remove the bars of work that an exception has ended, so that the next line begins at the margin."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+
+
+def progress(items, what: str, total: int | None = None, unit: str = "utt"):
+    """Iterate over ``items`` with a progress bar; in a log file, a line every half minute."""
+    terminal = sys.stderr.isatty()
+    return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.5 if terminal else 30, maxinterval=60,
+                dynamic_ncols=terminal, leave=False, file=sys.stderr)

@@ -1,0 +1,63 @@
+"""Masks on the input, after SpecAugment (Park et al., arXiv 1904.08779), and Gaussian noise; all off by default.
+
+The masks of an epoch are drawn at its start for all utterances, from seed and epoch alone, so that a mask stays in
+place over the chunks of an utterance and a resumed training sees the same. Masked values become 0, the mean.
+"""
+
+import numpy as np
+import torch
+
+from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.data import FrameSet
+from lstmp.nnet.streams import Batch
+
+FRAMES_PER_SECOND = 100
+
+
+class Augment:
+    """The masks of one epoch."""
+
+    def __init__(self, cfg: LstmpConfig, frames: FrameSet, epoch: int):
+        rng = np.random.default_rng([cfg.seed, epoch, 1])
+        self.noise = cfg.input_noise
+        self.time = self.freq = None
+        if cfg.time_masks_per_second > 0 and cfg.time_mask_width > 0:
+            self.time = _time_masks(rng, frames.offsets.numpy(), cfg.time_masks_per_second, cfg.time_mask_width)
+        if cfg.freq_masks > 0 and cfg.freq_mask_width > 0:
+            self.freq = _freq_masks(rng, len(frames.utts), frames.features.shape[1], cfg.freq_masks,
+                                    cfg.freq_mask_width)
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        """The batch's features [T, n, D], masked and with noise; ``generator`` draws the noise."""
+        x = batch.features
+        if self.noise > 0:
+            x = x.add(torch.empty_like(x).normal_(0, self.noise, generator=generator))
+        if self.time is not None:
+            x = x.masked_fill(self.time[batch.frames].unsqueeze(2), 0.0)
+        if self.freq is not None:
+            x = x.masked_fill(self.freq[batch.utts].unsqueeze(0), 0.0)
+        return x
+
+
+def _time_masks(rng, offsets: np.ndarray, per_second: float, width: int) -> torch.Tensor:
+    """bool [F]: stretches of 0 to ``width`` frames at random places, ``per_second`` of them in a second of speech."""
+    total = int(offsets[-1])
+    count = round(per_second * total / FRAMES_PER_SECOND)
+    begin = rng.integers(0, total, count)
+    end = begin + rng.integers(0, width + 1, count)
+    end = np.minimum(end, offsets[np.searchsorted(offsets, begin, side="right")])  # not into the next utterance
+    steps = np.zeros(total + 1, dtype=np.int64)
+    np.add.at(steps, begin, 1)
+    np.add.at(steps, end, -1)
+    return torch.from_numpy(steps.cumsum()[:-1] > 0)
+
+
+def _freq_masks(rng, utts: int, dim: int, count: int, width: int) -> torch.Tensor:
+    """bool [U, D]: ``count`` bands of 0 to ``width`` channels in each utterance."""
+    channel = np.arange(dim)
+    masked = np.zeros((utts, dim), dtype=bool)
+    for _ in range(count):
+        size = rng.integers(0, min(width, dim) + 1, (utts, 1))
+        low = rng.integers(0, dim - size + 1)
+        masked |= (channel >= low) & (channel < low + size)
+    return torch.from_numpy(masked)

@@ -1,0 +1,71 @@
+"""The numbers of ``conf/lstmp.yaml``: network, training, regularization."""
+
+from dataclasses import dataclass
+
+from lstmp.config import check
+from lstmp.features.load import FeatureConfig
+
+
+@dataclass(frozen=True)
+class LstmpConfig:
+    """Every option of a network and its training; each is explained in ``conf/lstmp.yaml``."""
+
+    feature: FeatureConfig
+    # network
+    layers: int
+    cells: int
+    recurrent_projection: int
+    projection: int
+    peepholes: bool
+    cell_clip: float
+    label_delay: int
+    # training
+    chunk: int
+    streams: int
+    optimizer: str
+    momentum: float
+    lr_initial: float
+    lr_final: float
+    epochs: int
+    grad_clip: float
+    grad_norm_clip: float
+    seed: int
+    # regularization
+    dropout: float
+    dropout_mask: str
+    weight_decay: float
+    input_noise: float
+    freq_masks: int
+    freq_mask_width: int
+    time_masks_per_second: float
+    time_mask_width: int
+    # result
+    average_last: int
+    prior_floor: float
+    # running
+    checkpoint_minutes: float
+    divergence_retries: int
+    divergence_factor: float
+    max_left_out: float
+
+    def __post_init__(self):
+        for name in ("layers", "cells", "chunk", "streams", "epochs"):
+            check(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
+                     "time_mask_width", "average_last", "divergence_retries", "seed"):
+            check(getattr(self, name) >= 0, name, "0 or more")
+        for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
+                     "time_masks_per_second", "checkpoint_minutes"):
+            check(getattr(self, name) >= 0, name, "0 or more")
+        check(self.projection == 0 or self.recurrent_projection > 0, "projection",
+              "0 where `recurrent_projection` is 0")
+        check(self.optimizer in ("adam", "sgd"), "optimizer", "adam or sgd")
+        check(0 <= self.momentum < 1, "momentum", "at least 0 and below 1")
+        check(self.lr_initial > 0, "lr_initial", "above 0")
+        check(0 < self.lr_final <= self.lr_initial, "lr_final", "above 0 and not above `lr_initial`")
+        check(0 <= self.dropout < 1, "dropout", "at least 0 and below 1")
+        check(self.dropout_mask in ("frame", "chunk"), "dropout_mask", "frame or chunk")
+        check(self.prior_floor < 1, "prior_floor", "below 1")
+        check(self.average_last <= self.epochs, "average_last", "not above `epochs`")
+        check(0 < self.divergence_factor < 1, "divergence_factor", "above 0 and below 1")
+        check(0 <= self.max_left_out <= 1, "max_left_out", "between 0 and 1")

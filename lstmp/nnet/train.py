@@ -1,0 +1,169 @@
+"""Train a deep LSTMP network on aligned filterbank features: one command from data dir to network folder."""
+
+import argparse
+import ctypes
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+import yaml
+
+from lstmp import config
+from lstmp.errors import UserError, command
+from lstmp.features.ark import read_scp
+from lstmp.log import say
+from lstmp.nnet import checkpoint
+from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.curve import plot_history
+from lstmp.nnet.data import alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
+from lstmp.nnet.evaluate import evaluate, subset
+from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.trainer import Trainer
+from lstmp.stage import Stage, digest
+
+_OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
+_MODEL_FILES = ("tree.json", "transitions.safetensors")
+
+
+def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu"):
+    """Train a network and write its folder ``out``.
+
+    Args:
+        data: data dir of the training utterances, with features.
+        ali: alignment folder: pdf.scp (or pdf.ark) and num_pdfs.
+        valid: data dir of the held-out utterances, or a text file with utterance ids (in the first column) that are
+            held out of ``data``.
+        align_model: folder with tree.json and transitions.safetensors, which are copied to ``out``; ``ali`` if None.
+        valid_ali: alignment of ``valid``; ``ali`` if None.
+
+    Raises:
+        UserError: for faults in the input, or if training diverges.
+    """
+    out, ali, align_model = Path(out), Path(ali), Path(align_model or ali)
+    if not Path(valid).exists():
+        raise UserError("no such data dir or list of utterances", file=valid, mend="check --valid")
+    num_pdfs = read_num_pdfs(ali)
+    for name in _MODEL_FILES:
+        if not (align_model / name).is_file():
+            raise UserError("no such file", file=align_model / name, mend="check --align-model, or align again")
+    stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=_settings(cfg))
+    if stage.is_done():
+        return
+    fingerprint = hashlib.blake2b(json.dumps([[digest(p) for p in stage.inputs], stage.settings]).encode(),
+                                  digest_size=16).hexdigest()
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
+
+    held_out = None if Path(valid).is_dir() else _read_ids(valid)
+    valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
+                            "held out", only=held_out)
+    train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
+                            without=held_out or set(valid_set.utts))
+    if valid_set.features.shape[1] != train_set.features.shape[1]:
+        raise UserError("its features have another dimension than the training set's", file=valid,
+                        mend="make both with the same conf/fbank.yaml")
+    model = LstmpNetwork(cfg, train_set.features.shape[1], num_pdfs)
+    model.initialize(cfg.seed)
+    mean, std = mean_and_std(train_set.features)
+    model.feature_mean.copy_(mean), model.feature_std.copy_(std)
+    for frames in (train_set, valid_set):
+        normalize(frames, mean, std)
+    priors = log_priors(train_set.pdfs, num_pdfs, cfg.prior_floor)
+    model.to(device)
+    say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {num_pdfs} states, {model.num_params:,} parameters, "
+        f"{torch.get_num_threads()} threads")
+
+    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device)
+    trainer.run()
+    _finish(cfg, trainer, priors, align_model)
+    stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
+
+
+def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path):
+    """Choose the weights, measure them once more, write the network folder."""
+    out, model = trainer.out, trainer.model
+    kept = [trainer.epoch_path(e) for e in range(cfg.epochs - cfg.average_last, cfg.epochs)]
+    paths = kept or [out / "best.safetensors"]
+    read = [checkpoint.read(p, mend=f"delete {trainer.last_path} to train again") for p in paths]
+    epochs = [header["epoch"] for _, header in read]
+    weights = checkpoint.average([tensors for tensors, _ in read])
+    model.load_state_dict(weights)
+    loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, trainer.device)
+    sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
+    loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, trainer.device)
+    say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, {accuracy_train:.2%} "
+        f"on {len(sample.utts)} training utterances; {trainer.seconds / 60:.1f} min of training")
+    checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
+    for name in _MODEL_FILES:
+        shutil.copyfile(align_model / name, out / name)
+    config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
+    config.write_text(out / "train.json", json.dumps({
+        "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,
+        "minutes": round(trainer.seconds / 60, 2), "seed": cfg.seed, "config": config.to_dict(cfg),
+        "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
+        "loss_valid": loss, "averaged_epochs": epochs, "epochs": trainer.history}, indent=1) + "\n")
+    plot_history(trainer.history, out / "curve.png", title=out.name)
+
+
+def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
+    inputs = [Path(data), Path(valid), alignment_file(ali), Path(ali) / "num_pdfs"]
+    inputs += [alignment_file(valid_ali)] if valid_ali else []
+    inputs += [Path(align_model) / name for name in _MODEL_FILES]
+    scps = [p for p in (Path(data) / "feats.scp", Path(valid) / "feats.scp", inputs[2]) if p.suffix == ".scp"]
+    arks = {rx.rpartition(":")[0] for p in scps if p.is_file() for rx in read_scp(p).values()}
+    return inputs + [Path(p) for p in sorted(arks)]
+
+
+def _settings(cfg: LstmpConfig) -> dict:
+    """What the result depends on: not how often checkpoints are written."""
+    return {k: v for k, v in config.to_dict(cfg).items() if k != "checkpoint_minutes"}
+
+
+def _read_ids(path) -> set[str]:
+    try:
+        ids = {line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()}
+    except UnicodeDecodeError:
+        raise UserError("not UTF-8 text", file=path, mend="write one utterance id a line") from None
+    if not ids:
+        raise UserError("no utterance in it", file=path, mend="write one utterance id a line")
+    return ids
+
+
+def keep_freed_memory():
+    """Let glibc keep freed blocks for the next step instead of returning them to the system (a third more frames/s).
+
+    The tensors of a step are of some MB each; by default each would be mapped and its pages cleared anew every time.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+    mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
+@command
+def main(argv=None):
+    """Command line; see ``--help``."""
+    parser = argparse.ArgumentParser(prog="steps/train_lstmp.sh", description=__doc__)
+    parser.add_argument("--config", default="conf/lstmp.yaml", help="network and training (default: %(default)s)")
+    parser.add_argument("--train", required=True, metavar="DIR", help="data dir with filterbank features")
+    parser.add_argument("--ali", required=True, metavar="DIR", help="alignment: pdf.scp or pdf.ark, and num_pdfs")
+    parser.add_argument("--valid", required=True, metavar="DIR|LIST",
+                        help="held-out data dir, or a list of utterance ids to hold out of --train")
+    parser.add_argument("--valid-ali", metavar="DIR", help="alignment of --valid (default: --ali)")
+    parser.add_argument("--align-model", metavar="DIR",
+                        help="folder with tree.json and transitions.safetensors (default: --ali)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="network folder to write, such as exp/tiny/lstmp")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="(default: %(default)s)")
+    args = parser.parse_args(argv)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device was found", mend="give --device cpu")
+    train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
+          align_model=args.align_model, valid_ali=args.valid_ali, device=args.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The table of a recipe: what training, decoding and scoring left in its folder, gathered in one place.
+
+From ``<model dir>/train.json``, and from ``decode.json`` and ``score.json`` of every decode dir below it, makes
+``results.json`` (a row for each system, LM and set), ``RESULTS.md`` (the same to read) and pictures of training.
+Nothing in them is typed by hand.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstmp import config
+from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError, command
+from lstmp.log import say
+from lstmp.score.report import markdown
+from lstmp.score.score import read_json
+
+TRAIN = ("params", "minutes", "seed", "config")
+DECODE = ("audio_seconds", "rtf")
+SCORE = ("wer", "ci", "confidence", "ins", "del", "sub", "words", "utterances", "missing", "lmwt", "wip", "chosen_on",
+         "chosen_here", "best_of_this_set")
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the table: its name, and its decode dirs as a pattern with ``{lm}`` and ``{set}``."""
+
+    name: str
+    pattern: str
+
+    @classmethod
+    def parse(cls, text: str, recipe_dir) -> "System":
+        """From ``NAME``, which stands for ``NAME=<recipe dir>/NAME/decode_{lm}_{set}``, or ``NAME=PATTERN``."""
+        name, _, pattern = text.partition("=")
+        system = cls(name, pattern or f"{recipe_dir}/{name}/decode_{{lm}}_{{set}}")
+        try:
+            system.dir("lm", "set")
+        except (KeyError, IndexError, ValueError):
+            raise UserError(f"`{pattern}` is not a pattern of decode dirs",
+                            mend="use {lm} and {set} only, as in exp/tiny/mono/decode_{lm}_{set}") from None
+        return system
+
+    def dir(self, lm: str, set_name: str) -> Path:
+        """The decode dir of one LM and set."""
+        return Path(self.pattern.format(lm=lm, set=set_name))
+
+
+def collect(systems: list[System], sets: list[str], lms: list[str], command_line: str) -> tuple[list[dict], dict]:
+    """Gather the rows, and each system's ``train.json``.
+
+    A system that was not decoded with one of several LMs has no row for it; one that was must be scored on all sets.
+
+    Returns:
+        (rows, system name → its training record with "dir", the model dir)
+
+    Raises:
+        UserError: a file is missing, damaged or lacks a key; the message says which stage makes it.
+    """
+    rows, trainings = [], {}
+    for system in systems:
+        decoded = [lm for lm in lms if len(lms) == 1 or any(system.dir(lm, s).is_dir() for s in sets)]
+        if not decoded:
+            raise UserError(f"system {system.name} is not decoded with any of {', '.join(lms)}", file=system.pattern,
+                            mend="run stage 10, or correct --systems")
+        for lm in decoded:
+            for set_name in sets:
+                decode_dir = system.dir(lm, set_name)
+                score = _read(decode_dir / "score.json", SCORE, "run stage 11, scoring")
+                decode = _read(decode_dir / "decode.json", DECODE, "run stage 10, decoding")
+                train = _read(decode_dir.parent / "train.json", TRAIN, f"train {system.name}")
+                trainings[system.name] = {**train, "dir": decode_dir.parent}
+                rows.append({
+                    "system": system.name, "set": set_name, "lm": lm, **{k: score[k] for k in SCORE},
+                    **{k: decode[k] for k in DECODE}, "failed": decode.get("failed", 0), **{k: train[k] for k in TRAIN},
+                    **{k: v for k, v in train.items() if k.startswith("frame_accuracy_")}, "command": command_line})
+    return rows, trainings
+
+
+def _read(path: Path, keys, mend: str) -> dict:
+    value = read_json(path, mend)
+    for key in keys:
+        if key not in value:
+            raise UserError(f"it has no `{key}`", file=path, mend=f"delete it; {mend}")
+    return value
+
+
+def describe_data(data_dir) -> str:
+    """Utterances, speakers and hours of a data dir in words."""
+    speakers = read_table(Path(data_dir) / "utt2spk")
+    text = f"{len(speakers):,} utterances of {len(set(speakers.values())):,} speakers"
+    path = Path(data_dir) / "utt2dur"
+    if path.is_file():
+        try:
+            text += f", {sum(map(float, read_table(path).values())) / 3600:.2f} h"
+        except ValueError:
+            raise UserError("a duration is not a number", file=path, mend="run stage 1 again") from None
+    return text
+
+
+def copy_curves(trainings: dict, folder: Path) -> dict[str, str]:
+    """Copy the training pictures beside the table. Returns system → file name."""
+    curves = {}
+    for name, train in trainings.items():
+        source = train["dir"] / "curve.png"
+        if source.is_file():
+            curves[name] = f"{name}-curve.png"
+            tmp = folder / f".{curves[name]}.{os.getpid()}.tmp"
+            shutil.copyfile(source, tmp)
+            os.replace(tmp, folder / curves[name])
+    return curves
+
+
+def read_agreements(pairs: list[str]) -> dict[str, dict]:
+    """``NAME=FILE`` arguments → name → figures that lstmp.score.compare_ctm wrote."""
+    agreements = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals:
+            raise UserError(f"--agreement {pair} is not NAME=FILE", mend="name the system, then the JSON file")
+        agreements[name] = _read(Path(path), ("frame_agreement", "boundary_median_ms", "boundary_within_20ms",
+                                              "utterances", "frames"), "run lstmp.score.compare_ctm --out")
+    return agreements
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="lstmp.score.results", description=__doc__.split("\n")[0])
+    parser.add_argument("--recipe-dir", required=True, help="folder of the recipe's models, such as exp/tiny")
+    parser.add_argument("--systems", nargs="+", required=True, metavar="NAME[=PATTERN]",
+                        help="rows of the table; PATTERN is the path of its decode dirs with {lm} and {set} in it, its "
+                             "folder is the model dir (default: RECIPE_DIR/NAME/decode_{lm}_{set})")
+    parser.add_argument("--sets", nargs="+", required=True, help="columns of the table, the set used for tuning first")
+    parser.add_argument("--lms", nargs="+", required=True, help="names of the language models")
+    parser.add_argument("--out", help="the Markdown file (default: RECIPE_DIR/RESULTS.md); results.json goes beside it")
+    parser.add_argument("--title", help="heading of the table (default: the name of RECIPE_DIR)")
+    parser.add_argument("--command", default=os.environ.get("LSTMP_COMMAND", ""),
+                        help="the command that made all this (default: what run.sh was called with)")
+    parser.add_argument("--train-data", nargs="*", default=[], metavar="DIR", help="data dirs of training, to describe")
+    parser.add_argument("--agreement", nargs="*", default=[], metavar="NAME=FILE",
+                        help="alignment agreement of a system, written by lstmp.score.compare_ctm --out")
+    parser.add_argument("--note", nargs="*", default=[], help="remarks to print above the table")
+    args = parser.parse_args(argv)
+    out = Path(args.out or Path(args.recipe_dir) / "RESULTS.md")
+    systems = [System.parse(s, args.recipe_dir) for s in args.systems]
+    rows, trainings = collect(systems, args.sets, args.lms, args.command)
+    agreements = read_agreements(args.agreement)
+    training_data = [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    curves = copy_curves(trainings, out.parent)
+    result = {"rows": rows, **({"agreement": agreements} if agreements else {})}
+    config.write_text(out.with_name("results.json"), json.dumps(result, indent=1) + "\n")
+    title = args.title or Path(args.recipe_dir).name
+    config.write_text(out, markdown(title, rows, trainings, training_data, agreements, curves, args.note))
+    say(f"{out}: {len(rows)} rows of {len(trainings)} systems")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Word error rates of decoded sets: LM weight and insertion penalty chosen on dev, applied unchanged to the others.
+
+Leaves in every decode dir ``score.json`` (the figures), ``best.txt`` (the hypotheses of the chosen cell) and
+``align.txt`` (every utterance's alignment, each speaker's figures). A decode dir's ``decode.json`` names its data dir
+under "data".
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstmp import config
+from lstmp.config import check
+from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError, command
+from lstmp.log import progress, say, warn
+from lstmp.score.align_text import write_alignment
+from lstmp.score.bootstrap import interval
+from lstmp.score.grid import Cell, choose, read_grid
+from lstmp.score.wer import count_errors, read_hyps, read_refs
+from lstmp.stage import Stage
+
+OUTPUTS = ("score.json", "best.txt", "align.txt")
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """The values of conf/score.yaml, explained there."""
+
+    replicates: int
+    confidence: float
+    seed: int
+    max_missing: float
+
+    def __post_init__(self):
+        check(self.replicates >= 100, "replicates", "100 or more")
+        check(0 < self.confidence < 1, "confidence", "between 0 and 1")
+        check(self.seed >= 0, "seed", "0 or more")
+        check(0 <= self.max_missing <= 1, "max_missing", "a fraction from 0 to 1")
+
+
+@dataclass(frozen=True)
+class DecodedSet:
+    """A decode dir and the data dir whose ``text`` is its reference."""
+
+    dir: Path
+    data: Path
+
+    @classmethod
+    def parse(cls, text: str) -> "DecodedSet":
+        """From ``DECODE_DIR`` or ``DECODE_DIR=DATA_DIR``."""
+        decode_dir, _, data = text.partition("=")
+        path = Path(decode_dir) / "decode.json"
+        if not data:
+            data = read_json(path, "decode this set first (stage 10)").get("data")
+            if not isinstance(data, str):
+                raise UserError("it does not name its data dir", file=path, mend="give DECODE_DIR=DATA_DIR")
+        return cls(Path(decode_dir), Path(data))
+
+
+def read_json(path, mend: str) -> dict:
+    """Read a JSON object.
+
+    Raises:
+        UserError: no such file (``mend`` says who makes it), or not a JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such file", file=path, mend=mend)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        line = getattr(e, "lineno", None)
+        raise UserError("not valid JSON", file=path, line=line, mend=f"delete it; {mend}") from None
+    if not isinstance(value, dict):
+        raise UserError("expected a JSON object", file=path, mend=f"delete it; {mend}")
+    return value
+
+
+def score(dev: DecodedSet, tests: list[DecodedSet], cfg: ScoreConfig):
+    """Choose the cell on ``dev`` and score all sets with it.
+
+    Raises:
+        UserError: a set is not decoded, has another grid than dev, or lacks too many hypotheses.
+    """
+    sets = [dev, *tests]
+    stage = Stage(dev.dir, "score", settings=config.to_dict(cfg),
+                  inputs=[p for s in sets for p in (s.dir / "scoring", s.data / "text", s.data / "utt2spk")])
+    if stage.is_done():
+        return
+    best = None
+    for s in sets:
+        wers = _grid_wers(s)
+        best = best or choose(wers)
+        if best not in wers:
+            raise UserError(f"no hypotheses for {best}, the choice on {dev.dir}", file=s.dir / "scoring",
+                            mend="decode all sets with one grid")
+        _score_set(s, best, wers, dev, cfg)
+    stage.mark(outputs=[s.dir / name for s in sets for name in OUTPUTS])
+
+
+def _grid_wers(s: DecodedSet) -> dict[Cell, float]:
+    refs = read_refs(s.data)
+    cells = read_grid(s.dir)
+    return {cell: count_errors(refs, read_hyps(path), path).wer
+            for cell, path in progress(cells.items(), f"score {s.dir.name}", unit="cell")}
+
+
+def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedSet, cfg: ScoreConfig):
+    refs, path = read_refs(s.data), read_grid(s.dir)[cell]
+    hyps = read_hyps(path)
+    errors = count_errors(refs, hyps, path)
+    if errors.missing:
+        warn(f"{path}: {len(errors.missing)} of {len(refs)} utterances have no hypothesis, all their words count as "
+             f"deleted: {', '.join(errors.missing[:5])}{' …' if len(errors.missing) > 5 else ''}")
+        if len(errors.missing) > cfg.max_missing * len(refs):
+            raise UserError(f"{len(errors.missing)} of {len(refs)} utterances have no hypothesis", file=path,
+                            mend="see the warnings of decoding, or raise max_missing in conf/score.yaml")
+    ins, dels, subs, words = errors.counts.sum(axis=0).tolist()
+    low, high = interval(errors.errors, errors.words, replicates=cfg.replicates, seed=cfg.seed,
+                         confidence=cfg.confidence)
+    own = choose(wers)
+    result = {
+        "wer": round(errors.wer, 4), "ci": [round(low, 4), round(high, 4)], "confidence": cfg.confidence,
+        "ins": ins, "del": dels, "sub": subs, "words": words, "utterances": len(refs), "missing": len(errors.missing),
+        "lmwt": cell.lmwt, "wip": cell.wip, "chosen_on": str(dev.dir), "chosen_here": s == dev,
+        "best_of_this_set": {"wer": round(wers[own], 4), "lmwt": own.lmwt, "wip": own.wip},
+        "grid": {f"{c.lmwt:g}_{c.wip:g}": round(wer, 4) for c, wer in wers.items()},
+    }
+    speakers = read_table(s.data / "utt2spk")
+    for utt in refs:
+        if utt not in speakers:
+            raise UserError(f"utterance {utt} has no speaker", file=s.data / "utt2spk", mend="add its line")
+    config.write_text(s.dir / "best.txt", "".join(" ".join((u, *hyps[u])) + "\n" for u in sorted(hyps)))
+    write_alignment(s.dir / "align.txt", refs, hyps, errors, speakers)
+    config.write_text(s.dir / "score.json", json.dumps(result, indent=1) + "\n")
+    say(f"{s.dir}: WER {errors.wer:.2f} % [{low:.2f}, {high:.2f}], {ins} ins, {dels} del, {subs} sub of {words} words, "
+        f"{cell}")
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="lstmp.score.score", description=__doc__.split("\n")[0])
+    parser.add_argument("--dev", required=True, metavar="DIR[=DATA]",
+                        help="decode dir on which LM weight and insertion penalty are chosen; =DATA names its data dir "
+                             "where its decode.json does not")
+    parser.add_argument("--test", nargs="*", action="extend", default=[], metavar="DIR[=DATA]",
+                        help="decode dirs of other sets, scored with the same values")
+    parser.add_argument("--config", required=True, help="conf/score.yaml or a copy of it")
+    args = parser.parse_args(argv)
+    score(DecodedSet.parse(args.dev), [DecodedSet.parse(t) for t in args.test], config.load(args.config, ScoreConfig))
+
+
+if __name__ == "__main__":
+    main()

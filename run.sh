@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# From speech to a table of word error rates, on one page. Every stage calls scripts of local/ and steps/ that also work
+# alone (--help). What is done is skipped: each script compares the digest of its inputs and configuration.
+#
+#   ./run.sh                                            the synthetic recipe `tiny`
+#   ./run.sh --recipe mini_librispeech --corpus DIR     real speech, from a local copy; without --corpus it is downloaded
+#   ./run.sh --stage 8 --stop-stage 8                   some stages only
+#   ./run.sh --lstmp.epochs 3 --seed 2                  any option of the recipe or of conf/*.yaml
+#   ./run.sh --help                                     all options
+set -euo pipefail
+export LSTMP_FROM="$PWD" LSTMP_COMMAND="./run.sh${*:+ $*}"
+cd "$(dirname "$0")"
+case " $* " in *" --help "*|*" -h "*) sed -n '2,9s/^# \{0,1\}//p' run.sh
+  [ ! -x .venv/bin/python ] || .venv/bin/python -m lstmp.recipe --help; exit 0 ;; esac
+
+# 0  environment: .venv with the pinned packages; everything below runs in it
+echo "== stage 0: environment"
+local/env.sh
+. local/path.sh
+settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
+eval "$settings"
+conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
+at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
+
+# 1  data: make, download or take the corpus, write Kaldi data dirs, check all that later stages rely on
+if at 1 "data of $recipe: ${splits[*]}"; then
+  at_most() { [ "$1" = 0 ] || echo "--max-utts $1"; }
+  case $source in
+    tiny) local/prepare_tiny.sh --out "$data" --seed "$seed" --nj "$nj" \
+        --train "$train_utterances" --dev "$test_utterances" --test "$test_utterances" ;;
+    librispeech | datadirs)
+      if [ -z "$corpus" ]; then # nothing given: download
+        corpus=downloads
+        local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" --files "${lexicon##*/}" "${arpa##*/}"
+      fi
+      take=local/prepare_librispeech.sh; [ "$source" = librispeech ] || take=local/take_data_dirs.sh
+      "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
+      "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "${splits[@]:1}" $(at_most "$test_utterances") ;;
+  esac
+  local/validate_data_dir.sh --nj "$nj" "${splits[@]/#/$data/}"
+fi
+
+# 2  dictionary and lang: pronunciations, position-dependent phones, silence and noise, word and phone tables, L
+if at 2 "dictionary and lang"; then
+  local/prepare_dict.sh --lexicon "$lexicon" --out "$data/dict"
+  local/prepare_lang.sh --dict "$data/dict" --out "$lang"
+fi
+
+# 3  language model: a given ARPA, or one trained from text, to G
+if at 3 "language model $lm"; then
+  if [ -n "$arpa" ]; then from=(--arpa "$arpa")
+  elif [ -n "$lm_text" ]; then from=(--text "$lm_text" --order "$lm_order")
+  else from=(--text "$data/$train/text" --skip-id --order "$lm_order"); fi
+  local/prepare_lm.sh --lang "$lang" --out "$lang_lm" "${from[@]}"
+fi
+
+# 4  features: 13 MFCCs for the GMMs, 40 log-mel filterbank energies for the network, CMVN statistics per speaker
+if at 4 "features"; then
+  for split in "${splits[@]}"; do
+    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "$data/$split"
+    steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" --out "$data/${split}_fbank" "$data/$split"
+  done
+fi
+
+# 5  monophones: 3-state Bakis HMMs from a flat start, on the shortest utterances, Gaussians split to about 1,000
+if at 5 "monophones"; then
+  steps/subset_data_dir.sh "$data/$train" "$data/${train}_short" --shortest "$mono_utterances"
+  steps/train_mono.sh --data "$data/${train}_short" --lang "$lang" --out "$exp/mono" \
+    --config "$conf/mono.yaml" --seed "$seed" --nj "$nj" --device "$device"
+fi
+
+# 6  triphones: a phonetic decision tree of about 2,000 leaves, 10,000 Gaussians, aligned anew during training
+if at 6 "triphones"; then
+  steps/align.sh --data "$data/$train" --lang "$lang" --model "$exp/mono" --out "$exp/mono_ali" \
+    --config "$conf/align.yaml" --nj "$nj" --device "$device"
+  steps/train_tri1.sh --data "$data/$train" --lang "$lang" --ali "$exp/mono_ali" --out "$exp/tri1" \
+    --config "$conf/tri1.yaml" --seed "$seed" --nj "$nj" --device "$device"
+fi
+
+# 7  alignment of all training data to tied states; some utterances of every training speaker are held out
+if at 7 "alignment and held-out part"; then
+  steps/align.sh --data "$data/$train" --lang "$lang" --model "$exp/tri1" --out "$exp/tri1_ali" \
+    --config "$conf/align.yaml" --nj "$nj" --device "$device"
+  steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
+fi
+
+# 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors
+if at 8 "LSTMP"; then
+  steps/train_lstmp.sh --train "$data/${train}_fbank" --valid "$data/${train}_heldout/utt2spk" \
+    --ali "$exp/tri1_ali" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
+fi
+
+# 9  search graphs HCLG of monophones and triphones; the LSTMP has the triphones' tied states, and uses their graph
+if at 9 "graphs"; then
+  for model in mono tri1; do
+    steps/make_graph.sh --lang "$lang_lm" --model "$exp/$model" --out "$exp/$model/graph_$lm"
+  done
+fi
+
+# 10  decoding: lattices by k2, and best paths for a grid of LM weights and word insertion penalties
+if at 10 "decoding"; then
+  for split in "$dev" "${tests[@]}"; do
+    for system in mono:mono: tri1:tri1: lstmp:tri1:_fbank; do # model, whose tree and graph, which features
+      IFS=: read -r model tree features <<<"$system"
+      steps/decode.sh --model "$exp/$model" --graph "$exp/$tree/graph_$lm" --data "$data/$split$features" \
+        --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj" --device "$device"
+    done
+  done
+fi
+
+# 11  scoring: weight and penalty chosen on dev, applied unchanged to the tests; the table of results
+if at 11 "scoring"; then
+  for model in mono tri1 lstmp; do
+    steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${lm}_$dev" \
+      --test "${tests[@]/#/$exp/$model/decode_${lm}_}"
+  done
+  steps/make_results.sh --recipe-dir "$exp" --systems mono tri1 lstmp --sets "$dev" "${tests[@]}" --lms "$lm" \
+    --title "$recipe" --train-data "$data/$train"
+  cat "$exp/RESULTS.md"
+fi

@@ -1,0 +1,18 @@
+"""What several tests need: the corpus pack of real speech, if there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def corpus_pack() -> Path:
+    """The folder of the corpus pack (``LibriSpeech/`` and ``lm/``), named by LSTMP_CORPUS; skips without it."""
+    place = os.environ.get("LSTMP_CORPUS") or ROOT.parent / "shared" / "corpus"
+    place = Path(place)
+    if not (place / "LibriSpeech").is_dir():
+        pytest.skip("no corpus pack: set LSTMP_CORPUS to its folder")
+    return place

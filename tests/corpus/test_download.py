@@ -1,0 +1,174 @@
+"""Downloads from a server of our own: checked, resumed, unpacked without harm."""
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+
+import pytest
+
+from lstmp.corpus import download
+from lstmp.errors import UserError
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves bytes of ``server.files``, ranges too; with ``server.cut`` it breaks off after so many bytes, once."""
+
+    def do_GET(self):
+        body = self.server.files.get(self.path)
+        wanted = self.headers.get("Range")
+        self.server.asked.append((self.path, wanted))
+        if body is None:
+            return self.send_error(404)
+        start = 0
+        if wanted and self.server.ranges:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(body)}")
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        cut, self.server.cut = self.server.cut, None
+        self.wfile.write(body[start:start + cut if cut else None])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    s.files, s.asked, s.cut, s.ranges = {}, [], None, True
+    s.url = f"http://127.0.0.1:{s.server_address[1]}"
+    thread = threading.Thread(target=s.serve_forever, daemon=True)
+    thread.start()
+    yield s
+    s.shutdown()
+    s.server_close()
+
+
+BODY = bytes(range(256)) * 5000
+MD5 = hashlib.md5(BODY).hexdigest()
+
+
+def test_fetch_and_no_second_fetch(server, tmp_path):
+    server.files["/f"] = BODY
+    for _ in range(2):
+        download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
+    assert (tmp_path / "f").read_bytes() == BODY and len(server.asked) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_broken_connection_is_resumed(server, tmp_path, ranges):
+    server.files["/f"], server.cut, server.ranges = BODY, 400_000, ranges
+    download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
+    assert (tmp_path / "f").read_bytes() == BODY
+    assert [r for _, r in server.asked] == [None, "bytes=400000-"]
+
+
+def test_part_of_a_killed_run_is_resumed(server, tmp_path):
+    server.files["/f"] = BODY
+    (tmp_path / "f.part").write_bytes(BODY[:1000])
+    download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
+    assert server.asked == [("/f", "bytes=1000-")] and (tmp_path / "f").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("part", [BODY, BODY + b"more"])
+def test_part_that_is_whole_or_too_long(server, tmp_path, part):
+    server.files["/f"] = BODY
+    (tmp_path / "f.part").write_bytes(part)
+    download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+def test_wrong_sum_is_refused_and_removed(server, tmp_path):
+    server.files["/f"] = BODY[:-1] + b"!"
+    with pytest.raises(UserError, match="damaged on the way"):
+        download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_file_is_fetched_again(server, tmp_path):
+    server.files["/f"] = BODY
+    (tmp_path / "f").write_bytes(b"half")
+    download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+def test_no_network_names_the_mend(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        download.main(["--out", str(tmp_path), "--url", "http://127.0.0.1:1", "--splits", "dev-clean-2"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--corpus DIR" in error and "127.0.0.1:1/31/dev-clean-2.tar.gz" in error
+
+
+def test_not_on_the_server(server, tmp_path):
+    with pytest.raises(UserError, match="404.*--corpus"):
+        download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
+
+
+def archive(members):
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                tar.addfile(info)
+            else:
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return raw.getvalue()
+
+
+GOOD = {"LibriSpeech/SPEAKERS.TXT": b"x", "LibriSpeech/dev-clean-2/1/2/1-2.trans.txt": b"1-2-0000 A\n"}
+
+
+def serve_split(server, monkeypatch, body):
+    server.files["/31/dev-clean-2.tar.gz"] = body
+    monkeypatch.setitem(download.SPLITS, "dev-clean-2", (31, hashlib.md5(body).hexdigest()))
+
+
+def test_split_command(server, tmp_path, monkeypatch):
+    serve_split(server, monkeypatch, archive(GOOD))
+    server.files["/11/librispeech-lexicon.txt"] = b"A AH0\n"
+    monkeypatch.setitem(download.FILES, "librispeech-lexicon.txt", (11, hashlib.md5(b"A AH0\n").hexdigest()))
+    for _ in range(2):
+        download.main(["--out", str(tmp_path), "--url", server.url, "--splits", "dev-clean-2",
+                       "--files", "librispeech-lexicon.txt"])
+    assert len(server.asked) == 2
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "LibriSpeech/SPEAKERS.TXT", "LibriSpeech/dev-clean-2/1/2/1-2.trans.txt", "librispeech-lexicon.txt"]
+
+
+@pytest.mark.parametrize("members", [
+    {**GOOD, "../evil": b"x"}, {**GOOD, "/evil": b"x"}, {**GOOD, "LibriSpeech/link": None}, {"other/file": b"x"}])
+def test_harmful_or_foreign_archive(server, tmp_path, monkeypatch, members):
+    serve_split(server, monkeypatch, archive(members))
+    with pytest.raises(UserError, match="dev-clean-2.tar.gz: "):
+        download.get_split("dev-clean-2", tmp_path / "in" / "out", server.url)
+    assert not list(tmp_path.rglob("evil")) and not (tmp_path / "in/out/LibriSpeech").exists()
+    assert not list((tmp_path / "in/out").glob(".*"))
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b[:len(b) // 2] + b"\0\0\0\0\0" + b[len(b) // 2 + 5:],
+                                    lambda b: b"not gzip"])
+def test_damaged_archive(tmp_path, damage):
+    body = archive({f"LibriSpeech/dev/{i}": hashlib.sha512(bytes(i)).digest() * 9 for i in range(50)})
+    (tmp_path / "a.tar.gz").write_bytes(damage(body))
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        download.unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(UserError, match="no split `dev`.*dev-clean-2"):
+        download.get_split("dev", tmp_path)
+    with pytest.raises(UserError, match="no file"):
+        download.get_file("lexicon", tmp_path)
+    with pytest.raises(SystemExit):
+        download.main(["--out", str(tmp_path)])

@@ -1,0 +1,95 @@
+"""Random decoding graphs small enough to be searched exhaustively in plain Python."""
+
+import itertools
+
+import k2
+import kaldifst
+import numpy as np
+import torch
+
+from lstmp.decode.config import SearchConfig
+
+WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, min_active=0, max_active=100_000, retries=0)
+
+
+def scores(seed, frames, num_pdfs=4):
+    """Random log-likelihoods [frames, num_pdfs]."""
+    return 3 * torch.randn(frames, num_pdfs, generator=torch.Generator().manual_seed(seed))
+
+
+class SmallGraph:
+    """``arcs``: (from, to, pdf, score, words); ``final``: state → (score, words). State 0 is the start."""
+
+    def __init__(self, arcs, final):
+        self.arcs, self.final = sorted(arcs), final
+        self.num_states = 1 + max([a[0] for a in arcs] + [a[1] for a in arcs] + list(final))
+
+    @classmethod
+    def random(cls, seed, num_states=5, num_pdfs=4, num_words=6, most_words=2, final_words=True):
+        rng = np.random.default_rng(seed)
+
+        def some_words(most):
+            return tuple(int(w) for w in rng.integers(1, num_words + 1, rng.integers(0, most + 1)))
+
+        arcs = [(int(s), int(d), int(rng.integers(num_pdfs)), float(np.float32(rng.normal())), some_words(most_words))
+                for s, d in rng.integers(0, num_states, (3 * num_states, 2))]
+        arcs += [(s, (s + 1) % num_states, int(rng.integers(num_pdfs)), -1.0, ()) for s in range(num_states)]
+        finals = {int(s): (float(np.float32(rng.normal())), some_words(1) if final_words else ())
+                  for s in rng.choice(num_states, 2, replace=False)}
+        return cls(arcs, finals)
+
+    def k2(self):
+        last = self.num_states
+        rows = [(a, b, pdf + 1, score, words) for a, b, pdf, score, words in self.arcs]
+        rows += [(s, last, -1, score, (*words, -1)) for s, (score, words) in self.final.items()]
+        rows.sort(key=lambda r: (r[0], r[2]))
+        arcs = torch.tensor([r[:3] for r in rows], dtype=torch.int32)
+        scores = torch.tensor([r[3] for r in rows])
+        fsa = k2.Fsa(torch.cat([arcs, scores.view(torch.int32)[:, None]], 1))
+        fsa.aux_labels = k2.RaggedTensor([list(r[4]) for r in rows], dtype=torch.int32)
+        fsa = k2.create_fsa_vec([k2.arc_sort(fsa)])
+        fsa.graph_scores = fsa.scores.clone()
+        return fsa
+
+    def openfst(self):
+        """The same with pdf + 1 as input label; each arc must have one word or none."""
+        fst = kaldifst.StdVectorFst()
+        for _ in range(self.num_states):
+            fst.add_state()
+        fst.start = 0
+        for a, b, pdf, score, words in self.arcs:
+            fst.add_arc(a, kaldifst.StdArc(pdf + 1, words[0] if words else 0, -score, b))
+        for s, (score, _) in self.final.items():
+            fst.set_final(s, -score)
+        return fst
+
+    def viterbi(self, loglikes, scale=1.0):
+        """(score, words) of the best path, or None if there is none."""
+        best = {0: (0.0, ())}
+        for row in loglikes.tolist():
+            following = {}
+            for a, b, pdf, score, words in self.arcs:
+                if a in best and row[pdf] > -float("inf"):
+                    token = (best[a][0] + score + scale * row[pdf], best[a][1] + words)
+                    following[b] = max(following.get(b, token), token)
+            best = following
+        ends = [(best[s][0] + score, best[s][1] + words) for s, (score, words) in self.final.items() if s in best]
+        return max(ends) if ends else None
+
+
+def all_paths(lattice):
+    """Every path of a lattice as arc numbers."""
+    leaving = {}
+    for i, (a, _, _) in enumerate(lattice.arcs.tolist()):
+        leaving.setdefault(a, []).append(i)
+    paths = [[i] for i in leaving.get(0, ())]
+    while paths and int(lattice.arcs[paths[0][-1], 1]) in leaving:
+        paths = list(itertools.chain.from_iterable(
+            [path + [i] for i in leaving[int(lattice.arcs[path[-1], 1])]] for path in paths))
+    return paths
+
+
+def path_score(lattice, path, lm_weight, penalty):
+    path = np.array(path)
+    return (float(lattice.acoustic[path].astype(float).sum()) / lm_weight + float(lattice.graph[path].sum())
+            - penalty * int(lattice.num_words[path].sum()))

@@ -1,0 +1,200 @@
+"""The decoding command on a small GMM, in processes of its own where it forks."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_graphs import SmallGraph
+
+from lstmp import config
+from lstmp.corpus.topology import Topology
+from lstmp.decode import decode as command
+from lstmp.decode.decode import check_same_model, main
+from lstmp.decode.lattice import read_info, read_lattices
+from lstmp.decode.scorer import load_scorer
+from lstmp.errors import UserError
+from lstmp.features.ark import ArkWriter
+from lstmp.features.load import FeatureConfig
+from lstmp.gmm.diag import DiagGmms
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import monophone_tree
+from lstmp.stage import digest
+
+PDFS, DIM, UTTS = 6, 3, 7
+CONFIG = """acoustic_scale: 0.5
+search_beam: 100.0
+output_beam: 8.0
+min_active: 0
+max_active: 1000
+retries: 1
+utts_per_job: 2
+max_failed: 0.3
+lm_weights: [1, 2, 5]
+word_penalties: [0.0, 1.0]
+"""
+DRIVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from small_graphs import SmallGraph
+from lstmp.decode import decode
+decode.load_k2_graph = lambda d: SmallGraph.random(5, num_pdfs=6).k2()
+decode.main(sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def work(tmp_path):
+    """model/, graph/, data/ and decode.yaml, for the graph of ``DRIVER``, which any length of utterance fits."""
+    topology = Topology.bakis(nonsilence=[1, 2], silence=[])
+    tree = monophone_tree([[1], [2]], topology)
+    generator = torch.Generator().manual_seed(1)
+    gmms = DiagGmms(torch.arange(PDFS + 1), torch.ones(PDFS), 2 * torch.randn(PDFS, DIM, generator=generator),
+                    torch.ones(PDFS, DIM))
+    AcousticModel(TransitionModel.from_tree(topology, tree, [1, 2]), tree, gmms,
+                  FeatureConfig("mfcc", "none", 0)).save(tmp_path / "model")
+    graph = tmp_path / "graph"
+    graph.mkdir()
+    (graph / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, 7)))
+    (graph / "graph.json").write_text(json.dumps({"num_pdfs": PDFS, "tree": digest(tmp_path / "model" / "tree.json")}))
+    write_data(tmp_path / "data", {f"u{i}": 3 * i + 2 for i in range(UTTS)})
+    (tmp_path / "decode.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def write_data(folder, lengths):
+    rng = np.random.default_rng(0)
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as ark:
+        for utt, length in lengths.items():
+            ark.write(utt, 2 * rng.standard_normal((length, DIM)).astype(np.float32))
+    (folder / "utt2spk").write_text("".join(f"{utt} {utt}\n" for utt in lengths))
+
+
+def arguments(work, out="out", nj=1):
+    return ["--model", str(work / "model"), "--graph", str(work / "graph"), "--data", str(work / "data"), "--out",
+            str(work / out), "--config", str(work / "decode.yaml"), "--nj", str(nj)]
+
+
+def run(work, out="out", nj=1):
+    """In a process of its own: a process that has searched cannot fork workers that search."""
+    return subprocess.run([sys.executable, "-c", DRIVER, str(Path(__file__).parent), *arguments(work, out, nj)],
+                          capture_output=True, text=True, timeout=120)
+
+
+def hypotheses(folder):
+    return {p.name: p.read_text() for p in (folder / "scoring").iterdir()}
+
+
+def test_results_do_not_depend_on_the_number_of_processes(work):
+    for nj in (1, 2):
+        done = run(work, f"out{nj}", nj)
+        assert done.returncode == 0, done.stderr
+    assert hypotheses(work / "out1") == hypotheses(work / "out2") and len(hypotheses(work / "out1")) == 6
+    for path in sorted((work / "out1").glob("lat.*")):
+        one, two = read_lattices(path), read_lattices(work / "out2" / path.name)
+        assert list(one) == list(two)
+        for utt in one:
+            assert np.array_equal(one[utt].arcs, two[utt].arcs) and np.array_equal(one[utt].acoustic, two[utt].acoustic)
+    report = json.loads((work / "out2" / "decode.json").read_text())
+    assert report["processes"] == 2 and report["failed"] == 0 and report["utterances"] == UTTS
+    assert report["audio_seconds"] == pytest.approx(0.01 * sum(3 * i + 2 for i in range(UTTS)))
+    assert report["rtf"] == pytest.approx(report["seconds"] / report["audio_seconds"], rel=0.1)
+    assert report["data"] == str(work / "data") and report["mean_lattice_arcs"] > 0
+
+
+def test_hypotheses_are_those_of_an_exhaustive_search(work):
+    assert run(work).returncode == 0
+    graph, scorer = SmallGraph.random(5, num_pdfs=PDFS), load_scorer(work / "model")
+    from lstmp.features.load import Features
+
+    features = Features(work / "data", scorer.feature)
+    lines = (work / "out" / "scoring" / "2_0.0.txt").read_text().splitlines()
+    for utt, line in zip(features.utts, lines, strict=True):
+        _, words = graph.viterbi(scorer([features.load(utt)])[0], 0.5)
+        assert line.split() == [utt, *(f"w{i}" for i in words)]
+
+
+def test_longest_utterances_first_and_finished_jobs_are_kept(work):
+    assert run(work).returncode == 0
+    jobs = sorted((work / "out").glob("lat.*"))
+    assert [list(read_lattices(p)) for p in jobs] == [["u6", "u5"], ["u4", "u3"], ["u2", "u1"], ["u0"]]
+    before, texts = {p.name: p.stat().st_mtime_ns for p in jobs}, hypotheses(work / "out")
+    assert "done" in run(work).stdout
+    (work / "out" / "decode.json").unlink()  # as if killed before the end, with one job missing and one cut off
+    jobs[1].unlink()
+    jobs[2].write_bytes(jobs[2].read_bytes()[:-5])
+    (work / "out" / ".lat.0001.safetensors.99.tmp").write_text("half")
+    assert "2 of 4 jobs are done already" in run(work).stdout
+    after = {p.name: p.stat().st_mtime_ns for p in (work / "out").glob("*lat.*")}
+    assert [name for name in before if before[name] != after[name]] == [jobs[1].name, jobs[2].name]
+    assert set(after) == set(before) and hypotheses(work / "out") == texts
+    (work / "decode.yaml").write_text(CONFIG.replace("output_beam: 8.0", "output_beam: 2.0"))
+    assert "already" not in run(work).stdout
+    assert read_info(jobs[0])["arcs"] > 0 and "done" in run(work).stdout
+
+
+def test_bad_utterances_are_reported_counted_and_left_empty(work):
+    lines = (work / "data" / "utt2spk").read_text()
+    (work / "data" / "utt2spk").write_text(lines + "u9 u9\n")  # has no features
+    bad = bytearray((work / "data" / "feats.ark").read_bytes())
+    bad[-4:] = np.float32("nan").tobytes()  # the last value of u6
+    (work / "data" / "feats.ark").write_bytes(bad)
+    done = run(work)
+    assert done.returncode == 0, done.stderr
+    assert "warning: u9: " in done.stderr and "warning: u6: " in done.stderr and "Traceback" not in done.stderr
+    assert json.loads((work / "out" / "decode.json").read_text())["failed"] == 2
+    lines = (work / "out" / "scoring" / "1_0.0.txt").read_text().splitlines()
+    assert [line for line in lines if len(line.split()) == 1 and line[:2] in ("u6", "u9")] == ["u6", "u9"]
+    (work / "decode.yaml").write_text(CONFIG.replace("max_failed: 0.3", "max_failed: 0.1"))
+    done = run(work, "strict")
+    assert done.returncode == 1 and "error: 2 of 8 utterances failed, more than max_failed 0.1" in done.stderr
+    assert len(list((work / "strict").glob("lat.*"))) == 4 and not (work / "strict" / "decode.json").exists()
+
+
+def remove(name):
+    return lambda work: (work / name).unlink()
+
+
+def rewrite(name, text):
+    return lambda work: (work / name).write_text(text)
+
+
+@pytest.mark.parametrize("damage, told", [
+    (remove("model/final.safetensors"), "final.safetensors: no such file; check --model"),
+    (rewrite("model/final.safetensors", "x"), "final.safetensors: not a safetensors file"),
+    (lambda work: shutil.rmtree(work / "graph"), "graph.json: no such file; give a graph dir"),
+    (rewrite("graph/graph.json", "{}"), "graph.json: not what make_graph wrote"),
+    (rewrite("graph/graph.json", '{"num_pdfs": 9, "tree": ""}'), "the graph is of a model with 9 pdfs"),
+    (rewrite("graph/graph.json", '{"num_pdfs": 6, "tree": "00"}'), "made from another decision tree"),
+    (remove("data/feats.scp"), "feats.scp: no such file"),
+    (remove("data/utt2spk"), "utt2spk: no such file"),
+    (rewrite("decode.yaml", CONFIG + "beam: 3\n"), "unknown key `beam`"),
+    (remove("graph/words.txt"), "words.txt: no such file"),
+])
+def test_bad_input_is_one_line(work, capsys, monkeypatch, damage, told):
+    monkeypatch.setattr(command, "load_k2_graph", lambda d: SmallGraph.random(5, num_pdfs=6).k2())
+    damage(work)
+    with pytest.raises(SystemExit) as e:
+        main(arguments(work))
+    err = capsys.readouterr().err
+    assert e.value.code == 1 and told in err and "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_features_of_another_dimension(work):
+    write_data(work / "data", {"u1": 4})
+    values = config.read_yaml(work / "model" / "config.yaml")[0]
+    values["feature"]["deltas"] = 1
+    (work / "model" / "config.yaml").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="features of 6 dimensions, the model takes 3"):
+        command.decode(work / "model", work / "graph", work / "data", work / "out",
+                       config.load(work / "decode.yaml", command.DecodeConfig), 1, "cpu")
+
+
+def test_graph_of_the_model_passes(work):
+    check_same_model(work / "graph", work / "model", PDFS)

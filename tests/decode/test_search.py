@@ -1,0 +1,135 @@
+"""The search against an exhaustive Viterbi and against kaldi-decoder."""
+
+import os
+
+import kaldifst
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_graphs import WIDE, SmallGraph, path_score, scores
+
+from lstmp.decode.best_path import best_paths
+from lstmp.decode.config import SearchConfig
+from lstmp.decode.search import check_graph, decode_utterance
+from lstmp.errors import UserError
+
+
+def best(lattice, lm_weight=1.0, penalty=0.0):
+    path = next(best_paths([lattice], [(lm_weight, penalty)]))[0]
+    return path_score(lattice, path, lm_weight, penalty), lattice.words_on(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 12), scale=st.sampled_from([1.0, 0.1]))
+def test_equals_exhaustive_viterbi(seed, frames, scale):
+    graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
+    expected = graph.viterbi(loglikes, scale)
+    cfg = SearchConfig(scale, 1e4, 12.0, 0, 100_000, 0)
+    if expected is None:
+        with pytest.raises(UserError, match="no path survives"):
+            decode_utterance(graph.k2(), loglikes, cfg)
+        return
+    score, words = best(decode_utterance(graph.k2(), loglikes, cfg), 1 / scale)
+    assert score == pytest.approx(expected[0], abs=1e-3)
+    assert words == list(expected[1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_same_words_as_kaldi_decoder(seed):
+    kaldi_decoder = pytest.importorskip("kaldi_decoder")
+    graph = SmallGraph.random(seed, num_states=8, num_pdfs=6, most_words=1, final_words=False)
+    loglikes = scores(seed, 15, 6)
+    fst, array = graph.openfst(), loglikes.numpy()  # the decoder only points to them: they must outlive it
+    decodable = kaldi_decoder.DecodableCtc(array)
+    decoder = kaldi_decoder.SimpleDecoder(fst, 1000.0)
+    decoder.decode(decodable)
+    assert decoder.reached_final() == (graph.viterbi(loglikes) is not None)
+    if not decoder.reached_final():
+        return
+    _, path = decoder.get_best_path()
+    _, _, words, weight = kaldifst.get_linear_symbol_sequence(path)
+    score, ours = best(decode_utterance(graph.k2(), loglikes, WIDE))
+    assert ours == list(words)
+    assert score == pytest.approx(-(weight.value1 + weight.value2), abs=1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 8))
+def test_parts_add_up_and_belong_to_the_graph(seed, frames):
+    graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
+    if graph.viterbi(loglikes) is None:
+        return
+    lattice = decode_utterance(graph.k2(), loglikes, WIDE)
+    depth = {0: 0}
+    known = {(pdf + 1, score, words) for _, _, pdf, score, words in graph.arcs}
+    known |= {(-1, score, words) for score, words in graph.final.values()}
+    for i, (a, b, label) in enumerate(lattice.arcs.tolist()):
+        assert depth.setdefault(b, depth[a] + 1) == depth[a] + 1
+        assert lattice.acoustic[i] == (0 if label < 0 else loglikes[depth[a], label - 1].item())
+        assert (label, float(lattice.graph[i]), tuple(lattice.words_on([i]))) in known
+    assert depth[lattice.num_states - 1] == frames + 1
+
+
+def trap():
+    """The likely state 1 has no way to the end; state 2 has, but looks 40 worse until the last frame."""
+    graph = SmallGraph([(0, 1, 0, 0.0, (1,)), (1, 1, 0, 0.0, ()), (0, 2, 1, 0.0, (2,)), (2, 2, 1, 0.0, ())],
+                       {2: (0.0, ())})
+    loglikes = torch.zeros(4, 2)
+    loglikes[:, 1] = -10
+    return graph.k2(), loglikes
+
+
+def test_a_beam_that_prunes_everything_is_told():
+    narrow = SearchConfig(1.0, 2.0, 8.0, 0, 1000, 0)
+    with pytest.raises(UserError, match="no path survives a search beam of 2; raise search_beam"):
+        decode_utterance(*trap(), narrow)
+
+
+def test_a_wider_beam_is_tried():
+    lattice = decode_utterance(*trap(), SearchConfig(1.0, 6.0, 8.0, 0, 1000, 3))
+    assert best(lattice) == (pytest.approx(-40), [2])
+
+
+def test_one_frame_and_silence_alone():
+    graph = SmallGraph([(0, 1, 0, -0.5, ()), (1, 1, 0, -0.5, ())], {1: (-0.25, ())})  # no word anywhere
+    for frames in (1, 30):
+        lattice = decode_utterance(graph.k2(), torch.zeros(frames, 1), WIDE)
+        assert best(lattice) == (pytest.approx(-0.5 * frames - 0.25), [])
+
+
+def test_impossible_scores():
+    graph = SmallGraph([(0, 0, 0, 0.0, ())], {0: (0.0, ())})
+    with pytest.raises(UserError, match="no path"):
+        decode_utterance(graph.k2(), torch.full((3, 1), -float("inf")), WIDE)
+    with pytest.raises(UserError, match="NaN"):
+        decode_utterance(graph.k2(), torch.full((3, 1), float("nan")), WIDE)
+    with pytest.raises(UserError, match="no frame"):
+        decode_utterance(graph.k2(), torch.zeros(0, 1), WIDE)
+
+
+def test_a_graph_of_a_larger_model_is_refused_before_k2_reads_beyond_the_scores():
+    graph = SmallGraph([(0, 0, 7, 0.0, ())], {0: (0.0, ())}).k2()
+    check_graph(graph, 8)
+    with pytest.raises(UserError, match="the graph has pdf-id 7, the model has 7 of them"):
+        decode_utterance(graph, torch.zeros(3, 7), WIDE)
+
+
+def test_epsilons_are_refused():
+    graph = SmallGraph([(0, 0, -1, 0.0, ()), (0, 0, 1, 0.0, ())], {0: (0.0, ())}).k2()
+    with pytest.raises(UserError, match="epsilons"):
+        check_graph(graph, 8)
+
+
+def test_search_after_a_fork_is_an_error_not_a_deadlock():
+    graph = SmallGraph([(0, 0, 0, 0.0, ())], {0: (0.0, ())}).k2()
+    decode_utterance(graph, torch.zeros(3, 1), WIDE)
+    child = os.fork()
+    if child == 0:
+        try:
+            decode_utterance(graph, torch.zeros(3, 1), WIDE)
+            os._exit(0)
+        except RuntimeError:
+            os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

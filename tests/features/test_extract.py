@@ -1,0 +1,215 @@
+"""The library's features against the textbook's formulas in float64, and the command on good and bad data."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstmp import config
+from lstmp.errors import UserError
+from lstmp.features import ark
+from lstmp.features.extract import FbankConfig, MfccConfig, compute_features, extract, main
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+FBANK = config.load(CONF / "fbank.yaml", FbankConfig)
+MFCC = config.load(CONF / "mfcc.yaml", MfccConfig)
+
+
+def mel(f):
+    return 1127 * np.log(1 + f / 700)
+
+
+def reference_fbank(samples, cfg):
+    """Log-mel energies, frame by frame in float64 [T, bins]."""
+    length, shift, rate = int(cfg.frame_length_ms * 16), int(cfg.frame_shift_ms * 16), cfg.sample_rate
+    size = 1 << (length - 1).bit_length()
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1))
+    window = {"povey": hann**0.85, "hanning": hann, "rectangular": np.ones(length),
+              "hamming": 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(length) / (length - 1))}[cfg.window]
+    high = cfg.high_freq if cfg.high_freq > 0 else rate / 2 + cfg.high_freq
+    edges = np.linspace(mel(cfg.low_freq), mel(high), cfg.num_mel_bins + 2)
+    bins = mel(np.arange(size // 2) * rate / size)
+    bank = np.zeros((cfg.num_mel_bins, size // 2))
+    for m in range(cfg.num_mel_bins):
+        left, center, right = edges[m:m + 3]
+        bank[m] = np.clip(np.minimum((bins - left) / (center - left), (right - bins) / (right - center)), 0, None)
+    frames = []
+    for t in range(1 + (len(samples) - length) // shift):
+        x = samples[t * shift:t * shift + length].astype(np.float64)
+        x = x - x.mean()
+        x = x - cfg.preemphasis * np.concatenate([x[:1], x[:-1]])
+        power = np.abs(np.fft.rfft(x * window, size)) ** 2
+        frames.append(np.log(np.maximum(bank @ power[:-1], np.finfo(np.float32).eps)))
+    return np.array(frames)
+
+
+def reference_mfcc(samples, cfg):
+    """Orthonormal cosine transform of the log energies, liftered, float64 [T, ceps]."""
+    n = cfg.num_mel_bins
+    k, j = np.arange(cfg.num_ceps)[:, None], np.arange(n)
+    dct = np.sqrt(2 / n) * np.cos(np.pi * k * (j + 0.5) / n)
+    dct[0] = np.sqrt(1 / n)
+    q = cfg.cepstral_lifter
+    lifter = 1 + q / 2 * np.sin(np.pi * np.arange(cfg.num_ceps) / q) if q else np.ones(cfg.num_ceps)
+    return reference_fbank(samples, cfg) @ dct.T * lifter
+
+
+@pytest.fixture(scope="module")
+def samples():
+    rng = np.random.default_rng(5)
+    t = np.arange(8123) / 16000
+    return (4000 * np.sin(2 * np.pi * (300 + 2000 * t) * t) + 300 * rng.standard_normal(len(t))).astype(np.float32)
+
+
+@pytest.mark.parametrize("change", [{}, {"high_freq": 5500.0}, {"high_freq": -400.0, "window": "hamming"},
+                                    {"num_mel_bins": 23, "low_freq": 100.0, "preemphasis": 0.0},
+                                    {"window": "hanning", "frame_length_ms": 32.0, "frame_shift_ms": 8.0}])
+def test_fbank_formula(samples, change):
+    cfg = dataclasses.replace(FBANK, **change)
+    expected = reference_fbank(samples, cfg)
+    got = compute_features(samples, cfg)
+    assert got.dtype == np.float32 and got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("change", [{}, {"high_freq": 5500.0}, {"cepstral_lifter": 0.0, "num_ceps": 20}])
+def test_mfcc_formula(samples, change):
+    cfg = dataclasses.replace(MFCC, **change)
+    expected = reference_mfcc(samples, cfg)
+    got = compute_features(samples, cfg)
+    assert got.shape == expected.shape == (1 + (len(samples) - 400) // 160, cfg.num_ceps)
+    np.testing.assert_allclose(got, expected, atol=1e-2)
+
+
+def test_energy_replaces_c0(samples):
+    got = compute_features(samples, dataclasses.replace(MFCC, use_energy=True))
+    frame = samples[:400].astype(np.float64)
+    assert got[0, 0] == pytest.approx(np.log(((frame - frame.mean()) ** 2).sum()), abs=1e-3)
+    np.testing.assert_array_equal(got[:, 1:], compute_features(samples, MFCC)[:, 1:])
+
+
+def test_snip_edges(samples):
+    assert len(compute_features(samples, dataclasses.replace(FBANK, snip_edges=False))) == round(len(samples) / 160)
+
+
+def test_dither_is_seeded_by_the_id(samples):
+    cfg = dataclasses.replace(FBANK, dither=1.0)
+    one = compute_features(samples, cfg, "u1")
+    np.testing.assert_array_equal(one, compute_features(samples, cfg, "u1"))
+    assert not np.array_equal(one, compute_features(samples, cfg, "u2"))
+    quiet = compute_features(np.zeros(8000, dtype=np.float32), cfg, "u1")
+    noise = reference_fbank(np.random.default_rng(0).standard_normal(8000), cfg)
+    np.testing.assert_allclose(quiet.mean(0), noise.mean(0), atol=0.7)  # as loud as white noise of deviation 1
+
+
+def test_too_short():
+    with pytest.raises(UserError, match="399 samples, too short"):
+        compute_features(np.zeros(399, dtype=np.float32), MFCC)
+    assert len(compute_features(np.zeros(400, dtype=np.float32), MFCC)) == 1
+
+
+@pytest.mark.parametrize("key, value", [("high_freq", 9000), ("high_freq", 10), ("low_freq", -1), ("window", "black"),
+                                        ("num_ceps", 24), ("dither", -1), ("frame_shift_ms", 0), ("max_bad", -1)])
+def test_bad_values(tmp_path, key, value):
+    lines = (CONF / "mfcc.yaml").read_text().splitlines()
+    changed = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
+    (tmp_path / "mfcc.yaml").write_text("\n".join(changed))
+    with pytest.raises(UserError, match=rf"mfcc\.yaml:\d+: `{key}` must be"):
+        config.load(tmp_path / "mfcc.yaml", MfccConfig)
+
+
+@pytest.mark.parametrize("nj", [1, 3])
+def test_data_dir(data_dir, tmp_path, nj):
+    extract(data_dir, data_dir, MFCC, nj)
+    extract(data_dir, tmp_path / "data_fbank", FBANK, nj)
+    for folder, dim in ((data_dir, 13), (tmp_path / "data_fbank", 40)):
+        scp = ark.read_scp(folder / "feats.scp")
+        assert list(scp) == ["s0-u0", "s0-u1", "s1-u2", "s1-u3"]
+        mats = {u: ark.read_mat(rx) for u, rx in scp.items()}
+        assert [m.shape for m in mats.values()] == [(28, dim), (48, dim), (68, dim), (88, dim)]
+        assert (folder / "utt2num_frames").read_text() == "s0-u0 28\ns0-u1 48\ns1-u2 68\ns1-u3 88\n"
+        stats = ark.read_mat(ark.read_scp(folder / "cmvn.scp")["s1"], dtype=np.float64)
+        both = np.concatenate([mats["s1-u2"], mats["s1-u3"]]).astype(np.float64)
+        np.testing.assert_allclose(stats, [[*both.sum(0), len(both)], [*(both**2).sum(0), 0]], rtol=1e-6)
+        assert json.loads((folder / "feats.json").read_text())["frames"] == 232
+    assert (tmp_path / "data_fbank" / "text").read_text() == (data_dir / "text").read_text()
+
+
+def state(folder):
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
+
+
+def test_done_is_skipped_and_repeats_to_the_same_bytes(data_dir):
+    extract(data_dir, data_dir, MFCC, 1)
+    first = state(data_dir)
+    extract(data_dir, data_dir, MFCC, 2)
+    assert state(data_dir) == first
+    (data_dir / "feats.ark").unlink()
+    extract(data_dir, data_dir, MFCC, 2)
+    again = state(data_dir)
+    assert all(again[name][0] == first[name][0] for name in first if not name.startswith(".done"))
+    assert again["feats.ark"][1] != first["feats.ark"][1]
+    extract(data_dir, data_dir, dataclasses.replace(MFCC, high_freq=5500.0), 1)
+    assert state(data_dir)["feats.ark"][0] != first["feats.ark"][0]
+
+
+def test_changed_audio_runs_again(data_dir):
+    extract(data_dir, data_dir, MFCC, 1)
+    before = (data_dir / "feats.ark").read_bytes()
+    wav = Path((data_dir / "wav.scp").read_text().split()[1])
+    samples = bytearray(wav.read_bytes())
+    samples[1000] ^= 0x3F
+    wav.write_bytes(samples)
+    os.utime(wav, ns=(1, 1))
+    extract(data_dir, data_dir, MFCC, 1)
+    assert (data_dir / "feats.ark").read_bytes() != before
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_bad_utterances_are_left_out_up_to_a_limit(data_dir, capsys, nj):
+    lines = (data_dir / "wav.scp").read_text().splitlines()
+    os.truncate(lines[1].split()[1], 1000)
+    extract(data_dir, data_dir, MFCC, nj)  # one is always allowed
+    assert list(ark.read_scp(data_dir / "feats.scp")) == ["s0-u0", "s1-u2", "s1-u3"]
+    assert "left out s0-u1" in capsys.readouterr().err
+    Path(lines[2].split()[1]).unlink()
+    kept = state(data_dir)
+    with pytest.raises(UserError, match="2 of 4 utterances are bad"):
+        extract(data_dir, data_dir, MFCC, nj)
+    after = state(data_dir)
+    assert all(after[n] == kept[n] for n in kept if not n.startswith(".done"))
+    extract(data_dir, data_dir, dataclasses.replace(MFCC, max_bad=0.5), nj)
+    assert list(ark.read_scp(data_dir / "feats.scp")) == ["s0-u0", "s1-u3"]
+
+
+def test_no_usable_audio_at_all(data_dir):
+    for line in (data_dir / "wav.scp").read_text().splitlines():
+        Path(line.split()[1]).unlink()
+    with pytest.raises(UserError, match="no utterance has usable audio"):
+        extract(data_dir, data_dir, dataclasses.replace(MFCC, max_bad=4), 1)
+
+
+def test_command(data_dir, tmp_path, capsys):
+    fbank = str(CONF / "fbank.yaml")
+    main(["--kind", "fbank", "--config", fbank, "--nj", "1", "--out", str(tmp_path / "f"), str(data_dir)])
+    assert "232 frames of 40 values" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as e:
+        main(["--kind", "mfcc", "--config", fbank, str(data_dir)])
+    assert e.value.code == 1 and "key `num_ceps` is missing" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as e:
+        main(["--kind", "mfcc", "--config", str(CONF / "mfcc.yaml"), str(tmp_path / "nowhere")])
+    assert e.value.code == 1 and len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder(data_dir, capsys):
+    data_dir.chmod(0o500)
+    try:
+        with pytest.raises(SystemExit):
+            main(["--kind", "mfcc", "--config", str(CONF / "mfcc.yaml"), str(data_dir)])
+    finally:
+        data_dir.chmod(0o700)
+    assert "permission denied" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""The chunk function: its gradients, and its agreement with the equations written out."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstmp.nnet.cell import LstmpChunk
+
+# (recurrent projection, other projection, peepholes, clip); 0.3 is a clip that bites in these small cells
+OPTIONS = [o for o in itertools.product((0, 3), (0, 2), (True, False), (None, 50.0, 0.3)) if o[0] or not o[1]]
+
+
+def reference(x, r, c, w_x, w_r, bias, peephole, w_rm, w_pm, clip):
+    """The equations of arXiv 1402.1128 frame by frame, gate by gate, left to autograd; as LstmpChunk.apply."""
+    cells = c.shape[1]
+    (w_ix, w_fx, w_cx, w_ox), (w_ir, w_fr, w_cr, w_or) = w_x.split(cells), w_r.split(cells)
+    b_i, b_f, b_c, b_o = bias.split(cells)
+    w_ic, w_fc, w_oc = (0.0, 0.0, 0.0) if peephole is None else peephole
+    outputs = []
+    for x_t in x:
+        i = torch.sigmoid(x_t @ w_ix.T + r @ w_ir.T + w_ic * c + b_i)
+        f = torch.sigmoid(x_t @ w_fx.T + r @ w_fr.T + w_fc * c + b_f)
+        c = f * c + i * torch.tanh(x_t @ w_cx.T + r @ w_cr.T + b_c)
+        if clip is not None:
+            c = c.clamp(-clip, clip)
+        o = torch.sigmoid(x_t @ w_ox.T + r @ w_or.T + w_oc * c + b_o)
+        m = o * torch.tanh(c)
+        r = m if w_rm is None else m @ w_rm.T
+        outputs.append(r if w_pm is None else torch.cat([r, m @ w_pm.T], 1))
+    return torch.stack(outputs), c
+
+
+def make(frames, streams, inputs, cells, rec, proj, peepholes, seed=0, dtype=torch.float64, scale=0.7):
+    g = torch.Generator().manual_seed(seed)
+
+    def random(*shape):
+        return (scale * torch.randn(*shape, generator=g, dtype=dtype)).requires_grad_()
+
+    width = rec or cells
+    return [random(frames, streams, inputs), random(streams, width), random(streams, cells),
+            random(4 * cells, inputs), random(4 * cells, width), random(4 * cells),
+            random(3, cells) if peepholes else None, random(rec, cells) if rec else None,
+            random(proj, cells) if proj else None]
+
+
+@pytest.mark.parametrize("rec,proj,peepholes,clip", OPTIONS)
+def test_gradcheck(rec, proj, peepholes, clip):
+    args = make(4, 2, 3, 4, rec, proj, peepholes)
+    assert torch.autograd.gradcheck(lambda *a: LstmpChunk.apply(*a, clip), args)
+
+
+@pytest.mark.parametrize("rec,proj,peepholes,clip", OPTIONS)
+def test_equals_the_equations(rec, proj, peepholes, clip):
+    args = make(7, 3, 5, 6, rec, proj, peepholes, seed=1)
+    wanted = reference(*args, clip)
+    got = LstmpChunk.apply(*args, clip)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+    tensors = [a for a in args if a is not None]
+    weight = [torch.randn_like(t) for t in wanted]
+    for a, b in zip(torch.autograd.grad(got, tensors, weight), torch.autograd.grad(wanted, tensors, weight),
+                    strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 9), st.integers(1, 9), st.integers(0, 7),
+       st.integers(0, 3), st.booleans(), st.integers(0, 99))
+def test_odd_shapes_in_float32(frames, streams, inputs, cells, rec, proj, peepholes, seed):
+    args = make(frames, streams, inputs, cells, rec, proj if rec else 0, peepholes, seed, torch.float32)
+    for a, b in zip(LstmpChunk.apply(*args, 50.0), reference(*args, 50.0), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_cells_are_clipped_and_pass_no_gradient():
+    args = make(30, 2, 3, 4, 3, 0, False, scale=0.1)
+    with torch.no_grad():
+        args[5][:12] = 20.0  # input, forget and cell gates open: the cell grows by 1 a frame
+        args[2].fill_(45.0)
+    y, c = LstmpChunk.apply(*args, 50.0)
+    assert torch.equal(c, torch.full_like(c, 50.0))
+    grad = torch.autograd.grad(c.sum() + y.sum(), args[2])[0]
+    assert torch.equal(grad[:, :], torch.autograd.grad(sum(t.sum() for t in reference(*args, 50.0)), args[2])[0])
+    far = LstmpChunk.apply(*args, None)[1]
+    assert (far > 70).all()
+
+
+def test_chunks_with_carried_state_equal_the_whole():
+    x, r, c, *weights = make(23, 3, 5, 6, 4, 2, True)
+    whole, last = LstmpChunk.apply(x, r, c, *weights, 50.0)
+    parts = []
+    for chunk in x.split(5):
+        y, c = LstmpChunk.apply(chunk, r, c, *weights, 50.0)
+        r = y[-1, :, :4]
+        parts.append(y)
+    torch.testing.assert_close(torch.cat(parts), whole)
+    torch.testing.assert_close(c, last)
+    # and with nothing detached, the gradient flows through the states of all chunks
+    tensors = [x, *[w for w in weights if w is not None]]
+    for a, b in zip(torch.autograd.grad(torch.cat(parts).sin().sum() + c.sum(), tensors),
+                    torch.autograd.grad(whole.sin().sum() + last.sum(), tensors), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_inputs_are_left_alone():
+    args = make(4, 2, 3, 4, 3, 2, True)
+    before = [a.detach().clone() for a in args]
+    y, c = LstmpChunk.apply(*args, 0.3)
+    (y.sum() + c.sum()).backward()
+    for a, b in zip(args, before, strict=True):
+        assert torch.equal(a.detach(), b)

@@ -1,0 +1,50 @@
+import kaldialign
+import numpy as np
+import pytest
+
+from lstmp.score.bootstrap import interval, replicate_wers
+
+
+def simulate(rng, n):
+    """Utterances of 5 to 30 words, each with an error rate of its own around 20 %."""
+    words = rng.integers(5, 31, n)
+    return rng.binomial(words, np.clip(rng.normal(0.2, 0.1, n), 0.01, 0.9)), words
+
+
+def test_coverage_of_95_percent():
+    """The true rate lies in the interval in about 95 of 100 experiments (the binomial spread here is 1.3)."""
+    rng = np.random.default_rng(7)
+    errors, words = simulate(rng, 200_000)
+    truth = 100 * errors.sum() / words.sum()
+    hits = 0
+    for i in range(300):
+        low, high = interval(*simulate(rng, 150), replicates=400, seed=i)
+        hits += low <= truth <= high
+    assert 0.90 <= hits / 300 <= 0.985
+
+
+def test_same_seed_same_interval_and_it_holds_the_rate():
+    errors, words = simulate(np.random.default_rng(1), 100)
+    first = interval(errors, words, replicates=2500, seed=3)
+    assert first == interval(errors, words, replicates=2500, seed=3) != interval(errors, words, replicates=2500, seed=4)
+    assert first[0] < 100 * errors.sum() / words.sum() < first[1]
+    narrow = interval(errors, words, replicates=2500, seed=3, confidence=0.5)
+    assert first[0] < narrow[0] < narrow[1] < first[1]
+
+
+def test_spread_is_that_of_theory_and_of_kaldialign():
+    """All utterances of one length: the rate's standard error is s/√n."""
+    errors = np.random.default_rng(2).binomial(10, 0.3, 200)
+    wers = replicate_wers(errors, np.full(200, 10), 20_000, 1)
+    assert len(wers) == 20_000
+    assert wers.std() == pytest.approx(100 * errors.std() / 10 / np.sqrt(200), rel=0.03)
+    refs = [["A"] * 10] * 200
+    hyps = [["B"] * e + ["A"] * (10 - e) for e in errors.tolist()]
+    theirs = kaldialign.bootstrap_wer_ci(refs, hyps, replications=5000)
+    ours = interval(errors, np.full(200, 10), replicates=5000, seed=1)
+    assert (ours[1] - ours[0]) / 2 == pytest.approx(100 * theirs["ci95"], rel=0.06)
+
+
+def test_one_utterance_and_no_errors():
+    assert interval(np.array([2]), np.array([8]), replicates=100, seed=0) == (25.0, 25.0)
+    assert interval(np.zeros(50, int), np.full(50, 9), replicates=100, seed=0) == (0.0, 0.0)

@@ -1,0 +1,113 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lstmp.errors import UserError
+from lstmp.parallel import iter_jobs, run_jobs
+
+
+@pytest.mark.parametrize("nj", [1, 2, 5])
+def test_results_are_in_order_and_functions_may_be_closures(nj):
+    table = np.arange(100) ** 2
+
+    def square(i):
+        time.sleep(0.002 * (i % 3))  # later jobs end before earlier ones
+        return int(table[i])
+    assert run_jobs(square, range(100), nj, "squares") == [i**2 for i in range(100)]
+    assert run_jobs(square, [], nj, "nothing") == [] and run_jobs(square, [3], nj, "one") == [9]
+
+
+def test_it_does_use_processes():
+    pids = set(run_jobs(lambda i: (time.sleep(0.01), os.getpid())[1], range(20), 2, "pids"))
+    assert len(pids) == 2 and os.getpid() not in pids
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_a_users_error_arrives_as_itself(nj):
+    def fail(i):
+        if i == 30:
+            raise UserError("bad", file="f.txt", line=30, mend="mend it")
+        return i
+    with pytest.raises(UserError) as e:
+        run_jobs(fail, range(1000), nj, "failing")
+    assert (str(e.value), e.value.line) == ("f.txt:30: bad; mend it", 30)
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_our_own_mistake_arrives_too(nj):
+    with pytest.raises(ZeroDivisionError):
+        run_jobs(lambda i: 1 // i, range(3), nj, "dividing")
+
+
+def test_a_killed_worker_is_one_clear_line():
+    def die(i):
+        if i == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+    with pytest.raises(UserError, match="dying: a worker process was killed; most often the memory ran out: lower --nj"):
+        run_jobs(die, range(1000), 2, "dying")
+
+
+def test_torch_works_in_workers_after_its_threads_have_started():
+    threads = torch.get_num_threads()
+    a = torch.randn(300, 300)
+    try:
+        torch.set_num_threads(2)
+        expected = a @ a
+        got = run_jobs(lambda i: ((a @ a).numpy(), torch.get_num_threads()), range(6), 2, "matrices")
+    finally:
+        torch.set_num_threads(threads)
+    assert all(n == 1 and np.allclose(x, expected.numpy(), atol=1e-3) for x, n in got)
+
+
+def test_results_come_before_all_jobs_are_done():
+    begun = time.monotonic()
+    results = iter_jobs(lambda i: (time.sleep(0.05), i)[1], range(10_000), 2, "endless")
+    assert [next(results), next(results)] == [0, 1]
+    results.close()
+    assert time.monotonic() - begun < 30  # all jobs would take 250 s
+
+
+def test_a_call_within_a_call():
+    def inner(i):
+        return sum(run_jobs(lambda j: i * j, range(4), 2, "inner"))
+    assert run_jobs(inner, range(4), 2, "outer") == [6 * i for i in range(4)]
+
+
+PROGRAM = """
+import os, time
+from lstmp.parallel import run_jobs
+def job(i):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+run_jobs(job, range(4), 2, "sleeping")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux")
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGINT])
+def test_workers_do_not_outlive_their_parent(sig):
+    parent = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.send_signal(sig)
+    parent.wait(20)
+    for _ in range(200):
+        alive = [w for w in workers if _is_running(w)]
+        if not alive:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{alive} still run")
+
+
+def _is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,180 @@
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lstmp.errors import UserError
+from lstmp.recipe import (
+    RECIPE_KEYS,
+    choose_layout,
+    find_file,
+    known_options,
+    main,
+    parse_options,
+    read_sections,
+    resolve,
+    shell_assignments,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of conf/ and recipes/ that a test may spoil."""
+    for name in ("conf", "recipes"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def spoil(project, old, new, name="tiny"):
+    path = project / "recipes" / name / "recipe.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_every_recipe_resolves(project):
+    for path in sorted((project / "recipes").glob("*/recipe.yaml")):
+        run, recipe, sections = resolve({"recipe": path.parent.name}, project)
+        assert run["exp"] == f"exp/{path.parent.name}"
+        assert set(sections) == {p.stem for p in (project / "conf").glob("*.yaml")}
+
+
+def test_order_of_precedence(project):
+    """conf < recipe < option, and `seed` reaches every section that does not set its own."""
+    default = read_sections(project / "conf")["fbank"]
+    spoil(project, "seed: 1", "seed: 5\nfbank:\n  low_freq: 30\n  high_freq: 5000")
+    _, recipe, sections = resolve({"fbank.high_freq": "5500", "score.seed": "9"}, project)
+    assert sections["fbank"] == {**default, "low_freq": 30, "high_freq": 5500}
+    assert recipe.seed == 5
+    assert sections["lstmp"]["seed"] == 5
+    assert sections["score"]["seed"] == 9
+
+
+def test_nested_option_and_lists(project):
+    _, recipe, sections = resolve({"mono.em.num_iters": "3", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}, project)
+    assert sections["mono"]["em"]["num_iters"] == 3
+    assert sections["mono"]["em"]["realign"] == [1, 2]
+    assert recipe.tests == ["a", "b"]
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"foo": "1"}, ["--foo", "known are", "--recipe", "--lstmp.epochs", "--seed"]),
+    ({"lstmp.epoch": "1"}, ["--lstmp.epoch", "did you mean `epochs`"]),
+    ({"lstm.epochs": "1"}, ["--lstm.epochs", "did you mean `--lstmp.epochs`"]),
+    ({"lstmp": "1"}, ["--lstmp", "known are"]),
+    ({"lstmp.epochs": "many"}, ["--lstmp.epochs", "whole number", "many"]),
+    ({"lstmp.epochs": "["}, ["--lstmp.epochs", "cannot be read"]),
+    ({"seed": "one"}, ["seed", "whole number"]),
+    ({"seed": "-1"}, ["seed", "zero or more"]),
+    ({"tests": "dev"}, ["tests", "list[str]"]),
+    ({"tests": "[dev]"}, ["tests", "once only"]),
+    ({"train": "a b"}, ["train", "letters"]),
+    ({"held_out": "1.5"}, ["held_out", "less than 1"]),
+    ({"recipe": "tinny"}, ["tinny", "did you mean `tiny`"]),
+    ({"stage": "12"}, ["--stage", "0 to 11", "12"]),
+    ({"nj": "two"}, ["--nj", "two"]),
+    ({"device": "gpu"}, ["--device", "gpu"]),
+    ({"corpus": "/no/such/folder"}, ["/no/such/folder", "--corpus"]),
+    ({"recipe": "mini_librispeech", "corpus": str(ROOT)}, ["splits", "train-clean-5", "pack", "download"]),
+])
+def test_wrong_options(project, options, words):
+    with pytest.raises(UserError) as e:
+        resolve(options, project)
+    assert all(w in str(e.value) for w in words), str(e.value)
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("lm_order: 3", "lm_ordre: 3", ["unknown key `lm_ordre`", "did you mean `lm_order`"]),
+    ("lm_order: 3", "lm_order: three", ["`lm_order`", "whole number"]),
+    ("lm_order: 3\n", "", ["`lm_order` is missing"]),
+    ("lm_order: 3", "lm_order: [", ["not valid YAML"]),
+    ("seed: 1", "seed: 1\nfbank: 3", ["`fbank`", "group"]),
+    ("seed: 1", "seed: 1\nfbank: {high: 3}", ["fbank.high", "known are"]),
+    ("seed: 1", "seed: 1\nlayouts: {download: {train: a}}", ["`download`", "train, dev and tests"]),
+])
+def test_wrong_recipe_names_file_and_line(project, old, new, words):
+    path = spoil(project, old, new)
+    with pytest.raises(UserError) as e:
+        resolve({}, project)
+    assert e.value.file == path
+    assert all(w in str(e.value) for w in words), str(e.value)
+    if "is missing" not in str(e.value):
+        assert e.value.line is not None
+
+
+def test_parse_options():
+    assert parse_options(["--nj", "3", "--stop_stage=4", "--train_utterances", "5", "--fbank.high_freq", "-400"]) == {
+        "nj": "3", "stop-stage": "4", "train_utterances": "5", "fbank.high_freq": "-400"}
+    for wrong in (["nj", "3"], ["--"], ["--nj"], ["--nj", "--seed", "1"]):
+        with pytest.raises(UserError):
+            parse_options(wrong)
+
+
+def test_layout_is_chosen_by_the_corpus(tmp_path):
+    layouts = {"pack": {"train": "a", "dev": "b", "tests": ["c"]}, "download": {"train": "a", "dev": "d", "tests": []}}
+    for split in ("a", "b", "d"):
+        (tmp_path / "LibriSpeech" / split).mkdir(parents=True)
+    at = dict(file="recipe.yaml", line=1)
+    assert choose_layout(layouts, {"corpus": ""}, **at) == layouts["download"]
+    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **at) == layouts["download"]
+    (tmp_path / "LibriSpeech" / "c").mkdir()
+    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **at) == layouts["pack"]
+    assert choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech")}, **at) == layouts["pack"]
+    with pytest.raises(UserError):
+        choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech" / "a")}, **at)
+
+
+def test_files_of_the_corpus(project, tmp_path):
+    run, recipe, _ = resolve({"recipe": "librispeech"}, project)
+    corpus = tmp_path / "corpus"
+    (corpus / "LibriSpeech").mkdir(parents=True)
+    (corpus / "lm").mkdir()
+    (corpus / "lm" / "lexicon.txt").write_text("A AH0\n")
+    for given in (corpus, corpus / "LibriSpeech"):
+        found = find_file("lexicon.txt", run | {"corpus": str(given)}, recipe)
+        assert Path(found).read_text() == "A AH0\n"
+    with pytest.raises(UserError, match="no such file"):
+        find_file("other.txt", run | {"corpus": str(corpus)}, recipe)
+    assert find_file("", run, recipe) == ""
+
+
+def test_shell_assignments_survive_bash():
+    values = {"a": "it's; rm -rf $HOME", "b-c": 3, "d": ["x y", "`z`"], "e": []}
+    script = shell_assignments(values) + '\nset -u; printf "%s|" "$a" "$b_c" "${d[@]}" "${#e[@]}"'
+    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out == "it's; rm -rf $HOME|3|x y|`z`|0|"
+
+
+def test_main_writes_configurations_once(tmp_path, capsys):
+    arguments = ["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"]
+    main(arguments)
+    first = capsys.readouterr().out
+    path = tmp_path / "exp" / "conf" / "lstmp.yaml"
+    assert yaml.safe_load(path.read_text())["epochs"] == 3
+    stamp = path.stat().st_mtime_ns
+    main(arguments)
+    assert capsys.readouterr().out == first
+    assert path.stat().st_mtime_ns == stamp
+    main([*arguments, "--lstmp.epochs", "4"])
+    assert yaml.safe_load(path.read_text())["epochs"] == 4
+
+
+def test_main_fails_in_one_line(capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["--foo", "1"])
+    out, err = capsys.readouterr()
+    assert e.value.code == 1
+    assert out == ""
+    assert err.startswith("error: unknown option --foo") and err.count("\n") == 1
+
+
+def test_help_and_known_options_agree(capsys):
+    main(["--help"])
+    text = capsys.readouterr().out
+    for option in known_options(read_sections(ROOT / "conf")):
+        assert option.partition(".")[2] in text or option in RECIPE_KEYS

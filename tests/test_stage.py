@@ -1,0 +1,114 @@
+import os
+
+import pytest
+
+from lstmp.stage import Stage, digest
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder with two inputs, given out of alphabetical order, and what makes an output of them."""
+    (tmp_path / "z.txt").write_text("z")
+    (tmp_path / "a.txt").write_text("a")
+    out = tmp_path / "out"
+
+    def run(settings=None, inputs=("z.txt", "a.txt")):
+        stage = Stage(out, "join", [tmp_path / i for i in inputs], settings or {"n": 1})
+        if stage.is_done():
+            return "skipped"
+        (out / "joined.txt").write_text("".join((tmp_path / i).read_text() for i in inputs))
+        (out / "folder").mkdir(exist_ok=True)
+        stage.mark([out / "joined.txt", out / "folder"])
+        return "ran"
+    return tmp_path, run
+
+
+def test_done_is_skipped(work, capsys):
+    _, run = work
+    assert [run(), run(), run()] == ["ran", "skipped", "skipped"]
+    assert "join is done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change, reason", [
+    (lambda d: (d / "a.txt").write_text("b"), "a.txt changed"),
+    (lambda d: (d / "a.txt").unlink(), "a.txt changed"),
+    (lambda d: (d / "out/joined.txt").unlink(), "joined.txt is missing or was changed"),
+    (lambda d: (d / "out/joined.txt").write_text("cut"), "joined.txt is missing or was changed"),
+    (lambda d: os.rmdir(d / "out/folder"), "folder is missing"),
+    (lambda d: (d / "out/.done.join.json").write_text("{"), "mark is damaged"),
+    (lambda d: (d / "out/.done.join.json").write_text("[]"), "mark is damaged"),
+    (lambda d: (d / "out/.done.join.json").write_bytes(b"\xff"), "mark is damaged"),
+])
+def test_what_makes_it_run_again(work, capsys, change, reason):
+    folder, run = work
+    run()
+    capsys.readouterr()
+    change(folder)
+    stage = Stage(folder / "out", "join", [folder / "z.txt", folder / "a.txt"], {"n": 1})
+    assert reason in stage.why_not()
+    assert not stage.is_done() and reason in capsys.readouterr().out
+    assert not stage.path.exists()  # so that a rerun that is killed is not taken as done
+
+
+def test_settings_and_swapped_inputs_count(work):
+    _, run = work
+    run()
+    assert run({"n": 2}) == "ran"
+    assert run({"n": 2}) == "skipped"
+    assert run({"n": 2}, ("a.txt", "z.txt")) == "ran"
+
+
+def test_contents_count_not_times(work):
+    folder, run = work
+    run()
+    os.utime(folder / "a.txt", ns=(5, 5))
+    assert run() == "skipped"
+
+
+def test_settings_that_json_changes_still_match(work):
+    _, run = work
+    settings = {"t": (1, 2), "p": "x", 3: 0.1}
+    assert [run(settings), run(settings)] == ["ran", "skipped"]
+
+
+def test_a_missing_output_is_an_error(tmp_path):
+    stage = Stage(tmp_path / "out", "x", [], {})
+    assert not stage.is_done()
+    with pytest.raises(FileNotFoundError):
+        stage.mark([tmp_path / "out" / "never"])
+    assert not stage.path.exists()
+
+
+def test_outputs_elsewhere(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/f").write_text("1")
+    stage = Stage(tmp_path / "out", "x", [], {})
+    stage.is_done()
+    stage.mark([tmp_path / "other/f"])
+    assert stage.why_not() is None
+    (tmp_path / "other/f").write_text("22")
+    assert "was changed" in stage.why_not()
+
+
+def test_digest_of_a_folder(tmp_path):
+    (tmp_path / "d/e").mkdir(parents=True)
+    (tmp_path / "d/e/f").write_text("1")
+    first = digest(tmp_path / "d")
+    (tmp_path / "d/.hidden").write_text("mark")
+    (tmp_path / "d/.tmp").mkdir()
+    (tmp_path / "d/.tmp/g").write_text("x")
+    assert digest(tmp_path / "d") == first
+    (tmp_path / "d/e/f").rename(tmp_path / "d/e/g")
+    assert digest(tmp_path / "d") != first
+    assert digest(tmp_path / "none") == "absent"
+
+
+def test_digest_sees_a_file_replaced_by_one_of_the_same_size_and_time(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("1")
+    os.utime(path, ns=(9, 9))
+    first = digest(path)
+    (tmp_path / "g").write_text("2")
+    os.utime(tmp_path / "g", ns=(9, 9))
+    os.replace(tmp_path / "g", path)
+    assert digest(path) != first
