@@ -5,14 +5,21 @@ processes on this machine, so that ``--nj`` needs no launcher. Work that is give
 every world-size-th one, in order of length, so that shares are of nearly equal size.
 """
 
+import ctypes
 import os
+import signal
+import sys
 import tempfile
+import traceback
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from lstmp.errors import UserError
+
+_LOST_PEER = 77  # exit status of a worker that only noticed that another one had gone
 
 
 def rank() -> int:
@@ -48,53 +55,90 @@ def gather(value) -> list:
 def launch(fn, nj: int, *args):
     """Call ``fn(*args)`` in ``nj`` processes that can talk to each other (or in this one, if ``nj`` is 1).
 
+    Under torchrun only the process of rank 0 returns; the others exit once all have ended, so that the rest of a
+    command runs once.
+
     Raises:
         UserError: the one that a process raised, or one that says that a process was killed.
+        Exception: any other that a process raised, with that process's traceback as a note.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun has made the processes already
-        torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-        dist.init_process_group("gloo")
-        try:
-            return fn(*args)
-        finally:
-            dist.destroy_process_group()
+        _under_torchrun(fn, args)
+        return
     if nj <= 1:
-        return fn(*args)
+        fn(*args)
+        return
     with tempfile.TemporaryDirectory() as folder:
         threads = max(1, torch.get_num_threads() // nj)
         context = torch.multiprocessing.get_context("spawn")
         errors = context.SimpleQueue()
-        workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors)) for i in range(nj)]
-        for worker in workers:
-            worker.start()
+        workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors, os.getpid()))
+                   for i in range(nj)]
         try:
+            for worker in workers:
+                worker.start()
             _wait(workers, errors)
         finally:
             for worker in workers:
-                worker.kill()
-                worker.join()
+                if worker.pid is not None:
+                    worker.kill()
+                    worker.join()
+
+
+def _under_torchrun(fn, args):
+    torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    dist.init_process_group("gloo")
+    try:
+        fn(*args)  # if it raises, the group is left as it is: to take it down would wait for the others
+        dist.barrier()
+    except RuntimeError as e:
+        if _lost_peer(e):
+            sys.exit(_LOST_PEER)
+        raise
+    follower = rank() != 0
+    dist.destroy_process_group()
+    if follower:
+        sys.exit(0)
+
+
+def _lost_peer(e: Exception) -> bool:
+    """Whether it says only that another process has gone; that one gives the reason."""
+    return isinstance(e, RuntimeError) and "gloo" in str(e)
 
 
 def _wait(workers, errors):
-    while any(worker.is_alive() for worker in workers):
-        for worker in workers:
-            worker.join(timeout=0.05)
-            if worker.exitcode not in (None, 0):
-                if not errors.empty():
-                    raise errors.get()
+    """Return when all have ended well; raise as soon as one has ended for a reason of its own."""
+    running = list(workers)
+    while running:
+        wait([worker.sentinel for worker in running])
+        for worker in [w for w in running if w.exitcode is not None]:
+            running.remove(worker)
+            if worker.exitcode == 0:
+                continue
+            if not errors.empty():
+                raise errors.get()
+            if worker.exitcode != _LOST_PEER or not running:
                 raise UserError(f"a worker process ended with status {worker.exitcode}",
                                 mend="if it was killed for memory, lower --nj; run the same command again to go on")
-    if not errors.empty():
-        raise errors.get()
 
 
-def _work(fn, args, index, count, threads, folder, errors):
+def _work(fn, args, index, count, threads, folder, errors, parent):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive a killed parent
+        if os.getppid() != parent:
+            os._exit(1)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    dist.init_process_group("gloo", init_method=f"file://{Path(folder) / 'rendezvous'}", rank=index, world_size=count)
     try:
+        dist.init_process_group("gloo", init_method=f"file://{Path(folder) / 'rendezvous'}", rank=index,
+                                world_size=count)
         fn(*args)
-    except (UserError, OSError, MemoryError) as e:
+    except Exception as e:
+        if _lost_peer(e):
+            os._exit(_LOST_PEER)
+        e.add_note("".join(traceback.format_exception(e)))
         errors.put(e)
+        sys.stdout.flush()
         os._exit(1)  # not through destroy_process_group, which would wait for the others
     dist.destroy_process_group()

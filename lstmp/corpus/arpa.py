@@ -1,7 +1,8 @@
 """ARPA language models: the check of the file, and its way to the acceptor G.
 
-kaldilm does the conversion, as Kaldi's ``arpa2fst --disambig-symbol=#0``: ``<s>`` and ``</s>`` vanish, back-off arcs read
-``#0`` and write nothing. It ends the process on a bad file, so the file is checked first, and it runs in a process of its own.
+kaldilm does the conversion, as Kaldi's ``arpa2fst --disambig-symbol=#0``: ``<s>`` and ``</s>`` vanish, back-off arcs
+read ``#0`` and write nothing. It ends the process on a bad file, so the file is checked first, and it runs in a
+process of its own.
 """
 
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.fst import FstArrays, bypass, sole_exits
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError
 
@@ -34,7 +35,7 @@ def check_arpa(path, copy=None) -> list[int]:
     """
     path = Path(path)
 
-    def fault(what: str, mend: str = "make the LM again, or fetch it again"):
+    def fault(n: int, what: str, mend: str = "make the LM again, or fetch it again"):
         return UserError(what, file=path, line=n, mend=mend)
 
     counts: list[int] = []
@@ -48,14 +49,14 @@ def check_arpa(path, copy=None) -> list[int]:
         elif line.startswith("\\"):
             line = line.strip()
             if order and found != counts[order - 1]:
-                raise fault(f"{found} {order}-grams, but \\data\\ says {counts[order - 1]}")
+                raise fault(n, f"{found} {order}-grams, but \\data\\ says {counts[order - 1]}")
             if not counts:
-                raise fault("\\data\\ gives no counts")
+                raise fault(n, "\\data\\ gives no counts")
             expected = f"\\{order + 1}-grams:" if order < len(counts) else "\\end\\"
             if line != expected:
-                raise fault(f"expected {expected}, found {line}")
+                raise fault(n, f"expected {expected}, found {line}")
             if order == 1 and boundaries != {"<s>", "</s>"}:
-                raise fault("the 1-grams lack <s> or </s>", "train the LM with sentence boundaries")
+                raise fault(n, "the 1-grams lack <s> or </s>", "train the LM with sentence boundaries")
             order, found = order + 1, 0
             if order > len(counts):
                 if copy is not None:
@@ -64,29 +65,29 @@ def check_arpa(path, copy=None) -> list[int]:
         elif line.strip() and order == 0:
             match = re.fullmatch(r"ngram +(\d+) *= *(\d+)", line.strip())
             if not match or int(match[1]) != len(counts) + 1:
-                raise fault(f"expected `ngram {len(counts) + 1}=count`, found {line.strip()}")
+                raise fault(n, f"expected `ngram {len(counts) + 1}=count`, found {line.strip()}")
             counts.append(int(match[2]))
         elif line.strip():
             fields = line.split()
             found += 1
             if len(fields) not in (order + 1, order + 2):
-                raise fault(f"expected a log-probability, {order} words and perhaps a back-off weight, "
+                raise fault(n, f"expected a log-probability, {order} words and perhaps a back-off weight, "
                             f"found {len(fields)} fields")
             if len(fields) == order + 2 and order == len(counts):
-                raise fault(f"a {order}-gram of the highest order has no back-off weight")
+                raise fault(n, f"a {order}-gram of the highest order has no back-off weight")
             try:
                 prob, backoff = float(fields[0]), float(fields[order + 1]) if len(fields) == order + 2 else 0.0
             except ValueError:
-                raise fault("a log-probability that is not a number") from None
+                raise fault(n, "a log-probability that is not a number") from None
             if not (-np.inf < prob <= 1e-4 and abs(backoff) < np.inf):
-                raise fault(f"log-probability {fields[0]} or back-off weight is NaN, infinite or above 0")
+                raise fault(n, f"log-probability {fields[0]} or back-off weight is NaN, infinite or above 0")
             if order == 1 and fields[1] in ("<s>", "</s>"):
                 boundaries.add(fields[1])
         if copy is not None:
             copy.write(line + "\n")
     if order < 0:
         raise UserError("not an ARPA file: no \\data\\ line", file=path, mend="give a language model in ARPA format")
-    raise fault("the file ends before \\end\\")
+    raise fault(n, "the file ends before \\end\\")
 
 
 def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
@@ -106,33 +107,18 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
         arpa, out = Path(tmp) / "lm.arpa", Path(tmp) / "G.fst"
         with open(arpa, "w", encoding="utf-8") as f:
             counts = check_arpa(path, f)
-        job = subprocess.run([sys.executable, "-c", _CONVERT, str(arpa), str(out), str(words_txt)], stderr=subprocess.PIPE,
-                             text=True, errors="replace")
+        job = subprocess.run([sys.executable, "-c", _CONVERT, str(arpa), str(out), str(words_txt)],
+                             stderr=subprocess.PIPE, text=True, errors="replace")
         if job.returncode != 0 or not out.is_file():
             said = [line for line in job.stderr.splitlines() if line.startswith("[E]")] or [job.stderr[-200:]]
             raise UserError(f"kaldilm refuses it: {said[0].removeprefix('[E]')}", file=path, mend="make the LM again")
         left_out = sum(line.startswith("[W]") and " skipped: " in line for line in job.stderr.splitlines())
-        g = _bypass(FstArrays.read(out)).to_fst()
+        g = FstArrays.read(out)
+    # A history that no longer n-gram extends can do nothing but back off: three quarters of a pruned trigram's states.
+    g = bypass(g, sole_exits(g) & (g.olabel == 0)).to_fst()
     kaldifst.connect(g)
     if g.num_states < 1 or not (FstArrays.of(g).olabel > 0).any():
         raise UserError("no word of the LM is in the lexicon", file=path,
                         mend="check that both write words in the same letter case")
     kaldifst.arcsort(g, sort_type="ilabel")
     return g, counts, left_out
-
-
-def _bypass(g: FstArrays) -> FstArrays:
-    """Lead arcs past the states that can do nothing but back off (histories that no longer n-gram extends).
-
-    Three quarters of the states of a pruned trigram are such; G accepts the same with the same weights.
-    """
-    degree = np.bincount(g.src, minlength=len(g.final))
-    only = degree[g.src] == 1
-    useless = only & (g.olabel == 0) & ~np.isfinite(g.final[g.src]) & (g.src != g.start)
-    onward, cost = np.arange(len(g.final)), np.zeros(len(g.final), np.float64)
-    onward[g.src[useless]], cost[g.src[useless]] = g.dst[useless], g.weight[useless]
-    while (onward[onward] != onward).any():  # chains are as long as the LM's order at most
-        cost, onward = cost + cost[onward], onward[onward]
-    keep = ~useless
-    dst = g.dst[keep]
-    return FstArrays(g.start, g.final, g.src[keep], g.ilabel[keep], g.olabel[keep], g.weight[keep] + cost[dst], onward[dst])

@@ -45,7 +45,8 @@ class Dictionary:
         entries = read_lexicon(path)
         for word, phone in ((SILENCE_WORD, SILENCE), (UNKNOWN_WORD, NOISE)):
             if any(e[0] == word and e[2] != (phone,) for e in entries):
-                raise UserError(f"{word} must be pronounced {phone}", file=path, mend="remove it; it is added by itself")
+                raise UserError(f"{word} must be pronounced {phone}", file=path,
+                                mend="remove it; it is added by itself")
         entries = sorted({*entries, (SILENCE_WORD, 1.0, (SILENCE,)), (UNKNOWN_WORD, 1.0, (NOISE,))})
         phones = sorted({p for _, _, pronunciation in entries for p in pronunciation} - {SILENCE, NOISE})
         bases: dict[str, list[str]] = {}
@@ -75,7 +76,8 @@ class Dictionary:
                 for phone in group:
                     _check_phone(phone, d / name, n)
                     if phone in seen:
-                        raise UserError(f"phone {phone} is listed twice", file=d / name, line=n, mend="keep one of the two")
+                        raise UserError(f"phone {phone} is listed twice", file=d / name, line=n,
+                                        mend="keep one of the two")
                     seen.add(phone)
         silence = tuple(p for group in silence for p in group)
         optional = [p for _, group in _groups(d / "optional_silence.txt") for p in group]
@@ -132,7 +134,8 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
         if not word:
             raise UserError("empty line", file=path, line=n, mend="remove it")
         if _RESERVED.fullmatch(word):
-            raise UserError(f"{word} is a reserved symbol, it cannot be a word", file=path, line=n, mend="remove the line")
+            raise UserError(f"{word} is a reserved symbol, it cannot be a word", file=path, line=n,
+                            mend="remove the line")
         if with_probability is None:
             with_probability = bool(rest) and bool(_PROBABILITY.fullmatch(rest[0]))
         prob = 1.0

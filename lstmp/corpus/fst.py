@@ -125,6 +125,34 @@ class FstArrays:
             out.tofile(f)
 
 
+def bypass(fst: FstArrays, useless: np.ndarray) -> FstArrays:
+    """Lead arcs past states that have one way on and nothing else.
+
+    Args:
+        fst: may have no cycle of useless arcs.
+        useless: bool [A], the arcs to take out; each must be the only arc of its state, and that state neither final
+            nor the start. They are left out with their input and output labels; arcs that lead into them go straight
+            on and take over their weights.
+
+    Returns:
+        the FST with the same states, those passed by now unreachable.
+    """
+    onward, cost = np.arange(len(fst.final)), np.zeros(len(fst.final))
+    onward[fst.src[useless]], cost[fst.src[useless]] = fst.dst[useless], fst.weight[useless]
+    while (onward[onward] != onward).any():  # each round halves the chains that are left
+        cost, onward = cost + cost[onward], onward[onward]
+    keep = ~useless
+    dst = fst.dst[keep]
+    return FstArrays(fst.start, fst.final, fst.src[keep], fst.ilabel[keep], fst.olabel[keep],
+                     (fst.weight[keep] + cost[dst]).astype(np.float32), onward[dst].astype(np.int32))
+
+
+def sole_exits(fst: FstArrays) -> np.ndarray:
+    """bool [A]: the arcs that are the only way on from their state, which is neither final nor the start."""
+    degree = np.bincount(fst.src, minlength=len(fst.final))
+    return (degree[fst.src] == 1) & ~np.isfinite(fst.final[fst.src]) & (fst.src != fst.start)
+
+
 def _check_header(path) -> tuple[int, int, int]:
     """Returns (start state, number of states, length of the header in bytes)."""
     with open(path, "rb") as f:
@@ -148,4 +176,5 @@ def _check_header(path) -> tuple[int, int, int]:
 
 
 def _damaged(path) -> UserError:
-    return UserError("not an OpenFst file, or cut off", file=path, mend="remove it and run the stage that makes it again")
+    return UserError("not an OpenFst file, or cut off", file=path,
+                     mend="remove it and run the stage that makes it again")

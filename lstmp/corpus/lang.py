@@ -1,4 +1,4 @@
-"""Reads ``data/<recipe>/lang/``: symbol tables, phone classes, pronunciations and topology, as the later rooms use them.
+"""Reads ``data/<recipe>/lang/``: symbol tables, phone classes, pronunciations, topology, for the later rooms.
 
 The folder is written by :mod:`lstmp.corpus.prepare_lang`; its files are Kaldi's, described in docs/formats.md.
 """

@@ -32,7 +32,7 @@ def prepare_dict(lexicon, out) -> None:
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lexicon", required=True,
-                        help="`WORD PHONE PHONE …` lines, plain or .gz; several lines a word; a probability may stand second")
+                        help="`WORD PHONE PHONE …` lines, plain or .gz; a probability may stand second")
     parser.add_argument("--out", required=True, help="the folder to write, data/<recipe>/dict")
     args = parser.parse_args(argv)
     prepare_dict(args.lexicon, args.out)

@@ -18,9 +18,10 @@ from lstmp.stage import Stage
 
 MARKS = ("_B", "_E", "_I", "_S")
 BOUNDARY = {"_B": "begin", "_E": "end", "_I": "internal", "_S": "singleton"}
-CLASSES = ("silence", "nonsilence", "optional_silence", "disambig", "sets", "roots", "extra_questions", "word_boundary")
-FILES = ("phones.txt", "words.txt", "L.fst", "L_disambig.fst", "oov.txt", "oov.int", "topo", "lexiconp.txt", "silprob.txt",
-         *(f"phones/{name}.{kind}" for name in CLASSES for kind in ("txt", "int")))
+CLASSES = ("silence", "nonsilence", "optional_silence", "disambig", "sets", "roots", "extra_questions",
+           "word_boundary")
+FILES = ("phones.txt", "words.txt", "L.fst", "L_disambig.fst", "oov.txt", "oov.int", "topo", "lexiconp.txt",
+         "silprob.txt", *(f"phones/{name}.{kind}" for name in CLASSES for kind in ("txt", "int")))
 
 
 def mark_positions(phones: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,8 +120,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dict", required=True, help="the dictionary folder, data/<recipe>/dict")
     parser.add_argument("--out", required=True, help="the folder to write, data/<recipe>/lang")
-    parser.add_argument("--oov", default=UNKNOWN_WORD, help="the word that stands for unknown ones (default: %(default)s)")
-    parser.add_argument("--sil-prob", type=float, default=0.5, help="probability of optional silence (default: %(default)s)")
+    parser.add_argument("--oov", default=UNKNOWN_WORD, help="the word for unknown ones (default: %(default)s)")
+    parser.add_argument("--sil-prob", type=float, default=0.5, help="of optional silence (default: %(default)s)")
     parser.add_argument("--nonsilence-states", type=int, default=3, help="HMM states of a phone (default: %(default)s)")
     parser.add_argument("--silence-states", type=int, default=5, help="HMM states of silence (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -1,6 +1,7 @@
 """Stage 3: a language model, given as ARPA or trained from text, becomes ``lang_<lm>/``: the lang folder plus G.fst.
 
-Training is kaldingram's: back-off Kneser-Ney with one discount per order (the unmodified one, as SRILM's ``-ukndiscount``).
+Training is kaldingram's: back-off Kneser-Ney with one discount per order (the unmodified one, SRILM's
+``-ukndiscount``).
 """
 
 import argparse
@@ -11,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from lstmp import config
 from lstmp.corpus.arpa import arpa_to_g
 from lstmp.corpus.fst import write_fst
 from lstmp.corpus.lang import read_symbols
@@ -37,9 +39,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False) -> None:
 
     if not 2 <= order <= 5:
         raise UserError(f"--order must be 2 to 5, not {order}", mend="3 is usual")
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".lm.") as tmp:
+    with tempfile.TemporaryDirectory() as tmp:
         sentences = 0
         with open(Path(tmp) / "text", "w", encoding="utf-8") as f:
             for path in texts:
@@ -57,7 +57,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False) -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             cli.main(["train", "--ngram-order", str(order), "--text", str(Path(tmp) / "text"),
                       "--lm", str(Path(tmp) / "arpa")])
-        os.replace(Path(tmp) / "arpa", out)
+        config.write_text(out, (Path(tmp) / "arpa").read_text(encoding="utf-8"))
     say(f"{out}: {order}-gram LM from {sentences} sentences")
 
 
@@ -75,7 +75,8 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     lang, out = Path(lang), Path(out)
     if (arpa is None) == (not texts):
         raise UserError("give either an ARPA file or text to train from", mend="use --arpa or --text")
-    stage = Stage(out, "lm", inputs=[lang, *([arpa] if arpa else texts)], settings=[] if arpa else [order, skip_id])
+    stage = Stage(out, "lm", inputs=[lang, *([arpa] if arpa else texts)],
+                  settings=[] if arpa else [order, skip_id])
     if stage.is_done():
         return
     words = read_symbols(lang / "words.txt")
@@ -88,8 +89,8 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     g, counts, left_out = arpa_to_g(arpa, lang / "words.txt")
     write_fst(g, out / "G.fst")
     if left_out:
-        warn(f"{arpa}: {left_out} of {sum(counts)} n-grams have a word that is not in {lang / 'words.txt'} or no parent, "
-             "and were left out")
+        warn(f"{arpa}: {left_out} of {sum(counts)} n-grams were left out: they have a word that is not in "
+             f"{lang / 'words.txt'}, or their history is no n-gram")
     stage.mark(outputs=[p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")])
     say(f"{out}: G from {' / '.join(map(str, counts))} n-grams, {g.num_states} states")
 
@@ -114,7 +115,7 @@ def main(argv=None):
     parser.add_argument("--arpa", help="a language model in ARPA format, plain or .gz")
     parser.add_argument("--text", nargs="+", default=[], help="train from these files instead: a sentence a line")
     parser.add_argument("--order", type=int, default=3, help="order of a trained LM, 2 to 5 (default: %(default)s)")
-    parser.add_argument("--skip-id", action="store_true", help="the text's first column is an utterance-id (Kaldi's text)")
+    parser.add_argument("--skip-id", action="store_true", help="the first column is an utterance-id (Kaldi's text)")
     args = parser.parse_args(argv)
     prepare_lm(args.lang, args.out, arpa=args.arpa, texts=args.text, order=args.order, skip_id=args.skip_id)
 

@@ -26,7 +26,7 @@ from lstmp.decode.scorer import FRAME_SHIFT, Scorer, load_scorer
 from lstmp.decode.search import check_graph, decode_utterance
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
-from lstmp.graph.k2_graph import load_k2_graph
+from lstmp.graph import k2_graph
 from lstmp.log import say, warn
 from lstmp.parallel import iter_jobs
 from lstmp.stage import Stage, digest
@@ -55,7 +55,7 @@ class Job:
 def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConfig) -> dict[str, str]:
     """Decode the utterances of ``job`` and write their lattices. Returns those that failed, with the reason."""
     lattices = {utt: Lattice.empty() for utt in job.utts}
-    failed, seconds, frames = {}, 0.0, 0
+    failed, wall, cpu, frames = {}, 0.0, 0.0, 0
     for utts in _batches(job.utts, features, failed):
         feats = []
         for utt in utts:
@@ -67,16 +67,17 @@ def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConf
                 failed[utt] = str(e)
         feats = [(utt, x) for utt, x in feats if utt not in failed]
         frames += sum(len(x) for _, x in feats)
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats]), strict=True):
             try:
                 lattices[utt] = decode_utterance(graph, loglikes, cfg)
             except UserError as e:
                 failed[utt] = str(e)
-        seconds += time.perf_counter() - start
+        wall += time.perf_counter() - start[0]
+        cpu += time.process_time() - start[1]
     arcs = sum(x.num_arcs for x in lattices.values())
-    write_lattices(job.path, lattices, {"key": job.key, "seconds": seconds, "frames": frames, "failed": failed,
-                                        "arcs": arcs})
+    write_lattices(job.path, lattices, {"key": job.key, "seconds": wall, "core_seconds": cpu, "frames": frames,
+                                        "failed": failed, "arcs": arcs})
     return failed
 
 
@@ -156,8 +157,8 @@ def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, devi
     if not utts:
         raise UserError("no utterance in it", file=data_dir / "utt2spk", mend="give a data dir with utterances")
     settings = {k: v for k, v in config.to_dict(cfg).items() if k not in _GRID} | {"utts": utts}
-    inputs = [model_dir / "final.safetensors", model_dir / "config.yaml", *sorted(graph_dir.iterdir()),
-              data_dir / "feats.scp", data_dir / "cmvn.scp", *sorted(data_dir.glob("*.ark"))]
+    inputs = [model_dir / "final.safetensors", model_dir / "config.yaml", graph_dir / k2_graph.NAME,
+              graph_dir / "words.txt", data_dir / "feats.scp", data_dir / "cmvn.scp", *sorted(data_dir.glob("*.ark"))]
     stage = Stage(out, "decode", inputs, settings)
     if not stage.is_done():
         key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
@@ -184,8 +185,8 @@ def _run(jobs: list[Job], graph_dir, features, scorer, cfg, nj, device, model_di
         return
     if keep:
         say(f"{len(keep)} of {len(jobs)} jobs are done already")
-    graph = load_k2_graph(graph_dir)
-    check_graph(graph, scorer.num_pdfs, file=graph_dir)
+    graph = k2_graph.load_k2_graph(graph_dir)
+    check_graph(graph, scorer.num_pdfs, file=graph_dir / k2_graph.NAME)
 
     def work(job: Job):  # forked, it sees the graph; a GPU is first used in the worker
         return run_job(job, graph, features, scorer if device == "cpu" else _on_device(str(model_dir), device), cfg)
@@ -196,13 +197,17 @@ def _run(jobs: list[Job], graph_dir, features, scorer, cfg, nj, device, model_di
 
 
 def summary(jobs: list[Job], processes: int) -> dict:
-    """What the jobs' files say of their work, added up; ``rtf`` is seconds of one core for a second of audio."""
+    """What the jobs' files say of their work, added up.
+
+    ``seconds`` is the time that the workers spent on scores and search, by the clock; ``core_seconds`` the time that
+    cores worked for it, which other programs do not lengthen. ``rtf`` is core seconds for a second of audio.
+    """
     infos = [read_info(job.path) for job in jobs]
     audio = sum(i["frames"] for i in infos) * FRAME_SHIFT
-    seconds = sum(i["seconds"] for i in infos)
+    wall, cpu = sum(i["seconds"] for i in infos), sum(i["core_seconds"] for i in infos)
     num_utts = sum(len(job.utts) for job in jobs)
-    return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(seconds, 2),
-            "processes": processes, "rtf": round(seconds / max(audio, FRAME_SHIFT), 4),
+    return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(wall, 2),
+            "core_seconds": round(cpu, 2), "processes": processes, "rtf": round(cpu / max(audio, FRAME_SHIFT), 4),
             "failed": sum(len(i["failed"]) for i in infos),
             "mean_lattice_arcs": round(sum(i["arcs"] for i in infos) / max(num_utts, 1), 1)}
 

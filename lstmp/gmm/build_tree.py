@@ -6,7 +6,7 @@ of a split is refined by moving single phones to the side that likes them better
 """
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,8 +47,7 @@ class _Leaf:
     node: Node
     root: int
     rows: np.ndarray  # its events
-    keys: tuple[int, ...]
-    total: np.ndarray = field(init=False)
+    keys: tuple[int, ...]  # what may be asked
 
 
 class _Grower:
@@ -65,15 +64,15 @@ class _Grower:
     def best_split(self, leaf: _Leaf):
         """(gain, key, yes set) of the best question to a leaf; None if no question divides it."""
         moments, best = self.stats.moments[leaf.rows], None
-        leaf.total = moments.sum(0)
-        whole = log_likelihood(leaf.total)
+        total = moments.sum(0)
+        whole = log_likelihood(total)
         for key in leaf.keys:
             values, sums = by_value(moments, self.stats.events[leaf.rows, _COLUMN[key]])
             if len(values) < 2:
                 continue
             table = (self.class_table if key == PDF_CLASS else self.phone_table)[:, values]
             yes = table @ sums
-            no = leaf.total - yes
+            no = total - yes
             gain = log_likelihood(yes) + log_likelihood(no) - whole
             gain[(yes[:, 0] < 0.5) | (no[:, 0] < 0.5)] = -np.inf
             q = int(np.argmax(gain))
@@ -81,7 +80,7 @@ class _Grower:
                 continue
             side, value = table[q] > 0, gain[q]
             if key != PDF_CLASS:
-                side, value = self._refine(side, sums, leaf.total, value, whole)
+                side, value = self._refine(side, sums, total, value, whole)
             if best is None or value > best[0]:
                 best = (float(value), key, frozenset(values[side].tolist()))
         return best

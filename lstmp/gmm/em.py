@@ -108,7 +108,7 @@ class Shard:
         for batch in progress(batches, what, unit="batch") if distributed.rank() == 0 else batches:
             loglikes = []
             for utt in batch:
-                pdfs = torch.from_numpy(np.unique(self.graphs[utt].pdf)).to(self.device)
+                pdfs = torch.from_numpy(self.graphs[utt].distinct_pdfs).to(self.device)
                 raw = model.gmms.loglikes(self.feats[utt], pdfs) + quiet[pdfs]
                 loglikes.append(raw * cfg.acoustic_scale)
             results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
@@ -118,7 +118,7 @@ class Shard:
                     continue
                 self.alignment[utt] = result[0]
                 pdf = model.transitions.tid_pdf.numpy()[result[0]]
-                column = np.searchsorted(np.unique(self.graphs[utt].pdf), pdf)
+                column = np.searchsorted(self.graphs[utt].distinct_pdfs, pdf)
                 path = scaled[torch.arange(len(pdf)), torch.from_numpy(column)]
                 self.score[utt] = float((path.sum() / cfg.acoustic_scale - quiet[pdf].sum()) / len(pdf))
         self._check_failures(cfg)

@@ -21,6 +21,8 @@ from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
 
+_MEND = "the files of this folder do not belong together; train again"
+
 
 @dataclass
 class AcousticModel:
@@ -55,14 +57,16 @@ class AcousticModel:
             raise UserError("no transition model in it", file=path, mend="give a GMM's or an alignment's folder")
         tree = Tree.load(directory / "tree.json")
         topology = Topology.read(directory / "topo")
-        transitions = TransitionModel(topology, tensors["tuples"], tensors["log_prob"])
+        try:
+            transitions = TransitionModel(topology, tensors["tuples"], tensors["log_prob"])
+        except (KeyError, IndexError):  # a phone or a state that the topology does not have
+            raise UserError("its transitions do not fit `topo`", file=path, mend=_MEND) from None
         gmms = feature = None
         if "means" in tensors:
             gmms = DiagGmms(tensors["offsets"], tensors["weights"], tensors["means"], tensors["variances"]).to(device)
             feature = read_feature(directory / "config.yaml")
             if gmms.num_pdfs != tree.num_pdfs:
-                raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path,
-                                mend="the files of this folder do not belong together; train again")
+                raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path, mend=_MEND)
         return cls(transitions, tree, gmms, feature)
 
     def save(self, directory, settings: dict | None = None):
@@ -106,7 +110,8 @@ def save_tensors(tensors: dict[str, torch.Tensor], path):
         save_file({name: t.contiguous() for name, t in tensors.items()}, str(tmp))
         os.replace(tmp, path)
     except SafetensorError as e:
-        raise UserError(f"cannot be written: {e}", file=path, mend="check the free space and the folder's mode") from None
+        raise UserError(f"cannot be written: {e}", file=path,
+                        mend="check the free space and the folder's mode") from None
     finally:
         tmp.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Train a triphone GMM-HMM on the alignment of a smaller model: grow the tree, start with a Gaussian a leaf, then EM."""
+"""Train a triphone GMM-HMM on the alignment of a smaller model: grow the tree, start with a Gaussian a leaf, do EM."""
 
 import argparse
 import time
@@ -49,6 +49,9 @@ def first_model(moments, tree, lang: Lang, feature: FeatureConfig, min_variance:
 def _train(data, lang_dir, ali_dir, out, cfg: TriConfig, seed: int, device):
     lang = Lang.load(lang_dir)
     old = AcousticModel.load(ali_dir)
+    if old.transitions.topology != lang.topology:
+        raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali_dir,
+                        mend="align with this lang")
     shard = em.Shard(data, lang, cfg.feature, device)
     everything = read_alignment(ali_dir)
     shard.alignment = {u: everything[u] for u in shard.utts if u in everything}
@@ -56,10 +59,13 @@ def _train(data, lang_dir, ali_dir, out, cfg: TriConfig, seed: int, device):
         if len(tids) != len(shard.feats[utt]):
             raise UserError(f"{utt} has {len(tids)} frames in the alignment, {len(shard.feats[utt])} in the features",
                             file=ali_dir, mend="align these features again")
+        if tids.min() < 1 or tids.max() > old.transitions.num_tids:
+            raise UserError(f"{utt} has transition-ids that the model does not", file=ali_dir / "ali.ark",
+                            mend="align again; ali.ark belongs to another model")
     if not any(distributed.gather(len(shard.alignment))):
         raise UserError("no utterance of the data is aligned there", file=ali_dir, mend="align this data dir")
     free = set(lang.silence)
-    stats = tree_stats.accumulate(shard.alignment, shard.feats, old.transitions, free)
+    stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, old.transitions, free)
     grown = [None]
     if distributed.rank() == 0:
         say(f"tree: {len(stats.events)} different triphone states in {stats.moments[:, 0].sum() / 360000:.2f} h")

@@ -7,6 +7,7 @@ use appear, which is what makes alignment cheap.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,14 +41,24 @@ class TrainingGraph:
     final_extra: np.ndarray
     min_frames: int
 
+    @cached_property
+    def distinct_pdfs(self) -> np.ndarray:
+        """Its pdfs, each once, ascending: the columns of the scores that alignment wants."""
+        return np.unique(self.pdf)
+
+    @cached_property
+    def column(self) -> np.ndarray:
+        """int64 [S]: each state's index in ``distinct_pdfs``."""
+        return np.searchsorted(self.distinct_pdfs, self.pdf)
+
 
 class GraphCompiler:
     """Makes the graphs of utterances for one tree and transition model.
 
     Args:
-        lang: lexicon, silence and topology.
+        lang: lexicon and silence.
         tree: context of one phone to each side at most.
-        transitions: gives the transition-ids; its probabilities are not used here.
+        transitions: gives topology and transition-ids; its probabilities are not used here.
     """
 
     def __init__(self, lang: Lang, tree: Tree, transitions: TransitionModel):
@@ -67,7 +78,7 @@ class GraphCompiler:
             words: word ids; may be empty, then the graph is silence alone.
 
         Raises:
-            UserError: a word has no pronunciation.
+            UserError: a word has no pronunciation, or a phone of it no model.
         """
         phones, edges, starts, ends = self._phone_graph(words)
         nodes, of_instance = self._expand_context(phones, edges, starts, ends)
@@ -103,7 +114,8 @@ class GraphCompiler:
         for word in words:
             pronunciations = self.lang.lexicon.get(word)
             if not pronunciations:
-                raise UserError(f"word {word} has no pronunciation", mend="add it to the lexicon")
+                raise UserError(f"word {self.lang.word_names.get(word, word)} has no pronunciation",
+                                file=self.lang.dir / "lexiconp.txt", mend="add it to the lexicon")
             lasts = []
             for prob, pronunciation in pronunciations:
                 first = len(phones)
@@ -126,7 +138,10 @@ class GraphCompiler:
             rights[a].add(0)
         nodes, of_instance = [], []
         for i, phone in enumerate(phones):
-            free = self._free[phone]
+            free = self._free.get(phone)
+            if free is None:
+                raise UserError(f"phone {self.lang.phone_names.get(phone, phone)} has no model",
+                                file=self.lang.dir / "phones.txt", mend="train a model with this lexicon")
             contexts = [(None, None)] if free else [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
             of_instance.append([(len(nodes) + k, x, y) for k, (x, y) in enumerate(contexts)])
             nodes += [(phone, x or 0, y or 0) for x, y in contexts]
@@ -138,7 +153,7 @@ class GraphCompiler:
         hmm = self._phone_of_context.get(key)
         if hmm is None:
             window = (phone,) if self.tree.context_width == 1 else key
-            entry = self.lang.topology.entries[phone]
+            entry = self.transitions.topology.entries[phone]
             pdfs = [self.tree.pdf(window, c) for c in range(len(entry))]
             tuples = [self.transitions.tuple_index(phone, s, pdf) for s, pdf in enumerate(pdfs)]
             inner, exits = [], []

@@ -1,4 +1,4 @@
-"""Transition model: Kaldi's transition-ids over (phone, HMM state, pdf) tuples, and how to read alignments made of them.
+"""Transition model: Kaldi's transition-ids over (phone, HMM state, pdf) tuples, and how alignments are read.
 
 A *tuple* is one emitting HMM state of one phone with one pdf. Each arc that leaves it has a *transition-id*; ids count
 from 1 over the sorted tuples and, within a tuple, over the arcs in the order of the topology. A frame's transition-id
@@ -137,6 +137,7 @@ def phone_starts(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
     In "reordered" alignments (what we and Kaldi's scripts write) a state's forward transition comes before its
     self-loops; in the plain order it comes after. A frame *continues* its predecessor if it is a self-loop of the
     same tuple; a non-continuing frame begins a phone if the non-continuing frame before it leaves to the final state.
+    (In the plain order this cannot tell apart two like phones of a single HMM state in a row.)
     """
     if len(tids) == 0:
         return np.zeros(0, dtype=np.int64)

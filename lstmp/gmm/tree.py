@@ -72,7 +72,7 @@ class Tree:
             node = self.roots.get((phone, pdf_class))
             if node is None:
                 raise UserError(f"phone {phone} has no model for pdf-class {pdf_class}",
-                                mend="the lexicon has a phone that the tree was not built with; train with this lexicon")
+                                mend="the tree was built with another lexicon; train with this one")
             while node.then is not None:
                 value = pdf_class if node.key == PDF_CLASS else window[node.key]
                 node = node.then if value in node.yes else node.otherwise

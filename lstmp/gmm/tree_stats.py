@@ -37,8 +37,15 @@ def windows(tids: np.ndarray, transitions: TransitionModel, context_free: set[in
     return out, np.repeat(np.arange(len(parts)), [s.length for s in parts])
 
 
-def accumulate(alignment: dict, feats: dict, transitions: TransitionModel, context_free: set[int]) -> TreeStats:
-    """Statistics of this process's utterances, summed over all processes."""
+def accumulate(alignment: dict, feats: dict, dim: int, transitions: TransitionModel,
+               context_free: set[int]) -> TreeStats:
+    """Statistics of this process's utterances, summed over all processes.
+
+    Args:
+        alignment: utterance → transition-ids [T].
+        feats: utterance → features [T, dim].
+        context_free: phones whose neighbours do not count, as silence.
+    """
     state = transitions.tid_state.numpy()
     radix = int(transitions.tuples[:, 0].max()) + 1
     keys, frames = [], []
@@ -47,7 +54,6 @@ def accumulate(alignment: dict, feats: dict, transitions: TransitionModel, conte
         code = (window[:, 0] * radix + window[:, 1]) * radix + window[:, 2]
         keys.append(code[index] * 16 + state[tids])
         frames.append(feats[utt])
-    dim = next(iter(feats.values())).shape[1]
     codes, inverse = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.int64), return_inverse=True)
     moments = torch.zeros(len(codes), 1 + 2 * dim, dtype=torch.float64)
     at = 0

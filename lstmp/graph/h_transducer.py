@@ -50,9 +50,9 @@ def collect_hmms(windows: list[list[int]], tree, transitions, phone_names=None) 
             disambig.append(i)
             continue
         phone = window[tree.central_position]
-        if phone not in transitions.topology.entries:
-            name = (phone_names or {}).get(phone, phone)
-            raise UserError(f"phone {name} has no HMM", mend="the lang folder and the model do not belong together")
+        if (phone, 0) not in tree.roots:
+            raise UserError(f"phone {(phone_names or {}).get(phone, phone)} has no model",
+                            mend="it was not in the lexicon that the model was trained with; train with this one")
         states = range(len(transitions.topology.entries[phone]))
         key = tuple(transitions.tuple_index(phone, s, tree.pdf(tuple(window), s)) for s in states)
         label[i] = index.setdefault(key, len(index)) + 1

@@ -1,7 +1,8 @@
 """The last step of HCLG: every state that follows a transition-id gets the self-loop of that id's HMM state.
 
-This is Kaldi's "reordered" form: a state's forward transition-id comes first, its self-loops after it, so that arcs need
-no extra states. It asks that all arcs into a state belong to one HMM state; where they do not, the state is split.
+This is Kaldi's "reordered" form: a state's forward transition-id comes first, its self-loops after it, so that no
+self-loop needs a state of its own. All arcs into a state must then belong to one HMM state; where they do not, the
+state is split.
 """
 
 import numpy as np
@@ -25,17 +26,17 @@ def add_self_loops(graph: FstArrays, transitions, scale: float = 0.1) -> FstArra
     of_tuple = transitions.tid_tuple.numpy() + 1  # 0: epsilon, belongs to no HMM state
     group = np.where(graph.ilabel > 0, of_tuple[graph.ilabel], 0)
 
-    lowest, highest = np.full(num_states, np.iinfo(np.int64).max), np.full(num_states, -1)
-    np.minimum.at(lowest, graph.dst, group)
-    np.maximum.at(highest, graph.dst, group)
-    lowest[graph.start] = 0  # the utterance begins here, after no transition-id
-    mixed = (lowest != highest) & (highest > 0)
+    entered_by = np.zeros(num_states, group.dtype)  # the group of one of the arcs into each state …
+    entered_by[graph.dst] = group
+    entered_by[graph.start] = 0  # the utterance begins here, after no transition-id
+    mixed = np.zeros(num_states, bool)  # … and whether all of them are of that group
+    mixed[graph.dst[group != entered_by[graph.dst]]] = True
     enters_mixed = mixed[graph.dst] & (group > 0)
     keys, of_key = np.unique(graph.dst[enters_mixed].astype(np.int64) * len(of_tuple) + group[enters_mixed],
                              return_inverse=True)
     dst = graph.dst.astype(np.int64)
     dst[enters_mixed] = num_states + of_key
-    state_group = np.concatenate([np.where(mixed | (highest < 0), 0, highest), keys % len(of_tuple)])
+    state_group = np.concatenate([np.where(mixed, 0, entered_by), keys % len(of_tuple)])
 
     num_tuples = len(transitions.tuples)
     self_loop = np.zeros(num_tuples + 1, np.int64)

@@ -6,27 +6,36 @@ import torch
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.streams import Streams, carry_state, plan_epoch
+from lstmp.nnet.workers import Workers
 
-_SLOTS, _CHUNK = 128, 100  # the state is carried, so that these change speed and memory only
+_SLOTS, _CHUNK = 64, 50  # the state is carried, so that these change speed and memory only
 
 
-@torch.no_grad()
-def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, device: str = "cpu") -> tuple[float, float]:
+def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, workers: Workers,
+             device: str = "cpu") -> tuple[float, float]:
     """(cross entropy per frame, share of frames whose most probable state is the aligned one).
 
     Args:
         frames: normalized features and pdf-ids.
         delay: label delay in frames.
+        workers: each takes some of the utterances.
     """
     order = np.argsort(-frames.lengths.numpy(), kind="stable")
-    streams = Streams(frames, plan_epoch(frames.lengths, order, _SLOTS, _CHUNK, delay), _CHUNK, delay)
-    state, loss_sum, correct_sum = None, 0.0, 0
-    for number in range(len(streams)):
-        batch = streams.batch(number)
-        state = model.zero_state(len(batch.utts)) if state is None else carry_state(state, batch)
-        loss, correct, state = model.loss(batch.features.to(device), state, batch.targets.to(device), 1)
-        loss_sum, correct_sum = loss_sum + float(loss), correct_sum + int(correct)
-    return loss_sum / len(frames.pdfs), correct_sum / len(frames.pdfs)
+
+    @torch.no_grad()
+    def run(part: int) -> tuple[float, int]:
+        plan = plan_epoch(frames.lengths, order[part::workers.count], _SLOTS, _CHUNK, delay)
+        streams = Streams(frames, plan, _CHUNK, delay)
+        state, loss_sum, correct_sum = None, 0.0, 0
+        for number in range(len(streams)):
+            batch = streams.batch(number)
+            state = model.zero_state(len(batch.utts)) if state is None else carry_state(state, batch)
+            loss, correct, state = model.loss(batch.features.to(device), state, batch.targets.to(device), 1)
+            loss_sum, correct_sum = loss_sum + float(loss), correct_sum + int(correct)
+        return loss_sum, correct_sum
+
+    losses, corrects = zip(*workers.map(run, range(min(workers.count, len(order)))), strict=True)
+    return sum(losses) / len(frames.pdfs), sum(corrects) / len(frames.pdfs)
 
 
 def subset(frames: FrameSet, count: int, seed: int) -> FrameSet:

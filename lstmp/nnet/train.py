@@ -21,13 +21,15 @@ from lstmp.nnet.data import alignment_file, load_frames, log_priors, mean_and_st
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.trainer import Trainer
+from lstmp.nnet.workers import default_threads
 from lstmp.stage import Stage, digest
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
 _MODEL_FILES = ("tree.json", "transitions.safetensors")
 
 
-def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu"):
+def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu",
+          threads: int = 1):
     """Train a network and write its folder ``out``.
 
     Args:
@@ -37,6 +39,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
             held out of ``data``.
         align_model: folder with tree.json and transitions.safetensors, which are copied to ``out``; ``ali`` if None.
         valid_ali: alignment of ``valid``; ``ali`` if None.
+        threads: how many share the streams of a batch.
 
     Raises:
         UserError: for faults in the input, or if training diverges.
@@ -73,11 +76,14 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     priors = log_priors(train_set.pdfs, num_pdfs, cfg.prior_floor)
     model.to(device)
     say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {num_pdfs} states, {model.num_params:,} parameters, "
-        f"{torch.get_num_threads()} threads")
+        f"{threads} threads")
 
-    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device)
-    trainer.run()
-    _finish(cfg, trainer, priors, align_model)
+    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, threads)
+    try:
+        trainer.run()
+        _finish(cfg, trainer, priors, align_model)
+    finally:
+        trainer.workers.close()
     stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
 
 
@@ -90,9 +96,9 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     epochs = [header["epoch"] for _, header in read]
     weights = checkpoint.average([tensors for tensors, _ in read])
     model.load_state_dict(weights)
-    loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, trainer.device)
+    loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, trainer.workers, trainer.device)
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
-    loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, trainer.device)
+    loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, trainer.workers, trainer.device)
     say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, {accuracy_train:.2%} "
         f"on {len(sample.utts)} training utterances; {trainer.seconds / 60:.1f} min of training")
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
@@ -103,7 +109,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,
         "minutes": round(trainer.seconds / 60, 2), "seed": cfg.seed, "config": config.to_dict(cfg),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
-        "loss_valid": loss, "averaged_epochs": epochs, "epochs": trainer.history}, indent=1) + "\n")
+        "loss_valid": loss, "chosen_epochs": epochs, "epochs": trainer.history}, indent=1) + "\n")
     plot_history(trainer.history, out / "curve.png", title=out.name)
 
 
@@ -158,11 +164,16 @@ def main(argv=None):
                         help="folder with tree.json and transitions.safetensors (default: --ali)")
     parser.add_argument("--out", required=True, metavar="DIR", help="network folder to write, such as exp/tiny/lstmp")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=default_threads(),
+                        help="threads that share the streams of a batch (default: OMP_NUM_THREADS or the processors)")
     args = parser.parse_args(argv)
+    if args.threads < 1:
+        raise UserError("--threads must be at least 1", mend="leave it out to use all processors")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device was found", mend="give --device cpu")
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
-          align_model=args.align_model, valid_ali=args.valid_ali, device=args.device)
+          align_model=args.align_model, valid_ali=args.valid_ali, device=args.device,
+          threads=1 if args.device == "cuda" else args.threads)
 
 
 if __name__ == "__main__":

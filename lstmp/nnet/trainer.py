@@ -1,8 +1,9 @@
 """The training loop: truncated BPTT, frame cross entropy, checkpoints from which training goes on exactly.
 
 A batch is a function of seed, epoch and batch number: the order of the utterances, the masks, the dropout and the
-noise are drawn from these three alone. What a checkpoint holds besides is the weights, the optimizer's moments, the
-carried state and the running sums. An interrupted and an uninterrupted training therefore end with the same weights.
+noise are drawn from these three alone (dropout also from the number of threads, which share a batch's streams). What
+a checkpoint holds besides is the weights, the optimizer's moments, the carried state and the running sums. An
+interrupted and an uninterrupted training therefore end with the same weights.
 """
 
 import json
@@ -22,6 +23,7 @@ from lstmp.nnet.data import FrameSet
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.streams import Batch, Streams, carry_state, epoch_order, plan_epoch
+from lstmp.nnet.workers import Workers
 
 
 class Diverged(Exception):
@@ -42,14 +44,16 @@ class Trainer:
         out: folder for last.safetensors, best.safetensors and log.jsonl.
         fingerprint: digest of data and configuration; a checkpoint with another one is not gone on from.
         device: "cpu" or "cuda".
+        threads: share the streams of a batch among so many threads (1 on a GPU).
     """
 
     def __init__(self, cfg: LstmpConfig, model: LstmpNetwork, train: FrameSet, valid: FrameSet, out, fingerprint: str,
-                 device: str = "cpu"):
+                 device: str = "cpu", threads: int = 1):
         self.cfg, self.model, self.train, self.valid = cfg, model, train, valid
         self.out, self.fingerprint, self.device = Path(out), fingerprint, device
         self.optimizer = make_optimizer(cfg, model)
-        self.generator = torch.Generator(device=device)  # dropout
+        self.workers = Workers(threads)
+        self.generators = [torch.Generator(device=device) for _ in range(threads)]  # dropout, one for each thread
         self.noise_generator = torch.Generator()
         self.epoch = self.batch = 0  # what comes next, both from 0
         self.rate_scale, self.retries = 1.0, 0
@@ -105,34 +109,44 @@ class Trainer:
     def step(self, batch: Batch, augment: Augment, number: int, batches: int) -> int:
         """One update of the weights. Returns the number of frames with a target."""
         cfg = self.cfg
-        slots = min(cfg.streams, len(self.train.utts))
-        seed = batch_seed(cfg.seed, self.epoch, number)
-        self.generator.manual_seed(seed)
-        self.noise_generator.manual_seed(seed)
-        x = augment(batch, self.noise_generator).to(self.device)
-        self.state = self.model.zero_state(len(batch.utts)) if number == 0 else carry_state(self.state, batch)
+        self.noise_generator.manual_seed(batch_seed(cfg.seed, self.epoch, number))
+        x, targets = augment(batch, self.noise_generator).to(self.device), batch.targets.to(self.device)
+        state = self.model.zero_state(len(batch.utts)) if number == 0 else carry_state(self.state, batch)
         # Divided by the frames of a full batch, so that a frame weighs the same in the last, thinner batches.
-        loss, correct, self.state = self.model.loss(x, self.state, batch.targets.to(self.device), slots * cfg.chunk,
-                                                    self.generator)
-        value = float(loss)
-        if not np.isfinite(value):
+        full = min(cfg.streams, len(self.train.utts)) * cfg.chunk
+        params = list(self.model.parameters())
+
+        def run(share):
+            part, columns = share
+            generator = self.generators[part].manual_seed(batch_seed(cfg.seed, self.epoch, number, part))
+            loss, correct, new = self.model.loss(x[:, columns], [(r[columns], c[columns]) for r, c in state],
+                                                 targets[:, columns], full, generator)
+            return float(loss), int(correct), new, torch.autograd.grad(loss, params)
+
+        results = self.workers.map(run, enumerate(self.workers.shares(len(batch.utts))))
+        losses, corrects, states, grads = zip(*results, strict=True)
+        if not np.isfinite(value := sum(losses)):
             raise Diverged(f"the loss is {value}", self.epoch, number, self._names(batch))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for p, *parts in zip(params, *grads, strict=True):
+            p.grad = parts[0]
+            for part in parts[1:]:
+                p.grad.add_(part)
         if not np.isfinite(norm := clip_gradients(self.model, cfg.grad_clip, cfg.grad_norm_clip)):
             raise Diverged(f"the gradient's norm is {norm}", self.epoch, number, self._names(batch))
+        self.state = [tuple(torch.cat(parts).detach() for parts in zip(*layer, strict=True))
+                      for layer in zip(*states, strict=True)]
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate_scale * learning_rate(cfg, (self.epoch + number / batches) / cfg.epochs)
         self.optimizer.step()
         frames = int((batch.targets >= 0).sum())
-        self.sums["loss"] += value * slots * cfg.chunk
-        self.sums["correct"] += int(correct)
+        self.sums["loss"] += value * full
+        self.sums["correct"] += sum(corrects)
         self.sums["frames"] += frames
         return frames
 
     def _end_epoch(self, batches: int):
         self.clock()
-        loss, accuracy = evaluate(self.model, self.valid, self.cfg.label_delay, self.device)
+        loss, accuracy = evaluate(self.model, self.valid, self.cfg.label_delay, self.workers, self.device)
         sums = self.sums
         rate = self.rate_scale * learning_rate(self.cfg, (self.epoch + 1) / self.cfg.epochs)
         seconds = sums["seconds"]
@@ -261,6 +275,6 @@ def clip_gradients(model: LstmpNetwork, element: float, norm: float) -> float:
     return total
 
 
-def batch_seed(seed: int, epoch: int, batch: int) -> int:
-    """A 63-bit seed for the random numbers of one batch."""
-    return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1, np.uint64)[0]) >> 1
+def batch_seed(*key: int) -> int:
+    """A 63-bit seed for the random numbers that belong to ``key``: seed, epoch, batch …"""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1

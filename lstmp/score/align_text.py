@@ -4,9 +4,9 @@ Correct words in lower case, wrong ones in upper case, ``***`` where a word is m
 
     id: (1272-128104-0000)
     Scores: (#C #S #D #I) 2 1 0 1
-    REF:  mister *** QUILTER is
-    HYP:  mister THE KILTER  is
-    Eval:        I   S
+    REF:  mister QUILTER ***    is
+    HYP:  mister QUITE   KILTER is
+    Eval:        S       I
 """
 
 import kaldialign

@@ -1,0 +1,40 @@
+"""Puts the table of recipes/mini_librispeech/RESULTS.md between the `results` marks of README.md.
+
+    .venv/bin/python docs/fill_results.py
+"""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START, END = "<!-- results -->", "<!-- /results -->"
+
+
+def first_table(markdown: str) -> str:
+    """The first run of lines that begin with a bar."""
+    lines = []
+    for line in markdown.splitlines():
+        if line.startswith("|"):
+            lines.append(line)
+        elif lines:
+            break
+    if not lines:
+        raise SystemExit("error: recipes/mini_librispeech/RESULTS.md: no table in it; run the recipe and copy its results there")
+    return "\n".join(lines)
+
+
+def main():
+    source = ROOT / "recipes" / "mini_librispeech" / "RESULTS.md"
+    if not source.is_file():
+        raise SystemExit(f"error: {source}: no such file; run the recipe and copy its RESULTS.md there")
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    table = first_table(source.read_text(encoding="utf-8"))
+    new, count = re.subn(f"{re.escape(START)}.*?{re.escape(END)}", lambda _: f"{START}\n{table}\n{END}", text, flags=re.S)
+    if count != 1:
+        raise SystemExit(f"error: {readme}: expected the marks {START} and {END} once; restore them")
+    readme.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""HCLG = H ∘ C ∘ L ∘ G, determinized and minimized: the whole of a recognizer's knowledge but the sounds themselves.
+
+The steps are those of Kaldi's ``mkgraph.sh`` (Mohri, Pereira and Riley, 2008; Povey et al., "The Kaldi speech
+recognition toolkit", 2011). kaldifst composes, determinizes and minimizes; what needs the acoustic model is ours.
+"""
+
+import time
+
+import kaldifst
+import numpy as np
+
+from lstmp.corpus.fst import FstArrays
+from lstmp.graph.epsilon import remove_epsilon_locally
+from lstmp.graph.h_transducer import collect_hmms, h_transducer
+from lstmp.graph.push import push_special
+from lstmp.graph.self_loops import add_self_loops
+from lstmp.log import say
+
+
+class _Clock:
+    """Says how large each result is and how long it took."""
+
+    def __init__(self, quiet: bool):
+        self.quiet, self.since = quiet, time.monotonic()
+
+    def __call__(self, what: str, fst: FstArrays):
+        now = time.monotonic()
+        if not self.quiet:
+            say(f"{what}: {len(fst.final):,} states, {len(fst.src):,} arcs ({now - self.since:.0f} s)")
+        self.since = now
+
+
+def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, transition_scale: float = 1.0,
+                 self_loop_scale: float = 0.1, phone_names=None, quiet: bool = False) -> FstArrays:
+    """Build the graph.
+
+    Args:
+        l_disambig: the lexicon with disambiguation symbols, sorted by output label.
+        g: the grammar, sorted by input label.
+        disambig: phone ids of ``#0 #1 …``.
+        tree, transitions: of the acoustic model.
+        transition_scale, self_loop_scale: see :meth:`lstmp.gmm.transition.TransitionModel.graph_log_probs`.
+        phone_names: phone id → symbol, for messages.
+        quiet: print no progress.
+
+    Returns:
+        HCLG: input labels are transition-ids, output labels words, weights costs; epsilons remain.
+
+    Raises:
+        UserError: if the lexicon has a phone that the model lacks.
+    """
+    done = _Clock(quiet)
+    lg = kaldifst.compose(l_disambig, g, match_side="left")
+    _determinize(lg)
+    kaldifst.minimize_encoded(lg)
+    arrays, spread = push_special(FstArrays.of(lg))
+    done(f"LG, determinized, minimized, weights pushed to within {spread:.2g}", arrays)
+
+    if tree.context_width == 1:
+        clg, windows = arrays, _single_phones(arrays, disambig)
+    else:
+        clg, windows = kaldifst.compose_context(disambig, tree.context_width, tree.central_position, arrays.to_fst())
+        clg = FstArrays.of(clg)
+    done(f"CLG, {len(windows):,} windows of {tree.context_width}", clg)
+
+    hmms = collect_hmms(windows, tree, transitions, phone_names)
+    clg.ilabel = hmms.label[clg.ilabel]
+    clg = clg.to_fst()
+    kaldifst.arcsort(clg, sort_type="ilabel")
+    h = h_transducer(hmms, transitions, transition_scale)
+    hclg = kaldifst.compose(h.to_fst(), clg, match_side="left")
+    del clg
+    _determinize(hclg)
+    arrays = FstArrays.of(hclg)
+    done(f"HCLG without self-loops, {len(hmms.tuples):,} HMMs, determinized", arrays)
+
+    arrays.ilabel[arrays.ilabel > transitions.num_tids] = 0
+    hclg = remove_epsilon_locally(arrays).to_fst()
+    kaldifst.minimize_encoded(hclg)
+    arrays = FstArrays.of(hclg)
+    done("HCLG without disambiguation symbols, minimized", arrays)
+    arrays = add_self_loops(arrays, transitions, self_loop_scale)
+    done("HCLG with self-loops", arrays)
+    return arrays
+
+
+def _determinize(fst):
+    """In the log semiring, as probabilities of equal paths add up."""
+    kaldifst.determinize_star(fst, use_log=True)
+
+
+def _single_phones(lg: FstArrays, disambig: list[int]) -> list[list[int]]:
+    """For monophones, C is the identity: the window of a phone is itself."""
+    windows: list[list[int]] = [[] for _ in range(int(lg.ilabel.max(initial=0)) + 1)]
+    for phone in np.unique(lg.ilabel[lg.ilabel > 0]).tolist():
+        windows[phone] = [-phone] if phone in disambig else [phone]
+    return windows

@@ -1,0 +1,107 @@
+"""HCLG for k2: labels are pdf-id + 1, no epsilon is left, scores are log-probabilities; kept on disk as plain arrays.
+
+k2's search takes label 0 for a symbol like any other, so all arcs that consume no frame must go first. A path may then
+write several words on one arc, which makes the output labels ragged. The removal takes half a minute for 14 million
+arcs, so it is done once; reading the arrays back takes seconds.
+"""
+
+import os
+from pathlib import Path
+
+import k2
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from lstmp.corpus.fst import FstArrays
+from lstmp.errors import UserError
+
+NAME = "HCLG.k2.safetensors"
+MEND = "remove it and run steps/make_graph.sh again"
+
+
+def to_k2(hclg: FstArrays, tid_pdf: torch.Tensor) -> k2.Fsa:
+    """Convert a graph.
+
+    Args:
+        hclg: input labels are transition-ids; costs.
+        tid_pdf: pdf-id by transition-id, as :class:`lstmp.gmm.transition.TransitionModel` has it.
+
+    Returns:
+        an arc-sorted FSA, epsilon-free: labels pdf-id + 1 and −1, ragged ``aux_labels`` of word ids.
+
+    Raises:
+        UserError: the graph has a transition-id that the model has not, or no path.
+    """
+    if len(hclg.ilabel) and int(hclg.ilabel.max()) >= len(tid_pdf):
+        raise UserError(f"the graph has transition-id {int(hclg.ilabel.max())}, the model {len(tid_pdf) - 1} of them",
+                        mend="make the graph again from this model")
+    label = np.where(hclg.ilabel > 0, tid_pdf.numpy()[hclg.ilabel] + 1, 0)
+    num_states = len(hclg.final)
+    ends = np.flatnonzero(np.isfinite(hclg.final))
+    # k2 wants the start to be state 0 and one final state, the last, entered by arcs with label −1
+    src, dst = np.concatenate([hclg.src, ends]), np.concatenate([hclg.dst, np.full(len(ends), num_states)])
+    swap = np.arange(num_states + 1)
+    swap[[0, hclg.start]] = swap[[hclg.start, 0]]
+    src, dst = swap[src], swap[dst]
+    order = np.argsort(src, kind="stable")
+    score = -np.concatenate([hclg.weight, hclg.final[ends]]).astype(np.float32)
+    arcs = np.stack([src, dst, np.concatenate([label, np.full(len(ends), -1)]), score.view(np.int32)], axis=1)
+    words = np.concatenate([hclg.olabel, np.full(len(ends), -1)])
+    fsa = k2.Fsa(torch.from_numpy(arcs[order].astype(np.int32)),
+                 aux_labels=torch.from_numpy(words[order].astype(np.int32)))
+    fsa = k2.arc_sort(k2.connect(k2.remove_epsilon(fsa)))
+    if not fsa.num_arcs:
+        raise UserError("the graph has no path from its start to an end", mend="check lexicon and language model")
+    if bool((fsa.labels == 0).any()):
+        raise UserError("epsilons are left in the graph", mend="this is a fault of the program; please report it")
+    return fsa
+
+
+def save_k2_graph(fsa: k2.Fsa, graph_dir, num_pdfs: int):
+    """Write what :func:`to_k2` made to ``graph_dir/HCLG.k2.safetensors``, under a temporary name first."""
+    path = Path(graph_dir) / NAME
+    aux = fsa.aux_labels
+    tensors = {"arcs": fsa.arcs.values(), "word_splits": aux.shape.row_splits(1), "words": aux.values}
+    tensors = {name: t.to(torch.int32).contiguous() for name, t in tensors.items()}
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, str(tmp), {"num_pdfs": str(num_pdfs)})
+        os.replace(tmp, path)
+    except SafetensorError as e:
+        raise UserError(f"cannot be written: {e}", file=path,
+                        mend="check the free space and the folder's mode") from None
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def load_k2_graph(graph_dir) -> k2.Fsa:
+    """Read the graph of a folder that ``make_graph`` wrote.
+
+    Returns:
+        an FsaVec of one graph, arc-sorted and epsilon-free, with attributes ``scores``, ``aux_labels`` (ragged word
+        ids, −1 on final arcs) and ``graph_scores``, a copy of ``scores`` that intersection carries along.
+
+    Raises:
+        UserError: it is missing or damaged, or a label is not a pdf of the model it was made for.
+    """
+    path = Path(graph_dir) / NAME
+    if not path.is_file():
+        raise UserError("no such file", file=path, mend="run steps/make_graph.sh")
+    try:
+        with safe_open(str(path), "pt") as f:
+            num_pdfs = int(f.metadata()["num_pdfs"])
+            arcs, splits, words = (f.get_tensor(name) for name in ("arcs", "word_splits", "words"))
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        raise UserError("not a k2 graph, or cut off", file=path, mend=MEND) from None
+    fits = arcs.ndim == 2 and len(arcs) and arcs.shape[1] == 4 and len(splits) == len(arcs) + 1
+    if not fits or splits[-1] != len(words):
+        raise UserError("its parts do not fit together", file=path, mend=MEND)
+    label, states = arcs[:, 2], arcs[:, :2]
+    if int(label.max()) > num_pdfs or int(label.min()) < -1 or bool((label == 0).any()) or int(states.min()) < 0:
+        raise UserError(f"its labels are not the {num_pdfs} pdfs of the model", file=path, mend=MEND)
+    fsa = k2.Fsa(arcs)
+    fsa.aux_labels = k2.RaggedTensor(k2.ragged.create_ragged_shape2(splits, cached_tot_size=len(words)), words)
+    fsa.graph_scores = fsa.scores.clone()
+    return k2.create_fsa_vec([fsa])

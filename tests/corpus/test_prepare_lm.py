@@ -1,0 +1,207 @@
+"""G from ARPA: every sentence costs what the ARPA says, back-off included; and every way an ARPA file is refused."""
+
+import gzip
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from lstmp.corpus.arpa import check_arpa
+from lstmp.corpus.fst import FstArrays, read_fst
+from lstmp.corpus.lang import Lang
+from lstmp.corpus.prepare_dict import prepare_dict
+from lstmp.corpus.prepare_lang import prepare_lang
+from lstmp.corpus.prepare_lm import main, prepare_lm, train_arpa
+from lstmp.errors import UserError
+
+ARPA = r"""made by hand
+
+\data\
+ngram 1=5
+ngram 2=4
+ngram 3=2
+
+\1-grams:
+-99 <s> -0.3
+-0.7 </s>
+-0.9 A -0.2
+-0.8 B -0.4
+-1.2 ZZ -0.1
+
+\2-grams:
+-0.2 <s> A -0.15
+-0.4 A B -0.25
+-0.9 B B
+-0.5 B ZZ -0.6
+
+\3-grams:
+-0.1 <s> A B
+-0.35 A B ZZ
+
+\end\
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "lexicon").write_text("A AH0\nB B\n")
+    (tmp_path / "lm.arpa").write_text(ARPA)
+    prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
+    prepare_lang(tmp_path / "dict", tmp_path / "lang")
+    return tmp_path
+
+
+def read_ngrams(path) -> dict[tuple[str, ...], tuple[float, float]]:
+    ngrams = {}
+    order = 0
+    for line in path.read_text().splitlines():
+        if line.endswith("-grams:"):
+            order = int(line[1])
+        elif order and line and not line.startswith("\\"):
+            prob, *words = line.split()
+            backoff = float(words.pop()) if len(words) > order else 0.0
+            ngrams[tuple(words)] = (float(prob), backoff)
+    return ngrams
+
+
+def arpa_cost(ngrams, words) -> float:
+    """−ln P of a sentence by the definition of back-off."""
+    def prob(history, word):
+        if (*history, word) in ngrams:
+            return ngrams[*history, word][0]
+        return ngrams.get(history, (0, 0))[1] + prob(history[1:], word)
+
+    sentence, total = ["<s>", *words, "</s>"], 0.0
+    for i in range(1, len(sentence)):
+        total += prob(tuple(sentence[max(0, i - 2):i]), sentence[i])
+    return -total * math.log(10)
+
+
+def g_cost(g: FstArrays, words, backoff: int) -> float:
+    """Cost of ``words`` in G, backing off only where there is no arc for the word: G is deterministic that way."""
+    def step(state, word):
+        at = (g.src == state) & (g.ilabel == word)
+        if at.any():
+            assert at.sum() == 1
+            return g.dst[at][0], g.weight[at][0]
+        return back(state, lambda s: step(s, word))
+
+    def back(state, then):
+        at = (g.src == state) & (g.ilabel == backoff)
+        assert at.sum() == 1 and g.olabel[at] == 0
+        end, cost = then(g.dst[at][0])
+        return end, cost + g.weight[at][0]
+
+    def stop(state):
+        return (state, g.final[state]) if np.isfinite(g.final[state]) else back(state, stop)
+
+    state, total = g.start, 0.0
+    for word in words:
+        state, cost = step(state, word)
+        total += cost
+    return float(total + stop(state)[1])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_sentences_cost_what_the_arpa_says(folder, zipped, capsys):
+    arpa = folder / "lm.arpa"
+    if zipped:
+        arpa = folder / "lm.arpa.gz"
+        arpa.write_bytes(gzip.compress(ARPA.encode()))
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=arpa)
+    assert "3 of 11 n-grams were left out" in capsys.readouterr().err  # those with ZZ
+    g, ids = FstArrays.read(folder / "lang_x" / "G.fst"), Lang.load(folder / "lang_x").words
+    assert read_fst(folder / "lang_x" / "G.fst").is_ilabel_sorted
+    assert set(g.ilabel) <= {ids["A"], ids["B"], ids["#0"]} and set(g.olabel) <= {ids["A"], ids["B"], 0}
+    ngrams = read_ngrams(folder / "lm.arpa")
+    for n in range(5):
+        for words in itertools.product("AB", repeat=n):
+            cost = g_cost(g, [ids[w] for w in words], ids["#0"])
+            assert cost == pytest.approx(arpa_cost(ngrams, words), abs=1e-4), words
+
+
+def test_trained_from_text(folder):
+    (folder / "text").write_text("utt1 A B\nutt2 A A B\nutt3\nutt4 B B\nutt5 A B\nutt6 A B A\n")
+    prepare_lm(folder / "lang", folder / "lang_y", texts=[folder / "text"], order=2, skip_id=True)
+    ngrams = read_ngrams(folder / "lang_y" / "lm.arpa")
+    assert check_arpa(folder / "lang_y" / "lm.arpa") == [4, len([x for x in ngrams if len(x) == 2])]
+    for history in ("A", "B"):  # probabilities of all that may follow sum to one
+        total = sum(math.exp(-arpa_cost(ngrams, (history, w)) + arpa_cost(ngrams, (history,)))
+                    for w in ()) + sum(10 ** ngrams.get((history, w), (ngrams[history,][1] + ngrams[w,][0],))[0]
+                                       for w in ("A", "B", "</s>"))
+        assert total == pytest.approx(1, abs=1e-5)
+    g, ids = FstArrays.read(folder / "lang_y" / "G.fst"), Lang.load(folder / "lang_y").words
+    assert g_cost(g, [ids["A"], ids["B"]], ids["#0"]) < g_cost(g, [ids["B"], ids["A"]], ids["#0"])
+
+
+def test_lang_is_all_there_and_skipped(folder, capsys):
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    names = {p.relative_to(folder / "lang") for p in (folder / "lang").rglob("[!.]*")}
+    assert {p.relative_to(folder / "lang_x") for p in (folder / "lang_x").rglob("[!.]*")} - names == {
+        (folder / "lang_x" / "G.fst").relative_to(folder / "lang_x")}
+    before = (folder / "lang_x" / "G.fst").read_bytes()
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    assert "lm is done" in capsys.readouterr().out
+    (folder / "lang_x" / "words.txt").unlink()
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    assert (folder / "lang_x" / "words.txt").is_file() and (folder / "lang_x" / "G.fst").read_bytes() == before
+
+
+@pytest.mark.parametrize("old, new, message", [
+    ("\\data\\", "\\daten\\", "lm.arpa: not an ARPA file: no \\data\\ line"),
+    ("ngram 2=4", "ngram 2=5", "lm.arpa:21: 4 2-grams, but \\data\\ says 5"),
+    ("ngram 2=4\n", "", "expected `ngram 2=count`, found ngram 3=2"),
+    ("ngram 1=5\nngram 2=4\nngram 3=2\n", "", "\\data\\ gives no counts"),
+    ("ngram 1=5", "ngram 1=five", "lm.arpa:4: expected `ngram 1=count`"),
+    ("\\2-grams:\n", "", "lm.arpa:15: expected a log-probability, 1 words"),
+    ("\\end\\\n", "", "the file ends before \\end\\"),
+    (ARPA[ARPA.index("-0.35"):], "", "lm.arpa:22: the file ends before \\end\\"),
+    ("-0.8 B", "nan B", "lm.arpa:12: log-probability nan or back-off weight is NaN"),
+    ("-0.8 B -0.4", "-0.8 B nan", "lm.arpa:12: log-probability -0.8 or back-off weight is NaN"),
+    ("-0.8 B", "0.8 B", "lm.arpa:12: log-probability 0.8"),
+    ("-0.8 B", "-inf B", "lm.arpa:12: log-probability -inf"),
+    ("-0.8 B", "x B", "lm.arpa:12: a log-probability that is not a number"),
+    ("-0.4 A B -0.25", "-0.4 A", "lm.arpa:17: expected a log-probability, 2 words"),
+    ("-0.1 <s> A B", "-0.1 <s> A B -1", "lm.arpa:22: a 3-gram of the highest order has no back-off weight"),
+    ("-0.7 </s>", "-0.7 C", "the 1-grams lack <s> or </s>"),
+    ("ngram 3=2", "ngram 3=0", "\\data\\ says 0"),
+    (ARPA, "", "not an ARPA file"),
+])
+def test_refused(folder, capsys, old, new, message):
+    path = folder / "lm.arpa"
+    assert old in ARPA
+    path.write_text(ARPA.replace(old, new, 1))
+    with pytest.raises(SystemExit) as e:
+        main(["--lang", str(folder / "lang"), "--arpa", str(path), "--out", str(folder / "lang_x")])
+    error = capsys.readouterr().err
+    assert e.value.code == 1 and message in error and error.count("\n") == 1
+    assert not (folder / "lang_x" / "G.fst").exists()
+
+
+@pytest.mark.parametrize("content, message", [
+    (ARPA.replace(" A", " a").replace(" B", " b").encode(), "no word of the LM is in the lexicon"),
+    (ARPA.encode().replace(b"-0.8 B", b"-0.8 \xc4"), "lm.arpa:12: not UTF-8"),
+    (gzip.compress(ARPA.encode())[:90], "the gzip file is cut off or damaged"),
+])
+def test_refused_bytes(folder, content, message):
+    (folder / "lm.arpa").write_bytes(content)
+    with pytest.raises(UserError) as e:
+        prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    assert message in str(e.value)
+
+
+def test_training_refused(folder):
+    text = folder / "text"
+    text.write_text("\n \n")
+    with pytest.raises(UserError, match="no sentence to train"):
+        train_arpa([text], folder / "x.arpa")
+    text.write_text("A B\nA <s> B\n")
+    with pytest.raises(UserError, match="text:2: <s> is a reserved symbol"):
+        train_arpa([text], folder / "x.arpa")
+    with pytest.raises(UserError, match="--order must be 2 to 5"):
+        train_arpa([text], folder / "x.arpa", order=1)
+    with pytest.raises(UserError, match="either an ARPA file or text"):
+        prepare_lm(folder / "lang", folder / "lang_x")
+    with pytest.raises(UserError, match="words.txt: no such file"):
+        prepare_lm(folder / "nowhere", folder / "lang_x", arpa=folder / "lm.arpa")

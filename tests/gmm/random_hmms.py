@@ -1,0 +1,154 @@
+"""Small random recognizers (topology, lexicon, tree, transitions), and alignment by trying every path."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+
+from lstmp.corpus.lang import Lang
+from lstmp.corpus.topology import Topology
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import PDF_CLASS, Node, Tree
+
+SIL = 1
+
+
+def random_lang(rng, *, states=(1, 2, 3), phones: int = 4, words: int = 3) -> Lang:
+    """A silence of 5 ergodic states, phones of few states, words of one or two short pronunciations."""
+    speech = list(range(2, 2 + phones))
+    entries = dict(Topology.bakis(nonsilence=[], silence=[SIL]).entries)
+    for phone in speech:
+        entries |= Topology.bakis(nonsilence=[phone], silence=[], nonsilence_states=int(rng.choice(states))).entries
+    lexicon = {}
+    for word in range(1, words + 1):
+        count = int(rng.integers(1, 3))
+        lexicon[word] = [(float(rng.uniform(0.2, 1.0)), tuple(rng.choice(speech, rng.integers(1, 3)).tolist()))
+                         for _ in range(count)]
+    return Lang(dir=Path("lang"), phones={"<eps>": 0, "SIL": 1, **{f"P{p}": p for p in speech}},
+                words={"<eps>": 0, **{f"W{w}": w for w in lexicon}}, silence=[SIL], nonsilence=speech,
+                optional_silence=SIL, disambig=[], sets=[[SIL], *[[p] for p in speech]],
+                roots=[(False, False, [SIL]), *[(False, True, [p]) for p in speech]], extra_questions=[],
+                lexicon=lexicon, oov=1, topology=Topology(entries), sil_prob=float(rng.uniform(0.2, 0.8)))
+
+
+def random_tree(lang: Lang, rng, width: int = 3, depth: int = 2) -> Tree:
+    """Random questions about phones and pdf-classes below the roots of speech; width 1 asks nothing of neighbours."""
+    counter = itertools.count()
+    everyone = [0, *lang.silence, *lang.nonsilence]
+
+    def grow(level):
+        if level == 0 or rng.random() < 0.2:
+            return Node(pdf=next(counter))
+        key = int(rng.choice([PDF_CLASS, *range(width)]))
+        among = [0, 1, 2] if key == PDF_CLASS else everyone
+        yes = frozenset(rng.choice(among, len(among) // 2, replace=False).tolist())
+        return Node(key=key, yes=yes, then=grow(level - 1), otherwise=grow(level - 1))
+
+    roots = {}
+    for phone in lang.silence:
+        for c in range(lang.topology.num_states(phone)):
+            roots[phone, c] = Node(pdf=next(counter))
+    for phone in lang.nonsilence:
+        shared = grow(depth) if rng.random() < 0.5 else None
+        for c in range(lang.topology.num_states(phone)):
+            roots[phone, c] = shared or grow(depth)
+    return Tree(width, width // 2, roots)
+
+
+def random_transitions(lang: Lang, tree: Tree, rng) -> TransitionModel:
+    model = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
+    log_prob = model.log_prob.clone()
+    for first, end in itertools.pairwise(model.first_tid.tolist()):
+        log_prob[first:end] = log_prob.new_tensor(np.log(rng.dirichlet(np.full(end - first, 3.0))))
+    return TransitionModel(lang.topology, model.tuples, log_prob)
+
+
+def random_path(phones, transitions: TransitionModel, tree: Tree, rng, stay: float = 0.5):
+    """Arcs of a random walk through the phones' HMMs, one list of transition-ids (plain order) for each phone."""
+    out = []
+    for i, phone in enumerate(phones):
+        window = window_at(phones, i, tree)
+        entry, state, walk = transitions.topology.entries[phone], 0, []
+        while state < len(entry):
+            first = int(transitions.first_tid[transitions.tuple_index(phone, state, tree.pdf(window, state))])
+            away = [k for k, (to, _) in enumerate(entry[state]) if to != state]
+            loop = [k for k, (to, _) in enumerate(entry[state]) if to == state]
+            k = loop[0] if loop and rng.random() < stay else int(rng.choice(away))
+            walk.append(first + k)
+            state = entry[state][k][0]
+        out.append(walk)
+    return out
+
+
+def window_at(phones, i, tree: Tree) -> tuple[int, ...]:
+    left = i - tree.central_position
+    return tuple(phones[j] if 0 <= j < len(phones) else 0 for j in range(left, left + tree.context_width))
+
+
+def reordered(plain, transitions: TransitionModel) -> list[int]:
+    """Kaldi's other order: each state's way out before its self-loops."""
+    out, loops = [], []
+    for tid in plain:
+        if transitions.is_self_loop[tid]:
+            loops.append(tid)
+        else:
+            out += [tid, *loops]
+            loops = []
+    return out + loops
+
+
+def phone_sequences(lang: Lang, words):
+    """Every phone sequence that a transcript may stand for, with its log-probability, from the definition."""
+    if not words:
+        yield (lang.optional_silence,), math.log(lang.sil_prob)
+        return
+    for spellings in itertools.product(*(lang.lexicon[w] for w in words)):
+        for pauses in itertools.product((False, True), repeat=len(words) + 1):
+            phones = [SIL] if pauses[0] else []
+            for (_, spelling), pause in zip(spellings, pauses[1:], strict=True):
+                phones += [*spelling, *([SIL] if pause else [])]
+            cost = sum(math.log(p) for p, _ in spellings)
+            cost += sum(math.log(lang.sil_prob if pause else 1 - lang.sil_prob) for pause in pauses)
+            yield tuple(phones), cost
+
+
+def exhaustive_alignment(lang, tree, transitions, words, scores, transition_scale, self_loop_scale):
+    """(score, transition-ids in plain order) of the best of all paths of exactly ``len(scores)`` frames, or None."""
+    best = (-math.inf, None)
+    for phones, cost in phone_sequences(lang, words):
+        found = _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale)
+        for score, path in found:
+            if cost + score > best[0]:
+                best = (cost + score, path)
+    return None if best[1] is None else best
+
+
+def _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale):
+    entries = [transitions.topology.entries[p] for p in phones]
+
+    def walk(i, state, t):
+        """Every way to go on from state ``state`` of phone ``i``, which emits frame ``t``."""
+        if t == len(scores):
+            return
+        pdf = tree.pdf(window_at(phones, i, tree), state)
+        index = transitions.tuples.tolist().index([phones[i], state, pdf])
+        first = int(transitions.first_tid[index])
+        probs = [math.exp(float(transitions.log_prob[first + k])) for k in range(len(entries[i][state]))]
+        loop = sum(p for p, (to, _) in zip(probs, entries[i][state], strict=True) if to == state)
+        for k, (to, _) in enumerate(entries[i][state]):
+            if to == state:
+                weight = self_loop_scale * math.log(probs[k])
+            else:
+                weight = transition_scale * math.log(probs[k] / (1 - loop)) + self_loop_scale * math.log(1 - loop)
+            here = float(scores[t, pdf]) + weight
+            if to < len(entries[i]):
+                rest = walk(i, to, t + 1)
+            elif i + 1 < len(phones):
+                rest = walk(i + 1, 0, t + 1)
+            else:
+                rest = [(0.0, [])] if t + 1 == len(scores) else []
+            for score, path in rest:
+                yield here + score, [first + k, *path]
+
+    yield from walk(0, 0, 0)

@@ -1,0 +1,201 @@
+"""A small recognizer to build graphs of (lexicon, grammar, random tree), and its meaning spelled out path by path."""
+
+import itertools
+import math
+
+import kaldifst
+import numpy as np
+
+from lstmp.corpus.arpa import arpa_to_g
+from lstmp.corpus.fst import FstArrays, read_fst
+from lstmp.corpus.lang import Lang
+from lstmp.corpus.prepare_dict import prepare_dict
+from lstmp.corpus.prepare_lang import prepare_lang
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import PDF_CLASS, Node, Tree
+
+# two words that sound the same, one with two pronunciations, one that begins as another does, one of a single phone
+LEXICON = "RED 1.0 R E D\nREAD 0.7 R E D\nREAD 0.3 R I D\nA 1.0 A\nARID 1.0 A R I D\n"
+ARPA = r"""
+\data\
+ngram 1=6
+ngram 2=4
+ngram 3=2
+
+\1-grams:
+-99 <s> -0.3
+-0.7 </s>
+-0.9 RED -0.2
+-0.8 READ -0.4
+-0.5 A -0.1
+-0.6 ARID
+
+\2-grams:
+-0.2 <s> A -0.15
+-0.4 A RED -0.25
+-0.9 READ READ
+-0.3 ARID </s>
+
+\3-grams:
+-0.1 <s> A RED
+-0.35 A RED A
+
+\end\
+"""
+
+
+def small_lang(folder) -> tuple[Lang, kaldifst.StdVectorFst]:
+    """Write and load a lang folder with L, and G beside it."""
+    (folder / "lexicon.txt").write_text(LEXICON)
+    (folder / "lm.arpa").write_text(ARPA)
+    prepare_dict(folder / "lexicon.txt", folder / "dict")
+    prepare_lang(folder / "dict", folder / "lang", sil_prob=0.4)
+    g, _, _ = arpa_to_g(folder / "lm.arpa", folder / "lang" / "words.txt")
+    return Lang.load(folder / "lang"), g
+
+
+def random_tree(lang: Lang, width: int, central: int, rng, depth: int = 3) -> Tree:
+    """A tree with random questions about phones and pdf-classes below every root."""
+    phones = lang.silence + lang.nonsilence
+    counter = itertools.count()
+
+    def grow(level: int) -> Node:
+        if level == 0 or rng.random() < 0.2:
+            return Node(pdf=next(counter))
+        key = int(rng.choice([PDF_CLASS, *range(width)]))
+        among = [0, 1, 2] if key == PDF_CLASS else [0, *phones]
+        yes = frozenset(int(x) for x in rng.choice(among, len(among) // 2, replace=False))
+        return Node(key=key, yes=yes, then=grow(level - 1), otherwise=grow(level - 1))
+
+    roots = {}
+    for shared, _, group in lang.roots:
+        classes = range(lang.topology.num_states(group[0]))
+        nodes = [grow(depth)] * len(classes) if shared else [Node(pdf=next(counter)) for _ in classes]
+        roots.update({(phone, c): nodes[c] for phone in group for c in classes})
+    return Tree(width, central, roots)
+
+
+def random_transitions(lang: Lang, tree: Tree, rng) -> TransitionModel:
+    """Transitions with random probabilities."""
+    model = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
+    log_prob = model.log_prob.clone()
+    for i in range(len(model.tuples)):
+        arcs = slice(int(model.first_tid[i]), int(model.first_tid[i + 1]))
+        log_prob[arcs] = log_prob.new_tensor(np.log(rng.dirichlet(np.full(arcs.stop - arcs.start, 5.0))))
+    return TransitionModel(lang.topology, model.tuples, log_prob)
+
+
+def spoken(lang: Lang, g, max_phones: int) -> dict[tuple[int, ...], dict[tuple[int, ...], float]]:
+    """Every phone sequence with every word sequence it may stand for, and the least cost in L and G."""
+    arcs = FstArrays.of(g)
+    backoff = lang.words["#0"]
+    sentences: dict[tuple[int, ...], float] = {}
+    shortest = {w: min(len(p) for _, p in spellings) for w, spellings in lang.lexicon.items()}
+
+    def walk(state, words, cost):
+        if sum(shortest[w] for w in words) > max_phones:
+            return
+        if np.isfinite(arcs.final[state]):
+            total = cost + float(arcs.final[state])
+            sentences[words] = min(total, sentences.get(words, math.inf))
+        for a in np.flatnonzero(arcs.src == state):
+            if arcs.ilabel[a] == backoff:
+                assert arcs.olabel[a] == 0
+                walk(arcs.dst[a], words, cost + float(arcs.weight[a]))
+            else:
+                assert arcs.ilabel[a] == arcs.olabel[a]
+                walk(arcs.dst[a], (*words, int(arcs.ilabel[a])), cost + float(arcs.weight[a]))
+
+    walk(arcs.start, (), 0.0)
+    found: dict[tuple[int, ...], dict[tuple[int, ...], float]] = {}
+    sil, no_sil = -math.log(lang.sil_prob), -math.log(1 - lang.sil_prob)
+    for words, cost in sentences.items():
+        for spellings in itertools.product(*(lang.lexicon[w] for w in words)):
+            base = cost - sum(math.log(p) for p, _ in spellings)
+            for pauses in itertools.product((False, True), repeat=len(words) + 1):
+                phones = (lang.optional_silence,) if pauses[0] else ()
+                for (_, spelling), pause in zip(spellings, pauses[1:], strict=True):
+                    phones += spelling + ((lang.optional_silence,) if pause else ())
+                if 0 < len(phones) <= max_phones:
+                    total = base + sum(sil if pause else no_sil for pause in pauses)
+                    options = found.setdefault(phones, {})
+                    options[words] = min(total, options.get(words, math.inf))
+    return found
+
+
+def phone_sequence_cost(phones, tree, transitions, scores, transition_scale, self_loop_scale) -> float:
+    """Viterbi through the HMMs of one phone sequence: least cost over all frames, scores subtracted."""
+    num_frames = len(scores)
+    alive = np.full(num_frames + 1, np.inf)  # cost of having finished the phones so far after t frames
+    alive[0] = 0.0
+    for i in range(len(phones)):
+        window = tuple(phones[j] if 0 <= j < len(phones) else 0
+                       for j in range(i - tree.central_position, i - tree.central_position + tree.context_width))
+        entry = transitions.topology.entries[phones[i]]
+        arcs = []  # (state, destination, cost, pdf)
+        for s, ways in enumerate(entry):
+            index = transitions.tuple_index(phones[i], s, tree.pdf(window, s))
+            leave = transitions.non_self_loop_log_prob(index)
+            for k, (to, _) in enumerate(ways):
+                tid = int(transitions.first_tid[index]) + k
+                log_p = float(transitions.log_prob[tid])
+                graph = self_loop_scale * (log_p if to == s else leave)
+                graph += 0.0 if to == s else transition_scale * (log_p - leave)
+                arcs.append((s, to, -graph, int(transitions.tid_pdf[tid])))
+        at = np.full((num_frames + 1, len(entry) + 1), np.inf)  # cost of standing before state s after t frames
+        at[:, 0] = alive
+        for t in range(num_frames):
+            for s, to, cost, pdf in arcs:
+                at[t + 1, to] = min(at[t + 1, to], at[t, s] + cost - scores[t, pdf])
+        alive = at[:, -1]
+    return float(alive[-1])
+
+
+def exhaustive(lang, g, tree, transitions, scores, transition_scale=1.0, self_loop_scale=0.1):
+    """The best cost of each word sequence, by enumeration of all that ``scores`` [T, P] is long enough for."""
+    best: dict[tuple[int, ...], float] = {}
+    for phones, meanings in spoken(lang, g, len(scores) // 3).items():  # no HMM is shorter than three frames
+        cost = phone_sequence_cost(phones, tree, transitions, scores, transition_scale, self_loop_scale)
+        for words, lm_cost in meanings.items():
+            best[words] = min(best.get(words, math.inf), cost + lm_cost)
+    return best
+
+
+def graph_viterbi(graph: FstArrays, tid_pdf, scores) -> dict[tuple[int, ...], float]:
+    """Best cost of each word sequence through HCLG by plain token passing with one token per state and words."""
+    arcs_of = [[] for _ in graph.final]
+    for a in range(len(graph.src)):
+        arcs_of[graph.src[a]].append(a)
+
+    def close(tokens):  # follow epsilons until nothing improves
+        todo = list(tokens)
+        while todo:
+            state, words = todo.pop()
+            cost = tokens[state, words]
+            for a in arcs_of[state]:
+                if graph.ilabel[a] == 0:
+                    key = (graph.dst[a], words + ((int(graph.olabel[a]),) if graph.olabel[a] else ()))
+                    if cost + graph.weight[a] < tokens.get(key, math.inf) - 1e-9:
+                        tokens[key] = cost + float(graph.weight[a])
+                        todo.append(key)
+        return tokens
+
+    tokens = close({(graph.start, ()): 0.0})
+    for frame in scores:
+        following: dict = {}
+        for (state, words), cost in tokens.items():
+            for a in arcs_of[state]:
+                if graph.ilabel[a]:
+                    key = (graph.dst[a], words + ((int(graph.olabel[a]),) if graph.olabel[a] else ()))
+                    total = cost + float(graph.weight[a]) - frame[tid_pdf[graph.ilabel[a]]]
+                    following[key] = min(total, following.get(key, math.inf))
+        tokens = close(following)
+    best: dict = {}
+    for (state, words), cost in tokens.items():
+        if np.isfinite(graph.final[state]):
+            best[words] = min(cost + float(graph.final[state]), best.get(words, math.inf))
+    return best
+
+
+def l_disambig(lang: Lang):
+    return read_fst(lang.dir / "L_disambig.fst")

@@ -1,0 +1,78 @@
+"""HCLG says the same as H, C, L and G spelled out: for random trees, transition probabilities and scores."""
+
+import k2
+import numpy as np
+import pytest
+import torch
+from small_world import exhaustive, graph_viterbi, l_disambig, random_transitions, random_tree, small_lang
+
+from lstmp.errors import UserError
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import Tree, monophone_tree
+from lstmp.graph.hclg import compose_hclg
+from lstmp.graph.k2_graph import load_k2_graph, save_k2_graph, to_k2
+
+FRAMES = 15  # five phones at most
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return small_lang(tmp_path_factory.mktemp("world"))
+
+
+def build(world, seed, width, central, **scales):
+    lang, g = world
+    rng = np.random.default_rng(seed)
+    tree = random_tree(lang, width, central, rng) if width > 1 else monophone_tree(lang.sets, lang.topology)
+    transitions = random_transitions(lang, tree, rng)
+    graph = compose_hclg(l_disambig(lang), g, lang.disambig, tree, transitions, quiet=True, **scales)
+    scores = 3 * rng.standard_normal((FRAMES, tree.num_pdfs))
+    return tree, transitions, graph, scores
+
+
+@pytest.mark.parametrize("seed, width, central", [(0, 1, 0), (1, 2, 1), (2, 3, 1), (3, 3, 1), (4, 3, 1)])
+def test_graph_equals_enumeration(world, seed, width, central):
+    """Every word sequence has its best cost; there are no others."""
+    tree, transitions, graph, scores = build(world, seed, width, central)
+    expected = exhaustive(*world, tree, transitions, scores)
+    found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
+    assert len(expected) > 20
+    assert set(found) == set(expected)
+    for words, cost in expected.items():
+        assert found[words] == pytest.approx(cost, abs=2e-2), words
+
+
+def test_scales(world):
+    scales = {"transition_scale": 0.5, "self_loop_scale": 0.7}
+    tree, transitions, graph, scores = build(world, 5, 3, 1, **scales)
+    expected = exhaustive(*world, tree, transitions, scores, **scales)
+    found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
+    assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
+
+
+@pytest.mark.parametrize("seed, width", [(6, 3), (7, 3), (8, 1)])
+def test_k2_finds_the_same_best_path(world, seed, width, tmp_path):
+    """Through the conversion, the file and k2's search."""
+    tree, transitions, graph, scores = build(world, seed, width, width // 2)
+    expected = exhaustive(*world, tree, transitions, scores)
+    save_k2_graph(to_k2(graph, transitions.tid_pdf), tmp_path, tree.num_pdfs)
+    fsa = load_k2_graph(tmp_path)
+    assert fsa.shape[0] == 1 and not bool((fsa.labels == 0).any())
+    dense = torch.cat([torch.full((FRAMES, 1), -1e9), torch.tensor(scores, dtype=torch.float32)], dim=1)[None]
+    dense = k2.DenseFsaVec(dense, torch.tensor([[0, 0, FRAMES]], dtype=torch.int32))
+    best = k2.shortest_path(k2.intersect_dense_pruned(fsa, dense, 1000.0, 1000.0, 1, 100000), use_double_scores=True)
+    words = tuple(w for w in best.aux_labels.values.tolist() if w > 0)
+    total = -best.get_tot_scores(True, False).item()
+    assert total == pytest.approx(min(expected.values()), abs=2e-2)
+    assert expected[words] == pytest.approx(total, abs=2e-2)
+    assert torch.equal(best.scores - best.graph_scores == 0, best.labels < 0)  # the graph's part is carried along
+
+
+def test_phone_without_model(world):
+    lang, g = world
+    full = monophone_tree(lang.sets, lang.topology)
+    d = lang.phones["D_E"]
+    tree = Tree(1, 0, {k: node for k, node in full.roots.items() if k[0] != d})
+    transitions = TransitionModel.from_tree(lang.topology, tree, [p for p in lang.topology.entries if p != d])
+    with pytest.raises(UserError, match="D_E has no"):
+        compose_hclg(l_disambig(lang), g, lang.disambig, tree, transitions, phone_names=lang.phone_names, quiet=True)

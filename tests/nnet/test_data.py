@@ -1,0 +1,79 @@
+"""Loading of frames and alignments, and what is left out; the priors."""
+
+import numpy as np
+import pytest
+import torch
+
+from lstmp.errors import UserError
+from lstmp.nnet.data import load_frames, log_priors, mean_and_std, read_num_pdfs
+
+
+def load(world, cfg, limit=0.2, **kwargs):
+    return load_frames(world.data, world.ali, cfg.feature, 5, limit, "test", **kwargs)
+
+
+def test_frames_lie_one_after_the_other(world, small_config):
+    frames = load(world, small_config())
+    assert frames.utts == sorted(world.feats) and frames.features.shape[1] == 6
+    for u, utt in enumerate(frames.utts):
+        rows = slice(int(frames.offsets[u]), int(frames.offsets[u + 1]))
+        assert np.array_equal(frames.features[rows], world.feats[utt])
+        assert np.array_equal(frames.pdfs[rows], world.pdfs[utt])
+
+
+def test_only_and_without(world, small_config):
+    held_out = {"a-10", "a-11"}
+    assert load(world, small_config(), only=held_out).utts == ["a-10", "a-11"]
+    assert set(load(world, small_config(), without=held_out).utts) == set(world.feats) - held_out
+
+
+@pytest.mark.parametrize("fault,message", [("missing", "no alignment"), ("length", "45 frames of features, 44"),
+                                           ("pdf", "pdf-id 5 is not below 5"), ("nan", "NaN or infinity")])
+def test_a_bad_utterance_is_left_out_and_named(world, small_config, capfd, fault, message):
+    if fault == "missing":
+        del world.pdfs["a-02"]
+    elif fault == "length":
+        world.pdfs["a-02"] = world.pdfs["a-02"][:-1]
+    elif fault == "pdf":
+        world.pdfs["a-02"][3] = 5
+    else:
+        world.feats["a-02"][7, 2] = np.nan
+    world.write()
+    frames = load(world, small_config())
+    err = capfd.readouterr().err
+    assert "a-02" not in frames.utts and len(frames.utts) == 11
+    assert "a-02 is left out" in err and message in err
+    with pytest.raises(UserError, match="1 of 12 utterances.*max_left_out"):
+        load(world, small_config(), limit=0.05)
+
+
+def test_nothing_left(world, small_config):
+    with pytest.raises(UserError, match="no utterance for test has both"):
+        load(world, small_config(), only={"someone-else"})
+
+
+@pytest.mark.parametrize("text", ["", "many", "0", "-3"])
+def test_num_pdfs_must_be_a_number(world, text):
+    (world.ali / "num_pdfs").write_text(text)
+    with pytest.raises(UserError, match="num_pdfs:1: .* not a number of states"):
+        read_num_pdfs(world.ali)
+
+
+def test_mean_and_std_leave_a_constant_dimension_alone():
+    x = 3 * torch.randn(70000, 3) + torch.tensor([100.0, 0.0, -5.0])
+    x[:, 1] = 7.0
+    mean, std = mean_and_std(x)
+    torch.testing.assert_close(mean, x.double().mean(0).float())
+    torch.testing.assert_close(std[[0, 2]], x[:, [0, 2]].double().std(0, unbiased=False).float())
+    assert std[1] == 1.0
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-5, 0.1])
+def test_priors_sum_to_one_and_keep_the_floor(floor):
+    pdfs = torch.tensor([0] * 70 + [1] * 25 + [3] * 5)
+    priors = log_priors(pdfs, 5, floor).double().exp()
+    assert abs(priors.sum() - 1) < 1e-6 and (priors > 0).all()
+    if floor == 0.1:
+        torch.testing.assert_close(priors[2:] / priors[1], torch.full((3,), 0.4, dtype=torch.float64))
+    else:
+        torch.testing.assert_close(priors[0] / priors[1], torch.tensor(2.8, dtype=torch.float64), rtol=1e-5, atol=0)

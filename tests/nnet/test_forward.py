@@ -1,0 +1,67 @@
+"""The network as the decoder sees it."""
+
+import pytest
+import torch
+
+from lstmp.errors import UserError
+from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.train import train
+
+
+@pytest.fixture
+def network(small_config):
+    cfg = small_config(projection=3, dropout=0.5)
+    model = LstmpNetwork(cfg, 6, 9)
+    model.initialize(1)
+    model.feature_mean.uniform_(-1, 1)
+    model.feature_std.uniform_(1, 2)
+    return AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0))
+
+
+def test_scores_are_posteriors_over_priors_without_the_delay(network):
+    feats = 3 * torch.randn(130, 6)
+    model = network.model
+    x = (torch.cat([feats, feats[-1:].repeat(3, 1)]) - model.feature_mean) / model.feature_std
+    log_post, _ = model(x.unsqueeze(1), model.zero_state(1))
+    scores = network(feats)
+    assert scores.shape == (130, 9) and not scores.requires_grad
+    torch.testing.assert_close(scores, log_post[3:, 0] - network.log_priors)
+
+
+def test_a_batch_equals_one_by_one(network):
+    utterances = [torch.randn(length, 6) for length in (1, 130, 50, 7)]
+    for one, many in zip(map(network, utterances), network.batch(utterances), strict=True):
+        torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (0, 6), (6,)])
+def test_other_features_are_refused(network, shape):
+    with pytest.raises(UserError, match=r"the network takes \[T, 6\]"):
+        network(torch.zeros(shape))
+
+
+def test_load(world, small_config):
+    out = world.path / "net"
+    train(small_config(epochs=30, cells=24, recurrent_projection=12), world.data, world.ali, world.valid, out)
+    network = AcousticNetwork.load(out)
+    assert network.num_pdfs == 5 and network.feature.kind == "fbank" and network.frame_shift == 0.01
+    right = total = 0
+    for utt in world.feats:  # with the delay undone, the best posterior is the aligned state
+        scores = network(torch.from_numpy(world.feats[utt])) + network.log_priors
+        right += int((scores.argmax(1) == torch.from_numpy(world.pdfs[utt])).sum())
+        total += len(scores)
+    assert right / total > 0.9
+    final = out / "final.safetensors"
+    whole = final.read_bytes()
+    final.write_bytes(whole[:-10])
+    with pytest.raises(UserError, match="final.safetensors: the checkpoint is cut off.*train the network again"):
+        AcousticNetwork.load(out)
+    final.write_bytes(whole)
+    text = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(text.replace("cells: 24", "cells: 25"))
+    with pytest.raises(UserError, match="does not fit config.yaml"):
+        AcousticNetwork.load(out)
+    final.unlink()
+    with pytest.raises(UserError, match="no such checkpoint"):
+        AcousticNetwork.load(out)

@@ -1,0 +1,95 @@
+"""The table of an epoch: every frame once, delayed labels, states that are carried and reset."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstmp.nnet.data import FrameSet
+from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.streams import Streams, carry_state, epoch_order, plan_epoch
+
+
+def frame_set(lengths, dim=2, seed=0) -> FrameSet:
+    """Feature 0 of a frame is its row number; so is its pdf-id."""
+    offsets = torch.tensor([0, *np.cumsum(lengths)])
+    g = torch.Generator().manual_seed(seed)
+    features = torch.randn(int(offsets[-1]), dim, generator=g)
+    features[:, 0] = torch.arange(len(features))
+    return FrameSet([f"u{n}" for n in range(len(lengths))], offsets, features, torch.arange(len(features)))
+
+
+def streams_of(frames, slots, chunk, delay, seed=1, epoch=0):
+    order = epoch_order(frames.lengths, slots, seed, epoch)
+    return Streams(frames, plan_epoch(frames.lengths, order, slots, chunk, delay), chunk, delay)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=15), st.integers(1, 6), st.integers(1, 12),
+       st.integers(0, 7), st.integers(0, 5))
+def test_every_frame_has_its_label_once_after_the_delay(lengths, slots, chunk, delay, epoch):
+    frames = frame_set(lengths)
+    streams = streams_of(frames, slots, chunk, delay, epoch=epoch)
+    seen, history = [], {}
+    active = None
+    for number in range(len(streams)):
+        batch = streams.batch(number)
+        assert batch.features.shape == (chunk, len(batch.utts), 2)
+        columns = streams.plan.utt[number] >= 0
+        if active is not None:
+            assert not (columns & ~active).any()  # a slot that ran out is not taken up again
+        active = columns
+        for n, u in enumerate(batch.utts.tolist()):
+            assert bool(batch.fresh[n]) == (u not in history)
+            inputs = history.setdefault(u, [])
+            inputs.extend(batch.features[:, n, 0].tolist())
+            for t, target in enumerate(batch.targets[:, n].tolist()):
+                if target >= 0:
+                    seen.append(target)
+                    position = len(inputs) - chunk + t  # of this output within the utterance
+                    assert target == frames.offsets[u] + position - delay
+    assert sorted(seen) == list(range(sum(lengths)))
+    for u, inputs in history.items():
+        first, last = int(frames.offsets[u]), int(frames.offsets[u + 1]) - 1
+        assert inputs == [min(first + t, last) for t in range(len(inputs))]
+        assert len(inputs) >= lengths[u] + delay > len(inputs) - chunk
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    lengths = torch.randint(1, 50, (100,))
+    orders = [epoch_order(lengths, 8, *key).tolist() for key in ((1, 0), (1, 0), (1, 1), (2, 0))]
+    assert orders[0] == orders[1] and len({tuple(o) for o in orders}) == 3
+    assert all(sorted(o) == list(range(100)) for o in orders)
+
+
+def test_slots_run_out_together():
+    lengths = torch.from_numpy(np.random.default_rng(0).integers(300, 1700, 1500))
+    plan = plan_epoch(lengths, epoch_order(lengths, 64, 1, 0), 64, 20, 5)
+    assert (plan.utt < 0).float().mean() < 0.02
+
+
+def test_loss_over_streams_equals_loss_over_whole_utterances(small_config):
+    lengths, delay = [31, 5, 18, 44, 9, 23], 3
+    frames = frame_set(lengths, dim=6)
+    frames.features[:, 0] /= 100
+    frames = FrameSet(frames.utts, frames.offsets, frames.features.double(), frames.pdfs % 9)
+    model = LstmpNetwork(small_config(), 6, 9).double()
+    model.initialize(1)
+    wanted = 0.0
+    for u, length in enumerate(lengths):
+        rows = slice(int(frames.offsets[u]), int(frames.offsets[u + 1]))
+        x = frames.features[rows]
+        x = torch.cat([x, x[-1:].expand(delay, -1)]).unsqueeze(1)
+        log_post, _ = model(x, model.zero_state(1))
+        wanted -= log_post[delay:, 0].gather(1, frames.pdfs[rows].unsqueeze(1)).sum()
+        assert len(log_post) - delay == length
+    streams, state, total = streams_of(frames, 4, 7, delay), model.zero_state(4), 0.0
+    sizes = set()
+    for number in range(len(streams)):
+        batch = streams.batch(number)
+        sizes.add(len(batch.utts))
+        state = carry_state(state, batch)
+        loss, _, state = model.loss(batch.features, state, batch.targets, 1)
+        total += loss
+    assert len(sizes) > 1  # slots did run out on the way
+    torch.testing.assert_close(total, wanted)

@@ -1,0 +1,273 @@
+"""Training from data dir to network folder: it learns, it resumes exactly, it says what is wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lstmp import config
+from lstmp.errors import UserError
+from lstmp.nnet import checkpoint
+from lstmp.nnet.train import main, train
+from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
+
+
+def run(world, cfg, out="net", **options):
+    train(cfg, world.data, world.ali, world.valid, world.path / out, **options)
+    return world.path / out
+
+
+def weights(folder):
+    return checkpoint.read(folder / "final.safetensors", mend="")[0]
+
+
+def assert_same(a, b):
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_it_overfits_a_few_utterances(world, small_config):
+    for utt in world.valid.read_text().split():  # held out, but known: the same frames again
+        world.feats[utt], world.pdfs[utt] = world.feats["a-05"], world.pdfs["a-05"]
+    world.write()
+    out = run(world, small_config(epochs=80, lr_initial=0.02, cells=24, recurrent_projection=12))
+    result = json.loads((out / "train.json").read_text())
+    assert result["frame_accuracy_train"] > 0.99 and result["frame_accuracy_valid"] > 0.99
+    assert len(result["epochs"]) == 80 and result["epochs"][-1]["loss_train"] < 0.1 < result["epochs"][0]["loss_train"]
+
+
+@pytest.mark.parametrize("options", [
+    {"dropout": 0.3, "input_noise": 0.1, "freq_masks": 1, "time_masks_per_second": 5.0},
+    {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "grad_clip": 0.0, "grad_norm_clip": 0.5,
+     "weight_decay": 0.01, "average_last": 2}])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options, threads):
+    cfg = small_config(epochs=3, **options)
+    whole = run(world, cfg, "whole", threads=threads)
+    step, calls = Trainer.step, []
+
+    def killed_now_and_then(self, *args):
+        calls.append(0)
+        if len(calls) % 8 == 0:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    monkeypatch.setattr(Trainer, "step", killed_now_and_then)
+    cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0  # after nearly every batch
+    while True:
+        try:
+            parts = run(world, cfg, "parts", threads=threads)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills > 3
+    assert_same(whole, parts)
+    logs = [[json.loads(line) for line in (p / "log.jsonl").read_text().splitlines()] for p in (whole, parts)]
+    for a, b in zip(*logs, strict=True):
+        assert {k: v for k, v in a.items() if "second" not in k} == {k: v for k, v in b.items() if "second" not in k}
+
+
+@pytest.mark.slow
+def test_kill_dash_nine_and_resume(world, small_config):
+    cfg = small_config(epochs=40, dropout=0.2, checkpoint_minutes=1e-4)
+    path = world.path / "lstmp.yaml"
+    path.write_text(yaml.safe_dump(config.to_dict(cfg)))
+    command = [sys.executable, "-m", "lstmp.nnet.train", "--config", path, "--train", world.data, "--ali", world.ali,
+               "--valid", world.valid, "--threads", "1", "--out"]
+    subprocess.run([*command, world.path / "whole"], check=True, capture_output=True)
+    rng, kills = np.random.default_rng(), 0
+    while True:
+        job = subprocess.Popen([*command, world.path / "parts"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        last = world.path / "parts" / "last.safetensors"
+        while kills < 5 and job.poll() is None and not last.exists():
+            time.sleep(0.02)
+        try:
+            code = job.wait(rng.uniform(1.5, 4) if kills < 5 else 300)
+        except subprocess.TimeoutExpired:
+            os.kill(job.pid, signal.SIGKILL)
+            job.wait()
+            kills += 1
+            continue
+        assert code == 0
+        break
+    assert_same(world.path / "whole", world.path / "parts")
+
+
+def test_a_network_folder_has_all_that_the_decoder_needs(world, small_config, capfd):
+    out = run(world, small_config())
+    tensors = weights(out)
+    assert abs(tensors["log_priors"].double().exp().sum() - 1) < 1e-6
+    assert (out / "tree.json").read_text() == "{}\n"
+    assert (out / "transitions.safetensors").read_bytes() == b"as it came"
+    result = json.loads((out / "train.json").read_text())
+    assert result["system"] == "net" and result["seed"] == 1 and result["minutes"] >= 0
+    assert result["params"] == sum(t.numel() for n, t in tensors.items() if n.startswith(("layers", "w_out"))
+                                   and "bias" not in n)
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert result["config"] == yaml.safe_load((out / "config.yaml").read_text())
+    best = max(result["epochs"], key=lambda e: e["accuracy_valid"])
+    assert result["frame_accuracy_valid"] == best["accuracy_valid"]
+    # done is done; a change of the configuration is not
+    before = (out / "final.safetensors").stat().st_mtime_ns
+    capfd.readouterr()
+    run(world, small_config(checkpoint_minutes=1.0))
+    assert "is done" in capfd.readouterr().out and (out / "final.safetensors").stat().st_mtime_ns == before
+    run(world, small_config(seed=2))
+    said = capfd.readouterr().out
+    assert "runs again, its configuration changed" in said and "training starts anew" in said
+    assert not torch.equal(weights(out)["w_out"], tensors["w_out"])
+
+
+def test_changed_features_start_anew(world, small_config):
+    first = weights(run(world, small_config()))
+    world.feats["a-03"] += 1
+    world.write()
+    assert not torch.equal(weights(run(world, small_config()))["w_out"], first["w_out"])
+
+
+def test_held_out_data_dir_equals_held_out_list(world, small_config):
+    by_list = run(world, small_config(), "by_list")
+    held_out = world.path / "held_out"
+    held_out.mkdir()
+    ids = world.valid.read_text().split()
+    for name in ("feats.scp", "utt2spk"):
+        lines = (world.data / name).read_text().splitlines(keepends=True)
+        (held_out / name).write_text("".join(line for line in lines if line.split()[0] in ids))
+    train(small_config(), world.data, world.ali, held_out, world.path / "by_dir")
+    assert_same(by_list, world.path / "by_dir")
+
+
+def test_the_average_of_the_last_epochs(world, small_config):
+    out = run(world, small_config(epochs=4, average_last=3))
+    parts = [checkpoint.read(out / f"epoch{e}.safetensors", mend="")[0] for e in (2, 3, 4)]
+    torch.testing.assert_close(weights(out)["w_out"], sum(p["w_out"] for p in parts) / 3)
+    assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [2, 3, 4]
+
+
+def test_threads_share_a_batch_without_changing_the_result(world, small_config):
+    one, two = (weights(run(world, small_config(), f"net{n}", threads=n)) for n in (1, 2))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_passing_nan_goes_back_with_a_smaller_rate(world, small_config, monkeypatch, capfd):
+    step, calls = Trainer.step, []
+
+    def poisoned_once(self, batch, *args):
+        calls.append(0)
+        if len(calls) == 20:
+            batch = replace(batch, features=batch.features * float("nan"))
+        return step(self, batch, *args)
+
+    monkeypatch.setattr(Trainer, "step", poisoned_once)
+    out = run(world, small_config())
+    err = capfd.readouterr().err
+    assert "the loss is nan in the batch of a-" in err and "with 0.5 of the learning rate" in err
+    header = checkpoint.read(out / "last.safetensors", mend="")[1]
+    assert header["rate_scale"] == 0.5 and header["retries"] == 1
+    assert all(torch.isfinite(t).all() for t in weights(out).values())
+
+
+def test_a_lasting_nan_names_the_utterances_and_keeps_the_checkpoint(world, small_config, monkeypatch):
+    step = Trainer.step
+
+    def poisoned(self, batch, *args):
+        rows = (batch.utts == self.train.utts.index("a-05")).nonzero().flatten().tolist()
+        batch.features[:, rows] = float("inf")
+        return step(self, batch, *args)
+
+    monkeypatch.setattr(Trainer, "step", poisoned)
+    with pytest.raises(UserError, match=r"training diverges, epoch 1, batch .* in the batch of .*a-05") as e:
+        run(world, small_config())
+    assert "\n" not in str(e.value)
+    tensors, header = checkpoint.read(world.path / "net" / "last.safetensors", mend="")
+    assert header["retries"] == 3 and header["rate_scale"] == 0.125
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+def test_rate_decays_exponentially(small_config):
+    cfg = small_config(lr_initial=0.1, lr_final=0.001)
+    assert [round(learning_rate(cfg, p), 6) for p in (0, 0.5, 1)] == [0.1, 0.01, 0.001]
+
+
+def test_gradient_clipping():
+    layer = torch.nn.Linear(2, 2, bias=False)
+    layer.weight.grad = torch.tensor([[3.0, -0.5], [0.25, -2.0]])
+    clip_gradients(layer, 1.0, 0.0)
+    assert torch.equal(layer.weight.grad, torch.tensor([[1.0, -0.5], [0.25, -1.0]]))
+    clip_gradients(layer, 0.0, 0.6)
+    torch.testing.assert_close(layer.weight.grad.norm(), torch.tensor(0.6))
+    layer.weight.grad[0, 0] = float("inf")
+    assert clip_gradients(layer, 1.0, 1.0) == float("inf")
+
+
+BAD = {
+    "no list": (lambda w: w.valid.unlink(), r"valid.list: no such data dir or list"),
+    "empty list": (lambda w: w.valid.write_text("\n"), r"valid.list: no utterance in it"),
+    "list of others": (lambda w: w.valid.write_text("b-01\n"), r"no utterance for held out"),
+    "list in Latin-1": (lambda w: w.valid.write_bytes(b"\xe9\xff"), r"valid.list: not UTF-8"),
+    "no alignment": (lambda w: [(w.ali / n).unlink() for n in ("pdf.scp", "pdf.ark")], r"pdf.scp: no such file; run"),
+    "no num_pdfs": (lambda w: (w.ali / "num_pdfs").unlink(), r"num_pdfs: no such file; run the alignment"),
+    "no tree": (lambda w: (w.ali / "tree.json").unlink(), r"tree.json: no such file; check --align-model"),
+    "alignment cut off": (lambda w: cut(w.ali / "pdf.ark"), r"pdf.ark.*(cut off|damaged)"),
+    "features cut off": (lambda w: cut(w.data / "feats.ark"), r"utterances have no usable features"),
+    "no features": (lambda w: (w.data / "feats.scp").unlink(), r"feats.scp: no such file; run"),
+    "unknown key": (lambda w: edit(w, "cells:", "celss:"), r":\d+: unknown key `celss`; did you mean `cells`"),
+    "wrong type": (lambda w: edit(w, "epochs: 2", "epochs: two"), r"lstmp.yaml:\d+: `epochs` must be a whole number"),
+    "out of range": (lambda w: edit(w, "dropout: 0.0", "dropout: 1.5"), r"lstmp.yaml:\d+: `dropout` must be at least"),
+}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def edit(world, old, new):
+    path = world.path / "lstmp.yaml"
+    assert old in (text := path.read_text())
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(world, small_config, capfd, name):
+    fault, message = BAD[name]
+    (world.path / "lstmp.yaml").write_text(yaml.safe_dump(config.to_dict(small_config())))
+    fault(world)
+    with pytest.raises(SystemExit) as e:
+        main(["--config", str(world.path / "lstmp.yaml"), "--train", str(world.data), "--ali", str(world.ali),
+              "--valid", str(world.valid), "--out", str(world.path / "net"), "--threads", "1"])
+    err = capfd.readouterr().err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert e.value.code == 1 and len(errors) == 1 and "Traceback" not in err
+    assert re.search(message, errors[0]), errors[0]
+
+
+def test_a_cut_off_checkpoint_says_what_to_do(world, small_config):
+    out = run(world, small_config())
+    (out / "final.safetensors").unlink()
+    cut(out / "last.safetensors")
+    with pytest.raises(UserError, match="last.safetensors: the checkpoint is cut off.*; delete it to train from the"):
+        run(world, small_config())
+    (out / "last.safetensors").unlink()
+    run(world, small_config())
+    assert (out / "final.safetensors").is_file()
+
+
+def test_a_lost_result_is_made_again_without_training(world, small_config, monkeypatch):
+    out = run(world, small_config(average_last=1))
+    before = (out / "final.safetensors").read_bytes()
+    (out / "final.safetensors").unlink()
+    monkeypatch.setattr(Trainer, "step", None)
+    run(world, small_config(average_last=1))
+    assert (out / "final.safetensors").read_bytes() == before
