@@ -114,7 +114,12 @@ if at 11 "scoring"; then
     steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${lm}_$dev" \
       --test "${tests[@]/#/$exp/$model/decode_${lm}_}"
   done
+  agreement=()
+  if [ -n "$reference_ctm" ]; then
+    steps/compare_ctm.sh "$reference_ctm" "$exp/tri1_ali/phones.ctm" --out "$exp/tri1_ali/agreement.json"
+    agreement=(--agreement "tri1=$exp/tri1_ali/agreement.json")
+  fi
   steps/make_results.sh --recipe-dir "$exp" --systems mono tri1 lstmp --sets "$dev" "${tests[@]}" --lms "$lm" \
-    --title "$recipe" --train-data "$data/$train"
+    --title "$recipe" --train-data "$data/$train" "${agreement[@]}"
   cat "$exp/RESULTS.md"
 fi

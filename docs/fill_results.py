@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "recipes" / "mini_librispeech" / "RESULTS.md"
 START, END = "<!-- results -->", "<!-- /results -->"
 
 
@@ -19,21 +20,20 @@ def first_table(markdown: str) -> str:
         elif lines:
             break
     if not lines:
-        raise SystemExit("error: recipes/mini_librispeech/RESULTS.md: no table in it; run the recipe and copy its results there")
+        raise SystemExit(f"error: {SOURCE}: no table in it; run the recipe and copy its RESULTS.md there")
     return "\n".join(lines)
 
 
 def main():
-    source = ROOT / "recipes" / "mini_librispeech" / "RESULTS.md"
-    if not source.is_file():
-        raise SystemExit(f"error: {source}: no such file; run the recipe and copy its RESULTS.md there")
+    if not SOURCE.is_file():
+        raise SystemExit(f"error: {SOURCE}: no such file; run the recipe and copy its RESULTS.md there")
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    table = first_table(source.read_text(encoding="utf-8"))
-    new, count = re.subn(f"{re.escape(START)}.*?{re.escape(END)}", lambda _: f"{START}\n{table}\n{END}", text, flags=re.S)
+    new = f"{START}\n{first_table(SOURCE.read_text(encoding='utf-8'))}\n{END}"
+    text, count = re.subn(f"{re.escape(START)}.*?{re.escape(END)}", lambda _: new, text, flags=re.S)
     if count != 1:
         raise SystemExit(f"error: {readme}: expected the marks {START} and {END} once; restore them")
-    readme.write_text(new, encoding="utf-8")
+    readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

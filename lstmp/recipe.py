@@ -30,6 +30,7 @@ RUN_OPTIONS = {
     "device": "cpu or cuda, for estimation and training (cpu)",
     "exp": "folder for models and results (exp/<recipe>)",
     "data": "folder for data dirs (data/<recipe>)",
+    "reference-ctm": "phone times of another aligner, to compare the triphones' alignment with (none)",
 }
 
 
@@ -202,8 +203,8 @@ def choose_layout(layouts: dict, run: dict, *, file, line) -> dict:
 def find_file(name: str, run: dict, recipe: Recipe) -> str:
     """Where a file is that the recipe names by its place in the corpus.
 
-    It is looked for in the corpus and the folder above, and in their `lm` folders. The corpus `tiny` has it in <data>/local; a file
-    of a download need not be there yet.
+    It is looked for in the corpus and the folder above, and in their `lm` folders. The corpus `tiny` has it in
+    <data>/local; a file of a download need not be there yet.
 
     Raises:
         UserError: it is not in --corpus.
@@ -250,7 +251,7 @@ def _parse(option: str, text: str):
 
 def _run_values(options: dict[str, str], name: str) -> dict:
     run = {"recipe": name, "corpus": "", "stage": "0", "stop-stage": "11", "nj": str(len(os.sched_getaffinity(0))),
-           "device": "cpu", "exp": f"exp/{name}", "data": f"data/{name}"}
+           "device": "cpu", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": ""}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS}
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256)):
         if not run[key].isdigit() or not low <= int(run[key]) <= high:
@@ -258,7 +259,7 @@ def _run_values(options: dict[str, str], name: str) -> dict:
                             mend="correct the value")
     if not re.fullmatch(r"cpu|cuda", run["device"]):
         raise UserError(f"--device must be cpu or cuda, not `{run['device']}`", mend="correct the value")
-    for key in ("corpus", "exp", "data"):  # as seen from where run.sh was called
+    for key in ("corpus", "exp", "data", "reference-ctm"):  # as seen from where run.sh was called
         if key in options and (start := os.environ.get("LSTMP_FROM", os.getcwd())) != os.getcwd():
             run[key] = os.path.join(start, run[key])
     if run["corpus"] and not Path(run["corpus"]).is_dir():
@@ -288,7 +289,7 @@ def shell_assignments(values: dict) -> str:
 def help_text() -> str:
     sections = read_sections(ROOT / "conf")
     lines = ["", "options of the run, with their defaults:"]
-    lines += [f"  --{name:<11} {text}" for name, text in RUN_OPTIONS.items()]
+    lines += [f"  --{name:<13} {text}" for name, text in RUN_OPTIONS.items()]
     lines += ["options of the recipe (recipes/<name>/recipe.yaml):", "  " + " ".join(f"--{k}" for k in RECIPE_KEYS)]
     lines += ["options of the configurations (conf/<section>.yaml, where each is explained):"]
     lines += [f"  --{s}.{{{','.join(_leaves(values))}}}" for s, values in sections.items()]

@@ -65,28 +65,46 @@ def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -
         except RuntimeError as e:  # a check of k2's own
             raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
         if found.num_arcs:
-            return _lattice(found, loglikes)
+            return _lattice(found, loglikes, cfg.max_lattice_arcs * len(loglikes))
         if attempt < cfg.retries:
             cfg = cfg.wider()
     raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", mend="raise search_beam or retries, or "
                     "look whether the utterance is too short for its words")
 
 
-def _lattice(found: k2.Fsa, loglikes: torch.Tensor) -> Lattice:
-    arcs = found.arcs.values()[:, :3]
-    label = arcs[:, 2].long()
+def _lattice(found: k2.Fsa, loglikes: torch.Tensor, max_arcs: int) -> Lattice:
+    kept = _best_arcs(found, max_arcs)
+    arcs = found.arcs.values()[:, :3].numpy()[kept]
+    label = torch.from_numpy(arcs[:, 2]).long()
     last = label < 0
-    frame = found.frame.long().masked_fill(last, 0)
+    frame = found.frame[torch.from_numpy(kept)].long().masked_fill(last, 0)
     acoustic = loglikes[frame, (label - 1).clamp(min=0)].masked_fill(last, 0.0)
     splits = found.aux_labels.shape.row_splits(1).numpy()
     words = found.aux_labels.values.numpy()
-    real = words > 0  # k2 marks final arcs by an output label of -1, and 0 is epsilon
+    # k2 marks final arcs by an output label of -1, and 0 is epsilon
+    real = (words > 0) & np.repeat(kept, np.diff(splits))
     ends = np.concatenate([[0], np.cumsum(real)])[splits]
-    num_words = np.diff(ends)
+    num_words = np.diff(ends)[kept]
     if len(num_words) and num_words.max() > 255:
         raise UserError(f"{num_words.max()} words on one arc of the graph", mend="make the graph again")
-    return Lattice(arcs.numpy().copy(), acoustic.numpy().astype(np.float32), found.graph_scores.numpy().copy(),
+    return Lattice(arcs, acoustic.numpy().astype(np.float32), found.graph_scores.numpy()[kept],
                    num_words.astype(np.uint8), words[real].astype(np.int32))
+
+
+def _best_arcs(found: k2.Fsa, max_arcs: int) -> np.ndarray:
+    """bool [A]: the ``max_arcs`` arcs through which the best paths go.
+
+    An arc's worth is the score of the best path through it. That path's other arcs are worth no less, so that what is
+    kept consists of whole paths, the best one among them.
+    """
+    if found.num_arcs <= max_arcs:
+        return np.ones(found.num_arcs, dtype=bool)
+    forward = found.get_forward_scores(use_double_scores=True, log_semiring=False)
+    backward = found.get_backward_scores(use_double_scores=True, log_semiring=False)
+    arcs = found.arcs.values().long()
+    worth = (forward[arcs[:, 0]] + found.scores + backward[arcs[:, 1]]).numpy()
+    # rounding may part the arcs of one path that are worth the same: a margin keeps them together
+    return worth >= np.partition(worth, -max_arcs)[-max_arcs] - 1e-6
 
 
 def _one_process():

@@ -34,9 +34,11 @@ class Segment:
 
 def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
     """The phones of an alignment in transition-ids."""
+    if len(tids) == 0:
+        return []
     starts = phone_starts(tids, transitions)
     ends = np.append(starts[1:], len(tids))
-    phones = transitions.tid_phone.numpy()[np.asarray(tids)[starts]] if len(starts) else []
+    phones = transitions.tid_phone.numpy()[np.asarray(tids)[starts]]
     return [Segment(int(p), int(s), int(e - s)) for p, s, e in zip(phones, starts, ends, strict=True)]
 
 

@@ -10,6 +10,7 @@ import kaldifst
 import numpy as np
 
 from lstmp.corpus.fst import FstArrays
+from lstmp.errors import UserError
 from lstmp.graph.epsilon import remove_epsilon_locally
 from lstmp.graph.h_transducer import collect_hmms, h_transducer
 from lstmp.graph.push import push_special
@@ -18,15 +19,16 @@ from lstmp.log import say
 
 
 class _Clock:
-    """Says how large each result is and how long it took."""
+    """Says how large each result is and how long it took: seconds, and of them seconds of computing."""
 
     def __init__(self, quiet: bool):
-        self.quiet, self.since = quiet, time.monotonic()
+        self.quiet, self.since = quiet, (time.monotonic(), time.process_time())
 
     def __call__(self, what: str, fst: FstArrays):
-        now = time.monotonic()
+        now = time.monotonic(), time.process_time()
+        wall, cpu = (b - a for a, b in zip(self.since, now, strict=True))
         if not self.quiet:
-            say(f"{what}: {len(fst.final):,} states, {len(fst.src):,} arcs ({now - self.since:.0f} s)")
+            say(f"{what}: {len(fst.final):,} states, {len(fst.src):,} arcs ({wall:.0f} s, CPU {cpu:.0f} s)")
         self.since = now
 
 
@@ -47,10 +49,12 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
         HCLG: input labels are transition-ids, output labels words, weights costs; epsilons remain.
 
     Raises:
-        UserError: if the lexicon has a phone that the model lacks.
+        UserError: if the lexicon has a phone that the model lacks, or no sentence of the grammar can be pronounced.
     """
     done = _Clock(quiet)
     lg = kaldifst.compose(l_disambig, g, match_side="left")
+    if lg.num_states == 0:
+        raise UserError("no sentence of the language model can be pronounced", mend="check that it fits the lexicon")
     _determinize(lg)
     kaldifst.minimize_encoded(lg)
     arrays, spread = push_special(FstArrays.of(lg))

@@ -61,9 +61,6 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
     hclg = compose_hclg(read_fst(lang_dir / "L_disambig.fst"), read_fst(lang_dir / "G.fst"), lang.disambig, model.tree,
                         model.transitions, transition_scale=transition_scale, self_loop_scale=self_loop_scale,
                         phone_names=lang.phone_names)
-    if not len(hclg.src):
-        raise UserError("the graph is empty: no word sequence of the LM can be pronounced", file=lang_dir / "G.fst",
-                        mend="check that the language model fits the lexicon")
     tmp = out / ".HCLG.fst.tmp"
     try:
         hclg.write(tmp)

@@ -21,7 +21,7 @@ from lstmp.nnet.data import alignment_file, load_frames, log_priors, mean_and_st
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.trainer import Trainer
-from lstmp.nnet.workers import default_threads
+from lstmp.nnet.workers import default_threads, flush_denormals
 from lstmp.stage import Stage, digest
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
@@ -56,7 +56,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         return
     fingerprint = hashlib.blake2b(json.dumps([[digest(p) for p in stage.inputs], stage.settings]).encode(),
                                   digest_size=16).hexdigest()
-    torch.set_flush_denormal(True)
+    flush_denormals()
     keep_freed_memory()
 
     held_out = None if Path(valid).is_dir() else _read_ids(valid)

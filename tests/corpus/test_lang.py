@@ -75,4 +75,5 @@ def test_fst_arrays_there_and_back(lang_dir):
     fst = read_fst(lang_dir / "L.fst")
     arrays = FstArrays.read(lang_dir / "L.fst")
     assert arrays.to_fst().to_str() == fst.to_str()
-    assert len(arrays.final) == fst.num_states and len(arrays.src) == sum(fst.num_arcs(s) for s in range(fst.num_states))
+    assert len(arrays.final) == fst.num_states
+    assert len(arrays.src) == sum(fst.num_arcs(s) for s in range(fst.num_states))

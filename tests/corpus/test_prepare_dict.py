@@ -16,7 +16,8 @@ def test_files(tmp_path):
     prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
     files = {p.name: p.read_text() for p in (tmp_path / "dict").glob("[!.]*")}
     assert files == {
-        "lexiconp.txt": "!SIL 1.0 SIL\n<UNK> 1.0 SPN\nA 1.0 AH0\nRADAR 1.0 R EY1 D AA2 R\nREAD 1.0 R EH1 D\nREAD 1.0 R IY1 D\n",
+        "lexiconp.txt": "!SIL 1.0 SIL\n<UNK> 1.0 SPN\nA 1.0 AH0\nRADAR 1.0 R EY1 D AA2 R\nREAD 1.0 R EH1 D\n"
+                        "READ 1.0 R IY1 D\n",
         "silence_phones.txt": "SIL\nSPN\n",
         "nonsilence_phones.txt": "AA2\nAH0\nD\nEH1\nEY1\nIY1\nR\n",
         "optional_silence.txt": "SIL\n",
@@ -28,14 +29,15 @@ def test_stress_variants_are_one_group(tmp_path):
     assert Dictionary.from_lexicon(tmp_path / "lexicon").nonsilence == [("AH0", "AH1", "AH2"), ("B",)]
 
 
-@pytest.mark.parametrize("phone, parts", [("AA0", ("AA", "0")), ("B", ("B", "")), ("9", ("9", "")), ("a12", ("a", "12"))])
+@pytest.mark.parametrize("phone, parts", [("AA0", ("AA", "0")), ("B", ("B", "")), ("9", ("9", "")),
+                                          ("a12", ("a", "12"))])
 def test_split_stress(phone, parts):
     assert split_stress(phone) == parts
 
 
 def test_probabilities(tmp_path):
     """The higher of two probabilities of the same pronunciation counts; the special words may be there already."""
-    (tmp_path / "lexicon").write_text("B .5 X Y\nB 1.0 X\nB 0.25 X Y\nB 1e-1 Y\n<UNK> 1.0 SPN\n".replace("1e-1", "1.0e-1"))
+    (tmp_path / "lexicon").write_text("B .5 X Y\nB 1.0 X\nB 0.25 X Y\nB 1.0e-1 Y\n<UNK> 1.0 SPN\n")
     entries = Dictionary.from_lexicon(tmp_path / "lexicon").entries
     assert entries == [("!SIL", 1.0, ("SIL",)), ("<UNK>", 1.0, ("SPN",)), ("B", 0.1, ("Y",)), ("B", 0.5, ("X", "Y")),
                        ("B", 1.0, ("X",))]
@@ -95,7 +97,8 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize("name, content, message", [
     ("nonsilence_phones.txt", "AH0\nAH0\n", "nonsilence_phones.txt:2: phone AH0 is listed twice"),
     ("nonsilence_phones.txt", "AH0\nSIL\n", "nonsilence_phones.txt:2: phone SIL is listed twice"),
-    ("nonsilence_phones.txt", "AH0\n", "lexiconp.txt:4: phone R is in no phone list"),
+    ("nonsilence_phones.txt", "AH0\n", "extra_questions.txt:2: phone D is in no phone list"),
+    ("lexiconp.txt", "<UNK> 1.0 SPN\nA 1.0 XX\n", "lexiconp.txt:2: phone XX is in no phone list"),
     ("optional_silence.txt", "AH0\n", "optional_silence.txt: expected one phone of silence_phones.txt"),
     ("extra_questions.txt", "AH0\nXX\n", "extra_questions.txt:2: phone XX is in no phone list"),
 ])

@@ -29,8 +29,8 @@ def test_symbol_tables(folder):
     assert words == [f"{w} {i}" for i, w in enumerate(["<eps>", "!SIL", "<UNK>", "A", "READ", "RED", "[NOISE]", "#0",
                                                        "<s>", "</s>"])]
     phones = [line.split()[0] for line in (folder / "lang" / "phones.txt").read_text().splitlines()]
-    assert phones[:13] == ["<eps>", "SIL", "SIL_B", "SIL_E", "SIL_I", "SIL_S", "SPN", "SPN_B", "SPN_E", "SPN_I", "SPN_S",
-                           "AH0_B", "AH0_E"]
+    assert phones[:13] == ["<eps>", "SIL", "SIL_B", "SIL_E", "SIL_I", "SIL_S",
+                           "SPN", "SPN_B", "SPN_E", "SPN_I", "SPN_S", "AH0_B", "AH0_E"]
     assert phones[-4:] == ["#0", "#1", "#2", "#3"]  # #1 #2: RED and READ, <UNK> and [NOISE]; #3 follows silence
 
 
@@ -50,7 +50,8 @@ def test_classes(folder):
     assert {p: len(s) for p, s in lang.topology.entries.items()} == dict.fromkeys(lang.silence, 5) | dict.fromkeys(
         lang.nonsilence, 3)
     boundary = dict(line.split() for line in (folder / "lang/phones/word_boundary.txt").read_text().splitlines())
-    assert (boundary["SIL"], boundary["D_E"], boundary["SPN_S"], boundary["R_B"]) == ("nonword", "end", "singleton", "begin")
+    expected = {"SIL": "nonword", "D_E": "end", "SPN_S": "singleton", "R_B": "begin", "EH1_I": "internal"}
+    assert {phone: boundary[phone] for phone in expected} == expected
 
 
 def test_lexicon_and_word_ids(folder):

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import math
+import random
 
 import numpy as np
 import pytest
@@ -65,16 +66,17 @@ def read_ngrams(path) -> dict[tuple[str, ...], tuple[float, float]]:
     return ngrams
 
 
-def arpa_cost(ngrams, words) -> float:
-    """−ln P of a sentence by the definition of back-off."""
-    def prob(history, word):
-        if (*history, word) in ngrams:
-            return ngrams[*history, word][0]
-        return ngrams.get(history, (0, 0))[1] + prob(history[1:], word)
+def arpa_log_prob(ngrams, history, word) -> float:
+    """log10 P(word | history) by the definition of back-off."""
+    if (*history, word) in ngrams:
+        return ngrams[*history, word][0]
+    return ngrams.get(history, (0, 0))[1] + arpa_log_prob(ngrams, history[1:], word)
 
-    sentence, total = ["<s>", *words, "</s>"], 0.0
-    for i in range(1, len(sentence)):
-        total += prob(tuple(sentence[max(0, i - 2):i]), sentence[i])
+
+def arpa_cost(ngrams, words) -> float:
+    """−ln P of a sentence."""
+    sentence = ["<s>", *words, "</s>"]
+    total = sum(arpa_log_prob(ngrams, tuple(sentence[max(0, i - 2):i]), sentence[i]) for i in range(1, len(sentence)))
     return -total * math.log(10)
 
 
@@ -122,15 +124,21 @@ def test_sentences_cost_what_the_arpa_says(folder, zipped, capsys):
 
 
 def test_trained_from_text(folder):
-    (folder / "text").write_text("utt1 A B\nutt2 A A B\nutt3\nutt4 B B\nutt5 A B\nutt6 A B A\n")
-    prepare_lm(folder / "lang", folder / "lang_y", texts=[folder / "text"], order=2, skip_id=True)
-    ngrams = read_ngrams(folder / "lang_y" / "lm.arpa")
-    assert check_arpa(folder / "lang_y" / "lm.arpa") == [4, len([x for x in ngrams if len(x) == 2])]
-    for history in ("A", "B"):  # probabilities of all that may follow sum to one
-        total = sum(math.exp(-arpa_cost(ngrams, (history, w)) + arpa_cost(ngrams, (history,)))
-                    for w in ()) + sum(10 ** ngrams.get((history, w), (ngrams[history,][1] + ngrams[w,][0],))[0]
-                                       for w in ("A", "B", "</s>"))
-        assert total == pytest.approx(1, abs=1e-5)
+    """Proper probabilities, and what was seen often costs less."""
+    rng = random.Random(1)
+    vocabulary = [a + b for a in "ABCDEF" for b in "ABCDE"]
+    weights = [1 / (i + 1) for i in range(30)]
+    lines = [" ".join(rng.choices(vocabulary, weights, k=rng.randrange(9))) for _ in range(300)]
+    (folder / "text").write_text("".join(f"utt{i} {line}\n" for i, line in enumerate(lines)))
+    train_arpa([folder / "text"], folder / "y.arpa", order=3, skip_id=True)
+    ngrams = read_ngrams(folder / "y.arpa")
+    assert check_arpa(folder / "y.arpa") == [sum(len(x) == n for x in ngrams) for n in (1, 2, 3)]
+    words = [w for w, in (x for x in ngrams if len(x) == 1) if w != "<s>"]
+    for history in [("<s>",), ("AA",), ("<s>", "AA"), ("AA", "AB"), ("CC", "AA")]:
+        assert sum(10 ** arpa_log_prob(ngrams, history, w) for w in words) == pytest.approx(1, abs=1e-4), history
+
+    (folder / "text").write_text("A B\nA A B\n\nB B\nA B\nA B A\n")
+    prepare_lm(folder / "lang", folder / "lang_y", texts=[folder / "text"], order=2)
     g, ids = FstArrays.read(folder / "lang_y" / "G.fst"), Lang.load(folder / "lang_y").words
     assert g_cost(g, [ids["A"], ids["B"]], ids["#0"]) < g_cost(g, [ids["B"], ids["A"]], ids["#0"])
 

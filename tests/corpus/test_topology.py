@@ -43,7 +43,7 @@ def test_reads_kaldi_layout(tmp_path):
     ("3 4", "3 3", "phone 3 has two topologies"),
     ("<State> 1 <Pdf", "<State> 2 <Pdf", ":7: expected state 1"),
     ("<PdfClass> 1", "<PdfClass> 5", "the pdf-class of state 1 must be 1"),
-    ("<Transition> 1 0.75 <Transition> 2", "<Transition> 1 0.5 <Transition> 2", ":7: the transitions of state 1 must be"),
+    ("<Transition> 1 0.75 <Tran", "<Transition> 1 0.5 <Tran", ":7: the transitions of state 1 must be"),
     ("<Transition> 2 0.75", "<Transition> 9 0.75", "a transition leads to a state that does not exist"),
     ("<State> 3 </State>\n</TopologyEntry>\n</Topology>\n", "", "found the end of the file"),
 ])

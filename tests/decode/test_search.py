@@ -1,5 +1,6 @@
 """The search against an exhaustive Viterbi and against kaldi-decoder."""
 
+import dataclasses
 import os
 
 import kaldifst
@@ -25,7 +26,7 @@ def best(lattice, lm_weight=1.0, penalty=0.0):
 def test_equals_exhaustive_viterbi(seed, frames, scale):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
     expected = graph.viterbi(loglikes, scale)
-    cfg = SearchConfig(scale, 1e4, 12.0, 0, 100_000, 0)
+    cfg = SearchConfig(scale, 1e4, 12.0, 100_000, 0, 100_000, 0)
     if expected is None:
         with pytest.raises(UserError, match="no path survives"):
             decode_utterance(graph.k2(), loglikes, cfg)
@@ -82,13 +83,13 @@ def trap():
 
 
 def test_a_beam_that_prunes_everything_is_told():
-    narrow = SearchConfig(1.0, 2.0, 8.0, 0, 1000, 0)
+    narrow = SearchConfig(1.0, 2.0, 8.0, 1000, 0, 1000, 0)
     with pytest.raises(UserError, match="no path survives a search beam of 2; raise search_beam"):
         decode_utterance(*trap(), narrow)
 
 
 def test_a_wider_beam_is_tried():
-    lattice = decode_utterance(*trap(), SearchConfig(1.0, 6.0, 8.0, 0, 1000, 3))
+    lattice = decode_utterance(*trap(), SearchConfig(1.0, 6.0, 8.0, 1000, 0, 1000, 3))
     assert best(lattice) == (pytest.approx(-40), [2])
 
 
@@ -133,3 +134,18 @@ def test_search_after_a_fork_is_an_error_not_a_deadlock():
         except RuntimeError:
             os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_thinned_lattice_keeps_whole_paths_and_the_best_one(seed):
+    graph, loglikes = SmallGraph.random(seed, final_words=False).k2(), scores(seed, 12)
+    full = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4))
+    thin = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4, max_lattice_arcs=2))
+    if full.num_arcs > 24:
+        assert thin.num_arcs < full.num_arcs
+    entered, left = set(thin.arcs[:, 1].tolist()), set(thin.arcs[:, 0].tolist())
+    assert left - entered == {0}, "only the first state cannot be reached"
+    assert len(entered - left) == 1, "only the last state does not go on"
+    assert best(thin)[0] == pytest.approx(best(full)[0], abs=1e-4)
+    assert best(thin)[1] == best(full)[1]

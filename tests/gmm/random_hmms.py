@@ -126,29 +126,33 @@ def exhaustive_alignment(lang, tree, transitions, words, scores, transition_scal
 
 def _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale):
     entries = [transitions.topology.entries[p] for p in phones]
+    scores, known = scores.tolist(), {}
 
-    def walk(i, state, t):
+    def arcs(i, state):
+        """(pdf, arcs as (destination, transition-id, weight)) of a state of phone ``i``."""
+        if (i, state) not in known:
+            pdf, entry = tree.pdf(window_at(phones, i, tree), state), entries[i][state]
+            first = int(transitions.first_tid[transitions.tuple_index(phones[i], state, pdf)])
+            probs = [math.exp(float(transitions.log_prob[first + k])) for k in range(len(entry))]
+            loop = sum(p for p, (to, _) in zip(probs, entry, strict=True) if to == state)
+            known[i, state] = pdf, [
+                (to, first + k, self_loop_scale * math.log(p) if to == state else
+                 transition_scale * math.log(p / (1 - loop)) + self_loop_scale * math.log(1 - loop))
+                for k, ((to, _), p) in enumerate(zip(entry, probs, strict=True))]
+        return known[i, state]
+
+    def walk(i, state, t, score, path):
         """Every way to go on from state ``state`` of phone ``i``, which emits frame ``t``."""
-        if t == len(scores):
+        if len(scores) - t < len(phones) - i:  # a phone takes a frame at least
             return
-        pdf = tree.pdf(window_at(phones, i, tree), state)
-        index = transitions.tuples.tolist().index([phones[i], state, pdf])
-        first = int(transitions.first_tid[index])
-        probs = [math.exp(float(transitions.log_prob[first + k])) for k in range(len(entries[i][state]))]
-        loop = sum(p for p, (to, _) in zip(probs, entries[i][state], strict=True) if to == state)
-        for k, (to, _) in enumerate(entries[i][state]):
-            if to == state:
-                weight = self_loop_scale * math.log(probs[k])
-            else:
-                weight = transition_scale * math.log(probs[k] / (1 - loop)) + self_loop_scale * math.log(1 - loop)
-            here = float(scores[t, pdf]) + weight
+        pdf, ways = arcs(i, state)
+        for to, tid, weight in ways:
+            new, longer = score + scores[t][pdf] + weight, [*path, tid]
             if to < len(entries[i]):
-                rest = walk(i, to, t + 1)
+                yield from walk(i, to, t + 1, new, longer)
             elif i + 1 < len(phones):
-                rest = walk(i + 1, 0, t + 1)
-            else:
-                rest = [(0.0, [])] if t + 1 == len(scores) else []
-            for score, path in rest:
-                yield here + score, [first + k, *path]
+                yield from walk(i + 1, 0, t + 1, new, longer)
+            elif t + 1 == len(scores):
+                yield new, longer
 
-    yield from walk(0, 0, 0)
+    yield from walk(0, 0, 0, 0.0, [])

@@ -1,6 +1,7 @@
 """HCLG says the same as H, C, L and G spelled out: for random trees, transition probabilities and scores."""
 
 import k2
+import kaldifst
 import numpy as np
 import pytest
 import torch
@@ -66,6 +67,15 @@ def test_k2_finds_the_same_best_path(world, seed, width, tmp_path):
     assert total == pytest.approx(min(expected.values()), abs=2e-2)
     assert expected[words] == pytest.approx(total, abs=2e-2)
     assert torch.equal(best.scores - best.graph_scores == 0, best.labels < 0)  # the graph's part is carried along
+
+
+def test_grammar_that_cannot_be_spoken(world):
+    lang, _ = world
+    tree = monophone_tree(lang.sets, lang.topology)
+    transitions = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
+    g = kaldifst.make_linear_acceptor([lang.words["</s>"]])
+    with pytest.raises(UserError, match="no sentence of the language model can be pronounced"):
+        compose_hclg(l_disambig(lang), g, lang.disambig, tree, transitions, quiet=True)
 
 
 def test_phone_without_model(world):

@@ -43,11 +43,11 @@ def test_other_features_are_refused(network, shape):
 
 def test_load(world, small_config):
     out = world.path / "net"
-    train(small_config(epochs=30, cells=24, recurrent_projection=12), world.data, world.ali, world.valid, out)
+    train(small_config(epochs=20, lr_initial=0.02, cells=24, recurrent_projection=12, average_last=1), world.data, world.ali, world.valid, out)
     network = AcousticNetwork.load(out)
     assert network.num_pdfs == 5 and network.feature.kind == "fbank" and network.frame_shift == 0.01
     right = total = 0
-    for utt in world.feats:  # with the delay undone, the best posterior is the aligned state
+    for utt in list(world.feats)[:-2]:  # of training; with the delay undone, the best posterior is the aligned state
         scores = network(torch.from_numpy(world.feats[utt])) + network.log_priors
         right += int((scores.argmax(1) == torch.from_numpy(world.pdfs[utt])).sum())
         total += len(scores)

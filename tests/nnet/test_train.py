@@ -41,10 +41,10 @@ def test_it_overfits_a_few_utterances(world, small_config):
     for utt in world.valid.read_text().split():  # held out, but known: the same frames again
         world.feats[utt], world.pdfs[utt] = world.feats["a-05"], world.pdfs["a-05"]
     world.write()
-    out = run(world, small_config(epochs=80, lr_initial=0.02, cells=24, recurrent_projection=12))
+    out = run(world, small_config(epochs=40, lr_initial=0.02, cells=24, recurrent_projection=12))
     result = json.loads((out / "train.json").read_text())
     assert result["frame_accuracy_train"] > 0.99 and result["frame_accuracy_valid"] > 0.99
-    assert len(result["epochs"]) == 80 and result["epochs"][-1]["loss_train"] < 0.1 < result["epochs"][0]["loss_train"]
+    assert len(result["epochs"]) == 40 and result["epochs"][-1]["loss_train"] < 0.1 < result["epochs"][0]["loss_train"]
 
 
 @pytest.mark.parametrize("options", [

@@ -1,0 +1,360 @@
+"""Monophones, alignment and triphones end to end, on features drawn from a known HMM."""
+
+import itertools
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import known_gaussians
+from known_gaussians import DIM, make, write_feats
+
+from lstmp import config
+from lstmp.corpus.lang import Lang
+from lstmp.features.ark import read_int_vectors, read_mat, read_scp, write_int_vectors
+from lstmp.gmm import align, em, train_mono, train_tri
+from lstmp.gmm.model import AcousticModel
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("known"))
+
+
+def mono(world, out, *options, data=None, lang=None, conf=None):
+    train_mono.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--out", str(out),
+                     "--config", str(conf or world.conf / "mono.yaml"), *options])
+    return out
+
+
+def aligned(world, model, out, *options, data=None, lang=None, conf=None):
+    align.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--model", str(model),
+                "--out", str(out), "--config", str(conf or world.conf / "align.yaml"), *options])
+    return out
+
+
+def tri(world, ali, out, *options, data=None, lang=None, conf=None):
+    train_tri.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--ali", str(ali),
+                    "--out", str(out), "--config", str(conf or world.conf / "tri1.yaml"), *options])
+    return out
+
+
+@pytest.fixture(scope="module")
+def mono_dir(world, tmp_path_factory):
+    return mono(world, tmp_path_factory.mktemp("exp") / "mono")
+
+
+@pytest.fixture(scope="module")
+def ali_dir(world, mono_dir):
+    return aligned(world, mono_dir, mono_dir.parent / "mono_ali")
+
+
+@pytest.fixture(scope="module")
+def tri_dir(world, ali_dir):
+    return tri(world, ali_dir, ali_dir.parent / "tri1")
+
+
+def agreement(world, directory) -> float:
+    """Share of frames with the true phone and state (of silence: with silence)."""
+    lang, transitions = Lang.load(world.lang), AcousticModel.load(directory).transitions
+    base = {p: i for i, phones in enumerate(lang.sets) for p in phones}
+    right = total = 0
+    for utt, tids in align.read_alignment(directory).items():
+        phone = np.array([base[p] for p in transitions.tid_phone.numpy()[tids].tolist()])
+        state = np.where(phone == 0, 0, transitions.tid_state.numpy()[tids])
+        right += ((phone == world.truth[utt][:, 0]) & (state == world.truth[utt][:, 1])).sum()
+        total += len(tids)
+    return right / total
+
+
+def test_monophones_find_the_alignment_that_made_the_data(world, ali_dir):
+    assert agreement(world, ali_dir) >= 0.95
+
+
+def test_the_files_of_an_alignment_agree(world, ali_dir):
+    lang, model = Lang.load(world.lang), AcousticModel.load(ali_dir)
+    tids, pdfs = (dict(read_int_vectors(ali_dir / name)) for name in ("ali.ark", "pdf.ark"))
+    assert sorted(tids) == sorted(world.truth) and model.gmms is None
+    frames = {utt: len(read_mat(rx)) for utt, rx in read_scp(world.data / "feats.scp").items()}
+    rows = [line.split() for line in (ali_dir / "phones.ctm").read_text().splitlines()]
+    for utt in tids:
+        assert len(tids[utt]) == frames[utt]
+        assert model.transitions.tid_pdf.numpy()[tids[utt]].tolist() == pdfs[utt].tolist()
+        mine = [r for r in rows if r[0] == utt]
+        assert float(mine[0][2]) == 0
+        ends = [float(r[2]) + float(r[3]) for r in mine]
+        assert ends[:-1] == pytest.approx([float(r[2]) for r in mine[1:]])
+        assert ends[-1] == pytest.approx(frames[utt] / 100)
+        words, spoken = [], [r[4] for r in mine if r[4] != "SIL"]  # the phones spell the transcript
+        for phone in spoken:
+            words = [*words, [phone]] if phone[-2:] in ("_B", "_S") else [*words[:-1], [*words[-1], phone]]
+        text = dict(line.split(maxsplit=1) for line in (world.data / "text").read_text().splitlines())[utt].split()
+        assert len(words) == len(text)
+        for word, phones in zip(text, words, strict=True):
+            assert tuple(lang.phones[p] for p in phones) in [s for _, s in lang.lexicon[lang.words[word]]]
+    assert (ali_dir / "failed.txt").read_text() == "s1-short 23 frames, but its transcript needs at least 24\n"
+    likes = dict(line.split() for line in (ali_dir / "utt2like").read_text().splitlines())
+    assert sorted(likes) == sorted(tids) and all(-15 < float(x) < -5 for x in likes.values())
+    assert (ali_dir / "num_pdfs").read_text() == f"{model.tree.num_pdfs}\n"
+
+
+def test_the_likelihood_never_falls_within_an_alignment(world, mono_dir, ali_dir):
+    """Through em_step, on the alignment and the model that training made, floors and transitions included."""
+    lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
+    shard = em.Shard(world.data, lang, model.feature)
+    shard.alignment = align.read_alignment(ali_dir)
+    shard.sort_by_pdf(model.transitions)
+    # in the place of trained mixtures, poor ones with several Gaussians for each pdf
+    model.gmms.means += torch.randn(model.gmms.means.shape, generator=torch.Generator().manual_seed(0))
+    em.grow(shard, model, 70, 0.25, 0.2, seed=1)
+    assert model.gmms.num_gaussians == 70
+    values = [em.em_step(shard, model, min_occupancy=0.0, min_variance=0.01) for _ in range(12)]
+    assert all(b >= a - 1e-4 for a, b in itertools.pairwise(values)) and values[-1] > values[0] + 1
+
+
+def test_training_reports_rising_likelihoods_and_the_one_bad_utterance(world, tmp_path, capsys):
+    mono(world, tmp_path / "mono", conf=world.write("mono", em__num_iters=5, em__realign=[1, 3], em__grow_until=1,
+                                                    em__num_gaussians=1))
+    said, warned = capsys.readouterr()
+    values = [(int(n), float(v), "realigned" in tail) for n, v, tail in
+              re.findall(r"pass (\d+)/5: log-likelihood per frame (-[0-9.]+), (.*)", said)]
+    assert [v[0] for v in values] == [1, 2, 3, 4, 5]
+    assert all(b[1] >= a[1] - 1e-3 for a, b in itertools.pairwise(values))  # no Gaussian is split or removed here
+    assert warned.count("s1-short is not aligned: 23 frames, but its transcript needs at least 24") == 2
+
+
+def test_the_schedule_ends_with_the_gaussians_asked_for(mono_dir):
+    record = json.loads((mono_dir / "train.json").read_text())
+    model = AcousticModel.load(mono_dir)
+    assert (record["system"], record["seed"], record["gaussians"]) == ("mono", 1, model.gmms.num_gaussians)
+    assert record["params"] == model.gmms.num_gaussians * (2 * DIM + 1)
+    assert record["pdfs"] == model.tree.num_pdfs == 5 * 3 + 2 * 5
+    assert 25 <= model.gmms.num_gaussians <= 30
+
+
+def test_triphones_find_it_too_and_the_tree_finds_the_context(world, tri_dir, ali_dir, tmp_path):
+    assert agreement(world, aligned(world, tri_dir, tmp_path / "ali")) >= 0.95
+    lang, tree = Lang.load(world.lang), AcousticModel.load(tri_dir).tree
+    e, d = lang.phones["E_I"], lang.phones["D_E"]
+    for state in range(3):
+        assert tree.pdf((lang.phones["R_B"], e, d), state) != tree.pdf((lang.phones["D_B"], e, d), state)
+    assert not any(tree.depends_on_context(p) for p in lang.silence)
+
+
+@pytest.mark.parametrize("kind", ["mono", "ali", "tri"])
+def test_two_processes_give_the_same(world, mono_dir, ali_dir, tri_dir, tmp_path, kind):
+    if kind == "ali":
+        aligned(world, mono_dir, tmp_path / "ali", "--nj", "2")
+        for name in ("ali.ark", "pdf.ark", "phones.ctm", "failed.txt", "tree.json", "transitions.safetensors"):
+            assert (tmp_path / "ali" / name).read_bytes() == (ali_dir / name).read_bytes()
+        return
+    one = mono_dir if kind == "mono" else tri_dir
+    two = mono(world, tmp_path / "out", "--nj", "2") if kind == "mono" else tri(world, ali_dir, tmp_path / "out",
+                                                                               "--nj", "2")
+    assert (two / "tree.json").read_bytes() == (one / "tree.json").read_bytes()
+    a, b = AcousticModel.load(one), AcousticModel.load(two)
+    assert torch.equal(a.gmms.offsets, b.gmms.offsets)
+    for name in ("weights", "means", "variances"):
+        torch.testing.assert_close(getattr(a.gmms, name), getattr(b.gmms, name), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(a.transitions.log_prob, b.transitions.log_prob, rtol=1e-3, atol=1e-3)
+
+
+def test_more_processes_than_utterances(world, ali_dir, tmp_path):
+    """A process without utterances takes part in the sums."""
+    small = tmp_path / "data"
+    shutil.copytree(world.data, small)
+    utt = min(world.truth)
+    for name in ("wav.scp", "text", "utt2spk", "feats.scp"):
+        lines = (small / name).read_text().splitlines(keepends=True)
+        (small / name).write_text("".join(line for line in lines if line.startswith(utt)))
+    (small / "spk2utt").unlink()
+    tri(world, ali_dir, tmp_path / "tri1", "--nj", "2", data=small)
+    assert AcousticModel.load(tmp_path / "tri1").gmms.num_gaussians >= 25
+
+
+def test_what_is_done_is_not_done_again(world, mono_dir, ali_dir, tri_dir, capsys):
+    def files():
+        return [(p, p.stat().st_mtime_ns) for d in (mono_dir, ali_dir, tri_dir) for p in sorted(d.iterdir())]
+    before = files()
+    mono(world, mono_dir)
+    aligned(world, mono_dir, ali_dir)
+    tri(world, ali_dir, tri_dir)
+    assert capsys.readouterr().out.count("is done, inputs and configuration unchanged") == 3
+    assert files() == before
+
+
+def one_line(capsys, *expected):
+    said = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in said if line.startswith("error: ")]
+    assert len(errors) == 1 and errors[0] == said[-1] and "Traceback" not in "".join(said)
+    for text in expected:
+        assert text in errors[0]
+
+
+def copied(world, tmp_path, change):
+    """The data dir with its features changed."""
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    write_feats(data, {utt: change(utt, read_mat(rx)) for utt, rx in read_scp(world.data / "feats.scp").items()})
+    return data
+
+
+BAD_CONFIGS = [("mono", {"em__nun_iters": 3}, ["mono-changed.yaml", "unknown key `em.nun_iters`", "num_iters"]),
+               ("mono", {"em__grow_until": 99}, ["`grow_until` must be between 1 and num_iters"]),
+               ("mono", {"align__acoustic_scale": 0}, ["`acoustic_scale` must be greater than 0"]),
+               ("mono", {"em__realign": 3}, ["`em.realign` must be"]),
+               ("mono", {"feature__kind": "plp"}, ["`kind` must be mfcc or fbank"]),
+               ("tri1", {"tree__max_leaves": 7}, ["`max_leaves` is 7, but the tree has", "raise max_leaves"]),
+               ("tri1", {"tree__max_leaves": "many"}, ["`tree.max_leaves` must be a whole number, not 'many'"])]
+
+
+@pytest.mark.parametrize("name,changed,expected", BAD_CONFIGS)
+def test_bad_configurations_are_one_line(world, ali_dir, tmp_path, capsys, name, changed, expected):
+    conf = world.write(name, **changed)
+    with pytest.raises(SystemExit) as e:
+        mono(world, tmp_path / "o", conf=conf) if name == "mono" else tri(world, ali_dir, tmp_path / "o", conf=conf)
+    assert e.value.code == 1
+    one_line(capsys, *expected)
+    assert not (tmp_path / "o" / "final.safetensors").exists()
+
+
+def test_other_features_than_the_models_are_one_line(world, mono_dir, tmp_path, capsys):
+    data = copied(world, tmp_path, lambda utt, x: x[:, :4])
+    with pytest.raises(SystemExit):
+        aligned(world, mono_dir, tmp_path / "ali", data=data)
+    one_line(capsys, str(data), "features of 4 dimensions for a model of 6")
+
+
+def test_nan_in_the_features_is_one_line(world, tmp_path, capsys):
+    def poison(utt, x):
+        x = x.copy()
+        x[3, 2] = np.nan if utt == "s0-002" else x[3, 2]
+        return x
+    with pytest.raises(SystemExit):
+        mono(world, tmp_path / "o", data=copied(world, tmp_path, poison))
+    one_line(capsys, "feats.ark", "NaN")
+
+
+@pytest.mark.parametrize("nj", ["1", "2"])
+def test_when_all_utterances_are_too_short_it_stops(world, tmp_path, capfd, nj):
+    data = copied(world, tmp_path, lambda utt, x: x[:2])
+    with pytest.raises(SystemExit):
+        mono(world, tmp_path / "o", "--nj", nj, data=data)
+    one_line(capfd, f"{data}: 41 of 41 utterances cannot be aligned; s0-000: 2 frames, but its transcript needs at "
+             "least", "check transcripts against audio, or raise `max_failed`")
+    assert not (tmp_path / "o" / "final.safetensors").exists()
+
+
+def test_missing_folders_are_one_line(world, mono_dir, ali_dir, tmp_path, capsys):
+    for run, expected in [
+            (lambda: mono(world, tmp_path / "o", lang=tmp_path / "no"), ["no: no such lang folder"]),
+            (lambda: mono(world, tmp_path / "o", data=tmp_path / "no"), ["no/feats.scp: no such file"]),
+            (lambda: mono(world, tmp_path / "o", conf=tmp_path / "no.yaml"), ["no.yaml: no such configuration file"]),
+            (lambda: aligned(world, tmp_path / "no", tmp_path / "o"), ["no: no such model folder"]),
+            (lambda: aligned(world, ali_dir, tmp_path / "o"), [str(ali_dir), "no Gaussian mixtures in it"]),
+            (lambda: tri(world, mono_dir, tmp_path / "o"), ["ali.ark: no alignment there; run steps/align.sh"])]:
+        with pytest.raises(SystemExit):
+            run()
+        one_line(capsys, *expected)
+
+
+def test_an_alignment_of_other_features_is_one_line(world, ali_dir, tmp_path, capsys):
+    data = copied(world, tmp_path, lambda utt, x: x[:-1])
+    with pytest.raises(SystemExit):
+        tri(world, ali_dir, tmp_path / "o", data=data)
+    one_line(capsys, str(ali_dir), "frames in the alignment", "align these features again")
+
+
+def test_an_alignment_of_another_model_is_one_line(world, ali_dir, tmp_path, capsys):
+    ali = tmp_path / "ali"
+    shutil.copytree(ali_dir, ali)
+    write_int_vectors(ali / "ali.ark", [(u, t + 10000) for u, t in sorted(align.read_alignment(ali_dir).items())])
+    with pytest.raises(SystemExit):
+        tri(world, ali, tmp_path / "o")
+    one_line(capsys, "ali.ark", "has transition-ids that the model does not")
+    write_int_vectors(ali / "ali.ark", [("stranger", np.ones(5, dtype=np.int32))])
+    with pytest.raises(SystemExit):
+        tri(world, ali, tmp_path / "o")
+    one_line(capsys, str(ali), "no utterance of the data is aligned there")
+
+
+@pytest.mark.parametrize("name", ["final.safetensors", "tree.json", "topo", "config.yaml"])
+def test_a_model_with_a_file_cut_off_or_missing_is_one_line(world, mono_dir, tmp_path, capsys, name):
+    model = tmp_path / "model"
+    shutil.copytree(mono_dir, model)
+    content = (model / name).read_bytes()
+    (model / name).write_bytes(content[:len(content) // 3])
+    with pytest.raises(SystemExit):
+        aligned(world, model, tmp_path / "o")
+    one_line(capsys, str(model))
+    (model / name).unlink()
+    with pytest.raises(SystemExit):
+        aligned(world, model, tmp_path / "o")
+    one_line(capsys, str(model / name))
+
+
+def test_a_lang_with_other_phones_is_one_line(world, mono_dir, ali_dir, tmp_path, capsys):
+    other = make_other_lang(tmp_path)
+    with pytest.raises(SystemExit):
+        tri(world, ali_dir, tmp_path / "o", lang=other)
+    one_line(capsys, str(ali_dir), "the alignment was made with other phones")
+    with pytest.raises(SystemExit):
+        aligned(world, mono_dir, tmp_path / "o", lang=other, conf=world.write("align"))
+    one_line(capsys, "phones.txt: phone", "has no model; train a model with this lexicon")
+
+
+def make_other_lang(tmp_path):
+    from lstmp.corpus.prepare_dict import prepare_dict
+    from lstmp.corpus.prepare_lang import prepare_lang
+    lines = [f"{line.split()[0]} Z{i} Q{i}\n" for i, line in enumerate(known_gaussians.LEXICON.split("\n")[:-1])]
+    (tmp_path / "lexicon.txt").write_text("".join(lines))
+    prepare_dict(tmp_path / "lexicon.txt", tmp_path / "dict")
+    prepare_lang(tmp_path / "dict", tmp_path / "lang")
+    return tmp_path / "lang"
+
+
+def test_a_killed_training_leaves_what_was_there(world, mono_dir, tmp_path, monkeypatch):
+    """A second training that dies leaves the first one's model in place, but not its mark."""
+    out = tmp_path / "mono"
+    shutil.copytree(mono_dir, out)
+    model = (out / "final.safetensors").read_bytes()
+
+    def die(*args):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(em, "train", die)
+    with pytest.raises(SystemExit) as e:
+        mono(world, out, "--seed", "2")
+    assert e.value.code == 130
+    assert (out / "final.safetensors").read_bytes() == model and not (out / ".done.train.json").exists()
+    assert not list(out.glob(".*tmp"))
+
+
+def test_equal_alignment_divides_and_drops_its_silences_where_they_do_not_fit(world, mono_dir):
+    lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
+    words = [lang.words["DARE"]]
+    tids = train_mono.equal_alignment(words, 44, lang, model)
+    parts = align.segments(tids, model.transitions)
+    assert [s.phone for s in parts] == [lang.optional_silence, *lang.lexicon[words[0]][0][1], lang.optional_silence]
+    assert [s.length for s in parts] == [10, 6, 6, 6, 6, 10]
+    assert len(align.segments(train_mono.equal_alignment(words, 21, lang, model), model.transitions)) == 4
+    assert train_mono.equal_alignment(words, 11, lang, model) is None
+    silence = align.segments(train_mono.equal_alignment([], 15, lang, model), model.transitions)
+    assert {s.phone for s in silence} == {lang.optional_silence}
+
+
+def test_batches_are_small_enough_and_change_nothing(world, mono_dir, monkeypatch):
+    lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
+    cfg = config.load(world.conf / "align.yaml", em.AlignConfig)
+    shard = em.Shard(world.data, lang, model.feature)
+    shard.compile_graphs(model)
+    shard.align(model, cfg)
+    whole, scores = shard.alignment, shard.score
+    monkeypatch.setattr(em, "_BATCH_CELLS", 20000)
+    batches = shard._batches(shard.utts)
+    assert len(batches) > 5 and [u for b in batches for u in b] == shard.utts
+    assert all(len(shard.feats[b[0]]) * sum(len(shard.graphs[u].pdf) for u in b) <= 20000 or len(b) == 1
+               for b in batches)
+    shard.align(model, cfg)
+    assert all(np.array_equal(whole[u], shard.alignment[u]) for u in whole) and shard.score == scores

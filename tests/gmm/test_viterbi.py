@@ -1,0 +1,131 @@
+"""Training graphs and their alignment, against the search of every path that the definition allows."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_hmms import SIL, exhaustive_alignment, random_lang, random_transitions, random_tree, reordered
+
+from lstmp.errors import UserError
+from lstmp.gmm.training_graph import GraphCompiler
+from lstmp.gmm.tree import Node, Tree
+from lstmp.gmm.viterbi import align_batch
+
+MAX_FRAMES = 7  # there are thousands of paths of this length
+
+
+def world(seed, width=3, **kwargs):
+    rng = np.random.default_rng(seed)
+    lang = random_lang(rng, **kwargs)
+    tree = random_tree(lang, rng, width)
+    return rng, lang, tree, random_transitions(lang, tree, rng)
+
+
+def aligned(graphs, scores, log_prob):
+    """``align_batch`` on full score matrices [T, num_pdfs]."""
+    return align_batch(graphs, [torch.from_numpy(x[:, g.distinct_pdfs]) for g, x in zip(graphs, scores, strict=True)],
+                       log_prob)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, MAX_FRAMES), st.sampled_from([1, 3]),
+       st.sampled_from([0.0, 0.5, 3.0]))
+@settings(max_examples=100, deadline=None)
+def test_alignments_of_random_graphs_equal_brute_force(seed, num_words, frames, width, spread):
+    rng, lang, tree, transitions = world(seed, width)
+    words = rng.integers(1, 4, num_words).tolist()
+    transition_scale, self_loop_scale = rng.uniform(0.1, 2, 2)
+    scores = (spread * rng.normal(size=(frames, tree.num_pdfs))).astype(np.float32)
+    graph = GraphCompiler(lang, tree, transitions).compile(words)
+    log_prob = transitions.graph_log_probs(transition_scale, self_loop_scale).numpy()
+    expected = exhaustive_alignment(lang, tree, transitions, words, scores, transition_scale, self_loop_scale)
+    (found,) = aligned([graph], [scores], log_prob)
+    assert (found is None) == (expected is None) == (frames < graph.min_frames)
+    if found is None:
+        return
+    assert found[1] == pytest.approx(expected[0], abs=1e-3)
+    if spread:  # with equal scores several paths may be best
+        assert found[0].tolist() == reordered(expected[1], transitions)
+
+
+@given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 4), st.integers(1, 40)), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_a_batch_of_different_lengths_equals_each_alone(seed, shapes):
+    rng, lang, tree, transitions = world(seed)
+    compiler = GraphCompiler(lang, tree, transitions)
+    shapes = sorted(shapes, key=lambda s: -s[1])
+    graphs = [compiler.compile(rng.integers(1, 4, n).tolist()) for n, _ in shapes]
+    scores = [rng.normal(0, 2, (frames, tree.num_pdfs)).astype(np.float32) for _, frames in shapes]
+    log_prob = transitions.graph_log_probs(1.0, 0.1).numpy()
+    together = aligned(graphs, scores, log_prob)
+    for graph, x, found in zip(graphs, scores, together, strict=True):
+        (alone,) = aligned([graph], [x], log_prob)
+        assert (alone is None) == (found is None) == (len(x) < graph.min_frames)
+        if alone is not None:
+            assert alone[1] == found[1] and alone[0].tolist() == found[0].tolist()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_fewest_frames_are_exact(seed):
+    _, lang, tree, transitions = world(seed, phones=3)
+    for words in ([], [1], [2, 3]):
+        graph = GraphCompiler(lang, tree, transitions).compile(words)
+        possible = [t for t in range(1, 8) if exhaustive_alignment(lang, tree, transitions, words,
+                                                                    np.zeros((t, tree.num_pdfs)), 1, 1)]
+        assert graph.min_frames == (min(possible) if possible else graph.min_frames)
+        assert possible or graph.min_frames > 7
+
+
+def test_a_path_through_silence_may_go_back():
+    """The middle states of silence are ergodic: scores that demand 0 1 3 2 1 4 get it."""
+    _, lang, tree, transitions = world(3)
+    pdfs = [tree.pdf((0, SIL, 0), c) for c in range(5)]
+    scores = np.full((6, tree.num_pdfs), -50, dtype=np.float32)
+    scores[range(6), [pdfs[c] for c in (0, 1, 3, 2, 1, 4)]] = 0
+    graph = GraphCompiler(lang, tree, transitions).compile([])
+    ((tids, _),) = aligned([graph], [scores], transitions.graph_log_probs(1, 1).numpy())
+    assert transitions.tid_state[tids.astype(np.int64)].tolist() == [0, 1, 3, 2, 1, 4]
+    assert (transitions.tid_phone[tids.astype(np.int64)] == SIL).all()
+
+
+def test_an_empty_transcript_is_one_silence():
+    _, lang, tree, transitions = world(0)
+    graph = GraphCompiler(lang, tree, transitions).compile([])
+    assert graph.pdf.tolist() == [tree.pdf((0, SIL, 0), c) for c in range(5)] and graph.min_frames == 3
+    assert graph.distinct_pdfs[graph.column].tolist() == graph.pdf.tolist()
+
+
+def test_contexts_go_across_words_and_silence():
+    """Every window that some reading of the transcript has, and no other, has its pdf in the graph."""
+    lang = random_lang(np.random.default_rng(5), states=(1,), phones=3)
+    lang = type(lang)(**{**vars(lang), "lexicon": {1: [(1.0, (2,)), (0.5, (3,))], 2: [(1.0, (4,))]}})
+    # one pdf per window of phone 4: the left neighbour decides between 3 values, the right between 2
+    right = {x: Node(key=2, yes=frozenset({0}), then=Node(pdf=x), otherwise=Node(pdf=x + 1)) for x in (10, 12, 14, 16)}
+    root = Node(key=0, yes=frozenset({SIL}), then=right[10],
+                otherwise=Node(key=0, yes=frozenset({2}), then=right[12],
+                               otherwise=Node(key=0, yes=frozenset({3}), then=right[14], otherwise=right[16])))
+    roots = {(SIL, c): Node(pdf=c) for c in range(5)} | {(2, 0): Node(pdf=5), (3, 0): Node(pdf=6), (4, 0): root}
+    tree = Tree(3, 1, roots)
+    transitions = random_transitions(lang, tree, np.random.default_rng(0))
+    graph = GraphCompiler(lang, tree, transitions).compile([1, 2])
+    assert graph.distinct_pdfs.tolist() == [0, 1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15]  # 16, 17: no 4 follows 4
+    assert graph.min_frames == 2
+
+
+def test_faults_of_lexicon_and_model_are_one_line():
+    _, lang, tree, transitions = world(1)
+    lang.lexicon[3] = [(1.0, (77,))]
+    with pytest.raises(UserError, match="lang/phones.txt: phone 77 has no model; train a model with this lexicon"):
+        GraphCompiler(lang, tree, transitions).compile([3])
+    del lang.lexicon[3]
+    with pytest.raises(UserError, match="lang/lexiconp.txt: word W3 has no pronunciation"):
+        GraphCompiler(lang, tree, transitions).compile([3])
+    with pytest.raises(UserError, match="context width 2 and central position 1 cannot be aligned"):
+        GraphCompiler(lang, Tree(2, 1, tree.roots), transitions)
+
+
+def test_silence_may_be_certain():
+    """With probability 1 every word border has a silence."""
+    _, lang, tree, transitions = world(2, states=(1,))
+    lang = type(lang)(**{**vars(lang), "sil_prob": 1.0, "lexicon": {1: [(1.0, (2,))]}})
+    assert GraphCompiler(lang, tree, transitions).compile([1]).min_frames == 3 + 1 + 3

@@ -1,0 +1,152 @@
+"""The command: what it writes, when it skips, and its faults in one line each."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_world import ARPA, random_transitions, random_tree, small_lang
+
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.prepare_lm import prepare_lm
+from lstmp.errors import UserError
+from lstmp.gmm.model import AcousticModel
+from lstmp.graph.k2_graph import NAME, load_k2_graph
+from lstmp.graph.make_graph import main, make_graph
+from lstmp.stage import digest
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    lang, _ = small_lang(folder)
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    rng = np.random.default_rng(0)
+    tree = random_tree(lang, 3, 1, rng)
+    AcousticModel(random_transitions(lang, tree, rng), tree, None, None).save(folder / "model")
+    make_graph(folder / "lang_x", folder / "model", folder / "graph")
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    shutil.copytree(made, tmp_path / "made")
+    return tmp_path / "made"
+
+
+def run(folder, *options):
+    main(["--lang", str(folder / "lang_x"), "--model", str(folder / "model"), "--out", str(folder / "graph"), *options])
+
+
+def test_files(made):
+    graph, model = made / "graph", AcousticModel.load(made / "model")
+    info = json.loads((graph / "graph.json").read_text())
+    hclg = FstArrays.read(graph / "HCLG.fst")
+    assert info["tree"] == digest(made / "model" / "tree.json") and info["num_pdfs"] == model.tree.num_pdfs
+    assert (info["states"], info["arcs"]) == (len(hclg.final), len(hclg.src))
+    assert (graph / "words.txt").read_bytes() == (made / "lang" / "words.txt").read_bytes()
+    assert hclg.ilabel.max() <= model.transitions.num_tids
+    fsa = load_k2_graph(graph)
+    assert int(fsa.labels.max()) <= model.tree.num_pdfs and not bool((fsa.labels == 0).any())
+    assert torch.equal(fsa.scores, fsa.graph_scores) and bool((fsa.scores < 0).any())
+    assert {p.name for p in graph.iterdir()} == {"HCLG.fst", "words.txt", "graph.json", NAME, ".done.hclg.json",
+                                                 ".done.k2.json"}
+
+
+def test_same_bytes_again_and_skipped(folder, capsys):
+    run(folder)
+    out = capsys.readouterr().out
+    assert "hclg is done" in out and "k2 is done" in out
+    before = {p.name: p.read_bytes() for p in (folder / "graph").glob("[!.]*")}
+    shutil.rmtree(folder / "graph")
+    run(folder)
+    for name, content in before.items():
+        if name != "graph.json":  # names its folders
+            assert (folder / "graph" / name).read_bytes() == content, name
+
+
+def test_k2_form_alone_is_made_again(folder, capsys):
+    before = (folder / "graph" / NAME).read_bytes()
+    (folder / "graph" / NAME).unlink()
+    with pytest.raises(UserError, match="no such file; run steps/make_graph.sh"):
+        load_k2_graph(folder / "graph")
+    run(folder)
+    assert "determinized" not in capsys.readouterr().out and (folder / "graph" / NAME).read_bytes() == before
+
+
+def test_made_again_for_another_lm_or_scale(folder, capsys):
+    run(folder, "--self-loop-scale", "0.2")
+    assert "its configuration changed" in capsys.readouterr().out
+    (folder / "lm.arpa").write_text(ARPA.replace("-0.9 RED", "-0.3 RED"))
+    before = (folder / "graph" / "HCLG.fst").read_bytes()
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    run(folder, "--self-loop-scale", "0.2")
+    assert (folder / "graph" / "HCLG.fst").read_bytes() != before
+
+
+def truncate(path, n):
+    path.write_bytes(path.read_bytes()[:n])
+
+
+def other_topology(folder):
+    path = folder / "model" / "topo"
+    path.write_text(path.read_text().replace("<Transition> 4 0.75 <Transition> 5 0.25",
+                                             "<Transition> 4 0.5 <Transition> 5 0.5"))
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda f: (f / "lang_x" / "G.fst").unlink(), "G.fst: no such file; run the stage that makes it"),
+    (lambda f: truncate(f / "lang_x" / "G.fst", -8), "G.fst: not an OpenFst file, or cut off"),
+    (lambda f: truncate(f / "lang_x" / "L_disambig.fst", 50), "L_disambig.fst: not an OpenFst file, or cut off"),
+    (lambda f: shutil.rmtree(f / "model"), "model: no such model folder"),
+    (lambda f: truncate(f / "model" / "tree.json", 40), "tree.json: not a decision tree, or cut off"),
+    (lambda f: truncate(f / "model" / "transitions.safetensors", 40), "transitions.safetensors: not a safetensors"),
+    (other_topology, "topo: its phones or their topology are not those of the model"),
+    (lambda f: (f / "lang_x" / "words.txt").unlink(), "words.txt: no such file"),
+])
+def test_refused(folder, capsys, damage, message):
+    shutil.rmtree(folder / "graph")
+    damage(folder)
+    with pytest.raises(SystemExit) as e:
+        run(folder)
+    error = capsys.readouterr().err
+    assert e.value.code == 1 and message in error.splitlines()[-1] and error.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in error
+    assert not (folder / "graph" / "HCLG.fst").exists()
+
+
+def test_model_of_another_lang(folder):
+    other = AcousticModel.load(folder / "model")
+    del other.transitions.topology.entries[max(other.transitions.topology.entries)]
+    other.transitions.topology.write(folder / "lang_x" / "topo")
+    with pytest.raises(UserError, match="are not those of the model"):
+        make_graph(folder / "lang_x", folder / "model", folder / "graph")
+
+
+def test_negative_scale(folder):
+    with pytest.raises(UserError, match="scales must not be negative"):
+        make_graph(folder / "lang_x", folder / "model", folder / "graph", self_loop_scale=-1)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda t: t.pop("words"), "not a k2 graph, or cut off"),
+    (lambda t: t.update(words=t["words"][:-1].clone()), "its parts do not fit together"),
+    (lambda t: t["arcs"][:, 2].add_(1), "its labels are not the"),
+    (lambda t: t["arcs"][0, 2:3].add_(10_000), "its labels are not the"),
+])
+def test_damaged_k2_form(folder, change, message):
+    path = folder / "graph" / NAME
+    tensors = load_file(path)
+    num_pdfs = json.loads((folder / "graph" / "graph.json").read_text())["num_pdfs"]
+    change(tensors)
+    save_file(tensors, path, {"num_pdfs": str(num_pdfs)})
+    with pytest.raises(UserError, match=message):
+        load_k2_graph(folder / "graph")
+
+
+def test_truncated_k2_form(folder):
+    truncate(folder / "graph" / NAME, 500)
+    with pytest.raises(UserError, match="not a k2 graph, or cut off"):
+        load_k2_graph(folder / "graph")
