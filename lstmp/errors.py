@@ -72,7 +72,7 @@ def command(main):
         except OSError as e:
             if e.errno is None:
                 raise
-            fail(f"{e.filename or 'input/output'}: {_DISK.get(e.errno) or os.strerror(e.errno)}")
+            fail(f"{e.filename2 or e.filename or 'input/output'}: {_DISK.get(e.errno) or os.strerror(e.errno)}")
         except RuntimeError as e:
             if not any(text in str(e) for text in _TORCH_MEMORY):
                 raise

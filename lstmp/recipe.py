@@ -72,7 +72,7 @@ class Recipe:
         for name in ("train_utterances", "test_utterances", "seed"):
             config.check(getattr(self, name) >= 0, name, "zero or more")
         config.check(self.mono_utterances >= 1, "mono_utterances", "one or more")
-        config.check(1 <= self.lm_order <= 6, "lm_order", "from 1 to 6")
+        config.check(2 <= self.lm_order <= 5, "lm_order", "from 2 to 5")
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
         for name in ("train", "dev", "lm", "tests"):
             for value in getattr(self, name) if name == "tests" else [getattr(self, name)]:
@@ -105,7 +105,7 @@ def override(values: dict, key: str, value, *, what: str, file=None, line=None):
         for k, v in value.items():
             override(old, k, v, what=f"{what}.{k}", file=file, line=line)
         return
-    if old is None:
+    if old is None or type(old) is int and isinstance(value, float):  # the step's own dataclass decides
         values[key] = value
     elif isinstance(old, list):
         kind = list[type(old[0])] if old else list[str]
@@ -242,6 +242,8 @@ def _leaves(values: dict) -> list[str]:
 
 
 def _parse(option: str, text: str):
+    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):  # 1e-4, which YAML takes for text
+        return float(text)
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

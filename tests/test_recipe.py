@@ -59,6 +59,7 @@ def test_nested_option_and_lists(project):
     _, recipe, sections = resolve({"mono.em.num_iters": "3", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}, project)
     assert sections["mono"]["em"]["num_iters"] == 3
     assert sections["mono"]["em"]["realign"] == [1, 2]
+    assert resolve({"lstmp.lr_final": "2e-5"}, project)[2]["lstmp"]["lr_final"] == 2e-5
     assert recipe.tests == ["a", "b"]
 
 

@@ -179,14 +179,15 @@ def _run(jobs: list[Job], graph_dir, features, scorer, cfg, nj, device, model_di
     todo = [job for job in jobs if not job.is_done()]
     keep = {job.path for job in jobs} - {job.path for job in todo}
     folder = jobs[0].path.parent
+    if todo:  # before anything is removed: is the graph sound?
+        graph = k2_graph.load_k2_graph(graph_dir)
+        check_graph(graph, scorer.num_pdfs, file=graph_dir / k2_graph.NAME)
     for path in {*folder.glob("lat.*.safetensors"), *folder.glob(".lat.*.tmp")} - keep:
         path.unlink()
     if not todo:
         return
     if keep:
         say(f"{len(keep)} of {len(jobs)} jobs are done already")
-    graph = k2_graph.load_k2_graph(graph_dir)
-    check_graph(graph, scorer.num_pdfs, file=graph_dir / k2_graph.NAME)
 
     def work(job: Job):  # forked, it sees the graph; a GPU is first used in the worker
         return run_job(job, graph, features, scorer if device == "cpu" else _on_device(str(model_dir), device), cfg)

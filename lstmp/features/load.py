@@ -38,6 +38,18 @@ class FeatureConfig:
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
 
 
+def archives(data_dir) -> list[Path]:
+    """The archives that a data dir's ``feats.scp`` and ``cmvn.scp`` point into: what a stage depends on, beside them.
+
+    The archives of a subset or of other features of the same utterances differ, where the tables may not.
+    """
+    found = set()
+    for name in ("feats.scp", "cmvn.scp"):
+        if (path := Path(data_dir) / name).is_file():
+            found |= {rx.rpartition(":")[0] for rx in read_scp(path).values()}
+    return [Path(p) for p in sorted(found)]
+
+
 class Features:
     """The features of a data dir.
 

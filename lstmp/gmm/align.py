@@ -14,6 +14,7 @@ from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors, write_int_vectors
+from lstmp.features.load import archives
 from lstmp.gmm.em import AlignConfig, Shard
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.transition import TransitionModel, phone_starts
@@ -112,8 +113,8 @@ def main(argv=None):
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     args = parser.parse_args(argv)
     cfg = config.load(args.config, AlignConfig)
-    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text", "feats.ark")] + [args.lang / "lexiconp.txt",
-              args.lang / "words.txt", args.model / "final.safetensors", args.model / "tree.json"]
+    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text")] + archives(args.data) + [
+        args.lang / "lexiconp.txt", args.lang / "words.txt", args.model / "final.safetensors", args.model / "tree.json"]
     stage = Stage(args.out, "align", inputs, config.to_dict(cfg))
     if stage.is_done():
         return

@@ -74,7 +74,18 @@ class Shard:
         oov = sum(distributed.gather(oov))
         if oov and distributed.rank() == 0:
             warn(f"{data_dir}: {oov} words of the transcripts are not in words.txt and are taken for the OOV word")
-        self.feats = {u: features.load(u).to(device) for u in self.utts}
+        self.feats: dict[str, torch.Tensor] = {}
+        self.unusable: dict[str, str] = {}   # reasons; they count as failed in every alignment
+        for utt in self.utts:
+            try:
+                self.feats[utt] = features.load(utt).to(device)
+            except UserError as e:
+                self.unusable[utt] = str(e)
+        self.utts = [u for u in self.utts if u in self.feats]
+        unusable = {u: r for part in distributed.gather(self.unusable) for u, r in part.items()}
+        if len(unusable) == len(known):
+            raise UserError(f"no utterance has usable features; {min(unusable)}: {unusable[min(unusable)]}",
+                            file=data_dir, mend="make the features again")
         self.dim = features.dim
         self.alignment: dict[str, np.ndarray] = {}
         self.score: dict[str, float] = {}    # acoustic log-likelihood per frame of the best path
@@ -96,7 +107,7 @@ class Shard:
         quiet = torch.zeros(model.transitions.num_pdfs, device=self.device)
         tuples = model.transitions.tuples
         quiet[tuples[torch.isin(tuples[:, 0], silence), 2]] = float(np.log(cfg.boost_silence))
-        self.alignment, self.score, self.failed = {}, {}, {}
+        self.alignment, self.score, self.failed = {}, {}, dict(self.unusable)
         todo = []
         for utt in self.utts:
             if len(self.feats[utt]) < self.graphs[utt].min_frames:

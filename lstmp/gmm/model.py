@@ -5,6 +5,7 @@ training data; they are kept as ``transitions.safetensors`` in alignment and net
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def save_tensors(tensors: dict[str, torch.Tensor], path):
         save_file({name: t.contiguous() for name, t in tensors.items()}, str(tmp))
         os.replace(tmp, path)
     except SafetensorError as e:
+        if number := re.search(r"os error (\d+)", str(e)):  # a full disk and the like: said as for any other file
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         raise UserError(f"cannot be written: {e}", file=path,
                         mend="check the free space and the folder's mode") from None
     finally:

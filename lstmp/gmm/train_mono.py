@@ -15,7 +15,7 @@ import torch
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import command
-from lstmp.features.load import FeatureConfig
+from lstmp.features.load import FeatureConfig, archives
 from lstmp.gmm import em
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
@@ -113,7 +113,7 @@ def main(argv=None):
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     args = parser.parse_args(argv)
     cfg = config.load(args.config, MonoConfig)
-    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text", "feats.ark")] + [
+    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text")] + archives(args.data) + [
         args.lang / n for n in ("lexiconp.txt", "words.txt", "topo", "phones")]
     stage = Stage(args.out, "train", inputs, {"config": config.to_dict(cfg), "seed": args.seed})
     if stage.is_done():

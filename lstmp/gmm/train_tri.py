@@ -11,7 +11,7 @@ import torch.distributed as dist
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
-from lstmp.features.load import FeatureConfig
+from lstmp.features.load import FeatureConfig, archives
 from lstmp.gmm import em, tree_stats
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.build_tree import TreeConfig, build
@@ -101,7 +101,7 @@ def main(argv=None):
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     args = parser.parse_args(argv)
     cfg = config.load(args.config, TriConfig)
-    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text", "feats.ark")] + [
+    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text")] + archives(args.data) + [
         args.lang / n for n in ("lexiconp.txt", "words.txt", "topo", "phones")] + [
         args.ali / n for n in ("ali.ark", "tree.json", "transitions.safetensors")]
     stage = Stage(args.out, "train", inputs, {"config": config.to_dict(cfg), "seed": args.seed})

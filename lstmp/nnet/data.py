@@ -57,13 +57,14 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
     names = [u for u in source.utts if u not in without and (only is None or u in only)]
     wanted = set(names)
     pdfs = {utt: ids for utt, ids in read_int_vectors(alignment_file(ali_dir)) if utt in wanted}
-    mats, states, kept, left_out = [], [], [], 0
+    mats, states, kept, left_out, first = [], [], [], 0, None
     for utt in progress(names, f"load {what}"):
         try:
             feats = source.load(utt)
             _check(utt, feats, pdfs.get(utt), num_pdfs, ali_dir)
         except UserError as e:
             left_out += 1
+            first = first or f"{utt}: {e}"
             if left_out <= _WARNINGS:
                 warn(f"{utt} is left out: {e}")
             continue
@@ -72,12 +73,12 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
         kept.append(utt)
     if left_out > _WARNINGS:
         warn(f"{left_out - _WARNINGS} more utterances of {data_dir} are left out for such reasons")
+    if left_out > max_left_out * len(names):
+        raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment (first {first})",
+                        file=data_dir, mend=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
     if not kept:
         raise UserError(f"no utterance for {what} has both features and an alignment", file=data_dir,
                         mend=f"check that {ali_dir} was made from the same utterances")
-    if left_out > max_left_out * len(names):
-        raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment", file=data_dir,
-                        mend=f"align them again into {ali_dir}, or raise `max_left_out`")
     offsets = torch.zeros(len(kept) + 1, dtype=torch.int64)
     offsets[1:] = torch.tensor([len(m) for m in mats]).cumsum(0)
     frames = FrameSet(kept, offsets, torch.cat(mats), torch.cat(states))

@@ -5,10 +5,10 @@ import json
 import re
 import shutil
 
+import known_gaussians
 import numpy as np
 import pytest
 import torch
-import known_gaussians
 from known_gaussians import DIM, make, write_feats
 
 from lstmp import config
@@ -57,20 +57,19 @@ def tri_dir(world, ali_dir):
 
 
 def agreement(world, directory) -> float:
-    """Share of frames with the true phone and state (of silence: with silence)."""
+    """Share of frames with the true phone. (Its states a flat start may divide otherwise, as it sees no borders.)"""
     lang, transitions = Lang.load(world.lang), AcousticModel.load(directory).transitions
     base = {p: i for i, phones in enumerate(lang.sets) for p in phones}
     right = total = 0
     for utt, tids in align.read_alignment(directory).items():
-        phone = np.array([base[p] for p in transitions.tid_phone.numpy()[tids].tolist()])
-        state = np.where(phone == 0, 0, transitions.tid_state.numpy()[tids])
-        right += ((phone == world.truth[utt][:, 0]) & (state == world.truth[utt][:, 1])).sum()
+        right += sum(base[p] == q for p, q in zip(transitions.tid_phone.numpy()[tids].tolist(), world.truth[utt],
+                                                  strict=True))
         total += len(tids)
     return right / total
 
 
 def test_monophones_find_the_alignment_that_made_the_data(world, ali_dir):
-    assert agreement(world, ali_dir) >= 0.95
+    assert agreement(world, ali_dir) >= 0.97
 
 
 def test_the_files_of_an_alignment_agree(world, ali_dir):
@@ -135,7 +134,7 @@ def test_the_schedule_ends_with_the_gaussians_asked_for(mono_dir):
 
 
 def test_triphones_find_it_too_and_the_tree_finds_the_context(world, tri_dir, ali_dir, tmp_path):
-    assert agreement(world, aligned(world, tri_dir, tmp_path / "ali")) >= 0.95
+    assert agreement(world, aligned(world, tri_dir, tmp_path / "ali")) >= 0.97
     lang, tree = Lang.load(world.lang), AcousticModel.load(tri_dir).tree
     e, d = lang.phones["E_I"], lang.phones["D_E"]
     for state in range(3):

@@ -66,7 +66,7 @@ def test_update_is_the_ratio_of_counts_with_floor_and_minimum(model):
     assert torch.equal(model.log_prob[23:], before[23:]) and torch.equal(model.log_prob[5:19], before[5:19])
 
 
-@given(st.integers(0, 10**6), st.floats(0.0, 0.2))
+@given(st.integers(0, 10**6), st.sampled_from([0.001, 0.01, 0.02]))
 @settings(max_examples=30, deadline=None)
 def test_updated_probabilities_sum_to_one_and_keep_the_floor(seed, floor):
     rng = np.random.default_rng(seed)
@@ -77,8 +77,7 @@ def test_updated_probabilities_sum_to_one_and_keep_the_floor(seed, floor):
     for i in range(len(model.tuples)):
         prob = model.log_prob[int(model.first_tid[i]):int(model.first_tid[i + 1])].exp()
         assert float(prob.sum()) == pytest.approx(1, abs=1e-5)
-    counted = model.log_prob[1:].exp().min()
-    assert float(counted) > 0.95 * floor or floor < 1e-3
+    assert float(model.log_prob[1:].exp().min()) > 0.999 * floor
 
 
 @given(st.integers(0, 10**6), st.floats(0, 2), st.floats(0, 2))

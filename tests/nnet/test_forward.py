@@ -43,7 +43,8 @@ def test_other_features_are_refused(network, shape):
 
 def test_load(world, small_config):
     out = world.path / "net"
-    train(small_config(epochs=20, lr_initial=0.02, cells=24, recurrent_projection=12, average_last=1), world.data, world.ali, world.valid, out)
+    cfg = small_config(epochs=20, lr_initial=0.02, cells=24, recurrent_projection=12, average_last=1)
+    train(cfg, world.data, world.ali, world.valid, out)
     network = AcousticNetwork.load(out)
     assert network.num_pdfs == 5 and network.feature.kind == "fbank" and network.frame_shift == 0.01
     right = total = 0

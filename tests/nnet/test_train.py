@@ -80,7 +80,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(world, small_config,
 
 @pytest.mark.slow
 def test_kill_dash_nine_and_resume(world, small_config):
-    cfg = small_config(epochs=40, dropout=0.2, checkpoint_minutes=1e-4)
+    cfg = small_config(epochs=15, dropout=0.2, checkpoint_minutes=1e-3)
     path = world.path / "lstmp.yaml"
     path.write_text(yaml.safe_dump(config.to_dict(cfg)))
     command = [sys.executable, "-m", "lstmp.nnet.train", "--config", path, "--train", world.data, "--ali", world.ali,

@@ -1,0 +1,133 @@
+"""Several processes on one job. What the workers run is text for ``exec``: it needs no module that they can import."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from lstmp import distributed
+from lstmp.errors import UserError
+
+HEAD = "import os, time, signal, torch\nfrom lstmp import distributed as d\nfrom lstmp.errors import UserError\n"
+
+
+def launch(nj, code):
+    distributed.launch(exec, nj, HEAD + code, {})
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_sums_gathering_and_shares(tmp_path, nj):
+    launch(nj, f"""
+a, b = torch.ones(2) * (d.rank() + 1), torch.tensor(10.0, dtype=torch.float64)
+d.all_reduce(a, b)
+items = [f'u{{i:02d}}' for i in range(11)]
+mine = d.share(items, lambda u: len(u) + (u == 'u07'))
+open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((d.world_size(), a.tolist(), float(b), d.gather(d.rank()), mine)))
+""")
+    results = [eval((tmp_path / str(i)).read_text()) for i in range(nj)]
+    total = nj * (nj + 1) / 2
+    for world, a, b, ranks, _ in results:
+        assert (world, a, b, ranks) == (nj, [total, total], 10.0 * nj, list(range(nj)))
+    shares = [mine for *_, mine in results]
+    assert Counter(sum(shares, [])) == Counter(f"u{i:02d}" for i in range(11))
+    assert shares[0][0] == "u07"  # the costliest first
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_without_processes_it_is_the_plain_thing():
+    assert (distributed.rank(), distributed.world_size(), distributed.gather("x")) == (0, 1, ["x"])
+    assert distributed.share(["b", "a", "c"], {"a": 1, "b": 5, "c": 1}.get) == ["b", "a", "c"]
+    with pytest.raises(UserError, match="here"):
+        launch(1, "raise UserError('here')")
+
+
+def test_a_workers_error_is_the_parents_and_nothing_else_is_printed(capfd):
+    """The others wait in a sum; that they lose their peer must not be heard of."""
+    with pytest.raises(UserError) as e:
+        launch(2, """
+if d.rank() == 1:
+    raise UserError('bad', file='f.txt', line=3, mend='mend it')
+d.all_reduce(torch.ones(1))
+""")
+    assert (str(e.value), e.value.line) == ("f.txt:3: bad; mend it", 3)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_mistake_of_ours_arrives_with_its_traceback():
+    with pytest.raises(ZeroDivisionError) as e:
+        launch(2, "d.all_reduce(torch.ones(1))\n1 // (1 - d.rank())\nd.all_reduce(torch.ones(1))")
+    assert "Traceback" in e.value.__notes__[0] and "in <module>" in e.value.__notes__[0]
+
+
+def test_a_killed_worker_is_one_clear_line(capfd):
+    with pytest.raises(UserError, match="a worker process ended with status -9; if it was killed for memory, lower"):
+        launch(2, """
+d.all_reduce(torch.ones(1))
+if d.rank() == 0:
+    os.kill(os.getpid(), signal.SIGKILL)
+d.all_reduce(torch.ones(1))
+""")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def gone(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc and the kernel's parent-death signal")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    code = HEAD + f"open(r'{tmp_path}/' + str(os.getpid()), 'w')\nd.all_reduce(torch.ones(1))\ntime.sleep(300)"
+    parent = subprocess.Popen([sys.executable, "-c", f"from lstmp import distributed\n"
+                               f"distributed.launch(exec, 2, {code!r}, {{}})"])
+    try:
+        deadline = time.monotonic() + 240
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+            assert parent.poll() is None
+            time.sleep(0.1)
+        workers = [int(p.name) for p in tmp_path.iterdir()]
+        assert len(workers) == 2 and not any(map(gone, workers))
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    while not all(map(gone, workers)) and time.monotonic() < deadline + 30:
+        time.sleep(0.05)
+    assert all(map(gone, workers))
+
+
+def under_torchrun(code, count=2):
+    """Run ``code`` as torchrun would; (exit status, stdout, stderr) of each process."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    env = {**os.environ, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+           "MASTER_PORT": str(port)}
+    processes = [subprocess.Popen([sys.executable, "-c", code], env={**env, "RANK": str(i)}, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) for i in range(count)]
+    results = [p.communicate(timeout=300) for p in processes]
+    return [(p.returncode, *said) for p, said in zip(processes, results, strict=True)]
+
+
+def test_under_torchrun_the_rest_of_a_command_runs_once():
+    job = HEAD + "x = torch.ones(1)\nd.all_reduce(x)\nprint('sum', float(x), 'of', d.world_size())"
+    results = under_torchrun(f"from lstmp import distributed\ndistributed.launch(exec, 5, {job!r}, {{}})\n"
+                             "print('the rest')")
+    assert [status for status, *_ in results] == [0, 0]
+    assert [re.sub(r"\s+", " ", out).strip() for _, out, _ in results] == ["sum 2.0 of 2 the rest", "sum 2.0 of 2"]
+
+
+def test_under_torchrun_only_the_one_at_fault_speaks():
+    job = HEAD + "if d.rank():\n    raise UserError('bad')\nd.all_reduce(torch.ones(1))"
+    results = under_torchrun("from lstmp import distributed\nfrom lstmp.errors import command\n@command\n"
+                             f"def main(argv):\n    distributed.launch(exec, 1, {job!r}, {{}})\nmain()")
+    assert results[0][0] != 0 and results[0][2] == ""
+    assert results[1][0] == 1 and results[1][2] == "error: bad\n"
