@@ -170,7 +170,7 @@ def test_more_processes_than_utterances(world, ali_dir, tmp_path):
         (small / name).write_text("".join(line for line in lines if line.startswith(utt)))
     (small / "spk2utt").unlink()
     tri(world, ali_dir, tmp_path / "tri1", "--nj", "2", data=small)
-    assert AcousticModel.load(tmp_path / "tri1").gmms.num_gaussians >= 25
+    assert AcousticModel.load(tmp_path / "tri1").gmms.num_gaussians == 2 * 5 + 5  # roots that no data split
 
 
 def test_what_is_done_is_not_done_again(world, mono_dir, ali_dir, tri_dir, capsys):
@@ -284,7 +284,7 @@ def test_a_model_with_a_file_cut_off_or_missing_is_one_line(world, mono_dir, tmp
     model = tmp_path / "model"
     shutil.copytree(mono_dir, model)
     content = (model / name).read_bytes()
-    (model / name).write_bytes(content[:len(content) // 3])
+    (model / name).write_bytes(content[:min(20, len(content) // 3)])
     with pytest.raises(SystemExit):
         aligned(world, model, tmp_path / "o")
     one_line(capsys, str(model))
@@ -352,7 +352,7 @@ def test_batches_are_small_enough_and_change_nothing(world, mono_dir, monkeypatc
     whole, scores = shard.alignment, shard.score
     monkeypatch.setattr(em, "_BATCH_CELLS", 20000)
     batches = shard._batches(shard.utts)
-    assert len(batches) > 5 and [u for b in batches for u in b] == shard.utts
+    assert len(batches) >= 5 and [u for b in batches for u in b] == shard.utts
     assert all(len(shard.feats[b[0]]) * sum(len(shard.graphs[u].pdf) for u in b) <= 20000 or len(b) == 1
                for b in batches)
     shard.align(model, cfg)

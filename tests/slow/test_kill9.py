@@ -13,11 +13,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 10
-SMALL = """--train_utterances 80 --test_utterances 10 --mono_utterances 60 --nj 2
+SMALL = """--train_utterances 120 --test_utterances 10 --mono_utterances 60 --nj 2
     --mono.em.num_iters 6 --mono.em.realign [1,2,3,4,5] --mono.em.num_gaussians 150 --mono.em.grow_until 4
     --tri1.tree.max_leaves 60 --tri1.em.num_iters 5 --tri1.em.realign [3] --tri1.em.num_gaussians 150
-    --tri1.em.grow_until 4 --lstmp.cells 32 --lstmp.recurrent_projection 16 --lstmp.streams 8 --lstmp.epochs 3
-    --lstmp.checkpoint_minutes 0.02 --decode.max_active 500 --decode.min_active 50 --decode.utts_per_job 3
+    --tri1.em.grow_until 4 --lstmp.cells 48 --lstmp.recurrent_projection 24 --lstmp.streams 4 --lstmp.epochs 6
+    --lstmp.lr_initial 0.01 --lstmp.lr_final 0.001 --lstmp.dropout 0 --lstmp.checkpoint_minutes 0.02
+    --decode.max_active 500 --decode.min_active 50 --decode.utts_per_job 3
     --score.replicates 200""".split()
 MEASURED = ("rtf", "minutes", "command", "audio_seconds", "config")  # times, and what names the folder
 
