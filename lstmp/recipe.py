@@ -242,6 +242,8 @@ def _leaves(values: dict) -> list[str]:
 
 
 def _parse(option: str, text: str):
+    if not text:  # YAML takes it for null; what is given as an empty text is one
+        return ""
     if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):  # 1e-4, which YAML takes for text
         return float(text)
     try:

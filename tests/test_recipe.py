@@ -61,6 +61,7 @@ def test_nested_option_and_lists(project):
     assert sections["mono"]["em"]["realign"] == [1, 2]
     assert resolve({"lstmp.lr_final": "2e-5"}, project)[2]["lstmp"]["lr_final"] == 2e-5
     assert recipe.tests == ["a", "b"]
+    assert resolve({"lm_text": ""}, project)[1].lm_text == ""
 
 
 @pytest.mark.parametrize(("options", "words"), [

@@ -66,7 +66,7 @@ class Shard:
             raise UserError("no utterance has both features and a transcript", file=data_dir,
                             mend="make the features of this data dir")
         self.total_utts = len(known)
-        self.utts = distributed.share(known, features.num_frames)  # longest first
+        self.utts = distributed.share(known, lambda utt: _length(features, utt))  # longest first
         self.words, oov = {}, 0
         for utt in self.utts:
             self.words[utt], n = lang.word_ids(transcripts[utt].words)
@@ -167,6 +167,13 @@ class Shard:
         feats = torch.cat([self.feats[u] for u in utts]) if utts else torch.zeros(0, self.dim, device=self.device)
         self.sorted_feats = feats[order.to(self.device)]
         self.tid_counts = torch.from_numpy(np.bincount(tids, minlength=transitions.num_tids + 1)).double()
+
+
+def _length(features: Features, utt: str) -> int:
+    try:
+        return features.num_frames(utt)
+    except UserError:  # a damaged archive; loading will say so
+        return 0
 
 
 def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_variance: float) -> float:

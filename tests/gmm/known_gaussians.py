@@ -11,6 +11,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.features.ark import ArkWriter
+from lstmp.gmm import align, train_mono, train_tri
 
 LEXICON = ("RED 1.0 R E D\nREAD 0.6 R E D\nREAD 0.4 R I D\nA 1.0 A\nDARE 1.0 D A R E\nAID 1.0 A I D\nAIR 1.0 E R\n"
            "DAD 1.0 D A D\nID 1.0 I D\nIRA 1.0 I R A\nDEED 1.0 D E D\n"
@@ -108,3 +109,21 @@ def write_feats(directory: Path, feats: dict[str, np.ndarray]):
     with ArkWriter(directory / "feats.ark", directory / "feats.scp") as writer:
         for utt in sorted(feats):
             writer.write(utt, feats[utt])
+
+
+def mono(world, out, *options, data=None, lang=None, conf=None):
+    train_mono.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--out", str(out),
+                     "--config", str(conf or world.conf / "mono.yaml"), *options])
+    return out
+
+
+def aligned(world, model, out, *options, data=None, lang=None, conf=None):
+    align.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--model", str(model),
+                "--out", str(out), "--config", str(conf or world.conf / "align.yaml"), *options])
+    return out
+
+
+def tri(world, ali, out, *options, data=None, lang=None, conf=None):
+    train_tri.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--ali", str(ali),
+                    "--out", str(out), "--config", str(conf or world.conf / "tri1.yaml"), *options])
+    return out
