@@ -1,6 +1,6 @@
 """Our batched Viterbi beside k2, on the same utterance graphs and the same acoustic scores.
 
-    python benchmarks/align.py --model DIR --data DIR --lang DIR [--utts 60] [--batches 1,10,30]
+    python -m benchmarks.align --model DIR --data DIR --lang DIR [--utts 60] [--batches 1,10,30]
 
 Both searches are exact. Ours is ``lstmp.gmm.viterbi.align_batch``; k2's is ``intersect_dense`` (no pruning on its way
 forward) and ``shortest_path``. For each size of batch: frames a second of one core (wall and CPU time of the search

@@ -1,6 +1,6 @@
 """Our decoder beside Kaldi's algorithm, on the same HCLG and the same acoustic scores.
 
-    python benchmarks/decode.py --model DIR --graph DIR --data DIR [--utts 50] [--beams 10,13]
+    python -m benchmarks.decode --model DIR --graph DIR --data DIR [--utts 50] [--beams 10,13]
 
 For each search beam: WER and real-time factor (seconds of one core for a second of audio, search alone) of k2 through
 ``lstmp.decode.search``, which keeps a lattice, and of kaldi-decoder's ``FasterDecoder``, which keeps one path only;

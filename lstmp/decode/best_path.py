@@ -116,6 +116,8 @@ def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):
             lines.append(" ".join([utt, *(name_of[i] for i in ids)]))
         outputs.append(decode_dir / "scoring" / file_name(*point))
         config.write_text(outputs[-1], "\n".join(lines) + "\n")
+    for stale in {*(decode_dir / "scoring").glob("*.txt")} - {*outputs}:  # of another grid
+        stale.unlink()
     stage.mark(outputs)
     say(f"{decode_dir}: best paths of {len(hypotheses)} utterances for {len(points)} pairs of LM weight and penalty")
 
