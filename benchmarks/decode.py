@@ -16,7 +16,6 @@ import kaldi_decoder
 import kaldialign
 import kaldifst
 import torch
-from lstmp.graph.k2_graph import load_k2_graph
 
 from lstmp import config
 from lstmp.corpus.datadir import read_data_dir
@@ -30,6 +29,7 @@ from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.gmm.model import AcousticModel
+from lstmp.graph.k2_graph import load_k2_graph
 from lstmp.log import progress, say
 
 
