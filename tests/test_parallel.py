@@ -84,7 +84,7 @@ PROGRAM = """
 import os, time
 from lstmp.parallel import run_jobs
 def job(i):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # in one piece: the other worker writes too
     time.sleep(60)
 run_jobs(job, range(4), 2, "sleeping")
 """
@@ -94,7 +94,7 @@ run_jobs(job, range(4), 2, "sleeping")
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGINT])
 def test_workers_do_not_outlive_their_parent(sig):
     parent = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True)
+                              text=True, preexec_fn=_heed_interrupts)
     workers = [int(parent.stdout.readline()) for _ in range(2)]
     parent.send_signal(sig)
     parent.wait(20)
@@ -104,6 +104,11 @@ def test_workers_do_not_outlive_their_parent(sig):
             return
         time.sleep(0.05)
     raise AssertionError(f"{alive} still run")
+
+
+def _heed_interrupts():
+    """Undo what a shell does to the jobs that it starts in the background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _is_running(pid):

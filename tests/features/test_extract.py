@@ -14,8 +14,8 @@ from lstmp.features import ark
 from lstmp.features.extract import FbankConfig, MfccConfig, compute_features, extract, main
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-FBANK = config.load(CONF / "fbank.yaml", FbankConfig)
-MFCC = config.load(CONF / "mfcc.yaml", MfccConfig)
+FBANK = dataclasses.replace(config.load(CONF / "fbank.yaml", FbankConfig), dither=0.0)
+MFCC = dataclasses.replace(config.load(CONF / "mfcc.yaml", MfccConfig), dither=0.0)
 
 
 def mel(f):
