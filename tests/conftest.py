@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,3 +17,9 @@ def corpus_pack() -> Path:
     if not (place / "LibriSpeech").is_dir():
         pytest.skip("no corpus pack: set LSTMP_CORPUS to its folder")
     return place
+
+
+@pytest.fixture(autouse=True)
+def denormals_kept():
+    """Commands set the processor to flush denormals; a test must not find it so because of the one before."""
+    torch.set_flush_denormal(False)
