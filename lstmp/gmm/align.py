@@ -4,7 +4,6 @@ The folder gets ``ali.ark`` (transition-ids), ``pdf.ark`` (pdf-ids), ``phones.ct
 log-likelihood per frame), ``failed.txt`` (utterances left out, with the reason) and the model's HMM part.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors, write_int_vectors
-from lstmp.features.load import archives
+from lstmp.gmm import options
 from lstmp.gmm.em import AlignConfig, Shard
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.transition import TransitionModel, phone_starts
@@ -103,18 +102,12 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, device):
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="steps/align.sh", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="data dir with features")
-    parser.add_argument("--lang", type=Path, required=True, help="lang folder")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the GMM to align with")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the alignment to")
-    parser.add_argument("--config", type=Path, default=Path("conf/align.yaml"), help="default: %(default)s")
-    parser.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    args = parser.parse_args(argv)
+    p = options.parser("steps/align.sh", __doc__.split("\n")[0], "align.yaml")
+    p.add_argument("--model", type=Path, required=True, help="folder of the GMM to align with")
+    args = p.parse_args(argv)
     cfg = config.load(args.config, AlignConfig)
-    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text")] + archives(args.data) + [
-        args.lang / "lexiconp.txt", args.lang / "words.txt", args.model / "final.safetensors", args.model / "tree.json"]
+    inputs = options.stage_inputs(args.data, args.lang) + [
+        args.model / n for n in ("final.safetensors", "tree.json", "topo")]
     stage = Stage(args.out, "align", inputs, config.to_dict(cfg))
     if stage.is_done():
         return

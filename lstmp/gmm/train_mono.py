@@ -4,10 +4,8 @@ Every state of every phone begins as the one Gaussian of all the data; the first
 equally among its states; from then on the model aligns and learns in turn, while its Gaussians are split.
 """
 
-import argparse
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +13,8 @@ import torch
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import command
-from lstmp.features.load import FeatureConfig, archives
-from lstmp.gmm import em
+from lstmp.features.load import FeatureConfig
+from lstmp.gmm import em, options
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.record import write_record
@@ -103,18 +101,10 @@ def _train(data, lang_dir, out, cfg: MonoConfig, seed: int, device):
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="steps/train_mono.sh", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
-    parser.add_argument("--lang", type=Path, required=True, help="lang folder")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
-    parser.add_argument("--config", type=Path, default=Path("conf/mono.yaml"), help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=1, help="of the splitting of Gaussians (default: %(default)s)")
-    parser.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    args = parser.parse_args(argv)
+    p = options.training_parser("steps/train_mono.sh", __doc__.split("\n")[0], "mono.yaml")
+    args = p.parse_args(argv)
     cfg = config.load(args.config, MonoConfig)
-    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text")] + archives(args.data) + [
-        args.lang / n for n in ("lexiconp.txt", "words.txt", "topo", "phones")]
+    inputs = options.stage_inputs(args.data, args.lang)
     stage = Stage(args.out, "train", inputs, {"config": config.to_dict(cfg), "seed": args.seed})
     if stage.is_done():
         return

@@ -1,6 +1,5 @@
 """Train a triphone GMM-HMM on the alignment of a smaller model: grow the tree, start with a Gaussian a leaf, do EM."""
 
-import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ import torch.distributed as dist
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
-from lstmp.features.load import FeatureConfig, archives
-from lstmp.gmm import em, tree_stats
+from lstmp.features.load import FeatureConfig
+from lstmp.gmm import em, options, tree_stats
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.build_tree import TreeConfig, build
 from lstmp.gmm.diag import DiagGmms
@@ -90,19 +89,11 @@ def _train(data, lang_dir, ali_dir, out, cfg: TriConfig, seed: int, device):
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="steps/train_tri1.sh", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
-    parser.add_argument("--lang", type=Path, required=True, help="lang folder")
-    parser.add_argument("--ali", type=Path, required=True, help="alignment of the data by another model")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
-    parser.add_argument("--config", type=Path, default=Path("conf/tri1.yaml"), help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=1, help="of the splitting of Gaussians (default: %(default)s)")
-    parser.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    args = parser.parse_args(argv)
+    p = options.training_parser("steps/train_tri1.sh", __doc__, "tri1.yaml")
+    p.add_argument("--ali", type=Path, required=True, help="alignment of the data by another model")
+    args = p.parse_args(argv)
     cfg = config.load(args.config, TriConfig)
-    inputs = [args.data / n for n in ("feats.scp", "cmvn.scp", "text")] + archives(args.data) + [
-        args.lang / n for n in ("lexiconp.txt", "words.txt", "topo", "phones")] + [
+    inputs = options.stage_inputs(args.data, args.lang) + [
         args.ali / n for n in ("ali.ark", "tree.json", "transitions.safetensors")]
     stage = Stage(args.out, "train", inputs, {"config": config.to_dict(cfg), "seed": args.seed})
     if stage.is_done():

@@ -114,14 +114,14 @@ def phone_sequences(lang: Lang, words):
 
 
 def exhaustive_alignment(lang, tree, transitions, words, scores, transition_scale, self_loop_scale):
-    """(score, transition-ids in plain order) of the best of all paths of exactly ``len(scores)`` frames, or None."""
-    best = (-math.inf, None)
-    for phones, cost in phone_sequences(lang, words):
-        found = _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale)
-        for score, path in found:
-            if cost + score > best[0]:
-                best = (cost + score, path)
-    return None if best[1] is None else best
+    """(score, [transition-ids in plain order]) of the best of all paths of exactly ``len(scores)`` frames, or None.
+
+    Several paths where they tie up to rounding: a phone twice in a row, say, with any division of its frames.
+    """
+    paths = [(cost + score, path) for phones, cost in phone_sequences(lang, words)
+             for score, path in _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale)]
+    best = max((score for score, _ in paths), default=None)
+    return None if best is None else (best, [path for score, path in paths if score > best - 1e-4])
 
 
 def _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale):

@@ -44,8 +44,7 @@ def test_alignments_of_random_graphs_equal_brute_force(seed, num_words, frames, 
     if found is None:
         return
     assert found[1] == pytest.approx(expected[0], abs=1e-3)
-    if spread:  # with equal scores several paths may be best
-        assert found[0].tolist() == reordered(expected[1], transitions)
+    assert found[0].tolist() in [reordered(path, transitions) for path in expected[1]]
 
 
 @given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 4), st.integers(1, 40)), min_size=1, max_size=6))

@@ -1,0 +1,30 @@
+"""What the command lines of the GMM steps have in common: their options, and what their results depend on."""
+
+import argparse
+from pathlib import Path
+
+from lstmp.features.load import archives
+
+
+def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
+    """``--data --lang --out --config --nj --device``; ``config`` is the default file below conf/."""
+    p = argparse.ArgumentParser(prog=prog, description=description)
+    p.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
+    p.add_argument("--lang", type=Path, required=True, help="lang folder")
+    p.add_argument("--out", type=Path, required=True, help="folder to write")
+    p.add_argument("--config", type=Path, default=Path("conf") / config, help="default: %(default)s")
+    p.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    p.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    return p
+
+
+def training_parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
+    """:func:`parser` with ``--seed``."""
+    p = parser(prog, description, config)
+    p.add_argument("--seed", type=int, default=1, help="of the splitting of Gaussians (default: %(default)s)")
+    return p
+
+
+def stage_inputs(data: Path, lang: Path) -> list[Path]:
+    """What training or aligning depends on, for :class:`lstmp.stage.Stage`: a data dir with features, a lang folder."""
+    return [data / n for n in ("feats.scp", "cmvn.scp", "text", "utt2spk")] + archives(data) + [lang]
