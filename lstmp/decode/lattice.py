@@ -17,16 +17,16 @@ The file's metadata hold ``format`` and, as JSON, ``utts`` (the ids, in order) a
 """
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from lstmp.errors import UserError
+from lstmp.tensors import write_tensors
 
 FORMAT = "lstmp lattices 1"
 _NAMES = ("arcs", "acoustic", "graph", "num_words", "words", "arc_splits")
@@ -74,19 +74,11 @@ class Lattice:
 
 def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None):
     """Write the lattices of a job, by a temporary name and a rename. ``info`` is any JSON-able mapping."""
-    path = Path(path)
     parts = list(lattices.values()) or [Lattice.empty()]
     tensors = {name: np.ascontiguousarray(np.concatenate([getattr(x, name) for x in parts])) for name in _NAMES[:-1]}
     tensors["arc_splits"] = np.cumsum([0] + [x.num_arcs for x in lattices.values()], dtype=np.int64)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, tmp, {"format": FORMAT, "utts": json.dumps(list(lattices)), "info": json.dumps(info or {})})
-        os.replace(tmp, path)
-    except SafetensorError as e:  # it wraps the system's fault, a full disk for one
-        raise UserError(f"cannot be written: {e}", file=path, mend="free some space or correct the rights, and run "
-                        "the same command again; finished jobs are kept") from None
-    finally:
-        tmp.unlink(missing_ok=True)
+    write_tensors(path, {name: torch.from_numpy(x) for name, x in tensors.items()},
+                  {"format": FORMAT, "utts": json.dumps(list(lattices)), "info": json.dumps(info or {})})
 
 
 def read_info(path) -> dict:

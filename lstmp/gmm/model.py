@@ -4,15 +4,10 @@ The transitions, tree and topology alone, without mixtures, are what a network s
 training data; they are kept as ``transitions.safetensors`` in alignment and network folders.
 """
 
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from lstmp import config
 from lstmp.corpus.topology import Topology
@@ -21,6 +16,7 @@ from lstmp.features.load import FeatureConfig
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
+from lstmp.tensors import read_tensors, write_tensors
 
 _MEND = "the files of this folder do not belong together; train again"
 
@@ -53,7 +49,7 @@ class AcousticModel:
         path = directory / "transitions.safetensors"
         if not path.is_file():
             path = directory / "final.safetensors"
-        tensors = load_tensors(path)
+        tensors = read_tensors(path)
         if "tuples" not in tensors:
             raise UserError("no transition model in it", file=path, mend="give a GMM's or an alignment's folder")
         tree = Tree.load(directory / "tree.json")
@@ -78,12 +74,12 @@ class AcousticModel:
         self.tree.save(directory / "tree.json")
         self.transitions.topology.write(directory / "topo")
         if self.gmms is None:
-            save_tensors(tensors, directory / "transitions.safetensors")
+            write_tensors(directory / "transitions.safetensors", tensors)
             return
         gmms = self.gmms.to("cpu")
         tensors |= {"offsets": gmms.offsets, "weights": gmms.weights, "means": gmms.means,
                     "variances": gmms.variances}
-        save_tensors(tensors, directory / "final.safetensors")
+        write_tensors(directory / "final.safetensors", tensors)
         text = yaml.safe_dump({"feature": config.to_dict(self.feature), **(settings or {})}, sort_keys=False)
         config.write_text(directory / "config.yaml", text)
 
@@ -100,36 +96,3 @@ def read_feature(path) -> FeatureConfig:
     if not isinstance(values.get("feature"), dict):
         raise UserError("no group `feature`", file=path, mend="train the model again")
     return config.build(values["feature"], FeatureConfig, file=path, lines=lines, prefix="feature.")
-
-
-def save_tensors(tensors: dict[str, torch.Tensor], path):
-    """Write a safetensors file by a temporary name and a rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, str(tmp))
-        os.replace(tmp, path)
-    except SafetensorError as e:
-        if number := re.search(r"os error (\d+)", str(e)):  # a full disk and the like: said as for any other file
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-        raise UserError(f"cannot be written: {e}", file=path,
-                        mend="check the free space and the folder's mode") from None
-    finally:
-        tmp.unlink(missing_ok=True)
-
-
-def load_tensors(path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    if not Path(path).is_file():
-        raise UserError("no such file", file=path, mend="run the stage that makes it")
-    try:
-        return load_file(str(path))
-    except (SafetensorError, ValueError):
-        raise UserError("not a safetensors file, or cut off", file=path,
-                        mend="delete it and run the stage that makes it again") from None
-

@@ -5,17 +5,16 @@ write several words on one arc, which makes the output labels ragged. The remova
 arcs, so it is done once; reading the arrays back takes seconds.
 """
 
-import os
 from pathlib import Path
 
 import k2
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.errors import UserError
+from lstmp.tensors import write_tensors
 
 NAME = "HCLG.k2.safetensors"
 MEND = "remove it and run steps/make_graph.sh again"
@@ -61,19 +60,10 @@ def to_k2(hclg: FstArrays, tid_pdf: torch.Tensor) -> k2.Fsa:
 
 def save_k2_graph(fsa: k2.Fsa, graph_dir, num_pdfs: int):
     """Write what :func:`to_k2` made to ``graph_dir/HCLG.k2.safetensors``, under a temporary name first."""
-    path = Path(graph_dir) / NAME
     aux = fsa.aux_labels
     tensors = {"arcs": fsa.arcs.values(), "word_splits": aux.shape.row_splits(1), "words": aux.values}
-    tensors = {name: t.to(torch.int32).contiguous() for name, t in tensors.items()}
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, str(tmp), {"num_pdfs": str(num_pdfs)})
-        os.replace(tmp, path)
-    except SafetensorError as e:
-        raise UserError(f"cannot be written: {e}", file=path,
-                        mend="check the free space and the folder's mode") from None
-    finally:
-        tmp.unlink(missing_ok=True)
+    write_tensors(Path(graph_dir) / NAME, {name: t.to(torch.int32) for name, t in tensors.items()},
+                  {"num_pdfs": str(num_pdfs)})
 
 
 def load_k2_graph(graph_dir) -> k2.Fsa:

@@ -1,27 +1,18 @@
 """Checkpoints: tensors and a JSON header in one safetensors file, written to a temporary name and renamed."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from lstmp.errors import UserError
+from lstmp.tensors import write_tensors
 
 
 def write(path, tensors: dict[str, torch.Tensor], header: dict):
     """Write tensors by name, and ``header``, any JSON-able mapping."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        tmp.write_bytes(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-                             metadata={"lstmp": json.dumps(header)}))
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
+    write_tensors(path, tensors, {"lstmp": json.dumps(header)})
 
 
 def read(path, mend: str) -> tuple[dict[str, torch.Tensor], dict]:
