@@ -73,7 +73,7 @@ fi
 if at 6 "triphones"; then
   steps/align.sh --data "$data/$train" --lang "$lang" --model "$exp/mono" --out "$exp/mono_ali" \
     --config "$conf/align.yaml" --nj "$nj" --device "$device"
-  steps/train_tri1.sh --data "$data/$train" --lang "$lang" --ali "$exp/mono_ali" --out "$exp/tri1" \
+  steps/train_tri.sh --data "$data/$train" --lang "$lang" --ali "$exp/mono_ali" --out "$exp/tri1" \
     --config "$conf/tri1.yaml" --seed "$seed" --nj "$nj" --device "$device"
 fi
 

@@ -107,6 +107,8 @@ def override(values: dict, key: str, value, *, what: str, file=None, line=None):
         return
     if old is None or type(old) is int and isinstance(value, float):  # the step's own dataclass decides
         values[key] = value
+    elif isinstance(old, list) and not old and isinstance(value, list):  # of what, the step's own dataclass knows
+        values[key] = value
     elif isinstance(old, list):
         kind = list[type(old[0])] if old else list[str]
         values[key] = config.coerce(value, kind, what, file=file, line=line)

@@ -1,7 +1,7 @@
-"""Features of a data dir as a model sees them: normalized per speaker, with their time derivatives.
+"""Features of a data dir as a model sees them: normalized per speaker, with derivatives or context, transformed.
 
-The archives hold the plain features; normalization and derivatives are computed on reading (0.2 ms an utterance), so
-that one archive serves models that want them differently.
+The archives hold the plain features; all the rest is computed on reading (0.2 ms an utterance), so that one archive
+serves models that want them differently.
 """
 
 import json
@@ -26,16 +26,20 @@ class FeatureConfig:
         kind: "mfcc" or "fbank".
         cmvn: cepstral mean and variance normalization per speaker: "none", "mean" or "mean_var".
         deltas: order of the time derivatives to append: 0, 1 or 2; they multiply the dimension by 1 + order.
+        splice: frames of context on each side that are laid beside each frame, the first and last frame repeated
+            beyond the ends; they multiply the dimension by 1 + 2·splice. Comes after the derivatives.
     """
 
     kind: str
     cmvn: str
     deltas: int
+    splice: int = 0
 
     def __post_init__(self):
         check(self.kind in ("mfcc", "fbank"), "kind", "mfcc or fbank")
         check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
+        check(0 <= self.splice <= 50, "splice", "between 0 and 50")
 
 
 def archives(data_dir) -> list[Path]:
@@ -50,20 +54,41 @@ def archives(data_dir) -> list[Path]:
     return [Path(p) for p in sorted(found)]
 
 
+def splice(feats: torch.Tensor, context: int) -> torch.Tensor:
+    """Each frame beside its neighbours: [T, D] → [T, (1 + 2·context)·D], from the earliest to the latest."""
+    if not context or not len(feats):
+        return feats
+    at = torch.arange(len(feats))[:, None] + torch.arange(-context, context + 1)
+    return feats[at.clamp(0, len(feats) - 1)].reshape(len(feats), -1)
+
+
+def affine_transform(feats: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """Features [T, D] under an affine transform [D', D + 1], whose last column is the offset: [T, D']."""
+    return torch.addmm(affine[:, -1], feats, affine[:, :-1].t())
+
+
 class Features:
     """The features of a data dir.
 
+    Args:
+        data_dir: Kaldi data dir with features.
+        cfg: what to make of them.
+        transform: linear transform [D, D'] of what ``cfg`` gives, such as LDA+MLLT.
+        adapted: speaker → affine transform [D, D + 1] that comes last (fMLLR); an utterance of a speaker that it
+            lacks stays as it is.
+
     Attributes:
         utts: ids of the utterances that have features, sorted.
-        dim: D of :meth:`load`, derivatives included.
+        dim: D of :meth:`load`.
 
     Raises:
-        UserError: no feats.scp, another kind of features than asked for, an utterance without speaker or a speaker
-            without CMVN statistics.
+        UserError: no feats.scp, another kind of features than asked for, an utterance without speaker, a speaker
+            without CMVN statistics, or another dimension than the transform takes.
     """
 
-    def __init__(self, data_dir, cfg: FeatureConfig):
-        self.dir, self.cfg = Path(data_dir), cfg
+    def __init__(self, data_dir, cfg: FeatureConfig, transform: torch.Tensor | None = None,
+                 adapted: dict[str, torch.Tensor] | None = None):
+        self.dir, self.cfg, self._transform, self.adapted = Path(data_dir), cfg, transform, adapted or {}
         if not (self.dir / "feats.scp").is_file():
             raise UserError("no such file", file=self.dir / "feats.scp",
                             mend=f"run steps/make_{cfg.kind}.sh {data_dir}")
@@ -74,7 +99,13 @@ class Features:
             raise UserError("no utterance in it", file=self.dir / "feats.scp", mend="see the log of its making")
         self._speaker = read_table(self.dir / "utt2spk")
         self._base_dim = read_mat(self._scp[self.utts[0]]).shape[1]
-        self.dim = self._base_dim * (1 + cfg.deltas)
+        self.dim = self._base_dim * (1 + cfg.deltas) * (1 + 2 * cfg.splice)
+        if transform is not None:
+            if transform.shape[1] != self.dim:
+                raise UserError(f"features of {self.dim} dimensions for a transform of {transform.shape[1]}",
+                                file=self.dir / "feats.scp",
+                                mend="make the features with the configuration that the model was trained with")
+            self.dim = len(transform)
         self._stats = self._read_cmvn() if cfg.cmvn != "none" else {}
         self._num_frames = self._read_num_frames()
 
@@ -84,8 +115,12 @@ class Features:
             self._num_frames[utt] = len(read_mat(self._rx(utt)))
         return self._num_frames[utt]
 
+    def speaker(self, utt: str) -> str:
+        """The speaker of utterance ``utt``."""
+        return self._speaker[utt]
+
     def load(self, utt: str) -> torch.Tensor:
-        """Features of utterance ``utt``: torch.float32 [T, dim], normalized, with derivatives.
+        """Features of utterance ``utt``: torch.float32 [T, dim], normalized, with derivatives or context, transformed.
 
         Derivatives are Kaldi's ``add-deltas``: slope of the regression line over 2 frames to each side, the first and
         last frame repeated beyond the ends.
@@ -99,7 +134,11 @@ class Features:
             mat = knf.apply_cmvn(stats, knf.CmvnOptions(norm_vars=self.cfg.cmvn == "mean_var"), mat)
         if self.cfg.deltas:
             mat = knf.compute_deltas(knf.DeltaOptions(order=self.cfg.deltas, window=2), mat)
-        return torch.from_numpy(mat)
+        feats = splice(torch.from_numpy(mat), self.cfg.splice)
+        if self._transform is not None:
+            feats = feats @ self._transform.t()
+        affine = self.adapted.get(self._speaker.get(utt)) if self.adapted else None
+        return feats if affine is None else affine_transform(feats, affine)
 
     def _rx(self, utt: str) -> str:
         if utt not in self._scp:

@@ -1,7 +1,9 @@
 """Align a data dir with a GMM-HMM, and write the alignment as Kaldi does.
 
 The folder gets ``ali.ark`` (transition-ids), ``pdf.ark`` (pdf-ids), ``phones.ctm``, ``utt2like`` (acoustic
-log-likelihood per frame), ``failed.txt`` (utterances left out, with the reason) and the model's HMM part.
+log-likelihood per frame), ``failed.txt`` (utterances left out, with the reason) and the model's HMM part. A model of
+speaker-adapted features aligns twice: first with its speaker-independent mixtures, then with the features under the
+fMLLR transforms estimated from that, which are written too (``trans.ark``).
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors, write_int_vectors
 from lstmp.gmm import options
+from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
 from lstmp.gmm.em import AlignConfig, Shard
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.transition import TransitionModel, phone_starts
@@ -80,19 +83,38 @@ def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
     return merged
 
 
-def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, device):
+def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: FmllrConfig) -> dict | None:
+    """Align a shard's utterances; the graphs must have been compiled.
+
+    Returns:
+        the speakers' transforms that the features are under now, or None for a model that does not adapt.
+    """
+    if model.si_gmms is None:
+        shard.align(model, cfg)
+        return None
+    plain_model = model.speaker_independent()
+    shard.align(plain_model, cfg, "first pass")
+    adapter = Adapter(shard, fmllr)
+    adapter.update(model, str(shard.data_dir), by=plain_model)
+    shard.align(model, cfg, "second pass")
+    return adapter.transforms
+
+
+def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig, device):
     lang = Lang.load(lang_dir)
     model = AcousticModel.load(model_dir, device)
     if model.gmms is None:
         raise UserError("no Gaussian mixtures in it", file=model_dir, mend="align with a GMM's folder")
-    shard = Shard(data, lang, model.feature, device)
+    shard = Shard(data, lang, model.feature, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
                         mend="make the features with the configuration that the model was trained with")
     shard.compile_graphs(model)
-    shard.align(model, cfg)
+    transforms = align_shard(shard, model, cfg, fmllr)
     merged = collect(shard)
     if merged is not None:
+        if transforms is not None:
+            write_transforms(out, transforms)
         write_alignment(out, *merged, model, lang)
         frames = sum(map(len, merged[0].values()))
         mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
@@ -104,15 +126,16 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, device):
 def main(argv=None):
     p = options.parser("steps/align.sh", __doc__.split("\n")[0], "align.yaml")
     p.add_argument("--model", type=Path, required=True, help="folder of the GMM to align with")
+    options.add_fmllr(p)
     args = p.parse_args(argv)
-    cfg = config.load(args.config, AlignConfig)
+    cfg, fmllr = config.load(args.config, AlignConfig), config.load(args.fmllr_config, FmllrConfig)
     inputs = options.stage_inputs(args.data, args.lang) + [
-        args.model / n for n in ("final.safetensors", "tree.json", "topo")]
-    stage = Stage(args.out, "align", inputs, config.to_dict(cfg))
+        args.model / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml")]
+    stage = Stage(args.out, "align", inputs, [config.to_dict(cfg), config.to_dict(fmllr)])
     if stage.is_done():
         return
     say(f"aligning {args.data} with {args.model}")
-    distributed.launch(_align, args.nj, args.data, args.lang, args.model, args.out, cfg, args.device)
+    distributed.launch(_align, args.nj, args.data, args.lang, args.model, args.out, cfg, fmllr, args.device)
     copy_hmm(args.model, args.out)
     stage.mark([args.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
                                        "transitions.safetensors")])

@@ -95,6 +95,16 @@ class DiagGmms:
                 out[part] = block.sub_(top).exp_().sum(0).log_().add_(top)
         return out.t()
 
+    def log_joint(self, pdf: int, feats: torch.Tensor) -> torch.Tensor:
+        """log(weight · density) of each Gaussian of one pdf: float32 [T, D] → [T, K]."""
+        a, b = self.linear()
+        rows = slice(int(self.offsets[pdf]), int(self.offsets[pdf + 1]))
+        return torch.addmm(b[rows], torch.cat([feats, feats * feats], 1), a[rows].t())
+
+    def posteriors(self, pdf: int, feats: torch.Tensor) -> torch.Tensor:
+        """Share of each Gaussian of one pdf in each frame: float32 [T, D] → [T, K], rows summing to 1."""
+        return self.log_joint(pdf, feats).softmax(1)
+
     def split(self, targets: torch.Tensor, perturb: float, generator: torch.Generator) -> "DiagGmms":
         """Grow each pdf to ``targets[p]`` Gaussians (never fewer than it has) by splitting its heaviest ones.
 
@@ -146,27 +156,29 @@ class GmmStats:
         return float(self.totals[0] / self.totals[1].clamp(min=1))
 
 
-def accumulate(gmms: DiagGmms, feats: torch.Tensor, pdf_counts: torch.Tensor, stats: GmmStats, block: int = 65536):
+def accumulate(gmms: DiagGmms, feats: torch.Tensor, pdf_counts: torch.Tensor, stats: GmmStats,
+               moments_of: torch.Tensor | None = None, block: int = 65536):
     """Add the statistics of frames whose pdf is known (the E-step within the mixtures).
 
     Args:
         feats: float32 [N, D], sorted by pdf: first all frames of pdf 0, then of pdf 1, …
         pdf_counts: int64 [num_pdfs], frames of each pdf.
+        moments_of: other features of the same frames [N, D], of which the moments are taken: for the mixtures that
+            explain these as ``gmms`` does ``feats``.
         block: frames at a time.
     """
-    a, b = gmms.linear()
     ends = pdf_counts.cumsum(0).tolist()
     offsets, start = gmms.offsets.tolist(), 0
     for p, end in enumerate(ends):
         rows = slice(offsets[p], offsets[p + 1])
-        a_p, b_p = a[rows].t(), b[rows]
         for lo in range(start, end, block):
             x = feats[lo:min(lo + block, end)]
-            x = torch.cat([x, x * x], 1)
-            log_joint = torch.addmm(b_p, x, a_p)
+            log_joint = gmms.log_joint(p, x)
             total = log_joint.logsumexp(1)
             posterior = (log_joint - total[:, None]).exp_()
-            moments = (posterior.t() @ x).double()
+            if moments_of is not None:
+                x = moments_of[lo:lo + len(x)]
+            moments = (posterior.t() @ torch.cat([x, x * x], 1)).double()
             stats.occupancy[rows] += posterior.sum(0).double()
             stats.first[rows] += moments[:, :gmms.dim]
             stats.second[rows] += moments[:, gmms.dim:]
@@ -176,11 +188,11 @@ def accumulate(gmms: DiagGmms, feats: torch.Tensor, pdf_counts: torch.Tensor, st
 
 
 def update(gmms: DiagGmms, stats: GmmStats, *, min_occupancy: float = 10.0, min_weight: float = 1e-5,
-           min_variance: float = 0.001) -> DiagGmms:
+           min_variance: float = 0.001, remove: bool = True) -> DiagGmms:
     """Maximum-likelihood update (the M-step).
 
     A Gaussian with fewer than ``min_occupancy`` frames or less than ``min_weight`` of its mixture is removed, unless
-    it is its pdf's heaviest. A pdf without data keeps its parameters.
+    it is its pdf's heaviest or ``remove`` is false; then it keeps its mean and variance. A pdf without data keeps all.
     """
     occupancy = stats.occupancy
     pdf_of = torch.repeat_interleave(torch.arange(gmms.num_pdfs, device=occupancy.device), gmms.sizes())
@@ -196,7 +208,7 @@ def update(gmms: DiagGmms, stats: GmmStats, *, min_occupancy: float = 10.0, min_
     weights = torch.where(unseen, gmms.weights.double(), share)
     best = torch.stack([part.max() for part in weights.split(gmms.sizes().tolist())])
     heaviest = weights == best[pdf_of]
-    keep = enough | unseen | heaviest
+    keep = enough | unseen | heaviest if remove else torch.ones_like(enough)
     weights = weights[keep]
     kept_pdf = pdf_of[keep]
     weights = weights / torch.zeros_like(total).index_add_(0, kept_pdf, weights)[kept_pdf]

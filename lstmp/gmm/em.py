@@ -4,6 +4,7 @@ Each process holds the features and the training graphs of its share of the utte
 sums travel between them, and every process makes the same update from the same sums.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,11 +56,12 @@ class Shard:
         lang: lexicon and topology.
         feature: what features to load.
         device: where likelihoods are computed.
+        linear: linear transform of the features [D, D'], such as LDA+MLLT.
     """
 
-    def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu"):
+    def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None):
         self.lang, self.device, self.data_dir = lang, device, data_dir
-        features = Features(data_dir, feature)
+        features = Features(data_dir, feature, linear)
         transcripts = read_data_dir(data_dir).utts
         known = [u for u in features.utts if u in transcripts]
         if not known:
@@ -87,6 +89,7 @@ class Shard:
             raise UserError(f"no utterance has usable features; {min(unusable)}: {unusable[min(unusable)]}",
                             file=data_dir, mend="make the features again")
         self.dim = features.dim
+        self.speaker = {u: features.speaker(u) for u in self.utts}
         self.alignment: dict[str, np.ndarray] = {}
         self.score: dict[str, float] = {}    # acoustic log-likelihood per frame of the best path
         self.failed: dict[str, str] = {}
@@ -94,6 +97,13 @@ class Shard:
     @property
     def num_frames(self) -> int:
         return sum(len(f) for f in self.feats.values())
+
+    def transform(self, matrix: torch.Tensor):
+        """Put the features through a linear transform [D', D] from now on."""
+        matrix = matrix.to(self.device)
+        for utt in self.utts:
+            self.feats[utt] = self.feats[utt] @ matrix.t()
+        self.dim = len(matrix)
 
     def compile_graphs(self, model: AcousticModel):
         """Make the graphs; needed again when the tree changes."""
@@ -162,11 +172,15 @@ class Shard:
         utts = [u for u in self.utts if u in self.alignment]
         tids = np.concatenate([self.alignment[u] for u in utts]) if utts else np.zeros(0, dtype=np.int64)
         pdfs = transitions.tid_pdf.numpy()[tids]
-        order = torch.from_numpy(np.argsort(pdfs, kind="stable"))
+        self._order = torch.from_numpy(np.argsort(pdfs, kind="stable")).to(self.device)
         self.pdf_counts = torch.from_numpy(np.bincount(pdfs, minlength=transitions.num_pdfs)).to(self.device)
-        feats = torch.cat([self.feats[u] for u in utts]) if utts else torch.zeros(0, self.dim, device=self.device)
-        self.sorted_feats = feats[order.to(self.device)]
+        self.sorted_feats = self.sorted(self.feats)
         self.tid_counts = torch.from_numpy(np.bincount(tids, minlength=transitions.num_tids + 1)).double()
+
+    def sorted(self, feats: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Any features of the aligned utterances in the order of :meth:`sort_by_pdf`."""
+        parts = [feats[u] for u in self.utts if u in self.alignment]
+        return torch.cat(parts)[self._order] if parts else torch.zeros(0, self.dim, device=self.device)
 
 
 def _length(features: Features, utt: str) -> int:
@@ -227,13 +241,19 @@ class EmConfig:
         check(self.min_variance > 0, "min_variance", "greater than 0")
 
 
-def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig, seed: int):
-    """Run the schedule on ``model``, starting from ``shard.alignment``; prints a line per pass."""
+def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig, seed: int,
+          adapt: Callable[[int], bool] | None = None):
+    """Run the schedule on ``model``, starting from ``shard.alignment``; prints a line per pass.
+
+    ``adapt(i)`` is called before the statistics of pass i, after any realignment; it may change the features (MLLT,
+    fMLLR), and says whether it has.
+    """
     first = model.gmms.num_gaussians
     shard.sort_by_pdf(model.transitions)
     for i in range(1, cfg.num_iters + 1):
         if i in cfg.realign:
             shard.align(model, align, f"pass {i}: aligning")
+        if (adapt is not None and adapt(i)) or i in cfg.realign:
             shard.sort_by_pdf(model.transitions)
         before = model.gmms.num_gaussians
         loglike = em_step(shard, model, cfg.min_occupancy, cfg.min_variance)

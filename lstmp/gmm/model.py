@@ -1,12 +1,15 @@
-"""An acoustic model on disk: ``final.safetensors`` (transitions, mixtures), ``tree.json``, ``topo``, ``config.yaml``.
+"""An acoustic model on disk: ``final.safetensors`` (transitions, mixtures, transform), ``tree.json``, ``topo``,
+``config.yaml``.
 
 The transitions, tree and topology alone, without mixtures, are what a network shares with the GMM that aligned its
 training data; they are kept as ``transitions.safetensors`` in alignment and network folders.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import yaml
 
 from lstmp import config
@@ -29,12 +32,17 @@ class AcousticModel:
         transitions, tree: the HMM states and which pdf each has.
         gmms: the mixtures of the pdfs.
         feature: what the mixtures take as input.
+        transform: linear transform of those features [D, D'] (LDA+MLLT), or None.
+        si_gmms: of a model of speaker-adapted features, mixtures with the same Gaussians for features that are not
+            adapted, to align or decode with before a speaker's transform is known; or None.
     """
 
     transitions: TransitionModel
     tree: Tree
     gmms: DiagGmms | None
     feature: FeatureConfig | None
+    transform: torch.Tensor | None = None
+    si_gmms: DiagGmms | None = None
 
     @classmethod
     def load(cls, directory, device="cpu") -> "AcousticModel":
@@ -58,13 +66,20 @@ class AcousticModel:
             transitions = TransitionModel(topology, tensors["tuples"], tensors["log_prob"])
         except (KeyError, IndexError):  # a phone or a state that the topology does not have
             raise UserError("its transitions do not fit `topo`", file=path, mend=_MEND) from None
-        gmms = feature = None
+        gmms = feature = si_gmms = None
         if "means" in tensors:
             gmms = DiagGmms(tensors["offsets"], tensors["weights"], tensors["means"], tensors["variances"]).to(device)
             feature = read_feature(directory / "config.yaml")
+            if "si_means" in tensors:
+                si_gmms = DiagGmms(tensors["offsets"], tensors["si_weights"], tensors["si_means"],
+                                   tensors["si_variances"]).to(device)
             if gmms.num_pdfs != tree.num_pdfs:
                 raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path, mend=_MEND)
-        return cls(transitions, tree, gmms, feature)
+        return cls(transitions, tree, gmms, feature, tensors.get("transform"), si_gmms)
+
+    def speaker_independent(self) -> "AcousticModel":
+        """The model for features that are not adapted to the speaker: itself, unless it has ``si_gmms``."""
+        return self if self.si_gmms is None else dataclasses.replace(self, gmms=self.si_gmms, si_gmms=None)
 
     def save(self, directory, settings: dict | None = None):
         """Write the folder; ``settings`` join the feature configuration in ``config.yaml``."""
@@ -79,6 +94,11 @@ class AcousticModel:
         gmms = self.gmms.to("cpu")
         tensors |= {"offsets": gmms.offsets, "weights": gmms.weights, "means": gmms.means,
                     "variances": gmms.variances}
+        if self.transform is not None:
+            tensors["transform"] = self.transform
+        if self.si_gmms is not None:
+            tensors |= {"si_weights": self.si_gmms.weights, "si_means": self.si_gmms.means,
+                        "si_variances": self.si_gmms.variances}
         write_tensors(directory / "final.safetensors", tensors)
         text = yaml.safe_dump({"feature": config.to_dict(self.feature), **(settings or {})}, sort_keys=False)
         config.write_text(directory / "config.yaml", text)

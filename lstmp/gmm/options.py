@@ -25,6 +25,12 @@ def training_parser(prog: str, description: str, config: str) -> argparse.Argume
     return p
 
 
+def add_fmllr(p: argparse.ArgumentParser):
+    """``--fmllr-config``."""
+    p.add_argument("--fmllr-config", type=Path, default=Path("conf/fmllr.yaml"),
+                   help="how speakers' transforms are estimated, for a speaker-adapted model (default: %(default)s)")
+
+
 def stage_inputs(data: Path, lang: Path) -> list[Path]:
     """What training or aligning depends on, for :class:`lstmp.stage.Stage`: a data dir with features, a lang folder."""
     return [data / n for n in ("feats.scp", "cmvn.scp", "text", "utt2spk")] + archives(data) + [lang]

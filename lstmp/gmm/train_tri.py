@@ -1,4 +1,9 @@
-"""Train a triphone GMM-HMM on the alignment of a smaller model: grow the tree, start with a Gaussian a leaf, do EM."""
+"""Train a triphone GMM-HMM on the alignment of another model: features, tree, a Gaussian a leaf, then EM.
+
+One schedule for the three kinds, chosen by the configuration: derivatives (conf/tri1.yaml), LDA of spliced frames with
+MLLT updates (conf/tri2b.yaml), and speaker-adaptive training with fMLLR (conf/tri3b.yaml), which goes on with the
+LDA+MLLT transform of the model given by --model.
+"""
 
 import time
 from dataclasses import dataclass
@@ -11,7 +16,8 @@ from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.load import FeatureConfig
-from lstmp.gmm import em, options, tree_stats
+from lstmp.gmm import em, lda, mllt, options, tree_stats
+from lstmp.gmm.adapt import Adapter, FmllrConfig, read_transforms, silent_pdfs
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.build_tree import TreeConfig, build
 from lstmp.gmm.diag import DiagGmms
@@ -24,12 +30,148 @@ from lstmp.stage import Stage
 
 @dataclass(frozen=True)
 class TriConfig:
-    """conf/tri1.yaml: the features, the tree, the schedule and the alignment."""
+    """conf/tri1.yaml, conf/tri2b.yaml, conf/tri3b.yaml.
+
+    Attributes:
+        feature: the features, before any transform.
+        lda_dim: LDA of the features to so many dimensions; 0: none.
+        mllt: passes before whose statistics an MLLT update is made.
+        adapt: passes before whose statistics the speakers' fMLLR transforms are estimated anew, beside the first time
+            before all; empty: no adaptation.
+        tree, em, align: the tree, the schedule and the alignment.
+    """
 
     feature: FeatureConfig
+    lda_dim: int
+    mllt: list[int]
+    adapt: list[int]
     tree: TreeConfig
     em: em.EmConfig
     align: em.AlignConfig
+
+    def __post_init__(self):
+        config.check(self.lda_dim >= 0, "lda_dim", "0 or more")
+        for name in ("mllt", "adapt"):
+            config.check(all(1 <= i <= self.em.num_iters for i in getattr(self, name)), name, "passes of the training")
+        config.check(not self.mllt or self.lda_dim > 0, "mllt", "empty without LDA")
+        config.check(not (self.adapt and self.lda_dim), "adapt", "empty where `lda_dim` is set: adapt in a later step")
+
+
+class Trainer:
+    """One process's part of the training; :meth:`run` is the whole of it."""
+
+    def __init__(self, data, lang_dir, ali_dir, model_dir, cfg: TriConfig, fmllr: FmllrConfig, seed: int, device):
+        self.cfg, self.fmllr, self.seed = cfg, fmllr, seed
+        self.lang, self.ali_dir = Lang.load(lang_dir), Path(ali_dir)
+        self.old = AcousticModel.load(ali_dir)  # the HMMs that the alignment is made of
+        self.base = None if model_dir is None else AcousticModel.load(model_dir, device)
+        if self.old.transitions.topology != self.lang.topology:
+            raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali_dir,
+                            mend="align with this lang")
+        if cfg.adapt and (self.base is None or self.base.gmms is None):
+            raise UserError("speaker-adaptive training needs the model that made the alignment",
+                            mend="give its folder with --model")
+        if cfg.adapt and self.base.feature != cfg.feature:
+            raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
+                            mend="set `feature` as it was for this model")
+        self.transform = self.base.transform if cfg.adapt else None
+        self.shard = em.Shard(data, self.lang, cfg.feature, device, self.transform)
+        self.adapter = None
+        self._take_alignment(read_alignment(ali_dir))
+
+    def _take_alignment(self, everything: dict):
+        shard, transitions = self.shard, self.old.transitions
+        shard.alignment = {u: everything[u] for u in shard.utts if u in everything}
+        for utt, tids in shard.alignment.items():
+            if len(tids) != len(shard.feats[utt]):
+                raise UserError(f"{utt} has {len(tids)} frames in the alignment, {len(shard.feats[utt])} in the "
+                                "features", file=self.ali_dir, mend="align these features again")
+            if tids.min() < 1 or tids.max() > transitions.num_tids:
+                raise UserError(f"{utt} has transition-ids that the model does not", file=self.ali_dir / "ali.ark",
+                                mend="align again; ali.ark belongs to another model")
+        if not any(distributed.gather(len(shard.alignment))):
+            raise UserError("no utterance of the data is aligned there", file=self.ali_dir, mend="align this data dir")
+
+    def run(self, out):
+        """Train, and write the model's folder."""
+        cfg, shard, old = self.cfg, self.shard, self.old
+        if cfg.lda_dim:
+            self._lda()
+        if cfg.adapt:
+            self._first_transforms()
+        tree, moments = self._grow_tree()
+        model = first_model(moments, tree, self.lang, cfg.feature, cfg.em.min_variance)
+        model.gmms, model.transform = model.gmms.to(shard.device), self.transform
+        free = set(self.lang.silence)
+        shard.alignment = {u: tree_stats.convert_alignment(t, old.transitions, model.transitions, tree, free)
+                           for u, t in shard.alignment.items()}
+        shard.compile_graphs(model)
+        em.train(shard, model, cfg.em, cfg.align, self.seed, lambda i: self._adapt(model, i))
+        if self.adapter is not None:
+            model.si_gmms = self.adapter.speaker_independent(model, cfg.em.min_variance)
+        if distributed.rank() == 0:
+            model.save(out, {"em": config.to_dict(cfg.em), "tree": config.to_dict(cfg.tree)})
+
+    def _lda(self):
+        """LDA by the tied states of the alignment, silence left out."""
+        shard, pdf = self.shard, self.old.transitions.tid_pdf
+        silent = silent_pdfs(self.old, self.lang.silence)
+        stats = lda.LdaStats.zeros(self.old.transitions.num_pdfs, shard.dim)
+        for utt, tids in shard.alignment.items():
+            classes = pdf[torch.from_numpy(tids).long()]
+            stats.add(shard.feats[utt].cpu(), torch.where(silent[classes], -1, classes))
+        distributed.all_reduce(*stats.tensors())
+        self.transform = lda.estimate(stats, self.cfg.lda_dim)
+        shard.transform(self.transform)
+
+    def _first_transforms(self):
+        """The speakers' transforms before the first pass: those of the alignment, or new ones by ``base``."""
+        self.adapter = Adapter(self.shard, self.fmllr)
+        if (self.ali_dir / "trans.scp").is_file():
+            self.adapter.apply(read_transforms(self.ali_dir))
+        else:
+            self.adapter.update(self.base.speaker_independent(), "before the first pass")
+
+    def _grow_tree(self):
+        """The tree and the moments of its leaves, grown by the first process."""
+        cfg, shard, old = self.cfg, self.shard, self.old
+        stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, old.transitions, set(self.lang.silence))
+        grown = [None]
+        if distributed.rank() == 0:
+            say(f"tree: {len(stats.events)} different triphone states in {stats.moments[:, 0].sum() / 360000:.2f} h")
+            tree, moments = build(stats, self.lang, cfg.tree)
+            gain = (tree_stats.log_likelihood(moments).sum() - tree_stats.log_likelihood(moments.sum(0)))
+            leaves = sum(1 for root in tree.distinct_roots() for _ in root.leaves())
+            say(f"tree: {leaves} leaves, {tree.num_pdfs} after merging; it gains "
+                f"{gain / stats.moments[:, 0].sum():.2f} log-likelihood per frame over one Gaussian")
+            grown = [(tree, moments)]
+        if distributed.world_size() > 1:
+            dist.broadcast_object_list(grown, src=0)
+        return grown[0]
+
+    def _adapt(self, model: AcousticModel, i: int) -> bool:
+        """What changes the features before pass ``i``; says whether they changed."""
+        if i in self.cfg.mllt:
+            self._mllt(model, i)
+        if i in self.cfg.adapt:
+            self.adapter.update(model, f"pass {i}")
+        return i in self.cfg.mllt or i in self.cfg.adapt
+
+    def _mllt(self, model: AcousticModel, i: int):
+        """Make the features, the transform and the means such that diagonal covariances fit better."""
+        shard = self.shard
+        shard.sort_by_pdf(model.transitions)
+        stats = mllt.MlltStats.zeros(shard.dim)
+        mllt.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, silent_pdfs(model, self.lang.silence), stats)
+        distributed.all_reduce(*stats.tensors())
+        a, gain = mllt.estimate(stats)
+        a = a.float()
+        shard.transform(a)
+        self.transform = model.transform = a @ model.transform
+        gmms = model.gmms
+        model.gmms = DiagGmms(gmms.offsets, gmms.weights, gmms.means @ a.to(gmms.means.device).t(), gmms.variances)
+        if distributed.rank() == 0:
+            say(f"pass {i}: MLLT gains {gain:.3f} log-likelihood per frame of speech")
 
 
 def first_model(moments, tree, lang: Lang, feature: FeatureConfig, min_variance: float) -> AcousticModel:
@@ -45,63 +187,30 @@ def first_model(moments, tree, lang: Lang, feature: FeatureConfig, min_variance:
     return AcousticModel(transitions, tree, gmms, feature)
 
 
-def _train(data, lang_dir, ali_dir, out, cfg: TriConfig, seed: int, device):
-    lang = Lang.load(lang_dir)
-    old = AcousticModel.load(ali_dir)
-    if old.transitions.topology != lang.topology:
-        raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali_dir,
-                        mend="align with this lang")
-    shard = em.Shard(data, lang, cfg.feature, device)
-    everything = read_alignment(ali_dir)
-    shard.alignment = {u: everything[u] for u in shard.utts if u in everything}
-    for utt, tids in shard.alignment.items():
-        if len(tids) != len(shard.feats[utt]):
-            raise UserError(f"{utt} has {len(tids)} frames in the alignment, {len(shard.feats[utt])} in the features",
-                            file=ali_dir, mend="align these features again")
-        if tids.min() < 1 or tids.max() > old.transitions.num_tids:
-            raise UserError(f"{utt} has transition-ids that the model does not", file=ali_dir / "ali.ark",
-                            mend="align again; ali.ark belongs to another model")
-    if not any(distributed.gather(len(shard.alignment))):
-        raise UserError("no utterance of the data is aligned there", file=ali_dir, mend="align this data dir")
-    free = set(lang.silence)
-    stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, old.transitions, free)
-    grown = [None]
-    if distributed.rank() == 0:
-        say(f"tree: {len(stats.events)} different triphone states in {stats.moments[:, 0].sum() / 360000:.2f} h")
-        tree, moments = build(stats, lang, cfg.tree)
-        gain = (tree_stats.log_likelihood(moments).sum() - tree_stats.log_likelihood(moments.sum(0)))
-        leaves = sum(1 for root in tree.distinct_roots() for _ in root.leaves())
-        say(f"tree: {leaves} leaves, {tree.num_pdfs} after merging; it gains {gain / stats.moments[:, 0].sum():.2f} "
-            "log-likelihood per frame over one Gaussian")
-        grown = [(tree, moments)]
-    if distributed.world_size() > 1:
-        dist.broadcast_object_list(grown, src=0)
-    tree, moments = grown[0]
-    model = first_model(moments, tree, lang, cfg.feature, cfg.em.min_variance)
-    model.gmms = model.gmms.to(device)
-    shard.alignment = {u: tree_stats.convert_alignment(t, old.transitions, model.transitions, tree, free)
-                       for u, t in shard.alignment.items()}
-    shard.compile_graphs(model)
-    em.train(shard, model, cfg.em, cfg.align, seed)
-    if distributed.rank() == 0:
-        model.save(out, {"em": config.to_dict(cfg.em), "tree": config.to_dict(cfg.tree)})
+def _train(data, lang, ali, model, out, cfg: TriConfig, fmllr: FmllrConfig, seed: int, device):
+    Trainer(data, lang, ali, model, cfg, fmllr, seed, device).run(out)
 
 
 @command
 def main(argv=None):
-    p = options.training_parser("steps/train_tri1.sh", __doc__, "tri1.yaml")
+    p = options.training_parser("steps/train_tri.sh", __doc__.split("\n")[0], "tri1.yaml")
     p.add_argument("--ali", type=Path, required=True, help="alignment of the data by another model")
+    p.add_argument("--model", type=Path, help="folder of that model; needed for speaker-adaptive training")
+    options.add_fmllr(p)
     args = p.parse_args(argv)
-    cfg = config.load(args.config, TriConfig)
+    cfg, fmllr = config.load(args.config, TriConfig), config.load(args.fmllr_config, FmllrConfig)
     inputs = options.stage_inputs(args.data, args.lang) + [
-        args.ali / n for n in ("ali.ark", "tree.json", "transitions.safetensors")]
-    stage = Stage(args.out, "train", inputs, {"config": config.to_dict(cfg), "seed": args.seed})
+        args.ali / n for n in ("ali.ark", "tree.json", "transitions.safetensors", "trans.ark")]
+    inputs += [args.model / n for n in ("final.safetensors", "config.yaml")] if args.model else []
+    settings = {"config": config.to_dict(cfg), "seed": args.seed, "fmllr": config.to_dict(fmllr) if cfg.adapt else {}}
+    stage = Stage(args.out, "train", inputs, settings)
     if stage.is_done():
         return
     say(f"training triphones on {args.data} with the alignment {args.ali}")
     began = time.time()
-    distributed.launch(_train, args.nj, args.data, args.lang, args.ali, args.out, cfg, args.seed, args.device)
-    write_record(args.out, "tri1", began, args.seed, args.config)
+    distributed.launch(_train, args.nj, args.data, args.lang, args.ali, args.model, args.out, cfg, fmllr,
+                       args.seed, args.device)
+    write_record(args.out, args.out.name, began, args.seed, args.config)
     stage.mark([args.out / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml", "train.json")])
 
 

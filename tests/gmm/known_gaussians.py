@@ -23,9 +23,14 @@ EM = {"num_iters": 12, "realign": list(range(1, 12)), "num_gaussians": 30, "grow
       "perturb": 0.01, "min_occupancy": 3, "min_variance": 0.01}
 FEATURE = {"kind": "mfcc", "cmvn": "none", "deltas": 0}
 MONO = {"feature": FEATURE, "em": EM, "first_min_occupancy": 1, "align": ALIGN}
-TRI = {"feature": FEATURE, "align": ALIGN, "em": {**EM, "num_iters": 6, "realign": [3], "num_gaussians": 40,
+TRI = {"feature": FEATURE, "lda_dim": 0, "mllt": [], "adapt": [], "align": ALIGN, "em": {**EM, "num_iters": 6, "realign": [3], "num_gaussians": 40,
                                                  "grow_until": 4},
        "tree": {"max_leaves": 60, "min_gain": 30.0, "merge": True, "refine_iters": 3, "question_pdf_class": 1}}
+
+
+TRI2B = {**TRI, "feature": {**FEATURE, "splice": 1}, "lda_dim": 5, "mllt": [2, 4]}
+TRI3B = {**TRI2B, "lda_dim": 0, "mllt": [], "adapt": [2, 4]}
+FMLLR = {"min_count": 100, "silence_weight": 0.0, "iterations": 20}
 
 
 @dataclass
@@ -100,7 +105,8 @@ def make(folder: Path, utts: int = 40, seed: int = 0) -> KnownWorld:
     write_feats(folder / "data", feats)
     conf = folder / "conf"
     conf.mkdir()
-    for name, values in (("mono", MONO), ("tri1", TRI), ("align", ALIGN)):
+    for name, values in (("mono", MONO), ("tri1", TRI), ("tri2b", TRI2B), ("tri3b", TRI3B), ("align", ALIGN),
+                         ("fmllr", FMLLR)):
         (conf / f"{name}.yaml").write_text(yaml.safe_dump(values))
     return KnownWorld(folder / "data", folder / "lang", conf, truth)
 
@@ -119,11 +125,13 @@ def mono(world, out, *options, data=None, lang=None, conf=None):
 
 def aligned(world, model, out, *options, data=None, lang=None, conf=None):
     align.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--model", str(model),
-                "--out", str(out), "--config", str(conf or world.conf / "align.yaml"), *options])
+                "--out", str(out), "--config", str(conf or world.conf / "align.yaml"),
+                "--fmllr-config", str(world.conf / "fmllr.yaml"), *options])
     return out
 
 
 def tri(world, ali, out, *options, data=None, lang=None, conf=None):
     train_tri.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--ali", str(ali),
-                    "--out", str(out), "--config", str(conf or world.conf / "tri1.yaml"), *options])
+                    "--out", str(out), "--config", str(conf or world.conf / "tri1.yaml"),
+                    "--fmllr-config", str(world.conf / "fmllr.yaml"), *options])
     return out

@@ -1,0 +1,145 @@
+"""Speakers' fMLLR transforms: estimated from an alignment by any number of processes, and kept as Kaldi keeps them.
+
+``trans.ark`` with ``trans.scp`` holds a float matrix [D, D + 1] for each speaker (formats.md).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lstmp import distributed
+from lstmp.config import check
+from lstmp.errors import UserError
+from lstmp.features.ark import ArkWriter, read_mat, read_scp
+from lstmp.features.load import affine_transform
+from lstmp.gmm import diag, fmllr
+from lstmp.gmm.diag import DiagGmms
+from lstmp.gmm.em import Shard
+from lstmp.gmm.model import AcousticModel
+from lstmp.log import say
+
+
+@dataclass(frozen=True)
+class FmllrConfig:
+    """How speakers' transforms are estimated.
+
+    Attributes:
+        min_count: a speaker with fewer frames keeps the features as they are.
+        silence_weight: what a frame of silence counts; frames of speech count 1.
+        iterations: rounds over the rows of the transform.
+    """
+
+    min_count: float
+    silence_weight: float
+    iterations: int
+
+    def __post_init__(self):
+        check(self.min_count >= 0, "min_count", "0 or more")
+        check(0 <= self.silence_weight <= 1, "silence_weight", "between 0 and 1")
+        check(self.iterations > 0, "iterations", "greater than 0")
+
+
+class Adapter:
+    """Adapts the features of a shard to its speakers.
+
+    Args:
+        shard: its features, not adapted so far, are kept as ``self.plain``.
+        cfg: how to estimate.
+    """
+
+    def __init__(self, shard: Shard, cfg: FmllrConfig):
+        self.shard, self.cfg = shard, cfg
+        self.plain = dict(shard.feats)
+        self.transforms: dict[str, torch.Tensor] = {}
+
+    def update(self, model: AcousticModel, what: str, by: AcousticModel | None = None):
+        """Estimate all speakers' transforms anew from the shard's present alignment, and apply them.
+
+        Args:
+            model: whose mixtures the adapted features shall fit; its Gaussians' shares in the frames are computed from
+                the features as they are now.
+            what: for the line that is printed.
+            by: a model of the same Gaussians that computes these shares from the plain features instead.
+        """
+        shard, dim = self.shard, self.shard.dim
+        utts = [u for u in shard.utts if u in shard.alignment]
+        silent = silent_pdfs(model, shard.lang.silence)
+        tid_pdf = model.transitions.tid_pdf
+        pdfs = {u: tid_pdf[torch.from_numpy(shard.alignment[u]).long()] for u in utts}
+        stats = {s: fmllr.SpeakerStats.zeros(dim) for s in self._all_speakers()}
+        if utts:
+            everything = torch.cat([pdfs[u] for u in utts])
+            weight = torch.where(silent[everything], self.cfg.silence_weight, 1.0).to(shard.device)
+            plain = torch.cat([self.plain[u] for u in utts])
+            now = plain if by is not None or not self.transforms else torch.cat([shard.feats[u] for u in utts])
+            precision, target = fmllr.frame_terms(model.gmms, now, everything.to(shard.device), weight,
+                                                  like=None if by is None else (by.gmms, plain))
+            lengths = [len(pdfs[u]) for u in utts]
+            parts = zip(utts, *(x.split(lengths) for x in (plain, precision, target, weight)), strict=True)
+            for utt, *frames in parts:
+                stats[shard.speaker[utt]].add(*frames)
+        for speaker in stats:
+            distributed.all_reduce(*stats[speaker].tensors())
+        mine = sorted(stats)[distributed.rank()::distributed.world_size()]
+        found = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in mine}
+        found = {s: x for part in distributed.gather(found) for s, x in part.items()}
+        frames = sum(float(stats[s].beta) for s in found)
+        gain = sum(gain * float(stats[s].beta) for s, (_, gain) in found.items()) / max(frames, 1.0)
+        self.apply({s: transform for s, (transform, _) in found.items()})
+        if distributed.rank() == 0:
+            few = sum(float(s.beta) < self.cfg.min_count for s in stats.values())
+            say(f"{what}: fMLLR of {len(stats)} speakers gains {gain:.3f} log-likelihood per frame"
+                + (f"; {few} had too few frames" if few else ""))
+
+    def apply(self, transforms: dict[str, torch.Tensor]):
+        """Set the shard's features to the plain ones under these transforms."""
+        self.transforms = transforms
+        shard = self.shard
+        for utt in shard.utts:
+            transform = transforms.get(shard.speaker[utt])
+            shard.feats[utt] = self.plain[utt] if transform is None else affine_transform(
+                self.plain[utt], transform.to(shard.device))
+
+    def speaker_independent(self, model: AcousticModel, min_variance: float) -> DiagGmms:
+        """Mixtures for the plain features: each Gaussian's moments of them, with its shares in the adapted ones."""
+        shard = self.shard
+        shard.sort_by_pdf(model.transitions)
+        stats = diag.GmmStats.zeros(model.gmms)
+        diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.plain))
+        distributed.all_reduce(*stats.tensors())
+        return diag.update(model.gmms, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
+
+    def _all_speakers(self) -> list[str]:
+        return sorted({s for part in distributed.gather(set(self.shard.speaker.values())) for s in part})
+
+
+def silent_pdfs(model: AcousticModel, silence: list[int]) -> torch.Tensor:
+    """bool [num_pdfs]: pdfs of the silence phones."""
+    tuples = model.transitions.tuples
+    out = torch.zeros(model.transitions.num_pdfs, dtype=torch.bool)
+    out[tuples[torch.isin(tuples[:, 0], torch.tensor(silence)), 2]] = True
+    return out
+
+
+def write_transforms(directory, transforms: dict[str, torch.Tensor], name: str = "trans"):
+    """Write ``<name>.ark`` and ``<name>.scp``."""
+    directory = Path(directory)
+    with ArkWriter(directory / f"{name}.ark", directory / f"{name}.scp") as writer:
+        for speaker in sorted(transforms):
+            writer.write(speaker, transforms[speaker].numpy())
+
+
+def read_transforms(directory, name: str = "trans") -> dict[str, torch.Tensor]:
+    """Speaker → transform [D, D + 1].
+
+    Raises:
+        UserError: no such file, damaged, or a matrix that is no affine transform.
+    """
+    path = Path(directory) / f"{name}.scp"
+    out = {s: torch.from_numpy(read_mat(rx)) for s, rx in read_scp(path).items()}
+    for speaker, matrix in out.items():
+        if matrix.shape[1] != matrix.shape[0] + 1:
+            raise UserError(f"the matrix of speaker {speaker} is no affine transform: {matrix.shape[0]} rows, "
+                            f"{matrix.shape[1]} columns", file=path, mend="estimate the transforms again")
+    return out

@@ -1,4 +1,0 @@
-#!/usr/bin/env bash
-# A triphone GMM-HMM: phonetic decision tree, Gaussian mixtures, Viterbi training.  steps/train_tri1.sh --help
-. "$(dirname "$0")/../local/path.sh"
-exec python -m lstmp.gmm.train_tri "$@"
