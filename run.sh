@@ -69,30 +69,37 @@ if at 5 "monophones"; then
     --config "$conf/mono.yaml" --seed "$seed" --nj "$nj" --device "$device"
 fi
 
-# 6  triphones: a phonetic decision tree of about 2,000 leaves, 10,000 Gaussians, aligned anew during training
-if at 6 "triphones"; then
-  steps/align.sh --data "$data/$train" --lang "$lang" --model "$exp/mono" --out "$exp/mono_ali" \
-    --config "$conf/align.yaml" --nj "$nj" --device "$device"
-  steps/train_tri.sh --data "$data/$train" --lang "$lang" --ali "$exp/mono_ali" --out "$exp/tri1" \
-    --config "$conf/tri1.yaml" --seed "$seed" --nj "$nj" --device "$device"
+# 6  triphones, each on the alignment of the one before: a phonetic decision tree and Gaussian mixtures; tri1 on derivatives,
+#    tri2b on LDA+MLLT features, tri3b speaker-adapted by fMLLR
+align() {
+  steps/align.sh --data "$data/$train" --lang "$lang" --model "$exp/$1" --out "$exp/$1_ali" \
+    --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml" --nj "$nj" --device "$device"
+}
+if at 6 "triphones ${triphones[*]}"; then
+  last=mono
+  for tri in "${triphones[@]}"; do
+    align $last
+    steps/train_tri.sh --data "$data/$train" --lang "$lang" --ali "$exp/${last}_ali" --model "$exp/$last" --out "$exp/$tri" \
+      --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed" --nj "$nj" --device "$device"
+    last=$tri
+  done
 fi
 
 # 7  alignment of all training data to tied states; some utterances of every training speaker are held out
 if at 7 "alignment and held-out part"; then
-  steps/align.sh --data "$data/$train" --lang "$lang" --model "$exp/tri1" --out "$exp/tri1_ali" \
-    --config "$conf/align.yaml" --nj "$nj" --device "$device"
+  align "${triphones[-1]}"
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
 fi
 
 # 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors
 if at 8 "LSTMP"; then
   steps/train_lstmp.sh --train "$data/${train}_fbank" --valid "$data/${train}_heldout/utt2spk" \
-    --ali "$exp/tri1_ali" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
+    --ali "$exp/${targets}_ali" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
 fi
 
-# 9  search graphs HCLG of monophones and triphones; the LSTMP has the triphones' tied states, and uses their graph
+# 9  search graphs HCLG of monophones and triphones; the LSTMP has the tied states of one of these, and uses its graph
 if at 9 "graphs"; then
-  for model in mono tri1; do
+  for model in mono "${triphones[@]}"; do
     steps/make_graph.sh --lang "$lang_lm" --model "$exp/$model" --out "$exp/$model/graph_$lm"
   done
 fi
@@ -100,9 +107,10 @@ fi
 # 10  decoding: lattices by k2, and best paths for a grid of LM weights and word insertion penalties
 if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
-    for system in mono:mono: tri1:tri1: lstmp:tri1:_fbank; do # model, whose tree and graph, which features
-      IFS=: read -r model tree features <<<"$system"
-      steps/decode.sh --model "$exp/$model" --graph "$exp/$tree/graph_$lm" --data "$data/$split$features" \
+    for model in mono "${triphones[@]}" lstmp; do
+      graph=$model input=$data/$split
+      [ $model != lstmp ] || { graph=$targets input+=_fbank; }
+      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$input" \
         --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj" --device "$device"
     done
   done
@@ -110,16 +118,18 @@ fi
 
 # 11  scoring: weight and penalty chosen on dev, applied unchanged to the tests; the table of results
 if at 11 "scoring"; then
-  for model in mono tri1 lstmp; do
+  for model in mono "${triphones[@]}" lstmp; do
     steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${lm}_$dev" \
       --test "${tests[@]/#/$exp/$model/decode_${lm}_}"
   done
   agreement=()
   if [ -n "$reference_ctm" ]; then
-    steps/compare_ctm.sh "$reference_ctm" "$exp/tri1_ali/phones.ctm" --out "$exp/tri1_ali/agreement.json"
-    agreement=(--agreement "tri1=$exp/tri1_ali/agreement.json")
+    for tri in "${triphones[@]}"; do
+      steps/compare_ctm.sh "$reference_ctm" "$exp/${tri}_ali/phones.ctm" --out "$exp/${tri}_ali/agreement.json"
+      agreement+=(--agreement "$tri=$exp/${tri}_ali/agreement.json")
+    done
   fi
-  steps/make_results.sh --recipe-dir "$exp" --systems mono tri1 lstmp --sets "$dev" "${tests[@]}" --lms "$lm" \
+  steps/make_results.sh --recipe-dir "$exp" --systems mono "${triphones[@]}" lstmp --sets "$dev" "${tests[@]}" --lms "$lm" \
     --title "$recipe" --train-data "$data/$train" "${agreement[@]}"
   cat "$exp/RESULTS.md"
 fi

@@ -48,6 +48,9 @@ class Recipe:
         lm_order: order of a language model that is trained here.
         train_utterances, test_utterances: so many utterances of each split, for short trials; 0: all.
         mono_utterances: the monophones are trained on so many of the shortest utterances.
+        triphones: the triphone systems to train, each on the alignment of the one before, the first on that of the
+            monophones; names of files of conf/.
+        targets: the one of them whose tied states the network learns.
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
         seed: seed of everything that draws at random, where a section of conf/ does not set its own.
     """
@@ -64,6 +67,8 @@ class Recipe:
     train_utterances: int
     test_utterances: int
     mono_utterances: int
+    triphones: list[str]
+    targets: str
     held_out: float
     seed: int
 
@@ -74,6 +79,8 @@ class Recipe:
         config.check(self.mono_utterances >= 1, "mono_utterances", "one or more")
         config.check(2 <= self.lm_order <= 5, "lm_order", "from 2 to 5")
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
+        config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")
+        config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")
         for name in ("train", "dev", "lm", "tests"):
             for value in getattr(self, name) if name == "tests" else [getattr(self, name)]:
                 config.check(bool(re.fullmatch(r"[\w.+-]+", value)), name, "made of letters, digits, `_`, `-`, `.`")
@@ -175,6 +182,9 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
                 value = {key: value}
             override(sections, first, value, what=f"--{first}")
     recipe = config.build(values, Recipe, file=path, lines={k: n for k, n in lines.items() if k not in chosen})
+    if absent := [name for name in recipe.triphones if name not in sections]:
+        raise config.unknown(f"system `{absent[0]}`", absent[0], [s for s in sections if s.startswith("tri")],
+                             file=path, line=lines.get("triphones"))
     return run, recipe, sections
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from lstmp.config import check
+from lstmp.gmm.adapt import FmllrConfig
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,19 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
+class DecodeFmllrConfig(FmllrConfig):
+    """How a model of speaker-adapted features is decoded with; ``search_beam`` and ``max_active`` of the first pass."""
+
+    search_beam: float
+    max_active: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(self.search_beam > 0, "search_beam", "greater than zero")
+        check(self.max_active > 0, "max_active", "greater than zero")
+
+
+@dataclass(frozen=True)
 class DecodeConfig(SearchConfig):
     """The whole of ``conf/decode.yaml``: the search, how the work is cut, and what is scored.
 
@@ -49,12 +63,14 @@ class DecodeConfig(SearchConfig):
         max_failed: share of utterances that may fail before the decoding is an error; each one counts as an empty
             hypothesis.
         lm_weights, word_penalties: the grid of LM weights and word insertion penalties.
+        fmllr: for models of speaker-adapted features.
     """
 
     utts_per_job: int
     max_failed: float
     lm_weights: list[int]
     word_penalties: list[float]
+    fmllr: DecodeFmllrConfig
 
     def __post_init__(self):
         super().__post_init__()
@@ -64,3 +80,8 @@ class DecodeConfig(SearchConfig):
             values = getattr(self, name)
             check(len(values) > 0 and len(set(values)) == len(values), name, "a list of different numbers")
         check(min(self.lm_weights) > 0, "lm_weights", "numbers greater than zero")
+
+    def first_pass(self):
+        """The configuration of the search before the speakers' transforms are known."""
+        return dataclasses.replace(self, search_beam=self.fmllr.search_beam, max_active=self.fmllr.max_active,
+                                   min_active=min(self.min_active, self.fmllr.max_active - 1))

@@ -11,7 +11,6 @@ import argparse
 import functools
 import hashlib
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,100 +18,25 @@ import torch
 
 from lstmp import config
 from lstmp.corpus.datadir import read_table
+from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
-from lstmp.decode.lattice import Lattice, read_info, write_lattices
-from lstmp.decode.scorer import FRAME_SHIFT, Scorer, load_scorer
-from lstmp.decode.search import check_graph, decode_utterance
+from lstmp.decode.jobs import judge, plan, search_jobs, summary
+from lstmp.decode.scorer import Scorer, load_scorer
+from lstmp.decode.search import check_graph
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
+from lstmp.gmm.adapt import read_transforms, write_transforms
+from lstmp.gmm.model import AcousticModel
 from lstmp.graph import k2_graph
-from lstmp.log import say, warn
-from lstmp.parallel import iter_jobs
+from lstmp.log import say
 from lstmp.stage import Stage, digest
 
-_SCORED_TOGETHER = 16_000  # frames whose scores are held at once: 130 MB with 2,000 tied states
-_GRID = ("lm_weights", "word_penalties", "max_failed")  # what the lattices do not depend on
+_GRID = ("lm_weights", "word_penalties", "max_failed", "fmllr")  # what the lattices do not depend on
 
 
-@dataclass(frozen=True)
-class Job:
-    """The utterances of one lattice file. ``key`` identifies model, graph, features and configuration."""
-
-    path: Path
-    utts: list[str]
-    key: str
-
-    def is_done(self) -> bool:
-        if not self.path.is_file():
-            return False
-        try:
-            return read_info(self.path).get("key") == self.key
-        except UserError:
-            return False
-
-
-def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConfig) -> dict[str, str]:
-    """Decode the utterances of ``job`` and write their lattices. Returns those that failed, with the reason."""
-    lattices = {utt: Lattice.empty() for utt in job.utts}
-    failed, wall, cpu, frames = {}, 0.0, 0.0, 0
-    for utts in _batches(job.utts, features, failed):
-        feats = []
-        for utt in utts:
-            try:
-                feats.append((utt, features.load(utt)))
-                if not len(feats[-1][1]):
-                    raise UserError("no frame to decode")
-            except UserError as e:
-                failed[utt] = str(e)
-        feats = [(utt, x) for utt, x in feats if utt not in failed]
-        frames += sum(len(x) for _, x in feats)
-        start = time.perf_counter(), time.process_time()
-        for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats]), strict=True):
-            try:
-                lattices[utt] = decode_utterance(graph, loglikes, cfg)
-            except UserError as e:
-                failed[utt] = str(e)
-        wall += time.perf_counter() - start[0]
-        cpu += time.process_time() - start[1]
-    arcs = sum(x.num_arcs for x in lattices.values())
-    write_lattices(job.path, lattices, {"key": job.key, "seconds": wall, "core_seconds": cpu, "frames": frames,
-                                        "failed": failed, "arcs": arcs})
-    return failed
-
-
-def _batches(utts, features: Features, failed: dict[str, str]):
-    batch, frames = [], 0
-    for utt in utts:
-        try:
-            length = features.num_frames(utt)
-        except UserError as e:
-            failed[utt] = str(e)
-            continue
-        if batch and frames + length > _SCORED_TOGETHER:
-            yield batch
-            batch, frames = [], 0
-        batch.append(utt)
-        frames += length
-    if batch:
-        yield batch
-
-
-def plan(out: Path, features: Features, utts, utts_per_job: int, key: str) -> list[Job]:
-    """Jobs of equally many utterances, the longest utterances first."""
-    def frames(utt):
-        try:
-            return features.num_frames(utt)
-        except UserError:  # told when its job comes to it
-            return 0
-
-    ordered = sorted(utts, key=lambda utt: (-frames(utt), utt))
-    return [Job(out / f"lat.{i // utts_per_job:04d}.safetensors", ordered[i:i + utts_per_job], key)
-            for i in range(0, len(ordered), utts_per_job)]
-
-
-def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int):
-    """Insist that the graph was made from the model's decision tree.
+def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
+    """Insist that the graph was made from the model's decision tree; returns what ``graph.json`` says.
 
     Raises:
         UserError: it was not, or ``graph.json`` is missing or damaged.
@@ -131,11 +55,12 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int):
     if tree != digest(model_dir / "tree.json"):
         raise UserError(f"the graph was made from another decision tree than that of {model_dir}", file=path,
                         mend="give the graph of this model, or make it again")
+    return made_from
 
 
 @functools.cache
-def _on_device(model_dir: str, device: str) -> Scorer:
-    return load_scorer(model_dir, device)
+def _on_device(model_dir: str, device: str, plain: bool) -> Scorer:
+    return load_scorer(model_dir, device, plain)
 
 
 def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, device: str):
@@ -144,81 +69,127 @@ def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, devi
     Raises:
         UserError: bad input, or more than ``cfg.max_failed`` of the utterances fail.
     """
-    model_dir, graph_dir, data_dir, out = map(Path, (model_dir, graph_dir, data_dir, out))
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    scorer = load_scorer(model_dir, "cpu")
-    check_same_model(graph_dir, model_dir, scorer.num_pdfs)
-    features = Features(data_dir, scorer.feature)
-    if features.dim != scorer.input_dim:
-        raise UserError(f"features of {features.dim} dimensions, the model takes {scorer.input_dim}",
-                        file=data_dir / "feats.scp", mend="make them with the configuration of the training data")
-    utts = sorted(read_table(data_dir / "utt2spk"))
-    if not utts:
-        raise UserError("no utterance in it", file=data_dir / "utt2spk", mend="give a data dir with utterances")
-    settings = {k: v for k, v in config.to_dict(cfg).items() if k not in _GRID} | {"utts": utts}
-    inputs = [model_dir / "final.safetensors", model_dir / "config.yaml", graph_dir / k2_graph.NAME,
-              graph_dir / "words.txt", data_dir / "feats.scp", data_dir / "cmvn.scp", *sorted(data_dir.glob("*.ark"))]
-    stage = Stage(out, "decode", inputs, settings)
-    if not stage.is_done():
-        key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
-        jobs = plan(out, features, utts, cfg.utts_per_job, key)
-        _run(jobs, graph_dir, features, scorer, cfg, nj, device, model_dir)
-        report = summary(jobs, nj) | {"model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir),
-                                      "config": config.to_dict(cfg)}
-        _judge(jobs, len(utts), cfg.max_failed)
-        config.write_text(out / "decode.json", json.dumps(report, indent=1) + "\n")
-        stage.mark([out / "decode.json", *(job.path for job in jobs)])
-        say(f"{out}: {len(utts)} utterances, {report['audio_seconds'] / 60:.1f} minutes of audio, real-time factor "
-            f"{report['rtf']:.3f} on one core, {report['failed']} failed")
-    write_hypotheses(out, graph_dir / "words.txt", cfg, nj)
+    task = Task(*map(Path, (model_dir, graph_dir, data_dir)), cfg, nj, device)
+    out = Path(out)
+    if task.scorer.adapts:
+        _decode_adapted(task, out)
+    else:
+        task.search(out, cfg)
+    write_hypotheses(out, task.graph_dir / "words.txt", cfg, nj)
 
 
-def _run(jobs: list[Job], graph_dir, features, scorer, cfg, nj, device, model_dir):
-    """Run the jobs that are not done; lattice files of other runs, and halves of killed ones, are removed."""
-    todo = [job for job in jobs if not job.is_done()]
-    keep = {job.path for job in jobs} - {job.path for job in todo}
-    folder = jobs[0].path.parent
-    if todo:  # before anything is removed: is the graph sound?
-        graph = k2_graph.load_k2_graph(graph_dir)
-        check_graph(graph, scorer.num_pdfs, file=graph_dir / k2_graph.NAME)
-    for path in {*folder.glob("lat.*.safetensors"), *folder.glob(".lat.*.tmp")} - keep:
-        path.unlink()
-    if not todo:
-        return
-    if keep:
-        say(f"{len(keep)} of {len(jobs)} jobs are done already")
+@dataclass
+class Task:
+    """What is decoded, with what and how; checked on making.
 
-    def work(job: Job):  # forked, it sees the graph; a GPU is first used in the worker
-        return run_job(job, graph, features, scorer if device == "cpu" else _on_device(str(model_dir), device), cfg)
-
-    for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
-        for utt, reason in failed.items():
-            warn(f"{utt}: {reason}")
-
-
-def summary(jobs: list[Job], processes: int) -> dict:
-    """What the jobs' files say of their work, added up.
-
-    ``seconds`` is the time that the workers spent on scores and search, by the clock; ``core_seconds`` the time that
-    cores worked for it, which other programs do not lengthen. ``rtf`` is core seconds for a second of audio.
+    Attributes:
+        scorer: the model; for the pass at hand, see :meth:`search`.
+        utts: all utterances of the data dir.
     """
-    infos = [read_info(job.path) for job in jobs]
-    audio = sum(i["frames"] for i in infos) * FRAME_SHIFT
-    wall, cpu = sum(i["seconds"] for i in infos), sum(i["core_seconds"] for i in infos)
-    num_utts = sum(len(job.utts) for job in jobs)
-    return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(wall, 2),
-            "core_seconds": round(cpu, 2), "processes": processes, "rtf": round(cpu / max(audio, FRAME_SHIFT), 4),
-            "failed": sum(len(i["failed"]) for i in infos),
-            "mean_lattice_arcs": round(sum(i["arcs"] for i in infos) / max(num_utts, 1), 1)}
+
+    model_dir: Path
+    graph_dir: Path
+    data_dir: Path
+    cfg: DecodeConfig
+    nj: int
+    device: str
+
+    def __post_init__(self):
+        self.scorer = load_scorer(self.model_dir, "cpu")
+        self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
+        self.features()
+        self.utts = sorted(read_table(self.data_dir / "utt2spk"))
+        if not self.utts:
+            raise UserError("no utterance in it", file=self.data_dir / "utt2spk",
+                            mend="give a data dir with utterances")
+
+    def features(self, adapted: dict[str, torch.Tensor] | None = None) -> Features:
+        """The data dir's features as the model takes them, under the speakers' transforms if given."""
+        features = Features(self.data_dir, self.scorer.feature, self.scorer.transform, adapted)
+        if features.dim != self.scorer.input_dim:
+            raise UserError(f"features of {features.dim} dimensions, the model takes {self.scorer.input_dim}",
+                            file=self.data_dir / "feats.scp",
+                            mend="make them with the configuration of the training data")
+        return features
+
+    def inputs(self) -> list[Path]:
+        """The files that the result depends on."""
+        return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / k2_graph.NAME,
+                self.graph_dir / "words.txt", self.data_dir / "feats.scp", self.data_dir / "cmvn.scp",
+                *sorted(self.data_dir.glob("*.ark"))]
+
+    def search(self, out: Path, cfg: DecodeConfig, *, plain: bool = False,
+               transforms: Path | None = None) -> list[Path]:
+        """Search all utterances, unless that is done; returns the lattice files.
+
+        Args:
+            out: folder for the lattices and decode.json.
+            plain: with a model's speaker-independent mixtures.
+            transforms: folder with trans.ark of the speakers.
+        """
+        settings = {k: v for k, v in config.to_dict(cfg).items() if k not in _GRID} | {"utts": self.utts}
+        inputs = self.inputs() + ([transforms / "trans.ark"] if transforms else [])
+        scorer = load_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
+        features = self.features(read_transforms(transforms) if transforms else None)
+        stage = Stage(out, "decode", inputs, settings)
+        done = stage.is_done()
+        key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
+        jobs = plan(out, features, self.utts, cfg.utts_per_job, key)
+        if not done:
+            graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs)
+            search_jobs(jobs, graph, features, scorer if self.device == "cpu" else
+                 functools.partial(_on_device, str(self.model_dir), self.device, plain), cfg, self.nj)
+            self.report(out, [job.path for job in jobs], cfg)
+            stage.mark([out / "decode.json", *(job.path for job in jobs)])
+        return [job.path for job in jobs]
+
+    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *before: list[Path]):
+        """Write decode.json from the lattice files; ``before`` are those of earlier passes, whose time counts too.
+
+        Raises:
+            UserError: too many utterances failed.
+        """
+        report = summary(jobs, self.nj, *before) | {
+            "model": str(self.model_dir), "graph": str(self.graph_dir), "data": str(self.data_dir),
+            "config": config.to_dict(cfg)}
+        judge(jobs, len(self.utts), cfg.max_failed)
+        config.write_text(out / "decode.json", json.dumps(report, indent=1) + "\n")
+        say(f"{out}: {len(self.utts)} utterances, {report['audio_seconds'] / 60:.1f} minutes of audio, real-time "
+            f"factor {report['rtf']:.3f} on one core, {report['failed']} failed")
 
 
-def _judge(jobs: list[Job], num_utts: int, max_failed: float):
-    failed = {utt: why for job in jobs for utt, why in read_info(job.path)["failed"].items()}
-    if failed and len(failed) > max_failed * num_utts:
-        utt, why = next(iter(failed.items()))
-        raise UserError(f"{len(failed)} of {num_utts} utterances failed, more than max_failed {max_failed:g} allows; "
-                        f"{utt}: {why}")
+def _decode_adapted(task: Task, out: Path):
+    """The two passes of :mod:`lstmp.decode.adapted`."""
+    if "silence" not in task.graph_info:
+        raise UserError("it does not name the silence phones", file=task.graph_dir / "graph.json",
+                        mend="delete the folder and make the graph again")
+    cfg = task.cfg
+    settings = {k: v for k, v in config.to_dict(cfg).items() if k not in ("lm_weights", "word_penalties")}
+    stage = Stage(out, "adapted", task.inputs() + [task.data_dir / "utt2spk"], settings)
+    if stage.is_done():
+        return
+    model = AcousticModel.load(task.model_dir)
+    adapter = SpeakerAdapter(model, task.features(), task.graph_info["silence"], cfg, task.nj)
+    first, second = out / "si", out / "adapted"
+    before = task.search(first, cfg.first_pass(), plain=True)
+    write_transforms(first, adapter.transforms(before, None, "first pass"))
+    jobs = task.search(second, cfg, transforms=first)
+    transforms = adapter.transforms(jobs, task.features(read_transforms(first)), "second pass")
+    write_transforms(out, transforms)
+    for stale in out.glob("lat.*.safetensors"):
+        stale.unlink()
+    rescore_jobs(jobs, out, task.features(transforms), model, task.nj)
+    jobs = [out / path.name for path in jobs]
+    task.report(out, jobs, cfg, before)
+    stage.mark([out / "decode.json", out / "trans.ark", *jobs])
+
+
+def _load_graph(graph_dir: Path, num_pdfs: int):
+    graph = k2_graph.load_k2_graph(graph_dir)
+    check_graph(graph, num_pdfs, file=graph_dir / k2_graph.NAME)
+    return graph
 
 
 @command

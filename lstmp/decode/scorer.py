@@ -25,13 +25,17 @@ class Scorer:
 
     Attributes:
         feature: what it takes as input.
-        input_dim: D of that input.
+        transform: linear transform [D, D'] of that (LDA+MLLT), or None.
+        input_dim: D.
         num_pdfs: P, the number of tied states.
+        adapts: whether its features are to be adapted to the speaker.
     """
 
     feature: FeatureConfig
+    transform: torch.Tensor | None
     input_dim: int
     num_pdfs: int
+    adapts: bool
     _score: Callable[[list[torch.Tensor]], list[torch.Tensor]]
 
     @torch.no_grad()
@@ -43,8 +47,8 @@ class Scorer:
         return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
 
 
-def load_scorer(model_dir, device="cpu") -> Scorer:
-    """Load the GMM or the network of ``model_dir``.
+def load_scorer(model_dir, device="cpu", plain: bool = False) -> Scorer:
+    """Load the GMM or the network of ``model_dir``; with ``plain``, a GMM's speaker-independent mixtures.
 
     Raises:
         UserError: no such folder or device, a missing or damaged file, or neither a GMM nor a network in it.
@@ -59,10 +63,11 @@ def load_scorer(model_dir, device="cpu") -> Scorer:
         raise UserError("no GPU that torch can use", mend="give --device cpu")
     if "log_priors" in names:
         network = AcousticNetwork.load(model_dir, device)
-        return Scorer(network.feature, len(network.model.feature_mean), network.num_pdfs, network.batch)
+        return Scorer(network.feature, None, len(network.model.feature_mean), network.num_pdfs, False, network.batch)
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
-        return Scorer(model.feature, model.gmms.dim, model.gmms.num_pdfs,
+        model = model.speaker_independent() if plain else model
+        return Scorer(model.feature, model.transform, model.gmms.dim, model.gmms.num_pdfs, model.si_gmms is not None,
                       lambda utterances: [model.gmms.loglikes(feats.to(device)) for feats in utterances])
     raise UserError("neither a GMM nor a network", file=path, mend="give the folder of a trained model")
 

@@ -70,8 +70,9 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
     shutil.copyfile(lang_dir / "words.txt", out / ".words.txt.tmp")
     (out / ".words.txt.tmp").replace(out / "words.txt")
     info = {"tree": digest(model_dir / "tree.json"), "num_pdfs": model.tree.num_pdfs, "states": len(hclg.final),
-            "arcs": len(hclg.src), "epsilon_arcs": int((hclg.ilabel == 0).sum()), "model": str(model_dir),
-            "lang": str(lang_dir), "transition_scale": transition_scale, "self_loop_scale": self_loop_scale}
+            "arcs": len(hclg.src), "epsilon_arcs": int((hclg.ilabel == 0).sum()), "silence": lang.silence,
+            "model": str(model_dir), "lang": str(lang_dir), "transition_scale": transition_scale,
+            "self_loop_scale": self_loop_scale}
     config.write_text(out / "graph.json", json.dumps(info, indent=1) + "\n")
 
 

@@ -50,7 +50,8 @@ def test_a_penalty_takes_words_away_and_lm_weight_favours_the_graph():
 def decode_config(**changes):
     values = {"acoustic_scale": 1.0, "search_beam": 1e4, "output_beam": 12.0, "max_lattice_arcs": 100_000,
               "min_active": 0, "max_active": 100_000,
-              "retries": 0, "utts_per_job": 2, "max_failed": 0.5, "lm_weights": [1, 3], "word_penalties": [0.0, 0.5]}
+              "retries": 0, "utts_per_job": 2, "max_failed": 0.5, "lm_weights": [1, 3], "word_penalties": [0.0, 0.5],
+              "fmllr": {"min_count": 500, "silence_weight": 0.01, "iterations": 9, "search_beam": 9.0, "max_active": 9}}
     return config.build(values | changes, DecodeConfig)
 
 

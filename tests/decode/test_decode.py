@@ -40,6 +40,12 @@ utts_per_job: 2
 max_failed: 0.3
 lm_weights: [1, 2, 5]
 word_penalties: [0.0, 1.0]
+fmllr:
+  min_count: 500
+  silence_weight: 0.01
+  iterations: 20
+  search_beam: 100.0
+  max_active: 1000
 """
 GRAPH = SmallGraph.random(5, num_pdfs=PDFS)  # any length of utterance fits it
 

@@ -99,7 +99,8 @@ def test_mllt_statistics_equal_the_definition():
     x, pdfs = draw(rng, gmms, 60)
     order = torch.argsort(pdfs, stable=True)
     stats = mllt.MlltStats.zeros(4)
-    mllt.accumulate(gmms, x[order], torch.bincount(pdfs, minlength=3), torch.tensor([False, False, True]), stats, block=7)
+    mllt.accumulate(gmms, x[order], torch.bincount(pdfs, minlength=3), torch.tensor([False, False, True]), stats,
+                    block=7)
     expected = np.zeros((4, 4, 4))
     for frame, p in zip(x.double().numpy(), pdfs.tolist(), strict=True):
         for g, share in slow_posteriors(gmms, p, frame) if p != 2 else []:

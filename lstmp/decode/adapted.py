@@ -1,0 +1,142 @@
+"""Decoding with a model of speaker-adapted features: speakers' fMLLR transforms from lattices, in two passes.
+
+1. Search with the speaker-independent mixtures and a narrow beam (``si/``); a first transform for each speaker.
+2. Search with the adapted features (``adapted/``); a second transform from these lattices (``trans.ark``).
+3. The lattices of 2 with the acoustic scores of the features under the second transform: the result.
+
+Frames count by the posterior probabilities of the states in the lattice, silence with less weight. As everywhere, all
+utterances of a speaker in the data dir are taken together, and no transcript is looked at.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import k2
+import numpy as np
+import torch
+
+from lstmp.decode.config import DecodeConfig
+from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
+from lstmp.features.load import Features
+from lstmp.gmm import fmllr
+from lstmp.gmm.adapt import silent_pdfs
+from lstmp.gmm.model import AcousticModel
+from lstmp.log import say
+from lstmp.parallel import run_jobs
+
+
+def state_frames(lattice: Lattice) -> np.ndarray:
+    """int64 [num_states]: the frame that the arcs out of each state emit; T for the last states."""
+    frames = np.zeros(lattice.num_states, dtype=np.int64)
+    first_arc = np.searchsorted(lattice.arcs[:, 0], np.arange(lattice.num_states + 1))
+    low, high, frame = 0, 1, 0  # the states of one frame lie between; pruning may have left unused ones beside them
+    while high > low:
+        frames[low:high] = frame
+        to = lattice.arcs[first_arc[low]:first_arc[high], 1]
+        low, high, frame = (int(to.min()), int(to.max()) + 1, frame + 1) if len(to) else (0, 0, frame)
+    return frames
+
+
+def arc_posteriors(lattice: Lattice, acoustic_scale: float) -> np.ndarray:
+    """float64 [A]: the probability of each arc, that of a path being its score's exponential."""
+    arcs = torch.zeros(lattice.num_arcs, 4, dtype=torch.int32)
+    arcs[:, :3] = torch.from_numpy(lattice.arcs)
+    fsa = k2.Fsa(arcs)
+    fsa.scores = torch.from_numpy(lattice.acoustic * np.float32(acoustic_scale) + lattice.graph)
+    return k2.create_fsa_vec([fsa]).get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
+
+
+def pdf_posteriors(lattice: Lattice, acoustic_scale: float, least: float = 0.01):
+    """(frames, pdfs, weights): the states with a posterior of at least ``least``, frame by frame."""
+    label = lattice.arcs[:, 2].astype(np.int64)
+    emitting = label > 0
+    frame = state_frames(lattice)[lattice.arcs[:, 0]]
+    radix = int(label.max()) + 1
+    code, index = np.unique(frame[emitting] * radix + label[emitting], return_inverse=True)
+    weight = np.bincount(index, arc_posteriors(lattice, acoustic_scale)[emitting], minlength=len(code))
+    kept = weight >= least
+    return code[kept] // radix, code[kept] % radix - 1, weight[kept]
+
+
+@dataclass(frozen=True)
+class SpeakerAdapter:
+    """Estimates the transforms of the speakers of a data dir.
+
+    Attributes:
+        model: with ``gmms`` and ``si_gmms``.
+        plain: the features before adaptation.
+        silence: ids of the silence phones.
+    """
+
+    model: AcousticModel
+    plain: Features
+    silence: list[int]
+    cfg: DecodeConfig
+    nj: int
+
+    def transforms(self, jobs: list[Path], now: Features | None, what: str) -> dict[str, torch.Tensor]:
+        """Speaker → transform.
+
+        Args:
+            jobs: lattice files.
+            now: the adapted features that they were made with; None: they were made with the plain ones.
+            what: for the line that is printed.
+        """
+        silent = silent_pdfs(self.model, self.silence)
+        total: dict[str, fmllr.SpeakerStats] = {}
+        for part in run_jobs(lambda job: self._job_stats(job, now, silent), jobs, self.nj, f"fMLLR, {what}", "job"):
+            for speaker, stats in part.items():
+                mine = total.setdefault(speaker, fmllr.SpeakerStats.zeros(self.plain.dim))
+                for a, b in zip(mine.tensors(), stats.tensors(), strict=True):
+                    a += b
+        speakers = sorted(total)
+        found = run_jobs(lambda s: fmllr.estimate(total[s], self.cfg.fmllr.min_count, self.cfg.fmllr.iterations),
+                         speakers, self.nj, f"transforms, {what}", "speaker")
+        frames = sum(float(total[s].beta) for s in speakers)
+        gain = sum(float(total[s].beta) * g for s, (_, g) in zip(speakers, found, strict=True)) / max(frames, 1.0)
+        say(f"{self.plain.dir}: fMLLR of {len(speakers)} speakers, {what}, gains {gain:.3f} log-likelihood per frame")
+        return {s: w for s, (w, _) in zip(speakers, found, strict=True)}
+
+    def _job_stats(self, job: Path, now: Features | None, silent: torch.Tensor) -> dict[str, fmllr.SpeakerStats]:
+        """Statistics of the speakers of one lattice file."""
+        by_speaker: dict[str, list] = {}
+        for utt, lattice in read_lattices(job).items():
+            if not lattice.num_arcs:
+                continue
+            frames, pdfs, weight = (torch.from_numpy(x) for x in pdf_posteriors(lattice, self.cfg.acoustic_scale))
+            weight = (weight * torch.where(silent[pdfs], self.cfg.fmllr.silence_weight, 1.0)).float()
+            plain = self.plain.load(utt)[frames]
+            seen = plain if now is None else now.load(utt)[frames]
+            by_speaker.setdefault(self.plain.speaker(utt), []).append((plain, seen, pdfs, weight))
+        out = {}
+        for speaker, parts in by_speaker.items():
+            plain, seen, pdfs, weight = (torch.cat(x) for x in zip(*parts, strict=True))
+            like = (self.model.si_gmms, plain) if now is None else None
+            stats = out[speaker] = fmllr.SpeakerStats.zeros(self.plain.dim)
+            stats.add(plain, *fmllr.frame_terms(self.model.gmms, seen, pdfs, weight, like), weight)
+        return out
+
+
+def rescored(lattice: Lattice, loglikes: torch.Tensor) -> Lattice:
+    """The lattice with acoustic scores from ``loglikes`` [T, P]; the rest stays."""
+    label = lattice.arcs[:, 2].astype(np.int64)
+    emitting = label > 0
+    acoustic = np.zeros_like(lattice.acoustic)
+    frame = state_frames(lattice)[lattice.arcs[:, 0]]
+    acoustic[emitting] = loglikes.numpy()[frame[emitting], label[emitting] - 1]
+    return Lattice(lattice.arcs, acoustic, lattice.graph, lattice.num_words, lattice.words)
+
+
+def rescore_jobs(jobs: list[Path], out: Path, features: Features, model: AcousticModel, nj: int):
+    """Write the lattices of ``jobs``, rescored with ``features``, to ``out`` under the same names."""
+    def work(job: Path):
+        lattices = read_lattices(job)
+        for utt, lattice in lattices.items():
+            if lattice.num_arcs:
+                pdfs = np.unique(lattice.arcs[:, 2][lattice.arcs[:, 2] > 0]) - 1
+                scores = torch.zeros(features.num_frames(utt), model.gmms.num_pdfs)
+                scores[:, pdfs] = model.gmms.loglikes(features.load(utt), torch.from_numpy(pdfs).long())
+                lattices[utt] = rescored(lattice, scores)
+        write_lattices(out / job.name, lattices, read_info(job))
+
+    run_jobs(work, jobs, nj, "rescoring", "job")

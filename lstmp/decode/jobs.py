@@ -1,0 +1,141 @@
+"""The jobs of a decoding: some utterances each, searched by worker processes, one lattice file as the result."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstmp.decode.config import DecodeConfig
+from lstmp.decode.lattice import Lattice, read_info, write_lattices
+from lstmp.decode.scorer import FRAME_SHIFT, Scorer
+from lstmp.decode.search import decode_utterance
+from lstmp.errors import UserError
+from lstmp.features.load import Features
+from lstmp.log import say, warn
+from lstmp.parallel import iter_jobs
+
+_SCORED_TOGETHER = 16_000  # frames whose scores are held at once: 130 MB with 2,000 tied states
+
+
+@dataclass(frozen=True)
+class Job:
+    """The utterances of one lattice file. ``key`` identifies model, graph, features and configuration."""
+
+    path: Path
+    utts: list[str]
+    key: str
+
+    def is_done(self) -> bool:
+        if not self.path.is_file():
+            return False
+        try:
+            return read_info(self.path).get("key") == self.key
+        except UserError:
+            return False
+
+
+def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConfig) -> dict[str, str]:
+    """Decode the utterances of ``job`` and write their lattices. Returns those that failed, with the reason."""
+    lattices = {utt: Lattice.empty() for utt in job.utts}
+    failed, wall, cpu, frames = {}, 0.0, 0.0, 0
+    for utts in _batches(job.utts, features, failed):
+        feats = []
+        for utt in utts:
+            try:
+                feats.append((utt, features.load(utt)))
+                if not len(feats[-1][1]):
+                    raise UserError("no frame to decode")
+            except UserError as e:
+                failed[utt] = str(e)
+        feats = [(utt, x) for utt, x in feats if utt not in failed]
+        frames += sum(len(x) for _, x in feats)
+        start = time.perf_counter(), time.process_time()
+        for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats]), strict=True):
+            try:
+                lattices[utt] = decode_utterance(graph, loglikes, cfg)
+            except UserError as e:
+                failed[utt] = str(e)
+        wall += time.perf_counter() - start[0]
+        cpu += time.process_time() - start[1]
+    arcs = sum(x.num_arcs for x in lattices.values())
+    write_lattices(job.path, lattices, {"key": job.key, "seconds": wall, "core_seconds": cpu, "frames": frames,
+                                        "failed": failed, "arcs": arcs, "utterances": len(job.utts)})
+    return failed
+
+
+def _batches(utts, features: Features, failed: dict[str, str]):
+    batch, frames = [], 0
+    for utt in utts:
+        try:
+            length = features.num_frames(utt)
+        except UserError as e:
+            failed[utt] = str(e)
+            continue
+        if batch and frames + length > _SCORED_TOGETHER:
+            yield batch
+            batch, frames = [], 0
+        batch.append(utt)
+        frames += length
+    if batch:
+        yield batch
+
+
+def plan(out: Path, features: Features, utts, utts_per_job: int, key: str) -> list[Job]:
+    """Jobs of equally many utterances, the longest utterances first."""
+    def frames(utt):
+        try:
+            return features.num_frames(utt)
+        except UserError:  # told when its job comes to it
+            return 0
+
+    ordered = sorted(utts, key=lambda utt: (-frames(utt), utt))
+    return [Job(out / f"lat.{i // utts_per_job:04d}.safetensors", ordered[i:i + utts_per_job], key)
+            for i in range(0, len(ordered), utts_per_job)]
+
+
+def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, scorer: Scorer | Callable[[], Scorer],
+         cfg: DecodeConfig, nj: int):
+    """Run the jobs that are not done; lattice files of other runs, and halves of killed ones, are removed."""
+    todo = [job for job in jobs if not job.is_done()]
+    keep = {job.path for job in jobs} - {job.path for job in todo}
+    folder = jobs[0].path.parent
+    if todo:  # before anything is removed: is the graph sound?
+        graph = load_graph()
+    for path in {*folder.glob("lat.*.safetensors"), *folder.glob(".lat.*.tmp")} - keep:
+        path.unlink()
+    if not todo:
+        return
+    if keep:
+        say(f"{len(keep)} of {len(jobs)} jobs are done already")
+
+    def work(job: Job):  # forked, it sees the graph; a GPU is first used in the worker
+        return run_job(job, graph, features, scorer if isinstance(scorer, Scorer) else scorer(), cfg)
+
+    for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
+        for utt, reason in failed.items():
+            warn(f"{utt}: {reason}")
+
+
+def summary(jobs: list[Path], processes: int, *before: list[Path]) -> dict:
+    """What the lattice files say of their work, added up; of ``before``, earlier passes, the time alone.
+
+    ``seconds`` is the time that the workers spent on scores and search, by the clock; ``core_seconds`` the time that
+    cores worked for it, which other programs do not lengthen. ``rtf`` is core seconds for a second of audio.
+    """
+    infos = [read_info(path) for path in jobs]
+    audio = sum(i["frames"] for i in infos) * FRAME_SHIFT
+    timed = infos + [read_info(path) for paths in before for path in paths]
+    wall, cpu = sum(i["seconds"] for i in timed), sum(i["core_seconds"] for i in timed)
+    num_utts = sum(i["utterances"] for i in infos)
+    return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(wall, 2),
+            "core_seconds": round(cpu, 2), "processes": processes, "rtf": round(cpu / max(audio, FRAME_SHIFT), 4),
+            "failed": sum(len(i["failed"]) for i in infos),
+            "mean_lattice_arcs": round(sum(i["arcs"] for i in infos) / max(num_utts, 1), 1)}
+
+
+def judge(jobs: list[Path], num_utts: int, max_failed: float):
+    failed = {utt: why for path in jobs for utt, why in read_info(path)["failed"].items()}
+    if failed and len(failed) > max_failed * num_utts:
+        utt, why = next(iter(failed.items()))
+        raise UserError(f"{len(failed)} of {num_utts} utterances failed, more than max_failed {max_failed:g} allows; "
+                        f"{utt}: {why}")

@@ -1,0 +1,156 @@
+"""Decoding with speakers' transforms: posteriors of small lattices, and the two passes end to end."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
+from test_decode import CONFIG, GRAPH, ROOT, arguments, work  # noqa: F401  (a fixture)
+
+from lstmp import config
+from lstmp.decode.adapted import arc_posteriors, pdf_posteriors, rescored, state_frames
+from lstmp.decode.config import DecodeConfig
+from lstmp.decode.lattice import Lattice, read_lattices
+from lstmp.decode.search import decode_utterance
+from lstmp.features.ark import ArkWriter
+from lstmp.features.load import FeatureConfig, Features, affine_transform
+from lstmp.gmm.adapt import read_transforms
+from lstmp.gmm.diag import DiagGmms
+from lstmp.gmm.model import AcousticModel
+
+FRAMES = 5
+
+
+def lattice(seed):
+    return decode_utterance(SmallGraph.random(seed).k2(), scores(seed, FRAMES), WIDE)
+
+
+def pruned(full, paths):
+    """Only the arcs of some paths; the numbers of the states stay, so that some are unused."""
+    kept = sorted({arc for path in paths for arc in path})
+    return Lattice(full.arcs[kept], full.acoustic[kept], full.graph[kept], full.num_words[kept],
+                   np.array(full.words_on(kept), np.int32))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_posteriors_equal_the_sum_over_all_paths(seed):
+    full = lattice(seed)
+    for lat in (full, pruned(full, all_paths(full)[::3])):
+        paths = all_paths(lat)
+        weights = np.array([math.exp(path_score(lat, path, lm_weight=2.0, penalty=0)) for path in paths])
+        weights /= weights.sum()
+        by_arc, by_state = np.zeros(lat.num_arcs), {}
+        for weight, path in zip(weights, paths, strict=True):
+            by_arc[path] += weight
+            assert state_frames(lat)[lat.arcs[path, 0]].tolist() == list(range(FRAMES + 1))
+            for t, arc in enumerate(path[:-1]):
+                key = t, int(lat.arcs[arc, 2]) - 1
+                by_state[key] = by_state.get(key, 0.0) + weight
+        np.testing.assert_allclose(arc_posteriors(lat, 0.5), by_arc, atol=1e-5)
+        found = {(int(t), int(p)): w for t, p, w in zip(*pdf_posteriors(lat, 0.5, least=0.01), strict=True)}
+        assert found == pytest.approx({k: w for k, w in by_state.items() if w >= 0.01}, abs=1e-5)
+
+
+def test_rescored_lattices_hold_the_scores_of_other_features():
+    first, other = lattice(3), scores(99, FRAMES)
+    new = rescored(first, other)
+    assert np.array_equal(new.graph, first.graph) and np.array_equal(new.arcs, first.arcs)
+    for path in all_paths(new):
+        labels = new.arcs[path[:-1], 2]
+        assert new.acoustic[path].sum() == pytest.approx(float(sum(other[t, k - 1] for t, k in enumerate(labels))))
+
+
+def walk(rng, least):
+    """The pdfs on a random path through the graph, of ``least`` frames or a few more."""
+    state, pdfs = 0, []
+    while len(pdfs) < least or state not in GRAPH.final:
+        arcs = [arc for arc in GRAPH.arcs if arc[0] == state]
+        _, state, pdf, _, _ = arcs[rng.integers(len(arcs))]
+        pdfs.append(pdf)
+    return np.array(pdfs)
+
+
+@pytest.fixture
+def adapted_work(work):  # noqa: F811
+    """Two speakers: the model's own features, and the same under an affine distortion; both say the same."""
+    model = AcousticModel.load(work / "model")
+    model.gmms.variances.fill_(0.3 ** 2)
+    model.si_gmms = DiagGmms(*(x.clone() for x in (model.gmms.offsets, model.gmms.weights, model.gmms.means,
+                                                   model.gmms.variances)))
+    model.save(work / "model")
+    info = json.loads((work / "graph" / "graph.json").read_text())
+    (work / "graph" / "graph.json").write_text(json.dumps(info | {"silence": []}))
+    rng = np.random.default_rng(4)
+    distort = torch.cat([torch.eye(3) * 0.8, torch.tensor([[0.5], [-0.5], [0.4]])], 1)
+    feats = {}
+    for n in range(6):
+        states = walk(rng, least=25)
+        x = (model.gmms.means[torch.from_numpy(states)] + 0.3 * torch.tensor(rng.normal(size=(len(states), 3)))).float()
+        feats |= {f"a-{n}": x, f"b-{n}": affine_transform(x, distort)}
+    with ArkWriter(work / "data" / "feats.ark", work / "data" / "feats.scp") as ark:
+        for utt in sorted(feats):
+            ark.write(utt, feats[utt].numpy())
+    (work / "data" / "utt2spk").write_text("".join(f"{s}-{n} {s}\n" for s in "ab" for n in range(6)))
+    (work / "decode.yaml").write_text(CONFIG.replace("min_count: 500", "min_count: 50"))
+    return work
+
+
+def run(folder, nj=1, out="out"):
+    return subprocess.run([sys.executable, "-m", "lstmp.decode.decode", *arguments(folder, out, nj)], cwd=ROOT,
+                          capture_output=True, text=True, timeout=300)
+
+
+def test_two_passes_bring_the_speakers_together(adapted_work):
+    done = run(adapted_work)
+    assert done.returncode == 0, done.stderr
+    out = adapted_work / "out"
+    transforms = read_transforms(out)
+    assert sorted(transforms) == ["a", "b"]
+
+    def distance(transform):  # of the distorted speaker's transform from the inverse of the distortion
+        return (transform[:, :3] @ (torch.eye(3) * 0.8) - torch.eye(3)).abs().max()
+
+    assert distance(transforms["b"]) < 0.3 * distance(torch.eye(3, 4)) + 0.1
+    text = dict(line.split(maxsplit=1) if " " in line else (line, "")
+                for line in (out / "scoring" / "2_0.0.txt").read_text().splitlines())
+    assert sum(text[f"a-{n}"] == text[f"b-{n}"] for n in range(6)) >= 5
+    model = AcousticModel.load(adapted_work / "model")
+    adapted = Features(adapted_work / "data", FeatureConfig("mfcc", "none", 0), None, transforms)
+    for path in out.glob("lat.*"):
+        for utt, lat in read_lattices(path).items():
+            loglikes = model.gmms.loglikes(adapted.load(utt))
+            again = rescored(lat, loglikes)
+            np.testing.assert_allclose(again.acoustic, lat.acoustic, atol=1e-3)
+    report = json.loads((out / "decode.json").read_text())
+    parts = [json.loads((out / name / "decode.json").read_text())["core_seconds"] for name in ("si", "adapted")]
+    assert report["core_seconds"] == pytest.approx(sum(parts), abs=0.05)
+    assert "adapted is done" in run(adapted_work).stdout
+
+
+def test_the_number_of_processes_does_not_matter_and_a_killed_run_goes_on(adapted_work):
+    assert run(adapted_work, 2).returncode == 0
+    hypotheses = {p.name: p.read_text() for p in (adapted_work / "out" / "scoring").iterdir()}
+    (adapted_work / "out" / ".done.adapted.json").unlink()
+    (adapted_work / "out" / "adapted" / ".done.decode.json").unlink()
+    next((adapted_work / "out" / "adapted").glob("lat.*")).unlink()
+    done = run(adapted_work)
+    assert done.returncode == 0 and "si: decode is done" in done.stdout and "jobs are done already" in done.stdout
+    assert hypotheses == {p.name: p.read_text() for p in (adapted_work / "out" / "scoring").iterdir()}
+
+
+def test_a_graph_that_does_not_name_silence_is_told(adapted_work):
+    info = json.loads((adapted_work / "graph" / "graph.json").read_text())
+    del info["silence"]
+    (adapted_work / "graph" / "graph.json").write_text(json.dumps(info))
+    done = run(adapted_work)
+    assert done.returncode == 1 and "graph.json: it does not name the silence phones" in done.stderr
+
+
+def test_first_pass_is_narrower():
+    cfg = config.load(ROOT / "conf" / "decode.yaml", DecodeConfig)
+    first = cfg.first_pass()
+    assert first.search_beam < cfg.search_beam and first.max_active < cfg.max_active
