@@ -126,10 +126,10 @@ if at 11 "scoring"; then
   if [ -n "$reference_ctm" ]; then
     for tri in "${triphones[@]}"; do
       steps/compare_ctm.sh "$reference_ctm" "$exp/${tri}_ali/phones.ctm" --out "$exp/${tri}_ali/agreement.json"
-      agreement+=(--agreement "$tri=$exp/${tri}_ali/agreement.json")
+      agreement+=("$tri=$exp/${tri}_ali/agreement.json")
     done
   fi
   steps/make_results.sh --recipe-dir "$exp" --systems mono "${triphones[@]}" lstmp --sets "$dev" "${tests[@]}" --lms "$lm" \
-    --title "$recipe" --train-data "$data/$train" "${agreement[@]}"
+    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}"
   cat "$exp/RESULTS.md"
 fi
