@@ -60,8 +60,8 @@ def cut_at_marks(phones: list[int], places: dict[int, str]) -> list[tuple[int, .
     for i, phone in enumerate(phones):
         place = places[phone]
         if bool(word) != (place in ("internal", "end")):
-            raise ValueError(f"phone {i + 1} is the {place} of a word, "
-                             + ("within one that has not ended" if word else "but none has begun"))
+            raise ValueError(f"phone {i + 1} is marked {place}, "
+                             + ("within a word that has not ended" if word else "but no word has begun"))
         word.append(phone)
         if place not in ("begin", "internal"):
             pieces.append(tuple(word))
@@ -184,7 +184,7 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
     missing = len(texts) - len(alignment)
     say(f"{out}: {len(alignment)} utterances, {silent + none - len(alignment)} words, {len(counts.prons) - 1} "
         f"pronunciations, silence at {100 * silent / (silent + none):.1f} % of the places for it"
-        + (f"; {missing} utterances have no alignment" if missing else ""))
+        + (f"; not aligned: {missing}" if missing else ""))
 
 
 @command
