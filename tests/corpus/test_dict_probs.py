@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from lstmp.corpus.dict_probs import add_pron_probs, main, pron_probs, silence_model
-from lstmp.corpus.dictionary import Dictionary
+from lstmp.corpus.dictionary import Dictionary, read_lexicon
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
@@ -57,6 +57,14 @@ def test_unseen_words_by_both_norms():
     entries = [("X", 0.2, ("P",)), ("X", 0.6, ("Q",))]
     assert pron_probs(entries, Counter()) == entries
     assert pron_probs(entries, Counter(), max_normalize=False) == [("X", 0.25, ("P",)), ("X", 0.75, ("Q",))]
+
+
+def test_a_very_small_probability_is_read_as_one(tmp_path):
+    """Python writes 1e-05 without a point; it may stand in the first line, by which the columns are known."""
+    entries = pron_probs([("A", 1.0, ("AH0",)), ("A", 1.0, ("EY1",))], Counter({A1: 99_999}))
+    assert entries == [("A", 1e-05, ("EY1",)), ("A", 1.0, ("AH0",))]
+    (tmp_path / "lexiconp.txt").write_text("".join(f"{w} {p!r} {' '.join(phones)}\n" for w, p, phones in entries))
+    assert read_lexicon(tmp_path / "lexiconp.txt") == entries
 
 
 def test_silence_terms_by_hand(folder):
