@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstmp import config
+from lstmp.corpus import silence_model
+from lstmp.corpus.silence_model import SilenceModel
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError
 
 SILENCE, NOISE = "SIL", "SPN"
 SILENCE_WORD, UNKNOWN_WORD = "!SIL", "<UNK>"
 _RESERVED = re.compile(r"#\d+|<eps>|<s>|</s>")
-_PROBABILITY = re.compile(r"\d*\.\d+(?:[eE]-?\d+)?")
+_PROBABILITY = re.compile(r"\d*\.\d+(?:[eE]-?\d+)?|\d+[eE]-\d+")
 _STRANGE_SPACE = re.compile(r"[^\S \t]")
 _POSITION_MARK = re.compile(r".*_[BIES]")
 
@@ -31,6 +33,7 @@ class Dictionary:
         nonsilence: one tuple for each base phone: its stress variants.
         optional_silence: the silence phone that may stand between words.
         extra_questions: phone groups that the decision tree may ask about.
+        silence_model: how likely silence is around each pronunciation; None: the same everywhere.
     """
 
     entries: list[Entry]
@@ -38,6 +41,7 @@ class Dictionary:
     nonsilence: list[tuple[str, ...]]
     optional_silence: str
     extra_questions: list[tuple[str, ...]]
+    silence_model: SilenceModel | None = None
 
     @classmethod
     def from_lexicon(cls, path) -> "Dictionary":
@@ -65,7 +69,8 @@ class Dictionary:
         """Read a ``dict/`` folder, Kaldi's or ours.
 
         Raises:
-            UserError: a file is absent, a phone is in two classes or in none.
+            UserError: a file is absent, a phone is in two classes or in none, the lexicon with silence probabilities
+                does not fit the one without.
         """
         d = Path(directory)
         silence = [f for _, f in _groups(d / "silence_phones.txt")]
@@ -91,11 +96,20 @@ class Dictionary:
                     raise UserError(f"phone {phone} is in no phone list", file=questions, line=n, mend="remove it")
         path = d / "lexiconp.txt"
         entries = read_lexicon(path, phones=seen)
-        return cls(entries, silence, nonsilence, optional[0], [g for _, g in _groups(questions)])
+        model = None
+        if any((d / name).exists() for name in (silence_model.LEXICON, silence_model.SENTENCE)):
+            model = SilenceModel.read(d, {(word, phones): prob for word, prob, phones in entries})
+        return cls(entries, silence, nonsilence, optional[0], [g for _, g in _groups(questions)], model)
 
     def write(self, directory):
-        """Write the folder's five files."""
+        """Write the folder's five files, and two more if there is a silence model."""
         d = Path(directory)
+        if self.silence_model is None:
+            for name in (silence_model.LEXICON, silence_model.SENTENCE):
+                (d / name).unlink(missing_ok=True)
+        else:
+            terms = [self.silence_model.of(word, phones) for word, _, phones in self.entries]
+            self.silence_model.write(d, self.entries, terms)
         lines = [f"{word} {prob!r} {' '.join(phones)}" for word, prob, phones in self.entries]
         config.write_text(d / "lexiconp.txt", "\n".join(lines) + "\n")
         config.write_text(d / "silence_phones.txt", "\n".join(self.silence) + "\n")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from lstmp.corpus.silence_model import SENTENCE, SilenceModel
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
@@ -32,6 +33,8 @@ class Lang:
         oov: word id of the word that stands for unknown ones.
         topology: the HMM of each phone.
         sil_prob: probability of the optional silence.
+        silence_model: by (word id, phone ids) how likely silence is around each pronunciation; None: ``sil_prob``
+            everywhere.
     """
 
     dir: Path
@@ -48,6 +51,7 @@ class Lang:
     oov: int
     topology: Topology
     sil_prob: float
+    silence_model: SilenceModel | None = None
 
     @classmethod
     def load(cls, directory) -> "Lang":
@@ -69,15 +73,15 @@ class Lang:
             return [i for group in groups(name) for i in group]
 
         oov = d / "oov.int"
-        sil_prob = d / "silprob.txt"
+        lexicon = _read_lexicon(d / "lexiconp.txt", words, phones)
+        sil_prob, silence_model = _read_silence(d, lexicon, words, phones)
         return cls(
             dir=d, phones=phones, words=words, silence=ids("silence.int"), nonsilence=ids("nonsilence.int"),
             optional_silence=_one(ids("optional_silence.int"), d / "phones" / "optional_silence.int"),
             disambig=ids("disambig.int"), sets=groups("sets.int"), roots=_read_roots(d / "phones" / "roots.int", known),
-            extra_questions=groups("extra_questions.int"), lexicon=_read_lexicon(d / "lexiconp.txt", words, phones),
+            extra_questions=groups("extra_questions.int"), lexicon=lexicon,
             oov=_one([i for n, f in _rows(oov) for i in _ids(f, set(words.values()), oov, n)], oov),
-            topology=Topology.read(d / "topo"),
-            sil_prob=_one([_probability(f[0], sil_prob, n) for n, f in _rows(sil_prob)], sil_prob))
+            topology=Topology.read(d / "topo"), sil_prob=sil_prob, silence_model=silence_model)
 
     @cached_property
     def phone_names(self) -> dict[int, str]:
@@ -167,3 +171,14 @@ def _read_lexicon(path, words, phones) -> dict[int, list[tuple[float, tuple[int,
             raise UserError("expected `word probability phones`", file=path, line=n, mend=MEND)
         lexicon.setdefault(word, []).append((_probability(fields[1], path, n), pronunciation))
     return lexicon
+
+
+def _read_silence(directory: Path, lexicon, words, phones) -> tuple[float, SilenceModel | None]:
+    """``silprob.txt`` is one number, or Kaldi's lines of a name and a number with ``lexiconp_silprob.txt`` beside."""
+    path = directory / SENTENCE
+    rows = list(_rows(path))
+    if all(len(fields) == 1 for _, fields in rows):
+        return _one([_probability(fields[0], path, n) for n, fields in rows], path), None
+    prons = {(word, p): prob for word, spellings in lexicon.items() for prob, p in spellings}
+    model = SilenceModel.read(directory, prons, lambda word, p: (words[word], tuple([phones[x] for x in p])))
+    return model.overall, model

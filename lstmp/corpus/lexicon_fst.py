@@ -1,8 +1,10 @@
 """The lexicon as a transducer L: phones in, words out, optional silence around every word.
 
-Shape (Mohri, Pereira and Riley, "Speech recognition with weighted finite-state transducers", 2008): every word is a
-loop at one state; after its last phone either silence follows or not. With disambiguation symbols, words that sound
-the same, or that begin as another does, still differ on the input side, so that L ∘ G can be determinized.
+Where silence is equally likely everywhere (Mohri, Pereira and Riley, "Speech recognition with weighted finite-state
+transducers", 2008), every word is a loop at one state; after its last phone either silence follows or not. Where it
+depends on the words (Chen et al., 2015, see :mod:`lstmp.corpus.silence_model`), there are two such states: a word
+begins at the one after silence or at the other, and pays for it. With disambiguation symbols, words that sound the
+same, or that begin as another does, still differ on the input side, so that L ∘ G can be determinized.
 """
 
 from collections import Counter
@@ -11,10 +13,12 @@ import kaldifst
 import numpy as np
 
 from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.silence_model import SilenceModel, SilenceTerms
 
 Pronunciations = list[tuple[int, float, tuple[int, ...]]]
 
 START, LOOP, SILENCE, DISAMBIG = 0, 1, 2, 3
+NO_SILENCE = 1  # where a silence model has two states for LOOP, beside SILENCE
 
 
 def disambiguate(pronunciations) -> list[int]:
@@ -52,15 +56,8 @@ def lexicon_fst(entries: Pronunciations, *, silence: int, sil_prob: float, silen
     """
     special = 3 if silence_disambig is None else 4
     cost_silence, cost_none = -np.log(sil_prob), -np.log(1 - sil_prob)
-    length = np.array([len(p) for _, _, p in entries], np.int64)
-    phones = np.array([x for _, _, p in entries for x in p], np.int32)
-    begin = np.cumsum(length) - length
-    word_of = np.repeat(np.arange(len(entries)), length)
-    index = np.arange(len(phones)) - begin[word_of]
+    phones, words, costs, is_first, is_last, word_of = _phones_of(entries)
     inner = special + np.arange(len(phones)) - word_of  # the state after this phone, unless it is the word's last
-    is_first, is_last = index == 0, index == length[word_of] - 1
-    words = np.array([w for w, _, _ in entries], np.int32)[word_of]
-    costs = -np.log(np.array([p for _, p, _ in entries], np.float64))[word_of]
 
     src = np.where(is_first, LOOP, inner - 1)
     olabel, cost = np.where(is_first, words, 0), np.where(is_first, costs, 0.0)
@@ -74,10 +71,63 @@ def lexicon_fst(entries: Pronunciations, *, silence: int, sil_prob: float, silen
         arcs += [_arc(SILENCE, silence, 0, 0.0, DISAMBIG), _arc(DISAMBIG, silence_disambig, 0, 0.0, LOOP)]
     if backoff is not None:
         arcs.append(_arc(LOOP, *backoff, 0.0, LOOP))
+    return _to_fst(arcs, special + len(phones) - len(entries), {LOOP: 0.0})
+
+
+def silprob_lexicon_fst(entries: Pronunciations, terms: list[SilenceTerms], model: SilenceModel, *, silence: int,
+                        silence_disambig: int | None = None,
+                        backoff: tuple[int, int] | None = None) -> kaldifst.StdVectorFst:
+    """Build L with silence probabilities of each pronunciation.
+
+    The path of a pronunciation goes from one of two states, after silence and after none, to one of the two. The cost
+    of a path is −log of the product of, word for word, probability · F(before) · P(after), of P at the start and of F
+    at the end of the sentence.
+
+    Args:
+        entries, silence, backoff: as in :func:`lexicon_fst`.
+        terms: those of each entry.
+        model: for the ends of the sentence.
+        silence_disambig: symbol that stands wherever there is no silence (L_disambig only); Kaldi has it there, as
+            silence is then told from its absence without one more state.
+    """
+    special, no_silence = 3, silence_disambig or 0
+    phones, words, costs, is_first, is_last, word_of = _phones_of(entries)
+    after = special + np.arange(len(phones))  # the state after each phone
+    of_word = np.array(terms, np.float64).reshape(-1, 3)
+    of_phone = of_word[word_of]
+    arcs = [(after[~is_first] - 1, phones[~is_first], 0, 0.0, after[~is_first])]
+    for state, column in ((SILENCE, 1), (NO_SILENCE, 2)):
+        cost = costs - np.log(of_phone[:, column])
+        arcs.append((state, phones[is_first], words[is_first], cost[is_first], after[is_first]))
+    arcs += [(after[is_last], silence, 0, -np.log(of_word[:, 0]), SILENCE),
+             (after[is_last], no_silence, 0, -np.log1p(-of_word[:, 0]), NO_SILENCE)]
+    arcs = [tuple(np.broadcast_arrays(*arc)) for arc in arcs]
+    arcs += [_arc(START, silence, 0, -np.log(model.start), SILENCE),
+             _arc(START, no_silence, 0, -np.log1p(-model.start), NO_SILENCE)]
+    if backoff is not None:
+        arcs += [_arc(state, *backoff, 0.0, state) for state in (SILENCE, NO_SILENCE)]
+    return _to_fst(arcs, special + len(phones),
+                   {SILENCE: -np.log(model.end_silence), NO_SILENCE: -np.log(model.end_none)})
+
+
+def _phones_of(entries: Pronunciations):
+    """For each phone of each entry: phone, word, cost of the pronunciation, is it first, is it last, which entry."""
+    length = np.array([len(p) for _, _, p in entries], np.int64)
+    phones = np.array([x for _, _, p in entries for x in p], np.int32)
+    begin = np.cumsum(length) - length
+    word_of = np.repeat(np.arange(len(entries)), length)
+    index = np.arange(len(phones)) - begin[word_of]
+    words = np.array([w for w, _, _ in entries], np.int32)[word_of]
+    costs = -np.log(np.array([p for _, p, _ in entries], np.float64))[word_of]
+    return phones, words, costs, index == 0, index == length[word_of] - 1, word_of
+
+
+def _to_fst(arcs, num_states: int, finals: dict[int, float]) -> kaldifst.StdVectorFst:
+    """From arcs as arrays of (src, ilabel, olabel, cost, dst), sorted by output label."""
     src, ilabel, olabel, cost, dst = (np.concatenate(column) for column in zip(*arcs, strict=True))
     order = np.argsort(src, kind="stable")
-    final = np.full(special + len(phones) - len(entries), np.inf, np.float32)
-    final[LOOP] = 0.0
+    final = np.full(num_states, np.inf, np.float32)
+    final[list(finals)] = list(finals.values())
     fst = FstArrays(START, final, src[order], ilabel[order], olabel[order], cost[order], dst[order]).to_fst()
     kaldifst.arcsort(fst, sort_type="olabel")
     return fst

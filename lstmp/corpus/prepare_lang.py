@@ -1,16 +1,19 @@
 """Stage 2, second half: ``dict/`` becomes ``lang/``: symbol tables, phone classes, topology, and the lexicon L.
 
 Phones are marked for their place in the word, as Kaldi does: ``_B`` begin, ``_I`` internal, ``_E`` end, ``_S`` single.
-Optional silence is the plain silence phone, without a mark.
+Optional silence is the plain silence phone, without a mark. A dictionary with silence probabilities
+(``lexiconp_silprob.txt`` and ``silprob.txt``) gives an L that has them.
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 from lstmp import config
 from lstmp.corpus.dictionary import UNKNOWN_WORD, Dictionary
 from lstmp.corpus.fst import write_fst
-from lstmp.corpus.lexicon_fst import disambiguate, lexicon_fst
+from lstmp.corpus.lexicon_fst import disambiguate, lexicon_fst, silprob_lexicon_fst
+from lstmp.corpus.silence_model import LEXICON
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError, command
 from lstmp.log import say
@@ -43,7 +46,8 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
     Args:
         dict_dir: Kaldi's ``dict/``, see :class:`lstmp.corpus.dictionary.Dictionary`.
         oov: the word that stands for unknown ones; it must have a pronunciation.
-        sil_prob: probability of silence at the start and after each word, in (0, 1).
+        sil_prob: probability of silence at the start and after each word, in (0, 1); not used where the dictionary
+            has silence probabilities.
         nonsilence_states, silence_states: HMM states of a phone.
 
     Raises:
@@ -77,7 +81,13 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
                           "".join(" ".join(str(phones.get(x, x)) for x in row) + "\n" for row in rows))
     config.write_text(out / "oov.txt", oov + "\n")
     config.write_text(out / "oov.int", f"{words[oov]}\n")
-    config.write_text(out / "silprob.txt", f"{sil_prob!r}\n")
+    model = dictionary.silence_model
+    if model is None:
+        (out / LEXICON).unlink(missing_ok=True)
+        config.write_text(out / "silprob.txt", f"{sil_prob!r}\n")
+    else:
+        terms = [model.of(word, ph) for word, _, ph in dictionary.entries]
+        model.write(out, marked, terms)
     config.write_text(out / "lexiconp.txt", "".join(f"{w} {p!r} {' '.join(ph)}\n" for w, p, ph in marked))
     Topology.bakis(nonsilence=[phones[p] for (p,) in classes["nonsilence"]],
                    silence=[phones[p] for (p,) in classes["silence"]],
@@ -85,11 +95,15 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
 
     entries = [(words[w], p, tuple([phones[x] for x in ph])) for w, p, ph in marked]
     silence = phones[dictionary.optional_silence]
-    write_fst(lexicon_fst(entries, silence=silence, sil_prob=sil_prob), out / "L.fst")
+    if model is None:
+        build = functools.partial(lexicon_fst, sil_prob=sil_prob)
+    else:
+        build = functools.partial(silprob_lexicon_fst, terms=terms, model=model)
+    write_fst(build(entries, silence=silence), out / "L.fst")
     entries = [(w, p, (*ph, phones[f"#{k}"]) if k else ph) for (w, p, ph), k in zip(entries, symbols, strict=True)]
-    write_fst(lexicon_fst(entries, silence=silence, sil_prob=sil_prob, silence_disambig=phones[f"#{num_disambig}"],
-                          backoff=(phones["#0"], words["#0"])), out / "L_disambig.fst")
-    stage.mark(outputs=[out / name for name in FILES])
+    write_fst(build(entries, silence=silence, silence_disambig=phones[f"#{num_disambig}"],
+                    backoff=(phones["#0"], words["#0"])), out / "L_disambig.fst")
+    stage.mark(outputs=[out / name for name in (*FILES, *([LEXICON] if model else []))])
     say(f"{out}: {len(words) - 4} words, {len(entries)} pronunciations, {len(classes['nonsilence'])} nonsilence and "
         f"{len(classes['silence'])} silence phones with position marks, {num_disambig + 1} disambiguation symbols")
 
@@ -121,7 +135,8 @@ def main(argv=None):
     parser.add_argument("--dict", required=True, help="the dictionary folder, data/<recipe>/dict")
     parser.add_argument("--out", required=True, help="the folder to write, data/<recipe>/lang")
     parser.add_argument("--oov", default=UNKNOWN_WORD, help="the word for unknown ones (default: %(default)s)")
-    parser.add_argument("--sil-prob", type=float, default=0.5, help="of optional silence (default: %(default)s)")
+    parser.add_argument("--sil-prob", type=float, default=0.5, help="of optional silence, where the dictionary "
+                        "has no silence probabilities (default: %(default)s)")
     parser.add_argument("--nonsilence-states", type=int, default=3, help="HMM states of a phone (default: %(default)s)")
     parser.add_argument("--silence-states", type=int, default=5, help="HMM states of silence (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.silence_model import SilenceModel
 from lstmp.errors import UserError
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
@@ -56,7 +57,7 @@ class GraphCompiler:
     """Makes the graphs of utterances for one tree and transition model.
 
     Args:
-        lang: lexicon and silence.
+        lang: lexicon and silence, with the probabilities that ``L.fst`` has.
         tree: context of one phone to each side at most.
         transitions: gives topology and transition-ids; its probabilities are not used here.
     """
@@ -66,6 +67,7 @@ class GraphCompiler:
             raise UserError(f"a tree of context width {tree.context_width} and central position "
                             f"{tree.central_position} cannot be aligned with", mend="use monophones or triphones")
         self.lang, self.tree, self.transitions = lang, tree, transitions
+        self.silence_model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
         self._phone_of_context: dict[tuple[int, int, int], tuple] = {}
         self._free = {p: not tree.depends_on_context(p) for p, c in tree.roots if c == 0}
         self._self_tid = [transitions.self_loop_tid(i) for i in range(len(transitions.tuples))]
@@ -86,31 +88,30 @@ class GraphCompiler:
 
     def _phone_graph(self, words):
         """Phone instances, edges (a, b, log-probability), start and end instances with their log-probabilities."""
-        silence, p = self.lang.optional_silence, self.lang.sil_prob
-        with_sil, without = (math.log(p) if p > 0 else None), (math.log(1 - p) if p < 1 else None)
+        silence, model = self.lang.optional_silence, self.silence_model
+        if not words:
+            return [silence], [], [(0, math.log(model.start or 1.0))], [(0, math.log(model.end_silence))]
         phones, edges = [], []
-        here = [(None, 0.0)]  # instances that the next word can follow; None is the utterance's start
+        starts: list[tuple[int, float]] = []
 
-        def connect(sources, target, extra, starts):
+        def connect(sources, target, extra=0.0):
             for a, weight in sources:
                 if a is None:
                     starts.append((target, weight + extra))
                 else:
                     edges.append((a, target, weight + extra))
 
-        starts: list[tuple[int, float]] = []
+        def optional_silence(before):
+            """From (instance, probability of silence after it) to what the next word can follow, without and with."""
+            direct = [(a, math.log(1 - p)) for a, p in before if p < 1]
+            into = [(a, math.log(p)) for a, p in before if p > 0]
+            if not into:
+                return direct, []
+            phones.append(silence)
+            connect(into, len(phones) - 1)
+            return direct, [(len(phones) - 1, 0.0)]
 
-        def optional_silence(sources):
-            out = [(a, weight + without) for a, weight in sources] if without is not None else []
-            if with_sil is not None or not words:
-                phones.append(silence)
-                connect(sources, len(phones) - 1, with_sil or 0.0, starts)
-                out.append((len(phones) - 1, 0.0))
-            return out
-
-        here = optional_silence(here)
-        if not words:
-            here = [h for h in here if h[0] is not None]
+        direct, paused = optional_silence([(None, model.start)])  # None is the utterance's start
         for word in words:
             pronunciations = self.lang.lexicon.get(word)
             if not pronunciations:
@@ -118,13 +119,17 @@ class GraphCompiler:
                                 file=self.lang.dir / "lexiconp.txt", mend="add it to the lexicon")
             lasts = []
             for prob, pronunciation in pronunciations:
+                terms = model.of(word, pronunciation)
                 first = len(phones)
                 phones.extend(pronunciation)
-                connect(here, first, math.log(prob), starts)
+                connect(direct, first, math.log(prob * terms.left_none))
+                connect(paused, first, math.log(prob * terms.left_silence))
                 edges.extend((i, i + 1, 0.0) for i in range(first, len(phones) - 1))
-                lasts.append((len(phones) - 1, 0.0))
-            here = optional_silence(lasts)
-        return phones, edges, starts, here
+                lasts.append((len(phones) - 1, terms.after))
+            direct, paused = optional_silence(lasts)
+        ends = [(a, weight + math.log(model.end_none)) for a, weight in direct]
+        ends += [(a, weight + math.log(model.end_silence)) for a, weight in paused]
+        return phones, edges, starts, ends
 
     def _expand_context(self, phones, edges, starts, ends):
         """Nodes (instance, left, right) of phones in context; None where the context makes no difference."""

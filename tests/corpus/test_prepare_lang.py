@@ -3,10 +3,9 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
+from fst_paths import paths, sort
 
-from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.lexicon_fst import disambiguate
 from lstmp.corpus.prepare_dict import prepare_dict
@@ -74,22 +73,6 @@ def test_disambiguate():
     assert disambiguate([(1, 2), (1, 2), (1, 2, 3), (1,), (4,)]) == [1, 2, 0, 1, 0]
 
 
-def paths(fst, longest: int) -> list[tuple[tuple[int, ...], tuple[int, ...], float]]:
-    """All (input labels, output labels, cost) of at most ``longest`` input labels, by walking."""
-    a = FstArrays.of(fst)
-    out, todo = [], [(a.start, (), (), 0.0)]
-    while todo:
-        state, given, taken, cost = todo.pop()
-        if np.isfinite(a.final[state]):
-            out.append((given, taken, cost + float(a.final[state])))
-        for i in np.flatnonzero(a.src == state):
-            longer = given + ((int(a.ilabel[i]),) if a.ilabel[i] else ())
-            if len(longer) <= longest:
-                words = taken + ((int(a.olabel[i]),) if a.olabel[i] else ())
-                todo.append((a.dst[i], longer, words, cost + float(a.weight[i])))
-    return out
-
-
 def expected_paths(lang: Lang, longest: int):
     """The same from the lexicon: words, their pronunciations, a pause or none around each."""
     out = []
@@ -106,10 +89,6 @@ def expected_paths(lang: Lang, longest: int):
                     if len(given) <= longest:
                         out.append((given, words, cost))
     return out
-
-
-def sort(found):
-    return sorted((given, words, round(cost, 4)) for given, words, cost in found)
 
 
 def test_l_equals_enumeration(folder):

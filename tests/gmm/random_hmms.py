@@ -2,11 +2,13 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.silence_model import SilenceModel, SilenceTerms
 from lstmp.corpus.topology import Topology
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
@@ -30,6 +32,14 @@ def random_lang(rng, *, states=(1, 2, 3), phones: int = 4, words: int = 3) -> La
                 optional_silence=SIL, disambig=[], sets=[[SIL], *[[p] for p in speech]],
                 roots=[(False, False, [SIL]), *[(False, True, [p]) for p in speech]], extra_questions=[],
                 lexicon=lexicon, oov=1, topology=Topology(entries), sil_prob=float(rng.uniform(0.2, 0.8)))
+
+
+def with_silence_model(lang: Lang, rng) -> Lang:
+    """The same with random silence probabilities of each pronunciation and of both ends."""
+    def terms():
+        return SilenceTerms(*map(float, (rng.uniform(0.05, 0.95), *rng.uniform(0.2, 3.0, 2))))
+    of = {(word, phones): terms() for word, prons in lang.lexicon.items() for _, phones in prons}
+    return replace(lang, silence_model=SilenceModel(*terms(), lang.sil_prob, of))
 
 
 def random_tree(lang: Lang, rng, width: int = 3, depth: int = 2) -> Tree:
@@ -100,16 +110,22 @@ def reordered(plain, transitions: TransitionModel) -> list[int]:
 
 def phone_sequences(lang: Lang, words):
     """Every phone sequence that a transcript may stand for, with its log-probability, from the definition."""
+    model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
     if not words:
-        yield (lang.optional_silence,), math.log(lang.sil_prob)
+        yield (lang.optional_silence,), math.log(model.start * model.end_silence)
         return
     for spellings in itertools.product(*(lang.lexicon[w] for w in words)):
+        terms = [model.of(w, spelling) for w, (_, spelling) in zip(words, spellings, strict=True)]
+        after = [model.start, *(t.after for t in terms)]
+        silence = [*(t.left_silence for t in terms), model.end_silence]
+        none = [*(t.left_none for t in terms), model.end_none]
         for pauses in itertools.product((False, True), repeat=len(words) + 1):
             phones = [SIL] if pauses[0] else []
             for (_, spelling), pause in zip(spellings, pauses[1:], strict=True):
                 phones += [*spelling, *([SIL] if pause else [])]
             cost = sum(math.log(p) for p, _ in spellings)
-            cost += sum(math.log(lang.sil_prob if pause else 1 - lang.sil_prob) for pause in pauses)
+            for pause, p, fs, fn in zip(pauses, after, silence, none, strict=True):
+                cost += math.log(p * fs if pause else (1 - p) * fn)
             yield tuple(phones), cost
 
 

@@ -5,7 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_hmms import SIL, exhaustive_alignment, random_lang, random_transitions, random_tree, reordered
+from random_hmms import (
+    SIL,
+    exhaustive_alignment,
+    random_lang,
+    random_transitions,
+    random_tree,
+    reordered,
+    with_silence_model,
+)
 
 from lstmp.errors import UserError
 from lstmp.gmm.training_graph import GraphCompiler
@@ -32,7 +40,17 @@ def aligned(graphs, scores, log_prob):
        st.sampled_from([0.0, 0.5, 3.0]))
 @settings(max_examples=100, deadline=None)
 def test_alignments_of_random_graphs_equal_brute_force(seed, num_words, frames, width, spread):
-    rng, lang, tree, transitions = world(seed, width)
+    compare_with_brute_force(*world(seed, width), num_words, frames, spread)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, MAX_FRAMES))
+@settings(max_examples=40, deadline=None)
+def test_silence_probabilities_of_each_pronunciation(seed, num_words, frames):
+    rng, lang, tree, transitions = world(seed)
+    compare_with_brute_force(rng, with_silence_model(lang, rng), tree, transitions, num_words, frames, 0.5)
+
+
+def compare_with_brute_force(rng, lang, tree, transitions, num_words, frames, spread):
     words = rng.integers(1, 4, num_words).tolist()
     transition_scale, self_loop_scale = rng.uniform(0.1, 2, 2)
     scores = (spread * rng.normal(size=(frames, tree.num_pdfs))).astype(np.float32)

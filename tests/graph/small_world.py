@@ -1,5 +1,6 @@
 """A small recognizer to build graphs of (lexicon, grammar, random tree), and its meaning spelled out path by path."""
 
+import dataclasses
 import itertools
 import math
 
@@ -7,10 +8,12 @@ import kaldifst
 import numpy as np
 
 from lstmp.corpus.arpa import arpa_to_g
+from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
+from lstmp.corpus.silence_model import SilenceModel, SilenceTerms
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 
@@ -44,14 +47,22 @@ ngram 3=2
 """
 
 
-def small_lang(folder) -> tuple[Lang, kaldifst.StdVectorFst]:
-    """Write and load a lang folder with L, and G beside it."""
+def small_lang(folder, rng=None) -> tuple[Lang, kaldifst.StdVectorFst]:
+    """Write and load a lang folder with L, and G beside it; ``rng``: with silence probabilities by pronunciation."""
     (folder / "lexicon.txt").write_text(LEXICON)
     (folder / "lm.arpa").write_text(ARPA)
     prepare_dict(folder / "lexicon.txt", folder / "dict")
+    if rng is not None:
+        dictionary = Dictionary.load(folder / "dict")
+        of = {(word, phones): random_terms(rng) for word, _, phones in dictionary.entries}
+        dataclasses.replace(dictionary, silence_model=SilenceModel(*random_terms(rng), 0.4, of)).write(folder / "dict")
     prepare_lang(folder / "dict", folder / "lang", sil_prob=0.4)
     g, _, _ = arpa_to_g(folder / "lm.arpa", folder / "lang" / "words.txt")
     return Lang.load(folder / "lang"), g
+
+
+def random_terms(rng) -> SilenceTerms:
+    return SilenceTerms(*map(float, (rng.uniform(0.1, 0.9), *rng.uniform(0.3, 2.5, 2))))
 
 
 def random_tree(lang: Lang, width: int, central: int, rng, depth: int = 3) -> Tree:
@@ -108,16 +119,20 @@ def spoken(lang: Lang, g, max_phones: int) -> dict[tuple[int, ...], dict[tuple[i
 
     walk(arcs.start, (), 0.0)
     found: dict[tuple[int, ...], dict[tuple[int, ...], float]] = {}
-    sil, no_sil = -math.log(lang.sil_prob), -math.log(1 - lang.sil_prob)
+    model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
     for words, cost in sentences.items():
         for spellings in itertools.product(*(lang.lexicon[w] for w in words)):
             base = cost - sum(math.log(p) for p, _ in spellings)
+            terms = [model.of(w, spelling) for w, (_, spelling) in zip(words, spellings, strict=True)]
+            before = [t[1:] for t in terms] + [(model.end_silence, model.end_none)]
+            costs = [(-math.log((1 - p) * fn), -math.log(p * fs))  # of each place for silence, without and with
+                     for p, (fs, fn) in zip([model.start, *(t.after for t in terms)], before, strict=True)]
             for pauses in itertools.product((False, True), repeat=len(words) + 1):
                 phones = (lang.optional_silence,) if pauses[0] else ()
                 for (_, spelling), pause in zip(spellings, pauses[1:], strict=True):
                     phones += spelling + ((lang.optional_silence,) if pause else ())
                 if 0 < len(phones) <= max_phones:
-                    total = base + sum(sil if pause else no_sil for pause in pauses)
+                    total = base + sum(c[pause] for c, pause in zip(costs, pauses, strict=True))
                     options = found.setdefault(phones, {})
                     options[words] = min(total, options.get(words, math.inf))
     return found

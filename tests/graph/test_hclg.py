@@ -43,6 +43,17 @@ def test_graph_equals_enumeration(world, seed, width, central):
         assert found[words] == pytest.approx(cost, abs=2e-2), words
 
 
+@pytest.mark.parametrize("seed, width", [(10, 1), (11, 3)])
+def test_silence_probabilities_of_each_pronunciation(tmp_path, seed, width):
+    """L with two states for word boundaries goes through composition and determinization as the other does."""
+    world = small_lang(tmp_path, np.random.default_rng(seed))
+    assert world[0].silence_model is not None
+    tree, transitions, graph, scores = build(world, seed, width, width // 2)
+    expected = exhaustive(*world, tree, transitions, scores)
+    found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
+    assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
+
+
 def test_scales(world):
     scales = {"transition_scale": 0.5, "self_loop_scale": 0.7}
     tree, transitions, graph, scores = build(world, 5, 3, 1, **scales)

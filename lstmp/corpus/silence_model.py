@@ -1,0 +1,143 @@
+"""How likely silence is after and before each pronunciation: Kaldi's ``lexiconp_silprob.txt`` and ``silprob.txt``.
+
+The model is that of Chen, Xu, Povey and Khudanpur, "Pronunciation and silence probability modeling for ASR"
+(Interspeech 2015). Between a pronunciation v and the next one, w, silence has the weight P(s | v) · F(s | w) and its
+absence (1 − P(s | v)) · F(n | w). P is the probability of silence after v; F corrects it by what w is like, above 1
+where w has silence before it more often than the words before it would suggest. The start of the sentence is a v, its
+end a w.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from lstmp import config
+from lstmp.corpus.textlines import numbered_lines
+from lstmp.errors import UserError
+
+LEXICON, SENTENCE = "lexiconp_silprob.txt", "silprob.txt"
+MEND = "make the folder again with local/add_pron_probs.sh or local/prepare_lang.sh"
+
+
+class SilenceTerms(NamedTuple):
+    """Of one pronunciation.
+
+    Attributes:
+        after: P(s | v), the probability of silence after it.
+        left_silence: F(s | w), the factor of silence before it.
+        left_none: F(n | w), the factor of no silence before it.
+    """
+
+    after: float
+    left_silence: float
+    left_none: float
+
+
+@dataclass(frozen=True)
+class SilenceModel:
+    """The terms of all pronunciations and of the ends of a sentence.
+
+    Attributes:
+        start: P(s | <s>), the probability of silence at the start of a sentence.
+        end_silence, end_none: F(s | </s>) and F(n | </s>).
+        overall: probability of silence at any word boundary.
+        terms: (word, phones) → its terms; in a dictionary folder names, in :class:`lstmp.corpus.lang.Lang` ids.
+    """
+
+    start: float
+    end_silence: float
+    end_none: float
+    overall: float
+    terms: dict[tuple, SilenceTerms] = field(default_factory=dict)
+
+    @classmethod
+    def constant(cls, sil_prob: float) -> "SilenceModel":
+        """Silence with one probability at the start and after every word, whatever the words."""
+        return cls(sil_prob, 1.0, 1.0, sil_prob)
+
+    def of(self, word, phones: tuple) -> SilenceTerms:
+        """The terms of a pronunciation; one that has none of its own takes the overall probability."""
+        return self.terms.get((word, phones)) or SilenceTerms(self.overall, 1.0, 1.0)
+
+    @classmethod
+    def read(cls, directory, prons: dict[tuple, float],
+             key: Callable[[str, tuple[str, ...]], tuple] = lambda word, phones: (word, phones)) -> "SilenceModel":
+        """Read the two files of a folder.
+
+        Args:
+            directory: a dictionary or lang folder.
+            prons: (word, phones) → probability, of the ``lexiconp.txt`` beside them: they must say the same.
+            key: from a word and its phones as they are written to what ``prons`` has; KeyError if that is unknown.
+
+        Raises:
+            UserError: a file is absent or malformed, or the two lexicons differ.
+        """
+        path, terms = Path(directory) / LEXICON, {}
+        for n, line in numbered_lines(path):
+            if not (fields := line.split()):
+                continue
+            if len(fields) < 6:
+                raise UserError("expected `word probability P(s after) F(s before) F(no s before) phones`", file=path,
+                                line=n, mend=MEND)
+            prob, after, left_silence, left_none = (_number(x, path, n) for x in fields[1:5])
+            try:
+                pron = key(fields[0], tuple(fields[5:]))
+            except KeyError:
+                pron = None
+            if prons.get(pron) != prob:
+                raise UserError(f"this pronunciation of {fields[0]} is not in lexiconp.txt, or has another probability",
+                                file=path, line=n, mend=MEND)
+            if pron in terms:
+                raise UserError(f"this pronunciation of {fields[0]} is given twice", file=path, line=n, mend=MEND)
+            terms[pron] = SilenceTerms(_below_one(after, path, n), left_silence, left_none)
+        if len(terms) < len(prons):
+            raise UserError(f"{len(prons) - len(terms)} of the {len(prons)} pronunciations of lexiconp.txt are missing",
+                            file=path, mend=MEND)
+        return cls(*_read_sentence(Path(directory) / SENTENCE), terms)
+
+    def write(self, directory, entries: Iterable[tuple[str, float, tuple[str, ...]]], terms: Iterable[SilenceTerms]):
+        """Write the two files.
+
+        Args:
+            directory: the folder.
+            entries: (word, probability, phones), as they shall stand there.
+            terms: those of each entry.
+        """
+        lines = [f"{word} {prob!r} {t.after!r} {t.left_silence!r} {t.left_none!r} {' '.join(phones)}\n"
+                 for (word, prob, phones), t in zip(entries, terms, strict=True)]
+        config.write_text(Path(directory) / LEXICON, "".join(lines))
+        config.write_text(Path(directory) / SENTENCE, f"<s> {self.start!r}\n</s>_s {self.end_silence!r}\n"
+                          f"</s>_n {self.end_none!r}\noverall {self.overall!r}\n")
+
+
+def _read_sentence(path: Path) -> tuple[float, float, float, float]:
+    values, names = {}, ("<s>", "</s>_s", "</s>_n", "overall")
+    for n, line in numbered_lines(path):
+        if fields := line.split():
+            if len(fields) != 2 or fields[0] not in names or fields[0] in values:
+                raise UserError(f"expected the lines {', '.join(names)}, each once with a number", file=path, line=n,
+                                mend=MEND)
+            value = _number(fields[1], path, n)
+            values[fields[0]] = _below_one(value, path, n) if fields[0] in ("<s>", "overall") else value
+    if missing := [name for name in names if name not in values]:
+        raise UserError(f"there is no line for {missing[0]}", file=path, mend=MEND)
+    return tuple(values[name] for name in names)
+
+
+def _number(text: str, path, n: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"expected a number above 0, found {text}", file=path, line=n, mend=MEND)
+    return value
+
+
+def _below_one(value: float, path, n: int) -> float:
+    if value >= 1:
+        raise UserError(f"expected a probability of silence between 0 and 1, found {value}", file=path, line=n,
+                        mend=MEND)
+    return value
