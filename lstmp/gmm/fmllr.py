@@ -17,7 +17,7 @@ import torch
 from lstmp.gmm.diag import DiagGmms
 
 _SINGULAR = 1e-6  # ratio of the least to the greatest eigenvalue below which sums made in float32 say nothing
-_BLOCK = 16384  # frames at a time: their outer products take 56 MB with D = 40
+_BLOCK = 4096  # frames at a time: their outer products take 14 MB with D = 40
 
 
 @dataclass
@@ -45,11 +45,12 @@ class SpeakerStats:
 
     def add(self, feats: torch.Tensor, precision: torch.Tensor, target: torch.Tensor, weight: torch.Tensor):
         """Add frames [T, D] with what :func:`frame_terms` gave for them, and their weights [T]."""
-        row, column = torch.triu_indices(feats.shape[1] + 1, feats.shape[1] + 1, device=feats.device)
+        size = feats.shape[1] + 1
         for x, a, b in zip(feats.split(_BLOCK), precision.split(_BLOCK), target.split(_BLOCK), strict=True):
-            xi = torch.cat([x, x.new_ones(len(x), 1)], 1)
-            self.second += (a.t() @ (xi[:, row] * xi[:, column])).double().cpu()
-            self.linear += (b.t() @ xi).double().cpu()
+            xi = torch.cat([x, x.new_ones(len(x), 1)], 1).t().contiguous()  # frames innermost: long rows to multiply
+            outer = torch.cat([xi[i] * xi[i:] for i in range(size)])
+            self.second += (outer @ a).t().double().cpu()
+            self.linear += (xi @ b).t().double().cpu()
         self.beta += float(weight.double().sum())
 
     def matrices(self) -> torch.Tensor:
