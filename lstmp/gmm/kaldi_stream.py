@@ -90,7 +90,8 @@ class KaldiReader:
     def reals(self) -> np.ndarray:
         """A vector of floats or doubles, as float32 [n]."""
         if not self.binary:
-            return np.array(self._bracketed(float), dtype=np.float32)
+            with np.errstate(over="ignore"):  # becomes infinity, for the caller to judge
+                return np.array(self._bracketed(float)).astype(np.float32)
         size = 4 if self.token("FV", "DV") == "FV" else 8
         return np.frombuffer(self._take(size * self.integer()), dtype=f"<f{size}").astype(np.float32)
 
