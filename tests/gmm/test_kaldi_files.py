@@ -1,6 +1,11 @@
 """Kaldi's tree and final.mdl: read from bytes that other code wrote, and back from our own."""
 
+import importlib.util
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import kaldi_bytes as kb
 import numpy as np
@@ -201,3 +206,12 @@ def test_mixtures_are_kaldis_numbers(tmp_path):
         per = constants + slopes.reshape(-1, 3) @ x[0].numpy() - 0.5 * inverse.reshape(-1, 3) @ x[0].numpy() ** 2
         assert np.logaddexp.reduce(per) == pytest.approx(float(expected[pdf]), abs=1e-4)
     assert reader.peek() == ""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kaldi_hmm_gmm") is None, reason="needs pip install kaldi_hmm_gmm")
+def test_kaldis_own_code_answers_and_numbers_as_we_do():
+    script = Path(__file__).with_name("kaldi_itself.py")
+    root = str(script.parents[2])
+    done = subprocess.run([sys.executable, script, "5"], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])})
+    assert done.returncode == 0, done.stderr
