@@ -46,8 +46,8 @@ class Topology:
         """Number of emitting states (equally, of pdf-classes) of a phone."""
         return len(self.entries[phone])
 
-    def write(self, path):
-        """Write Kaldi's ``topo`` text, one entry for each group of phones that share their states."""
+    def text(self) -> str:
+        """Kaldi's ``topo`` text, one entry for each group of phones that share their states."""
         groups: dict[tuple[State, ...], list[int]] = {}
         for phone, states in sorted(self.entries.items()):
             groups.setdefault(states, []).append(phone)
@@ -58,7 +58,11 @@ class Topology:
                 arcs = " ".join(f"<Transition> {d} {p!r}" for d, p in transitions)
                 lines.append(f"<State> {s} <PdfClass> {s} {arcs} </State>")
             lines += [f"<State> {len(states)} </State>", "</TopologyEntry>"]
-        config.write_text(path, "\n".join([*lines, "</Topology>"]) + "\n")
+        return "\n".join([*lines, "</Topology>"]) + "\n"
+
+    def write(self, path):
+        """Write :meth:`text` to a file."""
+        config.write_text(path, self.text())
 
     @classmethod
     def read(cls, path) -> "Topology":

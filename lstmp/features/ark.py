@@ -99,6 +99,20 @@ def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
             writer.write(key, vector)
 
 
+def write_gzipped_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
+    """Write (utterance, integers [T]) pairs as Kaldi's ``ali.1.gz``: a gzipped archive, without an index."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # the same bytes every time
+            for key, vector in vectors:
+                f.write(f"{key} ".encode() + _int_vector_bytes(vector))
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
 class ArkWriter:
     """Write an archive and its index under temporary names; :meth:`close` renames both into place.
 

@@ -56,19 +56,27 @@ def read_alignment(directory) -> dict[str, np.ndarray]:
 def write_alignment(directory, alignment: dict, scores: dict, failed: dict, model: AcousticModel, lang: Lang):
     """Write the files of an alignment folder, apart from the HMM part."""
     directory = Path(directory)
-    tid_pdf = model.transitions.tid_pdf.numpy()
     utts = sorted(alignment)
-    lines = []
-    for utt in utts:
-        for s in segments(alignment[utt], model.transitions):
-            lines.append(f"{utt} 1 {s.start * FRAME_SHIFT:.3f} {s.length * FRAME_SHIFT:.3f} "
-                         f"{lang.phone_names[s.phone]}\n")
-    config.write_text(directory / "phones.ctm", "".join(lines))
     config.write_text(directory / "utt2like", "".join(f"{u} {scores[u]:.4f}\n" for u in utts))
     config.write_text(directory / "failed.txt", "".join(f"{u} {failed[u]}\n" for u in sorted(failed)))
-    config.write_text(directory / "num_pdfs", f"{model.transitions.num_pdfs}\n")
+    write_states(directory, alignment, model.transitions, lang.phone_names)
+
+
+def write_states(directory, alignment: dict, transitions: TransitionModel, phone_names: dict[int, str]):
+    """Write what follows from the transition-ids: phones.ctm, num_pdfs, pdf.ark and ali.ark."""
+    tid_pdf = transitions.tid_pdf.numpy()
+    utts = sorted(alignment)
+    config.write_text(directory / "phones.ctm", "".join(
+        ctm_line(utt, s.start, s.length, phone_names[s.phone])
+        for utt in utts for s in segments(alignment[utt], transitions)))
+    config.write_text(directory / "num_pdfs", f"{transitions.num_pdfs}\n")
     write_int_vectors(directory / "pdf.ark", ((u, tid_pdf[alignment[u]].astype(np.int32)) for u in utts))
     write_int_vectors(directory / "ali.ark", ((u, alignment[u]) for u in utts))
+
+
+def ctm_line(utt: str, start: int, length: int, label: str) -> str:
+    """A line of a CTM file: utterance, channel 1, start and duration in seconds, label. Given are frames."""
+    return f"{utt} 1 {start * FRAME_SHIFT:.3f} {length * FRAME_SHIFT:.3f} {label}\n"
 
 
 def collect(shard: Shard) -> tuple[dict, dict, dict] | None:

@@ -13,6 +13,7 @@ import yaml
 from lstmp import config
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_scp
+from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
 from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
@@ -34,7 +35,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 
     Args:
         data: data dir of the training utterances, with features.
-        ali: alignment folder: pdf.scp (or pdf.ark) and num_pdfs.
+        ali: alignment folder: pdf.scp (or pdf.ark) and num_pdfs; or one of Kaldi's, which is imported below ``out``.
         valid: data dir of the held-out utterances, or a text file with utterance ids (in the first column) that are
             held out of ``data``.
         align_model: folder with tree.json and transitions.safetensors, which are copied to ``out``; ``ali`` if None.
@@ -44,9 +45,16 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     Raises:
         UserError: for faults in the input, or if training diverges.
     """
-    out, ali, align_model = Path(out), Path(ali), Path(align_model or ali)
+    out, ali = Path(out), Path(ali)
     if not Path(valid).exists():
         raise UserError("no such data dir or list of utterances", file=valid, mend="check --valid")
+    if is_kaldi_alignment(ali):
+        import_alignment(ali, out / "kaldi_ali")
+        ali = out / "kaldi_ali"
+    if valid_ali and is_kaldi_alignment(valid_ali):
+        import_alignment(valid_ali, out / "kaldi_valid_ali")
+        valid_ali = out / "kaldi_valid_ali"
+    align_model = Path(align_model or ali)
     num_pdfs = read_num_pdfs(ali)
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
@@ -156,7 +164,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="steps/train_lstmp.sh", description=__doc__)
     parser.add_argument("--config", default="conf/lstmp.yaml", help="network and training (default: %(default)s)")
     parser.add_argument("--train", required=True, metavar="DIR", help="data dir with filterbank features")
-    parser.add_argument("--ali", required=True, metavar="DIR", help="alignment: pdf.scp or pdf.ark, and num_pdfs")
+    parser.add_argument("--ali", required=True, metavar="DIR",
+                        help="alignment: pdf.scp or pdf.ark, and num_pdfs; or of Kaldi: ali.*.gz, tree, final.mdl")
     parser.add_argument("--valid", required=True, metavar="DIR|LIST",
                         help="held-out data dir, or a list of utterance ids to hold out of --train")
     parser.add_argument("--valid-ali", metavar="DIR", help="alignment of --valid (default: --ali)")

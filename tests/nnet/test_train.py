@@ -1,5 +1,6 @@
 """Training from data dir to network folder: it learns, it resumes exactly, it says what is wrong."""
 
+import gzip
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import yaml
 
 from lstmp import config
 from lstmp.errors import UserError
+from lstmp.gmm.tree import Tree
 from lstmp.nnet import checkpoint
 from lstmp.nnet.train import main, train
 from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
@@ -210,6 +212,42 @@ def test_gradient_clipping():
     torch.testing.assert_close(layer.weight.grad.norm(), torch.tensor(0.6))
     layer.weight.grad[0, 0] = float("inf")
     assert clip_gradients(layer, 1.0, 1.0) == float("inf")
+
+
+def kaldi_folder(world):
+    """The world's alignment in Kaldi's files: a phone of one state for each pdf, entered anew at every change."""
+    folder, count = world.path / "kaldi", int((world.ali / "num_pdfs").read_text())
+    folder.mkdir()
+    phones = range(1, count + 1)
+    (folder / "tree").write_text(f"ContextDependency 1 0 ToPdf TE 0 {count + 1} ( NULL "
+                                 + "".join(f"TE -1 1 ( CE {p - 1} ) " for p in phones) + ") EndContextDependency ")
+    (folder / "final.mdl").write_text(
+        f"<TransitionModel> <Topology> <TopologyEntry> <ForPhones> {' '.join(map(str, phones))} </ForPhones> <State> 0 "
+        "<PdfClass> 0 <Transition> 0 0.5 <Transition> 1 0.5 </State> <State> 1 </State> </TopologyEntry> </Topology> "
+        f"<Triples> {count} " + "".join(f"{p} 0 {p - 1} " for p in phones) + "</Triples> <LogProbs> [ 0 "
+        + "-0.693 " * 2 * count + "] </LogProbs> </TransitionModel> ")
+    lines = []
+    for utt, pdfs in world.pdfs.items():
+        changes = np.append(True, pdfs[1:] != pdfs[:-1])
+        lines.append(f"{utt} " + "".join(f"{2 * p + 1 + int(new)} " for p, new in zip(pdfs, changes, strict=True)))
+    (folder / "ali.1.gz").write_bytes(gzip.compress("".join(line + "\n" for line in lines).encode()))
+    return folder
+
+
+def test_a_kaldi_alignment_is_imported_and_trains_the_same_network(world, small_config, capsys):
+    ours = run(world, small_config(), "ours")
+    world.ali = kaldi_folder(world)
+    theirs = run(world, small_config(), "theirs", valid_ali=world.ali)
+    assert_same(ours, theirs)
+    assert Tree.load(theirs / "tree.json").num_pdfs == 5
+    assert {p.name for p in world.ali.iterdir()} == {"ali.1.gz", "tree", "final.mdl"}
+    capsys.readouterr()
+    run(world, small_config(), "theirs", valid_ali=world.ali)
+    said = capsys.readouterr().out
+    assert "import is done" in said and "lstmp is done" in said
+    (world.ali / "tree").write_text((world.ali / "tree").read_text().replace("CE 0", "CE 9"))
+    with pytest.raises(UserError, match="final.mdl: 5 pdfs, but the tree beside it has 10"):
+        run(world, small_config(), "theirs")
 
 
 BAD = {
