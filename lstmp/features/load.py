@@ -26,20 +26,16 @@ class FeatureConfig:
         kind: "mfcc" or "fbank".
         cmvn: cepstral mean and variance normalization per speaker: "none", "mean" or "mean_var".
         deltas: order of the time derivatives to append: 0, 1 or 2; they multiply the dimension by 1 + order.
-        splice: frames of context on each side that are laid beside each frame, the first and last frame repeated
-            beyond the ends; they multiply the dimension by 1 + 2·splice. Comes after the derivatives.
     """
 
     kind: str
     cmvn: str
     deltas: int
-    splice: int = 0
 
     def __post_init__(self):
         check(self.kind in ("mfcc", "fbank"), "kind", "mfcc or fbank")
         check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
-        check(0 <= self.splice <= 50, "splice", "between 0 and 50")
 
 
 def archives(data_dir) -> list[Path]:
@@ -55,7 +51,10 @@ def archives(data_dir) -> list[Path]:
 
 
 def splice(feats: torch.Tensor, context: int) -> torch.Tensor:
-    """Each frame beside its neighbours: [T, D] → [T, (1 + 2·context)·D], from the earliest to the latest."""
+    """Each frame beside its neighbours: [T, D] → [T, (1 + 2·context)·D], from the earliest to the latest.
+
+    The first and the last frame are repeated beyond the ends, as in Kaldi.
+    """
     if not context or not len(feats):
         return feats
     at = torch.arange(len(feats))[:, None] + torch.arange(-context, context + 1)
@@ -73,9 +72,11 @@ class Features:
     Args:
         data_dir: Kaldi data dir with features.
         cfg: what to make of them.
-        transform: linear transform [D, D'] of what ``cfg`` gives, such as LDA+MLLT.
+        transform: linear transform [D, D'] of what ``cfg`` gives, such as LDA+MLLT. If D' is an odd multiple of that
+            dimension, it takes as many neighbouring frames side by side, see :func:`splice`.
         adapted: speaker → affine transform [D, D + 1] that comes last (fMLLR); an utterance of a speaker that it
             lacks stays as it is.
+        context: without a transform, lay so many frames on each side beside each frame.
 
     Attributes:
         utts: ids of the utterances that have features, sorted.
@@ -87,7 +88,7 @@ class Features:
     """
 
     def __init__(self, data_dir, cfg: FeatureConfig, transform: torch.Tensor | None = None,
-                 adapted: dict[str, torch.Tensor] | None = None):
+                 adapted: dict[str, torch.Tensor] | None = None, context: int = 0):
         self.dir, self.cfg, self._transform, self.adapted = Path(data_dir), cfg, transform, adapted or {}
         if not (self.dir / "feats.scp").is_file():
             raise UserError("no such file", file=self.dir / "feats.scp",
@@ -99,13 +100,15 @@ class Features:
             raise UserError("no utterance in it", file=self.dir / "feats.scp", mend="see the log of its making")
         self._speaker = read_table(self.dir / "utt2spk")
         self._base_dim = read_mat(self._scp[self.utts[0]]).shape[1]
-        self.dim = self._base_dim * (1 + cfg.deltas) * (1 + 2 * cfg.splice)
+        self.dim, self._context = self._base_dim * (1 + cfg.deltas), context
         if transform is not None:
-            if transform.shape[1] != self.dim:
+            frames, rest = divmod(transform.shape[1], self.dim)
+            self._context = frames // 2
+            if rest or frames % 2 == 0:
                 raise UserError(f"features of {self.dim} dimensions for a transform of {transform.shape[1]}",
                                 file=self.dir / "feats.scp",
                                 mend="make the features with the configuration that the model was trained with")
-            self.dim = len(transform)
+        self.dim = self.dim * (1 + 2 * self._context) if transform is None else len(transform)
         self._stats = self._read_cmvn() if cfg.cmvn != "none" else {}
         self._num_frames = self._read_num_frames()
 
@@ -134,7 +137,7 @@ class Features:
             mat = knf.apply_cmvn(stats, knf.CmvnOptions(norm_vars=self.cfg.cmvn == "mean_var"), mat)
         if self.cfg.deltas:
             mat = knf.compute_deltas(knf.DeltaOptions(order=self.cfg.deltas, window=2), mat)
-        feats = splice(torch.from_numpy(mat), self.cfg.splice)
+        feats = splice(torch.from_numpy(mat), self._context)
         if self._transform is not None:
             feats = feats @ self._transform.t()
         affine = self.adapted.get(self._speaker.get(utt)) if self.adapted else None

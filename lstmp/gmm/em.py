@@ -56,12 +56,13 @@ class Shard:
         lang: lexicon and topology.
         feature: what features to load.
         device: where likelihoods are computed.
-        linear: linear transform of the features [D, D'], such as LDA+MLLT.
+        linear, context: see :class:`lstmp.features.load.Features`.
     """
 
-    def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None):
+    def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None,
+                 context: int = 0):
         self.lang, self.device, self.data_dir = lang, device, data_dir
-        features = Features(data_dir, feature, linear)
+        features = Features(data_dir, feature, linear, context=context)
         transcripts = read_data_dir(data_dir).utts
         known = [u for u in features.utts if u in transcripts]
         if not known:

@@ -35,6 +35,7 @@ class TriConfig:
     Attributes:
         feature: the features, before any transform.
         lda_dim: LDA of the features to so many dimensions; 0: none.
+        lda_context: frames on each side that LDA sees beside each frame.
         mllt: passes before whose statistics an MLLT update is made.
         adapt: passes before whose statistics the speakers' fMLLR transforms are estimated anew, beside the first time
             before all; empty: no adaptation.
@@ -43,6 +44,7 @@ class TriConfig:
 
     feature: FeatureConfig
     lda_dim: int
+    lda_context: int
     mllt: list[int]
     adapt: list[int]
     tree: TreeConfig
@@ -51,6 +53,7 @@ class TriConfig:
 
     def __post_init__(self):
         config.check(self.lda_dim >= 0, "lda_dim", "0 or more")
+        config.check(0 <= self.lda_context <= 50, "lda_context", "between 0 and 50")
         for name in ("mllt", "adapt"):
             config.check(all(1 <= i <= self.em.num_iters for i in getattr(self, name)), name, "passes of the training")
         config.check(not self.mllt or self.lda_dim > 0, "mllt", "empty without LDA")
@@ -75,7 +78,8 @@ class Trainer:
             raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
                             mend="set `feature` as it was for this model")
         self.transform = self.base.transform if cfg.adapt else None
-        self.shard = em.Shard(data, self.lang, cfg.feature, device, self.transform)
+        self.shard = em.Shard(data, self.lang, cfg.feature, device, self.transform,
+                              context=cfg.lda_context if cfg.lda_dim else 0)
         self.adapter = None
         self._take_alignment(read_alignment(ali_dir))
 

@@ -136,3 +136,26 @@ def test_utterance_of_another_dimension(folder):
     with pytest.raises(UserError, match="utt2spk: utterance b-1 has no speaker"):
         (folder / "utt2spk").write_text("a-1 a\n")
         compute_cmvn(folder)
+
+
+@pytest.mark.parametrize("context", [0, 1, 3])
+def test_neighbouring_frames_and_a_transform_of_them(folder, context):
+    plain = Features(folder, FeatureConfig("mfcc", "mean", 0))
+    spliced = Features(folder, FeatureConfig("mfcc", "mean", 0), context=context)
+    x, y = plain.load("b-1"), spliced.load("b-1")
+    assert spliced.dim == y.shape[1] == 4 * (1 + 2 * context)
+    for t in (0, 1, 10, len(x) - 1):
+        expected = [x[min(max(t + d, 0), len(x) - 1)] for d in range(-context, context + 1)]
+        assert torch.equal(y[t], torch.cat(expected))
+    matrix = torch.randn(3, y.shape[1], generator=torch.Generator().manual_seed(0))
+    affine = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    both = Features(folder, FeatureConfig("mfcc", "mean", 0), matrix, {"b": affine})
+    assert both.dim == 3
+    torch.testing.assert_close(both.load("b-1"), y @ matrix.t() @ affine[:, :3].t() + affine[:, 3])
+    torch.testing.assert_close(both.load("a-1"), spliced.load("a-1") @ matrix.t())  # a speaker without a transform
+
+
+@pytest.mark.parametrize("width", [6, 8, 3])
+def test_a_transform_of_another_dimension_is_told(folder, width):
+    with pytest.raises(UserError, match=f"features of 4 dimensions for a transform of {width}"):
+        Features(folder, FeatureConfig("mfcc", "none", 0), torch.zeros(2, width))

@@ -23,13 +23,13 @@ EM = {"num_iters": 12, "realign": list(range(1, 12)), "num_gaussians": 30, "grow
       "perturb": 0.01, "min_occupancy": 3, "min_variance": 0.01}
 FEATURE = {"kind": "mfcc", "cmvn": "none", "deltas": 0}
 MONO = {"feature": FEATURE, "em": EM, "first_min_occupancy": 1, "align": ALIGN}
-TRI = {"feature": FEATURE, "lda_dim": 0, "mllt": [], "adapt": [], "align": ALIGN,
+TRI = {"feature": FEATURE, "lda_dim": 0, "lda_context": 0, "mllt": [], "adapt": [], "align": ALIGN,
        "em": {**EM, "num_iters": 6, "realign": [3], "num_gaussians": 40, "grow_until": 4},
        "tree": {"max_leaves": 60, "min_gain": 30.0, "merge": True, "refine_iters": 3, "question_pdf_class": 1}}
 
 
-TRI2B = {**TRI, "feature": {**FEATURE, "splice": 1}, "lda_dim": 5, "mllt": [2, 4]}
-TRI3B = {**TRI2B, "lda_dim": 0, "mllt": [], "adapt": [2, 4]}
+TRI2B = {**TRI, "lda_dim": 5, "lda_context": 1, "mllt": [2, 4]}
+TRI3B = {**TRI, "lda_dim": 0, "mllt": [], "adapt": [2, 4]}
 FMLLR = {"min_count": 100, "silence_weight": 0.0, "iterations": 20}
 
 

@@ -156,5 +156,5 @@ def test_what_cannot_be_trained_is_told(distorted, folders, tmp_path, capsys, op
 def test_adaptation_on_other_features_than_the_models_is_told(distorted, folders, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tri(distorted, folders / "tri2b_ali", tmp_path / "out", "--model", str(folders / "tri2b"),
-            conf=distorted.write("tri3b", feature__splice=0))
+            conf=distorted.write("tri3b", feature__deltas=1))
     assert "tri2b: its features are not those of the configuration" in capsys.readouterr().err
