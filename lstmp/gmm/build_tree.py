@@ -16,7 +16,6 @@ from lstmp.errors import UserError
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 from lstmp.gmm.tree_stats import VARIANCE_FLOOR, TreeStats, by_value, log_likelihood
 
-_TIE = 1e-6  # log-likelihood per frame by which gains may differ from rounding alone
 _COLUMN = {PDF_CLASS: 3, 0: 0, 1: 1, 2: 2}  # key of a question → column of TreeStats.events
 
 
@@ -76,10 +75,9 @@ class _Grower:
             no = total - yes
             gain = log_likelihood(yes) + log_likelihood(no) - whole
             gain[(yes[:, 0] < 0.5) | (no[:, 0] < 0.5)] = -np.inf
-            if not np.isfinite(gain.max()):
+            q = int(np.argmax(gain))
+            if not np.isfinite(gain[q]):
                 continue
-            # of questions that divide the data alike the first one, whatever the rounding of the sums
-            q = int(np.argmax(gain >= gain.max() - _TIE * total[0]))
             side, value = table[q] > 0, gain[q]
             if key != PDF_CLASS:
                 side, value = self._refine(side, sums, total, value, whole)
