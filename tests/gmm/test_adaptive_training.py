@@ -114,16 +114,18 @@ def test_transforms_raise_the_likelihood_of_the_alignment(distorted, folders, ca
 
 @pytest.mark.parametrize("name, before", [("tri2b", "tri1"), ("tri3b", "tri2b")])
 def test_two_processes_give_the_same(distorted, folders, tmp_path, name, before):
+    """The transform, the sizes and what the model says of the data.
+
+    With so few phones many questions divide the data alike, and rounding decides which one the tree asks.
+    """
     out = tri(distorted, folders / f"{before}_ali", tmp_path / name, "--model", str(folders / before), "--nj", "2",
               conf=distorted.conf / f"{name}.yaml")
     a, b = AcousticModel.load(folders / name), AcousticModel.load(out)
     torch.testing.assert_close(a.transform, b.transform, rtol=1e-3, atol=1e-3)
-    # Questions that divide these few phones alike tie, and rounding decides: the trees may differ in what they would
-    # say of phones in other places, not in how they divide the data.
-    assert a.tree.num_pdfs == b.tree.num_pdfs
-    for x, y in [(a.gmms, b.gmms)] + ([(a.si_gmms, b.si_gmms)] if a.si_gmms else []):
-        assert torch.equal(x.offsets, y.offsets)
-        torch.testing.assert_close(x.means, y.means, rtol=1e-2, atol=1e-2)
+    assert a.tree.num_pdfs == b.tree.num_pdfs and a.gmms.num_gaussians == b.gmms.num_gaussians
+    likes = [np.array([float(line.split()[1]) for line in (folder / "utt2like").read_text().splitlines()])
+             for folder in (folders / f"{name}_ali", aligned(distorted, out, tmp_path / "other"))]
+    assert np.abs(likes[0] - likes[1]).max() < 0.1 and abs(likes[0].mean() - likes[1].mean()) < 0.01
     again = aligned(distorted, folders / name, tmp_path / "ali", "--nj", "2")
     assert (again / "ali.ark").read_bytes() == (folders / f"{name}_ali" / "ali.ark").read_bytes()
 
