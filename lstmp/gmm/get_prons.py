@@ -5,7 +5,6 @@ Writes Kaldi's ``pron_counts.txt``, ``pron_counts_nowb.txt``, ``sil_counts_nowb.
 """
 
 import argparse
-import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -18,6 +17,7 @@ from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError, command
 from lstmp.gmm.align import read_alignment, segments
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.word_times import Said, words_by_pronunciations
 from lstmp.log import progress, say
 from lstmp.stage import Stage
 
@@ -25,7 +25,6 @@ BOUNDARIES = ("nonword", "begin", "end", "internal", "singleton")
 _MARK = re.compile("_[BIES]$")
 _MEND = "align again, with this lang and these transcripts"
 
-Said = list[tuple[int, tuple[int, ...]]]
 
 
 def read_boundaries(lang: Lang) -> dict[int, str] | None:
@@ -99,39 +98,6 @@ def words_by_marks(phones: list[int], words: list[int], lang: Lang, places: dict
     if (word := next(rest, None)) is not None:
         raise ValueError(f"there is nothing for the word {lang.word_names[word]}")
     return said
-
-
-def words_by_pronunciations(phones: list[int], words: list[int], lang: Lang) -> Said:
-    """As :func:`words_by_marks` for phones without marks: pronunciations and optional silence laid along the phones.
-
-    Where several readings fit, it is the one whose pronunciations are most probable in the lexicon.
-    """
-    phones, pause = tuple(phones), (lang.optional_silence,)
-
-    def with_pause(reached):
-        for at, (score, said) in list(reached.items()):
-            if phones[at:at + 1] == pause and reached.get(at + 1, (-math.inf,))[0] < score:
-                reached[at + 1] = score, (said, (0, pause))
-        return reached
-
-    reached = with_pause({0: (0.0, None)})  # number of phones read → log-probability and what was said, newest first
-    for word in words:
-        following: dict = {}
-        for at, (score, said) in reached.items():
-            for prob, p in lang.lexicon[word]:
-                end, total = at + len(p), score + math.log(prob)
-                if phones[at:end] == p and following.get(end, (-math.inf,))[0] < total:
-                    following[end] = total, (said, (word, p))
-        if not following:
-            raise ValueError(f"no pronunciation of the word {lang.word_names[word]} fits in its place")
-        reached = with_pause(following)
-    if len(phones) not in reached:
-        raise ValueError("phones are left over after the transcript's last word")
-    said, link = [], reached[len(phones)][1]
-    while link is not None:
-        link, item = link
-        said.append(item)
-    return said[::-1]
 
 
 def get_prons(data, lang_dir, ali_dir, out) -> None:

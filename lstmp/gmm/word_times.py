@@ -1,13 +1,16 @@
 """Words of a transcript in an alignment: which phones belong to which word.
 
 The phones of an utterance are read as pronunciations of its words with silence between them. Where phones carry
-position marks (_B _I _E _S) the lexicon's pronunciations do too, and only one reading is possible; without marks the
-reading with the pronunciations that come first in the lexicon is taken.
+position marks (_B _I _E _S) the lexicon's pronunciations do too, and only one reading is possible.
 """
+
+import math
 
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError
 from lstmp.gmm.align import Segment
+
+Said = list[tuple[int, tuple[int, ...]]]
 
 
 def word_segments(phones: list[Segment], words: list[str], lang: Lang) -> list[tuple[str, int, int]]:
@@ -23,42 +26,58 @@ def word_segments(phones: list[Segment], words: list[str], lang: Lang) -> list[t
     Raises:
         UserError: the phones are no pronunciation of these words.
     """
-    ids = [p.phone for p in phones]
-    starts = _word_starts(ids, lang.word_ids(words)[0], lang)
-    if starts is None:
-        raise UserError("its phones are no pronunciation of its transcript",
-                        mend="give the lang folder and the transcripts that it was aligned with")
-    ends = [end for _, end in starts]
-    return [(word, phones[first].start, phones[end - 1].start + phones[end - 1].length - phones[first].start)
-            for word, (first, _), end in zip(words, starts, ends, strict=True)]
+    try:
+        said = words_by_pronunciations([p.phone for p in phones], lang.word_ids(words)[0], lang)
+    except ValueError as e:
+        raise UserError(f"its phones are no pronunciation of its transcript: {e}",
+                        mend="give the lang folder and the transcripts that it was aligned with") from None
+    found, at = [], 0
+    for word, spelling in said:
+        first, last = phones[at], phones[at + len(spelling) - 1]
+        at += len(spelling)
+        if word:
+            found.append((words[len(found)], first.start, last.start + last.length - first.start))
+    return found
 
 
-def _word_starts(phones: list[int], words: list[int], lang: Lang) -> list[tuple[int, int]] | None:
-    """(first phone, phone after the last) of each word; None if there is no reading."""
-    silence = lang.optional_silence
+def words_by_pronunciations(phones: list[int], words: list[int], lang: Lang) -> Said:
+    """What was said: pronunciations of a transcript, and optional silence, laid along the phones.
 
-    def after_silence(i: int):
-        yield i
-        while i < len(phones) and phones[i] == silence:
-            i += 1
-            yield i
+    Where several readings fit, it is the one whose pronunciations are most probable in the lexicon.
 
-    reached = [{0: (0, 0)}]  # for each number of words: where they end → (where the last begins, the end before)
+    Args:
+        phones: phone ids of an utterance.
+        words: word ids of its transcript.
+
+    Returns:
+        (word id, phone ids) in order; optional silence has word 0.
+
+    Raises:
+        ValueError: no reading fits; says where.
+    """
+    phones, pause = tuple(phones), (lang.optional_silence,)
+
+    def with_pause(reached):
+        for at, (score, said) in list(reached.items()):
+            if phones[at:at + 1] == pause and reached.get(at + 1, (-math.inf,))[0] < score:
+                reached[at + 1] = score, (said, (0, pause))
+        return reached
+
+    reached = with_pause({0: (0.0, None)})  # number of phones read → log-probability and what was said, newest first
     for word in words:
-        here: dict[int, tuple[int, int]] = {}
-        for end in reached[-1]:
-            for first in after_silence(end):
-                for _, pronunciation in lang.lexicon.get(word, ()):
-                    last = first + len(pronunciation)
-                    if tuple(phones[first:last]) == pronunciation:
-                        here.setdefault(last, (first, end))
-        reached.append(here)
-    ends = [end for end in reached[-1] if len(phones) in after_silence(end)]
-    if not ends:
-        return None
-    end, found = ends[0], []
-    for here in reversed(reached[1:]):
-        first, before = here[end]
-        found.append((first, end))
-        end = before
-    return found[::-1]
+        following: dict = {}
+        for at, (score, said) in reached.items():
+            for prob, p in lang.lexicon.get(word, ()):
+                end, total = at + len(p), score + math.log(prob)
+                if phones[at:end] == p and following.get(end, (-math.inf,))[0] < total:
+                    following[end] = total, (said, (word, p))
+        if not following:
+            raise ValueError(f"no pronunciation of the word {lang.word_names[word]} fits in its place")
+        reached = with_pause(following)
+    if len(phones) not in reached:
+        raise ValueError("phones are left over after the transcript's last word")
+    said, link = [], reached[len(phones)][1]
+    while link is not None:
+        link, item = link
+        said.append(item)
+    return said[::-1]

@@ -126,8 +126,8 @@ def test_words_without_marks_are_found_by_their_pronunciations(tmp_path):
     lang = spoken.make(tmp_path, marks=False, utts=1).lang
     a, r = (lang.lexicon[lang.words[w]][0][1][0] for w in ("A", "OR"))
     sil = lang.optional_silence
-    phones = [Segment(p, 3 * i, 3) for i, p in enumerate([sil, sil, a, r, a, r, sil, r])]
-    assert word_segments(phones, ["ARE", "A", "OR", "OR"], lang) == [("ARE", 6, 6), ("A", 12, 3), ("OR", 15, 3),
-                                                                    ("OR", 21, 3)]
-    assert word_segments(phones, ["A", "OR", "ARE", "OR"], lang) == [("A", 6, 3), ("OR", 9, 3), ("ARE", 12, 6),
-                                                                    ("OR", 21, 3)]
+    phones = [Segment(p, 3 * i, 3) for i, p in enumerate([sil, a, r, a, r, sil, r])]
+    assert word_segments(phones, ["ARE", "A", "OR", "OR"], lang) == [("ARE", 3, 6), ("A", 9, 3), ("OR", 12, 3),
+                                                                    ("OR", 18, 3)]
+    assert word_segments(phones, ["A", "OR", "ARE", "OR"], lang) == [("A", 3, 3), ("OR", 6, 3), ("ARE", 9, 6),
+                                                                    ("OR", 18, 3)]
