@@ -20,6 +20,7 @@ local/env.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
+systems=(mono "${triphones[@]}" lstmp) gmm=(--lang "$lang" --nj "$nj" --device "$device") agreement=()
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
 # 1  data: make, download or take the corpus, write Kaldi data dirs, check all that later stages rely on
@@ -65,22 +66,19 @@ fi
 # 5  monophones: 3-state Bakis HMMs from a flat start, on the shortest utterances, Gaussians split to about 1,000
 if at 5 "monophones"; then
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_short" --shortest "$mono_utterances"
-  steps/train_mono.sh --data "$data/${train}_short" --lang "$lang" --out "$exp/mono" \
-    --config "$conf/mono.yaml" --seed "$seed" --nj "$nj" --device "$device"
+  steps/train_mono.sh "${gmm[@]}" --data "$data/${train}_short" --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
 fi
 
 # 6  triphones, each on the alignment of the one before: a phonetic decision tree and Gaussian mixtures; tri1 on derivatives,
 #    tri2b on LDA+MLLT features, tri3b speaker-adapted by fMLLR
-align() {
-  steps/align.sh --data "$data/$train" --lang "$lang" --model "$exp/$1" --out "$exp/$1_ali" \
-    --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml" --nj "$nj" --device "$device"
-}
+align() { steps/align.sh "${gmm[@]}" --data "$data/$train" --model "$exp/$1" --out "$exp/$1_ali" \
+    --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"; }
 if at 6 "triphones ${triphones[*]}"; then
   last=mono
   for tri in "${triphones[@]}"; do
     align $last
-    steps/train_tri.sh --data "$data/$train" --lang "$lang" --ali "$exp/${last}_ali" --model "$exp/$last" --out "$exp/$tri" \
-      --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed" --nj "$nj" --device "$device"
+    steps/train_tri.sh "${gmm[@]}" --data "$data/$train" --ali "$exp/${last}_ali" --model "$exp/$last" --out "$exp/$tri" \
+      --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
     last=$tri
   done
 fi
@@ -107,7 +105,7 @@ fi
 # 10  decoding: lattices by k2, and best paths for a grid of LM weights and word insertion penalties
 if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
-    for model in mono "${triphones[@]}" lstmp; do
+    for model in "${systems[@]}"; do
       graph=$model input=$data/$split
       [ $model != lstmp ] || { graph=$targets input+=_fbank; }
       steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$input" \
@@ -118,18 +116,15 @@ fi
 
 # 11  scoring: weight and penalty chosen on dev, applied unchanged to the tests; the table of results
 if at 11 "scoring"; then
-  for model in mono "${triphones[@]}" lstmp; do
+  for model in "${systems[@]}"; do
     steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${lm}_$dev" \
       --test "${tests[@]/#/$exp/$model/decode_${lm}_}"
   done
-  agreement=()
-  if [ -n "$reference_ctm" ]; then
-    for tri in "${triphones[@]}"; do
-      steps/compare_ctm.sh "$reference_ctm" "$exp/${tri}_ali/phones.ctm" --out "$exp/${tri}_ali/agreement.json"
-      agreement+=("$tri=$exp/${tri}_ali/agreement.json")
-    done
-  fi
-  steps/make_results.sh --recipe-dir "$exp" --systems mono "${triphones[@]}" lstmp --sets "$dev" "${tests[@]}" --lms "$lm" \
+  for tri in ${reference_ctm:+"${triphones[@]}"}; do
+    steps/compare_ctm.sh "$reference_ctm" "$exp/${tri}_ali/phones.ctm" --out "$exp/${tri}_ali/agreement.json"
+    agreement+=("$tri=$exp/${tri}_ali/agreement.json")
+  done
+  steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "$lm" \
     --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}"
   cat "$exp/RESULTS.md"
 fi

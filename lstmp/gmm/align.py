@@ -91,7 +91,7 @@ def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
     return merged
 
 
-def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: FmllrConfig) -> dict | None:
+def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: FmllrConfig | None) -> dict | None:
     """Align a shard's utterances; the graphs must have been compiled.
 
     Returns:
@@ -108,7 +108,7 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
     return adapter.transforms
 
 
-def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig, device):
+def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig | None, device):
     lang = Lang.load(lang_dir)
     model = AcousticModel.load(model_dir, device)
     if model.gmms is None:
@@ -136,10 +136,13 @@ def main(argv=None):
     p.add_argument("--model", type=Path, required=True, help="folder of the GMM to align with")
     options.add_fmllr(p)
     args = p.parse_args(argv)
-    cfg, fmllr = config.load(args.config, AlignConfig), config.load(args.fmllr_config, FmllrConfig)
+    cfg = config.load(args.config, AlignConfig)
+    adapts = AcousticModel.load(args.model).si_gmms is not None
+    fmllr = config.load(args.fmllr_config, FmllrConfig) if adapts else None
     inputs = options.stage_inputs(args.data, args.lang) + [
         args.model / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml")]
-    stage = Stage(args.out, "align", inputs, [config.to_dict(cfg), config.to_dict(fmllr)])
+    settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if adapts else {})
+    stage = Stage(args.out, "align", inputs, settings)
     if stage.is_done():
         return
     say(f"aligning {args.data} with {args.model}")

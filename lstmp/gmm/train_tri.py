@@ -63,7 +63,8 @@ class TriConfig:
 class Trainer:
     """One process's part of the training; :meth:`run` is the whole of it."""
 
-    def __init__(self, data, lang_dir, ali_dir, model_dir, cfg: TriConfig, fmllr: FmllrConfig, seed: int, device):
+    def __init__(self, data, lang_dir, ali_dir, model_dir, cfg: TriConfig, fmllr: FmllrConfig | None, seed: int,
+                 device):
         self.cfg, self.fmllr, self.seed = cfg, fmllr, seed
         self.lang, self.ali_dir = Lang.load(lang_dir), Path(ali_dir)
         self.old = AcousticModel.load(ali_dir)  # the HMMs that the alignment is made of
@@ -191,7 +192,7 @@ def first_model(moments, tree, lang: Lang, feature: FeatureConfig, min_variance:
     return AcousticModel(transitions, tree, gmms, feature)
 
 
-def _train(data, lang, ali, model, out, cfg: TriConfig, fmllr: FmllrConfig, seed: int, device):
+def _train(data, lang, ali, model, out, cfg: TriConfig, fmllr: FmllrConfig | None, seed: int, device):
     Trainer(data, lang, ali, model, cfg, fmllr, seed, device).run(out)
 
 
@@ -202,11 +203,12 @@ def main(argv=None):
     p.add_argument("--model", type=Path, help="folder of that model; needed for speaker-adaptive training")
     options.add_fmllr(p)
     args = p.parse_args(argv)
-    cfg, fmllr = config.load(args.config, TriConfig), config.load(args.fmllr_config, FmllrConfig)
+    cfg = config.load(args.config, TriConfig)
+    fmllr = config.load(args.fmllr_config, FmllrConfig) if cfg.adapt else None
     inputs = options.stage_inputs(args.data, args.lang) + [
         args.ali / n for n in ("ali.ark", "tree.json", "transitions.safetensors", "trans.ark")]
     inputs += [args.model / n for n in ("final.safetensors", "config.yaml")] if args.model else []
-    settings = {"config": config.to_dict(cfg), "seed": args.seed, "fmllr": config.to_dict(fmllr) if cfg.adapt else {}}
+    settings = {"config": config.to_dict(cfg), "seed": args.seed} | ({"fmllr": config.to_dict(fmllr)} if fmllr else {})
     stage = Stage(args.out, "train", inputs, settings)
     if stage.is_done():
         return

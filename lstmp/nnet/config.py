@@ -66,6 +66,5 @@ class LstmpConfig:
         check(0 <= self.dropout < 1, "dropout", "at least 0 and below 1")
         check(self.dropout_mask in ("frame", "chunk"), "dropout_mask", "frame or chunk")
         check(self.prior_floor < 1, "prior_floor", "below 1")
-        check(self.average_last <= self.epochs, "average_last", "not above `epochs`")
         check(0 < self.divergence_factor < 1, "divergence_factor", "above 0 and below 1")
         check(0 <= self.max_left_out <= 1, "max_left_out", "between 0 and 1")

@@ -98,7 +98,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path):
     """Choose the weights, measure them once more, write the network folder."""
     out, model = trainer.out, trainer.model
-    kept = [trainer.epoch_path(e) for e in range(cfg.epochs - cfg.average_last, cfg.epochs)]
+    kept = [trainer.epoch_path(e) for e in range(max(0, cfg.epochs - cfg.average_last), cfg.epochs)]
     paths = kept or [out / "best.safetensors"]
     read = [checkpoint.read(p, mend=f"delete {trainer.last_path} to train again") for p in paths]
     epochs = [header["epoch"] for _, header in read]

@@ -81,7 +81,7 @@ def test_dropout_masks(small_config, mask, rows):
 
 @pytest.mark.parametrize("change", [{"cells": 0}, {"projection": 4, "recurrent_projection": 0}, {"dropout": 1.0},
                                     {"optimizer": "adagrad"}, {"lr_final": 1.0}, {"dropout_mask": "batch"},
-                                    {"average_last": 9}])
+                                    {"average_last": -1}])
 def test_configuration_out_of_range(small_config, change):
     with pytest.raises(UserError, match=next(iter(change))):
         small_config(**change)

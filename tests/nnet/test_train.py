@@ -155,6 +155,8 @@ def test_the_average_of_the_last_epochs(world, small_config):
     parts = [checkpoint.read(out / f"epoch{e}.safetensors", mend="")[0] for e in (2, 3, 4)]
     torch.testing.assert_close(weights(out)["w_out"], sum(p["w_out"] for p in parts) / 3)
     assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [2, 3, 4]
+    out = run(world, small_config(epochs=2, average_last=3), "short")  # of all, where there are fewer
+    assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [1, 2]
 
 
 def test_threads_share_a_batch_without_changing_the_result(world, small_config):
