@@ -34,7 +34,10 @@ from lstmp.log import progress, say
 
 
 def kaldi_graph(graph_dir: Path, model_dir: Path):
-    """HCLG with pdf-id + 1 in place of transition-ids, which is what ``DecodableCtc`` maps to columns."""
+    """HCLG with pdf-id + 1 in place of transition-ids, which is what ``DecodableCtc`` maps to columns.
+
+    ``model_dir`` is that of the GMM from whose transitions the graph was made.
+    """
     arrays = FstArrays.read(graph_dir / "HCLG.fst")
     column = AcousticModel.load(model_dir).transitions.tid_pdf.numpy().astype("int32") + 1
     column[0] = 0  # epsilon
@@ -90,7 +93,7 @@ def main(argv=None):
     torch.set_num_threads(1)
     cfg = config.load(args.config, DecodeConfig)
     scorer = load_scorer(args.model)
-    check_same_model(Path(args.graph), Path(args.model), scorer.num_pdfs)
+    graph_info = check_same_model(Path(args.graph), Path(args.model), scorer.num_pdfs)
     features, data = Features(args.data, scorer.feature), read_data_dir(args.data)
     utts = [utt for utt in features.utts if utt in data.utts]
     utts = utts[::max(1, len(utts) // args.utts)][:args.utts]
@@ -101,7 +104,7 @@ def main(argv=None):
     scores = {utt: scorer([features.load(utt)])[0] for utt in progress(utts, "scores")}
     audio = FRAME_SHIFT * sum(map(len, scores.values()))
     say(f"{len(utts)} utterances, {audio:.0f} s, {num_words} words; scores took {time.perf_counter() - start:.1f} s")
-    graph, fst = load_k2_graph(args.graph), kaldi_graph(Path(args.graph), Path(args.model))
+    graph, fst = load_k2_graph(args.graph), kaldi_graph(Path(args.graph), Path(graph_info["model"]))
     print("beam  decoder  WER %   RTF wall  RTF CPU  agree: utts  words")
     for beam in [float(b) for b in args.beams.split(",") if b] or [cfg.search_beam]:
         at = dataclasses.replace(cfg, search_beam=beam)
