@@ -4,12 +4,15 @@ The transitions, tree and topology alone, without mixtures, are what a network s
 training data; they are kept as ``transitions.safetensors`` in alignment and network folders.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import yaml
 
 from lstmp import config
+from lstmp.corpus.lang import Lang
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig
@@ -82,6 +85,13 @@ class AcousticModel:
         write_tensors(directory / "final.safetensors", tensors)
         text = yaml.safe_dump({"feature": config.to_dict(self.feature), **(settings or {})}, sort_keys=False)
         config.write_text(directory / "config.yaml", text)
+
+    def silence_boost(self, lang: Lang, factor: float, device="cpu") -> torch.Tensor:
+        """float32 [pdfs]: log of ``factor`` for the pdfs of silence phones, 0 for the others."""
+        boost = torch.zeros(self.transitions.num_pdfs, device=device)
+        tuples = self.transitions.tuples
+        boost[tuples[torch.isin(tuples[:, 0], torch.tensor(lang.silence)), 2]] = math.log(factor)
+        return boost
 
 
 def copy_hmm(source, target):

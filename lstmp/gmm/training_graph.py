@@ -88,27 +88,25 @@ class GraphCompiler:
         """Phone instances, edges (a, b, log-probability), start and end instances with their log-probabilities."""
         silence, p = self.lang.optional_silence, self.lang.sil_prob
         with_sil, without = (math.log(p) if p > 0 else None), (math.log(1 - p) if p < 1 else None)
-        phones, edges = [], []
+        phones, edges, starts = [], [], []
         here = [(None, 0.0)]  # instances that the next word can follow; None is the utterance's start
 
-        def connect(sources, target, extra, starts):
+        def connect(sources, target, extra):
             for a, weight in sources:
                 if a is None:
                     starts.append((target, weight + extra))
                 else:
                     edges.append((a, target, weight + extra))
 
-        starts: list[tuple[int, float]] = []
-
-        def optional_silence(sources):
+        def border(sources):
             out = [(a, weight + without) for a, weight in sources] if without is not None else []
             if with_sil is not None or not words:
                 phones.append(silence)
-                connect(sources, len(phones) - 1, with_sil or 0.0, starts)
+                connect(sources, len(phones) - 1, with_sil or 0.0)
                 out.append((len(phones) - 1, 0.0))
-            return out
+            return self._widen_border(out, phones, connect)
 
-        here = optional_silence(here)
+        here = border(here)
         if not words:
             here = [h for h in here if h[0] is not None]
         for word in words:
@@ -120,11 +118,18 @@ class GraphCompiler:
             for prob, pronunciation in pronunciations:
                 first = len(phones)
                 phones.extend(pronunciation)
-                connect(here, first, math.log(prob), starts)
+                connect(here, first, math.log(prob))
                 edges.extend((i, i + 1, 0.0) for i in range(first, len(phones) - 1))
                 lasts.append((len(phones) - 1, 0.0))
-            here = optional_silence(lasts)
+            here = border(lasts)
         return phones, edges, starts, here
+
+    def _widen_border(self, here, phones, connect):
+        """For graphs that allow more at a word border than silence: add to ``phones``, return what a word can follow.
+
+        ``connect(sources, instance, log-probability)`` makes the edges into an instance.
+        """
+        return here
 
     def _expand_context(self, phones, edges, starts, ends):
         """Nodes (instance, left, right) of phones in context; None where the context makes no difference."""
@@ -165,7 +170,7 @@ class GraphCompiler:
                     elif to != s:
                         inner.append((s, to, tid))
             hmm = self._phone_of_context[key] = (pdfs, [self._self_tid[t] for t in tuples], inner, exits,
-                                                 _fewest_states(entry))
+                                                 fewest_states(entry))
         return hmm
 
     def _to_states(self, nodes, of_instance, phones, edges, starts, ends):
@@ -197,7 +202,7 @@ class GraphCompiler:
                              np.array([f[2] for f in last], dtype=np.float32), shortest)
 
 
-def _fewest_states(entry) -> int:
+def fewest_states(entry) -> int:
     """The fewest frames that a phone's HMM can last."""
     steps = {0: 1}
     frontier = [0]
