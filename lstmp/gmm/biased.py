@@ -51,9 +51,9 @@ class BiasedCompiler(GraphCompiler):
         self.gap_cost, self.skip_cost = gap_cost, skip_cost
         self.gap_pdf, self.first_gap_tid = transitions.num_pdfs, transitions.num_tids + 1
 
-    def compile(self, words: list[int]) -> TrainingGraph:
-        """As :meth:`GraphCompiler.compile`."""
-        self._last_gap, self._borders = None, 0
+    def compile(self, words: list[int], at: set[int] | None = None) -> TrainingGraph:
+        """As :meth:`GraphCompiler.compile`; with ``at``, gaps only at these borders (border k is before word k)."""
+        self._last_gap, self._borders, self._at = None, 0, at
         return super().compile(words)
 
     def extended(self, log_prob: np.ndarray, num_words: int) -> np.ndarray:
@@ -62,8 +62,11 @@ class BiasedCompiler(GraphCompiler):
 
     def _widen_border(self, here, phones, connect):
         gap = -1 - self._borders  # stands for a phone; never asked of the tree
-        self._free[gap] = True
         self._borders += 1
+        if self._at is not None and -1 - gap not in self._at:
+            self._last_gap = None
+            return here
+        self._free[gap] = True
         phones.append(gap)
         connect(here, len(phones) - 1, -self.gap_cost)
         if self._last_gap is not None:

@@ -1,7 +1,7 @@
 """Rank the utterances of a data dir by how ill their transcripts fit their audio, and say why.
 
-Each utterance is searched three times: its transcript alone (forced alignment), a loop of all phones with no
-transcript, and the transcript with departures allowed (:mod:`lstmp.gmm.biased`). What these say, against the
+Each utterance is searched three times: by its transcript alone (forced alignment), by a loop of all phones with no
+transcript, and by the transcript with departures allowed (:mod:`lstmp.gmm.biased`). What these say, against the
 speaker's other utterances and the data's durations, becomes a score and a reason (:mod:`lstmp.gmm.suspicion`).
 
 The folder gets ``suspicious.txt`` (utterance, score and reason, worst first) and ``utterances.tsv`` (all measures of
@@ -55,49 +55,83 @@ class CheckConfig:
             check(getattr(self, name) >= 0, name, "0 or more")
 
 
-def listen(shard: Shard, model: AcousticModel, cfg: CheckConfig) -> dict[str, Heard]:
-    """Search this process's utterances; ``shard.words`` and ``shard.feats`` are what is compared."""
-    lang, transitions = shard.lang, model.transitions
-    shard.compile_graphs(model)
-    compiler = BiasedCompiler(lang, model.tree, transitions, cfg.gap_cost, cfg.skip_cost)
-    loop = PhoneLoop(lang, model, cfg.phone_cost)
-    quiet = {loop.set_of_phone[p] for p in lang.silence if p in loop.set_of_phone}
-    boost = model.silence_boost(lang, cfg.align.boost_silence, shard.device)
-    log_prob = transitions.graph_log_probs(cfg.align.transition_scale, cfg.align.self_loop_scale).numpy()
-    heard = {u: Heard(failed=reason) for u, reason in shard.unusable.items()}
-    todo = []
-    for utt in shard.utts:
-        if (frames := len(shard.feats[utt])) < (least := shard.graphs[utt].min_frames):
-            heard[utt] = Heard(failed=f"{frames} frames, but its transcript needs at least {least}")
-        else:
-            todo.append(utt)
-    batches = shard.batches(sorted(todo, key=lambda u: -len(shard.feats[u])))
-    for batch in progress(batches, "checking", unit="batch") if distributed.rank() == 0 else batches:
-        raw = [model.gmms.loglikes(shard.feats[u]) for u in batch]
-        scaled = [(x + boost) * cfg.align.acoustic_scale for x in raw]
-        graphs = [shard.graphs[u] for u in batch]
-        forced = align_batch(graphs, [x[:, g.distinct_pdfs] for x, g in zip(scaled, graphs, strict=True)], log_prob)
-        free = loop.best_paths(scaled, log_prob)
-        graphs = [compiler.compile(shard.words[u]) for u in batch]
-        gapped = [with_gap(x, g, path.score, cfg.frame_cost) for x, g, path in zip(scaled, graphs, free, strict=True)]
-        extended = compiler.extended(log_prob, max(len(shard.words[u]) for u in batch))
-        biased = align_batch(graphs, gapped, extended)
-        for utt, x, (tids, score), path, (ways, best) in zip(batch, raw, forced, free, biased, strict=True):
-            speech = ~np.isin(path.phone, list(quiet))
-            phones = [s for s in segments(tids, transitions) if loop.set_of_phone[s.phone] not in quiet]
-            pdfs = transitions.tid_pdf.numpy()[tids]
-            heard[utt] = Heard(
-                frames=len(tids), loglike=float(x[torch.arange(len(tids)), torch.from_numpy(pdfs)].mean()),
-                ratio=(score - float(path.score.sum())) / len(tids), gain=best - score,
-                words=len(shard.words[utt]), departures=departures(ways, compiler.first_gap_tid, speech),
-                phones=np.array([(loop.set_of_phone[s.phone], s.start, s.length) for s in phones]).reshape(-1, 3),
-                shortest=[fewest_states(transitions.topology.entries[s.phone]) for s in phones])
-    return heard
+class Listener:
+    """Compares this process's utterances with their transcripts: ``shard.feats`` with ``shard.words``."""
+
+    def __init__(self, shard: Shard, model: AcousticModel, cfg: CheckConfig):
+        self.shard, self.model, self.cfg = shard, model, cfg
+        self.oov = shard.lang.oov
+        self.compiler = BiasedCompiler(shard.lang, model.tree, model.transitions, cfg.gap_cost, cfg.skip_cost)
+        self.loop = PhoneLoop(shard.lang, model, cfg.phone_cost)
+        self.set_of_phone = self.loop.set_of_phone
+        self.quiet = {self.set_of_phone[p] for p in shard.lang.silence if p in self.set_of_phone}
+        self.boost = model.silence_boost(shard.lang, cfg.align.boost_silence, shard.device)
+        self.log_prob = model.transitions.graph_log_probs(cfg.align.transition_scale,
+                                                          cfg.align.self_loop_scale).numpy()
+
+    def listen(self) -> dict[str, Heard]:
+        """What is heard of every utterance."""
+        shard, todo = self.shard, []
+        shard.compile_graphs(self.model)
+        heard = {u: Heard(failed=reason) for u, reason in shard.unusable.items()}
+        for utt in sorted(shard.utts, key=lambda u: -len(shard.feats[u])):
+            if (frames := len(shard.feats[utt])) < (least := shard.graphs[utt].min_frames):
+                heard[utt] = Heard(failed=f"{frames} frames, but its transcript needs at least {least}")
+            else:
+                todo.append(utt)
+        batches = shard.batches(todo)
+        for batch in progress(batches, "checking", unit="batch") if distributed.rank() == 0 else batches:
+            heard.update(zip(batch, self._hear(batch), strict=True))
+        return heard
+
+    def _hear(self, batch: list[str]) -> list[Heard]:
+        raw = [self.model.gmms.loglikes(self.shard.feats[u]) for u in batch]
+        scaled = [(x + self.boost) * self.cfg.align.acoustic_scale for x in raw]
+        words, graphs = [self.shard.words[u] for u in batch], [self.shard.graphs[u] for u in batch]
+        forced = align_batch(graphs, [x[:, g.distinct_pdfs] for x, g in zip(scaled, graphs, strict=True)],
+                             self.log_prob)
+        free = self.loop.best_paths(scaled, self.log_prob)
+        biased = self._depart(words, scaled, free)
+        # an unknown word sounds like anything: what departing there gains is no fault of the transcript
+        strange = [i for i, ws in enumerate(words) if self.oov in ws]
+        allowed = self._depart([words[i] for i in strange], [scaled[i] for i in strange], [free[i] for i in strange],
+                               only=self.oov)
+        scores = [score for _, score in forced]
+        for i, (_, score) in zip(strange, allowed, strict=True):
+            scores[i] = score
+        return [self._read(*x) for x in zip(words, raw, forced, scores, free, biased, strict=True)]
+
+    def _depart(self, words, scaled, free, only: int | None = None):
+        """Alignments that may depart from the transcript; with ``only``, at that word."""
+        if not words:
+            return []
+        graphs = [self.compiler.compile(ws, None if only is None else _borders_of(only, ws)) for ws in words]
+        scores = [with_gap(x, g, path.score, self.cfg.frame_cost) for x, g, path in
+                  zip(scaled, graphs, free, strict=True)]
+        return align_batch(graphs, scores, self.compiler.extended(self.log_prob, max(map(len, words))))
+
+    def _read(self, words, raw, forced, score, free, biased) -> Heard:
+        tids, transitions = forced[0], self.model.transitions
+        pdfs = torch.from_numpy(transitions.tid_pdf.numpy()[tids]).to(raw.device)
+        phones = [s for s in segments(tids, transitions) if self.set_of_phone[s.phone] not in self.quiet]
+        speech = ~np.isin(free.phone, list(self.quiet))
+        return Heard(
+            frames=len(tids), words=len(words), loglike=float(raw.gather(1, pdfs[:, None]).mean()),
+            ratio=(score - float(free.score.sum())) / len(tids), gain=biased[1] - score,
+            departures=[d for d in departures(biased[0], self.compiler.first_gap_tid, speech)
+                        if set(words[d.word:d.word + d.skipped]) != {self.oov}],
+            phones=np.array([(self.set_of_phone[s.phone], s.start, s.length) for s in phones]).reshape(-1, 3),
+            shortest=[fewest_states(transitions.topology.entries[s.phone]) for s in phones])
+
+
+def _borders_of(word: int, words: list[int]) -> set[int]:
+    """The borders beside each ``word``: k is before the word with index k."""
+    return {i + side for i, w in enumerate(words) if w == word for side in (0, 1)}
 
 
 def check_shard(shard: Shard, model: AcousticModel, cfg: CheckConfig) -> dict[str, Verdict] | None:
     """Search and judge; on the first process the verdicts of all utterances, None on the others."""
-    parts = distributed.gather((listen(shard, model, cfg), shard.words))
+    parts = distributed.gather((Listener(shard, model, cfg).listen(), shard.words))
     if distributed.rank() != 0:
         return None
     heard = {u: h for part, _ in parts for u, h in part.items()}
