@@ -96,10 +96,10 @@ class Listener:
         strange = [i for i, ws in enumerate(words) if self.oov in ws]
         allowed = self._depart([words[i] for i in strange], [scaled[i] for i in strange], [free[i] for i in strange],
                                only=self.oov)
-        scores = [score for _, score in forced]
-        for i, (_, score) in zip(strange, allowed, strict=True):
-            scores[i] = score
-        return [self._read(*x) for x in zip(words, raw, forced, scores, free, biased, strict=True)]
+        bound = list(forced)
+        for i, path in zip(strange, allowed, strict=True):
+            bound[i] = path
+        return [self._read(*x) for x in zip(words, raw, forced, bound, free, biased, strict=True)]
 
     def _depart(self, words, scaled, free, only: int | None = None):
         """Alignments that may depart from the transcript; with ``only``, at that word."""
@@ -110,15 +110,19 @@ class Listener:
                   zip(scaled, graphs, free, strict=True)]
         return align_batch(graphs, scores, self.compiler.extended(self.log_prob, max(map(len, words))))
 
-    def _read(self, words, raw, forced, score, free, biased) -> Heard:
-        tids, transitions = forced[0], self.model.transitions
+    def _read(self, words, raw, forced, bound, free, biased) -> Heard:
+        """``bound`` is ``forced``, or with unknown words the path that may depart at them."""
+        tids, transitions, first_gap = forced[0], self.model.transitions, self.compiler.first_gap_tid
         pdfs = torch.from_numpy(transitions.tid_pdf.numpy()[tids]).to(raw.device)
         phones = [s for s in segments(tids, transitions) if self.set_of_phone[s.phone] not in self.quiet]
         speech = ~np.isin(free.phone, list(self.quiet))
+        told = bound[0] < first_gap  # frames that words or silence explain
+        cost = sum(self.cfg.gap_cost + self.cfg.skip_cost * d.skipped + self.cfg.frame_cost * d.length
+                   for d in departures(bound[0], first_gap, speech))
         return Heard(
             frames=len(tids), words=len(words), loglike=float(raw.gather(1, pdfs[:, None]).mean()),
-            ratio=(score - float(free.score.sum())) / len(tids), gain=biased[1] - score,
-            departures=[d for d in departures(biased[0], self.compiler.first_gap_tid, speech)
+            ratio=(bound[1] + cost - float(free.score.sum())) / max(1, int(told.sum())), gain=biased[1] - bound[1],
+            departures=[d for d in departures(biased[0], first_gap, speech)
                         if set(words[d.word:d.word + d.skipped]) != {self.oov}],
             phones=np.array([(self.set_of_phone[s.phone], s.start, s.length) for s in phones]).reshape(-1, 3),
             shortest=[fewest_states(transitions.topology.entries[s.phone]) for s in phones])
@@ -162,7 +166,7 @@ def _check(data, lang, model_dir, out, cfg: CheckConfig, device):
 @command
 def main(argv=None):
     p = options.parser("steps/check_alignment.sh", __doc__.split("\n")[0], "check_alignment.yaml")
-    p.add_argument("--model", type=Path, required=True, help="folder of the GMM to check with; monophones are best")
+    p.add_argument("--model", type=Path, required=True, help="folder of the GMM to check with; monophones will do")
     args = p.parse_args(argv)
     cfg = config.load(args.config, CheckConfig)
     inputs = options.stage_inputs(args.data, args.lang) + [

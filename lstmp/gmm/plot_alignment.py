@@ -95,7 +95,7 @@ def draw(picture: Picture, path, start: float = 0.0, end: float | None = None):
     panels = [3.0, 0.32, 0.42] + ([1.1] if picture.loglike is not None else [])
     figure = plt.figure(figsize=(_INCHES * max(width, 1.2) + 1, rows * (sum(panels) * 0.62 + 0.55) + 0.35),
                         layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.015, hspace=0)
+    figure.get_layout_engine().set(h_pad=0.03, hspace=0)
     figure.suptitle(picture.title, fontsize=9, wrap=True)
     for number, part in enumerate(figure.subfigures(rows, 1) if rows > 1 else [figure]):
         axes = part.subplots(len(panels), 1, sharex=True, height_ratios=panels, gridspec_kw={"hspace": 0.02})
@@ -154,7 +154,7 @@ def _spans(axis, spans, start: float, end: float, colour: str, size: float):
         if b <= a:
             continue
         boxes.append((a, b - a))
-        room, wide = points * (b - a), 0.62 * max(1, len(name))  # of a letter's height
+        room, wide = points * (b - a), 0.72 * max(1, len(name))  # of a letter's height
         upright = size * wide > room and len(name) <= 3
         fit = min(size, 0.95 * room if upright else room / wide)
         if fit >= 4:
@@ -196,9 +196,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
     parts = segments(tids, hmm.transitions)
     names = [(lang.phone_names[s.phone].partition("_")[0].replace("SIL", ""), s.start, s.length) for s in parts]
     words = data.utts[utt].words
-    title = f"{utt}   " + " ".join(words)
-    if loglike is not None:
-        title += f"   [{loglike.mean():.1f} per frame]"
+    title = f"{utt}   {'' if loglike is None else f'[{loglike.mean():.1f} per frame]   '}{' '.join(words)}"
     return Picture(title, spectrum, word_spans(parts, words, lang) or [], names, state_starts(tids, hmm.transitions),
                    loglike)
 

@@ -17,6 +17,7 @@ from lstmp.gmm.biased import Departure
 
 _FRAMES_PER_SECOND = 100
 _FEW = 5         # utterances below which a speaker has no median of their own
+_LEAST = {"ratio": 0.005, "short": 0.02}  # floors of the deviations, for data all alike
 _TO_SD = 1.4826  # median absolute deviation → standard deviation, for a normal distribution
 
 
@@ -116,16 +117,16 @@ def judge(heard: dict[str, Heard], words: dict[str, list[str]], speaker: dict[st
     own = {u: speaker.get(u, u) for u in heard}
     ratio = {u: h.ratio for u, h in fine.items()}
     short = {u: float((h.phones[:, 2] <= h.shortest).mean()) if len(h.phones) else 0.0 for u, h in fine.items()}
-    rate = {u: np.log(_FRAMES_PER_SECOND * len(h.phones) / h.phones[:, 2].sum()) if len(h.phones) else 0.0
-            for u, h in fine.items()}
-    unlike, short_dev = _deviations(ratio, own), _deviations(short, own)
+    rate = {u: np.log(_FRAMES_PER_SECOND * len(h.phones) / h.phones[:, 2].sum()) for u, h in fine.items()
+            if len(h.phones)}
+    unlike, short_dev = _deviations(ratio, own, _LEAST["ratio"]), _deviations(short, own, _LEAST["short"])
     rates, long = _less_median(rate, own), _longest(fine)
     out = {}
     for utt, h in heard.items():
         if h.failed:
             out[utt] = Verdict(np.inf, own[utt], *[0] * 11, f"cannot be aligned: {h.failed}")
             continue
-        factor = float(np.exp(rates[utt]))
+        factor = float(np.exp(rates.get(utt, 0.0)))
         deviations, which = long[utt]
         parts = [(h.gain / cfg.max_gain, lambda h=h, utt=utt: _departed(h, words[utt])),
                  (-unlike[utt] / cfg.max_unlike,
@@ -133,7 +134,7 @@ def judge(heard: dict[str, Heard], words: dict[str, list[str]], speaker: dict[st
                  (short_dev[utt] / cfg.max_short, lambda utt=utt: f"{short[utt]:.0%} of its phones are of the shortest "
                                                                   "length"),
                  (deviations / cfg.max_long, lambda h=h, which=which: _too_long(h, which, phone_names)),
-                 (abs(rates[utt]) / np.log(cfg.max_rate),
+                 (abs(rates.get(utt, 0.0)) / np.log(cfg.max_rate),
                   lambda factor=factor: f"spoken {factor:.2f} times as fast as the speaker's others")]
         parts.sort(key=lambda p: -p[0])
         reasons = [say() for value, say in parts if value >= 1] or [parts[0][1]()]
@@ -168,14 +169,14 @@ def _less_median(values: dict[str, float], speaker: dict[str, str]) -> dict[str,
     return {u: float(v - centre[speaker[u]]) for u, v in values.items()}
 
 
-def _deviations(values: dict[str, float], speaker: dict[str, str]) -> dict[str, float]:
+def _deviations(values: dict[str, float], speaker: dict[str, str], least: float) -> dict[str, float]:
     """:func:`_less_median` in standard deviations, which are estimated so that a bad fifth does not move them.
 
     The deviation is that of all speakers together: few have utterances enough for one of their own.
     """
     centred = _less_median(values, speaker)
     spread = _TO_SD * np.median(np.abs(list(centred.values()))) if centred else 1.0
-    return {u: v / max(spread, 1e-6) for u, v in centred.items()}
+    return {u: v / max(spread, least) for u, v in centred.items()}
 
 
 def _longest(heard: dict[str, Heard]) -> dict[str, tuple[float, int]]:
