@@ -19,7 +19,6 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.features.load import Features
 from lstmp.gmm import fmllr
-from lstmp.gmm.adapt import silent_pdfs
 from lstmp.gmm.model import AcousticModel
 from lstmp.log import say
 from lstmp.parallel import run_jobs
@@ -82,7 +81,7 @@ class SpeakerAdapter:
             now: the adapted features that they were made with; None: they were made with the plain ones.
             what: for the line that is printed.
         """
-        silent = silent_pdfs(self.model, self.silence)
+        silent = self.model.silent_pdfs(self.silence)
         total: dict[str, fmllr.SpeakerStats] = {}
         for part in run_jobs(lambda job: self._job_stats(job, now, silent), jobs, self.nj, f"fMLLR, {what}", "job"):
             for speaker, stats in part.items():

@@ -64,7 +64,7 @@ class Adapter:
         """
         shard, dim = self.shard, self.shard.dim
         utts = [u for u in shard.utts if u in shard.alignment]
-        silent = silent_pdfs(model, shard.lang.silence)
+        silent = model.silent_pdfs(shard.lang.silence)
         tid_pdf = model.transitions.tid_pdf
         pdfs = {u: tid_pdf[torch.from_numpy(shard.alignment[u]).long()] for u in utts}
         stats = {s: fmllr.SpeakerStats.zeros(dim) for s in self._all_speakers()}
@@ -112,14 +112,6 @@ class Adapter:
 
     def _all_speakers(self) -> list[str]:
         return sorted({s for part in distributed.gather(set(self.shard.speaker.values())) for s in part})
-
-
-def silent_pdfs(model: AcousticModel, silence: list[int]) -> torch.Tensor:
-    """bool [num_pdfs]: pdfs of the silence phones."""
-    tuples = model.transitions.tuples
-    out = torch.zeros(model.transitions.num_pdfs, dtype=torch.bool)
-    out[tuples[torch.isin(tuples[:, 0], torch.tensor(silence)), 2]] = True
-    return out
 
 
 def write_transforms(directory, transforms: dict[str, torch.Tensor], name: str = "trans"):

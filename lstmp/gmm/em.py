@@ -114,10 +114,7 @@ class Shard:
     def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning"):
         """Replace the alignment by the best paths under ``model``; failures are counted, with their reasons."""
         log_prob = model.transitions.graph_log_probs(cfg.transition_scale, cfg.self_loop_scale).numpy()
-        silence = torch.tensor(self.lang.silence)
-        quiet = torch.zeros(model.transitions.num_pdfs, device=self.device)
-        tuples = model.transitions.tuples
-        quiet[tuples[torch.isin(tuples[:, 0], silence), 2]] = float(np.log(cfg.boost_silence))
+        quiet = model.silence_boost(self.lang, cfg.boost_silence, self.device)
         self.alignment, self.score, self.failed = {}, {}, dict(self.unusable)
         todo = []
         for utt in self.utts:
@@ -126,7 +123,7 @@ class Shard:
                                     f"{self.graphs[utt].min_frames}")
             else:
                 todo.append(utt)
-        batches = self._batches(todo)
+        batches = self.batches(todo)
         for batch in progress(batches, what, unit="batch") if distributed.rank() == 0 else batches:
             loglikes = []
             for utt in batch:
@@ -145,7 +142,7 @@ class Shard:
                 self.score[utt] = float((path.sum() / cfg.acoustic_scale - quiet[pdf].sum()) / len(pdf))
         self._check_failures(cfg)
 
-    def _batches(self, utts):
+    def batches(self, utts):
         """Runs of utterances, longest first, whose scores fit in memory."""
         batches, states = [], 0
         for utt in utts:

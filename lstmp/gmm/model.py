@@ -6,6 +6,7 @@ training data; they are kept as ``transitions.safetensors`` in alignment and net
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 import yaml
 
 from lstmp import config
+from lstmp.corpus.lang import Lang
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig
@@ -102,6 +104,17 @@ class AcousticModel:
         write_tensors(directory / "final.safetensors", tensors)
         text = yaml.safe_dump({"feature": config.to_dict(self.feature), **(settings or {})}, sort_keys=False)
         config.write_text(directory / "config.yaml", text)
+
+    def silence_boost(self, lang: Lang, factor: float, device="cpu") -> torch.Tensor:
+        """float32 [pdfs]: log of ``factor`` for the pdfs of silence phones, 0 for the others."""
+        return (self.silent_pdfs(lang.silence) * math.log(factor)).to(device)
+
+    def silent_pdfs(self, silence: list[int]) -> torch.Tensor:
+        """bool [pdfs]: those of the silence phones."""
+        out = torch.zeros(self.transitions.num_pdfs, dtype=torch.bool)
+        tuples = self.transitions.tuples
+        out[tuples[torch.isin(tuples[:, 0], torch.tensor(silence)), 2]] = True
+        return out
 
 
 def copy_hmm(source, target):

@@ -17,7 +17,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.load import FeatureConfig
 from lstmp.gmm import em, lda, mllt, options, tree_stats
-from lstmp.gmm.adapt import Adapter, FmllrConfig, read_transforms, silent_pdfs
+from lstmp.gmm.adapt import Adapter, FmllrConfig, read_transforms
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.build_tree import TreeConfig, build
 from lstmp.gmm.diag import DiagGmms
@@ -120,7 +120,7 @@ class Trainer:
     def _lda(self):
         """LDA by the tied states of the alignment, silence left out."""
         shard, pdf = self.shard, self.old.transitions.tid_pdf
-        silent = silent_pdfs(self.old, self.lang.silence)
+        silent = self.old.silent_pdfs(self.lang.silence)
         stats = lda.LdaStats.zeros(self.old.transitions.num_pdfs, shard.dim)
         for utt, tids in shard.alignment.items():
             classes = pdf[torch.from_numpy(tids).long()]
@@ -167,7 +167,7 @@ class Trainer:
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
         stats = mllt.MlltStats.zeros(shard.dim)
-        mllt.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, silent_pdfs(model, self.lang.silence), stats)
+        mllt.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, model.silent_pdfs(self.lang.silence), stats)
         distributed.all_reduce(*stats.tensors())
         a, gain = mllt.estimate(stats)
         a = a.float()

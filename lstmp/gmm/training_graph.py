@@ -89,8 +89,6 @@ class GraphCompiler:
     def _phone_graph(self, words):
         """Phone instances, edges (a, b, log-probability), start and end instances with their log-probabilities."""
         silence, model = self.lang.optional_silence, self.silence_model
-        if not words:
-            return [silence], [], [(0, math.log(model.start or 1.0))], [(0, math.log(model.end_silence))]
         phones, edges = [], []
         starts: list[tuple[int, float]] = []
 
@@ -101,17 +99,21 @@ class GraphCompiler:
                 else:
                     edges.append((a, target, weight + extra))
 
-        def optional_silence(before):
+        def border(before):
             """From (instance, probability of silence after it) to what the next word can follow, without and with."""
             direct = [(a, math.log(1 - p)) for a, p in before if p < 1]
             into = [(a, math.log(p)) for a, p in before if p > 0]
-            if not into:
-                return direct, []
-            phones.append(silence)
-            connect(into, len(phones) - 1)
-            return direct, [(len(phones) - 1, 0.0)]
+            paused = []
+            if into:
+                phones.append(silence)
+                connect(into, len(phones) - 1)
+                paused.append((len(phones) - 1, 0.0))
+            return direct, paused + self._widen_border(direct + paused, phones, connect)
 
-        direct, paused = optional_silence([(None, model.start)])  # None is the utterance's start
+        # None is the utterance's start; without words there is silence in any case
+        direct, paused = border([(None, model.start if words else model.start or 1.0)])
+        if not words:
+            direct = []
         for word in words:
             pronunciations = self.lang.lexicon.get(word)
             if not pronunciations:
@@ -126,10 +128,20 @@ class GraphCompiler:
                 connect(paused, first, math.log(prob * terms.left_silence))
                 edges.extend((i, i + 1, 0.0) for i in range(first, len(phones) - 1))
                 lasts.append((len(phones) - 1, terms.after))
-            direct, paused = optional_silence(lasts)
+            direct, paused = border(lasts)
         ends = [(a, weight + math.log(model.end_none)) for a, weight in direct]
         ends += [(a, weight + math.log(model.end_silence)) for a, weight in paused]
         return phones, edges, starts, ends
+
+    def _widen_border(self, here, phones, connect) -> list[tuple[int, float]]:
+        """For graphs that allow more at a word border than silence: what else the next word can follow.
+
+        Args:
+            here: what it can follow already: (instance or None, log-probability).
+            phones: to which instances are added.
+            connect: ``connect(sources, instance, log-probability)`` makes the edges into an instance.
+        """
+        return []
 
     def _expand_context(self, phones, edges, starts, ends):
         """Nodes (instance, left, right) of phones in context; None where the context makes no difference."""
@@ -170,7 +182,7 @@ class GraphCompiler:
                     elif to != s:
                         inner.append((s, to, tid))
             hmm = self._phone_of_context[key] = (pdfs, [self._self_tid[t] for t in tuples], inner, exits,
-                                                 _fewest_states(entry))
+                                                 fewest_states(entry))
         return hmm
 
     def _to_states(self, nodes, of_instance, phones, edges, starts, ends):
@@ -202,7 +214,7 @@ class GraphCompiler:
                              np.array([f[2] for f in last], dtype=np.float32), shortest)
 
 
-def _fewest_states(entry) -> int:
+def fewest_states(entry) -> int:
     """The fewest frames that a phone's HMM can last."""
     steps = {0: 1}
     frontier = [0]

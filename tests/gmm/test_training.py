@@ -182,7 +182,7 @@ def test_batches_are_small_enough_and_change_nothing(world, mono_dir, monkeypatc
     shard.align(model, cfg)
     whole, scores = shard.alignment, shard.score
     monkeypatch.setattr(em, "_BATCH_CELLS", 20000)
-    batches = shard._batches(shard.utts)
+    batches = shard.batches(shard.utts)
     assert len(batches) >= 5 and [u for b in batches for u in b] == shard.utts
     assert all(len(shard.feats[b[0]]) * sum(len(shard.graphs[u].pdf) for u in b) <= 20000 or len(b) == 1
                for b in batches)
