@@ -15,6 +15,7 @@ import k2
 import numpy as np
 import torch
 
+from lstmp.decode.best_path import to_fsa
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.features.load import Features
@@ -38,9 +39,7 @@ def state_frames(lattice: Lattice) -> np.ndarray:
 
 def arc_posteriors(lattice: Lattice, acoustic_scale: float) -> np.ndarray:
     """float64 [A]: the probability of each arc, that of a path being its score's exponential."""
-    arcs = torch.zeros(lattice.num_arcs, 4, dtype=torch.int32)
-    arcs[:, :3] = torch.from_numpy(lattice.arcs)
-    fsa = k2.Fsa(arcs)
+    fsa = to_fsa(lattice)
     fsa.scores = torch.from_numpy(lattice.acoustic * np.float32(acoustic_scale) + lattice.graph)
     return k2.create_fsa_vec([fsa]).get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
 

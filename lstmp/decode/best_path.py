@@ -38,7 +38,7 @@ def best_paths(lattices: list[Lattice], points) -> Iterator[list[np.ndarray]]:
     Yields:
         for each point: for each lattice the numbers of the T + 1 arcs of its best path.
     """
-    fsas = k2.create_fsa_vec([_fsa(lattice) for lattice in lattices])
+    fsas = k2.create_fsa_vec([to_fsa(lattice) for lattice in lattices])
     first_arc = np.cumsum([0] + [lattice.num_arcs for lattice in lattices])
     acoustic, graph, num_words = (torch.from_numpy(np.concatenate([getattr(x, name) for x in lattices])).float()
                                   for name in ("acoustic", "graph", "num_words"))
@@ -50,7 +50,7 @@ def best_paths(lattices: list[Lattice], points) -> Iterator[list[np.ndarray]]:
         yield [part - first for part, first in zip(parts, first_arc[:-1], strict=True)]
 
 
-def _fsa(lattice: Lattice) -> k2.Fsa:
+def to_fsa(lattice: Lattice) -> k2.Fsa:
     """The lattice's arcs, their scores left zero."""
     arcs = torch.zeros(lattice.num_arcs, 4, dtype=torch.int32)
     arcs[:, :3] = torch.from_numpy(lattice.arcs)

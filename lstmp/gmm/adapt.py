@@ -114,21 +114,21 @@ class Adapter:
         return sorted({s for part in distributed.gather(set(self.shard.speaker.values())) for s in part})
 
 
-def write_transforms(directory, transforms: dict[str, torch.Tensor], name: str = "trans"):
-    """Write ``<name>.ark`` and ``<name>.scp``."""
+def write_transforms(directory, transforms: dict[str, torch.Tensor]):
+    """Write ``trans.ark`` and ``trans.scp``."""
     directory = Path(directory)
-    with ArkWriter(directory / f"{name}.ark", directory / f"{name}.scp") as writer:
+    with ArkWriter(directory / "trans.ark", directory / "trans.scp") as writer:
         for speaker in sorted(transforms):
             writer.write(speaker, transforms[speaker].numpy())
 
 
-def read_transforms(directory, name: str = "trans") -> dict[str, torch.Tensor]:
+def read_transforms(directory) -> dict[str, torch.Tensor]:
     """Speaker → transform [D, D + 1].
 
     Raises:
         UserError: no such file, damaged, or a matrix that is no affine transform.
     """
-    path = Path(directory) / f"{name}.scp"
+    path = Path(directory) / "trans.scp"
     out = {s: torch.from_numpy(read_mat(rx)) for s, rx in read_scp(path).items()}
     for speaker, matrix in out.items():
         if matrix.shape[1] != matrix.shape[0] + 1:

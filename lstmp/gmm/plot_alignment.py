@@ -5,28 +5,23 @@ not what the features kept of it.
 """
 
 import argparse
-import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+import numpy as np
+import torch
 
-matplotlib.use("Agg")
-import numpy as np  # noqa: E402 (the backend must be chosen first)
-import torch  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
-
-from lstmp.corpus.audio import RATE, read_audio  # noqa: E402
-from lstmp.corpus.datadir import read_data_dir  # noqa: E402
-from lstmp.corpus.lang import Lang  # noqa: E402
-from lstmp.errors import UserError, command  # noqa: E402
-from lstmp.features.load import Features  # noqa: E402
-from lstmp.gmm.adapt import read_transforms  # noqa: E402
-from lstmp.gmm.align import FRAME_SHIFT, read_alignment, segments  # noqa: E402
-from lstmp.gmm.model import AcousticModel  # noqa: E402
-from lstmp.gmm.word_times import word_segments  # noqa: E402
-from lstmp.log import say  # noqa: E402
+from lstmp.corpus.audio import RATE, read_audio
+from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.lang import Lang
+from lstmp.errors import UserError, command
+from lstmp.features.load import Features
+from lstmp.gmm.adapt import read_transforms
+from lstmp.gmm.align import FRAME_SHIFT, read_alignment, segments
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.word_times import word_segments
+from lstmp.log import say
+from lstmp.picture import plt, write_png
 
 _SHIFT, _WINDOW, _FFT = int(RATE * FRAME_SHIFT), int(0.025 * RATE), 512
 _ROW_SECONDS = 4.0     # of a row: phones of 30 ms are then two millimetres wide on a page
@@ -101,17 +96,7 @@ def draw(picture: Picture, path, start: float = 0.0, end: float | None = None):
     for number, part in enumerate(figure.subfigures(rows, 1) if rows > 1 else [figure]):
         axes = part.subplots(len(panels), 1, sharex=True, height_ratios=panels, gridspec_kw={"hspace": 0.02})
         _draw_row(picture, axes, start + number * width, start + (number + 1) * width, number == rows - 1)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    plt.close(figure)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        tmp.write_bytes(buffer.getvalue())
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
+    write_png(figure, path, dpi=100)
 
 
 def _draw_row(picture: Picture, axes, start: float, end: float, last: bool):

@@ -1,13 +1,6 @@
 """Loss and frame accuracy over the epochs, as a picture."""
 
-import io
-import os
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 (the backend must be chosen first)
+from lstmp.picture import plt, write_png
 
 
 def plot_history(history: list[dict], path, title: str):
@@ -23,13 +16,4 @@ def plot_history(history: list[dict], path, title: str):
         axis.legend()
     figure.suptitle(title)
     figure.tight_layout()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    path = Path(path)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        tmp.write_bytes(picture.getvalue())
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
+    write_png(figure, path, dpi=110)
