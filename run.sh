@@ -20,7 +20,8 @@ local/env.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
-systems=(mono "${triphones[@]}" lstmp) gmm=(--lang "$lang" --nj "$nj" --device "$device") agreement=()
+systems=(mono "${triphones[@]}" lstmp) gmm=(--lang "$lang" --nj "$nj" --device "$device")
+lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
 # 1  data: make, download or take the corpus, write Kaldi data dirs, check all that later stages rely on
@@ -32,7 +33,8 @@ if at 1 "data of $recipe: ${splits[*]}"; then
     librispeech | datadirs)
       if [ -z "$corpus" ]; then # nothing given: download
         corpus=downloads
-        local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" --files "${lexicon##*/}" "${arpa##*/}"
+        local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" \
+          --files "${lexicon##*/}" "${arpa##*/}" ${rescore_arpa:+"${rescore_arpa##*/}"}
       fi
       take=local/prepare_librispeech.sh; [ "$source" = librispeech ] || take=local/take_data_dirs.sh
       "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
@@ -47,12 +49,13 @@ if at 2 "dictionary and lang"; then
   local/prepare_lang.sh --dict "$data/dict" --out "$lang"
 fi
 
-# 3  language model: a given ARPA, or one trained from text, to G
+# 3  language model: a given ARPA, or one trained from text, to G; and a larger one to rescore lattices with
 if at 3 "language model $lm"; then
   if [ -n "$arpa" ]; then from=(--arpa "$arpa")
   elif [ -n "$lm_text" ]; then from=(--text "$lm_text" --order "$lm_order")
   else from=(--text "$data/$train/text" --skip-id --order "$lm_order"); fi
   local/prepare_lm.sh --lang "$lang" --out "$lang_lm" "${from[@]}"
+  [ -z "$rescore_lm" ] || local/prepare_lm.sh --lang "$lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
 fi
 
 # 4  features: 13 MFCCs for the GMMs, 40 log-mel filterbank energies for the network, CMVN statistics per speaker
@@ -102,7 +105,8 @@ if at 9 "graphs"; then
   done
 fi
 
-# 10  decoding: lattices by k2, and best paths for a grid of LM weights and word insertion penalties
+# 10  decoding: lattices by k2, rescored with the larger LM if there is one; best paths for a grid of LM weights and word
+#     insertion penalties
 if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
     for model in "${systems[@]}"; do
@@ -110,6 +114,10 @@ if at 10 "decoding"; then
       [ $model != lstmp ] || { graph=$targets input+=_fbank; }
       steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$input" \
         --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj" --device "$device"
+      for new in "${lms[@]:1}"; do
+        steps/lmrescore.sh --lang "$lang_lm" --new-lang "$data/lang_$new" --in "$exp/$model/decode_${lm}_$split" \
+          --out "$exp/$model/decode_${new}_$split" --config "$conf/decode.yaml" --nj "$nj"
+      done
     done
   done
 fi
@@ -117,14 +125,17 @@ fi
 # 11  scoring: weight and penalty chosen on dev, applied unchanged to the tests; the table of results
 if at 11 "scoring"; then
   for model in "${systems[@]}"; do
-    steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${lm}_$dev" \
-      --test "${tests[@]/#/$exp/$model/decode_${lm}_}"
+    for l in "${lms[@]}"; do
+      steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${l}_$dev" \
+        --test "${tests[@]/#/$exp/$model/decode_${l}_}"
+    done
   done
+  for model in mono "${triphones[@]}"; do spent+=("$exp/$model/train.json" "$exp/${model}_ali/align.json"); done
   for tri in ${reference_ctm:+"${triphones[@]}"}; do
     steps/compare_ctm.sh "$reference_ctm" "$exp/${tri}_ali/phones.ctm" --out "$exp/${tri}_ali/agreement.json"
     agreement+=("$tri=$exp/${tri}_ali/agreement.json")
   done
-  steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "$lm" \
-    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}"
+  steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "${lms[@]}" \
+    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}"
   cat "$exp/RESULTS.md"
 fi

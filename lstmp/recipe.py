@@ -45,6 +45,7 @@ class Recipe:
         lexicon, arpa, lm_text: the dictionary's source; an ARPA language model, or else the text to train one from
             (a sentence a line; empty: the transcripts of training). Paths are relative to the corpus.
         lm: name of the language model, part of folder names.
+        rescore_lm, rescore_arpa: a larger language model, given as ARPA, to rescore the lattices with; empty: none.
         lm_order: order of a language model that is trained here.
         train_utterances, test_utterances: so many utterances of each split, for short trials; 0: all.
         mono_utterances: the monophones are trained on so many of the shortest utterances.
@@ -63,6 +64,8 @@ class Recipe:
     lm: str
     arpa: str
     lm_text: str
+    rescore_lm: str
+    rescore_arpa: str
     lm_order: int
     train_utterances: int
     test_utterances: int
@@ -78,12 +81,16 @@ class Recipe:
             config.check(getattr(self, name) >= 0, name, "zero or more")
         config.check(self.mono_utterances >= 1, "mono_utterances", "one or more")
         config.check(2 <= self.lm_order <= 5, "lm_order", "from 2 to 5")
+        config.check(bool(self.rescore_lm) == bool(self.rescore_arpa) and self.rescore_lm != self.lm, "rescore_lm",
+                     "given together with rescore_arpa, and other than lm")
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
         config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")
         config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")
-        for name in ("train", "dev", "lm", "tests"):
-            for value in getattr(self, name) if name == "tests" else [getattr(self, name)]:
-                config.check(bool(re.fullmatch(r"[\w.+-]+", value)), name, "made of letters, digits, `_`, `-`, `.`")
+        named = {"train": [self.train], "dev": [self.dev], "lm": [self.lm], "tests": self.tests,
+                 "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}
+        for name, values in named.items():
+            config.check(all(re.fullmatch(r"[\w.+-]+", v) for v in values), name,
+                         "made of letters, digits, `_`, `-`, `.`")
         splits = [*self.train_parts, self.dev, *self.tests]
         config.check(len(set(splits)) == len(splits), "tests", f"splits used once only, but these are {splits}")
 
@@ -322,7 +329,7 @@ def main(argv=None):
     run, recipe, sections = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
     values = {**run, **dataclasses.asdict(recipe)}
-    values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text")}
+    values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     print(shell_assignments(values))
 
 

@@ -65,6 +65,11 @@ class Lattice:
         """Words of arc a: ``words[splits[a]:splits[a + 1]]``."""
         return np.concatenate([[0], np.cumsum(self.num_words, dtype=np.int64)])
 
+    def pruned(self, kept: np.ndarray) -> "Lattice":
+        """The lattice of the arcs for which ``kept``, bool [A], is true; states keep their numbers."""
+        return Lattice(self.arcs[kept], self.acoustic[kept], self.graph[kept], self.num_words[kept],
+                       self.words[np.repeat(kept, self.num_words)])
+
     def words_on(self, arcs) -> list[int]:
         """Word ids along a sequence of arc numbers."""
         arcs = np.asarray(arcs)

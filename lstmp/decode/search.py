@@ -73,7 +73,7 @@ def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -
 
 
 def _lattice(found: k2.Fsa, loglikes: torch.Tensor, max_arcs: int) -> Lattice:
-    kept = _best_arcs(found, max_arcs)
+    kept = best_arcs(found, max_arcs)
     arcs = found.arcs.values()[:, :3].numpy()[kept]
     label = torch.from_numpy(arcs[:, 2]).long()
     last = label < 0
@@ -91,7 +91,7 @@ def _lattice(found: k2.Fsa, loglikes: torch.Tensor, max_arcs: int) -> Lattice:
                    num_words.astype(np.uint8), words[real].astype(np.int32))
 
 
-def _best_arcs(found: k2.Fsa, max_arcs: int) -> np.ndarray:
+def best_arcs(found: k2.Fsa, max_arcs: int) -> np.ndarray:
     """bool [A]: the ``max_arcs`` arcs through which the best paths go.
 
     An arc's worth is the score of the best path through it. That path's other arcs are worth no less, so that what is

@@ -62,6 +62,11 @@ class Adapter:
             what: for the line that is printed.
             by: a model of the same Gaussians that computes these shares from the plain features instead.
         """
+        shard = self.shard
+        with shard.clock("fMLLR"):
+            self._update(model, what, by)
+
+    def _update(self, model: AcousticModel, what: str, by: AcousticModel | None):
         shard, dim = self.shard, self.shard.dim
         utts = [u for u in shard.utts if u in shard.alignment]
         silent = model.silent_pdfs(shard.lang.silence)

@@ -6,6 +6,7 @@ speaker-adapted features aligns twice: first with its speaker-independent mixtur
 fMLLR transforms estimated from that, which are written too (``trans.ark``).
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lstmp.gmm import options
 from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
 from lstmp.gmm.em import AlignConfig, Shard
 from lstmp.gmm.model import AcousticModel, copy_hmm
+from lstmp.gmm.record import write_record
 from lstmp.gmm.transition import TransitionModel, phone_starts
 from lstmp.log import say
 from lstmp.stage import Stage
@@ -128,6 +130,7 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
         mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
         say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, "
             f"log-likelihood per frame {mean:.3f}")
+    shard.clock.write(out)
 
 
 @command
@@ -146,8 +149,10 @@ def main(argv=None):
     if stage.is_done():
         return
     say(f"aligning {args.data} with {args.model}")
+    began = time.time()
     distributed.launch(_align, args.nj, args.data, args.lang, args.model, args.out, cfg, fmllr, args.device)
     copy_hmm(args.model, args.out)
+    write_record(args.out, began, {"system": args.out.name, "config": str(args.config)})
     stage.mark([args.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
                                        "transitions.safetensors")])
 

@@ -16,6 +16,7 @@ from lstmp.errors import UserError
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 from lstmp.gmm.tree_stats import VARIANCE_FLOOR, TreeStats, by_value, log_likelihood
 
+_TIE = 1e-6  # log-likelihood per frame by which gains must differ to count as different
 _COLUMN = {PDF_CLASS: 3, 0: 0, 1: 1, 2: 2}  # key of a question → column of TreeStats.events
 
 
@@ -75,13 +76,14 @@ class _Grower:
             no = total - yes
             gain = log_likelihood(yes) + log_likelihood(no) - whole
             gain[(yes[:, 0] < 0.5) | (no[:, 0] < 0.5)] = -np.inf
-            q = int(np.argmax(gain))
+            # Several questions can divide the data alike, and then rounding must not decide: the first of them.
+            q = int(np.argmax(gain >= gain.max() - _TIE * total[0]))
             if not np.isfinite(gain[q]):
                 continue
             side, value = table[q] > 0, gain[q]
             if key != PDF_CLASS:
                 side, value = self._refine(side, sums, total, value, whole)
-            if best is None or value > best[0]:
+            if best is None or value > best[0] + _TIE * total[0]:
                 best = (float(value), key, frozenset(values[side].tolist()))
         return best
 

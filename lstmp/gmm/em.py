@@ -4,6 +4,7 @@ Each process holds the features and the training graphs of its share of the utte
 sums travel between them, and every process makes the same update from the same sums.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm import diag
+from lstmp.gmm.beam_align import BeamAligner
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.record import Clock
 from lstmp.gmm.training_graph import GraphCompiler
 from lstmp.gmm.viterbi import align_batch
 from lstmp.log import progress, say, warn
@@ -33,6 +36,8 @@ class AlignConfig:
         acoustic_scale: weight of the acoustic log-likelihood against the graph.
         transition_scale, self_loop_scale: weights of the transition probabilities.
         boost_silence: factor on the likelihood of silence phones.
+        beam: states this much worse than the best one of their frame are dropped; 0: none are.
+        retry_beam: the same for an utterance of which no path was left.
         max_failed: share of utterances that may fail to align before training stops.
     """
 
@@ -40,11 +45,15 @@ class AlignConfig:
     transition_scale: float
     self_loop_scale: float
     boost_silence: float
+    beam: float
+    retry_beam: float
     max_failed: float
 
     def __post_init__(self):
         check(self.acoustic_scale > 0, "acoustic_scale", "greater than 0")
         check(self.boost_silence > 0, "boost_silence", "greater than 0")
+        check(self.beam >= 0, "beam", "0 or more")
+        check(self.retry_beam >= 0, "retry_beam", "0 or more")
         check(0 <= self.max_failed <= 1, "max_failed", "between 0 and 1")
 
 
@@ -61,7 +70,7 @@ class Shard:
 
     def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None,
                  context: int = 0):
-        self.lang, self.device, self.data_dir = lang, device, data_dir
+        self.lang, self.device, self.data_dir, self.clock = lang, device, data_dir, Clock()
         features = Features(data_dir, feature, linear, context=context)
         transcripts = read_data_dir(data_dir).utts
         known = [u for u in features.utts if u in transcripts]
@@ -79,11 +88,12 @@ class Shard:
             warn(f"{data_dir}: {oov} words of the transcripts are not in words.txt and are taken for the OOV word")
         self.feats: dict[str, torch.Tensor] = {}
         self.unusable: dict[str, str] = {}   # reasons; they count as failed in every alignment
-        for utt in self.utts:
-            try:
-                self.feats[utt] = features.load(utt).to(device)
-            except UserError as e:
-                self.unusable[utt] = str(e)
+        with self.clock("reading features"):
+            for utt in self.utts:
+                try:
+                    self.feats[utt] = features.load(utt).to(device)
+                except UserError as e:
+                    self.unusable[utt] = str(e)
         self.utts = [u for u in self.utts if u in self.feats]
         unusable = {u: r for part in distributed.gather(self.unusable) for u, r in part.items()}
         if len(unusable) == len(known):
@@ -108,8 +118,9 @@ class Shard:
 
     def compile_graphs(self, model: AcousticModel):
         """Make the graphs; needed again when the tree changes."""
-        compiler = GraphCompiler(self.lang, model.tree, model.transitions)
-        self.graphs = {u: compiler.compile(self.words[u]) for u in self.utts}
+        with self.clock("graphs"):
+            compiler = GraphCompiler(self.lang, model.tree, model.transitions)
+            self.graphs = {u: compiler.compile(self.words[u]) for u in self.utts}
 
     def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning"):
         """Replace the alignment by the best paths under ``model``; failures are counted, with their reasons."""
@@ -123,14 +134,37 @@ class Shard:
                                     f"{self.graphs[utt].min_frames}")
             else:
                 todo.append(utt)
+        if BeamAligner.available(self.device):
+            self._align_with_beam(todo, model, quiet, log_prob, cfg, what)
+        else:
+            self._align_exactly(todo, model, quiet, log_prob, cfg, what)
+        with self.clock("waiting"):
+            self._check_failures(cfg)
+
+    def _align_with_beam(self, todo, model: AcousticModel, quiet: torch.Tensor, log_prob, cfg: AlignConfig, what):
+        aligner = BeamAligner(model.gmms, quiet, cfg.acoustic_scale, log_prob)
+        for utt in progress(todo, what, unit="utt") if distributed.rank() == 0 else todo:
+            with self.clock("alignment"):
+                for beam in (cfg.beam or math.inf, cfg.retry_beam or math.inf):
+                    if found := aligner(self.graphs[utt], self.feats[utt], beam):
+                        break
+            if found is None:
+                self.failed[utt] = f"no path within the beam {cfg.retry_beam:g}"
+                continue
+            tids, _, acoustic = found
+            boost = float(quiet[model.transitions.tid_pdf[tids.astype(np.int64)]].sum())
+            self.alignment[utt], self.score[utt] = tids, (acoustic / cfg.acoustic_scale - boost) / len(tids)
+
+    def _align_exactly(self, todo, model: AcousticModel, quiet: torch.Tensor, log_prob, cfg: AlignConfig, what):
+        """Without a beam, many utterances at once: on a GPU, and where nothing can be compiled."""
         batches = self.batches(todo)
         for batch in progress(batches, what, unit="batch") if distributed.rank() == 0 else batches:
-            loglikes = []
-            for utt in batch:
-                pdfs = torch.from_numpy(self.graphs[utt].distinct_pdfs).to(self.device)
-                raw = model.gmms.loglikes(self.feats[utt], pdfs) + quiet[pdfs]
-                loglikes.append(raw * cfg.acoustic_scale)
-            results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
+            with self.clock("alignment"):
+                loglikes = []
+                for utt in batch:
+                    pdfs = torch.from_numpy(self.graphs[utt].distinct_pdfs).to(self.device)
+                    loglikes.append((model.gmms.loglikes(self.feats[utt], pdfs) + quiet[pdfs]) * cfg.acoustic_scale)
+                results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
             for utt, scaled, result in zip(batch, loglikes, results, strict=True):
                 if result is None:
                     self.failed[utt] = "no path"
@@ -140,7 +174,6 @@ class Shard:
                 column = np.searchsorted(self.graphs[utt].distinct_pdfs, pdf)
                 path = scaled[torch.arange(len(pdf)), torch.from_numpy(column)]
                 self.score[utt] = float((path.sum() / cfg.acoustic_scale - quiet[pdf].sum()) / len(pdf))
-        self._check_failures(cfg)
 
     def batches(self, utts):
         """Runs of utterances, longest first, whose scores fit in memory."""
@@ -190,12 +223,15 @@ def _length(features: Features, utt: str) -> int:
 
 def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_variance: float) -> float:
     """One pass of EM within the present alignment. Updates ``model``; returns the log-likelihood per frame before."""
-    stats = diag.GmmStats.zeros(model.gmms)
-    diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats)
+    with shard.clock("statistics"):
+        stats = diag.GmmStats.zeros(model.gmms)
+        diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats)
     counts = shard.tid_counts.clone()
-    distributed.all_reduce(*stats.tensors(), counts)
-    model.transitions.update(counts)
-    model.gmms = diag.update(model.gmms, stats, min_occupancy=min_occupancy, min_variance=min_variance)
+    with shard.clock("waiting"):
+        distributed.all_reduce(*stats.tensors(), counts)
+    with shard.clock("updates"):
+        model.transitions.update(counts)
+        model.gmms = diag.update(model.gmms, stats, min_occupancy=min_occupancy, min_variance=min_variance)
     return stats.loglike_per_frame
 
 
@@ -252,12 +288,14 @@ def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig,
         if i in cfg.realign:
             shard.align(model, align, f"pass {i}: aligning")
         if (adapt is not None and adapt(i)) or i in cfg.realign:
-            shard.sort_by_pdf(model.transitions)
+            with shard.clock("statistics"):
+                shard.sort_by_pdf(model.transitions)
         before = model.gmms.num_gaussians
         loglike = em_step(shard, model, cfg.min_occupancy, cfg.min_variance)
         if i < cfg.num_iters:
             target = first + (cfg.num_gaussians - first) * min(i, cfg.grow_until) // cfg.grow_until
-            grow(shard, model, max(target, model.gmms.num_gaussians), cfg.power, cfg.perturb, seed * 1000 + i)
+            with shard.clock("updates"):
+                grow(shard, model, max(target, model.gmms.num_gaussians), cfg.power, cfg.perturb, seed * 1000 + i)
         if distributed.rank() == 0:
             note = ", realigned" if i in cfg.realign else ""
             say(f"pass {i}/{cfg.num_iters}: log-likelihood per frame {loglike:.3f}, {before} Gaussians{note}")

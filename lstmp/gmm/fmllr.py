@@ -12,6 +12,7 @@ over a speaker's frames (:meth:`SpeakerStats.add`), so that both are matrix prod
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from lstmp.gmm.diag import DiagGmms
@@ -116,19 +117,27 @@ def estimate(stats: SpeakerStats, min_count: float, iters: int = 40) -> tuple[to
     spread = torch.linalg.eigvalsh(second)  # ascending
     if bool((spread[:, 0] < _SINGULAR * spread[:, -1]).any()):
         return identity, 0.0
-    inverse = torch.linalg.inv(second)
     before = objective(stats, w)
-    for _ in range(iters):
-        for i in range(dim):
-            cofactor = torch.zeros(dim + 1, dtype=torch.float64)
-            cofactor[:dim] = torch.linalg.inv(w[:, :-1])[:, i]  # up to det A, which α takes up
-            pg = inverse[i] @ cofactor
-            a, b = float(pg @ cofactor), float(pg @ stats.linear[i])
-            w[i] = inverse[i] @ (_best_alpha(a, b, beta) * cofactor + stats.linear[i])
+    _row_by_row(w.numpy(), torch.linalg.inv(second).numpy(), stats.linear.numpy(), beta, iters)
     gain = (objective(stats, w) - before) / beta
     if not gain >= 0:  # NaN too
         return identity, 0.0
     return w.float(), gain
+
+
+def _row_by_row(w: np.ndarray, inverse: np.ndarray, linear: np.ndarray, beta: float, iters: int):
+    """Improve the transform ``w`` [D, D + 1] in place; ``inverse`` are the Gᵢ⁻¹, ``linear`` the kᵢ."""
+    dim = len(w)
+    for _ in range(iters):
+        of_a = torch.linalg.inv(torch.from_numpy(w[:, :-1].copy())).numpy()  # numpy's starts threads for it
+        for i in range(dim):
+            cofactor = of_a[:, i].copy()  # up to det A, which α takes up
+            pg = inverse[i, :, :-1] @ cofactor
+            alpha = _best_alpha(float(pg[:-1] @ cofactor), float(pg @ linear[i]), beta)
+            row = alpha * pg + inverse[i] @ linear[i]
+            change = (row[:-1] - w[i, :-1]) @ of_a
+            of_a -= np.outer(cofactor, change / (1 + change[i]))  # Sherman and Morrison: one row of A has changed
+            w[i] = row
 
 
 def _best_alpha(a: float, b: float, beta: float) -> float:

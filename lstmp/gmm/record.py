@@ -1,17 +1,66 @@
-"""``train.json``: what a training says of itself for the table of results."""
+"""What a GMM step says of itself: ``train.json`` or ``align.json``, with the time by kind of work and the memory."""
 
 import json
+import resource
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
-from lstmp import config
+from lstmp import config, distributed
+from lstmp.errors import UserError
 from lstmp.gmm.model import AcousticModel
 
+_SPENT = "spent.json"
 
-def write_record(directory, system: str, began: float, seed: int, config_path):
-    """Write the record of a GMM training that began at ``began`` (seconds since the epoch)."""
+
+class Clock:
+    """Wall-clock seconds of this process by kind of work.
+
+    Use ``with clock("aligning"): …``. What is timed within another part counts for the inner one alone.
+    """
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._inner = [0.0]
+
+    @contextmanager
+    def __call__(self, part: str):
+        self._inner.append(0.0)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            took = time.monotonic() - began
+            self.seconds[part] = self.seconds.get(part, 0.0) + took - self._inner.pop()
+            self._inner[-1] += took
+
+    def write(self, directory):
+        """Leave the first process's seconds, and the sum of all processes' peak memory, for :func:`write_record`."""
+        peak = sum(distributed.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)) / 2 ** 20  # KiB on Linux
+        if distributed.rank() == 0:
+            spent = {"seconds": {k: round(v, 2) for k, v in self.seconds.items()}, "peak_memory_gib": round(peak, 2)}
+            config.write_text(Path(directory) / _SPENT, json.dumps(spent) + "\n")
+
+
+def write_record(directory, began: float, facts: dict):
+    """Write ``align.json``: the minutes since ``began`` (seconds since the epoch), how they were spent, and more."""
+    _write(Path(directory), "align.json", began, facts)
+
+
+def write_training(directory, system: str, began: float, seed: int, config_path):
+    """Write ``train.json`` of a GMM training that began at ``began`` (seconds since the epoch)."""
     model = AcousticModel.load(directory)
-    record = {"system": system, "params": model.gmms.num_params, "minutes": round((time.time() - began) / 60, 2),
-              "seed": seed, "config": str(config_path), "pdfs": model.gmms.num_pdfs,
-              "gaussians": model.gmms.num_gaussians}
-    config.write_text(Path(directory) / "train.json", json.dumps(record, indent=1) + "\n")
+    _write(Path(directory), "train.json", began, {
+        "system": system, "params": model.gmms.num_params, "seed": seed, "config": str(config_path),
+        "pdfs": model.gmms.num_pdfs, "gaussians": model.gmms.num_gaussians})
+
+
+def _write(directory: Path, name: str, began: float, facts: dict):
+    path = directory / _SPENT
+    try:
+        spent = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError("the step has not left its times", file=path, mend="run it again") from None
+    path.unlink()
+    record = {**facts, "minutes": round((time.time() - began) / 60, 2), **spent}
+    config.write_text(directory / name, json.dumps(record, indent=1) + "\n")

@@ -17,7 +17,7 @@ from lstmp.features.load import FeatureConfig
 from lstmp.gmm import em, options
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.record import write_record
+from lstmp.gmm.record import write_training
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import monophone_tree
 from lstmp.log import say
@@ -97,6 +97,7 @@ def _train(data, lang_dir, out, cfg: MonoConfig, seed: int, device):
     em.train(shard, model, cfg.em, cfg.align, seed)
     if distributed.rank() == 0:
         model.save(out, {"em": config.to_dict(cfg.em)})
+    shard.clock.write(out)
 
 
 @command
@@ -111,7 +112,7 @@ def main(argv=None):
     say(f"training monophones on {args.data}")
     began = time.time()
     distributed.launch(_train, args.nj, args.data, args.lang, args.out, cfg, args.seed, args.device)
-    write_record(args.out, "mono", began, args.seed, args.config)
+    write_training(args.out, "mono", began, args.seed, args.config)
     stage.mark([args.out / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml", "train.json")])
 
 

@@ -22,7 +22,7 @@ from lstmp.gmm.align import read_alignment
 from lstmp.gmm.build_tree import TreeConfig, build
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.record import write_record
+from lstmp.gmm.record import write_training
 from lstmp.gmm.transition import TransitionModel
 from lstmp.log import say
 from lstmp.stage import Stage
@@ -101,10 +101,12 @@ class Trainer:
         """Train, and write the model's folder."""
         cfg, shard, old = self.cfg, self.shard, self.old
         if cfg.lda_dim:
-            self._lda()
+            with shard.clock("LDA and MLLT"):
+                self._lda()
         if cfg.adapt:
             self._first_transforms()
-        tree, moments = self._grow_tree()
+        with shard.clock("tree"):
+            tree, moments = self._grow_tree()
         model = first_model(moments, tree, self.lang, cfg.feature, cfg.em.min_variance)
         model.gmms, model.transform = model.gmms.to(shard.device), self.transform
         free = set(self.lang.silence)
@@ -116,6 +118,7 @@ class Trainer:
             model.si_gmms = self.adapter.speaker_independent(model, cfg.em.min_variance)
         if distributed.rank() == 0:
             model.save(out, {"em": config.to_dict(cfg.em), "tree": config.to_dict(cfg.tree)})
+        shard.clock.write(out)
 
     def _lda(self):
         """LDA by the tied states of the alignment, silence left out."""
@@ -157,7 +160,8 @@ class Trainer:
     def _adapt(self, model: AcousticModel, i: int) -> bool:
         """What changes the features before pass ``i``; says whether they changed."""
         if i in self.cfg.mllt:
-            self._mllt(model, i)
+            with self.shard.clock("LDA and MLLT"):
+                self._mllt(model, i)
         if i in self.cfg.adapt:
             self.adapter.update(model, f"pass {i}")
         return i in self.cfg.mllt or i in self.cfg.adapt
@@ -216,7 +220,7 @@ def main(argv=None):
     began = time.time()
     distributed.launch(_train, args.nj, args.data, args.lang, args.ali, args.model, args.out, cfg, fmllr,
                        args.seed, args.device)
-    write_record(args.out, args.out.name, began, args.seed, args.config)
+    write_training(args.out, args.out.name, began, args.seed, args.config)
     stage.mark([args.out / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml", "train.json")])
 
 

@@ -19,6 +19,32 @@ from lstmp.gmm.tree import Tree
 
 
 @dataclass(frozen=True)
+class OutArcs:
+    """The arcs of a training graph by the state that they leave, self-loops among them.
+
+    Attributes:
+        first: int64 [S + 1]; the arcs of state s are first[s] … first[s + 1] − 1.
+        to: int32 [A], tid: int64 [A], extra: float32 [A], loop: bool [A].
+    """
+
+    first: np.ndarray
+    to: np.ndarray
+    tid: np.ndarray
+    extra: np.ndarray
+    loop: np.ndarray
+
+    @classmethod
+    def of(cls, graph: "TrainingGraph") -> "OutArcs":
+        loops = np.flatnonzero(graph.self_tid > 0)
+        source = np.concatenate([loops, graph.arcs[:, 0]])
+        order = np.argsort(source, kind="stable")
+        return cls(np.searchsorted(source[order], np.arange(len(graph.pdf) + 1)),
+                   np.concatenate([loops, graph.arcs[:, 1]])[order].astype(np.int32),
+                   np.concatenate([graph.self_tid[loops], graph.arcs[:, 2]])[order],
+                   np.concatenate([np.zeros(len(loops), np.float32), graph.arc_extra])[order], order < len(loops))
+
+
+@dataclass(frozen=True)
 class TrainingGraph:
     """HMM states and the arcs between them; a path leaves a state by an arc, each frame is one state.
 
@@ -51,6 +77,11 @@ class TrainingGraph:
     def column(self) -> np.ndarray:
         """int64 [S]: each state's index in ``distinct_pdfs``."""
         return np.searchsorted(self.distinct_pdfs, self.pdf)
+
+    @cached_property
+    def out_arcs(self) -> OutArcs:
+        """Its arcs, self-loops included, by the state that they leave."""
+        return OutArcs.of(self)
 
 
 class GraphCompiler:

@@ -144,11 +144,11 @@ def _traceback(batch: _Batch, scores: np.ndarray, graphs, frames, log_prob):
         if best_score[u] <= NEVER / 2:
             results.append(None)
             continue
-        results.append((_reorder(leaving[:length, u], moved[:length, u]), float(best_score[u])))
+        results.append((reorder(leaving[:length, u], moved[:length, u]), float(best_score[u])))
     return results
 
 
-def _reorder(tids: np.ndarray, moved: np.ndarray) -> np.ndarray:
+def reorder(tids: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """From "self-loops, then the way out" per visit of a state to Kaldi's "the way out, then the self-loops"."""
     ends = np.flatnonzero(moved)
     heads = np.concatenate([[0], ends[:-1] + 1])

@@ -2,7 +2,7 @@
 
 
 def markdown(title: str, rows: list[dict], trainings: dict[str, dict], training_data: list[str],
-             agreements: dict[str, dict], curves: dict[str, str], notes: list[str]) -> str:
+             agreements: dict[str, dict], spent: list[dict], curves: dict[str, str], notes: list[str]) -> str:
     """The page of a recipe.
 
     Args:
@@ -11,6 +11,7 @@ def markdown(title: str, rows: list[dict], trainings: dict[str, dict], training_
         trainings: system → its ``train.json``; where it has "epochs", a list of records, they become a table.
         training_data: lines that describe it.
         agreements: system → figures of ``lstmp.score.compare_ctm``.
+        spent: steps of GMM training and alignment with their minutes, seconds by kind of work, and memory.
         curves: system → file name of its training picture.
         notes: remarks.
     """
@@ -18,6 +19,10 @@ def markdown(title: str, rows: list[dict], trainings: dict[str, dict], training_
              "## Errors", _error_table(rows)]
     if agreements:
         parts += ["## Agreement of alignments", _agreement_table(agreements)]
+    if spent:
+        parts += ["## Time of GMM training and alignment", _time_table(spent),
+                  "Seconds of the first process by kind of work; the rest of the minutes goes to starting programs and "
+                  "to reading and writing models and alignments. Memory: the sum of all processes' peaks."]
     for system, train in trainings.items():
         if train.get("epochs"):
             parts += [f"## Training of {system}", _epoch_table(train["epochs"])]
@@ -94,6 +99,16 @@ def _agreement_table(agreements: dict[str, dict]) -> str:
                       "–" if within is None else f"{100 * within:.2f}", f"{a['utterances']:,}", f"{a['frames']:,}"])
     return table(["system", "frames with the same base phone, %", "median boundary difference, ms",
                   "boundaries within 20 ms, %", "utterances", "frames"], lines)
+
+
+def _time_table(spent: list[dict]) -> str:
+    kinds = list(dict.fromkeys(kind for step in spent for kind in step["seconds"]))
+    lines = [[s["step"], f"{s['minutes']:.2f}", *(f"{s['seconds'].get(k, 0):.1f}" for k in kinds),
+              f"{s['peak_memory_gib']:.2f}"] for s in spent]
+    total = [sum(s["seconds"].get(k, 0) for s in spent) for k in kinds]
+    lines.append(["all", f"{sum(s['minutes'] for s in spent):.2f}", *(f"{t:.1f}" for t in total),
+                  f"{max(s['peak_memory_gib'] for s in spent):.2f}"])
+    return table(["step", "minutes", *(f"{k}, s" for k in kinds), "memory, GiB"], lines)
 
 
 def _epoch_table(epochs: list[dict]) -> str:

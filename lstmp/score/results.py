@@ -126,6 +126,13 @@ def read_agreements(pairs: list[str]) -> dict[str, dict]:
     return agreements
 
 
+def read_spent(paths: list[str]) -> list[dict]:
+    """The records of GMM steps, in their order: step, minutes, seconds by kind of work, peak memory."""
+    keys = ("minutes", "seconds", "peak_memory_gib")
+    return [{"step": Path(p).parent.name} | {k: r[k] for k in keys} for p in paths
+            for r in [_read(Path(p), keys, "run the step again")]]
+
+
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="lstmp.score.results", description=__doc__.split("\n")[0])
@@ -142,19 +149,22 @@ def main(argv=None):
     parser.add_argument("--train-data", nargs="*", default=[], metavar="DIR", help="data dirs of training, to describe")
     parser.add_argument("--agreement", nargs="*", default=[], metavar="NAME=FILE",
                         help="alignment agreement of a system, written by lstmp.score.compare_ctm --out")
+    parser.add_argument("--spent", nargs="*", default=[], metavar="FILE",
+                        help="train.json and align.json of the GMM steps, for the table of where the time went")
     parser.add_argument("--note", nargs="*", default=[], help="remarks to print above the table")
     args = parser.parse_args(argv)
     out = Path(args.out or Path(args.recipe_dir) / "RESULTS.md")
     systems = [System.parse(s, args.recipe_dir) for s in args.systems]
     rows, trainings = collect(systems, args.sets, args.lms, args.command)
     agreements = read_agreements(args.agreement)
+    spent = read_spent(args.spent)
     training_data = [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data]
     out.parent.mkdir(parents=True, exist_ok=True)
     curves = copy_curves(trainings, out.parent)
-    result = {"rows": rows, **({"agreement": agreements} if agreements else {})}
+    result = {"rows": rows, **({"agreement": agreements} if agreements else {}), **({"spent": spent} if spent else {})}
     config.write_text(out.with_name("results.json"), json.dumps(result, indent=1) + "\n")
     title = args.title or Path(args.recipe_dir).name
-    config.write_text(out, markdown(title, rows, trainings, training_data, agreements, curves, args.note))
+    config.write_text(out, markdown(title, rows, trainings, training_data, agreements, spent, curves, args.note))
     say(f"{out}: {len(rows)} rows of {len(trainings)} systems")
 
 

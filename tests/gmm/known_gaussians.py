@@ -18,7 +18,7 @@ LEXICON = ("RED 1.0 R E D\nREAD 0.6 R E D\nREAD 0.4 R I D\nA 1.0 A\nDARE 1.0 D A
            "OR 1.0 R\nDEE 1.0 D\nEH 1.0 E\nI 1.0 I\n")
 DIM = 6
 ALIGN = {"acoustic_scale": 0.3, "transition_scale": 1.0, "self_loop_scale": 0.3, "boost_silence": 1.0,
-         "max_failed": 0.1}
+         "beam": 0, "retry_beam": 0, "max_failed": 0.1}
 EM = {"num_iters": 12, "realign": list(range(1, 12)), "num_gaussians": 30, "grow_until": 9, "power": 0.25,
       "perturb": 0.01, "min_occupancy": 3, "min_variance": 0.01}
 FEATURE = {"kind": "mfcc", "cmvn": "none", "deltas": 0}

@@ -1,0 +1,245 @@
+"""Rescore lattices with another language model: the old LM's scores of the words go, the new LM's come.
+
+Both LMs are the G.fst of lang folders with the same words.txt (stage 3). A lattice is composed with both at once: a
+state of the result is a lattice state and what either LM remembers of the words before it, so that every path gets
+its exact scores. LM weight and word penalty are then chosen as ever. ::
+
+    python -m lstmp.decode.lm_rescore --lang DIR --new-lang DIR --in DECODE_DIR --out DECODE_DIR
+
+Words that the graph's search left out of the lattice do not come back; a wider ``output_beam`` keeps more of them.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import k2
+import numpy as np
+import torch
+
+from lstmp import config
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.lang import read_symbols
+from lstmp.decode.best_path import to_fsa, write_hypotheses
+from lstmp.decode.config import DecodeConfig
+from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
+from lstmp.decode.scorer import FRAME_SHIFT
+from lstmp.decode.search import best_arcs
+from lstmp.errors import UserError, command
+from lstmp.log import say
+from lstmp.parallel import run_jobs
+from lstmp.stage import Stage
+
+
+class BackoffLm:
+    """A back-off n-gram LM, read from G.fst: its ``#0`` arcs are taken only where a word has no arc of its own.
+
+    Attributes:
+        start: the state before the first word.
+        num_states: how many states there are.
+    """
+
+    def __init__(self, lang):
+        path = Path(lang) / "G.fst"
+        if not path.is_file():
+            raise UserError("no such file", file=path, mend="make it with local/prepare_lm.sh")
+        g = FstArrays.read(path)
+        backoff = read_symbols(Path(lang) / "words.txt").get("#0")
+        self.start, self.num_states = g.start, len(g.final)
+        is_backoff = g.ilabel == backoff
+        self._back_to = np.full(self.num_states, -1, np.int64)
+        self._back_to[g.src[is_backoff]] = g.dst[is_backoff]
+        self._back_cost = np.zeros(self.num_states)
+        self._back_cost[g.src[is_backoff]] = g.weight[is_backoff]
+        words = ~is_backoff
+        self._width = int(g.ilabel.max(initial=0)) + 1
+        keys = g.src[words].astype(np.int64) * self._width + g.ilabel[words]
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        if (self._keys[1:] == self._keys[:-1]).any():
+            raise UserError("a state has two arcs of one word", file=path, mend="make it with local/prepare_lm.sh")
+        self._to, self._cost = g.dst[words][order], g.weight[words][order].astype(np.float64)
+        self._final = g.final.astype(np.float64)
+
+    def step(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The states after ``words`` [N] in ``states`` [N], and the words' log-probabilities; −inf: no such word."""
+        states, words = states.astype(np.int64), words.astype(np.int64)
+        to, cost = np.full(len(states), self.start, np.int64), np.zeros(len(states))
+        todo = np.arange(len(states))
+        while len(todo):
+            key = states[todo] * self._width + words[todo]
+            at = np.searchsorted(self._keys, key).clip(max=len(self._keys) - 1)
+            known = (self._keys[at] == key) & (words[todo] < self._width)
+            to[todo[known]] = self._to[at[known]]
+            cost[todo[known]] += self._cost[at[known]]
+            todo = todo[~known]
+            lost = self._back_to[states[todo]] < 0
+            cost[todo[lost]] = np.inf
+            todo = todo[~lost]
+            cost[todo] += self._back_cost[states[todo]]
+            states[todo] = self._back_to[states[todo]]
+        return to, -cost
+
+    def final(self, states: np.ndarray) -> np.ndarray:
+        """Log-probability of the sentence's end in each state."""
+        states, cost = states.astype(np.int64), np.zeros(len(states))
+        while (more := np.isinf(self._final[states]) & (self._back_to[states] >= 0)).any():
+            cost[more] += self._back_cost[states[more]]
+            states[more] = self._back_to[states[more]]
+        return -(cost + self._final[states])
+
+
+@dataclass
+class Rescorer:
+    """Exchanges the LM scores in lattices.
+
+    Attributes:
+        old, new: the LMs.
+        acoustic_scale, max_arcs: after composition so many arcs a frame stay, those of the best paths under this scale.
+    """
+
+    old: BackoffLm
+    new: BackoffLm
+    acoustic_scale: float
+    max_arcs: int
+
+    def __call__(self, lattice: Lattice) -> Lattice:
+        """The lattice under the new LM; empty if the new LM knows none of its word sequences.
+
+        Raises:
+            UserError: the lattice has words that the old LM does not know.
+        """
+        composed, frames = self.compose(lattice)
+        if not composed.num_arcs:
+            return composed
+        fsa = k2.create_fsa_vec([to_fsa(composed)])
+        fsa.scores = torch.from_numpy(composed.acoustic * np.float32(self.acoustic_scale) + composed.graph)
+        return composed.pruned(best_arcs(fsa, self.max_arcs * frames))
+
+    def compose(self, lattice: Lattice) -> tuple[Lattice, int]:
+        """All of the lattice under the new LM, and its number of frames."""
+        first = np.searchsorted(lattice.arcs[:, 0], np.arange(lattice.num_states + 1))
+        state, old, new = np.zeros(1, np.int64), np.array([self.old.start]), np.array([self.new.start])
+        parts, base = [], 0
+        while len(state):  # a frame; the arrays are the composed states of its begin
+            counts = first[state + 1] - first[state]
+            source = np.repeat(np.arange(len(state)), counts)
+            arc = np.repeat(first[state] - np.cumsum(counts) + counts, counts) + np.arange(len(source))
+            to, change, old, new = self._follow(lattice, arc, old[source], new[source])
+            possible = np.flatnonzero(change > -np.inf)
+            source, arc, to, change, old, new = (x[possible] for x in (source, arc, to, change, old, new))
+            key = ((to - to.min(initial=lattice.num_states)) * self.old.num_states + old) * self.new.num_states + new
+            _, index, number = np.unique(key, return_index=True, return_inverse=True)
+            parts.append((base + source, base + len(state) + number, arc, change))
+            base += len(state)
+            state, old, new = to[index], old[index], new[index]
+        source, to, arc, change = (np.concatenate(x) for x in zip(*parts, strict=True))
+        if not (lattice.arcs[arc, 2] < 0).any():
+            return Lattice.empty(), 0
+        arcs = np.stack([source, to, lattice.arcs[arc, 2]], 1).astype(np.int32)
+        return Lattice(arcs, lattice.acoustic[arc], (lattice.graph[arc] + change).astype(np.float32),
+                       lattice.num_words[arc], lattice.words[_ranges(lattice.word_splits[arc], lattice.num_words[arc])]
+                       ), len(parts) - 2
+
+    def _follow(self, lattice: Lattice, arc, old, new):
+        """Where arcs lead from LM states ``old`` and ``new``: (lattice state, change of graph score, old, new)."""
+        change, count = np.zeros(len(arc)), lattice.num_words[arc]
+        for k in range(count.max(initial=0)):
+            at = np.flatnonzero(count > k)
+            words = lattice.words[lattice.word_splits[arc[at]] + k]
+            old[at], before = self.old.step(old[at], words)
+            new[at], after = self.new.step(new[at], words)
+            self._check(before)
+            change[at] += after - before
+        last = lattice.arcs[arc, 2] < 0
+        if last.any():
+            before = self.old.final(old[last])
+            self._check(before)
+            change[last] += self.new.final(new[last]) - before
+            old[last], new[last] = 0, 0
+        return lattice.arcs[arc, 1].astype(np.int64), change, old, new
+
+    @staticmethod
+    def _check(scores):
+        if np.isinf(scores).any():
+            raise UserError("a lattice has words that the LM given as --lang does not know",
+                            mend="give the lang folder that the decoding graph was made from")
+
+
+def _ranges(begin: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """begin[0] … begin[0] + length[0] − 1, begin[1] …"""
+    length = length.astype(np.int64)
+    return np.repeat(begin - np.cumsum(length) + length, length) + np.arange(length.sum())
+
+
+def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):
+    """Rescore all lattices of the decode dir ``source`` into the decode dir ``out``.
+
+    Raises:
+        UserError: bad input, or the two LMs have different words.
+    """
+    old_lang, new_lang, source, out = map(Path, (old_lang, new_lang, source, out))
+    jobs = sorted(source.glob("lat.*.safetensors"))
+    report = source / "decode.json"
+    if not jobs or not report.is_file():
+        raise UserError("no lattices in it", file=source, mend="run steps/decode.sh first")
+    words = new_lang / "words.txt"
+    if not words.is_file() or words.read_bytes() != (old_lang / "words.txt").read_bytes():
+        raise UserError(f"not the words of {old_lang}", file=words, mend="make both LMs from one lang folder")
+    inputs = [old_lang / "G.fst", new_lang / "G.fst", words, *jobs]
+    stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_lattice_arcs])
+    if not stage.is_done():
+        rescorer = Rescorer(BackoffLm(old_lang), BackoffLm(new_lang), cfg.acoustic_scale, cfg.max_lattice_arcs)
+        for stale in out.glob("lat.*.safetensors"):
+            stale.unlink()
+        began = time.time()
+        run_jobs(lambda job: _rescore_job(rescorer, job, out / job.name), jobs, nj, "LM rescoring", "job")
+        done = [out / job.name for job in jobs]
+        made = json.loads(report.read_text(encoding="utf-8"))
+        facts = made | _spent(made, jobs, done) | {"rescored": str(source), "lm": str(new_lang)}
+        config.write_text(out / "decode.json", json.dumps(facts, indent=1) + "\n")
+        say(f"{out}: {facts['utterances']} utterances rescored with {new_lang} in {(time.time() - began) / 60:.1f} min")
+        stage.mark([out / "decode.json", *done])
+    write_hypotheses(out, words, cfg, nj)
+
+
+def _rescore_job(rescorer: Rescorer, job: Path, out: Path):
+    began = time.perf_counter(), time.process_time()
+    lattices = {utt: rescorer(lattice) if lattice.num_arcs else lattice for utt, lattice in read_lattices(job).items()}
+    info = read_info(job)
+    lost = [utt for utt, lattice in lattices.items() if not lattice.num_arcs and utt not in info["failed"]]
+    info["failed"] |= {utt: "the new LM knows none of its word sequences" for utt in lost}
+    info["arcs"] = sum(lattice.num_arcs for lattice in lattices.values())
+    info["seconds"] += time.perf_counter() - began[0]
+    info["core_seconds"] += time.process_time() - began[1]
+    write_lattices(out, lattices, info)
+
+
+def _spent(made: dict, before: list[Path], after: list[Path]) -> dict:
+    """What of decode.json, ``made``, the rescoring of lattice files ``before`` to ``after`` changes."""
+    a, b = ([read_info(path) for path in paths] for paths in (after, before))
+    seconds, cpu = (made[k] + sum(i[k] for i in a) - sum(i[k] for i in b) for k in ("seconds", "core_seconds"))
+    return {"seconds": round(seconds, 2), "core_seconds": round(cpu, 2),
+            "rtf": round(cpu / max(made["audio_seconds"], FRAME_SHIFT), 4), "failed": sum(len(i["failed"]) for i in a),
+            "mean_lattice_arcs": round(sum(i["arcs"] for i in a) / max(made["utterances"], 1), 1)}
+
+
+@command
+def main(argv=None):
+    """Rescore the lattices of a decoding with another language model."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--lang", required=True, help="lang folder with the G.fst that the decoding graph was made of")
+    parser.add_argument("--new-lang", required=True, help="lang folder with the G.fst to score with")
+    parser.add_argument("--in", dest="source", required=True, help="folder of a decoding, with lat.*.safetensors")
+    parser.add_argument("--out", required=True, help="folder for the new lattices and hypotheses")
+    parser.add_argument("--config", default="conf/decode.yaml", help="LM weights, penalties, size of lattices "
+                        "(%(default)s)")
+    parser.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")
+    args = parser.parse_args(argv)
+    rescore(args.lang, args.new_lang, args.source, args.out, config.load(args.config, DecodeConfig), args.nj)
+
+
+if __name__ == "__main__":
+    main()
