@@ -21,7 +21,7 @@ settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf
 eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
 systems=(mono "${triphones[@]}" lstmp) gmm=(--lang "$lang" --nj "$nj" --device "$device")
-lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
+last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
 # 1  data: make, download or take the corpus, write Kaldi data dirs, check all that later stages rely on
@@ -77,24 +77,28 @@ fi
 align() { steps/align.sh "${gmm[@]}" --data "$data/$train" --model "$exp/$1" --out "$exp/$1_ali" \
     --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"; }
 if at 6 "triphones ${triphones[*]}"; then
-  last=mono
+  before=mono
   for tri in "${triphones[@]}"; do
-    align $last
-    steps/train_tri.sh "${gmm[@]}" --data "$data/$train" --ali "$exp/${last}_ali" --model "$exp/$last" --out "$exp/$tri" \
+    align $before
+    steps/train_tri.sh "${gmm[@]}" --data "$data/$train" --ali "$exp/${before}_ali" --model "$exp/$before" --out "$exp/$tri" \
       --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
-    last=$tri
+    before=$tri
   done
 fi
 
 # 7  alignment of all training data to tied states; some utterances of every training speaker are held out
 if at 7 "alignment and held-out part"; then
-  align "${triphones[-1]}"
+  align "$last"
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
 fi
 
-# 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors
+# 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors; its input
+#    is filterbank energies, or features adapted to the speaker by the last triphones' fMLLR transforms
+network_data() { [ "$input" = fmllr ] && echo "$exp/fmllr/$1" || echo "$data/$1_fbank"; }
+adapt() { [ "$input" != fmllr ] || steps/make_fmllr.sh --data "$data/$1" --model "$exp/$last" --transforms "$2" --out "$exp/fmllr/$1"; }
 if at 8 "LSTMP"; then
-  steps/train_lstmp.sh --train "$data/${train}_fbank" --valid "$data/${train}_heldout/utt2spk" \
+  adapt "$train" "$exp/${last}_ali"
+  steps/train_lstmp.sh --train "$(network_data "$train")" --valid "$data/${train}_heldout/utt2spk" \
     --ali "$exp/${targets}_ali" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
 fi
 
@@ -105,16 +109,20 @@ if at 9 "graphs"; then
   done
 fi
 
-# 10  decoding: lattices by k2, rescored with the larger LM if there is one; best paths for a grid of LM weights and word
-#     insertion penalties
+# 10  decoding: lattices by k2, those of the best systems rescored with the larger LM; best paths for a grid of LM weights
+#     and word insertion penalties
 if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
     for model in "${systems[@]}"; do
-      graph=$model input=$data/$split
-      [ $model != lstmp ] || { graph=$targets input+=_fbank; }
-      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$input" \
+      graph=$model from=$data/$split
+      if [ $model = lstmp ]; then
+        graph=$targets from="$(network_data "$split")"
+        adapt "$split" "$exp/$last/decode_${lm}_$split"
+      fi
+      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$from" \
         --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj" --device "$device"
       for new in "${lms[@]:1}"; do
+        [ $model = lstmp ] || [ $model = "$last" ] || continue
         steps/lmrescore.sh --lang "$lang_lm" --new-lang "$data/lang_$new" --in "$exp/$model/decode_${lm}_$split" \
           --out "$exp/$model/decode_${new}_$split" --config "$conf/decode.yaml" --nj "$nj"
       done
@@ -126,6 +134,7 @@ fi
 if at 11 "scoring"; then
   for model in "${systems[@]}"; do
     for l in "${lms[@]}"; do
+      [ -d "$exp/$model/decode_${l}_$dev" ] || continue
       steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${l}_$dev" \
         --test "${tests[@]/#/$exp/$model/decode_${l}_}"
     done

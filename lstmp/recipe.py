@@ -328,7 +328,7 @@ def main(argv=None):
         return
     run, recipe, sections = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
-    values = {**run, **dataclasses.asdict(recipe)}
+    values = {**run, **dataclasses.asdict(recipe), "input": sections["lstmp"]["feature"]["kind"]}
     values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     print(shell_assignments(values))
 

@@ -15,7 +15,7 @@ class SearchConfig:
         acoustic_scale: acoustic log-likelihoods are multiplied by it in the search, the graph's scores are not.
         search_beam: states this much worse than the best one of their frame are dropped.
         output_beam: paths this much worse than the best one are dropped from the lattice.
-        max_lattice_arcs: arcs per frame to keep in the lattice, those of the best paths.
+        max_word_arcs: arcs with words per frame for which the lattice keeps the best path through them.
         min_active, max_active: states per frame: the beam is varied to stay between, which succeeds roughly.
         retries: where no path survives, search again so many times, each with twice the beam and the states.
     """
@@ -23,7 +23,7 @@ class SearchConfig:
     acoustic_scale: float
     search_beam: float
     output_beam: float
-    max_lattice_arcs: int
+    max_word_arcs: int
     min_active: int
     max_active: int
     retries: int
@@ -31,7 +31,7 @@ class SearchConfig:
     def __post_init__(self):
         for name in ("acoustic_scale", "search_beam", "output_beam"):
             check(getattr(self, name) > 0, name, "greater than zero")
-        check(self.max_lattice_arcs > 0, "max_lattice_arcs", "greater than zero")
+        check(self.max_word_arcs > 0, "max_word_arcs", "greater than zero")
         check(self.min_active >= 0, "min_active", "zero or more")
         check(self.min_active < self.max_active < 2**24, "max_active", "greater than min_active, below 2^24")
         check(0 <= self.retries <= 6, "retries", "from 0 to 6")

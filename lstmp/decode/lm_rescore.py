@@ -26,7 +26,7 @@ from lstmp.decode.best_path import to_fsa, write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.scorer import FRAME_SHIFT
-from lstmp.decode.search import best_arcs
+from lstmp.decode.search import word_paths
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
@@ -97,13 +97,14 @@ class Rescorer:
 
     Attributes:
         old, new: the LMs.
-        acoustic_scale, max_arcs: after composition so many arcs a frame stay, those of the best paths under this scale.
+        acoustic_scale, max_word_arcs: of the composition stay the best paths under this scale through its arcs with
+            words, at most so many of these a frame.
     """
 
     old: BackoffLm
     new: BackoffLm
     acoustic_scale: float
-    max_arcs: int
+    max_word_arcs: int
 
     def __call__(self, lattice: Lattice) -> Lattice:
         """The lattice under the new LM; empty if the new LM knows none of its word sequences.
@@ -116,7 +117,7 @@ class Rescorer:
             return composed
         fsa = k2.create_fsa_vec([to_fsa(composed)])
         fsa.scores = torch.from_numpy(composed.acoustic * np.float32(self.acoustic_scale) + composed.graph)
-        return composed.pruned(best_arcs(fsa, self.max_arcs * frames))
+        return composed.pruned(word_paths(fsa, composed.num_words, self.max_word_arcs * frames))
 
     def compose(self, lattice: Lattice) -> tuple[Lattice, int]:
         """All of the lattice under the new LM, and its number of frames."""
@@ -189,9 +190,9 @@ def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):
     if not words.is_file() or words.read_bytes() != (old_lang / "words.txt").read_bytes():
         raise UserError(f"not the words of {old_lang}", file=words, mend="make both LMs from one lang folder")
     inputs = [old_lang / "G.fst", new_lang / "G.fst", words, *jobs]
-    stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_lattice_arcs])
+    stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_word_arcs])
     if not stage.is_done():
-        rescorer = Rescorer(BackoffLm(old_lang), BackoffLm(new_lang), cfg.acoustic_scale, cfg.max_lattice_arcs)
+        rescorer = Rescorer(BackoffLm(old_lang), BackoffLm(new_lang), cfg.acoustic_scale, cfg.max_word_arcs)
         for stale in out.glob("lat.*.safetensors"):
             stale.unlink()
         began = time.time()

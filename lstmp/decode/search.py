@@ -65,46 +65,77 @@ def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -
         except RuntimeError as e:  # a check of k2's own
             raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
         if found.num_arcs:
-            return _lattice(found, loglikes, cfg.max_lattice_arcs * len(loglikes))
+            return _lattice(found, loglikes, cfg.max_word_arcs * len(loglikes))
         if attempt < cfg.retries:
             cfg = cfg.wider()
     raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", mend="raise search_beam or retries, or "
                     "look whether the utterance is too short for its words")
 
 
-def _lattice(found: k2.Fsa, loglikes: torch.Tensor, max_arcs: int) -> Lattice:
-    kept = best_arcs(found, max_arcs)
+def _lattice(found: k2.Fsa, loglikes: torch.Tensor, max_word_arcs: int) -> Lattice:
+    splits, words = found.aux_labels.shape.row_splits(1).numpy(), found.aux_labels.values.numpy()
+    # k2 marks final arcs by an output label of -1, and 0 is epsilon
+    real = words > 0
+    ends = np.concatenate([[0], np.cumsum(real)])[splits]
+    kept = word_paths(found, np.diff(ends), max_word_arcs)
     arcs = found.arcs.values()[:, :3].numpy()[kept]
     label = torch.from_numpy(arcs[:, 2]).long()
     last = label < 0
     frame = found.frame[torch.from_numpy(kept)].long().masked_fill(last, 0)
     acoustic = loglikes[frame, (label - 1).clamp(min=0)].masked_fill(last, 0.0)
-    splits = found.aux_labels.shape.row_splits(1).numpy()
-    words = found.aux_labels.values.numpy()
-    # k2 marks final arcs by an output label of -1, and 0 is epsilon
-    real = (words > 0) & np.repeat(kept, np.diff(splits))
-    ends = np.concatenate([[0], np.cumsum(real)])[splits]
     num_words = np.diff(ends)[kept]
     if len(num_words) and num_words.max() > 255:
         raise UserError(f"{num_words.max()} words on one arc of the graph", mend="make the graph again")
     return Lattice(arcs, acoustic.numpy().astype(np.float32), found.graph_scores.numpy()[kept],
-                   num_words.astype(np.uint8), words[real].astype(np.int32))
+                   num_words.astype(np.uint8), words[real & np.repeat(kept, np.diff(splits))].astype(np.int32))
 
 
-def best_arcs(found: k2.Fsa, max_arcs: int) -> np.ndarray:
-    """bool [A]: the ``max_arcs`` arcs through which the best paths go.
+def word_paths(found: k2.Fsa, num_words: np.ndarray, most: int) -> np.ndarray:
+    """bool [A]: the arcs of the best path through every arc that emits words, and to every end.
 
-    An arc's worth is the score of the best path through it. That path's other arcs are worth no less, so that what is
-    kept consists of whole paths, the best one among them.
+    A state-level lattice holds each sequence of words with every way to divide the frames among their states; what is
+    left here is a thirtieth, and has every word that it had, each in its best surroundings. (The word graphs of
+    Ortmanns, Ney, Aubert, Computer Speech and Language 11, 1997, keep the best boundary of each word pair.)
+
+    Args:
+        found: FsaVec of one lattice, arcs sorted by from-state.
+        num_words: int [A], words on each arc.
+        most: of the arcs with words, so many are considered, those of the best paths.
     """
-    if found.num_arcs <= max_arcs:
-        return np.ones(found.num_arcs, dtype=bool)
-    forward = found.get_forward_scores(use_double_scores=True, log_semiring=False)
-    backward = found.get_backward_scores(use_double_scores=True, log_semiring=False)
-    arcs = found.arcs.values().long()
-    worth = (forward[arcs[:, 0]] + found.scores + backward[arcs[:, 1]]).numpy()
-    # rounding may part the arcs of one path that are worth the same: a margin keeps them together
-    return worth >= np.partition(worth, -max_arcs)[-max_arcs] - 1e-6
+    arcs, scores = found.arcs.values().long().numpy(), found.scores.numpy().astype(np.float64)
+    forward = found.get_forward_scores(use_double_scores=True, log_semiring=False).numpy()
+    backward = found.get_backward_scores(use_double_scores=True, log_semiring=False).numpy()
+    into, out_of = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
+    worth = into + backward[arcs[:, 1]]
+    by_target = np.argsort(arcs[:, 1], kind="stable")
+    before = _best_of_runs(into[by_target], arcs[by_target, 1], by_target, len(forward))
+    after = _best_of_runs(out_of, arcs[:, 0], np.arange(len(arcs)), len(forward))
+    with_words = np.flatnonzero((num_words > 0) & (worth > -np.inf))
+    if len(with_words) > most:
+        with_words = with_words[np.argpartition(-worth[with_words], most)[:most]]
+    chosen = np.concatenate([with_words, np.flatnonzero((arcs[:, 2] < 0) & (worth > -np.inf))])
+    return _linked(chosen, before, arcs[:, 0]) | _linked(chosen, after, arcs[:, 1])
+
+
+def _linked(arcs: np.ndarray, links: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """bool [A]: ``arcs``, the arc that ``links`` gives for the state ``end`` of each, and so on to the last."""
+    kept = np.zeros(len(end), dtype=bool)
+    while len(arcs):
+        kept[arcs] = True
+        arcs = links[np.unique(end[arcs])]
+        arcs = arcs[arcs >= 0]
+        arcs = arcs[~kept[arcs]]  # where a chain meets another, the rest is there already
+    return kept
+
+
+def _best_of_runs(score: np.ndarray, state: np.ndarray, arc: np.ndarray, num_states: int) -> np.ndarray:
+    """int64 [num_states]: the arc of the best score of each state, -1 where it has none; equal states are in runs."""
+    out = np.full(num_states, -1)
+    first = np.flatnonzero(np.diff(state, prepend=-1))
+    top = np.repeat(np.maximum.reduceat(score, first), np.diff(np.append(first, len(state))))
+    best = np.flatnonzero(score == top)
+    out[state[best]] = arc[best]
+    return out
 
 
 def _one_process():

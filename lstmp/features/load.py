@@ -23,7 +23,7 @@ class FeatureConfig:
     """What a model takes as input.
 
     Attributes:
-        kind: "mfcc" or "fbank".
+        kind: "mfcc", "fbank", or "fmllr": those that a speaker-adapted GMM sees (steps/make_fmllr.sh).
         cmvn: cepstral mean and variance normalization per speaker: "none", "mean" or "mean_var".
         deltas: order of the time derivatives to append: 0, 1 or 2; they multiply the dimension by 1 + order.
     """
@@ -33,7 +33,7 @@ class FeatureConfig:
     deltas: int
 
     def __post_init__(self):
-        check(self.kind in ("mfcc", "fbank"), "kind", "mfcc or fbank")
+        check(self.kind in ("mfcc", "fbank", "fmllr"), "kind", "mfcc, fbank or fmllr")
         check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
 

@@ -9,7 +9,7 @@ import torch
 
 from lstmp.decode.config import SearchConfig
 
-WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_lattice_arcs=100_000,
+WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_word_arcs=100_000,
                     min_active=0, max_active=100_000, retries=0)
 
 

@@ -37,8 +37,8 @@ def test_equals_enumeration(seed, frames):
 
 
 def test_a_penalty_takes_words_away_and_lm_weight_favours_the_graph():
-    graph = SmallGraph([(0, 1, 0, 0.0, (1, 2, 3)), (0, 1, 1, -1.0, ()), (0, 1, 2, -9.0, (4,))],
-                       {0: (0, ()), 1: (0, ())})
+    graph = SmallGraph([(0, 1, 0, 0.0, (1, 2, 3)), (0, 2, 1, -1.0, ()), (0, 1, 2, -9.0, (4,))],
+                       {0: (0, ()), 1: (0, ()), 2: (0, ())})
     lattice = decode_utterance(graph.k2(), torch.tensor([[0.0, 0.0, 20.0]]), WIDE)
     words = {point: lattice.words_on(path[0]) for point, path in
              zip(POINTS, best_paths([lattice], POINTS), strict=True)}
@@ -48,7 +48,7 @@ def test_a_penalty_takes_words_away_and_lm_weight_favours_the_graph():
 
 
 def decode_config(**changes):
-    values = {"acoustic_scale": 1.0, "search_beam": 1e4, "output_beam": 12.0, "max_lattice_arcs": 100_000,
+    values = {"acoustic_scale": 1.0, "search_beam": 1e4, "output_beam": 12.0, "max_word_arcs": 100_000,
               "min_active": 0, "max_active": 100_000,
               "retries": 0, "utts_per_job": 2, "max_failed": 0.5, "lm_weights": [1, 3], "word_penalties": [0.0, 0.5],
               "fmllr": {"min_count": 500, "silence_weight": 0.01, "iterations": 9, "search_beam": 9.0, "max_active": 9}}

@@ -32,7 +32,7 @@ PDFS, DIM, UTTS = 6, 3, 7
 CONFIG = """acoustic_scale: 0.5
 search_beam: 100.0
 output_beam: 8.0
-max_lattice_arcs: 1000
+max_word_arcs: 1000
 min_active: 0
 max_active: 1000
 retries: 1

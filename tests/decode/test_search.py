@@ -1,18 +1,22 @@
 """The search against an exhaustive Viterbi and against kaldi-decoder."""
 
 import dataclasses
+import itertools
 import os
 
+import k2
 import kaldifst
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import WIDE, SmallGraph, path_score, scores
+from small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
 
-from lstmp.decode.best_path import best_paths
+from lstmp.decode.best_path import best_paths, to_fsa
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.search import check_graph, decode_utterance
+from lstmp.decode.lattice import Lattice
+from lstmp.decode.search import check_graph, decode_utterance, word_paths
 from lstmp.errors import UserError
 
 
@@ -136,14 +140,46 @@ def test_search_after_a_fork_is_an_error_not_a_deadlock():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), most=st.integers(1, 12))
+def test_the_best_path_through_every_word_is_kept_and_nothing_else(seed, most):
+    """On a random trellis with random scores, against the enumeration of its paths."""
+    rng = np.random.default_rng(seed)
+    layers = [[0]]
+    for size in rng.integers(1, 4, 5):
+        layers.append([layers[-1][-1] + 1 + i for i in range(size)])
+    layers.append([layers[-1][-1] + 1])
+    rows = [(a, b, -1 if after is layers[-1] else 1) for before, after in itertools.pairwise(layers) for a in before
+            for b in after for _ in range(int(rng.integers(1, 3)) if after is not layers[-1] else 1)]
+    arcs = np.array(rows, dtype=np.int32)
+    worth, num_words = rng.normal(size=len(arcs)).astype(np.float32), rng.integers(0, 2, len(arcs)).astype(np.uint8)
+    lattice = Lattice(arcs, np.zeros(len(arcs), np.float32), worth, num_words, np.ones(num_words.sum(), np.int32))
+    fsa = k2.create_fsa_vec([to_fsa(lattice)])
+    fsa.scores = torch.from_numpy(worth)
+    paths = sorted(all_paths(lattice), key=lambda path: -float(worth[path].astype(float).sum()))
+    through = {}  # the arcs with words, those of the best paths first → the best path through each
+    for path in paths:
+        for arc in path:
+            if num_words[arc]:
+                through.setdefault(arc, path)
+    ends = {}  # the last arc → the best path to it
+    for path in paths:
+        ends.setdefault(path[-1], path)
+    expected = {arc for path in [*list(through.values())[:most], *ends.values()] for arc in path}
+    found = set(np.flatnonzero(word_paths(fsa, num_words, most)).tolist())
+    if most >= len(through):
+        assert found == expected
+    else:  # of arcs on one path it does not matter which come in
+        assert {arc for path in ends.values() for arc in path} <= found
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_thinned_lattice_keeps_whole_paths_and_the_best_one(seed):
     graph, loglikes = SmallGraph.random(seed, final_words=False).k2(), scores(seed, 12)
     full = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4))
-    thin = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4, max_lattice_arcs=2))
-    if full.num_arcs > 24:
-        assert thin.num_arcs < full.num_arcs
+    thin = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4, max_word_arcs=2))
+    assert thin.num_arcs <= full.num_arcs
     entered, left = set(thin.arcs[:, 1].tolist()), set(thin.arcs[:, 0].tolist())
     assert left - entered == {0}, "only the first state cannot be reached"
     assert len(entered - left) == 1, "only the last state does not go on"

@@ -104,3 +104,21 @@ def test_faults_are_one_line(scored, capsys):
     assert "decode.json: expected a JSON object" in error(capsys, scored)
     (scored / "mono/decode_tg_dev/score.json").write_text("{")
     assert "score.json:1: not valid JSON" in error(capsys, scored)
+
+
+def test_where_the_time_went(scored, capsys):
+    spent = {"minutes": 0.5, "seconds": {"alignment": 12.5, "tree": 3.0}, "peak_memory_gib": 1.25}
+    (scored / "mono_ali").mkdir()
+    (scored / "mono_ali/align.json").write_text(json.dumps({**spent, "seconds": {"graphs": 1.5}}))
+    train = json.loads((scored / "mono/train.json").read_text())
+    (scored / "mono/train.json").write_text(json.dumps({**train, **spent}))
+    files = [str(scored / "mono/train.json"), str(scored / "mono_ali/align.json")]
+    run(scored, "--spent", *files)
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in (scored / "RESULTS.md").read_text().splitlines()
+            if line.startswith(("| step", "| mono | 0.50", "| mono_ali", "| all"))]
+    assert rows == [["step", "minutes", "alignment, s", "tree, s", "graphs, s", "memory, GiB"],
+                    ["mono", "0.50", "12.5", "3.0", "0.0", "1.25"], ["mono_ali", "0.50", "0.0", "0.0", "1.5", "1.25"],
+                    ["all", "1.00", "12.5", "3.0", "1.5", "1.25"]]
+    assert [s["step"] for s in json.loads((scored / "results.json").read_text())["spent"]] == ["mono", "mono_ali"]
+    (scored / "mono_ali/align.json").write_text("{}")
+    assert "align.json: it has no `minutes`" in error(capsys, scored, "--spent", *files)

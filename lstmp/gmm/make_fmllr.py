@@ -1,0 +1,84 @@
+"""Write the features that a speaker-adapted GMM sees as a data dir of their own, for networks to take as input.
+
+A frame goes through the model's LDA+MLLT and its speaker's fMLLR transform: ``trans.ark`` of an alignment (training
+data) or of a decoding in two passes (other data, whose transcripts are not looked at).
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from lstmp import config
+from lstmp.corpus.datadir import write_table
+from lstmp.errors import UserError, command
+from lstmp.features.ark import ArkWriter
+from lstmp.features.extract import TABLES
+from lstmp.features.load import Features, archives
+from lstmp.gmm.adapt import read_transforms
+from lstmp.gmm.model import AcousticModel
+from lstmp.log import progress, say, warn
+from lstmp.stage import Stage
+
+_OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json")
+
+
+def make_fmllr(data, model_dir, transforms_dir, out):
+    """Write the adapted features of ``data`` to the data dir ``out``; skipped where they are done.
+
+    Raises:
+        UserError: the model does not adapt, a speaker has no transform, or features that the model does not take.
+    """
+    data, model_dir, transforms_dir, out = map(Path, (data, model_dir, transforms_dir, out))
+    model = AcousticModel.load(model_dir)
+    if model.si_gmms is None:
+        raise UserError("it was not trained with speaker adaptation", file=model_dir,
+                        mend="give a model like tri3b, trained with conf/tri3b.yaml")
+    if out.resolve() == data.resolve():
+        raise UserError("it holds the features to be adapted", file=out, mend="give --out another folder")
+    tables = [data / t for t in TABLES if (data / t).is_file()]
+    inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", data / "feats.scp", *archives(data)]
+    stage = Stage(out, "fmllr", [*inputs, *tables], {})
+    if stage.is_done():
+        return
+    transforms = read_transforms(transforms_dir)
+    features = Features(data, model.feature, model.transform, transforms)
+    if strange := sorted({features.speaker(u) for u in features.utts} - set(transforms)):
+        raise UserError(f"speaker {strange[0]} has no transform", file=transforms_dir / "trans.scp",
+                        mend="align or decode this data dir, and give that folder")
+    copies = [Path(shutil.copyfile(t, out / t.name)) for t in tables]
+    left_out, frames = 0, {}
+    with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
+        for utt in progress(features.utts, f"fmllr {out.name}"):
+            try:
+                feats = features.load(utt).numpy()
+            except UserError as e:
+                left_out += 1
+                warn(f"{utt} is left out: {e}")
+                continue
+            writer.write(utt, feats)
+            frames[utt] = len(feats)
+    if not frames:
+        raise UserError("no utterance has usable features", file=data / "feats.scp", mend="make the features again")
+    write_table(out / "utt2num_frames", {utt: str(n) for utt, n in frames.items()})
+    total = sum(frames.values())
+    about = {"kind": "fmllr", "dim": features.dim, "utterances": len(frames), "left_out": left_out,
+             "frames": total, "model": str(model_dir), "transforms": str(transforms_dir)}
+    config.write_text(out / "feats.json", json.dumps(about, indent=1) + "\n")
+    stage.mark([*(out / name for name in _OUTPUTS), *copies])
+    say(f"{out}: {total:,} frames of {features.dim} values")
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="steps/make_fmllr.sh", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="data dir with MFCC features")
+    parser.add_argument("--model", required=True, help="folder of a speaker-adapted GMM, such as exp/<recipe>/tri3b")
+    parser.add_argument("--transforms", required=True, help="folder with trans.ark and trans.scp of its speakers")
+    parser.add_argument("--out", required=True, help="data dir to write")
+    args = parser.parse_args(argv)
+    make_fmllr(args.data, args.model, args.transforms, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Lattices under another LM, against the score of every path by the definition of a back-off LM."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_graphs import WIDE, SmallGraph, all_paths, scores
+from test_best_path import decode_config
+
+from lstmp.corpus.fst import FstArrays
+from lstmp.decode import lm_rescore
+from lstmp.decode.best_path import best_paths
+from lstmp.decode.lattice import Lattice, read_lattices, write_lattices
+from lstmp.decode.lm_rescore import BackoffLm, Rescorer, rescore
+from lstmp.decode.search import decode_utterance
+from lstmp.errors import UserError
+
+WORDS = 6
+BACKOFF = WORDS + 1
+
+
+def random_lm(folder, rng, known=range(1, WORDS + 1)):
+    """A random bigram LM as lang folder: state 0 has the unigrams, state w the words after w; 1 + WORDS follows <s>.
+
+    Returns the probabilities: {(before, word or "end"): natural log}, {before: back-off weight}.
+    """
+    folder.mkdir(parents=True)
+    (folder / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, WORDS + 1))
+                                      + f"#0 {BACKOFF}\n")
+    start = WORDS + 1
+    table, weight, rows = {}, {}, []
+    for before in [0, *known, start]:
+        for word in [*known, "end"]:
+            if before == 0 or rng.random() < 0.4:
+                table[before, word] = float(np.float32(-rng.exponential(2)))
+        if before:
+            weight[before] = float(np.float32(-rng.exponential(1)))
+            rows.append((before, BACKOFF, 0, weight[before], 0))
+    rows += [(b, w, w, p, w) for (b, w), p in table.items() if w != "end"]
+    rows.sort()
+    src, ilabel, olabel, score, dst = (np.array(x) for x in zip(*rows, strict=True))
+    final = np.array([-table.get((b, "end"), -np.inf) for b in range(start + 1)], np.float32)
+    FstArrays(start, final, src.astype(np.int32), ilabel.astype(np.int32), olabel.astype(np.int32),
+              -score.astype(np.float32), dst.astype(np.int32)).write(folder / "G.fst")
+    return table, weight
+
+
+def lm_score(lm, words):
+    table, weight = lm
+    total, before = 0.0, WORDS + 1
+    for word in [*words, "end"]:
+        total += table[before, word] if (before, word) in table else weight[before] + table[0, word]
+        before = word
+    return total
+
+
+def lattice_of(seed, frames):
+    graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
+    return None if graph.viterbi(loglikes) is None else decode_utterance(graph.k2(), loglikes, WIDE)
+
+
+def path_scores(lattice):
+    """{(labels, words): (acoustic, graph) of the best such path}, by all paths."""
+    found = {}
+    for path in all_paths(lattice):
+        key = tuple(lattice.arcs[path, 2].tolist()), tuple(lattice.words_on(path))
+        graph = float(lattice.graph[path].astype(float).sum())
+        if key not in found or graph > found[key][1]:
+            found[key] = float(lattice.acoustic[path].astype(float).sum()), graph
+    return found
+
+
+@pytest.fixture(scope="module")
+def lms(tmp_path_factory):
+    rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("lms")
+    return folder, *(random_lm(folder / name, rng) for name in ("old", "new"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 6))
+def test_every_path_has_its_new_score(lms, seed, frames):
+    folder, old, new = lms
+    lattice = lattice_of(seed, frames)
+    if lattice is None:
+        return
+    rescorer = Rescorer(BackoffLm(folder / "old"), BackoffLm(folder / "new"), 1.0, 10**6)
+    composed, counted = rescorer.compose(lattice)
+    assert counted == frames
+    before, after = path_scores(lattice), path_scores(composed)
+    assert set(before) == set(after)
+    for key, (acoustic, graph) in before.items():
+        assert after[key][0] == pytest.approx(acoustic, abs=1e-4)
+        assert after[key][1] == pytest.approx(graph - lm_score(old, key[1]) + lm_score(new, key[1]), abs=1e-3)
+    whole, best = rescorer(lattice), max(a + g for a, g in after.values())
+    assert max(a + g for a, g in path_scores(whole).values()) == pytest.approx(best, abs=1e-3)
+    words = {key[1] for key in path_scores(whole)}
+    assert {w for ws in words for w in ws} == {w for key in after for w in key[1]}
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_limit_keeps_the_best_path(lms, seed):
+    folder, *_ = lms
+    lattice = lattice_of(seed, 6)
+    if lattice is None:
+        return
+    models = BackoffLm(folder / "old"), BackoffLm(folder / "new")
+    whole, few = Rescorer(*models, 0.5, 10**6)(lattice), Rescorer(*models, 0.5, 2)(lattice)
+    assert few.num_arcs <= whole.num_arcs
+    ((one,),), ((two,),) = (best_paths([x], [(2, 0.0)]) for x in (whole, few))
+    assert whole.words_on(one) == few.words_on(two)
+
+
+def test_back_off_and_ends(lms):
+    folder, old, _ = lms
+    lm = BackoffLm(folder / "old")
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        words, state, total = rng.integers(1, WORDS + 1, rng.integers(0, 6)).tolist(), np.array([lm.start]), 0.0
+        for word in words:
+            state, score = lm.step(state, np.array([word]))
+            total += float(score[0])
+        assert total + float(lm.final(state)[0]) == pytest.approx(lm_score(old, words), abs=1e-5)
+    assert lm.step(np.array([lm.start]), np.array([99]))[1].tolist() == [-math.inf]
+
+
+def test_words_that_an_lm_lacks(tmp_path):
+    rng = np.random.default_rng(1)
+    random_lm(tmp_path / "all", rng)
+    random_lm(tmp_path / "few", rng, known=range(1, WORDS))
+    every, few = BackoffLm(tmp_path / "all"), BackoffLm(tmp_path / "few")
+    lattice = Lattice(np.array([[0, 1, 1], [0, 2, 2], [1, 3, -1], [2, 3, -1]], np.int32), np.zeros(4, np.float32),
+                      np.zeros(4, np.float32), np.array([1, 1, 0, 0], np.uint8), np.array([WORDS, 1], np.int32))
+    kept = Rescorer(every, few, 1.0, 100)(lattice)
+    assert [kept.words_on(p) for p in all_paths(kept)] == [[1]]
+    only = replace(lattice, words=np.array([WORDS, WORDS], np.int32))
+    assert Rescorer(every, few, 1.0, 100)(only).num_arcs == 0
+    with pytest.raises(UserError, match="words that the LM given as --lang does not know"):
+        Rescorer(few, every, 1.0, 100)(lattice)
+
+
+@pytest.fixture
+def decoded(tmp_path, lms):
+    folder = tmp_path / "decode"
+    folder.mkdir()
+    lattices = {f"u{i}": x for i in range(8) if (x := lattice_of(i, 5)) is not None}
+    info = {"failed": {}, "arcs": 0, "seconds": 1.0, "core_seconds": 1.0, "frames": 40, "utterances": len(lattices)}
+    write_lattices(folder / "lat.0000.safetensors", lattices, info)
+    (folder / "decode.json").write_text(json.dumps({"seconds": 9.0, "core_seconds": 5.0, "audio_seconds": 10.0,
+                                                    "utterances": len(lattices), "failed": 0, "rtf": 0.5}))
+    return folder
+
+
+def test_a_decode_dir(lms, decoded, tmp_path, capsys):
+    out = tmp_path / "new"
+    args = ["--lang", str(lms[0] / "old"), "--new-lang", str(lms[0] / "new"), "--in", str(decoded), "--out", str(out)]
+    rescore(lms[0] / "old", lms[0] / "new", decoded, out, decode_config(), 1)
+    report = json.loads((out / "decode.json").read_text())
+    assert report["core_seconds"] >= 5.0 and report["rtf"] >= 0.5 and report["lm"].endswith("new")
+    before, after = (read_lattices(d / "lat.0000.safetensors") for d in (decoded, out))
+    assert list(before) == list(after) and all(x.num_arcs for x in after.values())
+    assert len(list((out / "scoring").glob("*.txt"))) == 4
+    capsys.readouterr()
+    rescore(lms[0] / "old", lms[0] / "new", decoded, out, decode_config(), 1)
+    assert capsys.readouterr().out.count("is done") == 2
+    (lms[0] / "old" / "words.txt").rename(lms[0] / "old" / "kept.txt")
+    (lms[0] / "old" / "words.txt").write_text("<eps> 0\n#0 1\n")
+    try:
+        with pytest.raises(SystemExit):
+            lm_rescore.main([*args, "--config", "conf/decode.yaml"])
+        assert "not the words of" in capsys.readouterr().err
+    finally:
+        (lms[0] / "old" / "kept.txt").rename(lms[0] / "old" / "words.txt")
+
+
+def test_missing_input_is_one_line(lms, tmp_path):
+    with pytest.raises(UserError, match="no lattices in it"):
+        rescore(lms[0] / "old", lms[0] / "new", tmp_path, tmp_path / "out", decode_config(), 1)
+    with pytest.raises(UserError, match="G.fst: no such file"):
+        BackoffLm(tmp_path)

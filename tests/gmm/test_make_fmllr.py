@@ -1,0 +1,88 @@
+"""Speaker-adapted features as a data dir."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from known_gaussians import aligned, make, mono, tri
+
+from lstmp.features.ark import read_mat, read_scp
+from lstmp.features.load import FeatureConfig, Features
+from lstmp.gmm import make_fmllr
+from lstmp.gmm.adapt import read_transforms
+from lstmp.gmm.model import AcousticModel
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A world, a speaker-adapted model of it and its alignment."""
+    world, exp = make(tmp_path_factory.mktemp("w"), utts=30, seed=6), tmp_path_factory.mktemp("exp")
+    aligned(world, mono(world, exp / "mono"), exp / "mono_ali")
+    conf = world.write("tri2b", em__num_iters=3, em__realign=[2], em__grow_until=2, mllt=[2])
+    tri(world, exp / "mono_ali", exp / "tri2b", conf=conf)
+    aligned(world, exp / "tri2b", exp / "tri2b_ali")
+    conf = world.write("tri3b", em__num_iters=3, em__realign=[2], em__grow_until=2, adapt=[2])
+    tri(world, exp / "tri2b_ali", exp / "tri3b", "--model", str(exp / "tri2b"), conf=conf)
+    aligned(world, exp / "tri3b", exp / "tri3b_ali")
+    return world, exp
+
+
+def run(world, exp, out, *, data=None, model="tri3b", transforms="tri3b_ali"):
+    make_fmllr.main(["--data", str(data or world.data), "--model", str(exp / model), "--transforms",
+                     str(exp / transforms), "--out", str(out)])
+    return out
+
+
+def test_the_features_are_those_that_the_model_sees(adapted, tmp_path, capsys):
+    world, exp = adapted
+    out = run(world, exp, tmp_path / "fmllr")
+    model, transforms = AcousticModel.load(exp / "tri3b"), read_transforms(exp / "tri3b_ali")
+    found = Features(out, FeatureConfig("fmllr", "none", 0))
+    assert found.dim == 5 and len(found.utts) == 31
+    for utt in found.utts:
+        x = torch.from_numpy(read_mat(read_scp(world.data / "feats.scp")[utt]))
+        wide = torch.stack([x[np.clip(np.arange(len(x)) + k, 0, len(x) - 1)] for k in (-1, 0, 1)], 1).flatten(1)
+        w = transforms[found.speaker(utt)]
+        expected = (wide @ model.transform.t()) @ w[:, :-1].t() + w[:, -1]
+        torch.testing.assert_close(found.load(utt), expected, rtol=1e-4, atol=1e-4)
+        assert found.num_frames(utt) == len(x)
+    assert json.loads((out / "feats.json").read_text())["kind"] == "fmllr"
+    assert (out / "text").read_bytes() == (world.data / "text").read_bytes()
+    capsys.readouterr()
+    run(world, exp, out)
+    assert "fmllr is done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change, told", [
+    ({"model": "tri2b"}, "tri2b: it was not trained with speaker adaptation"),
+    ({"transforms": "tri2b_ali"}, "trans.scp: no such file"),
+    ({"model": "nowhere"}, "nowhere: no such model folder"),
+])
+def test_what_cannot_be_made_is_told(adapted, tmp_path, capsys, change, told):
+    with pytest.raises(SystemExit):
+        run(*adapted, tmp_path / "fmllr", **change)
+    err = capsys.readouterr().err
+    assert told in err and err.count("\n") == 1
+
+
+def test_a_speaker_without_transform_and_the_source_itself(adapted, tmp_path, capsys):
+    world, exp = adapted
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    (data / "utt2spk").write_text((data / "utt2spk").read_text().replace(" s1\n", " s7\n"))
+    with pytest.raises(SystemExit):
+        run(world, exp, tmp_path / "fmllr", data=data)
+    assert "trans.scp: speaker s7 has no transform" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(world, exp, data, data=data)
+    assert "it holds the features to be adapted" in capsys.readouterr().err
+
+
+def test_other_models_do_not_take_them_for_mfcc(adapted, tmp_path, capsys):
+    world, exp = adapted
+    out = run(world, exp, tmp_path / "fmllr")
+    with pytest.raises(SystemExit):
+        mono(world, tmp_path / "mono", data=out)
+    assert "the features are fmllr, the model takes mfcc" in capsys.readouterr().err
