@@ -57,7 +57,7 @@ def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what
             pending.append(pool.submit(_call, i))
         _work = outer  # all workers are forked by the first submit
         for i in progress(range(len(items)), what, unit=unit):
-            yield pending.popleft().result()
+            yield _await(pending.popleft())
             if i + _AHEAD * nj < len(items):
                 pending.append(pool.submit(_call, i + _AHEAD * nj))
     except concurrent.futures.process.BrokenProcessPool:
@@ -70,6 +70,14 @@ def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what
     finally:
         _work = outer
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _await(future: concurrent.futures.Future):
+    """The future's result, waited for in short sleeps: the kernel may hand Ctrl-C to another thread of this process,
+    and Python acts on it only when the main thread wakes."""
+    while not future.done():
+        concurrent.futures.wait([future], timeout=1)
+    return future.result()
 
 
 def _begin(parent: int):

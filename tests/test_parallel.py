@@ -81,7 +81,8 @@ def test_a_call_within_a_call():
 
 
 PROGRAM = """
-import os, time
+import faulthandler, os, time
+faulthandler.dump_traceback_later(15)
 from lstmp.parallel import run_jobs
 def job(i):
     os.write(1, b"%d\\n" % os.getpid())  # in one piece: the other worker writes too
@@ -92,12 +93,17 @@ run_jobs(job, range(4), 2, "sleeping")
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux")
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGINT])
-def test_workers_do_not_outlive_their_parent(sig):
-    parent = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True, preexec_fn=_heed_interrupts)
-    workers = [int(parent.stdout.readline()) for _ in range(2)]
-    parent.send_signal(sig)
-    parent.wait(20)
+def test_workers_do_not_outlive_their_parent(sig, tmp_path):
+    with open(tmp_path / "stderr", "w+", encoding="utf-8") as stderr:
+        parent = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=stderr, text=True,
+                                  preexec_fn=_heed_interrupts)
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.send_signal(sig)
+        try:
+            parent.wait(20)
+        except subprocess.TimeoutExpired:
+            stderr.seek(0)
+            raise AssertionError(f"the parent did not end; where its threads were:\n{stderr.read()}") from None
     for _ in range(200):
         alive = [w for w in workers if _is_running(w)]
         if not alive:
