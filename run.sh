@@ -20,8 +20,10 @@ local/env.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
-systems=(mono "${triphones[@]}" lstmp) gmm=(--lang "$lang" --nj "$nj" --device "$device")
+systems=(mono "${triphones[@]}" lstmp) gmm=(--nj "$nj" --device "$device")
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
+copies=$train ali=ali; [ "${#speeds[@]}" = 1 ] || copies=${train}_sp ali=ali_sp # what the network is trained on
+lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
 # 1  data: make, download or take the corpus, write Kaldi data dirs, check all that later stages rely on
@@ -50,46 +52,59 @@ if at 2 "dictionary and lang"; then
 fi
 
 # 3  language model: a given ARPA, or one trained from text, to G; and a larger one to rescore lattices with
+if [ -n "$arpa" ]; then from=(--arpa "$arpa")
+elif [ -n "$lm_text" ]; then from=(--text "$lm_text" --order "$lm_order")
+else from=(--text "$data/$train/text" --skip-id --order "$lm_order"); fi
 if at 3 "language model $lm"; then
-  if [ -n "$arpa" ]; then from=(--arpa "$arpa")
-  elif [ -n "$lm_text" ]; then from=(--text "$lm_text" --order "$lm_order")
-  else from=(--text "$data/$train/text" --skip-id --order "$lm_order"); fi
   local/prepare_lm.sh --lang "$lang" --out "$lang_lm" "${from[@]}"
   [ -z "$rescore_lm" ] || local/prepare_lm.sh --lang "$lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
 fi
 
 # 4  features: 13 MFCCs for the GMMs, 40 log-mel filterbank energies for the network, CMVN statistics per speaker
+mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "$data/$1"; }
+fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" --out "$data/$1_fbank" "$data/$1"; }
 if at 4 "features"; then
-  for split in "${splits[@]}"; do
-    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "$data/$split"
-    steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" --out "$data/${split}_fbank" "$data/$split"
-  done
+  for split in "${splits[@]}"; do mfcc "$split"; fbank "$split"; done
 fi
 
 # 5  monophones: 3-state Bakis HMMs from a flat start, on the shortest utterances, Gaussians split to about 1,000
 if at 5 "monophones"; then
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_short" --shortest "$mono_utterances"
-  steps/train_mono.sh "${gmm[@]}" --data "$data/${train}_short" --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
+  steps/train_mono.sh "${gmm[@]}" --lang "$lang" --data "$data/${train}_short" --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
 fi
 
 # 6  triphones, each on the alignment of the one before: a phonetic decision tree and Gaussian mixtures; tri1 on derivatives,
-#    tri2b on LDA+MLLT features, tri3b speaker-adapted by fMLLR
-align() { steps/align.sh "${gmm[@]}" --data "$data/$train" --model "$exp/$1" --out "$exp/$1_ali" \
+#    tri2b on LDA+MLLT features, tri3b speaker-adapted by fMLLR and, as the network after it, with a lexicon that knows how
+#    probable each pronunciation is, and silence around it (pron_probs)
+align() { steps/align.sh "${gmm[@]}" --lang "$(lang_of "$1")" --data "$data/$2" --model "$exp/$1" --out "$exp/$1_$3" \
     --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"; }
 if at 6 "triphones ${triphones[*]}"; then
   before=mono
   for tri in "${triphones[@]}"; do
-    align $before
-    steps/train_tri.sh "${gmm[@]}" --data "$data/$train" --ali "$exp/${before}_ali" --model "$exp/$before" --out "$exp/$tri" \
-      --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
+    align $before "$train" ali
+    if [ "$(lang_of "$tri")" != "$lang" ]; then
+      steps/get_prons.sh --data "$data/$train" --lang "$lang" --ali "$exp/${before}_ali" --out "$exp/${before}_ali/prons"
+      local/add_pron_probs.sh --dict "$data/dict" --counts "$exp/${before}_ali/prons" --out "$exp/dict_$tri"
+      local/prepare_lang.sh --dict "$exp/dict_$tri" --out "$exp/lang_$tri"
+    fi
+    steps/train_tri.sh "${gmm[@]}" --lang "$(lang_of "$tri")" --data "$data/$train" --ali "$exp/${before}_ali" \
+      --model "$exp/$before" --out "$exp/$tri" --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
     before=$tri
   done
 fi
 
-# 7  alignment of all training data to tied states; some utterances of every training speaker are held out
+# 7  alignment of all training data to tied states; some utterances of every training speaker are held out, the others are
+#    aligned at other speeds as well (speeds)
 if at 7 "alignment and held-out part"; then
-  align "$last"
+  align "$last" "$train" ali
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
+  if [ "$copies" != "$train" ]; then
+    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds "${speeds[@]}" --nj "$nj" \
+      --once "$data/${train}_heldout/utt2spk"
+    mfcc "$copies"
+    for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" ali_sp; done
+    [ "$input" = fmllr ] || fbank "$copies"
+  fi
 fi
 
 # 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors; its input
@@ -97,15 +112,17 @@ fi
 network_data() { [ "$input" = fmllr ] && echo "$exp/fmllr/$1" || echo "$data/$1_fbank"; }
 adapt() { [ "$input" != fmllr ] || steps/make_fmllr.sh --data "$data/$1" --model "$exp/$last" --transforms "$2" --out "$exp/fmllr/$1"; }
 if at 8 "LSTMP"; then
-  adapt "$train" "$exp/${last}_ali"
-  steps/train_lstmp.sh --train "$(network_data "$train")" --valid "$data/${train}_heldout/utt2spk" \
-    --ali "$exp/${targets}_ali" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
+  adapt "$copies" "$exp/${last}_$ali"
+  steps/train_lstmp.sh --train "$(network_data "$copies")" --valid "$data/${train}_heldout/utt2spk" \
+    --ali "$exp/${targets}_$ali" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
 fi
 
 # 9  search graphs HCLG of monophones and triphones; the LSTMP has the tied states of one of these, and uses its graph
 if at 9 "graphs"; then
   for model in mono "${triphones[@]}"; do
-    steps/make_graph.sh --lang "$lang_lm" --model "$exp/$model" --out "$exp/$model/graph_$lm"
+    with=$(lang_of "$model")_$lm
+    [ "$with" = "$lang_lm" ] || local/prepare_lm.sh --lang "$(lang_of "$model")" --out "$with" "${from[@]}"
+    steps/make_graph.sh --lang "$with" --model "$exp/$model" --out "$exp/$model/graph_$lm"
   done
 fi
 

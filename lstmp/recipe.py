@@ -51,7 +51,10 @@ class Recipe:
         mono_utterances: the monophones are trained on so many of the shortest utterances.
         triphones: the triphone systems to train, each on the alignment of the one before, the first on that of the
             monophones; names of files of conf/.
+        pron_probs: the last of them and the network get a lexicon with probabilities of pronunciations and of silence
+            around them, from the alignment before.
         targets: the one of them whose tied states the network learns.
+        speeds: the network is trained on copies of the training data at these speeds; [1.0]: on the data alone.
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
         seed: seed of everything that draws at random, where a section of conf/ does not set its own.
     """
@@ -71,7 +74,9 @@ class Recipe:
     test_utterances: int
     mono_utterances: int
     triphones: list[str]
+    pron_probs: bool
     targets: str
+    speeds: list[float]
     held_out: float
     seed: int
 
@@ -83,6 +88,8 @@ class Recipe:
         config.check(2 <= self.lm_order <= 5, "lm_order", "from 2 to 5")
         config.check(bool(self.rescore_lm) == bool(self.rescore_arpa) and self.rescore_lm != self.lm, "rescore_lm",
                      "given together with rescore_arpa, and other than lm")
+        config.check(1.0 in self.speeds and len(set(self.speeds)) == len(self.speeds), "speeds",
+                     "a list of different speeds, 1.0 among them")
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
         config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")
         config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")
@@ -304,7 +311,8 @@ def shell_assignments(values: dict) -> str:
     """``name=value`` lines for bash, quoted; lists become arrays, and `-` in names becomes `_`."""
     lines = []
     for name, value in values.items():
-        quoted = f"({shlex.join(value)})" if isinstance(value, list) else shlex.quote(str(value))
+        quoted = f"({shlex.join(map(str, value))})" if isinstance(value, list) else shlex.quote(
+            str(value).lower() if isinstance(value, bool) else str(value))
         lines.append(f"{name.replace('-', '_')}={quoted}")
     return "\n".join(lines)
 

@@ -43,15 +43,18 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class DecodeFmllrConfig(FmllrConfig):
-    """How a model of speaker-adapted features is decoded with; ``search_beam`` and ``max_active`` of the first pass."""
+    """How a model of speaker-adapted features is decoded with: the beams of the two passes take the place of
+    ``search_beam`` and ``max_active``."""
 
-    search_beam: float
-    max_active: int
+    first_beam: float
+    first_max_active: int
+    second_beam: float
+    second_max_active: int
 
     def __post_init__(self):
         super().__post_init__()
-        check(self.search_beam > 0, "search_beam", "greater than zero")
-        check(self.max_active > 0, "max_active", "greater than zero")
+        for name in ("first_beam", "first_max_active", "second_beam", "second_max_active"):
+            check(getattr(self, name) > 0, name, "greater than zero")
 
 
 @dataclass(frozen=True)
@@ -83,5 +86,12 @@ class DecodeConfig(SearchConfig):
 
     def first_pass(self):
         """The configuration of the search before the speakers' transforms are known."""
-        return dataclasses.replace(self, search_beam=self.fmllr.search_beam, max_active=self.fmllr.max_active,
-                                   min_active=min(self.min_active, self.fmllr.max_active - 1))
+        return self._with(self.fmllr.first_beam, self.fmllr.first_max_active)
+
+    def second_pass(self):
+        """The configuration of the search with the adapted features."""
+        return self._with(self.fmllr.second_beam, self.fmllr.second_max_active)
+
+    def _with(self, beam: float, max_active: int):
+        return dataclasses.replace(self, search_beam=beam, max_active=max_active,
+                                   min_active=min(self.min_active, max_active - 1))

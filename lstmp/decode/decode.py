@@ -175,7 +175,7 @@ def _decode_adapted(task: Task, out: Path):
     first, second = out / "si", out / "adapted"
     before = task.search(first, cfg.first_pass(), plain=True)
     write_transforms(first, adapter.transforms(before, None, "first pass"))
-    jobs = task.search(second, cfg, transforms=first)
+    jobs = task.search(second, cfg.second_pass(), transforms=first)
     transforms = adapter.transforms(jobs, task.features(read_transforms(first)), "second pass")
     write_transforms(out, transforms)
     for stale in out.glob("lat.*.safetensors"):

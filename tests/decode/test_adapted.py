@@ -152,5 +152,7 @@ def test_a_graph_that_does_not_name_silence_is_told(adapted_work):
 
 def test_first_pass_is_narrower():
     cfg = config.load(ROOT / "conf" / "decode.yaml", DecodeConfig)
-    first = cfg.first_pass()
-    assert first.search_beam < cfg.search_beam and first.max_active < cfg.max_active
+    first, second = cfg.first_pass(), cfg.second_pass()
+    assert first.search_beam < second.search_beam and first.max_active < second.max_active
+    assert (second.search_beam, second.max_active) == (cfg.fmllr.second_beam, cfg.fmllr.second_max_active)
+    assert first.output_beam == second.output_beam == cfg.output_beam

@@ -44,8 +44,10 @@ fmllr:
   min_count: 500
   silence_weight: 0.01
   iterations: 20
-  search_beam: 100.0
-  max_active: 1000
+  first_beam: 100.0
+  first_max_active: 1000
+  second_beam: 100.0
+  second_max_active: 1000
 """
 GRAPH = SmallGraph.random(5, num_pdfs=PDFS)  # any length of utterance fits it
 

@@ -1,0 +1,119 @@
+"""Copies of a data directory at other speeds and volumes: more training data out of the same recordings.
+
+A copy at speed s takes the samples for samples of rate s·R and resamples them to R (Ko, Peddinti, Povey, Khudanpur,
+"Audio augmentation for speech recognition", Interspeech 2015): tempo and pitch change together, as with sox's `speed`.
+Utterances and speakers of a copy have `sp<speed>-` before their names, as Kaldi's have, so that each copy of a speaker
+is normalized and adapted as a speaker of its own. The copies are files, which any program can read.
+"""
+
+import argparse
+import hashlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from lstmp.corpus.audio import RATE, read_audio, write_wav
+from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_data_dir
+from lstmp.corpus.subset import listed
+from lstmp.errors import UserError, command
+from lstmp.log import say
+from lstmp.parallel import run_jobs
+from lstmp.stage import Stage
+
+FILES = ("wav.scp", "text", "utt2spk", "utt2dur")
+LOWEST, HIGHEST = 0.5, 2.0  # speeds
+
+
+def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
+    """float32 [S] → [S / speed], at the same rate: the same speech, said ``speed`` times as fast."""
+    return samples if speed == 1 else soxr.resample(samples, speed * RATE, RATE)
+
+
+def gain(utt: str, volumes: tuple[float, float], seed: int) -> float:
+    """A factor between ``volumes``, drawn evenly by the utterance's id, the same on every machine."""
+    drawn = int.from_bytes(hashlib.blake2b(f"{seed} {utt}".encode(), digest_size=8).digest(), "big") / 2**64
+    return volumes[0] + drawn * (volumes[1] - volumes[0])
+
+
+def named(utt: Utterance, speed: float) -> Utterance:
+    """The utterance with the names of its copy at ``speed``."""
+    prefix = "" if speed == 1 else f"sp{speed:g}-"
+    return replace(utt, id=prefix + utt.id, speaker=prefix + utt.speaker)
+
+
+def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, float] | None,
+               seed: int) -> tuple[Utterance, float]:
+    """Write one utterance at one speed.
+
+    Returns:
+        the copy, and its seconds. Where neither speed nor volume changes, the copy is the file that was there.
+
+    Raises:
+        UserError: the audio cannot be read or written.
+    """
+    utt, speed = job
+    copy, samples = named(utt, speed), at_speed(read_audio(utt.wav), speed)
+    if speed != 1 or volumes:
+        peak = float(np.abs(samples).max())
+        loud = gain(copy.id, volumes, seed) if volumes else 1.0
+        samples = samples * np.float32(min(loud, 32767 / max(peak, 1.0)))  # resampling too may overshoot
+        copy = replace(copy, wav=str((out / "wav" / f"{copy.id}.wav").resolve()))
+        write_wav(copy.wav, samples)
+    return copy, len(samples) / RATE
+
+
+def perturb(data: DataDir, out: Path, speeds: list[float], once: set[str], volumes: tuple[float, float] | None,
+            seed: int, nj: int):
+    """Write the data directory ``out`` with a copy of every utterance at each speed.
+
+    Args:
+        once: utterances that are taken over as they are, and once only.
+        volumes: lowest and highest factor of volume, drawn for each copy; None: volumes stay.
+        nj: processes.
+    """
+    (out / "wav").mkdir(parents=True, exist_ok=True)
+    plain = [(utt, 1.0) for u, utt in data.utts.items() if u in once]
+    varied = [(utt, speed) for u, utt in data.utts.items() if u not in once for speed in speeds]
+    done = run_jobs(partial(write_copy, out=out, volumes=None, seed=seed), plain, nj, "plain")
+    done += run_jobs(partial(write_copy, out=out, volumes=volumes, seed=seed), varied, nj, "speed and volume")
+    write_data_dir(out, [copy for copy, _ in done], {copy.id: seconds for copy, seconds in done})
+    say(f"{out}: {len(done)} utterances, {sum(seconds for _, seconds in done) / 3600:.2f} h, out of {len(data.utts)}")
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/perturb_data_dir.sh", description=__doc__.split("\n")[0])
+    p.add_argument("data", type=Path, help="data directory to take from")
+    p.add_argument("out", type=Path, help="data directory to write; the copies go to OUT/wav")
+    p.add_argument("--speeds", type=float, nargs="+", default=[0.9, 1.0, 1.1], metavar="S",
+                   help="a copy at each of these; 1 is the recording itself (default: 0.9 1.0 1.1)")
+    p.add_argument("--volume", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                   help="multiply each copy's samples by a factor drawn from LOW to HIGH (default: leave them)")
+    p.add_argument("--once", type=Path, metavar="LIST",
+                   help="utterances to take over as they are, without copies, such as held-out ones; first column")
+    p.add_argument("--seed", type=int, default=1, help="of the volumes (default: 1)")
+    p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
+    a = p.parse_args(argv)
+    if len(set(a.speeds)) < len(a.speeds) or not all(LOWEST <= s <= HIGHEST for s in a.speeds):
+        raise UserError(f"speeds must be different, and between {LOWEST} and {HIGHEST}", mend="correct --speeds")
+    if a.volume and not 0 < a.volume[0] <= a.volume[1] < float("inf"):
+        raise UserError("volumes must be above 0, the lower one first", mend="correct --volume")
+    if a.nj < 1:
+        raise UserError("--nj must be 1 or more", mend="correct the value")
+    if a.out.resolve() == a.data.resolve():
+        raise UserError("it holds the data to be copied", file=a.out, mend="give OUT another folder")
+    settings = {"speeds": a.speeds, "volume": a.volume, "seed": a.seed}
+    stage = Stage(a.out, "perturb", [a.data / n for n in FILES] + ([a.once] if a.once else []), settings)
+    if stage.is_done():
+        return
+    data = read_data_dir(a.data)
+    once = listed(data, a.once) if a.once else set()
+    perturb(data, a.out, a.speeds, once, tuple(a.volume) if a.volume else None, a.seed, a.nj)
+    stage.mark([*(a.out / name for name in (*FILES, "spk2utt")), a.out / "wav"])
+
+
+if __name__ == "__main__":
+    main()

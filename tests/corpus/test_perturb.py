@@ -1,0 +1,106 @@
+"""Copies at other speeds and volumes: pitch and length move together, names are Kaldi's, held-out speech stays single."""
+
+import numpy as np
+import pytest
+from corpora import data_dir
+
+from lstmp.corpus.audio import RATE, read_audio, write_wav
+from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.perturb import at_speed, gain, main
+from lstmp.errors import UserError
+
+TONE = 1000.0  # Hz
+
+
+def tone(samples: int) -> np.ndarray:
+    return (8000 * np.sin(2 * np.pi * TONE / RATE * np.arange(samples))).astype(np.float32)
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
+def test_a_tone_gets_higher_as_it_gets_shorter(speed):
+    samples = at_speed(tone(RATE), speed)
+    assert abs(len(samples) - RATE / speed) <= 1
+    middle = samples[2000:-2000]
+    t = np.arange(2000, len(samples) - 2000)
+    expected = np.exp(2j * np.pi * TONE * speed / RATE * t)
+    assert abs(2 * np.vdot(expected, middle) / len(middle)) == pytest.approx(8000, rel=0.01)  # all its power is there
+
+
+def test_what_would_lie_above_the_band_is_filtered_out():
+    high = (8000 * np.sin(2 * np.pi * 7800 / RATE * np.arange(RATE))).astype(np.float32)  # 8,580 Hz at speed 1.1
+    assert np.abs(at_speed(high, 1.1)[500:-500]).max() < 80
+
+
+def run(data, out, *options):
+    main([str(data), str(out), "--nj", "1", *options])
+    return read_data_dir(out)
+
+
+def test_copies_of_a_data_dir(tmp_path):
+    data = data_dir(tmp_path / "data", audio=True)
+    held_out = tmp_path / "held_out"
+    held_out.write_text("19-198-0001 19-198\n")
+    got = run(data, tmp_path / "sp", "--once", str(held_out))
+    plain = read_data_dir(data)
+    others = [u for u in plain.utts if u != "19-198-0001"]
+    assert set(got.utts) == {*plain.utts, *(f"sp{s}-{u}" for s in ("0.9", "1.1") for u in others)}
+    for utt in others:
+        slow, same, fast = (got.utts[p + utt] for p in ("sp0.9-", "", "sp1.1-"))
+        assert same == plain.utts[utt]
+        assert slow.words == fast.words == same.words
+        assert (slow.speaker, fast.speaker) == (f"sp0.9-{same.speaker}", f"sp1.1-{same.speaker}")
+        for copy, speed in ((slow, 0.9), (fast, 1.1)):
+            samples = read_audio(copy.wav)
+            assert got.durations[copy.id] == pytest.approx(len(samples) / RATE, abs=1e-3)
+            assert abs(len(samples) - len(read_audio(same.wav)) / speed) <= 1
+
+
+def test_volumes_are_drawn_by_name_and_never_clip(tmp_path):
+    drawn = [gain(f"u{i}", (0.5, 2.0), 1) for i in range(2000)]
+    assert 0.5 <= min(drawn) < 0.51 and 1.99 < max(drawn) <= 2.0 and np.mean(drawn) == pytest.approx(1.25, abs=0.03)
+    assert drawn[0] == gain("u0", (0.5, 2.0), 1) != gain("u0", (0.5, 2.0), 2)
+    data = data_dir(tmp_path / "data", audio=True)
+    loud = read_audio(data / "19-198-0000.wav")
+    write_wav(data / "19-198-0000.wav", loud * (30000 / np.abs(loud).max()))
+    got = run(data, tmp_path / "out", "--speeds", "1", "--volume", "1.5", "2.0")
+    for utt, copy in got.utts.items():
+        before, after = read_audio(data / f"{utt}.wav"), read_audio(copy.wav)
+        factor = np.abs(after).max() / np.abs(before).max()
+        expected = min(gain(utt, (1.5, 2.0), 1), 32767 / np.abs(before).max())
+        assert factor == pytest.approx(expected, rel=1e-3)
+        assert np.allclose(after, before * expected, atol=1)
+
+
+def test_done_once_and_the_same_for_any_number_of_processes(tmp_path, capsys):
+    data = data_dir(tmp_path / "data", audio=True)
+    run(data, tmp_path / "one", "--volume", "0.5", "1")
+    main([str(data), str(tmp_path / "two"), "--nj", "2", "--volume", "0.5", "1"])
+    one, two = (sorted((tmp_path / n / "wav").iterdir()) for n in ("one", "two"))
+    assert [p.name for p in one] == [p.name for p in two] and len(one) == 12
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
+    capsys.readouterr()
+    run(data, tmp_path / "one", "--volume", "0.5", "1")
+    assert "perturb is done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--speeds", "0.9", "0.9"], "different"),
+    (["--speeds", "3"], "between 0.5 and 2.0"),
+    (["--volume", "2", "1"], "lower one first"),
+    (["--once", "LIST"], "`nobody` is not in"),
+])
+def test_wrong_options(tmp_path, options, words, capsys):
+    data = data_dir(tmp_path / "data", audio=True)
+    (tmp_path / "list").write_text("nobody\n")
+    with pytest.raises((UserError, SystemExit)) as e:
+        main([str(data), str(tmp_path / "out"), *[str(tmp_path / "list") if o == "LIST" else o for o in options]])
+    assert words in str(e.value) + capsys.readouterr().err
+
+
+def test_a_missing_recording_is_named(tmp_path, capsys):
+    data = data_dir(tmp_path / "data", audio=True)
+    (data / "19-198-0000.wav").unlink()
+    with pytest.raises((UserError, SystemExit)) as e:
+        main([str(data), str(tmp_path / "out"), "--nj", "2"])
+    assert "19-198-0000.wav" in str(e.value) + capsys.readouterr().err
+    assert not (tmp_path / "out" / "utt2spk").exists()
