@@ -1,4 +1,4 @@
-"""Copies at other speeds and volumes: pitch and length move together, names are Kaldi's, held-out speech stays single."""
+"""Copies at other speeds and volumes: pitch and length move together; held-out speech stays as it is."""
 
 import numpy as np
 import pytest
