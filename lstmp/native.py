@@ -17,12 +17,14 @@ from pathlib import Path
 from lstmp.log import say, warn
 
 ROOT = Path(__file__).parent
-FLAGS = ["-O3", "-march=native", "-ffast-math", "-std=c++17"]
+FLAGS = ("-O3", "-march=native", "-std=c++17")
 
 
 @functools.cache
-def library(source: str) -> ctypes.CDLL | None:
+def library(source: str, *flags: str) -> ctypes.CDLL | None:
     """The compiled ``lstmp/<source>``, or None where it cannot be compiled; the reason is told once.
+
+    ``flags`` are the compiler's, besides those of all sources.
 
     It lies below ``TORCH_EXTENSIONS_DIR`` (default: torch's folder in ~/.cache), under a name that stands for its text,
     the flags and the processor.
@@ -30,26 +32,27 @@ def library(source: str) -> ctypes.CDLL | None:
     if os.environ.get("LSTMP_NATIVE", "1") == "0":
         return None
     path = ROOT / source
-    key = hashlib.blake2b(b"\0".join([path.read_bytes(), " ".join(FLAGS).encode(), _processor()]), digest_size=6)
+    made_of = [path.read_bytes(), " ".join(FLAGS + flags).encode(), _processor()]
+    key = hashlib.blake2b(b"\0".join(made_of), digest_size=6)
     name = f"lstmp_{path.stem}_{key.hexdigest()}"
     folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions") / name
     built = folder / f"{name}.so"
     try:
         if not built.is_file() or (folder / "lock").exists():  # absent, or being written
-            _compile(name, path, folder)
+            _compile(name, path, folder, [*FLAGS, *flags])
         return ctypes.CDLL(str(built))
     except Exception as e:  # no compiler, no ninja, no place to write: all have their own kinds
         warn(f"{source} is not compiled, going on without it, slower: {str(e).strip().splitlines()[0]}")
         return None
 
 
-def _compile(name: str, path: Path, folder: Path):
+def _compile(name: str, path: Path, folder: Path, flags: list[str]):
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         from torch.utils import cpp_extension  # says on stderr that there is no GPU
     say(f"compiling {path.name}, once")
-    cpp_extension.load(name, [str(path)], extra_cflags=FLAGS, build_directory=str(folder), is_python_module=False)
+    cpp_extension.load(name, [str(path)], extra_cflags=flags, build_directory=str(folder), is_python_module=False)
 
 
 def _processor() -> bytes:

@@ -11,6 +11,11 @@ from lstmp.gmm.viterbi import reorder
 from lstmp.native import library
 
 
+def search() -> ctypes.CDLL | None:
+    """The compiled search, or None where it cannot be had. Sums may be taken in any order."""
+    return library("gmm/viterbi.cpp", "-ffast-math")
+
+
 class BeamAligner:
     """Aligns with one model.
 
@@ -22,14 +27,14 @@ class BeamAligner:
     """
 
     def __init__(self, gmms: DiagGmms, boost: torch.Tensor, acoustic_scale: float, log_prob: np.ndarray):
-        self._align = library("gmm/viterbi.cpp").lstmp_align
+        self._align = search().lstmp_align
         self.log_prob, self.scale, self.dim = log_prob, acoustic_scale, gmms.dim
         self._model = [_array(x) for x in (gmms.offsets, *gmms.linear(), boost)]
 
     @staticmethod
     def available(device) -> bool:
         """Whether it can be made here."""
-        return torch.device(device).type == "cpu" and library("gmm/viterbi.cpp") is not None
+        return torch.device(device).type == "cpu" and search() is not None
 
     def __call__(self, graph: TrainingGraph, feats: torch.Tensor, beam: float):
         """(transition-ids int32 [T] in Kaldi's reordered form, score, acoustic part of it); None: no path survives.

@@ -4,8 +4,12 @@ The scores of all frames of a chunk are by far the largest tensor of the trainin
 Here they are made once, and the gradient softmax - onehot is written where the log-probabilities were.
 """
 
+import ctypes
+
 import torch
 from torch.autograd import Function
+
+from lstmp.nnet.gates import compiled, kernels
 
 
 class FrameCrossEntropy(Function):
@@ -24,16 +28,8 @@ class FrameCrossEntropy(Function):
 
     @staticmethod
     def forward(ctx, y, weight, bias, targets, frames):
-        valid = targets >= 0
-        index = targets.clamp(min=0).unsqueeze(1)
         logits = torch.addmm(bias, y, weight.t())
-        log_probs = torch.log_softmax(logits, 1)
-        hit = log_probs.gather(1, index).squeeze(1)
-        correct = ((log_probs.amax(1) == hit) & valid).sum()
-        loss = -(hit * valid).sum() / frames
-        grad = log_probs.exp_()
-        grad.scatter_add_(1, index, grad.new_full((1, 1), -1.0).expand_as(index))
-        grad.mul_((valid / frames).to(grad.dtype).unsqueeze(1))
+        loss, correct, grad = (_compiled if compiled(logits) else _in_torch)(logits, targets, frames)
         ctx.save_for_backward(y, weight, grad)
         ctx.mark_non_differentiable(correct)
         return loss, correct
@@ -44,3 +40,29 @@ class FrameCrossEntropy(Function):
         y, weight, grad = ctx.saved_tensors
         return (torch.mm(grad, weight).mul_(grad_loss), torch.mm(grad.t(), y).mul_(grad_loss),
                 grad.sum(0).mul_(grad_loss), None, None)
+
+
+def _in_torch(logits, targets, frames):
+    """Loss, correct frames, and the gradient of ``logits``, for any device and any kind of float."""
+    valid = targets >= 0
+    index = targets.clamp(min=0).unsqueeze(1)
+    log_probs = torch.log_softmax(logits, 1)
+    hit = log_probs.gather(1, index).squeeze(1)
+    correct = ((log_probs.amax(1) == hit) & valid).sum()
+    loss = -(hit * valid).sum() / frames
+    grad = log_probs.exp_()
+    grad.scatter_add_(1, index, grad.new_full((1, 1), -1.0).expand_as(index))
+    grad.mul_((valid / frames).to(grad.dtype).unsqueeze(1))
+    return loss, correct, grad
+
+
+def _compiled(logits, targets, frames):
+    """The same for float32 on a CPU; the gradient takes the place of ``logits``."""
+    targets, rows = targets.contiguous(), len(logits)
+    if rows and int(targets.max()) >= logits.shape[1]:
+        raise IndexError(f"target {int(targets.max())} of {logits.shape[1]} states")
+    loss, correct = ctypes.c_double(), ctypes.c_int64()
+    kernels().lstmp_cross_entropy(
+        ctypes.c_int64(rows), ctypes.c_int64(logits.shape[1]), ctypes.c_void_p(logits.data_ptr()),
+        ctypes.c_void_p(targets.data_ptr()), ctypes.c_float(1 / frames), ctypes.byref(loss), ctypes.byref(correct))
+    return logits.new_tensor(loss.value / frames), torch.tensor(correct.value), logits
