@@ -1,4 +1,5 @@
-"""Frames per second of training: our LSTMP layers beside torch.nn.LSTM(proj_size), which has no peepholes.
+"""Frames per second of training: our LSTMP layers, with the compiled kernels and without, beside
+torch.nn.LSTM(proj_size), which has no peepholes.
 
 Both have 2 layers of 512 cells projected to 256, 40 inputs, 2,000 states, our output layer with its fused cross
 entropy, truncated BPTT of 20 steps and no optimizer; both share the streams among the same threads. They take turns in
@@ -12,6 +13,7 @@ import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn
@@ -58,6 +60,14 @@ def training_step(model, streams: int, workers: Workers):
     return lambda: workers.map(run, parts)
 
 
+def without_kernels(step):
+    """The same step with the element-wise part in PyTorch."""
+    def run():
+        with mock.patch("lstmp.nnet.gates.kernels", lambda: None):
+            step()
+    return run
+
+
 def products(streams: int, workers: Workers):
     """A function that multiplies what a step multiplies, and nothing else."""
     shapes, width = [], INPUTS
@@ -97,10 +107,11 @@ def main(argv=None):
     workers = Workers(args.threads)
     print(f"torch {torch.__version__}, {args.threads} threads, float32; median frames per second of "
           f"{'processor time' if args.processor_time else 'time'}, of {args.rounds} turns (best)")
-    print(f"{'streams':>8}{'lstmp':>20}{'nn.LSTM(proj_size)':>22}{'ratio':>8}{'GEMM ceiling':>20}")
+    print(f"{'streams':>8}{'lstmp':>20}{'in PyTorch':>20}{'nn.LSTM(proj_size)':>22}{'GEMM ceiling':>20}"
+          f"{'lstmp : in PyTorch':>20}{': nn.LSTM':>10}")
     for streams in args.streams:
-        steps = [training_step(ours, streams, workers), training_step(TorchLstm(), streams, workers),
-                 products(streams, workers)]
+        mine = training_step(ours, streams, workers)
+        steps = [mine, without_kernels(mine), training_step(TorchLstm(), streams, workers), products(streams, workers)]
         times = [[] for _ in steps]
         for turn in range(args.rounds + 1):
             for step, taken in zip(steps, times, strict=True):
@@ -110,7 +121,8 @@ def main(argv=None):
                     taken.append(clock() - begin)
         median, best = ([CHUNK * streams / f(t) for t in times] for f in (statistics.median, min))
         cells = [f"{m:,.0f} ({b:,.0f})" for m, b in zip(median, best, strict=True)]
-        print(f"{streams:>8}{cells[0]:>20}{cells[1]:>22}{median[0] / median[1]:>8.2f}{cells[2]:>20}", flush=True)
+        print(f"{streams:>8}{cells[0]:>20}{cells[1]:>20}{cells[2]:>22}{cells[3]:>20}{median[0] / median[1]:>20.2f}"
+              f"{median[0] / median[2]:>10.2f}", flush=True)
 
 
 if __name__ == "__main__":
