@@ -47,18 +47,33 @@ class LstmpConfig:
     divergence_retries: int
     divergence_factor: float
     max_left_out: float
+    # kinds of network beside the papers' LSTMP; a value as it stands here changes nothing and need not be given
+    kind: str = "lstmp"
+    bidirectional: bool = False
+    activation: str = "sigmoid"
+    stack: int = 1
+    bottleneck: int = 0
+    layer_norm: bool = False
+    residual: bool = False
 
     def __post_init__(self):
-        for name in ("layers", "cells", "chunk", "streams", "epochs"):
+        for name in ("layers", "cells", "streams", "epochs", "stack"):
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
-                     "time_mask_width", "average_last", "divergence_retries", "seed"):
+                     "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
                      "time_masks_per_second", "checkpoint_minutes"):
             check(getattr(self, name) >= 0, name, "0 or more")
         check(self.projection == 0 or self.recurrent_projection > 0, "projection",
               "0 where `recurrent_projection` is 0")
+        check(self.kind in ("lstmp", "rnn", "dnn"), "kind", "lstmp, rnn or dnn")
+        check(self.kind == "lstmp" or self.projection == self.recurrent_projection == 0, "recurrent_projection",
+              f"0, as `projection`: a network of kind {self.kind} has none")
+        check(self.activation in ("sigmoid", "tanh", "relu"), "activation", "sigmoid, tanh or relu")
+        check(not self.bidirectional or self.kind != "dnn", "bidirectional", "false for a network of kind dnn")
+        check(not self.bidirectional or self.chunk == self.label_delay == 0, "chunk",
+              "0, as `label_delay`, where `bidirectional` is true: it hears whole utterances")
         check(self.optimizer in ("adam", "sgd"), "optimizer", "adam or sgd")
         check(0 <= self.momentum < 1, "momentum", "at least 0 and below 1")
         check(self.lr_initial > 0, "lr_initial", "above 0")

@@ -5,10 +5,11 @@ import torch
 
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.model import LstmpNetwork
-from lstmp.nnet.streams import Streams, carry_state, plan_epoch
+from lstmp.nnet.streams import Streams, carry_state, in_turn, plan_epoch
 from lstmp.nnet.workers import Workers
 
 _SLOTS, _CHUNK = 64, 50  # the state is carried, so that these change speed and memory only
+_WHOLE_SLOTS = 8  # of a network that hears whole utterances
 
 
 def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, workers: Workers,
@@ -21,16 +22,20 @@ def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, workers: Workers
         workers: each takes some of the utterances.
     """
     order = np.argsort(-frames.lengths.numpy(), kind="stable")
+    slots, chunk = (_WHOLE_SLOTS, 0) if model.bidirectional else (_SLOTS, _CHUNK)
 
     @torch.no_grad()
     def run(part: int) -> tuple[float, int]:
-        plan = plan_epoch(frames.lengths, order[part::workers.count], _SLOTS, _CHUNK, delay)
-        streams = Streams(frames, plan, _CHUNK, delay)
+        mine = order[part::workers.count]
+        plan = plan_epoch(frames.lengths, mine, slots, chunk, delay) if chunk else in_turn(mine, slots)
+        streams = Streams(frames, plan, chunk, delay)
         state, loss_sum, correct_sum = None, 0.0, 0
         for number in range(len(streams)):
             batch = streams.batch(number)
-            state = model.zero_state(len(batch.utts)) if state is None else carry_state(state, batch)
-            loss, correct, state = model.loss(batch.features.to(device), state, batch.targets.to(device), 1)
+            fresh = state is None or not chunk
+            state = model.zero_state(len(batch.utts)) if fresh else carry_state(state, batch)
+            loss, correct, state = model.loss(batch.features.to(device), state, batch.targets.to(device), 1, None,
+                                              batch.lengths)
             loss_sum, correct_sum = loss_sum + float(loss), correct_sum + int(correct)
         return loss_sum, correct_sum
 

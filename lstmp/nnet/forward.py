@@ -70,8 +70,8 @@ class AcousticNetwork:
             x[len(feats):, n] = feats[-1]  # the last frame stands for the frames of the delay, as in training
         x = self.model.normalize(x.to(self.device))
         state, scores = self.model.zero_state(len(utterances)), []
-        for chunk in x.split(_CHUNK):
-            log_post, state = self.model(chunk, state)
+        for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK):
+            log_post, state = self.model(chunk, state, torch.tensor(lengths))
             scores.append(log_post.sub_(self.log_priors))
         scores = torch.cat(scores)
         return [scores[delay:length, n] for n, length in enumerate(lengths)]

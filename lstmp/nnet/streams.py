@@ -43,6 +43,7 @@ class Batch:
         utts: int64 [n], which utterance.
         carry: int64 [n], where each slot's state lies among those of the batch before; None if the slots are the same.
         fresh: bool [n], True where an utterance starts and the state is to be zero.
+        lengths: int64 [n], how many of the T frames belong to the utterance (with the delay), at least one.
     """
 
     features: torch.Tensor
@@ -51,6 +52,7 @@ class Batch:
     utts: torch.Tensor
     carry: torch.Tensor | None
     fresh: torch.Tensor
+    lengths: torch.Tensor
 
 
 def epoch_order(lengths: torch.Tensor, slots: int, seed: int, epoch: int) -> np.ndarray:
@@ -83,19 +85,41 @@ def plan_epoch(lengths: torch.Tensor, order, slots: int, chunk: int, delay: int)
     return Plan(utt, start)
 
 
+def plan_whole(lengths: torch.Tensor, slots: int, seed: int, epoch: int) -> Plan:
+    """Whole utterances, ``slots`` of like length in a batch, the batches in an order drawn by seed and epoch."""
+    rng = np.random.default_rng([seed, epoch, 0])
+    by_length = np.lexsort([rng.random(len(lengths)), lengths.numpy()])  # those of one length in any order
+    table = in_turn(by_length, slots)
+    return Plan(table.utt[rng.permutation(len(table))], table.start)
+
+
+def in_turn(utts: np.ndarray, slots: int) -> Plan:
+    """Whole utterances in the order given, ``slots`` in a batch; the last batch may have fewer."""
+    utt = torch.full((-(-len(utts) // slots) * slots,), -1, dtype=torch.int64)
+    utt[:len(utts)] = torch.from_numpy(utts)
+    return Plan(utt.view(-1, slots), torch.zeros(len(utt) // slots, slots, dtype=torch.int64))
+
+
+def plan(lengths: torch.Tensor, slots: int, chunk: int, delay: int, seed: int, epoch: int) -> Plan:
+    """The table of an epoch of training; ``chunk`` 0 means whole utterances."""
+    if chunk == 0:
+        return plan_whole(lengths, slots, seed, epoch)
+    return plan_epoch(lengths, epoch_order(lengths, slots, seed, epoch), slots, chunk, delay)
+
+
 class Streams:
     """Makes the batches of a plan.
 
     Args:
         frames: features, normalized, and pdf-ids.
         plan: of :func:`plan_epoch`.
-        chunk: T.
+        chunk: T; 0: as many frames as the longest utterance of a batch has, with the delay.
         delay: label delay in frames.
     """
 
     def __init__(self, frames: FrameSet, plan: Plan, chunk: int, delay: int):
         self.frames, self.plan, self.delay = frames, plan, delay
-        self._steps = torch.arange(chunk).unsqueeze(1)
+        self.chunk = chunk
         self._lengths = frames.lengths
 
     def __len__(self):
@@ -105,24 +129,29 @@ class Streams:
         """Batch ``number`` (from 0)."""
         utt, start = self.plan.utt[number], self.plan.start[number]
         carry, active = None, utt >= 0
-        if number > 0:
+        if number > 0 and self.chunk:
             before = self.plan.utt[number - 1] >= 0
             if not torch.equal(active, before):
                 carry = (before.cumsum(0) - 1)[active]
         if not active.all():
             utt, start = utt[active], start[active]
         offset, length = self.frames.offsets[utt], self._lengths[utt]
-        time = start + self._steps  # [T, n], in frames of the utterance
+        steps = self.chunk or int(length.max()) + self.delay
+        time = start + torch.arange(steps).unsqueeze(1)  # [T, n], in frames of the utterance
         rows = offset + torch.minimum(time, length - 1)
         time = time - self.delay
         valid = (time >= 0) & (time < length)
         targets = torch.where(valid, self.frames.pdfs[offset + time.clamp(min=0).minimum(length - 1)], -1)
         features = self.frames.features.index_select(0, rows.view(-1)).view(*rows.shape, -1)
-        return Batch(features, targets, rows, utt, carry, start == 0)
+        left = (length + self.delay - start).clamp(max=steps)
+        return Batch(features, targets, rows, utt, carry, start == 0, left)
 
 
 def carry_state(state, batch: Batch):
-    """The state for ``batch``: of its slots only, detached from the chunk before, zero where an utterance starts."""
+    """The state for ``batch``: of its slots only, detached from the chunk before, zero where an utterance starts.
+
+    Not for batches of whole utterances, which begin with the zero state.
+    """
     carried = []
     for tensors in state:
         tensors = [t.detach() if batch.carry is None else t.detach()[batch.carry] for t in tensors]

@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -131,8 +132,9 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
 
 
 def _settings(cfg: LstmpConfig) -> dict:
-    """What the result depends on: not how often checkpoints are written."""
-    return {k: v for k, v in config.to_dict(cfg).items() if k != "checkpoint_minutes"}
+    """What the result depends on: not how often checkpoints are written, nor an option that is left at its default."""
+    defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
+    return {k: v for k, v in config.to_dict(cfg).items() if k != "checkpoint_minutes" and v != defaults[k]}
 
 
 def _read_ids(path) -> set[str]:

@@ -22,7 +22,7 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.model import LstmpNetwork
-from lstmp.nnet.streams import Batch, Streams, carry_state, epoch_order, plan_epoch
+from lstmp.nnet.streams import Batch, Streams, carry_state, plan
 from lstmp.nnet.workers import Workers
 
 
@@ -88,9 +88,8 @@ class Trainer:
     def run_epoch(self):
         """Train the rest of the current epoch, evaluate on the held-out utterances, write the checkpoints."""
         cfg, lengths = self.cfg, self.train.lengths
-        order = epoch_order(lengths, cfg.streams, cfg.seed, self.epoch)
-        plan = plan_epoch(lengths, order, cfg.streams, cfg.chunk, cfg.label_delay)
-        streams = Streams(self.train, plan, cfg.chunk, cfg.label_delay)
+        table = plan(lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, self.epoch)
+        streams = Streams(self.train, table, cfg.chunk, cfg.label_delay)
         augment = Augment(cfg, self.train, self.epoch)
         bar = progress(range(self.batch, len(streams)), f"epoch {self.epoch + 1}/{cfg.epochs}", unit="batch")
         shown, since, seen = time.monotonic(), time.monotonic(), 0
@@ -111,16 +110,18 @@ class Trainer:
         cfg = self.cfg
         self.noise_generator.manual_seed(batch_seed(cfg.seed, self.epoch, number))
         x, targets = augment(batch, self.noise_generator).to(self.device), batch.targets.to(self.device)
-        state = self.model.zero_state(len(batch.utts)) if number == 0 else carry_state(self.state, batch)
+        fresh = number == 0 or cfg.chunk == 0
+        state = self.model.zero_state(len(batch.utts)) if fresh else carry_state(self.state, batch)
+        frames = int((batch.targets >= 0).sum())
         # Divided by the frames of a full batch, so that a frame weighs the same in the last, thinner batches.
-        full = min(cfg.streams, len(self.train.utts)) * cfg.chunk
+        full = min(cfg.streams, len(self.train.utts)) * cfg.chunk or frames
         params = list(self.model.parameters())
 
         def run(share):
             part, columns = share
             generator = self.generators[part].manual_seed(batch_seed(cfg.seed, self.epoch, number, part))
             loss, correct, new = self.model.loss(x[:, columns], [(r[columns], c[columns]) for r, c in state],
-                                                 targets[:, columns], full, generator)
+                                                 targets[:, columns], full, generator, batch.lengths[columns])
             return float(loss), int(correct), new, torch.autograd.grad(loss, params)
 
         results = self.workers.map(run, enumerate(self.workers.shares(len(batch.utts))))
@@ -138,7 +139,6 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate_scale * learning_rate(cfg, (self.epoch + number / batches) / cfg.epochs)
         self.optimizer.step()
-        frames = int((batch.targets >= 0).sum())
         self.sums["loss"] += value * full
         self.sums["correct"] += sum(corrects)
         self.sums["frames"] += frames

@@ -1,0 +1,155 @@
+"""Layers of the network, all with one interface, so that one trainer and one decoder serve every kind.
+
+A layer maps (x [T, N, I], r, c, lengths) to (y [T, N, O], r', c'): r and c, [N, ·], are what it carries from chunk to
+chunk, zero at the start of an utterance; a layer without memory carries tensors of no columns. ``lengths``, int64 [N],
+counts the frames that a stream has in x, for layers that must know where it ends.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from lstmp.nnet.cell import LstmpChunk
+
+ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
+
+
+class LstmpLayer(nn.Module):
+    """Peephole LSTM with projections; see :mod:`lstmp.nnet.cell` for the equations and the shapes of the parameters."""
+
+    def __init__(self, inputs: int, cells: int, recurrent_projection: int, projection: int, peepholes: bool,
+                 cell_clip: float):
+        super().__init__()
+        self.cells, self.rec = cells, recurrent_projection or cells
+        self.outputs, self.carried = self.rec + projection, (self.rec, cells)
+        self.clip = cell_clip or None
+        self.w_x = nn.Parameter(torch.empty(4 * cells, inputs))
+        self.w_r = nn.Parameter(torch.empty(4 * cells, self.rec))
+        self.bias = nn.Parameter(torch.empty(4 * cells))
+        self.peephole = nn.Parameter(torch.empty(3, cells)) if peepholes else None
+        self.w_rm = nn.Parameter(torch.empty(recurrent_projection, cells)) if recurrent_projection else None
+        self.w_pm = nn.Parameter(torch.empty(projection, cells)) if projection else None
+
+    def initialize(self, generator: torch.Generator):
+        """Weights uniform with variance 1/(number of inputs); peepholes 0; the forget gate's bias 1, the others 0.
+
+        The papers do not say how they started; a forget gate that starts open carries gradients over the chunk.
+        """
+        for weight in (self.w_x, self.w_r, self.w_rm, self.w_pm):
+            if weight is not None:
+                uniform(weight, generator)
+        with torch.no_grad():
+            self.bias.zero_()
+            self.bias[self.cells:2 * self.cells] = 1.0
+            if self.peephole is not None:
+                self.peephole.zero_()
+
+    def forward(self, x, r, c, lengths=None):
+        y, c = LstmpChunk.apply(x, r, c, self.w_x, self.w_r, self.bias, self.peephole, self.w_rm, self.w_pm,
+                                self.clip)
+        return y, y[-1, :, :self.rec], c
+
+
+class DenseLayer(nn.Module):
+    """y_t = act(W_x x_t + b): of the feed-forward baseline, without memory."""
+
+    def __init__(self, inputs: int, units: int, activation: str):
+        super().__init__()
+        self.outputs, self.carried, self.activation = units, (0, 0), activation
+        self.w_x = nn.Parameter(torch.empty(units, inputs))
+        self.bias = nn.Parameter(torch.empty(units))
+
+    def initialize(self, generator: torch.Generator):
+        """Weights uniform with variance 1/(number of inputs), twice that before a rectifier, which drops half."""
+        uniform(self.w_x, generator, 2.0 if self.activation == "relu" else 1.0)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x, r, c, lengths=None):
+        return ACTIVATIONS[self.activation](torch.matmul(x, self.w_x.t()) + self.bias), r, c
+
+
+class RnnLayer(DenseLayer):
+    """y_t = act(W_x x_t + W_r y_{t-1} + b), clipped to [-clip, clip]: the simple recurrent baseline."""
+
+    def __init__(self, inputs: int, units: int, activation: str, clip: float):
+        super().__init__(inputs, units, activation)
+        self.carried, self.clip = (units, 0), clip or None
+        self.w_r = nn.Parameter(torch.empty(units, units))
+
+    def initialize(self, generator: torch.Generator):
+        """As :class:`DenseLayer`, the recurrent weights with variance 1/units."""
+        super().initialize(generator)
+        uniform(self.w_r, generator)
+
+    def forward(self, x, r, c, lengths=None):
+        act, w_r_t, outputs = ACTIVATIONS[self.activation], self.w_r.t(), []
+        for from_x in (torch.matmul(x, self.w_x.t()) + self.bias).unbind(0):
+            r = act(torch.addmm(from_x, r, w_r_t))
+            if self.clip is not None:
+                r = r.clamp(-self.clip, self.clip)
+            outputs.append(r)
+        return torch.stack(outputs), r, c
+
+
+class FrameStack(nn.Module):
+    """Each frame beside the ``frames - 1`` before it, the oldest first: the input of the feed-forward baseline.
+
+    With a label delay of R the last R frames lie after the one whose state is asked for: the papers' stack of 10 frames
+    before and 5 after is ``frames`` 16 with delay 5. Before an utterance stand zeros, the mean of the features.
+    """
+
+    def __init__(self, inputs: int, frames: int):
+        super().__init__()
+        self.frames, self.outputs, self.carried = frames, frames * inputs, ((frames - 1) * inputs, 0)
+
+    def initialize(self, generator: torch.Generator):
+        """It has no weights."""
+
+    def forward(self, x, r, c, lengths=None):
+        frames, streams, dim = x.shape
+        before = r.view(streams, self.frames - 1, dim).transpose(0, 1)
+        x = torch.cat([before, x])
+        stacked = torch.cat([x[k:k + frames] for k in range(self.frames)], 2)
+        return stacked, x[frames:].transpose(0, 1).reshape(streams, -1), c
+
+
+class Bidirectional(nn.Module):
+    """Two layers over whole utterances, one from the end of each; what both hand up lies side by side."""
+
+    def __init__(self, ahead: nn.Module, back: nn.Module):
+        super().__init__()
+        self.ahead, self.back = ahead, back
+        self.outputs = ahead.outputs + back.outputs
+        self.carried = tuple(a + b for a, b in zip(ahead.carried, back.carried, strict=True))
+
+    def initialize(self, generator: torch.Generator):
+        """As its two layers."""
+        self.ahead.initialize(generator)
+        self.back.initialize(generator)
+
+    def forward(self, x, r, c, lengths=None):
+        if lengths is None:
+            raise ValueError("a bidirectional layer must know where the streams end")
+        (r_a, c_a), (r_b, c_b) = zip(r.split(self._parts(0), 1), c.split(self._parts(1), 1), strict=True)
+        ahead, r_a, c_a = self.ahead(x, r_a, c_a, lengths)
+        back, r_b, c_b = self.back(turned(x, lengths), r_b, c_b, lengths)
+        return torch.cat([ahead, turned(back, lengths)], 2), torch.cat([r_a, r_b], 1), torch.cat([c_a, c_b], 1)
+
+    def _parts(self, kind: int) -> list[int]:
+        return [self.ahead.carried[kind], self.back.carried[kind]]
+
+
+def turned(x, lengths):
+    """x [T, N, D] with the first ``lengths[n]`` frames of stream n in reverse; what lies beyond stays."""
+    time = torch.arange(len(x), device=x.device).unsqueeze(1)
+    lengths = lengths.to(x.device)
+    index = torch.where(time < lengths, lengths - 1 - time, time)
+    return x.gather(0, index.unsqueeze(2).expand(x.shape))
+
+
+def uniform(weight: torch.Tensor, generator: torch.Generator, gain: float = 1.0):
+    """Fill [O, I] uniformly with variance gain / I."""
+    bound = math.sqrt(3.0 * gain / weight.shape[1])
+    with torch.no_grad():
+        weight.uniform_(-bound, bound, generator=generator)
