@@ -53,10 +53,11 @@ def test_it_overfits_a_few_utterances(world, small_config):
     {"dropout": 0.3, "input_noise": 0.1, "freq_masks": 1, "time_masks_per_second": 5.0},
     {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "grad_clip": 0.0, "grad_norm_clip": 0.5,
      "weight_decay": 0.01, "average_last": 2},
-    {"kind": "dnn", "recurrent_projection": 0, "stack": 3}, {"bidirectional": True, "chunk": 0, "label_delay": 0}])
+    {"kind": "dnn", "recurrent_projection": 0, "stack": 3},
+    {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 8}])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options, threads):
-    cfg = small_config(epochs=3, **options)
+    cfg = small_config(**{"epochs": 3} | options)
     whole = run(world, cfg, "whole", threads=threads)
     step, calls = Trainer.step, []
 
