@@ -18,8 +18,8 @@ import torch
 from lstmp import config
 from lstmp.corpus.lang import Lang
 from lstmp.errors import command
-from lstmp.gmm.em import AlignConfig, Shard
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.training_graph import TrainingGraph
 from lstmp.gmm.viterbi import align_batch
 from lstmp.log import progress, say

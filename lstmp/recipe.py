@@ -11,13 +11,13 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from lstmp import config
 from lstmp.errors import UserError, command
+from lstmp.recipe_keys import RECIPE_KEYS, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,82 +32,6 @@ RUN_OPTIONS = {
     "data": "folder for data dirs (data/<recipe>)",
     "reference-ctm": "phone times of another aligner, to compare the triphones' alignment with (none)",
 }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The keys of recipe.yaml beside the sections of conf/.
-
-    Attributes:
-        source: what makes the data dirs: `tiny`, `librispeech`, or `datadirs`: Kaldi data dirs, taken from --corpus.
-        train, dev, tests: splits to train on, to choose LM weight and insertion penalty on, and to report. Several
-            training splits, joined by `+`, are trained on as one.
-        lexicon, arpa, lm_text: the dictionary's source; an ARPA language model, or else the text to train one from
-            (a sentence a line; empty: the transcripts of training). Paths are relative to the corpus.
-        lm: name of the language model, part of folder names.
-        rescore_lm, rescore_arpa: a larger language model, given as ARPA, to rescore the lattices with; empty: none.
-        lm_order: order of a language model that is trained here.
-        train_utterances, test_utterances: so many utterances of each split, for short trials; 0: all.
-        mono_utterances: the monophones are trained on so many of the shortest utterances.
-        triphones: the triphone systems to train, each on the alignment of the one before, the first on that of the
-            monophones; names of files of conf/.
-        pron_probs: the last of them and the network get a lexicon with probabilities of pronunciations and of silence
-            around them, from the alignment before.
-        targets: the one of them whose tied states the network learns.
-        speeds: the network is trained on copies of the training data at these speeds; [1.0]: on the data alone.
-        held_out: share of the training utterances, some of every speaker, that the networks do not train on.
-        seed: seed of everything that draws at random, where a section of conf/ does not set its own.
-    """
-
-    source: str
-    train: str
-    dev: str
-    tests: list[str]
-    lexicon: str
-    lm: str
-    arpa: str
-    lm_text: str
-    rescore_lm: str
-    rescore_arpa: str
-    lm_order: int
-    train_utterances: int
-    test_utterances: int
-    mono_utterances: int
-    triphones: list[str]
-    pron_probs: bool
-    targets: str
-    speeds: list[float]
-    held_out: float
-    seed: int
-
-    def __post_init__(self):
-        config.check(self.source in SOURCES, "source", f"one of {', '.join(SOURCES)}")
-        for name in ("train_utterances", "test_utterances", "seed"):
-            config.check(getattr(self, name) >= 0, name, "zero or more")
-        config.check(self.mono_utterances >= 1, "mono_utterances", "one or more")
-        config.check(2 <= self.lm_order <= 5, "lm_order", "from 2 to 5")
-        config.check(bool(self.rescore_lm) == bool(self.rescore_arpa) and self.rescore_lm != self.lm, "rescore_lm",
-                     "given together with rescore_arpa, and other than lm")
-        config.check(1.0 in self.speeds and len(set(self.speeds)) == len(self.speeds), "speeds",
-                     "a list of different speeds, 1.0 among them")
-        config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
-        config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")
-        config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")
-        named = {"train": [self.train], "dev": [self.dev], "lm": [self.lm], "tests": self.tests,
-                 "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}
-        for name, values in named.items():
-            config.check(all(re.fullmatch(r"[\w.+-]+", v) for v in values), name,
-                         "made of letters, digits, `_`, `-`, `.`")
-        splits = [*self.train_parts, self.dev, *self.tests]
-        config.check(len(set(splits)) == len(splits), "tests", f"splits used once only, but these are {splits}")
-
-    @property
-    def train_parts(self) -> list[str]:
-        return self.train.split("+")
-
-
-SOURCES = ("tiny", "librispeech", "datadirs")
-RECIPE_KEYS = [f.name for f in dataclasses.fields(Recipe)]
 
 
 def read_sections(folder) -> dict[str, dict]:

@@ -90,8 +90,7 @@ class SpeakerAdapter:
         speakers = sorted(total)
         found = run_jobs(lambda s: fmllr.estimate(total[s], self.cfg.fmllr.min_count, self.cfg.fmllr.iterations),
                          speakers, self.nj, f"transforms, {what}", "speaker")
-        frames = sum(float(total[s].beta) for s in speakers)
-        gain = sum(float(total[s].beta) * g for s, (_, g) in zip(speakers, found, strict=True)) / max(frames, 1.0)
+        gain = fmllr.mean_gain((total[s], g) for s, (_, g) in zip(speakers, found, strict=True))
         say(f"{self.plain.dir}: fMLLR of {len(speakers)} speakers, {what}, gains {gain:.3f} log-likelihood per frame")
         return {s: w for s, (w, _) in zip(speakers, found, strict=True)}
 

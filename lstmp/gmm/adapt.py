@@ -15,8 +15,8 @@ from lstmp.features.ark import ArkWriter, read_mat, read_scp
 from lstmp.features.load import affine_transform
 from lstmp.gmm import diag, fmllr
 from lstmp.gmm.diag import DiagGmms
-from lstmp.gmm.em import Shard
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.shard import Shard
 from lstmp.log import say
 
 
@@ -89,8 +89,7 @@ class Adapter:
         mine = sorted(stats)[distributed.rank()::distributed.world_size()]
         found = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in mine}
         found = {s: x for part in distributed.gather(found) for s, x in part.items()}
-        frames = sum(float(stats[s].beta) for s in found)
-        gain = sum(gain * float(stats[s].beta) for s, (_, gain) in found.items()) / max(frames, 1.0)
+        gain = fmllr.mean_gain((stats[s], gain) for s, (_, gain) in found.items())
         self.apply({s: transform for s, (transform, _) in found.items()})
         if distributed.rank() == 0:
             few = sum(float(s.beta) < self.cfg.min_count for s in stats.values())

@@ -18,9 +18,9 @@ from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors, write_int_vectors
 from lstmp.gmm import options
 from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
-from lstmp.gmm.em import AlignConfig, Shard
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.transition import TransitionModel, phone_starts
 from lstmp.log import say
 from lstmp.stage import Stage

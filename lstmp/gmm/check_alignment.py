@@ -22,9 +22,9 @@ from lstmp.errors import UserError, command
 from lstmp.gmm import options
 from lstmp.gmm.align import segments
 from lstmp.gmm.biased import BiasedCompiler, departures, with_gap
-from lstmp.gmm.em import AlignConfig, Shard
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.phone_loop import PhoneLoop
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.suspicion import Heard, JudgeConfig, Verdict, judge, write_verdicts
 from lstmp.gmm.training_graph import fewest_states
 from lstmp.gmm.viterbi import align_batch

@@ -107,9 +107,7 @@ def _load(ali, model_dir, lang: Lang) -> tuple[dict[str, np.ndarray], AcousticMo
     alignment, model = read_alignment(ali), AcousticModel.load(ali)
     transitions = model.transitions
     for utt, tids in alignment.items():
-        if len(tids) and not (0 < tids.min() and tids.max() <= transitions.num_tids):
-            raise UserError(f"transition-ids of {utt} are not 1 to {transitions.num_tids}", file=Path(ali) / "ali.ark",
-                            mend="align again")
+        transitions.check(utt, tids, file=Path(ali) / "ali.ark")
     strange = sorted(set(transitions.tid_phone.tolist()[1:]) - set(lang.phone_names))
     if strange:
         raise UserError(f"phone {strange[0]} of the alignment is not in it", file=lang.dir / "phones.txt",

@@ -10,6 +10,7 @@ over a speaker's frames (:meth:`SpeakerStats.add`), so that both are matrix prod
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,3 +146,9 @@ def _best_alpha(a: float, b: float, beta: float) -> float:
     root = (b * b + 4 * a * beta) ** 0.5
     far = -0.5 * (b + root if b > 0 else b - root)  # the two of one sign: no cancellation
     return max((far / a, -beta / far), key=lambda x: beta * math.log(abs(a * x + b)) - 0.5 * a * x * x)
+
+
+def mean_gain(speakers: Iterable[tuple[SpeakerStats, float]]) -> float:
+    """Gain in log-likelihood per frame over all speakers, from each one's statistics and own gain per frame."""
+    weighted = [(float(stats.beta), gain) for stats, gain in speakers]
+    return sum(frames * gain for frames, gain in weighted) / max(sum(frames for frames, _ in weighted), 1.0)

@@ -128,9 +128,7 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
             raise UserError(f"the aligned utterance {utt} is not there", file=data / "text",
                             mend="give the data dir that was aligned")
         tids = alignment[utt]
-        if len(tids) and not (0 < tids.min() and tids.max() <= transitions.num_tids):
-            raise UserError(f"utterance {utt} has transition-ids that the model does not", file=ali_dir / "ali.ark",
-                            mend=_MEND)
+        transitions.check(utt, tids, file=ali_dir / "ali.ark", mend=_MEND)
         phones = [s.phone for s in segments(tids, transitions)]
         words, _ = lang.word_ids(texts[utt].split())
         try:

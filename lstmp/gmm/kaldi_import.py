@@ -171,10 +171,7 @@ def _read_parts(parts: list[Path], transitions: TransitionModel, model: Path) ->
                 if utt in alignment:
                     raise UserError(f"{utt} is in it twice, or also in another part", mend="copy the ali.*.gz of one "
                                     "alignment")
-                if len(tids) and not (0 < tids.min() and tids.max() <= transitions.num_tids):
-                    wrong = tids[(tids < 1) | (tids > transitions.num_tids)][0]
-                    raise UserError(f"transition-id {wrong} in {utt}, but {model / 'final.mdl'} has 1 to "
-                                    f"{transitions.num_tids}", mend=_TOGETHER)
+                transitions.check(utt, tids, model=model / "final.mdl", mend=_TOGETHER)
                 alignment[utt] = tids
         except UserError as e:
             raise UserError(e.what, file=path, mend=e.mend if e.file is None else "copy it again from Kaldi") from None

@@ -168,8 +168,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
     if utt not in alignment:
         raise UserError(f"{utt} is not aligned", mend="see failed.txt in the alignment's folder")
     tids = alignment[utt].astype(np.int64)
-    if len(tids) and tids.max() > hmm.transitions.num_tids:
-        raise UserError(f"{utt} has transition-ids that its model does not", mend="align again")
+    hmm.transitions.check(utt, tids)
     spectrum = spectrogram(read_audio(data.utts[utt].wav))
     if abs(len(spectrum) - len(tids)) > 2:
         raise UserError(f"{len(tids)} frames in the alignment of {utt}, but {len(spectrum)} in its audio",

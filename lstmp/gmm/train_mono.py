@@ -18,6 +18,7 @@ from lstmp.gmm import em, options
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.record import write_training
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import monophone_tree
 from lstmp.log import say
@@ -31,7 +32,7 @@ class MonoConfig:
     feature: FeatureConfig
     em: em.EmConfig
     first_min_occupancy: float
-    align: em.AlignConfig
+    align: AlignConfig
 
 
 def equal_alignment(words: list[int], num_frames: int, lang: Lang, model: AcousticModel) -> np.ndarray | None:
@@ -62,7 +63,7 @@ def equal_alignment(words: list[int], num_frames: int, lang: Lang, model: Acoust
     return out
 
 
-def _flat_start(shard: em.Shard, lang: Lang, feature: FeatureConfig) -> AcousticModel:
+def _flat_start(shard: Shard, lang: Lang, feature: FeatureConfig) -> AcousticModel:
     sums = torch.zeros(2, shard.dim, dtype=torch.float64)
     count = torch.zeros(1, dtype=torch.float64)
     for x in shard.feats.values():
@@ -81,7 +82,7 @@ def _flat_start(shard: em.Shard, lang: Lang, feature: FeatureConfig) -> Acoustic
 
 def _train(data, lang_dir, out, cfg: MonoConfig, seed: int, device):
     lang = Lang.load(lang_dir)
-    shard = em.Shard(data, lang, cfg.feature, device)
+    shard = Shard(data, lang, cfg.feature, device)
     model = _flat_start(shard, lang, cfg.feature)
     shard.compile_graphs(model)
     for utt in shard.utts:

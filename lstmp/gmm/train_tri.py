@@ -23,6 +23,7 @@ from lstmp.gmm.build_tree import TreeConfig, build
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.record import write_training
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.transition import TransitionModel
 from lstmp.log import say
 from lstmp.stage import Stage
@@ -49,7 +50,7 @@ class TriConfig:
     adapt: list[int]
     tree: TreeConfig
     em: em.EmConfig
-    align: em.AlignConfig
+    align: AlignConfig
 
     def __post_init__(self):
         config.check(self.lda_dim >= 0, "lda_dim", "0 or more")
@@ -79,7 +80,7 @@ class Trainer:
             raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
                             mend="set `feature` as it was for this model")
         self.transform = self.base.transform if cfg.adapt else None
-        self.shard = em.Shard(data, self.lang, cfg.feature, device, self.transform,
+        self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
                               context=cfg.lda_context if cfg.lda_dim else 0)
         self.adapter = None
         self._take_alignment(read_alignment(ali_dir))
@@ -91,9 +92,7 @@ class Trainer:
             if len(tids) != len(shard.feats[utt]):
                 raise UserError(f"{utt} has {len(tids)} frames in the alignment, {len(shard.feats[utt])} in the "
                                 "features", file=self.ali_dir, mend="align these features again")
-            if tids.min() < 1 or tids.max() > transitions.num_tids:
-                raise UserError(f"{utt} has transition-ids that the model does not", file=self.ali_dir / "ali.ark",
-                                mend="align again; ali.ark belongs to another model")
+            transitions.check(utt, tids, file=self.ali_dir / "ali.ark")
         if not any(distributed.gather(len(shard.alignment))):
             raise UserError("no utterance of the data is aligned there", file=self.ali_dir, mend="align this data dir")
 

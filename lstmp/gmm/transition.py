@@ -69,6 +69,18 @@ class TransitionModel:
     def num_pdfs(self) -> int:
         return int(self.tuples[:, 2].max()) + 1
 
+    def check(self, utt: str, tids: np.ndarray, *, model="the model", file=None,
+              mend="align again; the alignment is another model's"):
+        """Insist that the alignment of an utterance is made of this model's transition-ids; ``model`` names it.
+
+        Raises:
+            UserError: it is not.
+        """
+        strange = tids[(tids < 1) | (tids > self.num_tids)]
+        if len(strange):
+            raise UserError(f"transition-id {strange[0]} in {utt}, but {model} has 1 to {self.num_tids}", file=file,
+                            mend=mend)
+
     def tuple_index(self, phone: int, state: int, pdf: int) -> int:
         """Index of a tuple.
 

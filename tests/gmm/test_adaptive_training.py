@@ -13,10 +13,10 @@ from test_training import agreement
 
 from lstmp.corpus.lang import Lang
 from lstmp.features.ark import read_mat, read_scp
-from lstmp.gmm import em
 from lstmp.gmm.adapt import Adapter, FmllrConfig, read_transforms
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.shard import Shard
 
 RNG = np.random.default_rng(11)
 DISTORTION = {s: (np.eye(DIM) + 0.12 * RNG.normal(size=(DIM, DIM)), 1.5 * RNG.normal(size=DIM)) for s in ("s0", "s1")}
@@ -70,7 +70,7 @@ def test_what_the_folders_hold(folders):
 def test_the_transforms_bring_the_speakers_together(distorted, folders):
     """Both transforms undo what the features went through, in one common space: they agree where they are combined."""
     model = AcousticModel.load(folders / "tri3b")
-    shard = em.Shard(distorted.data, Lang.load(distorted.lang), model.feature, linear=model.transform)
+    shard = Shard(distorted.data, Lang.load(distorted.lang), model.feature, linear=model.transform)
     shard.alignment = read_alignment(folders / "tri3b_ali")
     adapter = Adapter(shard, FmllrConfig(100, 0.0, 20))
     adapter.apply(read_transforms(folders / "tri3b_ali"))
@@ -90,7 +90,7 @@ def test_the_transforms_bring_the_speakers_together(distorted, folders):
 def test_transforms_raise_the_likelihood_of_the_alignment(distorted, folders, capsys):
     """Estimated with the model itself on a fixed alignment, each round gains, and the gain is what is said."""
     model = AcousticModel.load(folders / "tri3b")
-    shard = em.Shard(distorted.data, Lang.load(distorted.lang), model.feature, linear=model.transform)
+    shard = Shard(distorted.data, Lang.load(distorted.lang), model.feature, linear=model.transform)
     shard.alignment = read_alignment(folders / "tri3b_ali")
     adapter = Adapter(shard, FmllrConfig(100, 1.0, 20))
 

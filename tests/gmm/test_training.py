@@ -15,6 +15,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.features.ark import read_int_vectors, read_mat, read_scp
 from lstmp.gmm import align, em, train_mono
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.shard import AlignConfig, Shard
 
 
 def agreement(world, directory) -> float:
@@ -63,7 +64,7 @@ def test_the_files_of_an_alignment_agree(world, ali_dir):
 def test_the_likelihood_never_falls_within_an_alignment(world, mono_dir, ali_dir):
     """Through em_step, on the alignment and the model that training made, floors and transitions included."""
     lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
-    shard = em.Shard(world.data, lang, model.feature)
+    shard = Shard(world.data, lang, model.feature)
     shard.alignment = align.read_alignment(ali_dir)
     shard.sort_by_pdf(model.transitions)
     # in the place of trained mixtures, poor ones with several Gaussians for each pdf
@@ -176,12 +177,12 @@ def test_equal_alignment_divides_and_drops_its_silences_where_they_do_not_fit(wo
 
 def test_batches_are_small_enough_and_change_nothing(world, mono_dir, monkeypatch):
     lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
-    cfg = config.load(world.conf / "align.yaml", em.AlignConfig)
-    shard = em.Shard(world.data, lang, model.feature)
+    cfg = config.load(world.conf / "align.yaml", AlignConfig)
+    shard = Shard(world.data, lang, model.feature)
     shard.compile_graphs(model)
     shard.align(model, cfg)
     whole, scores = shard.alignment, shard.score
-    monkeypatch.setattr(em, "_BATCH_CELLS", 20000)
+    monkeypatch.setattr("lstmp.gmm.shard._BATCH_CELLS", 20000)
     batches = shard.batches(shard.utts)
     assert len(batches) >= 5 and [u for b in batches for u in b] == shard.utts
     assert all(len(shard.feats[b[0]]) * sum(len(shard.graphs[u].pdf) for u in b) <= 20000 or len(b) == 1

@@ -50,6 +50,14 @@ def test_what_does_not_fit_is_one_line(model):
         TransitionModel(model.topology, model.tuples, torch.zeros(4))
 
 
+def test_alignments_of_other_models_are_told(model):
+    model.check("a", np.array([1, 24, 7]))
+    model.check("a", np.zeros(0, dtype=np.int32))
+    for tids, strange in (([3, 25], 25), ([0, 1], 0)):
+        with pytest.raises(UserError, match=f"ali.ark: transition-id {strange} in b-1, but the model has 1 to 24; align"):
+            model.check("b-1", np.array(tids), file="ali.ark")
+
+
 def test_update_is_the_ratio_of_counts_with_floor_and_minimum(model):
     before = model.log_prob.clone()
     counts = torch.zeros(25)
