@@ -55,12 +55,16 @@ class LstmpConfig:
     bottleneck: int = 0
     layer_norm: bool = False
     residual: bool = False
+    decay: str = "exponential"
+    plateau_factor: float = 0.5
+    patience: int = 0
 
     def __post_init__(self):
         for name in ("layers", "cells", "streams", "epochs", "stack"):
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
-                     "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck"):
+                     "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck",
+                     "patience"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
                      "time_masks_per_second", "checkpoint_minutes"):
@@ -74,6 +78,8 @@ class LstmpConfig:
         check(not self.bidirectional or self.kind != "dnn", "bidirectional", "false for a network of kind dnn")
         check(not self.bidirectional or self.chunk == self.label_delay == 0, "chunk",
               "0, as `label_delay`, where `bidirectional` is true: it hears whole utterances")
+        check(self.decay in ("exponential", "plateau"), "decay", "exponential or plateau")
+        check(0 < self.plateau_factor < 1, "plateau_factor", "above 0 and below 1")
         check(self.optimizer in ("adam", "sgd"), "optimizer", "adam or sgd")
         check(0 <= self.momentum < 1, "momentum", "at least 0 and below 1")
         check(self.lr_initial > 0, "lr_initial", "above 0")

@@ -19,7 +19,7 @@ from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
-from lstmp.nnet.data import alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
+from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.trainer import Trainer
@@ -68,20 +68,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     flush_denormals()
     keep_freed_memory()
 
-    held_out = None if Path(valid).is_dir() else _read_ids(valid)
-    valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
-                            "held out", only=held_out)
-    train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
-                            without=held_out or set(valid_set.utts))
-    if valid_set.features.shape[1] != train_set.features.shape[1]:
-        raise UserError("its features have another dimension than the training set's", file=valid,
-                        mend="make both with the same conf/fbank.yaml")
-    model = LstmpNetwork(cfg, train_set.features.shape[1], num_pdfs)
-    model.initialize(cfg.seed)
-    mean, std = mean_and_std(train_set.features)
-    model.feature_mean.copy_(mean), model.feature_std.copy_(std)
-    for frames in (train_set, valid_set):
-        normalize(frames, mean, std)
+    model, train_set, valid_set = prepare(cfg, data, ali, valid, valid_ali)
     priors = log_priors(train_set.pdfs, num_pdfs, cfg.prior_floor)
     model.to(device)
     say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {num_pdfs} states, {model.num_params:,} parameters, "
@@ -96,10 +83,34 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
 
 
+def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNetwork, FrameSet, FrameSet]:
+    """An initialized network, and the frames of the training and held-out utterances, normalized as it wants them.
+
+    Args: as of :func:`train`.
+    """
+    num_pdfs = read_num_pdfs(ali)
+    held_out = None if Path(valid).is_dir() else _read_ids(valid)
+    valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
+                            "held out", only=held_out)
+    train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
+                            without=held_out or set(valid_set.utts))
+    if valid_set.features.shape[1] != train_set.features.shape[1]:
+        raise UserError("its features have another dimension than the training set's", file=valid,
+                        mend="make both with the same conf/fbank.yaml")
+    model = LstmpNetwork(cfg, train_set.features.shape[1], num_pdfs)
+    model.initialize(cfg.seed)
+    mean, std = mean_and_std(train_set.features)
+    model.feature_mean.copy_(mean), model.feature_std.copy_(std)
+    for frames in (train_set, valid_set):
+        normalize(frames, mean, std)
+    return model, train_set, valid_set
+
+
 def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path):
     """Choose the weights, measure them once more, write the network folder."""
     out, model = trainer.out, trainer.model
-    kept = [trainer.epoch_path(e) for e in range(max(0, cfg.epochs - cfg.average_last), cfg.epochs)]
+    done = len(trainer.history)
+    kept = [trainer.epoch_path(e) for e in range(max(0, done - cfg.average_last), done)]
     paths = kept or [out / "best.safetensors"]
     read = [checkpoint.read(p, mend=f"delete {trainer.last_path} to train again") for p in paths]
     epochs = [header["epoch"] for _, header in read]

@@ -79,11 +79,24 @@ class Trainer:
                 stale.unlink(missing_ok=True)
             self.save()
         self._clock = self._saved = time.monotonic()
-        while self.epoch < self.cfg.epochs:
+        while not self.finished():
             try:
                 self.run_epoch()
             except Diverged as fault:
                 self.step_back(fault)
+
+    def finished(self) -> bool:
+        """All epochs are done, the held-out loss has not fallen for `patience` of them, or the rate is at its end."""
+        cfg, losses = self.cfg, [h["loss_valid"] for h in self.history]
+        if self.epoch >= cfg.epochs:
+            return True
+        if cfg.patience and losses and len(losses) - 1 - int(np.argmin(losses)) >= cfg.patience:
+            say(f"the held-out loss has not fallen for {cfg.patience} epochs: training ends")
+            return True
+        if cfg.decay == "plateau" and self.history and self.rate_scale * cfg.lr_initial < cfg.lr_final:
+            say(f"the learning rate is below lr_final, {cfg.lr_final:g}: training ends")
+            return True
+        return False
 
     def run_epoch(self):
         """Train the rest of the current epoch, evaluate on the held-out utterances, write the checkpoints."""
@@ -163,8 +176,11 @@ class Trainer:
         weights = dict(self.model.state_dict())
         if accuracy >= max(h["accuracy_valid"] for h in self.history):
             checkpoint.write(self.out / "best.safetensors", weights, row)
-        if self.epoch >= self.cfg.epochs - self.cfg.average_last:
+        if self.cfg.average_last:
             checkpoint.write(self.epoch_path(self.epoch), weights, row)
+            self.epoch_path(self.epoch - self.cfg.average_last).unlink(missing_ok=True)
+        if self.cfg.decay == "plateau" and loss > min(h["loss_valid"] for h in self.history):
+            self.rate_scale *= self.cfg.plateau_factor
         self.epoch, self.batch, self.state = self.epoch + 1, 0, None
         self.sums = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0}
         config.write_text(self.out / "log.jsonl", "".join(json.dumps(h) + "\n" for h in self.history))
@@ -254,7 +270,10 @@ def make_optimizer(cfg: LstmpConfig, model: LstmpNetwork) -> torch.optim.Optimiz
 
 
 def learning_rate(cfg: LstmpConfig, progress: float) -> float:
-    """Exponential decay from lr_initial to lr_final, ``progress`` of the training being done (0 to 1)."""
+    """Exponential decay from lr_initial to lr_final, ``progress`` of the training being done (0 to 1); with decay on
+    plateau lr_initial, which the trainer scales."""
+    if cfg.decay == "plateau":
+        return cfg.lr_initial
     return cfg.lr_initial * (cfg.lr_final / cfg.lr_initial) ** progress
 
 

@@ -54,7 +54,7 @@ def test_alignments_of_other_models_are_told(model):
     model.check("a", np.array([1, 24, 7]))
     model.check("a", np.zeros(0, dtype=np.int32))
     for tids, strange in (([3, 25], 25), ([0, 1], 0)):
-        with pytest.raises(UserError, match=f"ali.ark: transition-id {strange} in b-1, but the model has 1 to 24; align"):
+        with pytest.raises(UserError, match=f"ali.ark: transition-id {strange} in b-1, but the model has 1 to 24"):
             model.check("b-1", np.array(tids), file="ali.ark")
 
 

@@ -313,3 +313,20 @@ def test_a_lost_result_is_made_again_without_training(world, small_config, monke
     monkeypatch.setattr(Trainer, "step", None)
     run(world, small_config(average_last=1))
     assert (out / "final.safetensors").read_bytes() == before
+
+
+def test_decay_on_plateau_and_early_stop(world, small_config):
+    cfg = small_config(epochs=60, decay="plateau", plateau_factor=0.1, lr_initial=0.02, lr_final=0.001, average_last=2)
+    out = run(world, cfg)
+    epochs = json.loads((out / "train.json").read_text())["epochs"]
+    assert len(epochs) < 60
+    best, rate = float("inf"), 0.02
+    for h in epochs:
+        assert h["learning_rate"] == pytest.approx(rate)
+        rate *= 1 if h["loss_valid"] <= best else 0.1
+        best = min(best, h["loss_valid"])
+    assert rate < 0.001
+    assert sorted(p.name for p in out.glob("epoch*")) == [f"epoch{len(epochs) - k}.safetensors" for k in (1, 0)]
+    patient = run(world, small_config(epochs=60, lr_initial=0.02, lr_final=0.02, patience=3), "patient")
+    losses = [h["loss_valid"] for h in json.loads((patient / "train.json").read_text())["epochs"]]
+    assert len(losses) < 60 and np.argmin(losses) == len(losses) - 4
