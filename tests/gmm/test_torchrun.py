@@ -19,8 +19,8 @@ def torchrun(module: str, arguments: list[str], nodes: int, per_node: int):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--nproc_per_node", str(per_node),
-                "--master_addr", "localhost", "--master_port", str(port)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--nproc_per_node",
+                str(per_node), "--master_addr", "localhost", "--master_port", str(port)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
                                 "PET_REDIRECTS": "9:3", "PET_TEE": "9:3"}  # see local/path.sh
     agents = [subprocess.Popen([*launcher, "--node_rank", str(k), "-m", module, *arguments], env=environment,
