@@ -20,16 +20,18 @@ class BeamAligner:
     """Aligns with one model.
 
     Args:
-        gmms: its mixtures.
+        gmms: its mixtures; None: it is given the log-likelihoods of all pdfs in the place of features.
         boost: float32 [pdfs], added to their log-likelihoods.
         acoustic_scale: on the sum of both.
         log_prob: float32 [num_tids + 1], arc weights by transition-id (``TransitionModel.graph_log_probs``).
     """
 
-    def __init__(self, gmms: DiagGmms, boost: torch.Tensor, acoustic_scale: float, log_prob: np.ndarray):
+    def __init__(self, gmms: DiagGmms | None, boost: torch.Tensor, acoustic_scale: float, log_prob: np.ndarray):
         self._align = search().lstmp_align
-        self.log_prob, self.scale, self.dim = log_prob, acoustic_scale, gmms.dim
-        self._model = [_array(x) for x in (gmms.offsets, *gmms.linear(), boost)]
+        self.log_prob, self.scale = log_prob, acoustic_scale
+        parts = (torch.zeros(len(boost) + 1, dtype=torch.int64), None, None) if gmms is None else (
+            gmms.offsets, *gmms.linear())
+        self._model = [None if x is None else _array(x) for x in (*parts, boost)]
 
     @staticmethod
     def available(device) -> bool:
@@ -40,7 +42,7 @@ class BeamAligner:
         """(transition-ids int32 [T] in Kaldi's reordered form, score, acoustic part of it); None: no path survives.
 
         Args:
-            feats: float32 [T, D].
+            feats: float32 [T, D], or without mixtures [T, pdfs].
             beam: states this much worse than the best one of their frame are dropped.
         """
         arcs, frames = graph.out_arcs, len(feats)
@@ -53,7 +55,7 @@ class BeamAligner:
                                       graph.finals[:, 0].astype(np.int64), final.astype(np.float32))]
         x, pdf, first, to, weight, starts, start_weight, finals, final = arrays
         lost = self._align(
-            _int(frames), _int(self.dim), _at(x), _int(len(offsets) - 1), _at(offsets), _at(a), _at(b), _at(boost),
+            _int(frames), _int(x.shape[1]), _at(x), _int(len(offsets) - 1), _at(offsets), _at(a), _at(b), _at(boost),
             ctypes.c_float(self.scale), ctypes.c_double(beam), _int(len(pdf)), _at(pdf), _at(first), _at(to),
             _at(weight), _int(len(starts)), _at(starts), _at(start_weight), _int(len(finals)), _at(finals), _at(final),
             _at(path), _at(result))
@@ -71,5 +73,5 @@ def _array(x) -> np.ndarray:
     return np.ascontiguousarray(x.cpu().numpy() if isinstance(x, torch.Tensor) else x)
 
 
-def _at(x: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(x.ctypes.data)
+def _at(x: np.ndarray | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if x is None else x.ctypes.data)

@@ -4,6 +4,7 @@ A process holds them in memory for the whole training; what the others need trav
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,8 +120,12 @@ class Shard:
             compiler = GraphCompiler(self.lang, model.tree, model.transitions)
             self.graphs = {u: compiler.compile(self.words[u]) for u in self.utts}
 
-    def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning"):
-        """Replace the alignment by the best paths under ``model``; failures are counted, with their reasons."""
+    def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning",
+              scores: Callable[[torch.Tensor], torch.Tensor] | None = None):
+        """Replace the alignment by the best paths under ``model``; failures are counted, with their reasons.
+
+        ``scores`` makes log-likelihoods [T, pdfs] of an utterance's features [T, D], in the place of mixtures.
+        """
         log_prob = model.transitions.graph_log_probs(cfg.transition_scale, cfg.self_loop_scale).numpy()
         quiet = model.silence_boost(self.lang, cfg.boost_silence, self.device)
         self.alignment, self.score, self.failed = {}, {}, dict(self.unusable)
@@ -132,18 +137,19 @@ class Shard:
             else:
                 todo.append(utt)
         if BeamAligner.available(self.device):
-            self._align_with_beam(todo, model, quiet, log_prob, cfg, what)
+            self._align_with_beam(todo, model, quiet, log_prob, cfg, what, scores)
         else:
-            self._align_exactly(todo, model, quiet, log_prob, cfg, what)
+            self._align_exactly(todo, model, quiet, log_prob, cfg, what, scores)
         with self.clock("waiting"):
             self._check_failures(cfg)
 
-    def _align_with_beam(self, todo, model: AcousticModel, quiet: torch.Tensor, log_prob, cfg: AlignConfig, what):
-        aligner = BeamAligner(model.gmms, quiet, cfg.acoustic_scale, log_prob)
+    def _align_with_beam(self, todo, model: AcousticModel, quiet, log_prob, cfg: AlignConfig, what, scores):
+        aligner = BeamAligner(None if scores else model.gmms, quiet, cfg.acoustic_scale, log_prob)
         for utt in progress(todo, what, unit="utt") if distributed.rank() == 0 else todo:
             with self.clock("alignment"):
+                frames = scores(self.feats[utt]) if scores else self.feats[utt]
                 for beam in (cfg.beam or math.inf, cfg.retry_beam or math.inf):
-                    if found := aligner(self.graphs[utt], self.feats[utt], beam):
+                    if found := aligner(self.graphs[utt], frames, beam):
                         break
             if found is None:
                 self.failed[utt] = f"no path within the beam {cfg.retry_beam:g}"
@@ -152,7 +158,7 @@ class Shard:
             boost = float(quiet[model.transitions.tid_pdf[tids.astype(np.int64)]].sum())
             self.alignment[utt], self.score[utt] = tids, (acoustic / cfg.acoustic_scale - boost) / len(tids)
 
-    def _align_exactly(self, todo, model: AcousticModel, quiet: torch.Tensor, log_prob, cfg: AlignConfig, what):
+    def _align_exactly(self, todo, model: AcousticModel, quiet, log_prob, cfg: AlignConfig, what, scores):
         """Without a beam, many utterances at once: on a GPU, and where nothing can be compiled."""
         batches = self.batches(todo)
         for batch in progress(batches, what, unit="batch") if distributed.rank() == 0 else batches:
@@ -160,7 +166,9 @@ class Shard:
                 loglikes = []
                 for utt in batch:
                     pdfs = torch.from_numpy(self.graphs[utt].distinct_pdfs).to(self.device)
-                    loglikes.append((model.gmms.loglikes(self.feats[utt], pdfs) + quiet[pdfs]) * cfg.acoustic_scale)
+                    likes = (scores(self.feats[utt])[:, pdfs] if scores else
+                             model.gmms.loglikes(self.feats[utt], pdfs))
+                    loglikes.append((likes + quiet[pdfs]) * cfg.acoustic_scale)
                 results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
             for utt, scaled, result in zip(batch, loglikes, results, strict=True):
                 if result is None:

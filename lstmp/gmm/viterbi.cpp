@@ -36,7 +36,8 @@ float log_likelihood(const float* a, const float* b, int64_t first, int64_t last
 }  // namespace
 
 // Arrays as in lstmp/gmm/viterbi.py, which calls this. `out_*`: the arcs out of each state, self-loops among them, those
-// of state s at out_first[s] … out_first[s + 1]. Returns 0 and fills `path` [frames], the index of the arc that leads
+// of state s at out_first[s] … out_first[s + 1]. Where `a` is null, `feats` are the log-likelihoods themselves, [frames,
+// num_pdfs], and `dim` is num_pdfs. Returns 0 and fills `path` [frames], the index of the arc that leads
 // into each frame's state (−1 at the start), and `result`: score, acoustic part, index of the final state taken; returns
 // 1 if no path survives.
 extern "C" int lstmp_align(int64_t frames, int64_t dim, const float* feats, int64_t num_pdfs, const int64_t* offsets,
@@ -58,12 +59,14 @@ extern "C" int lstmp_align(int64_t frames, int64_t dim, const float* feats, int6
     const int64_t p = pdf[state];
     if (asked[p] != t) {
       asked[p] = t;
-      emitted[p] = acoustic_scale *
-                   (log_likelihood(a, b, offsets[p], offsets[p + 1], x.data(), 2 * dim, joint) + boost[p]);
+      const float like =
+          a ? log_likelihood(a, b, offsets[p], offsets[p + 1], x.data(), 2 * dim, joint) : feats[t * dim + p];
+      emitted[p] = acoustic_scale * (like + boost[p]);
     }
     return emitted[p];
   };
   auto expand = [&](int64_t t) {  // (x, x²) of frame t
+    if (!a) return;
     for (int64_t d = 0; d < dim; ++d) {
       x[d] = feats[t * dim + d];
       x[dim + d] = x[d] * x[d];

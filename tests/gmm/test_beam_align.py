@@ -12,12 +12,12 @@ from random_hmms import exhaustive_alignment, random_lang, random_transitions, r
 
 from lstmp import native
 from lstmp.gmm.align import read_alignment
-from lstmp.gmm.beam_align import BeamAligner
+from lstmp.gmm.beam_align import BeamAligner, search
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.training_graph import GraphCompiler
 from lstmp.gmm.viterbi import align_batch
 
-needs_compiler = pytest.mark.skipif(native.library("gmm/viterbi.cpp") is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(search() is None, reason="no C++ compiler")
 
 
 def random_gmms(num_pdfs, dim, rng) -> DiagGmms:
@@ -75,6 +75,9 @@ def test_a_beam_finds_a_path_that_is_no_better_and_a_wide_one_the_best(seed, num
     aligner = BeamAligner(gmms, boost, 0.5, log_prob)
     assert aligner(graph, feats, 1e6)[1] == pytest.approx(exact[1], rel=1e-4)
     found = aligner(graph, feats, beam)
+    given = BeamAligner(None, boost, 0.5, log_prob)(graph, gmms.loglikes(feats), beam)  # the scores as a table
+    assert (given is None) == (found is None)
+    assert found is None or given[1] == pytest.approx(found[1], rel=1e-4)
     assert found is None or found[1] <= exact[1] + 1e-3 * abs(exact[1])
     assert found is None or len(found[0]) == frames
 

@@ -1,0 +1,68 @@
+"""Align a data dir with a network, to train the next one on: the files are those of steps/align.sh.
+
+The search is that of a GMM's alignment, with log posterior minus log prior in the place of log-likelihoods. Tree,
+topology and transition probabilities are those of the GMM whose tied states the network has learned.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from lstmp import config, distributed
+from lstmp.corpus.lang import Lang
+from lstmp.errors import UserError, command
+from lstmp.gmm import options
+from lstmp.gmm.align import collect, write_alignment
+from lstmp.gmm.model import AcousticModel, copy_hmm
+from lstmp.gmm.record import write_record
+from lstmp.gmm.shard import AlignConfig, Shard
+from lstmp.log import say
+from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.workers import flush_denormals
+from lstmp.stage import Stage
+
+
+def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
+    flush_denormals()
+    lang, hmm, network = Lang.load(lang_dir), AcousticModel.load(hmm_dir), AcousticNetwork.load(network_dir, device)
+    if network.num_pdfs != hmm.tree.num_pdfs:
+        raise UserError(f"the network has {network.num_pdfs} states, the tree {hmm.tree.num_pdfs}", file=hmm_dir,
+                        mend="give --hmm the alignment that the network was trained on")
+    shard = Shard(data, lang, network.feature, device)
+    shard.compile_graphs(hmm)
+    shard.align(hmm, cfg, scores=network)
+    merged = collect(shard)
+    if merged is not None:
+        write_alignment(out, *merged, hmm, lang)
+        frames = sum(map(len, merged[0].values()))
+        mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
+        say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, log posterior over prior {mean:.3f} a "
+            "frame")
+    shard.clock.write(out)
+
+
+@command
+def main(argv=None):
+    p: argparse.ArgumentParser = options.parser("steps/align_lstmp.sh", __doc__.split("\n")[0], "align.yaml")
+    p.add_argument("--network", type=Path, required=True, help="folder of the network, such as exp/<recipe>/lstmp")
+    p.add_argument("--hmm", type=Path, required=True, help="alignment or model whose states the network learned")
+    a = p.parse_args(argv)
+    cfg = config.load(a.config, AlignConfig)
+    inputs = options.stage_inputs(a.data, a.lang) + [a.network / "final.safetensors", a.network / "config.yaml"]
+    stage = Stage(a.out, "align", [*inputs, a.hmm / "tree.json", a.hmm / "topo"], config.to_dict(cfg))
+    if stage.is_done():
+        return
+    say(f"aligning {a.data} with {a.network}")
+    torch.set_num_threads(max(1, torch.get_num_threads() // a.nj))
+    began = time.time()
+    distributed.launch(_align, a.nj, a.data, a.lang, a.network, a.hmm, a.out, cfg, a.device)
+    copy_hmm(a.hmm, a.out)
+    write_record(a.out, began, {"system": a.out.name, "config": str(a.config)})
+    stage.mark([a.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
+                                    "transitions.safetensors")])
+
+
+if __name__ == "__main__":
+    main()
