@@ -99,7 +99,7 @@ if at 7 "alignment and held-out part"; then
   align "$last" "$train" ali
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
   if [ "$copies" != "$train" ]; then
-    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds "${speeds[@]}" --nj "$nj" \
+    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds "${speeds[@]}" --nj "$nj" --mp3 "$mp3_kbps" \
       --once "$data/${train}_heldout/utt2spk"
     mfcc "$copies"
     for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" ali_sp; done

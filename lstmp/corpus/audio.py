@@ -15,6 +15,7 @@ from lstmp.errors import UserError
 RATE = 16000
 MIN_SECONDS = 0.025  # one analysis window; anything shorter has no frame at all
 REFETCH = "fetch or make it again"
+MP3_KBPS = (8, 160)  # least and greatest bit rate at 16 kHz
 EXTENSIONS = (".flac", ".wav", ".opus", ".mp3", ".ogg")
 
 
@@ -72,12 +73,24 @@ def read_audio(path, rate: int = RATE) -> np.ndarray:
 
 def write_wav(path, samples: np.ndarray, rate: int = RATE):
     """Write samples of ±32768 as 16-bit WAV, by a temporary name and a rename; values are rounded, then clipped."""
+    _write(path, samples, rate, format="WAV", subtype="PCM_16")
+
+
+def write_mp3(path, samples: np.ndarray, kbps: int, rate: int = RATE):
+    """Write samples of ±32768 as MP3 of a constant bit rate; 8 to 160 kbit/s, of which the encoder takes the nearest.
+
+    What is read back may be some hundredths of a second longer.
+    """
+    _write(path, samples, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="CONSTANT",
+           compression_level=(MP3_KBPS[1] - kbps) / (MP3_KBPS[1] - MP3_KBPS[0]))
+
+
+def _write(path, samples: np.ndarray, rate: int, **how):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.tmp")
     try:
-        soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, subtype="PCM_16",
-                        format="WAV")
+        soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, **how)
         tmp.replace(path)
     except soundfile.LibsndfileError as e:
         raise UserError(f"cannot be written: {_reason(e)}", file=path,

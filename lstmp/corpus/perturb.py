@@ -3,7 +3,8 @@
 A copy at speed s takes the samples for samples of rate s·R and resamples them to R (Ko, Peddinti, Povey, Khudanpur,
 "Audio augmentation for speech recognition", Interspeech 2015): tempo and pitch change together, as with sox's `speed`.
 Utterances and speakers of a copy have `sp<speed>-` before their names, as Kaldi's have, so that each copy of a speaker
-is normalized and adapted as a speaker of its own. The copies are files, which any program can read.
+is normalized and adapted as a speaker of its own. The copies are files, which any program can read: WAV, or MP3 of a
+low bit rate, for networks that are to work on such recordings.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from lstmp.corpus.audio import RATE, read_audio, write_wav
+from lstmp.corpus.audio import MP3_KBPS, RATE, read_audio, write_mp3, write_wav
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_data_dir
 from lstmp.corpus.subset import listed
 from lstmp.errors import UserError, command
@@ -44,9 +45,9 @@ def named(utt: Utterance, speed: float) -> Utterance:
     return replace(utt, id=prefix + utt.id, speaker=prefix + utt.speaker)
 
 
-def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, float] | None,
-               seed: int) -> tuple[Utterance, float]:
-    """Write one utterance at one speed.
+def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, float] | None, seed: int,
+               kbps: int = 0) -> tuple[Utterance, float]:
+    """Write one utterance at one speed; as MP3 where ``kbps`` is not 0.
 
     Returns:
         the copy, and its seconds. Where neither speed nor volume changes, the copy is the file that was there.
@@ -60,25 +61,31 @@ def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, fl
         peak = float(np.abs(samples).max())
         loud = gain(copy.id, volumes, seed) if volumes else 1.0
         samples = samples * np.float32(min(loud, 32767 / max(peak, 1.0)))  # resampling too may overshoot
-        copy = replace(copy, wav=str((out / "wav" / f"{copy.id}.wav").resolve()))
-        write_wav(copy.wav, samples)
+        copy = replace(copy, wav=str((out / "wav" / f"{copy.id}.{'mp3' if kbps else 'wav'}").resolve()))
+        if kbps:
+            write_mp3(copy.wav, samples, kbps)
+            samples = read_audio(copy.wav)  # the encoder may have made it longer
+        else:
+            write_wav(copy.wav, samples)
     return copy, len(samples) / RATE
 
 
 def perturb(data: DataDir, out: Path, speeds: list[float], once: set[str], volumes: tuple[float, float] | None,
-            seed: int, nj: int):
+            seed: int, nj: int, kbps: int = 0):
     """Write the data directory ``out`` with a copy of every utterance at each speed.
 
     Args:
         once: utterances that are taken over as they are, and once only.
         volumes: lowest and highest factor of volume, drawn for each copy; None: volumes stay.
         nj: processes.
+        kbps: write copies as MP3 of this bit rate; 0: as WAV.
     """
     (out / "wav").mkdir(parents=True, exist_ok=True)
     plain = [(utt, 1.0) for u, utt in data.utts.items() if u in once]
     varied = [(utt, speed) for u, utt in data.utts.items() if u not in once for speed in speeds]
     done = run_jobs(partial(write_copy, out=out, volumes=None, seed=seed), plain, nj, "plain")
-    done += run_jobs(partial(write_copy, out=out, volumes=volumes, seed=seed), varied, nj, "speed and volume")
+    done += run_jobs(partial(write_copy, out=out, volumes=volumes, seed=seed, kbps=kbps), varied, nj,
+                     "speed and volume")
     write_data_dir(out, [copy for copy, _ in done], {copy.id: seconds for copy, seconds in done})
     say(f"{out}: {len(done)} utterances, {sum(seconds for _, seconds in done) / 3600:.2f} h, out of {len(data.utts)}")
 
@@ -92,6 +99,8 @@ def main(argv=None):
                    help="a copy at each of these; 1 is the recording itself (default: 0.9 1.0 1.1)")
     p.add_argument("--volume", type=float, nargs=2, metavar=("LOW", "HIGH"),
                    help="multiply each copy's samples by a factor drawn from LOW to HIGH (default: leave them)")
+    p.add_argument("--mp3", type=int, default=0, metavar="KBPS",
+                   help="write what is not a recording itself as MP3 of so many kbit/s; 0: as WAV (default: 0)")
     p.add_argument("--once", type=Path, metavar="LIST",
                    help="utterances to take over as they are, without copies, such as held-out ones; first column")
     p.add_argument("--seed", type=int, default=1, help="of the volumes (default: 1)")
@@ -101,17 +110,19 @@ def main(argv=None):
         raise UserError(f"speeds must be different, and between {LOWEST} and {HIGHEST}", mend="correct --speeds")
     if a.volume and not 0 < a.volume[0] <= a.volume[1] < float("inf"):
         raise UserError("volumes must be above 0, the lower one first", mend="correct --volume")
+    if a.mp3 and not MP3_KBPS[0] <= a.mp3 <= MP3_KBPS[1]:
+        raise UserError(f"--mp3 must be 0 or from {MP3_KBPS[0]} to {MP3_KBPS[1]} kbit/s", mend="24 is a low rate")
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", mend="correct the value")
     if a.out.resolve() == a.data.resolve():
         raise UserError("it holds the data to be copied", file=a.out, mend="give OUT another folder")
-    settings = {"speeds": a.speeds, "volume": a.volume, "seed": a.seed}
+    settings = {"speeds": a.speeds, "volume": a.volume, "seed": a.seed} | ({"mp3": a.mp3} if a.mp3 else {})
     stage = Stage(a.out, "perturb", [a.data / n for n in FILES] + ([a.once] if a.once else []), settings)
     if stage.is_done():
         return
     data = read_data_dir(a.data)
     once = listed(data, a.once) if a.once else set()
-    perturb(data, a.out, a.speeds, once, tuple(a.volume) if a.volume else None, a.seed, a.nj)
+    perturb(data, a.out, a.speeds, once, tuple(a.volume) if a.volume else None, a.seed, a.nj, a.mp3)
     stage.mark([*(a.out / name for name in (*FILES, "spk2utt")), a.out / "wav"])
 
 

@@ -71,6 +71,22 @@ def test_volumes_are_drawn_by_name_and_never_clip(tmp_path):
         assert np.allclose(after, before * expected, atol=1)
 
 
+def test_copies_as_mp3_lose_what_that_loses(tmp_path):
+    data = data_dir(tmp_path / "data", audio=True)
+    noise = 3000 * np.random.default_rng(1).standard_normal(4 * RATE)
+    write_wav(data / "19-198-0000.wav", noise)
+    got = run(data, tmp_path / "out", "--mp3", "24")
+    assert got.utts["19-198-0000"].wav.endswith("data/19-198-0000.wav")
+    copy = got.utts["sp0.9-19-198-0000"]
+    assert copy.wav.endswith(".mp3")
+    samples = read_audio(copy.wav)
+    assert got.durations[copy.id] == pytest.approx(len(samples) / RATE, abs=1e-3)
+    assert 0 <= len(samples) / RATE - 4 / 0.9 < 0.15
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    high = np.fft.rfftfreq(len(samples), 1 / RATE) > 6000
+    assert power[high].sum() < 0.01 * power.sum()  # of white noise a quarter lay there
+
+
 def test_done_once_and_the_same_for_any_number_of_processes(tmp_path, capsys):
     data = data_dir(tmp_path / "data", audio=True)
     run(data, tmp_path / "one", "--volume", "0.5", "1")
@@ -87,6 +103,7 @@ def test_done_once_and_the_same_for_any_number_of_processes(tmp_path, capsys):
     (["--speeds", "0.9", "0.9"], "different"),
     (["--speeds", "3"], "between 0.5 and 2.0"),
     (["--volume", "2", "1"], "lower one first"),
+    (["--mp3", "4"], "from 8 to 160"),
     (["--once", "LIST"], "`nobody` is not in"),
 ])
 def test_wrong_options(tmp_path, options, words, capsys):
