@@ -24,7 +24,7 @@ from lstmp.nnet.gates import gates_for
 
 
 class LstmpChunk(Function):
-    """``y, c_T = LstmpChunk.apply(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip)``
+    """``y, c_T = LstmpChunk.apply(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16)``
 
     Args:
         x: [T, N, I] input, T frames of N streams.
@@ -36,6 +36,7 @@ class LstmpChunk(Function):
         w_rm: [R, C] recurrent projection; or None for a plain LSTM.
         w_pm: [P, C] non-recurrent projection; or None.
         clip: cells are clipped to [-clip, clip]; or None. The gradient of a clipped cell is zero.
+        bf16: the factors of matrix products are rounded to bfloat16; sums, cells and all element-wise work are not.
 
     Returns:
         y: [T, N, R + P], r and p side by side; the state to carry on is ``y[-1, :, :R]``.
@@ -43,11 +44,12 @@ class LstmpChunk(Function):
     """
 
     @staticmethod
-    def forward(ctx, x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip):
+    def forward(ctx, x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16=False):
         frames, streams, _ = x.shape
         num_cells, num_rec = c_0.shape[1], r_0.shape[1]
-        x = x.contiguous()
-        gates = torch.addmm(bias, x.view(frames * streams, -1), w_x.t()).view(frames, streams, 4, num_cells)
+        x, kind, like = x.contiguous(), x.dtype, rounding(bf16)
+        w_x, w_r, w_rm, w_pm = (None if w is None else like(w) for w in (w_x, w_r, w_rm, w_pm))
+        gates = affine(like(x.view(frames * streams, -1)), w_x, bias).view(frames, streams, 4, num_cells)
         cells = x.new_empty(frames + 1, streams, num_cells)
         recs = x.new_empty(frames + 1, streams, num_rec)
         tanh_c = x.new_empty(frames, streams, num_cells)
@@ -61,16 +63,16 @@ class LstmpChunk(Function):
         w_r_t, w_rm_t = w_r.t(), None if w_rm is None else w_rm.t()
         flat = gates.view(frames, streams, 4 * num_cells)
         for t in range(frames):
-            flat[t].addmm_(recs[t], w_r_t)
+            add_product(flat[t], like(recs[t]), w_r_t)
             step.forward(t)
             if w_rm is not None:
-                torch.mm(outs[t], w_rm_t, out=recs[t + 1])
+                product(like(outs[t]), w_rm_t, recs[t + 1])
 
         y = recs[1:]
         if w_pm is not None:
-            y = torch.cat([y, torch.matmul(outs, w_pm.t())], dim=2)
+            y = torch.cat([y, into(torch.matmul(like(outs), w_pm.t()), kind)], dim=2)
         ctx.save_for_backward(x, w_x, w_r, peephole, w_rm, w_pm, gates, cells, recs, tanh_c, outs)
-        ctx.clip = clip
+        ctx.clip, ctx.bf16 = clip, bf16
         return y, cells[frames].clone()
 
     @staticmethod
@@ -78,36 +80,63 @@ class LstmpChunk(Function):
     def backward(ctx, grad_y, grad_c):
         x, w_x, w_r, peephole, w_rm, w_pm, gates, cells, recs, tanh_c, outs = ctx.saved_tensors
         frames, streams, _, num_cells = gates.shape
-        num_rec = recs.shape[2]
+        num_rec, kind, like = recs.shape[2], x.dtype, rounding(ctx.bf16)
         step = gates_for(gates, cells, tanh_c, outs, peephole, ctx.clip)
         d_gates = step.start_backward()
 
         grad_r = grad_y[:, :, :num_rec].clone(memory_format=torch.contiguous_format)
-        grad_m = None if w_pm is None else torch.matmul(grad_y[:, :, num_rec:], w_pm)
+        grad_m = None if w_pm is None else into(torch.matmul(like(grad_y[:, :, num_rec:]), w_pm), kind)
         dc = grad_c.clone(memory_format=torch.contiguous_format)
         dm = torch.empty_like(dc)
         flat = d_gates.view(frames, streams, 4 * num_cells)
         for t in reversed(range(frames)):
             if t + 1 < frames:
-                grad_r[t].addmm_(flat[t + 1], w_r)
+                add_product(grad_r[t], like(flat[t + 1]), w_r)
             if w_rm is None:
                 dm = grad_r[t]
             elif grad_m is None:
-                torch.mm(grad_r[t], w_rm, out=dm)
+                product(like(grad_r[t]), w_rm, dm)
             else:
-                dm = grad_m[t].addmm_(grad_r[t], w_rm)
+                dm = add_product(grad_m[t], like(grad_r[t]), w_rm)
             step.backward(t, dm, dc)
 
-        d_flat = d_gates.view(frames * streams, 4 * num_cells)
-        d_flat_t, m = d_flat.t(), outs.reshape(frames * streams, num_cells)
-        d_x = torch.mm(d_flat, w_x).view_as(x) if ctx.needs_input_grad[0] else None
-        d_r0 = torch.mm(flat[0], w_r) if ctx.needs_input_grad[1] else None
-        d_w_x = torch.mm(d_flat_t, x.view(frames * streams, -1))
-        d_w_r = torch.mm(d_flat_t, recs[:-1].view(frames * streams, num_rec))
+        d_flat, m = like(d_gates.view(frames * streams, 4 * num_cells)), like(outs.reshape(frames * streams, num_cells))
+        d_flat_t = d_flat.t()
+        d_x = into(torch.mm(d_flat, w_x), kind).view_as(x) if ctx.needs_input_grad[0] else None
+        d_r0 = into(torch.mm(d_flat[:streams], w_r), kind) if ctx.needs_input_grad[1] else None
+        d_w_x = into(torch.mm(d_flat_t, like(x.view(frames * streams, -1))), kind)
+        d_w_r = into(torch.mm(d_flat_t, like(recs[:-1].view(frames * streams, num_rec))), kind)
         d_bias, d_peephole = step.sums()
         d_w_rm = d_w_pm = None
         if w_rm is not None:
-            d_w_rm = torch.mm(grad_r.view(frames * streams, num_rec).t(), m)
+            d_w_rm = into(torch.mm(like(grad_r.view(frames * streams, num_rec)).t(), m), kind)
         if w_pm is not None:
-            d_w_pm = torch.mm(grad_y[:, :, num_rec:].reshape(frames * streams, -1).t(), m)
-        return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm, None
+            d_w_pm = into(torch.mm(like(grad_y[:, :, num_rec:].reshape(frames * streams, -1)).t(), m), kind)
+        return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm, None, None
+
+
+def rounding(bf16: bool):
+    """A function that makes a tensor ready to be a factor."""
+    return torch.Tensor.bfloat16 if bf16 else lambda tensor: tensor
+
+
+def into(result, kind: torch.dtype):
+    """A product in the kind of number that everything else is computed in."""
+    return result if result.dtype == kind else result.to(kind)
+
+
+def affine(a, weight, bias):
+    """a weightᵀ + bias, of factors that may be rounded."""
+    if a.dtype == bias.dtype:
+        return torch.addmm(bias, a, weight.t())
+    return torch.mm(a, weight.t()).to(bias.dtype).add_(bias)
+
+
+def product(a, b, out):
+    """``out`` = a b, of factors that may be rounded."""
+    return torch.mm(a, b, out=out) if a.dtype == out.dtype else out.copy_(torch.mm(a, b))
+
+
+def add_product(out, a, b):
+    """``out`` += a b, of factors that may be rounded."""
+    return out.addmm_(a, b) if a.dtype == out.dtype else out.add_(torch.mm(a, b))

@@ -55,6 +55,7 @@ class LstmpConfig:
     bottleneck: int = 0
     layer_norm: bool = False
     residual: bool = False
+    precision: str = "fp32"
     decay: str = "exponential"
     plateau_factor: float = 0.5
     patience: int = 0
@@ -78,6 +79,8 @@ class LstmpConfig:
         check(not self.bidirectional or self.kind != "dnn", "bidirectional", "false for a network of kind dnn")
         check(not self.bidirectional or self.chunk == self.label_delay == 0, "chunk",
               "0, as `label_delay`, where `bidirectional` is true: it hears whole utterances")
+        check(self.precision in ("fp32", "bf16"), "precision", "fp32 or bf16")
+        check(self.precision == "fp32" or self.kind == "lstmp", "precision", f"fp32 for a network of kind {self.kind}")
         check(self.decay in ("exponential", "plateau"), "decay", "exponential or plateau")
         check(0 < self.plateau_factor < 1, "plateau_factor", "above 0 and below 1")
         check(self.optimizer in ("adam", "sgd"), "optimizer", "adam or sgd")

@@ -19,8 +19,9 @@ class LstmpLayer(nn.Module):
     """Peephole LSTM with projections; see :mod:`lstmp.nnet.cell` for the equations and the shapes of the parameters."""
 
     def __init__(self, inputs: int, cells: int, recurrent_projection: int, projection: int, peepholes: bool,
-                 cell_clip: float):
+                 cell_clip: float, bf16: bool = False):
         super().__init__()
+        self.bf16 = bf16
         self.cells, self.rec = cells, recurrent_projection or cells
         self.outputs, self.carried = self.rec + projection, (self.rec, cells)
         self.clip = cell_clip or None
@@ -47,7 +48,7 @@ class LstmpLayer(nn.Module):
 
     def forward(self, x, r, c, lengths=None):
         y, c = LstmpChunk.apply(x, r, c, self.w_x, self.w_r, self.bias, self.peephole, self.w_rm, self.w_pm,
-                                self.clip)
+                                self.clip, self.bf16)
         return y, y[-1, :, :self.rec], c
 
 

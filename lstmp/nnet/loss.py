@@ -9,17 +9,19 @@ import ctypes
 import torch
 from torch.autograd import Function
 
+from lstmp.nnet.cell import affine, into, rounding
 from lstmp.nnet.gates import compiled, kernels
 
 
 class FrameCrossEntropy(Function):
-    """``loss, correct = FrameCrossEntropy.apply(y, weight, bias, targets, frames)``
+    """``loss, correct = FrameCrossEntropy.apply(y, weight, bias, targets, frames, bf16)``
 
     Args:
         y: [n, D] output of the last layer.
         weight: [S, D] and bias: [S] of the output layer, S tied states.
         targets: int64 [n] pdf-ids; -1 for a frame without loss.
         frames: what the summed loss is divided by.
+        bf16: the factors of matrix products are rounded to bfloat16.
 
     Returns:
         loss: - sum over the frames with a target of log p(target) / ``frames``, a scalar.
@@ -27,8 +29,10 @@ class FrameCrossEntropy(Function):
     """
 
     @staticmethod
-    def forward(ctx, y, weight, bias, targets, frames):
-        logits = torch.addmm(bias, y, weight.t())
+    def forward(ctx, y, weight, bias, targets, frames, bf16=False):
+        ctx.kind, ctx.bf16, like = y.dtype, bf16, rounding(bf16)
+        y, weight = like(y), like(weight)
+        logits = affine(y, weight, bias)
         loss, correct, grad = (_compiled if compiled(logits) else _in_torch)(logits, targets, frames)
         ctx.save_for_backward(y, weight, grad)
         ctx.mark_non_differentiable(correct)
@@ -38,8 +42,9 @@ class FrameCrossEntropy(Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, _):
         y, weight, grad = ctx.saved_tensors
-        return (torch.mm(grad, weight).mul_(grad_loss), torch.mm(grad.t(), y).mul_(grad_loss),
-                grad.sum(0).mul_(grad_loss), None, None)
+        factor = rounding(ctx.bf16)(grad)
+        return (into(torch.mm(factor, weight), ctx.kind).mul_(grad_loss),
+                into(torch.mm(factor.t(), y), ctx.kind).mul_(grad_loss), grad.sum(0).mul_(grad_loss), None, None, None)
 
 
 def _in_torch(logits, targets, frames):

@@ -25,7 +25,7 @@ class LstmpNetwork(nn.Module):
         self.num_pdfs = num_pdfs
         self.register_buffer("feature_mean", torch.zeros(inputs))
         self.register_buffer("feature_std", torch.ones(inputs))
-        self.residual, self.bidirectional = cfg.residual, cfg.bidirectional
+        self.residual, self.bidirectional, self.bf16 = cfg.residual, cfg.bidirectional, cfg.precision == "bf16"
         self.stack = FrameStack(inputs, cfg.stack) if cfg.stack > 1 else None
         self.layers, self.norms, width = nn.ModuleList(), nn.ModuleList(), self.stack.outputs if self.stack else inputs
         for _ in range(cfg.layers):
@@ -110,7 +110,7 @@ class LstmpNetwork(nn.Module):
         """
         y, state = self.hidden(x, state, generator, lengths)
         loss, correct = FrameCrossEntropy.apply(y.reshape(-1, y.shape[2]), self.w_out, self.b_out,
-                                                targets.reshape(-1), frames)
+                                                targets.reshape(-1), frames, self.bf16)
         return loss, correct, state
 
     def forward(self, x, state: State, lengths=None):
@@ -125,4 +125,5 @@ def _layer(cfg: LstmpConfig, inputs: int) -> nn.Module:
         return DenseLayer(inputs, cfg.cells, cfg.activation)
     if cfg.kind == "rnn":
         return RnnLayer(inputs, cfg.cells, cfg.activation, cfg.cell_clip)
-    return LstmpLayer(inputs, cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.peepholes, cfg.cell_clip)
+    return LstmpLayer(inputs, cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.peepholes, cfg.cell_clip,
+                      cfg.precision == "bf16")

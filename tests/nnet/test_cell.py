@@ -112,3 +112,19 @@ def test_inputs_are_left_alone():
     (y.sum() + c.sum()).backward()
     for a, b in zip(args, before, strict=True):
         assert torch.equal(a.detach(), b)
+
+
+@pytest.mark.parametrize("rec,proj", [(0, 0), (24, 0), (24, 12)])
+def test_bfloat16_factors_change_little(rec, proj):
+    args = make(12, 8, 20, 48, rec, proj, True, dtype=torch.float32, scale=0.2)
+    tensors = [a for a in args if a is not None]
+    results = []
+    for bf16 in (False, True):
+        y, c = LstmpChunk.apply(*args, 50.0, bf16)
+        grads = torch.autograd.grad((y.sin().sum() + c.sum()), tensors)
+        assert y.dtype == c.dtype == torch.float32 and all(g.dtype == torch.float32 for g in grads)
+        results.append([y, c, *grads])
+    assert not torch.equal(results[0][0], results[1][0])
+    for exact, rounded in zip(*results, strict=True):
+        assert torch.nn.functional.cosine_similarity(exact.flatten(), rounded.flatten(), 0) > 0.999
+        assert (exact - rounded).norm() < 0.03 * exact.norm()
