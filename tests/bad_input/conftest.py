@@ -1,6 +1,30 @@
-"""Lets the tests of this folder import ``world`` beside them."""
+"""Lets the tests of this folder import ``world`` and ``spoil`` beside them, and makes each a copy of the world."""
 
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """(folder that tests work in, untouched copy of it); the files name each other by the first one's path."""
+    import world
+
+    folder = tmp_path_factory.mktemp("bad_input")
+    world.build(folder / "world")
+    shutil.copytree(folder / "world", folder / "untouched", symlinks=True)
+    return folder / "world", folder / "untouched"
+
+
+@pytest.fixture
+def root(made, monkeypatch):
+    """The world's folder, restored, as the working directory."""
+    folder, untouched = made
+    shutil.rmtree(folder)
+    shutil.copytree(untouched, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder

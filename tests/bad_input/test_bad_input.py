@@ -1,24 +1,21 @@
 """Bad input, through the real commands: one line that names file, line and mend; exit status 1; nothing made is lost.
 
-``world.py`` makes a miniature recipe once. Each case spoils one thing in a copy and runs one command.
+``world.py`` makes a miniature recipe once. Each case spoils one thing in a copy (``spoil.py``) and runs one command.
 """
 
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import world as w
+from spoil import audio, both, cut, edit, features, nan, remove, second_lang, write
 
 from lstmp.corpus import librispeech, prepare_dict, prepare_lang, prepare_lm, take_data_dirs, validate
 from lstmp.decode import decode
 from lstmp.features import extract
-from lstmp.features.ark import ArkWriter, read_mat, read_scp
 from lstmp.gmm import align, train_mono, train_tri
 from lstmp.graph import make_graph
 from lstmp.nnet import train as train_lstmp
@@ -42,79 +39,6 @@ DECODE = (decode, "--model exp/mono --graph exp/mono/graph_lm --data data/train 
                   "--config conf/decode.yaml")
 SCORE = (score, "--config conf/score.yaml --dev exp/mono/decode_lm_train")
 RESULTS = (results, "--recipe-dir exp --systems mono --sets train --lms lm")
-
-
-# ---- ways to spoil a file; each returns a function of the world's folder
-
-def remove(name):
-    return lambda root: (root / name).unlink()
-
-
-def cut(name, part=0.5):
-    def spoil(root):
-        data = (root / name).read_bytes()
-        (root / name).write_bytes(data[:int(len(data) * part)])
-    return spoil
-
-
-def write(name, content):
-    def spoil(root):
-        (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return spoil
-
-
-def edit(name, old, new):
-    def spoil(root):
-        text = (root / name).read_text()
-        assert old in text, f"{old!r} is not in {name}"
-        (root / name).write_text(text.replace(old, new, 1))
-    return spoil
-
-
-def audio(name, rate=16000, channels=1, value=None):
-    def spoil(root):
-        samples = np.random.default_rng(0).normal(0, 0.1, (16000, channels)).astype(np.float32)
-        if value is not None:
-            samples[8000:] = value
-            samples[:8000] = 0 if value == 0 else samples[:8000]
-        soundfile.write(str(root / name), samples, rate, subtype="FLOAT")
-    return spoil
-
-
-def features(utt, change):
-    """Rewrite data/train's features with those of ``utt`` changed; the same names, the same sizes of the others."""
-    def spoil(root):
-        folder = root / "data" / "train"
-        mats = {u: read_mat(rx).copy() for u, rx in read_scp(folder / "feats.scp").items()}
-        mats[utt] = change(mats[utt])
-        with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
-            for u, mat in mats.items():
-                writer.write(u, mat)
-        (folder / "utt2num_frames").write_text("".join(f"{u} {len(mat)}\n" for u, mat in mats.items()))
-    return spoil
-
-
-def nan(mat):
-    mat[3, 2] = np.nan
-    return mat
-
-
-def second_lang(root):
-    """A lang folder with a phone that the models were not trained with."""
-    (root / "src" / "lexicon.txt").write_text(w.LEXICON + "ZOO Z UW1\n")
-    shutil.rmtree(root / "data" / "dict")
-    shutil.rmtree(root / "data" / "lang")
-    prepare_dict.main(["--lexicon", f"{root}/src/lexicon.txt", "--out", f"{root}/data/dict"])
-    prepare_lang.main(["--dict", f"{root}/data/dict", "--out", f"{root}/data/lang"])
-    edit("data/train/text", "ann-2 TAB", "ann-2 ZOO")(root)
-
-
-def both(*spoils):
-    def spoil(root):
-        for s in spoils:
-            s(root)
-    return spoil
-
 
 NONE_MAY_FAIL = edit("conf/align.yaml", "max_failed: 0.05", "max_failed: 0.0")
 CASES = {
@@ -194,32 +118,6 @@ CASES = {
 }
 
 
-# ---- the check
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """(folder that tests work in, untouched copy of it); the files name each other by the first one's path."""
-    folder = tmp_path_factory.mktemp("bad_input")
-    w.build(folder / "world")
-    shutil.copytree(folder / "world", folder / "untouched", symlinks=True)
-    return folder / "world", folder / "untouched"
-
-
-@pytest.fixture
-def root(made, monkeypatch):
-    folder, untouched = made
-    shutil.rmtree(folder)
-    shutil.copytree(untouched, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def snapshot(root: Path) -> dict[str, bytes]:
-    """Contents of all files below data/ and exp/, hidden ones apart."""
-    return {str(p.relative_to(root)): p.read_bytes() for top in ("data", "exp") for p in (root / top).rglob("*")
-            if p.is_file() and not p.name.startswith(".")}
-
-
 def argv(root: Path, text: str) -> list[str]:
     """The command's arguments, with paths below the world's folder."""
     return [f"{root}/{a}" if re.match(r"(src|data|exp|conf|heldout)\b", a) else a for a in text.split()]
@@ -250,7 +148,7 @@ def run(root, command, capsys) -> Outcome:
 def test_one_line_and_nothing_lost(name, root, capsys):
     spoil, command, words = CASES[name]
     spoil(root)
-    before = snapshot(root)
+    before = w.snapshot(root)
     outcome = run(root, command, capsys)
     assert outcome.code == 1
     assert "Traceback" not in outcome.err
@@ -259,7 +157,7 @@ def test_one_line_and_nothing_lost(name, root, capsys):
     for word in words:
         assert word in line, line
     assert "; " in line, f"no mend: {line}"
-    after = snapshot(root)
+    after = w.snapshot(root)
     lost = [p for p in before if p not in after]
     assert not lost, f"{lost} are lost"
     spoiled = [p for p in before if p.endswith((".safetensors", ".fst", ".json", ".ark")) and after[p] != before[p]]
@@ -303,33 +201,3 @@ def test_oov_words_are_reported_and_trained_as_noise(root, capsys):
     outcome = run(root, ALIGN, capsys)
     assert outcome.code == 0
     assert re.search(r"warning: .*1 words? ", outcome.err), outcome.err
-
-
-# ---- the disk: in a mount namespace of its own, where that is allowed
-
-def in_small_disk(root, options: str, script: str) -> subprocess.CompletedProcess:
-    """Run ``script`` with a new file system, mounted with ``options``, at ``root``/disk."""
-    (root / "disk").mkdir()
-    mount = f"mount -t tmpfs -o {options} none {root}/disk"
-    for flags in ("-m", "-rm"):
-        if subprocess.run(["unshare", flags, "sh", "-c", mount], capture_output=True).returncode == 0:
-            return subprocess.run(["unshare", flags, "sh", "-c", f"{mount} && {script}"], cwd=w.ROOT,
-                                  capture_output=True, text=True)
-    pytest.skip("no mounts allowed here")
-
-
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare")
-@pytest.mark.parametrize(("options", "words"), [("size=16k", "disk is full"), ("ro", "read-only")])
-@pytest.mark.parametrize("command", ["lstmp.features.extract --kind mfcc --config {root}/conf/mfcc.yaml --nj 1 "
-                                     "--out {disk}/train {root}/data/train",
-                                     "lstmp.gmm.train_mono --data {root}/data/train --lang {root}/data/lang "
-                                     "--out {disk}/mono --config {root}/conf/mono.yaml"], ids=["ark", "model"])
-def test_disk(root, options, words, command):
-    before = snapshot(root)
-    script = f"{sys.executable} -m {command.format(root=root, disk=f'{root}/disk')}"
-    done = in_small_disk(root, options, script)
-    errors = [line for line in re.split(r"[\r\n]", done.stderr) if line.startswith("error: ")]
-    assert done.returncode == 1 and len(errors) == 1, done.stderr
-    assert words in errors[0] and f"{root}/disk" in errors[0], errors
-    assert "Traceback" not in done.stderr
-    assert snapshot(root) == before

@@ -75,3 +75,9 @@ def write_source(src: Path):
     grams = "".join(f"-1.0\t{w}\t-0.3\n" for w in ("<s>", "A", "AT", "BAT", "TAB")) + "-1.0\t</s>\n"
     (src / "lm.arpa").write_text(f"\\data\\\nngram 1=6\nngram 2=2\n\n\\1-grams:\n{grams}\n\\2-grams:\n-0.5\t<s> A\n"
                                  "-0.5\tA BAT\n\n\\end\\\n")
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    """Contents of all files below data/ and exp/, hidden ones apart."""
+    return {str(p.relative_to(root)): p.read_bytes() for top in ("data", "exp") for p in (root / top).rglob("*")
+            if p.is_file() and not p.name.startswith(".")}
