@@ -21,7 +21,7 @@ from lstmp.corpus.datadir import read_table
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
-from lstmp.decode.jobs import judge, plan, search_jobs, summary
+from lstmp.decode.jobs import job_paths, judge, plan, search_jobs, summary
 from lstmp.decode.scorer import Scorer, load_scorer
 from lstmp.decode.search import check_graph
 from lstmp.errors import UserError, command
@@ -131,19 +131,20 @@ class Task:
         """
         settings = {k: v for k, v in config.to_dict(cfg).items() if k not in _GRID} | {"utts": self.utts}
         inputs = self.inputs() + ([transforms / "trans.ark"] if transforms else [])
+        paths = job_paths(out, len(self.utts), cfg.utts_per_job)
+        stage = Stage(out, "decode", inputs, settings)
+        if stage.is_done():
+            return paths
+        key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
         scorer = load_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
         features = self.features(read_transforms(transforms) if transforms else None)
-        stage = Stage(out, "decode", inputs, settings)
-        done = stage.is_done()
-        key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
-        jobs = plan(out, features, self.utts, cfg.utts_per_job, key)
-        if not done:
-            graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs)
-            search_jobs(jobs, graph, features, scorer if self.device == "cpu" else
-                 functools.partial(_on_device, str(self.model_dir), self.device, plain), cfg, self.nj)
-            self.report(out, [job.path for job in jobs], cfg)
-            stage.mark([out / "decode.json", *(job.path for job in jobs)])
-        return [job.path for job in jobs]
+        graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs)
+        search_jobs(plan(paths, features, self.utts, cfg.utts_per_job, key), graph, features,
+                    scorer if self.device == "cpu" else
+                    functools.partial(_on_device, str(self.model_dir), self.device, plain), cfg, self.nj)
+        self.report(out, paths, cfg)
+        stage.mark([out / "decode.json", *paths])
+        return paths
 
     def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *before: list[Path]):
         """Write decode.json from the lattice files; ``before`` are those of earlier passes, whose time counts too.

@@ -1,5 +1,6 @@
 """The jobs of a decoding: some utterances each, searched by worker processes, one lattice file as the result."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,8 +81,13 @@ def _batches(utts, features: Features, failed: dict[str, str]):
         yield batch
 
 
-def plan(out: Path, features: Features, utts, utts_per_job: int, key: str) -> list[Job]:
-    """Jobs of equally many utterances, the longest utterances first."""
+def job_paths(out: Path, num_utts: int, utts_per_job: int) -> list[Path]:
+    """The lattice files of all jobs, in order; known without the utterances' lengths, which may take long to read."""
+    return [out / f"lat.{i:04d}.safetensors" for i in range(math.ceil(num_utts / utts_per_job))]
+
+
+def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: str) -> list[Job]:
+    """Jobs of equally many utterances, the longest utterances first; ``paths`` are those of :func:`job_paths`."""
     def frames(utt):
         try:
             return features.num_frames(utt)
@@ -89,8 +95,7 @@ def plan(out: Path, features: Features, utts, utts_per_job: int, key: str) -> li
             return 0
 
     ordered = sorted(utts, key=lambda utt: (-frames(utt), utt))
-    return [Job(out / f"lat.{i // utts_per_job:04d}.safetensors", ordered[i:i + utts_per_job], key)
-            for i in range(0, len(ordered), utts_per_job)]
+    return [Job(path, ordered[i * utts_per_job:(i + 1) * utts_per_job], key) for i, path in enumerate(paths)]
 
 
 def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, scorer: Scorer | Callable[[], Scorer],
