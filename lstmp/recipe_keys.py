@@ -28,7 +28,7 @@ class Recipe:
             around them, from the alignment before.
         targets: the one of them whose tied states the network learns.
         speeds: the network is trained on copies of the training data at these speeds; [1.0]: on the data alone.
-        mp3_kbps: the copies at other speeds are put through MP3 of this bit rate; 0: they are not.
+        mp3_kbps: these copies, that at speed 1 too, are put through MP3 of this bit rate; 0: they are not.
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
         seed: seed of everything that draws at random, where a section of conf/ does not set its own.
     """

@@ -50,14 +50,14 @@ def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, fl
     """Write one utterance at one speed; as MP3 where ``kbps`` is not 0.
 
     Returns:
-        the copy, and its seconds. Where neither speed nor volume changes, the copy is the file that was there.
+        the copy, and its seconds. Where nothing changes, the copy is the file that was there.
 
     Raises:
         UserError: the audio cannot be read or written.
     """
     utt, speed = job
     copy, samples = named(utt, speed), at_speed(read_audio(utt.wav), speed)
-    if speed != 1 or volumes:
+    if speed != 1 or volumes or kbps:
         peak = float(np.abs(samples).max())
         loud = gain(copy.id, volumes, seed) if volumes else 1.0
         samples = samples * np.float32(min(loud, 32767 / max(peak, 1.0)))  # resampling too may overshoot
@@ -75,15 +75,15 @@ def perturb(data: DataDir, out: Path, speeds: list[float], once: set[str], volum
     """Write the data directory ``out`` with a copy of every utterance at each speed.
 
     Args:
-        once: utterances that are taken over as they are, and once only.
+        once: utterances that are taken over once only, at their own speed and volume.
         volumes: lowest and highest factor of volume, drawn for each copy; None: volumes stay.
         nj: processes.
-        kbps: write copies as MP3 of this bit rate; 0: as WAV.
+        kbps: write everything as MP3 of this bit rate; 0: as WAV, and what does not change not at all.
     """
     (out / "wav").mkdir(parents=True, exist_ok=True)
     plain = [(utt, 1.0) for u, utt in data.utts.items() if u in once]
     varied = [(utt, speed) for u, utt in data.utts.items() if u not in once for speed in speeds]
-    done = run_jobs(partial(write_copy, out=out, volumes=None, seed=seed), plain, nj, "plain")
+    done = run_jobs(partial(write_copy, out=out, volumes=None, seed=seed, kbps=kbps), plain, nj, "plain")
     done += run_jobs(partial(write_copy, out=out, volumes=volumes, seed=seed, kbps=kbps), varied, nj,
                      "speed and volume")
     write_data_dir(out, [copy for copy, _ in done], {copy.id: seconds for copy, seconds in done})
@@ -100,9 +100,9 @@ def main(argv=None):
     p.add_argument("--volume", type=float, nargs=2, metavar=("LOW", "HIGH"),
                    help="multiply each copy's samples by a factor drawn from LOW to HIGH (default: leave them)")
     p.add_argument("--mp3", type=int, default=0, metavar="KBPS",
-                   help="write what is not a recording itself as MP3 of so many kbit/s; 0: as WAV (default: 0)")
+                   help="put all, the recordings themselves too, through MP3 of so many kbit/s (default: 0, not)")
     p.add_argument("--once", type=Path, metavar="LIST",
-                   help="utterances to take over as they are, without copies, such as held-out ones; first column")
+                   help="utterances to take over without copies, such as held-out ones; first column")
     p.add_argument("--seed", type=int, default=1, help="of the volumes (default: 1)")
     p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
     a = p.parse_args(argv)

@@ -99,13 +99,7 @@ class Trainer:
     def run(self, out):
         """Train, and write the model's folder."""
         cfg, shard, old = self.cfg, self.shard, self.old
-        if cfg.lda_dim:
-            with shard.clock("LDA and MLLT"):
-                self._lda()
-        if cfg.adapt:
-            self._first_transforms()
-        with shard.clock("tree"):
-            tree, moments = self._grow_tree()
+        tree, moments = self.grow_tree()
         model = first_model(moments, tree, self.lang, cfg.feature, cfg.em.min_variance)
         model.gmms, model.transform = model.gmms.to(shard.device), self.transform
         free = set(self.lang.silence)
@@ -139,8 +133,17 @@ class Trainer:
         else:
             self.adapter.update(self.base.speaker_independent(), "before the first pass")
 
+    def grow_tree(self):
+        """The tree and the moments of its leaves, on the features that the configuration asks for."""
+        if self.cfg.lda_dim:
+            with self.shard.clock("LDA and MLLT"):
+                self._lda()
+        if self.cfg.adapt:
+            self._first_transforms()
+        with self.shard.clock("tree"):
+            return self._grow_tree()
+
     def _grow_tree(self):
-        """The tree and the moments of its leaves, grown by the first process."""
         cfg, shard, old = self.cfg, self.shard, self.old
         stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, old.transitions, set(self.lang.silence))
         grown = [None]

@@ -89,7 +89,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNe
     Args: as of :func:`train`.
     """
     num_pdfs = read_num_pdfs(ali)
-    held_out = None if Path(valid).is_dir() else _read_ids(valid)
+    held_out = None if Path(valid).is_dir() else read_ids(valid)
     valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
                             "held out", only=held_out)
     train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
@@ -148,7 +148,12 @@ def _settings(cfg: LstmpConfig) -> dict:
     return {k: v for k, v in config.to_dict(cfg).items() if k != "checkpoint_minutes" and v != defaults[k]}
 
 
-def _read_ids(path) -> set[str]:
+def read_ids(path) -> set[str]:
+    """Utterance ids in the first column of a text file.
+
+    Raises:
+        UserError: not UTF-8, or no id in it.
+    """
     try:
         ids = {line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()}
     except UnicodeDecodeError:

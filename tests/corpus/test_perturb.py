@@ -76,15 +76,22 @@ def test_copies_as_mp3_lose_what_that_loses(tmp_path):
     noise = 3000 * np.random.default_rng(1).standard_normal(4 * RATE)
     write_wav(data / "19-198-0000.wav", noise)
     got = run(data, tmp_path / "out", "--mp3", "24")
-    assert got.utts["19-198-0000"].wav.endswith("data/19-198-0000.wav")
-    copy = got.utts["sp0.9-19-198-0000"]
-    assert copy.wav.endswith(".mp3")
-    samples = read_audio(copy.wav)
-    assert got.durations[copy.id] == pytest.approx(len(samples) / RATE, abs=1e-3)
-    assert 0 <= len(samples) / RATE - 4 / 0.9 < 0.15
-    power = np.abs(np.fft.rfft(samples)) ** 2
-    high = np.fft.rfftfreq(len(samples), 1 / RATE) > 6000
-    assert power[high].sum() < 0.01 * power.sum()  # of white noise a quarter lay there
+    for speed, utt in ((1, "19-198-0000"), (0.9, "sp0.9-19-198-0000")):  # recordings too
+        copy = got.utts[utt]
+        assert copy.wav.endswith(f"out/wav/{utt}.mp3")
+        samples = read_audio(copy.wav)
+        assert got.durations[copy.id] == pytest.approx(len(samples) / RATE, abs=1e-3)
+        assert 0 <= len(samples) / RATE - 4 / speed < 0.15
+        power = np.abs(np.fft.rfft(samples)) ** 2
+        high = np.fft.rfftfreq(len(samples), 1 / RATE) > 6000
+        assert power[high].sum() < 0.01 * power.sum()  # of white noise a quarter lay there
+
+
+def test_what_is_taken_once_goes_through_mp3_as_well(tmp_path):
+    data = data_dir(tmp_path / "data", audio=True)
+    (tmp_path / "list").write_text("19-198-0000\n")
+    got = run(data, tmp_path / "out", "--mp3", "24", "--once", str(tmp_path / "list"))
+    assert got.utts["19-198-0000"].wav.endswith(".mp3") and "sp0.9-19-198-0000" not in got.utts
 
 
 def test_done_once_and_the_same_for_any_number_of_processes(tmp_path, capsys):

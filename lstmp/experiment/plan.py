@@ -1,0 +1,195 @@
+"""A grid of networks: which are trained, on what, with how many seeds, and what is claimed of them.
+
+A grid is a YAML file:
+
+    exp: exp/sak2014                 # folder for the networks
+    page: recipes/sak2014/README.md  # the generated page; its pictures and results.json lie beside it
+    title: …
+    note: …                          # a paragraph for the page
+    sets: [dev]                      # decoded; LM weight and penalty are chosen on the first
+    seeds: [1, 2, 3]                 # of every network that does not say otherwise; empty decode: no word error rates
+    sources:                         # data to learn from
+      tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}}
+    decode: {search_beam: 10.0}      # keys of conf/decode.yaml
+    common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
+    networks:
+      lstm-2: {source: tied, seeds: [1], layers: 2, …}  # and such keys for each
+    claims:                          # see lstmp.experiment.claims
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lstmp import config
+from lstmp.config import check
+from lstmp.decode.config import DecodeConfig
+from lstmp.errors import UserError
+from lstmp.nnet.config import LstmpConfig
+from lstmp.recipe import ROOT, override, read_sections
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data to learn from and to decode.
+
+    Attributes:
+        train: data dir of the training utterances, with features.
+        ali: its alignment.
+        valid: list of utterances to hold out of it, or a data dir of such.
+        graph: search graph of the alignment's states.
+        decode: set → data dir with its features.
+    """
+
+    train: str
+    ali: str
+    valid: str
+    graph: str
+    decode: dict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a claim says of two networks.
+
+    Attributes:
+        first, second: their names.
+        measure: `accuracy` (of frames held out), `early` (the same after the first epoch), `gap` (accuracy in training
+            less that held out) or `wer`.
+        relation: the first is `better`; `more`, its measure is larger; `no_better`, by no more than `margin`; `equal`,
+            within `margin`.
+        margin: in per cent, absolute.
+    """
+
+    first: str
+    second: str
+    measure: str
+    relation: str = "better"
+    margin: float = 0.0
+
+    def __post_init__(self):
+        check(self.measure in MEASURES, "measure", f"one of {', '.join(MEASURES)}")
+        check(self.relation in RELATIONS, "relation", f"one of {', '.join(RELATIONS)}")
+        check(self.relation in ("better", "more") or self.margin > 0, "margin", "above 0 where likeness is claimed")
+
+
+MEASURES = ("accuracy", "early", "gap", "wer")
+RELATIONS = ("better", "more", "no_better", "equal")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence and the comparisons that it rests on; without any, ``untested`` says why."""
+
+    text: str
+    comparisons: list[Comparison] = field(default_factory=list)
+    untested: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network with one seed."""
+
+    network: str
+    seed: int
+    config: LstmpConfig
+    source: Source
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid as its file has it; ``networks`` holds the keys of each with those of ``common``, checked."""
+
+    exp: Path
+    page: Path
+    title: str
+    note: str
+    sets: list[str]
+    decode: DecodeConfig
+    sources: dict[str, Source]
+    networks: dict[str, LstmpConfig]
+    source_of: dict[str, str]
+    seeds_of: dict[str, list[int]]
+    claims: list[Claim]
+
+    def runs(self, only: list[str] | None = None) -> list[Run]:
+        """All runs, the first seeds of all networks before the second ones; of the networks ``only``.
+
+        Raises:
+            UserError: a name in ``only`` is not in the grid.
+        """
+        for name in only or []:
+            if name not in self.networks:
+                raise config.unknown(f"network `{name}`", name, self.networks)
+        chosen = [n for n in self.networks if not only or n in only]
+        deep = max(len(self.seeds_of[n]) for n in chosen)
+        return [Run(n, seed, replace(self.networks[n], seed=seed), self.sources[self.source_of[n]],
+                    self.exp / n / f"seed{seed}")
+                for k in range(deep) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
+
+
+_KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "claims")
+
+
+def load(path) -> Grid:
+    """Read a grid.
+
+    Raises:
+        UserError: an unknown or missing key, a value of the wrong type, or a name that stands for nothing.
+    """
+    values, lines = config.read_yaml(path)
+    for key in values:
+        if key not in _KEYS:
+            raise config.unknown(f"key `{key}`", key, _KEYS, file=path, line=lines[key])
+    for key in ("exp", "page", "title", "sets", "sources", "networks"):
+        if key not in values:
+            raise UserError(f"key `{key}` is missing", file=path, mend="see recipes/sak2014/grid.yaml")
+    where = {"file": path, "line": lines.get("networks")}
+    sections = read_sections(ROOT / "conf")
+    override(sections, "decode", values.get("decode") or {}, what="decode", file=path, line=lines.get("decode"))
+    override(sections, "lstmp", values.get("common") or {}, what="common", file=path, line=lines.get("common"))
+    sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
+               for name, keys in _group(values, "sources", path, lines).items()}
+    seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
+    networks, source_of, seeds_of = {}, {}, {}
+    for name, own in _group(values, "networks", path, lines).items():
+        own = dict(own or {})
+        source_of[name] = own.pop("source", next(iter(sources)))
+        seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
+        if source_of[name] not in sources:
+            raise config.unknown(f"source `{source_of[name]}` of {name}", source_of[name], sources, **where)
+        if not seeds_of[name] or len(set(seeds_of[name])) < len(seeds_of[name]):
+            raise UserError(f"`{name}.seeds` must be a list of different numbers", mend="correct it", **where)
+        section = {name: _copied(sections["lstmp"])}
+        override(section, name, own, what=name, **where)
+        networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
+    claims = [_claim(keys, networks, path, lines.get("claims")) for keys in values.get("claims") or []]
+    return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
+                config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
+                config.build(sections["decode"], DecodeConfig, file=path), sources, networks, source_of, seeds_of,
+                claims)
+
+
+def _group(values: dict, key: str, path, lines) -> dict:
+    if not isinstance(values[key], dict) or not values[key]:
+        raise UserError(f"`{key}` must be a group of names", file=path, line=lines[key],
+                        mend="see recipes/sak2014/grid.yaml")
+    return values[key]
+
+
+def _copied(values: dict) -> dict:
+    return {k: _copied(v) if isinstance(v, dict) else v for k, v in values.items()}
+
+
+def _claim(keys: dict, networks: dict, path, line) -> Claim:
+    keys = dict(keys)
+    comparisons = [config.build(c, Comparison, file=path, prefix="claims.comparisons.")
+                   for c in keys.pop("comparisons", None) or []]
+    for name in (n for c in comparisons for n in (c.first, c.second)):
+        if name not in networks:
+            raise config.unknown(f"network `{name}` in a claim", name, networks, file=path, line=line)
+    claim = config.build({**keys, "comparisons": []}, Claim, file=path, prefix="claims.")
+    if bool(comparisons) == bool(claim.untested):
+        raise UserError("a claim needs either comparisons or the reason why it is `untested`", file=path, line=line,
+                        mend=f"correct `{claim.text[:40]}`")
+    return Claim(claim.text, comparisons, claim.untested)

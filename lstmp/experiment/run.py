@@ -1,0 +1,172 @@
+"""Train, decode and score the networks of a grid: what is done is skipped, several run side by side, one core each.
+
+The steps are those that run.sh calls (steps/train_lstmp.sh, decode.sh, score.sh), so that any network of the grid can
+be made by hand. What it will take is said before it starts; --dry-run says that and no more.
+"""
+
+import argparse
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+import yaml
+
+from lstmp import config
+from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError, command
+from lstmp.experiment.plan import Grid, Run, load
+from lstmp.features.load import Features, archives
+from lstmp.log import say
+from lstmp.nnet.data import alignment_file, read_num_pdfs
+from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.train import keep_freed_memory, read_ids
+from lstmp.nnet.workers import flush_denormals
+from lstmp.recipe import ROOT
+from lstmp.stage import Stage
+
+_DECODING = 0.05  # real-time factor of decoding that the budget reckons with
+
+
+def folders(grid: Grid, run: Run) -> dict[str, Path]:
+    """Set → decode dir of a run."""
+    return {name: run.folder / f"decode_{name}" for name in grid.sets}
+
+
+def commands(grid: Grid, run: Run) -> list[list[str]]:
+    """The steps of a run, in order."""
+    s, conf = run.source, run.folder / "conf"
+    out = [["steps/train_lstmp.sh", "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
+            "--config", str(conf / "lstmp.yaml"), "--threads", "1"]]
+    for name, folder in folders(grid, run).items():
+        out.append(["steps/decode.sh", "--model", str(run.folder), "--graph", s.graph, "--data", s.decode[name],
+                    "--out", str(folder), "--config", str(conf / "decode.yaml"), "--nj", "1"])
+    if grid.sets:
+        dev, *tests = map(str, folders(grid, run).values())
+        out.append(["steps/score.sh", "--config", str(ROOT / "conf/score.yaml"), "--dev", dev, "--test", *tests])
+    return out
+
+
+def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> float:
+    """How long training takes for a frame on one core, tried on random data for about ``seconds``."""
+    torch.manual_seed(0)
+    model = LstmpNetwork(cfg, inputs, pdfs)
+    model.initialize(1)
+    frames = cfg.chunk or 500
+    x = torch.randn(frames, cfg.streams, inputs)
+    targets = torch.randint(pdfs, (frames, cfg.streams))
+    lengths = torch.full((cfg.streams,), frames)
+    params, generator, took = list(model.parameters()), torch.Generator().manual_seed(1), []
+    began = time.monotonic()
+    while len(took) < 3 or time.monotonic() - began < seconds:
+        at = time.monotonic()
+        loss, _, _ = model.loss(x, model.zero_state(cfg.streams), targets, targets.numel(), generator, lengths)
+        torch.autograd.grad(loss, params)
+        took.append(time.monotonic() - at)
+    return sorted(took)[len(took) // 2] / targets.numel()
+
+
+def budget(grid: Grid, runs: list[Run], nj: int) -> float:
+    """Say what the runs will take. Returns the core minutes."""
+    torch.set_num_threads(1)
+    flush_denormals()
+    keep_freed_memory()
+    total, sizes = 0.0, {}
+    for name in dict.fromkeys(r.network for r in runs):
+        mine = [r for r in runs if r.network == name]
+        s, cfg = mine[0].source, mine[0].config
+        if s.train not in sizes:
+            sizes[s.train] = Features(s.train, cfg.feature).dim, _frames(s.train, s.valid)
+        inputs, frames = sizes[s.train]
+        pdfs = read_num_pdfs(s.ali)
+        train = cfg.epochs * frames * seconds_per_frame(cfg, inputs, pdfs) / 60
+        decode = sum(_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING
+        total += len(mine) * (train + decode)
+        say(f"{name}: {LstmpNetwork(cfg, inputs, pdfs).num_params:,} parameters, {len(mine)} x {train:.1f} core "
+            f"minutes of training, {decode:.1f} of decoding")
+    say(f"{len(runs)} runs to do, about {total / 60:.1f} core hours: {total / 60 / nj:.1f} hours, {nj} at a time")
+    return total
+
+
+def _frames(data_dir: str, without: str | None = None) -> int:
+    """Frames of a data dir, less those of the utterances listed in ``without``."""
+    lengths = read_table(Path(data_dir) / "utt2num_frames")
+    out = read_ids(without) if without and not Path(without).is_dir() else set()
+    return sum(int(n) for utt, n in lengths.items() if utt not in out)
+
+
+def mark(grid: Grid, run: Run) -> Stage:
+    """The mark of a whole run: its steps' own would miss the lattices, which are not kept."""
+    s = run.source
+    decoded = [s.graph, *(s.decode[name] for name in grid.sets)] if grid.sets else []
+    return Stage(run.folder, "run", settings=[config.to_dict(run.config), config.to_dict(grid.decode), grid.sets],
+                 inputs=[Path(s.train) / "feats.scp", *archives(s.train), alignment_file(s.ali), Path(s.valid),
+                         *(path for d in decoded for path in sorted(Path(d).glob("*.safetensors")) + archives(d))])
+
+
+def execute(grid: Grid, run: Run) -> str | None:
+    """Do the steps of a run, their output into its log.txt. Returns None, or what went wrong."""
+    config.write_text(run.folder / "conf/lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
+    config.write_text(run.folder / "conf/decode.yaml", yaml.safe_dump(config.to_dict(grid.decode), sort_keys=False))
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with open(run.folder / "log.txt", "a", encoding="utf-8") as log:
+        for step in commands(grid, run):
+            done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+            if done.returncode:
+                last = (run.folder / "log.txt").read_text(errors="replace").strip().splitlines()[-1:]
+                return f"{step[0]} of {run.folder} failed: {' '.join(last)}"
+    for folder in folders(grid, run).values():  # only for other lm weights: 200 MB a set
+        for lattice in folder.glob("lat.*.safetensors"):
+            lattice.unlink()
+    files = [run.folder / "train.json", *(f / "score.json" for f in folders(grid, run).values())]
+    mark(grid, run).mark(files)
+    return None
+
+
+def run_all(grid: Grid, runs: list[Run], nj: int):
+    """Do the runs, ``nj`` side by side.
+
+    Raises:
+        UserError: some failed; the others were done.
+    """
+    began, faults = time.monotonic(), []
+
+    def one(numbered):
+        number, run = numbered
+        fault = execute(grid, run)
+        if fault:
+            faults.append(fault)
+        say(fault or f"{run.folder}: done, {number + 1} of {len(runs)}, {(time.monotonic() - began) / 60:.0f} min")
+
+    with ThreadPoolExecutor(nj) as pool:
+        list(pool.map(one, enumerate(runs)))
+    if faults:
+        raise UserError(f"{len(faults)} of {len(runs)} runs failed; {faults[0]}", file=grid.exp,
+                        mend="see the end of its log.txt, mend that, and start again: what is done is kept")
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/run_grid.sh", description=__doc__.split("\n")[0])
+    p.add_argument("grid", help="such as recipes/sak2014/grid.yaml")
+    p.add_argument("--only", nargs="+", metavar="NETWORK", help="these networks of the grid")
+    p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side, one core each "
+                   "(default: the processors)")
+    p.add_argument("--dry-run", action="store_true", help="say what it would take, and no more")
+    a = p.parse_args(argv)
+    if a.nj < 1:
+        raise UserError("--nj must be 1 or more", mend="correct the value")
+    grid = load(a.grid)
+    runs = grid.runs(a.only)
+    left = [r for r in runs if mark(grid, r).why_not()]
+    say(f"{a.grid}: {len(runs)} runs, {len(runs) - len(left)} done before")
+    if left:
+        budget(grid, left, a.nj)
+    if not a.dry_run:
+        run_all(grid, left, a.nj)
+
+
+if __name__ == "__main__":
+    main()

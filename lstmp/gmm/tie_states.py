@@ -1,0 +1,106 @@
+"""Give an alignment other tied states: those of a tree with more or fewer leaves, or of the monophones.
+
+Every frame keeps its phone and HMM state, and only the state's name changes, so that networks with output layers of
+different size learn from the same alignment. The folder is an alignment of its own: networks train on it, and search
+graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
+"""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lstmp import config, distributed
+from lstmp.corpus.lang import Lang
+from lstmp.errors import UserError, command
+from lstmp.gmm import options
+from lstmp.gmm.adapt import FmllrConfig
+from lstmp.gmm.align import read_alignment, write_states
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.record import Clock, write_record
+from lstmp.gmm.train_tri import Trainer, TriConfig
+from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import Tree, monophone_tree
+from lstmp.gmm.tree_stats import convert_alignment
+from lstmp.log import say
+from lstmp.stage import Stage
+
+
+def rewrite(ali, lang: Lang, tree: Tree, out) -> AcousticModel:
+    """Write the alignment ``ali`` with the states of ``tree`` to the folder ``out``.
+
+    The transition probabilities are estimated anew from the alignment.
+
+    Returns:
+        the HMM part of the new alignment.
+    """
+    old = AcousticModel.load(ali).transitions
+    new = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
+    alignment, counts = {}, np.zeros(new.num_tids + 1, dtype=np.int64)
+    for utt, tids in read_alignment(ali).items():
+        old.check(utt, tids, file=Path(ali) / "ali.ark")
+        alignment[utt] = convert_alignment(tids, old, new, tree, set(lang.silence))
+        counts += np.bincount(alignment[utt], minlength=len(counts))
+    new.update(torch.from_numpy(counts))
+    model = AcousticModel(new, tree, None, None)
+    model.save(out)
+    write_states(out, alignment, new, lang.phone_names)
+    return model
+
+
+def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConfig | None, device):
+    lang, clock = Lang.load(lang_dir), Clock()
+    if AcousticModel.load(ali).transitions.topology != lang.topology:
+        raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali,
+                        mend="give the lang folder that it was aligned with")
+    if cfg is None:
+        tree = monophone_tree(lang.sets, lang.topology)
+    else:
+        trainer = Trainer(data, lang_dir, ali, base, cfg, fmllr, 0, device)
+        tree, _ = trainer.grow_tree()
+        clock = trainer.shard.clock
+    if distributed.rank() == 0:
+        with clock("alignment"):
+            model = rewrite(ali, lang, tree, out)
+        say(f"{out}: the alignment {ali} with {model.tree.num_pdfs} tied states")
+    clock.write(out)
+
+
+@command
+def main(argv=None):
+    p: argparse.ArgumentParser = options.parser("steps/tie_states.sh", __doc__.split("\n")[0], "tri3b.yaml")
+    p.add_argument("--ali", type=Path, required=True, help="alignment of the data")
+    p.add_argument("--model", type=Path, help="folder of the model that made it; needed where features are adapted")
+    p.add_argument("--leaves", type=int, help="of the tree, before merging (default: the configuration's)")
+    p.add_argument("--monophones", action="store_true", help="no tree: the states of phones without context")
+    options.add_fmllr(p)
+    a = p.parse_args(argv)
+    if a.monophones and a.leaves is not None:
+        raise UserError("monophones have no leaves", mend="give --monophones or --leaves, not both")
+    if a.leaves is not None and a.leaves < 1:
+        raise UserError("--leaves must be 1 or more", mend="correct the value")
+    cfg = fmllr = None
+    inputs = [a.ali / n for n in ("ali.ark", "tree.json", "topo", "transitions.safetensors", "trans.ark")] + [a.lang]
+    if not a.monophones:
+        cfg = config.load(a.config, TriConfig)
+        leaves = cfg.tree.max_leaves if a.leaves is None else a.leaves
+        cfg = dataclasses.replace(cfg, tree=dataclasses.replace(cfg.tree, max_leaves=leaves))
+        fmllr = config.load(a.fmllr_config, FmllrConfig) if cfg.adapt else None
+        inputs += options.stage_inputs(a.data, a.lang)
+        inputs += [a.model / n for n in ("final.safetensors", "config.yaml")] if a.model else []
+    stage = Stage(a.out, "align", inputs, [config.to_dict(c) if c else None for c in (cfg, fmllr)])
+    if stage.is_done():
+        return
+    a.out.mkdir(parents=True, exist_ok=True)
+    began = time.time()
+    distributed.launch(_tie, a.nj, a.data, a.lang, a.ali, a.model, a.out, cfg, fmllr, a.device)
+    write_record(a.out, began, {"system": a.out.name, "config": str(a.config)})
+    stage.mark([a.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json", "topo",
+                                    "transitions.safetensors")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The papers' grid: the data of mini_librispeech and its tri3b, the states of the monophones, the networks, the page.
+#
+#   recipes/sak2014/run.sh --corpus DIR                 all of it; what is done is skipped
+#   recipes/sak2014/run.sh --corpus DIR --only lstm-2   some networks of grid.yaml
+#   recipes/sak2014/run.sh --corpus DIR --dry-run       what it would take
+set -euo pipefail
+start=$PWD
+cd "$(dirname "$0")/../.."
+case " $* " in *" --help "*|*" -h "*) sed -n '2,6s/^# \{0,1\}//p' recipes/sak2014/run.sh; exit 0 ;; esac
+grid=() corpus=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --corpus) corpus=(--corpus "$(cd "$start" && realpath "$2")"); shift 2 ;;
+    *) grid+=("$1"); shift ;;
+  esac
+done
+base=mini_librispeech exp=exp/mini_librispeech data=data/mini_librispeech out=exp/sak2014
+for stages in "0 7" "9 9"; do
+  ./run.sh --recipe $base "${corpus[@]}" --stage "${stages% *}" --stop-stage "${stages#* }" --speeds "[1.0]"
+done
+. local/path.sh
+nj=$(nproc) conf=$exp/conf
+steps/make_fmllr.sh --data $data/train-clean-5 --model $exp/tri3b --transforms $exp/tri3b_ali --out $exp/fmllr/train-clean-5
+if [ ! -f $exp/tri3b/decode_tgsmall_dev/trans.ark ]; then # the adapted input of dev is from a decoding by tri3b
+  steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --out $exp/tri3b/decode_tgsmall_dev \
+    --config $conf/decode.yaml --nj "$nj"
+fi
+steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
+steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali
+steps/make_graph.sh --lang $exp/lang_tri3b_tgsmall --model $out/ci_ali --out $out/ci_ali/graph_tgsmall
+steps/run_grid.sh recipes/sak2014/grid.yaml "${grid[@]}"
+case " ${grid[*]} " in *" --dry-run "*) ;; *) steps/make_grid_page.sh recipes/sak2014/grid.yaml ;; esac

@@ -1,0 +1,42 @@
+"""A grid over the small world of the network's tests."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "nnet"))
+
+from small_world import World  # noqa: E402
+
+COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 7,
+          "streams": 4, "epochs": 2, "lr_initial": 0.02, "lr_final": 0.01, "dropout": 0.0, "freq_masks": 0,
+          "average_last": 0}
+
+
+class GridWorld:
+    """The file of a grid, to be changed, and what it refers to."""
+
+    def __init__(self, path: Path):
+        small = World(path)
+        (small.data / "utt2num_frames").write_text("".join(f"{u} {len(f)}\n" for u, f in small.feats.items()))
+        self.path, self.file = path, path / "grid.yaml"
+        self.values = {
+            "exp": str(path / "exp"), "page": str(path / "page/README.md"), "title": "Sizes", "note": "A trial.",
+            "sets": [], "seeds": [1, 2],
+            "sources": {"tied": {"train": str(small.data), "ali": str(small.ali), "valid": str(small.valid),
+                                 "graph": "none", "decode": {}}},
+            "common": COMMON, "networks": {"small": {}, "large": {"cells": 16}, "once": {"layers": 1, "seeds": [3]}},
+            "claims": [{"text": "Larger is better.", "comparisons": [
+                {"first": "large", "second": "small", "measure": "accuracy"}]},
+                {"text": "It flies.", "untested": "it has no wings"}]}
+
+    def write(self, **changed) -> Path:
+        self.file.write_text(yaml.safe_dump({**self.values, **changed}, sort_keys=False))
+        return self.file
+
+
+@pytest.fixture
+def grid_world(tmp_path) -> GridWorld:
+    return GridWorld(tmp_path)

@@ -1,0 +1,58 @@
+"""Differences of means with their intervals."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lstmp.experiment.difference import difference, wer_difference
+
+
+def test_it_is_welchs_test():
+    first, second = [61.0, 61.5, 61.2], [60.1, 60.9, 60.3, 60.0]
+    d = difference(first, second)
+    expected = stats.ttest_ind(first, second, equal_var=False)
+    assert d.p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (d.low, d.high) == pytest.approx((interval.low, interval.high))
+    assert d.mean == pytest.approx(np.mean(first) - np.mean(second))
+
+
+def test_one_seed_decides_nothing():
+    d = difference([61.0], [50.0, 50.1])
+    assert d.mean == pytest.approx(10.95) and d.p == 1 and d.low == -np.inf and d.high == np.inf
+
+
+def test_another_cause_of_scatter_widens_the_interval():
+    plain, more = (difference([61.0, 61.2], [60.0, 60.2], extra) for extra in (None, (0.5, 100)))
+    assert more.high - more.low != plain.high - plain.low and more.p > 0
+    # with much of it and many degrees of freedom, it is the normal interval of that scatter
+    wide = difference([61.0, 61.2], [60.0, 60.2], (100.0, 1e6))
+    assert wide.high - wide.mean == pytest.approx(1.96 * 10, rel=0.01)
+
+
+def test_without_scatter_there_is_no_doubt():
+    assert difference([5, 5], [4, 4]).p == 0 and difference([4, 4], [4, 4]).p == 1
+
+
+def test_word_errors_of_the_same_utterances_are_compared_pairwise():
+    rng = np.random.default_rng(0)
+    words = rng.integers(5, 30, 300)
+    hard = rng.random(300)  # some utterances are hard for both, which must not blur the difference
+    first = [rng.binomial(words, 0.3 * hard) for _ in range(3)]
+    second = [rng.binomial(words, 0.3 * hard + 0.02) for _ in range(3)]
+    d = wer_difference(first, second, words)
+    assert -3 < d.mean < -1 and d.high < 0 and d.p < 0.05
+    same = wer_difference(first, first, words)
+    assert same.mean == 0 and same.low < 0 < same.high
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    """Simulated: two networks of known error rates, scatter by seed and by utterance."""
+    rng, covered, trials = np.random.default_rng(1), 0, 200
+    words = np.full(200, 15)
+    for _ in range(trials):
+        def seeds(rate, rng=rng):
+            return [rng.binomial(words, rate + rng.normal(0, 0.004)) for _ in range(3)]
+        d = wer_difference(seeds(0.20), seeds(0.21), words)
+        covered += d.low <= -1 <= d.high
+    assert 0.91 <= covered / trials <= 1.0

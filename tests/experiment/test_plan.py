@@ -1,0 +1,57 @@
+"""The file of a grid: what it means, and what is wrong with it."""
+
+import pytest
+
+from lstmp.errors import UserError
+from lstmp.experiment.plan import load
+from lstmp.recipe import ROOT
+
+
+def test_networks_take_the_defaults_the_common_keys_and_their_own(grid_world):
+    grid = load(grid_world.write())
+    assert grid.networks["small"].cells == 8 and grid.networks["large"].cells == 16
+    assert grid.networks["large"].epochs == 2 and grid.networks["once"].layers == 1
+    assert grid.networks["small"].peepholes is True  # of conf/lstmp.yaml
+    assert grid.networks["small"].feature.kind == "fbank" and grid.networks["small"].feature.cmvn == "none"
+
+
+def test_first_seeds_come_first(grid_world):
+    grid = load(grid_world.write())
+    assert [(r.network, r.seed) for r in grid.runs()] == [("small", 1), ("large", 1), ("once", 3), ("small", 2),
+                                                          ("large", 2)]
+    assert [r.config.seed for r in grid.runs()] == [1, 1, 3, 2, 2]
+    assert [r.seed for r in grid.runs(["large"])] == [1, 2]
+    assert str(grid.runs()[0].folder).endswith("exp/small/seed1")
+
+
+@pytest.mark.parametrize("changed, message", [
+    ({"setz": []}, "unknown key `setz`"),
+    ({"common": {"cels": 8}}, "common.cels"),
+    ({"common": {"cells": "many"}}, "cells"),
+    ({"common": {"cells": 0}}, "at least 1"),
+    ({"networks": {}}, "must be a group"),
+    ({"networks": {"a": {"source": "other"}}}, "unknown source `other`"),
+    ({"networks": {"a": {"seeds": []}}, "claims": []}, "list of different numbers"),
+    ({"networks": {"a": {"seeds": [1, 1]}}, "claims": []}, "list of different numbers"),
+    ({"networks": {"a": {}}}, "unknown network `large` in a claim"),
+    ({"claims": [{"text": "It is so."}]}, "either comparisons or the reason"),
+    ({"claims": [{"text": "So.", "comparisons": [{"first": "small", "second": "large", "measure": "beauty"}]}]},
+     "measure` must be one of"),
+    ({"claims": [{"text": "So.", "comparisons": [
+        {"first": "small", "second": "large", "measure": "wer", "relation": "equal"}]}]}, "margin` must be above 0"),
+    ({"sources": {"tied": {"train": "x"}}}, "sources.tied.ali` is missing")])
+def test_faults_are_named(grid_world, changed, message):
+    with pytest.raises(UserError) as e:
+        load(grid_world.write(**changed)).runs()
+    assert message in str(e.value)
+
+
+def test_an_unknown_network_is_named(grid_world):
+    with pytest.raises(UserError, match="unknown network `lerge`"):
+        load(grid_world.write()).runs(["lerge"])
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/*grid*.yaml")), ids=lambda p: p.parent.name)
+def test_the_committed_grids_can_be_read(path):
+    grid = load(path)
+    assert len(grid.runs()) >= len(grid.networks) > 3

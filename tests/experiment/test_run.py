@@ -1,0 +1,113 @@
+"""A small grid from its file to its page, through the steps' own scripts."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lstmp.experiment import page, run
+from lstmp.experiment.plan import load
+from lstmp.recipe import ROOT
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The scripts of steps/, and this checkout's package in them, whatever the environment they run in."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+def python_steps(monkeypatch, steps):
+    """The same steps without the shell around them, which needs .venv."""
+    def commands(grid, one):
+        return [[sys.executable, "-m", "lstmp.nnet.train", *step[1:]] if "train" in step[0] else step
+                for step in plain(grid, one)]
+    plain = run.commands
+    monkeypatch.setattr(run, "commands", commands)
+
+
+def grid_run(file, *options):
+    run.main([str(file), *options])
+
+
+def test_a_grid_is_run_once_and_gets_its_page(grid_world, python_steps, capsys):
+    file = grid_world.write()
+    grid_run(file, "--nj", "2")
+    said = capsys.readouterr().out
+    assert "5 runs, 0 done before" in said and "5 of 5" in said and "core hours" in said
+    grid_run(file)
+    assert "5 runs, 5 done before" in capsys.readouterr().out
+    page.main([str(file)])
+    text = (grid_world.path / "page/README.md").read_text()
+    assert "5 of 5 runs of the grid are done" in text and "A trial." in text
+    assert re.search(r"^\| large \| LSTMP r \| 16 \| 4 \| 2 \| 2 \| 5 \| 0\.00M \| 2 \|", text, re.M)
+    assert re.search(r"^\| 2 \| It flies\. \| \*\*not tested\*\* \|", text, re.M) and "it has no wings" in text
+    assert (grid_world.path / "page/learning.png").stat().st_size > 1000
+    made = json.loads((grid_world.path / "page/results.json").read_text())
+    assert [len(n["seeds"]) for n in made["networks"]] == [2, 2, 1]
+    seeds = made["networks"][0]["accuracy_valid"]
+    record = json.loads((grid_world.path / "exp/small/seed2/train.json").read_text())
+    assert seeds[1] == pytest.approx(100 * record["frame_accuracy_valid"])
+    assert made["claims"][0]["comparisons"][0]["difference"] == pytest.approx(
+        sum(made["networks"][1]["accuracy_valid"]) / 2 - sum(seeds) / 2)
+
+
+def test_part_of_it_can_be_run_by_name_and_what_changed_is_run_again(grid_world, python_steps, capsys):
+    grid_run(grid_world.write(), "--only", "once")
+    assert sorted(p.name for p in (grid_world.path / "exp").iterdir()) == ["once"]
+    page.main([str(grid_world.file)])
+    assert "1 of 5 runs" in (grid_world.path / "page/README.md").read_text()
+    assert "not yet run: large, small" in (grid_world.path / "page/README.md").read_text()
+    networks = {**grid_world.values["networks"], "once": {"layers": 1, "seeds": [3], "cells": 9}}
+    capsys.readouterr()
+    grid_run(grid_world.write(networks=networks), "--only", "once")
+    assert "1 runs, 0 done before" in capsys.readouterr().out
+    assert json.loads((grid_world.path / "exp/once/seed3/train.json").read_text())["config"]["cells"] == 9
+
+
+def test_a_dry_run_only_says_what_it_would_take(grid_world, capsys):
+    grid_run(grid_world.write(), "--dry-run")
+    said = capsys.readouterr().out
+    weights = sum(4 * 8 * 4 + 4 * inputs * 8 + 3 * 8 + 8 * 4 for inputs in (6, 4)) + 4 * 5  # the papers' formula
+    assert f"small: {weights} parameters, 2 x" in said and "5 runs to do" in said
+    assert not (grid_world.path / "exp").exists()
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_done(grid_world, python_steps, capsys):
+    networks = {"good": {}, "bad": {"optimizer": "sgd", "lr_initial": 1.0e+30, "divergence_retries": 0,
+                                    "grad_clip": 0.0}}
+    with pytest.raises(SystemExit):
+        grid_run(grid_world.write(networks=networks, seeds=[1], claims=[]))
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "1 of 2 runs failed" in error and "bad/seed1" in error and "diverges" in error
+    assert load(grid_world.file).networks.keys() == networks.keys()
+    assert (grid_world.path / "exp/good/seed1/train.json").is_file()
+
+
+def test_without_any_run_there_is_no_page(grid_world, capsys):
+    with pytest.raises(SystemExit):
+        page.main([str(grid_world.write())])
+    assert "no network of the grid is done" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["run_grid", "make_grid_page", "tie_states"])
+def test_the_scripts_say_what_they_do(script):
+    if not (ROOT / ".venv").is_dir():
+        pytest.skip("no .venv here")
+    said = subprocess.run([ROOT / "steps" / f"{script}.sh", "--help"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert said.returncode == 0 and "usage:" in said.stdout
+
+
+def test_the_commands_of_a_run_decode_and_score_every_set(grid_world):
+    source = {**grid_world.values["sources"]["tied"], "decode": {"dev": "d", "test": "t"}}
+    grid = load(grid_world.write(sets=["dev", "test"], sources={"tied": source}))
+    one = grid.runs()[0]
+    train, *decodes, score = run.commands(grid, one)
+    assert train[0] == "steps/train_lstmp.sh" and [c[0] for c in decodes] == 2 * ["steps/decode.sh"]
+    assert score[score.index("--dev") + 1].endswith("small/seed1/decode_dev")
+    assert score[score.index("--test") + 1].endswith("small/seed1/decode_test")
