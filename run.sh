@@ -23,7 +23,7 @@ conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "$
 systems=(mono "${triphones[@]}" lstmp) gmm=(--nj "$nj" --device "$device")
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
 copies=$train ali=ali # what the network is trained on
-[ "${#speeds[@]} $mp3_kbps" = "1 0" ] || copies=${train}_sp ali=ali_sp
+[ "${#speeds[@]} ${#volumes[@]} $mp3_kbps" = "1 0 0" ] || copies=${train}_sp ali=ali_sp
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
@@ -95,13 +95,13 @@ if at 6 "triphones ${triphones[*]}"; then
 fi
 
 # 7  alignment of all training data to tied states; some utterances of every training speaker are held out, the others are
-#    aligned at other speeds as well, and after coding as MP3 (speeds, mp3_kbps)
+#    aligned at other speeds and volumes as well, and after coding as MP3 (speeds, volumes, mp3_kbps)
 if at 7 "alignment and held-out part"; then
   align "$last" "$train" ali
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
   if [ "$copies" != "$train" ]; then
     steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds "${speeds[@]}" --nj "$nj" --mp3 "$mp3_kbps" \
-      --once "$data/${train}_heldout/utt2spk"
+      ${volumes:+--volume "${volumes[@]}"} --once "$data/${train}_heldout/utt2spk"
     mfcc "$copies"
     for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" ali_sp; done
     [ "$input" = fmllr ] || fbank "$copies"

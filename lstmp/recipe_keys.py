@@ -28,6 +28,7 @@ class Recipe:
             around them, from the alignment before.
         targets: the one of them whose tied states the network learns.
         speeds: the network is trained on copies of the training data at these speeds; [1.0]: on the data alone.
+        volumes: the copies' samples are multiplied by a factor drawn between these two, each by its own; empty: not.
         mp3_kbps: these copies, that at speed 1 too, are put through MP3 of this bit rate; 0: they are not.
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
         seed: seed of everything that draws at random, where a section of conf/ does not set its own.
@@ -51,6 +52,7 @@ class Recipe:
     pron_probs: bool
     targets: str
     speeds: list[float]
+    volumes: list[float]
     mp3_kbps: int
     held_out: float
     seed: int
@@ -65,6 +67,8 @@ class Recipe:
                      "given together with rescore_arpa, and other than lm")
         config.check(1.0 in self.speeds and len(set(self.speeds)) == len(self.speeds), "speeds",
                      "a list of different speeds, 1.0 among them")
+        config.check(not self.volumes or len(self.volumes) == 2 and 0 < self.volumes[0] <= self.volumes[1], "volumes",
+                     "empty, or the lowest and the highest factor, above 0")
         config.check(self.mp3_kbps == 0 or 8 <= self.mp3_kbps <= 160, "mp3_kbps", "0, or from 8 to 160")
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
         config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")

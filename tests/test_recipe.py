@@ -79,6 +79,8 @@ def test_nested_option_and_lists(project):
     ({"held_out": "1.5"}, ["held_out", "less than 1"]),
     ({"speeds": "[0.9, 1.1]"}, ["speeds", "1.0 among them"]),
     ({"speeds": "[1, 1]"}, ["speeds", "different"]),
+    ({"volumes": "[2.0, 0.5]"}, ["volumes", "lowest"]),
+    ({"volumes": "[2.0]"}, ["volumes", "lowest"]),
     ({"pron_probs": "perhaps"}, ["pron_probs", "true or false"]),
     ({"recipe": "tinny"}, ["tinny", "did you mean `tiny`"]),
     ({"stage": "12"}, ["--stage", "0 to 11", "12"]),

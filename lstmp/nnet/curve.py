@@ -1,4 +1,7 @@
-"""Loss and frame accuracy over the epochs, as a picture."""
+"""Loss and frame accuracy over the epochs, as a picture and for TensorBoard."""
+
+import shutil
+from pathlib import Path
 
 from lstmp.picture import plt, write_png
 
@@ -17,3 +20,24 @@ def plot_history(history: list[dict], path, title: str):
     figure.suptitle(title)
     figure.tight_layout()
     write_png(figure, path, dpi=110)
+
+
+def write_events(record: dict, folder):
+    """Add an epoch's record of log.jsonl to what `tensorboard --logdir` shows of ``folder``.
+
+    Each epoch gets a file of its own; the first one clears the folder. Without the package tensorboardX nothing is
+    written.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return
+    folder = Path(folder)
+    if record["epoch"] == 1:
+        shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder), filename_suffix=f".epoch{record['epoch']:03d}") as writer:
+        for key, value in record.items():
+            name, _, part = key.rpartition("_")
+            tag = f"{name}/{'held_out' if part == 'valid' else part}" if part in ("train", "valid") else f"run/{key}"
+            if key not in ("epoch", "batches", "frames"):
+                writer.add_scalar(tag, value, record["epoch"])

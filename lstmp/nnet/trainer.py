@@ -19,6 +19,7 @@ from lstmp.log import progress, say, warn
 from lstmp.nnet import checkpoint
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.model import LstmpNetwork
@@ -184,6 +185,7 @@ class Trainer:
         self.epoch, self.batch, self.state = self.epoch + 1, 0, None
         self.sums = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0}
         config.write_text(self.out / "log.jsonl", "".join(json.dumps(h) + "\n" for h in self.history))
+        write_events(row, self.out / "tensorboard")
         self.save()
 
     def epoch_path(self, epoch: int) -> Path:
