@@ -4,6 +4,8 @@ Two things scatter: the training, from seed to seed, and the choice of the utter
 the difference is the sum of three: each network's over its seeds, divided by their number, and, for word error rates,
 that of the difference over utterances by the bootstrap (Bisani and Ney, 2004), the same utterances being drawn for both
 networks. Interval and p-value are those of Student's distribution, its degrees of freedom by Welch and Satterthwaite.
+Where a network has one seed only, the scatter of training is unknown and left out: only word error rates can then be
+compared, and their intervals are too narrow.
 """
 
 from dataclasses import dataclass
@@ -22,8 +24,8 @@ class Difference:
 
     Attributes:
         mean: of the first less that of the second.
-        low, high: 95 % interval; infinite where a network has one seed only.
-        p: two-sided, of no difference; 1 where a network has one seed only.
+        low, high: 95 % interval; infinite where nothing is known of the scatter.
+        p: two-sided, of no difference; 1 where nothing is known of the scatter.
     """
 
     mean: float
@@ -41,9 +43,11 @@ def difference(first, second, extra: tuple[float, float] | None = None, confiden
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     mean = float(a.mean() - b.mean())
-    if min(len(a), len(b)) < 2:
+    parts = [extra] if extra else []
+    if min(len(a), len(b)) > 1:  # else the scatter of training is not known
+        parts += [(a.var(ddof=1) / len(a), len(a) - 1), (b.var(ddof=1) / len(b), len(b) - 1)]
+    if not parts:
         return Difference(mean, -np.inf, np.inf, 1.0)
-    parts = [(a.var(ddof=1) / len(a), len(a) - 1), (b.var(ddof=1) / len(b), len(b) - 1), *([extra] if extra else [])]
     total = sum(v for v, _ in parts)
     if total == 0:
         return Difference(mean, mean, mean, float(mean == 0))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from lstmp.picture import plt, write_png
 
@@ -34,6 +35,7 @@ def _learning(rows, color, path):
     for x, y, row in ends:
         axes[1].annotate(row["network"], (x, y), xytext=(4, 0), textcoords="offset points", fontsize=7, va="center",
                          color=color[row["kind"]])
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epochs", ylabel="frame accuracy held out, %")
     axes[1].set(xlabel="minutes on one core")
     axes[1].set_xlim(right=1.12 * max(x for x, _, _ in ends))
@@ -49,6 +51,9 @@ def _size(rows, color, wer_set, path):
         axis.annotate(row["network"], (row["params"] / 1e6, np.mean(wers)), xytext=(4, 4), textcoords="offset points",
                       fontsize=7, color=color[row["kind"]])
     axis.set(xlabel="parameters, millions", ylabel=f"WER on {wer_set}, %", xscale="log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     _finish(figure, [axis], color, path)
 
 

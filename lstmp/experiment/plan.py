@@ -14,6 +14,7 @@ A grid is a YAML file:
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
     networks:
       lstm-2: {source: tied, seeds: [1], layers: 2, …}  # and such keys for each
+    baseline: lstm-2                 # optional: the table says how each network's WER differs from this one's
     claims:                          # see lstmp.experiment.claims
 """
 
@@ -110,6 +111,7 @@ class Grid:
     networks: dict[str, LstmpConfig]
     source_of: dict[str, str]
     seeds_of: dict[str, list[int]]
+    baseline: str
     claims: list[Claim]
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
@@ -128,7 +130,8 @@ class Grid:
                 for k in range(deep) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
 
 
-_KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "claims")
+_KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
+         "claims")
 
 
 def load(path) -> Grid:
@@ -163,11 +166,14 @@ def load(path) -> Grid:
         section = {name: _copied(sections["lstmp"])}
         override(section, name, own, what=name, **where)
         networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
+    baseline = str(values.get("baseline") or "")
+    if baseline and baseline not in networks:
+        raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
     claims = [_claim(keys, networks, path, lines.get("claims")) for keys in values.get("claims") or []]
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
                 config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, source_of, seeds_of,
-                claims)
+                baseline, claims)
 
 
 def _group(values: dict, key: str, path, lines) -> dict:

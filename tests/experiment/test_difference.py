@@ -22,6 +22,16 @@ def test_one_seed_decides_nothing():
     assert d.mean == pytest.approx(10.95) and d.p == 1 and d.low == -np.inf and d.high == np.inf
 
 
+def test_one_seed_each_leaves_the_utterances():
+    words = np.full(400, 10)
+    rng = np.random.default_rng(2)
+    first, second = rng.binomial(words, 0.1), rng.binomial(words, 0.2)
+    d = wer_difference([first], [second], words)
+    apart = 100 * (first - second) / 10
+    assert d.mean == pytest.approx(apart.mean()) and d.p < 1e-6
+    assert d.high - d.low == pytest.approx(2 * 1.96 * apart.std() / 20, rel=0.1)
+
+
 def test_another_cause_of_scatter_widens_the_interval():
     plain, more = (difference([61.0, 61.2], [60.0, 60.2], extra) for extra in (None, (0.5, 100)))
     assert more.high - more.low != plain.high - plain.low and more.p > 0

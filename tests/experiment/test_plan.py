@@ -34,6 +34,7 @@ def test_first_seeds_come_first(grid_world):
     ({"networks": {"a": {"seeds": []}}, "claims": []}, "list of different numbers"),
     ({"networks": {"a": {"seeds": [1, 1]}}, "claims": []}, "list of different numbers"),
     ({"networks": {"a": {}}}, "unknown network `large` in a claim"),
+    ({"baseline": "smaller"}, "unknown network `smaller`"),
     ({"claims": [{"text": "It is so."}]}, "either comparisons or the reason"),
     ({"claims": [{"text": "So.", "comparisons": [{"first": "small", "second": "large", "measure": "beauty"}]}]},
      "measure` must be one of"),
