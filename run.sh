@@ -22,8 +22,10 @@ eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
 systems=(mono "${triphones[@]}" lstmp) gmm=(--nj "$nj" --device "$device")
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
-copies=$train ali=ali # what the network is trained on
-[ "${#speeds[@]} ${#volumes[@]} $mp3_kbps" = "1 0 0" ] || copies=${train}_sp ali=ali_sp
+varied= # what the network is trained on: <train>, or <train>_sp, <train>_mp3, <train>_sp_mp3
+[ "${#speeds[@]} ${#volumes[@]}" = "1 0" ] || varied=_sp
+[ "$mp3_kbps" = 0 ] || varied=${varied}_mp3
+copies=$train$varied
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
@@ -103,7 +105,7 @@ if at 7 "alignment and held-out part"; then
     steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds "${speeds[@]}" --nj "$nj" --mp3 "$mp3_kbps" \
       ${volumes:+--volume "${volumes[@]}"} --once "$data/${train}_heldout/utt2spk"
     mfcc "$copies"
-    for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" ali_sp; done
+    for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" "ali$varied"; done
     [ "$input" = fmllr ] || fbank "$copies"
   fi
 fi
@@ -113,9 +115,9 @@ fi
 network_data() { [ "$input" = fmllr ] && echo "$exp/fmllr/$1" || echo "$data/$1_fbank"; }
 adapt() { [ "$input" != fmllr ] || steps/make_fmllr.sh --data "$data/$1" --model "$exp/$last" --transforms "$2" --out "$exp/fmllr/$1"; }
 if at 8 "LSTMP"; then
-  adapt "$copies" "$exp/${last}_$ali"
+  adapt "$copies" "$exp/${last}_ali$varied"
   steps/train_lstmp.sh --train "$(network_data "$copies")" --valid "$data/${train}_heldout/utt2spk" \
-    --ali "$exp/${targets}_$ali" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
+    --ali "$exp/${targets}_ali$varied" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
 fi
 
 # 9  search graphs HCLG of monophones and triphones; the LSTMP has the tied states of one of these, and uses its graph

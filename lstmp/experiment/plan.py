@@ -18,6 +18,7 @@ A grid is a YAML file:
     claims:                          # see lstmp.experiment.claims
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -156,6 +157,9 @@ def load(path) -> Grid:
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
     networks, source_of, seeds_of = {}, {}, {}
     for name, own in _group(values, "networks", path, lines).items():
+        if not re.fullmatch(r"[\w.+-]+", str(name)):
+            raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
+                            mend="its folder bears the name", **where)
         own = dict(own or {})
         source_of[name] = own.pop("source", next(iter(sources)))
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)

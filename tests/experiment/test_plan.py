@@ -30,6 +30,7 @@ def test_first_seeds_come_first(grid_world):
     ({"common": {"cells": "many"}}, "cells"),
     ({"common": {"cells": 0}}, "at least 1"),
     ({"networks": {}}, "must be a group"),
+    ({"networks": {"a b": {}}}, "must be named with letters"),
     ({"networks": {"a": {"source": "other"}}}, "unknown source `other`"),
     ({"networks": {"a": {"seeds": []}}, "claims": []}, "list of different numbers"),
     ({"networks": {"a": {"seeds": [1, 1]}}, "claims": []}, "list of different numbers"),
@@ -52,7 +53,7 @@ def test_an_unknown_network_is_named(grid_world):
         load(grid_world.write()).runs(["lerge"])
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/*grid*.yaml")), ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/**/grid.yaml")), ids=lambda p: p.parent.name)
 def test_the_committed_grids_can_be_read(path):
     grid = load(path)
     assert len(grid.runs()) >= len(grid.networks) > 3
