@@ -11,17 +11,23 @@ _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN":
 _OTHERS = ("C5", "C6", "C7", "C8", "C9")
 
 
-def draw(rows: list[dict], wer_set: str | None, folder) -> list[tuple[str, str]]:
-    """Draw what ``lstmp.experiment.page`` gathered. Returns (file name, what it shows) of each picture."""
+def pictures(record: dict) -> list[tuple[str, str]]:
+    """(file name, what it shows) of the pictures of a grid's record."""
+    out = [("learning.png", "frame accuracy held out against epochs and against minutes")]
+    if record["sets"]:
+        out.append(("size.png", f"word error rate on {record['sets'][0]} against the number of parameters"))
+    return out
+
+
+def draw(record: dict, folder):
+    """Draw them."""
+    rows = record["networks"]
     kinds = list(dict.fromkeys(r["kind"] for r in rows))
     rest = iter(_OTHERS * len(kinds))
     color = {k: _COLORS.get(k) or next(rest) for k in kinds}
-    out = [("learning.png", "frame accuracy held out against epochs and against minutes")]
-    _learning(rows, color, Path(folder) / out[0][0])
-    if wer_set:
-        out.append(("size.png", f"word error rate on {wer_set} against the number of parameters"))
-        _size(rows, color, wer_set, Path(folder) / out[1][0])
-    return out
+    _learning(rows, color, Path(folder) / "learning.png")
+    if record["sets"]:
+        _size(rows, color, record["sets"][0], Path(folder) / "size.png")
 
 
 def _learning(rows, color, path):

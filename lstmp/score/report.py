@@ -1,33 +1,29 @@
 """RESULTS.md: the rows of ``results.json`` as tables to read."""
 
 
-def markdown(title: str, rows: list[dict], trainings: dict[str, dict], training_data: list[str],
-             agreements: dict[str, dict], spent: list[dict], curves: dict[str, str], notes: list[str]) -> str:
-    """The page of a recipe.
+def markdown(record: dict) -> str:
+    """The page of a recipe, from what ``results.json`` holds and nothing else.
 
     Args:
-        title: its heading.
-        rows: as ``results.json`` has them.
-        trainings: system → its ``train.json``; where it has "epochs", a list of records, they become a table.
-        training_data: lines that describe it.
-        agreements: system → figures of ``lstmp.score.compare_ctm``.
-        spent: steps of GMM training and alignment with their minutes, seconds by kind of work, and memory.
-        curves: system → file name of its training picture.
-        notes: remarks.
+        record: "title"; "rows"; "training_data", lines that describe it; "agreement", system → figures of
+            ``lstmp.score.compare_ctm``; "spent", steps of GMM training and alignment with their minutes, seconds by
+            kind of work, and memory; "epochs", system → records, which become a table; "curves", system → file name of
+            its training picture; "notes", remarks.
     """
-    parts = [f"# Results: {title}", _facts(rows, training_data), *notes, _main_table(rows), _legend(rows),
-             "## Errors", _error_table(rows)]
-    if agreements:
-        parts += ["## Agreement of alignments", _agreement_table(agreements)]
-    if spent:
-        parts += ["## Time of GMM training and alignment", _time_table(spent),
+    rows = record["rows"]
+    parts = [f"# Results: {record['title']}", _facts(rows, record["training_data"]), *record["notes"],
+             _main_table(rows), _legend(rows), "## Errors", _error_table(rows)]
+    if record["agreement"]:
+        parts += ["## Agreement of alignments", _agreement_table(record["agreement"])]
+    if record["spent"]:
+        parts += ["## Time of GMM training and alignment", _time_table(record["spent"]),
                   "Seconds of the first process by kind of work; the rest of the minutes goes to starting programs and "
                   "to reading and writing models and alignments. Memory: the sum of all processes' peaks."]
-    for system, train in trainings.items():
-        if train.get("epochs"):
-            parts += [f"## Training of {system}", _epoch_table(train["epochs"])]
-            if system in curves:
-                parts.append(f"![loss and frame accuracy of {system} over the epochs]({curves[system]})")
+    for system, epochs in record["epochs"].items():
+        parts += [f"## Training of {system}", _epoch_table(epochs)]
+        if system in record["curves"]:
+            curve = record["curves"][system]
+            parts.append(f"![loss and frame accuracy of {system} over the epochs]({curve})")
     return "\n\n".join(p for p in parts if p) + "\n"
 
 

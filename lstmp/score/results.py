@@ -1,8 +1,8 @@
 """The table of a recipe: what training, decoding and scoring left in its folder, gathered in one place.
 
 From ``<model dir>/train.json``, and from ``decode.json`` and ``score.json`` of every decode dir below it, makes
-``results.json`` (a row for each system, LM and set), ``RESULTS.md`` (the same to read) and pictures of training.
-Nothing in them is typed by hand.
+``results.json`` (a row for each system, LM and set, and what else the page shows), ``RESULTS.md`` (the same to read)
+and pictures of training. Nothing in them is typed by hand.
 """
 
 import argparse
@@ -156,15 +156,15 @@ def main(argv=None):
     out = Path(args.out or Path(args.recipe_dir) / "RESULTS.md")
     systems = [System.parse(s, args.recipe_dir) for s in args.systems]
     rows, trainings = collect(systems, args.sets, args.lms, args.command)
-    agreements = read_agreements(args.agreement)
-    spent = read_spent(args.spent)
-    training_data = [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data]
     out.parent.mkdir(parents=True, exist_ok=True)
-    curves = copy_curves(trainings, out.parent)
-    result = {"rows": rows, **({"agreement": agreements} if agreements else {}), **({"spent": spent} if spent else {})}
-    config.write_text(out.with_name("results.json"), json.dumps(result, indent=1) + "\n")
-    title = args.title or Path(args.recipe_dir).name
-    config.write_text(out, markdown(title, rows, trainings, training_data, agreements, spent, curves, args.note))
+    record = {
+        "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
+        "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
+        "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),
+        "epochs": {name: t["epochs"] for name, t in trainings.items() if t.get("epochs")},
+        "curves": copy_curves(trainings, out.parent)}
+    config.write_text(out.with_name("results.json"), json.dumps(record, indent=1) + "\n")
+    config.write_text(out, markdown(record))
     say(f"{out}: {len(rows)} rows of {len(trainings)} systems")
 
 

@@ -60,9 +60,10 @@ def test_the_claim_is_judged_by_errors_and_accuracy(finished):
     made = json.loads((finished.path / "page/results.json").read_text())
     wer, early = made["claims"][0]["comparisons"]
     assert wer["difference"] == pytest.approx(-2.1) and early["difference"] == pytest.approx(1.05)
-    assert wer["low"] < wer["difference"] < wer["high"] < 0 and wer["verdict"] == "holds"
+    assert wer["interval"][0] < wer["difference"] < wer["interval"][1] < 0 and wer["verdict"] == "holds"
     text = (finished.path / "page/README.md").read_text()
-    assert re.search(r"\| large better than small: WER \| -2\.10 \| \[-\d\.\d\d, -\d\.\d\d\] \| [\d.e-]+ \| holds \|", text)
+    row = cells(text, "large better than small: WER")
+    assert row[1] == "-2.10" and re.fullmatch(r"\[-\d\.\d\d, -\d\.\d\d\]", row[2]) and row[4] == "holds"
 
 
 def test_pictures_show_every_network(finished):

@@ -1,0 +1,144 @@
+"""Two systems on one set: is one better, for whom, and what does it confuse?
+
+    steps/compare.sh exp/mini_librispeech/tri3b/decode_tgsmall_test exp/mini_librispeech/lstmp/decode_tgsmall_test
+
+Both decode dirs must have been scored (stage 11). Printed, or with --out written, is a page in Markdown: word error
+rates and their difference with the interval of the paired bootstrap (M. Bisani and H. Ney, ICASSP 2004) and the p-value
+of the matched-pairs test (lstmp.score.segments); both systems by speaker; the most frequent confusions; the utterances
+on which they differ most.
+"""
+
+import argparse
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldialign
+import numpy as np
+
+from lstmp import config
+from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError, command
+from lstmp.score.bootstrap import replicate_wers
+from lstmp.score.report import table
+from lstmp.score.score import DecodedSet, read_json
+from lstmp.score.segments import errors_at, matched_pairs, segments
+from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
+
+
+@dataclass(frozen=True)
+class System:
+    """A scored decode dir: its name, the hypotheses chosen on dev, and their errors."""
+
+    name: str
+    hyps: Words
+    errors: Errors
+
+    @classmethod
+    def load(cls, decode_dir, refs: Words) -> "System":
+        path = Path(decode_dir) / "best.txt"
+        if not path.is_file():
+            raise UserError("no such file", file=path, mend="score this set first (stage 11)")
+        hyps = read_hyps(path)
+        return cls(str(Path(decode_dir).parent.name), hyps, count_errors(refs, hyps, path))
+
+
+def difference_part(a: System, b: System, refs: Words, replicates: int, seed: int) -> str:
+    """Word error rates, their difference, and whether it could be chance."""
+    lines = [[s.name, f"{s.errors.wer:.2f}", *(f"{n:,}" for n in s.errors.counts[:, :3].sum(0))] for s in (a, b)]
+    apart = (replicate_wers(b.errors.errors, b.errors.words, replicates, seed)
+             - replicate_wers(a.errors.errors, a.errors.words, replicates, seed))
+    low, high = np.percentile(apart, [2.5, 97.5])
+    test = matched_pairs([pair for utt in sorted(refs) for pair in segments(
+        errors_at(refs[utt], a.hyps.get(utt, ())), errors_at(refs[utt], b.hyps.get(utt, ())))])
+    return "\n\n".join([
+        table(["system", "WER %", "ins", "del", "sub"], lines),
+        f"{b.name} less {a.name}: **{b.errors.wer - a.errors.wer:+.2f}** [{low:+.2f}, {high:+.2f}] (paired bootstrap, "
+        f"95 %); {b.name} has fewer errors in {100 * np.mean(apart < 0):.1f} % of {replicates:,} resampled sets.  \n"
+        f"Matched-pairs test: {test.segments:,} segments, mean difference {-test.mean:+.3f} errors, z {-test.z:+.2f}, "
+        f"p {test.p:.2g}."])
+
+
+def speakers_part(a: System, b: System, speakers: dict[str, str]) -> str:
+    """Both systems by speaker, those first for whom the second gains most."""
+    of = np.array([speakers[utt] for utt in a.errors.utts])
+    rows = []
+    for speaker in sorted(set(of)):
+        mine = of == speaker
+        words = max(int(a.errors.words[mine].sum()), 1)
+        wers = [100 * int(s.errors.errors[mine].sum()) / words for s in (a, b)]
+        rows.append((wers[1] - wers[0], [speaker, f"{mine.sum():,}", f"{words:,}", *(f"{w:.2f}" for w in wers),
+                                         f"{wers[1] - wers[0]:+.2f}"]))
+    return table(["speaker", "utterances", "words", f"{a.name}, WER %", f"{b.name}, WER %", "difference"],
+                 [row for _, row in sorted(rows, key=lambda r: r[0])])
+
+
+def confusions(system: System, refs: Words) -> Counter:
+    """(reference word, hypothesis word) → how often; an empty word stands for none."""
+    return Counter((r, h) for utt in refs for r, h in kaldialign.align(refs[utt], system.hyps.get(utt, ()), "")
+                   if r != h)
+
+
+def confusions_part(a: System, b: System, refs: Words, most: int) -> str:
+    """The most frequent confusions of either system."""
+    both = confusions(a, refs), confusions(b, refs)
+    pairs = sorted(set(both[0]) | set(both[1]), key=lambda p: (-both[0][p] - both[1][p], p))[:most]
+    return table(["said", "recognized", a.name, b.name], [[p[0] or "–", p[1] or "–", *(str(c[p]) for c in both)]
+                                                          for p in pairs], left=2)
+
+
+def utterances_part(a: System, b: System, refs: Words, most: int) -> str:
+    """The utterances on which the two differ most."""
+    apart = b.errors.errors - a.errors.errors
+    parts = []
+    for i in sorted(np.flatnonzero(apart), key=lambda i: (-abs(apart[i]), a.errors.utts[i]))[:most]:
+        utt = a.errors.utts[i]
+        hyps = [f"{s.name}, {s.errors.errors[i]}: {' '.join(s.hyps.get(utt, ()))}" for s in (a, b)]
+        parts.append("\n".join([f"    {utt}", f"    said: {' '.join(refs[utt])}", *(f"    {h}" for h in hyps)]))
+    return "\n\n".join(parts)
+
+
+def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: int = 1) -> str:
+    """The page of two decode dirs.
+
+    Args:
+        most: rows of the tables of confusions and of utterances.
+        replicates, seed: of the bootstrap.
+
+    Raises:
+        UserError: they are not scored, or of different sets.
+    """
+    sets = [DecodedSet.parse(str(d)) for d in (first, second)]
+    refs = read_refs(sets[0].data)
+    if read_refs(sets[1].data) != refs:
+        raise UserError(f"it is of another set than {sets[0].dir}", file=sets[1].dir,
+                        mend="compare decodings of one set")
+    a, b = (System.load(s.dir, refs) for s in sets)
+    if a.name == b.name:
+        a, b = (System(str(s.dir), x.hyps, x.errors) for s, x in zip(sets, (a, b), strict=True))
+    speakers = read_table(sets[0].data / "utt2spk")
+    scores = [read_json(s.dir / "score.json", "score this set first (stage 11)") for s in sets]
+    chosen = "; ".join(f"{x.name}: {s['lmwt']:g}, {s['wip']:g}" for x, s in zip((a, b), scores, strict=True))
+    return "\n\n".join([
+        f"# {a.name} and {b.name} on {sets[0].data.name}",
+        f"{len(refs):,} utterances, {int(a.errors.words.sum()):,} words. LM weight and penalty: {chosen}.",
+        difference_part(a, b, refs, replicates, seed), "## Speakers", speakers_part(a, b, speakers),
+        "## Confusions", confusions_part(a, b, refs, most), "## Utterances", utterances_part(a, b, refs, most)]) + "\n"
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/compare.sh", description=__doc__.split("\n")[0])
+    p.add_argument("first", help="a scored decode dir, or DIR=DATA where its decode.json does not name its data dir")
+    p.add_argument("second", help="another of the same set")
+    p.add_argument("--most", type=int, default=20, help="confusions and utterances to show (default: %(default)s)")
+    p.add_argument("--out", type=Path, help="Markdown file to write (default: print it)")
+    a = p.parse_args(argv)
+    if a.most < 1:
+        raise UserError("--most must be 1 or more", mend="correct the value")
+    text = compare(a.first, a.second, most=a.most)
+    config.write_text(a.out, text) if a.out else print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The committed tables are those of the committed records: nobody has edited them by hand."""
+
+import json
+import re
+
+import pytest
+
+from lstmp.experiment import page
+from lstmp.experiment.plan import load
+from lstmp.recipe import ROOT
+from lstmp.score.report import markdown
+
+RESULTS = sorted(ROOT.glob("recipes/*/RESULTS.md"))
+GRIDS = [g for g in sorted(ROOT.glob("recipes/**/grid.yaml")) if (ROOT / load(g).page).is_file()]
+
+
+def record(path):
+    return json.loads(path.with_name("results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
+def test_results_are_those_of_their_record(path):
+    assert path.read_text(encoding="utf-8") == markdown(record(path))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
+def test_word_error_rates_are_those_of_their_counts(path):
+    for row in record(path)["rows"]:
+        assert row["wer"] == pytest.approx(100 * (row["ins"] + row["del"] + row["sub"]) / row["words"], abs=1e-3)
+        assert row["ci"][0] < row["wer"] < row["ci"][1]
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda p: p.parent.name)
+def test_a_grids_page_is_that_of_its_record(path):
+    made = ROOT / load(path).page
+    assert made.read_text(encoding="utf-8") == page.render(record(made))
+
+
+def test_the_readme_shows_the_table_of_the_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", readme, re.S).group(1)
+    assert shown.strip() in (ROOT / "recipes/mini_librispeech/RESULTS.md").read_text(encoding="utf-8")
