@@ -6,6 +6,7 @@ unknown key, a missing one or a wrong type is a :class:`~lstmp.errors.UserError`
 
 import dataclasses
 import difflib
+import json
 import os
 import re
 import types
@@ -54,6 +55,25 @@ def _key_lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
         if isinstance(value, yaml.MappingNode):
             _key_lines(value, path)
     return lines
+
+
+def read_json(path, mend: str) -> dict:
+    """Read a JSON object.
+
+    Raises:
+        UserError: no such file (``mend`` says who makes it), or not a JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such file", file=path, mend=mend)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        line = getattr(e, "lineno", None)
+        raise UserError("not valid JSON", file=path, line=line, mend=f"delete it; {mend}") from None
+    if not isinstance(value, dict):
+        raise UserError("expected a JSON object", file=path, mend=f"delete it; {mend}")
+    return value
 
 
 def load(path, cls: type[T]) -> T:

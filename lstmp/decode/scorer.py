@@ -72,6 +72,11 @@ def load_scorer(model_dir, device="cpu", plain: bool = False) -> Scorer:
     raise UserError("neither a GMM nor a network", file=path, mend="give the folder of a trained model")
 
 
+def is_network(model_dir) -> bool:
+    """Whether a network, and no GMM, lies in a folder."""
+    return "log_priors" in _tensor_names(Path(model_dir) / "final.safetensors")
+
+
 def _tensor_names(path: Path) -> set[str]:
     if not path.is_file():
         raise UserError("no such file", file=path, mend="check --model, or train the model first")

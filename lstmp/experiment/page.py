@@ -14,7 +14,6 @@ from lstmp.experiment.plan import Claim, Grid, load
 from lstmp.experiment.run import folders, mark
 from lstmp.log import say
 from lstmp.score.report import table
-from lstmp.score.score import read_json
 from lstmp.score.wer import count_errors, read_hyps, read_refs
 
 
@@ -29,7 +28,7 @@ def outcomes(grid: Grid) -> dict[str, Outcome]:
         runs = grid.runs([name])
         if any(mark(grid, r).why_not() for r in runs):
             continue
-        records = [read_json(r.folder / "train.json", "run the grid") for r in runs]
+        records = [config.read_json(r.folder / "train.json", "run the grid") for r in runs]
         errors, words = [], np.zeros(0)
         for r in runs if grid.sets else []:
             folder = folders(grid, r)[grid.sets[0]]
@@ -47,8 +46,8 @@ def rows(grid: Grid, found: dict[str, Outcome]) -> list[dict]:
     out = []
     for name, o in found.items():
         cfg, record = grid.networks[name], o.records[0]
-        scores = {s: [read_json(folders(grid, r)[s] / "score.json", "run the grid")["wer"] for r in grid.runs([name])]
-                  for s in grid.sets}
+        scores = {s: [config.read_json(folders(grid, r)[s] / "score.json", "run the grid")["wer"]
+                      for r in grid.runs([name])] for s in grid.sets}
         out.append({
             "network": name, "kind": kind(cfg), "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": record["num_pdfs"],

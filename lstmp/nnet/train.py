@@ -122,8 +122,9 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, {accuracy_train:.2%} "
         f"on {len(sample.utts)} training utterances; {trainer.seconds / 60:.1f} min of training")
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
-    for name in _MODEL_FILES:
-        shutil.copyfile(align_model / name, out / name)
+    for name in (*_MODEL_FILES, "topo"):
+        if (align_model / name).is_file():  # folders of alignments imported from elsewhere may lack topo
+            shutil.copyfile(align_model / name, out / name)
     config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
     config.write_text(out / "train.json", json.dumps({
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,

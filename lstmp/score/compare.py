@@ -21,7 +21,7 @@ from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.score.bootstrap import replicate_wers
 from lstmp.score.report import table
-from lstmp.score.score import DecodedSet, read_json
+from lstmp.score.score import DecodedSet
 from lstmp.score.segments import errors_at, matched_pairs, segments
 from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
 
@@ -117,7 +117,7 @@ def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: in
     if a.name == b.name:
         a, b = (System(str(s.dir), x.hyps, x.errors) for s, x in zip(sets, (a, b), strict=True))
     speakers = read_table(sets[0].data / "utt2spk")
-    scores = [read_json(s.dir / "score.json", "score this set first (stage 11)") for s in sets]
+    scores = [config.read_json(s.dir / "score.json", "score this set first (stage 11)") for s in sets]
     chosen = "; ".join(f"{x.name}: {s['lmwt']:g}, {s['wip']:g}" for x, s in zip((a, b), scores, strict=True))
     return "\n\n".join([
         f"# {a.name} and {b.name} on {sets[0].data.name}",

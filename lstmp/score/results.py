@@ -17,7 +17,6 @@ from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.score.report import markdown
-from lstmp.score.score import read_json
 
 TRAIN = ("params", "minutes", "seed", "config")
 DECODE = ("audio_seconds", "rtf")
@@ -81,7 +80,7 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
 
 
 def _read(path: Path, keys, mend: str) -> dict:
-    value = read_json(path, mend)
+    value = config.read_json(path, mend)
     for key in keys:
         if key not in value:
             raise UserError(f"it has no `{key}`", file=path, mend=f"delete it; {mend}")

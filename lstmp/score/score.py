@@ -53,29 +53,10 @@ class DecodedSet:
         decode_dir, _, data = text.partition("=")
         path = Path(decode_dir) / "decode.json"
         if not data:
-            data = read_json(path, "decode this set first (stage 10)").get("data")
+            data = config.read_json(path, "decode this set first (stage 10)").get("data")
             if not isinstance(data, str):
                 raise UserError("it does not name its data dir", file=path, mend="give DECODE_DIR=DATA_DIR")
         return cls(Path(decode_dir), Path(data))
-
-
-def read_json(path, mend: str) -> dict:
-    """Read a JSON object.
-
-    Raises:
-        UserError: no such file (``mend`` says who makes it), or not a JSON object.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError("no such file", file=path, mend=mend)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
-        line = getattr(e, "lineno", None)
-        raise UserError("not valid JSON", file=path, line=line, mend=f"delete it; {mend}") from None
-    if not isinstance(value, dict):
-        raise UserError("expected a JSON object", file=path, mend=f"delete it; {mend}")
-    return value
 
 
 def score(dev: DecodedSet, tests: list[DecodedSet], cfg: ScoreConfig):

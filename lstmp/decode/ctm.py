@@ -1,0 +1,117 @@
+"""Words with their times and confidences: a CTM file of a decoding.
+
+    steps/get_ctm.sh DECODE_DIR --graph DIR --lang DIR --hmm DIR
+
+The words are the best path's at the LM weight and penalty chosen on dev. A word's *confidence* is its posterior
+probability in the lattice: links with the same word count together wherever they overlap in time, and of the frames
+that the word covers the best one is taken (C_max of F. Wessel, R. Schlueter, K. Macherey, H. Ney, "Confidence measures
+for large vocabulary continuous speech recognition", IEEE TSAP 9(3), 2001). The *times* come from an alignment of the
+hypotheses by the model that decoded, since search graphs emit a word only where it can be no other. Lines: utterance,
+channel 1, begin, duration, word, confidence.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lstmp import config
+from lstmp.corpus.datadir import read_data_dir, write_table
+from lstmp.corpus.lang import Lang, read_symbols
+from lstmp.corpus.subset import write_subset
+from lstmp.decode.lattice import Lattice, read_lattices
+from lstmp.decode.nbest import Hypothesis, add_arguments, best_hypotheses, chosen_weights, lattice_files
+from lstmp.decode.scorer import FRAME_SHIFT, is_network
+from lstmp.decode.word_graph import WordGraph, near_best, word_graph
+from lstmp.errors import UserError, command
+from lstmp.gmm import align as gmm_align
+from lstmp.gmm.align import read_alignment
+from lstmp.gmm.export_alignment import find_words
+from lstmp.gmm.model import AcousticModel
+from lstmp.log import say, warn
+from lstmp.nnet import align as network_align
+from lstmp.parallel import run_jobs
+
+_BEAM = 8.0  # what is further below the best path than this has no posterior probability to speak of
+
+
+def best_with_confidences(lattice: Lattice, lm_weight: float, word_penalty: float) -> tuple[Hypothesis, list[float]]:
+    """The best word sequence of a lattice that has a path, and the confidence of each of its words."""
+    near = near_best(lattice, lm_weight, word_penalty, _BEAM)
+    best = best_hypotheses(near, 1, lm_weight, word_penalty)[0]
+    graph = word_graph(near, lm_weight)
+    return best, confidences(graph, graph.scores(lm_weight, word_penalty), best)
+
+
+def confidences(graph: WordGraph, scores: np.ndarray, best: Hypothesis) -> list[float]:
+    """The posterior probability of each word of ``best``, from 0 to 1."""
+    posterior, total = graph.posteriors(scores), int(graph.frame[graph.end]) + 1
+    active = {word: np.zeros(total + 1) for word in set(best.words)}  # differences from frame to frame
+    for (source, to), p in zip(graph.links.tolist(), posterior.tolist(), strict=True):
+        for word in set(graph.words[source]) & set(active):
+            begin = graph.frame[source]
+            active[word][begin] += p
+            active[word][max(graph.frame[to], begin + 1)] -= p
+    active = {word: np.cumsum(x) for word, x in active.items()}
+    out = []
+    for i, (word, begin) in enumerate(zip(best.words, best.frames, strict=True)):
+        end = next((f for f in best.frames[i + 1:] if f > begin), total)
+        out.append(float(np.clip(active[word][begin:end].max(), 0, 1)))
+    return out
+
+
+def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, out: Path, conf: Path, nj: int) -> Path:
+    """Align what was recognized with the model that recognized it. Returns the alignment's folder."""
+    about = config.read_json(Path(decode_dir) / "decode.json", "decode this set first (stage 10)")
+    data = read_data_dir(about["data"])
+    spoken = {utt: words for utt, words in hypotheses.items() if words and utt in data.utts}
+    if not spoken:
+        raise UserError("nothing was recognized in it", file=decode_dir, mend="there are no words to give times to")
+    write_subset(replace(data, utts={u: replace(x, words=tuple(spoken.get(u, ()))) for u, x in data.utts.items()}),
+                 set(spoken), out / "data")
+    write_table(out / "data" / "text", {utt: " ".join(spoken[utt]) for utt in sorted(spoken)})
+    model = Path(about["model"])
+    options = ["--data", str(out / "data"), "--lang", str(lang), "--out", str(out / "ali"), "--nj", str(nj),
+               "--config", str(conf / "align.yaml")]
+    if is_network(model):
+        network_align.main([*options, "--network", str(model), "--hmm", str(hmm or model)])
+    else:
+        gmm_align.main([*options, "--model", str(model), "--fmllr-config", str(conf / "fmllr.yaml")])
+    return out / "ali"
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/get_ctm.sh", description=__doc__.split("\n")[0])
+    add_arguments(p)
+    p.add_argument("--lang", required=True, help="lang folder that the graph was made from")
+    p.add_argument("--hmm", help="where a network decoded: alignment or GMM whose states it learned (default: its own "
+                   "folder)")
+    p.add_argument("--conf", type=Path, default=Path("conf"), help="folder of align.yaml, fmllr.yaml (default: conf)")
+    p.add_argument("--out", type=Path, help="folder for words.ctm (default: DECODE_DIR/ctm)")
+    a = p.parse_args(argv)
+    names = {i: word for word, i in read_symbols(Path(a.graph) / "words.txt").items()}
+    weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
+    out = a.out or Path(a.decode_dir) / "ctm"
+
+    def job(path):
+        return {utt: best_with_confidences(x, *weights) for utt, x in read_lattices(path).items() if x.num_arcs}
+
+    found: dict[str, tuple[Hypothesis, list[float]]] = {}
+    for part in run_jobs(job, lattice_files(a.decode_dir), a.nj, "confidences", unit="job"):
+        found |= part
+    said = {utt: [names[w] for w in h.words] for utt, (h, _) in found.items()}
+    ali = align_hypotheses(a.decode_dir, said, a.lang, a.hmm, out, a.conf, a.nj)
+    times = find_words(read_alignment(ali), AcousticModel.load(ali).transitions, Lang.load(a.lang),
+                       {utt: " ".join(words) for utt, words in said.items()}, a.decode_dir)
+    if lost := sorted(utt for utt, words in said.items() if words and utt not in times):
+        warn(f"{len(lost)} utterances could not be aligned with what was recognized, and are left out: {lost[0]} …")
+    rows = [f"{utt} 1 {begin * FRAME_SHIFT:.2f} {length * FRAME_SHIFT:.2f} {word} {sure:.3f}\n" for utt in sorted(times)
+            for (word, begin, length), sure in zip(times[utt], found[utt][1], strict=True)]
+    config.write_text(out / "words.ctm", "".join(rows))
+    say(f"{out}/words.ctm: {len(rows):,} words of {len(times)} utterances")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Lattices as Kaldi's programs read them: its text form of compact lattices.
+
+    steps/lattices_to_kaldi.sh DECODE_DIR --graph DIR --out DIR
+
+writes ``num_jobs`` and ``lat.N.gz``, which ``lattice-copy "ark:gunzip -c lat.N.gz|" ark:lat.N`` takes. A line is
+
+    from-state to-state word-id graph-cost,acoustic-cost,state_state_…
+
+with costs unscaled, a line for each end with its cost, and an empty line after each utterance. Each frame has one
+number after the costs: pdf-id + 1, where Kaldi has a transition-id, for our search graphs know no more. What goes by
+words, costs and numbers of frames can use them (lattice-best-path, lattice-lmrescore, lattice-mbr-decode …); what looks
+up transition-ids in a model cannot.
+"""
+
+import argparse
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+
+from lstmp import config
+from lstmp.decode.lattice import read_lattices
+from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files
+from lstmp.decode.word_graph import WordGraph, near_best, word_graph
+from lstmp.errors import UserError, command
+from lstmp.log import say
+from lstmp.parallel import run_jobs
+
+
+def lines(graph: WordGraph) -> list[str]:
+    """The lines of an utterance's lattice. A node with several words becomes a row of states."""
+    sizes = np.maximum(graph.num_words, 1)
+    states = [range(b - n, b) for b, n in zip(np.cumsum(sizes).tolist(), sizes.tolist(), strict=True)]
+    out = []
+    for (source, to), acoustic, lm, labels in zip(graph.links.tolist(), graph.acoustic, graph.graph, graph.labels,
+                                                  strict=True):
+        word = graph.words[to][0] if graph.words[to] else 0
+        out.append(f"{states[source][-1]} {states[to][0]} {word} {-lm:.6g},{-acoustic:.6g},"
+                   + "_".join(map(str, labels.tolist())))
+    for mine, words in zip(states, graph.words, strict=True):
+        out += [f"{at} {at + 1} {word} 0,0," for at, word in zip(mine[:-1], words[1:], strict=True)]
+    return [*out, f"{states[graph.end][0]} 0,0,"]
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/lattices_to_kaldi.sh", description=__doc__.split("\n")[0])
+    add_arguments(p)
+    p.add_argument("--beam", type=float, default=8.0, help="keep paths whose score is so much below the best one's, at "
+                   "the LM weight and penalty given (default: %(default)g)")
+    p.add_argument("--out", type=Path, help="folder to write (default: DECODE_DIR/kaldi)")
+    a = p.parse_args(argv)
+    if not a.beam >= 0:
+        raise UserError("--beam must be 0 or more", mend="correct the value")
+    weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
+    out = a.out or Path(a.decode_dir) / "kaldi"
+    out.mkdir(parents=True, exist_ok=True)
+
+    def job(numbered):
+        number, path = numbered
+        utts = {utt: x for utt, x in sorted(read_lattices(path).items()) if x.num_arcs}
+        tmp = out / f".lat.{number}.gz.{os.getpid()}.tmp"
+        with gzip.open(tmp, "wt", encoding="utf-8", compresslevel=5) as f:
+            for utt, x in utts.items():
+                graph = word_graph(near_best(x, *weights, a.beam), weights[0], labels=True)
+                f.write("\n".join([utt, *lines(graph)]) + "\n\n")
+        os.replace(tmp, out / f"lat.{number}.gz")
+        return len(utts)
+
+    jobs = list(enumerate(lattice_files(a.decode_dir), 1))
+    count = sum(run_jobs(job, jobs, a.nj, "lattices", unit="job"))
+    config.write_text(out / "num_jobs", f"{len(jobs)}\n")
+    say(f"{out}: lattices of {count} utterances, beam {a.beam:g} at LM weight {weights[0]:g}")
+
+
+if __name__ == "__main__":
+    main()

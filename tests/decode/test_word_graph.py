@@ -1,0 +1,171 @@
+"""Word graphs and n-best lists, against all paths of small lattices."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_graphs import all_paths, path_score
+from test_lm_rescore import WORDS, lattice_of, lm_score, random_lm
+
+from lstmp.decode import nbest as nbest_module
+from lstmp.decode.lattice import Lattice, write_lattices
+from lstmp.decode.lm_rescore import BackoffLm
+from lstmp.decode.nbest import best_hypotheses, main, nbest, rescored
+from lstmp.decode.word_graph import near_best, word_graph
+from lstmp.errors import UserError
+
+SEEDS = st.integers(0, 300)
+
+
+def some_lattice(seed, frames=5):
+    """A random lattice with a path, and all its paths."""
+    for more in itertools.count():
+        lattice = lattice_of(1000 * more + seed, frames)
+        if lattice is not None:
+            return lattice, all_paths(lattice)
+
+
+def best_by_words(lattice, paths, lm_weight, penalty):
+    found = {}
+    for path in paths:
+        words = tuple(lattice.words_on(path))
+        found[words] = max(found.get(words, -math.inf), path_score(lattice, path, lm_weight, penalty))
+    return found
+
+
+@given(SEEDS, st.sampled_from([1.0, 3.0]), st.sampled_from([0.0, 0.7]))
+@settings(max_examples=60, deadline=None)
+def test_n_best_are_all_word_sequences_in_order(seed, lm_weight, penalty):
+    lattice, paths = some_lattice(seed)
+    expected = best_by_words(lattice, paths, lm_weight, penalty)
+    found = list(nbest(word_graph(lattice, lm_weight), lm_weight, penalty))
+    assert sorted(h.words for h in found) == sorted(expected)
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+    for h in found:
+        assert h.score == pytest.approx(expected[h.words], abs=1e-3)
+        assert h.acoustic / lm_weight + h.graph - penalty * len(h.words) == pytest.approx(h.score, abs=1e-3)
+        assert list(h.frames) == sorted(h.frames) and len(h.frames) == len(h.words)
+
+
+@given(SEEDS, st.integers(1, 30))
+@settings(max_examples=30, deadline=None)
+def test_looking_at_the_near_best_part_first_loses_nothing(seed, n):
+    lattice, paths = some_lattice(seed)
+    expected = sorted(best_by_words(lattice, paths, 2.0, 0.5).values(), reverse=True)[:n]
+    assert [h.score for h in best_hypotheses(lattice, n, 2.0, 0.5)] == pytest.approx(expected, abs=1e-3)
+
+
+@given(SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_near_best_holds_just_the_arcs_of_near_best_paths(seed):
+    lattice, paths = some_lattice(seed)
+    scores = [path_score(lattice, p, 2.0, 0.0) for p in paths]
+    near = near_best(lattice, 2.0, 0.0, 3.0)
+    kept = {a for p, s in zip(paths, scores, strict=True) if s >= max(scores) - 3.0 - 1e-4 for a in p}
+    sure = {a for p, s in zip(paths, scores, strict=True) if s >= max(scores) - 3.0 + 1e-4 for a in p}
+    arcs = {tuple(a) for a in near.arcs.tolist()}
+    assert {tuple(lattice.arcs[a].tolist()) for a in sure} <= arcs
+    assert len(near.arcs) <= len(kept)
+
+
+@given(SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_links_are_the_best_ways_between_words(seed):
+    """Every path through the word graph is a lattice path: same words, scores that add up, labels of every frame."""
+    lattice, paths = some_lattice(seed, frames=4)
+    graph = word_graph(lattice, 1.5, labels=True)
+    lattice_paths = {}
+    for path in paths:
+        key = tuple(lattice.words_on(path))
+        labels = tuple(x for x in lattice.arcs[path, 2].tolist() if x > 0)
+        lattice_paths.setdefault((key, labels), []).append(
+            (lattice.acoustic[path].sum(dtype=float), lattice.graph[path].sum(dtype=float)))
+    seen = 0
+    todo = [(0, (), (), 0.0, 0.0)]
+    while todo:
+        node, words, labels, acoustic, lm = todo.pop()
+        if node == graph.end:
+            near = [p for p in lattice_paths[words, labels] if p == pytest.approx((acoustic, lm), abs=1e-3)]
+            assert near and len(labels) == 4
+            seen += 1
+        for link in range(graph.leaving[node], graph.leaving[node + 1]):
+            to = int(graph.links[link, 1])
+            assert len(labels) + len(graph.labels[link]) == min(graph.frame[to] + (to != graph.end), 4)
+            todo.append((to, words + graph.words[to], labels + tuple(graph.labels[link].tolist()),
+                         acoustic + graph.acoustic[link], lm + graph.graph[link]))
+    assert seen
+
+
+def test_posteriors_are_those_of_the_paths_through_the_graph():
+    lattice, _ = some_lattice(4, frames=4)
+    graph = word_graph(lattice, 1.0)
+    scores = graph.scores(1.0, 0.0)
+    expected, total = np.zeros(len(scores)), 0.0
+    todo = [(0, (), 0.0)]
+    while todo:
+        node, links, score = todo.pop()
+        if node == graph.end:
+            total += math.exp(score)
+            expected[list(links)] += math.exp(score)
+        for link in range(graph.leaving[node], graph.leaving[node + 1]):
+            todo.append((int(graph.links[link, 1]), (*links, link), score + scores[link]))
+    assert graph.posteriors(scores) == pytest.approx(expected / total, rel=1e-6)
+    assert graph.to_end(scores, np.logaddexp)[0] == pytest.approx(math.log(total))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_rescoring_a_whole_list_is_exact(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    old, new = (random_lm(tmp_path / name, rng) for name in ("old", "new"))
+    lms = [BackoffLm(tmp_path / name) for name in ("old", "new")]
+    lattice, _ = some_lattice(seed)
+    before = best_hypotheses(lattice, 10_000, 2.0, 0.5)
+    after = rescored(before, *lms, 2.0, 0.5)
+    expected = {h.words: h.score - lm_score(old, h.words) + lm_score(new, h.words) for h in before}
+    assert {h.words: h.score for h in after} == pytest.approx(expected, abs=1e-3) and WORDS == 6
+    assert [h.score for h in after] == sorted((h.score for h in after), reverse=True)
+
+
+def test_a_lattice_without_a_path_has_no_sequence():
+    assert best_hypotheses(Lattice.empty(), 5, 10.0, 0.0) == []
+
+
+@pytest.fixture
+def decode_dir(tmp_path):
+    """Two utterances, one of which failed; words.txt in a graph dir."""
+    lattice, paths = some_lattice(7)
+    folder = tmp_path / "decode"
+    folder.mkdir()
+    write_lattices(folder / "lat.0000.safetensors", {"b": Lattice.empty(), "a": lattice})
+    (folder / "score.json").write_text(json.dumps({"lmwt": 2, "wip": 0.5}))
+    (tmp_path / "graph").mkdir()
+    (tmp_path / "graph/words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, WORDS + 1)))
+    return folder, lattice, paths
+
+
+def test_the_files_are_kaldis(decode_dir):
+    folder, lattice, paths = decode_dir
+    main([str(folder), "--graph", str(folder.parent / "graph"), "--n", "7"])
+    rows = {n: [line.split() for line in (folder / "nbest" / n).read_text().splitlines()]
+            for n in ("text", "ac_cost", "lm_cost", "score")}
+    expected = sorted(best_by_words(lattice, paths, 2.0, 0.5).items(), key=lambda x: -x[1])[:7]
+    assert [r[0] for r in rows["text"]] == [f"a-{k}" for k in range(1, len(expected) + 1)]
+    assert rows["text"][0][1:] == [f"w{i}" for i in expected[0][0]]
+    for (key, score), (_, ac), (_, lm), (_, *words) in zip(rows["score"], rows["ac_cost"], rows["lm_cost"],
+                                                         rows["text"], strict=True):
+        assert float(score) == pytest.approx(-float(ac) / 2 - float(lm) - 0.5 * len(words), abs=1e-3), key
+
+
+def test_faults_are_named(decode_dir, tmp_path):
+    folder, _, _ = decode_dir
+    with pytest.raises(UserError, match="makes no sense"):
+        nbest_module.chosen_weights(folder, -1.0, 0.0)
+    (folder / "score.json").unlink()
+    with pytest.raises(UserError, match="score this set first"):
+        nbest_module.chosen_weights(folder, None, None)
+    with pytest.raises(UserError, match="no lattices in it"):
+        nbest_module.lattice_files(tmp_path)
