@@ -20,12 +20,14 @@ local/env.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
-systems=(mono "${triphones[@]}" lstmp) gmm=(--nj "$nj" --device "$device")
+systems=(mono "${triphones[@]}" "${networks[@]}") gmm=(--nj "$nj" --device "$device")
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
-varied= # what the network is trained on: <train>, or <train>_sp, <train>_mp3, <train>_sp_mp3
-[ "${#speeds[@]} ${#volumes[@]}" = "1 0" ] || varied=_sp
-[ "$mp3_kbps" = 0 ] || varied=${varied}_mp3
-copies=$train$varied
+network() { # is $1 one? its input, and what it is trained on: <train>, or copies such as <train>_sp
+  local i; for i in "${!networks[@]}"; do
+    [ "${networks[i]}" = "$1" ] || continue
+    input=${input_of[i]} varied=${varied_of[i]} copies=$train${varied_of[i]}
+    speeds=${speeds_of[i]} volumes=${volumes_of[i]} mp3=${mp3_of[i]}; return
+  done; return 1; }
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
@@ -97,30 +99,34 @@ if at 6 "triphones ${triphones[*]}"; then
 fi
 
 # 7  alignment of all training data to tied states; some utterances of every training speaker are held out, the others are
-#    aligned at other speeds and volumes as well, and after coding as MP3 (speeds, volumes, mp3_kbps)
+#    aligned at other speeds and volumes as well, and after coding as MP3, where a network is to hear them so
 if at 7 "alignment and held-out part"; then
   align "$last" "$train" ali
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
-  if [ "$copies" != "$train" ]; then
-    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds "${speeds[@]}" --nj "$nj" --mp3 "$mp3_kbps" \
-      ${volumes:+--volume "${volumes[@]}"} --once "$data/${train}_heldout/utt2spk"
+  for net in "${networks[@]}"; do
+    network "$net"; [ -n "$varied" ] || continue
+    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds $speeds --mp3 "$mp3" ${volumes:+--volume $volumes} \
+      --nj "$nj" --once "$data/${train}_heldout/utt2spk"
     mfcc "$copies"
     for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" "ali$varied"; done
     [ "$input" = fmllr ] || fbank "$copies"
-  fi
+  done
 fi
 
 # 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors; its input
 #    is filterbank energies, or features adapted to the speaker by the last triphones' fMLLR transforms
 network_data() { [ "$input" = fmllr ] && echo "$exp/fmllr/$1" || echo "$data/$1_fbank"; }
 adapt() { [ "$input" != fmllr ] || steps/make_fmllr.sh --data "$data/$1" --model "$exp/$last" --transforms "$2" --out "$exp/fmllr/$1"; }
-if at 8 "LSTMP"; then
-  adapt "$copies" "$exp/${last}_ali$varied"
-  steps/train_lstmp.sh --train "$(network_data "$copies")" --valid "$data/${train}_heldout/utt2spk" \
-    --ali "$exp/${targets}_ali$varied" --out "$exp/lstmp" --config "$conf/lstmp.yaml" --device "$device"
+if at 8 "networks ${networks[*]}"; then
+  for net in "${networks[@]}"; do
+    network "$net"
+    adapt "$copies" "$exp/${last}_ali$varied"
+    steps/train_lstmp.sh --train "$(network_data "$copies")" --valid "$data/${train}_heldout/utt2spk" \
+      --ali "$exp/${targets}_ali$varied" --out "$exp/$net" --config "$conf/$net.yaml" --device "$device"
+  done
 fi
 
-# 9  search graphs HCLG of monophones and triphones; the LSTMP has the tied states of one of these, and uses its graph
+# 9  search graphs HCLG of monophones and triphones; a network has the tied states of one of these, and uses its graph
 if at 9 "graphs"; then
   for model in mono "${triphones[@]}"; do
     with=$(lang_of "$model")_$lm
@@ -135,14 +141,14 @@ if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
     for model in "${systems[@]}"; do
       graph=$model from=$data/$split
-      if [ $model = lstmp ]; then
+      if network "$model"; then
         graph=$targets from="$(network_data "$split")"
         adapt "$split" "$exp/$last/decode_${lm}_$split"
       fi
       steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$from" \
         --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj" --device "$device"
       for new in "${lms[@]:1}"; do
-        [ $model = lstmp ] || [ $model = "$last" ] || continue
+        network "$model" || [ "$model" = "$last" ] || continue
         steps/lmrescore.sh --lang "$lang_lm" --new-lang "$data/lang_$new" --in "$exp/$model/decode_${lm}_$split" \
           --out "$exp/$model/decode_${new}_$split" --config "$conf/decode.yaml" --nj "$nj"
       done

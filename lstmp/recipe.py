@@ -18,6 +18,7 @@ import yaml
 from lstmp import config
 from lstmp.errors import UserError, command
 from lstmp.recipe_keys import RECIPE_KEYS, Recipe
+from lstmp.recipe_networks import Network, networks, shell_values
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,11 +78,11 @@ def parse_options(arguments: list[str]) -> dict[str, str]:
     return options
 
 
-def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str, dict]]:
+def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str, dict], list[Network]]:
     """Combine ``conf/``, the recipe and the options.
 
     Returns:
-        (values of the run options, the recipe, section name → values)
+        (values of the run options, the recipe, section name → values, the networks, each with a section of its name)
 
     Raises:
         UserError: for an unknown recipe, option or key, or a value of the wrong type.
@@ -123,7 +124,13 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
     if absent := [name for name in recipe.triphones if name not in sections]:
         raise config.unknown(f"system `{absent[0]}`", absent[0], [s for s in sections if s.startswith("tri")],
                              file=path, line=lines.get("triphones"))
-    return run, recipe, sections
+    at = {"file": path, "line": lines.get("networks")}
+    for network in (found := networks(recipe, sections["lstmp"], override, **at)):
+        if network.name in sections and network.name != "lstmp":
+            raise UserError(f"network `{network.name}` bears the name of a file of conf/", mend="name it otherwise",
+                            **at)
+    sections |= {n.name: n.config for n in found}
+    return run, recipe, sections, found
 
 
 def choose_layout(layouts: dict, run: dict, *, file, line) -> dict:
@@ -258,9 +265,9 @@ def main(argv=None):
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
         return
-    run, recipe, sections = resolve(parse_options(arguments))
+    run, recipe, sections, found = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
-    values = {**run, **dataclasses.asdict(recipe), "input": sections["lstmp"]["feature"]["kind"]}
+    values = {**run, **dataclasses.asdict(recipe), **shell_values(found)}
     values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     print(shell_assignments(values))
 

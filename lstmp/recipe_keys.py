@@ -27,7 +27,9 @@ class Recipe:
         pron_probs: the last of them and the network get a lexicon with probabilities of pronunciations and of silence
             around them, from the alignment before.
         targets: the one of them whose tied states the network learns.
-        speeds: the network is trained on copies of the training data at these speeds; [1.0]: on the data alone.
+        networks: name → keys of conf/lstmp.yaml, and of `speeds`, `volumes`, `mp3_kbps`, in which it differs from what
+            is said of all; the networks to train.
+        speeds: the networks are trained on copies of the training data at these speeds; [1.0]: on the data alone.
         volumes: the copies' samples are multiplied by a factor drawn between these two, each by its own; empty: not.
         mp3_kbps: these copies, that at speed 1 too, are put through MP3 of this bit rate; 0: they are not.
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
@@ -51,6 +53,7 @@ class Recipe:
     triphones: list[str]
     pron_probs: bool
     targets: str
+    networks: dict
     speeds: list[float]
     volumes: list[float]
     mp3_kbps: int
@@ -73,8 +76,10 @@ class Recipe:
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
         config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")
         config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")
-        named = {"train": [self.train], "dev": [self.dev], "lm": [self.lm], "tests": self.tests,
-                 "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}
+        config.check(len(self.networks) > 0 and not set(self.networks) & {"mono", *self.triphones}, "networks",
+                     "a group of names, such as `lstmp: {}`, other than those of the systems before")
+        named = {"networks": [str(n) for n in self.networks], "train": [self.train], "dev": [self.dev],
+                 "lm": [self.lm], "tests": self.tests, "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}
         for name, values in named.items():
             config.check(all(re.fullmatch(r"[\w.+-]+", v) for v in values), name,
                          "made of letters, digits, `_`, `-`, `.`")

@@ -17,6 +17,7 @@ from lstmp.recipe import (
     resolve,
     shell_assignments,
 )
+from lstmp.recipe_networks import shell_values
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,16 +40,16 @@ def spoil(project, old, new, name="tiny"):
 
 def test_every_recipe_resolves(project):
     for path in sorted((project / "recipes").glob("*/recipe.yaml")):
-        run, recipe, sections = resolve({"recipe": path.parent.name}, project)
+        run, recipe, sections, found = resolve({"recipe": path.parent.name}, project)
         assert run["exp"] == f"exp/{path.parent.name}"
-        assert set(sections) == {p.stem for p in (project / "conf").glob("*.yaml")}
+        assert set(sections) == {p.stem for p in (project / "conf").glob("*.yaml")} | {n.name for n in found}
 
 
 def test_order_of_precedence(project):
     """conf < recipe < option, and `seed` reaches every section that does not set its own."""
     default = read_sections(project / "conf")["fbank"]
     spoil(project, "seed: 1", "seed: 5\nfbank:\n  low_freq: 30\n  high_freq: 5000")
-    _, recipe, sections = resolve({"fbank.high_freq": "5500", "score.seed": "9"}, project)
+    _, recipe, sections, _ = resolve({"fbank.high_freq": "5500", "score.seed": "9"}, project)
     assert sections["fbank"] == {**default, "low_freq": 30, "high_freq": 5500}
     assert recipe.seed == 5
     assert sections["lstmp"]["seed"] == 5
@@ -56,7 +57,8 @@ def test_order_of_precedence(project):
 
 
 def test_nested_option_and_lists(project):
-    _, recipe, sections = resolve({"mono.em.num_iters": "3", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}, project)
+    options = {"mono.em.num_iters": "3", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}
+    _, recipe, sections, _ = resolve(options, project)
     assert sections["mono"]["em"]["num_iters"] == 3
     assert sections["mono"]["em"]["realign"] == [1, 2]
     assert resolve({"lstmp.lr_final": "2e-5"}, project)[2]["lstmp"]["lr_final"] == 2e-5
@@ -81,6 +83,14 @@ def test_nested_option_and_lists(project):
     ({"speeds": "[1, 1]"}, ["speeds", "different"]),
     ({"volumes": "[2.0, 0.5]"}, ["volumes", "lowest"]),
     ({"volumes": "[2.0]"}, ["volumes", "lowest"]),
+    ({"networks": "{}"}, ["networks", "group of names"]),
+    ({"networks": "{tri1: {}}"}, ["networks", "other than"]),
+    ({"networks": "{align: {}}"}, ["`align`", "file of conf/"]),
+    ({"networks": "{a b: {}}"}, ["networks", "letters"]),
+    ({"networks": "{a: 3}"}, ["`networks.a`", "group of keys"]),
+    ({"networks": "{a: {cels: 3}}"}, ["networks.a.cels", "known are"]),
+    ({"networks": "{a: {cells: many}}"}, ["networks.a.cells", "whole number"]),
+    ({"networks": "{a: {speeds: [2.0]}}"}, ["speeds", "1.0 among them"]),
     ({"pron_probs": "perhaps"}, ["pron_probs", "true or false"]),
     ({"recipe": "tinny"}, ["tinny", "did you mean `tiny`"]),
     ({"stage": "12"}, ["--stage", "0 to 11", "12"]),
@@ -114,6 +124,27 @@ def test_wrong_recipe_names_file_and_line(project, old, new, words):
         assert e.value.line is not None
 
 
+def test_networks_start_from_the_section_and_hear_what_they_say(project):
+    options = {"lstmp.epochs": "7", "speeds": "[1.0]", "networks": (
+        "{lstmp: {cells: 99}, wide: {cells: 2048, feature: {cmvn: none}, speeds: [0.9, 1.0, 1.1], mp3_kbps: 24}, "
+        "odd: {speeds: [1.0, 1.2], mp3_kbps: 32}}")}
+    _, _, sections, found = resolve(options, project)
+    assert [(n.name, n.varied) for n in found] == [("lstmp", ""), ("wide", "_sp_mp3"), ("odd", "_sp_1_1.2_mp3_32")]
+    base = read_sections(project / "conf")["lstmp"]
+    assert sections["wide"]["cells"] == 2048 and sections["lstmp"]["cells"] == 99
+    assert sections["odd"]["cells"] == resolve({}, project)[2]["lstmp"]["cells"]
+    assert {s["epochs"] for s in (sections["wide"], sections["lstmp"])} == {7}
+    assert sections["wide"]["feature"] == {**base["feature"], "cmvn": "none"}
+    assert sections["odd"]["feature"] == base["feature"]
+
+
+def test_run_sh_gets_an_element_for_each_network():
+    found = resolve(parse_options(["--networks", "{a: {}, b: {volumes: [0.5, 2], mp3_kbps: 24}}"]))[3]
+    text = shell_assignments(shell_values(found))
+    assert "networks=(a b)" in text and "varied_of=('' _vol_0.5_2_mp3)" in text and "mp3_of=(0 24)" in text
+    assert "volumes_of=('' '0.5 2')" in text and "speeds_of=(1 1)" in text and "input_of=(fbank fbank)" in text
+
+
 def test_parse_options():
     assert parse_options(["--nj", "3", "--stop_stage=4", "--train_utterances", "5", "--fbank.high_freq", "-400"]) == {
         "nj": "3", "stop-stage": "4", "train_utterances": "5", "fbank.high_freq": "-400"}
@@ -137,7 +168,7 @@ def test_layout_is_chosen_by_the_corpus(tmp_path):
 
 
 def test_files_of_the_corpus(project, tmp_path):
-    run, recipe, _ = resolve({"recipe": "librispeech"}, project)
+    run, recipe, _, _ = resolve({"recipe": "librispeech"}, project)
     corpus = tmp_path / "corpus"
     (corpus / "LibriSpeech").mkdir(parents=True)
     (corpus / "lm").mkdir()

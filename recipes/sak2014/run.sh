@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do
 done
 base=mini_librispeech exp=exp/mini_librispeech data=data/mini_librispeech out=exp/sak2014
 for stages in "0 7" "9 9"; do
-  ./run.sh --recipe $base "${corpus[@]}" --stage "${stages% *}" --stop-stage "${stages#* }" --speeds "[1.0]"
+  ./run.sh --recipe $base "${corpus[@]}" --stage "${stages% *}" --stop-stage "${stages#* }" --networks "{lstmp: {speeds: [1.0]}}"
 done
 . local/path.sh
 nj=$(nproc) conf=$exp/conf

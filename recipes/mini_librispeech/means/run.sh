@@ -17,8 +17,8 @@ while [ $# -gt 0 ]; do
 done
 exp=exp/mini_librispeech data=data/mini_librispeech train=train-clean-5
 run() { ./run.sh --recipe mini_librispeech "${corpus[@]}" "$@"; }
-run --stop-stage 9
-run --mp3_kbps 24 --stage 7 --stop-stage 7
+run --networks "{plain: {speeds: [1.0]}, speeds: {}, mp3: {mp3_kbps: 24}}" --stop-stage 7
+run --stage 9 --stop-stage 9
 . local/path.sh
 for varied in "" _sp _sp_mp3; do
   steps/make_fmllr.sh --data $data/$train$varied --model $exp/tri3b --transforms $exp/tri3b_ali$varied \

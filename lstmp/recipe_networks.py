@@ -1,0 +1,76 @@
+"""The networks of a recipe: each a variant of conf/lstmp.yaml, on its own variant of the training data."""
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+
+from lstmp import config
+from lstmp.errors import UserError
+from lstmp.recipe_keys import Recipe
+
+_DATA = ("speeds", "volumes", "mp3_kbps")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to train.
+
+    Attributes:
+        name: of its folder and of its configuration.
+        config: the values of conf/lstmp.yaml with its own.
+        speeds, volumes, mp3_kbps: what is done to its training data, see :class:`lstmp.recipe_keys.Recipe`.
+    """
+
+    name: str
+    config: dict
+    speeds: list[float]
+    volumes: list[float]
+    mp3_kbps: int
+
+    @property
+    def varied(self) -> str:
+        """What is added to the names of training data and alignment: they differ where what was done to them does.
+
+        Two networks of a recipe with unlike speeds, volumes or bit rates get unlike names.
+        """
+        parts = ([] if self.speeds == [1.0] else ["sp", *self._unless(self.speeds, [0.9, 1.0, 1.1])])
+        parts += ["vol", *map("{:g}".format, self.volumes)] if self.volumes else []
+        parts += ["mp3", *self._unless([self.mp3_kbps], [24])] if self.mp3_kbps else []
+        return "".join(f"_{p}" for p in parts)
+
+    @staticmethod
+    def _unless(values, usual) -> list[str]:
+        return [] if values == usual else [f"{v:g}" for v in values]
+
+
+def networks(recipe: Recipe, base: dict, override, *, file=None, line=None) -> list[Network]:
+    """The networks of a recipe.
+
+    Args:
+        base: the section `lstmp`, which all start from.
+        override: :func:`lstmp.recipe.override`.
+
+    Raises:
+        UserError: an unknown key, or a value of the wrong type or range.
+    """
+    found = []
+    for name, own in recipe.networks.items():
+        if own is not None and not isinstance(own, dict):
+            raise UserError(f"`networks.{name}` must be a group of keys, not {own!r}", file=file, line=line,
+                            mend=f"write `{name}: {{}}` for the network as conf/lstmp.yaml and the recipe have it")
+        own, section = dict(own or {}), copy.deepcopy(base)
+        heard = {key: own.pop(key) for key in _DATA if key in own}
+        for key, value in own.items():
+            override(section, key, value, what=f"networks.{name}.{key}", file=file, line=line)
+        data = config.build({**dataclasses.asdict(recipe), **heard}, Recipe, file=file)
+        found.append(Network(name, section, data.speeds, data.volumes, data.mp3_kbps))
+    return found
+
+
+def shell_values(found: list[Network]) -> dict[str, list[str]]:
+    """For run.sh: arrays with an element for each network."""
+    return {"networks": [n.name for n in found], "varied_of": [n.varied for n in found],
+            "input_of": [n.config["feature"]["kind"] for n in found],
+            "speeds_of": [" ".join(f"{s:g}" for s in n.speeds) for n in found],
+            "volumes_of": [" ".join(f"{v:g}" for v in n.volumes) for n in found],
+            "mp3_of": [str(n.mp3_kbps) for n in found]}
