@@ -22,12 +22,6 @@ eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
 systems=(mono "${triphones[@]}" "${networks[@]}") gmm=(--nj "$nj" --device "$device")
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
-network() { # is $1 one? its input, and what it is trained on: <train>, or copies such as <train>_sp
-  local i; for i in "${!networks[@]}"; do
-    [ "${networks[i]}" = "$1" ] || continue
-    input=${input_of[i]} varied=${varied_of[i]} copies=$train${varied_of[i]}
-    speeds=${speeds_of[i]} volumes=${volumes_of[i]} mp3=${mp3_of[i]}; return
-  done; return 1; }
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
@@ -104,25 +98,25 @@ if at 7 "alignment and held-out part"; then
   align "$last" "$train" ali
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
   for net in "${networks[@]}"; do
-    network "$net"; [ -n "$varied" ] || continue
-    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds $speeds --mp3 "$mp3" ${volumes:+--volume $volumes} \
-      --nj "$nj" --once "$data/${train}_heldout/utt2spk"
+    copies=$train${varied_of[$net]} # such as <train>_sp; <train> itself where nothing is varied
+    [ "$copies" != "$train" ] || continue
+    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds ${speeds_of[$net]} --mp3 "${mp3_of[$net]}" \
+      ${volumes_of[$net]:+--volume ${volumes_of[$net]}} --nj "$nj" --once "$data/${train}_heldout/utt2spk"
     mfcc "$copies"
-    for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" "ali$varied"; done
-    [ "$input" = fmllr ] || fbank "$copies"
+    for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" "ali${varied_of[$net]}"; done
+    [ "${input_of[$net]}" = fmllr ] || fbank "$copies"
   done
 fi
 
 # 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors; its input
 #    is filterbank energies, or features adapted to the speaker by the last triphones' fMLLR transforms
-network_data() { [ "$input" = fmllr ] && echo "$exp/fmllr/$1" || echo "$data/$1_fbank"; }
-adapt() { [ "$input" != fmllr ] || steps/make_fmllr.sh --data "$data/$1" --model "$exp/$last" --transforms "$2" --out "$exp/fmllr/$1"; }
+adapt() { steps/make_fmllr.sh --data "$data/$1" --model "$exp/$last" --transforms "$2" --out "$exp/fmllr/$1"; }
 if at 8 "networks ${networks[*]}"; then
   for net in "${networks[@]}"; do
-    network "$net"
-    adapt "$copies" "$exp/${last}_ali$varied"
-    steps/train_lstmp.sh --train "$(network_data "$copies")" --valid "$data/${train}_heldout/utt2spk" \
-      --ali "$exp/${targets}_ali$varied" --out "$exp/$net" --config "$conf/$net.yaml" --device "$device"
+    copies=$train${varied_of[$net]} feats=$data/${copies}_fbank
+    [ "${input_of[$net]}" != fmllr ] || { adapt "$copies" "$exp/${last}_ali${varied_of[$net]}"; feats=$exp/fmllr/$copies; }
+    steps/train_lstmp.sh --train "$feats" --valid "$data/${train}_heldout/utt2spk" --out "$exp/$net" \
+      --ali "$exp/${targets}_ali${varied_of[$net]}" --config "$conf/$net.yaml" --device "$device"
   done
 fi
 
@@ -140,15 +134,13 @@ fi
 if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
     for model in "${systems[@]}"; do
-      graph=$model from=$data/$split
-      if network "$model"; then
-        graph=$targets from="$(network_data "$split")"
-        adapt "$split" "$exp/$last/decode_${lm}_$split"
-      fi
-      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$from" \
+      graph=$model feats=$data/$split
+      [ -z "${input_of[$model]:-}" ] || graph=$targets feats=$data/${split}_fbank
+      [ "${input_of[$model]:-}" != fmllr ] || { adapt "$split" "$exp/$last/decode_${lm}_$split"; feats=$exp/fmllr/$split; }
+      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$feats" \
         --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj" --device "$device"
       for new in "${lms[@]:1}"; do
-        network "$model" || [ "$model" = "$last" ] || continue
+        [ -n "${input_of[$model]:-}" ] || [ "$model" = "$last" ] || continue
         steps/lmrescore.sh --lang "$lang_lm" --new-lang "$data/lang_$new" --in "$exp/$model/decode_${lm}_$split" \
           --out "$exp/$model/decode_${new}_$split" --config "$conf/decode.yaml" --nj "$nj"
       done

@@ -239,9 +239,13 @@ def write_sections(sections: dict[str, dict], folder):
 
 
 def shell_assignments(values: dict) -> str:
-    """``name=value`` lines for bash, quoted; lists become arrays, and `-` in names becomes `_`."""
+    """``name=value`` lines for bash, quoted; lists become arrays, groups associative ones, `-` in names becomes `_`."""
     lines = []
     for name, value in values.items():
+        if isinstance(value, dict):
+            pairs = " ".join(f"[{key}]={shlex.quote(str(v))}" for key, v in value.items())
+            lines.append(f"declare -A {name}=({pairs})")
+            continue
         quoted = f"({shlex.join(map(str, value))})" if isinstance(value, list) else shlex.quote(
             str(value).lower() if isinstance(value, bool) else str(value))
         lines.append(f"{name.replace('-', '_')}={quoted}")
@@ -267,7 +271,7 @@ def main(argv=None):
         return
     run, recipe, sections, found = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
-    values = {**run, **dataclasses.asdict(recipe), **shell_values(found)}
+    values = {**run, **dataclasses.asdict(recipe), "networks": [n.name for n in found], **shell_values(found)}
     values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     print(shell_assignments(values))
 

@@ -67,10 +67,10 @@ def networks(recipe: Recipe, base: dict, override, *, file=None, line=None) -> l
     return found
 
 
-def shell_values(found: list[Network]) -> dict[str, list[str]]:
-    """For run.sh: arrays with an element for each network."""
-    return {"networks": [n.name for n in found], "varied_of": [n.varied for n in found],
-            "input_of": [n.config["feature"]["kind"] for n in found],
-            "speeds_of": [" ".join(f"{s:g}" for s in n.speeds) for n in found],
-            "volumes_of": [" ".join(f"{v:g}" for v in n.volumes) for n in found],
-            "mp3_of": [str(n.mp3_kbps) for n in found]}
+def shell_values(found: list[Network]) -> dict[str, dict[str, str]]:
+    """For run.sh: what it must know of each network, by name."""
+    return {"varied_of": {n.name: n.varied for n in found},
+            "input_of": {n.name: n.config["feature"]["kind"] for n in found},
+            "speeds_of": {n.name: " ".join(f"{s:g}" for s in n.speeds) for n in found},
+            "volumes_of": {n.name: " ".join(f"{v:g}" for v in n.volumes) for n in found},
+            "mp3_of": {n.name: str(n.mp3_kbps) for n in found}}

@@ -141,8 +141,11 @@ def test_networks_start_from_the_section_and_hear_what_they_say(project):
 def test_run_sh_gets_an_element_for_each_network():
     found = resolve(parse_options(["--networks", "{a: {}, b: {volumes: [0.5, 2], mp3_kbps: 24}}"]))[3]
     text = shell_assignments(shell_values(found))
-    assert "networks=(a b)" in text and "varied_of=('' _vol_0.5_2_mp3)" in text and "mp3_of=(0 24)" in text
-    assert "volumes_of=('' '0.5 2')" in text and "speeds_of=(1 1)" in text and "input_of=(fbank fbank)" in text
+    assert "declare -A varied_of=([a]='' [b]=_vol_0.5_2_mp3)" in text and "mp3_of=([a]=0 [b]=24)" in text
+    assert "volumes_of=([a]='' [b]='0.5 2')" in text and "input_of=([a]=fbank [b]=fbank)" in text
+    said = subprocess.run(["bash", "-c", f'{text}; echo "${{speeds_of[b]}}|${{volumes_of[b]}}|${{input_of[c]:-none}}"'],
+                          capture_output=True, text=True)
+    assert said.stdout == "1|0.5 2|none\n"
 
 
 def test_parse_options():
