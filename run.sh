@@ -163,6 +163,7 @@ if at 11 "scoring"; then
     agreement+=("$tri=$exp/${tri}_ali/agreement.json")
   done
   steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "${lms[@]}" \
-    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}"
+    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" \
+    --note "$networks_note"
   cat "$exp/RESULTS.md"
 fi

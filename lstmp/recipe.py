@@ -18,7 +18,7 @@ import yaml
 from lstmp import config
 from lstmp.errors import UserError, command
 from lstmp.recipe_keys import RECIPE_KEYS, Recipe
-from lstmp.recipe_networks import Network, networks, shell_values
+from lstmp.recipe_networks import Network, describe, networks, shell_values
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -272,6 +272,7 @@ def main(argv=None):
     run, recipe, sections, found = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
     values = {**run, **dataclasses.asdict(recipe), "networks": [n.name for n in found], **shell_values(found)}
+    values["networks_note"] = describe(found, read_sections(ROOT / "conf")["lstmp"])
     values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     print(shell_assignments(values))
 

@@ -74,3 +74,24 @@ def shell_values(found: list[Network]) -> dict[str, dict[str, str]]:
             "speeds_of": {n.name: " ".join(f"{s:g}" for s in n.speeds) for n in found},
             "volumes_of": {n.name: " ".join(f"{v:g}" for v in n.volumes) for n in found},
             "mp3_of": {n.name: str(n.mp3_kbps) for n in found}}
+
+
+def describe(found: list[Network], defaults: dict) -> str:
+    """For the page of results: what each network hears, and where its configuration is not that of conf/lstmp.yaml."""
+    lines = []
+    for n in found:
+        heard = [f"at speeds {', '.join(f'{s:g}' for s in n.speeds)}"] if n.speeds != [1.0] else []
+        heard += [f"at volumes {n.volumes[0]:g} to {n.volumes[1]:g}"] if n.volumes else []
+        heard += [f"after MP3 coding at {n.mp3_kbps} kbit/s" if n.mp3_kbps else "without MP3 coding"]
+        changed = [f"{key} {value}" for key, value in _leaves(n.config).items() if _leaves(defaults).get(key) != value]
+        lines.append(f"`{n.name}` hears the training data{' '.join(['', *heard])}; changed in conf/lstmp.yaml: "
+                     f"{', '.join(changed) or 'nothing'}.")
+    return "  \n".join(lines)
+
+
+def _leaves(values: dict, prefix: str = "") -> dict:
+    """Nested groups as one, with dotted names."""
+    out = {}
+    for key, value in values.items():
+        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return out

@@ -17,7 +17,7 @@ from lstmp.recipe import (
     resolve,
     shell_assignments,
 )
-from lstmp.recipe_networks import shell_values
+from lstmp.recipe_networks import describe, shell_values
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -136,6 +136,17 @@ def test_networks_start_from_the_section_and_hear_what_they_say(project):
     assert {s["epochs"] for s in (sections["wide"], sections["lstmp"])} == {7}
     assert sections["wide"]["feature"] == {**base["feature"], "cmvn": "none"}
     assert sections["odd"]["feature"] == base["feature"]
+
+
+def test_the_page_of_results_says_what_each_network_is(project):
+    own = "{feature: {cmvn: none}, speeds: [1.0, 1.1], mp3_kbps: 24}"
+    options = {"lstmp.epochs": "7", "networks": "{lstmp: {}, b: " + own + "}"}
+    base = read_sections(project / "conf")["lstmp"]
+    first, second = describe(resolve(options, project)[3], base).split("  \n")
+    assert first.startswith("`lstmp` hears the training data without MP3 coding; changed in conf/lstmp.yaml: ")
+    assert "epochs 7" in first and "feature.cmvn" not in first
+    assert "`b` hears the training data at speeds 1, 1.1 after MP3 coding at 24 kbit/s" in second
+    assert "feature.cmvn none" in second and "epochs 7" in second
 
 
 def test_run_sh_gets_an_element_for_each_network():

@@ -8,7 +8,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "nnet"))
 
-from small_world import World  # noqa: E402
+from small_network_world import World  # noqa: E402
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 7,
           "streams": 4, "epochs": 2, "lr_initial": 0.02, "lr_final": 0.01, "dropout": 0.0, "freq_masks": 0,

@@ -11,7 +11,7 @@ from lstmp.nnet.config import LstmpConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_world import World  # noqa: E402
+from small_network_world import World  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
