@@ -52,12 +52,12 @@ def rows(grid: Grid, found: dict[str, Outcome]) -> list[dict]:
             "network": name, "kind": kind(cfg), "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": record["num_pdfs"],
             "params": record["params"], "seeds": grid.seeds_of[name],
-            "minutes": [r["minutes"] for r in o.records],
+            "minutes": [r["cpu_minutes"] for r in o.records],
             "accuracy_train": [100 * r["frame_accuracy_train"] for r in o.records],
             "accuracy_valid": [100 * r["frame_accuracy_valid"] for r in o.records],
             "wer": scores,
             "epochs": [[100 * e["accuracy_valid"] for e in r["epochs"]] for r in o.records],
-            "seconds": [[e["seconds"] for e in r["epochs"]] for r in o.records]})
+            "seconds": [[e["cpu_seconds"] for e in r["epochs"]] for r in o.records]})
     return out
 
 

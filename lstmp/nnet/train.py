@@ -129,6 +129,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     config.write_text(out / "train.json", json.dumps({
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,
         "minutes": round(trainer.seconds / 60, 2), "seed": cfg.seed, "config": config.to_dict(cfg),
+        "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in trainer.history) / 60, 2),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
         "loss_valid": loss, "chosen_epochs": epochs, "epochs": trainer.history}, indent=1) + "\n")
     plot_history(trainer.history, out / "curve.png", title=out.name)

@@ -26,6 +26,8 @@ from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.streams import Batch, Streams, carry_state, plan
 from lstmp.nnet.workers import Workers
 
+_NO_SUMS = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0, "cpu_seconds": 0.0}
+
 
 class Diverged(Exception):
     """Loss or gradient is NaN or infinite; carries the utterances of the batch."""
@@ -58,11 +60,12 @@ class Trainer:
         self.noise_generator = torch.Generator()
         self.epoch = self.batch = 0  # what comes next, both from 0
         self.rate_scale, self.retries = 1.0, 0
-        self.sums = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0}
+        self.sums = dict(_NO_SUMS)
         self.history: list[dict] = []
         self.state = None
         self.seconds = 0.0  # of all runs, up to the last clock()
         self._clock = self._saved = time.monotonic()
+        self._cpu_clock = time.process_time()
 
     @property
     def last_path(self) -> Path:
@@ -80,6 +83,7 @@ class Trainer:
                 stale.unlink(missing_ok=True)
             self.save()
         self._clock = self._saved = time.monotonic()
+        self._cpu_clock = time.process_time()
         while not self.finished():
             try:
                 self.run_epoch()
@@ -168,6 +172,7 @@ class Trainer:
             "epoch": self.epoch + 1, "learning_rate": rate, "batches": batches, "frames": sums["frames"],
             "loss_train": sums["loss"] / sums["frames"], "accuracy_train": sums["correct"] / sums["frames"],
             "loss_valid": loss, "accuracy_valid": accuracy, "seconds": round(seconds, 1),
+            "cpu_seconds": round(sums["cpu_seconds"], 1),
             "frames_per_second": round(sums["frames"] / max(seconds, 1e-9)),
         })
         row = self.history[-1]
@@ -183,7 +188,7 @@ class Trainer:
         if self.cfg.decay == "plateau" and loss > min(h["loss_valid"] for h in self.history):
             self.rate_scale *= self.cfg.plateau_factor
         self.epoch, self.batch, self.state = self.epoch + 1, 0, None
-        self.sums = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0}
+        self.sums = dict(_NO_SUMS)
         config.write_text(self.out / "log.jsonl", "".join(json.dumps(h) + "\n" for h in self.history))
         write_events(row, self.out / "tensorboard")
         self.save()
@@ -207,11 +212,12 @@ class Trainer:
         self.save()
 
     def clock(self):
-        """Add the time since the last call to the minutes of training."""
-        now = time.monotonic()
+        """Add the time since the last call to the minutes of training, and that of the processors."""
+        now, cpu = time.monotonic(), time.process_time()
         self.seconds += now - self._clock
         self.sums["seconds"] += now - self._clock
-        self._clock = now
+        self.sums["cpu_seconds"] += cpu - self._cpu_clock
+        self._clock, self._cpu_clock = now, cpu
 
     def save(self):
         """Write last.safetensors: everything that the next batch depends on."""
@@ -246,6 +252,7 @@ class Trainer:
                       for layer in range(len(state) // 2)] or None
         for name in ("epoch", "batch", "sums", "rate_scale", "retries", "seconds", "history"):
             setattr(self, name, header[name])
+        self.sums = _NO_SUMS | self.sums  # checkpoints of earlier versions lack some
         if self.epoch or self.batch:
             say(f"{self.last_path}: going on from epoch {self.epoch + 1}, batch {self.batch + 1}, "
                 f"{self.seconds / 60:.1f} min so far")
