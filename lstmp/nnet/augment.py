@@ -1,8 +1,10 @@
-"""Masks on the input, after SpecAugment (Park et al., arXiv 1904.08779), and Gaussian noise; all off by default.
+"""Masks on the input, after SpecAugment (Park et al., arXiv 1904.08779), loudness, and Gaussian noise; all may be off.
 
 The masks of an epoch are drawn at its start for all utterances, from seed and epoch alone, so that a mask stays in
 place over the chunks of an utterance and a resumed training sees the same. Masked values become 0, the mean.
 """
+
+import math
 
 import numpy as np
 import torch
@@ -15,9 +17,16 @@ FRAMES_PER_SECOND = 100
 
 
 class Augment:
-    """The masks of one epoch."""
+    """The masks of one epoch.
 
-    def __init__(self, cfg: LstmpConfig, frames: FrameSet, epoch: int):
+    Args:
+        cfg: configuration.
+        frames: the training set, normalized.
+        epoch: from 0.
+        std: [D], what the features were divided by; needed where ``cfg.gain_db`` is above 0.
+    """
+
+    def __init__(self, cfg: LstmpConfig, frames: FrameSet, epoch: int, std: torch.Tensor | None = None):
         rng = np.random.default_rng([cfg.seed, epoch, 1])
         self.noise = cfg.input_noise
         self.time = self.freq = None
@@ -26,10 +35,16 @@ class Augment:
         if cfg.freq_masks > 0 and cfg.freq_mask_width > 0:
             self.freq = _freq_masks(rng, len(frames.utts), frames.features.shape[1], cfg.freq_masks,
                                     cfg.freq_mask_width)
+        self.gain = None
+        if cfg.gain_db > 0:  # a louder signal adds the same to the logarithm of each channel's energy
+            louder = rng.uniform(-cfg.gain_db, cfg.gain_db, (len(frames.utts), 1)) * math.log(10) / 10
+            self.gain = (torch.from_numpy(louder) / std.cpu()).float()
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         """The batch's features [T, n, D], masked and with noise; ``generator`` draws the noise."""
         x = batch.features
+        if self.gain is not None:
+            x = x + self.gain[batch.utts].unsqueeze(0)
         if self.noise > 0:
             x = x.add(torch.empty_like(x).normal_(0, self.noise, generator=generator))
         if self.time is not None:

@@ -59,6 +59,7 @@ class LstmpConfig:
     decay: str = "exponential"
     plateau_factor: float = 0.5
     patience: int = 0
+    gain_db: float = 0.0
 
     def __post_init__(self):
         for name in ("layers", "cells", "streams", "epochs", "stack"):
@@ -68,10 +69,12 @@ class LstmpConfig:
                      "patience"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
-                     "time_masks_per_second", "checkpoint_minutes"):
+                     "time_masks_per_second", "checkpoint_minutes", "gain_db"):
             check(getattr(self, name) >= 0, name, "0 or more")
         check(self.projection == 0 or self.recurrent_projection > 0, "projection",
               "0 where `recurrent_projection` is 0")
+        check(self.gain_db == 0 or (self.feature.kind, self.feature.cmvn) == ("fbank", "none"), "gain_db",
+              "0 unless `feature.kind` is fbank and `feature.cmvn` none: the rest does not hear how loud a speaker is")
         check(self.kind in ("lstmp", "rnn", "dnn"), "kind", "lstmp, rnn or dnn")
         check(self.kind == "lstmp" or self.projection == self.recurrent_projection == 0, "recurrent_projection",
               f"0, as `projection`: a network of kind {self.kind} has none")

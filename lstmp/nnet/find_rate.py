@@ -55,7 +55,7 @@ def range_test(cfg: LstmpConfig, model: LstmpNetwork, train_set: FrameSet, valid
         trainer = Trainer(cfg, model, train_set, valid_set, folder, "", threads=threads)
         table = plan(train_set.lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, 0)
         streams = Streams(train_set, table, cfg.chunk, cfg.label_delay)
-        augment = Augment(cfg, train_set, 0)
+        augment = Augment(cfg, train_set, 0, model.feature_std)
         try:
             for number in progress(range(min(batches, len(streams))), "rates", unit="batch"):
                 trainer.rate_scale = (low / high) ** (1 - number / max(batches - 1, 1))

@@ -108,7 +108,7 @@ class Trainer:
         cfg, lengths = self.cfg, self.train.lengths
         table = plan(lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, self.epoch)
         streams = Streams(self.train, table, cfg.chunk, cfg.label_delay)
-        augment = Augment(cfg, self.train, self.epoch)
+        augment = Augment(cfg, self.train, self.epoch, self.model.feature_std)
         bar = progress(range(self.batch, len(streams)), f"epoch {self.epoch + 1}/{cfg.epochs}", unit="batch")
         shown, since, seen = time.monotonic(), time.monotonic(), 0
         for number in bar:

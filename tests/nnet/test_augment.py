@@ -1,7 +1,12 @@
 """Masks and noise on the input."""
 
+import math
+
+import pytest
 import torch
 
+from lstmp.errors import UserError
+from lstmp.features.load import FeatureConfig
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.streams import Streams, plan_epoch
@@ -56,3 +61,20 @@ def test_noise(small_config):
     augment = Augment(small_config(input_noise=0.1), frames, 0)
     x = augment(streams.batch(0), torch.Generator().manual_seed(1)) - 1
     assert abs(x.std() - 0.1) < 0.01 and torch.equal(frames.features, torch.ones_like(frames.features))
+
+
+def test_gain_adds_the_same_number_of_decibels_to_all_channels_of_an_utterance(small_config):
+    frames, streams = make()
+    std = torch.linspace(0.5, 4.0, 40)
+    cfg = small_config(gain_db=6.0, feature=FeatureConfig("fbank", "none", 0))
+    augment = Augment(cfg, frames, 0, std)
+    x = (augment(streams.batch(0), torch.Generator()) - 1) * std  # logarithms of energies again
+    x = x[:5]  # label_delay: the utterances all last longer
+    assert torch.allclose(x, x[:1, :, :1].expand_as(x), atol=1e-5)
+    drawn = torch.cat([Augment(cfg, frames, e, std).gain * std for e in range(200)])[:, 0] * 10 / math.log(10)
+    assert drawn.abs().max() <= 6 and abs(drawn.mean()) < 0.5 and drawn.std() > 3
+
+
+def test_gain_is_for_filterbanks_that_are_not_normalized(small_config):
+    with pytest.raises(UserError, match="gain_db"):
+        small_config(gain_db=6.0, feature=FeatureConfig("fbank", "mean", 0))
