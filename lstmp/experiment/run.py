@@ -22,7 +22,7 @@ from lstmp.features.load import Features, archives
 from lstmp.log import say
 from lstmp.nnet.data import alignment_file, read_num_pdfs
 from lstmp.nnet.model import LstmpNetwork
-from lstmp.nnet.train import keep_freed_memory, read_ids
+from lstmp.nnet.train import keep_freed_memory, read_ids, what_counts
 from lstmp.nnet.workers import flush_denormals
 from lstmp.recipe import ROOT
 from lstmp.stage import Stage
@@ -101,7 +101,7 @@ def mark(grid: Grid, run: Run) -> Stage:
     """The mark of a whole run: its steps' own would miss the lattices, which are not kept."""
     s = run.source
     decoded = [s.graph, *(s.decode[name] for name in grid.sets)] if grid.sets else []
-    return Stage(run.folder, "run", settings=[config.to_dict(run.config), config.to_dict(grid.decode), grid.sets],
+    return Stage(run.folder, "run", settings=[what_counts(run.config), config.to_dict(grid.decode), grid.sets],
                  inputs=[Path(s.train) / "feats.scp", *archives(s.train), alignment_file(s.ali), Path(s.valid),
                          *(path for d in decoded for path in sorted(Path(d).glob("*.safetensors")) + archives(d))])
 

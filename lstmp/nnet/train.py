@@ -60,7 +60,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, mend="check --align-model, or align again")
-    stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=_settings(cfg))
+    stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=what_counts(cfg))
     if stage.is_done():
         return
     fingerprint = hashlib.blake2b(json.dumps([[digest(p) for p in stage.inputs], stage.settings]).encode(),
@@ -144,7 +144,7 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
     return inputs + [Path(p) for p in sorted(arks)]
 
 
-def _settings(cfg: LstmpConfig) -> dict:
+def what_counts(cfg: LstmpConfig) -> dict:
     """What the result depends on: not how often checkpoints are written, nor an option that is left at its default."""
     defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
     return {k: v for k, v in config.to_dict(cfg).items() if k != "checkpoint_minutes" and v != defaults[k]}
