@@ -96,15 +96,16 @@ def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np
     if cfg.dither > 0:  # our own, because the library's is not seeded
         noise = np.random.default_rng(zlib.crc32(utt.encode())).standard_normal(len(samples), dtype=np.float32)
         samples = samples + np.float32(cfg.dither) * noise
-    computer = _computer(cfg)
-    computer.accept_waveform(cfg.sample_rate, samples)
-    computer.input_finished()
-    if computer.num_frames_ready == 0:
+    frames = computer(cfg)
+    frames.accept_waveform(cfg.sample_rate, samples)
+    frames.input_finished()
+    if frames.num_frames_ready == 0:
         raise UserError(f"{len(samples)} samples, too short for one window of {cfg.frame_length_ms:g} ms")
-    return np.stack([computer.get_frame(t) for t in range(computer.num_frames_ready)])
+    return np.stack([frames.get_frame(t) for t in range(frames.num_frames_ready)])
 
 
-def _computer(cfg: FbankConfig):
+def computer(cfg: FbankConfig):
+    """The library's object that makes such features, without dither."""
     mfcc = isinstance(cfg, MfccConfig)
     options = knf.MfccOptions() if mfcc else knf.FbankOptions()
     frame, mel = options.frame_opts, options.mel_opts

@@ -10,14 +10,11 @@ from pathlib import Path
 import k2
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.errors import UserError
+from lstmp.graph.graph_file import NAME, read_graph_file
 from lstmp.tensors import write_tensors
-
-NAME = "HCLG.k2.safetensors"
-MEND = "remove it and run steps/make_graph.sh again"
 
 
 def to_k2(hclg: FstArrays, tid_pdf: torch.Tensor) -> k2.Fsa:
@@ -76,21 +73,7 @@ def load_k2_graph(graph_dir) -> k2.Fsa:
     Raises:
         UserError: it is missing or damaged, or a label is not a pdf of the model it was made for.
     """
-    path = Path(graph_dir) / NAME
-    if not path.is_file():
-        raise UserError("no such file", file=path, mend="run steps/make_graph.sh")
-    try:
-        with safe_open(str(path), "pt") as f:
-            num_pdfs = int(f.metadata()["num_pdfs"])
-            arcs, splits, words = (f.get_tensor(name) for name in ("arcs", "word_splits", "words"))
-    except (SafetensorError, KeyError, TypeError, ValueError):
-        raise UserError("not a k2 graph, or cut off", file=path, mend=MEND) from None
-    fits = arcs.ndim == 2 and len(arcs) and arcs.shape[1] == 4 and len(splits) == len(arcs) + 1
-    if not fits or splits[-1] != len(words):
-        raise UserError("its parts do not fit together", file=path, mend=MEND)
-    label, states = arcs[:, 2], arcs[:, :2]
-    if int(label.max()) > num_pdfs or int(label.min()) < -1 or bool((label == 0).any()) or int(states.min()) < 0:
-        raise UserError(f"its labels are not the {num_pdfs} pdfs of the model", file=path, mend=MEND)
+    arcs, splits, words, _ = read_graph_file(graph_dir)
     fsa = k2.Fsa(arcs)
     fsa.aux_labels = k2.RaggedTensor(k2.ragged.create_ragged_shape2(splits, cached_tot_size=len(words)), words)
     fsa.graph_scores = fsa.scores.clone()

@@ -47,6 +47,17 @@ class AcousticNetwork:
             raise UserError("does not fit config.yaml beside it", file=path, mend=mend) from None
         return cls(cfg, model, priors, device)
 
+    @property
+    def dim(self) -> int:
+        """Dimension of the features that it takes."""
+        return len(self.model.feature_mean)
+
+    def check(self, feats: torch.Tensor):
+        """Insist on features [T, dim], T > 0."""
+        if feats.dim() != 2 or feats.shape[1] != self.dim or not len(feats):
+            raise UserError(f"features of shape {list(feats.shape)}, the network takes [T, {self.dim}]",
+                            mend="give the data dir with the features it was trained with")
+
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
         """Features [T, D] → acoustic log-likelihoods up to a constant, [T, num_pdfs]."""
         return self.batch([feats])[0]
@@ -58,13 +69,11 @@ class AcousticNetwork:
         Raises:
             UserError: the features have another dimension than the network was trained with.
         """
-        delay, dim = self.cfg.label_delay, len(self.model.feature_mean)
+        delay = self.cfg.label_delay
         for feats in utterances:
-            if feats.dim() != 2 or feats.shape[1] != dim or not len(feats):
-                raise UserError(f"features of shape {list(feats.shape)}, the network takes [T, {dim}]",
-                                mend="give the data dir with the features it was trained with")
+            self.check(feats)
         lengths = [len(feats) + delay for feats in utterances]
-        x = torch.zeros(max(lengths), len(utterances), dim)
+        x = torch.zeros(max(lengths), len(utterances), self.dim)
         for n, feats in enumerate(utterances):
             x[:len(feats), n] = feats
             x[len(feats):, n] = feats[-1]  # the last frame stands for the frames of the delay, as in training
@@ -75,3 +84,41 @@ class AcousticNetwork:
             scores.append(log_post.sub_(self.log_priors))
         scores = torch.cat(scores)
         return [scores[delay:length, n] for n, length in enumerate(lengths)]
+
+
+class NetworkStream:
+    """Scores of one utterance while its frames come in: those that :meth:`AcousticNetwork.batch` gives for the whole.
+
+    They come ``label_delay`` frames late; :meth:`finish` gives the last ones.
+
+    Raises:
+        UserError: the network hears utterances from their end as well.
+    """
+
+    def __init__(self, network: AcousticNetwork):
+        if network.model.bidirectional:
+            raise UserError("a bidirectional network needs whole utterances", mend="give a unidirectional one")
+        self.network, self._last = network, None
+        self._state, self._early = network.model.zero_state(1), network.cfg.label_delay
+
+    @torch.no_grad()
+    def accept(self, feats: torch.Tensor) -> torch.Tensor:
+        """More frames [T, D], T may be 0 → scores of earlier ones, [T', num_pdfs]."""
+        if not len(feats):
+            return torch.zeros(0, self.network.num_pdfs)
+        self.network.check(feats)
+        self._last, scores = feats[-1:], []
+        for chunk in feats.unsqueeze(1).split(_CHUNK):
+            x = self.network.model.normalize(chunk.to(self.network.device))
+            log_post, self._state = self.network.model(x, self._state, torch.tensor([len(x)]))
+            scores.append(log_post.sub_(self.network.log_priors)[:, 0])
+        scores = torch.cat(scores)
+        early = min(self._early, len(scores))
+        self._early -= early
+        return scores[early:].cpu()
+
+    def finish(self) -> torch.Tensor:
+        """The scores of the frames that are still owed; the stream ends."""
+        if self._last is None:
+            return torch.zeros(0, self.network.num_pdfs)
+        return self.accept(self._last.expand(self.network.cfg.label_delay, -1))

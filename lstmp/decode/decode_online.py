@@ -1,0 +1,158 @@
+"""Decode a data dir as if its speech came in piece by piece, and say how long each piece took.
+
+    steps/decode_online.sh --model DIR --graph DIR --data DIR --out DIR
+
+Each utterance's features go through network and search in pieces of ``chunk_seconds``; the hypotheses are those of the
+LM weight and penalty that the search itself was made with, in ``scoring/<LMWT>_<WIP>.txt``, so that steps/score.sh
+scores them. ``online.json``: real-time factor, seconds of computing a piece (mean, 95th percentile, worst), and with
+``--same-as`` in how many utterances the words differ from those of a decoding of the whole utterances.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lstmp import config
+from lstmp.corpus.lang import read_symbols
+from lstmp.decode.best_path import file_name
+from lstmp.decode.config import DecodeConfig
+from lstmp.decode.decode import check_same_model
+from lstmp.decode.live import LiveConfig
+from lstmp.decode.online import OnlineSearch, SearchGraph
+from lstmp.decode.scorer import FRAME_SHIFT, is_network
+from lstmp.errors import UserError, command
+from lstmp.features.load import Features
+from lstmp.log import say, warn
+from lstmp.nnet.forward import AcousticNetwork, NetworkStream
+from lstmp.parallel import iter_jobs
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One utterance: its words, whether an end was reached, and the seconds that each of its pieces took."""
+
+    words: list[int]
+    final: bool
+    seconds: list[float]
+
+
+def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.Tensor, piece: int) -> Decoded:
+    """Decode the features [T, D] of one utterance, ``piece`` frames at a time.
+
+    Raises:
+        UserError: no frame, or no path survives.
+    """
+    search.reset()
+    stream, seconds = NetworkStream(network), []
+    pieces = feats.split(piece)
+    for n, part in enumerate(pieces, 1):
+        began = time.perf_counter()
+        search.accept(stream.accept(part))
+        if n < len(pieces):
+            path = search.best()
+        else:
+            search.accept(stream.finish())
+            path = search.finish()
+        seconds.append(time.perf_counter() - began)
+    return Decoded([w for _, w in search.graph.words_on(path.arcs)], path.final, seconds)
+
+
+def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece: int, lm_weight: int,
+                  word_penalty: float, nj: int) -> dict:
+    """Decode ``data_dir`` into ``out``; see the module. Returns what online.json says.
+
+    Raises:
+        UserError: bad input, or more than ``cfg.max_failed`` of the utterances fail.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if not is_network(model_dir):
+        raise UserError("it is no network", file=model_dir, mend="GMMs are decoded by steps/decode.sh")
+    network = AcousticNetwork.load(model_dir)
+    NetworkStream(network)  # it must be able to
+    check_same_model(Path(graph_dir), Path(model_dir), network.num_pdfs)
+    features = Features(data_dir, network.feature)
+    graph = SearchGraph.load(graph_dir).with_penalty(word_penalty)
+    names = {i: word for word, i in read_symbols(Path(graph_dir) / "words.txt").items()}
+    search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
+
+    def one(utt):
+        try:
+            return decode_pieces(network, search, features.load(utt), piece)
+        except UserError as e:
+            return e
+
+    said, seconds, failed, cut = {}, [], 0, 0
+    for utt, found in zip(features.utts, iter_jobs(one, features.utts, nj, "decoding piece by piece"), strict=True):
+        if isinstance(found, UserError):
+            warn(f"{utt}: {found}")
+            failed, said[utt] = failed + 1, []
+            continue
+        said[utt] = [names[w] for w in found.words]
+        seconds += found.seconds
+        cut += not found.final
+    if failed > cfg.max_failed * len(said):
+        raise UserError(f"{failed} of {len(said)} utterances failed, more than max_failed {cfg.max_failed:g} allows",
+                        file=data_dir, mend="see the warnings above")
+    config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
+                      "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(said.items())))
+    audio = sum(features.num_frames(utt) for utt in said) * FRAME_SHIFT
+    report = {
+        "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(said),
+        "failed": failed, "without_end": cut, "audio_seconds": round(audio, 2), "rtf": round(sum(seconds) / audio, 4),
+        "piece_seconds": piece * FRAME_SHIFT, "held_back_seconds": (network.cfg.label_delay + 4) * FRAME_SHIFT,
+        "latency": {"mean": float(np.mean(seconds)), "p95": float(np.quantile(seconds, 0.95)), "worst": max(seconds)},
+        "lm_weight": lm_weight, "word_penalty": word_penalty, "config": config.to_dict(cfg)}
+    config.write_text(Path(out) / "decode.json", json.dumps(report, indent=1) + "\n")
+    late = report["latency"]
+    say(f"{out}: {len(said)} utterances, {audio / 60:.1f} minutes of audio, real-time factor {report['rtf']:.3f}; a "
+        f"piece of {report['piece_seconds']:g} s takes {late['mean'] * 1e3:.0f} ms, 95 % of them at most "
+        f"{late['p95'] * 1e3:.0f}, the worst {late['worst'] * 1e3:.0f}")
+    return report
+
+
+def compare(out: Path, other: Path, lm_weight: int, word_penalty: float) -> list[str]:
+    """The utterances whose words differ between two decode dirs."""
+    name = file_name(lm_weight, word_penalty)
+    mine, theirs = (dict(line.partition(" ")[::2] for line in (Path(d) / "scoring" / name).read_text().splitlines())
+                    for d in (out, other))
+    return sorted(utt for utt in mine | theirs if mine.get(utt) != theirs.get(utt))
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/decode_online.sh", description=__doc__.split("\n")[0])
+    p.add_argument("--model", required=True, help="folder of a unidirectional network")
+    p.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")
+    p.add_argument("--data", required=True, help="data dir with the features that the network takes")
+    p.add_argument("--out", type=Path, required=True, help="folder for the hypotheses")
+    p.add_argument("--config", default="conf/decode.yaml", help="beams (%(default)s)")
+    p.add_argument("--live-config", default="conf/live.yaml", help="length of a piece (%(default)s)")
+    p.add_argument("--lm-weight", type=int, default=11, help="acoustic scores are divided by it (%(default)s)")
+    p.add_argument("--word-penalty", type=float, default=0.0, help="subtracted for each word (%(default)s)")
+    p.add_argument("--same-as", type=Path, metavar="DIR", help="compare with this decode dir of whole utterances")
+    p.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")
+    a = p.parse_args(argv)
+    if a.lm_weight < 1 or a.word_penalty < 0:
+        raise UserError("--lm-weight must be 1 or more, --word-penalty 0 or more", mend="correct the values")
+    piece = round(config.load(a.live_config, LiveConfig).chunk_seconds / FRAME_SHIFT)
+    if a.same_as and not (a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty)).is_file():
+        raise UserError("no such file", file=a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty),
+                        mend="decode it with that LM weight and penalty among those of conf/decode.yaml")
+    report = decode_online(a.model, a.graph, a.data, a.out, config.load(a.config, DecodeConfig), piece, a.lm_weight,
+                           a.word_penalty, a.nj)
+    if a.same_as:
+        differ = compare(a.out, a.same_as, a.lm_weight, a.word_penalty)
+        say(f"{len(differ)} of {report['utterances']} utterances differ from {a.same_as}"
+            + (f": {' '.join(differ[:5])}" if differ else ""))
+        config.write_text(a.out / "decode.json", json.dumps(report | {"same_as": str(a.same_as), "differ": differ},
+                                                            indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Recognition of a recording while it comes in: samples in, words out, segment by segment.
+
+Filterbank energies, network and search each keep their state from piece to piece. A segment ends where the best path
+has been silent for a while; the search then starts anew, while the network's memory goes on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lstmp.config import check
+from lstmp.decode.config import SearchConfig
+from lstmp.decode.online import BestPath, OnlineSearch, SearchGraph
+from lstmp.decode.scorer import FRAME_SHIFT
+from lstmp.errors import UserError
+from lstmp.features.extract import FbankConfig
+from lstmp.features.online import OnlineFeatures
+from lstmp.nnet.forward import AcousticNetwork, NetworkStream
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """The values of conf/live.yaml, explained there."""
+
+    chunk_seconds: float
+    pause_seconds: float
+    no_speech_seconds: float
+    max_seconds: float
+    short_pause_seconds: float
+    hard_max_seconds: float
+
+    def __post_init__(self):
+        for name in ("chunk_seconds", "pause_seconds", "no_speech_seconds", "short_pause_seconds"):
+            check(getattr(self, name) >= FRAME_SHIFT, name, f"{FRAME_SHIFT} or more")
+        check(self.short_pause_seconds <= self.pause_seconds, "short_pause_seconds", "at most pause_seconds")
+        check(self.pause_seconds < self.max_seconds, "max_seconds", "more than pause_seconds")
+        check(self.max_seconds <= self.hard_max_seconds, "hard_max_seconds", "at least max_seconds")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What was recognized between two points of time.
+
+    Attributes:
+        begin, end: seconds since the start of the recording.
+        words: the words.
+        final: no longer subject to change.
+    """
+
+    begin: float
+    end: float
+    words: tuple[str, ...]
+    final: bool
+
+
+class LiveRecognizer:
+    """Recognizes one recording.
+
+    Args:
+        network: unidirectional, on filterbank energies without CMVN and derivatives.
+        graph: the search graph; see :meth:`SearchGraph.with_penalty` for a word insertion penalty.
+        search: beams and acoustic scale, which is 1 / LM weight.
+        fbank: as for the training data.
+        live: where segments end.
+        silent: bool [pdfs], those of the silence phones.
+        words: id → word.
+
+    Raises:
+        UserError: the network cannot be used on speech that comes in.
+    """
+
+    def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
+                 live: LiveConfig, silent: np.ndarray, words: dict[int, str]):
+        kind, cmvn, deltas = network.feature.kind, network.feature.cmvn, network.feature.deltas
+        if (kind, cmvn, deltas) != ("fbank", "none", 0):
+            raise UserError(f"the network takes {kind} features with cmvn {cmvn} and deltas {deltas}, for which all speech "
+                            "of a speaker must be there",
+                            mend="take one that was trained with feature.kind fbank, cmvn none and deltas 0")
+        if graph.num_pdfs != network.num_pdfs:
+            raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
+                            mend="give the graph of this network")
+        self.live, self.silent, self.names = live, silent, words
+        self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network)
+        self._search = OnlineSearch(graph, search)
+        self._begin = 0  # frame at which the segment starts
+
+    def accept(self, samples: np.ndarray) -> list[Segment]:
+        """More samples, float32 [n] on the scale of 16-bit integers.
+
+        Returns: what has changed: the segments that ended, and the one that goes on as it stands, if it has words.
+        """
+        self._search.accept(self._stream.accept(torch.from_numpy(self._features.accept(samples))))
+        path = self._search.best()
+        if not len(path.arcs):
+            return []
+        frames, pause = self._search.frames, self._pause(path)
+        spoken = pause < len(path.arcs)
+        if not spoken and pause * FRAME_SHIFT >= self.live.no_speech_seconds or spoken and self._ends(frames, pause):
+            return list(self._close())
+        words = self._words(path)
+        return [self._segment(words, False)] if words else []
+
+    def finish(self) -> list[Segment]:
+        """The end of the recording: the last segment, if it has words."""
+        last = self._features.finish()
+        self._search.accept(self._stream.accept(torch.from_numpy(last)))
+        self._search.accept(self._stream.finish())
+        return list(self._close()) if self._search.frames else []
+
+    def _close(self) -> Iterator[Segment]:
+        words = self._words(self._search.finish())
+        if words:
+            yield self._segment(words, True)
+        self._begin += self._search.frames
+        self._search.reset()
+
+    def _segment(self, words: tuple[str, ...], final: bool) -> Segment:
+        return Segment(self._begin * FRAME_SHIFT, (self._begin + self._search.frames) * FRAME_SHIFT, words, final)
+
+    def _words(self, path: BestPath) -> tuple[str, ...]:
+        return tuple(self.names[w] for _, w in self._search.graph.words_on(path.arcs))
+
+    def _pause(self, path: BestPath) -> int:
+        """Frames of silence at the end of the path."""
+        label = self._search.graph.arcs[path.arcs, 2]
+        loud = np.flatnonzero(~self.silent[label - 1])
+        return len(label) - (int(loud[-1]) + 1 if len(loud) else 0)
+
+    def _ends(self, frames: int, pause: int) -> bool:
+        length, pause = frames * FRAME_SHIFT, pause * FRAME_SHIFT
+        long_enough = length >= self.live.max_seconds and pause >= self.live.short_pause_seconds
+        return pause >= self.live.pause_seconds or long_enough or length >= self.live.hard_max_seconds

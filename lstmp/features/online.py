@@ -1,0 +1,46 @@
+"""Features of speech that comes in pieces: the frames that :func:`lstmp.features.extract.compute_features` gives."""
+
+import zlib
+
+import numpy as np
+
+from lstmp.features.extract import FbankConfig, computer
+
+
+class OnlineFeatures:
+    """The features of one recording, frame by frame as its windows fill. It keeps no frame that it has handed out.
+
+    Args:
+        cfg: a :class:`FbankConfig`, or an :class:`MfccConfig`.
+        utt: id that seeds the dither.
+    """
+
+    def __init__(self, cfg: FbankConfig, utt: str = ""):
+        self.cfg, self._computer = cfg, computer(cfg)
+        self._rng = np.random.default_rng(zlib.crc32(utt.encode()))
+        self._next = 0
+
+    @property
+    def dim(self) -> int:
+        return self._computer.dim
+
+    def accept(self, samples: np.ndarray) -> np.ndarray:
+        """Samples float32 [n] on the scale of 16-bit integers → float32 [T, D], the frames that are new."""
+        if self.cfg.dither > 0 and len(samples):
+            noise = self._rng.standard_normal(len(samples), dtype=np.float32)
+            samples = samples + np.float32(self.cfg.dither) * noise
+        if len(samples):
+            self._computer.accept_waveform(self.cfg.sample_rate, samples)
+        return self._frames()
+
+    def finish(self) -> np.ndarray:
+        """The frames that wait for the end of the recording: none with ``snip_edges``."""
+        self._computer.input_finished()
+        return self._frames()
+
+    def _frames(self) -> np.ndarray:
+        ready = self._computer.num_frames_ready
+        out = [self._computer.get_frame(t) for t in range(self._next, ready)]
+        self._computer.pop(ready - self._next)
+        self._next = ready
+        return np.stack(out) if out else np.zeros((0, self.dim), np.float32)
