@@ -11,7 +11,7 @@ channel 1, begin, duration, word, confidence.
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from lstmp import config
 from lstmp.corpus.datadir import read_data_dir, write_table
 from lstmp.corpus.lang import Lang, read_symbols
 from lstmp.corpus.subset import write_subset
+from lstmp.decode.adapted import state_frames
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.nbest import Hypothesis, add_arguments, best_hypotheses, chosen_weights, lattice_files
 from lstmp.decode.scorer import FRAME_SHIFT, is_network
@@ -64,7 +65,7 @@ def confidences(graph: WordGraph, scores: np.ndarray, best: Hypothesis) -> list[
 def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, out: Path, conf: Path, nj: int) -> Path:
     """Align what was recognized with the model that recognized it. Returns the alignment's folder."""
     about = config.read_json(Path(decode_dir) / "decode.json", "decode this set first (stage 10)")
-    data = read_data_dir(about["data"])
+    data = read_data_dir(about["data"], need=("wav.scp", "utt2spk"))
     spoken = {utt: words for utt, words in hypotheses.items() if words and utt in data.utts}
     if not spoken:
         raise UserError("nothing was recognized in it", file=decode_dir, mend="there are no words to give times to")
@@ -81,6 +82,57 @@ def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, ou
     return out / "ali"
 
 
+@dataclass(frozen=True)
+class TimedWord:
+    """A word, its frames, and its confidence from 0 to 1."""
+
+    word: str
+    begin: int
+    frames: int
+    confidence: float
+
+
+def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tuple[float, float],
+                nj: int) -> dict[str, list[TimedWord]]:
+    """Utterance → its words; of a decode dir, at an LM weight and a word insertion penalty.
+
+    Args:
+        graph, lang: that it was decoded with.
+        hmm: where a network decoded, the alignment or GMM whose states it learned; None: the network's own folder.
+        out: folder for the alignment.
+        conf: folder of align.yaml, fmllr.yaml.
+
+    Where the alignment fails, which is warned of, the words of an utterance share its length evenly.
+    """
+    names = {i: word for word, i in read_symbols(Path(graph) / "words.txt").items()}
+
+    def job(path):
+        lattices = {utt: x for utt, x in read_lattices(path).items() if x.num_arcs}
+        return {utt: (*best_with_confidences(x, *weights), int(state_frames(x)[-1])) for utt, x in lattices.items()}
+
+    found: dict[str, tuple[Hypothesis, list[float], int]] = {}
+    for part in run_jobs(job, lattice_files(decode_dir), nj, "confidences", unit="job"):
+        found |= part
+    said = {utt: [names[w] for w in h.words] for utt, (h, _, _) in found.items()}
+    if not any(said.values()):
+        return {utt: [] for utt in found}
+    ali = align_hypotheses(decode_dir, said, lang, hmm, out, conf, nj)
+    times = find_words(read_alignment(ali), AcousticModel.load(ali).transitions, Lang.load(lang),
+                       {utt: " ".join(words) for utt, words in said.items()}, decode_dir)
+    if lost := sorted(utt for utt, words in said.items() if words and utt not in times):
+        warn(f"{len(lost)} utterances could not be aligned with what was recognized, the times of their words are "
+             f"guessed: {lost[0]} …")
+    return {utt: [TimedWord(word, begin, length, sure) for (word, begin, length), sure
+                  in zip(times.get(utt) or _evenly(said[utt], frames), confidence, strict=True)]
+            for utt, (_, confidence, frames) in found.items()}
+
+
+def _evenly(words: list[str], frames: int) -> list[tuple[str, int, int]]:
+    """(word, begin, length) of words that share so many frames."""
+    at = [round(i * frames / max(len(words), 1)) for i in range(len(words) + 1)]
+    return [(word, begin, end - begin) for word, begin, end in zip(words, at, at[1:], strict=False)]
+
+
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/get_ctm.sh", description=__doc__.split("\n")[0])
@@ -91,26 +143,13 @@ def main(argv=None):
     p.add_argument("--conf", type=Path, default=Path("conf"), help="folder of align.yaml, fmllr.yaml (default: conf)")
     p.add_argument("--out", type=Path, help="folder for words.ctm (default: DECODE_DIR/ctm)")
     a = p.parse_args(argv)
-    names = {i: word for word, i in read_symbols(Path(a.graph) / "words.txt").items()}
-    weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
     out = a.out or Path(a.decode_dir) / "ctm"
-
-    def job(path):
-        return {utt: best_with_confidences(x, *weights) for utt, x in read_lattices(path).items() if x.num_arcs}
-
-    found: dict[str, tuple[Hypothesis, list[float]]] = {}
-    for part in run_jobs(job, lattice_files(a.decode_dir), a.nj, "confidences", unit="job"):
-        found |= part
-    said = {utt: [names[w] for w in h.words] for utt, (h, _) in found.items()}
-    ali = align_hypotheses(a.decode_dir, said, a.lang, a.hmm, out, a.conf, a.nj)
-    times = find_words(read_alignment(ali), AcousticModel.load(ali).transitions, Lang.load(a.lang),
-                       {utt: " ".join(words) for utt, words in said.items()}, a.decode_dir)
-    if lost := sorted(utt for utt, words in said.items() if words and utt not in times):
-        warn(f"{len(lost)} utterances could not be aligned with what was recognized, and are left out: {lost[0]} …")
-    rows = [f"{utt} 1 {begin * FRAME_SHIFT:.2f} {length * FRAME_SHIFT:.2f} {word} {sure:.3f}\n" for utt in sorted(times)
-            for (word, begin, length), sure in zip(times[utt], found[utt][1], strict=True)]
+    timed = timed_words(a.decode_dir, a.graph, a.lang, a.hmm, out, a.conf,
+                        chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty), a.nj)
+    rows = [f"{utt} 1 {w.begin * FRAME_SHIFT:.2f} {w.frames * FRAME_SHIFT:.2f} {w.word} {w.confidence:.3f}\n"
+            for utt in sorted(timed) for w in timed[utt]]
     config.write_text(out / "words.ctm", "".join(rows))
-    say(f"{out}/words.ctm: {len(rows):,} words of {len(times)} utterances")
+    say(f"{out}/words.ctm: {len(rows):,} words of {len(timed)} utterances")
 
 
 if __name__ == "__main__":

@@ -64,8 +64,9 @@ def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -
                                               cfg.max_active, frame_idx_name="frame")
         except RuntimeError as e:  # a check of k2's own
             raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
-        if found.num_arcs:
-            return _lattice(found, loglikes, cfg.max_word_arcs * len(loglikes))
+        # where no end is reached, arcs of early frames may be left nevertheless, but no path
+        if found.num_arcs and (lattice := _lattice(found, loglikes, cfg.max_word_arcs * len(loglikes))).num_arcs:
+            return lattice
         if attempt < cfg.retries:
             cfg = cfg.wider()
     raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", mend="raise search_beam or retries, or "

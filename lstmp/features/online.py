@@ -40,7 +40,7 @@ class OnlineFeatures:
 
     def _frames(self) -> np.ndarray:
         ready = self._computer.num_frames_ready
-        out = [self._computer.get_frame(t) for t in range(self._next, ready)]
+        out = [np.array(self._computer.get_frame(t)) for t in range(self._next, ready)]  # pop() frees what it shows
         self._computer.pop(ready - self._next)
         self._next = ready
         return np.stack(out) if out else np.zeros((0, self.dim), np.float32)

@@ -92,6 +92,18 @@ def test_a_beam_that_prunes_everything_is_told():
         decode_utterance(*trap(), narrow)
 
 
+@pytest.mark.parametrize("frames", [30, 60])
+def test_a_long_utterance_whose_end_is_not_reached(frames):
+    """k2 leaves arcs of the early frames then."""
+    graph, loglikes = trap()
+    loglikes = loglikes[:1].repeat(frames, 1)
+    narrow = SearchConfig(1.0, 2.0, 8.0, 1000, 0, 1000, 0)
+    with pytest.raises(UserError, match="no path survives a search beam of 2; raise search_beam"):
+        decode_utterance(graph, loglikes, narrow)
+    lattice = decode_utterance(graph, loglikes, dataclasses.replace(narrow, search_beam=5.0 * frames, retries=2))
+    assert best(lattice) == (pytest.approx(-10 * frames), [2])
+
+
 def test_a_wider_beam_is_tried():
     lattice = decode_utterance(*trap(), SearchConfig(1.0, 6.0, 8.0, 1000, 0, 1000, 3))
     assert best(lattice) == (pytest.approx(-40), [2])

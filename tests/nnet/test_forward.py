@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lstmp.errors import UserError
-from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.train import train
 
@@ -66,3 +66,30 @@ def test_load(world, small_config):
     final.unlink()
     with pytest.raises(UserError, match="no such checkpoint"):
         AcousticNetwork.load(out)
+
+
+@pytest.mark.parametrize("kind", ["lstmp", "dnn"])
+def test_a_stream_gives_the_scores_of_the_whole(network, small_config, kind):
+    if kind == "dnn":
+        cfg = small_config(kind="dnn", recurrent_projection=0, stack=5)
+        model = LstmpNetwork(cfg, 6, 9)
+        model.initialize(1)
+        network = AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0))
+    for length in (1, 2, 3, 4, 131):
+        feats = torch.randn(length, 6)
+        stream, at, got = NetworkStream(network), 0, []
+        while at < length:
+            size = int(torch.randint(0, 60, ()))
+            got.append(stream.accept(feats[at:at + size]))
+            at += size
+        got.append(stream.finish())
+        torch.testing.assert_close(torch.cat(got), network(feats), rtol=1e-4, atol=1e-5)
+
+
+def test_a_stream_without_frames_and_a_bidirectional_network(network, small_config):
+    stream = NetworkStream(network)
+    assert stream.accept(torch.zeros(0, 6)).shape == (0, 9) and stream.finish().shape == (0, 9)
+    cfg = small_config(bidirectional=True, chunk=0, label_delay=0)
+    both = AcousticNetwork(cfg, LstmpNetwork(cfg, 6, 9), torch.zeros(9))
+    with pytest.raises(UserError, match="bidirectional"):
+        NetworkStream(both)

@@ -1,0 +1,153 @@
+"""Put a trained network, its graph and all that recognition needs beside them into one folder.
+
+    steps/export_model.sh --model exp/mini_librispeech/lstmp --graph exp/mini_librispeech/tri3b/graph_tgsmall \\
+        --lang exp/mini_librispeech/lang_tri3b --adapt exp/mini_librispeech/tri3b --out models/mini
+
+LM weight and word insertion penalty are those that steps/score.sh chose on dev, from the network's own decode dirs.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from lstmp import __version__, config
+from lstmp.corpus.lang import Lang
+from lstmp.decode.decode import check_same_model
+from lstmp.decode.scorer import is_network
+from lstmp.errors import UserError, command
+from lstmp.gmm.model import AcousticModel, copy_hmm
+from lstmp.graph.graph_file import NAME
+from lstmp.log import say
+from lstmp.nnet.forward import AcousticNetwork
+from lstmp.transcribe.folder import ModelFolder
+
+_NETWORK = ("final.safetensors", "config.yaml", "tree.json", "transitions.safetensors", "train.json")
+_GRAPH = (NAME, "words.txt", "graph.json")
+_LANG = ("L.fst", "phones.txt", "words.txt", "topo", "oov.txt", "oov.int", "silprob.txt", "lexiconp.txt",
+         "lexiconp_silprob.txt")
+_ADAPT = ("final.safetensors", "config.yaml", "tree.json", "topo", "transitions.safetensors")
+_CONF = ("decode.yaml", "align.yaml", "fmllr.yaml", "live.yaml", "transcribe.yaml")
+
+
+def scores(model_dir: Path, graph_dir: Path) -> list[dict]:
+    """What score.json says of the decode dirs of a model that are of this graph, with their names."""
+    lm = graph_dir.name.removeprefix("graph_")
+    return [{"set": path.parent.name.removeprefix("decode_"), **config.read_json(path, "score it again")}
+            for path in sorted(model_dir.glob(f"decode_{lm}_*/score.json"))]
+
+
+def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, word_penalty: float | None):
+    """Write the folder ``out``; see the module.
+
+    Raises:
+        UserError: parts are missing or do not belong together, or ``out`` holds something else.
+    """
+    model, graph, lang, conf, out = map(Path, (model, graph, lang, conf, out))
+    if out.exists() and any(out.iterdir()) and not (out / "model.json").is_file():
+        raise UserError("it holds other files", file=out, mend="give --out a new folder")
+    if not is_network(model):
+        raise UserError("it is no network", file=model, mend="give the folder of a trained network")
+    network = AcousticNetwork.load(model)
+    adapts = network.feature.kind == "fmllr"
+    if adapts != bool(adapt):
+        raise UserError("its features are adapted to the speaker" if adapts else "its features are not adapted",
+                        file=model, mend="give --adapt the GMM that adapted them" if adapts else "leave --adapt out")
+    about = check_same_model(graph, model, network.num_pdfs)
+    states = AcousticModel.load(hmm or model)
+    if states.tree.num_pdfs != network.num_pdfs or Lang.load(lang).topology != states.transitions.topology:
+        raise UserError("its phones or states are not the network's", file=hmm or lang,
+                        mend="give the lang folder of the graph, and the alignment that the network was trained on")
+    scored = scores(model, graph)
+    chosen = next((s for s in scored if s.get("chosen_here")), None)
+    if chosen is None and (lm_weight is None or word_penalty is None):
+        raise UserError(f"no decode dir of it with {graph.name} is scored", file=model,
+                        mend="run steps/score.sh, or give --lm-weight and --word-penalty")
+    lm_weight = chosen["lmwt"] if lm_weight is None else lm_weight
+    word_penalty = chosen["wip"] if word_penalty is None else word_penalty
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as tmp:
+        new = Path(tmp) / "model"
+        _copy(model, new / "network", _NETWORK)
+        _copy(graph, new / "graph", _GRAPH)
+        _copy(lang, new / "lang", _LANG)
+        if (lang / "phones").is_dir():
+            shutil.copytree(lang / "phones", new / "lang/phones")
+        copy_hmm(hmm or model, new / "hmm")
+        if adapts:
+            _copy(Path(adapt), new / "adapt", _ADAPT)
+        _copy(conf, new / "conf", (*_CONF, "mfcc.yaml" if adapts else f"{network.feature.kind}.yaml"))
+        missing = Path(__file__).resolve().parents[2] / "conf"
+        _copy(missing, new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
+        live = (network.feature.kind, network.feature.cmvn, network.feature.deltas) == ("fbank", "none", 0)
+        folder = ModelFolder(new, network.feature.kind, adapts, live and not network.model.bidirectional, lm_weight,
+                             word_penalty, states.silent_pdfs(about["silence"]).nonzero().flatten().tolist())
+        train = config.read_json(model / "train.json", "train the network again")
+        config.write_text(new / "README.md", card(out.name, folder, train, scored))
+        folder.write(version=__version__, parameters=train["params"], wer={s["set"]: s["wer"] for s in scored})
+        if out.exists():
+            shutil.rmtree(out)
+        new.rename(out)
+    size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
+    say(f"{out}: a model of {size / 2**20:.0f} MB, LM weight {lm_weight:g}, word penalty {word_penalty:g}"
+        + (", for live use as well" if folder.live else ""))
+
+
+def _copy(source: Path, target: Path, names):
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def card(name: str, folder: ModelFolder, train: dict, scored: list[dict]) -> str:
+    """The model card."""
+    cfg = train["config"]
+    rows = "".join(f"| {s['set']} | {s['wer']:.2f} [{s['ci'][0]:.2f}, {s['ci'][1]:.2f}] | {s['words']:,} |\n"
+                   for s in scored)
+    heard = {"fmllr": "MFCCs with LDA+MLLT, adapted to the speaker by fMLLR (a recording is decoded by the GMM in "
+             "`adapt/` first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs"}[folder.feature]
+    return f"""# {name}
+
+A hybrid speech recognizer: {cfg['layers']} layers of {cfg['cells']} cells ({cfg['kind']}, recurrent projection
+{cfg['recurrent_projection']}), {train['params']:,} parameters, {train['num_pdfs']:,} tied states, and the search graph
+of one language model. Input: {heard}.
+
+```sh
+./transcribe.sh --model {name} recording.wav
+```
+
+{'It can be used live, with --stream.' if folder.live else 'It needs whole recordings: --stream is not possible.'}
+It writes the words of its own list (`graph/words.txt`) and no others, in the spelling and the language of that list.
+It has learned from what it was trained on: other accents, channels and noises cost accuracy.
+
+| decoding (LM and set) | WER %, 95 % interval | words |
+|---|---|---|
+{rows}
+LM weight {folder.lm_weight:g}, word insertion penalty {folder.word_penalty:g}, chosen on a development set.
+Frame accuracy {100 * train['frame_accuracy_train']:.1f} % in training,
+{100 * train['frame_accuracy_valid']:.1f} % on held-out speech. Seed {train['seed']}.
+`model.json` lists the files, `network/train.json` the whole configuration.
+"""
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/export_model.sh", description=__doc__.split("\n")[0])
+    p.add_argument("--model", required=True, help="folder of the network")
+    p.add_argument("--graph", required=True, help="graph dir to recognize with")
+    p.add_argument("--lang", required=True, help="lang folder that the graph was made from")
+    p.add_argument("--hmm", help="alignment or GMM whose states the network learned (default: --model)")
+    p.add_argument("--adapt", help="GMM that adapts the features, such as exp/<recipe>/tri3b")
+    p.add_argument("--conf", default="conf", help="folder of the configurations of the training, exp/<recipe>/conf "
+                   "(default: conf)")
+    p.add_argument("--lm-weight", type=float, help="default: as chosen on dev")
+    p.add_argument("--word-penalty", type=float, help="default: as chosen on dev")
+    p.add_argument("--out", required=True, help="folder to make")
+    a = p.parse_args(argv)
+    export(a.model, a.graph, a.lang, a.hmm, a.adapt, a.conf, a.out, a.lm_weight, a.word_penalty)
+
+
+if __name__ == "__main__":
+    main()

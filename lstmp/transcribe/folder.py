@@ -1,0 +1,76 @@
+"""A model in one folder: all that recognition needs, to be moved to another machine by copying.
+
+    model.json    what it is, and the size of every file below
+    README.md     the model card
+    network/      weights and configuration of the network
+    hmm/          topology, tree and transitions whose states it has learned
+    graph/        the search graph, and its words
+    lang/         lexicon and phones, for the times of words
+    adapt/        the GMM that adapts features to the speaker, for networks on such features
+    conf/         configurations of features, decoding, alignment
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstmp import config
+from lstmp.errors import UserError
+
+FORMAT = "lstmp model 1"
+_MEND = "copy the whole folder again, or make it with steps/export_model.sh"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that was looked through.
+
+    Attributes:
+        path: where it is.
+        feature: kind of the network's features.
+        adapts: whether its features are adapted to the speaker, by ``adapt/``.
+        live: whether it can be used on speech that comes in.
+        lm_weight, word_penalty: as chosen on a development set.
+        silent: the pdf-ids of the silence phones.
+    """
+
+    path: Path
+    feature: str
+    adapts: bool
+    live: bool
+    lm_weight: float
+    word_penalty: float
+    silent: list[int]
+
+    @classmethod
+    def load(cls, path) -> "ModelFolder":
+        """Read model.json, and look whether everything is there.
+
+        Raises:
+            UserError: no such folder, not a model, or files that are missing or cut off.
+        """
+        path = Path(path)
+        about = config.read_json(path / "model.json", "give a folder made by steps/export_model.sh")
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise UserError(f"not a model of the form `{FORMAT}`", file=path / "model.json", mend=_MEND)
+        try:
+            found = cls(path, **{k: about[k] for k in ("feature", "adapts", "live", "lm_weight", "word_penalty",
+                                                       "silent")})
+            files = about["files"].items()
+        except (KeyError, AttributeError):
+            raise UserError("a part of it is missing", file=path / "model.json", mend=_MEND) from None
+        for name, size in files:
+            there = (path / name).stat().st_size if (path / name).is_file() else None
+            if there != size:
+                raise UserError("no such file" if there is None else f"{there} of {size} bytes", file=path / name,
+                                mend=_MEND)
+        return found
+
+    def write(self, **more):
+        """Write model.json, for the files that are there; ``more`` is for the reader."""
+        files = {str(f.relative_to(self.path)): f.stat().st_size for f in sorted(self.path.rglob("*"))
+                 if f.is_file() and f.name != "model.json"}
+        about = {"format": FORMAT, "feature": self.feature, "adapts": self.adapts, "live": self.live,
+                 "lm_weight": self.lm_weight, "word_penalty": self.word_penalty, **more, "silent": self.silent,
+                 "files": files}
+        config.write_text(self.path / "model.json", json.dumps(about, indent=1) + "\n")

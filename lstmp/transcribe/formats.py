@@ -1,0 +1,74 @@
+"""What was recognized, as text, CTM, subtitles (SRT) or JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+
+FORMATS = ("text", "ctm", "srt", "json")
+_LINE_SECONDS, _LINE_LETTERS, _GAP_SECONDS = 6.0, 84, 0.8  # of a subtitle: two lines of 42 letters
+
+
+@dataclass(frozen=True)
+class Word:
+    """A recognized word: seconds since the start of the recording, and confidence from 0 to 1."""
+
+    word: str
+    begin: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A recording: its name, its length in seconds, and its words in order."""
+
+    name: str
+    seconds: float
+    words: tuple[Word, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(w.word for w in self.words)
+
+
+def write(transcript: Transcript, form: str) -> str:
+    """The transcript in one of FORMATS, with a line feed at its end unless it is empty."""
+    return {"text": _text, "ctm": _ctm, "srt": _srt, "json": _json}[form](transcript)
+
+
+def _text(t: Transcript) -> str:
+    return t.text + "\n"
+
+
+def _ctm(t: Transcript) -> str:
+    name = "_".join(t.name.split()) or "-"  # columns are separated by blanks
+    return "".join(f"{name} 1 {w.begin:.2f} {w.end - w.begin:.2f} {w.word} {w.confidence:.3f}\n" for w in t.words)
+
+
+def _json(t: Transcript) -> str:
+    rounded = [{k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(w).items()} for w in t.words]
+    return json.dumps({"name": t.name, "seconds": round(t.seconds, 3), "text": t.text, "words": rounded},
+                      ensure_ascii=False) + "\n"
+
+
+def _srt(t: Transcript) -> str:
+    blocks = [f"{n}\n{_clock(words[0].begin)} --> {_clock(words[-1].end)}\n{' '.join(w.word for w in words)}\n"
+              for n, words in enumerate(subtitles(t.words), 1)]
+    return "\n".join(blocks)
+
+
+def subtitles(words: tuple[Word, ...]) -> list[list[Word]]:
+    """The words of each subtitle: not too many letters, not too long, none across a pause."""
+    out: list[list[Word]] = []
+    for w in words:
+        line = out[-1] if out else None
+        if line and w.begin - line[-1].end < _GAP_SECONDS and w.end - line[0].begin <= _LINE_SECONDS and (
+                sum(len(x.word) + 1 for x in line) + len(w.word) <= _LINE_LETTERS):
+            line.append(w)
+        else:
+            out.append([w])
+    return out
+
+
+def _clock(seconds: float) -> str:
+    ms = round(seconds * 1000)
+    return f"{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02},{ms % 1000:03}"

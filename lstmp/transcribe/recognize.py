@@ -1,0 +1,104 @@
+"""Whole recordings to transcripts: cut at pauses, decoded by the steps that decode a data dir, words with times.
+
+The pieces become a data dir in a temporary folder, every recording a speaker of its own.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lstmp import config
+from lstmp.corpus.audio import RATE, write_wav
+from lstmp.corpus.datadir import write_table
+from lstmp.decode.config import DecodeConfig
+from lstmp.decode.ctm import TimedWord, timed_words
+from lstmp.decode.decode import decode
+from lstmp.decode.scorer import FRAME_SHIFT
+from lstmp.errors import UserError
+from lstmp.features.extract import KINDS, extract
+from lstmp.gmm.make_fmllr import make_fmllr
+from lstmp.transcribe.folder import ModelFolder
+from lstmp.transcribe.formats import Transcript, Word
+from lstmp.transcribe.pauses import CutConfig, cuts
+
+_LEAST = RATE // 10  # samples: what is shorter is not worth a search
+
+
+@dataclass(frozen=True)
+class _Piece:
+    utt: str
+    recording: int
+    begin: float  # seconds
+
+
+def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work: Path, nj: int) -> list[Transcript]:
+    """Transcribe recordings.
+
+    Args:
+        model: what to recognize with.
+        recordings: (name, samples float32 at 16 kHz, ±32768).
+        work: an empty folder for what lies between; some 200 MB for an hour.
+        nj: number of processes.
+    """
+    pieces = _cut(recordings, config.load(model.path / "conf/transcribe.yaml", CutConfig), work / "data")
+    words: list[list[Word]] = [[] for _ in recordings]
+    if pieces:
+        found = _decode(model, work, len(pieces), nj)
+        for piece in pieces:
+            words[piece.recording] += [_word(w, piece.begin) for w in found.get(piece.utt, [])]
+    return [Transcript(name, len(samples) / RATE, tuple(said))
+            for (name, samples), said in zip(recordings, words, strict=True)]
+
+
+def _cut(recordings, cfg: CutConfig, data: Path) -> list[_Piece]:
+    pieces, wavs, speakers = [], {}, {}
+    for r, (_, samples) in enumerate(recordings):
+        for n, (begin, end) in enumerate(cuts(samples, cfg)):
+            if end - begin < _LEAST:
+                continue
+            speaker = f"r{r:04d}"
+            pieces.append(_Piece(f"{speaker}-{n:05d}", r, begin / RATE))
+            path = data / "wav" / f"{pieces[-1].utt}.wav"
+            write_wav(path, samples[begin:end])
+            wavs[pieces[-1].utt], speakers[pieces[-1].utt] = str(path), speaker
+    if wavs:
+        write_table(data / "wav.scp", wavs)
+        write_table(data / "utt2spk", speakers)
+        groups = {s: " ".join(u for u in speakers if speakers[u] == s) for s in dict.fromkeys(speakers.values())}
+        write_table(data / "spk2utt", groups)
+    return pieces
+
+
+def _decode(model: ModelFolder, work: Path, utts: int, nj: int) -> dict[str, list[TimedWord]]:
+    """Features, adaptation where the network wants it, search, times."""
+    data, graph, conf = work / "data", model.path / "graph", model.path / "conf"
+    per_job = min(32, -(-utts // nj))
+    cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
+                  lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])
+    kind = "mfcc" if model.adapts else model.feature
+    extract(data, data, config.load(conf / f"{kind}.yaml", KINDS[kind]), nj)
+    if model.adapts:
+        decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
+        make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")
+        data = work / "fmllr"
+    decode(model.path / "network", graph, data, work / "decode", cfg, nj, "cpu")
+    return timed_words(work / "decode", graph, model.path / "lang", model.path / "hmm", work / "ctm", conf,
+                       (model.lm_weight, model.word_penalty), nj)
+
+
+def _word(w: TimedWord, begin: float) -> Word:
+    start = begin + w.begin * FRAME_SHIFT
+    return Word(w.word, start, start + w.frames * FRAME_SHIFT, w.confidence)
+
+
+def check_live(model: ModelFolder):
+    """Insist on a model that can be used on speech that comes in.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not model.live:
+        raise UserError("its network needs whole recordings, for --stream another one is needed", file=model.path,
+                        mend="export a unidirectional one with feature.kind fbank and cmvn none, such as lstmp_live of "
+                             "mini_librispeech; or leave --stream out")

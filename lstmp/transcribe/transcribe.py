@@ -1,0 +1,158 @@
+"""Transcribe recordings with an exported model.
+
+    ./transcribe.sh --model DIR talk.mp3 interview.wav      text, one line for each file
+    ./transcribe.sh --model DIR --format srt talk.mp3       subtitles; also ctm, json
+    ./transcribe.sh --model DIR --stream talk.mp3           piece by piece, each segment as soon as it ends
+    arecord -f S16_LE -r 16000 -t raw | ./transcribe.sh --model DIR --stream -
+
+Any format that libsndfile or ffmpeg reads, any rate, any number of channels (their mean); `-` is raw 16-bit PCM on the
+standard input. What is recognized goes to the standard output, or to --out DIR; messages go to the standard error.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lstmp import config
+from lstmp.corpus.audio import RATE
+from lstmp.corpus.lang import read_symbols
+from lstmp.decode.config import DecodeConfig
+from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
+from lstmp.decode.online import SearchGraph
+from lstmp.errors import UserError, command
+from lstmp.features.extract import FbankConfig
+from lstmp.nnet.forward import AcousticNetwork
+from lstmp.transcribe import formats
+from lstmp.transcribe.folder import ModelFolder
+from lstmp.transcribe.media import RawPcm, read_recording, recording_blocks
+from lstmp.transcribe.recognize import check_live, recognize
+
+
+class LiveModel:
+    """A model folder, loaded once for any number of recordings."""
+
+    def __init__(self, model: ModelFolder):
+        check_live(model)
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+        path = model.path
+        self.network = AcousticNetwork.load(path / "network")
+        self.graph = SearchGraph.load(path / "graph").with_penalty(model.word_penalty)
+        self.search = replace(config.load(path / "conf/decode.yaml", DecodeConfig), acoustic_scale=1 / model.lm_weight)
+        self.fbank = config.load(path / "conf/fbank.yaml", FbankConfig)
+        self.live = config.load(path / "conf/live.yaml", LiveConfig)
+        self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
+        self.silent[model.silent] = True
+        self.names = {i: word for word, i in read_symbols(path / "graph/words.txt").items()}
+
+    def segments(self, blocks) -> Iterator[Segment]:
+        """What is recognized in a recording, as it comes in: pieces of samples of any length."""
+        recognizer = LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live, self.silent,
+                                    self.names)
+        piece = round(self.live.chunk_seconds * RATE)
+        for block in blocks:
+            for at in range(0, len(block), piece):
+                yield from recognizer.accept(block[at:at + piece])
+        yield from recognizer.finish()
+
+
+def raw_blocks(rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
+    """The standard input as it comes in, at most ``seconds`` at a time."""
+    pcm, size = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels)
+    while data := os.read(sys.stdin.fileno(), size):
+        yield pcm(data)
+    yield pcm(b"", last=True)
+
+
+def stream(model: LiveModel, name: str, blocks, form: str, out):
+    """Write the segments of a recording to ``out`` as they end; in JSON, what is still open as well, line by line."""
+    shown = sys.stderr.isatty() and form == "text"
+    for s in model.segments(blocks):
+        if form == "json":
+            print(json.dumps({"name": name, **asdict(s)}, ensure_ascii=False), file=out, flush=True)
+        elif shown:
+            print("\r\x1b[K" + ("" if s.final else " ".join(s.words)[-100:]), end="", file=sys.stderr, flush=True)
+        if form == "text" and s.final:
+            print(" ".join(s.words), file=out, flush=True)
+
+
+def _targets(files: list[str], out: str | None, form: str) -> list[Path | None]:
+    """Where each transcript goes; None: to the standard output."""
+    if out is None:
+        return [None] * len(files)
+    suffix = {"text": ".txt"}.get(form, f".{form}")
+    names = [("stdin" if f == "-" else Path(f).stem) + suffix for f in files]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise UserError(f"two of the recordings would be written to {sorted(twice)[0]}", file=out,
+                        mend="transcribe them in two runs")
+    return [Path(out) / n for n in names]
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="./transcribe.sh", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("files", nargs="+", metavar="FILE", help="recordings; - is raw PCM on the standard input")
+    p.add_argument("--model", required=True, help="folder made by steps/export_model.sh")
+    p.add_argument("--format", choices=formats.FORMATS, default="text", help="default: text")
+    p.add_argument("--out", help="folder for a file each (default: the standard output)")
+    p.add_argument("--stream", action="store_true", help="recognize piece by piece; formats text and json")
+    p.add_argument("--rate", type=int, default=RATE, help="of raw PCM (default: %(default)s)")
+    p.add_argument("--channels", type=int, default=1, help="of raw PCM (default: %(default)s)")
+    p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: the processors)")
+    a = p.parse_args(argv)
+    if a.nj < 1:
+        raise UserError("--nj must be 1 or more", mend="correct the value")
+    if a.stream and a.format not in ("text", "json"):
+        raise UserError(f"--stream writes text or json, not {a.format}", mend="leave --stream out")
+    model, targets = ModelFolder.load(a.model), _targets(a.files, a.out, a.format)
+    RawPcm(a.rate, a.channels)  # checked before anything is loaded
+    for f in a.files:
+        if f != "-" and not Path(f).is_file():
+            raise UserError("no such audio file", file=f, mend="check the path")
+    if a.stream:
+        live = LiveModel(model)
+        for f, target in zip(a.files, targets, strict=True):
+            blocks = raw_blocks(a.rate, a.channels, live.live.chunk_seconds) if f == "-" else recording_blocks(f)
+            with _opened(target) as out:
+                stream(live, f, blocks, a.format, out)
+        return
+    recordings = [(f, np.concatenate(list(raw_blocks(a.rate, a.channels, 10.0))) if f == "-" else read_recording(f))
+                  for f in a.files]
+    with tempfile.TemporaryDirectory(prefix="lstmp-") as work, contextlib.redirect_stdout(sys.stderr):
+        found = recognize(model, recordings, Path(work), a.nj)
+    for transcript, target in zip(found, targets, strict=True):
+        text = formats.write(transcript, a.format)
+        if target is None:
+            print(text, end="", flush=True)
+        else:
+            config.write_text(target, text)
+
+
+@contextlib.contextmanager
+def _opened(target: Path | None):
+    """The standard output, or a file that takes its name when it is complete."""
+    if target is None:
+        yield sys.stdout
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tmp = target.with_name(f".{target.name}.tmp")
+    try:
+        with open(tmp, "w", encoding="utf-8") as f:
+            yield f
+        tmp.replace(target)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

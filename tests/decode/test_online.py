@@ -1,0 +1,153 @@
+"""The search piece by piece: compiled, in NumPy, by k2 for the whole utterance, and exhaustively."""
+
+import dataclasses
+
+import k2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_graphs import WIDE, SmallGraph, scores
+
+from lstmp.decode.config import SearchConfig
+from lstmp.decode.online import NEAR_END, OnlineSearch, SearchGraph, _compiled
+from lstmp.errors import UserError
+
+BEAMS = st.sampled_from([(3.0, 0, 1000), (6.0, 0, 4), (2.0, 3, 1000), (5.0, 2, 6), (1e4, 0, 100_000)])
+needs_compiler = pytest.mark.skipif(_compiled() is None, reason="no compiler")
+
+
+def search_graph(graph: SmallGraph, num_pdfs=4) -> SearchGraph:
+    fsa = graph.k2()
+    aux = fsa.aux_labels
+    return SearchGraph.of(fsa.arcs.values().numpy(), aux.shape.row_splits(1).numpy(), aux.values.numpy(), num_pdfs)
+
+
+def pieces_of(loglikes, seed):
+    sizes = np.random.default_rng(seed).integers(0, 6, 100).tolist()
+    while len(loglikes):
+        size = sizes.pop() if sizes else len(loglikes)
+        yield loglikes[:size]
+        loglikes = loglikes[size:]
+
+
+def searched(graph: SearchGraph, loglikes, cfg, seed=0, compiled=True):
+    search = OnlineSearch(graph, cfg, compiled)
+    for piece in pieces_of(loglikes, seed):
+        search.accept(piece)
+    return search.finish()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 12), scale=st.sampled_from([1.0, 0.1]))
+def test_equals_exhaustive_viterbi(seed, frames, scale):
+    graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
+    expected, small = graph.viterbi(loglikes, scale), search_graph(graph)
+    cfg = dataclasses.replace(WIDE, acoustic_scale=scale)
+    for compiled in (True, False):
+        path = searched(small, loglikes, cfg, seed, compiled)
+        assert path.final == (expected is not None)
+        if expected is not None:
+            assert path.score == pytest.approx(expected[0], abs=1e-3)
+            assert [w for _, w in small.words_on(path.arcs)] == list(expected[1])
+        assert len(path.arcs) == frames + path.final
+
+
+@needs_compiler
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40))
+def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
+    beam, least, most = beams
+    graph = search_graph(SmallGraph.random(seed, num_states=states))
+    cfg = SearchConfig(0.5, beam, 1.0, 10, least, most, 0)
+    one, two = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, compiled=False)
+    for piece in pieces_of(scores(seed, frames), seed):
+        for search in (one, two):
+            search.accept(piece)
+        assert one.sizes()[0] == two.sizes()[0]
+        a, b = one.best(), two.best()
+        assert a.score == b.score and len(a.arcs) == len(b.arcs) == max(one.frames - NEAR_END, 0)
+    a, b = one.finish(), two.finish()
+    assert (a.score, a.final, len(a.arcs)) == (b.score, b.final, len(b.arcs))
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40))
+def test_equals_k2s_search_of_the_whole_with_the_same_beams(seed, frames, beams, states):
+    beam, least, most = beams
+    graph, loglikes = SmallGraph.random(seed, num_states=states), scores(seed, frames)
+    cfg = SearchConfig(0.5, beam, 1.0, 10, least, most, 0)
+    dense = torch.full((1, frames, 5), float("-inf"))
+    dense[0, :, 1:] = loglikes * cfg.acoustic_scale
+    dense = k2.DenseFsaVec(dense, torch.tensor([[0, 0, frames]], dtype=torch.int32))
+    lattice = k2.intersect_dense_pruned(graph.k2(), dense, beam, 50.0, least, most)
+    path = searched(search_graph(graph), loglikes, cfg, seed)
+    total = lattice.get_tot_scores(use_double_scores=True, log_semiring=False).item()
+    assert path.final == (total > -np.inf)  # where no end is reached, k2 may leave arcs, but no path
+    if path.final:
+        assert path.score == pytest.approx(total, abs=1e-4)
+
+
+def test_words_and_penalty():
+    graph = SmallGraph([(0, 0, 0, 0.0, (1, 2)), (0, 0, 1, -0.5, ())], {0: (0.0, (3,))})
+    loglikes, plain = torch.zeros(3, 2), search_graph(graph, 2)
+    path = searched(plain, loglikes, WIDE)
+    assert plain.words_on(path.arcs) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2), (3, 3)]
+    path = searched(plain.with_penalty(0.3), loglikes, WIDE)  # two words cost 0.6, none costs 0.5
+    assert plain.words_on(path.arcs) == [(3, 3)] and path.score == pytest.approx(-1.5 - 0.3)
+    assert plain.with_penalty(0.0) is plain
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_may_begin_anew(compiled):
+    graph = search_graph(SmallGraph.random(3))
+    search = OnlineSearch(graph, WIDE, compiled)
+    results = []
+    for seed in (1, 2, 1):
+        search.accept(scores(seed, 9))
+        results.append(search.finish())
+        search.reset()
+    assert results[0].score == results[2].score != results[1].score
+    assert np.array_equal(results[0].arcs, results[2].arcs)
+
+
+def test_where_no_end_is_reached_the_best_path_is_given():
+    graph = search_graph(SmallGraph([(0, 1, 0, 0.0, (1,)), (1, 1, 0, 0.0, ()), (0, 2, 1, -1.0, ())], {2: (0.0, ())}), 2)
+    path = searched(graph, torch.zeros(4, 2), WIDE)  # state 2 is left at once, state 1 is no end
+    assert not path.final and graph.words_on(path.arcs) == [(0, 1)]
+
+
+def test_faults():
+    graph = search_graph(SmallGraph.random(1))
+    search = OnlineSearch(graph, WIDE)
+    with pytest.raises(UserError, match="no frame"):
+        search.finish()
+    with pytest.raises(UserError, match="the graph has 4 pdfs"):
+        search.accept(torch.zeros(3, 5))
+    with pytest.raises(UserError, match="NaN"):
+        search.accept(torch.full((3, 4), float("nan")))
+    search.accept(torch.full((9, 4), -float("inf")))
+    assert len(search.best().arcs) == 0
+    with pytest.raises(UserError, match="no path survives"):
+        search.finish()
+    unsorted = np.array([[1, 0, 1, 0], [0, 1, 1, 0]], np.int32)
+    with pytest.raises(UserError, match="not sorted"):
+        SearchGraph.of(unsorted, np.zeros(3), np.zeros(0), 1)
+
+
+@needs_compiler
+def test_the_memory_of_an_hour_is_bounded_and_the_path_whole():
+    """360,000 frames: what no living state comes from is forgotten."""
+    graph = search_graph(SmallGraph.random(7, num_states=60))
+    cfg = SearchConfig(1.0, 4.0, 1.0, 10, 0, 1000, 0)
+    search, most = OnlineSearch(graph, cfg), 0
+    loglikes = scores(1, 36_000)
+    for _ in range(10):
+        for piece in loglikes.split(3000):
+            search.accept(piece)
+            most = max(most, search.sizes()[1])
+    path = search.finish()
+    arcs = graph.arcs[path.arcs]
+    assert len(arcs) == 360_001 and arcs[0, 0] == 0 and (arcs[1:, 0] == arcs[:-1, 1]).all()
+    assert most < 3 * 360_000  # of some ten million entries that there were

@@ -1,0 +1,41 @@
+"""Features of speech that comes in pieces are those of the whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstmp import config
+from lstmp.features.extract import KINDS, compute_features
+from lstmp.features.online import OnlineFeatures
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+@pytest.mark.parametrize("kind", ["fbank", "mfcc"])
+@pytest.mark.parametrize("snip", [True, False])
+def test_same_frames_whatever_the_pieces(kind, snip):
+    rng = np.random.default_rng(0)
+    samples = (3000 * rng.standard_normal(16000)).astype(np.float32)
+    cfg = config.load(CONF / f"{kind}.yaml", KINDS[kind])
+    cfg = type(cfg)(**{**config.to_dict(cfg), "snip_edges": snip})
+    assert cfg.dither > 0  # whose random numbers must be the same as well
+    whole = compute_features(samples, cfg, "utt")
+    online, got = OnlineFeatures(cfg, "utt"), []
+    at = 0
+    while at < len(samples):
+        size = int(rng.integers(0, 700))
+        got.append(online.accept(samples[at:at + size]))
+        at += size
+    got.append(online.finish())
+    assert np.array_equal(np.concatenate(got), whole) and online.dim == whole.shape[1]
+    other = compute_features(samples, cfg, "another")
+    assert not np.array_equal(other, whole)
+
+
+def test_nothing_yet():
+    online = OnlineFeatures(config.load(CONF / "fbank.yaml", KINDS["fbank"]))
+    assert online.accept(np.zeros(0, np.float32)).shape == (0, 40)
+    assert online.accept(np.zeros(399, np.float32)).shape == (0, 40)
+    assert online.accept(np.zeros(1, np.float32)).shape == (1, 40)
+    assert online.finish().shape == (0, 40)
