@@ -14,6 +14,7 @@ import traceback
 from multiprocessing.connection import wait
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -129,6 +130,7 @@ def _work(fn, args, index, count, threads, folder, errors, parent):
         if os.getppid() != parent:
             os._exit(1)
     torch.set_num_threads(threads)
+    np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it looked at them only afterwards
     torch.set_flush_denormal(True)
     try:
         dist.init_process_group("gloo", init_method=f"file://{Path(folder) / 'rendezvous'}", rank=index,

@@ -1,13 +1,32 @@
 """What a command says while it works: time-stamped lines, and a progress bar on long work."""
 
+import contextlib
+import os
 import sys
 import time
 
 from tqdm import tqdm
 
+_quiet = os.environ.get("LSTMP_QUIET") == "1"  # set for the processes that a quiet one starts
+
+
+@contextlib.contextmanager
+def quiet(on: bool = True):
+    """No lines, and bars on a terminal alone: for commands whose only output is their result."""
+    global _quiet
+    before, _quiet = _quiet, on
+    os.environ["LSTMP_QUIET"] = str(int(on))
+    try:
+        yield
+    finally:
+        _quiet = before
+        os.environ["LSTMP_QUIET"] = str(int(before))
+
 
 def say(message: str):
     """Print one line with the time of day before it."""
+    if _quiet:
+        return
     tqdm.write(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stdout)
     sys.stdout.flush()
 
@@ -27,4 +46,4 @@ def progress(items, what: str, total: int | None = None, unit: str = "utt"):
     """Iterate over ``items`` with a progress bar; in a log file, a line every half minute."""
     terminal = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.5 if terminal else 30, maxinterval=60,
-                dynamic_ncols=terminal, leave=False, file=sys.stderr)
+                dynamic_ncols=terminal, leave=False, file=sys.stderr, disable=_quiet and not terminal)

@@ -19,6 +19,7 @@ import numpy as np
 from lstmp import config
 from lstmp.corpus.datadir import read_data_dir, write_table
 from lstmp.corpus.lang import Lang, read_symbols
+from lstmp.corpus.part_of_lang import write_part
 from lstmp.corpus.subset import write_subset
 from lstmp.decode.adapted import state_frames
 from lstmp.decode.lattice import Lattice, read_lattices
@@ -116,6 +117,7 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
     said = {utt: [names[w] for w in h.words] for utt, (h, _, _) in found.items()}
     if not any(said.values()):
         return {utt: [] for utt in found}
+    lang = write_part(lang, set().union(*said.values()), out / "lang")
     ali = align_hypotheses(decode_dir, said, lang, hmm, out, conf, nj)
     times = find_words(read_alignment(ali), AcousticModel.load(ali).transitions, Lang.load(lang),
                        {utt: " ".join(words) for utt, words in said.items()}, decode_dir)

@@ -30,6 +30,7 @@ from lstmp.gmm.adapt import read_transforms, write_transforms
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph import k2_graph
 from lstmp.log import say
+from lstmp.nnet.workers import flush_denormals
 from lstmp.stage import Stage, digest
 
 _GRID = ("lm_weights", "word_penalties", "max_failed", "fmllr")  # what the lattices do not depend on
@@ -70,7 +71,7 @@ def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, devi
         UserError: bad input, or more than ``cfg.max_failed`` of the utterances fail.
     """
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    flush_denormals()
     task = Task(*map(Path, (model_dir, graph_dir, data_dir)), cfg, nj, device)
     out = Path(out)
     if task.scorer.adapts:
@@ -188,6 +189,14 @@ def _decode_adapted(task: Task, out: Path):
 
 
 def _load_graph(graph_dir: Path, num_pdfs: int):
+    path = graph_dir / k2_graph.NAME
+    state = path.stat() if path.is_file() else None
+    return _graph(graph_dir, num_pdfs, state and (state.st_mtime_ns, state.st_size))
+
+
+@functools.lru_cache(maxsize=1)
+def _graph(graph_dir: Path, num_pdfs: int, _state):
+    """The graph, kept for the next pass; ``_state`` of the file, so that another file is not taken for it."""
     graph = k2_graph.load_k2_graph(graph_dir)
     check_graph(graph, num_pdfs, file=graph_dir / k2_graph.NAME)
     return graph

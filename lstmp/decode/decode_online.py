@@ -29,6 +29,7 @@ from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.log import say, warn
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
+from lstmp.nnet.workers import flush_denormals
 from lstmp.parallel import iter_jobs
 
 
@@ -70,7 +71,7 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece:
         UserError: bad input, or more than ``cfg.max_failed`` of the utterances fail.
     """
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    flush_denormals()
     if not is_network(model_dir):
         raise UserError("it is no network", file=model_dir, mend="GMMs are decoded by steps/decode.sh")
     network = AcousticNetwork.load(model_dir)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 FORMATS = ("text", "ctm", "srt", "json")
 _LINE_SECONDS, _LINE_LETTERS, _GAP_SECONDS = 6.0, 84, 0.8  # of a subtitle: two lines of 42 letters
@@ -40,7 +41,7 @@ def _text(t: Transcript) -> str:
 
 
 def _ctm(t: Transcript) -> str:
-    name = "_".join(t.name.split()) or "-"  # columns are separated by blanks
+    name = "_".join(Path(t.name).stem.split()) or "-"  # columns are separated by blanks
     return "".join(f"{name} 1 {w.begin:.2f} {w.end - w.begin:.2f} {w.word} {w.confidence:.3f}\n" for w in t.words)
 
 

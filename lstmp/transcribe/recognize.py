@@ -22,6 +22,7 @@ from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript, Word
 from lstmp.transcribe.pauses import CutConfig, cuts
 
+_ALIGNED_BY_ONE = 50  # pieces: to start another process takes some seconds
 _LEAST = RATE // 10  # samples: what is shorter is not worth a search
 
 
@@ -84,7 +85,7 @@ def _decode(model: ModelFolder, work: Path, utts: int, nj: int) -> dict[str, lis
         data = work / "fmllr"
     decode(model.path / "network", graph, data, work / "decode", cfg, nj, "cpu")
     return timed_words(work / "decode", graph, model.path / "lang", model.path / "hmm", work / "ctm", conf,
-                       (model.lm_weight, model.word_penalty), nj)
+                       (model.lm_weight, model.word_penalty), min(nj, -(-utts // _ALIGNED_BY_ONE)))
 
 
 def _word(w: TimedWord, begin: float) -> Word:

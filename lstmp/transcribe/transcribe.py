@@ -30,7 +30,9 @@ from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
 from lstmp.decode.online import SearchGraph
 from lstmp.errors import UserError, command
 from lstmp.features.extract import FbankConfig
+from lstmp.log import quiet
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.workers import flush_denormals
 from lstmp.transcribe import formats
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import RawPcm, read_recording, recording_blocks
@@ -43,7 +45,7 @@ class LiveModel:
     def __init__(self, model: ModelFolder):
         check_live(model)
         torch.set_num_threads(1)
-        torch.set_flush_denormal(True)
+        flush_denormals()
         path = model.path
         self.network = AcousticNetwork.load(path / "network")
         self.graph = SearchGraph.load(path / "graph").with_penalty(model.word_penalty)
@@ -108,12 +110,19 @@ def main(argv=None):
     p.add_argument("--stream", action="store_true", help="recognize piece by piece; formats text and json")
     p.add_argument("--rate", type=int, default=RATE, help="of raw PCM (default: %(default)s)")
     p.add_argument("--channels", type=int, default=1, help="of raw PCM (default: %(default)s)")
+    p.add_argument("--verbose", action="store_true", help="tell on the standard error what is done")
     p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: the processors)")
     a = p.parse_args(argv)
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", mend="correct the value")
     if a.stream and a.format not in ("text", "json"):
         raise UserError(f"--stream writes text or json, not {a.format}", mend="leave --stream out")
+    with quiet(not a.verbose):
+        transcribe(a)
+
+
+def transcribe(a: argparse.Namespace):
+    """What the command's options say."""
     model, targets = ModelFolder.load(a.model), _targets(a.files, a.out, a.format)
     RawPcm(a.rate, a.channels)  # checked before anything is loaded
     for f in a.files:
@@ -128,7 +137,7 @@ def main(argv=None):
         return
     recordings = [(f, np.concatenate(list(raw_blocks(a.rate, a.channels, 10.0))) if f == "-" else read_recording(f))
                   for f in a.files]
-    with tempfile.TemporaryDirectory(prefix="lstmp-") as work, contextlib.redirect_stdout(sys.stderr):
+    with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
         found = recognize(model, recordings, Path(work), a.nj)
     for transcript, target in zip(found, targets, strict=True):
         text = formats.write(transcript, a.format)
@@ -136,6 +145,20 @@ def main(argv=None):
             print(text, end="", flush=True)
         else:
             config.write_text(target, text)
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr():
+    """What this process or one that it starts prints goes to the standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,172 @@
+"""Export and transcription as a user runs them, with a network that was never trained."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from five_words import ROOT, babble, export_options
+
+from lstmp.corpus.audio import read_audio, write_wav
+from lstmp.decode.decode_online import decode_pieces
+from lstmp.decode.online import OnlineSearch
+from lstmp.errors import UserError
+from lstmp.features.extract import compute_features
+from lstmp.nnet.forward import AcousticNetwork
+from lstmp.transcribe import export, transcribe
+from lstmp.transcribe.folder import ModelFolder
+from lstmp.transcribe.transcribe import LiveModel
+
+
+def run(*options, data=None):
+    done = subprocess.run([sys.executable, "-m", "lstmp.transcribe.transcribe", *map(str, options)], cwd=ROOT,
+                          input=data, capture_output=True, timeout=300)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def fails(capsys, *options):
+    with pytest.raises(SystemExit) as stopped:
+        transcribe.main(list(map(str, options)))
+    assert stopped.value.code == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    return message
+
+
+def test_what_is_exported(model, parts):
+    folder = ModelFolder.load(model)
+    assert (folder.feature, folder.adapts, folder.live) == ("fbank", False, True)
+    assert (folder.lm_weight, folder.word_penalty) == (0.5, 0.25) and folder.silent
+    card = (model / "README.md").read_text()
+    assert "# five-words" in card and "12.50 [10.00, 15.00]" in card and "--stream" in card
+    assert not re.search(r"\{|\}", card)
+    assert (model / "graph/HCLG.k2.safetensors").read_bytes() == (parts / "graph_x/HCLG.k2.safetensors").read_bytes()
+
+
+def test_export_again_replaces_and_other_folders_are_left_alone(parts, tmp_path, capsys):
+    for _ in range(2):
+        export.main(export_options(parts, tmp_path / "m"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("all of it")
+    with pytest.raises(SystemExit):
+        export.main(export_options(parts, tmp_path / "mine"))
+    assert "it holds other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
+
+
+def test_parts_that_do_not_belong_together(parts, tmp_path, capsys):
+    shutil.copytree(parts, tmp_path / "p")
+    options = export_options(tmp_path / "p", tmp_path / "m")
+    with pytest.raises(SystemExit):
+        export.main([*options, "--adapt", str(parts / "hmm")])
+    assert "leave --adapt out" in capsys.readouterr().err
+    (tmp_path / "p/net/decode_x_dev/score.json").unlink()
+    with pytest.raises(SystemExit):
+        export.main(options)
+    assert "no decode dir of it with graph_x is scored" in capsys.readouterr().err
+    export.main([*options, "--lm-weight", "3", "--word-penalty", "0"])
+    assert ModelFolder.load(tmp_path / "m").lm_weight == 3
+    (tmp_path / "p/net/tree.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        export.main(options)
+    assert "another decision tree" in capsys.readouterr().err
+
+
+def test_transcripts_in_all_formats(model, recording, tmp_path):
+    shutil.copyfile(recording, tmp_path / "other.wav")
+    shutil.copytree(model, tmp_path / "moved")  # it must work where it was not made
+    status, text, err = run("--model", tmp_path / "moved", recording, tmp_path / "other.wav")
+    assert status == 0, err
+    first, second = text.splitlines()
+    assert first == second and set(first.split()) <= {"RED", "READ", "A", "ARID"} and len(first.split()) > 1
+    status, out, err = run("--model", model, "--format", "json", recording)
+    assert status == 0 and err == ""
+    found = json.loads(out)
+    assert found["text"] == first and found["seconds"] == 9.0
+    times = [(w["begin"], w["end"]) for w in found["words"]]
+    assert all(0 <= a < b <= 9.0 for a, b in times) and times == sorted(times)
+    assert all(0 <= w["confidence"] <= 1 for w in found["words"])
+    status, _, _ = run("--model", model, "--format", "srt", "--out", tmp_path / "out", recording)
+    assert status == 0 and (tmp_path / "out/talk.srt").read_text().startswith("1\n00:00:0")
+
+
+def test_long_recordings_are_cut_and_their_times_run_on(model, tmp_path):
+    write_wav(tmp_path / "long.wav", babble(50.0))
+    status, out, err = run("--model", model, "--format", "json", "--nj", 2, tmp_path / "long.wav")
+    assert status == 0, err
+    words = json.loads(out)["words"]
+    begins = [w["begin"] for w in words]
+    assert begins == sorted(begins) and begins[-1] > 25 and words[-1]["end"] <= 50.0
+
+
+def test_raw_pcm_on_the_standard_input(model, recording):
+    raw = read_audio(recording).astype("<i2").tobytes()
+    _, expected, _ = run("--model", model, recording)
+    status, out, err = run("--model", model, "-", data=raw)
+    assert (status, out) == (0, expected), err
+    _, expected, _ = run("--model", model, "--stream", recording)
+    status, out, err = run("--model", model, "--stream", "-", data=raw)
+    assert (status, out) == (0, expected), err
+    assert out.strip()
+
+
+def test_the_segments_of_a_stream_are_those_of_whole_decodings(model, recording):
+    """Whatever the pieces, one segment gives the words of the search of all its frames."""
+    live = LiveModel(ModelFolder.load(model))
+    live.live = dataclasses.replace(live.live, pause_seconds=100.0, max_seconds=101.0, hard_max_seconds=102.0,
+                                    short_pause_seconds=100.0, no_speech_seconds=100.0)
+    samples = read_audio(recording)
+    (segment,) = [s for s in live.segments(np.array_split(samples, 7)) if s.final]
+    network = AcousticNetwork.load(model / "network")
+    feats = torch.from_numpy(compute_features(samples, live.fbank))
+    decoded = decode_pieces(network, OnlineSearch(live.graph, live.search), feats, len(feats))
+    assert segment.words == tuple(live.names[w] for w in decoded.words) and len(segment.words) > 1
+    assert (segment.begin, segment.end) == (0.0, pytest.approx(len(feats) / 100))
+
+
+def test_partial_results_and_segments(model):
+    live = LiveModel(ModelFolder.load(model))
+    live.live = dataclasses.replace(live.live, pause_seconds=0.05, short_pause_seconds=0.05)
+    found = list(live.segments([babble(20.0, seed=3)]))
+    final = [s for s in found if s.final]
+    assert len(final) > 1 and any(not s.final for s in found)
+    assert all(s.words and s.begin < s.end <= 20.0 for s in found)
+    assert all(a.end <= b.begin for a, b in zip(final[:-1], final[1:], strict=True))
+
+
+def test_silence_and_a_recording_of_no_length(model, tmp_path):
+    write_wav(tmp_path / "short.wav", np.zeros(200))
+    status, out, err = run("--model", model, tmp_path / "short.wav")
+    assert (status, out) == (0, "\n"), err
+    assert list(LiveModel(ModelFolder.load(model)).segments([np.zeros(200, np.float32)])) == []
+
+
+def test_faults(model, recording, tmp_path, capsys):
+    assert "no such audio file" in fails(capsys, "--model", model, tmp_path / "absent.wav")
+    assert "srt; leave --stream out" in fails(capsys, "--model", model, "--stream", "--format", "srt", recording)
+    assert "would be written to talk.txt" in fails(capsys, "--model", model, "--out", tmp_path, recording, recording)
+    assert "steps/export_model.sh" in fails(capsys, "--model", tmp_path, recording)
+    shutil.copytree(model, tmp_path / "cut")
+    graph = tmp_path / "cut/graph/HCLG.k2.safetensors"
+    graph.write_bytes(graph.read_bytes()[:-100])
+    assert re.search(r"HCLG.k2.safetensors: \d+ of \d+ bytes; copy the whole folder again",
+                     fails(capsys, "--model", tmp_path / "cut", recording))
+    graph.unlink()
+    assert "no such file" in fails(capsys, "--model", tmp_path / "cut", recording)
+
+
+def test_a_network_for_whole_recordings_is_not_used_live(model, recording, tmp_path, capsys):
+    shutil.copytree(model, tmp_path / "m")
+    about = json.loads((tmp_path / "m/model.json").read_text()) | {"live": False}
+    (tmp_path / "m/model.json").write_text(json.dumps(about))
+    assert "needs whole recordings" in fails(capsys, "--model", tmp_path / "m", "--stream", recording)
+    live = LiveModel(ModelFolder.load(model))
+    live.network.cfg = dataclasses.replace(live.network.cfg, feature=dataclasses.replace(live.network.cfg.feature,
+                                                                                         cmvn="mean"))
+    live.network.feature = live.network.cfg.feature
+    with pytest.raises(UserError, match="cmvn mean"):
+        list(live.segments([np.zeros(1600, np.float32)]))
