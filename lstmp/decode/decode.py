@@ -23,12 +23,12 @@ from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.jobs import job_paths, judge, plan, search_jobs, summary
 from lstmp.decode.scorer import Scorer, load_scorer
-from lstmp.decode.search import check_graph
+from lstmp.decode.search import load_graph
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.gmm.adapt import read_transforms, write_transforms
 from lstmp.gmm.model import AcousticModel
-from lstmp.graph import k2_graph
+from lstmp.graph.graph_file import NAME
 from lstmp.log import say
 from lstmp.nnet.workers import flush_denormals
 from lstmp.stage import Stage, digest
@@ -117,7 +117,7 @@ class Task:
 
     def inputs(self) -> list[Path]:
         """The files that the result depends on."""
-        return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / k2_graph.NAME,
+        return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / NAME,
                 self.graph_dir / "words.txt", self.data_dir / "feats.scp", self.data_dir / "cmvn.scp",
                 *sorted(self.data_dir.glob("*.ark"))]
 
@@ -189,7 +189,7 @@ def _decode_adapted(task: Task, out: Path):
 
 
 def _load_graph(graph_dir: Path, num_pdfs: int):
-    path = graph_dir / k2_graph.NAME
+    path = graph_dir / NAME
     state = path.stat() if path.is_file() else None
     return _graph(graph_dir, num_pdfs, state and (state.st_mtime_ns, state.st_size))
 
@@ -197,9 +197,7 @@ def _load_graph(graph_dir: Path, num_pdfs: int):
 @functools.lru_cache(maxsize=1)
 def _graph(graph_dir: Path, num_pdfs: int, _state):
     """The graph, kept for the next pass; ``_state`` of the file, so that another file is not taken for it."""
-    graph = k2_graph.load_k2_graph(graph_dir)
-    check_graph(graph, num_pdfs, file=graph_dir / k2_graph.NAME)
-    return graph
+    return load_graph(graph_dir, num_pdfs)
 
 
 @command

@@ -22,8 +22,9 @@ from lstmp.corpus.lang import read_symbols
 from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
+from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig
-from lstmp.decode.online import OnlineSearch, SearchGraph
+from lstmp.decode.online import OnlineSearch
 from lstmp.decode.scorer import FRAME_SHIFT, is_network
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features

@@ -12,7 +12,8 @@ import torch
 
 from lstmp.config import check
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.online import BestPath, OnlineSearch, SearchGraph
+from lstmp.decode.engine import BestPath, SearchGraph
+from lstmp.decode.online import OnlineSearch
 from lstmp.decode.scorer import FRAME_SHIFT
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig

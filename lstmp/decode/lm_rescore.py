@@ -26,7 +26,7 @@ from lstmp.decode.best_path import to_fsa, write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.scorer import FRAME_SHIFT
-from lstmp.decode.search import word_paths
+from lstmp.decode.search import path_scores, word_paths
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
@@ -117,7 +117,8 @@ class Rescorer:
             return composed
         fsa = k2.create_fsa_vec([to_fsa(composed)])
         fsa.scores = torch.from_numpy(composed.acoustic * np.float32(self.acoustic_scale) + composed.graph)
-        return composed.pruned(word_paths(fsa, composed.num_words, self.max_word_arcs * frames))
+        most = self.max_word_arcs * frames
+        return composed.pruned(word_paths(composed.arcs, path_scores(fsa), composed.num_words, most))
 
     def compose(self, lattice: Lattice) -> tuple[Lattice, int]:
         """All of the lattice under the new LM, and its number of frames."""

@@ -1,18 +1,23 @@
-"""The search: beam-pruned intersection of the decoding graph with an utterance's scores, by k2.
+"""The search for an utterance's lattice: beam-pruned intersection of the decoding graph with its scores.
 
-k2's ``intersect_dense_pruned`` keeps, at every frame, the graph states within ``search_beam`` of the best one, and
-after the last frame what lies within ``output_beam`` of the best path.
+It keeps, at every frame, the graph states within ``search_beam`` of the best one, and after the last frame what lies
+within ``output_beam`` of the best path. It is done by :mod:`lstmp.decode.engine` where that can be compiled, and else
+by k2's ``intersect_dense_pruned``, whose rules are the same.
 """
 
 import os
+from pathlib import Path
 
 import k2
 import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
+from lstmp.decode.engine import NEAR_END, Compiled, SearchGraph, compiled
 from lstmp.decode.lattice import Lattice
 from lstmp.errors import UserError
+from lstmp.graph import k2_graph
+from lstmp.graph.graph_file import NAME
 
 _searched_by: int | None = None  # process id of the last search
 
@@ -33,12 +38,28 @@ def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
     graph.checked_pdfs = num_pdfs
 
 
-def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
+def load_graph(graph_dir, num_pdfs: int) -> SearchGraph | k2.Fsa:
+    """The graph of a folder, as the fastest search that there is here takes it.
+
+    Raises:
+        UserError: it is missing, damaged, or of another model.
+    """
+    if compiled() is None:
+        graph = k2_graph.load_k2_graph(graph_dir)
+        check_graph(graph, num_pdfs, file=Path(graph_dir) / NAME)
+        return graph
+    graph = SearchGraph.load(graph_dir)
+    _check_pdfs(graph, num_pdfs, Path(graph_dir) / NAME)
+    return graph
+
+
+def decode_utterance(graph: SearchGraph | k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
     """Search one utterance.
 
     Args:
-        graph: FsaVec of one graph, on the CPU: labels pdf-id + 1 and -1, no epsilons, arc-sorted, with attributes
-            ``aux_labels`` (ragged words) and ``graph_scores`` (a copy of ``scores``).
+        graph: for the compiled search a :class:`SearchGraph`; for k2 an FsaVec of one graph, on the CPU: labels pdf-id
+            + 1 and -1, no epsilons, arc-sorted, with attributes ``aux_labels`` (ragged words) and ``graph_scores`` (a
+            copy of ``scores``).
         loglikes: [T, P] acoustic log-likelihoods, unscaled; -inf is allowed.
 
     Returns:
@@ -51,21 +72,16 @@ def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -
         raise UserError("no frame to decode")
     if bool(loglikes.isnan().any()) or bool((loglikes == float("inf")).any()):
         raise UserError("NaN or +infinity among the acoustic scores")
-    if getattr(graph, "checked_pdfs", None) != loglikes.shape[1]:
-        check_graph(graph, loglikes.shape[1])
-    _one_process()
-    # Column 0 stands for label 0, which k2 does not take as epsilon; the graph has none.
-    scores = torch.full((1, len(loglikes), loglikes.shape[1] + 1), float("-inf"))
-    torch.mul(loglikes, cfg.acoustic_scale, out=scores[0, :, 1:])
-    dense = k2.DenseFsaVec(scores, torch.tensor([[0, 0, len(loglikes)]], dtype=torch.int32))
+    if isinstance(graph, SearchGraph):
+        _check_pdfs(graph, loglikes.shape[1])
+        find = _by_engine
+    else:
+        if getattr(graph, "checked_pdfs", None) != loglikes.shape[1]:
+            check_graph(graph, loglikes.shape[1])
+        _one_process()
+        find = _by_k2
     for attempt in range(cfg.retries + 1):
-        try:
-            found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam, cfg.min_active,
-                                              cfg.max_active, frame_idx_name="frame")
-        except RuntimeError as e:  # a check of k2's own
-            raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
-        # where no end is reached, arcs of early frames may be left nevertheless, but no path
-        if found.num_arcs and (lattice := _lattice(found, loglikes, cfg.max_word_arcs * len(loglikes))).num_arcs:
+        if (lattice := find(graph, loglikes, cfg)) is not None:
             return lattice
         if attempt < cfg.retries:
             cfg = cfg.wider()
@@ -73,25 +89,82 @@ def decode_utterance(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -
                     "look whether the utterance is too short for its words")
 
 
+def _check_pdfs(graph: SearchGraph, num_pdfs: int, file=None):
+    if graph.num_pdfs != num_pdfs:
+        raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, this one has {num_pdfs}", file=file,
+                        mend="make the graph from this model")
+
+
+def _by_engine(graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice | None:
+    rows = (loglikes.float() * cfg.acoustic_scale).contiguous().numpy()
+    search = Compiled(graph, cfg, cfg.output_beam)
+    sure = max(len(rows) - NEAR_END, 0)
+    search.advance(rows[:sure], 0)
+    search.advance(rows[sure:], len(rows) - sure)
+    if (found := search.links()) is None:
+        return None
+    source, to, arc, frame, extra = found
+    arcs = np.stack([source, to, graph.arcs[arc, 2]], axis=1)
+    begin = graph.word_splits[arc]
+    num_words = graph.word_splits[arc + 1] - begin
+    worth = -extra.astype(np.float64)  # what is left to choose is relative to the best path
+    kept = word_paths(arcs, (worth, worth, worth), num_words, cfg.max_word_arcs * len(rows))
+    arcs, begin, num_words = arcs[kept], begin[kept], num_words[kept]
+    seen = loglikes.numpy()[np.minimum(frame[kept], len(rows) - 1), np.maximum(arcs[:, 2] - 1, 0)]
+    acoustic = np.where(arcs[:, 2] < 0, 0, seen)
+    ends = np.cumsum(num_words)
+    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + num_words, num_words)
+    return _assembled(arcs, acoustic, graph.scores[arc[kept]], num_words, graph.words[at])
+
+
+def _by_k2(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice | None:
+    # Column 0 stands for label 0, which k2 does not take as epsilon; the graph has none.
+    scores = torch.full((1, len(loglikes), loglikes.shape[1] + 1), float("-inf"))
+    torch.mul(loglikes, cfg.acoustic_scale, out=scores[0, :, 1:])
+    dense = k2.DenseFsaVec(scores, torch.tensor([[0, 0, len(loglikes)]], dtype=torch.int32))
+    try:
+        found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam, cfg.min_active,
+                                          cfg.max_active, frame_idx_name="frame")
+    except RuntimeError as e:  # a check of k2's own
+        raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
+    # where no end is reached, arcs of early frames may be left nevertheless, but no path
+    lattice = _lattice(found, loglikes, cfg.max_word_arcs * len(loglikes)) if found.num_arcs else Lattice.empty()
+    return lattice if lattice.num_arcs else None
+
+
 def _lattice(found: k2.Fsa, loglikes: torch.Tensor, max_word_arcs: int) -> Lattice:
     splits, words = found.aux_labels.shape.row_splits(1).numpy(), found.aux_labels.values.numpy()
     # k2 marks final arcs by an output label of -1, and 0 is epsilon
     real = words > 0
     ends = np.concatenate([[0], np.cumsum(real)])[splits]
-    kept = word_paths(found, np.diff(ends), max_word_arcs)
-    arcs = found.arcs.values()[:, :3].numpy()[kept]
+    arcs = found.arcs.values()[:, :3].numpy()
+    kept = word_paths(arcs, path_scores(found), np.diff(ends), max_word_arcs)
+    arcs = arcs[kept]
     label = torch.from_numpy(arcs[:, 2]).long()
     last = label < 0
     frame = found.frame[torch.from_numpy(kept)].long().masked_fill(last, 0)
     acoustic = loglikes[frame, (label - 1).clamp(min=0)].masked_fill(last, 0.0)
-    num_words = np.diff(ends)[kept]
+    return _assembled(arcs, acoustic.numpy(), found.graph_scores.numpy()[kept], np.diff(ends)[kept],
+                      words[real & np.repeat(kept, np.diff(splits))])
+
+
+def _assembled(arcs, acoustic, graph, num_words, words) -> Lattice:
     if len(num_words) and num_words.max() > 255:
         raise UserError(f"{num_words.max()} words on one arc of the graph", mend="make the graph again")
-    return Lattice(arcs, acoustic.numpy().astype(np.float32), found.graph_scores.numpy()[kept],
-                   num_words.astype(np.uint8), words[real & np.repeat(kept, np.diff(splits))].astype(np.int32))
+    return Lattice(np.ascontiguousarray(arcs, np.int32), acoustic.astype(np.float32), graph.astype(np.float32),
+                   num_words.astype(np.uint8), words.astype(np.int32))
 
 
-def word_paths(found: k2.Fsa, num_words: np.ndarray, most: int) -> np.ndarray:
+def path_scores(found: k2.Fsa) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each arc of a lattice, float64: the score of the best path up to and with it, from it on, and through it."""
+    arcs, scores = found.arcs.values().long().numpy(), found.scores.numpy().astype(np.float64)
+    forward = found.get_forward_scores(use_double_scores=True, log_semiring=False).numpy()
+    backward = found.get_backward_scores(use_double_scores=True, log_semiring=False).numpy()
+    into, out_of = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
+    return into, out_of, into + backward[arcs[:, 1]]
+
+
+def word_paths(arcs: np.ndarray, scores, num_words: np.ndarray, most: int) -> np.ndarray:
     """bool [A]: the arcs of the best path through every arc that emits words, and to every end.
 
     A state-level lattice holds each sequence of words with every way to divide the frames among their states; what is
@@ -99,18 +172,16 @@ def word_paths(found: k2.Fsa, num_words: np.ndarray, most: int) -> np.ndarray:
     Ortmanns, Ney, Aubert, Computer Speech and Language 11, 1997, keep the best boundary of each word pair.)
 
     Args:
-        found: FsaVec of one lattice, arcs sorted by from-state.
+        arcs: int [A, 3], from-state, to-state, label; sorted by from-state.
+        scores: as :func:`path_scores` gives them, but for a constant of each to-state, from-state, and of the lattice.
         num_words: int [A], words on each arc.
         most: of the arcs with words, so many are considered, those of the best paths.
     """
-    arcs, scores = found.arcs.values().long().numpy(), found.scores.numpy().astype(np.float64)
-    forward = found.get_forward_scores(use_double_scores=True, log_semiring=False).numpy()
-    backward = found.get_backward_scores(use_double_scores=True, log_semiring=False).numpy()
-    into, out_of = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
-    worth = into + backward[arcs[:, 1]]
+    into, out_of, worth = scores
+    states = int(arcs[:, 1].max()) + 1 if len(arcs) else 0
     by_target = np.argsort(arcs[:, 1], kind="stable")
-    before = _best_of_runs(into[by_target], arcs[by_target, 1], by_target, len(forward))
-    after = _best_of_runs(out_of, arcs[:, 0], np.arange(len(arcs)), len(forward))
+    before = _best_of_runs(into[by_target], arcs[by_target, 1], by_target, states)
+    after = _best_of_runs(out_of, arcs[:, 0], np.arange(len(arcs)), states)
     with_words = np.flatnonzero((num_words > 0) & (worth > -np.inf))
     if len(with_words) > most:
         with_words = with_words[np.argpartition(-worth[with_words], most)[:most]]

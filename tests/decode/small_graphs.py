@@ -5,12 +5,17 @@ import itertools
 import k2
 import kaldifst
 import numpy as np
+import pytest
 import torch
 
 from lstmp.decode.config import SearchConfig
+from lstmp.decode.engine import SearchGraph, compiled
 
 WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_word_arcs=100_000,
                     min_active=0, max_active=100_000, retries=0)
+
+
+NEEDS_COMPILER = pytest.mark.skipif(compiled() is None, reason="no compiler")
 
 
 def scores(seed, frames, num_pdfs=4):
@@ -51,6 +56,13 @@ class SmallGraph:
         fsa = k2.create_fsa_vec([k2.arc_sort(fsa)])
         fsa.graph_scores = fsa.scores.clone()
         return fsa
+
+    def engine(self):
+        """For the compiled search; the number of pdfs is the highest in the graph and one."""
+        fsa = self.k2()
+        num_pdfs = 1 + max(pdf for _, _, pdf, _, _ in self.arcs)
+        aux = fsa.aux_labels
+        return SearchGraph.of(fsa.arcs.values().numpy(), aux.shape.row_splits(1).numpy(), aux.values.numpy(), num_pdfs)
 
     def openfst(self):
         """The same with pdf + 1 as input label; each arc must have one word or none."""

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from small_graphs import WIDE, SmallGraph, scores
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.online import NEAR_END, OnlineSearch, SearchGraph, _compiled
+from lstmp.decode.engine import NEAR_END, SearchGraph
+from lstmp.decode.engine import compiled as compiler
+from lstmp.decode.online import OnlineSearch
 from lstmp.errors import UserError
 
 BEAMS = st.sampled_from([(3.0, 0, 1000), (6.0, 0, 4), (2.0, 3, 1000), (5.0, 2, 6), (1e4, 0, 100_000)])
-needs_compiler = pytest.mark.skipif(_compiled() is None, reason="no compiler")
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="no compiler")
 
 
 def search_graph(graph: SmallGraph, num_pdfs=4) -> SearchGraph:
@@ -61,7 +63,7 @@ def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
     beam, least, most = beams
     graph = search_graph(SmallGraph.random(seed, num_states=states))
     cfg = SearchConfig(0.5, beam, 1.0, 10, least, most, 0)
-    one, two = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, compiled=False)
+    one, two = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, native=False)
     for piece in pieces_of(scores(seed, frames), seed):
         for search in (one, two):
             search.accept(piece)

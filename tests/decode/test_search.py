@@ -11,13 +11,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
+from small_graphs import NEEDS_COMPILER, WIDE, SmallGraph, all_paths, path_score, scores
 
 from lstmp.decode.best_path import best_paths, to_fsa
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.lattice import Lattice
-from lstmp.decode.search import check_graph, decode_utterance, word_paths
+from lstmp.decode.search import check_graph, decode_utterance, path_scores, word_paths
 from lstmp.errors import UserError
+
+ENGINES = pytest.mark.parametrize("as_graph", [SmallGraph.k2, pytest.param(SmallGraph.engine, marks=NEEDS_COMPILER)],
+                                  ids=["k2", "compiled"])
 
 
 def best(lattice, lm_weight=1.0, penalty=0.0):
@@ -25,24 +28,26 @@ def best(lattice, lm_weight=1.0, penalty=0.0):
     return path_score(lattice, path, lm_weight, penalty), lattice.words_on(path)
 
 
+@ENGINES
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 12), scale=st.sampled_from([1.0, 0.1]))
-def test_equals_exhaustive_viterbi(seed, frames, scale):
+def test_equals_exhaustive_viterbi(as_graph, seed, frames, scale):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
     expected = graph.viterbi(loglikes, scale)
     cfg = SearchConfig(scale, 1e4, 12.0, 100_000, 0, 100_000, 0)
     if expected is None:
         with pytest.raises(UserError, match="no path survives"):
-            decode_utterance(graph.k2(), loglikes, cfg)
+            decode_utterance(as_graph(graph), loglikes, cfg)
         return
-    score, words = best(decode_utterance(graph.k2(), loglikes, cfg), 1 / scale)
+    score, words = best(decode_utterance(as_graph(graph), loglikes, cfg), 1 / scale)
     assert score == pytest.approx(expected[0], abs=1e-3)
     assert words == list(expected[1])
 
 
+@ENGINES
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_same_words_as_kaldi_decoder(seed):
+def test_same_words_as_kaldi_decoder(as_graph, seed):
     kaldi_decoder = pytest.importorskip("kaldi_decoder")
     graph = SmallGraph.random(seed, num_states=8, num_pdfs=6, most_words=1, final_words=False)
     loglikes = scores(seed, 15, 6)
@@ -55,18 +60,19 @@ def test_same_words_as_kaldi_decoder(seed):
         return
     _, path = decoder.get_best_path()
     _, _, words, weight = kaldifst.get_linear_symbol_sequence(path)
-    score, ours = best(decode_utterance(graph.k2(), loglikes, WIDE))
+    score, ours = best(decode_utterance(as_graph(graph), loglikes, WIDE))
     assert ours == list(words)
     assert score == pytest.approx(-(weight.value1 + weight.value2), abs=1e-3)
 
 
+@ENGINES
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 8))
-def test_parts_add_up_and_belong_to_the_graph(seed, frames):
+def test_parts_add_up_and_belong_to_the_graph(as_graph, seed, frames):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
     if graph.viterbi(loglikes) is None:
         return
-    lattice = decode_utterance(graph.k2(), loglikes, WIDE)
+    lattice = decode_utterance(as_graph(graph), loglikes, WIDE)
     depth = {0: 0}
     known = {(pdf + 1, score, words) for _, _, pdf, score, words in graph.arcs}
     known |= {(-1, score, words) for score, words in graph.final.values()}
@@ -77,25 +83,27 @@ def test_parts_add_up_and_belong_to_the_graph(seed, frames):
     assert depth[lattice.num_states - 1] == frames + 1
 
 
-def trap():
+def trap(as_graph):
     """The likely state 1 has no way to the end; state 2 has, but looks 40 worse until the last frame."""
     graph = SmallGraph([(0, 1, 0, 0.0, (1,)), (1, 1, 0, 0.0, ()), (0, 2, 1, 0.0, (2,)), (2, 2, 1, 0.0, ())],
                        {2: (0.0, ())})
     loglikes = torch.zeros(4, 2)
     loglikes[:, 1] = -10
-    return graph.k2(), loglikes
+    return as_graph(graph), loglikes
 
 
-def test_a_beam_that_prunes_everything_is_told():
+@ENGINES
+def test_a_beam_that_prunes_everything_is_told(as_graph):
     narrow = SearchConfig(1.0, 2.0, 8.0, 1000, 0, 1000, 0)
     with pytest.raises(UserError, match="no path survives a search beam of 2; raise search_beam"):
-        decode_utterance(*trap(), narrow)
+        decode_utterance(*trap(as_graph), narrow)
 
 
+@ENGINES
 @pytest.mark.parametrize("frames", [30, 60])
-def test_a_long_utterance_whose_end_is_not_reached(frames):
+def test_a_long_utterance_whose_end_is_not_reached(as_graph, frames):
     """k2 leaves arcs of the early frames then."""
-    graph, loglikes = trap()
+    graph, loglikes = trap(as_graph)
     loglikes = loglikes[:1].repeat(frames, 1)
     narrow = SearchConfig(1.0, 2.0, 8.0, 1000, 0, 1000, 0)
     with pytest.raises(UserError, match="no path survives a search beam of 2; raise search_beam"):
@@ -104,26 +112,29 @@ def test_a_long_utterance_whose_end_is_not_reached(frames):
     assert best(lattice) == (pytest.approx(-10 * frames), [2])
 
 
-def test_a_wider_beam_is_tried():
-    lattice = decode_utterance(*trap(), SearchConfig(1.0, 6.0, 8.0, 1000, 0, 1000, 3))
+@ENGINES
+def test_a_wider_beam_is_tried(as_graph):
+    lattice = decode_utterance(*trap(as_graph), SearchConfig(1.0, 6.0, 8.0, 1000, 0, 1000, 3))
     assert best(lattice) == (pytest.approx(-40), [2])
 
 
-def test_one_frame_and_silence_alone():
+@ENGINES
+def test_one_frame_and_silence_alone(as_graph):
     graph = SmallGraph([(0, 1, 0, -0.5, ()), (1, 1, 0, -0.5, ())], {1: (-0.25, ())})  # no word anywhere
     for frames in (1, 30):
-        lattice = decode_utterance(graph.k2(), torch.zeros(frames, 1), WIDE)
+        lattice = decode_utterance(as_graph(graph), torch.zeros(frames, 1), WIDE)
         assert best(lattice) == (pytest.approx(-0.5 * frames - 0.25), [])
 
 
-def test_impossible_scores():
+@ENGINES
+def test_impossible_scores(as_graph):
     graph = SmallGraph([(0, 0, 0, 0.0, ())], {0: (0.0, ())})
     with pytest.raises(UserError, match="no path"):
-        decode_utterance(graph.k2(), torch.full((3, 1), -float("inf")), WIDE)
+        decode_utterance(as_graph(graph), torch.full((3, 1), -float("inf")), WIDE)
     with pytest.raises(UserError, match="NaN"):
-        decode_utterance(graph.k2(), torch.full((3, 1), float("nan")), WIDE)
+        decode_utterance(as_graph(graph), torch.full((3, 1), float("nan")), WIDE)
     with pytest.raises(UserError, match="no frame"):
-        decode_utterance(graph.k2(), torch.zeros(0, 1), WIDE)
+        decode_utterance(as_graph(graph), torch.zeros(0, 1), WIDE)
 
 
 def test_a_graph_of_a_larger_model_is_refused_before_k2_reads_beyond_the_scores():
@@ -178,17 +189,18 @@ def test_the_best_path_through_every_word_is_kept_and_nothing_else(seed, most):
     for path in paths:
         ends.setdefault(path[-1], path)
     expected = {arc for path in [*list(through.values())[:most], *ends.values()] for arc in path}
-    found = set(np.flatnonzero(word_paths(fsa, num_words, most)).tolist())
+    found = set(np.flatnonzero(word_paths(arcs, path_scores(fsa), num_words, most)).tolist())
     if most >= len(through):
         assert found == expected
     else:  # of arcs on one path it does not matter which come in
         assert {arc for path in ends.values() for arc in path} <= found
 
 
+@ENGINES
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_a_thinned_lattice_keeps_whole_paths_and_the_best_one(seed):
-    graph, loglikes = SmallGraph.random(seed, final_words=False).k2(), scores(seed, 12)
+def test_a_thinned_lattice_keeps_whole_paths_and_the_best_one(as_graph, seed):
+    graph, loglikes = as_graph(SmallGraph.random(seed, final_words=False)), scores(seed, 12)
     full = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4))
     thin = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4, max_word_arcs=2))
     assert thin.num_arcs <= full.num_arcs

@@ -1,0 +1,231 @@
+"""The search itself: which states of the graph live in which frame. Compiled (search.cpp), and in NumPy.
+
+The rules are those of k2's ``intersect_dense_pruned``, so that the same states live, and the scores are the same to the
+last bit. A state lives if its score lies above  best - beam;  the beam goes back to ``search_beam`` by a fifth of the
+way a frame, and is multiplied by 0.8 in a frame that begins with more than ``max_active`` states, by 1.25 in one with
+less than ``min_active``. In the last four frames (:data:`NEAR_END`) the least number is half of ``max_active``, if that
+is more, and the beam does not shrink, so that an end is reached. Scores are added in float32 and in k2's order.
+
+The compiled search takes a third of k2's time: it keeps a token a state in plain arrays, where k2, made for many
+utterances at once on a GPU, builds ragged tensors for every frame. Its lattices hold the arcs on paths within
+``output_beam`` of the best one; k2's hold some more, as it prunes by parts of the utterance, and as it keeps arcs into
+living states whose own score lies below the beam (Kaldi does not).
+"""
+
+import ctypes
+import dataclasses
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lstmp.decode.config import SearchConfig
+from lstmp.errors import UserError
+from lstmp.graph.graph_file import read_graph_file
+from lstmp.native import library
+
+NEAR_END = 4  # frames
+_NEVER = np.float32(-np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchGraph:
+    """The arrays of a graph, shared by all searches in it.
+
+    Attributes:
+        arcs: int32 [A, 4], from-state, to-state, label (pdf-id + 1; -1 on arcs into the last state), and the bits of
+            the float32 score; sorted by from-state, as :func:`lstmp.graph.k2_graph.to_k2` leaves them.
+        first: int32 [S + 1], the arcs out of state s are first[s] to first[s + 1].
+        word_splits, words: the words of arc a are words[word_splits[a]:word_splits[a + 1]].
+        num_pdfs: the pdf-ids of the model.
+    """
+
+    arcs: np.ndarray
+    first: np.ndarray
+    word_splits: np.ndarray
+    words: np.ndarray
+    num_pdfs: int
+
+    @classmethod
+    def of(cls, arcs, word_splits, words, num_pdfs: int) -> "SearchGraph":
+        """From the arrays of a graph file, or of a ``k2.Fsa``."""
+        arcs, word_splits, words = (np.ascontiguousarray(x, dtype=np.int32) for x in (arcs, word_splits, words))
+        source = arcs[:, 0]
+        if (np.diff(source) < 0).any():
+            raise UserError("its arcs are not sorted by state", mend="make the graph again")
+        states = int(arcs[:, :2].max()) + 1
+        first = np.zeros(states + 1, dtype=np.int32)
+        np.cumsum(np.bincount(source, minlength=states), out=first[1:])
+        real = words > 0  # k2 has -1 on last arcs, and may have 0
+        before = np.concatenate([[0], np.cumsum(real, dtype=np.int32)])
+        return cls(arcs, first, before[word_splits].astype(np.int32), words[real], num_pdfs)
+
+    @classmethod
+    def load(cls, graph_dir) -> "SearchGraph":
+        """Read the graph of a folder that ``make_graph`` wrote.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        arcs, splits, words, num_pdfs = read_graph_file(Path(graph_dir))
+        return cls.of(arcs.numpy(), splits.numpy(), words.numpy(), num_pdfs)
+
+    @functools.cached_property
+    def scores(self) -> np.ndarray:
+        """float32 [A]."""
+        return self.arcs[:, 3].view(np.float32)
+
+    def words_on(self, path: np.ndarray) -> list[tuple[int, int]]:
+        """(position in the path, word id) of every word that the arcs of a path emit."""
+        out = []
+        begin, end = self.word_splits[path], self.word_splits[path + 1]
+        for i in np.flatnonzero(end > begin):
+            out += [(int(i), int(w)) for w in self.words[begin[i]:end[i]]]
+        return out
+
+    def with_penalty(self, word_penalty: float) -> "SearchGraph":
+        """The graph with a penalty subtracted for each word."""
+        if not word_penalty:
+            return self
+        arcs = self.arcs.copy()
+        arcs[:, 3].view(np.float32)[:] -= np.float32(word_penalty) * np.diff(self.word_splits).astype(np.float32)
+        return dataclasses.replace(self, arcs=arcs)
+
+
+@dataclass(frozen=True)
+class BestPath:
+    """A path through the graph.
+
+    Attributes:
+        arcs: int32 [T], or [T + 1] where it ends in a final state.
+        score: acoustic, scaled, plus graph.
+        final: whether it ends in a final state.
+    """
+
+    arcs: np.ndarray
+    score: float
+    final: bool
+
+
+def compiled():
+    found = library("decode/search.cpp")
+    if found is not None:
+        found.lstmp_search_new.restype = ctypes.c_void_p
+        found.lstmp_search_path.restype = found.lstmp_search_lattice.restype = ctypes.c_int64
+    return found
+
+
+class Compiled:
+    """search.cpp; with an ``output_beam`` it makes lattices."""
+
+    def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
+        self._lib, self._graph = compiled(), graph  # the graph's arrays must live as long
+        self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
+            _at(graph.arcs), _at(graph.first), _int(len(graph.first) - 1), ctypes.c_float(cfg.search_beam),
+            _int(cfg.min_active), _int(cfg.max_active), ctypes.c_float(output_beam)))
+
+    def __del__(self):
+        if getattr(self, "_search", None):
+            self._lib.lstmp_search_free(self._search)
+
+    def reset(self):
+        self._lib.lstmp_search_reset(self._search)
+
+    def advance(self, rows: np.ndarray, near_end: int):
+        self._lib.lstmp_search_advance(self._search, _at(rows), _int(len(rows)), _int(rows.shape[1]), _int(near_end))
+
+    def path(self, to_end: bool, frames: int) -> BestPath | None:
+        arcs, score = np.empty(frames + 1, np.int32), ctypes.c_float()
+        n = self._lib.lstmp_search_path(self._search, _int(to_end), _int(len(arcs)), _at(arcs), ctypes.byref(score))
+        return None if n < 0 else BestPath(arcs[:n][::-1].copy(), score.value, to_end)
+
+    def links(self) -> tuple[np.ndarray, ...] | None:
+        """The lattice, after the last frame: from-state, to-state, arc of the graph, frame, and how much worse than the
+        best path the best one through it is; None: no path reaches a final state."""
+        n = self._lib.lstmp_search_lattice(self._search)
+        if n < 0:
+            return None
+        out = [np.empty(n, np.int32) for _ in range(4)] + [np.empty(n, np.float32)]
+        self._lib.lstmp_search_links(self._search, *map(_at, out))
+        return tuple(out)
+
+    def sizes(self) -> tuple[int, int]:
+        out = np.zeros(2, np.int64)
+        self._lib.lstmp_search_sizes(self._search, _at(out))
+        return int(out[0]), int(out[1])
+
+
+_int = ctypes.c_int64
+
+
+def _at(x: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(x.ctypes.data)
+
+
+class Plain:
+    """The same in NumPy; it forgets no history."""
+
+    def __init__(self, graph: SearchGraph, cfg: SearchConfig):
+        self.graph, self.cfg = graph, cfg
+        self.to, self.label, self.score_of = graph.arcs[:, 1], graph.arcs[:, 2], graph.scores
+
+    def reset(self):
+        self.states, self.score = np.zeros(1, np.int64), np.zeros(1, np.float32)
+        self.beam = np.float32(self.cfg.search_beam)
+        self.before, self.by = [], []  # per frame: index of the state before, arc
+
+    def _arcs_out(self):
+        """(index of the living state, arc) of every arc out of one."""
+        first = self.graph.first
+        count = first[self.states + 1] - first[self.states]
+        source = np.repeat(np.arange(len(self.states)), count)
+        return source, np.arange(len(source)) + np.repeat(first[self.states] - np.cumsum(count) + count, count)
+
+    def advance(self, rows: np.ndarray, near_end: int):
+        for t, row in enumerate(rows):
+            source, arc = self._arcs_out()
+            label = self.label[arc]
+            acoustic = np.where(label > 0, row[np.maximum(label, 1) - 1], _NEVER)
+            end = self.score[source] + (acoustic + self.score_of[arc])
+            self._choose_beam(t >= len(rows) - near_end)
+            kept = np.flatnonzero(end > end.max(initial=_NEVER) - self.beam)
+            order = kept[np.lexsort((-end[kept], self.to[arc[kept]]))]
+            best = order[np.flatnonzero(np.diff(self.to[arc[order]], prepend=-1))]
+            self.states, self.score = self.to[arc[best]].astype(np.int64), end[best]
+            self.before.append(source[best])
+            self.by.append(arc[best])
+
+    def _choose_beam(self, near_end: bool):
+        active, default = len(self.states), np.float32(self.cfg.search_beam)
+        least = max(self.cfg.min_active, self.cfg.max_active // 2) if near_end else self.cfg.min_active
+        if active > self.cfg.max_active:
+            if not near_end:
+                self.beam = np.float32(float(min(self.beam, default)) * 0.8)
+        elif active >= least or not active:
+            self.beam = np.float32(0.8 * float(self.beam) + 0.2 * float(default))
+        else:
+            self.beam = np.float32(float(max(self.beam, default)) * 1.25)
+
+    def path(self, to_end: bool, frames: int) -> BestPath | None:
+        last = []
+        if to_end:
+            source, arc = self._arcs_out()
+            source, arc = source[self.label[arc] < 0], arc[self.label[arc] < 0]
+            end = self.score[source] + self.score_of[arc]
+            if not len(end):
+                return None
+            at, last = int(source[end.argmax()]), [int(arc[end.argmax()])]
+            score = float(end.max())
+        elif not len(self.states):
+            return None
+        else:
+            at, score = int(self.score.argmax()), float(self.score.max())
+        arcs = last
+        for before, by in zip(reversed(self.before), reversed(self.by), strict=True):
+            arcs.append(int(by[at]))
+            at = int(before[at])
+        return BestPath(np.array(arcs[::-1], np.int32), score, to_end)
+
+    def sizes(self) -> tuple[int, int]:
+        return len(self.states), sum(map(len, self.by))
