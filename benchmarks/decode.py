@@ -1,14 +1,18 @@
-"""Our decoder beside Kaldi's algorithm, on the same HCLG and the same acoustic scores.
+"""Our decoder beside k2's search and Kaldi's algorithm, on the same HCLG and the same acoustic scores, in one run.
 
-    python -m benchmarks.decode --model DIR --graph DIR --data DIR [--utts 50] [--beams 10,13]
+    python -m benchmarks.decode --model DIR --graph DIR --data DIR [--utts 40] [--beams 8,10,13,15]
 
-For each search beam: WER and real-time factor (seconds of one core for a second of audio, search alone) of k2 through
-``lstmp.decode.search``, which keeps a lattice, and of kaldi-decoder's ``FasterDecoder``, which keeps one path only;
-and how many utterances, and words, the two agree on. Both search with the beam and max_active of the configuration.
+For each search beam and decoder: WER, real-time factor (seconds of the search for a second of audio, by the clock) with
+one process and with two that share one graph, how much faster two are, and memory: of the graph, and what each process
+has for itself at the end. ``ours`` is lstmp.decode.search with its compiled engine, ``k2`` the same with
+``intersect_dense_pruned``; both make lattices and take the best path from them. ``Kaldi`` is kaldi-decoder's
+``FasterDecoder``, Kaldi's search for a single path, which is less work than for a lattice. All have the beam and
+max_active of the configuration. Nothing else should run beside it.
 """
 
 import argparse
 import dataclasses
+import multiprocessing
 import time
 from pathlib import Path
 
@@ -24,6 +28,7 @@ from lstmp.corpus.lang import read_symbols
 from lstmp.decode.best_path import best_paths
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
+from lstmp.decode.engine import SearchGraph, compiled
 from lstmp.decode.scorer import FRAME_SHIFT, load_scorer
 from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError, command
@@ -46,7 +51,7 @@ def kaldi_graph(graph_dir: Path, model_dir: Path):
 
 
 def ours(graph, loglikes, cfg) -> list[int]:
-    lattice = decode_utterance(graph, loglikes, cfg)
+    lattice = decode_utterance(graph, loglikes, cfg)  # by the engine or by k2, as the graph is
     return lattice.words_on(next(best_paths([lattice], [(1 / cfg.acoustic_scale, 0.0)]))[0])
 
 
@@ -62,17 +67,49 @@ def kaldis(fst, loglikes, cfg) -> list[int]:
     return list(kaldifst.get_linear_symbol_sequence(path)[2])
 
 
-def timed(search, graph, scores, cfg, name) -> tuple[dict[str, list[int]], float, float]:
-    """Returns (utterance → word ids, wall seconds, CPU seconds); an utterance that fails has no words."""
-    words = {}
-    wall, cpu = time.perf_counter(), time.process_time()
-    for utt, loglikes in progress(scores.items(), name):
+def private_mb() -> float:
+    """Memory that this process shares with no other, MB."""
+    rows = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    return sum(int(r[1]) for r in rows if r[0] in ("Private_Clean:", "Private_Dirty:")) / 1024
+
+
+def resident_mb() -> float:
+    """Memory of this process, MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+def _worker(search, graph, scores, cfg, start, results):
+    before = private_mb()
+    start.wait()
+    words, failed = {}, []
+    for utt, loglikes in scores.items():
         try:
             words[utt] = search(graph, loglikes, cfg)
         except UserError as e:
             words[utt] = []
-            say(f"{name}: {utt}: {e}")
-    return words, time.perf_counter() - wall, time.process_time() - cpu
+            failed.append(f"{utt}: {e}")
+    results.put((words, failed, private_mb() - before))
+
+
+def timed(search, graph, scores, cfg, nj: int) -> tuple[dict[str, list[int]], float, float]:
+    """Search in ``nj`` forked processes. Returns (utterance → word ids, wall seconds, MB of the largest process)."""
+    context = multiprocessing.get_context("fork")
+    start, results = context.Event(), context.Queue()
+    utts = sorted(scores, key=lambda utt: -len(scores[utt]))
+    workers = [context.Process(target=_worker, args=(search, graph, {u: scores[u] for u in utts[i::nj]}, cfg, start,
+                                                     results)) for i in range(nj)]
+    for worker in workers:
+        worker.start()
+    time.sleep(1.0)  # all are ready
+    began = time.perf_counter()
+    start.set()
+    done = [results.get() for _ in workers]
+    wall = time.perf_counter() - began
+    for worker in workers:
+        worker.join()
+    for failure in (f for _, failed, _ in done for f in failed):
+        say(failure)
+    return {u: w for words, _, _ in done for u, w in words.items()}, wall, max(mb for _, _, mb in done)
 
 
 def errors(references: dict[str, list], hypotheses: dict[str, list]) -> int:
@@ -81,13 +118,13 @@ def errors(references: dict[str, list], hypotheses: dict[str, list]) -> int:
 
 @command
 def main(argv=None):
-    """Print WER, real-time factor and agreement of both decoders for each beam."""
+    """Print word error rate, speed and memory of the decoders for each beam."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", required=True, help="model dir")
     parser.add_argument("--graph", required=True, help="graph dir with HCLG.fst")
     parser.add_argument("--data", required=True, help="data dir with features and text")
     parser.add_argument("--config", default="conf/decode.yaml", help="configuration (%(default)s)")
-    parser.add_argument("--utts", type=int, default=50, help="utterances, spread over the data dir (%(default)s)")
+    parser.add_argument("--utts", type=int, default=40, help="utterances, spread over the data dir (%(default)s)")
     parser.add_argument("--beams", default="", help="search beams, as 10,13 (default: that of the configuration)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -104,17 +141,31 @@ def main(argv=None):
     scores = {utt: scorer([features.load(utt)])[0] for utt in progress(utts, "scores")}
     audio = FRAME_SHIFT * sum(map(len, scores.values()))
     say(f"{len(utts)} utterances, {audio:.0f} s, {num_words} words; scores took {time.perf_counter() - start:.1f} s")
-    graph, fst = load_k2_graph(args.graph), kaldi_graph(Path(args.graph), Path(graph_info["model"]))
-    print("beam  decoder  WER %   RTF wall  RTF CPU  agree: utts  words")
-    for beam in [float(b) for b in args.beams.split(",") if b] or [cfg.search_beam]:
-        at = dataclasses.replace(cfg, search_beam=beam)
-        mine, *my_times = timed(ours, graph, scores, at, "k2")
-        other, *other_times = timed(kaldis, fst, scores, at, "Kaldi")
-        same = sum(mine[utt] == other[utt] for utt in utts) / max(1, len(utts))
-        words = 1 - errors(other, mine) / max(1, sum(map(len, other.values())))
-        for name, found, (wall, cpu) in (("k2", mine, my_times), ("Kaldi", other, other_times)):
-            print(f"{beam:4g}  {name:<7}  {100 * errors(references, found) / num_words:5.2f}   {wall / audio:8.4f}  "
-                  f"{cpu / audio:7.4f}  {100 * same:9.1f} %  {100 * words:5.1f} %", flush=True)
+    decoders = [("ours", ours, lambda: SearchGraph.load(args.graph)), ("k2", ours, lambda: load_k2_graph(args.graph)),
+                ("Kaldi", kaldis, lambda: kaldi_graph(Path(args.graph), Path(graph_info["model"])))]
+    if compiled() is None:
+        say("the engine cannot be compiled here: only k2 and Kaldi are compared")
+        del decoders[0]
+    beams = [float(b) for b in args.beams.split(",") if b] or [cfg.search_beam]
+    rows = {}
+    for name, search, load in decoders:  # one graph in memory at a time
+        before = resident_mb()
+        graph = load()
+        size = resident_mb() - before
+        for beam in beams:
+            at = dataclasses.replace(cfg, search_beam=beam)
+            found, one, private = timed(search, graph, scores, at, 1)
+            _, two, private_two = timed(search, graph, scores, at, 2)
+            rows[beam, name] = (100 * errors(references, found) / num_words, one / audio, two / audio, one / two, size,
+                                max(private, private_two))
+            say(f"{name}, beam {beam:g}: real-time factor {one / audio:.4f}")
+        del graph
+    kaldi = {beam: rows[beam, "Kaldi"][1] for beam in beams}
+    print("| beam | decoder | WER % | RTF, 1 process | RTF, 2 processes | 2 against 1 | Kaldi's RTF over it | graph, "
+          "MB | a process for itself, MB |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    for (beam, name), (wer, one, two, gain, size, private) in sorted(rows.items(), key=lambda r: r[0][0]):
+        print(f"| {beam:g} | {name} | {wer:.2f} | {one:.4f} | {two:.4f} | {gain:.2f} | {kaldi[beam] / one:.2f} | "
+              f"{size:.0f} | {private:.0f} |")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from lstmp import config
 from lstmp.corpus.arpa import arpa_to_g
 from lstmp.corpus.fst import write_fst
+from lstmp.corpus.grammar import grammar_to_g
 from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError, command
@@ -61,28 +62,36 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False) -> None:
     say(f"{out}: {order}-gram LM from {sentences} sentences")
 
 
-def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool = False) -> None:
+def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool = False, grammar=None) -> None:
     """Write ``out``: all of ``lang`` (hard links where the file system has them) plus G.fst.
 
     Args:
         lang: the folder that :mod:`lstmp.corpus.prepare_lang` wrote.
         arpa: a given LM; without it, one is trained from ``texts`` and kept as ``out/lm.arpa``.
         order, skip_id: see :func:`train_arpa`.
+        grammar: in the place of both, a list of phrases or a grammar, see :mod:`lstmp.corpus.grammar`.
 
     Raises:
-        UserError: see :func:`train_arpa` and :mod:`lstmp.corpus.arpa`.
+        UserError: see :func:`train_arpa`, :mod:`lstmp.corpus.arpa` and :mod:`lstmp.corpus.grammar`.
     """
     lang, out = Path(lang), Path(out)
-    if (arpa is None) == (not texts):
-        raise UserError("give either an ARPA file or text to train from", mend="use --arpa or --text")
-    stage = Stage(out, "lm", inputs=[lang, *([arpa] if arpa else texts)],
-                  settings=[] if arpa else [order, skip_id])
+    if (arpa is not None) + bool(texts) + (grammar is not None) != 1:
+        raise UserError("give either an ARPA file, text to train from, or a grammar",
+                        mend="use one of --arpa, --text, --grammar")
+    given = [arpa] if arpa else [grammar] if grammar else texts
+    stage = Stage(out, "lm", inputs=[lang, *given], settings=[order, skip_id] if texts else [])
     if stage.is_done():
         return
     words = read_symbols(lang / "words.txt")
     if "#0" not in words:
         raise UserError("the symbol #0 is missing", file=lang / "words.txt", mend="run stage 2 again")
     _link_files(lang, out)
+    if grammar:
+        g, used = grammar_to_g(grammar, words)
+        write_fst(g, out / "G.fst")
+        stage.mark(outputs=[p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")])
+        say(f"{out}: G from {grammar}, {used} words, {g.num_states} states")
+        return
     if not arpa:
         arpa = out / "lm.arpa"
         train_arpa(texts, arpa, order=order, skip_id=skip_id)
@@ -114,10 +123,12 @@ def main(argv=None):
     parser.add_argument("--out", required=True, help="the folder to write, data/<recipe>/lang_<lm>")
     parser.add_argument("--arpa", help="a language model in ARPA format, plain or .gz")
     parser.add_argument("--text", nargs="+", default=[], help="train from these files instead: a sentence a line")
+    parser.add_argument("--grammar", help="a list of phrases, one a line, or a JSGF grammar instead (docs/formats.md)")
     parser.add_argument("--order", type=int, default=3, help="order of a trained LM, 2 to 5 (default: %(default)s)")
     parser.add_argument("--skip-id", action="store_true", help="the first column is an utterance-id (Kaldi's text)")
     args = parser.parse_args(argv)
-    prepare_lm(args.lang, args.out, arpa=args.arpa, texts=args.text, order=args.order, skip_id=args.skip_id)
+    prepare_lm(args.lang, args.out, arpa=args.arpa, texts=args.text, order=args.order,
+               skip_id=args.skip_id, grammar=args.grammar)
 
 
 if __name__ == "__main__":

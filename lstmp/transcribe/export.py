@@ -24,7 +24,7 @@ from lstmp.transcribe.folder import ModelFolder
 
 _NETWORK = ("final.safetensors", "config.yaml", "tree.json", "transitions.safetensors", "train.json")
 _GRAPH = (NAME, "words.txt", "graph.json")
-_LANG = ("L.fst", "phones.txt", "words.txt", "topo", "oov.txt", "oov.int", "silprob.txt", "lexiconp.txt",
+_LANG = ("L_disambig.fst", "phones.txt", "words.txt", "topo", "oov.txt", "oov.int", "silprob.txt", "lexiconp.txt",
          "lexiconp_silprob.txt")
 _ADAPT = ("final.safetensors", "config.yaml", "tree.json", "topo", "transitions.safetensors")
 _CONF = ("decode.yaml", "align.yaml", "fmllr.yaml", "live.yaml", "transcribe.yaml")

@@ -5,7 +5,7 @@
     network/      weights and configuration of the network
     hmm/          topology, tree and transitions whose states it has learned
     graph/        the search graph, and its words
-    lang/         lexicon and phones, for the times of words
+    lang/         lexicon and phones, for the times of words and for grammars
     adapt/        the GMM that adapts features to the speaker, for networks on such features
     conf/         configurations of features, decoding, alignment
 """

@@ -11,6 +11,7 @@ import numpy as np
 from lstmp import config
 from lstmp.corpus.audio import RATE, write_wav
 from lstmp.corpus.datadir import write_table
+from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.ctm import TimedWord, timed_words
 from lstmp.decode.decode import decode
@@ -18,6 +19,7 @@ from lstmp.decode.scorer import FRAME_SHIFT
 from lstmp.errors import UserError
 from lstmp.features.extract import KINDS, extract
 from lstmp.gmm.make_fmllr import make_fmllr
+from lstmp.graph.make_graph import make_graph
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript, Word
 from lstmp.transcribe.pauses import CutConfig, cuts
@@ -33,7 +35,8 @@ class _Piece:
     begin: float  # seconds
 
 
-def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work: Path, nj: int) -> list[Transcript]:
+def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work: Path, nj: int,
+              grammar=None) -> list[Transcript]:
     """Transcribe recordings.
 
     Args:
@@ -41,11 +44,13 @@ def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work
         recordings: (name, samples float32 at 16 kHz, ±32768).
         work: an empty folder for what lies between; some 200 MB for an hour.
         nj: number of processes.
+        grammar: in the place of the model's language model, see :mod:`lstmp.corpus.grammar`.
     """
+    graph = grammar_graph(model, grammar, work) if grammar else model.path / "graph"
     pieces = _cut(recordings, config.load(model.path / "conf/transcribe.yaml", CutConfig), work / "data")
     words: list[list[Word]] = [[] for _ in recordings]
     if pieces:
-        found = _decode(model, work, len(pieces), nj)
+        found = _decode(model, graph, work, len(pieces), nj)
         for piece in pieces:
             words[piece.recording] += [_word(w, piece.begin) for w in found.get(piece.utt, [])]
     return [Transcript(name, len(samples) / RATE, tuple(said))
@@ -71,9 +76,16 @@ def _cut(recordings, cfg: CutConfig, data: Path) -> list[_Piece]:
     return pieces
 
 
-def _decode(model: ModelFolder, work: Path, utts: int, nj: int) -> dict[str, list[TimedWord]]:
+def grammar_graph(model: ModelFolder, grammar, work: Path) -> Path:
+    """Make the search graph of a grammar below ``work``; returns its folder."""
+    prepare_lm(model.path / "lang", work / "lang_grammar", grammar=grammar)
+    make_graph(work / "lang_grammar", model.path / "hmm", work / "graph")
+    return work / "graph"
+
+
+def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int) -> dict[str, list[TimedWord]]:
     """Features, adaptation where the network wants it, search, times."""
-    data, graph, conf = work / "data", model.path / "graph", model.path / "conf"
+    data, conf = work / "data", model.path / "conf"
     per_job = min(32, -(-utts // nj))
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
                   lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])

@@ -36,25 +36,27 @@ from lstmp.nnet.workers import flush_denormals
 from lstmp.transcribe import formats
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import RawPcm, read_recording, recording_blocks
-from lstmp.transcribe.recognize import check_live, recognize
+from lstmp.transcribe.recognize import check_live, grammar_graph, recognize
 
 
 class LiveModel:
     """A model folder, loaded once for any number of recordings."""
 
-    def __init__(self, model: ModelFolder):
+    def __init__(self, model: ModelFolder, graph: Path | None = None):
+        """``graph``: a graph dir in the place of the model's own."""
         check_live(model)
+        graph = graph or model.path / "graph"
         torch.set_num_threads(1)
         flush_denormals()
         path = model.path
         self.network = AcousticNetwork.load(path / "network")
-        self.graph = SearchGraph.load(path / "graph").with_penalty(model.word_penalty)
+        self.graph = SearchGraph.load(graph).with_penalty(model.word_penalty)
         self.search = replace(config.load(path / "conf/decode.yaml", DecodeConfig), acoustic_scale=1 / model.lm_weight)
         self.fbank = config.load(path / "conf/fbank.yaml", FbankConfig)
         self.live = config.load(path / "conf/live.yaml", LiveConfig)
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
-        self.names = {i: word for word, i in read_symbols(path / "graph/words.txt").items()}
+        self.names = {i: word for word, i in read_symbols(graph / "words.txt").items()}
 
     def segments(self, blocks) -> Iterator[Segment]:
         """What is recognized in a recording, as it comes in: pieces of samples of any length."""
@@ -110,6 +112,8 @@ def main(argv=None):
     p.add_argument("--stream", action="store_true", help="recognize piece by piece; formats text and json")
     p.add_argument("--rate", type=int, default=RATE, help="of raw PCM (default: %(default)s)")
     p.add_argument("--channels", type=int, default=1, help="of raw PCM (default: %(default)s)")
+    p.add_argument("--grammar", help="what may be said: a list of phrases, one a line, or a JSGF grammar (default: the "
+                   "model's own language model)")
     p.add_argument("--verbose", action="store_true", help="tell on the standard error what is done")
     p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: the processors)")
     a = p.parse_args(argv)
@@ -129,7 +133,8 @@ def transcribe(a: argparse.Namespace):
         if f != "-" and not Path(f).is_file():
             raise UserError("no such audio file", file=f, mend="check the path")
     if a.stream:
-        live = LiveModel(model)
+        with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
+            live = LiveModel(model, grammar_graph(model, a.grammar, Path(work)) if a.grammar else None)
         for f, target in zip(a.files, targets, strict=True):
             blocks = raw_blocks(a.rate, a.channels, live.live.chunk_seconds) if f == "-" else recording_blocks(f)
             with _opened(target) as out:
@@ -138,7 +143,7 @@ def transcribe(a: argparse.Namespace):
     recordings = [(f, np.concatenate(list(raw_blocks(a.rate, a.channels, 10.0))) if f == "-" else read_recording(f))
                   for f in a.files]
     with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
-        found = recognize(model, recordings, Path(work), a.nj)
+        found = recognize(model, recordings, Path(work), a.nj, a.grammar)
     for transcript, target in zip(found, targets, strict=True):
         text = formats.write(transcript, a.format)
         if target is None:

@@ -209,7 +209,7 @@ def test_training_refused(folder):
         train_arpa([text], folder / "x.arpa")
     with pytest.raises(UserError, match="--order must be 2 to 5"):
         train_arpa([text], folder / "x.arpa", order=1)
-    with pytest.raises(UserError, match="either an ARPA file or text"):
+    with pytest.raises(UserError, match="either an ARPA file, text to train from, or a grammar"):
         prepare_lm(folder / "lang", folder / "lang_x")
     with pytest.raises(UserError, match="words.txt: no such file"):
         prepare_lm(folder / "nowhere", folder / "lang_x", arpa=folder / "lm.arpa")

@@ -170,3 +170,15 @@ def test_a_network_for_whole_recordings_is_not_used_live(model, recording, tmp_p
     live.network.feature = live.network.cfg.feature
     with pytest.raises(UserError, match="cmvn mean"):
         list(live.segments([np.zeros(1600, np.float32)]))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_grammar_in_the_place_of_the_language_model(model, recording, tmp_path, stream):
+    (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\npublic <x> = ARID (READ | RED)+;\n")
+    status, out, err = run("--model", model, "--grammar", tmp_path / "g.jsgf", recording, *["--stream"] * stream)
+    assert status == 0, err
+    for line in out.splitlines():
+        assert re.fullmatch("ARID( READ| RED)+", line) or stream
+    (tmp_path / "g.jsgf").write_text("BLUE\n")
+    status, out, err = run("--model", model, "--grammar", tmp_path / "g.jsgf", recording, *["--stream"] * stream)
+    assert status == 1 and out == "" and "g.jsgf:1: the word BLUE is not in the lexicon" in err

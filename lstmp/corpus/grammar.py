@@ -1,0 +1,247 @@
+"""A user's own phrases as the language model: a list of phrases, or rules in the JSpeech Grammar Format.
+
+A list has one phrase a line, all equally likely. A grammar begins with ``#JSGF`` and has rules:
+
+    #JSGF V1.0;
+    public <command> = <verb> [the] (LIGHT | LAMP) | /2/ GOOD NIGHT+ ;   // a weight of 2: twice as likely
+    <verb> = TURN ON | TURN OFF;
+
+``|`` separates alternatives, ``/2/`` before one is its weight, ``( )`` groups, ``[ ]`` is optional, ``*`` and ``+``
+repeat what is before them; ``{tags}`` and comments are read over. The public rules are what may be said; without one,
+the first. A rule may not contain itself. Probabilities: alternatives by their weights (1), an optional part and each
+further repetition 1/2.
+"""
+
+import math
+import re
+from pathlib import Path
+
+import kaldifst
+import numpy as np
+
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.textlines import numbered_lines
+from lstmp.errors import UserError
+
+_TOKEN = re.compile(r"""(?P<name><[^<>\s]+>)|(?P<weight>/\s*[0-9.eE+-]+\s*/)|(?P<tag>\{[^{}]*\})|(?P<mark>[=;|()\[\]*+])
+                        |"(?P<quoted>[^"]*)"|(?P<word>[^\s=;|()\[\]*+<>{}"/]+)""", re.X)
+_HALF = math.log(2)
+
+
+def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, int]:
+    """Read a grammar or a list of phrases.
+
+    Args:
+        path: the file.
+        words: symbol → id. A word that is not there is looked for in capitals and in small letters.
+
+    Returns:
+        the acceptor G, deterministic and sorted, costs for weights; and the number of its different words.
+
+    Raises:
+        UserError: no such file, an unknown word, a rule that is missing, given twice or contains itself, or a fault of
+            form; each with its line.
+    """
+    lines = list(numbered_lines(path))
+    grammar = any(line.strip().startswith("#JSGF") for _, line in lines)
+    builder = _Builder(Path(path), words)
+    (_rules if grammar else _phrases)(builder, lines)
+    fst = builder.fst
+    kaldifst.connect(fst)
+    if not fst.num_states:
+        raise UserError("no phrase in it", file=path, mend="write one phrase a line, or a JSGF grammar")
+    kaldifst.determinize_star(fst, use_log=True)  # a phrase that can come about in several ways is so much likelier
+    kaldifst.minimize_encoded(fst)
+    kaldifst.arcsort(fst, sort_type="ilabel")
+    if np.isfinite(FstArrays.of(fst).final[fst.start]):
+        raise UserError("a phrase without any word is possible", file=path, mend="make one part of it obligatory")
+    return fst, len(builder.used)
+
+
+class _Builder:
+    """The automaton while it grows: parts go from one state to another."""
+
+    def __init__(self, path: Path, words: dict[str, int]):
+        self.path, self.words, self.used = path, words, set()
+        self.fst = kaldifst.StdVectorFst()
+        self.fst.start = self.state()
+        self.end = self.state()
+        self.fst.set_final(self.end, 0.0)
+
+    def state(self) -> int:
+        return self.fst.add_state()
+
+    def arc(self, source: int, to: int, label: int = 0, cost: float = 0.0):
+        self.fst.add_arc(source, kaldifst.StdArc(label, label, cost, to))
+
+    def word(self, word: str, line: int) -> int:
+        for spelling in (word, word.upper(), word.lower()):
+            if spelling in self.words and spelling[0] not in "<#":
+                self.used.add(spelling)
+                return self.words[spelling]
+        raise UserError(f"the word {word} is not in the lexicon", file=self.path, line=line,
+                        mend="add it to the lexicon and prepare the lang folder again, or say it in other words")
+
+
+def _phrases(builder: _Builder, lines):
+    phrases = [(n, line.split()) for n, line in lines if line.strip()]
+    for n, phrase in phrases:
+        at = builder.state()
+        builder.arc(0, at, cost=math.log(len(phrases)))
+        for word in phrase:
+            before, at = at, builder.state()
+            builder.arc(before, at, builder.word(word, n))
+        builder.arc(at, builder.end)
+
+
+def _rules(builder: _Builder, lines):
+    parser = _Parser(builder, _tokens(builder.path, lines))
+    rules, public, first = parser.rules()
+    chosen = public or [first]
+    if not first:
+        raise UserError("no rule in it", file=builder.path, mend="write `public <name> = … ;`")
+    for name in chosen:
+        at = builder.state()
+        builder.arc(0, at, cost=math.log(len(chosen)))
+        builder.arc(_expand(builder, rules, rules[name][1], at, (name,)), builder.end)
+
+
+def _tokens(path: Path, lines) -> list[tuple[str, str, int]]:
+    """(kind, text, line) without header, comments and tags."""
+    text = "\n".join("" if re.match(r"\s*(#JSGF|grammar\s)", line) else line for _, line in lines)
+    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.S)
+    text = re.sub(r"//[^\n]*", "", text)
+    out, at, line = [], 0, 1
+    while at < len(text):
+        if text[at].isspace():
+            line, at = line + (text[at] == "\n"), at + 1
+            continue
+        if not (found := _TOKEN.match(text, at)):
+            raise UserError(f"`{text[at]}` has no meaning here", file=path, line=line, mend="see docs/formats.md")
+        kind, value = found.lastgroup, found[found.lastgroup]
+        out += [("word", w, line) for w in value.split()] if kind == "quoted" else [] if kind == "tag" else [
+            (kind, value, line)]
+        line, at = line + found[0].count("\n"), found.end()
+    return out
+
+
+class _Parser:
+    """Rules as trees: ("alt", [(weight, tree)…]), ("seq", [tree…]), ("many", tree, least), ("rule", name, line) and
+    ("word", id)."""
+
+    def __init__(self, builder: _Builder, tokens):
+        self.builder, self.tokens, self.at = builder, [*tokens, ("end", "the end of the file", len(tokens) and
+                                                                tokens[-1][2])], 0
+
+    def next(self):
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def fail(self, expected: str):
+        _, text, line = self.tokens[self.at]
+        raise UserError(f"expected {expected}, found {text}", file=self.builder.path, line=line,
+                        mend="see docs/formats.md for the form of a grammar")
+
+    def marked(self, mark: str) -> bool:
+        if self.tokens[self.at][:2] != ("mark", mark):
+            return False
+        self.at += 1
+        return True
+
+    def rules(self):
+        rules, public, first = {}, [], None
+        while self.tokens[self.at][0] != "end":
+            is_public = self.tokens[self.at][:2] == ("word", "public")
+            self.at += is_public
+            kind, name, line = self.next()
+            if kind != "name":
+                self.at -= 1
+                self.fail("`<name> =`")
+            if name in rules:
+                raise UserError(f"the rule {name} is given twice", file=self.builder.path, line=line, mend="remove one")
+            if not self.marked("="):
+                self.fail("`=`")
+            rules[name], first = (line, self.alternatives()), first or name
+            public += [name] if is_public else []
+            if not self.marked(";"):
+                self.fail("`;`")
+        return rules, public, first
+
+    def alternatives(self):
+        found = [self.weighted()]
+        while self.marked("|"):
+            found.append(self.weighted())
+        return ("alt", found)
+
+    def weighted(self):
+        weight = 1.0
+        if self.tokens[self.at][0] == "weight":
+            try:
+                weight = float(self.next()[1].strip("/ "))
+            except ValueError:
+                weight = 0.0
+            if not 0 < weight < math.inf:
+                self.at -= 1
+                self.fail("a weight above 0")
+        return weight, self.sequence()
+
+    def sequence(self):
+        parts = []
+        while (part := self.part()) is not None:
+            if self.marked("*"):
+                part = ("many", part, 0)
+            elif self.marked("+"):
+                part = ("many", part, 1)
+            parts.append(part)
+        return ("seq", parts) if parts else self.fail("a word, a rule or a group")
+
+    def part(self):
+        kind, text, line = self.tokens[self.at]
+        if kind == "word":
+            self.at += 1
+            return ("word", self.builder.word(text, line))
+        if kind == "name":
+            self.at += 1
+            return ("rule", text, line)
+        if self.marked("("):
+            inner = self.alternatives()
+            return inner if self.marked(")") else self.fail("`)`")
+        if self.marked("["):
+            inner = self.alternatives()
+            return ("alt", [(1.0, inner), (1.0, ("seq", []))]) if self.marked("]") else self.fail("`]`")
+        return None
+
+
+def _expand(builder: _Builder, rules, tree, at: int, inside: tuple[str, ...]) -> int:
+    """Add a tree from the state ``at`` on; returns the state where it ends."""
+    kind = tree[0]
+    if kind == "word":
+        end = builder.state()
+        builder.arc(at, end, tree[1])
+        return end
+    if kind == "seq":
+        for part in tree[1]:
+            at = _expand(builder, rules, part, at, inside)
+        return at
+    if kind == "alt":
+        total, end = sum(w for w, _ in tree[1]), builder.state()
+        for weight, part in tree[1]:
+            begin = builder.state()
+            builder.arc(at, begin, cost=-math.log(weight / total))
+            builder.arc(_expand(builder, rules, part, begin, inside), end)
+        return end
+    if kind == "many":
+        begin, end = builder.state(), builder.state()
+        builder.arc(at, begin, cost=0.0 if tree[2] else _HALF)
+        if not tree[2]:
+            builder.arc(at, end, cost=_HALF)
+        last = _expand(builder, rules, tree[1], begin, inside)
+        builder.arc(last, begin, cost=_HALF)
+        builder.arc(last, end, cost=_HALF)
+        return end
+    name, line = tree[1:]
+    if name not in rules:
+        raise UserError(f"there is no rule {name}", file=builder.path, line=line, mend="write it, or correct the name")
+    if name in inside:
+        raise UserError(f"the rule {name} contains itself", file=builder.path, line=line, mend="use * or + to repeat")
+    return _expand(builder, rules, rules[name][1], at, (*inside, name))

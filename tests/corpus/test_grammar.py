@@ -1,0 +1,89 @@
+"""Phrase lists and JSGF grammars: what may be said, and how likely."""
+
+import itertools
+import math
+
+import pytest
+
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.grammar import grammar_to_g
+from lstmp.errors import UserError
+
+WORDS = {w: i for i, w in enumerate(["<eps>", "A", "B", "C", "D", "E", "please", "#0", "<s>"])}
+NAMES = {i: w for w, i in WORDS.items()}
+
+
+def said(tmp_path, text, longest=6):
+    """Phrase → probability of what the grammar allows, up to a number of words."""
+    (tmp_path / "g").write_text(text)
+    g, _ = grammar_to_g(tmp_path / "g", WORDS)
+    arrays, found = FstArrays.of(g), {}
+    todo = [(arrays.start, (), 0.0)]
+    while todo:
+        state, words, cost = todo.pop()
+        if math.isfinite(arrays.final[state]):
+            found[" ".join(words)] = math.exp(-cost - arrays.final[state])
+        if len(words) < longest:
+            for a in (arrays.src == state).nonzero()[0]:
+                assert arrays.ilabel[a] == arrays.olabel[a] > 0
+                word = NAMES[int(arrays.ilabel[a])]
+                todo.append((int(arrays.dst[a]), (*words, word), cost + float(arrays.weight[a])))
+    return {p: pytest.approx(x, rel=1e-3) for p, x in found.items()}
+
+
+def test_a_list_of_phrases(tmp_path):
+    assert said(tmp_path, "A B\n\n  C\nA D\nc\n") == {"A B": 0.25, "A D": 0.25, "C": 0.5}
+
+
+@pytest.mark.parametrize("body, expected", [
+    ("A B", {"A B": 1}),
+    ("A | B C | /2/ D", {"A": 1 / 4, "B C": 1 / 4, "D": 1 / 2}),
+    ("A [B] C", {"A B C": 1 / 2, "A C": 1 / 2}),
+    ("(A | B) (C | D)", {"A C": 1 / 4, "A D": 1 / 4, "B C": 1 / 4, "B D": 1 / 4}),
+    ("A {tag} \"B C\" // comment ; |\n | /* two\nlines */ D", {"A B C": 1 / 2, "D": 1 / 2}),
+    ("A PLEASE", {"A please": 1}),
+    ("A B | A B", {"A B": 1}),
+])
+def test_rules(tmp_path, body, expected):
+    assert said(tmp_path, f"#JSGF V1.0 UTF-8 en;\ngrammar test.it;\npublic <x> = {body};\n") == expected
+
+
+def test_repetition(tmp_path):
+    plus = said(tmp_path, "#JSGF V1.0;\npublic <x> = A+;\n", 5)
+    assert plus == {" ".join("A" * n): 0.5 ** n for n in range(1, 6)}
+    star = said(tmp_path, "#JSGF V1.0;\npublic <x> = B A*;\n", 5)
+    assert star == {" ".join("B" + "A" * n): 0.5 ** (n + 1) for n in range(5)}
+
+
+def test_rules_in_rules_and_several_public_ones(tmp_path):
+    text = "#JSGF V1.0;\n<c> = A | B;\npublic <one> = <c> <d>;\npublic <two> = E;\n<d> = C [D];\n"
+    expected = {f"{x} {y}": 1 / 8 for x, y in itertools.product("AB", ("C", "C D"))} | {"E": 1 / 2}
+    assert said(tmp_path, text) == expected
+    assert said(tmp_path, "#JSGF V1.0;\n<first> = A;\n<second> = B;\n") == {"A": 1}
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "no phrase in it"),
+    ("A B\nA XYZ\n", ":2: the word XYZ is not in the lexicon; add it"),
+    ("A #0\n", "the word #0 is not in the lexicon"),
+    ("#JSGF V1.0;\n", "no rule in it"),
+    ("#JSGF V1.0;\npublic <x> = A <y>;\n", ":2: there is no rule <y>"),
+    ("#JSGF V1.0;\npublic <x> = A <y>;\n<y> = B | <x>;\n", ":3: the rule <x> contains itself"),
+    ("#JSGF V1.0;\n<x> = A;\n<x> = B;\n", ":3: the rule <x> is given twice"),
+    ("#JSGF V1.0;\npublic <x> = A\n<y> = B;\n", ":3: expected `;`, found ="),
+    ("#JSGF V1.0;\npublic <x> = (A | B;\n", "expected `\\)`, found ;"),
+    ("#JSGF V1.0;\npublic <x> = A | ;\n", "expected a word, a rule or a group, found ;"),
+    ("#JSGF V1.0;\npublic <x> = /0/ A | B;\n", "expected a weight above 0"),
+    ("#JSGF V1.0;\npublic x = A;\n", "expected `<name> =`, found x"),
+    ("#JSGF V1.0;\npublic <x> = A } B;\n", ":2: `}` has no meaning here"),
+    ("#JSGF V1.0;\npublic <x> = A*;\n", "a phrase without any word is possible"),
+    ("#JSGF V1.0;\npublic <x> = A", "expected `;`, found the end of the file"),
+])
+def test_faults(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        said(tmp_path, text)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(UserError, match="g: no such file"):
+        grammar_to_g(tmp_path / "g", WORDS)
