@@ -28,7 +28,7 @@ def said(tmp_path, text, longest=6):
                 assert arrays.ilabel[a] == arrays.olabel[a] > 0
                 word = NAMES[int(arrays.ilabel[a])]
                 todo.append((int(arrays.dst[a]), (*words, word), cost + float(arrays.weight[a])))
-    return {p: pytest.approx(x, rel=1e-3) for p, x in found.items()}
+    return {p: pytest.approx(x, rel=1e-2) for p, x in found.items()}
 
 
 def test_a_list_of_phrases(tmp_path):

@@ -1,0 +1,159 @@
+"""Write a network as ONNX, for other programs to compute its scores with.
+
+    steps/export_onnx.sh --model exp/mini_librispeech/lstmp --out lstmp.onnx
+
+Inputs: ``features`` [T, N, D] of N streams, as the data dir has them (the normalization is part of the network), and
+for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores`` [T, N, P], log
+posterior minus log prior of each tied state, and the new states ``r0_next`` …, to be given with the frames that follow.
+T and N may be any. Frame t of the scores belongs to frame t - ``label_delay`` of the features; ``<out>.json`` says how
+large all these are. Where onnxruntime is installed the file is tried out against PyTorch.
+"""
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lstmp import config
+from lstmp.errors import UserError, command
+from lstmp.log import say, warn
+from lstmp.nnet.forward import AcousticNetwork
+
+OPSET = 14
+_TOLERANCE = 1e-3  # largest difference of a score
+
+
+@torch.jit.script
+def _steps(gates, w_r, peephole, w_rm, r, c, clip: float, project: bool):
+    """The recurrence of :mod:`lstmp.nnet.cell`: gates [T, N, 4 C] from the input → m [T, N, C], the last r and c."""
+    outputs = []
+    cells = c.size(1)
+    for t in range(gates.size(0)):
+        a = gates[t] + torch.matmul(r, w_r.t())
+        i = torch.sigmoid(a[:, :cells] + c * peephole[0])
+        f = torch.sigmoid(a[:, cells:2 * cells] + c * peephole[1])
+        c = torch.clamp(f * c + i * torch.tanh(a[:, 2 * cells:3 * cells]), -clip, clip)
+        m = torch.sigmoid(a[:, 3 * cells:] + c * peephole[2]) * torch.tanh(c)
+        r = torch.matmul(m, w_rm.t()) if project else m
+        outputs.append(m)
+    return torch.stack(outputs), r, c
+
+
+class PlainNetwork(nn.Module):
+    """The network out of operations that ONNX has.
+
+    Raises:
+        UserError: it is of another kind than unidirectional LSTM or LSTMP.
+    """
+
+    def __init__(self, network: AcousticNetwork):
+        super().__init__()
+        cfg = network.cfg
+        if cfg.kind != "lstmp" or cfg.bidirectional:
+            raise UserError(f"a {'bidirectional network' if cfg.bidirectional else f'network of kind {cfg.kind}'}",
+                            mend="unidirectional LSTM and LSTMP networks are exported")
+        self.model = network.model
+        if self.model.stack is not None:
+            raise UserError("a network on stacked frames", mend="networks with stack 1 are exported")
+        self.register_buffer("log_priors", network.log_priors)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the states."""
+        return [f"{kind}{n}" for n in range(len(self.model.layers)) for kind in "rc"]
+
+    def forward(self, x, *states):
+        x, out = self.model.normalize(x), []
+        for n, layer in enumerate(self.model.layers):
+            none = layer.w_x.new_zeros(0)
+            gates = torch.matmul(x, layer.w_x.t()) + layer.bias
+            peephole = layer.w_x.new_zeros(3, layer.cells) if layer.peephole is None else layer.peephole
+            m, r, c = _steps(gates, layer.w_r, peephole, none if layer.w_rm is None else layer.w_rm, states[2 * n],
+                             states[2 * n + 1], layer.clip or 1e30, layer.w_rm is not None)
+            y = m if layer.w_rm is None else torch.matmul(m, layer.w_rm.t())
+            if layer.w_pm is not None:
+                y = torch.cat([y, torch.matmul(m, layer.w_pm.t())], 2)
+            if self.model.norms:
+                y = self.model.norms[n](y)
+            x = y + x if self.model.residual and layer.outputs == layer.w_x.shape[1] else y
+            out += [r, c]
+        if self.model.w_low is not None:
+            x = torch.matmul(x, self.model.w_low.t())
+        scores = torch.log_softmax(torch.matmul(x, self.model.w_out.t()) + self.model.b_out, 2) - self.log_priors
+        return (scores, *out)
+
+
+def export(network: AcousticNetwork, out) -> None:
+    """Write ``out`` and ``<out>.json``."""
+    plain, out = PlainNetwork(network).eval(), Path(out)
+    names = plain.names
+    states = [s for pair in network.model.zero_state(2) for s in pair]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    tmp = out.with_name(f".{out.name}.tmp")
+    axes = {"features": {0: "T", 1: "N"}, "scores": {0: "T", 1: "N"}}
+    axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the tracer, that it takes sizes for constants which are
+            torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,
+                              input_names=["features", *names], output_names=["scores", *(f"{n}_next" for n in names)],
+                              dynamic_axes=axes)
+        tmp.replace(out)
+    finally:
+        tmp.unlink(missing_ok=True)
+    about = {"feature": config.to_dict(network.feature), "dim": network.dim, "pdfs": network.num_pdfs,
+             "label_delay": network.cfg.label_delay, "frame_shift": network.frame_shift,
+             "states": {name: state.shape[1] for name, state in zip(names, states, strict=True)}}
+    config.write_text(out.with_name(out.name + ".json"), json.dumps(about, indent=1) + "\n")
+
+
+def largest_difference(network: AcousticNetwork, path) -> float:
+    """Between the scores of PyTorch and of onnxruntime, on random features in pieces of several lengths.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()][1:]
+    model, generator, worst = network.model, torch.Generator().manual_seed(1), 0.0
+    for streams in (1, 3):
+        ours = model.zero_state(streams)
+        theirs = {n: s.numpy() for n, s in zip(names, [s for pair in ours for s in pair], strict=True)}
+        for frames in (1, 7, 40):
+            x = model.feature_mean + 2 * model.feature_std * torch.randn(frames, streams, network.dim,
+                                                                         generator=generator)
+            with torch.no_grad():
+                scores, ours = model(model.normalize(x), ours)
+            found, *state = session.run(None, {"features": x.numpy(), **theirs})
+            theirs = dict(zip(names, state, strict=True))
+            worst = max(worst, float((scores - network.log_priors - torch.from_numpy(found)).abs().max()))
+    return worst
+
+
+@command
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="steps/export_onnx.sh", description=__doc__.split("\n")[0])
+    p.add_argument("--model", required=True, help="folder of a trained network, or network/ of an exported model")
+    p.add_argument("--out", type=Path, required=True, help="file to write, such as lstmp.onnx")
+    a = p.parse_args(argv)
+    network = AcousticNetwork.load(a.model)
+    export(network, a.out)
+    try:
+        worst = largest_difference(network, a.out)
+    except ImportError:
+        warn("onnxruntime is not installed, so that the file was not tried out: `pip install onnxruntime`")
+    else:
+        if worst > _TOLERANCE:
+            raise UserError(f"its scores differ from PyTorch's by up to {worst:g}", file=a.out,
+                            mend="this is a fault of the program; please report it")
+        say(f"scores equal PyTorch's within {worst:.1e}")
+    say(f"{a.out}: {a.out.stat().st_size / 2**20:.1f} MB, opset {OPSET}")
+
+
+if __name__ == "__main__":
+    main()
