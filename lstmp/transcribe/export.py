@@ -54,6 +54,9 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         raise UserError("its features are adapted to the speaker" if adapts else "its features are not adapted",
                         file=model, mend="give --adapt the GMM that adapted them" if adapts else "leave --adapt out")
     about = check_same_model(graph, model, network.num_pdfs)
+    if not hmm and not (model / "topo").is_file():
+        raise UserError("it holds no `topo`, as networks of earlier versions", file=model,
+                        mend="give --hmm the alignment that it was trained on")
     states = AcousticModel.load(hmm or model)
     if states.tree.num_pdfs != network.num_pdfs or Lang.load(lang).topology != states.transitions.topology:
         raise UserError("its phones or states are not the network's", file=hmm or lang,
