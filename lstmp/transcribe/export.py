@@ -53,12 +53,12 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
     if adapts != bool(adapt):
         raise UserError("its features are adapted to the speaker" if adapts else "its features are not adapted",
                         file=model, mend="give --adapt the GMM that adapted them" if adapts else "leave --adapt out")
-    about = check_same_model(graph, model, network.num_pdfs)
+    check_same_model(graph, model, network.num_pdfs)
     if not hmm and not (model / "topo").is_file():
         raise UserError("it holds no `topo`, as networks of earlier versions", file=model,
                         mend="give --hmm the alignment that it was trained on")
-    states = AcousticModel.load(hmm or model)
-    if states.tree.num_pdfs != network.num_pdfs or Lang.load(lang).topology != states.transitions.topology:
+    states, phones = AcousticModel.load(hmm or model), Lang.load(lang)
+    if states.tree.num_pdfs != network.num_pdfs or phones.topology != states.transitions.topology:
         raise UserError("its phones or states are not the network's", file=hmm or lang,
                         mend="give the lang folder of the graph, and the alignment that the network was trained on")
     scored = scores(model, graph)
@@ -85,7 +85,7 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         _copy(missing, new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
         live = (network.feature.kind, network.feature.cmvn, network.feature.deltas) == ("fbank", "none", 0)
         folder = ModelFolder(new, network.feature.kind, adapts, live and not network.model.bidirectional, lm_weight,
-                             word_penalty, states.silent_pdfs(about["silence"]).nonzero().flatten().tolist())
+                             word_penalty, states.silent_pdfs(phones.silence).nonzero().flatten().tolist())
         train = config.read_json(model / "train.json", "train the network again")
         config.write_text(new / "README.md", card(out.name, folder, train, scored))
         folder.write(version=__version__, parameters=train["params"], wer={s["set"]: s["wer"] for s in scored})
