@@ -19,6 +19,7 @@ from lstmp.errors import UserError, command
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.graph.graph_file import NAME
 from lstmp.log import say
+from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.transcribe.folder import ModelFolder
 
@@ -87,7 +88,7 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         folder = ModelFolder(new, network.feature.kind, adapts, live and not network.model.bidirectional, lm_weight,
                              word_penalty, states.silent_pdfs(phones.silence).nonzero().flatten().tolist())
         train = config.read_json(model / "train.json", "train the network again")
-        config.write_text(new / "README.md", card(out.name, folder, train, scored))
+        config.write_text(new / "README.md", card(out.name, folder, network.cfg, train, scored))
         folder.write(version=__version__, parameters=train["params"], wer={s["set"]: s["wer"] for s in scored})
         if out.exists():
             shutil.rmtree(out)
@@ -104,17 +105,16 @@ def _copy(source: Path, target: Path, names):
             shutil.copyfile(source / name, target / name)
 
 
-def card(name: str, folder: ModelFolder, train: dict, scored: list[dict]) -> str:
+def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: list[dict]) -> str:
     """The model card."""
-    cfg = train["config"]
     rows = "".join(f"| {s['set']} | {s['wer']:.2f} [{s['ci'][0]:.2f}, {s['ci'][1]:.2f}] | {s['words']:,} |\n"
                    for s in scored)
     heard = {"fmllr": "MFCCs with LDA+MLLT, adapted to the speaker by fMLLR (a recording is decoded by the GMM in "
              "`adapt/` first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs"}[folder.feature]
     return f"""# {name}
 
-A hybrid speech recognizer: {cfg['layers']} layers of {cfg['cells']} cells ({cfg['kind']}, recurrent projection
-{cfg['recurrent_projection']}), {train['params']:,} parameters, {train['num_pdfs']:,} tied states, and the search graph
+A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}, recurrent projection
+{cfg.recurrent_projection}), {train['params']:,} parameters, {train['num_pdfs']:,} tied states, and the search graph
 of one language model. Input: {heard}.
 
 ```sh
