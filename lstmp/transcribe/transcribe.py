@@ -58,10 +58,13 @@ class LiveModel:
         self.silent[model.silent] = True
         self.names = {i: word for word, i in read_symbols(graph / "words.txt").items()}
 
+    def recognizer(self) -> LiveRecognizer:
+        """For one recording."""
+        return LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live, self.silent, self.names)
+
     def segments(self, blocks) -> Iterator[Segment]:
         """What is recognized in a recording, as it comes in: pieces of samples of any length."""
-        recognizer = LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live, self.silent,
-                                    self.names)
+        recognizer = self.recognizer()
         piece = round(self.live.chunk_seconds * RATE)
         for block in blocks:
             for at in range(0, len(block), piece):
