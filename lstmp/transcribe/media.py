@@ -13,6 +13,7 @@ from lstmp.corpus.audio import RATE
 from lstmp.errors import UserError
 
 _BLOCK_SECONDS = 10
+_MP3_BLOCK_SECONDS = 600  # between two blocks the decoder is set back a little, and complains on the standard error
 
 
 def read_recording(path) -> np.ndarray:
@@ -39,9 +40,10 @@ def recording_blocks(path) -> Iterator[np.ndarray]:
         if not f.frames:
             raise UserError("the audio file holds no samples", file=path, mend="record it again")
         to_rate, read = Resampler(f.samplerate), 0
+        block_seconds = _MP3_BLOCK_SECONDS if f.format == "MP3" else _BLOCK_SECONDS
         while read < f.frames:
             try:
-                block = f.read(_BLOCK_SECONDS * f.samplerate, dtype="float32", always_2d=True)
+                block = f.read(block_seconds * f.samplerate, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as e:
                 raise UserError(f"damaged after {read / f.samplerate:.1f} s: {e}", file=path,
                                 mend="fetch or make it again") from None
