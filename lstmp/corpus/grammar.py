@@ -42,10 +42,13 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
         UserError: no such file, an unknown word, a rule that is missing, given twice or contains itself, or a fault of
             form; each with its line.
     """
-    lines = list(numbered_lines(path))
+    lines = [(n, line.removeprefix("\ufeff")) for n, line in numbered_lines(path)]  # a byte order mark is no word
     grammar = any(line.strip().startswith("#JSGF") for _, line in lines)
     builder = _Builder(Path(path), words)
-    (_rules if grammar else _phrases)(builder, lines)
+    try:
+        (_rules if grammar else _phrases)(builder, lines)
+    except RecursionError:
+        raise UserError("its groups lie too deep in each other", file=path, mend="make some of them rules") from None
     fst = builder.fst
     kaldifst.connect(fst)
     if not fst.num_states:
@@ -108,9 +111,11 @@ def _rules(builder: _Builder, lines):
 
 def _tokens(path: Path, lines) -> list[tuple[str, str, int]]:
     """(kind, text, line) without header, comments and tags."""
-    text = "\n".join("" if re.match(r"\s*(#JSGF|grammar\s)", line) else line for _, line in lines)
-    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.S)
+    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), "\n".join(line for _, line in lines), flags=re.S)
     text = re.sub(r"//[^\n]*", "", text)
+    for header in (r"\s*#JSGF[^;\n]*;?", r"\s*grammar\s[^;=<]*;"):  # each once, before the first rule
+        if found := re.match(header, text):
+            text = "\n" * found[0].count("\n") + text[found.end():]
     out, at, line = [], 0, 1
     while at < len(text):
         if text[at].isspace():
@@ -180,7 +185,7 @@ class _Parser:
                 weight = float(self.next()[1].strip("/ "))
             except ValueError:
                 weight = 0.0
-            if not 0 < weight < math.inf:
+            if not 1e-9 <= weight <= 1e9:
                 self.at -= 1
                 self.fail("a weight above 0")
         return weight, self.sequence()

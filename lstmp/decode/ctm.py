@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from lstmp import config
 from lstmp.corpus.datadir import read_data_dir, write_table
@@ -75,11 +76,13 @@ def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, ou
     write_table(out / "data" / "text", {utt: " ".join(spoken[utt]) for utt in sorted(spoken)})
     model = Path(about["model"])
     options = ["--data", str(out / "data"), "--lang", str(lang), "--out", str(out / "ali"), "--nj", str(nj),
-               "--config", str(conf / "align.yaml")]
-    if is_network(model):
-        network_align.main([*options, "--network", str(model), "--hmm", str(hmm or model)])
+               "--config", str(out / "align.yaml")]
+    values, _ = config.read_yaml(conf / "align.yaml")
+    config.write_text(out / "align.yaml", yaml.safe_dump(values | {"max_failed": 1.0}))  # the caller looks at them
+    if is_network(model):  # unwrapped, so that a fault is raised and does not end the program
+        network_align.main.__wrapped__([*options, "--network", str(model), "--hmm", str(hmm or model)])
     else:
-        gmm_align.main([*options, "--model", str(model), "--fmllr-config", str(conf / "fmllr.yaml")])
+        gmm_align.main.__wrapped__([*options, "--model", str(model), "--fmllr-config", str(conf / "fmllr.yaml")])
     return out / "ali"
 
 
@@ -118,9 +121,13 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
     if not any(said.values()):
         return {utt: [] for utt in found}
     lang = write_part(lang, set().union(*said.values()), out / "lang")
-    ali = align_hypotheses(decode_dir, said, lang, hmm, out, conf, nj)
-    times = find_words(read_alignment(ali), AcousticModel.load(ali).transitions, Lang.load(lang),
-                       {utt: " ".join(words) for utt, words in said.items()}, decode_dir)
+    try:
+        ali = align_hypotheses(decode_dir, said, lang, hmm, out, conf, nj)
+        times = find_words(read_alignment(ali), AcousticModel.load(ali).transitions, Lang.load(lang),
+                           {utt: " ".join(words) for utt, words in said.items()}, decode_dir)
+    except UserError as e:
+        warn(str(e))
+        times = {}
     if lost := sorted(utt for utt, words in said.items() if words and utt not in times):
         warn(f"{len(lost)} utterances could not be aligned with what was recognized, the times of their words are "
              f"guessed: {lost[0]} …")

@@ -4,7 +4,7 @@
 
 Each utterance's features go through network and search in pieces of ``chunk_seconds``; the hypotheses are those of the
 LM weight and penalty that the search itself was made with, in ``scoring/<LMWT>_<WIP>.txt``, so that steps/score.sh
-scores them. ``online.json``: real-time factor, seconds of computing a piece (mean, 95th percentile, worst), and with
+scores them. ``decode.json``: real-time factor, seconds of computing a piece (mean, 95th percentile, worst), and with
 ``--same-as`` in how many utterances the words differ from those of a decoding of the whole utterances.
 """
 
@@ -66,7 +66,7 @@ def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.T
 
 def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece: int, lm_weight: int,
                   word_penalty: float, nj: int) -> dict:
-    """Decode ``data_dir`` into ``out``; see the module. Returns what online.json says.
+    """Decode ``data_dir`` into ``out``; see the module. Returns what decode.json says.
 
     Raises:
         UserError: bad input, or more than ``cfg.max_failed`` of the utterances fail.

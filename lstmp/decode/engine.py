@@ -6,7 +6,7 @@ way a frame, and is multiplied by 0.8 in a frame that begins with more than ``ma
 less than ``min_active``. In the last four frames (:data:`NEAR_END`) the least number is half of ``max_active``, if that
 is more, and the beam does not shrink, so that an end is reached. Scores are added in float32 and in k2's order.
 
-The compiled search takes a third of k2's time: it keeps a token a state in plain arrays, where k2, made for many
+The compiled search takes less than half of k2's time: it keeps a token a state in plain arrays, where k2, made for many
 utterances at once on a GPU, builds ragged tensors for every frame. Its lattices hold the arcs on paths within
 ``output_beam`` of the best one; k2's hold some more, as it prunes by parts of the utterance, and as it keeps arcs into
 living states whose own score lies below the beam (Kaldi does not).

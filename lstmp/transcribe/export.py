@@ -7,28 +7,36 @@ LM weight and word insertion penalty are those that steps/score.sh chose on dev,
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from lstmp import __version__, config
 from lstmp.corpus.lang import Lang
+from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
+from lstmp.decode.live import LiveConfig
 from lstmp.decode.scorer import is_network
 from lstmp.errors import UserError, command
+from lstmp.features.extract import KINDS
+from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.model import AcousticModel, copy_hmm
+from lstmp.gmm.shard import AlignConfig
 from lstmp.graph.graph_file import NAME
 from lstmp.log import say
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.transcribe.folder import ModelFolder
+from lstmp.recipe import ROOT
+from lstmp.transcribe.folder import FORMAT, ModelFolder
+from lstmp.transcribe.pauses import CutConfig
 
 _NETWORK = ("final.safetensors", "config.yaml", "tree.json", "transitions.safetensors", "train.json")
 _GRAPH = (NAME, "words.txt", "graph.json")
-_LANG = ("L_disambig.fst", "phones.txt", "words.txt", "topo", "oov.txt", "oov.int", "silprob.txt", "lexiconp.txt",
-         "lexiconp_silprob.txt")
-_ADAPT = ("final.safetensors", "config.yaml", "tree.json", "topo", "transitions.safetensors")
-_CONF = ("decode.yaml", "align.yaml", "fmllr.yaml", "live.yaml", "transcribe.yaml")
+_LANG = ("L_disambig.fst", "phones.txt", "words.txt", "topo", "oov.txt", "oov.int", "silprob.txt", "lexiconp.txt")
+_ADAPT = ("final.safetensors", "config.yaml", "tree.json", "topo")
+_CONF = {"decode.yaml": DecodeConfig, "align.yaml": AlignConfig, "fmllr.yaml": FmllrConfig, "live.yaml": LiveConfig,
+         "transcribe.yaml": CutConfig}
 
 
 def scores(model_dir: Path, graph_dir: Path) -> list[dict]:
@@ -45,8 +53,7 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         UserError: parts are missing or do not belong together, or ``out`` holds something else.
     """
     model, graph, lang, conf, out = map(Path, (model, graph, lang, conf, out))
-    if out.exists() and any(out.iterdir()) and not (out / "model.json").is_file():
-        raise UserError("it holds other files", file=out, mend="give --out a new folder")
+    _check_target(out)
     if not is_network(model):
         raise UserError("it is no network", file=model, mend="give the folder of a trained network")
     network = AcousticNetwork.load(model)
@@ -55,6 +62,8 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         raise UserError("its features are adapted to the speaker" if adapts else "its features are not adapted",
                         file=model, mend="give --adapt the GMM that adapted them" if adapts else "leave --adapt out")
     check_same_model(graph, model, network.num_pdfs)
+    if adapt:
+        check_same_model(graph, Path(adapt), AcousticModel.load(adapt).tree.num_pdfs)
     if not hmm and not (model / "topo").is_file():
         raise UserError("it holds no `topo`, as networks of earlier versions", file=model,
                         mend="give --hmm the alignment that it was trained on")
@@ -75,15 +84,17 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         new = Path(tmp) / "model"
         _copy(model, new / "network", _NETWORK)
         _copy(graph, new / "graph", _GRAPH)
-        _copy(lang, new / "lang", _LANG)
+        _copy(lang, new / "lang", _LANG, optional=["lexiconp_silprob.txt"])
         if (lang / "phones").is_dir():
             shutil.copytree(lang / "phones", new / "lang/phones")
         copy_hmm(hmm or model, new / "hmm")
         if adapts:
             _copy(Path(adapt), new / "adapt", _ADAPT)
-        _copy(conf, new / "conf", (*_CONF, "mfcc.yaml" if adapts else f"{network.feature.kind}.yaml"))
-        missing = Path(__file__).resolve().parents[2] / "conf"
-        _copy(missing, new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
+        kind = "mfcc" if adapts else network.feature.kind
+        _copy(conf, new / "conf", [f"{kind}.yaml"], optional=list(_CONF))
+        _copy(ROOT / "conf", new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
+        for file, cls in {f"{kind}.yaml": KINDS[kind], **_CONF}.items():
+            config.load(new / "conf" / file, cls)
         live = (network.feature.kind, network.feature.cmvn, network.feature.deltas) == ("fbank", "none", 0)
         folder = ModelFolder(new, network.feature.kind, adapts, live and not network.model.bidirectional, lm_weight,
                              word_penalty, states.silent_pdfs(phones.silence).nonzero().flatten().tolist())
@@ -98,11 +109,25 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         + (", for live use as well" if folder.live else ""))
 
 
-def _copy(source: Path, target: Path, names):
+def _check_target(out: Path):
+    """What is replaced must be an exported model, and nothing else may lie in it."""
+    there = {str(f.relative_to(out)) for f in out.rglob("*") if f.is_file()} if out.exists() else set()
+    try:
+        about = json.loads((out / "model.json").read_text(encoding="utf-8")) if "model.json" in there else {}
+        known = {"model.json", *about["files"]} if about.get("format") == FORMAT else set()
+    except (ValueError, KeyError, AttributeError, TypeError):
+        known = set()
+    if other := sorted(there - known):
+        raise UserError(f"it holds other files: {other[0]}", file=out, mend="give --out a new folder")
+
+
+def _copy(source: Path, target: Path, names, optional=()):
     target.mkdir(parents=True, exist_ok=True)
-    for name in names:
+    for name in (*names, *optional):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+        elif name not in optional:
+            raise UserError("no such file", file=source / name, mend="check the options, or run the step that makes it")
 
 
 def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: list[dict]) -> str:

@@ -66,6 +66,11 @@ class ModelFolder:
                                 mend=_MEND)
         return found
 
+    def __post_init__(self):
+        if not (0 < self.lm_weight < float("inf") and 0 <= self.word_penalty < float("inf")):
+            raise UserError(f"an LM weight of {self.lm_weight:g} and a word penalty of {self.word_penalty:g}",
+                            file=self.path / "model.json", mend="the one must be above 0, the other 0 or more")
+
     def write(self, **more):
         """Write model.json, for the files that are there; ``more`` is for the reader."""
         files = {str(f.relative_to(self.path)): f.stat().st_size for f in sorted(self.path.rglob("*"))

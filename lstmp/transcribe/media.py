@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lstmp.corpus.audio import RATE
 from lstmp.errors import UserError
 
 _BLOCK_SECONDS = 10
-_MP3_BLOCK_SECONDS = 600  # between two blocks the decoder is set back a little, and complains on the standard error
+_MP3_BLOCK_SECONDS = 60  # between two blocks the decoder is set back a little, and complains on the standard error
 
 
 def read_recording(path) -> np.ndarray:
@@ -27,7 +28,7 @@ def read_recording(path) -> np.ndarray:
 
 
 def recording_blocks(path) -> Iterator[np.ndarray]:
-    """The same in pieces of some seconds, so that a long recording need not fit into memory."""
+    """The same in pieces of 10 seconds, of MP3 of a minute, so that a long recording need not fit into memory."""
     path = Path(path)
     if not path.is_file():
         raise UserError("no such audio file", file=path, mend="check the path")
@@ -95,14 +96,16 @@ def _by_ffmpeg(path: Path, why: str) -> Iterator[np.ndarray]:
     if shutil.which("ffmpeg") is None:
         raise UserError(f"libsndfile cannot read it ({why.strip().rstrip('.')}), and there is no ffmpeg", file=path,
                         mend="install ffmpeg, or convert the file to WAV")
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(path), "-vn", "-ac", "1", "-ar", str(RATE), "-f", "s16le",
-               "-"]
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-vn", "-ac", "1", "-ar", str(RATE), "-f",
+               "s16le", "-"]
     pcm, read = RawPcm(), 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ffmpeg:
-        while data := ffmpeg.stdout.read(2 * RATE * _BLOCK_SECONDS):
-            read += len(data)
-            yield pcm(data)
-        said = ffmpeg.stderr.read().decode(errors="replace").strip().splitlines()
+    with tempfile.TemporaryFile() as errors:  # not a pipe, which would fill while nobody reads it
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as ffmpeg:
+            while data := ffmpeg.stdout.read(2 * RATE * _BLOCK_SECONDS):
+                read += len(data)
+                yield pcm(data)
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines()
     if ffmpeg.returncode or not read:
         raise UserError(f"cannot be read as audio: {said[-1] if said else 'no samples in it'}", file=path,
                         mend="fetch or make it again")

@@ -75,7 +75,7 @@ class LiveModel:
 def raw_blocks(rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
     """The standard input as it comes in, at most ``seconds`` at a time."""
     pcm, size = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels)
-    while data := os.read(sys.stdin.fileno(), size):
+    while data := os.read(0, size):
         yield pcm(data)
     yield pcm(b"", last=True)
 

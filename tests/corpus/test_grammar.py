@@ -48,6 +48,14 @@ def test_rules(tmp_path, body, expected):
     assert said(tmp_path, f"#JSGF V1.0 UTF-8 en;\ngrammar test.it;\npublic <x> = {body};\n") == expected
 
 
+def test_headers_and_the_word_grammar(tmp_path):
+    for text in ("#JSGF V1.0; public <x> = A;", "\ufeff#JSGF V1.0;\ngrammar g; public <x> = A;\n"):
+        assert said(tmp_path, text) == {"A": 1}
+    with pytest.raises(UserError, match=":3: the word grammar is not in the lexicon"):
+        said(tmp_path, "#JSGF V1.0;\npublic <x> = A\n grammar B\n;\n")
+    assert said(tmp_path, "\ufeffA B\n") == {"A B": 1}
+
+
 def test_repetition(tmp_path):
     plus = said(tmp_path, "#JSGF V1.0;\npublic <x> = A+;\n", 5)
     assert plus == {" ".join("A" * n): 0.5 ** n for n in range(1, 6)}
@@ -74,6 +82,8 @@ def test_rules_in_rules_and_several_public_ones(tmp_path):
     ("#JSGF V1.0;\npublic <x> = (A | B;\n", "expected `\\)`, found ;"),
     ("#JSGF V1.0;\npublic <x> = A | ;\n", "expected a word, a rule or a group, found ;"),
     ("#JSGF V1.0;\npublic <x> = /0/ A | B;\n", "expected a weight above 0"),
+    ("#JSGF V1.0;\npublic <x> = /1e300/ A | B;\n", "expected a weight above 0"),
+    ("#JSGF V1.0;\npublic <x> = " + "(" * 3000 + "A" + ")" * 3000 + ";\n", "too deep in each other"),
     ("#JSGF V1.0;\npublic x = A;\n", "expected `<name> =`, found x"),
     ("#JSGF V1.0;\npublic <x> = A } B;\n", ":2: `}` has no meaning here"),
     ("#JSGF V1.0;\npublic <x> = A*;\n", "a phrase without any word is possible"),

@@ -84,6 +84,8 @@ def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch
     a_program(tmp_path, "echo 'Invalid data found' >&2; exit 1")
     with pytest.raises(UserError, match="x.m4a: cannot be read as audio: Invalid data found"):
         read_recording(tmp_path / "x.m4a")
+    a_program(tmp_path, r"for i in $(seq 3000); do echo 'a line of complaint about it' >&2; done; printf '\001\000'")
+    assert read_recording(tmp_path / "x.m4a").tolist() == [1]
     a_program(tmp_path, "exit 0")
     with pytest.raises(UserError, match="no samples in it"):
         read_recording(tmp_path / "x.m4a")
