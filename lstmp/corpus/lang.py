@@ -117,6 +117,11 @@ def read_symbols(path) -> dict[str, int]:
     return table
 
 
+def read_names(path) -> dict[int, str]:
+    """Read a symbol table the other way round: id → symbol."""
+    return {i: symbol for symbol, i in read_symbols(path).items()}
+
+
 def _rows(path):
     for n, line in numbered_lines(path):
         if fields := line.split():

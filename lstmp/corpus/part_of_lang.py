@@ -5,7 +5,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError
 
@@ -35,5 +34,4 @@ def write_part(lang_dir, words: Collection[str], out) -> Path:
         lines = [line for _, line in numbered_lines(source)
                  if (word := line.partition(" ")[0]) in keep or word[:1] in "<#"]
         config.write_text(out / name, "".join(f"{line.rstrip()}\n" for line in lines))
-    read_symbols(out / "words.txt")
     return out

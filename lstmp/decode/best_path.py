@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.corpus.lang import read_symbols
+from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.errors import UserError, command
@@ -102,7 +102,7 @@ def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):
     stage = Stage(decode_dir, "best_path", inputs=[words_txt, *jobs], settings=points)
     if stage.is_done():
         return
-    name_of = {i: word for word, i in read_symbols(words_txt).items()}
+    name_of = read_names(words_txt)
     hypotheses: dict[str, list[list[int]]] = {}
     for part in run_jobs(lambda job: job_hypotheses(job, points), jobs, nj, "best paths", unit="job"):
         hypotheses |= part

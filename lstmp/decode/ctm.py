@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from lstmp import config
 from lstmp.corpus.datadir import read_data_dir, write_table
-from lstmp.corpus.lang import Lang, read_symbols
+from lstmp.corpus.lang import Lang, read_names
 from lstmp.corpus.part_of_lang import write_part
 from lstmp.corpus.subset import write_subset
 from lstmp.decode.adapted import state_frames
@@ -32,6 +31,7 @@ from lstmp.gmm import align as gmm_align
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.export_alignment import find_words
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.shard import AlignConfig
 from lstmp.log import say, warn
 from lstmp.nnet import align as network_align
 from lstmp.parallel import run_jobs
@@ -75,14 +75,12 @@ def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, ou
                  set(spoken), out / "data")
     write_table(out / "data" / "text", {utt: " ".join(spoken[utt]) for utt in sorted(spoken)})
     model = Path(about["model"])
-    options = ["--data", str(out / "data"), "--lang", str(lang), "--out", str(out / "ali"), "--nj", str(nj),
-               "--config", str(out / "align.yaml")]
-    values, _ = config.read_yaml(conf / "align.yaml")
-    config.write_text(out / "align.yaml", yaml.safe_dump(values | {"max_failed": 1.0}))  # the caller looks at them
-    if is_network(model):  # unwrapped, so that a fault is raised and does not end the program
-        network_align.main.__wrapped__([*options, "--network", str(model), "--hmm", str(hmm or model)])
+    cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # the caller looks at those that fail
+    record = {"config_file": conf / "align.yaml"}
+    if is_network(model):
+        network_align.align(out / "data", Path(lang), model, Path(hmm or model), out / "ali", cfg, nj, **record)
     else:
-        gmm_align.main.__wrapped__([*options, "--model", str(model), "--fmllr-config", str(conf / "fmllr.yaml")])
+        gmm_align.align(out / "data", Path(lang), model, out / "ali", cfg, conf / "fmllr.yaml", nj, **record)
     return out / "ali"
 
 
@@ -108,7 +106,7 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
 
     Where the alignment fails, which is warned of, the words of an utterance share its length evenly.
     """
-    names = {i: word for word, i in read_symbols(Path(graph) / "words.txt").items()}
+    names = read_names(Path(graph) / "words.txt")
 
     def job(path):
         lattices = {utt: x for utt, x in read_lattices(path).items() if x.num_arcs}

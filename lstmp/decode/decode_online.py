@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.corpus.lang import read_symbols
+from lstmp.corpus.lang import read_names
 from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
@@ -80,7 +80,7 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece:
     check_same_model(Path(graph_dir), Path(model_dir), network.num_pdfs)
     features = Features(data_dir, network.feature)
     graph = SearchGraph.load(graph_dir).with_penalty(word_penalty)
-    names = {i: word for word, i in read_symbols(Path(graph_dir) / "words.txt").items()}
+    names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
 
     def one(utt):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lstmp.decode.config import SearchConfig
 from lstmp.errors import UserError
@@ -91,6 +92,16 @@ class SearchGraph:
         arcs = self.arcs.copy()
         arcs[:, 3].view(np.float32)[:] -= np.float32(word_penalty) * np.diff(self.word_splits).astype(np.float32)
         return dataclasses.replace(self, arcs=arcs)
+
+
+def check_scores(loglikes: torch.Tensor):
+    """Insist on log-likelihoods that can be searched with; -inf is allowed.
+
+    Raises:
+        UserError: NaN or +infinity among them.
+    """
+    if bool(loglikes.isnan().any()) or bool((loglikes == float("inf")).any()):
+        raise UserError("NaN or +infinity among the acoustic scores")
 
 
 @dataclass(frozen=True)

@@ -74,10 +74,10 @@ class LiveRecognizer:
 
     def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
                  live: LiveConfig, silent: np.ndarray, words: dict[int, str]):
-        kind, cmvn, deltas = network.feature.kind, network.feature.cmvn, network.feature.deltas
-        if (kind, cmvn, deltas) != ("fbank", "none", 0):
-            raise UserError(f"the network takes {kind} features with cmvn {cmvn} and deltas {deltas}, for which all "
-                            "speech of a speaker must be there",
+        f = network.feature
+        if not f.plain_energies:
+            raise UserError(f"the network takes {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, for which "
+                            "all speech of a speaker must be there",
                             mend="take one that was trained with feature.kind fbank, cmvn none and deltas 0")
         if graph.num_pdfs != network.num_pdfs:
             raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",

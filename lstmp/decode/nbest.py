@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config
-from lstmp.corpus.lang import read_symbols
+from lstmp.corpus.lang import read_names
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.lm_rescore import BackoffLm
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
@@ -175,7 +175,7 @@ def main(argv=None):
     a = p.parse_args(argv)
     if a.n < 1 or bool(a.lang) != bool(a.new_lang):
         raise UserError("--n must be 1 or more, --lang and --new-lang be given together", mend="correct the options")
-    names = {i: word for word, i in read_symbols(Path(a.graph) / "words.txt").items()}
+    names = read_names(Path(a.graph) / "words.txt")
     weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
     lms = [BackoffLm(lang) for lang in (a.lang, a.new_lang)] if a.lang else []
 

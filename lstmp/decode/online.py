@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, BestPath, Compiled, Plain, SearchGraph, compiled
+from lstmp.decode.engine import NEAR_END, BestPath, Compiled, Plain, SearchGraph, check_scores, compiled
 from lstmp.errors import UserError
 
 
@@ -46,8 +46,7 @@ class OnlineSearch:
         if loglikes.dim() != 2 or loglikes.shape[1] != self.graph.num_pdfs:
             raise UserError(f"scores of shape {list(loglikes.shape)}, the graph has {self.graph.num_pdfs} pdfs",
                             mend="give the graph of this model")
-        if bool(loglikes.isnan().any()) or bool((loglikes == float("inf")).any()):
-            raise UserError("NaN or +infinity among the acoustic scores")
+        check_scores(loglikes)
         self.frames += len(loglikes)
         rows = torch.cat([self._held, loglikes.float() * self.cfg.acoustic_scale])
         sure = max(len(rows) - NEAR_END, 0)

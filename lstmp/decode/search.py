@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, Compiled, SearchGraph, compiled
+from lstmp.decode.engine import NEAR_END, Compiled, SearchGraph, check_scores, compiled
 from lstmp.decode.lattice import Lattice
 from lstmp.errors import UserError
 from lstmp.graph import k2_graph
@@ -70,8 +70,7 @@ def decode_utterance(graph: SearchGraph | k2.Fsa, loglikes: torch.Tensor, cfg: S
     """
     if not len(loglikes):
         raise UserError("no frame to decode")
-    if bool(loglikes.isnan().any()) or bool((loglikes == float("inf")).any()):
-        raise UserError("NaN or +infinity among the acoustic scores")
+    check_scores(loglikes)
     if isinstance(graph, SearchGraph):
         _check_pdfs(graph, loglikes.shape[1])
         find = _by_engine

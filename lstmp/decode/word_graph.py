@@ -14,6 +14,7 @@ import torch
 
 from lstmp.decode.best_path import to_fsa
 from lstmp.decode.lattice import Lattice
+from lstmp.decode.search import path_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +82,8 @@ def near_best(lattice: Lattice, lm_weight: float, word_penalty: float, beam: flo
     fsa = to_fsa(lattice)
     score = lattice.acoustic / lm_weight + lattice.graph - word_penalty * lattice.num_words
     fsa.scores = torch.from_numpy(score.astype(np.float32))
-    fsa = k2.create_fsa_vec([fsa])
-    forward, backward = (f(use_double_scores=True, log_semiring=False).numpy()
-                         for f in (fsa.get_forward_scores, fsa.get_backward_scores))
-    through = forward[lattice.arcs[:, 0]] + score + backward[lattice.arcs[:, 1]]
-    return lattice.pruned(through >= forward[-1] - beam)
+    through = path_scores(k2.create_fsa_vec([fsa]))[2]
+    return lattice.pruned(through >= through.max() - beam)
 
 
 def word_graph(lattice: Lattice, lm_weight: float, labels: bool = False) -> WordGraph:

@@ -37,6 +37,11 @@ class FeatureConfig:
         check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
 
+    @property
+    def plain_energies(self) -> bool:
+        """Log-mel energies as they are: a frame needs no other frames, nor anything known of its speaker."""
+        return (self.kind, self.cmvn, self.deltas) == ("fbank", "none", 0)
+
 
 def archives(data_dir) -> list[Path]:
     """The archives that a data dir's ``feats.scp`` and ``cmvn.scp`` point into: what a stage depends on, beside them.

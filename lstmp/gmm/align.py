@@ -133,28 +133,42 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
     shard.clock.write(out)
 
 
+def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmllr_config, nj: int, *,
+          device: str = "cpu", config_file="") -> None:
+    """Align a data dir with a GMM, in ``nj`` processes; skipped where it is done.
+
+    Args:
+        fmllr_config: fmllr.yaml, read where the model adapts.
+        config_file: where ``cfg`` comes from, for the record.
+
+    Raises:
+        UserError: bad input, or too many utterances fail.
+    """
+    adapts = AcousticModel.load(model).si_gmms is not None
+    fmllr = config.load(fmllr_config, FmllrConfig) if adapts else None
+    inputs = options.stage_inputs(data, lang) + [
+        model / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml")]
+    settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if adapts else {})
+    stage = Stage(out, "align", inputs, settings)
+    if stage.is_done():
+        return
+    say(f"aligning {data} with {model}")
+    began = time.time()
+    distributed.launch(_align, nj, data, lang, model, out, cfg, fmllr, device)
+    copy_hmm(model, out)
+    write_record(out, began, {"system": out.name, "config": str(config_file)})
+    stage.mark([out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
+                                  "transitions.safetensors")])
+
+
 @command
 def main(argv=None):
     p = options.parser("steps/align.sh", __doc__.split("\n")[0], "align.yaml")
     p.add_argument("--model", type=Path, required=True, help="folder of the GMM to align with")
     options.add_fmllr(p)
-    args = p.parse_args(argv)
-    cfg = config.load(args.config, AlignConfig)
-    adapts = AcousticModel.load(args.model).si_gmms is not None
-    fmllr = config.load(args.fmllr_config, FmllrConfig) if adapts else None
-    inputs = options.stage_inputs(args.data, args.lang) + [
-        args.model / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml")]
-    settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if adapts else {})
-    stage = Stage(args.out, "align", inputs, settings)
-    if stage.is_done():
-        return
-    say(f"aligning {args.data} with {args.model}")
-    began = time.time()
-    distributed.launch(_align, args.nj, args.data, args.lang, args.model, args.out, cfg, fmllr, args.device)
-    copy_hmm(args.model, args.out)
-    write_record(args.out, began, {"system": args.out.name, "config": str(args.config)})
-    stage.mark([args.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
-                                       "transitions.safetensors")])
+    a = p.parse_args(argv)
+    align(a.data, a.lang, a.model, a.out, config.load(a.config, AlignConfig), a.fmllr_config, a.nj, device=a.device,
+          config_file=a.config)
 
 
 if __name__ == "__main__":

@@ -43,25 +43,39 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
     shard.clock.write(out)
 
 
+def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: AlignConfig, nj: int, *,
+          device: str = "cpu", config_file="") -> None:
+    """Align a data dir with a network, in ``nj`` processes; skipped where it is done.
+
+    Args:
+        hmm: alignment or GMM whose states the network learned.
+        config_file: where ``cfg`` comes from, for the record.
+
+    Raises:
+        UserError: bad input, or too many utterances fail.
+    """
+    inputs = options.stage_inputs(data, lang) + [network / "final.safetensors", network / "config.yaml"]
+    stage = Stage(out, "align", [*inputs, hmm / "tree.json", hmm / "topo"], config.to_dict(cfg))
+    if stage.is_done():
+        return
+    say(f"aligning {data} with {network}")
+    torch.set_num_threads(max(1, torch.get_num_threads() // nj))
+    began = time.time()
+    distributed.launch(_align, nj, data, lang, network, hmm, out, cfg, device)
+    copy_hmm(hmm, out)
+    write_record(out, began, {"system": out.name, "config": str(config_file)})
+    stage.mark([out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
+                                  "transitions.safetensors")])
+
+
 @command
 def main(argv=None):
     p: argparse.ArgumentParser = options.parser("steps/align_lstmp.sh", __doc__.split("\n")[0], "align.yaml")
     p.add_argument("--network", type=Path, required=True, help="folder of the network, such as exp/<recipe>/lstmp")
     p.add_argument("--hmm", type=Path, required=True, help="alignment or model whose states the network learned")
     a = p.parse_args(argv)
-    cfg = config.load(a.config, AlignConfig)
-    inputs = options.stage_inputs(a.data, a.lang) + [a.network / "final.safetensors", a.network / "config.yaml"]
-    stage = Stage(a.out, "align", [*inputs, a.hmm / "tree.json", a.hmm / "topo"], config.to_dict(cfg))
-    if stage.is_done():
-        return
-    say(f"aligning {a.data} with {a.network}")
-    torch.set_num_threads(max(1, torch.get_num_threads() // a.nj))
-    began = time.time()
-    distributed.launch(_align, a.nj, a.data, a.lang, a.network, a.hmm, a.out, cfg, a.device)
-    copy_hmm(a.hmm, a.out)
-    write_record(a.out, began, {"system": a.out.name, "config": str(a.config)})
-    stage.mark([a.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
-                                    "transitions.safetensors")])
+    align(a.data, a.lang, a.network, a.hmm, a.out, config.load(a.config, AlignConfig), a.nj, device=a.device,
+          config_file=a.config)
 
 
 if __name__ == "__main__":

@@ -73,9 +73,8 @@ class LstmpConfig:
             check(getattr(self, name) >= 0, name, "0 or more")
         check(self.projection == 0 or self.recurrent_projection > 0, "projection",
               "0 where `recurrent_projection` is 0")
-        plain = (self.feature.kind, self.feature.cmvn, self.feature.deltas) == ("fbank", "none", 0)
-        check(self.gain_db == 0 or plain, "gain_db", "0 unless `feature.kind` is fbank, `feature.cmvn` none and "
-              "`feature.deltas` 0: the rest does not hear how loud a speaker is")
+        check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
+              "`feature.cmvn` none and `feature.deltas` 0: the rest does not hear how loud a speaker is")
         check(self.kind in ("lstmp", "rnn", "dnn"), "kind", "lstmp, rnn or dnn")
         check(self.kind == "lstmp" or self.projection == self.recurrent_projection == 0, "recurrent_projection",
               f"0, as `projection`: a network of kind {self.kind} has none")

@@ -7,7 +7,6 @@ LM weight and word insertion penalty are those that steps/score.sh chose on dev,
 """
 
 import argparse
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -95,9 +94,9 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         _copy(ROOT / "conf", new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
         for file, cls in {f"{kind}.yaml": KINDS[kind], **_CONF}.items():
             config.load(new / "conf" / file, cls)
-        live = (network.feature.kind, network.feature.cmvn, network.feature.deltas) == ("fbank", "none", 0)
-        folder = ModelFolder(new, network.feature.kind, adapts, live and not network.model.bidirectional, lm_weight,
-                             word_penalty, states.silent_pdfs(phones.silence).nonzero().flatten().tolist())
+        live = network.feature.plain_energies and not network.model.bidirectional
+        silent = states.silent_pdfs(phones.silence).nonzero().flatten().tolist()
+        folder = ModelFolder(new, network.feature.kind, adapts, live, lm_weight, word_penalty, silent)
         train = config.read_json(model / "train.json", "train the network again")
         config.write_text(new / "README.md", card(out.name, folder, network.cfg, train, scored))
         folder.write(version=__version__, parameters=train["params"], wer={s["set"]: s["wer"] for s in scored})
@@ -113,9 +112,9 @@ def _check_target(out: Path):
     """What is replaced must be an exported model, and nothing else may lie in it."""
     there = {str(f.relative_to(out)) for f in out.rglob("*") if f.is_file()} if out.exists() else set()
     try:
-        about = json.loads((out / "model.json").read_text(encoding="utf-8")) if "model.json" in there else {}
-        known = {"model.json", *about["files"]} if about.get("format") == FORMAT else set()
-    except (ValueError, KeyError, AttributeError, TypeError):
+        about = config.read_json(out / "model.json", "")
+        known = {"model.json", *about.get("files", {})} if about.get("format") == FORMAT else set()
+    except UserError:  # there is none, or not one of ours
         known = set()
     if other := sorted(there - known):
         raise UserError(f"it holds other files: {other[0]}", file=out, mend="give --out a new folder")

@@ -71,6 +71,17 @@ class ModelFolder:
             raise UserError(f"an LM weight of {self.lm_weight:g} and a word penalty of {self.word_penalty:g}",
                             file=self.path / "model.json", mend="the one must be above 0, the other 0 or more")
 
+    def check_live(self):
+        """Insist on a model that can be used on speech that comes in.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if not self.live:
+            raise UserError("its network needs whole recordings, for --stream another one is needed", file=self.path,
+                            mend="export a unidirectional one with feature.kind fbank and cmvn none, such as "
+                                 "lstmp_live of mini_librispeech; or leave --stream out")
+
     def write(self, **more):
         """Write model.json, for the files that are there; ``more`` is for the reader."""
         files = {str(f.relative_to(self.path)): f.stat().st_size for f in sorted(self.path.rglob("*"))

@@ -16,7 +16,6 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.ctm import TimedWord, timed_words
 from lstmp.decode.decode import decode
 from lstmp.decode.scorer import FRAME_SHIFT
-from lstmp.errors import UserError
 from lstmp.features.extract import KINDS, extract
 from lstmp.gmm.make_fmllr import make_fmllr
 from lstmp.graph.make_graph import make_graph
@@ -103,15 +102,3 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int) -> 
 def _word(w: TimedWord, begin: float) -> Word:
     start = begin + w.begin * FRAME_SHIFT
     return Word(w.word, start, start + w.frames * FRAME_SHIFT, w.confidence)
-
-
-def check_live(model: ModelFolder):
-    """Insist on a model that can be used on speech that comes in.
-
-    Raises:
-        UserError: it cannot.
-    """
-    if not model.live:
-        raise UserError("its network needs whole recordings, for --stream another one is needed", file=model.path,
-                        mend="export a unidirectional one with feature.kind fbank and cmvn none, such as lstmp_live of "
-                             "mini_librispeech; or leave --stream out")

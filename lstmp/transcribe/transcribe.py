@@ -24,7 +24,7 @@ import torch
 
 from lstmp import config
 from lstmp.corpus.audio import RATE
-from lstmp.corpus.lang import read_symbols
+from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
@@ -36,7 +36,7 @@ from lstmp.nnet.workers import flush_denormals
 from lstmp.transcribe import formats
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import RawPcm, read_recording, recording_blocks
-from lstmp.transcribe.recognize import check_live, grammar_graph, recognize
+from lstmp.transcribe.recognize import grammar_graph, recognize
 
 
 class LiveModel:
@@ -44,7 +44,7 @@ class LiveModel:
 
     def __init__(self, model: ModelFolder, graph: Path | None = None):
         """``graph``: a graph dir in the place of the model's own."""
-        check_live(model)
+        model.check_live()
         graph = graph or model.path / "graph"
         torch.set_num_threads(1)
         flush_denormals()
@@ -56,7 +56,7 @@ class LiveModel:
         self.live = config.load(path / "conf/live.yaml", LiveConfig)
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
-        self.names = {i: word for word, i in read_symbols(graph / "words.txt").items()}
+        self.names = read_names(graph / "words.txt")
 
     def recognizer(self) -> LiveRecognizer:
         """For one recording."""

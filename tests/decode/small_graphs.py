@@ -57,10 +57,10 @@ class SmallGraph:
         fsa.graph_scores = fsa.scores.clone()
         return fsa
 
-    def engine(self):
-        """For the compiled search; the number of pdfs is the highest in the graph and one."""
+    def engine(self, num_pdfs=None):
+        """For lstmp.decode.engine; the number of pdfs, if not given, is one more than the highest in the graph."""
         fsa = self.k2()
-        num_pdfs = 1 + max(pdf for _, _, pdf, _, _ in self.arcs)
+        num_pdfs = num_pdfs or 1 + max(pdf for _, _, pdf, _, _ in self.arcs)
         aux = fsa.aux_labels
         return SearchGraph.of(fsa.arcs.values().numpy(), aux.shape.row_splits(1).numpy(), aux.values.numpy(), num_pdfs)
 

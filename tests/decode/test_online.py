@@ -20,12 +20,6 @@ BEAMS = st.sampled_from([(3.0, 0, 1000), (6.0, 0, 4), (2.0, 3, 1000), (5.0, 2, 6
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no compiler")
 
 
-def search_graph(graph: SmallGraph, num_pdfs=4) -> SearchGraph:
-    fsa = graph.k2()
-    aux = fsa.aux_labels
-    return SearchGraph.of(fsa.arcs.values().numpy(), aux.shape.row_splits(1).numpy(), aux.values.numpy(), num_pdfs)
-
-
 def pieces_of(loglikes, seed):
     sizes = np.random.default_rng(seed).integers(0, 6, 100).tolist()
     while len(loglikes):
@@ -45,7 +39,7 @@ def searched(graph: SearchGraph, loglikes, cfg, seed=0, compiled=True):
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 12), scale=st.sampled_from([1.0, 0.1]))
 def test_equals_exhaustive_viterbi(seed, frames, scale):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
-    expected, small = graph.viterbi(loglikes, scale), search_graph(graph)
+    expected, small = graph.viterbi(loglikes, scale), graph.engine(4)
     cfg = dataclasses.replace(WIDE, acoustic_scale=scale)
     for compiled in (True, False):
         path = searched(small, loglikes, cfg, seed, compiled)
@@ -61,7 +55,7 @@ def test_equals_exhaustive_viterbi(seed, frames, scale):
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40))
 def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
     beam, least, most = beams
-    graph = search_graph(SmallGraph.random(seed, num_states=states))
+    graph = SmallGraph.random(seed, num_states=states).engine(4)
     cfg = SearchConfig(0.5, beam, 1.0, 10, least, most, 0)
     one, two = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, native=False)
     for piece in pieces_of(scores(seed, frames), seed):
@@ -84,7 +78,7 @@ def test_equals_k2s_search_of_the_whole_with_the_same_beams(seed, frames, beams,
     dense[0, :, 1:] = loglikes * cfg.acoustic_scale
     dense = k2.DenseFsaVec(dense, torch.tensor([[0, 0, frames]], dtype=torch.int32))
     lattice = k2.intersect_dense_pruned(graph.k2(), dense, beam, 50.0, least, most)
-    path = searched(search_graph(graph), loglikes, cfg, seed)
+    path = searched(graph.engine(4), loglikes, cfg, seed)
     total = lattice.get_tot_scores(use_double_scores=True, log_semiring=False).item()
     assert path.final == (total > -np.inf)  # where no end is reached, k2 may leave arcs, but no path
     if path.final:
@@ -93,7 +87,7 @@ def test_equals_k2s_search_of_the_whole_with_the_same_beams(seed, frames, beams,
 
 def test_words_and_penalty():
     graph = SmallGraph([(0, 0, 0, 0.0, (1, 2)), (0, 0, 1, -0.5, ())], {0: (0.0, (3,))})
-    loglikes, plain = torch.zeros(3, 2), search_graph(graph, 2)
+    loglikes, plain = torch.zeros(3, 2), graph.engine(2)
     path = searched(plain, loglikes, WIDE)
     assert plain.words_on(path.arcs) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2), (3, 3)]
     path = searched(plain.with_penalty(0.3), loglikes, WIDE)  # two words cost 0.6, none costs 0.5
@@ -103,7 +97,7 @@ def test_words_and_penalty():
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_may_begin_anew(compiled):
-    graph = search_graph(SmallGraph.random(3))
+    graph = SmallGraph.random(3).engine(4)
     search = OnlineSearch(graph, WIDE, compiled)
     results = []
     for seed in (1, 2, 1):
@@ -115,13 +109,13 @@ def test_may_begin_anew(compiled):
 
 
 def test_where_no_end_is_reached_the_best_path_is_given():
-    graph = search_graph(SmallGraph([(0, 1, 0, 0.0, (1,)), (1, 1, 0, 0.0, ()), (0, 2, 1, -1.0, ())], {2: (0.0, ())}), 2)
+    graph = SmallGraph([(0, 1, 0, 0.0, (1,)), (1, 1, 0, 0.0, ()), (0, 2, 1, -1.0, ())], {2: (0.0, ())}).engine(2)
     path = searched(graph, torch.zeros(4, 2), WIDE)  # state 2 is left at once, state 1 is no end
     assert not path.final and graph.words_on(path.arcs) == [(0, 1)]
 
 
 def test_faults():
-    graph = search_graph(SmallGraph.random(1))
+    graph = SmallGraph.random(1).engine(4)
     search = OnlineSearch(graph, WIDE)
     with pytest.raises(UserError, match="no frame"):
         search.finish()
@@ -141,7 +135,7 @@ def test_faults():
 @needs_compiler
 def test_the_memory_of_an_hour_is_bounded_and_the_path_whole():
     """360,000 frames: what no living state comes from is forgotten."""
-    graph = search_graph(SmallGraph.random(7, num_states=60))
+    graph = SmallGraph.random(7, num_states=60).engine(4)
     cfg = SearchConfig(1.0, 4.0, 1.0, 10, 0, 1000, 0)
     search, most = OnlineSearch(graph, cfg), 0
     loglikes = scores(1, 36_000)

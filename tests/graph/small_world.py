@@ -13,9 +13,12 @@ from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
+from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.corpus.silence_model import SilenceModel, SilenceTerms
+from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
+from lstmp.graph.make_graph import make_graph
 
 # two words that sound the same, one with two pronunciations, one that begins as another does, one of a single phone
 LEXICON = "RED 1.0 R E D\nREAD 0.7 R E D\nREAD 0.3 R I D\nA 1.0 A\nARID 1.0 A R I D\n"
@@ -59,6 +62,17 @@ def small_lang(folder, rng=None) -> tuple[Lang, kaldifst.StdVectorFst]:
     prepare_lang(folder / "dict", folder / "lang", sil_prob=0.4)
     g, _, _ = arpa_to_g(folder / "lm.arpa", folder / "lang" / "words.txt")
     return Lang.load(folder / "lang"), g
+
+
+def small_recognizer(folder, model: str, graph: str) -> Tree:
+    """Write lang/, lang_x/ with G, the HMMs of a random tree and their graph; returns the tree."""
+    lang, _ = small_lang(folder)
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    rng = np.random.default_rng(0)
+    tree = random_tree(lang, 3, 1, rng)
+    AcousticModel(random_transitions(lang, tree, rng), tree, None, None).save(folder / model)
+    make_graph(folder / "lang_x", folder / model, folder / graph)
+    return tree
 
 
 def random_terms(rng) -> SilenceTerms:

@@ -3,11 +3,10 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_world import ARPA, random_transitions, random_tree, small_lang
+from small_world import ARPA, small_recognizer
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.prepare_lm import prepare_lm
@@ -21,12 +20,7 @@ from lstmp.stage import digest
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    lang, _ = small_lang(folder)
-    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
-    rng = np.random.default_rng(0)
-    tree = random_tree(lang, 3, 1, rng)
-    AcousticModel(random_transitions(lang, tree, rng), tree, None, None).save(folder / "model")
-    make_graph(folder / "lang_x", folder / "model", folder / "graph")
+    small_recognizer(folder, "model", "graph")
     return folder
 
 

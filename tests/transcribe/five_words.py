@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from small_world import random_transitions, random_tree, small_lang
+from small_world import small_recognizer
 
 from lstmp import config
-from lstmp.corpus.prepare_lm import prepare_lm
-from lstmp.gmm.model import AcousticModel
-from lstmp.graph.make_graph import make_graph
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import LstmpNetwork
@@ -23,12 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def make_parts(folder: Path) -> Path:
     """net/, hmm/, graph_x/, lang_x/, conf/: what steps/export_model.sh takes."""
-    lang, _ = small_lang(folder)
-    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
-    rng = np.random.default_rng(0)
-    tree = random_tree(lang, 3, 1, rng)
-    AcousticModel(random_transitions(lang, tree, rng), tree, None, None).save(folder / "hmm")
-    make_graph(folder / "lang_x", folder / "hmm", folder / "graph_x")
+    tree = small_recognizer(folder, "hmm", "graph_x")
     shutil.copytree(folder / "hmm", folder / "net")
     cfg = config.load(ROOT / "conf/lstmp.yaml", LstmpConfig)
     cfg = replace(cfg, feature=replace(cfg.feature, cmvn="none"), cells=24, recurrent_projection=12)
