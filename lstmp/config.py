@@ -161,11 +161,16 @@ def to_dict(cfg) -> dict:
 
 def write_text(path, text: str):
     """Write ``text`` to ``path`` by a temporary name and a rename, so that a killed run leaves no half file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, content: bytes):
+    """Write ``content`` to ``path``, as :func:`write_text` does."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        tmp.write_text(text, encoding="utf-8")
+        tmp.write_bytes(content)
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)

@@ -45,8 +45,16 @@ class Dictionary:
 
     @classmethod
     def from_lexicon(cls, path) -> "Dictionary":
-        """Phone classes from the phones' names, and the two special words ``!SIL`` and ``<UNK>`` added."""
-        entries = read_lexicon(path)
+        """The dictionary of a lexicon file (:func:`read_lexicon`)."""
+        return cls.from_entries(read_lexicon(path), path)
+
+    @classmethod
+    def from_entries(cls, entries: list[Entry], path=None) -> "Dictionary":
+        """Phone classes from the phones' names, and the two special words ``!SIL`` and ``<UNK>`` added.
+
+        Raises:
+            UserError: there is no word, or one of the two is there with other phones; ``path`` is named.
+        """
         for word, phone in ((SILENCE_WORD, SILENCE), (UNKNOWN_WORD, NOISE)):
             if any(e[0] == word and e[2] != (phone,) for e in entries):
                 raise UserError(f"{word} must be pronounced {phone}", file=path,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from lstmp.corpus.pieces import Names, borders
 from lstmp.corpus.silence_model import SENTENCE, SilenceModel
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.corpus.topology import Topology
@@ -89,9 +90,13 @@ class Lang:
         return {i: s for s, i in self.phones.items()}
 
     @cached_property
-    def word_names(self) -> dict[int, str]:
+    def word_names(self) -> Names:
         """Word id → symbol."""
-        return {i: s for s, i in self.words.items()}
+        return Names((i, s) for s, i in self.words.items())
+
+    def borders(self, word: int) -> tuple[bool, bool]:
+        """Whether a word begins, and whether one ends, with this entry of words.txt; not always with a piece of one."""
+        return borders(self.word_names[word]) if self.word_names.pieces else (True, True)
 
     def word_ids(self, words: Iterable[str]) -> tuple[list[int], int]:
         """The ids of ``words``, unknown ones as ``oov``, and how many were unknown."""
@@ -117,9 +122,9 @@ def read_symbols(path) -> dict[str, int]:
     return table
 
 
-def read_names(path) -> dict[int, str]:
+def read_names(path) -> Names:
     """Read a symbol table the other way round: id → symbol."""
-    return {i: symbol for symbol, i in read_symbols(path).items()}
+    return Names((i, symbol) for symbol, i in read_symbols(path).items())
 
 
 def _rows(path):

@@ -2,17 +2,20 @@
 
 Phones are marked for their place in the word, as Kaldi does: ``_B`` begin, ``_I`` internal, ``_E`` end, ``_S`` single.
 Optional silence is the plain silence phone, without a mark. A dictionary with silence probabilities
-(``lexiconp_silprob.txt`` and ``silprob.txt``) gives an L that has them.
+(``lexiconp_silprob.txt`` and ``silprob.txt``) gives an L that has them. In a dictionary of pieces of words the marks go
+by the word (``▁ca`` of CAT has ``_B _I``), and silence stands between words only.
 """
 
 import argparse
 import functools
+import shutil
 from pathlib import Path
 
 from lstmp import config
 from lstmp.corpus.dictionary import UNKNOWN_WORD, Dictionary
 from lstmp.corpus.fst import write_fst
 from lstmp.corpus.lexicon_fst import disambiguate, lexicon_fst, silprob_lexicon_fst
+from lstmp.corpus.pieces import MODEL, borders, made_of_pieces
 from lstmp.corpus.silence_model import LEXICON
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError, command
@@ -27,11 +30,16 @@ FILES = ("phones.txt", "words.txt", "L.fst", "L_disambig.fst", "oov.txt", "oov.i
          "silprob.txt", *(f"phones/{name}.{kind}" for name in CLASSES for kind in ("txt", "int")))
 
 
-def mark_positions(phones: tuple[str, ...]) -> tuple[str, ...]:
-    """``(K, AE1, T)`` → ``(K_B, AE1_I, T_E)``; a word of one phone gets ``_S``."""
+def mark_positions(phones: tuple[str, ...], begins: bool = True, ends: bool = True) -> tuple[str, ...]:
+    """``(K, AE1, T)`` → ``(K_B, AE1_I, T_E)``; a word of one phone gets ``_S``.
+
+    Args:
+        begins, ends: of a piece of a word, whether the word begins and ends with it.
+    """
     if len(phones) == 1:
-        return (phones[0] + "_S",)
-    return (phones[0] + "_B", *(p + "_I" for p in phones[1:-1]), phones[-1] + "_E")
+        return (phones[0] + ("_S" if begins and ends else "_B" if begins else "_E" if ends else "_I"),)
+    return (phones[0] + ("_B" if begins else "_I"), *(p + "_I" for p in phones[1:-1]),
+            phones[-1] + ("_E" if ends else "_I"))
 
 
 def variants(group, silence) -> list[str]:
@@ -66,7 +74,10 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
         raise UserError(f"the word for unknown words, {oov}, has no entry", file=Path(dict_dir) / "lexiconp.txt",
                         mend="add it, or name another by --oov")
 
-    marked = [(word, prob, mark_positions(phones)) for word, prob, phones in dictionary.entries]
+    pieces = made_of_pieces(word for word, _, _ in dictionary.entries)
+    of_word = [borders(word) if pieces else (True, True) for word, _, _ in dictionary.entries]
+    marked = [(word, prob, mark_positions(phones, *b))
+              for (word, prob, phones), b in zip(dictionary.entries, of_word, strict=True)]
     symbols = disambiguate([phones for _, _, phones in marked])
     num_disambig = max(symbols) + 1  # one more than the words need: it follows the optional silence
     phones, classes = _phone_table(dictionary, num_disambig)
@@ -96,14 +107,17 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
     entries = [(words[w], p, tuple([phones[x] for x in ph])) for w, p, ph in marked]
     silence = phones[dictionary.optional_silence]
     if model is None:
-        build = functools.partial(lexicon_fst, sil_prob=sil_prob)
+        build = functools.partial(lexicon_fst, sil_prob=sil_prob, borders=of_word)
     else:
-        build = functools.partial(silprob_lexicon_fst, terms=terms, model=model)
+        build = functools.partial(silprob_lexicon_fst, terms=terms, model=model, borders=of_word)
     write_fst(build(entries, silence=silence), out / "L.fst")
     entries = [(w, p, (*ph, phones[f"#{k}"]) if k else ph) for (w, p, ph), k in zip(entries, symbols, strict=True)]
     write_fst(build(entries, silence=silence, silence_disambig=phones[f"#{num_disambig}"],
                     backoff=(phones["#0"], words["#0"])), out / "L_disambig.fst")
-    stage.mark(outputs=[out / name for name in (*FILES, *([LEXICON] if model else []))])
+    (out / MODEL).unlink(missing_ok=True)
+    if cut := (Path(dict_dir) / MODEL).is_file():  # the text of a language model is cut by it
+        shutil.copyfile(Path(dict_dir) / MODEL, out / MODEL)
+    stage.mark(outputs=[out / name for name in (*FILES, *([LEXICON] if model else []), *([MODEL] if cut else []))])
     say(f"{out}: {len(words) - 4} words, {len(entries)} pronunciations, {len(classes['nonsilence'])} nonsilence and "
         f"{len(classes['silence'])} silence phones with position marks, {num_disambig + 1} disambiguation symbols")
 

@@ -5,10 +5,10 @@ Training is kaldingram's: back-off Kneser-Ney with one discount per order (the u
 """
 
 import argparse
-import contextlib
-import io
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lstmp.corpus.arpa import arpa_to_g
 from lstmp.corpus.fst import write_fst
 from lstmp.corpus.grammar import grammar_to_g
 from lstmp.corpus.lang import read_symbols
+from lstmp.corpus.pieces import MODEL, Pieces, made_of_pieces
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
@@ -25,21 +26,25 @@ from lstmp.stage import Stage
 RESERVED = {"<s>", "</s>", "<eps>", "#0"}
 
 
-def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False) -> None:
+def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: float = 0.0,
+               pieces: Pieces | None = None) -> None:
     """Train an n-gram LM and write it to ``out`` in ARPA format.
 
     Args:
         texts: files of sentences, one a line, plain or gzip.
         order: 2 to 5.
         skip_id: the first word of each line is an utterance-id, as in Kaldi's ``text``, and does not count.
+        prune: leave out n-grams without which the perplexity rises by less than this, relative (A. Stolcke,
+            "Entropy-based pruning of backoff language models", 1998); 0: none.
+        pieces: cut the words into these.
 
     Raises:
-        UserError: no sentence, a reserved symbol as a word, an order out of range.
+        UserError: no sentence, a reserved symbol as a word, an option out of range.
     """
-    from kaldingram import cli
-
     if not 2 <= order <= 5:
         raise UserError(f"--order must be 2 to 5, not {order}", mend="3 is usual")
+    if not 0 <= prune < 1:
+        raise UserError(f"--prune must lie between 0 and 1, not {prune}", mend="1e-8 to 1e-7 are usual")
     with tempfile.TemporaryDirectory() as tmp:
         sentences = 0
         with open(Path(tmp) / "text", "w", encoding="utf-8") as f:
@@ -50,25 +55,36 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False) -> None:
                         raise UserError(f"{min(bad)} is a reserved symbol, it cannot be a word", file=path, line=n,
                                         mend="remove it; sentence boundaries are added by themselves")
                     if words:
-                        f.write(" ".join(words) + "\n")
+                        f.write(" ".join(words if pieces is None else (p for w in words for p in pieces.cut(w))) + "\n")
                         sentences += 1
         if not sentences:
             raise UserError("no sentence to train a language model from", file=", ".join(map(str, texts)),
                             mend="give text, one sentence a line")
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-            cli.main(["train", "--ngram-order", str(order), "--text", str(Path(tmp) / "text"),
-                      "--lm", str(Path(tmp) / "arpa")])
-        config.write_text(out, (Path(tmp) / "arpa").read_text(encoding="utf-8"))
-    say(f"{out}: {order}-gram LM from {sentences} sentences")
+        arpa, pruned = Path(tmp) / "arpa", Path(tmp) / "pruned"
+        _kaldingram("train", "--ngram-order", order, "--text", Path(tmp) / "text", "--lm", arpa)
+        if prune:
+            _kaldingram("prune", "--threshold", prune, "--lm", arpa, "--write-lm", pruned, "--verbose", 4)
+        config.write_text(out, (pruned if prune else arpa).read_text(encoding="utf-8"))
+    say(f"{out}: {order}-gram LM from {sentences} sentences" + (", of pieces of words" if pieces else ""))
 
 
-def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool = False, grammar=None) -> None:
+def _kaldingram(*arguments):
+    """Run a command of kaldingram, in a process of its own: its memory is given back, its progress bars are caught."""
+    job = subprocess.run([sys.executable, "-m", "kaldingram.cli", *map(str, arguments)], capture_output=True, text=True)
+    if job.returncode != 0:
+        raise UserError(f"kaldingram {arguments[0]} failed: {(job.stderr.strip() or 'killed').splitlines()[-1]}",
+                        mend="give more text or another --order, or look whether the memory is enough")
+
+
+def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool = False, grammar=None,
+               prune: float = 0.0) -> None:
     """Write ``out``: all of ``lang`` (hard links where the file system has them) plus G.fst.
 
     Args:
         lang: the folder that :mod:`lstmp.corpus.prepare_lang` wrote.
         arpa: a given LM; without it, one is trained from ``texts`` and kept as ``out/lm.arpa``.
-        order, skip_id: see :func:`train_arpa`.
+        order, skip_id, prune: see :func:`train_arpa`. Where the words of ``lang`` are pieces, so are those of the model
+            that is trained.
         grammar: in the place of both, a list of phrases or a grammar, see :mod:`lstmp.corpus.grammar`.
 
     Raises:
@@ -79,7 +95,8 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
         raise UserError("give either an ARPA file, text to train from, or a grammar",
                         mend="use one of --arpa, --text, --grammar")
     given = [arpa] if arpa else [grammar] if grammar else texts
-    stage = Stage(out, "lm", inputs=[lang, *given], settings=[order, skip_id] if texts else [])
+    settings = [order, skip_id, *([prune] if prune else [])] if texts else []
+    stage = Stage(out, "lm", inputs=[lang, *given], settings=settings)
     if stage.is_done():
         return
     words = read_symbols(lang / "words.txt")
@@ -94,7 +111,8 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
         return
     if not arpa:
         arpa = out / "lm.arpa"
-        train_arpa(texts, arpa, order=order, skip_id=skip_id)
+        pieces = Pieces(lang / MODEL) if made_of_pieces(words) else None
+        train_arpa(texts, arpa, order=order, skip_id=skip_id, prune=prune, pieces=pieces)
     g, counts, left_out = arpa_to_g(arpa, lang / "words.txt")
     write_fst(g, out / "G.fst")
     if left_out:
@@ -125,10 +143,12 @@ def main(argv=None):
     parser.add_argument("--text", nargs="+", default=[], help="train from these files instead: a sentence a line")
     parser.add_argument("--grammar", help="a list of phrases, one a line, or a JSGF grammar instead (docs/formats.md)")
     parser.add_argument("--order", type=int, default=3, help="order of a trained LM, 2 to 5 (default: %(default)s)")
+    parser.add_argument("--prune", type=float, default=0.0, help="of a trained LM, leave out n-grams that lower the "
+                        "perplexity by less than this, relative, such as 1e-8 (default: none)")
     parser.add_argument("--skip-id", action="store_true", help="the first column is an utterance-id (Kaldi's text)")
     args = parser.parse_args(argv)
     prepare_lm(args.lang, args.out, arpa=args.arpa, texts=args.text, order=args.order,
-               skip_id=args.skip_id, grammar=args.grammar)
+               skip_id=args.skip_id, grammar=args.grammar, prune=args.prune)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):
             ids = hypotheses[utt][g]
             if not all(i in name_of for i in ids):
                 raise UserError(f"word id {max(ids)} is not in it", file=words_txt, mend="decode with its own graph")
-            lines.append(" ".join([utt, *(name_of[i] for i in ids)]))
+            lines.append(" ".join([utt, *name_of.words(ids)]))
         outputs.append(decode_dir / "scoring" / file_name(*point))
         config.write_text(outputs[-1], "\n".join(lines) + "\n")
     for stale in {*(decode_dir / "scoring").glob("*.txt")} - {*outputs}:  # of another grid

@@ -129,9 +129,18 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
     if lost := sorted(utt for utt, words in said.items() if words and utt not in times):
         warn(f"{len(lost)} utterances could not be aligned with what was recognized, the times of their words are "
              f"guessed: {lost[0]} …")
-    return {utt: [TimedWord(word, begin, length, sure) for (word, begin, length), sure
-                  in zip(times.get(utt) or _evenly(said[utt], frames), confidence, strict=True)]
-            for utt, (_, confidence, frames) in found.items()}
+    return {utt: joined(names.spans(h.words), times.get(utt) or _evenly(said[utt], frames), confidence)
+            for utt, (h, confidence, frames) in found.items()}
+
+
+def joined(spans: list[tuple[str, range]], times: list[tuple[str, int, int]],
+           confidence: list[float]) -> list[TimedWord]:
+    """The words of an utterance; one that was recognized in pieces is as sure as the least sure of them."""
+    out = []
+    for word, places in spans:
+        (_, begin, _), (_, last, length) = times[places[0]], times[places[-1]]
+        out.append(TimedWord(word, begin, last + length - begin, min(confidence[i] for i in places)))
+    return out
 
 
 def _evenly(words: list[str], frames: int) -> list[tuple[str, int, int]]:

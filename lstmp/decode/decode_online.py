@@ -95,7 +95,7 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece:
             warn(f"{utt}: {found}")
             failed, said[utt] = failed + 1, []
             continue
-        said[utt] = [names[w] for w in found.words]
+        said[utt] = names.words(found.words)
         seconds += found.seconds
         cut += not found.final
     if failed > cfg.max_failed * len(said):

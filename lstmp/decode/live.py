@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lstmp.config import check
+from lstmp.corpus.pieces import Names
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import BestPath, SearchGraph
 from lstmp.decode.online import OnlineSearch
@@ -73,7 +74,7 @@ class LiveRecognizer:
     """
 
     def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
-                 live: LiveConfig, silent: np.ndarray, words: dict[int, str]):
+                 live: LiveConfig, silent: np.ndarray, words: Names):
         f = network.feature
         if not f.plain_energies:
             raise UserError(f"the network takes {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, for which "
@@ -121,7 +122,7 @@ class LiveRecognizer:
         return Segment(self._begin * FRAME_SHIFT, (self._begin + self._search.frames) * FRAME_SHIFT, words, final)
 
     def _words(self, path: BestPath) -> tuple[str, ...]:
-        return tuple(self.names[w] for _, w in self._search.graph.words_on(path.arcs))
+        return tuple(self.names.words([w for _, w in self._search.graph.words_on(path.arcs)]))
 
     def _pause(self, path: BestPath) -> int:
         """Frames of silence at the end of the path."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from lstmp import config
 from lstmp.corpus.lang import read_names
+from lstmp.corpus.pieces import Names
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.lm_rescore import BackoffLm
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
@@ -124,10 +125,10 @@ def _lm_score(lm: BackoffLm, words: tuple[int, ...]) -> float:
     return total + float(lm.final(state)[0])
 
 
-def write_nbest(out, lists: dict[str, list[Hypothesis]], names: dict[int, str]):
+def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
     """Write the lists of all utterances as Kaldi keeps them."""
     rows = [(f"{utt}-{k}", h) for utt in sorted(lists) for k, h in enumerate(lists[utt], 1)]
-    texts = {"text": [" ".join((key, *(names[w] for w in h.words))) for key, h in rows],
+    texts = {"text": [" ".join((key, *names.words(h.words))) for key, h in rows],
              "ac_cost": [f"{key} {-h.acoustic:.4f}" for key, h in rows],
              "lm_cost": [f"{key} {-h.graph:.4f}" for key, h in rows],
              "score": [f"{key} {h.score:.4f}" for key, h in rows]}

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from lstmp.corpus.lang import Lang
-from lstmp.corpus.silence_model import SilenceModel
+from lstmp.corpus.silence_model import SilenceModel, SilenceTerms
 from lstmp.errors import UserError
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
@@ -152,7 +152,7 @@ class GraphCompiler:
                                 file=self.lang.dir / "lexiconp.txt", mend="add it to the lexicon")
             lasts = []
             for prob, pronunciation in pronunciations:
-                terms = model.of(word, pronunciation)
+                terms = self._silence_terms(word, pronunciation)
                 first = len(phones)
                 phones.extend(pronunciation)
                 connect(direct, first, math.log(prob * terms.left_none))
@@ -163,6 +163,12 @@ class GraphCompiler:
         ends = [(a, weight + math.log(model.end_none)) for a, weight in direct]
         ends += [(a, weight + math.log(model.end_silence)) for a, weight in paused]
         return phones, edges, starts, ends
+
+    def _silence_terms(self, word: int, pronunciation) -> SilenceTerms:
+        """Those of the silence model, but within a word no silence."""
+        after, *before = self.silence_model.of(word, pronunciation)
+        begins, ends = self.lang.borders(word)
+        return SilenceTerms(after if ends else 0.0, *(before if begins else (1.0, 1.0)))
 
     def _widen_border(self, here, phones, connect) -> list[tuple[int, float]]:
         """For graphs that allow more at a word border than silence: what else the next word can follow.

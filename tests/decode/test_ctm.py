@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from test_word_graph import SEEDS, some_lattice
 
-from lstmp.decode.ctm import best_with_confidences, confidences
+from lstmp.corpus.pieces import Names
+from lstmp.decode.ctm import TimedWord, best_with_confidences, confidences, joined
 from lstmp.decode.nbest import nbest
 from lstmp.decode.word_graph import WordGraph, word_graph
 
@@ -69,3 +70,10 @@ def test_the_best_path_and_numbers_from_0_to_1(seed):
     best, sure = best_with_confidences(lattice, 2.0, 0.5)
     assert len(sure) == len(best.words) and all(0 <= x <= 1 for x in sure)
     assert best.words == next(nbest(word_graph(lattice, 2.0), 2.0, 0.5)).words
+
+
+def test_pieces_become_words():
+    names = Names({1: "▁THE▁", 2: "▁CA", 3: "T▁"})
+    times = [("▁THE▁", 2, 5), ("▁CA", 9, 4), ("T▁", 13, 6)]
+    assert joined(names.spans([1, 2, 3]), times, [0.9, 0.8, 0.6]) == [
+        TimedWord("THE", 2, 5, 0.9), TimedWord("CAT", 9, 10, 0.6)]

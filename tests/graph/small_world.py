@@ -11,6 +11,7 @@ from lstmp.corpus.arpa import arpa_to_g
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.pieces import borders
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.corpus.prepare_lm import prepare_lm
@@ -50,10 +51,40 @@ ngram 3=2
 """
 
 
-def small_lang(folder, rng=None) -> tuple[Lang, kaldifst.StdVectorFst]:
+# pieces of words: RED whole or in two pieces, D within and at the end of a word, A in every place
+PIECES = ("▁RED▁ 1.0 R E D\n▁RE 0.7 R E\n▁RE 0.3 R I\nD▁ 1.0 D\nD 1.0 D\n▁A▁ 1.0 A\n▁A 1.0 A\nA 1.0 A\n"
+          "A▁ 1.0 A\n")
+PIECES_ARPA = r"""
+\data\
+ngram 1=10
+ngram 2=4
+
+\1-grams:
+-99 <s> -0.3
+-0.7 </s>
+-0.9 ▁RED▁ -0.2
+-0.8 ▁RE -0.4
+-0.5 ▁A▁ -0.1
+-0.6 ▁A
+-0.7 A
+-0.8 A▁
+-0.4 D▁
+-0.5 D
+
+\2-grams:
+-0.2 <s> ▁A▁
+-0.4 ▁RE D▁
+-0.9 ▁RE D
+-0.3 ▁RED▁ </s>
+
+\end\
+"""
+
+
+def small_lang(folder, rng=None, lexicon=LEXICON, arpa=ARPA) -> tuple[Lang, kaldifst.StdVectorFst]:
     """Write and load a lang folder with L, and G beside it; ``rng``: with silence probabilities by pronunciation."""
-    (folder / "lexicon.txt").write_text(LEXICON)
-    (folder / "lm.arpa").write_text(ARPA)
+    (folder / "lexicon.txt").write_text(lexicon)
+    (folder / "lm.arpa").write_text(arpa)
     prepare_dict(folder / "lexicon.txt", folder / "dict")
     if rng is not None:
         dictionary = Dictionary.load(folder / "dict")
@@ -134,19 +165,24 @@ def spoken(lang: Lang, g, max_phones: int) -> dict[tuple[int, ...], dict[tuple[i
     walk(arcs.start, (), 0.0)
     found: dict[tuple[int, ...], dict[tuple[int, ...], float]] = {}
     model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
+    border = {w: borders(s) if lang.word_names.pieces else (True, True) for s, w in lang.words.items()}
     for words, cost in sentences.items():
+        inside = [not border[w][1] for w in words]  # after each: in the middle of a word
+        if [True, *(not x for x in inside)] != [*(border[w][0] for w in words), True]:
+            continue
         for spellings in itertools.product(*(lang.lexicon[w] for w in words)):
             base = cost - sum(math.log(p) for p, _ in spellings)
             terms = [model.of(w, spelling) for w, (_, spelling) in zip(words, spellings, strict=True)]
             before = [t[1:] for t in terms] + [(model.end_silence, model.end_none)]
             costs = [(-math.log((1 - p) * fn), -math.log(p * fs))  # of each place for silence, without and with
                      for p, (fs, fn) in zip([model.start, *(t.after for t in terms)], before, strict=True)]
+            costs = [(0.0, math.inf) if i else c for i, c in zip([False, *inside], costs, strict=True)]
             for pauses in itertools.product((False, True), repeat=len(words) + 1):
                 phones = (lang.optional_silence,) if pauses[0] else ()
                 for (_, spelling), pause in zip(spellings, pauses[1:], strict=True):
                     phones += spelling + ((lang.optional_silence,) if pause else ())
-                if 0 < len(phones) <= max_phones:
-                    total = base + sum(c[pause] for c, pause in zip(costs, pauses, strict=True))
+                total = base + sum(c[pause] for c, pause in zip(costs, pauses, strict=True))
+                if 0 < len(phones) <= max_phones and total < math.inf:
                     options = found.setdefault(phones, {})
                     options[words] = min(total, options.get(words, math.inf))
     return found

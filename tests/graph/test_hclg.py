@@ -5,7 +5,16 @@ import kaldifst
 import numpy as np
 import pytest
 import torch
-from small_world import exhaustive, graph_viterbi, l_disambig, random_transitions, random_tree, small_lang
+from small_world import (
+    PIECES,
+    PIECES_ARPA,
+    exhaustive,
+    graph_viterbi,
+    l_disambig,
+    random_transitions,
+    random_tree,
+    small_lang,
+)
 
 from lstmp.errors import UserError
 from lstmp.gmm.transition import TransitionModel
@@ -52,6 +61,18 @@ def test_silence_probabilities_of_each_pronunciation(tmp_path, seed, width):
     expected = exhaustive(*world, tree, transitions, scores)
     found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
     assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
+
+
+@pytest.mark.parametrize("seed, width, silence", [(20, 1, False), (21, 3, False), (22, 1, True), (23, 3, True)])
+def test_pieces_of_words(tmp_path, seed, width, silence):
+    """Only whole words come out, with silence between them only; with and without silence probabilities."""
+    world = small_lang(tmp_path, np.random.default_rng(seed) if silence else None, PIECES, PIECES_ARPA)
+    tree, transitions, graph, scores = build(world, seed, width, width // 2)
+    expected = exhaustive(*world, tree, transitions, scores)
+    found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
+    assert len(expected) > 20
+    assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
+    assert {"RED", "REDD", "A", "AA"} <= {word for words in found for word in world[0].word_names.words(words)}
 
 
 def test_scales(world):

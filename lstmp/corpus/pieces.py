@@ -1,0 +1,158 @@
+"""Open vocabulary: words cut into pieces by sentencepiece, and pieces put together to words.
+
+A vocabulary of pieces writes into its symbols where words begin and end: ``▁the▁`` is a word, ``▁ca`` begins one,
+``t▁`` ends one, ``n`` is within one. (sentencepiece marks the beginning alone; phones that depend on their place in the
+word need both, and a language model gains by them: P. Smit, S. Virpioja, M. Kurimo, "Improved subword modeling for
+WFST-based speech recognition", Interspeech 2017.) Symbols in brackets and ``!SIL`` are words even among pieces.
+"""
+
+import argparse
+import functools
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lstmp import config
+from lstmp.corpus.textlines import numbered_lines
+from lstmp.errors import UserError, command
+from lstmp.log import say
+from lstmp.stage import Stage
+
+MARK = "\u2581"
+MODEL = "pieces.model"  # in the folders of dictionary and lang
+_WHOLE = ("<", "[", "(", "!")  # how symbols begin that are words of their own: <UNK>, [NOISE], !SIL
+KINDS = ("unigram", "bpe")
+
+
+def made_of_pieces(symbols: Iterable[str]) -> bool:
+    """Whether a vocabulary is one of pieces."""
+    return any(symbol.startswith(MARK) for symbol in symbols)
+
+
+def borders(symbol: str) -> tuple[bool, bool]:
+    """Whether a word begins, and whether one ends, with a symbol of a vocabulary of pieces."""
+    if symbol.startswith(_WHOLE):
+        return True, True
+    return symbol.startswith(MARK), symbol.endswith(MARK)
+
+
+class Names(dict):
+    """Word id → symbol, as words.txt has them."""
+
+    @functools.cached_property
+    def pieces(self) -> bool:
+        """Whether the symbols are pieces of words."""
+        return made_of_pieces(self.values())
+
+    def spans(self, ids: Sequence[int]) -> list[tuple[str, range]]:
+        """The words that a sequence of ids spells, each with the places in the sequence that it is made of."""
+        symbols = [self[i] for i in ids]
+        if not self.pieces:
+            return [(s, range(n, n + 1)) for n, s in enumerate(symbols)]
+        out: list[tuple[str, range]] = []
+        within = False  # a word, which goes on
+        for n, symbol in enumerate(symbols):
+            begins, ends = borders(symbol)
+            text = symbol if symbol.startswith(_WHOLE) else symbol.strip(MARK)
+            if within and not begins:
+                word, places = out[-1]
+                out[-1] = word + text, range(places.start, n + 1)
+            else:
+                out.append((text, range(n, n + 1)))
+            within = not ends
+        return out
+
+    def words(self, ids: Sequence[int]) -> list[str]:
+        """The words that a sequence of ids spells."""
+        return [word for word, _ in self.spans(ids)]
+
+
+class Pieces:
+    """A sentencepiece model that was trained by :func:`train_pieces`.
+
+    Raises:
+        UserError: no such file, or no such model.
+    """
+
+    def __init__(self, path):
+        import sentencepiece
+
+        path = Path(path)
+        if not path.is_file():
+            raise UserError("no such file", file=path, mend="make it with local/train_pieces.sh")
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError):
+            raise UserError("not a sentencepiece model", file=path, mend="make it with local/train_pieces.sh") from None
+        self.letters = {s for s in map(self._model.id_to_piece, range(len(self._model))) if len(s) == 1} - {MARK}
+        self.cut = functools.cache(self.cut)
+
+    def cut(self, word: str) -> tuple[str, ...]:
+        """The pieces of a word, with their marks; a word with a letter that the model does not know stays whole."""
+        if not set(word) <= self.letters:
+            return (word,)
+        parts = self._model.encode(word, out_type=str)
+        if parts[0] == MARK and len(parts) > 1:  # the mark alone cannot be spoken
+            parts[:2] = [MARK + parts[1]]
+        parts[-1] += MARK
+        return tuple(parts)
+
+    def single_letters(self) -> list[tuple[str, str]]:
+        """(letter, symbol) for every letter in each of its four places: with these any word can be spelled."""
+        return [(c, left + c + right) for c in sorted(self.letters) for left in ("", MARK) for right in ("", MARK)]
+
+
+def train_pieces(texts, out, *, size: int = 1000, kind: str = "unigram", skip_id: bool = False) -> None:
+    """Train a sentencepiece model on text and write it to ``out/pieces.model``.
+
+    Args:
+        texts: files of sentences, one a line, plain or gzip.
+        size: number of pieces, as sentencepiece counts them, every letter among them.
+        kind: `unigram` or `bpe`.
+        skip_id: the first word of each line is an utterance-id.
+
+    Raises:
+        UserError: no text, or too little for so many pieces.
+    """
+    import sentencepiece
+
+    if kind not in KINDS:
+        raise UserError(f"--kind must be one of {', '.join(KINDS)}, not {kind}", mend="correct the value")
+    if size < 10:
+        raise UserError(f"--size must be 10 or more, not {size}", mend="500 to 5000 are usual")
+    out = Path(out)
+    stage = Stage(out, "pieces", inputs=texts, settings=[size, kind, skip_id])
+    if stage.is_done():
+        return
+    sentences = (" ".join(line.split()[1 if skip_id else 0:]) for path in texts for _, line in numbered_lines(path))
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(s for s in sentences if s), model_writer=model, vocab_size=size, model_type=kind,
+            character_coverage=1.0, normalization_rule_name="identity", bos_id=-1, eos_id=-1, unk_id=0,
+            hard_vocab_limit=False, num_threads=1, minloglevel=2)
+    except RuntimeError as e:
+        raise UserError(f"sentencepiece refuses it: {' '.join(str(e).split())}", file=", ".join(map(str, texts)),
+                        mend="give more text, or a --size between its letters' number and its words'") from None
+    path = out / MODEL
+    config.write_bytes(path, model.getvalue())
+    pieces = Pieces(path)
+    stage.mark(outputs=[path])
+    say(f"{path}: {len(pieces._model)} pieces, {len(pieces.letters)} letters")
+
+
+@command
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="local/train_pieces.sh", description="Train a sentencepiece model: what "
+                                     "pieces words are cut into for an open vocabulary.")
+    parser.add_argument("--text", nargs="+", required=True, help="text, a sentence a line, plain or .gz")
+    parser.add_argument("--out", required=True, help="the folder to write pieces.model to")
+    parser.add_argument("--size", type=int, default=1000, help="number of pieces (default: %(default)s)")
+    parser.add_argument("--kind", default="unigram", help=f"{' or '.join(KINDS)} (default: %(default)s)")
+    parser.add_argument("--skip-id", action="store_true", help="the first column is an utterance-id (Kaldi's text)")
+    args = parser.parse_args(argv)
+    train_pieces(args.text, args.out, size=args.size, kind=args.kind, skip_id=args.skip_id)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Letters for phones."""
+
+import gzip
+
+import pytest
+
+from lstmp.corpus.dictionary import Dictionary
+from lstmp.corpus.graphemes import is_graphemic, spell_words, spelled
+from lstmp.corpus.prepare_dict import main, prepare_dict
+from lstmp.errors import UserError
+
+
+def test_spelling():
+    assert spelled("don't") == tuple("DONT") and spelled("X-2") == tuple("X2") and spelled("…") == ()
+    assert spelled("e\u0301te\u0301") == ("É", "T", "É") and spelled("straße") == tuple("STRASSE")
+    assert spelled("कि") == ("क", "ि")  # a sign that combines is a sound
+
+
+def test_sources(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/text").write_text("utt-1 GOOD DAY\nutt-2 GOOD --\n")
+    with gzip.open(tmp_path / "text.gz", "wt") as f:
+        f.write("a day\n\nof rest\n")
+    (tmp_path / "arpa").write_text("\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-1 <s> -0.3\n-1 </s>\n-1 night -0.1\n"
+                                   "-1 <unk>\n\n\\2-grams:\n-0.1 night </s>\n\n\\end\\\n")
+    found = spell_words([tmp_path / "data", tmp_path / "text.gz", tmp_path / "arpa"])
+    assert found == [(w, 1.0, tuple(w.upper())) for w in ("DAY", "GOOD", "a", "day", "night", "of", "rest")]
+    assert "1 words have no letter" in capsys.readouterr().err
+
+
+def test_dictionary(tmp_path):
+    (tmp_path / "text").write_text("don't stop\n")
+    main(["--spell", str(tmp_path / "text"), "--out", str(tmp_path / "dict")])
+    d = Dictionary.load(tmp_path / "dict")
+    assert d.nonsilence == [(c,) for c in sorted("DONTSP")] and is_graphemic(d)
+    assert ("don't", 1.0, tuple("DONT")) in d.entries and d.extra_questions[0] == ("SIL", "SPN")
+    (tmp_path / "lexicon").write_text("STOP S T AO P\n")
+    prepare_dict(tmp_path / "lexicon", tmp_path / "phones")
+    assert not is_graphemic(Dictionary.load(tmp_path / "phones"))
+
+
+def test_faults(tmp_path):
+    (tmp_path / "text").write_text("-- ...\n")
+    with pytest.raises(UserError, match="no words"):
+        prepare_dict(None, tmp_path / "dict", spell=[tmp_path / "text"])
+    with pytest.raises(UserError, match="either a lexicon or words to spell"):
+        prepare_dict(None, tmp_path / "dict")
+    with pytest.raises(UserError, match="no such file"):
+        prepare_dict(None, tmp_path / "dict", spell=[tmp_path / "nowhere"])
