@@ -35,7 +35,7 @@ if at 1 "data of $recipe: ${splits[*]}"; then
       if [ -z "$corpus" ]; then # nothing given: download
         corpus=downloads
         local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" \
-          --files "${lexicon##*/}" "${arpa##*/}" ${rescore_arpa:+"${rescore_arpa##*/}"}
+          --files ${lexicon:+"${lexicon##*/}"} ${arpa:+"${arpa##*/}"} ${rescore_arpa:+"${rescore_arpa##*/}"}
       fi
       take=local/prepare_librispeech.sh; [ "$source" = librispeech ] || take=local/take_data_dirs.sh
       "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
@@ -44,9 +44,12 @@ if at 1 "data of $recipe: ${splits[*]}"; then
   local/validate_data_dir.sh --nj "$nj" "${splits[@]/#/$data/}"
 fi
 
-# 2  dictionary and lang: pronunciations, position-dependent phones, silence and noise, word and phone tables, L
+# 2  dictionary and lang: pronunciations, position-dependent phones, silence and noise, word and phone tables, L; where there
+#    is no dictionary, letters are phones, and the words those of the transcripts and of the language model
+if [ -n "$lexicon" ]; then words=(--lexicon "$lexicon")
+else words=(--spell "$data/$train" ${arpa:+"$arpa"} ${lm_text:+"$lm_text"}); fi
 if at 2 "dictionary and lang"; then
-  local/prepare_dict.sh --lexicon "$lexicon" --out "$data/dict"
+  local/prepare_dict.sh "${words[@]}" --out "$data/dict"
   local/prepare_lang.sh --dict "$data/dict" --out "$lang"
 fi
 

@@ -15,8 +15,9 @@ class Recipe:
         source: what makes the data dirs: `tiny`, `librispeech`, or `datadirs`: Kaldi data dirs, taken from --corpus.
         train, dev, tests: splits to train on, to choose LM weight and insertion penalty on, and to report. Several
             training splits, joined by `+`, are trained on as one.
-        lexicon, arpa, lm_text: the dictionary's source; an ARPA language model, or else the text to train one from
-            (a sentence a line; empty: the transcripts of training). Paths are relative to the corpus.
+        lexicon, arpa, lm_text: the dictionary's source (empty: letters are phones); an ARPA language model, or else the
+            text to train one from (a sentence a line; empty: the transcripts of training). Paths are relative to the
+            corpus.
         lm: name of the language model, part of folder names.
         rescore_lm, rescore_arpa: a larger language model, given as ARPA, to rescore the lattices with; empty: none.
         lm_order: order of a language model that is trained here.

@@ -230,3 +230,9 @@ def test_help_and_known_options_agree(capsys):
     text = capsys.readouterr().out
     for option in known_options(read_sections(ROOT / "conf")):
         assert option.partition(".")[2] in text or option in RECIPE_KEYS
+
+
+def test_without_a_lexicon(tmp_path, capsys):
+    """Letters are phones then: run.sh sees an empty name, and no file is looked for."""
+    main(["--recipe", "tiny", "--lexicon", "", "--exp", str(tmp_path)])
+    assert "\nlexicon=''\n" in capsys.readouterr().out
