@@ -44,11 +44,9 @@ if at 1 "data of $recipe: ${splits[*]}"; then
   local/validate_data_dir.sh --nj "$nj" "${splits[@]/#/$data/}"
 fi
 
-# 2  dictionary and lang: pronunciations, position-dependent phones, silence and noise, word and phone tables, L; where there
-#    is no dictionary, letters are phones, and the words those of the transcripts and of the language model
-if [ -n "$lexicon" ]; then words=(--lexicon "$lexicon")
-else words=(--spell "$data/$train" ${arpa:+"$arpa"} ${lm_text:+"$lm_text"}); fi
+# 2  dictionary and lang: pronunciations (without a dictionary letters), position-dependent phones, silence, noise, tables, L
 if at 2 "dictionary and lang"; then
+  [ -n "$lexicon" ] && words=(--lexicon "$lexicon") || words=(--spell "$data/$train" ${arpa:+"$arpa"} ${lm_text:+"$lm_text"})
   local/prepare_dict.sh "${words[@]}" --out "$data/dict"
   local/prepare_lang.sh --dict "$data/dict" --out "$lang"
 fi
