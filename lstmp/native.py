@@ -27,12 +27,12 @@ def library(source: str, *flags: str) -> ctypes.CDLL | None:
     ``flags`` are the compiler's, besides those of all sources.
 
     It lies below ``TORCH_EXTENSIONS_DIR`` (default: torch's folder in ~/.cache), under a name that stands for its text,
-    the flags and the processor.
+    that of the headers beside it, the flags and the processor.
     """
     if os.environ.get("LSTMP_NATIVE", "1") == "0":
         return None
     path = ROOT / source
-    made_of = [path.read_bytes(), " ".join(FLAGS + flags).encode(), _processor()]
+    made_of = [*(p.read_bytes() for p in [path, *sorted(path.parent.glob("*.h"))]), " ".join(FLAGS + flags).encode(), _processor()]
     key = hashlib.blake2b(b"\0".join(made_of), digest_size=6)
     name = f"lstmp_{path.stem}_{key.hexdigest()}"
     folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions") / name

@@ -133,8 +133,8 @@ class Compiled:
     def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
         self._lib, self._graph = compiled(), graph  # the graph's arrays must live as long
         self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
-            _at(graph.arcs), _at(graph.first), _int(len(graph.first) - 1), ctypes.c_float(cfg.search_beam),
-            _int(cfg.min_active), _int(cfg.max_active), ctypes.c_float(output_beam)))
+            _at(graph.arcs), _at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
+            _int(cfg.max_active), ctypes.c_float(output_beam)))
 
     def __del__(self):
         if getattr(self, "_search", None):

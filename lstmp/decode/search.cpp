@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "tokens.h"
+
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
@@ -20,6 +22,11 @@ struct Entry {  // of the history: by which arc a token came, and from which ent
   int32_t arc;
 };
 
+struct Step {  // a way out of a token: along an arc to a state of the next frame
+  float end;
+  int32_t to, from, arc;
+};
+
 struct Link {  // of a lattice: an arc between a token of one frame and one of the next
   int32_t from, to, arc;
   float end;    // the best score of a path up to and with it
@@ -32,6 +39,7 @@ struct Frame {
 };
 
 constexpr int64_t kPruneEvery = 30;  // frames
+constexpr size_t kAhead = 12;        // tokens: so early their states' arcs are asked for, which lie anywhere in memory
 
 struct Search {
   const Arc* arcs;
@@ -39,9 +47,10 @@ struct Search {
   float default_beam;
   int64_t min_active, max_active;
   float beam;
-  std::vector<int32_t> slot;  // token of a state in the frame to come, or -1
+  Tokens tokens;
   std::vector<int32_t> states, new_states, entry, new_entry;
-  std::vector<float> score, new_score, ends;
+  std::vector<float> score, new_score;
+  std::vector<Step> steps;
   std::vector<Entry> history;
   size_t collect_at = 1 << 18;
   float output_beam = -1;  // negative: no lattice
@@ -151,51 +160,57 @@ struct Search {
     }
   }
 
-  void advance(const float* row, bool near_end) {
-    ends.clear();
+  // Fill `steps` with the ways out of the living tokens that may survive this frame, and return the best score. They lie
+  // together, as the arcs do not: the graph is far larger than any cache, and is read once a frame.
+  float expand(const float* row) {
+    steps.clear();
     float best = kNever;
-    for (size_t i = 0; i < states.size(); ++i) {
-      for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a) {
-        const Arc& arc = arcs[a];
+    const size_t n = states.size();
+    for (size_t i = 0; i < n; ++i) {
+      if (i + 2 * kAhead < n) __builtin_prefetch(&first[states[i + 2 * kAhead]]);
+      if (i + kAhead < n) __builtin_prefetch(&arcs[first[states[i + kAhead]]]);
+      const int32_t end_of_arcs = first[states[i] + 1];
+      for (int32_t a = first[states[i]]; a < end_of_arcs; ++a) {
+        const Arc arc = arcs[a];
         const float acoustic = arc.label > 0 ? row[arc.label - 1] : kNever;
-        const float step = acoustic + arc.score;
-        const float end = score[i] + step;
-        ends.push_back(end);
+        const float end = score[i] + (acoustic + arc.score);
+        if (!(end > best - beam)) continue;  // nor will it be, as the best only gets better
         best = std::max(best, end);
+        steps.push_back({end, arc.to, static_cast<int32_t>(i), a});
       }
     }
+    return best;
+  }
+
+  void advance(const float* row, bool near_end) {
     choose_beam(near_end);
+    const float best = expand(row);
     const float cutoff = best - beam;
     new_states.clear();
     new_score.clear();
     new_entry.clear();
+    tokens.next_frame();
     Frame frame;
-    size_t k = 0;
-    for (size_t i = 0; i < states.size(); ++i) {
-      for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a, ++k) {
-        const float end = ends[k];
-        if (!(end > cutoff)) continue;
-        const int32_t to = arcs[a].to;
-        int32_t at = slot[to];
-        if (at < 0) {
-          slot[to] = at = static_cast<int32_t>(new_states.size());
-          new_states.push_back(to);
-          new_score.push_back(kNever);
-          if (!lattice()) {
-            new_entry.push_back(static_cast<int32_t>(history.size()));
-            history.push_back({-1, -1});
-          }
-        }
-        if (lattice()) {
-          new_score[at] = std::max(new_score[at], end);
-          frame.links.push_back({static_cast<int32_t>(i), at, a, end, 0});
-        } else if (end > new_score[at]) {
-          new_score[at] = end;
-          history[new_entry[at]] = {entry[i], a};
+    for (const Step& step : steps) {
+      if (!(step.end > cutoff)) continue;
+      bool fresh;
+      const int32_t at = tokens.find(step.to, static_cast<int32_t>(new_states.size()), &fresh);
+      if (fresh) {
+        new_states.push_back(step.to);
+        new_score.push_back(kNever);
+        if (!lattice()) {
+          new_entry.push_back(static_cast<int32_t>(history.size()));
+          history.push_back({-1, -1});
         }
       }
+      if (lattice()) {
+        new_score[at] = std::max(new_score[at], step.end);
+        frame.links.push_back({step.from, at, step.arc, step.end, 0});
+      } else if (step.end > new_score[at]) {
+        new_score[at] = step.end;
+        history[new_entry[at]] = {entry[step.from], step.arc};
+      }
     }
-    for (int32_t s : new_states) slot[s] = -1;
     states.swap(new_states);
     if (lattice()) {
       frame.score = std::move(score);
@@ -216,13 +231,12 @@ struct Search {
 
 extern "C" {
 
-// `arcs` [A, 4] as in HCLG.k2.safetensors, sorted by from-state, and `first` [num_states + 1] outlive the search. With an
+// `arcs` [A, 4] as in HCLG.k2.safetensors, sorted by from-state, and `first` [states + 1] outlive the search. With an
 // `output_beam` of 0 or more it makes a lattice.
-void* lstmp_search_new(const void* arcs, const int32_t* first, int64_t num_states, float beam, int64_t min_active,
-                       int64_t max_active, float output_beam) {
+void* lstmp_search_new(const void* arcs, const int32_t* first, float beam, int64_t min_active, int64_t max_active,
+                       float output_beam) {
   auto* s = new Search{static_cast<const Arc*>(arcs), first, beam, min_active, max_active, beam};
   s->output_beam = output_beam;
-  s->slot.assign(num_states, -1);
   s->reset();
   return s;
 }
