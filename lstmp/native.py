@@ -32,8 +32,8 @@ def library(source: str, *flags: str) -> ctypes.CDLL | None:
     if os.environ.get("LSTMP_NATIVE", "1") == "0":
         return None
     path = ROOT / source
-    made_of = [*(p.read_bytes() for p in [path, *sorted(path.parent.glob("*.h"))]), " ".join(FLAGS + flags).encode(), _processor()]
-    key = hashlib.blake2b(b"\0".join(made_of), digest_size=6)
+    texts = [p.read_bytes() for p in (path, *sorted(path.parent.glob("*.h")))]
+    key = hashlib.blake2b(b"\0".join([*texts, " ".join(FLAGS + flags).encode(), _processor()]), digest_size=6)
     name = f"lstmp_{path.stem}_{key.hexdigest()}"
     folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions") / name
     built = folder / f"{name}.so"
