@@ -156,16 +156,17 @@ def _mixture(distributions: list[dict]) -> dict:
 
 
 def likely(prons: Prons, least: float, most: int) -> Prons:
-    """Of each piece the pronunciations at least ``least`` times as likely as its likeliest, ``most`` of them, their
-    probabilities divided by that of the likeliest, as lexicons have them."""
+    """Of each piece the pronunciations at least ``least`` times as likely as its likeliest, ``most`` of them; their
+    probabilities sum to 1 again."""
     out = {}
     for piece, distribution in prons.items():
         best = sorted(distribution.items(), key=lambda x: (-x[1], x[0]))[:most]
-        out[piece] = {phones: p / best[0][1] for phones, p in best if p >= least * best[0][1]}
+        kept = {phones: p for phones, p in best if p >= least * best[0][1]}
+        out[piece] = {phones: p / sum(kept.values()) for phones, p in kept.items()}
     return out
 
 
-def prepare_piece_dict(dict_dir, model, out, *, least: float = 0.1, most: int = 4) -> None:
+def prepare_piece_dict(dict_dir, model, out, *, least: float = 0.02, most: int = 16) -> None:
     """Write the dictionary folder ``out``, with the pieces of words in the place of words.
 
     Args:
@@ -216,9 +217,9 @@ def main(argv=None):
     parser.add_argument("--dict", required=True, help="dictionary folder of the words")
     parser.add_argument("--pieces", required=True, help="pieces.model, from local/train_pieces.sh")
     parser.add_argument("--out", required=True, help="the folder to write")
-    parser.add_argument("--least", type=float, default=0.1, help="leave out pronunciations less likely than so many "
+    parser.add_argument("--least", type=float, default=0.02, help="leave out pronunciations less likely than so many "
                         "times the piece's likeliest (default: %(default)s)")
-    parser.add_argument("--most", type=int, default=4, help="pronunciations of a piece (default: %(default)s)")
+    parser.add_argument("--most", type=int, default=16, help="pronunciations of a piece (default: %(default)s)")
     args = parser.parse_args(argv)
     prepare_piece_dict(args.dict, args.pieces, args.out, least=args.least, most=args.most)
 

@@ -1,4 +1,7 @@
-"""Recordings of any kind to 16 kHz, mono: what libsndfile reads, and the rest through ffmpeg, if it is installed."""
+"""Recordings of any kind to 16 kHz, mono: what libsndfile reads, and the rest through ffmpeg.
+
+ffmpeg is the one on PATH, or else that of the package imageio-ffmpeg.
+"""
 
 import shutil
 import subprocess
@@ -92,11 +95,23 @@ def _scaled(block: np.ndarray, path: Path) -> np.ndarray:
     return block.mean(axis=1) * np.float32(32768)
 
 
+def ffmpeg_program() -> str | None:
+    """ffmpeg, as the shell calls it; None: there is none."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):  # not installed, or without a program for this machine
+        return None
+
+
 def _by_ffmpeg(path: Path, why: str) -> Iterator[np.ndarray]:
-    if shutil.which("ffmpeg") is None:
+    if (program := ffmpeg_program()) is None:
         raise UserError(f"libsndfile cannot read it ({why.strip().rstrip('.')}), and there is no ffmpeg", file=path,
-                        mend="install ffmpeg, or convert the file to WAV")
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-vn", "-ac", "1", "-ar", str(RATE), "-f",
+                        mend="install ffmpeg, or the Python package imageio-ffmpeg, or convert the file to WAV")
+    command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", "-vn", "-ac", "1", "-ar", str(RATE), "-f",
                "s16le", "-"]
     pcm, read = RawPcm(), 0
     with tempfile.TemporaryFile() as errors:  # not a pipe, which would fill while nobody reads it

@@ -2,12 +2,14 @@
 
 import os
 import stat
+import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 
 from lstmp.errors import UserError
+from lstmp.transcribe import media
 from lstmp.transcribe.media import RawPcm, read_recording, recording_blocks
 
 SECONDS = 2.0
@@ -55,7 +57,7 @@ def test_raw_pcm_in_odd_pieces(channels):
 
 
 def test_faults(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))  # no ffmpeg
+    monkeypatch.setattr(media, "ffmpeg_program", lambda: None)
     with pytest.raises(UserError, match="no such audio file"):
         read_recording(tmp_path / "x.wav")
     (tmp_path / "x.wav").write_text("this is text")
@@ -89,3 +91,26 @@ def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch
     a_program(tmp_path, "exit 0")
     with pytest.raises(UserError, match="no samples in it"):
         read_recording(tmp_path / "x.m4a")
+
+
+@pytest.mark.parametrize("name, codec, rate, channels, least", [
+    ("x.m4a", "aac", 44100, 2, 0.99), ("x.webm", "libopus", 48000, 1, 0.97), ("x.wma", "wmav2", 22050, 1, 0.98),
+    ("x.mkv", "flac", 16000, 1, 0.9999)])
+def test_ffmpeg_itself(tmp_path, monkeypatch, name, codec, rate, channels, least):
+    """The program of imageio-ffmpeg, on formats that libsndfile does not know; one is a film."""
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed")
+    monkeypatch.setenv("PATH", str(tmp_path))  # not the system's
+    time = np.arange(2 * rate) / rate
+    wave = 0.3 * np.sin(2 * np.pi * 440 * time) * (time > 0.5) + 0.1 * np.sin(2 * np.pi * 1000 * time)
+    soundfile.write(str(tmp_path / "x.wav"), np.stack([wave] * channels, 1), rate)
+    picture = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=5:duration=2"] if name.endswith("mkv") else []
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", tmp_path / "x.wav", *picture, "-c:a", codec,
+                    tmp_path / name], check=True)
+    with pytest.raises(soundfile.LibsndfileError):
+        soundfile.SoundFile(str(tmp_path / name))
+    expected, found = read_recording(tmp_path / "x.wav"), read_recording(tmp_path / name)
+    assert abs(len(found) - len(expected)) < 3000  # codecs add a frame
+    n = min(len(found), len(expected)) - 3000
+    apart = range(0, 3000)  # and delay
+    alike = max(np.corrcoef(expected[:n], found[d:d + n])[0, 1] for d in apart if d + n <= len(found))
+    assert alike > least and np.abs(found).max() == pytest.approx(np.abs(expected).max(), rel=0.2)
