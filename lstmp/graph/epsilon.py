@@ -4,8 +4,9 @@ A full removal would multiply arcs (a back-off arc stands for all arcs behind it
 Kaldi's ``fstrmepslocal``.
 """
 
-import kaldifst
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import breadth_first_order
 
 from lstmp.corpus.fst import FstArrays, bypass, sole_exits
 
@@ -20,8 +21,8 @@ def remove_epsilon_locally(fst: FstArrays) -> FstArrays:
         an equivalent FST, connected; its states are renumbered.
     """
     fst = bypass(fst, sole_exits(fst) & (fst.ilabel == 0) & (fst.olabel == 0))
-    fst = _connect(fst)
-    return _connect(_fold(fst))
+    fst = _reached(fst)
+    return _reached(_fold(fst))
 
 
 def _fold(fst: FstArrays) -> FstArrays:
@@ -45,7 +46,15 @@ def _fold(fst: FstArrays) -> FstArrays:
                      fst.dst[keep][order])
 
 
-def _connect(fst: FstArrays) -> FstArrays:
-    connected = fst.to_fst()
-    kaldifst.connect(connected)
-    return FstArrays.of(connected)
+def _reached(fst: FstArrays) -> FstArrays:
+    """Without the states that cannot be reached from the start. From all others an end still can."""
+    num_states = len(fst.final)
+    first = np.zeros(num_states + 1, np.int32)
+    np.cumsum(np.bincount(fst.src, minlength=num_states), out=first[1:])
+    ways = csr_matrix((np.ones(len(fst.dst), np.float64), fst.dst, first), shape=(num_states, num_states))
+    reached = np.zeros(num_states, bool)
+    reached[breadth_first_order(ways, fst.start, return_predecessors=False)] = True
+    number = (np.cumsum(reached) - 1).astype(np.int32)
+    arc = reached[fst.src]
+    return FstArrays(int(number[fst.start]), fst.final[reached], number[fst.src[arc]], fst.ilabel[arc], fst.olabel[arc],
+                     fst.weight[arc], number[fst.dst[arc]])

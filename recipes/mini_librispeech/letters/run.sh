@@ -15,4 +15,4 @@ while [ $# -gt 0 ]; do
   esac
 done
 exec ./run.sh --recipe mini_librispeech --lexicon "" --exp exp/mini_librispeech_letters \
-  --data data/mini_librispeech_letters --speeds "[1.0]" --networks "{lstmp: {mp3_kbps: 24, epochs: 6}}" "${options[@]}"
+  --data data/mini_librispeech_letters --speeds "[1.0]" --networks "{lstmp: {mp3_kbps: 24, epochs: 4}}" "${options[@]}"
