@@ -8,6 +8,7 @@ and pictures of training. Nothing in them is typed by hand.
 import argparse
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     out = Path(args.out or Path(args.recipe_dir) / "RESULTS.md")
     systems = [System.parse(s, args.recipe_dir) for s in args.systems]
-    rows, trainings = collect(systems, args.sets, args.lms, args.command)
+    # where a run went on says nothing of how the whole is made
+    command = re.sub(r" --(stage|stop-stage)[ =]\S+", "", args.command)
+    rows, trainings = collect(systems, args.sets, args.lms, command)
     out.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
