@@ -36,7 +36,7 @@ class SearchGraph:
 
     Attributes:
         arcs: int32 [A, 4], from-state, to-state, label (pdf-id + 1; -1 on arcs into the last state), and the bits of
-            the float32 score; sorted by from-state, as :func:`lstmp.graph.k2_graph.to_k2` leaves them.
+            the float32 score; sorted by from-state, as :class:`lstmp.graph.epsilon_free.SearchArcs` has them.
         first: int32 [S + 1], the arcs out of state s are first[s] to first[s + 1].
         word_splits, words: the words of arc a are words[word_splits[a]:word_splits[a + 1]].
         num_pdfs: the pdf-ids of the model.

@@ -1,4 +1,4 @@
-"""The file of a graph for the search, ``HCLG.k2.safetensors``: read and checked, without k2.
+"""The file of a graph for the search, ``HCLG.k2.safetensors``: written, and read and checked, without k2.
 
 Tensors: ``arcs`` int32 [A, 4] (from-state, to-state, label, bits of the float32 score), ``word_splits`` int32 [A + 1],
 ``words`` int32 [W]: the words of arc a are words[word_splits[a]:word_splits[a + 1]]; metadata: ``num_pdfs``.
@@ -10,9 +10,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from lstmp.errors import UserError
+from lstmp.graph.epsilon_free import SearchArcs
+from lstmp.tensors import write_tensors
 
 NAME = "HCLG.k2.safetensors"
 MEND = "remove it and run steps/make_graph.sh again"
+
+
+def write_graph_file(graph: SearchArcs, graph_dir, num_pdfs: int):
+    """Write a graph to a folder, under a temporary name first."""
+    tensors = {"arcs": graph.arcs, "word_splits": graph.word_splits, "words": graph.words}
+    write_tensors(Path(graph_dir) / NAME, {name: torch.from_numpy(x) for name, x in tensors.items()},
+                  {"num_pdfs": str(num_pdfs)})
 
 
 def read_graph_file(graph_dir) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:

@@ -13,6 +13,7 @@ from lstmp.corpus.fst import FstArrays
 from lstmp.errors import UserError
 from lstmp.graph.epsilon import remove_epsilon_locally
 from lstmp.graph.h_transducer import collect_hmms, h_transducer
+from lstmp.graph.merge import merge_states
 from lstmp.graph.push import push_special
 from lstmp.graph.self_loops import add_self_loops
 from lstmp.log import say
@@ -79,9 +80,7 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
     done(f"HCLG without self-loops, {len(hmms.tuples):,} HMMs, determinized", arrays)
 
     arrays.ilabel[arrays.ilabel > transitions.num_tids] = 0
-    hclg = remove_epsilon_locally(arrays).to_fst()
-    kaldifst.minimize_encoded(hclg)
-    arrays = FstArrays.of(hclg)
+    arrays = merge_states(remove_epsilon_locally(arrays))
     done("HCLG without disambiguation symbols, minimized", arrays)
     arrays = add_self_loops(arrays, transitions, self_loop_scale)
     done("HCLG with self-loops", arrays)

@@ -15,6 +15,8 @@ from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.gmm.model import AcousticModel
+from lstmp.graph.epsilon_free import epsilon_free
+from lstmp.graph.graph_file import NAME, write_graph_file
 from lstmp.graph.hclg import compose_hclg
 from lstmp.log import say
 from lstmp.stage import Stage, digest
@@ -39,21 +41,22 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
         transitions_file = model_dir / "final.safetensors"
     inputs = [lang_dir, model_dir / "tree.json", model_dir / "topo", transitions_file]
     stage = Stage(out, "hclg", inputs=inputs, settings=[transition_scale, self_loop_scale])
+    hclg = None
     if not stage.is_done():
-        _make_hclg(lang_dir, model_dir, out, transition_scale, self_loop_scale)
+        hclg = _make_hclg(lang_dir, model_dir, out, transition_scale, self_loop_scale)
         stage.mark(outputs=[out / "HCLG.fst", out / "words.txt", out / "graph.json"])
     stage = Stage(out, "k2", inputs=[out / "HCLG.fst", *inputs[1:]], settings=[])
     if not stage.is_done():
-        from lstmp.graph.k2_graph import NAME, save_k2_graph, to_k2
-
         model = AcousticModel.load(model_dir)
-        fsa = to_k2(FstArrays.read(out / "HCLG.fst"), model.transitions.tid_pdf)
-        save_k2_graph(fsa, out, model.tree.num_pdfs)
-        say(f"{out}: for k2, without epsilons, {fsa.shape[0]:,} states, {fsa.num_arcs:,} arcs")
+        graph = epsilon_free(hclg or FstArrays.read(out / "HCLG.fst"), model.transitions.tid_pdf.numpy())
+        write_graph_file(graph, out, model.tree.num_pdfs)
+        states = int(graph.arcs[:, :2].max()) + 1
+        say(f"{out}: for the search, without epsilons, {states:,} states, {len(graph.arcs):,} arcs")
         stage.mark(outputs=[out / NAME])
 
 
-def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: float, self_loop_scale: float):
+def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: float,
+               self_loop_scale: float) -> FstArrays:
     lang, model = Lang.load(lang_dir), AcousticModel.load(model_dir)
     if lang.topology != model.transitions.topology:
         raise UserError(f"its phones or their topology are not those of the model {model_dir}", file=lang_dir / "topo",
@@ -74,6 +77,7 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
             "model": str(model_dir), "lang": str(lang_dir), "transition_scale": transition_scale,
             "self_loop_scale": self_loop_scale}
     config.write_text(out / "graph.json", json.dumps(info, indent=1) + "\n")
+    return hclg
 
 
 @command

@@ -24,7 +24,8 @@ from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import monophone_tree
-from lstmp.graph.k2_graph import NAME, save_k2_graph
+from lstmp.graph.epsilon_free import SearchArcs
+from lstmp.graph.graph_file import NAME, write_graph_file
 from lstmp.stage import digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,9 @@ def work(tmp_path):
     graph.mkdir()
     (graph / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, 7)))
     (graph / "graph.json").write_text(json.dumps({"num_pdfs": PDFS, "tree": digest(tmp_path / "model" / "tree.json")}))
-    save_k2_graph(GRAPH.k2(), graph, PDFS)
+    fsa = GRAPH.k2()
+    words = fsa.aux_labels.shape.row_splits(1), fsa.aux_labels.values
+    write_graph_file(SearchArcs(*(x.numpy() for x in (fsa.arcs.values(), *words))), graph, PDFS)
     write_data(tmp_path / "data", {f"u{i}": 3 * i + 2 for i in range(UTTS)})
     (tmp_path / "decode.yaml").write_text(CONFIG)
     return tmp_path

@@ -19,8 +19,10 @@ from small_world import (
 from lstmp.errors import UserError
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree, monophone_tree
+from lstmp.graph.epsilon_free import epsilon_free
+from lstmp.graph.graph_file import write_graph_file
 from lstmp.graph.hclg import compose_hclg
-from lstmp.graph.k2_graph import load_k2_graph, save_k2_graph, to_k2
+from lstmp.graph.k2_graph import load_k2_graph
 
 FRAMES = 15  # five phones at most
 
@@ -88,7 +90,7 @@ def test_k2_finds_the_same_best_path(world, seed, width, tmp_path):
     """Through the conversion, the file and k2's search."""
     tree, transitions, graph, scores = build(world, seed, width, width // 2)
     expected = exhaustive(*world, tree, transitions, scores)
-    save_k2_graph(to_k2(graph, transitions.tid_pdf), tmp_path, tree.num_pdfs)
+    write_graph_file(epsilon_free(graph, transitions.tid_pdf.numpy()), tmp_path, tree.num_pdfs)
     fsa = load_k2_graph(tmp_path)
     assert fsa.shape[0] == 1 and not bool((fsa.labels == 0).any())
     dense = torch.cat([torch.full((FRAMES, 1), -1e9), torch.tensor(scores, dtype=torch.float32)], dim=1)[None]

@@ -12,7 +12,8 @@ from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.errors import UserError
 from lstmp.gmm.model import AcousticModel
-from lstmp.graph.k2_graph import NAME, load_k2_graph
+from lstmp.graph.graph_file import NAME
+from lstmp.graph.k2_graph import load_k2_graph
 from lstmp.graph.make_graph import main, make_graph
 from lstmp.stage import digest
 
