@@ -130,7 +130,7 @@ if at 9 "graphs"; then
   done
 fi
 
-# 10  decoding: lattices by k2, those of the best systems rescored with the larger LM; best paths for a grid of LM weights
+# 10  decoding: lattices, those of the best systems rescored with the larger LM; best paths for a grid of LM weights
 #     and word insertion penalties
 if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do

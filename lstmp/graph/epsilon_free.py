@@ -54,7 +54,8 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
     if len(hclg.ilabel) and int(hclg.ilabel.max()) >= len(pdf_of):
         raise UserError(f"the graph has transition-id {int(hclg.ilabel.max())}, the model {len(pdf_of) - 1} of them",
                         mend="make the graph again from this model")
-    hclg = replace(hclg, weight=hclg.weight.astype(np.float32), final=hclg.final.astype(np.float32))  # as in its file
+    weight, final = (x.astype(np.float32, copy=False) for x in (hclg.weight, hclg.final))  # as its file has them
+    hclg = replace(hclg, weight=weight, final=final)
     num_states = len(hclg.final)
     speaks = np.flatnonzero(hclg.ilabel > 0)
     ways = _ways(hclg, np.flatnonzero(hclg.ilabel == 0))

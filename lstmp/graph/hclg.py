@@ -59,6 +59,7 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
         raise UserError("no sentence of the language model can be pronounced", mend="check that it fits the lexicon")
     _determinize(lg)
     arrays, spread = push_special(merge_states(FstArrays.of(lg)))
+    del lg  # a graph of this size is large: none is kept longer than it is needed
     done(f"LG, determinized, minimized, weights pushed to within {spread:.2g}", arrays)
 
     if tree.context_width == 1:
@@ -74,9 +75,10 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
     kaldifst.arcsort(clg, sort_type="ilabel")
     h = h_transducer(hmms, transitions, transition_scale)
     hclg = kaldifst.compose(h.to_fst(), clg, match_side="left")
-    del clg
+    del clg, h
     _determinize(hclg)
     arrays = FstArrays.of(hclg)
+    del hclg
     done(f"HCLG without self-loops, {len(hmms.tuples):,} HMMs, determinized", arrays)
 
     arrays.ilabel[arrays.ilabel > transitions.num_tids] = 0

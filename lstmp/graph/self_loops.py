@@ -34,7 +34,7 @@ def add_self_loops(graph: FstArrays, transitions, scale: float = 0.1) -> FstArra
     enters_mixed = mixed[graph.dst] & (group > 0)
     keys, of_key = np.unique(graph.dst[enters_mixed].astype(np.int64) * len(of_tuple) + group[enters_mixed],
                              return_inverse=True)
-    dst = graph.dst.astype(np.int64)
+    dst = graph.dst.copy()
     dst[enters_mixed] = num_states + of_key
     state_group = np.concatenate([np.where(mixed, 0, entered_by), keys % len(of_tuple)])
 
@@ -46,14 +46,15 @@ def add_self_loops(graph: FstArrays, transitions, scale: float = 0.1) -> FstArra
     stay[of_tuple[loops]] = -scale * log_p
     leave[of_tuple[loops]] = -scale * np.log1p(-np.exp(log_p))
 
-    looped = np.flatnonzero(self_loop[state_group])
-    label, added = self_loop[state_group[looped]], np.arange(len(keys))
+    looped = np.flatnonzero(self_loop[state_group]).astype(np.int32)
+    label, added = self_loop[state_group[looped]].astype(np.int32), np.arange(len(keys), dtype=np.int32)
     src = np.concatenate([graph.src, num_states + added, looped])
     ilabel = np.concatenate([graph.ilabel, 0 * added, label])
     olabel = np.concatenate([graph.olabel, 0 * added, 0 * looped])
-    weight = np.concatenate([graph.weight + leave[state_group[graph.src]], leave[state_group[num_states + added]],
-                             stay[state_group[looped]]])
-    dst = np.concatenate([dst, keys // len(of_tuple), looped])
+    weight = np.concatenate([(graph.weight + leave[state_group[graph.src]]).astype(np.float32),
+                             leave[state_group[num_states + added]].astype(np.float32),
+                             stay[state_group[looped]].astype(np.float32)])
+    dst = np.concatenate([dst, (keys // len(of_tuple)).astype(np.int32), looped])
     final = np.concatenate([graph.final, np.full(len(keys), np.inf)]) + leave[state_group]
     order = np.argsort(src, kind="stable")
     return FstArrays(graph.start, final.astype(np.float32), src[order], ilabel[order], olabel[order], weight[order],
