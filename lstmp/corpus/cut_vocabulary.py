@@ -10,6 +10,7 @@ lists the words.
 
 import argparse
 import gzip
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.stage import Stage
 
-UNKNOWN = "<unk>"  # in no words.txt: n-grams with it are left out
+UNKNOWN = "<unk>"  # not in the words.txt that is made: n-grams with it are left out
 
 
 def smallest_vocabulary(ranked: list[str], said: Counter, rate: float) -> int:
@@ -61,6 +62,9 @@ def cut_vocabulary(rate: float, data_dir, texts, dict_dir, out) -> None:
     if stage.is_done():
         return
     dictionary = Dictionary.load(dict_dir)
+    if any(word == UNKNOWN for word, _, _ in dictionary.entries):
+        raise UserError(f"it has the word {UNKNOWN}, which is to stand for the words that are cut", mend="rename it",
+                        file=Path(dict_dir) / "lexiconp.txt")
     silence = set(dictionary.silence)
     spoken = {word for word, _, phones in dictionary.entries if not set(phones) <= silence}
     counts = Counter(word for path in texts for _, line in numbered_lines(path) for word in line.split())
@@ -69,15 +73,27 @@ def cut_vocabulary(rate: float, data_dir, texts, dict_dir, out) -> None:
     kept = set(ranked[:smallest_vocabulary(ranked, said, rate)])
     entries = [e for e in dictionary.entries if e[0] in kept or e[0] not in spoken]
     replace(dictionary, entries=entries).write(out / "dict")
-    lines = (" ".join(w if w in kept else UNKNOWN for w in line.split())
-             for path in texts for _, line in numbered_lines(path))
-    config.write_bytes(out / "text.gz", gzip.compress("".join(f"{line}\n" for line in lines).encode(), 5, mtime=0))
+    _write_text(out / "text.gz", texts, kept)
     config.write_text(out / "words.txt", "".join(f"{w}\n" for w in sorted(kept)))
-    stage.mark(outputs=[out / "dict", out / "text.gz", out / "words.txt"])
+    stage.mark(outputs=[*(p for p in sorted((out / "dict").iterdir()) if p.is_file()), out / "text.gz",
+                        out / "words.txt"])
     unknown = sum(n for word, n in said.items() if word not in kept)
     covered = sum(counts[w] for w in kept) / max(counts.total(), 1)
     say(f"{out}: {len(kept):,} words, {100 * covered:.2f} % of the text; {unknown} of {said.total():,} words of "
         f"{data_dir} are unknown, {100 * unknown / said.total():.2f} %")
+
+
+def _write_text(path: Path, texts, kept: set[str]):
+    """The texts with only the words ``kept``, by a temporary name; the same bytes for the same text."""
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 5, raw, mtime=0) as f:
+            for source in texts:
+                for _, line in numbered_lines(source):
+                    f.write((" ".join(w if w in kept else UNKNOWN for w in line.split()) + "\n").encode())
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
 
 
 @command

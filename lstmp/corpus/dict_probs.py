@@ -8,11 +8,13 @@ paper; the script takes 0.
 
 import argparse
 import dataclasses
+import shutil
 from collections import Counter
 from pathlib import Path
 
 from lstmp.corpus import pron_counts
 from lstmp.corpus.dictionary import Dictionary, Entry
+from lstmp.corpus.pieces import MODEL
 from lstmp.corpus.pron_counts import PronCounts
 from lstmp.corpus.silence_model import LEXICON, SENTENCE, SilenceModel, SilenceTerms
 from lstmp.errors import UserError, command
@@ -104,7 +106,10 @@ def add_pron_probs(dict_dir, counts_dir, out, *, max_normalize: bool = True, sil
     entries = pron_probs(dictionary.entries, counts.prons, max_normalize=max_normalize)
     model = silence_model(entries, counts) if sil_probs else None
     dataclasses.replace(dictionary, entries=entries, silence_model=model).write(out)
-    stage.mark(outputs=[out / n for n in (*FILES, *((LEXICON, SENTENCE) if model else ()))])
+    if pieces := (dict_dir / MODEL).is_file():
+        shutil.copyfile(dict_dir / MODEL, out / MODEL)
+    more = [*([LEXICON, SENTENCE] if model else []), *([MODEL] if pieces else [])]
+    stage.mark(outputs=[out / n for n in (*FILES, *more)])
     prons_of = Counter(word for word, _, _ in entries)
     changed = {p[0] for p in counts.prons if prons_of[p[0]] > 1}
     say(f"{out}: {len(changed)} of {sum(n > 1 for n in prons_of.values())} words with several pronunciations have new "

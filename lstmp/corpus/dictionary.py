@@ -15,7 +15,7 @@ from lstmp.errors import UserError
 
 SILENCE, NOISE = "SIL", "SPN"
 SILENCE_WORD, UNKNOWN_WORD = "!SIL", "<UNK>"
-_RESERVED = re.compile(r"#\d+|<eps>|<s>|</s>")
+RESERVED = re.compile(r"#\d+|<eps>|<s>|</s>")
 _PROBABILITY = re.compile(r"\d*\.\d+(?:[eE]-?\d+)?|\d+[eE]-\d+")
 _STRANGE_SPACE = re.compile(r"[^\S \t]")
 _POSITION_MARK = re.compile(r".*_[BIES]")
@@ -155,7 +155,7 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
         word, *rest = line.split() or [""]
         if not word:
             raise UserError("empty line", file=path, line=n, mend="remove it")
-        if _RESERVED.fullmatch(word):
+        if RESERVED.fullmatch(word):
             raise UserError(f"{word} is a reserved symbol, it cannot be a word", file=path, line=n,
                             mend="remove the line")
         if with_probability is None:
@@ -192,7 +192,7 @@ def _read_probability(text: str, path, n: int) -> float:
 
 
 def _check_phone(phone: str, path, n: int):
-    if _RESERVED.fullmatch(phone) or phone.startswith("#"):
+    if RESERVED.fullmatch(phone) or phone.startswith("#"):
         raise UserError(f"{phone} is a reserved symbol, it cannot be a phone", file=path, line=n, mend="rename it")
     if _POSITION_MARK.fullmatch(phone):
         raise UserError(f"phone {phone} ends in a position mark", file=path, line=n,

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from lstmp.corpus.arpa import check_arpa
 from lstmp.corpus.datadir import read_table
-from lstmp.corpus.dictionary import Dictionary, Entry
+from lstmp.corpus.dictionary import RESERVED, SILENCE_WORD, UNKNOWN_WORD, Dictionary, Entry
+from lstmp.corpus.pieces import is_whole
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError
 from lstmp.log import warn
-
-_NO_WORDS = {"<s>", "</s>", "<unk>", "<UNK>", "<eps>", "!SIL", "#0"}
 
 
 def spelled(word: str) -> tuple[str, ...]:
@@ -31,7 +30,7 @@ def is_graphemic(dictionary: Dictionary) -> bool:
 def spell_words(sources) -> list[Entry]:
     """Lexicon entries of all words of data dirs (their transcripts), ARPA language models, and texts.
 
-    A word without any letter is left out, with a warning.
+    A word without any letter, and one in brackets, such as [NOISE], is left out, with a warning.
 
     Raises:
         UserError: a source is missing or damaged.
@@ -39,9 +38,10 @@ def spell_words(sources) -> list[Entry]:
     words: set[str] = set()
     for source in map(Path, sources):
         words |= _words_of(source)
-    entries = [(word, 1.0, phones) for word in sorted(words - _NO_WORDS) if (phones := spelled(word))]
-    if mute := sorted(words - _NO_WORDS - {e[0] for e in entries}):
-        warn(f"{len(mute)} words have no letter to be pronounced by and are left out: {' '.join(mute[:5])}")
+    words = {w for w in words if not RESERVED.fullmatch(w) and w not in (SILENCE_WORD, UNKNOWN_WORD)}
+    entries = [(word, 1.0, phones) for word in sorted(words) if not is_whole(word) and (phones := spelled(word))]
+    if mute := sorted(words - {e[0] for e in entries}):
+        warn(f"{len(mute)} words without letters, or in brackets, are left out: {' '.join(mute[:5])}")
     return entries
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.graphemes import is_graphemic, spelled
-from lstmp.corpus.pieces import MARK, MODEL, Pieces
+from lstmp.corpus.pieces import MARK, MODEL, Pieces, is_whole
 from lstmp.corpus.silence_model import SilenceModel
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
@@ -185,7 +185,8 @@ def prepare_piece_dict(dict_dir, model, out, *, least: float = 0.02, most: int =
         return
     dictionary, pieces = Dictionary.load(dict_dir), Pieces(model)
     special = [e for e in dictionary.entries if set(e[2]) <= set(dictionary.silence)]
-    known = {e[0] for e in special}
+    known = {e[0] for e in special}  # words, whatever their names look like
+    special = [(w if is_whole(w) else f"{MARK}{w}{MARK}", p, phones) for w, p, phones in special]
     cut = [(pieces.cut(word), phones) for word, _, phones in dictionary.entries if word not in known]
     cut = [(symbols, phones) for symbols, phones in cut if MARK in symbols[0]]  # else it has letters of its own
     if not cut:
@@ -201,7 +202,7 @@ def prepare_piece_dict(dict_dir, model, out, *, least: float = 0.02, most: int =
         how = f"learned, {likelihood[-1] - likelihood[0]:.1f} log-likelihood per word gained"
     if silent := [s for s in symbols if s not in prons]:
         warn(f"{model}: {len(silent)} pieces have no pronunciation and are left out: {' '.join(silent[:5])}")
-    entries = special + [(s, round(p, 6), phones) for s in prons for phones, p in prons[s].items()]
+    entries = special + [(s, max(round(p, 6), 1e-6), phones) for s in prons for phones, p in prons[s].items()]
     old = dictionary.silence_model
     silence = old and SilenceModel(old.start, old.end_silence, old.end_none, old.overall)
     dataclasses.replace(dictionary, entries=sorted(entries), silence_model=silence).write(out)

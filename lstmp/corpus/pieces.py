@@ -3,13 +3,16 @@
 A vocabulary of pieces writes into its symbols where words begin and end: ``▁the▁`` is a word, ``▁ca`` begins one,
 ``t▁`` ends one, ``n`` is within one. (sentencepiece marks the beginning alone; phones that depend on their place in the
 word need both, and a language model gains by them: P. Smit, S. Virpioja, M. Kurimo, "Improved subword modeling for
-WFST-based speech recognition", Interspeech 2017.) Symbols in brackets and ``!SIL`` are words even among pieces.
+WFST-based speech recognition", Interspeech 2017.) Symbols wholly in brackets, such as ``<UNK>`` and ``[NOISE]``, and
+``!SIL`` are words even among pieces, and are not cut.
 """
 
 import argparse
 import functools
 import io
-from collections.abc import Iterable, Sequence
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lstmp import config
@@ -20,18 +23,28 @@ from lstmp.stage import Stage
 
 MARK = "\u2581"
 MODEL = "pieces.model"  # in the folders of dictionary and lang
-_WHOLE = ("<", "[", "(", "!")  # how symbols begin that are words of their own: <UNK>, [NOISE], !SIL
+_WHOLE = re.compile(r"<.+>|\[.+\]|\(.+\)|!SIL")
+_LINE = 500  # words given to sentencepiece at a time; it leaves out lines that are too long for it
 KINDS = ("unigram", "bpe")
 
 
+def is_whole(symbol: str) -> bool:
+    """Whether a symbol is a word even among pieces."""
+    return _WHOLE.fullmatch(symbol) is not None
+
+
 def made_of_pieces(symbols: Iterable[str]) -> bool:
-    """Whether a vocabulary is one of pieces."""
-    return any(symbol.startswith(MARK) for symbol in symbols)
+    """Whether a vocabulary is one of pieces: symbols with which words begin are in it, and such with which they end."""
+    begins = ends = False
+    for symbol in symbols:
+        if MARK in symbol and symbol.strip(MARK):
+            begins, ends = begins or symbol.startswith(MARK), ends or symbol.endswith(MARK)
+    return begins and ends
 
 
 def borders(symbol: str) -> tuple[bool, bool]:
     """Whether a word begins, and whether one ends, with a symbol of a vocabulary of pieces."""
-    if symbol.startswith(_WHOLE):
+    if is_whole(symbol):
         return True, True
     return symbol.startswith(MARK), symbol.endswith(MARK)
 
@@ -53,7 +66,7 @@ class Names(dict):
         within = False  # a word, which goes on
         for n, symbol in enumerate(symbols):
             begins, ends = borders(symbol)
-            text = symbol if symbol.startswith(_WHOLE) else symbol.strip(MARK)
+            text = symbol.strip(MARK)
             if within and not begins:
                 word, places = out[-1]
                 out[-1] = word + text, range(places.start, n + 1)
@@ -88,14 +101,14 @@ class Pieces:
         self.cut = functools.cache(self.cut)
 
     def cut(self, word: str) -> tuple[str, ...]:
-        """The pieces of a word, with their marks; a word with a letter that the model does not know stays whole."""
-        if not set(word) <= self.letters:
+        """The pieces of a word, with their marks; one in brackets, or with an unknown letter, stays whole."""
+        if is_whole(word) or not set(word) <= self.letters:
             return (word,)
         parts = self._model.encode(word, out_type=str)
         if parts[0] == MARK and len(parts) > 1:  # the mark alone cannot be spoken
             parts[:2] = [MARK + parts[1]]
         parts[-1] += MARK
-        return tuple(parts)
+        return (word,) if any(map(is_whole, parts)) else tuple(parts)
 
     def single_letters(self) -> list[tuple[str, str]]:
         """(letter, symbol) for every letter in each of its four places: with these any word can be spelled."""
@@ -124,11 +137,11 @@ def train_pieces(texts, out, *, size: int = 1000, kind: str = "unigram", skip_id
     stage = Stage(out, "pieces", inputs=texts, settings=[size, kind, skip_id])
     if stage.is_done():
         return
-    sentences = (" ".join(line.split()[1 if skip_id else 0:]) for path in texts for _, line in numbered_lines(path))
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(s for s in sentences if s), model_writer=model, vocab_size=size, model_type=kind,
+            sentence_iterator=_lines(texts, skip_id), max_sentence_length=1 << 24, model_writer=model,
+            vocab_size=size, model_type=kind,
             character_coverage=1.0, normalization_rule_name="identity", bos_id=-1, eos_id=-1, unk_id=0,
             hard_vocab_limit=False, num_threads=1, minloglevel=2)
     except RuntimeError as e:
@@ -139,6 +152,15 @@ def train_pieces(texts, out, *, size: int = 1000, kind: str = "unigram", skip_id
     pieces = Pieces(path)
     stage.mark(outputs=[path])
     say(f"{path}: {len(pieces._model)} pieces, {len(pieces.letters)} letters")
+
+
+def _lines(texts, skip_id: bool) -> Iterator[str]:
+    """The words of the texts that are to be cut, some at a time."""
+    for path in texts:
+        for _, line in numbered_lines(path):
+            words = (w for w in line.split()[1 if skip_id else 0:] if not is_whole(w))
+            while part := list(itertools.islice(words, _LINE)):
+                yield " ".join(part)
 
 
 @command

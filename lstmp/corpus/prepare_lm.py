@@ -94,6 +94,8 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     if (arpa is not None) + bool(texts) + (grammar is not None) != 1:
         raise UserError("give either an ARPA file, text to train from, or a grammar",
                         mend="use one of --arpa, --text, --grammar")
+    if prune and not texts:
+        raise UserError("--prune is for a model that is trained", mend="give --text with it, or leave it out")
     given = [arpa] if arpa else [grammar] if grammar else texts
     settings = [order, skip_id, *([prune] if prune else [])] if texts else []
     stage = Stage(out, "lm", inputs=[lang, *given], settings=settings)
@@ -102,6 +104,9 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     words = read_symbols(lang / "words.txt")
     if "#0" not in words:
         raise UserError("the symbol #0 is missing", file=lang / "words.txt", mend="run stage 2 again")
+    if grammar and made_of_pieces(words):
+        raise UserError("its entries are pieces of words, a grammar is of words", file=lang / "words.txt",
+                        mend="give the lang folder of a dictionary of words")
     _link_files(lang, out)
     if grammar:
         g, used = grammar_to_g(grammar, words)

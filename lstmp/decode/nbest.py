@@ -126,8 +126,13 @@ def _lm_score(lm: BackoffLm, words: tuple[int, ...]) -> float:
 
 
 def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
-    """Write the lists of all utterances as Kaldi keeps them."""
-    rows = [(f"{utt}-{k}", h) for utt in sorted(lists) for k, h in enumerate(lists[utt], 1)]
+    """Write the lists of all utterances as Kaldi keeps them; of ways to write the same words in pieces the best."""
+    rows = []
+    for utt in sorted(lists):
+        different: dict[tuple[str, ...], Hypothesis] = {}
+        for h in lists[utt]:
+            different.setdefault(tuple(names.words(h.words)), h)
+        rows += [(f"{utt}-{k}", h) for k, h in enumerate(different.values(), 1)]
     texts = {"text": [" ".join((key, *names.words(h.words))) for key, h in rows],
              "ac_cost": [f"{key} {-h.acoustic:.4f}" for key, h in rows],
              "lm_cost": [f"{key} {-h.graph:.4f}" for key, h in rows],

@@ -81,7 +81,10 @@ class Shard:
         for utt in self.utts:
             self.words[utt], n = lang.word_ids(transcripts[utt].words)
             oov += n
-        oov = sum(distributed.gather(oov))
+        oov, said = (sum(distributed.gather(n)) for n in (oov, sum(map(len, self.words.values()))))
+        if oov and oov == said and lang.word_names.pieces:
+            raise UserError("its entries are pieces of words, the transcripts have words", file=lang.dir / "words.txt",
+                            mend="give the lang folder of a dictionary of words")
         if oov and distributed.rank() == 0:
             warn(f"{data_dir}: {oov} words of the transcripts are not in words.txt and are taken for the OOV word")
         self.feats: dict[str, torch.Tensor] = {}

@@ -23,7 +23,8 @@ def merge_states(fst: FstArrays) -> FstArrays:
     States are told apart by 64-bit sums over their arcs: among ten million, two different ones are taken for alike once
     in some hundred thousand graphs.
     """
-    num_states = len(fst.final)
+    if not (num_states := len(fst.final)):
+        return fst
     label = _mixed(_mixed(fst.ilabel.astype(np.uint64) * _ODD[0] + fst.olabel.astype(np.uint64)) + _steps(fst.weight))
     dst = fst.dst.copy()
     first = np.searchsorted(fst.src, np.arange(num_states + 1))

@@ -17,6 +17,7 @@ import kaldialign
 from scipy.stats import binomtest
 
 from lstmp import config
+from lstmp.corpus.pieces import is_whole
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError, command
 from lstmp.score.report import table
@@ -67,7 +68,7 @@ def count_unknown(refs: Words, hyps: Words, vocabulary: set[str]) -> Unknown:
                 recognized += said == found
             else:
                 errors += said != found
-            if found and found not in vocabulary:
+            if found and found not in vocabulary and not is_whole(found):  # <UNK> says nothing
                 made_up += 1
                 right += said == found
     return Unknown(words, unknown, recognized, made_up, right, errors)

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from lstmp import __version__, config
-from lstmp.corpus.lang import Lang
+from lstmp.corpus.lang import Lang, read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.live import LiveConfig
@@ -135,6 +135,11 @@ def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: 
                    for s in scored)
     heard = {"fmllr": "MFCCs with LDA+MLLT, adapted to the speaker by fMLLR (a recording is decoded by the GMM in "
              "`adapt/` first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs"}[folder.feature]
+    if read_names(folder.path / "graph/words.txt").pieces:
+        vocabulary = "It writes words in pieces (`graph/words.txt`), and can so spell words that it has never seen."
+    else:
+        vocabulary = ("It writes the words of its own list (`graph/words.txt`) and no others, in the spelling and the "
+                      "language of that list.")
     return f"""# {name}
 
 A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}, recurrent projection
@@ -146,7 +151,7 @@ of one language model. Input: {heard}.
 ```
 
 {'It can be used live, with --stream.' if folder.live else 'It needs whole recordings: --stream is not possible.'}
-It writes the words of its own list (`graph/words.txt`) and no others, in the spelling and the language of that list.
+{vocabulary}
 It has learned from what it was trained on: other accents, channels and noises cost accuracy.
 
 | decoding (LM and set) | WER %, 95 % interval | words |

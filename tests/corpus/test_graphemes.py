@@ -25,7 +25,9 @@ def test_sources(tmp_path, capsys):
                                    "-1 <unk>\n\n\\2-grams:\n-0.1 night </s>\n\n\\end\\\n")
     found = spell_words([tmp_path / "data", tmp_path / "text.gz", tmp_path / "arpa"])
     assert found == [(w, 1.0, tuple(w.upper())) for w in ("DAY", "GOOD", "a", "day", "night", "of", "rest")]
-    assert "1 words have no letter" in capsys.readouterr().err
+    assert "2 words without letters, or in brackets, are left out: -- <unk>" in capsys.readouterr().err
+    (tmp_path / "marks").write_text("WE #1 [NOISE] <noise> <s> !SIL <UNK>\n")
+    assert [w for w, _, _ in spell_words([tmp_path / "marks"])] == ["WE"]
 
 
 def test_dictionary(tmp_path):
@@ -37,6 +39,13 @@ def test_dictionary(tmp_path):
     (tmp_path / "lexicon").write_text("STOP S T AO P\n")
     prepare_dict(tmp_path / "lexicon", tmp_path / "phones")
     assert not is_graphemic(Dictionary.load(tmp_path / "phones"))
+
+
+def test_the_same_file_as_a_lexicon_and_as_words(tmp_path):
+    (tmp_path / "list").write_text("STOP S T AO P\n")
+    prepare_dict(tmp_path / "list", tmp_path / "dict")
+    prepare_dict(None, tmp_path / "dict", spell=[tmp_path / "list"])
+    assert is_graphemic(Dictionary.load(tmp_path / "dict"))
 
 
 def test_faults(tmp_path):

@@ -113,6 +113,18 @@ def test_dictionary_of_pieces(folder):
     assert {"!SIL", "<UNK>"} <= set(prons) and (folder / "out/pieces.model").read_bytes() == model.read_bytes()
 
 
+def test_words_of_silence_phones_stay_words(folder):
+    with open(folder / "lexicon", "a") as f:
+        f.write("[NOISE] SPN\nMHM SPN\n")
+    prepare_dict(folder / "lexicon", folder / "dict")
+    prepare_piece_dict(folder / "dict", folder / "model/pieces.model", folder / "out")
+    prepare_lang(folder / "out", folder / "lang")
+    lang = Lang.load(folder / "lang")
+    for symbol in ("[NOISE]", "▁MHM▁", "<UNK>"):
+        assert lang.borders(lang.words[symbol]) == (True, True)
+        assert lang.lexicon[lang.words[symbol]] == [(1.0, (lang.phones["SPN_S"],))]
+
+
 def test_letters_for_phones_are_spelled(folder):
     prepare_dict(None, folder / "letters", spell=[folder / "text"])
     prepare_piece_dict(folder / "letters", folder / "model/pieces.model", folder / "out")

@@ -57,6 +57,31 @@ def test_ids_to_words():
     assert not words.pieces and words.spans([2, 1]) == [("CAT", range(1)), ("THE", range(1, 2))]
 
 
+def test_what_is_a_vocabulary_of_pieces():
+    assert not made_of_pieces(["THE", "CAT", "▁"]) and not made_of_pieces(["THE", "CAT", "▁THE"])
+    assert not made_of_pieces(["▁THE", "▁CA", "T"])  # marked on the left alone: words, as far as we know
+    assert made_of_pieces(["▁CA", "T▁"]) and made_of_pieces(["▁THE▁", "<UNK>"])
+    assert Names(enumerate(["<eps>", "THE", "▁"])).words([1, 2, 1]) == ["THE", "▁", "THE"]
+
+
+def test_words_in_brackets_are_whole_and_brackets_are_letters(tmp_path):
+    (tmp_path / "text").write_text("BA(KI) [NOISE] BA! <UNK> BAKI !SIL (BA)\n" * 200)
+    train_pieces([tmp_path / "text"], tmp_path, size=20)
+    pieces = Pieces(tmp_path / "pieces.model")
+    assert pieces.letters == set("BAKI()!")  # what stands in brackets is not learned
+    for word in ("[NOISE]", "<UNK>", "!SIL", "(BA)"):
+        assert pieces.cut(word) == (word,)
+    for word in ("BA(KI)", "BA!", "!", "(", "BA()", "K(A)I"):
+        symbols = pieces.cut(word)
+        assert Names(enumerate(["▁X", "X▁", *symbols])).words(range(2, 2 + len(symbols))) == [word]
+
+
+def test_long_lines_count(tmp_path):
+    (tmp_path / "text").write_text(("BADE KIZE " * 3000 + "\n") * 3 + "BADE KI\n")
+    train_pieces([tmp_path / "text"], tmp_path, size=12)
+    assert "Z" in Pieces(tmp_path / "pieces.model").letters
+
+
 def test_training_is_repeatable_and_skipped_when_done(text, tmp_path, capsys):
     for out in ("a", "b"):
         train_pieces([text], tmp_path / out, size=50)

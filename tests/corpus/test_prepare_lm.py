@@ -11,6 +11,8 @@ import pytest
 from lstmp.corpus.arpa import check_arpa
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.piece_prons import prepare_piece_dict
+from lstmp.corpus.pieces import Pieces, train_pieces
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.corpus.prepare_lm import main, prepare_lm, train_arpa
@@ -213,3 +215,30 @@ def test_training_refused(folder):
         prepare_lm(folder / "lang", folder / "lang_x")
     with pytest.raises(UserError, match="words.txt: no such file"):
         prepare_lm(folder / "nowhere", folder / "lang_x", arpa=folder / "lm.arpa")
+
+
+def test_pieces_of_words(tmp_path):
+    """Trained on the text cut into pieces; the same model given as ARPA; grammars are not for it."""
+    rng = random.Random(4)
+    words = ["".join(rng.choices(["BA", "DE", "KI"], k=rng.randint(1, 3))) for _ in range(20)]
+    (tmp_path / "text").write_text("".join(" ".join(rng.choices(words, k=5)) + "\n" for _ in range(300)))
+    prepare_dict(None, tmp_path / "words", spell=[tmp_path / "text"])
+    train_pieces([tmp_path / "text"], tmp_path, size=20)
+    prepare_piece_dict(tmp_path / "words", tmp_path / "pieces.model", tmp_path / "dict")
+    prepare_lang(tmp_path / "dict", tmp_path / "lang")
+    for name, prune in (("whole", 0.0), ("pruned", 1e-3)):
+        prepare_lm(tmp_path / "lang", tmp_path / name, texts=[tmp_path / "text"], prune=prune)
+    whole, pruned = (check_arpa(tmp_path / name / "lm.arpa") for name in ("whole", "pruned"))
+    assert whole[0] == pruned[0] and whole[1] > pruned[1] and whole[2] > pruned[2]
+    unigrams = (tmp_path / "whole/lm.arpa").read_text().split("1-grams:\n")[1].split("\n\n")[0]
+    symbols = {line.split()[1] for line in unigrams.split("\n")}
+    pieces = Pieces(tmp_path / "pieces.model")
+    assert symbols - {"<s>", "</s>", "<unk>"} == {p for w in words for p in pieces.cut(w)}
+    prepare_lm(tmp_path / "lang", tmp_path / "given", arpa=tmp_path / "whole/lm.arpa")
+    assert (tmp_path / "given/G.fst").read_bytes() == (tmp_path / "whole/G.fst").read_bytes()
+    with pytest.raises(UserError, match="--prune is for a model that is trained"):
+        prepare_lm(tmp_path / "lang", tmp_path / "x", arpa=tmp_path / "whole/lm.arpa", prune=0.1)
+    with pytest.raises(UserError, match="--prune must lie between"):
+        prepare_lm(tmp_path / "lang", tmp_path / "x", texts=[tmp_path / "text"], prune=1.0)
+    with pytest.raises(UserError, match="a grammar is of words"):
+        prepare_lm(tmp_path / "lang", tmp_path / "x", grammar=tmp_path / "text")

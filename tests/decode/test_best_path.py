@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
 
 from lstmp import config
+from lstmp.corpus.pieces import Names
 from lstmp.decode.best_path import best_paths, grid, write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, write_lattices
@@ -71,6 +72,11 @@ def test_files(tmp_path):
     assert [line.split()[0] for line in lines] == ["a9", "u1", "u3"] and lines[0] == "a9"
     path = list(best_paths([first["u3"]], grid(cfg)))[3][0]
     assert lines[2].split()[1:] == [f"w{w}" for w in first["u3"].words_on(path)]
+    pieces = {1: "▁BA", 2: "DE▁", 3: "▁A▁", 4: "KI", 5: "LO▁", 6: "<UNK>"}
+    (tmp_path / "words.txt").write_text("<eps> 0\n" + "".join(f"{p} {i}\n" for i, p in pieces.items()))
+    write_hypotheses(tmp_path / "d", tmp_path / "words.txt", cfg, 1)
+    joined = (tmp_path / "d" / "scoring" / "3_0.5.txt").read_text().splitlines()
+    assert joined != lines and joined[2].split()[1:] == Names(pieces).words(first["u3"].words_on(path))
     (tmp_path / "words.txt").write_text("<eps> 0\n")
     with pytest.raises(UserError, match="is not in it"):
         write_hypotheses(tmp_path / "d", tmp_path / "words.txt", cfg, 1)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from small_graphs import all_paths, path_score
 from test_lm_rescore import WORDS, lattice_of, lm_score, random_lm
 
+from lstmp.corpus.pieces import Names
 from lstmp.decode import nbest as nbest_module
 from lstmp.decode.lattice import Lattice, write_lattices
 from lstmp.decode.lm_rescore import BackoffLm
-from lstmp.decode.nbest import best_hypotheses, main, nbest, rescored
+from lstmp.decode.nbest import Hypothesis, best_hypotheses, main, nbest, rescored, write_nbest
 from lstmp.decode.word_graph import near_best, word_graph
 from lstmp.errors import UserError
 
@@ -158,6 +159,14 @@ def test_the_files_are_kaldis(decode_dir):
     for (key, score), (_, ac), (_, lm), (_, *words) in zip(rows["score"], rows["ac_cost"], rows["lm_cost"],
                                                          rows["text"], strict=True):
         assert float(score) == pytest.approx(-float(ac) / 2 - float(lm) - 0.5 * len(words), abs=1e-3), key
+
+
+def test_lists_of_pieces_have_words_each_once(tmp_path):
+    names = Names({1: "▁BA", 2: "DE▁", 3: "▁BADE▁", 4: "▁A▁"})
+    lists = {"a": [Hypothesis(w, -s, -s, 0.0, (0,) * len(w)) for s, w in enumerate([(4, 1, 2), (4, 3), (3,), (1, 2)])]}
+    write_nbest(tmp_path, lists, names)
+    assert (tmp_path / "text").read_text() == "a-1 A BADE\na-2 BADE\n"
+    assert (tmp_path / "score").read_text() == "a-1 0.0000\na-2 -2.0000\n"
 
 
 def test_faults_are_named(decode_dir, tmp_path):

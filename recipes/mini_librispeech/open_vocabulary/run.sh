@@ -13,9 +13,12 @@ cd "$(dirname "$0")/../../.."
 case " $* " in *" --help "*|*" -h "*) sed -n '2,9s/^# \{0,1\}//p' recipes/mini_librispeech/open_vocabulary/run.sh; exit 0 ;; esac
 corpus="" text="" base=()
 while [ $# -gt 0 ]; do
+  case $1 in --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;; esac
+  [ $# -ge 2 ] || { echo "error: $1 has no value; write \`$1 VALUE\`" >&2; exit 1; }
   case $1 in
     --corpus) corpus=$(cd "$start" && realpath "$2") ;;
     --text) text=$(cd "$start" && realpath "$2") ;;
+    --exp | --data | --recipe) echo "error: $1 is not an option here; the folders are those of mini_librispeech" >&2; exit 1 ;;
     *) base+=("$1" "$2") ;;
   esac
   shift 2
