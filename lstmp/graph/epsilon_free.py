@@ -106,7 +106,8 @@ def _ways(hclg: FstArrays, epsilons: np.ndarray) -> _Ways:
     found = [_Ways(src, dst, cost, word[:, None])]
     while len((last := found[-1]).src):
         if len(found) == _LONGEST:
-            raise UserError(f"more than {_LONGEST} epsilons in a row: a cycle of epsilons", mend="check lexicon and language model")
+            raise UserError(f"more than {_LONGEST} epsilons in a row: a cycle of epsilons",
+                            mend="check lexicon and language model")
         way, arc = _pairs(np.arange(len(last.src)), first[last.to], first[last.to + 1])
         found.append(_Ways(last.src[way], dst[arc], last.cost[way] + cost[arc],
                            np.concatenate([last.words[way], word[arc, None]], axis=1)))
