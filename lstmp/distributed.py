@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from datetime import timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -25,6 +26,11 @@ _LOST_PEER = 77  # exit status of a worker that only noticed that another one ha
 
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """Which of its machine's processes this is."""
+    return int(os.environ.get("LOCAL_RANK", rank()))
 
 
 def world_size() -> int:
@@ -53,18 +59,18 @@ def gather(value) -> list:
     return values
 
 
-def launch(fn, nj: int, *args):
+def launch(fn, nj: int, *args, timeout: float = 30.0):
     """Call ``fn(*args)`` in ``nj`` processes that can talk to each other (or in this one, if ``nj`` is 1).
 
     Under torchrun only the process of rank 0 returns; the others exit once all have ended, so that the rest of a
-    command runs once.
+    command runs once. A process that waits for another one longer than ``timeout`` minutes gives up.
 
     Raises:
         UserError: the one that a process raised, or one that says that a process was killed.
         Exception: any other that a process raised, with that process's traceback as a note.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun has made the processes already
-        _under_torchrun(fn, args)
+        _under_torchrun(fn, args, timedelta(minutes=timeout))
         return
     if nj <= 1:
         fn(*args)
@@ -73,7 +79,8 @@ def launch(fn, nj: int, *args):
         threads = max(1, torch.get_num_threads() // nj)
         context = torch.multiprocessing.get_context("spawn")
         errors = context.SimpleQueue()
-        workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors, os.getpid()))
+        workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors, os.getpid(),
+                                                      timedelta(minutes=timeout)))
                    for i in range(nj)]
         try:
             for worker in workers:
@@ -86,9 +93,9 @@ def launch(fn, nj: int, *args):
                     worker.join()
 
 
-def _under_torchrun(fn, args):
+def _under_torchrun(fn, args, timeout):
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=timeout)
     try:
         fn(*args)  # if it raises, the group is left as it is: to take it down would wait for the others
         dist.barrier()
@@ -123,7 +130,7 @@ def _wait(workers, errors):
                                 mend="if it was killed for memory, lower --nj; run the same command again to go on")
 
 
-def _work(fn, args, index, count, threads, folder, errors, parent):
+def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive a killed parent
@@ -134,7 +141,7 @@ def _work(fn, args, index, count, threads, folder, errors, parent):
     torch.set_flush_denormal(True)
     try:
         dist.init_process_group("gloo", init_method=f"file://{Path(folder) / 'rendezvous'}", rank=index,
-                                world_size=count)
+                                world_size=count, timeout=timeout)
         fn(*args)
     except Exception as e:
         if _lost_peer(e):

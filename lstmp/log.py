@@ -42,8 +42,9 @@ def close_bars():
         bar.close()
 
 
-def progress(items, what: str, total: int | None = None, unit: str = "utt"):
-    """Iterate over ``items`` with a progress bar; in a log file, a line every half minute."""
+def progress(items, what: str, total: int | None = None, unit: str = "utt", here: bool = True):
+    """Iterate over ``items`` with a progress bar (unless not ``here``); in a log file, a line every half minute."""
     terminal = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.5 if terminal else 30, maxinterval=60,
-                dynamic_ncols=terminal, leave=False, file=sys.stderr, disable=_quiet and not terminal)
+                dynamic_ncols=terminal, leave=False, file=sys.stderr,
+                disable=not here or _quiet and not terminal)

@@ -3,6 +3,7 @@
 The folder is written by :mod:`lstmp.corpus.prepare_lang`; its files are Kaldi's, described in docs/formats.md.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,8 +56,8 @@ class Lang:
     silence_model: SilenceModel | None = None
 
     @classmethod
-    def load(cls, directory) -> "Lang":
-        """Read the folder.
+    def load(cls, directory, pronunciations: bool = True) -> "Lang":
+        """Read the folder; without ``pronunciations``, which take a while, ``lexicon`` is empty and ``sil_prob`` nan.
 
         Raises:
             UserError: a file is absent, damaged, or names a phone or word that the symbol tables do not have.
@@ -74,8 +75,10 @@ class Lang:
             return [i for group in groups(name) for i in group]
 
         oov = d / "oov.int"
-        lexicon = _read_lexicon(d / "lexiconp.txt", words, phones)
-        sil_prob, silence_model = _read_silence(d, lexicon, words, phones)
+        lexicon, sil_prob, silence_model = {}, math.nan, None
+        if pronunciations:
+            lexicon = _read_lexicon(d / "lexiconp.txt", words, phones)
+            sil_prob, silence_model = _read_silence(d, lexicon, words, phones)
         return cls(
             dir=d, phones=phones, words=words, silence=ids("silence.int"), nonsilence=ids("nonsilence.int"),
             optional_silence=_one(ids("optional_silence.int"), d / "phones" / "optional_silence.int"),

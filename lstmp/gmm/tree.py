@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from lstmp import config
 from lstmp.errors import UserError
 
@@ -78,6 +80,23 @@ class Tree:
                 node = node.then if value in node.yes else node.otherwise
             found = self._cache[window, pdf_class] = node.pdf
         return found
+
+    def pdfs(self, windows: np.ndarray, pdf_class: int) -> np.ndarray:
+        """:meth:`pdf` of many windows of one central phone, int [N, context width] → int64 [N]."""
+        out = np.empty(len(windows), np.int64)
+        root = self.roots[int(windows[0, self.central_position]), pdf_class] if len(windows) else None
+        todo = [(root, np.arange(len(windows)))] if root else []
+        while todo:
+            node, rows = todo.pop()
+            if node.then is None:
+                out[rows] = node.pdf
+                continue
+            if node.key == PDF_CLASS:
+                yes = np.full(len(rows), pdf_class in node.yes)
+            else:
+                yes = np.isin(windows[rows, node.key], list(node.yes))
+            todo += [(node.then, rows[yes]), (node.otherwise, rows[~yes])]
+        return out
 
     def reachable_pdfs(self, phone: int, pdf_class: int) -> list[int]:
         """All pdfs that the phone's state can have in some context, sorted."""

@@ -40,21 +40,27 @@ def collect_hmms(windows: list[list[int]], tree, transitions, phone_names=None) 
     Raises:
         UserError: if a phone has no model.
     """
-    index: dict[tuple[int, ...], int] = {}
-    label = np.zeros(len(windows), np.int64)
-    disambig = []
-    for i, window in enumerate(windows):
-        if not window:
-            continue
-        if window[0] < 0 or window == [0]:
-            disambig.append(i)
-            continue
-        phone = window[tree.central_position]
+    disambig = [i for i, window in enumerate(windows) if window and (window[0] < 0 or window == [0])]
+    spoken = np.ones(len(windows), bool)
+    spoken[disambig] = False
+    spoken[[i for i, window in enumerate(windows) if not window]] = False
+    rows = np.flatnonzero(spoken)
+    table = np.array([windows[i] for i in rows]).reshape(len(rows), tree.context_width)
+    hmm_of: list = [None] * len(rows)
+    for phone in np.unique(table[:, tree.central_position]).tolist():
         if (phone, 0) not in tree.roots:
             raise UserError(f"phone {(phone_names or {}).get(phone, phone)} has no model",
                             mend="it was not in the lexicon that the model was trained with; train with this one")
-        states = range(len(transitions.topology.entries[phone]))
-        key = tuple(transitions.tuple_index(phone, s, tree.pdf(tuple(window), s)) for s in states)
+        mine = np.flatnonzero(table[:, tree.central_position] == phone)
+        columns = []
+        for s in range(len(transitions.topology.entries[phone])):
+            pdfs, which = np.unique(tree.pdfs(table[mine], s), return_inverse=True)
+            columns.append(np.array([transitions.tuple_index(phone, s, pdf) for pdf in pdfs.tolist()])[which].tolist())
+        for row, key in zip(mine.tolist(), zip(*columns, strict=True), strict=True):
+            hmm_of[row] = key
+    index: dict[tuple[int, ...], int] = {}
+    label = np.zeros(len(windows), np.int64)
+    for i, key in zip(rows.tolist(), hmm_of, strict=True):
         label[i] = index.setdefault(key, len(index)) + 1
     label[disambig] = len(index) + 1 + np.arange(len(disambig))
     return Hmms(list(index), label.astype(np.int32), len(disambig))

@@ -60,13 +60,23 @@ class LstmpConfig:
     plateau_factor: float = 0.5
     patience: int = 0
     gain_db: float = 0.0
+    accumulate: int = 1
+    # several processes
+    updates: str = "synchronous"
+    gradient_precision: str = "fp32"
+    exchange_every: int = 1
+    max_staleness: int = 8
+    warm_start: int = 0
+    parameter_servers: int = 0
+    timeout_minutes: float = 30.0
 
     def __post_init__(self):
-        for name in ("layers", "cells", "streams", "epochs", "stack"):
+        for name in ("layers", "cells", "streams", "epochs", "stack", "accumulate", "exchange_every",
+                     "max_staleness"):
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
                      "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck",
-                     "patience"):
+                     "patience", "warm_start", "parameter_servers"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
                      "time_masks_per_second", "checkpoint_minutes", "gain_db"):
@@ -75,6 +85,7 @@ class LstmpConfig:
               "0 where `recurrent_projection` is 0")
         check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
               "`feature.cmvn` none and `feature.deltas` 0: the rest does not hear how loud a speaker is")
+        check(self.timeout_minutes > 0, "timeout_minutes", "above 0")
         check(self.kind in ("lstmp", "rnn", "dnn"), "kind", "lstmp, rnn or dnn")
         check(self.kind == "lstmp" or self.projection == self.recurrent_projection == 0, "recurrent_projection",
               f"0, as `projection`: a network of kind {self.kind} has none")
@@ -84,6 +95,12 @@ class LstmpConfig:
               "0, as `label_delay`, where `bidirectional` is true: it hears whole utterances")
         check(self.precision in ("fp32", "bf16"), "precision", "fp32 or bf16")
         check(self.precision == "fp32" or self.kind == "lstmp", "precision", f"fp32 for a network of kind {self.kind}")
+        check(self.updates in ("synchronous", "asynchronous"), "updates", "synchronous or asynchronous")
+        check(self.gradient_precision in ("fp32", "bf16"), "gradient_precision", "fp32 or bf16")
+        check(self.updates == "synchronous" or self.gradient_precision == "fp32", "gradient_precision",
+              "fp32 where `updates` is asynchronous: weights are exchanged then, not gradients")
+        check(self.updates == "asynchronous" or self.parameter_servers == self.warm_start == 0, "parameter_servers",
+              "0, as `warm_start`, where `updates` is synchronous")
         check(self.decay in ("exponential", "plateau"), "decay", "exponential or plateau")
         check(0 < self.plateau_factor < 1, "plateau_factor", "above 0 and below 1")
         check(self.optimizer in ("adam", "sgd"), "optimizer", "adam or sgd")

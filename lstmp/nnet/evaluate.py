@@ -6,27 +6,28 @@ import torch
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.streams import Streams, carry_state, in_turn, plan_epoch
-from lstmp.nnet.workers import Workers
+from lstmp.nnet.team import Team
 
 _SLOTS, _CHUNK = 64, 50  # the state is carried, so that these change speed and memory only
 _WHOLE_SLOTS = 8  # of a network that hears whole utterances
 
 
-def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, workers: Workers,
+def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, team: Team,
              device: str = "cpu") -> tuple[float, float]:
     """(cross entropy per frame, share of frames whose most probable state is the aligned one).
 
     Args:
         frames: normalized features and pdf-ids.
         delay: label delay in frames.
-        workers: each takes some of the utterances.
+        team: each of its processes takes some of the utterances, and of these each thread some.
     """
     order = np.argsort(-frames.lengths.numpy(), kind="stable")
+    parts = team.workers.count * team.size
     slots, chunk = (_WHOLE_SLOTS, 0) if model.bidirectional else (_SLOTS, _CHUNK)
 
     @torch.no_grad()
     def run(part: int) -> tuple[float, int]:
-        mine = order[part::workers.count]
+        mine = order[part::parts]
         plan = plan_epoch(frames.lengths, mine, slots, chunk, delay) if chunk else in_turn(mine, slots)
         streams = Streams(frames, plan, chunk, delay)
         state, loss_sum, correct_sum = None, 0.0, 0
@@ -39,8 +40,10 @@ def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, workers: Workers
             loss_sum, correct_sum = loss_sum + float(loss), correct_sum + int(correct)
         return loss_sum, correct_sum
 
-    losses, corrects = zip(*workers.map(run, range(min(workers.count, len(order)))), strict=True)
-    return sum(losses) / len(frames.pdfs), sum(corrects) / len(frames.pdfs)
+    mine = range(team.rank * team.workers.count, (team.rank + 1) * team.workers.count)
+    found = team.workers.map(run, [part for part in mine if part < len(order)])
+    loss, correct = team.sum([sum(loss for loss, _ in found), sum(correct for _, correct in found)])
+    return loss / len(frames.pdfs), correct / len(frames.pdfs)
 
 
 def subset(frames: FrameSet, count: int, seed: int) -> FrameSet:

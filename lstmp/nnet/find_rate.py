@@ -21,7 +21,8 @@ from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.model import LstmpNetwork
-from lstmp.nnet.streams import Streams, plan
+from lstmp.nnet.streams import Streams, frames_of_updates, plan
+from lstmp.nnet.team import Team
 from lstmp.nnet.train import keep_freed_memory, prepare
 from lstmp.nnet.trainer import Diverged, Trainer
 from lstmp.nnet.workers import default_threads, flush_denormals
@@ -52,16 +53,17 @@ def range_test(cfg: LstmpConfig, model: LstmpNetwork, train_set: FrameSet, valid
     cfg = replace(cfg, decay="plateau", lr_initial=high, lr_final=min(low, cfg.lr_final))
     rates, losses, smooth, mean = [], [], [], 0.0
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(cfg, model, train_set, valid_set, folder, "", threads=threads)
+        trainer = Trainer(cfg, model, train_set, valid_set, folder, "", team=Team(threads))
         table = plan(train_set.lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, 0)
         streams = Streams(train_set, table, cfg.chunk, cfg.label_delay)
+        full = frames_of_updates(table, train_set.lengths, cfg.chunk, cfg.accumulate)
         augment = Augment(cfg, train_set, 0, model.feature_std)
         try:
             for number in progress(range(min(batches, len(streams))), "rates", unit="batch"):
                 trainer.rate_scale = (low / high) ** (1 - number / max(batches - 1, 1))
                 before = trainer.sums["loss"]
                 try:
-                    frames = trainer.step(streams.batch(number), augment, number, len(streams))
+                    frames = trainer.step(streams.batch(number), augment, number, len(streams), full[number])
                 except Diverged:
                     break
                 losses.append((trainer.sums["loss"] - before) / max(frames, 1))
@@ -71,7 +73,7 @@ def range_test(cfg: LstmpConfig, model: LstmpNetwork, train_set: FrameSet, valid
                 if smooth[-1] > RISE * min(smooth):
                     break
         finally:
-            trainer.workers.close()
+            trainer.team.close()
     if not losses:
         raise UserError(f"the loss is not finite at a rate of {low:g}", mend="lower --low, or check the features")
     return RangeTest(*map(np.array, (rates, losses, smooth)))

@@ -31,6 +31,10 @@ class Plan:
     def __len__(self):
         return len(self.utt)
 
+    def of(self, slots: slice) -> "Plan":
+        """The table of some of the slots."""
+        return Plan(self.utt[:, slots], self.start[:, slots])
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -125,8 +129,8 @@ class Streams:
     def __len__(self):
         return len(self.plan)
 
-    def batch(self, number: int) -> Batch:
-        """Batch ``number`` (from 0)."""
+    def batch(self, number: int) -> Batch | None:
+        """Batch ``number`` (from 0); None if no slot is in use any more."""
         utt, start = self.plan.utt[number], self.plan.start[number]
         carry, active = None, utt >= 0
         if number > 0 and self.chunk:
@@ -135,6 +139,8 @@ class Streams:
                 carry = (before.cumsum(0) - 1)[active]
         if not active.all():
             utt, start = utt[active], start[active]
+        if not len(utt):
+            return None
         offset, length = self.frames.offsets[utt], self._lengths[utt]
         steps = self.chunk or int(length.max()) + self.delay
         time = start + torch.arange(steps).unsqueeze(1)  # [T, n], in frames of the utterance
@@ -158,3 +164,14 @@ def carry_state(state, batch: Batch):
         fresh = batch.fresh.unsqueeze(1).to(tensors[0].device)
         carried.append(tuple(t.masked_fill(fresh, 0.0) for t in tensors))
     return carried
+
+
+def frames_of_updates(table: Plan, lengths: torch.Tensor, chunk: int, accumulate: int) -> list[int]:
+    """What the loss of each batch is divided by: the frames of ``accumulate`` full batches, which are one update.
+
+    A frame so weighs the same in the last, thinner batches. Whole utterances count as they are.
+    """
+    if chunk:
+        return [table.utt.shape[1] * chunk * accumulate] * len(table)
+    frames = torch.where(table.utt >= 0, lengths[table.utt.clamp(min=0)], 0).sum(1)
+    return [int(frames[i - i % accumulate:i - i % accumulate + accumulate].sum()) for i in range(len(table))]

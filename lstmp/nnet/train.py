@@ -11,17 +11,19 @@ from pathlib import Path
 import torch
 import yaml
 
-from lstmp import config
+from lstmp import config, distributed
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_scp
 from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
-from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
 from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.shared_frames import team_frames
+from lstmp.nnet.synchronous import Synchronous
+from lstmp.nnet.team import Team
 from lstmp.nnet.trainer import Trainer
 from lstmp.nnet.workers import default_threads, flush_denormals
 from lstmp.stage import Stage, digest
@@ -31,7 +33,7 @@ _MODEL_FILES = ("tree.json", "transitions.safetensors")
 
 
 def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu",
-          threads: int = 1):
+          threads: int = 1, nj: int = 1):
     """Train a network and write its folder ``out``.
 
     Args:
@@ -41,7 +43,8 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
             held out of ``data``.
         align_model: folder with tree.json and transitions.safetensors, which are copied to ``out``; ``ali`` if None.
         valid_ali: alignment of ``valid``; ``ali`` if None.
-        threads: how many share the streams of a batch.
+        threads: how many share the streams of a batch, where one process trains.
+        nj: processes on this machine; torchrun's where it has started this one.
 
     Raises:
         UserError: for faults in the input, or if training diverges.
@@ -56,7 +59,6 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         import_alignment(valid_ali, out / "kaldi_valid_ali")
         valid_ali = out / "kaldi_valid_ali"
     align_model = Path(align_model or ali)
-    num_pdfs = read_num_pdfs(ali)
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, mend="check --align-model, or align again")
@@ -65,22 +67,31 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         return
     fingerprint = hashlib.blake2b(json.dumps([[digest(p) for p in stage.inputs], stage.settings]).encode(),
                                   digest_size=16).hexdigest()
+    distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
+                       timeout=cfg.timeout_minutes)
+    stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
+
+
+def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
+           threads: int):
+    """What each process does."""
     flush_denormals()
     keep_freed_memory()
-
-    model, train_set, valid_set = prepare(cfg, data, ali, valid, valid_ali)
-    priors = log_priors(train_set.pdfs, num_pdfs, cfg.prior_floor)
+    team = Team(threads) if distributed.world_size() == 1 else Synchronous(cfg, device)
+    if device == "cuda" and team.size > 1:
+        device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
+    model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
+    priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
     model.to(device)
-    say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {num_pdfs} states, {model.num_params:,} parameters, "
-        f"{threads} threads")
-
-    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, threads)
+    sharers = f"{team.size} processes" if team.size > 1 else f"{threads} threads"
+    team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
+             f"parameters, {sharers}")
+    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
     try:
         trainer.run()
         _finish(cfg, trainer, priors, align_model)
     finally:
-        trainer.workers.close()
-    stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
+        team.close()
 
 
 def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNetwork, FrameSet, FrameSet]:
@@ -108,7 +119,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNe
 
 def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path):
     """Choose the weights, measure them once more, write the network folder."""
-    out, model = trainer.out, trainer.model
+    out, model, team = trainer.out, trainer.model, trainer.team
     done = len(trainer.history)
     kept = [trainer.epoch_path(e) for e in range(max(0, done - cfg.average_last), done)]
     paths = kept or [out / "best.safetensors"]
@@ -116,11 +127,14 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     epochs = [header["epoch"] for _, header in read]
     weights = checkpoint.average([tensors for tensors, _ in read])
     model.load_state_dict(weights)
-    loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, trainer.workers, trainer.device)
+    loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, team, trainer.device)
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
-    loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, trainer.workers, trainer.device)
-    say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, {accuracy_train:.2%} "
-        f"on {len(sample.utts)} training utterances; {trainer.seconds / 60:.1f} min of training")
+    loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, team, trainer.device)
+    team.say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, "
+             f"{accuracy_train:.2%} on {len(sample.utts)} training utterances; {trainer.seconds / 60:.1f} min of "
+             "training")
+    if not team.leads:
+        return
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
     for name in (*_MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # folders of alignments imported from elsewhere may lack topo
@@ -193,16 +207,19 @@ def main(argv=None):
                         help="folder with tree.json and transitions.safetensors (default: --ali)")
     parser.add_argument("--out", required=True, metavar="DIR", help="network folder to write, such as exp/tiny/lstmp")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="(default: %(default)s)")
+    parser.add_argument("--nj", type=int, default=1, help="processes that share the streams; `updates` in the "
+                        "configuration says how (default: %(default)s; torchrun's where it starts this)")
     parser.add_argument("--threads", type=int, default=default_threads(),
-                        help="threads that share the streams of a batch (default: OMP_NUM_THREADS or the processors)")
+                        help="threads that share the streams of a batch, in one process (default: OMP_NUM_THREADS or "
+                        "the processors)")
     args = parser.parse_args(argv)
-    if args.threads < 1:
-        raise UserError("--threads must be at least 1", mend="leave it out to use all processors")
+    if args.threads < 1 or args.nj < 1:
+        raise UserError("--threads and --nj must be at least 1", mend="leave them out: one process, all processors")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device was found", mend="give --device cpu")
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
           align_model=args.align_model, valid_ali=args.valid_ali, device=args.device,
-          threads=1 if args.device == "cuda" else args.threads)
+          threads=1 if args.device == "cuda" else args.threads, nj=args.nj)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The training loop: truncated BPTT, frame cross entropy, checkpoints from which training goes on exactly.
 
 A batch is a function of seed, epoch and batch number: the order of the utterances, the masks, the dropout and the
-noise are drawn from these three alone (dropout also from the number of threads, which share a batch's streams). What
-a checkpoint holds besides is the weights, the optimizer's moments, the carried state and the running sums. An
-interrupted and an uninterrupted training therefore end with the same weights.
+noise are drawn from these three alone (dropout and noise also from the number of threads and processes, which share a
+batch's streams). What a checkpoint holds besides is the weights, the optimizer's moments, the carried state of all
+streams and the running sums. An interrupted and an uninterrupted training therefore end with the same weights, and one
+that goes on with more or fewer processes with nearly the same. (Asynchronous training is never twice the same.)
 """
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 
@@ -23,8 +26,9 @@ from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.model import LstmpNetwork
-from lstmp.nnet.streams import Batch, Streams, carry_state, plan
-from lstmp.nnet.workers import Workers
+from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
+from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_of_updates, plan
+from lstmp.nnet.team import Stopped, Team
 
 _NO_SUMS = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0, "cpu_seconds": 0.0}
 
@@ -33,7 +37,7 @@ class Diverged(Exception):
     """Loss or gradient is NaN or infinite; carries the utterances of the batch."""
 
     def __init__(self, what: str, epoch: int, batch: int, utts: list[str]):
-        super().__init__(what)
+        super().__init__(what, epoch, batch, utts)
         self.what, self.epoch, self.batch, self.utts = what, epoch, batch, utts
 
 
@@ -46,23 +50,24 @@ class Trainer:
         train, valid: normalized features and pdf-ids.
         out: folder for last.safetensors, best.safetensors and log.jsonl.
         fingerprint: digest of data and configuration; a checkpoint with another one is not gone on from.
-        device: "cpu" or "cuda".
-        threads: share the streams of a batch among so many threads (1 on a GPU).
+        device: "cpu", "cuda" or such as "cuda:1".
+        team: who shares the streams.
     """
 
     def __init__(self, cfg: LstmpConfig, model: LstmpNetwork, train: FrameSet, valid: FrameSet, out, fingerprint: str,
-                 device: str = "cpu", threads: int = 1):
+                 device: str = "cpu", team: Team | None = None):
         self.cfg, self.model, self.train, self.valid = cfg, model, train, valid
         self.out, self.fingerprint, self.device = Path(out), fingerprint, device
         self.optimizer = make_optimizer(cfg, model)
-        self.workers = Workers(threads)
-        self.generators = [torch.Generator(device=device) for _ in range(threads)]  # dropout, one for each thread
+        self.team = team or Team()
         self.noise_generator = torch.Generator()
         self.epoch = self.batch = 0  # what comes next, both from 0
         self.rate_scale, self.retries = 1.0, 0
         self.sums = dict(_NO_SUMS)
         self.history: list[dict] = []
-        self.state = None
+        self.state = None  # of this process's streams
+        self._whole_state = None  # of all streams, as in the checkpoint gone on from
+        self._batch_seconds = 0.0  # how long a batch took of late; 0: not known yet
         self.seconds = 0.0  # of all runs, up to the last clock()
         self._clock = self._saved = time.monotonic()
         self._cpu_clock = time.process_time()
@@ -79,8 +84,10 @@ class Trainer:
                 checkpoint, each with a smaller learning rate.
         """
         if not self.resume():
-            for stale in (*self.out.glob("epoch*.safetensors"), self.out / "best.safetensors"):
-                stale.unlink(missing_ok=True)
+            if self.team.leads:
+                for stale in (*self.out.glob("epoch*.safetensors"), self.out / "best.safetensors"):
+                    stale.unlink(missing_ok=True)
+            self.team.join(self.model)
             self.save()
         self._clock = self._saved = time.monotonic()
         self._cpu_clock = time.process_time()
@@ -107,65 +114,102 @@ class Trainer:
         """Train the rest of the current epoch, evaluate on the held-out utterances, write the checkpoints."""
         cfg, lengths = self.cfg, self.train.lengths
         table = plan(lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, self.epoch)
-        streams = Streams(self.train, table, cfg.chunk, cfg.label_delay)
         augment = Augment(cfg, self.train, self.epoch, self.model.feature_std)
-        bar = progress(range(self.batch, len(streams)), f"epoch {self.epoch + 1}/{cfg.epochs}", unit="batch")
-        shown, since, seen = time.monotonic(), time.monotonic(), 0
-        for number in bar:
-            batch = streams.batch(number)
-            seen += self.step(batch, augment, number, len(streams))
-            self.batch = number + 1
-            now = time.monotonic()
-            if now - shown > 0.5:
-                bar.set_postfix_str(self._status(seen / (now - since), len(streams)), refresh=False)
-                shown = now
-            if now - self._saved > 60 * cfg.checkpoint_minutes and self.batch < len(streams):
-                self.save()
-        self._end_epoch(len(streams))
+        self.state = self._own_state(table, self._whole_state)
+        with progress(range(self.batch, len(table)), f"epoch {self.epoch + 1}/{cfg.epochs}", unit="batch",
+                      here=self.team.leads) as bar:
+            while self.batch < len(table):
+                self._run_stretch(table, augment, bar)
+        self._end_epoch(len(table))
 
-    def step(self, batch: Batch, augment: Augment, number: int, batches: int) -> int:
-        """One update of the weights. Returns the number of frames with a target."""
-        cfg = self.cfg
-        self.noise_generator.manual_seed(batch_seed(cfg.seed, self.epoch, number))
-        x, targets = augment(batch, self.noise_generator).to(self.device), batch.targets.to(self.device)
-        fresh = number == 0 or cfg.chunk == 0
-        state = self.model.zero_state(len(batch.utts)) if fresh else carry_state(self.state, batch)
-        frames = int((batch.targets >= 0).sum())
-        # Divided by the frames of a full batch, so that a frame weighs the same in the last, thinner batches.
-        full = min(cfg.streams, len(self.train.utts)) * cfg.chunk or frames
-        params = list(self.model.parameters())
+    def _run_stretch(self, table: Plan, augment: Augment, bar):
+        """Train until the team comes together for a checkpoint; one process writes its own as it goes."""
+        cfg, team, begin, batches = self.cfg, self.team, self.batch, len(table)
+        end = min(begin + team.stretch(self.epoch, begin), batches)
+        if team.size > 1:
+            end = min(end, team.gather(begin + self._batches_to_checkpoint())[0])
+        columns = team.columns(table.utt.shape[1], self.epoch, begin)
+        streams = Streams(self.train, table.of(columns), cfg.chunk, cfg.label_delay)
+        full = frames_of_updates(table, self.train.lengths, cfg.chunk, cfg.accumulate)
+        fault, seen, since, shown = None, 0, time.monotonic(), time.monotonic()
+        try:
+            for number in range(begin, end):
+                seen += self.step(streams.batch(number), augment, number, batches, full[number])
+                self.batch = number + 1
+                bar.update()
+                now = time.monotonic()
+                if now - shown > 0.5:
+                    bar.set_postfix_str(self._status(seen * team.size / (now - since), batches), refresh=False)
+                    shown = now
+                due = team.size == 1 and now - self._saved > 60 * cfg.checkpoint_minutes
+                if due and self.batch < batches and self.batch % cfg.accumulate == 0:
+                    self._whole_state = self.state
+                    self.save()
+        except Diverged as caught:
+            fault = caught.args
+            team.report_fault()
+        except Stopped:
+            pass
+        if faults := [f for f in team.gather(fault) if f]:
+            raise Diverged(*faults[0])
+        self._batch_seconds = (time.monotonic() - since) / (end - begin)
+        self.batch = end  # one of an asynchronous team may have been told to stop
+        if team.size > 1 and end < batches:
+            team.meet()
+            self._whole_state = self._all_states()
+            self.state = self._own_state(table, self._whole_state)
+            self.save()
 
-        def run(share):
-            part, columns = share
-            generator = self.generators[part].manual_seed(batch_seed(cfg.seed, self.epoch, number, part))
-            loss, correct, new = self.model.loss(x[:, columns], [(r[columns], c[columns]) for r, c in state],
-                                                 targets[:, columns], full, generator, batch.lengths[columns])
-            return float(loss), int(correct), new, torch.autograd.grad(loss, params)
+    def _batches_to_checkpoint(self) -> int:
+        """How many more batches until one is due, at least one, and whole updates."""
+        left = 60 * self.cfg.checkpoint_minutes - (time.monotonic() - self._saved)
+        count = max(1, int(left / (self._batch_seconds or left / 10))) if left > 0 else 1  # 10 show their time
+        return -(-(self.batch + count) // self.cfg.accumulate) * self.cfg.accumulate - self.batch
 
-        results = self.workers.map(run, enumerate(self.workers.shares(len(batch.utts))))
-        losses, corrects, states, grads = zip(*results, strict=True)
-        if not np.isfinite(value := sum(losses)):
+    def step(self, batch: Batch | None, augment: Augment, number: int, batches: int, full: int) -> int:
+        """One batch, and an update of the weights if it is the update's last. Returns how many frames had a target.
+
+        Args:
+            batch: this process's streams; None if none is left in the epoch.
+            number, batches: which of how many it is in the epoch.
+            full: what the summed loss is divided by.
+        """
+        cfg, key = self.cfg, (self.cfg.seed, self.epoch, number)
+        first, last = number % cfg.accumulate == 0, (number + 1) % cfg.accumulate == 0 or number + 1 == batches
+        n, frames = 0, 0
+        if batch is not None:
+            self.noise_generator.manual_seed(batch_seed(*key, *([] if self.team.leads else [self.team.rank, 1])))
+            x, targets = augment(batch, self.noise_generator).to(self.device), batch.targets.to(self.device)
+            n, frames = len(batch.utts), int((batch.targets >= 0).sum())
+            fresh = number == 0 or cfg.chunk == 0
+            state = self.model.zero_state(n) if fresh else carry_state(self.state, batch)
+
+        def loss_of(function, part, columns):
+            generator = torch.Generator(device=self.device).manual_seed(batch_seed(*key, part))
+            return function(x[:, columns], [(r[columns], c[columns]) for r, c in state], targets[:, columns], full,
+                            generator, batch.lengths[columns])
+
+        value, correct, self.state = self.team.gradients(self.model, loss_of, n, first, last)
+        if not np.isfinite(value) and not self.team.shares_gradients:
             raise Diverged(f"the loss is {value}", self.epoch, number, self._names(batch))
-        for p, *parts in zip(params, *grads, strict=True):
-            p.grad = parts[0]
-            for part in parts[1:]:
-                p.grad.add_(part)
-        if not np.isfinite(norm := clip_gradients(self.model, cfg.grad_clip, cfg.grad_norm_clip)):
-            raise Diverged(f"the gradient's norm is {norm}", self.epoch, number, self._names(batch))
-        self.state = [tuple(torch.cat(parts).detach() for parts in zip(*layer, strict=True))
-                      for layer in zip(*states, strict=True)]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_scale * learning_rate(cfg, (self.epoch + number / batches) / cfg.epochs)
-        self.optimizer.step()
+        if last and any(p.grad is not None for p in self.model.parameters()):
+            norm = clip_gradients(self.model, cfg.grad_clip, cfg.grad_norm_clip)
+            if not np.isfinite(norm):
+                what = f"the gradient's norm is {norm}" if np.isfinite(value) else f"the loss is {value}"
+                raise Diverged(what, self.epoch, number, self._names(batch))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate_scale * learning_rate(cfg, (self.epoch + number / batches) / cfg.epochs)
+            self.team.update(self.optimizer, self.epoch, number)
         self.sums["loss"] += value * full
-        self.sums["correct"] += sum(corrects)
+        self.sums["correct"] += correct
         self.sums["frames"] += frames
         return frames
 
     def _end_epoch(self, batches: int):
+        self.team.meet()
         self.clock()
-        loss, accuracy = evaluate(self.model, self.valid, self.cfg.label_delay, self.workers, self.device)
-        sums = self.sums
+        loss, accuracy = evaluate(self.model, self.valid, self.cfg.label_delay, self.team, self.device)
+        sums = self._all_sums()
         rate = self.rate_scale * learning_rate(self.cfg, (self.epoch + 1) / self.cfg.epochs)
         seconds = sums["seconds"]
         self.history.append({
@@ -173,25 +217,29 @@ class Trainer:
             "loss_train": sums["loss"] / sums["frames"], "accuracy_train": sums["correct"] / sums["frames"],
             "loss_valid": loss, "accuracy_valid": accuracy, "seconds": round(seconds, 1),
             "cpu_seconds": round(sums["cpu_seconds"], 1),
-            "frames_per_second": round(sums["frames"] / max(seconds, 1e-9)),
-        })
+            "frames_per_second": round(sums["frames"] / max(seconds, 1e-9)), **self.team.account()})
         row = self.history[-1]
-        say(f"epoch {row['epoch']}/{self.cfg.epochs}: loss {row['loss_train']:.3f} held out {loss:.3f}, "
-            f"frame accuracy {row['accuracy_train']:.2%} held out {accuracy:.2%}, rate {rate:.2g}, "
-            f"{row['frames_per_second']:,} frames/s, {seconds / 60:.1f} min")
+        self.team.say(f"epoch {row['epoch']}/{self.cfg.epochs}: loss {row['loss_train']:.3f} held out {loss:.3f}, "
+                      f"frame accuracy {row['accuracy_train']:.2%} held out {accuracy:.2%}, rate {rate:.2g}, "
+                      f"{row['frames_per_second']:,} frames/s, {seconds / 60:.1f} min")
+        if self.team.leads:
+            self._write_epoch(row)
+        if self.cfg.decay == "plateau" and loss > min(h["loss_valid"] for h in self.history):
+            self.rate_scale *= self.cfg.plateau_factor
+        self.epoch, self.batch, self.state, self._whole_state = self.epoch + 1, 0, None, None
+        self.sums = dict(_NO_SUMS)
+        self.save()
+
+    def _write_epoch(self, row: dict):
+        """The weights of the epoch, if they are among the best or to be averaged, and the log."""
         weights = dict(self.model.state_dict())
-        if accuracy >= max(h["accuracy_valid"] for h in self.history):
+        if row["accuracy_valid"] >= max(h["accuracy_valid"] for h in self.history):
             checkpoint.write(self.out / "best.safetensors", weights, row)
         if self.cfg.average_last:
             checkpoint.write(self.epoch_path(self.epoch), weights, row)
             self.epoch_path(self.epoch - self.cfg.average_last).unlink(missing_ok=True)
-        if self.cfg.decay == "plateau" and loss > min(h["loss_valid"] for h in self.history):
-            self.rate_scale *= self.cfg.plateau_factor
-        self.epoch, self.batch, self.state = self.epoch + 1, 0, None
-        self.sums = dict(_NO_SUMS)
         config.write_text(self.out / "log.jsonl", "".join(json.dumps(h) + "\n" for h in self.history))
         write_events(row, self.out / "tensorboard")
-        self.save()
 
     def epoch_path(self, epoch: int) -> Path:
         """Where the weights after an epoch (from 0) are kept for the average."""
@@ -207,8 +255,9 @@ class Trainer:
         retries, scale = self.retries + 1, self.rate_scale * self.cfg.divergence_factor
         self.resume()
         self.retries, self.rate_scale = retries, scale
-        warn(f"{where} in the batch of {names}; back to epoch {self.epoch + 1}, batch {self.batch + 1} with "
-             f"{scale:.3g} of the learning rate")
+        if self.team.leads:
+            warn(f"{where} in the batch of {names}; back to epoch {self.epoch + 1}, batch {self.batch + 1} with "
+                 f"{scale:.3g} of the learning rate")
         self.save()
 
     def clock(self):
@@ -220,19 +269,29 @@ class Trainer:
         self._clock, self._cpu_clock = now, cpu
 
     def save(self):
-        """Write last.safetensors: everything that the next batch depends on."""
+        """Write last.safetensors: everything that the next batch depends on. All of a team take part, one writes.
+
+        A full disk in the middle of an epoch is only warned of: the checkpoint before stays.
+        """
         self.clock()
+        memory, sums = self.team.mean(moments(self.optimizer, self.model)), self._all_sums()
+        self._saved = time.monotonic()
+        if not self.team.leads:
+            return
         tensors = checkpoint.with_prefix("model", dict(self.model.state_dict()))
-        for name, p in self.model.named_parameters():
-            moments = {k: v for k, v in self.optimizer.state[p].items() if torch.is_tensor(v)}
-            tensors |= checkpoint.with_prefix(f"optimizer.{name}", moments)
-        for layer, (r, c) in enumerate(self.state or []):
+        tensors |= checkpoint.with_prefix("optimizer", memory)
+        for layer, (r, c) in enumerate(self._whole_state or []):
             tensors |= {f"state.{layer}.r": r, f"state.{layer}.c": c}
-        header = {"fingerprint": self.fingerprint, "epoch": self.epoch, "batch": self.batch, "sums": self.sums,
+        header = {"fingerprint": self.fingerprint, "epoch": self.epoch, "batch": self.batch, "sums": sums,
                   "rate_scale": self.rate_scale, "retries": self.retries, "seconds": self.seconds,
                   "history": self.history}
-        checkpoint.write(self.last_path, tensors, header)
-        self._saved = time.monotonic()
+        try:
+            checkpoint.write(self.last_path, tensors, header)
+        except OSError as e:
+            if not self.batch or e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            warn(f"{self.last_path}: {os.strerror(e.errno)}, no checkpoint is written; free some space. Training goes "
+                 "on and tries again; what is lost if it is killed is what came after the checkpoint before")
 
     def resume(self) -> bool:
         """Go back to last.safetensors; False if there is none, or one of other data or settings."""
@@ -240,26 +299,43 @@ class Trainer:
             return False
         tensors, header = checkpoint.read(self.last_path, mend="delete it to train from the start")
         if header["fingerprint"] != self.fingerprint:
-            say(f"{self.last_path}: of other data or another configuration, training starts anew")
+            self.team.say(f"{self.last_path}: of other data or another configuration, training starts anew")
             return False
         self.model.load_state_dict(checkpoint.by_prefix("model", tensors))
-        for name, p in self.model.named_parameters():
-            moments = checkpoint.by_prefix(f"optimizer.{name}", tensors)
-            # Adam counts its steps on the CPU, its moments lie where the weights are.
-            self.optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in moments.items()}
+        set_moments(self.optimizer, self.model, checkpoint.by_prefix("optimizer", tensors))
         state = checkpoint.by_prefix("state", tensors)
-        self.state = [(state[f"{layer}.r"].to(self.device), state[f"{layer}.c"].to(self.device))
-                      for layer in range(len(state) // 2)] or None
+        self._whole_state = [(state[f"{layer}.r"], state[f"{layer}.c"]) for layer in range(len(state) // 2)] or None
         for name in ("epoch", "batch", "sums", "rate_scale", "retries", "seconds", "history"):
             setattr(self, name, header[name])
-        self.sums = _NO_SUMS | self.sums  # checkpoints of earlier versions lack some
+        self.sums = _NO_SUMS | (self.sums if self.team.leads else {})  # checkpoints of earlier versions lack some
+        self.team.join(self.model)
         if self.epoch or self.batch:
-            say(f"{self.last_path}: going on from epoch {self.epoch + 1}, batch {self.batch + 1}, "
-                f"{self.seconds / 60:.1f} min so far")
+            self.team.say(f"{self.last_path}: going on from epoch {self.epoch + 1}, batch {self.batch + 1}, "
+                          f"{self.seconds / 60:.1f} min so far")
         return True
 
-    def _names(self, batch: Batch) -> list[str]:
-        return [self.train.utts[u] for u in batch.utts.tolist()]
+    def _all_states(self):
+        """The state of all streams, on the CPU, in the order of their slots."""
+        own = self.state and [tuple(t.cpu() for t in layer) for layer in self.state]
+        return _joined([state for state in self.team.gather(own) if state])
+
+    def _own_state(self, table: Plan, whole):
+        """Of the state of all streams, after the batch before the next one, those of this process's slots."""
+        if whole is None or not self.batch:
+            return None
+        columns = self.team.columns(table.utt.shape[1], self.epoch, self.batch)
+        active = table.utt[self.batch - 1] >= 0
+        rows = torch.arange(int(active[:columns.start].sum()), int(active[:columns.stop].sum()))
+        return [tuple(t[rows].to(self.device) for t in layer) for layer in whole]
+
+    def _all_sums(self) -> dict:
+        """The sums of all processes; the time is that of the first."""
+        names = [name for name in _NO_SUMS if name != "seconds"]
+        total = dict(zip(names, self.team.sum([self.sums[name] for name in names]), strict=True))
+        return total | {"seconds": self.sums["seconds"]}
+
+    def _names(self, batch: Batch | None) -> list[str]:
+        return [self.train.utts[u] for u in batch.utts.tolist()] if batch else []
 
     def _status(self, speed: float, batches: int) -> str:
         sums, done = self.sums, self.batch / batches
@@ -268,41 +344,13 @@ class Trainer:
                 f"accuracy {sums['correct'] / sums['frames']:.2%}, {left:.0f} min left in all")
 
 
-def make_optimizer(cfg: LstmpConfig, model: LstmpNetwork) -> torch.optim.Optimizer:
-    """Adam or SGD with momentum; weight decay (decoupled for Adam) on matrices only, not on biases and peepholes."""
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.endswith("peephole")]
-    others = [p for name, p in model.named_parameters() if p.dim() != 2 or name.endswith("peephole")]
-    groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    if cfg.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=cfg.lr_initial, betas=(0.9, 0.999))
-    return torch.optim.SGD(groups, lr=cfg.lr_initial, momentum=cfg.momentum)
-
-
-def learning_rate(cfg: LstmpConfig, progress: float) -> float:
-    """Exponential decay from lr_initial to lr_final, ``progress`` of the training being done (0 to 1); with decay on
-    plateau lr_initial, which the trainer scales."""
-    if cfg.decay == "plateau":
-        return cfg.lr_initial
-    return cfg.lr_initial * (cfg.lr_final / cfg.lr_initial) ** progress
-
-
-def clip_gradients(model: LstmpNetwork, element: float, norm: float) -> float:
-    """Clip each element of the weights' gradients to [-element, element], then their joint norm; 0 means no clipping.
-
-    Returns: the joint norm before the second; NaN or infinite if one of them was (clipping would hide an infinity).
-    """
-    grads = [p.grad for p in model.parameters()]
-    total = float(torch.stack([torch.linalg.vector_norm(g) for g in grads]).norm())
-    if element > 0 and total > element and np.isfinite(total):  # no element is larger than the norm
-        for g in grads:
-            g.clamp_(-element, element)
-        total = float(torch.stack([torch.linalg.vector_norm(g) for g in grads]).norm())
-    if norm > 0 and total > norm:
-        for g in grads:
-            g.mul_(norm / total)
-    return total
-
-
 def batch_seed(*key: int) -> int:
     """A 63-bit seed for the random numbers that belong to ``key``: seed, epoch, batch …"""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
+
+
+def _joined(states: list):
+    """The states of several processes' streams as one; None if there are none."""
+    if not states:
+        return None
+    return [tuple(torch.cat(parts) for parts in zip(*layer, strict=True)) for layer in zip(*states, strict=True)]
