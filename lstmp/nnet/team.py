@@ -29,7 +29,7 @@ class Team:
     """
 
     rank, size = 0, 1
-    shares_gradients = False  # whether each process gets the gradient of all, and so sees every fault itself
+    shares_gradients = False  # whether an update is made from the gradients of all, so that all see every fault
 
     def __init__(self, threads: int = 1):
         self.workers = Workers(threads)
@@ -82,13 +82,20 @@ class Team:
                  for layer in zip(*states, strict=True)]
         return sum(losses), sum(corrects), state
 
-    def update(self, optimizer: torch.optim.Optimizer, epoch: int, batch: int):
-        """Change the weights by their gradients, after ``batch`` of an epoch.
+    def update(self, optimizer: torch.optim.Optimizer):
+        """Change the weights by their gradients.
 
         Raises:
             Stopped: another process has reported a fault.
         """
         optimizer.step()
+
+    def after_batch(self):
+        """Every process calls this after each of its batches.
+
+        Raises:
+            Stopped: another process has reported a fault.
+        """
 
     def report_fault(self):
         """Tell the others not to go on."""

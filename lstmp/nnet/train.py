@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import yaml
 
 from lstmp import config, distributed
@@ -16,11 +17,13 @@ from lstmp.errors import UserError, command
 from lstmp.features.ark import read_scp
 from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
 from lstmp.nnet import checkpoint
+from lstmp.nnet.asynchronous import Asynchronous, choose_servers, machine_names
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
 from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.parameter_server import serve
 from lstmp.nnet.shared_frames import team_frames
 from lstmp.nnet.synchronous import Synchronous
 from lstmp.nnet.team import Team
@@ -77,7 +80,10 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     """What each process does."""
     flush_denormals()
     keep_freed_memory()
-    team = Team(threads) if distributed.world_size() == 1 else Synchronous(cfg, device)
+    team = make_team(cfg, device, threads)
+    if team is None:
+        serve()
+        return
     if device == "cuda" and team.size > 1:
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
@@ -92,6 +98,24 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         _finish(cfg, trainer, priors, align_model)
     finally:
         team.close()
+
+
+def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
+    """Who trains, by the number of processes and the configuration; None in a process that is a parameter server.
+
+    Raises:
+        UserError: there are too few processes, or too few streams for them.
+    """
+    if cfg.updates == "synchronous":
+        return Team(threads) if distributed.world_size() == 1 else Synchronous(cfg, device)
+    if distributed.world_size() == 1:
+        raise UserError("asynchronous training by one process", mend="start several, with --nj or torchrun, or set "
+                        "`updates: synchronous` in conf/lstmp.yaml")
+    machines = machine_names()
+    servers = choose_servers(machines, cfg.parameter_servers)
+    workers = [rank for rank in range(len(machines)) if rank not in servers]
+    group = dist.new_group(workers)  # by all, also those that are not in it
+    return None if distributed.rank() in servers else Asynchronous(cfg, machines, servers, group)
 
 
 def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNetwork, FrameSet, FrameSet]:

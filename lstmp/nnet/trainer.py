@@ -129,12 +129,15 @@ class Trainer:
         if team.size > 1:
             end = min(end, team.gather(begin + self._batches_to_checkpoint())[0])
         columns = team.columns(table.utt.shape[1], self.epoch, begin)
-        streams = Streams(self.train, table.of(columns), cfg.chunk, cfg.label_delay)
-        full = frames_of_updates(table, self.train.lengths, cfg.chunk, cfg.accumulate)
+        mine = table.of(columns)
+        streams = Streams(self.train, mine, cfg.chunk, cfg.label_delay)
+        shared = table if team.shares_gradients else mine
+        full = frames_of_updates(shared, self.train.lengths, cfg.chunk, cfg.accumulate)
         fault, seen, since, shown = None, 0, time.monotonic(), time.monotonic()
         try:
             for number in range(begin, end):
                 seen += self.step(streams.batch(number), augment, number, batches, full[number])
+                team.after_batch()
                 self.batch = number + 1
                 bar.update()
                 now = time.monotonic()
@@ -199,7 +202,7 @@ class Trainer:
                 raise Diverged(what, self.epoch, number, self._names(batch))
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate_scale * learning_rate(cfg, (self.epoch + number / batches) / cfg.epochs)
-            self.team.update(self.optimizer, self.epoch, number)
+            self.team.update(self.optimizer)
         self.sums["loss"] += value * full
         self.sums["correct"] += correct
         self.sums["frames"] += frames
@@ -274,7 +277,10 @@ class Trainer:
         A full disk in the middle of an epoch is only warned of: the checkpoint before stays.
         """
         self.clock()
-        memory, sums = self.team.mean(moments(self.optimizer, self.model)), self._all_sums()
+        memory, sums = moments(self.optimizer, self.model), self._all_sums()
+        if self.team.size > 1 and not self.team.shares_gradients:  # all go on with the same
+            memory = self.team.mean(memory)
+            set_moments(self.optimizer, self.model, memory)
         self._saved = time.monotonic()
         if not self.team.leads:
             return

@@ -1,6 +1,7 @@
-"""Training under torchrun itself, some of whose processes end by themselves."""
+"""Training under torchrun itself, some of whose processes end, or compute NaN, at a batch of their own."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,41 +11,70 @@ from lstmp import config
 
 SCRIPT = """
 import os, signal
-from lstmp import config
+from dataclasses import replace
+from lstmp import config, distributed
 from lstmp.errors import command
+from lstmp.nnet import parameter_server, train as training
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.train import train
 from lstmp.nnet.trainer import Trainer
 
-kill, done, step = {kill}, {marks!r}, Trainer.step
+kill, poison, marks, step, recv = {kill}, {poison}, {marks!r}, Trainer.step, parameter_server.dist.recv
 
-def dies_once(self, batch, augment, number, batches, full):
-    rank, mark = self.team.rank, done + str(self.team.rank)
-    if self.epoch * batches + number == kill.get(rank) and not os.path.exists(mark):
-        open(mark, "w").close()
+def once(what):
+    name = marks + "." + what + str(distributed.rank())
+    if os.path.exists(name):
+        return False
+    open(name, "w").close()
+    return True
+
+def faulty(self, batch, augment, number, batches, full):
+    at = self.epoch * batches + number
+    if at == kill.get(distributed.rank()) and once("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if at == poison.get(distributed.rank()) and once("poisoned"):
+        batch = replace(batch, features=batch.features * float("nan"))
     return step(self, batch, augment, number, batches, full)
 
-Trainer.step = dies_once
+messages = 0
+
+def mortal(*args, **options):
+    global messages
+    messages += 1
+    if messages == 2 * kill.get(distributed.rank(), -1) and once("killed"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return recv(*args, **options)
+
+Trainer.step, parameter_server.dist.recv = faulty, mortal
 
 @command
 def main(argv):
-    train(config.load({config!r}, LstmpConfig), {data!r}, {ali!r}, {valid!r}, {out!r})
+    training.train(config.load({config!r}, LstmpConfig), {data!r}, {ali!r}, {valid!r}, {out!r})
 
 main()
 """
 
 
-def torchrun(world, cfg, out: str, *, nproc: int = 2, kill: dict[int, int] | None = None, restarts: int = 0):
-    """Train under torchrun; the process of a rank is killed before its batch ``kill[rank]``, counted over epochs, the
-    first time. Returns the completed process, with all that was written as ``stdout``."""
+def torchrun(world, cfg, out: str, *, nproc: int = 2, nodes: int = 1, kill: dict[int, int] | None = None,
+             poison: dict[int, int] | None = None, restarts: int = 0) -> subprocess.CompletedProcess:
+    """Train with ``nproc`` processes on each of ``nodes`` machines, which are agents of torchrun here.
+
+    Before its batch ``kill[rank]`` (counted over epochs; of a server: after about so many exchanges) a process is
+    killed, at its batch ``poison[rank]`` its features are NaN; each once. Returns status and all output of the worst.
+    """
     config_file, script = world.path / f"{out}.yaml", world.path / f"{out}.py"
     config_file.write_text(yaml.safe_dump(config.to_dict(cfg)))
-    script.write_text(SCRIPT.format(kill=kill or {}, marks=str(world.path / f"{out}.killed"), config=str(config_file),
-                                    data=str(world.data), ali=str(world.ali), valid=str(world.valid),
-                                    out=str(world.path / out)))
-    env = os.environ | {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={nproc}",
-         f"--max_restarts={restarts}", "--monitor_interval=0.2", str(script)],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    script.write_text(SCRIPT.format(kill=kill or {}, poison=poison or {}, marks=str(world.path / out),
+                                    config=str(config_file), data=str(world.data), ali=str(world.ali),
+                                    valid=str(world.valid), out=str(world.path / out)))
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    env = os.environ | {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "OMP_NUM_THREADS": "1"}  # see local/path.sh
+    agents = [subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc_per_node={nproc}",
+         "--rdzv_backend=c10d", f"--rdzv_endpoint=localhost:{port}", f"--max_restarts={restarts}",
+         "--monitor_interval=0.2", str(script)],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(nodes)]
+    output = [agent.communicate(timeout=300)[0] for agent in agents]
+    status = [agent.returncode for agent in agents]
+    return subprocess.CompletedProcess("torchrun", next((x for x in status if x), 0), "\n".join(output))

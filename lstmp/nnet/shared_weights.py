@@ -1,0 +1,112 @@
+"""Weights that the processes of one machine share in memory, and add to without locks (Niu et al., arXiv 1106.5730).
+
+Every worker computes on a copy of its own. Now and then it adds what it has changed to the shared weights, and takes
+these as its own: two additions at the same moment may lose a little of one, which the papers' training bears as well.
+"""
+
+import contextlib
+import os
+import tempfile
+import time
+
+import torch
+
+from lstmp.nnet.team import Stopped
+
+_PAUSE = 0.002  # seconds between two looks at how far the others are
+
+
+class SharedWeights:
+    """A vector in the machine's memory, and a clock for each worker.
+
+    Args:
+        size: numbers in the vector.
+        workers: processes that share it on this machine; ``index`` is this one's.
+        agree: collective of these workers: value → the first one's value.
+
+    Attributes:
+        weights: float32 [size], shared.
+        staleness: of each exchange, how many exchanges of others this machine saw since this worker's one before.
+        waited: seconds that this worker has waited for slower ones.
+    """
+
+    def __init__(self, size: int, workers: int, index: int, agree):
+        self.index, self.staleness, self.waited = index, [], 0.0
+        name = None
+        if index == 0:
+            folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory where there is such a place
+            handle, name = tempfile.mkstemp(prefix="lstmp-", dir=folder)
+            os.close(handle)
+            _map(name, size, workers).zero_()  # makes the file as large as it must be
+        name = agree(name)
+        table = _map(name, size, workers)
+        agree(None)  # all have it: the name can go
+        if index == 0:
+            os.unlink(name)
+        self.weights = table[:4 * size].view(torch.float32)
+        cells = table[-8 * (3 * workers + 1):].view(torch.int64)
+        self.clocks, self.pushes, self.waiting = cells[:-1].view(3, workers)  # one cell a worker: no two write to one
+        self.fault = cells[-1:]
+        self._seen = 0
+
+    def set(self, weights: torch.Tensor):
+        """Begin anew; no other worker may be at work."""
+        self.weights.copy_(weights)
+        self.fault.zero_(), self.clocks.zero_()
+
+    @property
+    def clock(self) -> int:
+        """Batches that this worker has done since all came together."""
+        return int(self.clocks[self.index])
+
+    @contextlib.contextmanager
+    def resting(self):
+        """No other worker waits for this one meanwhile."""
+        self.waiting[self.index] = 1
+        yield
+        self.waiting[self.index] = 0
+
+    def rest(self):
+        """Set this worker's clock back; all are together."""
+        self.clocks[self.index] = 0
+
+    def clear(self):
+        """Forget what was measured."""
+        self.staleness, self.waited = [], 0.0
+
+    def exchange(self, own: torch.Tensor, base: torch.Tensor):
+        """Add what ``own`` has changed since it was ``base``, and make both the weights as they are then."""
+        self.staleness.append(int(self.pushes.sum()) - int(self.pushes[self.index]) - self._seen)
+        self.weights.add_((own - base).cpu())
+        self.pushes[self.index] += 1
+        self.take(own, base)
+
+    def take(self, own: torch.Tensor, base: torch.Tensor):
+        """Make both the weights as they are now."""
+        self._seen = int(self.pushes.sum()) - int(self.pushes[self.index])
+        base.copy_(self.weights)
+        own.copy_(base)
+
+    def tick(self, bound: int):
+        """One batch more is done. Waits where that is more than ``bound`` ahead of the slowest worker.
+
+        Raises:
+            Stopped: a worker has reported a fault.
+        """
+        self.clocks[self.index] += 1
+        began = time.monotonic()
+        while not self.fault and int(self.clocks[self.index] - self.slowest()) > bound:
+            time.sleep(_PAUSE)
+        self.waited += time.monotonic() - began
+        if self.fault:
+            raise Stopped
+
+    def slowest(self) -> torch.Tensor:
+        """Batches that the slowest worker has done, of those at work."""
+        return self.clocks.masked_fill(self.waiting.bool(), 1 << 62).min()
+
+
+def _map(name: str, size: int, workers: int) -> torch.Tensor:
+    """The file's bytes: the weights, then 3 cells of 8 bytes a worker and one for all."""
+    length = -(-4 * size // 8) * 8 + 8 * (3 * workers + 1)
+    return torch.from_file(name, shared=True, size=length, dtype=torch.uint8)
