@@ -15,3 +15,15 @@ if [ -s "$LSTMP_ROOT/.venv/.libpython" ]; then
   LD_LIBRARY_PATH="$(cat "$LSTMP_ROOT/.venv/.libpython")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export LD_LIBRARY_PATH
 fi
+# on_machines N MODULE [ARGUMENTS]: python -m MODULE on this machine; or, where run.sh's --nnodes has set LSTMP_NNODES above 1,
+# on as many through torchrun, N processes on each (0: as many as run.sh's --nj). $LSTMP_LAUNCHER starts a command on all
+on_machines() {
+  local count=$1
+  shift
+  [ "${LSTMP_NNODES:-1}" -gt 1 ] || exec python -m "$@"
+  [ "$count" -gt 0 ] || count=${LSTMP_NJ:-1}
+  # shellcheck disable=SC2086  # the launcher is a command with its options
+  exec ${LSTMP_LAUNCHER:-srun --ntasks-per-node=1} "$LSTMP_ROOT/local/node.sh" python -m torch.distributed.run \
+    --nnodes "$LSTMP_NNODES" --nproc_per_node "$count" --max_restarts "${LSTMP_MAX_RESTARTS:-3}" --rdzv_backend c10d \
+    --rdzv_endpoint "$LSTMP_RDZV_ENDPOINT" --rdzv_id "$$-$(date +%s)" -m "$@"
+}

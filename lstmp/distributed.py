@@ -7,6 +7,7 @@ every world-size-th one, in order of length, so that shares are of nearly equal 
 
 import ctypes
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import torch.distributed as dist
 
 from lstmp.errors import UserError
 
+_PATIENCE = 30.0  # minutes to wait for another process
 _LOST_PEER = 77  # exit status of a worker that only noticed that another one had gone
 
 
@@ -59,7 +61,7 @@ def gather(value) -> list:
     return values
 
 
-def launch(fn, nj: int, *args, timeout: float = 30.0):
+def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
     """Call ``fn(*args)`` in ``nj`` processes that can talk to each other (or in this one, if ``nj`` is 1).
 
     Under torchrun only the process of rank 0 returns; the others exit once all have ended, so that the rest of a
@@ -91,6 +93,64 @@ def launch(fn, nj: int, *args, timeout: float = 30.0):
                 if worker.pid is not None:
                     worker.kill()
                     worker.join()
+
+
+def together(fn, *args):
+    """Call ``fn(*args)``, in every process that torchrun has started: one a machine, which shares out its work by
+    :func:`lstmp.parallel.iter_jobs` and does what must be done once by :func:`on_first`. As for :func:`launch`, only
+    the process of rank 0 returns.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        _under_torchrun(fn, args, timedelta(minutes=_PATIENCE))
+    else:
+        fn(*args)
+
+
+_alone = False  # on_first is at work
+
+
+def shares_work() -> bool:
+    """Whether there are other processes to share work with, here and now."""
+    return world_size() > 1 and not _alone
+
+
+def on_first(fn, *args):
+    """Call ``fn(*args)`` in the process of rank 0 alone; the others wait. Returns what it returned, in all."""
+    if not shares_work():
+        return fn(*args)
+    global _alone
+    value = None
+    if rank() == 0:
+        _alone = True
+        try:
+            value = fn(*args)
+        finally:
+            _alone = False
+    return pass_on(value, 0)
+
+
+def pass_on(value, source: int):
+    """The value that the process of rank ``source`` has, in all."""
+    values = [value]
+    dist.broadcast_object_list(values, src=source)
+    return values[0]
+
+
+def hand_in(value, source: int):
+    """The value that the process of rank ``source`` has, in that of rank 0; None in the others."""
+    if source == 0:
+        return value if rank() == 0 else None
+    size = torch.zeros(1, dtype=torch.int64)
+    if rank() == source:
+        data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+        size[0] = len(data)
+        dist.send(size, dst=0), dist.send(data, dst=0)
+    elif rank() == 0:
+        dist.recv(size, src=source)
+        data = torch.empty(int(size), dtype=torch.uint8)
+        dist.recv(data, src=source)
+        return pickle.loads(data.numpy().tobytes())
+    return None
 
 
 def _under_torchrun(fn, args, timeout):

@@ -7,7 +7,8 @@ import time
 
 from tqdm import tqdm
 
-_quiet = os.environ.get("LSTMP_QUIET") == "1"  # set for the processes that a quiet one starts
+# set for the processes that a quiet one starts; of torchrun's processes only the first speaks, but all may warn
+_quiet = os.environ.get("LSTMP_QUIET") == "1" or os.environ.get("RANK", "0") != "0"
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from lstmp import distributed
 from lstmp.errors import UserError
 from lstmp.log import progress
 
@@ -38,12 +39,29 @@ def run_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what:
     return list(iter_jobs(fn, items, nj, what, unit))
 
 
-def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what: str,
-              unit: str = "utt") -> Iterator[Result]:
-    """As :func:`run_jobs`, but yields each result in turn, a few jobs behind the workers."""
+def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what: str, unit: str = "utt",
+              for_all: bool = True) -> Iterator[Result]:
+    """As :func:`run_jobs`, but yields each result in turn, a few jobs behind the workers.
+
+    Under torchrun each process, one a machine, does its share of the items with ``nj`` workers of its own. All get all
+    results; or the first process alone, if they need not be known ``for_all``, and the others None.
+    """
     items = list(items)
+    if not distributed.shares_work():
+        yield from _iter_here(fn, items, nj, what, unit)
+        return
+    first, count = distributed.rank(), distributed.world_size()
+    mine = _iter_here(fn, items[first::count], nj, what, unit, fork=True)  # workers go on while this process waits
+    for i in range(len(items)):
+        owner = i % count
+        result = next(mine) if owner == first else None
+        yield distributed.pass_on(result, owner) if for_all else distributed.hand_in(result, owner)
+
+
+def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: str, unit: str,
+               fork: bool = False) -> Iterator[Result]:
     nj = min(nj, len(items))
-    if nj <= 1:
+    if nj <= 1 and not (fork and items):
         yield from map(fn, progress(items, what, unit=unit))
         return
     global _work

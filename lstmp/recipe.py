@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -27,12 +28,18 @@ RUN_OPTIONS = {
     "corpus": "folder of a local copy of the corpus; without it, it is downloaded (none)",
     "stage": "first stage to run, 0 to 11 (0)",
     "stop-stage": "last stage to run (11)",
-    "nj": "number of processes (the number of cores)",
+    "nj": "number of processes, on each machine (the number of cores)",
+    "nnodes": "number of machines; more than one share the folder of this checkout (1)",
+    "rdzv-endpoint": "HOST:PORT where the machines meet, HOST being one of them; PORT is free (29500 of this machine)",
+    "launcher": "command that starts another one on all machines (srun --ntasks-per-node=1)",
     "device": "cpu or cuda, for estimation and training (cpu)",
     "exp": "folder for models and results (exp/<recipe>)",
     "data": "folder for data dirs (data/<recipe>)",
     "reference-ctm": "phone times of another aligner, to compare the triphones' alignment with (none)",
 }
+
+
+_MACHINES = ("nnodes", "rdzv-endpoint", "launcher", "nj")  # what local/path.sh must know to start torchrun
 
 
 def read_sections(folder) -> dict[str, dict]:
@@ -212,14 +219,17 @@ def _parse(option: str, text: str):
 
 def _run_values(options: dict[str, str], name: str) -> dict:
     run = {"recipe": name, "corpus": "", "stage": "0", "stop-stage": "11", "nj": str(len(os.sched_getaffinity(0))),
+           "nnodes": "1", "rdzv-endpoint": f"{socket.gethostname()}:29500", "launcher": "srun --ntasks-per-node=1",
            "device": "cpu", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": ""}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS}
-    for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256)):
+    for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
         if not run[key].isdigit() or not low <= int(run[key]) <= high:
             raise UserError(f"--{key} must be a whole number from {low} to {high}, not `{run[key]}`",
                             mend="correct the value")
     if not re.fullmatch(r"cpu|cuda", run["device"]):
         raise UserError(f"--device must be cpu or cuda, not `{run['device']}`", mend="correct the value")
+    if not re.fullmatch(r"[^\s:]+:\d+", run["rdzv-endpoint"]):
+        raise UserError(f"--rdzv-endpoint must be HOST:PORT, not `{run['rdzv-endpoint']}`", mend="correct the value")
     for key in ("corpus", "exp", "data", "reference-ctm"):  # as seen from where run.sh was called
         if key in options and (start := os.environ.get("LSTMP_FROM", os.getcwd())) != os.getcwd():
             run[key] = os.path.join(start, run[key])
@@ -275,6 +285,8 @@ def main(argv=None):
     values["networks_note"] = describe(found, read_sections(ROOT / "conf")["lstmp"])
     values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     print(shell_assignments(values))
+    machines = {f"LSTMP_{key.upper().replace('-', '_')}": run[key] for key in _MACHINES}
+    print(f"export {shlex.join(f'{name}={value}' for name, value in machines.items())}")
 
 
 if __name__ == "__main__":

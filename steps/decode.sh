@@ -2,4 +2,4 @@
 # Decodes a data dir with a model and its graph: lattices, and the best paths for a grid of LM weights and penalties.
 # steps/decode.sh --help
 . "$(dirname "$0")/../local/path.sh"
-exec python -m lstmp.decode.decode "$@"
+on_machines 1 lstmp.decode.decode "$@"

@@ -2,4 +2,4 @@
 # Rescores the lattices of a decoding with another language model, and writes its best paths for the grid.
 # steps/lmrescore.sh --help
 . "$(dirname "$0")/../local/path.sh"
-exec python -m lstmp.decode.lm_rescore "$@"
+on_machines 1 lstmp.decode.lm_rescore "$@"

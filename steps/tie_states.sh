@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # An alignment with other tied states: of a tree with more or fewer leaves, or of monophones.  steps/tie_states.sh --help
 . "$(dirname "$0")/../local/path.sh"
-exec python -m lstmp.gmm.tie_states "$@"
+on_machines 0 lstmp.gmm.tie_states "$@"

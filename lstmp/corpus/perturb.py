@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from lstmp import distributed
 from lstmp.corpus.audio import MP3_KBPS, RATE, read_audio, write_mp3, write_wav
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_data_dir
 from lstmp.corpus.subset import listed
@@ -86,6 +87,8 @@ def perturb(data: DataDir, out: Path, speeds: list[float], once: set[str], volum
     done = run_jobs(partial(write_copy, out=out, volumes=None, seed=seed, kbps=kbps), plain, nj, "plain")
     done += run_jobs(partial(write_copy, out=out, volumes=volumes, seed=seed, kbps=kbps), varied, nj,
                      "speed and volume")
+    if distributed.rank():
+        return
     write_data_dir(out, [copy for copy, _ in done], {copy.id: seconds for copy, seconds in done})
     say(f"{out}: {len(done)} utterances, {sum(seconds for _, seconds in done) / 3600:.2f} h, out of {len(data.utts)}")
 
@@ -122,7 +125,8 @@ def main(argv=None):
         return
     data = read_data_dir(a.data)
     once = listed(data, a.once) if a.once else set()
-    perturb(data, a.out, a.speeds, once, tuple(a.volume) if a.volume else None, a.seed, a.nj, a.mp3)
+    distributed.together(perturb, data, a.out, a.speeds, once, tuple(a.volume) if a.volume else None, a.seed, a.nj,
+                         a.mp3)
     stage.mark([*(a.out / name for name in (*FILES, "spk2utt")), a.out / "wav"])
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from lstmp import config
+from lstmp import config, distributed
 from lstmp.corpus.datadir import read_table
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
-from lstmp.decode.jobs import job_paths, judge, plan, search_jobs, summary
+from lstmp.decode.jobs import job_paths, judge, plan, remove, search_jobs, summary
 from lstmp.decode.scorer import Scorer, load_scorer
 from lstmp.decode.search import load_graph
 from lstmp.errors import UserError, command
@@ -78,7 +78,7 @@ def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, devi
         _decode_adapted(task, out)
     else:
         task.search(out, cfg)
-    write_hypotheses(out, task.graph_dir / "words.txt", cfg, nj)
+    distributed.on_first(write_hypotheses, out, task.graph_dir / "words.txt", cfg, nj)
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Task:
         inputs = self.inputs() + ([transforms / "trans.ark"] if transforms else [])
         paths = job_paths(out, len(self.utts), cfg.utts_per_job)
         stage = Stage(out, "decode", inputs, settings)
-        if stage.is_done():
+        if distributed.on_first(stage.is_done):
             return paths
         key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
         scorer = load_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
@@ -143,8 +143,8 @@ class Task:
         search_jobs(plan(paths, features, self.utts, cfg.utts_per_job, key), graph, features,
                     scorer if self.device == "cpu" else
                     functools.partial(_on_device, str(self.model_dir), self.device, plain), cfg, self.nj)
-        self.report(out, paths, cfg)
-        stage.mark([out / "decode.json", *paths])
+        distributed.on_first(self.report, out, paths, cfg)
+        distributed.on_first(stage.mark, [out / "decode.json", *paths])
         return paths
 
     def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *before: list[Path]):
@@ -167,25 +167,24 @@ def _decode_adapted(task: Task, out: Path):
     if "silence" not in task.graph_info:
         raise UserError("it does not name the silence phones", file=task.graph_dir / "graph.json",
                         mend="delete the folder and make the graph again")
-    cfg = task.cfg
+    cfg, on_first = task.cfg, distributed.on_first
     settings = {k: v for k, v in config.to_dict(cfg).items() if k not in ("lm_weights", "word_penalties")}
     stage = Stage(out, "adapted", task.inputs() + [task.data_dir / "utt2spk"], settings)
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
     model = AcousticModel.load(task.model_dir)
     adapter = SpeakerAdapter(model, task.features(), task.graph_info["silence"], cfg, task.nj)
     first, second = out / "si", out / "adapted"
     before = task.search(first, cfg.first_pass(), plain=True)
-    write_transforms(first, adapter.transforms(before, None, "first pass"))
+    on_first(lambda: write_transforms(first, adapter.transforms(before, None, "first pass")))
     jobs = task.search(second, cfg.second_pass(), transforms=first)
-    transforms = adapter.transforms(jobs, task.features(read_transforms(first)), "second pass")
-    write_transforms(out, transforms)
-    for stale in out.glob("lat.*.safetensors"):
-        stale.unlink()
+    transforms = on_first(adapter.transforms, jobs, task.features(read_transforms(first)), "second pass")
+    on_first(write_transforms, out, transforms)
+    on_first(remove, out.glob("lat.*.safetensors"))
     rescore_jobs(jobs, out, task.features(transforms), model, task.nj)
     jobs = [out / path.name for path in jobs]
-    task.report(out, jobs, cfg, before)
-    stage.mark([out / "decode.json", out / "trans.ark", *jobs])
+    on_first(task.report, out, jobs, cfg, before)
+    on_first(stage.mark, [out / "decode.json", out / "trans.ark", *jobs])
 
 
 def _load_graph(graph_dir: Path, num_pdfs: int):
@@ -213,7 +212,8 @@ def main(argv=None):
     parser.add_argument("--device", default="cpu", help="where the acoustic model runs, cpu or cuda; the search runs "
                         "on the CPU (%(default)s)")
     args = parser.parse_args(argv)
-    decode(args.model, args.graph, args.data, args.out, config.load(args.config, DecodeConfig), args.nj, args.device)
+    distributed.together(decode, args.model, args.graph, args.data, args.out, config.load(args.config, DecodeConfig),
+                         args.nj, args.device)
 
 
 if __name__ == "__main__":

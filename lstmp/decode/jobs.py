@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstmp import distributed
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
 from lstmp.decode.scorer import FRAME_SHIFT, Scorer
@@ -106,8 +107,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
     folder = jobs[0].path.parent
     if todo:  # before anything is removed: is the graph sound?
         graph = load_graph()
-    for path in {*folder.glob("lat.*.safetensors"), *folder.glob(".lat.*.tmp")} - keep:
-        path.unlink()
+    distributed.on_first(remove, {*folder.glob("lat.*.safetensors"), *folder.glob(".lat.*.tmp")} - keep)
     if not todo:
         return
     if keep:
@@ -119,6 +119,12 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
     for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
         for utt, reason in failed.items():
             warn(f"{utt}: {reason}")
+
+
+def remove(paths):
+    """Delete files."""
+    for path in paths:
+        path.unlink()
 
 
 def summary(jobs: list[Path], processes: int, *before: list[Path]) -> dict:

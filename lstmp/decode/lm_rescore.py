@@ -19,11 +19,12 @@ import k2
 import numpy as np
 import torch
 
-from lstmp import config
+from lstmp import config, distributed
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.lang import read_symbols
 from lstmp.decode.best_path import to_fsa, write_hypotheses
 from lstmp.decode.config import DecodeConfig
+from lstmp.decode.jobs import remove
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.scorer import FRAME_SHIFT
 from lstmp.decode.search import path_scores, word_paths
@@ -192,19 +193,22 @@ def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):
         raise UserError(f"not the words of {old_lang}", file=words, mend="make both LMs from one lang folder")
     inputs = [old_lang / "G.fst", new_lang / "G.fst", words, *jobs]
     stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_word_arcs])
-    if not stage.is_done():
+    if not distributed.on_first(stage.is_done):
         rescorer = Rescorer(BackoffLm(old_lang), BackoffLm(new_lang), cfg.acoustic_scale, cfg.max_word_arcs)
-        for stale in out.glob("lat.*.safetensors"):
-            stale.unlink()
+        distributed.on_first(remove, out.glob("lat.*.safetensors"))
         began = time.time()
         run_jobs(lambda job: _rescore_job(rescorer, job, out / job.name), jobs, nj, "LM rescoring", "job")
-        done = [out / job.name for job in jobs]
-        made = json.loads(report.read_text(encoding="utf-8"))
-        facts = made | _spent(made, jobs, done) | {"rescored": str(source), "lm": str(new_lang)}
-        config.write_text(out / "decode.json", json.dumps(facts, indent=1) + "\n")
-        say(f"{out}: {facts['utterances']} utterances rescored with {new_lang} in {(time.time() - began) / 60:.1f} min")
-        stage.mark([out / "decode.json", *done])
-    write_hypotheses(out, words, cfg, nj)
+        distributed.on_first(_finish, stage, source, out, jobs, new_lang, (time.time() - began) / 60)
+    distributed.on_first(write_hypotheses, out, words, cfg, nj)
+
+
+def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: Path, minutes: float):
+    done = [out / job.name for job in jobs]
+    made = config.read_json(source / "decode.json", "run steps/decode.sh")
+    facts = made | _spent(made, jobs, done) | {"rescored": str(source), "lm": str(new_lang)}
+    config.write_text(out / "decode.json", json.dumps(facts, indent=1) + "\n")
+    say(f"{out}: {facts['utterances']} utterances rescored with {new_lang} in {minutes:.1f} min")
+    stage.mark([out / "decode.json", *done])
 
 
 def _rescore_job(rescorer: Rescorer, job: Path, out: Path):
@@ -240,7 +244,8 @@ def main(argv=None):
                         "(%(default)s)")
     parser.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")
     args = parser.parse_args(argv)
-    rescore(args.lang, args.new_lang, args.source, args.out, config.load(args.config, DecodeConfig), args.nj)
+    distributed.together(rescore, args.lang, args.new_lang, args.source, args.out,
+                         config.load(args.config, DecodeConfig), args.nj)
 
 
 if __name__ == "__main__":

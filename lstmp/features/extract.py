@@ -6,6 +6,7 @@ are reported and left out of ``feats.scp``, whose ids all later stages take.
 """
 
 import argparse
+import contextlib
 import json
 import shutil
 import zlib
@@ -16,7 +17,7 @@ from pathlib import Path
 import kaldi_native_fbank as knf
 import numpy as np
 
-from lstmp import config
+from lstmp import config, distributed
 from lstmp.config import check
 from lstmp.corpus.audio import read_audio
 from lstmp.corpus.bad import BadUtterances
@@ -131,6 +132,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
     Raises:
         UserError: a malformed data dir, or more unusable utterances than ``cfg.max_bad`` allows.
     """
+    first, on_first = distributed.rank() == 0, distributed.on_first
     data, out = read_data_dir(data_dir, need=("wav.scp", "utt2spk")), Path(out_dir)
     kind = "mfcc" if isinstance(cfg, MfccConfig) else "fbank"
     in_place = out.resolve() == data.path.resolve()
@@ -138,11 +140,11 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
     stage = Stage(out, "feats", inputs=[data.path / "wav.scp", data.path / "utt2spk"] if in_place else tables,
                   settings={**config.to_dict(cfg), "kind": kind, "library": version("kaldi-native-fbank"),
                             "audio": _audio_state(data)})
-    if stage.is_done():
+    if on_first(stage.is_done):
         return
     say(f"{out}: {kind} of {len(data.utts)} utterances")
     out.mkdir(parents=True, exist_ok=True)
-    copies = [] if in_place else [Path(shutil.copyfile(t, out / t.name)) for t in tables]
+    copies = [] if in_place else on_first(lambda: [Path(shutil.copyfile(t, out / t.name)) for t in tables])
 
     def one(utt: Utterance):
         try:
@@ -153,8 +155,11 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
             return UserError(e.strerror or str(e), file=utt.wav, mend="check the disk and the file's mode")
 
     bad, num_frames = BadUtterances(data.path, cfg.max_bad), {}
-    with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
-        for utt, feats in zip(data.utts, iter_jobs(one, data.utts.values(), nj, f"{kind} {out.name}"), strict=True):
+    found = iter_jobs(one, data.utts.values(), nj, f"{kind} {out.name}", for_all=False)
+    with ArkWriter(out / "feats.ark", out / "feats.scp") if first else contextlib.nullcontext() as writer:
+        for utt, feats in zip(data.utts, found, strict=True):
+            if not first:  # other machines send theirs to the first
+                continue
             if isinstance(feats, UserError):
                 bad.add(utt, feats)
             else:
@@ -162,8 +167,10 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
                 num_frames[utt] = len(feats)
                 dim = feats.shape[1]
         bad.check(len(data.utts))
-        if not num_frames:
+        if first and not num_frames:
             raise UserError("no utterance has usable audio", file=data.path / "wav.scp", mend="see the warnings above")
+    if not first:
+        return
     write_table(out / "utt2num_frames", {utt: str(n) for utt, n in num_frames.items()})
     about = {"kind": kind, "dim": dim, "utterances": len(num_frames), "left_out": len(bad),
              "frames": sum(num_frames.values()), "config": config.to_dict(cfg)}
@@ -192,7 +199,7 @@ def main(argv=None):
     parser.add_argument("--out", help="write to this folder, a data dir with the same tables (default: DATA itself)")
     parser.add_argument("data", metavar="DATA", help="data dir with wav.scp and utt2spk")
     args = parser.parse_args(argv)
-    extract(args.data, args.out or args.data, config.load(args.config, KINDS[args.kind]), args.nj)
+    distributed.together(extract, args.data, args.out or args.data, config.load(args.config, KINDS[args.kind]), args.nj)
 
 
 if __name__ == "__main__":

@@ -185,7 +185,8 @@ class Asynchronous(Team):
         return means
 
     def account(self) -> dict:
-        mine = {"staleness": self.shared.staleness, "wait_seconds": self.shared.waited}
+        mine = {"staleness": self.shared.staleness, "wait_seconds": self.shared.waited,
+                "exchange_seconds": self.shared.seconds}
         if self.servers:
             mine |= {"server_staleness": self.servers.staleness, "server_seconds": self.servers.seconds,
                      "server_bytes": self.servers.bytes}
@@ -197,7 +198,7 @@ class Asynchronous(Team):
         for name in ("staleness", "server_staleness"):
             if values := [v for m in everyone for v in m.get(name, ())]:
                 found |= {f"{name}_mean": round(sum(values) / len(values), 2), f"{name}_max": max(values)}
-        for name in ("wait_seconds", "server_seconds", "server_bytes"):
+        for name in ("wait_seconds", "exchange_seconds", "server_seconds", "server_bytes"):
             if values := [m[name] for m in everyone if name in m]:
                 found[name] = round(sum(values), 2)
         self.say(f"{self.size} workers; " + ", ".join(f"{k} {v:,}" for k, v in found.items() if k != "processes"))

@@ -28,10 +28,11 @@ class SharedWeights:
         weights: float32 [size], shared.
         staleness: of each exchange, how many exchanges of others this machine saw since this worker's one before.
         waited: seconds that this worker has waited for slower ones.
+        seconds: spent in exchanges.
     """
 
     def __init__(self, size: int, workers: int, index: int, agree):
-        self.index, self.staleness, self.waited = index, [], 0.0
+        self.index, self.staleness, self.waited, self.seconds = index, [], 0.0, 0.0
         name = None
         if index == 0:
             folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory where there is such a place
@@ -72,14 +73,16 @@ class SharedWeights:
 
     def clear(self):
         """Forget what was measured."""
-        self.staleness, self.waited = [], 0.0
+        self.staleness, self.waited, self.seconds = [], 0.0, 0.0
 
     def exchange(self, own: torch.Tensor, base: torch.Tensor):
         """Add what ``own`` has changed since it was ``base``, and make both the weights as they are then."""
+        began = time.monotonic()
         self.staleness.append(int(self.pushes.sum()) - int(self.pushes[self.index]) - self._seen)
         self.weights.add_((own - base).cpu())
         self.pushes[self.index] += 1
         self.take(own, base)
+        self.seconds += time.monotonic() - began
 
     def take(self, own: torch.Tensor, base: torch.Tensor):
         """Make both the weights as they are now."""

@@ -7,9 +7,7 @@ streams and the running sums. An interrupted and an uninterrupted training there
 that goes on with more or fewer processes with nearly the same. (Asynchronous training is never twice the same.)
 """
 
-import errno
 import json
-import os
 import time
 from pathlib import Path
 
@@ -18,8 +16,8 @@ import torch
 
 from lstmp import config
 from lstmp.errors import UserError
-from lstmp.log import progress, say, warn
-from lstmp.nnet import checkpoint
+from lstmp.log import progress, warn
+from lstmp.nnet import checkpoint, snapshot
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import write_events
@@ -29,6 +27,7 @@ from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_of_updates, plan
 from lstmp.nnet.team import Stopped, Team
+from lstmp.nnet.team_state import all_states, states_of
 
 _NO_SUMS = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0, "cpu_seconds": 0.0}
 
@@ -103,10 +102,10 @@ class Trainer:
         if self.epoch >= cfg.epochs:
             return True
         if cfg.patience and losses and len(losses) - 1 - int(np.argmin(losses)) >= cfg.patience:
-            say(f"the held-out loss has not fallen for {cfg.patience} epochs: training ends")
+            self.team.say(f"the held-out loss has not fallen for {cfg.patience} epochs: training ends")
             return True
         if cfg.decay == "plateau" and self.history and self.rate_scale * cfg.lr_initial < cfg.lr_final:
-            say(f"the learning rate is below lr_final, {cfg.lr_final:g}: training ends")
+            self.team.say(f"the learning rate is below lr_final, {cfg.lr_final:g}: training ends")
             return True
         return False
 
@@ -115,7 +114,7 @@ class Trainer:
         cfg, lengths = self.cfg, self.train.lengths
         table = plan(lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, self.epoch)
         augment = Augment(cfg, self.train, self.epoch, self.model.feature_std)
-        self.state = self._own_state(table, self._whole_state)
+        self.state = self._own_state(table)
         with progress(range(self.batch, len(table)), f"epoch {self.epoch + 1}/{cfg.epochs}", unit="batch",
                       here=self.team.leads) as bar:
             while self.batch < len(table):
@@ -159,8 +158,8 @@ class Trainer:
         self.batch = end  # one of an asynchronous team may have been told to stop
         if team.size > 1 and end < batches:
             team.meet()
-            self._whole_state = self._all_states()
-            self.state = self._own_state(table, self._whole_state)
+            self._whole_state = all_states(team, self.state)
+            self.state = self._own_state(table)
             self.save()
 
     def _batches_to_checkpoint(self) -> int:
@@ -282,57 +281,30 @@ class Trainer:
             memory = self.team.mean(memory)
             set_moments(self.optimizer, self.model, memory)
         self._saved = time.monotonic()
-        if not self.team.leads:
-            return
-        tensors = checkpoint.with_prefix("model", dict(self.model.state_dict()))
-        tensors |= checkpoint.with_prefix("optimizer", memory)
-        for layer, (r, c) in enumerate(self._whole_state or []):
-            tensors |= {f"state.{layer}.r": r, f"state.{layer}.c": c}
-        header = {"fingerprint": self.fingerprint, "epoch": self.epoch, "batch": self.batch, "sums": sums,
-                  "rate_scale": self.rate_scale, "retries": self.retries, "seconds": self.seconds,
-                  "history": self.history}
-        try:
-            checkpoint.write(self.last_path, tensors, header)
-        except OSError as e:
-            if not self.batch or e.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            warn(f"{self.last_path}: {os.strerror(e.errno)}, no checkpoint is written; free some space. Training goes "
-                 "on and tries again; what is lost if it is killed is what came after the checkpoint before")
+        if self.team.leads:
+            snapshot.write(self, memory, sums, self._whole_state)
 
     def resume(self) -> bool:
         """Go back to last.safetensors; False if there is none, or one of other data or settings."""
         if not self.last_path.is_file():
             return False
-        tensors, header = checkpoint.read(self.last_path, mend="delete it to train from the start")
-        if header["fingerprint"] != self.fingerprint:
+        read = snapshot.read(self)
+        if read is None:
             self.team.say(f"{self.last_path}: of other data or another configuration, training starts anew")
             return False
-        self.model.load_state_dict(checkpoint.by_prefix("model", tensors))
-        set_moments(self.optimizer, self.model, checkpoint.by_prefix("optimizer", tensors))
-        state = checkpoint.by_prefix("state", tensors)
-        self._whole_state = [(state[f"{layer}.r"], state[f"{layer}.c"]) for layer in range(len(state) // 2)] or None
-        for name in ("epoch", "batch", "sums", "rate_scale", "retries", "seconds", "history"):
-            setattr(self, name, header[name])
-        self.sums = _NO_SUMS | (self.sums if self.team.leads else {})  # checkpoints of earlier versions lack some
+        self._whole_state, sums = read
+        self.sums = _NO_SUMS | (sums if self.team.leads else {})  # checkpoints of earlier versions lack some
         self.team.join(self.model)
         if self.epoch or self.batch:
             self.team.say(f"{self.last_path}: going on from epoch {self.epoch + 1}, batch {self.batch + 1}, "
                           f"{self.seconds / 60:.1f} min so far")
         return True
 
-    def _all_states(self):
-        """The state of all streams, on the CPU, in the order of their slots."""
-        own = self.state and [tuple(t.cpu() for t in layer) for layer in self.state]
-        return _joined([state for state in self.team.gather(own) if state])
-
-    def _own_state(self, table: Plan, whole):
-        """Of the state of all streams, after the batch before the next one, those of this process's slots."""
-        if whole is None or not self.batch:
+    def _own_state(self, table: Plan):
+        if self._whole_state is None or not self.batch:
             return None
         columns = self.team.columns(table.utt.shape[1], self.epoch, self.batch)
-        active = table.utt[self.batch - 1] >= 0
-        rows = torch.arange(int(active[:columns.start].sum()), int(active[:columns.stop].sum()))
-        return [tuple(t[rows].to(self.device) for t in layer) for layer in whole]
+        return states_of(table, self.batch, columns, self._whole_state, self.device)
 
     def _all_sums(self) -> dict:
         """The sums of all processes; the time is that of the first."""
@@ -353,10 +325,3 @@ class Trainer:
 def batch_seed(*key: int) -> int:
     """A 63-bit seed for the random numbers that belong to ``key``: seed, epoch, batch …"""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
-
-
-def _joined(states: list):
-    """The states of several processes' streams as one; None if there are none."""
-    if not states:
-        return None
-    return [tuple(torch.cat(parts) for parts in zip(*layer, strict=True)) for layer in zip(*states, strict=True)]

@@ -1,5 +1,6 @@
 """Training from data dir to network folder: it learns, it resumes exactly, it says what is wrong."""
 
+import errno
 import gzip
 import json
 import os
@@ -330,3 +331,23 @@ def test_decay_on_plateau_and_early_stop(world, small_config):
     patient = run(world, small_config(epochs=60, lr_initial=0.02, lr_final=0.02, patience=3), "patient")
     losses = [h["loss_valid"] for h in json.loads((patient / "train.json").read_text())["epochs"]]
     assert len(losses) < 60 and np.argmin(losses) == len(losses) - 4
+
+
+def test_a_full_disk_does_not_end_an_epoch(world, small_config, monkeypatch, capfd):
+    """No checkpoint is written meanwhile; the one at the end of the epoch must be."""
+    write, full = checkpoint.write, []
+
+    def no_room(path, tensors, header):
+        if path.name == "last.safetensors" and header["batch"] and len(full) < 3:
+            full.append(header["batch"])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, tensors, header)
+
+    monkeypatch.setattr(checkpoint, "write", no_room)
+    there = run(world, small_config(checkpoint_minutes=1e-6), "full")
+    assert len(full) == 3 and capfd.readouterr().err.count("no checkpoint is written; free some space") == 3
+    assert_same(there, run(world, small_config(), "roomy"))
+    monkeypatch.setattr(checkpoint, "write", lambda path, *args: no_room(path, args[0], {"batch": 1}))
+    full.clear()
+    with pytest.raises(OSError, match="No space left on device"):
+        run(world, small_config(seed=2), "never")

@@ -1,0 +1,132 @@
+"""Frames per second of training by several processes: synchronous and asynchronous, beside one process.
+
+    python -m benchmarks.scaling --processes 1 2 --streams 64 32 --rounds 5
+
+Every process has one thread. Each row trains the network of conf/lstmp.yaml, without dropout, on random features and
+states through the recipe's own Trainer: forward, backward, exchange, update. Configurations take turns, and the figures
+are medians over the rounds. ``streams`` are those of all processes together: a row of 64 streams and 2 processes
+is the same training as one of 64 and 1, and one of 128 and 2 gives each process as much work as 64 and 1 do.
+``exchange`` is the time of an update that the exchange takes: synchronously, what is left when the same batches are run
+with it and without it; asynchronously, the time in exchanges. Nothing else should run beside it.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lstmp import config, distributed
+from lstmp.errors import command
+from lstmp.log import progress
+from lstmp.nnet.augment import Augment
+from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.data import FrameSet
+from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.streams import Streams, plan
+from lstmp.nnet.train import keep_freed_memory, make_team
+from lstmp.nnet.trainer import Trainer
+from lstmp.nnet.workers import flush_denormals
+
+INPUTS, STATES, LENGTH = 40, 2000, 1200
+
+
+def frames(streams: int) -> FrameSet:
+    """An utterance a stream, random, the same in every process."""
+    generator = torch.Generator().manual_seed(1)
+    return FrameSet([f"u{i}" for i in range(streams)], LENGTH * torch.arange(streams + 1),
+                    torch.randn(streams * LENGTH, INPUTS, generator=generator),
+                    torch.randint(STATES, (streams * LENGTH,), generator=generator))
+
+
+def measure(cfg: LstmpConfig, batches: int, result: str):
+    """Train for some batches in each process; the first writes seconds and bytes of an update to ``result``."""
+    flush_denormals()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    team = make_team(cfg, "cpu", 1)
+    model = LstmpNetwork(cfg, INPUTS, STATES)
+    model.initialize(1)
+    data = frames(cfg.streams)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(cfg, model, data, data, folder, "", team=team)
+        team.join(model)
+        table = plan(data.lengths, cfg.streams, cfg.chunk, cfg.label_delay, 1, 0)
+        streams = Streams(data, table.of(team.columns(cfg.streams, 0, 0)), cfg.chunk, cfg.label_delay)
+        augment, full = Augment(cfg, data, 0), cfg.streams * cfg.chunk
+
+        def run(first: int, count: int) -> float:
+            """Seconds an update, from batch ``first`` on."""
+            team.gather(None)
+            began = time.perf_counter()
+            for number in range(first, first + count):
+                trainer.step(streams.batch(number), augment, number, len(table), full)
+                team.after_batch()
+            team.gather(None)
+            return (time.perf_counter() - began) / count
+
+        run(0, 5)
+        taken = run(5, batches)
+        exchange = sent = 0.0
+        weights = 4 * sum(p.numel() for p in model.parameters())
+        if cfg.updates == "asynchronous":
+            exchange = team.shared.seconds / (batches + 5)
+            sent = 2 * weights  # to the memory that all share, and from it
+        elif team.size > 1:
+            trainer.cfg = replace(cfg, accumulate=1 << 30)  # no batch is an update's last: nothing is exchanged
+            trainer.step(streams.batch(5 + batches), augment, 1 << 30, 1 << 31, full)
+            exchange = taken - run(6 + batches, batches)
+            sent = 2 * (team.size - 1) / team.size * weights / (2 if cfg.gradient_precision == "bf16" else 1)
+        if team.leads:
+            Path(result).write_text(json.dumps([taken, exchange, sent]))
+    team.close()
+
+
+def label(cfg: LstmpConfig, nj: int) -> str:
+    if nj == 1:
+        return "one process"
+    return cfg.updates + (", bf16" if cfg.gradient_precision == "bf16" else "")
+
+
+@command
+def main(argv=None):
+    """Print frames per second, and what the exchange costs, for each number of processes and streams."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--config", default="conf/lstmp.yaml", help="network (%(default)s)")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="(default: 1 2)")
+    parser.add_argument("--streams", type=int, nargs="+", default=[32, 64, 128], help="(default: 32 64 128)")
+    parser.add_argument("--batches", type=int, default=25, help="of a measurement (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each (%(default)s)")
+    args = parser.parse_args(argv)
+    cfg = replace(config.load(args.config, LstmpConfig), dropout=0.0, freq_masks=0)
+    jobs = []
+    for streams in args.streams:
+        for nj in args.processes:
+            base = replace(cfg, streams=streams)
+            kinds = [base] if nj == 1 else [base, replace(base, gradient_precision="bf16"),
+                                            replace(base, updates="asynchronous")]
+            jobs += [(kind, nj) for kind in kinds]
+    found = [[] for _ in jobs]
+    with tempfile.TemporaryDirectory() as folder:
+        result = str(Path(folder) / "result.json")
+        for _ in progress(range(args.rounds), "rounds", unit="round"):
+            for (kind, nj), values in zip(jobs, found, strict=True):
+                distributed.launch(measure, nj, kind, args.batches, result)
+                values.append(json.loads(Path(result).read_text()))
+    speed = {(kind.streams, label(kind, nj), nj): kind.streams * kind.chunk / statistics.median(v[0] for v in values)
+             for (kind, nj), values in zip(jobs, found, strict=True)}
+    print("| streams | processes | updates | frames/s | against one process | ms an update | exchange, ms | MB sent |\n"
+          "|---:|---:|---|---:|---:|---:|---:|---:|")
+    for (kind, nj), values in zip(jobs, found, strict=True):
+        mine, one = speed[kind.streams, label(kind, nj), nj], speed.get((kind.streams, "one process", 1))
+        taken, exchange, sent = (statistics.median(v[i] for v in values) for i in range(3))
+        print(f"| {kind.streams} | {nj} | {label(kind, nj)} | {mine:,.0f} | {mine / one if one else 0:.2f} | "
+              f"{1e3 * taken:.1f} | {1e3 * exchange:.1f} | {sent / 1e6:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
