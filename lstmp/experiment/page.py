@@ -49,15 +49,18 @@ def rows(grid: Grid, found: dict[str, Outcome]) -> list[dict]:
         scores = {s: [config.read_json(folders(grid, r)[s] / "score.json", "run the grid")["wer"]
                       for r in grid.runs([name])] for s in grid.sets}
         out.append({
-            "network": name, "kind": kind(cfg), "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
+            "network": name, "kind": kind(cfg) + trained_by(cfg, grid.processes_of[name]),
+            "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": record["num_pdfs"],
             "params": record["params"], "seeds": grid.seeds_of[name],
-            "minutes": [r["cpu_minutes"] for r in o.records],
+            "minutes": [r["cpu_minutes"] for r in o.records], "wall_minutes": [r["minutes"] for r in o.records],
             "accuracy_train": [100 * r["frame_accuracy_train"] for r in o.records],
             "accuracy_valid": [100 * r["frame_accuracy_valid"] for r in o.records],
             "wer": scores,
             "epochs": [[100 * e["accuracy_valid"] for e in r["epochs"]] for r in o.records],
-            "seconds": [[e["cpu_seconds"] for e in r["epochs"]] for r in o.records]})
+            "seconds": [[e["cpu_seconds" if grid.clock == "processor" else "seconds"] for e in r["epochs"]]
+                        for r in o.records],
+            "staleness": [r["epochs"][-1].get("staleness_mean") for r in o.records]})
     return out
 
 
@@ -67,6 +70,14 @@ def kind(cfg) -> str:
         return cfg.kind.upper()
     name = "LSTM" if not cfg.recurrent_projection else "LSTMP r+p" if cfg.projection else "LSTMP r"
     return ("B" if cfg.bidirectional else "") + name
+
+
+def trained_by(cfg, processes: int) -> str:
+    """By how many processes, and how, if by several."""
+    if processes == 1:
+        return ""
+    servers = f" + {cfg.parameter_servers} of servers" if cfg.parameter_servers else ""
+    return f", {cfg.updates}, {processes - cfg.parameter_servers}{servers}"
 
 
 def around(values: list[float], digits: int = 2) -> str:
@@ -85,6 +96,7 @@ def record(grid: Grid, command_line: str) -> dict:
         row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
+            "clock": grid.clock,
             "claims": [judged(claim, found) for claim in grid.claims]}
 
 
@@ -124,7 +136,8 @@ def networks_table(r: dict) -> str:
     baseline's."""
     header = ["network", "kind", "C", "P", "layers", "delay", "states", "N", "seeds", "frame acc. held out %",
               "frame acc. train %", *(f"WER {s} %" for s in r["sets"]),
-              *([f"less that of {r['baseline']}, {r['sets'][0]}"] if r["baseline"] else []), "core minutes"]
+              *([f"less that of {r['baseline']}, {r['sets'][0]}"] if r["baseline"] else []), "core minutes",
+              *(["minutes", "staleness"] if r["clock"] == "wall" else [])]
     lines = []
     for n in r["networks"]:
         projection = "–" if not n["r"] else f"{n['r']}+{n['p']}" if n["p"] else str(n["r"])
@@ -133,8 +146,13 @@ def networks_table(r: dict) -> str:
                       f"{n['states']:,}", f"{n['params'] / 1e6:.2f}M", str(len(n["seeds"])),
                       around(n["accuracy_valid"]), around(n["accuracy_train"]),
                       *(around(n["wer"][s]) for s in r["sets"]),
-                      *([_apart(apart) if apart else "–"] if r["baseline"] else []), around(n["minutes"], 1)])
+                      *([_apart(apart) if apart else "–"] if r["baseline"] else []), around(n["minutes"], 1),
+                      *([around(n["wall_minutes"], 1), _stale(n["staleness"])] if r["clock"] == "wall" else [])])
     return table(header, lines, left=2)
+
+
+def _stale(values: list) -> str:
+    return "–" if None in values else around(values)
 
 
 def _apart(d: list[float]) -> str:

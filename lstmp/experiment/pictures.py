@@ -25,12 +25,13 @@ def draw(record: dict, folder):
     kinds = list(dict.fromkeys(r["kind"] for r in rows))
     rest = iter(_OTHERS * len(kinds))
     color = {k: _COLORS.get(k) or next(rest) for k in kinds}
-    _learning(rows, color, Path(folder) / "learning.png")
+    clock = {"processor": "minutes on one core", "wall": "minutes by the clock"}[record["clock"]]
+    _learning(rows, color, clock, Path(folder) / "learning.png")
     if record["sets"]:
         _size(rows, color, record["sets"][0], Path(folder) / "size.png")
 
 
-def _learning(rows, color, path):
+def _learning(rows, color, clock, path):
     figure, axes = plt.subplots(1, 2, figsize=(13, 7), layout="constrained", sharey=True)
     ends = []
     for row in rows:
@@ -43,7 +44,7 @@ def _learning(rows, color, path):
                          color=color[row["kind"]])
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epochs", ylabel="frame accuracy held out, %")
-    axes[1].set(xlabel="minutes on one core")
+    axes[1].set(xlabel=clock)
     axes[1].set_xlim(right=1.12 * max(x for x, _, _ in ends))
     _finish(figure, axes, color, path)
 

@@ -74,6 +74,7 @@ class Comparison:
         check(self.relation in ("better", "more") or self.margin > 0, "margin", "above 0 where likeness is claimed")
 
 
+CLOCKS = ("processor", "wall")
 MEASURES = ("accuracy", "early", "gap", "wer")
 RELATIONS = ("better", "more", "no_better", "equal")
 
@@ -89,18 +90,22 @@ class Claim:
 
 @dataclass(frozen=True)
 class Run:
-    """One network with one seed."""
+    """One network with one seed, trained by so many processes."""
 
     network: str
     seed: int
     config: LstmpConfig
     source: Source
     folder: Path
+    processes: int = 1
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid as its file has it; ``networks`` holds the keys of each with those of ``common``, checked."""
+    """A grid as its file has it; ``networks`` holds the keys of each with those of ``common``, checked.
+
+    ``clock`` says what the minutes of training are: of processors, whatever else they do, or of the wall.
+    """
 
     exp: Path
     page: Path
@@ -112,6 +117,8 @@ class Grid:
     networks: dict[str, LstmpConfig]
     source_of: dict[str, str]
     seeds_of: dict[str, list[int]]
+    processes_of: dict[str, int]
+    clock: str
     baseline: str
     claims: list[Claim]
 
@@ -127,12 +134,12 @@ class Grid:
         chosen = [n for n in self.networks if not only or n in only]
         deep = max(len(self.seeds_of[n]) for n in chosen)
         return [Run(n, seed, replace(self.networks[n], seed=seed), self.sources[self.source_of[n]],
-                    self.exp / n / f"seed{seed}")
+                    self.exp / n / f"seed{seed}", self.processes_of[n])
                 for k in range(deep) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
 
 
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims")
+         "claims", "clock")
 
 
 def load(path) -> Grid:
@@ -155,7 +162,7 @@ def load(path) -> Grid:
     sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
                for name, keys in _group(values, "sources", path, lines).items()}
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
-    networks, source_of, seeds_of = {}, {}, {}
+    networks, source_of, seeds_of, processes_of = {}, {}, {}, {}
     for name, own in _group(values, "networks", path, lines).items():
         if not re.fullmatch(r"[\w.+-]+", str(name)):
             raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
@@ -163,6 +170,9 @@ def load(path) -> Grid:
         own = dict(own or {})
         source_of[name] = own.pop("source", next(iter(sources)))
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
+        processes_of[name] = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
+        if processes_of[name] < 1:
+            raise UserError(f"`{name}.processes` must be 1 or more", mend="correct it", **where)
         if source_of[name] not in sources:
             raise config.unknown(f"source `{source_of[name]}` of {name}", source_of[name], sources, **where)
         if not seeds_of[name] or len(set(seeds_of[name])) < len(seeds_of[name]):
@@ -173,11 +183,14 @@ def load(path) -> Grid:
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
         raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
+    clock = values.get("clock", "processor")
+    if clock not in CLOCKS:
+        raise config.unknown(f"clock `{clock}`", str(clock), CLOCKS, file=path, line=lines["clock"])
     claims = [_claim(keys, networks, path, lines.get("claims")) for keys in values.get("claims") or []]
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
                 config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, source_of, seeds_of,
-                baseline, claims)
+                processes_of, clock, baseline, claims)
 
 
 def _group(values: dict, key: str, path, lines) -> dict:

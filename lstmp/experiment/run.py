@@ -5,8 +5,10 @@ be made by hand. What it will take is said before it starts; --dry-run says that
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,7 +41,7 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
     """The steps of a run, in order."""
     s, conf = run.source, run.folder / "conf"
     out = [["steps/train_lstmp.sh", "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
-            "--config", str(conf / "lstmp.yaml"), "--threads", "1"]]
+            "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes)]]
     for name, folder in folders(grid, run).items():
         out.append(["steps/decode.sh", "--model", str(run.folder), "--graph", s.graph, "--data", s.decode[name],
                     "--out", str(folder), "--config", str(conf / "decode.yaml"), "--nj", "1"])
@@ -101,7 +103,8 @@ def mark(grid: Grid, run: Run) -> Stage:
     """The mark of a whole run: its steps' own would miss the lattices, which are not kept."""
     s = run.source
     decoded = [s.graph, *(s.decode[name] for name in grid.sets)] if grid.sets else []
-    return Stage(run.folder, "run", settings=[what_counts(run.config), config.to_dict(grid.decode), grid.sets],
+    return Stage(run.folder, "run", settings=[what_counts(run.config), config.to_dict(grid.decode), grid.sets,
+                                              *([run.processes] if run.processes > 1 else [])],
                  inputs=[Path(s.train) / "feats.scp", *archives(s.train), alignment_file(s.ali), Path(s.valid),
                          *(path for d in decoded for path in sorted(Path(d).glob("*.safetensors")) + archives(d))])
 
@@ -125,17 +128,37 @@ def execute(grid: Grid, run: Run) -> str | None:
     return None
 
 
+class _Cores:
+    """So many cores, to be had by those who wait for them."""
+
+    def __init__(self, count: int):
+        self.free, self.change = count, threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, count: int):
+        with self.change:
+            self.change.wait_for(lambda: self.free >= count)
+            self.free -= count
+        try:
+            yield
+        finally:
+            with self.change:
+                self.free += count
+                self.change.notify_all()
+
+
 def run_all(grid: Grid, runs: list[Run], nj: int):
-    """Do the runs, ``nj`` side by side.
+    """Do the runs on ``nj`` cores, one of several processes on as many; of more than ``nj``, alone.
 
     Raises:
         UserError: some failed; the others were done.
     """
-    began, faults = time.monotonic(), []
+    began, faults, cores = time.monotonic(), [], _Cores(nj)
 
     def one(numbered):
         number, run = numbered
-        fault = execute(grid, run)
+        with cores.taken(min(run.processes, nj)):
+            fault = execute(grid, run)
         if fault:
             faults.append(fault)
         say(fault or f"{run.folder}: done, {number + 1} of {len(runs)}, {(time.monotonic() - began) / 60:.0f} min")

@@ -183,9 +183,10 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
 
 
 def what_counts(cfg: LstmpConfig) -> dict:
-    """What the result depends on: not how often checkpoints are written, nor an option that is left at its default."""
+    """What the result depends on: not what only the running does, nor an option that is left at its default."""
     defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
-    return {k: v for k, v in config.to_dict(cfg).items() if k != "checkpoint_minutes" and v != defaults[k]}
+    return {k: v for k, v in config.to_dict(cfg).items()
+            if k not in ("checkpoint_minutes", "timeout_minutes") and v != defaults[k]}
 
 
 def read_ids(path) -> set[str]:

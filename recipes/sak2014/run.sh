@@ -4,14 +4,16 @@
 #   recipes/sak2014/run.sh --corpus DIR                 all of it; what is done is skipped
 #   recipes/sak2014/run.sh --corpus DIR --only lstm-2   some networks of grid.yaml
 #   recipes/sak2014/run.sh --corpus DIR --dry-run       what it would take
+#   recipes/sak2014/run.sh --corpus DIR --grid FILE     another grid of these data, such as recipes/sak2014/processes/grid.yaml
 set -euo pipefail
 start=$PWD
 cd "$(dirname "$0")/../.."
-case " $* " in *" --help "*|*" -h "*) sed -n '2,6s/^# \{0,1\}//p' recipes/sak2014/run.sh; exit 0 ;; esac
-grid=() corpus=()
+case " $* " in *" --help "*|*" -h "*) sed -n '2,7s/^# \{0,1\}//p' recipes/sak2014/run.sh; exit 0 ;; esac
+file=recipes/sak2014/grid.yaml grid=() corpus=()
 while [ $# -gt 0 ]; do
   case $1 in
     --corpus) corpus=(--corpus "$(cd "$start" && realpath "$2")"); shift 2 ;;
+    --grid) file=$(realpath --relative-to=. "$(cd "$start" && realpath "$2")"); shift 2 ;;
     *) grid+=("$1"); shift ;;
   esac
 done
@@ -27,7 +29,9 @@ if [ ! -f $exp/tri3b/decode_tgsmall_dev/trans.ark ]; then # the adapted input of
     --config $conf/decode.yaml --nj "$nj"
 fi
 steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
-steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali
-steps/make_graph.sh --lang $exp/lang_tri3b_tgsmall --model $out/ci_ali --out $out/ci_ali/graph_tgsmall
-steps/run_grid.sh recipes/sak2014/grid.yaml "${grid[@]}"
-case " ${grid[*]} " in *" --dry-run "*) ;; *) steps/make_grid_page.sh recipes/sak2014/grid.yaml ;; esac
+if grep -q "$out/ci_ali" "$file"; then # the states of the monophones
+  steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali
+  steps/make_graph.sh --lang $exp/lang_tri3b_tgsmall --model $out/ci_ali --out $out/ci_ali/graph_tgsmall
+fi
+steps/run_grid.sh "$file" "${grid[@]}"
+case " ${grid[*]} " in *" --dry-run "*) ;; *) steps/make_grid_page.sh "$file" ;; esac
