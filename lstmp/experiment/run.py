@@ -164,7 +164,7 @@ def run_all(grid: Grid, runs: list[Run], nj: int):
         say(fault or f"{run.folder}: done, {number + 1} of {len(runs)}, {(time.monotonic() - began) / 60:.0f} min")
 
     with ThreadPoolExecutor(nj) as pool:
-        list(pool.map(one, enumerate(runs)))
+        list(pool.map(one, enumerate(sorted(runs, key=lambda run: run.processes))))  # lest one waits for several cores
     if faults:
         raise UserError(f"{len(faults)} of {len(runs)} runs failed; {faults[0]}", file=grid.exp,
                         mend="see the end of its log.txt, mend that, and start again: what is done is kept")

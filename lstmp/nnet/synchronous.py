@@ -67,6 +67,9 @@ class Synchronous(Team):
     def gather(self, value) -> list:
         return distributed.gather(value)
 
+    def account(self) -> dict:
+        return {"processes": self.size}
+
 
 class _Loss(nn.Module):
     """The network as a function from a chunk to its loss, which is what DistributedDataParallel wraps."""

@@ -54,27 +54,34 @@ main()
 """
 
 
-def torchrun(world, cfg, out: str, *, nproc: int = 2, nodes: int = 1, kill: dict[int, int] | None = None,
-             poison: dict[int, int] | None = None, restarts: int = 0) -> subprocess.CompletedProcess:
-    """Train with ``nproc`` processes on each of ``nodes`` machines, which are agents of torchrun here.
+def torchrun(world, cfg, out: str, *, nodes: int = 1, **options) -> subprocess.CompletedProcess:
+    """Train with some processes on each of ``nodes`` machines, which are agents of torchrun here; options as of
+    :func:`start`. Returns the worst status and all output."""
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    agents = start(world, cfg, out, [[]] * nodes, f"localhost:{port}", str(nodes), **options)
+    output = [agent.communicate(timeout=300)[0] for agent in agents]
+    status = [agent.returncode for agent in agents]
+    return subprocess.CompletedProcess("torchrun", next((x for x in status if x), 0), "\n".join(output))
+
+
+def start(world, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes: str, *, nproc: int = 2,
+          kill: dict[int, int] | None = None, poison: dict[int, int] | None = None, restarts: int = 0,
+          env: dict[str, str] | None = None) -> list[subprocess.Popen]:
+    """Start an agent of torchrun for each machine, after its command ``prefixes[machine]``.
 
     Before its batch ``kill[rank]`` (counted over epochs; of a server: after about so many exchanges) a process is
-    killed, at its batch ``poison[rank]`` its features are NaN; each once. Returns status and all output of the worst.
+    killed, at its batch ``poison[rank]`` its features are NaN; each once.
     """
     config_file, script = world.path / f"{out}.yaml", world.path / f"{out}.py"
     config_file.write_text(yaml.safe_dump(config.to_dict(cfg)))
     script.write_text(SCRIPT.format(kill=kill or {}, poison=poison or {}, marks=str(world.path / out),
                                     config=str(config_file), data=str(world.data), ali=str(world.ali),
                                     valid=str(world.valid), out=str(world.path / out)))
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        port = s.getsockname()[1]
-    env = os.environ | {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "OMP_NUM_THREADS": "1"}  # see local/path.sh
-    agents = [subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc_per_node={nproc}",
-         "--rdzv_backend=c10d", f"--rdzv_endpoint=localhost:{port}", f"--max_restarts={restarts}",
-         "--monitor_interval=0.2", str(script)],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(nodes)]
-    output = [agent.communicate(timeout=300)[0] for agent in agents]
-    status = [agent.returncode for agent in agents]
-    return subprocess.CompletedProcess("torchrun", next((x for x in status if x), 0), "\n".join(output))
+    env = os.environ | {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "OMP_NUM_THREADS": "1"} | (env or {})  # local/path.sh
+    return [subprocess.Popen(
+        [*prefix, sys.executable, "-m", "torch.distributed.run", f"--nnodes={nnodes}", f"--nproc_per_node={nproc}",
+         "--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}", f"--max_restarts={restarts}", "--monitor_interval=0.2",
+         "--rdzv_conf=last_call_timeout=3,keep_alive_interval=1", str(script)],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for prefix in prefixes]
