@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From speech to a table of word error rates, on one page. Every stage calls scripts of local/ and steps/ that also work
 # alone (--help). What is done is skipped: each script compares the digest of its inputs and configuration.
-#
 #   ./run.sh                                            the synthetic recipe `tiny`
 #   ./run.sh --recipe mini_librispeech --corpus DIR     real speech, from a local copy; without --corpus it is downloaded
 #   ./run.sh --stage 8 --stop-stage 8                   some stages only
 #   ./run.sh --lstmp.epochs 3 --seed 2                  any option of the recipe or of conf/*.yaml
+#   ./run.sh --nnodes 4 --rdzv-endpoint HOST:29500      on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
 set -euo pipefail
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="./run.sh${*:+ $*}"

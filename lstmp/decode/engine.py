@@ -70,7 +70,8 @@ class SearchGraph:
             UserError: it is missing or damaged.
         """
         arcs, splits, words, num_pdfs = read_graph_file(Path(graph_dir))
-        return cls.of(arcs.numpy(), splits.numpy(), words.numpy(), num_pdfs)
+        # copied from the mapped file to memory that has large pages: the search jumps about in it
+        return cls.of(arcs.numpy().copy(), splits.numpy(), words.numpy(), num_pdfs)
 
     @functools.cached_property
     def scores(self) -> np.ndarray:

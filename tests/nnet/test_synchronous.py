@@ -37,24 +37,14 @@ def assert_alike(a, b, tolerance=1e-4):
 SGD = {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1}
 
 
-@pytest.mark.parametrize("nj", [2, 3])
-@pytest.mark.parametrize("options", [
-    SGD, {"streams": 6, "accumulate": 3}, {"streams": 64} | SGD,
-    {"bidirectional": True, "chunk": 0, "label_delay": 0, "accumulate": 2}, {"freq_masks": 1, "gain_db": 3.0}],
+@pytest.mark.parametrize(("options", "nj"), [
+    (SGD, 2), ({"streams": 6, "accumulate": 3}, 3), ({"streams": 64} | SGD, 3),
+    ({"bidirectional": True, "chunk": 0, "label_delay": 0, "accumulate": 2}, 2),
+    ({"freq_masks": 1, "gain_db": 3.0}, 2)],
     ids=["sgd", "accumulate", "more streams than utterances", "whole utterances", "masks"])
 def test_the_curve_of_one_process(world, small_config, options, nj):
     cfg = small_config(**options)
     assert_alike(run(world, cfg, "one"), run(world, cfg, "several", nj=nj))
-
-
-def test_gradients_of_several_batches_make_one_update(world, small_config):
-    """Two chunks of 7 frames are one of 14, where the gradient is cut at 7 for both."""
-    options = {"grad_clip": 0.0, "streams": 2, "epochs": 1} | SGD
-    steps = []
-    for k in (1, 2):
-        out = run(world, small_config(accumulate=k, **options), f"net{k}")
-        steps.append(log(out)[0]["loss_train"])
-    assert steps[0] != steps[1]  # it does something; that it is right is told by the test above and the one below
 
 
 def test_accumulated_gradient_is_that_of_the_larger_batch(world, small_config):
@@ -79,7 +69,7 @@ def test_bf16_gradients_are_near(world, small_config):
     assert not torch.equal(weights(half)["w_out"], weights(one)["w_out"])
 
 
-@pytest.mark.parametrize("then", [2, 1, 3])
+@pytest.mark.parametrize("then", [2, 1])
 def test_interrupted_and_gone_on_with_as_many_or_others(world, small_config, then):
     """The checkpoint of two processes is that of any number: the state of all streams is in it."""
     cfg = small_config(epochs=2, **SGD)
