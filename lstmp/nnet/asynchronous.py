@@ -112,7 +112,8 @@ class Asynchronous(Team):
             p.data = view
         self.base = self.own.clone()
         first = self._mates[0]
-        self.shared = SharedWeights(total, len(self._mates), self.rank - first, lambda x: self.gather(x)[first])
+        index = self._mates.index(self.rank)
+        self.shared = SharedWeights(total, len(self._mates), index, lambda x: self.gather(x)[first])
         if self._server_ranks and self.rank == first:
             self.servers = Servers(self._server_ranks, total)
 

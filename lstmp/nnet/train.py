@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -114,7 +115,8 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
     machines = machine_names()
     servers = choose_servers(machines, cfg.parameter_servers)
     workers = [rank for rank in range(len(machines)) if rank not in servers]
-    group = dist.new_group(workers)  # by all, also those that are not in it
+    patience = timedelta(minutes=cfg.timeout_minutes)
+    group = dist.new_group(workers, timeout=patience)  # by all, also those that are not in it
     return None if distributed.rank() in servers else Asynchronous(cfg, machines, servers, group)
 
 
