@@ -1,5 +1,7 @@
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,8 @@ def test_nested_option_and_lists(project):
     ({"stage": "12"}, ["--stage", "0 to 11", "12"]),
     ({"nj": "two"}, ["--nj", "two"]),
     ({"device": "gpu"}, ["--device", "gpu"]),
+    ({"nnodes": "0"}, ["--nnodes", "from 1 to 4096"]),
+    ({"rdzv-endpoint": "alpha"}, ["--rdzv-endpoint", "HOST:PORT", "alpha"]),
     ({"corpus": "/no/such/folder"}, ["/no/such/folder", "--corpus"]),
     ({"recipe": "mini_librispeech", "corpus": str(ROOT)}, ["splits", "train-clean-5", "pack", "download"]),
 ])
@@ -214,6 +218,15 @@ def test_main_writes_configurations_once(tmp_path, capsys):
     assert path.stat().st_mtime_ns == stamp
     main([*arguments, "--lstmp.epochs", "4"])
     assert yaml.safe_load(path.read_text())["epochs"] == 4
+
+
+def test_the_steps_learn_of_the_machines(tmp_path):
+    arguments = ["--exp", str(tmp_path / "exp"), "--nnodes", "3", "--rdzv-endpoint", "alpha:1234", "--nj", "5",
+                 "--launcher", "local/on_hosts.sh my hosts.txt"]
+    script = (f'eval "$({sys.executable} -m lstmp.recipe {shlex.join(arguments)})"; '
+              "bash -c 'echo $LSTMP_NNODES $LSTMP_RDZV_ENDPOINT $LSTMP_NJ $LSTMP_LAUNCHER'")
+    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert out == "3 alpha:1234 5 local/on_hosts.sh my hosts.txt\n"
 
 
 def test_main_fails_in_one_line(capsys):
