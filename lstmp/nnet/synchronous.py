@@ -8,6 +8,7 @@ draws for its own streams).
 """
 
 import contextlib
+import math
 
 import torch
 import torch.distributed as dist
@@ -61,7 +62,8 @@ class Synchronous(Team):
                 loss, correct, state = loss_of(self.parallel, self.rank, slice(None))
             else:
                 (loss, correct, state), state = self.parallel(), None
-            (loss * self.size).backward()  # what arrives is the mean over the processes, wanted is the sum
+            # What arrives is the mean over the processes, wanted is the sum; and all must hear of a loss gone wrong.
+            (loss * (self.size if math.isfinite(float(loss)) else math.nan)).backward()
         return float(loss), int(correct), state and [tuple(t.detach() for t in layer) for layer in state]
 
     def gather(self, value) -> list:

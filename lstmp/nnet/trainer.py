@@ -153,7 +153,7 @@ class Trainer:
         except Stopped:
             pass
         if faults := [f for f in team.gather(fault) if f]:
-            raise Diverged(*faults[0])
+            raise Diverged(*min(faults, key=lambda f: not f[0].startswith("the loss")))
         self._batch_seconds = (time.monotonic() - since) / (end - begin)
         self.batch = end  # one of an asynchronous team may have been told to stop
         if team.size > 1 and end < batches:

@@ -87,3 +87,13 @@ def test_interrupted_and_gone_on_with_as_many_or_others(world, small_config, the
 def test_more_processes_than_streams(world, small_config):
     with pytest.raises(UserError, match="3 processes for 2 streams; raise `streams`"):
         run(world, small_config(streams=2), "net", nj=3)
+
+
+def test_a_nan_of_one_process_is_told_with_its_utterances(world, small_config):
+    """All see it in the gradient, and go back together."""
+    out = torchrun(world, small_config(**SGD), "net", poison={1: 9})
+    assert out.returncode == 0, out.stdout
+    assert "epoch 1, batch 10: the loss is nan in the batch of a-" in out.stdout
+    header = checkpoint.read(world.path / "net" / "last.safetensors", mend="")[1]
+    assert header["retries"] == 1 and header["rate_scale"] == 0.5
+    assert [row["frames"] for row in log(world.path / "net")] == [262, 262]
