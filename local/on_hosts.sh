@@ -16,12 +16,19 @@ settings=() pids=()
 for name in ${!LSTMP_*} OMP_NUM_THREADS GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME; do
   [ -z "${!name:-}" ] || settings+=("$name=${!name}")
 done
+# A command must not outlive this script: it ends when its standard input does, a pipe that only this script keeps open.
+# shellcheck disable=SC2016  # it is the other machine that expands this
+alive='exec 3<&0; "$@" < /dev/null 3<&- & c=$!; { cat <&3 > /dev/null; kill "$c" 2> /dev/null; } & w=$!; wait "$c"; s=$?; kill "$w" 2> /dev/null; exit "$s"'
+pipe=$(mktemp -u)
+mkfifo "$pipe"
+exec 9<> "$pipe"
 # shellcheck disable=SC2086  # a command with its options
 for host in "${names[@]}"; do
-  ${LSTMP_SSH:-ssh -o BatchMode=yes} "$host" "cd $(printf %q "$PWD") && exec env $(printf '%q ' "${settings[@]}" "$@")" < /dev/null &
+  ${LSTMP_SSH:-ssh -o BatchMode=yes} "$host" "cd $(printf %q "$PWD") && exec env $(printf '%q ' "${settings[@]}" bash -c "$alive" bash "$@")" \
+    < "$pipe" 9>&- &
   pids+=($!)
 done
-trap 'kill "${pids[@]}" 2> /dev/null || true' EXIT
+trap 'rm -f "$pipe"; kill "${pids[@]}" 2> /dev/null || true' EXIT
 status=0
 for _ in "${pids[@]}"; do
   wait -n || { status=$?; break; }

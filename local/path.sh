@@ -25,5 +25,5 @@ on_machines() {
   # shellcheck disable=SC2086  # the launcher is a command with its options
   exec ${LSTMP_LAUNCHER:-srun --ntasks-per-node=1} "$LSTMP_ROOT/local/node.sh" python -m torch.distributed.run \
     --nnodes "$LSTMP_NNODES" --nproc_per_node "$count" --max_restarts "${LSTMP_MAX_RESTARTS:-3}" --rdzv_backend c10d \
-    --rdzv_endpoint "$LSTMP_RDZV_ENDPOINT" --rdzv_id "$$-$(date +%s)" -m "$@"
+    --rdzv_endpoint "${LSTMP_RDZV_ENDPOINT:?set it to HOST:PORT, one of the machines}" --rdzv_id "$$-$(date +%s)" -m "$@"
 }

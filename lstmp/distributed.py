@@ -26,6 +26,19 @@ _PATIENCE = 30.0  # minutes to wait for another process
 _LOST_PEER = 77  # exit status of a worker that only noticed that another one had gone
 
 
+class LostPeer(RuntimeError):
+    """Another process does not answer; it, or torchrun, says why."""
+
+
+def begin(minutes: float = _PATIENCE):
+    """Meet the other processes that torchrun has started, unless that is done; without torchrun nothing happens.
+
+    ``minutes`` is how long to wait for another one, then and later.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=timedelta(minutes=minutes))
+
+
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
@@ -72,7 +85,7 @@ def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
         Exception: any other that a process raised, with that process's traceback as a note.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun has made the processes already
-        _under_torchrun(fn, args, timedelta(minutes=timeout))
+        _under_torchrun(fn, args, timeout)
         return
     if nj <= 1:
         fn(*args)
@@ -101,7 +114,7 @@ def together(fn, *args):
     the process of rank 0 returns.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        _under_torchrun(fn, args, timedelta(minutes=_PATIENCE))
+        _under_torchrun(fn, args, _PATIENCE)
     else:
         fn(*args)
 
@@ -116,9 +129,10 @@ def shares_work() -> bool:
 
 def on_first(fn, *args):
     """Call ``fn(*args)`` in the process of rank 0 alone; the others wait. Returns what it returned, in all."""
+    global _alone
+    begin()
     if not shares_work():
         return fn(*args)
-    global _alone
     value = None
     if rank() == 0:
         _alone = True
@@ -126,7 +140,12 @@ def on_first(fn, *args):
             value = fn(*args)
         finally:
             _alone = False
-    return pass_on(value, 0)
+    try:
+        return pass_on(value, 0)
+    except RuntimeError as e:
+        if _lost_peer(e):
+            sys.exit(_LOST_PEER)
+        raise
 
 
 def pass_on(value, source: int):
@@ -155,8 +174,10 @@ def hand_in(value, source: int):
 
 def _under_torchrun(fn, args, timeout):
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    dist.init_process_group("gloo", timeout=timeout)
+    np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it looked at them only afterwards
+    torch.set_flush_denormal(True)
     try:
+        begin(timeout)
         fn(*args)  # if it raises, the group is left as it is: to take it down would wait for the others
         dist.barrier()
     except RuntimeError as e:
@@ -171,7 +192,7 @@ def _under_torchrun(fn, args, timeout):
 
 def _lost_peer(e: Exception) -> bool:
     """Whether it says only that another process has gone; that one gives the reason."""
-    return isinstance(e, RuntimeError) and "gloo" in str(e)
+    return isinstance(e, LostPeer) or isinstance(e, RuntimeError) and "gloo" in str(e)
 
 
 def _wait(workers, errors):

@@ -8,6 +8,8 @@ import errno
 import functools
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 from lstmp.log import close_bars
 
@@ -57,6 +59,8 @@ def command(main):
 
     @functools.wraps(main)
     def wrapped(argv=None):
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (note := _note()) and note.exists():
+            sys.exit(1)  # torchrun starts it again, but the fault is the user's, and told
         try:
             main(argv)
         except UserError as e:
@@ -82,7 +86,21 @@ def command(main):
 
 
 def fail(message: str):
-    """Print ``error: message`` on stderr and exit with status 1."""
+    """Print ``error: message`` on stderr and exit with status 1.
+
+    Of torchrun's processes that have not met yet, one a machine speaks: all have the same options and files.
+    """
     close_bars()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    group = sys.modules.get("torch.distributed")
+    met = group is not None and group.is_available() and group.is_initialized()
+    if met or os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    if note := _note():
+        note.touch()
     sys.exit(1)
+
+
+def _note() -> Path | None:
+    """A file that says that a fault which no new start can mend has ended this run of torchrun."""
+    run = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if run == "none" else Path(tempfile.gettempdir()) / f"lstmp-fault-{run}"

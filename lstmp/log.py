@@ -8,7 +8,8 @@ import time
 from tqdm import tqdm
 
 # set for the processes that a quiet one starts; of torchrun's processes only the first speaks, but all may warn
-_quiet = os.environ.get("LSTMP_QUIET") == "1" or os.environ.get("RANK", "0") != "0"
+_follows = os.environ.get("RANK", "0") != "0"
+_quiet = os.environ.get("LSTMP_QUIET") == "1" or _follows
 
 
 @contextlib.contextmanager
@@ -48,4 +49,4 @@ def progress(items, what: str, total: int | None = None, unit: str = "utt", here
     terminal = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.5 if terminal else 30, maxinterval=60,
                 dynamic_ncols=terminal, leave=False, file=sys.stderr,
-                disable=not here or _quiet and not terminal)
+                disable=not here or _follows or _quiet and not terminal)

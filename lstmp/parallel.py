@@ -51,7 +51,8 @@ def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what
         yield from _iter_here(fn, items, nj, what, unit)
         return
     first, count = distributed.rank(), distributed.world_size()
-    mine = _iter_here(fn, items[first::count], nj, what, unit, fork=True)  # workers go on while this process waits
+    mine = _iter_here(fn, items[first::count], nj, what, unit, fork=True)
+    next(mine, None)  # starts the workers, which go on while this process waits for others' results
     for i in range(len(items)):
         owner = i % count
         result = next(mine) if owner == first else None
@@ -74,6 +75,8 @@ def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: s
         for i in range(min(len(items), _AHEAD * nj)):
             pending.append(pool.submit(_call, i))
         _work = outer  # all workers are forked by the first submit
+        if fork:
+            yield None
         for i in progress(range(len(items)), what, unit=unit):
             yield _await(pending.popleft())
             if i + _AHEAD * nj < len(items):

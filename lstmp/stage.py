@@ -70,6 +70,8 @@ class Stage:
             return "not made yet"
         try:
             mark = json.loads(self.path.read_text())
+        except FileNotFoundError:  # another process has just removed it
+            return "not made yet"
         except ValueError:
             return "its mark is damaged"
         if not isinstance(mark, dict) or not {"inputs", "settings", "outputs"} <= set(mark):

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 from lstmp import distributed
-from lstmp.errors import UserError
+from lstmp.errors import UserError, command
 
 HEAD = "import os, time, signal, torch\nfrom lstmp import distributed as d\nfrom lstmp.errors import UserError\n"
 
@@ -131,3 +131,45 @@ def test_under_torchrun_only_the_one_at_fault_speaks():
                              f"def main(argv):\n    distributed.launch(exec, 1, {job!r}, {{}})\nmain()")
     assert results[0][0] != 0 and results[0][2] == ""
     assert results[1][0] == 1 and results[1][2] == "error: bad\n"
+
+
+def test_several_machines_begin_at_once(tmp_path):
+    """Each starts its workers before it waits for the results of the others; all get all, in order."""
+    job = f"""
+from lstmp.parallel import iter_jobs
+began = time.time()
+def work(i):
+    start = time.time()
+    time.sleep(1.0)
+    return i, start
+found = list(iter_jobs(work, range(6), 1, 'work'))
+assert [i for i, _ in found] == list(range(6))
+first = d.on_first(lambda: [list(iter_jobs(lambda i: i, range(3), 1, 'alone')), d.rank()])
+starts = [start for _, start in found[:3]]
+open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((max(starts) - min(starts), first)))
+"""
+    results = under_torchrun(f"from lstmp import distributed\ndistributed.together(exec, {HEAD + job!r}, {{}})", 3)
+    assert [status for status, *_ in results] == [0, 0, 0], results
+    for i in range(3):
+        apart, first = eval((tmp_path / str(i)).read_text())
+        assert apart < 0.9 and first == [[0, 1, 2], 0]
+
+
+def test_a_fault_of_the_user_is_not_tried_again(tmp_path, monkeypatch, capfd):
+    """torchrun would start the processes again and again."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", f"test-{os.getpid()}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    calls = []
+
+    @command
+    def main(argv):
+        calls.append(argv)
+        raise UserError("bad")
+
+    for count in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+        with pytest.raises(SystemExit) as e:
+            main()
+        assert e.value.code == 1
+    assert len(calls) == 1 and capfd.readouterr().err == "error: bad\n"

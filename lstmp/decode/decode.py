@@ -153,7 +153,7 @@ class Task:
         Raises:
             UserError: too many utterances failed.
         """
-        report = summary(jobs, self.nj, *before) | {
+        report = summary(jobs, self.nj * distributed.world_size(), *before) | {
             "model": str(self.model_dir), "graph": str(self.graph_dir), "data": str(self.data_dir),
             "config": config.to_dict(cfg)}
         judge(jobs, len(self.utts), cfg.max_failed)

@@ -102,7 +102,7 @@ def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: st
 def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, scorer: Scorer | Callable[[], Scorer],
          cfg: DecodeConfig, nj: int):
     """Run the jobs that are not done; lattice files of other runs, and halves of killed ones, are removed."""
-    todo = [job for job in jobs if not job.is_done()]
+    todo = [jobs[i] for i in distributed.on_first(lambda: [i for i, job in enumerate(jobs) if not job.is_done()])]
     keep = {job.path for job in jobs} - {job.path for job in todo}
     folder = jobs[0].path.parent
     if todo:  # before anything is removed: is the graph sound?
@@ -117,7 +117,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
         return run_job(job, graph, features, scorer if isinstance(scorer, Scorer) else scorer(), cfg)
 
     for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
-        for utt, reason in failed.items():
+        for utt, reason in failed.items() if distributed.rank() == 0 else ():
             warn(f"{utt}: {reason}")
 
 

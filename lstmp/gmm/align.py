@@ -150,7 +150,7 @@ def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmll
         model / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml")]
     settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if adapts else {})
     stage = Stage(out, "align", inputs, settings)
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
     say(f"aligning {data} with {model}")
     began = time.time()

@@ -172,7 +172,7 @@ def main(argv=None):
     inputs = options.stage_inputs(args.data, args.lang) + [
         args.model / n for n in ("final.safetensors", "tree.json", "topo")]
     stage = Stage(args.out, "check_alignment", inputs, config.to_dict(cfg))
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
     say(f"checking {args.data} with {args.model}")
     distributed.launch(_check, args.nj, args.data, args.lang, args.model, args.out, cfg, args.device)

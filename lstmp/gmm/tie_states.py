@@ -92,7 +92,7 @@ def main(argv=None):
         inputs += options.stage_inputs(a.data, a.lang)
         inputs += [a.model / n for n in ("final.safetensors", "config.yaml")] if a.model else []
     stage = Stage(a.out, "align", inputs, [config.to_dict(c) if c else None for c in (cfg, fmllr)])
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
     a.out.mkdir(parents=True, exist_ok=True)
     began = time.time()

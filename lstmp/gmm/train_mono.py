@@ -108,7 +108,7 @@ def main(argv=None):
     cfg = config.load(args.config, MonoConfig)
     inputs = options.stage_inputs(args.data, args.lang)
     stage = Stage(args.out, "train", inputs, {"config": config.to_dict(cfg), "seed": args.seed})
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
     say(f"training monophones on {args.data}")
     began = time.time()

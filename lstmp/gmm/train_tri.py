@@ -216,7 +216,7 @@ def main(argv=None):
     inputs += [args.model / n for n in ("final.safetensors", "config.yaml")] if args.model else []
     settings = {"config": config.to_dict(cfg), "seed": args.seed} | ({"fmllr": config.to_dict(fmllr)} if fmllr else {})
     stage = Stage(args.out, "train", inputs, settings)
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
     say(f"training triphones on {args.data} with the alignment {args.ali}")
     began = time.time()

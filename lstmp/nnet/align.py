@@ -56,7 +56,7 @@ def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: Alig
     """
     inputs = options.stage_inputs(data, lang) + [network / "final.safetensors", network / "config.yaml"]
     stage = Stage(out, "align", [*inputs, hmm / "tree.json", hmm / "topo"], config.to_dict(cfg))
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
     say(f"aligning {data} with {network}")
     torch.set_num_threads(max(1, torch.get_num_threads() // nj))

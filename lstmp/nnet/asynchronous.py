@@ -97,6 +97,7 @@ class Asynchronous(Team):
         self.gather(None)
         if self.servers:
             self.servers.begin(self.own.cpu())
+        self.gather(None)
         self.shared.take(self.own, self.base)
 
     def _set_up(self, params: list[torch.nn.Parameter]):
@@ -138,9 +139,10 @@ class Asynchronous(Team):
                 self.shared.take(self.own, self.base)
 
     def after_batch(self):
-        self._heed(self.shared.tick, self.cfg.max_staleness)
+        bound, patience = self.cfg.max_staleness, 60 * self.cfg.timeout_minutes
+        self._heed(self.shared.tick, bound, patience)
         if self.servers:
-            self._heed(self.servers.wait, self.shared.clock, self.cfg.max_staleness)
+            self._heed(self.servers.wait, self.shared.clock, bound, patience)
 
     def _heed(self, function, *args):
         """Call the function; a fault that it hears of is handed on."""
@@ -163,9 +165,10 @@ class Asynchronous(Team):
             for _ in range(2):  # each machine sends what it has; then, all having sent, each gets the sum of all
                 if self.servers:
                     self.servers.exchange(self.shared.weights, None)
+                    self.shared.weights.copy_(self.servers.base)  # the same bits on every machine
                 self.gather(None)
             if self.servers:
-                self.shared.weights.copy_(self.servers.base)  # the same bits on every machine
+                self.servers.restart()
             self.gather(None)
         self.shared.take(self.own, self.base)
 

@@ -10,6 +10,7 @@ import time
 import torch
 import torch.distributed as dist
 
+from lstmp.distributed import LostPeer
 from lstmp.nnet.team import Stopped
 
 _SET, _EXCHANGE, _ASK, _FAULT, _END = range(5)
@@ -37,6 +38,7 @@ def serve():
             return
         if kind == _FAULT:
             fault = 1
+            dist.send(torch.tensor([0, additions, 0, fault]), dst=source, tag=_HEAD)  # so that it is known before _SET
             continue
         if kind == _SET:
             weights, change = torch.empty(clock), torch.empty(clock)  # here it is the size
@@ -87,7 +89,13 @@ class Servers:
     def begin(self, weights: torch.Tensor):
         """The servers have these weights now; every machine must know."""
         self.base.copy_(weights)
-        self._known, self._slowest = [0] * len(self.ranks), 0
+        self._known = [0] * len(self.ranks)
+        self.restart()
+
+    def restart(self):
+        """All machines come from a meeting: none has done a batch since, and the servers know."""
+        self._ask(0)
+        self._slowest = 0
 
     def exchange(self, weights: torch.Tensor, clock: int | None):
         """Send what has changed in the machine's ``weights``, and add to them what the others have changed.
@@ -114,27 +122,39 @@ class Servers:
         if any(int(head[3]) for head in heads):
             raise Stopped
 
-    def wait(self, clock: int, bound: int):
+    def wait(self, clock: int, bound: int, patience: float):
         """Wait while this machine is more than ``bound`` batches ahead of the slowest.
 
         Raises:
             Stopped: a machine has reported a fault.
+            LostPeer: the slowest one has not moved for ``patience`` seconds.
         """
-        began = time.monotonic()
+        began = since = time.monotonic()
         while clock - self._slowest > bound:
-            head = torch.zeros(4, dtype=torch.int64)
-            dist.send(torch.tensor([_ASK, clock, self._known[0]]), dst=self.ranks[0], tag=_HEAD)
-            dist.recv(head, src=self.ranks[0], tag=_HEAD)
-            if int(head[3]):
+            slowest, fault = self._ask(clock)
+            if fault:
                 raise Stopped
-            self._slowest = int(head[0])
+            if slowest > self._slowest:
+                since = time.monotonic()
+            if time.monotonic() - since > patience:
+                raise LostPeer(f"a machine has done nothing for {patience:g} s")
+            self._slowest = slowest
             if clock - self._slowest > bound:
                 time.sleep(_PAUSE)
         self.waited += time.monotonic() - began
 
+    def _ask(self, clock: int) -> tuple[int, int]:
+        """Tell the first server this machine's clock; (the slowest machine's, whether there is a fault)."""
+        head = torch.zeros(4, dtype=torch.int64)
+        dist.send(torch.tensor([_ASK, clock, self._known[0]]), dst=self.ranks[0], tag=_HEAD)
+        dist.recv(head, src=self.ranks[0], tag=_HEAD)
+        return int(head[0]), int(head[3])
+
     def report_fault(self):
         """Tell the other machines, at their next exchange, not to go on."""
         self._tell(_FAULT)
+        for rank in self.ranks:
+            dist.recv(torch.zeros(4, dtype=torch.int64), src=rank, tag=_HEAD)
 
     def end(self):
         """Training has ended: the servers return."""

@@ -16,6 +16,8 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[Lstmp
     The frames lie in ``out/.frames``, on the file system that all machines share, until all have mapped them. The
     system keeps what is read of them in memory, once a machine, and lets go of it when memory is short.
     """
+    if team.leads:
+        shutil.rmtree(out / ".frames", ignore_errors=True)  # of a run that was killed
     if team.size == 1:
         return prepare()
     paths = [out / ".frames" / name for name in ("train.safetensors", "valid.safetensors")]
@@ -33,7 +35,7 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[Lstmp
         model.feature_mean.copy_(mean), model.feature_std.copy_(std)
     team.gather(None)  # all have mapped the files, whose names can go: the system keeps them until the last one ends
     if team.leads:
-        shutil.rmtree(out / ".frames")
+        shutil.rmtree(out / ".frames", ignore_errors=True)  # NFS keeps the files of open maps there until the end
     return model, *sets
 
 

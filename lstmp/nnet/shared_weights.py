@@ -11,6 +11,7 @@ import time
 
 import torch
 
+from lstmp.distributed import LostPeer
 from lstmp.nnet.team import Stopped
 
 _PAUSE = 0.002  # seconds between two looks at how far the others are
@@ -90,16 +91,23 @@ class SharedWeights:
         base.copy_(self.weights)
         own.copy_(base)
 
-    def tick(self, bound: int):
+    def tick(self, bound: int, patience: float):
         """One batch more is done. Waits where that is more than ``bound`` ahead of the slowest worker.
 
         Raises:
             Stopped: a worker has reported a fault.
+            LostPeer: the slowest has not moved for ``patience`` seconds.
         """
         self.clocks[self.index] += 1
-        began = time.monotonic()
-        while not self.fault and int(self.clocks[self.index] - self.slowest()) > bound:
+        began = since = time.monotonic()
+        slowest = int(self.slowest())
+        while not self.fault and self.clock - slowest > bound:
             time.sleep(_PAUSE)
+            before, slowest = slowest, int(self.slowest())
+            if slowest > before:
+                since = time.monotonic()
+            if time.monotonic() - since > patience:
+                raise LostPeer(f"a worker has done nothing for {patience:g} s")
         self.waited += time.monotonic() - began
         if self.fault:
             raise Stopped

@@ -5,6 +5,7 @@ import ctypes
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -56,21 +57,22 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     out, ali = Path(out), Path(ali)
     if not Path(valid).exists():
         raise UserError("no such data dir or list of utterances", file=valid, mend="check --valid")
+    distributed.begin(cfg.timeout_minutes)
     if is_kaldi_alignment(ali):
-        import_alignment(ali, out / "kaldi_ali")
+        distributed.on_first(import_alignment, ali, out / "kaldi_ali")
         ali = out / "kaldi_ali"
     if valid_ali and is_kaldi_alignment(valid_ali):
-        import_alignment(valid_ali, out / "kaldi_valid_ali")
+        distributed.on_first(import_alignment, valid_ali, out / "kaldi_valid_ali")
         valid_ali = out / "kaldi_valid_ali"
     align_model = Path(align_model or ali)
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, mend="check --align-model, or align again")
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=what_counts(cfg))
-    if stage.is_done():
+    if distributed.on_first(stage.is_done):
         return
-    fingerprint = hashlib.blake2b(json.dumps([[digest(p) for p in stage.inputs], stage.settings]).encode(),
-                                  digest_size=16).hexdigest()
+    fingerprint = distributed.on_first(lambda: hashlib.blake2b(
+        json.dumps([[digest(p) for p in stage.inputs], stage.settings]).encode(), digest_size=16).hexdigest())
     distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
                        timeout=cfg.timeout_minutes)
     stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
@@ -86,6 +88,9 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         serve()
         return
     if device == "cuda" and team.size > 1:
+        if int(os.environ.get("LOCAL_WORLD_SIZE", team.size)) > torch.cuda.device_count():
+            raise UserError(f"more processes than the {torch.cuda.device_count()} GPUs of this machine",
+                            mend="give --nj, or torchrun, as many as it has")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
     priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
@@ -99,6 +104,8 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         _finish(cfg, trainer, priors, align_model)
     finally:
         team.close()
+    if team.leads:
+        shutil.rmtree(out / ".frames", ignore_errors=True)
 
 
 def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:

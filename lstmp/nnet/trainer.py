@@ -140,7 +140,7 @@ class Trainer:
                 self.batch = number + 1
                 bar.update()
                 now = time.monotonic()
-                if now - shown > 0.5:
+                if team.leads and seen and now - shown > 0.5:
                     bar.set_postfix_str(self._status(seen * team.size / (now - since), batches), refresh=False)
                     shown = now
                 due = team.size == 1 and now - self._saved > 60 * cfg.checkpoint_minutes
@@ -151,7 +151,7 @@ class Trainer:
             fault = caught.args
             team.report_fault()
         except Stopped:
-            pass
+            fault = ("another process has reported a fault", self.epoch, self.batch, [])
         if faults := [f for f in team.gather(fault) if f]:
             raise Diverged(*min(faults, key=lambda f: not f[0].startswith("the loss")))
         self._batch_seconds = (time.monotonic() - since) / (end - begin)

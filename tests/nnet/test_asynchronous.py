@@ -43,6 +43,14 @@ def test_a_warm_start_as_long_as_the_training_is_that_of_one_process(world, smal
     assert_alike(one, two)
 
 
+def test_a_long_warm_start_shows_its_progress(world, small_config):
+    """Whoever has no frames yet has none to show."""
+    cfg = small_config(epochs=1, updates="asynchronous", warm_start=1000, **SGD)
+    out = torchrun(world, cfg, "slow", pause=0.1)
+    assert out.returncode == 0, out.stdout
+    assert log(world.path / "slow")[0]["frames"] == 262
+
+
 @pytest.mark.parametrize("servers", [1, 3])
 def test_one_worker_with_servers_is_one_process(world, small_config, servers):
     one = run(world, small_config(**SGD), "one")

@@ -63,10 +63,12 @@ def test_two_hosts(world, small_config, hosts, options):
 
 
 @pytest.mark.slow
-def test_a_host_that_is_cut_off(world, small_config, hosts):
+@pytest.mark.parametrize(("options", "nproc", "team"), [
+    ({}, 1, (2, 1)), ({"updates": "asynchronous", "parameter_servers": 1}, 2, (3, 1))], ids=["sync", "async"])
+def test_a_host_that_is_cut_off(world, small_config, hosts, options, nproc, team):
     """The other one notices, and goes on alone from the last checkpoint."""
-    cfg = small_config(epochs=400, checkpoint_minutes=0.02, timeout_minutes=0.2)
-    agents = start(world, cfg, "net", hosts, "lstmp-a:29400", "1:2", nproc=1, restarts=3, env=ON_CABLE)
+    cfg = small_config(epochs=400, checkpoint_minutes=0.02, timeout_minutes=0.2, **options)
+    agents = start(world, cfg, "net", hosts, "lstmp-a:29400", "1:2", nproc=nproc, restarts=3, env=ON_CABLE)
     try:
         last = world.path / "net" / "last.safetensors"
         deadline = time.monotonic() + 60
@@ -80,7 +82,7 @@ def test_a_host_that_is_cut_off(world, small_config, hosts):
         assert "going on from epoch" in output
         rows = [json.loads(line) for line in (world.path / "net" / "log.jsonl").read_text().splitlines()]
         assert len(rows) == 400 and [r["frames"] for r in rows] == [262] * 400
-        assert rows[before - 1]["processes"] == 2 and "processes" not in rows[-1]
+        assert (rows[before - 1]["processes"], rows[-1].get("processes", 1)) == team
     finally:
         for agent in agents:
             agent.kill()

@@ -10,7 +10,7 @@ import yaml
 from lstmp import config
 
 SCRIPT = """
-import os, signal
+import os, signal, time
 from dataclasses import replace
 from lstmp import config, distributed
 from lstmp.errors import command
@@ -28,6 +28,7 @@ def once(what):
     return True
 
 def faulty(self, batch, augment, number, batches, full):
+    time.sleep({pause})
     at = self.epoch * batches + number
     if at == kill.get(distributed.rank()) and once("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -68,15 +69,15 @@ def torchrun(world, cfg, out: str, *, nodes: int = 1, **options) -> subprocess.C
 
 def start(world, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes: str, *, nproc: int = 2,
           kill: dict[int, int] | None = None, poison: dict[int, int] | None = None, restarts: int = 0,
-          env: dict[str, str] | None = None) -> list[subprocess.Popen]:
+          pause: float = 0.0, env: dict[str, str] | None = None) -> list[subprocess.Popen]:
     """Start an agent of torchrun for each machine, after its command ``prefixes[machine]``.
 
     Before its batch ``kill[rank]`` (counted over epochs; of a server: after about so many exchanges) a process is
-    killed, at its batch ``poison[rank]`` its features are NaN; each once.
+    killed, at its batch ``poison[rank]`` its features are NaN; each once. Every batch takes ``pause`` seconds more.
     """
     config_file, script = world.path / f"{out}.yaml", world.path / f"{out}.py"
     config_file.write_text(yaml.safe_dump(config.to_dict(cfg)))
-    script.write_text(SCRIPT.format(kill=kill or {}, poison=poison or {}, marks=str(world.path / out),
+    script.write_text(SCRIPT.format(kill=kill or {}, poison=poison or {}, pause=pause, marks=str(world.path / out),
                                     config=str(config_file), data=str(world.data), ali=str(world.ali),
                                     valid=str(world.valid), out=str(world.path / out)))
     env = os.environ | {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "OMP_NUM_THREADS": "1"} | (env or {})  # local/path.sh
