@@ -11,7 +11,7 @@ from machines import ROOT, on_machines
 from lstmp.features.extract import main
 
 
-@pytest.mark.parametrize(("machines", "nj"), [(2, 1), (3, 2)])
+@pytest.mark.parametrize(("machines", "nj"), [pytest.param(2, 1, marks=pytest.mark.slow), (3, 2)])
 def test_features_of_several_machines(data_dir, tmp_path, machines, nj):
     shutil.copytree(data_dir, tmp_path / "one")
     conf = str(ROOT / "conf" / "fbank.yaml")

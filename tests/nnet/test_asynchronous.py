@@ -35,7 +35,8 @@ def assert_alike(a, b):
         torch.testing.assert_close(weights(b)[name], value, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{}, SGD, {"exchange_every": 3, "accumulate": 2}], ids=["adam", "sgd", "seldom"])
+@pytest.mark.parametrize("options", [
+    {}, pytest.param(SGD, marks=pytest.mark.slow), {"exchange_every": 3, "accumulate": 2}], ids=["adam", "sgd", "seldom"])
 def test_a_warm_start_as_long_as_the_training_is_that_of_one_process(world, small_config, options):
     one = run(world, small_config(epochs=1, accumulate=options.get("accumulate", 1)) if options is not SGD
               else small_config(epochs=1, **SGD), "one")
@@ -51,7 +52,7 @@ def test_a_long_warm_start_shows_its_progress(world, small_config):
     assert log(world.path / "slow")[0]["frames"] == 262
 
 
-@pytest.mark.parametrize("servers", [1, 3])
+@pytest.mark.parametrize("servers", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_one_worker_with_servers_is_one_process(world, small_config, servers):
     one = run(world, small_config(**SGD), "one")
     served = run(world, small_config(updates="asynchronous", parameter_servers=servers, **SGD), "served",
@@ -85,7 +86,7 @@ def test_servers_and_workers_on_two_machines(world, small_config):
     assert rows[-1]["processes"] == 2 and rows[-1]["server_bytes"] > 0
 
 
-@pytest.mark.parametrize("servers", [0, 1])
+@pytest.mark.parametrize("servers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_nan_of_one_worker_takes_all_back(world, small_config, servers):
     cfg = small_config(updates="asynchronous", parameter_servers=servers, **SGD)
     out = torchrun(world, cfg, "net", nproc=2 + servers, poison={1: 9})
@@ -96,7 +97,7 @@ def test_a_nan_of_one_worker_takes_all_back(world, small_config, servers):
     assert all(torch.isfinite(t).all() for t in weights(world.path / "net").values())
 
 
-@pytest.mark.parametrize("killed", [0, 2], ids=["worker", "server"])
+@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 2], ids=["worker", "server"])
 def test_a_killed_process_is_started_again(world, small_config, killed):
     """By torchrun, with all others; they go on from the last checkpoint."""
     cfg = small_config(updates="asynchronous", parameter_servers=1, checkpoint_minutes=1e-6, **SGD)

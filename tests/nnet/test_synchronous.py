@@ -69,7 +69,7 @@ def test_bf16_gradients_are_near(world, small_config):
     assert not torch.equal(weights(half)["w_out"], weights(one)["w_out"])
 
 
-@pytest.mark.parametrize("then", [2, 1])
+@pytest.mark.parametrize("then", [pytest.param(2, marks=pytest.mark.slow), 1])
 def test_interrupted_and_gone_on_with_as_many_or_others(world, small_config, then):
     """The checkpoint of two processes is that of any number: the state of all streams is in it."""
     cfg = small_config(epochs=2, **SGD)
