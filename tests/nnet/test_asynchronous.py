@@ -36,7 +36,8 @@ def assert_alike(a, b):
 
 
 @pytest.mark.parametrize("options", [
-    {}, pytest.param(SGD, marks=pytest.mark.slow), {"exchange_every": 3, "accumulate": 2}], ids=["adam", "sgd", "seldom"])
+    {}, pytest.param(SGD, marks=pytest.mark.slow), {"exchange_every": 3, "accumulate": 2}],
+    ids=["adam", "sgd", "seldom"])
 def test_a_warm_start_as_long_as_the_training_is_that_of_one_process(world, small_config, options):
     one = run(world, small_config(epochs=1, accumulate=options.get("accumulate", 1)) if options is not SGD
               else small_config(epochs=1, **SGD), "one")

@@ -54,7 +54,8 @@ ON_CABLE = {"GLOO_SOCKET_IFNAME": "cable0"}
 
 
 @pytest.mark.parametrize("options", [
-    pytest.param({}, marks=pytest.mark.slow), {"updates": "asynchronous", "parameter_servers": 2}], ids=["sync", "async"])
+    pytest.param({}, marks=pytest.mark.slow), {"updates": "asynchronous", "parameter_servers": 2}],
+    ids=["sync", "async"])
 def test_two_hosts(world, small_config, hosts, options):
     agents = start(world, small_config(**options), "net", hosts, "lstmp-a:29400", "2", env=ON_CABLE)
     output = [agent.communicate(timeout=200)[0] for agent in agents]
