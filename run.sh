@@ -60,34 +60,35 @@ if at 3 "language model $lm"; then
   [ -z "$rescore_lm" ] || local/prepare_lm.sh --lang "$lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
 fi
 
-# 4  features: 13 MFCCs for the GMMs, 40 log-mel filterbank energies for the network, CMVN statistics per speaker
+# 4  features: 13 MFCCs for the GMMs, 40 log-mel filterbank energies for the network, CMVN statistics per speaker. The GMMs
+#    are trained on $heard: the training data, or (gmm_mp3_kbps) what MP3 coding leaves of it
 mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "$data/$1"; }
 fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" --out "$data/$1_fbank" "$data/$1"; }
 if at 4 "features"; then
-  for split in "${splits[@]}"; do mfcc "$split"; fbank "$split"; done
+  [ "$heard" = "$train" ] || steps/perturb_data_dir.sh "$data/$train" "$data/$heard" --speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj"
+  for split in $(printf '%s\n' "$heard" "${splits[@]}" | uniq); do mfcc "$split"; fbank "$split"; done
 fi
 
 # 5  monophones: 3-state Bakis HMMs from a flat start, on the shortest utterances, Gaussians split to about 1,000
 if at 5 "monophones"; then
-  steps/subset_data_dir.sh "$data/$train" "$data/${train}_short" --shortest "$mono_utterances"
-  steps/train_mono.sh "${gmm[@]}" --lang "$lang" --data "$data/${train}_short" --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
+  steps/subset_data_dir.sh "$data/$heard" "$data/${heard}_short" --shortest "$mono_utterances"
+  steps/train_mono.sh "${gmm[@]}" --lang "$lang" --data "$data/${heard}_short" --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
 fi
 
 # 6  triphones, each on the alignment of the one before: a phonetic decision tree and Gaussian mixtures; tri1 on derivatives,
-#    tri2b on LDA+MLLT features, tri3b speaker-adapted by fMLLR and, as the network after it, with a lexicon that knows how
-#    probable each pronunciation is, and silence around it (pron_probs)
+#    tri2b on LDA+MLLT features, tri3b speaker-adapted by fMLLR, with probabilities of pronunciations and silence (pron_probs)
 align() { steps/align.sh "${gmm[@]}" --lang "$(lang_of "$1")" --data "$data/$2" --model "$exp/$1" --out "$exp/$1_$3" \
     --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"; }
 if at 6 "triphones ${triphones[*]}"; then
   before=mono
   for tri in "${triphones[@]}"; do
-    align $before "$train" ali
+    align $before "$heard" ali
     if [ "$(lang_of "$tri")" != "$lang" ]; then
-      steps/get_prons.sh --data "$data/$train" --lang "$lang" --ali "$exp/${before}_ali" --out "$exp/${before}_ali/prons"
+      steps/get_prons.sh --data "$data/$heard" --lang "$lang" --ali "$exp/${before}_ali" --out "$exp/${before}_ali/prons"
       local/add_pron_probs.sh --dict "$data/dict" --counts "$exp/${before}_ali/prons" --out "$exp/dict_$tri"
       local/prepare_lang.sh --dict "$exp/dict_$tri" --out "$exp/lang_$tri"
     fi
-    steps/train_tri.sh "${gmm[@]}" --lang "$(lang_of "$tri")" --data "$data/$train" --ali "$exp/${before}_ali" \
+    steps/train_tri.sh "${gmm[@]}" --lang "$(lang_of "$tri")" --data "$data/$heard" --ali "$exp/${before}_ali" \
       --model "$exp/$before" --out "$exp/$tri" --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
     before=$tri
   done
@@ -96,7 +97,7 @@ fi
 # 7  alignment of all training data to tied states; some utterances of every training speaker are held out, the others are
 #    aligned at other speeds and volumes as well, and after coding as MP3, where a network is to hear them so
 if at 7 "alignment and held-out part"; then
-  align "$last" "$train" ali
+  align "$last" "$heard" ali
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
   for net in "${networks[@]}"; do
     copies=$train${varied_of[$net]} # such as <train>_sp; <train> itself where nothing is varied
@@ -138,8 +139,8 @@ if at 10 "decoding"; then
       graph=$model feats=$data/$split
       [ -z "${input_of[$model]:-}" ] || graph=$targets feats=$data/${split}_fbank
       [ "${input_of[$model]:-}" != fmllr ] || { adapt "$split" "$exp/$last/decode_${lm}_$split"; feats=$exp/fmllr/$split; }
-      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$feats" \
-        --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj" --device "$device"
+      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$feats" --device "$device" \
+        --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj"
       for new in "${lms[@]:1}"; do
         [ -n "${input_of[$model]:-}" ] || [ "$model" = "$last" ] || continue
         steps/lmrescore.sh --lang "$lang_lm" --new-lang "$data/lang_$new" --in "$exp/$model/decode_${lm}_$split" \
@@ -164,7 +165,6 @@ if at 11 "scoring"; then
     agreement+=("$tri=$exp/${tri}_ali/agreement.json")
   done
   steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "${lms[@]}" \
-    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" \
-    --note "$networks_note"
+    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" --note "$heard_note"
   cat "$exp/RESULTS.md"
 fi

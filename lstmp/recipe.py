@@ -282,7 +282,8 @@ def main(argv=None):
     run, recipe, sections, found = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
     values = {**run, **dataclasses.asdict(recipe), "networks": [n.name for n in found], **shell_values(found)}
-    values["networks_note"] = describe(found, read_sections(ROOT / "conf")["lstmp"])
+    values["heard"] = recipe.train + ("_coded" if recipe.gmm_mp3_kbps else "")  # by the GMMs
+    values["heard_note"] = describe(found, read_sections(ROOT / "conf")["lstmp"], recipe.gmm_mp3_kbps)
     values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     print(shell_assignments(values))
     machines = {f"LSTMP_{key.upper().replace('-', '_')}": run[key] for key in _MACHINES}

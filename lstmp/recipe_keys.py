@@ -28,8 +28,9 @@ class Recipe:
         pron_probs: the last of them and the network get a lexicon with probabilities of pronunciations and of silence
             around them, from the alignment before.
         targets: the one of them whose tied states the network learns.
+        gmm_mp3_kbps: the GMMs are trained on the training data put through such MP3; 0: as they are.
         networks: name → keys of conf/lstmp.yaml, and of `speeds`, `volumes`, `mp3_kbps`, in which it differs from what
-            is said of all; the networks to train.
+            is said of all; the networks to train. None, and the recipe ends with the triphones.
         speeds: the networks are trained on copies of the training data at these speeds; [1.0]: on the data alone.
         volumes: the copies' samples are multiplied by a factor drawn between these two, each by its own; empty: not.
         mp3_kbps: these copies, that at speed 1 too, are put through MP3 of this bit rate; 0: they are not.
@@ -54,6 +55,7 @@ class Recipe:
     triphones: list[str]
     pron_probs: bool
     targets: str
+    gmm_mp3_kbps: int
     networks: dict
     speeds: list[float]
     volumes: list[float]
@@ -73,11 +75,12 @@ class Recipe:
                      "a list of different speeds, 1.0 among them")
         config.check(not self.volumes or len(self.volumes) == 2 and 0 < self.volumes[0] <= self.volumes[1], "volumes",
                      "empty, or the lowest and the highest factor, above 0")
-        config.check(self.mp3_kbps == 0 or 8 <= self.mp3_kbps <= 160, "mp3_kbps", "0, or from 8 to 160")
+        for name in ("mp3_kbps", "gmm_mp3_kbps"):
+            config.check(getattr(self, name) == 0 or 8 <= getattr(self, name) <= 160, name, "0, or from 8 to 160")
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
         config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")
         config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")
-        config.check(len(self.networks) > 0 and not set(self.networks) & {"mono", *self.triphones}, "networks",
+        config.check(not set(self.networks) & {"mono", *self.triphones}, "networks",
                      "a group of names, such as `lstmp: {}`, other than those of the systems before")
         named = {"networks": [str(n) for n in self.networks], "train": [self.train], "dev": [self.dev],
                  "lm": [self.lm], "tests": self.tests, "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}

@@ -19,6 +19,7 @@ class Network:
         name: of its folder and of its configuration.
         config: the values of conf/lstmp.yaml with its own.
         speeds, volumes, mp3_kbps: what is done to its training data, see :class:`lstmp.recipe_keys.Recipe`.
+        gmm_mp3_kbps: what was done to the data of the GMMs, which align it.
     """
 
     name: str
@@ -26,16 +27,19 @@ class Network:
     speeds: list[float]
     volumes: list[float]
     mp3_kbps: int
+    gmm_mp3_kbps: int = 0
 
     @property
     def varied(self) -> str:
         """What is added to the names of training data and alignment: they differ where what was done to them does.
 
-        Two networks of a recipe with unlike speeds, volumes or bit rates get unlike names.
+        Two networks of a recipe with unlike speeds, volumes or bit rates get unlike names. Where the GMMs heard coded
+        speech, the training data as it is are a variant too, to be aligned for itself.
         """
         parts = ([] if self.speeds == [1.0] else ["sp", *self._unless(self.speeds, [0.9, 1.0, 1.1])])
         parts += ["vol", *map("{:g}".format, self.volumes)] if self.volumes else []
         parts += ["mp3", *self._unless([self.mp3_kbps], [24])] if self.mp3_kbps else []
+        parts = parts or (["plain"] if self.gmm_mp3_kbps else [])
         return "".join(f"_{p}" for p in parts)
 
     @staticmethod
@@ -63,7 +67,7 @@ def networks(recipe: Recipe, base: dict, override, *, file=None, line=None) -> l
         for key, value in own.items():
             override(section, key, value, what=f"networks.{name}.{key}", file=file, line=line)
         data = config.build({**dataclasses.asdict(recipe), **heard}, Recipe, file=file)
-        found.append(Network(name, section, data.speeds, data.volumes, data.mp3_kbps))
+        found.append(Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps))
     return found
 
 
@@ -76,9 +80,9 @@ def shell_values(found: list[Network]) -> dict[str, dict[str, str]]:
             "mp3_of": {n.name: str(n.mp3_kbps) for n in found}}
 
 
-def describe(found: list[Network], defaults: dict) -> str:
-    """For the page of results: what each network hears, and where its configuration is not that of conf/lstmp.yaml."""
-    lines = []
+def describe(found: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> str:
+    """For the page of results: what GMMs and networks hear, and where a network's configuration is its own."""
+    lines = [f"The GMMs hear the training data after MP3 coding at {gmm_mp3_kbps} kbit/s."] if gmm_mp3_kbps else []
     for n in found:
         heard = [f"at speeds {', '.join(f'{s:g}' for s in n.speeds)}"] if n.speeds != [1.0] else []
         heard += [f"at volumes {n.volumes[0]:g} to {n.volumes[1]:g}"] if n.volumes else []

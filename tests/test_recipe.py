@@ -85,7 +85,7 @@ def test_nested_option_and_lists(project):
     ({"speeds": "[1, 1]"}, ["speeds", "different"]),
     ({"volumes": "[2.0, 0.5]"}, ["volumes", "lowest"]),
     ({"volumes": "[2.0]"}, ["volumes", "lowest"]),
-    ({"networks": "{}"}, ["networks", "group of names"]),
+    ({"gmm_mp3_kbps": "7"}, ["gmm_mp3_kbps", "from 8 to 160"]),
     ({"networks": "{tri1: {}}"}, ["networks", "other than"]),
     ({"networks": "{align: {}}"}, ["`align`", "file of conf/"]),
     ({"networks": "{a b: {}}"}, ["networks", "letters"]),
@@ -151,6 +151,23 @@ def test_the_page_of_results_says_what_each_network_is(project):
     assert "epochs 7" in first and "feature.cmvn" not in first
     assert "`b` hears the training data at speeds 1, 1.1 after MP3 coding at 24 kbit/s" in second
     assert "feature.cmvn none" in second and "epochs 7" in second
+
+
+def test_gmms_that_hear_mp3_make_the_speech_as_it_is_a_variant_of_its_own(project):
+    options = {"gmm_mp3_kbps": "24", "speeds": "[1.0]", "networks": "{a: {}, b: {mp3_kbps: 24}}"}
+    _, recipe, _, found = resolve(options, project)
+    assert [n.varied for n in found] == ["_plain", "_mp3"]
+    first = describe(found, read_sections(project / "conf")["lstmp"], recipe.gmm_mp3_kbps).split("  \n")[0]
+    assert first == "The GMMs hear the training data after MP3 coding at 24 kbit/s."
+
+
+@pytest.mark.parametrize(("options", "heard"), [([], "train"), (["--gmm_mp3_kbps", "32"], "train_coded")])
+def test_run_sh_is_told_what_the_gmms_hear_and_may_have_no_networks(tmp_path, capsys, options, heard):
+    main(["--exp", str(tmp_path), "--networks", "{}", *options])
+    text = capsys.readouterr().out
+    echo = 'echo "$heard|${networks[*]}|${input_of[mono]:-none}|$gmm_mp3_kbps"'
+    said = subprocess.run(["bash", "-uc", f"{text}\n{echo}"], capture_output=True, text=True)
+    assert said.stdout == f"{heard}||none|{(options or ['', '0'])[1]}\n", said.stderr
 
 
 def test_run_sh_gets_an_element_for_each_network():
