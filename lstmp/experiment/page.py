@@ -7,60 +7,62 @@ import numpy as np
 
 from lstmp import config
 from lstmp.errors import UserError, command
+from lstmp.experiment import records
 from lstmp.experiment.claims import HOLDS, Outcome, sentence, verdict
 from lstmp.experiment.difference import wer_difference
 from lstmp.experiment.pictures import draw, pictures
 from lstmp.experiment.plan import Claim, Grid, load
-from lstmp.experiment.run import folders, mark
 from lstmp.log import say
 from lstmp.score.report import table
-from lstmp.score.wer import count_errors, read_hyps, read_refs
 
 
-def outcomes(grid: Grid) -> dict[str, Outcome]:
-    """Network → what its runs left, for those networks all of whose seeds are done.
+def finished(grid: Grid) -> dict[str, list[dict]]:
+    """Network → the records of its runs, for those networks all of whose seeds are done.
 
     Raises:
-        UserError: none is, or two runs decoded other utterances.
+        UserError: none is, or two runs were scored on other utterances.
     """
-    found = {}
+    found, scored = {}, {}
     for name in grid.networks:
-        runs = grid.runs([name])
-        if any(mark(grid, r).why_not() for r in runs):
+        runs = {records.path(grid, r): records.read(grid, r) for r in grid.runs([name])}
+        if None in runs.values():
             continue
-        records = [config.read_json(r.folder / "train.json", "run the grid") for r in runs]
-        errors, words = [], np.zeros(0)
-        for r in runs if grid.sets else []:
-            folder = folders(grid, r)[grid.sets[0]]
-            counted = count_errors(read_refs(r.source.decode[grid.sets[0]]), read_hyps(folder / "best.txt"))
-            errors.append(counted.errors)
-            words = counted.words
-        found[name] = Outcome(records, errors, words)
+        for file, run in runs.items():
+            for a_set, of_set in run["sets"].items():
+                if scored.setdefault(a_set, of_set["words"]) != of_set["words"]:
+                    raise UserError(f"it was scored on other utterances of {a_set} than those before it", file=file,
+                                    mend="delete the records that are out of date, and run the grid")
+        found[name] = list(runs.values())
     if not found:
         raise UserError("no network of the grid is done", file=grid.exp, mend="steps/run_grid.sh makes them")
     return found
 
 
-def rows(grid: Grid, found: dict[str, Outcome]) -> list[dict]:
-    """A record for each network that is done, in the grid's order: means and standard deviations over its seeds."""
+def outcome(grid: Grid, runs: list[dict]) -> Outcome:
+    """What the claims are judged by, out of a network's records."""
+    sets = [r["sets"][grid.sets[0]] for r in runs] if grid.sets else []
+    return Outcome([r["training"] for r in runs], [np.array(s["errors"]) for s in sets],
+                   np.array(sets[0]["words"] if sets else []))
+
+
+def rows(grid: Grid, found: dict[str, list[dict]]) -> list[dict]:
+    """A row for each network that is done, in the grid's order: what it is, and the figures of each of its seeds."""
     out = []
-    for name, o in found.items():
-        cfg, record = grid.networks[name], o.records[0]
-        scores = {s: [config.read_json(folders(grid, r)[s] / "score.json", "run the grid")["wer"]
-                      for r in grid.runs([name])] for s in grid.sets}
+    for name, runs in found.items():
+        cfg, trained = grid.networks[name], [r["training"] for r in runs]
         out.append({
             "network": name, "kind": kind(cfg) + trained_by(cfg, grid.processes_of[name]),
             "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
-            "layers": cfg.layers, "label_delay": cfg.label_delay, "states": record["num_pdfs"],
-            "params": record["params"], "seeds": grid.seeds_of[name],
-            "minutes": [r["cpu_minutes"] for r in o.records], "wall_minutes": [r["minutes"] for r in o.records],
-            "accuracy_train": [100 * r["frame_accuracy_train"] for r in o.records],
-            "accuracy_valid": [100 * r["frame_accuracy_valid"] for r in o.records],
-            "wer": scores,
-            "epochs": [[100 * e["accuracy_valid"] for e in r["epochs"]] for r in o.records],
-            "seconds": [[e["cpu_seconds" if grid.clock == "processor" else "seconds"] for e in r["epochs"]]
-                        for r in o.records],
-            "staleness": [r["epochs"][-1].get("staleness_mean") for r in o.records]})
+            "layers": cfg.layers, "label_delay": cfg.label_delay, "states": trained[0]["num_pdfs"],
+            "params": trained[0]["params"], "seeds": grid.seeds_of[name],
+            "minutes": [t["cpu_minutes"] for t in trained], "wall_minutes": [t["minutes"] for t in trained],
+            "accuracy_train": [100 * t["frame_accuracy_train"] for t in trained],
+            "accuracy_valid": [100 * t["frame_accuracy_valid"] for t in trained],
+            "wer": {s: [r["sets"][s]["wer"] for r in runs] for s in grid.sets},
+            "epochs": [[100 * e["accuracy_valid"] for e in t["epochs"]] for t in trained],
+            "seconds": [[e["cpu_seconds" if grid.clock == "processor" else "seconds"] for e in t["epochs"]]
+                        for t in trained],
+            "staleness": [t["epochs"][-1].get("staleness_mean") for t in trained]})
     return out
 
 
@@ -88,16 +90,29 @@ def around(values: list[float], digits: int = 2) -> str:
 
 def record(grid: Grid, command_line: str) -> dict:
     """All that the page shows: what ``results.json`` holds."""
-    found = outcomes(grid)
+    done = finished(grid)
+    found = {name: outcome(grid, runs) for name, runs in done.items()}
     base = found.get(grid.baseline) if grid.sets else None
-    networks = rows(grid, found)
+    networks = rows(grid, done)
     for row in networks if base else []:
         d = wer_difference(found[row["network"]].errors, base.errors, base.words)
         row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
-            "clock": grid.clock,
+            "clock": grid.clock, "machines": made_on(done),
             "claims": [judged(claim, found) for claim in grid.claims]}
+
+
+def made_on(done: dict[str, list[dict]]) -> str:
+    """Where the runs were made, and whether all had the same data, in words."""
+    runs = [r for of_network in done.values() for r in of_network]
+    data, contents = {}, set()
+    for r in runs:
+        contents |= {(file, digest) for file, (digest, _) in r["inputs"].items()}
+        data |= {file: digest for file, (digest, _) in r["inputs"].items()}
+    machines = sorted({r["machine"] for r in runs})
+    same = "the same data" if len(contents) == len(data) else "data alike but for the last bits of their numbers"
+    return f"Trained on {' and '.join(machines)}; all on {same}."
 
 
 def judged(claim: Claim, found: dict[str, Outcome]) -> dict:
@@ -116,7 +131,7 @@ def render(r: dict) -> str:
     spent = sum(sum(n["minutes"]) for n in r["networks"]) / 60
     parts = [f"# {r['title']}",
              f"Generated by `{r['command']}`: {done} of {r['planned']} runs of the grid are done, {spent:.1f} core "
-             "hours of training.", r["note"], networks_table(r),
+             f"hours of training. {r.get('machines', '')}".rstrip(), r["note"], networks_table(r),
              "C: memory cells, or units, of a layer; P: recurrent projection, + non-recurrent one; N: weights without "
              "biases, by the papers' formula. Mean ± standard deviation over the seeds."
              + (" In brackets: the 95 % interval; of a network with one seed it knows of the scatter over utterances "

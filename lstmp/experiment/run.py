@@ -1,7 +1,8 @@
 """Train, decode and score the networks of a grid: what is done is skipped, several run side by side, one core each.
 
 The steps are those that run.sh calls (steps/train_lstmp.sh, decode.sh, score.sh), so that any network of the grid can
-be made by hand. What it will take is said before it starts; --dry-run says that and no more.
+be made by hand. What it will take is said before it starts; --dry-run says that and no more. A run that is done
+leaves a record beside the page of the grid (lstmp.experiment.records).
 """
 
 import argparse
@@ -19,22 +20,18 @@ import yaml
 from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
+from lstmp.experiment import records
 from lstmp.experiment.plan import Grid, Run, load
-from lstmp.features.load import Features, archives
+from lstmp.experiment.records import folders
+from lstmp.features.load import Features
 from lstmp.log import say
-from lstmp.nnet.data import alignment_file, read_num_pdfs
+from lstmp.nnet.data import read_num_pdfs
 from lstmp.nnet.model import LstmpNetwork
-from lstmp.nnet.train import keep_freed_memory, read_ids, what_counts
+from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.nnet.workers import flush_denormals
 from lstmp.recipe import ROOT
-from lstmp.stage import Stage
 
 _DECODING = 0.05  # real-time factor of decoding that the budget reckons with
-
-
-def folders(grid: Grid, run: Run) -> dict[str, Path]:
-    """Set → decode dir of a run."""
-    return {name: run.folder / f"decode_{name}" for name in grid.sets}
 
 
 def commands(grid: Grid, run: Run) -> list[list[str]]:
@@ -99,16 +96,6 @@ def _frames(data_dir: str, without: str | None = None) -> int:
     return sum(int(n) for utt, n in lengths.items() if utt not in out)
 
 
-def mark(grid: Grid, run: Run) -> Stage:
-    """The mark of a whole run: its steps' own would miss the lattices, which are not kept."""
-    s = run.source
-    decoded = [s.graph, *(s.decode[name] for name in grid.sets)] if grid.sets else []
-    return Stage(run.folder, "run", settings=[what_counts(run.config), config.to_dict(grid.decode), grid.sets,
-                                              *([run.processes] if run.processes > 1 else [])],
-                 inputs=[Path(s.train) / "feats.scp", *archives(s.train), alignment_file(s.ali), Path(s.valid),
-                         *(path for d in decoded for path in sorted(Path(d).glob("*.safetensors")) + archives(d))])
-
-
 def execute(grid: Grid, run: Run) -> str | None:
     """Do the steps of a run, their output into its log.txt. Returns None, or what went wrong."""
     config.write_text(run.folder / "conf/lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
@@ -123,8 +110,7 @@ def execute(grid: Grid, run: Run) -> str | None:
     for folder in folders(grid, run).values():  # only for other lm weights: 200 MB a set
         for lattice in folder.glob("lat.*.safetensors"):
             lattice.unlink()
-    files = [run.folder / "train.json", *(f / "score.json" for f in folders(grid, run).values())]
-    mark(grid, run).mark(files)
+    records.write(grid, run)
     return None
 
 
@@ -177,14 +163,18 @@ def main(argv=None):
     p.add_argument("--only", nargs="+", metavar="NETWORK", help="these networks of the grid")
     p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side, one core each "
                    "(default: the processors)")
+    p.add_argument("--alike", action="store_true", help="carry on what was begun on another machine: a "
+                   "record counts whose data are as long as those here, if not equal to the last bit")
     p.add_argument("--dry-run", action="store_true", help="say what it would take, and no more")
     a = p.parse_args(argv)
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", mend="correct the value")
     grid = load(a.grid)
     runs = grid.runs(a.only)
-    left = [r for r in runs if mark(grid, r).why_not()]
+    left = [r for r in runs if not records.is_done(grid, r, records.ALIKE if a.alike else records.SAME)]
     say(f"{a.grid}: {len(runs)} runs, {len(runs) - len(left)} done before")
+    if not a.alike and (apart := [r for r in left if records.is_done(grid, r, records.ALIKE)]):
+        say(f"{len(apart)} of the others are recorded for data that were made elsewhere; --alike counts them as done")
     if left:
         budget(grid, left, a.nj)
     if not a.dry_run:

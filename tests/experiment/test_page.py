@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
 from lstmp.corpus.datadir import Utterance, write_data_dir
 from lstmp.experiment import page
 from lstmp.experiment.plan import load
-from lstmp.experiment.run import folders, mark
+from lstmp.experiment.records import ALIKE, folders, is_done, path, write
 
 WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]
 ERRORS = {("small", 1): 30, ("small", 2): 32, ("large", 1): 20, ("large", 2): 21, ("once", 3): 10}  # of 500 words
@@ -37,7 +40,7 @@ def finished(grid_world):
                   "epochs": [{"accuracy_valid": accuracy - 0.1, "cpu_seconds": 60}, {"accuracy_valid": accuracy,
                                                                                  "cpu_seconds": 60}]}
         (run.folder / "train.json").write_text(json.dumps(record))
-        mark(grid, run).mark([run.folder / "train.json", folder / "score.json"])
+        write(grid, run)
     return grid_world
 
 
@@ -74,9 +77,53 @@ def test_pictures_show_every_network(finished):
         assert f"]({name})" in (finished.path / "page/README.md").read_text()
 
 
-def test_a_network_whose_results_are_stale_is_left_out(finished):
-    path = finished.path / "exp/large/seed2/train.json"
-    path.write_text(path.read_text() + "\n")
+def test_a_network_whose_record_is_of_other_settings_is_left_out(finished):
+    networks = {**finished.values["networks"], "large": {"cells": 17}}
+    finished.write(**{**yaml.safe_load(finished.file.read_text()), "networks": networks})
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()
     assert "| large |" not in text and "not yet run: large" in text and "3 of 5 runs" in text
+
+
+def test_the_page_needs_nothing_but_the_records(finished):
+    page.main([str(finished.file)])
+    text = (finished.path / "page/README.md").read_text()
+    for folder in ("exp", "dev"):
+        shutil.rmtree(finished.path / folder)
+    (finished.path / "page/README.md").unlink()
+    page.main([str(finished.file)])
+    assert (finished.path / "page/README.md").read_text() == text
+    assert "all on the same data" in text
+
+
+def test_it_says_where_runs_had_other_data_and_refuses_other_utterances(finished, capsys):
+    grid = load(finished.file)
+    file = path(grid, grid.runs()[0])
+    record = json.loads(file.read_text())
+    name = next(iter(record["inputs"]))
+    record["inputs"][name][0] = "another"
+    file.write_text(json.dumps({**record, "machine": "abacus"}))
+    page.main([str(finished.file)])
+    text = (finished.path / "page/README.md").read_text()
+    assert " and abacus; all on data" in text and "alike but for the last bits" in text
+    record["sets"]["dev"]["words"][7] = 6
+    file.write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        page.main([str(finished.file)])
+    assert "scored on other utterances of dev" in capsys.readouterr().err
+
+
+def test_a_run_is_done_where_its_data_are_the_same_or_if_asked_for_alike(finished):
+    grid = load(finished.file)
+    run, dev = grid.runs()[0], finished.path / "dev"
+    assert is_done(grid, run) and is_done(grid, run, ALIKE)
+    lengths = Path(run.source.train) / "utt2num_frames"
+    text = lengths.read_text()
+    lengths.write_text(text.replace("1", "2"))
+    assert not is_done(grid, run) and is_done(grid, run, ALIKE)
+    lengths.write_text(text + "more 10\n")
+    assert not is_done(grid, run) and not is_done(grid, run, ALIKE)
+    lengths.write_text(text)
+    assert is_done(grid, run)
+    (dev / "utt2num_frames").write_text("a-000 5\n")
+    assert not is_done(grid, run, ALIKE)
