@@ -1,8 +1,10 @@
-"""Decoding with a model of speaker-adapted features: speakers' fMLLR transforms from lattices, in two passes.
+"""Decoding with a model of speaker-adapted features: speakers' fMLLR transforms from lattices, in several passes.
 
 1. Search with the speaker-independent mixtures and a narrow beam (``si/``); a first transform for each speaker.
-2. Search with the adapted features (``adapted/``); a second transform from these lattices (``trans.ark``).
-3. The lattices of 2 with the acoustic scores of the features under the second transform: the result.
+2. Search with the adapted features (``adapted2/``); a second transform from these lattices. Then the same again with
+   that one (``adapted3/``), as often as ``passes`` says. Kaldi makes two passes.
+3. The lattices of the last pass with the acoustic scores of the features under the last transform (``trans.ark``): the
+   result.
 
 Frames count by the posterior probabilities of the states in the lattice, silence with less weight. As everywhere, all
 utterances of a speaker in the data dir are taken together, and no transcript is looked at.

@@ -43,9 +43,16 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class DecodeFmllrConfig(FmllrConfig):
-    """How a model of speaker-adapted features is decoded with: the beams of the two passes take the place of
-    ``search_beam`` and ``max_active``."""
+    """How a model of speaker-adapted features is decoded with: the beams of the passes take the place of
+    ``search_beam`` and ``max_active``.
 
+    Attributes:
+        passes: searches: one before the transforms are known, then each with those of the one before.
+        first_beam, first_max_active: of the first.
+        second_beam, second_max_active: of the others.
+    """
+
+    passes: int
     first_beam: float
     first_max_active: int
     second_beam: float
@@ -53,6 +60,7 @@ class DecodeFmllrConfig(FmllrConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        check(2 <= self.passes <= 9, "passes", "from 2 to 9")
         for name in ("first_beam", "first_max_active", "second_beam", "second_max_active"):
             check(getattr(self, name) > 0, name, "greater than zero")
 
@@ -89,7 +97,7 @@ class DecodeConfig(SearchConfig):
         return self._with(self.fmllr.first_beam, self.fmllr.first_max_active)
 
     def second_pass(self):
-        """The configuration of the search with the adapted features."""
+        """The configuration of the searches with adapted features."""
         return self._with(self.fmllr.second_beam, self.fmllr.second_max_active)
 
     def _with(self, beam: float, max_active: int):

@@ -163,7 +163,7 @@ class Task:
 
 
 def _decode_adapted(task: Task, out: Path):
-    """The two passes of :mod:`lstmp.decode.adapted`."""
+    """The passes of :mod:`lstmp.decode.adapted`."""
     if "silence" not in task.graph_info:
         raise UserError("it does not name the silence phones", file=task.graph_dir / "graph.json",
                         mend="delete the folder and make the graph again")
@@ -174,16 +174,19 @@ def _decode_adapted(task: Task, out: Path):
         return
     model = AcousticModel.load(task.model_dir)
     adapter = SpeakerAdapter(model, task.features(), task.graph_info["silence"], cfg, task.nj)
-    first, second = out / "si", out / "adapted"
-    before = task.search(first, cfg.first_pass(), plain=True)
-    on_first(lambda: write_transforms(first, adapter.transforms(before, None, "first pass")))
-    jobs = task.search(second, cfg.second_pass(), transforms=first)
-    transforms = on_first(adapter.transforms, jobs, task.features(read_transforms(first)), "second pass")
-    on_first(write_transforms, out, transforms)
+    at, earlier = out / "si", []
+    jobs = task.search(at, cfg.first_pass(), plain=True)
+    on_first(lambda: write_transforms(at, adapter.transforms(jobs, None, "pass 1")))
+    for number in range(2, cfg.fmllr.passes + 1):
+        earlier.append(jobs)
+        jobs = task.search(out / f"adapted{number}", cfg.second_pass(), transforms=at)
+        transforms = on_first(adapter.transforms, jobs, task.features(read_transforms(at)), f"pass {number}")
+        at = out / f"adapted{number}" if number < cfg.fmllr.passes else out
+        on_first(write_transforms, at, transforms)
     on_first(remove, out.glob("lat.*.safetensors"))
     rescore_jobs(jobs, out, task.features(transforms), model, task.nj)
     jobs = [out / path.name for path in jobs]
-    on_first(task.report, out, jobs, cfg, before)
+    on_first(task.report, out, jobs, cfg, *earlier)
     on_first(stage.mark, [out / "decode.json", out / "trans.ark", *jobs])
 
 

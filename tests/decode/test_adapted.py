@@ -104,7 +104,7 @@ def run(folder, nj=1, out="out"):
                           capture_output=True, text=True, timeout=300)
 
 
-def test_two_passes_bring_the_speakers_together(adapted_work):
+def test_the_passes_bring_the_speakers_together(adapted_work):
     done = run(adapted_work)
     assert done.returncode == 0, done.stderr
     out = adapted_work / "out"
@@ -126,8 +126,11 @@ def test_two_passes_bring_the_speakers_together(adapted_work):
             again = rescored(lat, loglikes)
             np.testing.assert_allclose(again.acoustic, lat.acoustic, atol=1e-3)
     report = json.loads((out / "decode.json").read_text())
-    parts = [json.loads((out / name / "decode.json").read_text())["core_seconds"] for name in ("si", "adapted")]
+    parts = [json.loads((out / name / "decode.json").read_text())["core_seconds"]
+             for name in ("si", "adapted2", "adapted3")]
     assert report["core_seconds"] == pytest.approx(sum(parts), abs=0.05)
+    assert not (out / "adapted4").exists() and not any(torch.equal(read_transforms(out / name)["b"], transforms["b"])
+                                                       for name in ("si", "adapted2"))
     assert "adapted is done" in run(adapted_work).stdout
 
 
@@ -135,8 +138,8 @@ def test_the_number_of_processes_does_not_matter_and_a_killed_run_goes_on(adapte
     assert run(adapted_work, 2).returncode == 0
     hypotheses = {p.name: p.read_text() for p in (adapted_work / "out" / "scoring").iterdir()}
     (adapted_work / "out" / ".done.adapted.json").unlink()
-    (adapted_work / "out" / "adapted" / ".done.decode.json").unlink()
-    next((adapted_work / "out" / "adapted").glob("lat.*")).unlink()
+    (adapted_work / "out" / "adapted3" / ".done.decode.json").unlink()
+    next((adapted_work / "out" / "adapted3").glob("lat.*")).unlink()
     done = run(adapted_work)
     assert done.returncode == 0 and "si: decode is done" in done.stdout and "jobs are done already" in done.stdout
     assert hypotheses == {p.name: p.read_text() for p in (adapted_work / "out" / "scoring").iterdir()}

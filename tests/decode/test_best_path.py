@@ -52,7 +52,7 @@ def decode_config(**changes):
     values = {"acoustic_scale": 1.0, "search_beam": 1e4, "output_beam": 12.0, "max_word_arcs": 100_000,
               "min_active": 0, "max_active": 100_000,
               "retries": 0, "utts_per_job": 2, "max_failed": 0.5, "lm_weights": [1, 3], "word_penalties": [0.0, 0.5],
-              "fmllr": {"min_count": 500, "silence_weight": 0.01, "iterations": 9, "first_beam": 9.0,
+              "fmllr": {"min_count": 500, "silence_weight": 0.01, "iterations": 9, "passes": 2, "first_beam": 9.0,
                         "first_max_active": 9, "second_beam": 9.0, "second_max_active": 9}}
     return config.build(values | changes, DecodeConfig)
 

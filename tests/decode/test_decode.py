@@ -45,6 +45,7 @@ fmllr:
   min_count: 500
   silence_weight: 0.01
   iterations: 20
+  passes: 3
   first_beam: 100.0
   first_max_active: 1000
   second_beam: 100.0
