@@ -10,7 +10,7 @@ from lstmp.experiment.plan import load
 from lstmp.recipe import ROOT
 from lstmp.score.report import markdown
 
-RESULTS = sorted(ROOT.glob("recipes/*/RESULTS.md"))
+RESULTS = sorted(ROOT.glob("recipes/**/RESULTS.md"))
 GRIDS = [g for g in sorted(ROOT.glob("recipes/**/grid.yaml")) if (ROOT / load(g).page).is_file()]
 
 

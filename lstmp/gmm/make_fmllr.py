@@ -1,7 +1,7 @@
 """Write the features that a speaker-adapted GMM sees as a data dir of their own, for networks to take as input.
 
 A frame goes through the model's LDA+MLLT and its speaker's fMLLR transform: ``trans.ark`` of an alignment (training
-data) or of a decoding in two passes (other data, whose transcripts are not looked at).
+data) or of a decoding (other data, whose transcripts are not looked at).
 """
 
 import argparse

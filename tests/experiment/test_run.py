@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,18 @@ def test_part_of_it_can_be_run_by_name_and_what_changed_is_run_again(grid_world,
     grid_run(grid_world.write(networks=networks), "--only", "once")
     assert "1 runs, 0 done before" in capsys.readouterr().out
     assert json.loads((grid_world.path / "exp/once/seed3/train.json").read_text())["config"]["cells"] == 9
+
+
+def test_what_was_recorded_with_data_made_elsewhere_counts_if_asked(grid_world, python_steps, capsys):
+    grid_run(grid_world.write(), "--only", "once")
+    lengths = Path(grid_world.values["sources"]["tied"]["train"]) / "utt2num_frames"
+    lengths.write_text(lengths.read_text().replace("1", "2"))  # as long as it was
+    capsys.readouterr()
+    grid_run(grid_world.file, "--only", "once", "--dry-run")
+    said = capsys.readouterr().out
+    assert "1 runs, 0 done before" in said and "--alike counts them as done" in said
+    grid_run(grid_world.file, "--only", "once", "--alike")
+    assert "1 runs, 1 done before" in capsys.readouterr().out
 
 
 def test_a_dry_run_only_says_what_it_would_take(grid_world, capsys):
