@@ -5,5 +5,6 @@
 #   recipes/mini_librispeech/letters/run.sh --corpus DIR     all of it; what is done is skipped; other options of run.sh too
 set -euo pipefail
 . "$(dirname "$0")/../variant.sh"
-run_variant "$0" --lexicon "" --exp exp/mini_librispeech_letters --data data/mini_librispeech_letters --speeds "[1.0]" \
-  --networks "{lstmp: {mp3_kbps: 24, epochs: 4}}" : "$@"
+take_options "$@"
+exec ./run.sh --recipe mini_librispeech --lexicon "" --exp exp/mini_librispeech_letters \
+  --data data/mini_librispeech_letters --speeds "[1.0]" --networks "{lstmp: {mp3_kbps: 24, epochs: 4}}" "${options[@]}"
