@@ -8,7 +8,8 @@ scores and no sequence comes twice. ::
 
 writes into DECODE_DIR/nbest, as Kaldi's ``nbest-to-linear`` would: ``text`` (``UTT-1 WORD …``, the best being 1),
 ``ac_cost`` and ``lm_cost`` (negative acoustic and graph log-scores, unscaled) and ``score``. With --lang and --new-lang
-the language model's part of the scores is exchanged and each list sorted anew: rescoring of n-best lists.
+the language model's part of the scores is exchanged and each list sorted anew: rescoring of n-best lists. ``best.txt``
+has the first of each list, under the utterance's own id, for steps/compare.sh.
 """
 
 import argparse
@@ -137,6 +138,8 @@ def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
              "ac_cost": [f"{key} {-h.acoustic:.4f}" for key, h in rows],
              "lm_cost": [f"{key} {-h.graph:.4f}" for key, h in rows],
              "score": [f"{key} {h.score:.4f}" for key, h in rows]}
+    best = {utt: names.words(lists[utt][0].words) if lists[utt] else [] for utt in sorted(lists)}
+    texts["best.txt"] = [" ".join((utt, *words)) for utt, words in best.items()]
     for name, lines in texts.items():
         config.write_text(Path(out) / name, "".join(f"{line}\n" for line in lines))
 

@@ -117,11 +117,13 @@ def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: in
     if a.name == b.name:
         a, b = (System(str(s.dir), x.hyps, x.errors) for s, x in zip(sets, (a, b), strict=True))
     speakers = read_table(sets[0].data / "utt2spk")
-    scores = [config.read_json(s.dir / "score.json", "score this set first (stage 11)") for s in sets]
-    chosen = "; ".join(f"{x.name}: {s['lmwt']:g}, {s['wip']:g}" for x, s in zip((a, b), scores, strict=True))
+    scores = [config.read_json(s.dir / "score.json", "score this set first (stage 11)")
+              if (s.dir / "score.json").exists() else None for s in sets]  # n-best lists have none
+    chosen = [f"{x.name}: {s['lmwt']:g}, {s['wip']:g}" for x, s in zip((a, b), scores, strict=True) if s]
+    size = f"{len(refs):,} utterances, {int(a.errors.words.sum()):,} words."
     return "\n\n".join([
         f"# {a.name} and {b.name} on {sets[0].data.name}",
-        f"{len(refs):,} utterances, {int(a.errors.words.sum()):,} words. LM weight and penalty: {chosen}.",
+        size + (f" LM weight and penalty: {'; '.join(chosen)}." if chosen else ""),
         difference_part(a, b, refs, replicates, seed), "## Speakers", speakers_part(a, b, speakers),
         "## Confusions", confusions_part(a, b, refs, most), "## Utterances", utterances_part(a, b, refs, most)]) + "\n"
 
@@ -129,7 +131,8 @@ def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: in
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/compare.sh", description=__doc__.split("\n")[0])
-    p.add_argument("first", help="a scored decode dir, or DIR=DATA where its decode.json does not name its data dir")
+    p.add_argument("first", help="a scored decode dir, or a folder of n-best lists; DIR=DATA where its decode.json "
+                   "does not name its data dir")
     p.add_argument("second", help="another of the same set")
     p.add_argument("--most", type=int, default=20, help="confusions and utterances to show (default: %(default)s)")
     p.add_argument("--out", type=Path, help="Markdown file to write (default: print it)")

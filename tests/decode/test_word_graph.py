@@ -156,6 +156,7 @@ def test_the_files_are_kaldis(decode_dir):
     expected = sorted(best_by_words(lattice, paths, 2.0, 0.5).items(), key=lambda x: -x[1])[:7]
     assert [r[0] for r in rows["text"]] == [f"a-{k}" for k in range(1, len(expected) + 1)]
     assert rows["text"][0][1:] == [f"w{i}" for i in expected[0][0]]
+    assert (folder / "nbest/best.txt").read_text() == " ".join(["a", *rows["text"][0][1:]]) + "\nb\n"
     for (key, score), (_, ac), (_, lm), (_, *words) in zip(rows["score"], rows["ac_cost"], rows["lm_cost"],
                                                          rows["text"], strict=True):
         assert float(score) == pytest.approx(-float(ac) / 2 - float(lm) - 0.5 * len(words), abs=1e-3), key

@@ -46,6 +46,12 @@ def test_a_system_is_no_better_than_itself(two):
     assert "**+0.00** [+0.00, +0.00]" in text and "p 1." in text
 
 
+def test_best_paths_of_n_best_lists_are_compared_too(two):
+    (two[1] / "score.json").unlink()
+    text = compare(*two)
+    assert "better less mono: **-25.00**" in text and "LM weight and penalty: mono: 9, 0." in text
+
+
 def test_the_page_can_be_written(two, tmp_path, capsys):
     main([*map(str, two), "--out", str(tmp_path / "page.md"), "--most", "1"])
     main([*map(str, two), "--most", "1"])
