@@ -60,13 +60,13 @@ if at 3 "language model $lm"; then
   [ -z "$rescore_lm" ] || local/prepare_lm.sh --lang "$lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
 fi
 
-# 4  features: 13 MFCCs for the GMMs, 40 log-mel filterbank energies for the network, CMVN statistics per speaker. The GMMs
-#    are trained on $heard: the training data, or (gmm_mp3_kbps) what MP3 coding leaves of it
+# 4  features: 13 MFCCs for the GMMs (which hear $heard: <train>, or MP3 of it), 40 log-mel energies for the network, CMVN
 mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "$data/$1"; }
 fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" --out "$data/$1_fbank" "$data/$1"; }
 if at 4 "features"; then
-  [ "$heard" = "$train" ] || steps/perturb_data_dir.sh "$data/$train" "$data/$heard" --speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj"
-  for split in $(printf '%s\n' "$heard" "${splits[@]}" | uniq); do mfcc "$split"; fbank "$split"; done
+  for split in "${splits[@]}"; do mfcc "$split"; fbank "$split"; done
+  coded=(--speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj")
+  [ "$heard" = "$train" ] || { steps/perturb_data_dir.sh "$data/$train" "$data/$heard" "${coded[@]}"; mfcc "$heard"; }
 fi
 
 # 5  monophones: 3-state Bakis HMMs from a flat start, on the shortest utterances, Gaussians split to about 1,000

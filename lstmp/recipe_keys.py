@@ -55,13 +55,13 @@ class Recipe:
     triphones: list[str]
     pron_probs: bool
     targets: str
-    gmm_mp3_kbps: int
     networks: dict
     speeds: list[float]
     volumes: list[float]
     mp3_kbps: int
     held_out: float
     seed: int
+    gmm_mp3_kbps: int = 0
 
     def __post_init__(self):
         config.check(self.source in SOURCES, "source", f"one of {', '.join(SOURCES)}")

@@ -161,7 +161,7 @@ def test_gmms_that_hear_mp3_make_the_speech_as_it_is_a_variant_of_its_own(projec
     assert first == "The GMMs hear the training data after MP3 coding at 24 kbit/s."
 
 
-@pytest.mark.parametrize(("options", "heard"), [([], "train"), (["--gmm_mp3_kbps", "32"], "train_coded")])
+@pytest.mark.parametrize(("options", "heard"), [([], "train"), (["--gmm_mp3_kbps", "32"], "train_coded32")])
 def test_run_sh_is_told_what_the_gmms_hear_and_may_have_no_networks(tmp_path, capsys, options, heard):
     main(["--exp", str(tmp_path), "--networks", "{}", *options])
     text = capsys.readouterr().out

@@ -52,11 +52,11 @@ class DecodeFmllrConfig(FmllrConfig):
         second_beam, second_max_active: of the others.
     """
 
-    passes: int
     first_beam: float
     first_max_active: int
     second_beam: float
     second_max_active: int
+    passes: int = 2  # as before there was a choice: models were exported then
 
     def __post_init__(self):
         super().__post_init__()

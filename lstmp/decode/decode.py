@@ -11,6 +11,7 @@ import argparse
 import functools
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,6 +175,10 @@ def _decode_adapted(task: Task, out: Path):
         return
     model = AcousticModel.load(task.model_dir)
     adapter = SpeakerAdapter(model, task.features(), task.graph_info["silence"], cfg, task.nj)
+    wanted = {f"adapted{number}" for number in range(2, cfg.fmllr.passes + 1)}
+    for folder in out.glob("adapted*"):
+        if folder.name not in wanted:  # of a decoding with more passes
+            on_first(shutil.rmtree, folder)
     at, earlier = out / "si", []
     jobs = task.search(at, cfg.first_pass(), plain=True)
     on_first(lambda: write_transforms(at, adapter.transforms(jobs, None, "pass 1")))

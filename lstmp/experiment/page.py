@@ -111,7 +111,7 @@ def made_on(done: dict[str, list[dict]]) -> str:
         contents |= {(file, digest) for file, (digest, _) in r["inputs"].items()}
         data |= {file: digest for file, (digest, _) in r["inputs"].items()}
     machines = sorted({r["machine"] for r in runs})
-    same = "the same data" if len(contents) == len(data) else "data alike but for the last bits of their numbers"
+    same = "the same data" if len(contents) == len(data) else "data made anew on each, which differ in some numbers"
     return f"Trained on {' and '.join(machines)}; all on {same}."
 
 

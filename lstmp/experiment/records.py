@@ -4,7 +4,8 @@ A record, ``records/<network>-seed<seed>.json``, says what was trained, decoded 
 all that the page shows. So a page can be made again, and a grid carried on, where the networks themselves are not.
 
 A run is done when its record's settings are the grid's and its inputs those that are here, by their contents. Data made
-on another machine may differ in the last bit of some number: :data:`ALIKE` counts a run on such data as well.
+anew on another machine may differ in the last bits of their numbers. :data:`ALIKE` counts such a run as well, by what
+it can see: the same utterances, lengths and number of states, graphs of the same size. It compares no other number.
 """
 
 import json
@@ -13,15 +14,19 @@ import platform
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.datadir import read_table
+from lstmp.errors import UserError
 from lstmp.experiment.plan import Grid, Run
+from lstmp.features.ark import read_scp
 from lstmp.features.load import archives
 from lstmp.nnet.data import alignment_file
 from lstmp.nnet.train import what_counts
 from lstmp.score.wer import count_errors, read_hyps, read_refs
 from lstmp.stage import digest
 
-SAME, ALIKE = "same", "alike"  # inputs of the same contents, or of the same sizes
+SAME, ALIKE = "same", "alike"
+_TEXTS = ("utt2num_frames", "num_pdfs")  # files whose contents must be the same in either case
+_NOT_OF_NETWORKS = ("fmllr", "utts_per_job", "max_failed")  # keys of conf/decode.yaml
+_KEYS = ("settings", "inputs", "machine", "training", "sets")
 _TRAINING = ("num_pdfs", "params", "cpu_minutes", "minutes", "frame_accuracy_train", "frame_accuracy_valid")
 _EPOCH = ("accuracy_valid", "cpu_seconds", "seconds", "staleness_mean")
 
@@ -38,18 +43,39 @@ def folders(grid: Grid, run: Run) -> dict[str, Path]:
 
 def settings(grid: Grid, run: Run) -> dict:
     """All that the result depends on but the data, as JSON keeps it."""
-    found = {"network": what_counts(run.config), "processes": run.processes,
-             "decode": config.to_dict(grid.decode) if grid.sets else None, "sets": grid.sets}
+    decode = {k: v for k, v in config.to_dict(grid.decode).items() if k not in _NOT_OF_NETWORKS}
+    found = {"network": what_counts(run.config), "processes": run.processes, "decode": decode if grid.sets else None,
+             "sets": grid.sets}
     return json.loads(json.dumps(found, sort_keys=True, default=str))
 
 
 def inputs(grid: Grid, run: Run) -> dict[str, list]:
-    """File → [digest of its contents, its bytes], of the data that the run learns from and decodes."""
+    """File → [digest of its contents, its bytes], of the data that the run learns from and decodes.
+
+    Raises:
+        UserError: one of the files is missing.
+    """
     s = run.source
     dirs = [Path(d) for d in (s.train, *(s.decode[name] for name in grid.sets))]
-    files = [alignment_file(s.ali), Path(s.valid), *(sorted(Path(s.graph).glob("*.safetensors")) if grid.sets else [])]
-    files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not feats.scp, which has folders in it
-    return {str(p): [digest(p), p.stat().st_size if p.is_file() else 0] for p in files}
+    ali = alignment_file(s.ali)
+    files = [Path(s.ali) / "num_pdfs", _held_out(run)]
+    files += sorted({Path(rx.rpartition(":")[0]) for rx in read_scp(ali).values()}) if ali.suffix == ".scp" else [ali]
+    files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not their tables, which name folders
+    if grid.sets:
+        files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]
+    if absent := [p for p in files if not p.is_file()]:
+        raise UserError("no such file", file=absent[0], mend="make the data that the grid's `sources` name")
+    return {_name(p): [digest(p), p.stat().st_size] for p in files}
+
+
+def _held_out(run: Run) -> Path:
+    valid = Path(run.source.valid)
+    return valid / "utt2spk" if valid.is_dir() else valid
+
+
+def _name(file: Path) -> str:
+    """The file as seen from here, so that it has one name wherever the checkout lies."""
+    return os.path.relpath(file) if file.resolve().is_relative_to(Path.cwd().resolve()) else str(file)
 
 
 def read(grid: Grid, run: Run) -> dict | None:
@@ -62,7 +88,9 @@ def read(grid: Grid, run: Run) -> dict | None:
     if not file.is_file():
         return None
     record = config.read_json(file, "delete it, and run the grid")
-    return record if record.get("settings") == settings(grid, run) else None
+    if absent := [key for key in _KEYS if key not in record]:
+        raise UserError(f"it has no `{absent[0]}`", file=file, mend="delete it, and run the grid")
+    return record if record["settings"] == settings(grid, run) else None
 
 
 def is_done(grid: Grid, run: Run, data: str = SAME) -> bool:
@@ -73,7 +101,15 @@ def is_done(grid: Grid, run: Run, data: str = SAME) -> bool:
     here = inputs(grid, run)
     if data == SAME:
         return record["inputs"] == here
-    return {name: size for name, (_, size) in record["inputs"].items()} == {n: size for n, (_, size) in here.items()}
+
+    exact = {_name(_held_out(run)), *(name for name in here if name.endswith(_TEXTS))}
+    return all(name in record["inputs"] and record["inputs"][name][name not in exact] == found[name not in exact]
+               for name, found in here.items())
+
+
+def without_run(grid: Grid) -> list[Path]:
+    """Records that belong to no run of the grid: of networks or seeds that it had once."""
+    return sorted(set((grid.page.parent / "records").glob("*.json")) - {path(grid, run) for run in grid.runs()})
 
 
 def write(grid: Grid, run: Run):
@@ -85,7 +121,6 @@ def write(grid: Grid, run: Run):
         sets[name] = {"wer": config.read_json(folder / "score.json", "run the grid")["wer"],
                       "errors": [int(n) for n in counted.errors], "words": [int(n) for n in counted.words]}
     record = {"settings": settings(grid, run), "inputs": inputs(grid, run),
-              "frames": sum(int(n) for n in read_table(Path(run.source.train) / "utt2num_frames").values()),
               "machine": machine(),
               "training": {k: train[k] for k in _TRAINING}
               | {"epochs": [{k: e[k] for k in _EPOCH if k in e} for e in train["epochs"]]}, "sets": sets}

@@ -107,10 +107,13 @@ def execute(grid: Grid, run: Run) -> str | None:
             if done.returncode:
                 last = (run.folder / "log.txt").read_text(errors="replace").strip().splitlines()[-1:]
                 return f"{step[0]} of {run.folder} failed: {' '.join(last)}"
+    try:
+        records.write(grid, run)
+    except UserError as e:
+        return str(e)
     for folder in folders(grid, run).values():  # only for other lm weights: 200 MB a set
         for lattice in folder.glob("lat.*.safetensors"):
             lattice.unlink()
-    records.write(grid, run)
     return None
 
 
@@ -163,8 +166,8 @@ def main(argv=None):
     p.add_argument("--only", nargs="+", metavar="NETWORK", help="these networks of the grid")
     p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side, one core each "
                    "(default: the processors)")
-    p.add_argument("--alike", action="store_true", help="carry on what was begun on another machine: a "
-                   "record counts whose data are as long as those here, if not equal to the last bit")
+    p.add_argument("--alike", action="store_true", help="carry on what was begun with data made on another "
+                   "machine: a record counts if utterances, lengths and number of states are those here")
     p.add_argument("--dry-run", action="store_true", help="say what it would take, and no more")
     a = p.parse_args(argv)
     if a.nj < 1:
@@ -174,7 +177,10 @@ def main(argv=None):
     left = [r for r in runs if not records.is_done(grid, r, records.ALIKE if a.alike else records.SAME)]
     say(f"{a.grid}: {len(runs)} runs, {len(runs) - len(left)} done before")
     if not a.alike and (apart := [r for r in left if records.is_done(grid, r, records.ALIKE)]):
-        say(f"{len(apart)} of the others are recorded for data that were made elsewhere; --alike counts them as done")
+        say(f"{len(apart)} of the others are recorded for data of the same utterances, lengths and states, but not the "
+            "same contents; --alike counts them as done")
+    if strange := records.without_run(grid):
+        say(f"{len(strange)} records belong to no run of this grid, such as {strange[0]}; delete them")
     if left:
         budget(grid, left, a.nj)
     if not a.dry_run:

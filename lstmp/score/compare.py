@@ -131,8 +131,8 @@ def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: in
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/compare.sh", description=__doc__.split("\n")[0])
-    p.add_argument("first", help="a scored decode dir, or a folder of n-best lists; DIR=DATA where its decode.json "
-                   "does not name its data dir")
+    p.add_argument("first", help="a scored decode dir; or DIR=DATA with a data dir, for one whose decode.json does "
+                   "not name it and for n-best lists")
     p.add_argument("second", help="another of the same set")
     p.add_argument("--most", type=int, default=20, help="confusions and utterances to show (default: %(default)s)")
     p.add_argument("--out", type=Path, help="Markdown file to write (default: print it)")

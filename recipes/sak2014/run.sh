@@ -24,10 +24,9 @@ done
 . local/path.sh
 nj=$(nproc) conf=$exp/conf
 steps/make_fmllr.sh --data $data/train-clean-5 --model $exp/tri3b --transforms $exp/tri3b_ali --out $exp/fmllr/train-clean-5
-if [ ! -f $exp/tri3b/decode_tgsmall_dev/trans.ark ]; then # the adapted input of dev is from a decoding by tri3b
-  steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --out $exp/tri3b/decode_tgsmall_dev \
-    --config $conf/decode.yaml --nj "$nj"
-fi
+# the adapted input of dev is from a decoding by tri3b
+steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --out $exp/tri3b/decode_tgsmall_dev \
+  --config $conf/decode.yaml --nj "$nj"
 steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
 if grep -q "$out/ci_ali" "$file"; then # the states of the monophones
   steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali

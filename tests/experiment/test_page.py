@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from lstmp.corpus.datadir import Utterance, write_data_dir
+from lstmp.errors import UserError
 from lstmp.experiment import page
 from lstmp.experiment.plan import load
 from lstmp.experiment.records import ALIKE, folders, is_done, path, write
+from lstmp.features.load import archives
 
 WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]
 ERRORS = {("small", 1): 30, ("small", 2): 32, ("large", 1): 20, ("large", 2): 21, ("once", 3): 10}  # of 500 words
@@ -23,6 +25,9 @@ def finished(grid_world):
     dev = grid_world.path / "dev"
     utts = [f"a-{n:03d}" for n in range(100)]
     write_data_dir(dev, [Utterance(u, "a", f"{u}.wav", tuple(WORDS)) for u in utts])
+    (dev / "utt2num_frames").write_text("".join(f"{u} 50\n" for u in utts))
+    (grid_world.path / "g").mkdir()
+    (grid_world.path / "g/HCLG.k2.safetensors").write_bytes(b"a graph")
     source = {**grid_world.values["sources"]["tied"], "decode": {"dev": str(dev)}, "graph": str(grid_world.path / "g")}
     grid = load(grid_world.write(sets=["dev"], baseline="small", sources={"tied": source}, claims=[
         {"text": "Larger is better.", "comparisons": [{"first": "large", "second": "small", "measure": "wer"},
@@ -105,7 +110,7 @@ def test_it_says_where_runs_had_other_data_and_refuses_other_utterances(finished
     file.write_text(json.dumps({**record, "machine": "abacus"}))
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()
-    assert " and abacus; all on data" in text and "alike but for the last bits" in text
+    assert " and abacus; all on data made anew" in text
     record["sets"]["dev"]["words"][7] = 6
     file.write_text(json.dumps(record))
     with pytest.raises(SystemExit):
@@ -117,13 +122,39 @@ def test_a_run_is_done_where_its_data_are_the_same_or_if_asked_for_alike(finishe
     grid = load(finished.file)
     run, dev = grid.runs()[0], finished.path / "dev"
     assert is_done(grid, run) and is_done(grid, run, ALIKE)
-    lengths = Path(run.source.train) / "utt2num_frames"
-    text = lengths.read_text()
-    lengths.write_text(text.replace("1", "2"))
-    assert not is_done(grid, run) and is_done(grid, run, ALIKE)
-    lengths.write_text(text + "more 10\n")
-    assert not is_done(grid, run) and not is_done(grid, run, ALIKE)
-    lengths.write_text(text)
+
+    def with_change(file, change):
+        before = file.read_bytes()
+        file.write_bytes(change(before))
+        found = is_done(grid, run), is_done(grid, run, ALIKE)
+        file.write_bytes(before)
+        return found
+
+    def last_changed(content):
+        return content[:-1] + bytes([content[-1] ^ 1])
+
+    train, ali = Path(run.source.train), Path(run.source.ali)
+    for file in (*archives(train), ali / "pdf.ark", Path(run.source.graph) / "HCLG.k2.safetensors"):
+        assert with_change(file, last_changed) == (False, True), file
+        assert with_change(file, lambda content: content + b" ") == (False, False), file
+    for file in (train / "utt2num_frames", dev / "utt2num_frames", ali / "num_pdfs", Path(run.source.valid)):
+        assert with_change(file, last_changed) == (False, False), file
     assert is_done(grid, run)
-    (dev / "utt2num_frames").write_text("a-000 5\n")
-    assert not is_done(grid, run, ALIKE)
+    (ali / "num_pdfs").unlink()
+    with pytest.raises(UserError, match="no such file"):
+        is_done(grid, run)
+
+
+def test_what_no_network_depends_on_does_not_undo_a_record(finished):
+    values = yaml.safe_load(finished.file.read_text())
+    for decode, done in (({"fmllr": {"passes": 7}}, True), ({"search_beam": 5.0}, False)):
+        grid = load(finished.write(**{**values, "decode": decode}))
+        assert is_done(grid, grid.runs()[0]) is done
+
+
+def test_a_damaged_record_is_named(finished, capsys):
+    grid = load(finished.file)
+    path(grid, grid.runs()[0]).write_text('{"settings": 3}')
+    with pytest.raises(SystemExit):
+        page.main([str(finished.file)])
+    assert "small-seed1.json" in (error := capsys.readouterr().err) and "it has no `inputs`" in error

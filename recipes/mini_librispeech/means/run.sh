@@ -24,10 +24,9 @@ for varied in "" _sp _sp_mp3; do
   steps/make_fmllr.sh --data $data/$train$varied --model $exp/tri3b --transforms $exp/tri3b_ali$varied \
     --out $exp/fmllr/$train$varied
 done
-if [ ! -f $exp/tri3b/decode_tgsmall_dev/trans.ark ]; then # the adapted input of dev is from a decoding by tri3b
-  steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
-    --out $exp/tri3b/decode_tgsmall_dev --nj "$(nproc)"
-fi
+# the adapted input of dev is from a decoding by tri3b
+steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
+  --out $exp/tri3b/decode_tgsmall_dev --nj "$(nproc)"
 steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
 steps/run_grid.sh recipes/mini_librispeech/means/grid.yaml "${grid[@]}"
 case " ${grid[*]} " in *" --dry-run "*) ;; *) steps/make_grid_page.sh recipes/mini_librispeech/means/grid.yaml ;; esac

@@ -2,23 +2,30 @@
 # mini_librispeech with GMMs that hear the training speech after MP3 coding at 24 kbit/s, as dev and test of the pack have gone
 # through it: what the mismatch of the channels costs them. No network. Beside them tri3b of the recipe itself.
 #
-#   recipes/mini_librispeech/mp3/run.sh --corpus DIR     all of it; what is done is skipped; other options of run.sh too
+#   recipes/mini_librispeech/mp3/run.sh --corpus DIR     all of it; what is done is skipped; --nj, --device, --nnodes as run.sh
 set -euo pipefail
 . "$(dirname "$0")/../variant.sh"
 take_options "$@"
+for ((i = 0; i < ${#options[@]}; i += 2)); do
+  case ${options[i]} in
+    --corpus | --nj | --device | --nnodes | --rdzv-endpoint | --launcher) ;;
+    *) echo "error: ${options[i]} would change what is compared; use ./run.sh --gmm_mp3_kbps 24 with options of your own" >&2; exit 1 ;;
+  esac
+done
 variant=(--recipe mini_librispeech --gmm_mp3_kbps 24 --networks "{}" --exp exp/mini_librispeech_mp3 --data data/mini_librispeech)
 plain=(--recipe mini_librispeech --networks "{}")
 ./run.sh "${variant[@]}" "${options[@]}"
 ./run.sh "${plain[@]}" "${options[@]}" --stop-stage 6
 
 . local/path.sh
-eval "$(python -m lstmp.recipe "${plain[@]}" "${options[@]}")" # names the variables used below
+settings="$(python -m lstmp.recipe "${plain[@]}" "${options[@]}")" # names the variables used below
+eval "$settings"
 conf=$exp/conf sets=("$dev" "${tests[@]}") model=$exp/tri3b
 local/prepare_lm.sh --lang "$exp/lang_tri3b" --out "$exp/lang_tri3b_$lm" --arpa "$arpa"
 steps/make_graph.sh --lang "$exp/lang_tri3b_$lm" --model "$model" --out "$model/graph_$lm"
 for split in "${sets[@]}"; do
   steps/decode.sh --model "$model" --graph "$model/graph_$lm" --data "$data/$split" --out "$model/decode_${lm}_$split" \
-    --config "$conf/decode.yaml" --nj "$nj"
+    --config "$conf/decode.yaml" --nj "$nj" --device "$device"
   steps/lmrescore.sh --lang "$data/lang_$lm" --new-lang "$data/lang_$rescore_lm" --in "$model/decode_${lm}_$split" \
     --out "$model/decode_${rescore_lm}_$split" --config "$conf/decode.yaml" --nj "$nj"
 done
