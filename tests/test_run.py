@@ -68,3 +68,20 @@ def test_run_sh_calls_scripts_that_exist():
     assert len(called) > 10
     assert called <= set(SCRIPTS) | {"local/path.sh"}
     assert len(text.splitlines()) <= 170  # the whole story on one page
+
+
+@pytest.mark.parametrize("script", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("recipes/**/run.sh")))
+def test_recipes_with_a_script_of_their_own_have_help(script, tmp_path):
+    done = call(str(ROOT / script), "--help", cwd=tmp_path)
+    assert done.returncode == 0 and script in done.stdout and "set -" not in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("recipe", "options", "words"), [
+    ("letters", ["--corpus"], ["--corpus has no value"]),
+    ("letters", ["--lstmp.epochs=many"], ["--lstmp.epochs", "whole number"]),
+    ("mp3", ["--exp", "mine"], ["--exp would change what is compared"]),
+])
+def test_variants_of_mini_librispeech_refuse_what_they_cannot_take(recipe, options, words, tmp_path):
+    done = call(str(ROOT / f"recipes/mini_librispeech/{recipe}/run.sh"), *options, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("error: ") == 1
+    assert all(word in done.stderr for word in words), done.stderr
