@@ -13,7 +13,7 @@ def make_optimizer(cfg: LstmpConfig, model: LstmpNetwork) -> torch.optim.Optimiz
     others = [p for name, p in model.named_parameters() if p.dim() != 2 or name.endswith("peephole")]
     groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if cfg.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=cfg.lr_initial, betas=(0.9, 0.999))
+        return torch.optim.AdamW(groups, lr=cfg.lr_initial, betas=(cfg.momentum, 0.999))
     return torch.optim.SGD(groups, lr=cfg.lr_initial, momentum=cfg.momentum)
 
 
