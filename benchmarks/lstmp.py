@@ -1,11 +1,11 @@
-"""Frames per second of training: our LSTMP layers, with the compiled kernels and without, beside
-torch.nn.LSTM(proj_size), which has no peepholes.
+"""Frames per second of training: our LSTMP layers, in float32 and with bfloat16 factors, with the compiled kernels and
+without, beside torch.nn.LSTM(proj_size), which has no peepholes.
 
 Both have 2 layers of 512 cells projected to 256, 40 inputs, 2,000 states, our output layer with its fused cross
 entropy, truncated BPTT of 20 steps and no optimizer; both share the streams among the same threads. They take turns in
 one run, and the GEMM ceiling is the time of the same matrix products alone, all frames of a chunk at once.
 
-    python -m benchmarks.lstmp --threads 2 --streams 32 64 128
+    python -m benchmarks.lstmp --threads 2 --streams 32 128 256
 """
 
 import argparse
@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 from lstmp import config
+from lstmp.experiment.records import machine
+from lstmp.nnet import amx
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.loss import FrameCrossEntropy
 from lstmp.nnet.model import LstmpNetwork
@@ -61,14 +63,14 @@ def training_step(model, streams: int, workers: Workers):
 
 
 def without_kernels(step):
-    """The same step with the element-wise part in PyTorch."""
+    """The same step with PyTorch alone."""
     def run():
-        with mock.patch("lstmp.nnet.gates.kernels", lambda: None):
+        with mock.patch("lstmp.nnet.gates.kernels", lambda: None), mock.patch("lstmp.nnet.amx.kernels", lambda: None):
             step()
     return run
 
 
-def products(streams: int, workers: Workers):
+def products(streams: int, workers: Workers, kind: torch.dtype):
     """A function that multiplies what a step multiplies, and nothing else."""
     shapes, width = [], INPUTS
     for layer in range(LAYERS):
@@ -81,15 +83,15 @@ def products(streams: int, workers: Workers):
             for _ in range(times):
                 torch.mm(a, w)
 
-    parts = [[(torch.randn(CHUNK * (s.stop - s.start), i), torch.randn(i, o), n) for i, o, n in shapes]
-             for s in workers.shares(streams)]
+    parts = [[(torch.randn(CHUNK * (s.stop - s.start), i).to(kind), torch.randn(i, o).to(kind), n)
+              for i, o, n in shapes] for s in workers.shares(streams)]
     return lambda: workers.map(run, parts)
 
 
 def main(argv=None):
     """Command line; see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, nargs="+", default=[32, 64, 128], help="(default: 32 64 128)")
+    parser.add_argument("--streams", type=int, nargs="+", default=[32, 128, 256], help="(default: 32 128 256)")
     parser.add_argument("--threads", type=int, default=default_threads(), help="(default: all processors)")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each (default: 9)")
     parser.add_argument("--processor-time", action="store_true",
@@ -102,27 +104,33 @@ def main(argv=None):
     torch.manual_seed(1)
     cfg = replace(config.load(Path(__file__).parents[1] / "conf" / "lstmp.yaml", LstmpConfig), layers=LAYERS,
                   cells=CELLS, recurrent_projection=PROJECTION, projection=0, peepholes=True)
-    ours = LstmpNetwork(cfg, INPUTS, STATES)
-    ours.initialize(1)
     workers = Workers(args.threads)
-    print(f"torch {torch.__version__}, {args.threads} threads, float32; median frames per second of "
-          f"{'processor time' if args.processor_time else 'time'}, of {args.rounds} turns (best)")
-    print(f"{'streams':>8}{'lstmp':>20}{'in PyTorch':>20}{'nn.LSTM(proj_size)':>22}{'GEMM ceiling':>20}"
-          f"{'lstmp : in PyTorch':>20}{': nn.LSTM':>10}")
+    ours = {}
+    for precision in ("fp32", "bf16"):
+        ours[precision] = LstmpNetwork(replace(cfg, precision=precision), INPUTS, STATES)
+        ours[precision].initialize(1)
+    print(f"torch {torch.__version__}, {args.threads} threads, {machine()}, {'with' if amx.kernels() else 'no'} AMX; "
+          f"frames per second of {'processor time' if args.processor_time else 'time'}, median (best) of {args.rounds}")
     for streams in args.streams:
-        mine = training_step(ours, streams, workers)
-        steps = [mine, without_kernels(mine), training_step(TorchLstm(), streams, workers), products(streams, workers)]
-        times = [[] for _ in steps]
+        mine = {p: training_step(model, streams, workers) for p, model in ours.items()}
+        steps = {"nn.LSTM(proj_size), fp32": training_step(TorchLstm(), streams, workers),
+                 "lstmp, fp32": mine["fp32"], "lstmp, fp32, PyTorch alone": without_kernels(mine["fp32"]),
+                 "lstmp, bf16": mine["bf16"], "lstmp, bf16, PyTorch alone": without_kernels(mine["bf16"]),
+                 "its matrix products alone, fp32": products(streams, workers, torch.float32),
+                 "its matrix products alone, bf16": products(streams, workers, torch.bfloat16)}
+        times = {name: [] for name in steps}
         for turn in range(args.rounds + 1):
-            for step, taken in zip(steps, times, strict=True):
+            for name, step in steps.items():
                 begin = clock()
                 step()
                 if turn:  # the first warms up
-                    taken.append(clock() - begin)
-        median, best = ([CHUNK * streams / f(t) for t in times] for f in (statistics.median, min))
-        cells = [f"{m:,.0f} ({b:,.0f})" for m, b in zip(median, best, strict=True)]
-        print(f"{streams:>8}{cells[0]:>20}{cells[1]:>20}{cells[2]:>22}{cells[3]:>20}{median[0] / median[1]:>20.2f}"
-              f"{median[0] / median[2]:>10.2f}", flush=True)
+                    times[name].append(clock() - begin)
+        base = None
+        print(f"{streams} streams")
+        for name, taken in times.items():
+            median, best = (CHUNK * streams / f(taken) for f in (statistics.median, min))
+            base = base or median
+            print(f"  {name:32}{f'{median:,.0f} ({best:,.0f})':>20}{median / base:>8.2f} times", flush=True)
 
 
 if __name__ == "__main__":

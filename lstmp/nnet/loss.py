@@ -9,6 +9,7 @@ import ctypes
 import torch
 from torch.autograd import Function
 
+from lstmp.nnet import amx
 from lstmp.nnet.cell import affine, into, rounding
 from lstmp.nnet.gates import compiled, kernels
 
@@ -30,6 +31,12 @@ class FrameCrossEntropy(Function):
 
     @staticmethod
     def forward(ctx, y, weight, bias, targets, frames, bf16=False):
+        ctx.fused = bf16 and amx.fits(y)
+        if ctx.fused:  # the gradients as well, at once
+            loss, correct, grads = amx.cross_entropy(y, weight, bias, targets, frames)
+            ctx.save_for_backward(*grads)
+            ctx.mark_non_differentiable(correct)
+            return loss, correct
         ctx.kind, ctx.bf16, like = y.dtype, bf16, rounding(bf16)
         y, weight = like(y), like(weight)
         logits = affine(y, weight, bias)
@@ -41,6 +48,8 @@ class FrameCrossEntropy(Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, _):
+        if ctx.fused:
+            return *(g * grad_loss for g in ctx.saved_tensors), None, None, None
         y, weight, grad = ctx.saved_tensors
         factor = rounding(ctx.bf16)(grad)
         return (into(torch.mm(factor, weight), ctx.kind).mul_(grad_loss),

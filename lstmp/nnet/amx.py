@@ -1,0 +1,100 @@
+"""A chunk of an LSTMP layer, and the output layer with its loss, in one call each, on processors with AMX (amx.cpp).
+
+Factors of matrix products are bfloat16, and so are the activations kept for the way back; sums and everything else are
+float32: what ``precision: bf16`` asks for. Where there is no AMX, :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do
+the same with PyTorch, frame by frame. Set ``LSTMP_AMX=0`` to go without.
+"""
+
+import ctypes
+import math
+import os
+
+import torch
+
+from lstmp.native import library
+
+
+def kernels() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where they or the processor's part are not to be had."""
+    if os.environ.get("LSTMP_AMX", "1") == "0":
+        return None
+    found = library("nnet/amx.cpp")
+    return found if found is not None and found.lstmp_amx_ready() else None
+
+
+def fits(x) -> bool:
+    """Whether ``x`` is what the kernels work on: float32 on a CPU that has AMX."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and kernels() is not None
+
+
+def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip):
+    """A layer over a chunk; arguments and the first two results as those of :class:`lstmp.nnet.cell.LstmpChunk`.
+
+    Returns:
+        y, c_T, and the tensors that :func:`backward` asks for.
+    """
+    x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm = given = [
+        None if a is None else a.detach().contiguous() for a in (x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm)]
+    sizes = _sizes(x, w_x, r_0, w_pm)
+    frames, streams, _, cells, recs, others = sizes
+    tiles, wide = -(-streams // 16), -(-cells // 32) * 32  # streams and cells come in blocks of 16 and 32
+    y = x.new_empty(frames, streams, recs + others)
+    c_last = x.new_empty(streams, cells)
+    gates = x.new_empty(frames * tiles * 16 * 4 * wide, dtype=torch.bfloat16)
+    kept = x.new_empty((frames + 1) * tiles * 16 * wide)
+    m = None if w_rm is None else x.new_empty(frames * tiles * 16 * wide, dtype=torch.bfloat16)
+    kernels().lstmp_amx_forward(sizes, *map(_at, given), _bound(clip), *map(_at, (y, c_last, gates, kept, m)))
+    return y, c_last, (x, r_0, w_x, w_r, peephole, w_rm, w_pm, y, gates, kept, m)
+
+
+def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool = True):
+    """The gradients of all arguments of :func:`forward` but the clip, in their order.
+
+    Args:
+        saved: what forward left.
+        grad_y, grad_c: gradients of y and c_T.
+        needs_x, needs_r0: without them, None stands for the gradients of x and r_0.
+    """
+    x, r_0, w_x, w_r, peephole, w_rm, w_pm, y, gates, kept, m = saved
+    dc = grad_c.clone(memory_format=torch.contiguous_format)
+    d_x = torch.empty_like(x) if needs_x else None
+    d_r0 = torch.empty_like(r_0) if needs_r0 else None
+    d_bias = w_x.new_empty(len(w_x))
+    d_w_x, d_w_r, d_peephole, d_w_rm, d_w_pm = (
+        None if w is None else torch.empty_like(w) for w in (w_x, w_r, peephole, w_rm, w_pm))
+    kernels().lstmp_amx_backward(
+        _sizes(x, w_x, r_0, w_pm), *map(_at, (x, r_0, w_x, w_r, peephole, w_rm, w_pm)), _bound(clip),
+        *map(_at, (y, gates, kept, m, grad_y.contiguous(), dc, d_x, d_r0, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm,
+                   d_w_pm)))
+    return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm
+
+
+def cross_entropy(y, weight, bias, targets, frames):
+    """Loss and correct frames as :class:`lstmp.nnet.loss.FrameCrossEntropy`, and the gradients of y, weight and bias.
+
+    Raises:
+        IndexError: a target that is no state.
+    """
+    y, weight, bias = (a.detach().contiguous() for a in (y, weight, bias))
+    targets = targets.contiguous()
+    if len(y) and int(targets.max()) >= len(weight):
+        raise IndexError(f"target {int(targets.max())} of {len(weight)} states")
+    grads = [torch.empty_like(a) for a in (y, weight, bias)]
+    loss, hits = ctypes.c_double(), ctypes.c_int64()
+    kernels().lstmp_amx_output(
+        *map(ctypes.c_int64, (*y.shape, len(weight))), *map(_at, (y, weight, bias, targets)),
+        ctypes.c_float(1 / frames), *map(_at, grads), ctypes.byref(loss), ctypes.byref(hits))
+    return y.new_tensor(loss.value / frames), torch.tensor(hits.value), grads
+
+
+def _sizes(x, w_x, r_0, w_pm):
+    """Frames, streams, inputs, cells, recurrent projections, others."""
+    return (ctypes.c_int64 * 6)(*x.shape, len(w_x) // 4, r_0.shape[1], 0 if w_pm is None else len(w_pm))
+
+
+def _bound(clip) -> ctypes.c_float:
+    return ctypes.c_float(math.inf if clip is None else clip)
+
+
+def _at(tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
