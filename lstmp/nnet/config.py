@@ -94,7 +94,7 @@ class LstmpConfig:
         check(not self.bidirectional or self.chunk == self.label_delay == 0, "chunk",
               "0, as `label_delay`, where `bidirectional` is true: it hears whole utterances")
         check(self.precision in ("fp32", "bf16"), "precision", "fp32 or bf16")
-        check(self.precision == "fp32" or self.kind == "lstmp", "precision", f"fp32 for a network of kind {self.kind}")
+        check(self.precision == "fp32" or self.kind != "rnn", "precision", "fp32 for a network of kind rnn")
         check(self.updates in ("synchronous", "asynchronous"), "updates", "synchronous or asynchronous")
         check(self.gradient_precision in ("fp32", "bf16"), "gradient_precision", "fp32 or bf16")
         check(self.updates == "synchronous" or self.gradient_precision == "fp32", "gradient_precision",

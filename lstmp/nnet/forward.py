@@ -1,5 +1,6 @@
 """A trained network as the decoder wants it: features in, log-posteriors minus log-priors out, without the delay."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,7 +42,8 @@ class AcousticNetwork:
         tensors, _ = checkpoint.read(path, mend)
         try:
             priors = tensors.pop("log_priors")
-            model = LstmpNetwork(cfg, len(tensors["feature_mean"]), len(priors))
+            # float32 even if trained with rounded factors: the same scores everywhere, for any number of streams
+            model = LstmpNetwork(replace(cfg, precision="fp32"), len(tensors["feature_mean"]), len(priors))
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError):
             raise UserError("does not fit config.yaml beside it", file=path, mend=mend) from None

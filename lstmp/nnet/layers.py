@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from lstmp.nnet.cell import LstmpChunk
+from lstmp.nnet.cell import LstmpChunk, into, rounding
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
@@ -55,9 +55,9 @@ class LstmpLayer(nn.Module):
 class DenseLayer(nn.Module):
     """y_t = act(W_x x_t + b): of the feed-forward baseline, without memory."""
 
-    def __init__(self, inputs: int, units: int, activation: str):
+    def __init__(self, inputs: int, units: int, activation: str, bf16: bool = False):
         super().__init__()
-        self.outputs, self.carried, self.activation = units, (0, 0), activation
+        self.outputs, self.carried, self.activation, self.bf16 = units, (0, 0), activation, bf16
         self.w_x = nn.Parameter(torch.empty(units, inputs))
         self.bias = nn.Parameter(torch.empty(units))
 
@@ -67,7 +67,8 @@ class DenseLayer(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x, r, c, lengths=None):
-        return ACTIVATIONS[self.activation](torch.matmul(x, self.w_x.t()) + self.bias), r, c
+        like = rounding(self.bf16)
+        return ACTIVATIONS[self.activation](into(torch.matmul(like(x), like(self.w_x).t()), x.dtype) + self.bias), r, c
 
 
 class RnnLayer(DenseLayer):

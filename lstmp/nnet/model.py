@@ -122,7 +122,7 @@ class LstmpNetwork(nn.Module):
 def _layer(cfg: LstmpConfig, inputs: int) -> nn.Module:
     """A layer of the kind that the configuration asks for."""
     if cfg.kind == "dnn":
-        return DenseLayer(inputs, cfg.cells, cfg.activation)
+        return DenseLayer(inputs, cfg.cells, cfg.activation, cfg.precision == "bf16")
     if cfg.kind == "rnn":
         return RnnLayer(inputs, cfg.cells, cfg.activation, cfg.cell_clip)
     return LstmpLayer(inputs, cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.peepholes, cfg.cell_clip,
