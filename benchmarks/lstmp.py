@@ -20,7 +20,7 @@ from torch import nn
 
 from lstmp import config
 from lstmp.experiment.records import machine
-from lstmp.nnet import amx
+from lstmp.nnet import fused
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.loss import FrameCrossEntropy
 from lstmp.nnet.model import LstmpNetwork
@@ -65,7 +65,7 @@ def training_step(model, streams: int, workers: Workers):
 def without_kernels(step):
     """The same step with PyTorch alone."""
     def run():
-        with mock.patch("lstmp.nnet.gates.kernels", lambda: None), mock.patch("lstmp.nnet.amx.kernels", lambda: None):
+        with mock.patch("lstmp.nnet.gates.kernels", lambda: None), mock.patch("lstmp.nnet.fused.kernels", lambda _: None):
             step()
     return run
 
@@ -109,7 +109,8 @@ def main(argv=None):
     for precision in ("fp32", "bf16"):
         ours[precision] = LstmpNetwork(replace(cfg, precision=precision), INPUTS, STATES)
         ours[precision].initialize(1)
-    print(f"torch {torch.__version__}, {args.threads} threads, {machine()}, {'with' if amx.kernels() else 'no'} AMX; "
+    kinds = [kind for kind in ours if fused.kernels(kind)]
+    print(f"torch {torch.__version__}, {args.threads} threads, {machine()}, fused kernels: {', '.join(kinds) or 'none'}; "
           f"frames per second of {'processor time' if args.processor_time else 'time'}, median (best) of {args.rounds}")
     for streams in args.streams:
         mine = {p: training_step(model, streams, workers) for p, model in ours.items()}

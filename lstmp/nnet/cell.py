@@ -12,8 +12,8 @@ Sak, Senior, Beaufays, "LSTM based RNN architectures for large vocabulary speech
 
 Only what depends on r_{t-1} stays in the loop over frames. The products with x of all frames are one GEMM before it,
 p of all frames is one GEMM after it, and each weight gradient is one GEMM over all frames. A step of either loop is two
-small GEMMs and the element-wise part of :mod:`lstmp.nnet.gates`, compiled where that can be. With bfloat16 factors on a
-processor with AMX, :mod:`lstmp.nnet.amx` does all of it.
+small GEMMs and the element-wise part of :mod:`lstmp.nnet.gates`, compiled where that can be. On processors with
+AVX-512, or AMX for bfloat16 factors, :mod:`lstmp.nnet.fused` does all of it.
 
 The weights of the four gates lie below each other, in the order i, f, c, o.
 """
@@ -21,7 +21,7 @@ The weights of the four gates lie below each other, in the order i, f, c, o.
 import torch
 from torch.autograd import Function
 
-from lstmp.nnet import amx
+from lstmp.nnet import fused
 from lstmp.nnet.gates import gates_for
 
 
@@ -47,9 +47,9 @@ class LstmpChunk(Function):
 
     @staticmethod
     def forward(ctx, x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16=False):
-        ctx.fused, ctx.clip = bf16 and amx.fits(x), clip
+        ctx.fused, ctx.clip = fused.fits(x, bf16), clip
         if ctx.fused:
-            y, c_last, saved = amx.forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip)
+            y, c_last, saved = fused.forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16)
             ctx.save_for_backward(*saved)
             return y, c_last
         frames, streams, _ = x.shape
@@ -86,7 +86,7 @@ class LstmpChunk(Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_y, grad_c):
         if ctx.fused:
-            grads = amx.backward(ctx.saved_tensors, ctx.clip, grad_y, grad_c, *ctx.needs_input_grad[:2])
+            grads = fused.backward(ctx.saved_tensors, ctx.clip, grad_y, grad_c, *ctx.needs_input_grad[:2])
             return *grads, None, None
         x, w_x, w_r, peephole, w_rm, w_pm, gates, cells, recs, tanh_c, outs = ctx.saved_tensors
         frames, streams, _, num_cells = gates.shape

@@ -9,7 +9,7 @@ import ctypes
 import torch
 from torch.autograd import Function
 
-from lstmp.nnet import amx
+from lstmp.nnet import fused
 from lstmp.nnet.cell import affine, into, rounding
 from lstmp.nnet.gates import compiled, kernels
 
@@ -31,9 +31,9 @@ class FrameCrossEntropy(Function):
 
     @staticmethod
     def forward(ctx, y, weight, bias, targets, frames, bf16=False):
-        ctx.fused = bf16 and amx.fits(y)
+        ctx.fused = fused.fits(y, bf16)
         if ctx.fused:  # the gradients as well, at once
-            loss, correct, grads = amx.cross_entropy(y, weight, bias, targets, frames)
+            loss, correct, grads = fused.cross_entropy(y, weight, bias, targets, frames, bf16)
             ctx.save_for_backward(*grads)
             ctx.mark_non_differentiable(correct)
             return loss, correct

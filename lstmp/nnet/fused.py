@@ -1,8 +1,9 @@
-"""A chunk of an LSTMP layer, and the output layer with its loss, in one call each, on processors with AMX (amx.cpp).
+"""A chunk of an LSTMP layer, and the output layer with its loss, in one call each: fused.cpp, on a CPU.
 
-Factors of matrix products are bfloat16, and so are the activations kept for the way back; sums and everything else are
-float32: what ``precision: bf16`` asks for. Where there is no AMX, :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do
-the same with PyTorch, frame by frame. Set ``LSTMP_AMX=0`` to go without.
+In float32 on processors with AVX-512. On those with AMX also with bfloat16 factors of the matrix products, and bfloat16
+for the activations kept for the way back; sums and everything else are float32. Elsewhere :mod:`lstmp.nnet.cell` and
+:mod:`lstmp.nnet.loss` do the same with PyTorch, frame by frame. ``LSTMP_FUSED`` says what may be used: where it is not
+set, ``bf16 fp32``.
 """
 
 import ctypes
@@ -13,21 +14,27 @@ import torch
 
 from lstmp.native import library
 
+_BITS = {"fp32": 1, "bf16": 2}  # of lstmp_fused_ready
+_FLAGS = ("-fno-math-errno",)
+_FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32
 
-def kernels() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where they or the processor's part are not to be had."""
-    if os.environ.get("LSTMP_AMX", "1") == "0":
+
+def kernels(kind: str) -> ctypes.CDLL | None:
+    """The compiled kernels for `fp32` or `bf16`, or None where they or the processor's part are not to be had."""
+    if kind not in os.environ.get("LSTMP_FUSED", "bf16 fp32").split():
         return None
-    found = library("nnet/amx.cpp")
-    return found if found is not None and found.lstmp_amx_ready() else None
+    found = library("nnet/fused.cpp", *_FLAGS)
+    return found if found is not None and found.lstmp_fused_ready() & _BITS[kind] else None
 
 
-def fits(x) -> bool:
-    """Whether ``x`` is what the kernels work on: float32 on a CPU that has AMX."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and kernels() is not None
+def fits(x, bf16: bool) -> bool:
+    """Whether the kernels work on ``x``, [.., N, ..] with N streams or rows, or [N, ..]: float32 on a CPU."""
+    if x.dtype != torch.float32 or x.device.type != "cpu" or not x.numel():
+        return False
+    return (bf16 or x.shape[-2] >= _FEW_STREAMS) and kernels(_kind(bf16)) is not None
 
 
-def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip):
+def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool):
     """A layer over a chunk; arguments and the first two results as those of :class:`lstmp.nnet.cell.LstmpChunk`.
 
     Returns:
@@ -40,10 +47,11 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip):
     tiles, wide = -(-streams // 16), -(-cells // 32) * 32  # streams and cells come in blocks of 16 and 32
     y = x.new_empty(frames, streams, recs + others)
     c_last = x.new_empty(streams, cells)
-    gates = x.new_empty(frames * tiles * 16 * 4 * wide, dtype=torch.bfloat16)
+    number = torch.bfloat16 if bf16 else torch.float32
+    gates = x.new_empty(frames * tiles * 16 * 4 * wide, dtype=number)
     kept = x.new_empty((frames + 1) * tiles * 16 * wide)
-    m = None if w_rm is None else x.new_empty(frames * tiles * 16 * wide, dtype=torch.bfloat16)
-    kernels().lstmp_amx_forward(sizes, *map(_at, given), _bound(clip), *map(_at, (y, c_last, gates, kept, m)))
+    m = None if w_rm is None else x.new_empty(frames * tiles * 16 * wide, dtype=number)
+    _function("forward", bf16)(sizes, *map(_at, given), _bound(clip), *map(_at, (y, c_last, gates, kept, m)))
     return y, c_last, (x, r_0, w_x, w_r, peephole, w_rm, w_pm, y, gates, kept, m)
 
 
@@ -62,14 +70,14 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     d_bias = w_x.new_empty(len(w_x))
     d_w_x, d_w_r, d_peephole, d_w_rm, d_w_pm = (
         None if w is None else torch.empty_like(w) for w in (w_x, w_r, peephole, w_rm, w_pm))
-    kernels().lstmp_amx_backward(
+    _function("backward", gates.dtype == torch.bfloat16)(
         _sizes(x, w_x, r_0, w_pm), *map(_at, (x, r_0, w_x, w_r, peephole, w_rm, w_pm)), _bound(clip),
         *map(_at, (y, gates, kept, m, grad_y.contiguous(), dc, d_x, d_r0, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm,
                    d_w_pm)))
     return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm
 
 
-def cross_entropy(y, weight, bias, targets, frames):
+def cross_entropy(y, weight, bias, targets, frames, bf16: bool):
     """Loss and correct frames as :class:`lstmp.nnet.loss.FrameCrossEntropy`, and the gradients of y, weight and bias.
 
     Raises:
@@ -81,10 +89,18 @@ def cross_entropy(y, weight, bias, targets, frames):
         raise IndexError(f"target {int(targets.max())} of {len(weight)} states")
     grads = [torch.empty_like(a) for a in (y, weight, bias)]
     loss, hits = ctypes.c_double(), ctypes.c_int64()
-    kernels().lstmp_amx_output(
+    _function("output", bf16)(
         *map(ctypes.c_int64, (*y.shape, len(weight))), *map(_at, (y, weight, bias, targets)),
         ctypes.c_float(1 / frames), *map(_at, grads), ctypes.byref(loss), ctypes.byref(hits))
     return y.new_tensor(loss.value / frames), torch.tensor(hits.value), grads
+
+
+def _kind(bf16: bool) -> str:
+    return "bf16" if bf16 else "fp32"
+
+
+def _function(name: str, bf16: bool):
+    return getattr(kernels(_kind(bf16)), f"lstmp_{name}_{_kind(bf16)}")
 
 
 def _sizes(x, w_x, r_0, w_pm):
