@@ -65,7 +65,8 @@ def training_step(model, streams: int, workers: Workers):
 def without_kernels(step):
     """The same step with PyTorch alone."""
     def run():
-        with mock.patch("lstmp.nnet.gates.kernels", lambda: None), mock.patch("lstmp.nnet.fused.kernels", lambda _: None):
+        with (mock.patch("lstmp.nnet.gates.kernels", lambda: None),
+              mock.patch("lstmp.nnet.fused.kernels", lambda kind: None)):
             step()
     return run
 
@@ -110,8 +111,8 @@ def main(argv=None):
         ours[precision] = LstmpNetwork(replace(cfg, precision=precision), INPUTS, STATES)
         ours[precision].initialize(1)
     kinds = [kind for kind in ours if fused.kernels(kind)]
-    print(f"torch {torch.__version__}, {args.threads} threads, {machine()}, fused kernels: {', '.join(kinds) or 'none'}; "
-          f"frames per second of {'processor time' if args.processor_time else 'time'}, median (best) of {args.rounds}")
+    print(f"torch {torch.__version__}, {args.threads} threads, {machine()}, fused kernels: {', '.join(kinds) or 'none'}")
+    print(f"frames per second of {'processor time' if args.processor_time else 'time'}: median (best) of {args.rounds}")
     for streams in args.streams:
         mine = {p: training_step(model, streams, workers) for p, model in ours.items()}
         steps = {"nn.LSTM(proj_size), fp32": training_step(TorchLstm(), streams, workers),

@@ -26,6 +26,7 @@ from lstmp.experiment.records import folders
 from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.nnet.data import read_num_pdfs
+from lstmp.nnet.fused import settled
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.nnet.workers import flush_denormals
@@ -51,7 +52,7 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
 def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> float:
     """How long training takes for a frame on one core, tried on random data for about ``seconds``."""
     torch.manual_seed(0)
-    model = LstmpNetwork(cfg, inputs, pdfs)
+    model = LstmpNetwork(settled(cfg, "cpu"), inputs, pdfs)
     model.initialize(1)
     frames = cfg.chunk or 500
     x = torch.randn(frames, cfg.streams, inputs)

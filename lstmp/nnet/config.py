@@ -93,8 +93,8 @@ class LstmpConfig:
         check(not self.bidirectional or self.kind != "dnn", "bidirectional", "false for a network of kind dnn")
         check(not self.bidirectional or self.chunk == self.label_delay == 0, "chunk",
               "0, as `label_delay`, where `bidirectional` is true: it hears whole utterances")
-        check(self.precision in ("fp32", "bf16"), "precision", "fp32 or bf16")
-        check(self.precision == "fp32" or self.kind != "rnn", "precision", "fp32 for a network of kind rnn")
+        check(self.precision in ("fp32", "bf16", "auto"), "precision", "fp32, bf16 or auto")
+        check(self.precision != "bf16" or self.kind != "rnn", "precision", "fp32 or auto for a network of kind rnn")
         check(self.updates in ("synchronous", "asynchronous"), "updates", "synchronous or asynchronous")
         check(self.gradient_precision in ("fp32", "bf16"), "gradient_precision", "fp32 or bf16")
         check(self.updates == "synchronous" or self.gradient_precision == "fp32", "gradient_precision",

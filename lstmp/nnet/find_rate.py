@@ -20,6 +20,7 @@ from lstmp.log import progress, say
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
+from lstmp.nnet.fused import settled
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.streams import Streams, frames_of_updates, plan
 from lstmp.nnet.team import Team
@@ -107,7 +108,7 @@ def main(argv=None):
     if not 0 < a.low < a.high < math.inf or a.batches < 10 or a.threads < 1:
         raise UserError("--low must be above 0 and below --high, --batches 10 or more, --threads 1 or more",
                         mend="correct the value")
-    cfg = config.load(a.config, LstmpConfig)
+    cfg = settled(config.load(a.config, LstmpConfig), "cpu")
     flush_denormals()
     keep_freed_memory()
     found = range_test(cfg, *prepare(cfg, a.train, a.ali, a.valid), a.low, a.high, a.batches, a.threads)

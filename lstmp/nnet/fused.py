@@ -9,6 +9,7 @@ set, ``bf16 fp32``.
 import ctypes
 import math
 import os
+from dataclasses import replace
 
 import torch
 
@@ -93,6 +94,14 @@ def cross_entropy(y, weight, bias, targets, frames, bf16: bool):
         *map(ctypes.c_int64, (*y.shape, len(weight))), *map(_at, (y, weight, bias, targets)),
         ctypes.c_float(1 / frames), *map(_at, grads), ctypes.byref(loss), ctypes.byref(hits))
     return y.new_tensor(loss.value / frames), torch.tensor(hits.value), grads
+
+
+def settled(cfg, device: str):
+    """An LstmpConfig whose `precision` is not `auto`: bf16 where that is quick and the network can have it."""
+    if cfg.precision != "auto":
+        return cfg
+    quick = device == "cpu" and cfg.kind != "rnn" and kernels("bf16") is not None
+    return replace(cfg, precision="bf16" if quick else "fp32")
 
 
 def _kind(bf16: bool) -> str:

@@ -24,6 +24,7 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
 from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
 from lstmp.nnet.evaluate import evaluate, subset
+from lstmp.nnet.fused import settled
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.parameter_server import serve
 from lstmp.nnet.shared_frames import team_frames
@@ -81,6 +82,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
            threads: int):
     """What each process does."""
+    cfg = settled(cfg, device)
     flush_denormals()
     keep_freed_memory()
     team = make_team(cfg, device, threads)
@@ -97,7 +99,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     model.to(device)
     sharers = f"{team.size} processes" if team.size > 1 else f"{threads} threads"
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
-             f"parameters, {sharers}")
+             f"parameters, {cfg.precision}, {sharers}")
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
     try:
         trainer.run()
