@@ -111,7 +111,7 @@ def main(argv=None):
         ours[precision] = LstmpNetwork(replace(cfg, precision=precision), INPUTS, STATES)
         ours[precision].initialize(1)
     kinds = [kind for kind in ours if fused.kernels(kind)]
-    print(f"torch {torch.__version__}, {args.threads} threads, {machine()}, fused kernels: {', '.join(kinds) or 'none'}")
+    print(f"torch {torch.__version__}, {args.threads} threads, {machine()}, fused kernels: {' '.join(kinds) or 'none'}")
     print(f"frames per second of {'processor time' if args.processor_time else 'time'}: median (best) of {args.rounds}")
     for streams in args.streams:
         mine = {p: training_step(model, streams, workers) for p, model in ours.items()}
