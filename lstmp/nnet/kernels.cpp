@@ -1,5 +1,5 @@
-// What is not a matrix product in a training step: the gates of one frame of all streams, forward and backward, and the
-// softmax with its cross entropy. One pass over memory each, where PyTorch takes one for every operation.
+// What is not a matrix product in a training step: the gates of one frame of all streams, forward and backward, the softmax
+// with its cross entropy, and Adam. One pass over memory each, where PyTorch takes one for every operation.
 //
 // Written so that the compiler vectorizes every inner loop for the processor at hand (AVX2, AVX-512, NEON). A NaN goes
 // through: a minimum or maximum is a comparison that a NaN fails, and none of the flags assumes that there are none.
@@ -155,4 +155,19 @@ extern "C" void lstmp_cross_entropy(int64_t rows, int64_t states, float* scores,
     s[targets[n]] -= scale;
   }
   *sums = loss, *hits = right;
+}
+
+// Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) of `count` weights `w` with
+// gradients `g` and moments `m`, `v`. rest: 1 − β, exactly; `rate`: the learning rate; `rate_1`: that over 1 − β₁ᵗ; `root_2`:
+// the root of 1 − β₂ᵗ.
+extern "C" void lstmp_adam(int64_t count, float* __restrict__ w, const float* __restrict__ g, float* __restrict__ m,
+                           float* __restrict__ v, float beta_1, float rest_1, float beta_2, float rest_2, float epsilon,
+                           float rate, float rate_1, float root_2, float decay) {
+  const float keep = 1.0f - rate * decay;
+#pragma GCC ivdep
+  for (int64_t k = 0; k < count; ++k) {
+    m[k] = beta_1 * m[k] + rest_1 * g[k];
+    v[k] = beta_2 * v[k] + rest_2 * g[k] * g[k];
+    w[k] = keep * w[k] - rate_1 * m[k] / (std::sqrt(v[k]) / root_2 + epsilon);
+  }
 }
