@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import platform
+import threading
 import warnings
 from pathlib import Path
 
@@ -20,7 +21,9 @@ ROOT = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-std=c++17")
 
 
-@functools.cache
+_lock = threading.Lock()
+
+
 def library(source: str, *flags: str) -> ctypes.CDLL | None:
     """The compiled ``lstmp/<source>``, or None where it cannot be compiled; the reason is told once.
 
@@ -29,6 +32,12 @@ def library(source: str, *flags: str) -> ctypes.CDLL | None:
     It lies below ``TORCH_EXTENSIONS_DIR`` (default: torch's folder in ~/.cache), under a name that stands for its text,
     that of the headers beside it, the flags and the processor.
     """
+    with _lock:  # threads that ask at the same time wait for one compilation
+        return _library(source, *flags)
+
+
+@functools.cache
+def _library(source: str, *flags: str) -> ctypes.CDLL | None:
     if os.environ.get("LSTMP_NATIVE", "1") == "0":
         return None
     path = ROOT / source
@@ -44,6 +53,9 @@ def library(source: str, *flags: str) -> ctypes.CDLL | None:
     except Exception as e:  # no compiler, no ninja, no place to write: all have their own kinds
         warn(f"{source} is not compiled, going on without it, slower: {str(e).strip().splitlines()[0]}")
         return None
+
+
+library.cache_clear = _library.cache_clear  # for tests
 
 
 def _compile(name: str, path: Path, folder: Path, flags: list[str]):

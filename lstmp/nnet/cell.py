@@ -38,7 +38,7 @@ class LstmpChunk(Function):
         w_rm: [R, C] recurrent projection; or None for a plain LSTM.
         w_pm: [P, C] non-recurrent projection; or None.
         clip: cells are clipped to [-clip, clip]; or None. The gradient of a clipped cell is zero.
-        bf16: the factors of matrix products are rounded to bfloat16; sums, cells and all element-wise work are not.
+        bf16: the factors of matrix products are rounded to bfloat16; cells and all element-wise work are not.
 
     Returns:
         y: [T, N, R + P], r and p side by side; the state to carry on is ``y[-1, :, :R]``.
@@ -47,14 +47,14 @@ class LstmpChunk(Function):
 
     @staticmethod
     def forward(ctx, x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16=False):
-        ctx.fused, ctx.clip = fused.fits(x, bf16), clip
+        ctx.fused, ctx.clip = fused.fits(x, bf16) and (w_pm is None or w_rm is not None), clip
         if ctx.fused:
             y, c_last, saved = fused.forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16)
             ctx.save_for_backward(*saved)
             return y, c_last
         frames, streams, _ = x.shape
         num_cells, num_rec = c_0.shape[1], r_0.shape[1]
-        x, kind, like = x.contiguous(), x.dtype, rounding(bf16)
+        x, kind, like = x.contiguous(), x.dtype, rounding(bf16, x.device)
         w_x, w_r, w_rm, w_pm = (None if w is None else like(w) for w in (w_x, w_r, w_rm, w_pm))
         gates = affine(like(x.view(frames * streams, -1)), w_x, bias).view(frames, streams, 4, num_cells)
         cells = x.new_empty(frames + 1, streams, num_cells)
@@ -90,7 +90,7 @@ class LstmpChunk(Function):
             return *grads, None, None
         x, w_x, w_r, peephole, w_rm, w_pm, gates, cells, recs, tanh_c, outs = ctx.saved_tensors
         frames, streams, _, num_cells = gates.shape
-        num_rec, kind, like = recs.shape[2], x.dtype, rounding(ctx.bf16)
+        num_rec, kind, like = recs.shape[2], x.dtype, rounding(ctx.bf16, x.device)
         step = gates_for(gates, cells, tanh_c, outs, peephole, ctx.clip)
         d_gates = step.start_backward()
 
@@ -125,9 +125,17 @@ class LstmpChunk(Function):
         return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm, None, None
 
 
-def rounding(bf16: bool):
-    """A function that makes a tensor ready to be a factor."""
-    return torch.Tensor.bfloat16 if bf16 else lambda tensor: tensor
+def rounding(bf16: bool, device: torch.device):
+    """A function that makes a tensor ready to be a factor.
+
+    PyTorch rounds a product of bfloat16 tensors to bfloat16 as well. Where that is quick (on a GPU, and on a CPU with
+    AMX) it is done so; elsewhere rounded factors are multiplied in float32, which is quicker there and more exact.
+    """
+    if not bf16:
+        return lambda tensor: tensor
+    if device.type != "cpu" or fused.kernels("bf16") is not None:
+        return torch.Tensor.bfloat16
+    return lambda tensor: tensor.bfloat16().to(tensor.dtype)
 
 
 def into(result, kind: torch.dtype):

@@ -91,8 +91,8 @@ class LstmpConfig:
               f"0, as `projection`: a network of kind {self.kind} has none")
         check(self.activation in ("sigmoid", "tanh", "relu"), "activation", "sigmoid, tanh or relu")
         check(not self.bidirectional or self.kind != "dnn", "bidirectional", "false for a network of kind dnn")
-        check(not self.bidirectional or self.chunk == self.label_delay == 0, "chunk",
-              "0, as `label_delay`, where `bidirectional` is true: it hears whole utterances")
+        check(not self.bidirectional or self.label_delay == 0, "label_delay",
+              "0 where `bidirectional` is true: it hears what comes as well")
         check(self.precision in ("fp32", "bf16", "auto"), "precision", "fp32, bf16 or auto")
         check(self.precision != "bf16" or self.kind != "rnn", "precision", "fp32 or auto for a network of kind rnn")
         check(self.updates in ("synchronous", "asynchronous"), "updates", "synchronous or asynchronous")

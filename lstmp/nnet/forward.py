@@ -42,7 +42,7 @@ class AcousticNetwork:
         tensors, _ = checkpoint.read(path, mend)
         try:
             priors = tensors.pop("log_priors")
-            # float32 even if trained with rounded factors: the same scores everywhere, for any number of streams
+            # float32 even if trained with rounded factors: the same scores everywhere, to within rounding
             model = LstmpNetwork(replace(cfg, precision="fp32"), len(tensors["feature_mean"]), len(priors))
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError):

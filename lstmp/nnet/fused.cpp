@@ -96,7 +96,7 @@ void cells_in_blocks(const Layer& l, float* rows, float* blocks) {
 
 // `sizes`: frames T, streams N, inputs I, cells C, recurrent projections R (C without any), others P. In: `x` [T, N, I],
 // `r_0` [N, R], `c_0` [N, C], weights `w_x` [4C, I], `w_r` [4C, R], `bias` [4C], `peep` [3C] or null, `w_rm` [R, C] or null,
-// `w_pm` [P, C] or null. Out: `y` [T, N, R + P] and `c_last` [N, C]; for the way back, in blocks, `gates` (activations),
+// `w_pm` [P, C] or null. Out: `y` [T, N, R + P] and `c_last` [N, C]; for the way back, in blocks, `gates` (activations; of c σ(2 x)),
 // `cell` (frames + 1), and, where there is a projection, `m` (o · tanh(cell)).
 template <class F, typename N = typename F::Number>
 void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0, const float* w_x, const float* w_r,
@@ -116,11 +116,8 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
     block<F>(in.from(t * rows), 0, x + t * l.streams * l.inputs, l.streams, l.inputs, l.inputs);
   multiply<F>(in, 0, l.all_rows(), by_x, 4 * blocks, [&](int64_t r, int64_t c, const float* sums) {
     N* out = act.tile(r, c / 2);
-    const __m512 low = _mm512_load_ps(b + c % 4 * l.wide() + c / 4 * kSide),
-                 high = _mm512_load_ps(b + (c + 1) % 4 * l.wide() + c / 4 * kSide);
     for (int64_t n = 0; n < kSide; ++n)
-      F::put(out + n * kDepth, _mm512_add_ps(_mm512_load_ps(sums + n * kSide), low),
-             _mm512_add_ps(_mm512_load_ps(sums + 256 + n * kSide), high));
+      F::put(out + n * kDepth, _mm512_load_ps(sums + n * kSide), _mm512_load_ps(sums + 256 + n * kSide));
   });
 
   const Panel<N> by_r = gates_from<F>(l, w_r, l.recs, memory<N>.weights);
@@ -131,7 +128,7 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
   Blocked<N> rec{r_memory, l.depth_recs()}, next{r_memory + r_size, l.depth_recs()};
   block<F>(rec, 0, r_0, l.streams, l.recs, l.recs);
   cells_in_blocks<true>(l, c_0, cell);
-  const __m512 top = _mm512_set1_ps(clip), bottom = _mm512_set1_ps(-clip);
+  const __m512 top = _mm512_set1_ps(clip), bottom = _mm512_set1_ps(-clip), one = _mm512_set1_ps(1.0f), two = _mm512_set1_ps(2.0f);
   alignas(64) float sums[4 * 256];
   for (int64_t t = 0; t < l.frames; ++t) {
     float* y_t = y + t * l.streams * l.up();
@@ -139,27 +136,30 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
     for (int64_t k = 0; k < blocks; ++k) {
       const int64_t w = l.wide(), at = k * kSide;
       const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + w + at), p_o = _mm512_load_ps(p + 2 * w + at);
+      const __m512 b_k[4] = {_mm512_load_ps(b + at), _mm512_load_ps(b + w + at), _mm512_load_ps(b + 2 * w + at),
+                             _mm512_load_ps(b + 3 * w + at)};
       for (int64_t r = 0; r < rows; ++r) {
-        const N* b_k[4];
-        for (int64_t g = 0; g < 4; ++g) b_k[g] = by_r.tile(4 * k + g, 0);
-        F::one_by_four(rec.tile(r, 0), b_k, by_r.depths, sums);
+        const N* w_k[4];
+        for (int64_t g = 0; g < 4; ++g) w_k[g] = by_r.tile(4 * k + g, 0);
+        F::one_by_four(rec.tile(r, 0), w_k, by_r.depths, sums);
         const float* old = cell + t * frame_cells + (r * blocks + k) * 256;
         float* now = cell + (t + 1) * frame_cells + (r * blocks + k) * 256;
         N *i_f = act.tile(t * rows + r, 2 * k), *c_o = i_f + kTile, *to = out.tile(r, k / 2) + k % 2 * kSide;
         for (int64_t n = 0; n < kSide; ++n, i_f += kDepth, c_o += kDepth, to += kDepth) {
           const auto input = [&](int64_t g, const N* from) {
-            return _mm512_add_ps(_mm512_load_ps(sums + 256 * g + n * kSide), F::get(from));
+            return _mm512_add_ps(_mm512_add_ps(_mm512_load_ps(sums + 256 * g + n * kSide), b_k[g]), F::get(from));
           };
           const __m512 before = _mm512_load_ps(old + n * kSide);
           const __m512 i = sigmoid(_mm512_fmadd_ps(p_i, before, input(0, i_f)));
           const __m512 f = sigmoid(_mm512_fmadd_ps(p_f, before, input(1, i_f + kSide)));
-          const __m512 g = tanh_(input(2, c_o));
+          const __m512 input_c = input(2, c_o), s_c = sigmoid(_mm512_add_ps(input_c, input_c));
+          const __m512 g = _mm512_fmsub_ps(two, s_c, one);  // tanh(x) = 2 σ(2 x) − 1
           const __m512 c = _mm512_max_ps(bottom, _mm512_min_ps(top, _mm512_fmadd_ps(f, before, _mm512_mul_ps(i, g))));
           const __m512 o = sigmoid(_mm512_fmadd_ps(p_o, c, input(3, c_o + kSide)));
           const __m512 result = _mm512_mul_ps(o, tanh_(c));
           _mm512_store_ps(now + n * kSide, c);
-          F::put(i_f, i, f);
-          F::put(c_o, g, o);
+          F::put(i_f, F::kept(i), F::kept(f));
+          F::put(c_o, F::kept(s_c), F::kept(o));
           F::put(to, result);
           if (!l.projected && r * kSide + n < l.streams)
             _mm512_mask_storeu_ps(y_t + (r * kSide + n) * l.up() + at, mask_of(l.cells - at), result);
@@ -209,6 +209,7 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
   }
   [[maybe_unused]] const typename F::Session session{};
   const __m512 top = _mm512_set1_ps(clip), bottom = _mm512_set1_ps(-clip), one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
+  const __m512 two = _mm512_set1_ps(2.0f), four = _mm512_set1_ps(4.0f);
   alignas(64) float sums[4 * 256];
   for (int64_t t = l.frames - 1; t >= 0; --t) {
     const float* above = d_y + t * l.streams * l.up();
@@ -241,7 +242,7 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
     for (int64_t k = 0; k < blocks; ++k) {
       const int64_t at = k * kSide;
       const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + wide_c + at), p_o = _mm512_load_ps(p + 2 * wide_c + at);
-      __m512 s_i = zero, s_f = zero, s_c = zero, s_o = zero, s_pi = zero, s_pf = zero, s_po = zero;
+      __m512 t_i = zero, t_f = zero, t_c = zero, t_o = zero, t_pi = zero, t_pf = zero, t_po = zero;
       for (int64_t first = 0; first < rows; first += 4) {
         const int64_t count = rows - first < 4 ? rows - first : 4;
         if (l.projected) {
@@ -259,26 +260,28 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
           for (int64_t n = 0; n < kSide; ++n, i_f += kDepth, c_o += kDepth, d_i_f += kDepth, d_c_o += kDepth) {
             const __m512 dm = _mm512_load_ps(d_out + n * kSide), before = _mm512_load_ps(old + n * kSide);
             const __m512 c = _mm512_load_ps(now + n * kSide), tc = tanh_(c);
-            const __m512 i = F::get(i_f), f = F::get(i_f + kSide), g = F::get(c_o), o = F::get(c_o + kSide);
-            const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, _mm512_sub_ps(one, o)));
+            const __m512 k_i = F::get(i_f), k_f = F::get(i_f + kSide), k_c = F::get(c_o), k_o = F::get(c_o + kSide);
+            const __m512 i = F::opening(k_i), f = F::opening(k_f), o = F::opening(k_o), s_c = F::opening(k_c);
+            const __m512 g = _mm512_fmsub_ps(two, s_c, one);
+            const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, F::closing(k_o)));
             __m512 grad = _mm512_fmadd_ps(_mm512_mul_ps(dm, o), _mm512_fnmadd_ps(tc, tc, one), _mm512_load_ps(later + n * kSide));
             grad = _mm512_fmadd_ps(d_o, p_o, grad);
             const __mmask16 clipped = _mm512_cmp_ps_mask(c, top, _CMP_GE_OQ) | _mm512_cmp_ps_mask(c, bottom, _CMP_LE_OQ);
             grad = _mm512_mask_mov_ps(grad, clipped, zero);  // a clipped cell passes no gradient
-            const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, _mm512_sub_ps(one, i)));
-            const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, before), _mm512_mul_ps(f, _mm512_sub_ps(one, f)));
-            const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i), _mm512_fnmadd_ps(g, g, one));
+            const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, F::closing(k_i)));
+            const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, before), _mm512_mul_ps(f, F::closing(k_f)));
+            const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i), _mm512_mul_ps(four, _mm512_mul_ps(s_c, F::closing(k_c))));
             _mm512_store_ps(later + n * kSide, _mm512_fmadd_ps(d_i, p_i, _mm512_fmadd_ps(d_f, p_f, _mm512_mul_ps(grad, f))));
             F::put(d_i_f, d_i, d_f);
             F::put(d_c_o, d_g, d_o);
-            s_i = _mm512_add_ps(s_i, d_i), s_f = _mm512_add_ps(s_f, d_f), s_c = _mm512_add_ps(s_c, d_g);
-            s_o = _mm512_add_ps(s_o, d_o);
-            s_pi = _mm512_fmadd_ps(d_i, before, s_pi), s_pf = _mm512_fmadd_ps(d_f, before, s_pf);
-            s_po = _mm512_fmadd_ps(d_o, c, s_po);
+            t_i = _mm512_add_ps(t_i, d_i), t_f = _mm512_add_ps(t_f, d_f), t_c = _mm512_add_ps(t_c, d_g);
+            t_o = _mm512_add_ps(t_o, d_o);
+            t_pi = _mm512_fmadd_ps(d_i, before, t_pi), t_pf = _mm512_fmadd_ps(d_f, before, t_pf);
+            t_po = _mm512_fmadd_ps(d_o, c, t_po);
           }
         }
       }
-      const __m512 added[7] = {s_i, s_f, s_c, s_o, s_pi, s_pf, s_po};
+      const __m512 added[7] = {t_i, t_f, t_c, t_o, t_pi, t_pf, t_po};
       for (int64_t q = 0; q < 7; ++q) {
         float* to = totals + q * wide_c + at;
         _mm512_store_ps(to, _mm512_add_ps(_mm512_load_ps(to), added[q]));
@@ -332,7 +335,7 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
 
 // The output layer: scores y wᵀ + bias of `rows` rows, their softmax and cross entropy, and all gradients of
 // scale · Σ −log p(target) over the rows whose target is not −1. `y` [rows, D], `w` [S, D], `bias` [S]. Out: `d_y`, `d_w`,
-// `d_bias`; `loss`, unscaled; `hits`: rows whose target has the highest score (ties count).
+// `d_bias`, or all three null; `loss`, unscaled; `hits`: rows whose target has the highest score (ties count).
 template <class F, typename N = typename F::Number>
 void output(int64_t rows, int64_t width, int64_t states, const float* y, const float* w, const float* bias,
             const int64_t* targets, float scale, float* d_y, float* d_w, float* d_bias, double* loss, int64_t* hits) {
@@ -387,6 +390,7 @@ void output(int64_t rows, int64_t width, int64_t states, const float* y, const f
       }
     }
   }
+  if (!d_y) return;
   std::memcpy(d_bias, totals, states * sizeof(float));
   const Panel<N> back{memory<N>.weights.at_least(2 * depth * deep * kTile), deep};
   pack<F>(back, 0, w, states, width, 2 * depth);

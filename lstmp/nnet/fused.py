@@ -1,9 +1,9 @@
 """A chunk of an LSTMP layer, and the output layer with its loss, in one call each: fused.cpp, on a CPU.
 
-In float32 on processors with AVX-512. On those with AMX also with bfloat16 factors of the matrix products, and bfloat16
-for the activations kept for the way back; sums and everything else are float32. Elsewhere :mod:`lstmp.nnet.cell` and
-:mod:`lstmp.nnet.loss` do the same with PyTorch, frame by frame. ``LSTMP_FUSED`` says what may be used: where it is not
-set, ``bf16 fp32``.
+In float32 on processors with AVX-512, from 8 streams on. On those with AMX also with bfloat16 factors of the matrix
+products; what the gates get from a layer's input, and the activations kept for the way back, are rounded as well, sums
+and everything else are float32. Elsewhere :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do it with PyTorch, frame
+by frame. ``LSTMP_FUSED`` says what may be used: where it is not set, ``bf16 fp32``.
 """
 
 import ctypes
@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 
+from lstmp.errors import UserError
 from lstmp.native import library
 
 _BITS = {"fp32": 1, "bf16": 2}  # of lstmp_fused_ready
@@ -21,18 +22,33 @@ _FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is 
 
 
 def kernels(kind: str) -> ctypes.CDLL | None:
-    """The compiled kernels for `fp32` or `bf16`, or None where they or the processor's part are not to be had."""
-    if kind not in os.environ.get("LSTMP_FUSED", "bf16 fp32").split():
+    """The compiled kernels for `fp32` or `bf16`, or None where they or the processor's part are not to be had.
+
+    Raises:
+        UserError: LSTMP_FUSED names something else.
+    """
+    allowed = os.environ.get("LSTMP_FUSED", "bf16 fp32").replace(",", " ").split()
+    if unknown := set(allowed) - set(_BITS):
+        raise UserError(f"LSTMP_FUSED names `{min(unknown)}`", mend="set it to `bf16 fp32`, one of these, or nothing")
+    if kind not in allowed:
         return None
     found = library("nnet/fused.cpp", *_FLAGS)
     return found if found is not None and found.lstmp_fused_ready() & _BITS[kind] else None
 
 
 def fits(x, bf16: bool) -> bool:
-    """Whether the kernels work on ``x``, [.., N, ..] with N streams or rows, or [N, ..]: float32 on a CPU."""
+    """Whether the kernels work on ``x``, [.., N, ..] with N streams or rows: float32 on a CPU."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or not x.numel():
         return False
     return (bf16 or x.shape[-2] >= _FEW_STREAMS) and kernels(_kind(bf16)) is not None
+
+
+def settled(cfg, device: str):
+    """An LstmpConfig whose `precision` is not `auto`: bf16 where that is quick and the network can have it."""
+    if cfg.precision != "auto":
+        return cfg
+    quick = device == "cpu" and cfg.kind != "rnn" and kernels("bf16") is not None
+    return replace(cfg, precision="bf16" if quick else "fp32")
 
 
 def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool):
@@ -40,11 +56,18 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
 
     Returns:
         y, c_T, and the tensors that :func:`backward` asks for.
+
+    Raises:
+        RuntimeError: a tensor's shape does not fit the others', or it is of another kind of number.
     """
     x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm = given = [
         None if a is None else a.detach().contiguous() for a in (x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm)]
-    sizes = _sizes(x, w_x, r_0, w_pm)
-    frames, streams, _, cells, recs, others = sizes
+    frames, streams, inputs = x.shape
+    cells, recs, others = c_0.shape[1], r_0.shape[1], 0 if w_pm is None else len(w_pm)
+    _insist(given, [(frames, streams, inputs), (streams, recs), (streams, cells), (4 * cells, inputs),
+                    (4 * cells, recs), (4 * cells,), (3, cells), (recs, cells), (others, cells)])
+    if w_rm is None and (recs != cells or others):
+        raise RuntimeError(f"without a recurrent projection r has {cells} columns, and there is no other projection")
     tiles, wide = -(-streams // 16), -(-cells // 32) * 32  # streams and cells come in blocks of 16 and 32
     y = x.new_empty(frames, streams, recs + others)
     c_last = x.new_empty(streams, cells)
@@ -52,7 +75,7 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
     gates = x.new_empty(frames * tiles * 16 * 4 * wide, dtype=number)
     kept = x.new_empty((frames + 1) * tiles * 16 * wide)
     m = None if w_rm is None else x.new_empty(frames * tiles * 16 * wide, dtype=number)
-    _function("forward", bf16)(sizes, *map(_at, given), _bound(clip), *map(_at, (y, c_last, gates, kept, m)))
+    _call("forward", bf16, _sizes(x, w_x, r_0, w_pm), *given, _bound(clip), y, c_last, gates, kept, m)
     return y, c_last, (x, r_0, w_x, w_r, peephole, w_rm, w_pm, y, gates, kept, m)
 
 
@@ -71,45 +94,57 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     d_bias = w_x.new_empty(len(w_x))
     d_w_x, d_w_r, d_peephole, d_w_rm, d_w_pm = (
         None if w is None else torch.empty_like(w) for w in (w_x, w_r, peephole, w_rm, w_pm))
-    _function("backward", gates.dtype == torch.bfloat16)(
-        _sizes(x, w_x, r_0, w_pm), *map(_at, (x, r_0, w_x, w_r, peephole, w_rm, w_pm)), _bound(clip),
-        *map(_at, (y, gates, kept, m, grad_y.contiguous(), dc, d_x, d_r0, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm,
-                   d_w_pm)))
+    _call("backward", gates.dtype == torch.bfloat16, _sizes(x, w_x, r_0, w_pm), x, r_0, w_x, w_r, peephole, w_rm, w_pm,
+          _bound(clip), y, gates, kept, m, grad_y.contiguous(), dc, d_x, d_r0, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm,
+          d_w_pm)
     return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm
 
 
-def cross_entropy(y, weight, bias, targets, frames, bf16: bool):
+def cross_entropy(y, weight, bias, targets, frames, bf16: bool, with_grads: bool = True):
     """Loss and correct frames as :class:`lstmp.nnet.loss.FrameCrossEntropy`, and the gradients of y, weight and bias.
 
     Raises:
+        RuntimeError: a tensor's shape does not fit the others', or it is of another kind of number.
         IndexError: a target that is no state.
     """
-    y, weight, bias = (a.detach().contiguous() for a in (y, weight, bias))
-    targets = targets.contiguous()
-    if len(y) and int(targets.max()) >= len(weight):
-        raise IndexError(f"target {int(targets.max())} of {len(weight)} states")
-    grads = [torch.empty_like(a) for a in (y, weight, bias)]
+    y, weight, bias = given = [a.detach().contiguous() for a in (y, weight, bias)]
+    _insist(given, [(len(y), y.shape[1]), (len(weight), y.shape[1]), (len(weight),)])
+    check_targets(targets, *[len(a) for a in (y, weight)])
+    grads = [torch.empty_like(a) if with_grads else None for a in given]
     loss, hits = ctypes.c_double(), ctypes.c_int64()
-    _function("output", bf16)(
-        *map(ctypes.c_int64, (*y.shape, len(weight))), *map(_at, (y, weight, bias, targets)),
-        ctypes.c_float(1 / frames), *map(_at, grads), ctypes.byref(loss), ctypes.byref(hits))
+    _call("output", bf16, *map(ctypes.c_int64, (*y.shape, len(weight))), *given, targets.contiguous(),
+          ctypes.c_float(1 / frames), *grads, ctypes.byref(loss), ctypes.byref(hits))
     return y.new_tensor(loss.value / frames), torch.tensor(hits.value), grads
 
 
-def settled(cfg, device: str):
-    """An LstmpConfig whose `precision` is not `auto`: bf16 where that is quick and the network can have it."""
-    if cfg.precision != "auto":
-        return cfg
-    quick = device == "cpu" and cfg.kind != "rnn" and kernels("bf16") is not None
-    return replace(cfg, precision="bf16" if quick else "fp32")
+def check_targets(targets, rows: int, states: int):
+    """What a kernel relies on: int64 [rows], below ``states``.
+
+    Raises:
+        RuntimeError: another shape or kind.
+        IndexError: a target that is no state.
+    """
+    if targets.dtype != torch.int64 or targets.shape != (rows,):
+        raise RuntimeError(f"targets {targets.dtype} of shape {list(targets.shape)}, not int64 of shape [{rows}]")
+    if rows and int(targets.max()) >= states:
+        raise IndexError(f"target {int(targets.max())} of {states} states")
+
+
+def _insist(tensors, shapes):
+    for tensor, shape in zip(tensors, shapes, strict=True):
+        if tensor is not None and (tensor.shape != shape or tensor.dtype != torch.float32):
+            raise RuntimeError(f"{tensor.dtype} of shape {list(tensor.shape)} where float32 of {list(shape)} belongs")
 
 
 def _kind(bf16: bool) -> str:
     return "bf16" if bf16 else "fp32"
 
 
-def _function(name: str, bf16: bool):
-    return getattr(kernels(_kind(bf16)), f"lstmp_{name}_{_kind(bf16)}")
+def _call(name: str, bf16: bool, *args):
+    """Call a kernel; tensors go by their addresses, and live until it returns."""
+    function = getattr(library("nnet/fused.cpp", *_FLAGS), f"lstmp_{name}_{_kind(bf16)}")
+    function(*(ctypes.c_void_p(None if a is None else a.data_ptr()) if a is None or torch.is_tensor(a) else a
+               for a in args))
 
 
 def _sizes(x, w_x, r_0, w_pm):
@@ -119,7 +154,3 @@ def _sizes(x, w_x, r_0, w_pm):
 
 def _bound(clip) -> ctypes.c_float:
     return ctypes.c_float(math.inf if clip is None else clip)
-
-
-def _at(tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

@@ -67,7 +67,7 @@ class DenseLayer(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x, r, c, lengths=None):
-        like = rounding(self.bf16)
+        like = rounding(self.bf16, x.device)
         return ACTIVATIONS[self.activation](into(torch.matmul(like(x), like(self.w_x).t()), x.dtype) + self.bias), r, c
 
 

@@ -15,7 +15,7 @@ from lstmp.nnet.gates import compiled, kernels
 
 
 class FrameCrossEntropy(Function):
-    """``loss, correct = FrameCrossEntropy.apply(y, weight, bias, targets, frames, bf16)``
+    """``loss, correct = FrameCrossEntropy.apply(y, weight, bias, targets, frames, bf16, with_grads)``
 
     Args:
         y: [n, D] output of the last layer.
@@ -23,6 +23,7 @@ class FrameCrossEntropy(Function):
         targets: int64 [n] pdf-ids; -1 for a frame without loss.
         frames: what the summed loss is divided by.
         bf16: the factors of matrix products are rounded to bfloat16.
+        with_grads: False where no gradient will be asked for, which then may not be computed.
 
     Returns:
         loss: - sum over the frames with a target of log p(target) / ``frames``, a scalar.
@@ -30,14 +31,15 @@ class FrameCrossEntropy(Function):
     """
 
     @staticmethod
-    def forward(ctx, y, weight, bias, targets, frames, bf16=False):
+    def forward(ctx, y, weight, bias, targets, frames, bf16=False, with_grads=True):
         ctx.fused = fused.fits(y, bf16)
         if ctx.fused:  # the gradients as well, at once
-            loss, correct, grads = fused.cross_entropy(y, weight, bias, targets, frames, bf16)
-            ctx.save_for_backward(*grads)
+            loss, correct, grads = fused.cross_entropy(y, weight, bias, targets, frames, bf16, with_grads)
+            if with_grads:
+                ctx.save_for_backward(*grads)
             ctx.mark_non_differentiable(correct)
             return loss, correct
-        ctx.kind, ctx.bf16, like = y.dtype, bf16, rounding(bf16)
+        ctx.kind, ctx.bf16, like = y.dtype, bf16, rounding(bf16, y.device)
         y, weight = like(y), like(weight)
         logits = affine(y, weight, bias)
         loss, correct, grad = (_compiled if compiled(logits) else _in_torch)(logits, targets, frames)
@@ -49,11 +51,12 @@ class FrameCrossEntropy(Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, _):
         if ctx.fused:
-            return *(g * grad_loss for g in ctx.saved_tensors), None, None, None
+            return *(g * grad_loss for g in ctx.saved_tensors), None, None, None, None
         y, weight, grad = ctx.saved_tensors
-        factor = rounding(ctx.bf16)(grad)
+        factor = rounding(ctx.bf16, grad.device)(grad)
         return (into(torch.mm(factor, weight), ctx.kind).mul_(grad_loss),
-                into(torch.mm(factor.t(), y), ctx.kind).mul_(grad_loss), grad.sum(0).mul_(grad_loss), None, None, None)
+                into(torch.mm(factor.t(), y), ctx.kind).mul_(grad_loss), grad.sum(0).mul_(grad_loss), None, None, None,
+                None)
 
 
 def _in_torch(logits, targets, frames):
@@ -73,8 +76,7 @@ def _in_torch(logits, targets, frames):
 def _compiled(logits, targets, frames):
     """The same for float32 on a CPU; the gradient takes the place of ``logits``."""
     targets, rows = targets.contiguous(), len(logits)
-    if rows and int(targets.max()) >= logits.shape[1]:
-        raise IndexError(f"target {int(targets.max())} of {logits.shape[1]} states")
+    fused.check_targets(targets, rows, logits.shape[1])
     loss, correct = ctypes.c_double(), ctypes.c_int64()
     kernels().lstmp_cross_entropy(
         ctypes.c_int64(rows), ctypes.c_int64(logits.shape[1]), ctypes.c_void_p(logits.data_ptr()),

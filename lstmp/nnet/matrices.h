@@ -105,6 +105,10 @@ inline void transpose(__m512i* r) {
 // float32 on AVX-512.
 struct Single {
   using Number = float;
+  // What is kept of a gate's opening s, between 0 and 1, and what is got back of it: s, and 1 − s.
+  static __m512 kept(__m512 s) { return s; }
+  static __m512 opening(__m512 x) { return x; }
+  static __m512 closing(__m512 x) { return _mm512_sub_ps(_mm512_set1_ps(1.0f), x); }
   struct Session {};  // for as long as products are made
 
   static __m512 get(const float* from) { return _mm512_load_ps(from); }
@@ -138,7 +142,7 @@ struct Single {
 
   static void ahead(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T0); }  // of the next tile
 
-  // sums [columns][16][16] = a row of tiles times some columns of them, each `depths` deep; the b's lie `apart`.
+  // sums [columns][16][16] = a row of tiles times some columns of them, each `depths` deep.
   template <int kRows, int kColumns>
   static void some_rows(const float* a, const float* const* b, int64_t depths, float* sums) {
     __m512 s[kRows][kColumns];
@@ -189,6 +193,20 @@ struct Single {
 // bfloat16 on AMX.
 struct Rounded {
   using Number = uint16_t;
+  // Of a gate that is more than half open −(1 − s) is kept: bfloat16 would make 1 of all above 0.998, and the gradient that
+  // goes back through a forget gate over hundreds of frames would not decay.
+  static __m512 kept(__m512 s) {
+    const __m512 shut = _mm512_sub_ps(_mm512_set1_ps(1.0f), s);
+    const __mmask16 open = _mm512_cmp_ps_mask(s, _mm512_set1_ps(0.5f), _CMP_GT_OQ);
+    return _mm512_mask_xor_ps(s, open, shut, _mm512_set1_ps(-0.0f));  // −(1 − s): its sign is there for s = 1 as well
+  }
+  static __m512 opening(__m512 x) {
+    return _mm512_mask_add_ps(x, _mm512_movepi32_mask(_mm512_castps_si512(x)), x, _mm512_set1_ps(1.0f));
+  }
+  static __m512 closing(__m512 x) {
+    const __mmask16 open = _mm512_movepi32_mask(_mm512_castps_si512(x));
+    return _mm512_mask_sub_ps(_mm512_sub_ps(_mm512_set1_ps(1.0f), x), open, _mm512_setzero_ps(), x);
+  }
 
   // The calling thread's tile registers, all 16×64 bytes while this lives; then what they were before: oneDNN has its own.
   struct Session {
@@ -198,14 +216,14 @@ struct Rounded {
       uint8_t rows[16] = {0};
     } before;
     Session() {
-      _tile_storeconfig(&before);
+      __asm__ volatile("sttilecfg %0" : "=m"(before));  // GCC 12's own do not say how much they read and write
       Layout all;
       all.palette = 1;
       for (int i = 0; i < 8; ++i) all.bytes[i] = 64, all.rows[i] = kSide;
-      _tile_loadconfig(&all);
+      __asm__ volatile("ldtilecfg %0" ::"m"(all));
     }
     ~Session() {
-      if (before.palette) _tile_loadconfig(&before);
+      if (before.palette) __asm__ volatile("ldtilecfg %0" ::"m"(before));
       else _tile_release();
     }
   };

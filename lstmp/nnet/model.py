@@ -110,7 +110,7 @@ class LstmpNetwork(nn.Module):
         """
         y, state = self.hidden(x, state, generator, lengths)
         loss, correct = FrameCrossEntropy.apply(y.reshape(-1, y.shape[2]), self.w_out, self.b_out,
-                                                targets.reshape(-1), frames, self.bf16)
+                                                targets.reshape(-1), frames, self.bf16, torch.is_grad_enabled())
         return loss, correct, state
 
     def forward(self, x, state: State, lengths=None):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -72,8 +73,10 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=what_counts(cfg))
     if distributed.on_first(stage.is_done):
         return
-    fingerprint = distributed.on_first(lambda: hashlib.blake2b(
-        json.dumps([[digest(p) for p in stage.inputs], stage.settings]).encode(), digest_size=16).hexdigest())
+    cfg = distributed.on_first(settled, cfg, device)  # a training begun with the other precision is not gone on with
+    fingerprint = distributed.on_first(lambda: hashlib.blake2b(json.dumps(
+        [[digest(p) for p in stage.inputs], stage.settings | {"precision": cfg.precision}]).encode(),
+        digest_size=16).hexdigest())
     distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
                        timeout=cfg.timeout_minutes)
     stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
@@ -82,7 +85,6 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
            threads: int):
     """What each process does."""
-    cfg = settled(cfg, device)
     flush_denormals()
     keep_freed_memory()
     team = make_team(cfg, device, threads)
@@ -161,7 +163,10 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     read = [checkpoint.read(p, mend=f"delete {trainer.last_path} to train again") for p in paths]
     epochs = [header["epoch"] for _, header in read]
     weights = checkpoint.average([tensors for tensors, _ in read])
+    # in float32, as it will be used, whatever it was trained in
+    model = LstmpNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs)
     model.load_state_dict(weights)
+    model.to(trainer.device)
     loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, team, trainer.device)
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
     loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, team, trainer.device)

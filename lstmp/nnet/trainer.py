@@ -183,7 +183,7 @@ class Trainer:
             self.noise_generator.manual_seed(batch_seed(*key, *([] if self.team.leads else [self.team.rank, 1])))
             x, targets = augment(batch, self.noise_generator).to(self.device), batch.targets.to(self.device)
             n, frames = len(batch.utts), int((batch.targets >= 0).sum())
-            fresh = number == 0 or cfg.chunk == 0
+            fresh = number == 0 or cfg.chunk == 0 or cfg.bidirectional  # hears chunks as if they were utterances
             state = self.model.zero_state(n) if fresh else carry_state(self.state, batch)
 
         def loss_of(function, part, columns):

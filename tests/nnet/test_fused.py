@@ -1,14 +1,18 @@
 """The fused kernels against PyTorch: layers of any shape and the output layer, clipping, saturation, NaN."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cell import make
 
+from lstmp.errors import UserError
 from lstmp.nnet import fused
 from lstmp.nnet.cell import LstmpChunk
 from lstmp.nnet.loss import FrameCrossEntropy
+from lstmp.nnet.model import LstmpNetwork
 
 KINDS = [pytest.param(kind, marks=pytest.mark.skipif(
     fused.kernels(kind) is None, reason=f"no {part}, no C++ compiler, or LSTMP_NATIVE=0"))
@@ -23,9 +27,13 @@ def results(args, clip, kind, use="bf16 fp32"):
     args = [None if a is None else a.detach().to(dtype).requires_grad_() for a in args]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LSTMP_FUSED", use)
-        out = LstmpChunk.apply(*args, clip, kind == "bf16")
-        weight = [torch.cos(torch.arange(o.numel(), dtype=dtype)).view(o.shape) for o in out]
-        return [*out, *torch.autograd.grad(out, [a for a in args if a is not None], weight)]
+        return chunk(args, kind, clip)
+
+
+def chunk(args, kind, clip=50.0):
+    out = LstmpChunk.apply(*args, clip, kind == "bf16")
+    weight = [torch.cos(torch.arange(o.numel(), dtype=o.dtype)).view(o.shape) for o in out]
+    return [*out, *torch.autograd.grad(out, [a for a in args if a is not None], weight)]
 
 
 def off(got, wanted):
@@ -116,6 +124,80 @@ def test_the_same_again_and_beside_other_users_of_the_tiles(kind):
 
 
 @by_kind
+def test_gradients_that_are_not_contiguous(kind):
+    args = [a.detach().requires_grad_() for a in make(20, 32, 30, 50, 24, 0, True, dtype=torch.float32)[:8]]
+    y, c = LstmpChunk.apply(*args, None, 50.0, kind == "bf16")
+    wide = torch.randn(20, 32, 60)
+    turned = torch.randn(32, 20, 24).transpose(0, 1)
+    for grad in (wide[:, :, :24], torch.tensor(0.5).expand(y.shape), turned):
+        got, wanted = (torch.autograd.grad(y, args, g, retain_graph=True) for g in (grad, grad.contiguous()))
+        for a, b in zip(got, wanted, strict=True):
+            assert torch.equal(a, b)
+
+
+@by_kind
+def test_a_network_that_hears_both_ways(kind, small_config, monkeypatch):
+    cfg = small_config(bidirectional=True, chunk=0, label_delay=0, cells=24, recurrent_projection=12, precision=kind)
+    x, targets = torch.randn(40, 16, 5), torch.randint(7, (40, 16))
+    found = []
+    for use in ("bf16 fp32", ""):
+        monkeypatch.setenv("LSTMP_FUSED", use)
+        model = LstmpNetwork(cfg, 5, 7)
+        model.initialize(1)
+        loss = model.loss(x, model.zero_state(16), targets, 640, None, torch.full((16,), 40))[0]
+        found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    for a, b in zip(*found, strict=True):
+        assert off(a, b) < NEAR[kind]
+
+
+@by_kind
+@pytest.mark.parametrize("forget", [2.0, 5.0, 8.0])
+def test_gradients_through_open_forget_gates_decay(kind, forget):
+    args = make(400, 16, 4, 20, 0, 0, False, scale=0.1)
+    with torch.no_grad():
+        args[5][20:40] = forget
+        args[5][60:] = 6.5  # output gates nearly open: their slope is small, but not 0
+        args[4].zero_()  # nothing but the cell remembers
+    got, exact = (results(args, None, how) for how in (kind, "fp64"))
+    for number in (4, 7):  # of c_0 and of the bias
+        assert off(got[number], exact[number]) < {"fp32": 1e-4, "bf16": 0.02}[kind]
+
+
+@by_kind
+def test_threads_with_layers_of_their_own(kind):
+    sizes = [(7, 20, 30, 50, 20, 0), (3, 70, 10, 90, 64, 8), (20, 9, 40, 20, 0, 0)]
+    jobs = [make(*size, True, dtype=torch.float32) for size in sizes] * 4
+    alone = [results(args, 50.0, kind) for args in jobs]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda args: chunk(args, kind), jobs))
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@by_kind
+def test_what_does_not_fit_is_refused(kind):
+    x, r, c, w_x, w_r, bias, peephole, w_rm, w_pm = (a.detach() for a in make(3, 16, 5, 7, 4, 2, True,
+                                                                              dtype=torch.float32))
+    bf16 = kind == "bf16"
+    for wrong in ((x[:, :, :3], r, c, w_x, w_r), (x, r[:8], c, w_x, w_r), (x, r, c, w_x.double(), w_r),
+                  (x, r, c, w_x, w_r[:, :2])):
+        with pytest.raises(RuntimeError):
+            LstmpChunk.apply(*wrong, bias, peephole, w_rm, w_pm, 50.0, bf16)
+    y, w, b, targets = torch.randn(20, 30), torch.randn(40, 30), torch.randn(40), torch.randint(40, (20,))
+    for wrong in ((y, w[:, :20], b, targets), (y, w, b[:20], targets), (y, w, b, targets.int()),
+                  (y, w, b, targets[:9])):
+        with pytest.raises(RuntimeError):
+            FrameCrossEntropy.apply(*wrong, 4, bf16)
+
+
+def test_another_projection_alone_is_for_pytorch():
+    args = make(3, 16, 5, 7, 0, 0, True, dtype=torch.float32)
+    args[8] = torch.randn(2, 7, requires_grad=True)
+    for a, b in zip(results(args, 50.0, "fp32"), results(args, 50.0, "fp64"), strict=True):
+        assert off(a, b) < 1e-5
+
+
+@by_kind
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 200), st.integers(0, 10**6))
 def test_output_layer_of_any_shape(kind, rows, width, states, seed):
@@ -145,6 +227,27 @@ def test_output_layer_of_what_is_wrong(kind):
             bad = [a.clone() for a in (y, w, b)]
             bad[which].view(-1)[3] = value
             assert not torch.isfinite(FrameCrossEntropy.apply(*bad, targets, 4, bf16)[0])
+
+
+def test_without_gradients_the_loss_is_the_same():
+    y, w, b, targets = torch.randn(20, 30), torch.randn(40, 30), torch.randn(40), torch.randint(-1, 40, (20,))
+    for bf16 in (False, True):
+        one, other = (FrameCrossEntropy.apply(y, w, b, targets, 4, bf16, grads) for grads in (True, False))
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_an_unknown_kind_is_told(monkeypatch):
+    monkeypatch.setenv("LSTMP_FUSED", "bf16,fp64")
+    with pytest.raises(UserError, match="fp64"):
+        fused.kernels("bf16")
+
+
+def test_auto_is_what_is_quick_here(small_config, monkeypatch):
+    assert fused.settled(small_config(precision="fp32"), "cpu").precision == "fp32"
+    for device, use, wanted in (("cpu", "bf16", "bf16" if fused.kernels("bf16") else "fp32"), ("cpu", "", "fp32"),
+                                ("cuda", "bf16", "fp32")):
+        monkeypatch.setenv("LSTMP_FUSED", use)
+        assert fused.settled(small_config(precision="auto"), device).precision == wanted
 
 
 def test_without_the_kernels_where_told_so(monkeypatch):

@@ -20,6 +20,7 @@ from lstmp import config
 from lstmp.errors import UserError
 from lstmp.gmm.tree import Tree
 from lstmp.nnet import checkpoint
+from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.train import main, train
 from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
 
@@ -55,7 +56,8 @@ def test_it_overfits_a_few_utterances(world, small_config):
     {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "grad_clip": 0.0, "grad_norm_clip": 0.5,
      "weight_decay": 0.01, "average_last": 2},
     {"kind": "dnn", "recurrent_projection": 0, "stack": 3},
-    {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 8}])
+    {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 8},
+    {"bidirectional": True, "chunk": 9, "label_delay": 0}])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options, threads):
     cfg = small_config(**{"epochs": 3} | options)
@@ -81,6 +83,21 @@ def test_an_interrupted_training_ends_with_the_same_weights(world, small_config,
     logs = [[json.loads(line) for line in (p / "log.jsonl").read_text().splitlines()] for p in (whole, parts)]
     for a, b in zip(*logs, strict=True):
         assert {k: v for k, v in a.items() if "second" not in k} == {k: v for k, v in b.items() if "second" not in k}
+
+
+def test_a_bidirectional_network_hears_its_chunks_as_utterances(world, small_config, monkeypatch):
+    seen = []
+
+    def loss(self, x, state, *args, do=LstmpNetwork.loss):
+        seen.append([float(part.abs().max()) for layer in state for part in layer])
+        return do(self, x, state, *args)
+
+    monkeypatch.setattr(LstmpNetwork, "loss", loss)
+    run(world, small_config(epochs=1), "one way")
+    assert any(max(starts) > 0 for starts in seen)
+    seen.clear()
+    run(world, small_config(epochs=1, bidirectional=True, chunk=9, label_delay=0), "both ways")
+    assert len(seen) > 5 and not any(max(starts) > 0 for starts in seen)
 
 
 @pytest.mark.slow
