@@ -20,7 +20,7 @@ local/env.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
-systems=(mono "${triphones[@]}" "${networks[@]}") gmm=(--nj "$nj" --device "$device")
+gmm=(--nj "$nj" --device "$device")
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
@@ -124,7 +124,7 @@ fi
 
 # 9  search graphs HCLG of monophones and triphones; a network has the tied states of one of these, and uses its graph
 if at 9 "graphs"; then
-  for model in mono "${triphones[@]}"; do
+  for model in mono "${triphones[@]}"; do [[ " ${systems[*]} $targets " == *" $model "* ]] || continue
     with=$(lang_of "$model")_$lm
     [ "$with" = "$lang_lm" ] || local/prepare_lm.sh --lang "$(lang_of "$model")" --out "$with" "${from[@]}"
     steps/make_graph.sh --lang "$with" --model "$exp/$model" --out "$exp/$model/graph_$lm"

@@ -94,7 +94,8 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
     for key in values:
         if key not in names:
             raise unknown(f"key `{prefix}{key}`", str(key), names, file=file, line=lines.get(key))
-    missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and f.default is dataclasses.MISSING]
+    missing = [f.name for f in dataclasses.fields(cls)
+               if f.name not in values and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise UserError(f"key `{prefix}{missing[0]}` is missing", file=file, mend="copy its line from conf/")
     checked = {}

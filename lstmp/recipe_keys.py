@@ -35,6 +35,7 @@ class Recipe:
         volumes: the copies' samples are multiplied by a factor drawn between these two, each by its own; empty: not.
         mp3_kbps: these copies, that at speed 1 too, are put through MP3 of this bit rate; 0: they are not.
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
+        systems: those to decode, and the rows of the table, the last triphones among them; empty: all.
         seed: seed of everything that draws at random, where a section of conf/ does not set its own.
     """
 
@@ -62,6 +63,7 @@ class Recipe:
     held_out: float
     seed: int
     gmm_mp3_kbps: int = 0
+    systems: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self):
         config.check(self.source in SOURCES, "source", f"one of {', '.join(SOURCES)}")
@@ -82,6 +84,8 @@ class Recipe:
         config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")
         config.check(not set(self.networks) & {"mono", *self.triphones}, "networks",
                      "a group of names, such as `lstmp: {}`, other than those of the systems before")
+        config.check(not self.systems or {self.triphones[-1]} <= set(self.systems) <= set(self.all_systems), "systems",
+                     f"empty, or some of {', '.join(self.all_systems)}, {self.triphones[-1]} among them")
         named = {"networks": [str(n) for n in self.networks], "train": [self.train], "dev": [self.dev],
                  "lm": [self.lm], "tests": self.tests, "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}
         for name, values in named.items():
@@ -89,6 +93,10 @@ class Recipe:
                          "made of letters, digits, `_`, `-`, `.`")
         splits = [*self.train_parts, self.dev, *self.tests]
         config.check(len(set(splits)) == len(splits), "tests", f"splits used once only, but these are {splits}")
+
+    @property
+    def all_systems(self) -> list[str]:
+        return ["mono", *self.triphones, *map(str, self.networks)]
 
     @property
     def train_parts(self) -> list[str]:

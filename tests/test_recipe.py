@@ -266,3 +266,16 @@ def test_without_a_lexicon(tmp_path, capsys):
     """Letters are phones then: run.sh sees an empty name, and no file is looked for."""
     main(["--recipe", "tiny", "--lexicon", "", "--exp", str(tmp_path)])
     assert "\nlexicon=''\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given,wanted", [(None, "(mono tri1 lstmp)"), ("[lstmp, tri1]", "(tri1 lstmp)")])
+def test_systems_that_are_decoded(tmp_path, capsys, given, wanted):
+    main(["--recipe", "tiny", "--exp", str(tmp_path), *(["--systems", given] if given else [])])
+    assert f"\nsystems={wanted}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["[lstmp]", "[tri1, tri3b]"])
+def test_systems_that_are_not_there_or_need_another(tmp_path, capsys, given):
+    with pytest.raises(SystemExit):
+        main(["--recipe", "tiny", "--exp", str(tmp_path), "--systems", given])
+    assert "`systems` must be empty, or some of mono, tri1, lstmp, tri1 among them" in capsys.readouterr().err
