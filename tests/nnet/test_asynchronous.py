@@ -69,8 +69,7 @@ def test_workers_learn_as_one_process_does(world, small_config, options):
     one = run(world, small_config(**cfg), "one")
     rows = log(run(world, small_config(updates="asynchronous", **cfg, **options), "three", nj=3))
     assert [r["frames"] for r in rows] == [r["frames"] for r in log(one)]  # every utterance, once an epoch
-    # never twice the same: the best of the last epochs, with room
-    assert min(r["loss_train"] for r in rows[-3:]) < 1.5 * log(one)[-1]["loss_train"] + 0.15 < rows[0]["loss_train"]
+    assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.1 < rows[0]["loss_train"]
     assert all(r["processes"] == 3 for r in rows) and max(r["staleness_max"] for r in rows) > 0
     if options:  # two others, each at most 1 batch ahead or behind: at most 3 batches, 2 exchanges, in one's 2 batches
         assert max(r["staleness_max"] for r in rows[1:]) <= 2 * (2 + 2 * 1)
