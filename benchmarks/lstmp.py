@@ -3,7 +3,7 @@ without, beside torch.nn.LSTM(proj_size), which has no peepholes.
 
 Both have 2 layers of 512 cells projected to 256, 40 inputs, 2,000 states, our output layer with its fused cross
 entropy, truncated BPTT of 20 steps and no optimizer; both share the streams among the same threads. They take turns in
-one run, and the GEMM ceiling is the time of the same matrix products alone, all frames of a chunk at once.
+one run, and so do the same matrix products alone, all frames of a chunk at once: the ceiling.
 
     python -m benchmarks.lstmp --threads 2 --streams 32 128 256
 """

@@ -138,9 +138,9 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
       const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + w + at), p_o = _mm512_load_ps(p + 2 * w + at);
       const __m512 b_k[4] = {_mm512_load_ps(b + at), _mm512_load_ps(b + w + at), _mm512_load_ps(b + 2 * w + at),
                              _mm512_load_ps(b + 3 * w + at)};
+      const N* w_k[4];
+      for (int64_t g = 0; g < 4; ++g) w_k[g] = by_r.tile(4 * k + g, 0);
       for (int64_t r = 0; r < rows; ++r) {
-        const N* w_k[4];
-        for (int64_t g = 0; g < 4; ++g) w_k[g] = by_r.tile(4 * k + g, 0);
         F::one_by_four(rec.tile(r, 0), w_k, by_r.depths, sums);
         const float* old = cell + t * frame_cells + (r * blocks + k) * 256;
         float* now = cell + (t + 1) * frame_cells + (r * blocks + k) * 256;

@@ -15,6 +15,7 @@ import torch
 
 from lstmp.errors import UserError
 from lstmp.native import library
+from lstmp.nnet.gates import address
 
 _BITS = {"fp32": 1, "bf16": 2}  # of lstmp_fused_ready
 _FLAGS = ("-fno-math-errno",)
@@ -143,8 +144,7 @@ def _kind(bf16: bool) -> str:
 def _call(name: str, bf16: bool, *args):
     """Call a kernel; tensors go by their addresses, and live until it returns."""
     function = getattr(library("nnet/fused.cpp", *_FLAGS), f"lstmp_{name}_{_kind(bf16)}")
-    function(*(ctypes.c_void_p(None if a is None else a.data_ptr()) if a is None or torch.is_tensor(a) else a
-               for a in args))
+    function(*(address(a) if a is None or torch.is_tensor(a) else a for a in args))
 
 
 def _sizes(x, w_x, r_0, w_pm):

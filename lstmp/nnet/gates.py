@@ -105,8 +105,8 @@ class CompiledGates(Gates):
 
     def forward(self, t: int):
         self._library.lstmp_gates_forward(
-            *self._sizes, _at(self.gates[t]), _at(self.cells[t]), _at(self._peephole), self._clip,
-            _at(self.cells[t + 1]), _at(self.tanh_c[t]), _at(self.outs[t]))
+            *self._sizes, address(self.gates[t]), address(self.cells[t]), address(self._peephole), self._clip,
+            address(self.cells[t + 1]), address(self.tanh_c[t]), address(self.outs[t]))
 
     def start_backward(self) -> torch.Tensor:
         self.d_gates = torch.empty_like(self.gates)
@@ -116,9 +116,9 @@ class CompiledGates(Gates):
 
     def backward(self, t: int, dm, dc):
         self._library.lstmp_gates_backward(
-            *self._sizes, _at(self.gates[t]), _at(self.cells[t]), _at(self.cells[t + 1]), _at(self.tanh_c[t]),
-            _at(self._peephole), self._clip, _at(dm), _at(dc), _at(self.d_gates[t]), _at(self.d_bias),
-            _at(self.d_peephole))
+            *self._sizes, address(self.gates[t]), address(self.cells[t]), address(self.cells[t + 1]),
+            address(self.tanh_c[t]), address(self._peephole), self._clip, address(dm), address(dc),
+            address(self.d_gates[t]), address(self.d_bias), address(self.d_peephole))
 
     def sums(self):
         return self.d_bias, self.d_peephole
@@ -141,5 +141,6 @@ def gates_for(gates, cells, tanh_c, outs, peephole, clip) -> Gates:
     return kind(gates, cells, tanh_c, outs, peephole, clip)
 
 
-def _at(tensor) -> ctypes.c_void_p:
+def address(tensor) -> ctypes.c_void_p:
+    """Where a tensor lies, for a kernel; of None the null pointer. The tensor must live until the kernel returns."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

@@ -11,7 +11,7 @@ from torch.autograd import Function
 
 from lstmp.nnet import fused
 from lstmp.nnet.cell import affine, into, rounding
-from lstmp.nnet.gates import compiled, kernels
+from lstmp.nnet.gates import address, compiled, kernels
 
 
 class FrameCrossEntropy(Function):
@@ -79,6 +79,6 @@ def _compiled(logits, targets, frames):
     fused.check_targets(targets, rows, logits.shape[1])
     loss, correct = ctypes.c_double(), ctypes.c_int64()
     kernels().lstmp_cross_entropy(
-        ctypes.c_int64(rows), ctypes.c_int64(logits.shape[1]), ctypes.c_void_p(logits.data_ptr()),
-        ctypes.c_void_p(targets.data_ptr()), ctypes.c_float(1 / frames), ctypes.byref(loss), ctypes.byref(correct))
+        ctypes.c_int64(rows), ctypes.c_int64(logits.shape[1]), address(logits),
+        address(targets), ctypes.c_float(1 / frames), ctypes.byref(loss), ctypes.byref(correct))
     return logits.new_tensor(loss.value / frames), torch.tensor(correct.value), logits

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.gates import compiled, kernels
+from lstmp.nnet.gates import address, compiled, kernels
 from lstmp.nnet.model import LstmpNetwork
 
 
@@ -34,8 +34,8 @@ class Adam(torch.optim.AdamW):
         (beta_1, beta_2), rate, step = group["betas"], group["lr"], float(state["step"])
         numbers = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, group["eps"], rate, rate / (1 - beta_1**step),
                    math.sqrt(1 - beta_2**step), group["weight_decay"])
-        at = (ctypes.c_void_p(x.data_ptr()) for x in (p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
-        kernels().lstmp_adam(ctypes.c_int64(p.numel()), *at, *map(ctypes.c_float, numbers))
+        tensors = p, p.grad, state["exp_avg"], state["exp_avg_sq"]
+        kernels().lstmp_adam(ctypes.c_int64(p.numel()), *map(address, tensors), *map(ctypes.c_float, numbers))
 
 
 def make_optimizer(cfg: LstmpConfig, model: LstmpNetwork) -> torch.optim.Optimizer:
