@@ -281,8 +281,10 @@ def main(argv=None):
         return
     run, recipe, sections, found = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
-    values = {**run, **dataclasses.asdict(recipe), "networks": [n.name for n in found], **shell_values(found)}
-    values["systems"] = [s for s in recipe.all_systems if not recipe.systems or s in recipe.systems]
+    systems = [s for s in recipe.all_systems if not recipe.systems or s in recipe.systems]
+    found = [n for n in found if n.name in systems]
+    values = {**run, **dataclasses.asdict(recipe), "systems": systems, "networks": [n.name for n in found],
+              **shell_values(found)}
     values["heard"] = recipe.train + (f"_coded{recipe.gmm_mp3_kbps}" if recipe.gmm_mp3_kbps else "")  # by the GMMs
     values["heard_note"] = describe(found, read_sections(ROOT / "conf")["lstmp"], recipe.gmm_mp3_kbps)
     values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}

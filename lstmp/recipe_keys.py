@@ -35,7 +35,8 @@ class Recipe:
         volumes: the copies' samples are multiplied by a factor drawn between these two, each by its own; empty: not.
         mp3_kbps: these copies, that at speed 1 too, are put through MP3 of this bit rate; 0: they are not.
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
-        systems: those to decode, and the rows of the table, the last triphones among them; empty: all.
+        systems: those to decode, the rows of the table, the last triphones among them; no other network is trained, and
+            no graph made that none of them needs. Empty: all.
         seed: seed of everything that draws at random, where a section of conf/ does not set its own.
     """
 

@@ -274,6 +274,12 @@ def test_systems_that_are_decoded(tmp_path, capsys, given, wanted):
     assert f"\nsystems={wanted}\n" in capsys.readouterr().out
 
 
+def test_networks_that_are_not_decoded_are_not_trained(tmp_path, capsys):
+    networks = "{a: {}, b: {epochs: 3}}"
+    main(["--recipe", "tiny", "--exp", str(tmp_path), "--networks", networks, "--systems", "[tri1, b]"])
+    assert "\nnetworks=(b)\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("given", ["[lstmp]", "[tri1, tri3b]"])
 def test_systems_that_are_not_there_or_need_another(tmp_path, capsys, given):
     with pytest.raises(SystemExit):
