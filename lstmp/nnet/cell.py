@@ -13,7 +13,7 @@ Sak, Senior, Beaufays, "LSTM based RNN architectures for large vocabulary speech
 Only what depends on r_{t-1} stays in the loop over frames. The products with x of all frames are one GEMM before it,
 p of all frames is one GEMM after it, and each weight gradient is one GEMM over all frames. A step of either loop is two
 small GEMMs and the element-wise part of :mod:`lstmp.nnet.gates`, compiled where that can be. On processors with
-AVX-512, or AMX for bfloat16 factors, :mod:`lstmp.nnet.fused` does all of it.
+AVX-512, or AMX for bfloat16 factors, :mod:`lstmp.nnet.fused` does all of it, on a GPU :mod:`lstmp.nnet.gpu`.
 
 The weights of the four gates lie below each other, in the order i, f, c, o.
 """
@@ -21,7 +21,7 @@ The weights of the four gates lie below each other, in the order i, f, c, o.
 import torch
 from torch.autograd import Function
 
-from lstmp.nnet import fused
+from lstmp.nnet import fused, gpu
 from lstmp.nnet.gates import gates_for
 
 
@@ -47,9 +47,11 @@ class LstmpChunk(Function):
 
     @staticmethod
     def forward(ctx, x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16=False):
-        ctx.fused, ctx.clip = fused.fits(x, bf16) and (w_pm is None or w_rm is not None), clip
-        if ctx.fused:
-            y, c_last, saved = fused.forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16)
+        ctx.clip, ctx.whole = clip, None  # what does the whole chunk
+        if w_pm is None or w_rm is not None:
+            ctx.whole = fused if fused.fits(x, bf16) else gpu if gpu.fits(x) else None
+        if ctx.whole:
+            y, c_last, saved = ctx.whole.forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16)
             ctx.save_for_backward(*saved)
             return y, c_last
         frames, streams, _ = x.shape
@@ -85,8 +87,8 @@ class LstmpChunk(Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_y, grad_c):
-        if ctx.fused:
-            grads = fused.backward(ctx.saved_tensors, ctx.clip, grad_y, grad_c, *ctx.needs_input_grad[:2])
+        if ctx.whole:
+            grads = ctx.whole.backward(ctx.saved_tensors, ctx.clip, grad_y, grad_c, *ctx.needs_input_grad[:2])
             return *grads, None, None
         x, w_x, w_r, peephole, w_rm, w_pm, gates, cells, recs, tanh_c, outs = ctx.saved_tensors
         frames, streams, _, num_cells = gates.shape

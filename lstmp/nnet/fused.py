@@ -48,8 +48,11 @@ def settled(cfg, device: str):
     """An LstmpConfig whose `precision` is not `auto`: bf16 where that is quick and the network can have it."""
     if cfg.precision != "auto":
         return cfg
-    quick = device == "cpu" and cfg.kind != "rnn" and kernels("bf16") is not None
-    return replace(cfg, precision="bf16" if quick else "fp32")
+    if device == "cpu":
+        quick = kernels("bf16") is not None
+    else:
+        quick = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return replace(cfg, precision="bf16" if quick and cfg.kind != "rnn" else "fp32")
 
 
 def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from lstmp.log import say
+from lstmp.nnet.graphed import function_for
 from lstmp.nnet.workers import Workers
 
 
@@ -33,6 +34,7 @@ class Team:
 
     def __init__(self, threads: int = 1):
         self.workers = Workers(threads)
+        self._model = self._derive = None
 
     @property
     def leads(self) -> bool:
@@ -66,11 +68,13 @@ class Team:
                 p.grad = None
         if not streams:
             return 0.0, 0, None
+        if model is not self._model:
+            self._model, self._derive = model, function_for(model)
 
         def run(share):
             part, columns = share
-            loss, correct, state = loss_of(model.loss, self.rank + part, columns)
-            return float(loss), int(correct), state, torch.autograd.grad(loss, params)
+            loss, correct, state, grads = loss_of(self._derive, self.rank + part, columns)
+            return float(loss), int(correct), state, grads
 
         results = self.workers.map(run, enumerate(self.workers.shares(streams)))
         losses, corrects, states, grads = zip(*results, strict=True)
@@ -78,7 +82,7 @@ class Team:
             p.grad = parts[0] if p.grad is None else p.grad.add_(parts[0])
             for part in parts[1:]:
                 p.grad.add_(part)
-        state = [tuple(torch.cat(parts).detach() for parts in zip(*layer, strict=True))
+        state = [tuple(torch.cat(parts) for parts in zip(*layer, strict=True))
                  for layer in zip(*states, strict=True)]
         return sum(losses), sum(corrects), state
 

@@ -91,6 +91,8 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     if team is None:
         serve()
         return
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's recurrent networks have it
     if device == "cuda" and team.size > 1:
         if int(os.environ.get("LOCAL_WORLD_SIZE", team.size)) > torch.cuda.device_count():
             raise UserError(f"more processes than the {torch.cuda.device_count()} GPUs of this machine",
