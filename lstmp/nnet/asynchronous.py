@@ -67,6 +67,8 @@ class Asynchronous(Team):
         group: of torch.distributed, the workers alone.
     """
 
+    uses_graphs = False  # not tried
+
     def __init__(self, cfg: LstmpConfig, machines: list[str], servers: list[int], group):
         super().__init__()
         me, workers = distributed.rank(), [r for r in range(len(machines)) if r not in servers]

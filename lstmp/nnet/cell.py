@@ -49,7 +49,7 @@ class LstmpChunk(Function):
     def forward(ctx, x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16=False):
         ctx.clip, ctx.whole = clip, None  # what does the whole chunk
         if w_pm is None or w_rm is not None:
-            ctx.whole = fused if fused.fits(x, bf16) else gpu if gpu.fits(x) else None
+            ctx.whole = fused if fused.fits(x, bf16) else gpu if gpu.fits(x, c_0) else None
         if ctx.whole:
             y, c_last, saved = ctx.whole.forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16)
             ctx.save_for_backward(*saved)
@@ -64,8 +64,9 @@ class LstmpChunk(Function):
         tanh_c = x.new_empty(frames, streams, num_cells)
         outs = recs[1:] if w_rm is None else x.new_empty(frames, streams, num_cells)
         cells[0], recs[0] = c_0, r_0
-        # |c| grows by less than 1 a frame, so that a chunk which starts well inside the bounds needs no clipping.
-        if clip is not None and float(c_0.abs().max()) + frames <= clip:
+        # |c| grows by less than 1 a frame, so that a chunk which starts well inside the bounds needs no clipping. (A GPU
+        # would wait for that to be read, and a CUDA graph cannot have it.)
+        if clip is not None and x.device.type == "cpu" and float(c_0.abs().max()) + frames <= clip:
             clip = None
 
         step = gates_for(gates, cells, tanh_c, outs, peephole, clip)

@@ -51,7 +51,7 @@ def settled(cfg, device: str):
     if device == "cpu":
         quick = kernels("bf16") is not None
     else:
-        quick = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        quick = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     return replace(cfg, precision="bf16" if quick and cfg.kind != "rnn" else "fp32")
 
 

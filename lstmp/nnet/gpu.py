@@ -1,12 +1,12 @@
 """A chunk of an LSTMP layer on a GPU: two Triton kernels a frame (gpu_kernels.py), forward and backward.
 
 Forward, a frame is one kernel for recurrent product and gates, and one for the projection. Backward, it is one for
-the projection's product and the gates, and one for the product with the recurrent weights, whose terms are summed in
-a few parts, since there are many of them and few streams. Products of all frames at once are left to cuBLAS. What is
+the projection's product and the gates, and one for the product with the recurrent weights: 4C terms for each of few
+results, so that the sum is split among several programs. Products of all frames at once are left to cuBLAS. What is
 launched so often is worth a CUDA graph: :mod:`lstmp.nnet.graphed`.
 
 For float32, with factors in float32 (TF32 where ``torch.set_float32_matmul_precision`` allows it) or bfloat16.
-``LSTMP_TRITON=0`` leaves it to :mod:`lstmp.nnet.cell`'s PyTorch.
+``LSTMP_TRITON=0`` leaves it to :mod:`lstmp.nnet.cell`'s PyTorch, as does whatever keeps Triton 3 from working.
 """
 
 import functools
@@ -21,22 +21,29 @@ _PARTS = 4  # sums of the product with the recurrent weights, backward
 
 @functools.cache
 def kernels():
-    """The module of kernels, or None without Triton; the reason is told once."""
+    """The module of kernels, or None where Triton or a compiler for it is missing; the reason is told once."""
     if os.environ.get("LSTMP_TRITON", "1") == "0":
         return None
     try:
         from lstmp.nnet import gpu_kernels
+        a, out = torch.ones(16, 16, device="cuda"), torch.zeros(16, 16, device="cuda")
+        gpu_kernels.product[1, 1, 1](0, 0, 16, a, a, out, 16, 1, 16, 16, 1, gpu_kernels.tl.float32, "ieee", BN=16,
+                                     BC=16, BK=16)
+        if float(out.sum()) != 16**3:
+            raise RuntimeError("it computes something else")
         return gpu_kernels
-    except ImportError as e:
-        warn(f"no Triton, LSTMP layers go on without it, slower: {e}")
+    except Exception as e:  # no Triton, an old one, no C compiler: all have their own kinds
+        warn(f"Triton does not work here, LSTMP layers go on without it, slower: {str(e).strip().splitlines()[0]}")
         return None
 
 
-def fits(x) -> bool:
-    """Whether the kernels work on ``x``: float32 on a GPU with Triton (compute capability 8.0 or later)."""
+def fits(x, c_0) -> bool:
+    """Whether the kernels work on input ``x`` [T, N, I] of a layer with cells ``c_0`` [N, C]: float32 on a GPU with
+    Triton (compute capability 8.0 or later), and small enough for offsets of 32 bits."""
     if x.dtype != torch.float32 or x.device.type != "cuda" or not x.numel():
         return False
-    return torch.cuda.get_device_capability(x.device) >= (8, 0) and kernels() is not None
+    small = 4 * (len(x) + 1) * c_0.numel() < 1 << 31
+    return small and torch.cuda.get_device_capability(x.device) >= (8, 0) and kernels() is not None
 
 
 def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool):
@@ -58,12 +65,14 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
     cells[0], recs[0] = c_0, r_0
     run, gate_how, rec_how = kernels(), _how("gates_forward", bf16, streams), _how("project", bf16, streams)
     gate_grid, rec_grid = _grid(gate_how, cells_wide, streams), _grid(rec_how, width, streams)
-    for t in range(frames):
-        run.gates_forward[gate_grid](
-            t, streams, from_x, bias, recs, w_r, peephole, clip or 0.0, gates, cells, outs, cells_wide, width,
-            peephole is not None, clip is not None, **gate_how)
-        if w_rm is not None:
-            run.product[rec_grid](t, t + 1, streams, outs, w_rm, recs, 1, cells_wide, cells_wide, width, 1, **rec_how)
+    with torch.cuda.device(x.device):  # where Triton launches
+        for t in range(frames):
+            run.gates_forward[gate_grid](
+                t, streams, from_x, bias, recs, w_r, peephole, clip or 0.0, gates, cells, outs, cells_wide, width,
+                peephole is not None, clip is not None, **gate_how)
+            if w_rm is not None:
+                run.product[rec_grid](t, t + 1, streams, outs, w_rm, recs, 1, cells_wide, cells_wide, width, 1,
+                                      **rec_how)
     y = recs[1:]
     if w_pm is not None:
         y = torch.cat([y, torch.matmul(outs, w_pm.t()).to(y.dtype)], 2)
@@ -89,15 +98,17 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     partial = recs.new_empty(_PARTS, streams, width)
     run, gate_how, rec_how = kernels(), _how("gates_backward", bf16, streams), _how("recur", bf16, streams)
     gate_grid, rec_grid = _grid(gate_how, cells_wide, streams), (*_grid(rec_how, width, streams), _PARTS)
-    for t in reversed(range(frames)):
-        later = t + 1 < frames
-        if later:
-            run.product[rec_grid](t + 1, 0, streams, d_gates, w_r, partial, width, 1, 4 * cells_wide, width, _PARTS,
-                                  **rec_how)
-        run.gates_backward[gate_grid](
-            t, streams, later, grad_y, grad_m, partial, w_rm, gates, cells, peephole, clip or 0.0, dc, d_gates, grad_r,
-            grad_y.shape[2], cells_wide, width, _PARTS, w_rm is not None, w_pm is not None, peephole is not None,
-            clip is not None, **gate_how)
+    with torch.cuda.device(x.device):
+        for t in reversed(range(frames)):
+            later = t + 1 < frames
+            if later:
+                run.product[rec_grid](t + 1, 0, streams, d_gates, w_r, partial, width, 1, 4 * cells_wide, width, _PARTS,
+                                      **rec_how)
+            run.gates_backward[gate_grid](
+                t, streams, later, grad_y, grad_m, partial, w_rm, gates, cells, peephole, clip or 0.0, dc, d_gates,
+                grad_r, grad_y.shape[2], cells_wide, width, _PARTS, w_rm is not None, w_pm is not None,
+                peephole is not None, clip is not None, **gate_how)
+        d_bias, d_peephole = _sums(d_gates, cells)
     flat = d_gates.view(frames * streams, 4 * cells_wide)
     d_x = torch.mm(flat, w_x).to(kind).view_as(x) if needs_x else None
     d_r0 = torch.mm(flat[:streams], w_r).to(kind) if needs_r0 else None
@@ -106,7 +117,6 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     d_w_r = torch.mm(flat_t, recs[:-1].to(w_r.dtype).view(frames * streams, width)).to(kind)
     d_w_rm = None if w_rm is None else torch.mm(grad_r.view(frames * streams, width).t(), m).to(kind)
     d_w_pm = None if w_pm is None else torch.mm(from_p.reshape(frames * streams, -1).t(), m).to(kind)
-    d_bias, d_peephole = _sums(d_gates, cells)
     return (d_x, d_r0, dc, d_w_x, d_w_r, d_bias, None if peephole is None else d_peephole, d_w_rm, d_w_pm)
 
 

@@ -5,19 +5,20 @@ do. A graph starts all of them at once, but is for one set of shapes. Nearly all
 same; others, and the first few, are computed one kernel after the other, with the same result.
 """
 
-from collections import Counter
+import functools
 
 import torch
 
-_AFTER = 3  # batches of the same shapes
-_MOST = 4  # graphs, each of which keeps its memory
+_AFTER = 3  # batches of the same shapes, one after the other: whole utterances rarely come so
+_MOST = 4  # graphs
 
 
 def derive(model, x, state, targets, frames, generator, lengths):
     """What :meth:`lstmp.nnet.model.LstmpNetwork.loss` returns for these arguments, and the loss's gradients by the
     parameters, in their order.
 
-    All are detached: a graph cannot be recorded while something holds what was computed on another stream before.
+    All are detached: autograd's nodes remember the stream that they were made on, and where one of an earlier batch is
+    still held, recording a graph on another stream fails.
     """
     loss, correct, state = model.loss(x, state, targets, frames, generator, lengths)
     grads = torch.autograd.grad(loss, list(model.parameters()))
@@ -25,25 +26,27 @@ def derive(model, x, state, targets, frames, generator, lengths):
 
 
 class Graphed:
-    """:func:`derive` for a model on a GPU, whose parameters must keep their place in memory."""
+    """:func:`derive` for a model on a GPU. Of a generator its seed counts; numbers are drawn from its start."""
 
     def __init__(self, model):
-        self.model, self.seen, self.graphs = model, Counter(), {}
+        self.model, self.last, self.times, self.graphs, self.pool = model, None, 0, {}, torch.cuda.graph_pool_handle()
 
     def __call__(self, x, state, targets, frames, generator, lengths):
-        key = (x.shape, frames, generator is None)
+        # a graph is for these shapes, for weights that lie where they lay, and for products as precise as they were
+        key = (x.shape, frames, generator is None, torch.get_float32_matmul_precision(),
+               *(p.data_ptr() for p in self.model.parameters()))
         if key not in self.graphs:
-            self.seen[key] += 1
-            if self.seen[key] <= _AFTER or len(self.graphs) >= _MOST:
+            self.last, self.times = key, self.times + 1 if key == self.last else 1
+            if self.times <= _AFTER or len(self.graphs) >= _MOST:
                 return derive(self.model, x, state, targets, frames, generator, lengths)
-            self.graphs[key] = _Graph(self.model, x, state, targets, frames, generator, lengths)
+            self.graphs[key] = _Graph(self.model, self.pool, x, state, targets, frames, generator, lengths)
         return self.graphs[key](x, state, targets, generator, lengths)
 
 
 class _Graph:
     """One recorded; what it reads and writes lies where it lay at the recording."""
 
-    def __init__(self, model, x, state, targets, frames, generator, lengths):
+    def __init__(self, model, pool, x, state, targets, frames, generator, lengths):
         self.inputs = [a.to(x.device, copy=True) for a in _flat(x, state, targets, lengths)]
         inputs, pairs = self.inputs, [tuple(self.inputs[i:i + 2]) for i in range(3, len(self.inputs), 2)]
         self.graph, self.generator = torch.cuda.CUDAGraph(), None
@@ -59,7 +62,7 @@ class _Graph:
         with torch.cuda.stream(side):
             run()
         torch.cuda.current_stream(x.device).wait_stream(side)
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, pool=pool):  # they run one at a time, and what they return is copied at once
             self.outputs = run()
 
     def __call__(self, x, state, targets, generator, lengths):
@@ -82,4 +85,4 @@ def function_for(model):
     able = hasattr(torch.cuda.CUDAGraph, "register_generator_state")  # torch 2.4
     if next(model.parameters()).device.type == "cuda" and able:
         return Graphed(model)
-    return lambda *args: derive(model, *args)
+    return functools.partial(derive, model)

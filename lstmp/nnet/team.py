@@ -6,11 +6,12 @@ share the streams; :mod:`lstmp.nnet.synchronous` and :mod:`lstmp.nnet.asynchrono
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from lstmp.log import say
-from lstmp.nnet.graphed import function_for
+from lstmp.nnet.graphed import derive, function_for
 from lstmp.nnet.workers import Workers
 
 
@@ -31,6 +32,7 @@ class Team:
 
     rank, size = 0, 1
     shares_gradients = False  # whether an update is made from the gradients of all, so that all see every fault
+    uses_graphs = True  # of CUDA, for its batches
 
     def __init__(self, threads: int = 1):
         self.workers = Workers(threads)
@@ -55,8 +57,8 @@ class Team:
         """Gradients of an update's loss by the weights, in their ``grad``.
 
         Args:
-            loss_of: (function, part, columns) → what ``model.loss``, or a function like it, returns for these streams
-                of the batch; ``part`` tells the parts apart, for their random numbers.
+            loss_of: (function, part, columns) → what the function returns for these streams of the batch, when called
+                with the arguments of ``model.loss``; ``part`` tells the parts apart, for their random numbers.
             streams: how many streams of the batch are this process's, maybe none.
             first, last: whether it is the update's first and last batch; gradients of its batches are added up.
 
@@ -69,7 +71,7 @@ class Team:
         if not streams:
             return 0.0, 0, None
         if model is not self._model:
-            self._model, self._derive = model, function_for(model)
+            self._model, self._derive = model, function_for(model) if self.uses_graphs else partial(derive, model)
 
         def run(share):
             part, columns = share
@@ -129,5 +131,6 @@ class Team:
         return {}
 
     def close(self):
-        """End the threads."""
+        """End the threads, and let go of what a GPU keeps for batches."""
+        self._model = self._derive = None
         self.workers.close()

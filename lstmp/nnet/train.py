@@ -91,13 +91,12 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     if team is None:
         serve()
         return
-    if device == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's recurrent networks have it
     if device == "cuda" and team.size > 1:
         if int(os.environ.get("LOCAL_WORLD_SIZE", team.size)) > torch.cuda.device_count():
             raise UserError(f"more processes than the {torch.cuda.device_count()} GPUs of this machine",
                             mend="give --nj, or torchrun, as many as it has")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
+        torch.cuda.set_device(device)
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
     priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
     model.to(device)
@@ -105,10 +104,14 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
              f"parameters, {cfg.precision}, {sharers}")
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
+    precision = torch.get_float32_matmul_precision()
     try:
+        torch.set_float32_matmul_precision("high")  # on a GPU TF32, as cuDNN's recurrent networks have it
         trainer.run()
+        torch.set_float32_matmul_precision(precision)  # the network that is kept is measured as it will be used
         _finish(cfg, trainer, priors, align_model)
     finally:
+        torch.set_float32_matmul_precision(precision)
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)

@@ -86,8 +86,11 @@ def test_nan_goes_through(kind):
 
 @pytest.mark.parametrize("changes", [
     {}, {"dropout": 0.3, "precision": "bf16"}, {"kind": "dnn", "recurrent_projection": 0},
-    {"bidirectional": True, "label_delay": 0}, {"layer_norm": True, "projection": 4}])
-def test_a_graph_does_what_its_kernels_do(small_config, changes):
+    {"bidirectional": True, "label_delay": 0}, {"layer_norm": True, "projection": 4}, {"stack": 3},
+    {"kind": "rnn", "recurrent_projection": 0}, {"bottleneck": 4, "residual": True}, {"without": True}])
+def test_a_graph_does_what_its_kernels_do(small_config, monkeypatch, changes):
+    if changes.pop("without", False):
+        monkeypatch.setattr(gpu, "kernels", lambda: None)
     model = LstmpNetwork(small_config(**changes), 6, 5)
     model.initialize(1)
     model.cuda()
@@ -115,6 +118,7 @@ def test_a_graph_does_what_its_kernels_do(small_config, changes):
 
 @pytest.mark.parametrize("options", [{"dropout": 0.3, "input_noise": 0.1, "freq_masks": 1}, {"precision": "auto"},
                                      {"bidirectional": True, "chunk": 9, "label_delay": 0}, {"accumulate": 2},
+                                     {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 5},
                                      {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "average_last": 2}])
 def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options):
     cfg = small_config(**{"epochs": 3} | options)
@@ -144,7 +148,6 @@ def test_it_learns_what_a_cpu_learns(world, small_config):
     found = {}
     for device in ("cpu", "cuda"):
         out = run(world, cfg, device, device=device, threads=1)
-        torch.set_float32_matmul_precision("highest")
         found[device] = json.loads((out / "train.json").read_text())["frame_accuracy_train"]
         feats = [torch.from_numpy(f) for f in list(world.feats.values())[:3]]
         scores = {d: [s.cpu() for s in AcousticNetwork.load(out, d).batch(feats)] for d in ("cpu", "cuda")}
