@@ -15,6 +15,7 @@ has the first of each list, under the utterance's own id, for steps/compare.sh.
 import argparse
 import heapq
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,31 +55,31 @@ class Hypothesis:
 
 def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[Hypothesis]:
     """All word sequences of the graph, the best first."""
-    scores = graph.scores(lm_weight, word_penalty)
-    left = graph.to_end(scores)
+    found = graph.scores(lm_weight, word_penalty)
+    left, scores, targets = graph.to_end(found).tolist(), found.tolist(), graph.links[:, 1].tolist()
+    leaving, node_words, end = graph.leaving.tolist(), graph.words, graph.end
     count = itertools.count()  # of equals the one found first
     queue = [(-left[0], next(count), (), {0: (0.0, None)})]  # words → node → (score, the way there: (link, before))
     done = set()
     while queue:
         _, _, words, at = heapq.heappop(queue)
-        if list(at) == [graph.end]:
+        if list(at) == [end]:
             if words not in done:  # arcs with several words can spell one sequence in two ways
                 done.add(words)
-                yield _hypothesis(graph, words, *at[graph.end])
+                yield _hypothesis(graph, words, *at[end])
             continue
         following: dict[tuple, dict] = {}
         for node, (score, way) in at.items():
-            for link in range(graph.leaving[node], graph.leaving[node + 1]):
-                to = int(graph.links[link, 1])
-                key = (words + graph.words[to], to == graph.end)
-                places = following.setdefault(key, {})
+            for link in range(leaving[node], leaving[node + 1]):
+                to = targets[link]
+                places = following.setdefault((node_words[to], to == end), {})
                 total = score + scores[link]
                 if to not in places or places[to][0] < total:
                     places[to] = total, (link, way)
-        for (longer, _), places in following.items():
+        for (more, _), places in following.items():
             reach = max(s + left[n] for n, (s, _) in places.items())
-            if reach > -np.inf:
-                heapq.heappush(queue, (-reach, next(count), longer, places))
+            if reach > -math.inf:
+                heapq.heappush(queue, (-reach, next(count), words + more, places))
 
 
 def _hypothesis(graph: WordGraph, words, score: float, way) -> Hypothesis:

@@ -64,8 +64,8 @@ class LstmpChunk(Function):
         tanh_c = x.new_empty(frames, streams, num_cells)
         outs = recs[1:] if w_rm is None else x.new_empty(frames, streams, num_cells)
         cells[0], recs[0] = c_0, r_0
-        # |c| grows by less than 1 a frame, so that a chunk which starts well inside the bounds needs no clipping. To look
-        # at that, a GPU would have to wait, and a CUDA graph cannot.
+        # |c| grows by less than 1 a frame, so that a chunk which starts well inside the bounds needs no clipping. A GPU
+        # would have to wait for that to be looked at, and a CUDA graph cannot.
         if clip is not None and x.device.type == "cpu" and float(c_0.abs().max()) + frames <= clip:
             clip = None
 
