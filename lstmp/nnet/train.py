@@ -106,7 +106,8 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
     precision = torch.get_float32_matmul_precision()
     try:
-        torch.set_float32_matmul_precision("high")  # on a GPU TF32, as cuDNN's recurrent networks have it
+        if device.startswith("cuda"):
+            torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's recurrent networks have it
         trainer.run()
         torch.set_float32_matmul_precision(precision)  # the network that is kept is measured as it will be used
         _finish(cfg, trainer, priors, align_model)

@@ -1,20 +1,18 @@
 """On a GPU: the Triton kernels against float64, CUDA graphs against plain execution, and training from end to end."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from test_cell import make
 from test_fused import off
-from test_train import assert_same, run, weights
+from test_train import assert_same, interrupted, run, weights
 
 from lstmp.nnet import gpu, graphed
 from lstmp.nnet.cell import LstmpChunk
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.nnet.model import LstmpNetwork
-from lstmp.nnet.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 NEAR = {"ieee": 1e-5, "tf32": 4e-3, "bf16": 1e-2}  # of the truth in float64, relative
@@ -123,22 +121,7 @@ def test_a_graph_does_what_its_kernels_do(small_config, monkeypatch, changes):
 def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options):
     cfg = small_config(**{"epochs": 3} | options)
     whole = run(world, cfg, "whole", device="cuda", threads=1)
-    step, calls = Trainer.step, []
-
-    def killed_now_and_then(self, *args):
-        calls.append(0)
-        if len(calls) % 8 == 0:
-            raise KeyboardInterrupt
-        return step(self, *args)
-
-    monkeypatch.setattr(Trainer, "step", killed_now_and_then)
-    cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0
-    while True:
-        try:
-            parts = run(world, cfg, "parts", device="cuda", threads=1)
-            break
-        except KeyboardInterrupt:
-            kills += 1
+    parts, kills = interrupted(world, cfg, monkeypatch, device="cuda", threads=1)
     assert kills > 2
     assert_same(whole, parts)
 

@@ -41,6 +41,25 @@ def assert_same(a, b):
         assert torch.equal(first[name], second[name]), name
 
 
+def interrupted(world, cfg, monkeypatch, **options):
+    """Train in folder `parts`, killed every eighth batch and started again; returns the folder and how often."""
+    step, calls = Trainer.step, []
+
+    def killed_now_and_then(self, *args):
+        calls.append(0)
+        if len(calls) % 8 == 0:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    monkeypatch.setattr(Trainer, "step", killed_now_and_then)
+    cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0  # after nearly every batch
+    while True:
+        try:
+            return run(world, cfg, "parts", **options), kills
+        except KeyboardInterrupt:
+            kills += 1
+
+
 def test_it_overfits_a_few_utterances(world, small_config):
     for utt in world.valid.read_text().split():  # held out, but known: the same frames again
         world.feats[utt], world.pdfs[utt] = world.feats["a-05"], world.pdfs["a-05"]
@@ -62,22 +81,7 @@ def test_it_overfits_a_few_utterances(world, small_config):
 def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options, threads):
     cfg = small_config(**{"epochs": 3} | options)
     whole = run(world, cfg, "whole", threads=threads)
-    step, calls = Trainer.step, []
-
-    def killed_now_and_then(self, *args):
-        calls.append(0)
-        if len(calls) % 8 == 0:
-            raise KeyboardInterrupt
-        return step(self, *args)
-
-    monkeypatch.setattr(Trainer, "step", killed_now_and_then)
-    cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0  # after nearly every batch
-    while True:
-        try:
-            parts = run(world, cfg, "parts", threads=threads)
-            break
-        except KeyboardInterrupt:
-            kills += 1
+    parts, kills = interrupted(world, cfg, monkeypatch, threads=threads)
     assert kills > 3
     assert_same(whole, parts)
     logs = [[json.loads(line) for line in (p / "log.jsonl").read_text().splitlines()] for p in (whole, parts)]
