@@ -52,9 +52,10 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
     Returns:
         y, c_T, and the tensors that :func:`backward` asks for.
     """
-    like = _factor(bf16)
+    factor = torch.bfloat16 if bf16 else torch.float32
     (frames, streams, _), cells_wide, width = x.shape, c_0.shape[1], r_0.shape[1]
-    x, w_x, w_r, w_rm, w_pm = (None if a is None else like(a.detach()).contiguous() for a in (x, w_x, w_r, w_rm, w_pm))
+    x, w_x, w_r, w_rm, w_pm = (None if a is None else a.detach().to(factor).contiguous()
+                                for a in (x, w_x, w_r, w_rm, w_pm))
     bias, peephole = (None if a is None else a.detach().contiguous() for a in (bias, peephole))
     from_x = torch.mm(x.view(frames * streams, -1), w_x.t())
     gates = r_0.new_empty(frames, streams, 4, cells_wide)
@@ -129,10 +130,6 @@ def _sums(d_gates, cells):
     kernels().sums[-(-wide // 32), parts](rows, streams, per, d_gates, cells, out, wide, BN=32, BC=32, num_warps=4)
     total = out.sum(0)
     return total[:4].flatten(), total[4:]
-
-
-def _factor(bf16: bool):
-    return torch.Tensor.bfloat16 if bf16 else lambda tensor: tensor
 
 
 def _how(kernel: str, bf16: bool, streams: int) -> dict:

@@ -106,13 +106,14 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
     precision = torch.get_float32_matmul_precision()
     try:
-        if device.startswith("cuda"):
-            torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's recurrent networks have it
-        trainer.run()
-        torch.set_float32_matmul_precision(precision)  # the network that is kept is measured as it will be used
+        try:
+            if device.startswith("cuda"):
+                torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's recurrent networks have it
+            trainer.run()
+        finally:  # the network that is kept is measured as it will be used
+            torch.set_float32_matmul_precision(precision)
         _finish(cfg, trainer, priors, align_model)
     finally:
-        torch.set_float32_matmul_precision(precision)
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)
