@@ -51,6 +51,7 @@ struct Search {
   std::vector<int32_t> states, new_states, entry, new_entry;
   std::vector<float> score, new_score;
   std::vector<Step> steps;
+  std::vector<Link> links;
   std::vector<Entry> history;
   size_t collect_at = 1 << 18;
   float output_beam = -1;  // negative: no lattice
@@ -88,6 +89,7 @@ struct Search {
         f.links[kept++] = link;
       }
       f.links.resize(kept);
+      if (2 * kept < f.links.capacity()) f.links.shrink_to_fit();  // what is left for good is a small part
       mine.resize(f.score.size());
       std::vector<float> whole = f.score;
       int32_t alive = 0;
@@ -97,6 +99,7 @@ struct Search {
         if (lives) f.score[alive++] = f.score[i];
       }
       f.score.resize(alive);
+      if (2 * f.score.size() < f.score.capacity()) f.score.shrink_to_fit();
       for (Link& link : f.links) link.from = mine[link.from];
       kept_score.swap(whole);
       after_score = &kept_score;
@@ -189,8 +192,8 @@ struct Search {
     new_states.clear();
     new_score.clear();
     new_entry.clear();
+    links.clear();
     tokens.next_frame();
-    Frame frame;
     for (const Step& step : steps) {
       if (!(step.end > cutoff)) continue;
       bool fresh;
@@ -205,18 +208,14 @@ struct Search {
       }
       if (lattice()) {
         new_score[at] = std::max(new_score[at], step.end);
-        frame.links.push_back({step.from, at, step.arc, step.end, 0});
+        links.push_back({step.from, at, step.arc, step.end, 0});
       } else if (step.end > new_score[at]) {
         new_score[at] = step.end;
         history[new_entry[at]] = {entry[step.from], step.arc};
       }
     }
     states.swap(new_states);
-    if (lattice()) {
-      frame.score = std::move(score);
-      frames.push_back(std::move(frame));
-      score.clear();
-    }
+    if (lattice()) frames.push_back({score, links});  // copies, which take no more room than they need
     score.swap(new_score);
     entry.swap(new_entry);
     if (history.size() > collect_at) collect();

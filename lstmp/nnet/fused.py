@@ -1,9 +1,15 @@
 """A chunk of an LSTMP layer, and the output layer with its loss, in one call each: fused.cpp, on a CPU.
 
-In float32 on processors with AVX-512, from 8 streams on. On those with AMX also with bfloat16 factors of the matrix
-products; what the gates get from a layer's input, and the activations kept for the way back, are rounded as well, sums
-and everything else are float32. Elsewhere :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do it with PyTorch, frame
-by frame. ``LSTMP_FUSED`` says what may be used: where it is not set, ``bf16 fp32``.
+The factors of the matrix products, and the activations kept for the way back, are of one of three kinds; sums and
+everything else are float32:
+
+- `fp32`: float32, on processors with AVX-512.
+- `bf16x3`: sums of two bfloat16 numbers, 16 bits of mantissa, so that a product of two is three, on processors with
+  AMX: twice as fast. In the place of `fp32` where ``torch.set_float32_matmul_precision`` allows it, as in training.
+- `bf16`: bfloat16, on processors with AMX.
+
+The first two want 8 streams or more. Elsewhere :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do it with PyTorch,
+frame by frame. ``LSTMP_FUSED`` says what may be used: where it is not set, ``bf16 bf16x3 fp32``.
 """
 
 import ctypes
@@ -17,20 +23,22 @@ from lstmp.errors import UserError
 from lstmp.native import library
 from lstmp.nnet.gates import address
 
-_BITS = {"fp32": 1, "bf16": 2}  # of lstmp_fused_ready
+_BITS = {"fp32": 1, "bf16": 2, "bf16x3": 2}  # of lstmp_fused_ready
+_NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16x3": torch.int32}  # what is as large as a factor
 _FLAGS = ("-fno-math-errno",)
 _FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32
 
 
 def kernels(kind: str) -> ctypes.CDLL | None:
-    """The compiled kernels for `fp32` or `bf16`, or None where they or the processor's part are not to be had.
+    """The compiled kernels for a kind of factors, or None where they or the processor's part are not to be had.
 
     Raises:
         UserError: LSTMP_FUSED names something else.
     """
-    allowed = os.environ.get("LSTMP_FUSED", "bf16 fp32").replace(",", " ").split()
+    allowed = os.environ.get("LSTMP_FUSED", "bf16 bf16x3 fp32").replace(",", " ").split()
     if unknown := set(allowed) - set(_BITS):
-        raise UserError(f"LSTMP_FUSED names `{min(unknown)}`", mend="set it to `bf16 fp32`, one of these, or nothing")
+        raise UserError(f"LSTMP_FUSED names `{min(unknown)}`",
+                        mend="set it to `bf16 bf16x3 fp32`, some of these, or nothing")
     if kind not in allowed:
         return None
     found = library("nnet/fused.cpp", *_FLAGS)
@@ -41,7 +49,14 @@ def fits(x, bf16: bool) -> bool:
     """Whether the kernels work on ``x``, [.., N, ..] with N streams or rows: float32 on a CPU."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or not x.numel():
         return False
-    return (bf16 or x.shape[-2] >= _FEW_STREAMS) and kernels(_kind(bf16)) is not None
+    return (bf16 or x.shape[-2] >= _FEW_STREAMS) and kernels(kind_of(bf16)) is not None
+
+
+def kind_of(bf16: bool) -> str:
+    """The kind of factors that is used now."""
+    if bf16:
+        return "bf16"
+    return "bf16x3" if torch.get_float32_matmul_precision() != "highest" and kernels("bf16x3") else "fp32"
 
 
 def settled(cfg, device: str):
@@ -75,11 +90,12 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
     tiles, wide = -(-streams // 16), -(-cells // 32) * 32  # streams and cells come in blocks of 16 and 32
     y = x.new_empty(frames, streams, recs + others)
     c_last = x.new_empty(streams, cells)
-    number = torch.bfloat16 if bf16 else torch.float32
+    kind = kind_of(bf16)
+    number = _NUMBERS[kind]
     gates = x.new_empty(frames * tiles * 16 * 4 * wide, dtype=number)
     kept = x.new_empty((frames + 1) * tiles * 16 * wide)
     m = None if w_rm is None else x.new_empty(frames * tiles * 16 * wide, dtype=number)
-    _call("forward", bf16, _sizes(x, w_x, r_0, w_pm), *given, _bound(clip), y, c_last, gates, kept, m)
+    _call("forward", kind, _sizes(x, w_x, r_0, w_pm), *given, _bound(clip), y, c_last, gates, kept, m)
     return y, c_last, (x, r_0, w_x, w_r, peephole, w_rm, w_pm, y, gates, kept, m)
 
 
@@ -98,7 +114,8 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     d_bias = w_x.new_empty(len(w_x))
     d_w_x, d_w_r, d_peephole, d_w_rm, d_w_pm = (
         None if w is None else torch.empty_like(w) for w in (w_x, w_r, peephole, w_rm, w_pm))
-    _call("backward", gates.dtype == torch.bfloat16, _sizes(x, w_x, r_0, w_pm), x, r_0, w_x, w_r, peephole, w_rm, w_pm,
+    kind = next(kind for kind, number in _NUMBERS.items() if number == gates.dtype)
+    _call("backward", kind, _sizes(x, w_x, r_0, w_pm), x, r_0, w_x, w_r, peephole, w_rm, w_pm,
           _bound(clip), y, gates, kept, m, grad_y.contiguous(), dc, d_x, d_r0, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm,
           d_w_pm)
     return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm
@@ -116,7 +133,7 @@ def cross_entropy(y, weight, bias, targets, frames, bf16: bool, with_grads: bool
     check_targets(targets, *[len(a) for a in (y, weight)])
     grads = [torch.empty_like(a) if with_grads else None for a in given]
     loss, hits = ctypes.c_double(), ctypes.c_int64()
-    _call("output", bf16, *map(ctypes.c_int64, (*y.shape, len(weight))), *given, targets.contiguous(),
+    _call("output", kind_of(bf16), *map(ctypes.c_int64, (*y.shape, len(weight))), *given, targets.contiguous(),
           ctypes.c_float(1 / frames), *grads, ctypes.byref(loss), ctypes.byref(hits))
     return y.new_tensor(loss.value / frames), torch.tensor(hits.value), grads
 
@@ -140,13 +157,9 @@ def _insist(tensors, shapes):
             raise RuntimeError(f"{tensor.dtype} of shape {list(tensor.shape)} where float32 of {list(shape)} belongs")
 
 
-def _kind(bf16: bool) -> str:
-    return "bf16" if bf16 else "fp32"
-
-
-def _call(name: str, bf16: bool, *args):
+def _call(name: str, kind: str, *args):
     """Call a kernel; tensors go by their addresses, and live until it returns."""
-    function = getattr(library("nnet/fused.cpp", *_FLAGS), f"lstmp_{name}_{_kind(bf16)}")
+    function = getattr(library("nnet/fused.cpp", *_FLAGS), f"lstmp_{name}_{kind}")
     function(*(address(a) if a is None or torch.is_tensor(a) else a for a in args))
 
 

@@ -32,7 +32,7 @@ from lstmp.nnet.shared_frames import team_frames
 from lstmp.nnet.synchronous import Synchronous
 from lstmp.nnet.team import Team
 from lstmp.nnet.trainer import Trainer
-from lstmp.nnet.workers import default_threads, flush_denormals
+from lstmp.nnet.workers import default_threads, flush_denormals, quick_products
 from lstmp.stage import Stage, digest
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
@@ -104,14 +104,9 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
              f"parameters, {cfg.precision}, {sharers}")
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
-    precision = torch.get_float32_matmul_precision()
     try:
-        try:
-            if device.startswith("cuda"):
-                torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's recurrent networks have it
+        with quick_products():  # the network that is kept is measured as it will be used
             trainer.run()
-        finally:  # the network that is kept is measured as it will be used
-            torch.set_float32_matmul_precision(precision)
         _finish(cfg, trainer, priors, align_model)
     finally:
         team.close()
