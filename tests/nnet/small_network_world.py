@@ -1,10 +1,15 @@
-"""Features drawn around the means of known states, an alignment, and a list of what is held out."""
+"""Features drawn around the means of known states, an alignment, a list of what is held out, and training on them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lstmp.features.ark import ArkWriter, write_int_vectors
+from lstmp.nnet import checkpoint
+from lstmp.nnet.train import train
+from lstmp.nnet.trainer import Trainer
 
 DIM, PDFS = 6, 5
 
@@ -36,3 +41,42 @@ class World:
                 writer.write(utt, feats)
         (self.data / "utt2spk").write_text("".join(f"{utt} a\n" for utt in self.feats))
         write_int_vectors(self.ali / "pdf.ark", self.pdfs.items())
+
+
+def run(world, cfg, out="net", **options):
+    train(cfg, world.data, world.ali, world.valid, world.path / out, **options)
+    return world.path / out
+
+
+def weights(folder):
+    return checkpoint.read(folder / "final.safetensors", mend="")[0]
+
+
+def assert_same(a, b):
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def interrupted(world, cfg, monkeypatch, **options):
+    """Train in folder `parts`, killed every eighth batch and started again; returns the folder and how often."""
+    step, calls = Trainer.step, []
+
+    def killed_now_and_then(self, *args):
+        calls.append(0)
+        if len(calls) % 8 == 0:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    monkeypatch.setattr(Trainer, "step", killed_now_and_then)
+    cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0  # after nearly every batch
+    while True:
+        try:
+            return run(world, cfg, "parts", **options), kills
+        except KeyboardInterrupt:
+            kills += 1
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])

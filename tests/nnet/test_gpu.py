@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_network_world import assert_same, interrupted, run, weights
 from test_cell import make
 from test_fused import off
-from test_train import assert_same, interrupted, run, weights
 
 from lstmp.nnet import gpu, graphed
 from lstmp.nnet.cell import LstmpChunk

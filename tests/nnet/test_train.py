@@ -1,20 +1,15 @@
 """Training from data dir to network folder: it learns, it resumes exactly, it says what is wrong."""
 
-import errno
 import gzip
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from small_network_world import assert_same, cut, run, weights
 
 from lstmp import config
 from lstmp.errors import UserError
@@ -25,41 +20,6 @@ from lstmp.nnet.train import main, train
 from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
 
 
-def run(world, cfg, out="net", **options):
-    train(cfg, world.data, world.ali, world.valid, world.path / out, **options)
-    return world.path / out
-
-
-def weights(folder):
-    return checkpoint.read(folder / "final.safetensors", mend="")[0]
-
-
-def assert_same(a, b):
-    first, second = weights(a), weights(b)
-    assert first.keys() == second.keys()
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
-
-
-def interrupted(world, cfg, monkeypatch, **options):
-    """Train in folder `parts`, killed every eighth batch and started again; returns the folder and how often."""
-    step, calls = Trainer.step, []
-
-    def killed_now_and_then(self, *args):
-        calls.append(0)
-        if len(calls) % 8 == 0:
-            raise KeyboardInterrupt
-        return step(self, *args)
-
-    monkeypatch.setattr(Trainer, "step", killed_now_and_then)
-    cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0  # after nearly every batch
-    while True:
-        try:
-            return run(world, cfg, "parts", **options), kills
-        except KeyboardInterrupt:
-            kills += 1
-
-
 def test_it_overfits_a_few_utterances(world, small_config):
     for utt in world.valid.read_text().split():  # held out, but known: the same frames again
         world.feats[utt], world.pdfs[utt] = world.feats["a-05"], world.pdfs["a-05"]
@@ -68,25 +28,6 @@ def test_it_overfits_a_few_utterances(world, small_config):
     result = json.loads((out / "train.json").read_text())
     assert result["frame_accuracy_train"] > 0.99 and result["frame_accuracy_valid"] > 0.99
     assert len(result["epochs"]) == 40 and result["epochs"][-1]["loss_train"] < 0.1 < result["epochs"][0]["loss_train"]
-
-
-@pytest.mark.parametrize("options", [
-    {"dropout": 0.3, "input_noise": 0.1, "freq_masks": 1, "time_masks_per_second": 5.0},
-    {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "grad_clip": 0.0, "grad_norm_clip": 0.5,
-     "weight_decay": 0.01, "average_last": 2},
-    {"kind": "dnn", "recurrent_projection": 0, "stack": 3},
-    {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 8},
-    {"bidirectional": True, "chunk": 9, "label_delay": 0}])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options, threads):
-    cfg = small_config(**{"epochs": 3} | options)
-    whole = run(world, cfg, "whole", threads=threads)
-    parts, kills = interrupted(world, cfg, monkeypatch, threads=threads)
-    assert kills > 3
-    assert_same(whole, parts)
-    logs = [[json.loads(line) for line in (p / "log.jsonl").read_text().splitlines()] for p in (whole, parts)]
-    for a, b in zip(*logs, strict=True):
-        assert {k: v for k, v in a.items() if "second" not in k} == {k: v for k, v in b.items() if "second" not in k}
 
 
 def test_a_bidirectional_network_hears_its_chunks_as_utterances(world, small_config, monkeypatch):
@@ -102,32 +43,6 @@ def test_a_bidirectional_network_hears_its_chunks_as_utterances(world, small_con
     seen.clear()
     run(world, small_config(epochs=1, bidirectional=True, chunk=9, label_delay=0), "both ways")
     assert len(seen) > 5 and not any(max(starts) > 0 for starts in seen)
-
-
-@pytest.mark.slow
-def test_kill_dash_nine_and_resume(world, small_config):
-    cfg = small_config(epochs=15, dropout=0.2, checkpoint_minutes=1e-3)
-    path = world.path / "lstmp.yaml"
-    path.write_text(yaml.safe_dump(config.to_dict(cfg)))
-    command = [sys.executable, "-m", "lstmp.nnet.train", "--config", path, "--train", world.data, "--ali", world.ali,
-               "--valid", world.valid, "--threads", "1", "--out"]
-    subprocess.run([*command, world.path / "whole"], check=True, capture_output=True)
-    rng, kills = np.random.default_rng(), 0
-    while True:
-        job = subprocess.Popen([*command, world.path / "parts"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        last = world.path / "parts" / "last.safetensors"
-        while kills < 5 and job.poll() is None and not last.exists():
-            time.sleep(0.02)
-        try:
-            code = job.wait(rng.uniform(1.5, 4) if kills < 5 else 300)
-        except subprocess.TimeoutExpired:
-            os.kill(job.pid, signal.SIGKILL)
-            job.wait()
-            kills += 1
-            continue
-        assert code == 0
-        break
-    assert_same(world.path / "whole", world.path / "parts")
 
 
 def test_a_network_folder_has_all_that_the_decoder_needs(world, small_config, capfd):
@@ -153,13 +68,6 @@ def test_a_network_folder_has_all_that_the_decoder_needs(world, small_config, ca
     said = capfd.readouterr().out
     assert "runs again, its configuration changed" in said and "training starts anew" in said
     assert not torch.equal(weights(out)["w_out"], tensors["w_out"])
-
-
-def test_changed_features_start_anew(world, small_config):
-    first = weights(run(world, small_config()))
-    world.feats["a-03"] += 1
-    world.write()
-    assert not torch.equal(weights(run(world, small_config()))["w_out"], first["w_out"])
 
 
 def test_held_out_data_dir_equals_held_out_list(world, small_config):
@@ -293,10 +201,6 @@ BAD = {
 }
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
-
-
 def edit(world, old, new):
     path = world.path / "lstmp.yaml"
     assert old in (text := path.read_text())
@@ -317,26 +221,6 @@ def test_bad_input_is_one_line(world, small_config, capfd, name):
     assert re.search(message, errors[0]), errors[0]
 
 
-def test_a_cut_off_checkpoint_says_what_to_do(world, small_config):
-    out = run(world, small_config())
-    (out / "final.safetensors").unlink()
-    cut(out / "last.safetensors")
-    with pytest.raises(UserError, match="last.safetensors: the checkpoint is cut off.*; delete it to train from the"):
-        run(world, small_config())
-    (out / "last.safetensors").unlink()
-    run(world, small_config())
-    assert (out / "final.safetensors").is_file()
-
-
-def test_a_lost_result_is_made_again_without_training(world, small_config, monkeypatch):
-    out = run(world, small_config(average_last=1))
-    before = (out / "final.safetensors").read_bytes()
-    (out / "final.safetensors").unlink()
-    monkeypatch.setattr(Trainer, "step", None)
-    run(world, small_config(average_last=1))
-    assert (out / "final.safetensors").read_bytes() == before
-
-
 def test_decay_on_plateau_and_early_stop(world, small_config):
     cfg = small_config(epochs=60, decay="plateau", plateau_factor=0.1, lr_initial=0.02, lr_final=0.001, average_last=2)
     out = run(world, cfg)
@@ -352,23 +236,3 @@ def test_decay_on_plateau_and_early_stop(world, small_config):
     patient = run(world, small_config(epochs=60, lr_initial=0.02, lr_final=0.02, patience=3), "patient")
     losses = [h["loss_valid"] for h in json.loads((patient / "train.json").read_text())["epochs"]]
     assert len(losses) < 60 and np.argmin(losses) == len(losses) - 4
-
-
-def test_a_full_disk_does_not_end_an_epoch(world, small_config, monkeypatch, capfd):
-    """No checkpoint is written meanwhile; the one at the end of the epoch must be."""
-    write, full = checkpoint.write, []
-
-    def no_room(path, tensors, header):
-        if path.name == "last.safetensors" and header["batch"] and len(full) < 3:
-            full.append(header["batch"])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return write(path, tensors, header)
-
-    monkeypatch.setattr(checkpoint, "write", no_room)
-    there = run(world, small_config(checkpoint_minutes=1e-6), "full")
-    assert len(full) == 3 and capfd.readouterr().err.count("no checkpoint is written; free some space") == 3
-    assert_same(there, run(world, small_config(), "roomy"))
-    monkeypatch.setattr(checkpoint, "write", lambda path, *args: no_room(path, args[0], {"batch": 1}))
-    full.clear()
-    with pytest.raises(OSError, match="No space left on device"):
-        run(world, small_config(seed=2), "never")

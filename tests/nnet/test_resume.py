@@ -1,0 +1,112 @@
+"""Training that is interrupted, or whose files are not what they were, ends as it should."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from small_network_world import assert_same, cut, interrupted, run, weights
+
+from lstmp import config
+from lstmp.errors import UserError
+from lstmp.nnet import checkpoint
+from lstmp.nnet.trainer import Trainer
+
+
+@pytest.mark.parametrize("options", [
+    {"dropout": 0.3, "input_noise": 0.1, "freq_masks": 1, "time_masks_per_second": 5.0},
+    {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "grad_clip": 0.0, "grad_norm_clip": 0.5,
+     "weight_decay": 0.01, "average_last": 2},
+    {"kind": "dnn", "recurrent_projection": 0, "stack": 3}, {"streams": 9, "epochs": 6},
+    {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 8},
+    {"bidirectional": True, "chunk": 9, "label_delay": 0}])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options, threads):
+    cfg = small_config(**{"epochs": 3} | options)
+    whole = run(world, cfg, "whole", threads=threads)
+    parts, kills = interrupted(world, cfg, monkeypatch, threads=threads)
+    assert kills > 3
+    assert_same(whole, parts)
+    logs = [[json.loads(line) for line in (p / "log.jsonl").read_text().splitlines()] for p in (whole, parts)]
+    for a, b in zip(*logs, strict=True):
+        assert {k: v for k, v in a.items() if "second" not in k} == {k: v for k, v in b.items() if "second" not in k}
+
+
+@pytest.mark.slow
+def test_kill_dash_nine_and_resume(world, small_config):
+    cfg = small_config(epochs=15, dropout=0.2, checkpoint_minutes=1e-3)
+    path = world.path / "lstmp.yaml"
+    path.write_text(yaml.safe_dump(config.to_dict(cfg)))
+    command = [sys.executable, "-m", "lstmp.nnet.train", "--config", path, "--train", world.data, "--ali", world.ali,
+               "--valid", world.valid, "--threads", "1", "--out"]
+    subprocess.run([*command, world.path / "whole"], check=True, capture_output=True)
+    rng, kills = np.random.default_rng(), 0
+    while True:
+        job = subprocess.Popen([*command, world.path / "parts"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        last = world.path / "parts" / "last.safetensors"
+        while kills < 5 and job.poll() is None and not last.exists():
+            time.sleep(0.02)
+        try:
+            code = job.wait(rng.uniform(1.5, 4) if kills < 5 else 300)
+        except subprocess.TimeoutExpired:
+            os.kill(job.pid, signal.SIGKILL)
+            job.wait()
+            kills += 1
+            continue
+        assert code == 0
+        break
+    assert_same(world.path / "whole", world.path / "parts")
+
+
+def test_changed_features_start_anew(world, small_config):
+    first = weights(run(world, small_config()))
+    world.feats["a-03"] += 1
+    world.write()
+    assert not torch.equal(weights(run(world, small_config()))["w_out"], first["w_out"])
+
+
+def test_a_cut_off_checkpoint_says_what_to_do(world, small_config):
+    out = run(world, small_config())
+    (out / "final.safetensors").unlink()
+    cut(out / "last.safetensors")
+    with pytest.raises(UserError, match="last.safetensors: the checkpoint is cut off.*; delete it to train from the"):
+        run(world, small_config())
+    (out / "last.safetensors").unlink()
+    run(world, small_config())
+    assert (out / "final.safetensors").is_file()
+
+
+def test_a_lost_result_is_made_again_without_training(world, small_config, monkeypatch):
+    out = run(world, small_config(average_last=1))
+    before = (out / "final.safetensors").read_bytes()
+    (out / "final.safetensors").unlink()
+    monkeypatch.setattr(Trainer, "step", None)
+    run(world, small_config(average_last=1))
+    assert (out / "final.safetensors").read_bytes() == before
+
+
+def test_a_full_disk_does_not_end_an_epoch(world, small_config, monkeypatch, capfd):
+    """No checkpoint is written meanwhile; the one at the end of the epoch must be."""
+    write, full = checkpoint.write, []
+
+    def no_room(path, tensors, header):
+        if path.name == "last.safetensors" and header["batch"] and len(full) < 3:
+            full.append(header["batch"])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, tensors, header)
+
+    monkeypatch.setattr(checkpoint, "write", no_room)
+    there = run(world, small_config(checkpoint_minutes=1e-6), "full")
+    assert len(full) == 3 and capfd.readouterr().err.count("no checkpoint is written; free some space") == 3
+    assert_same(there, run(world, small_config(), "roomy"))
+    monkeypatch.setattr(checkpoint, "write", lambda path, *args: no_room(path, args[0], {"batch": 1}))
+    full.clear()
+    with pytest.raises(OSError, match="No space left on device"):
+        run(world, small_config(seed=2), "never")
