@@ -32,7 +32,7 @@ from lstmp.nnet.graphed import derive, function_for
 from lstmp.nnet.loss import FrameCrossEntropy
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.train import keep_freed_memory
-from lstmp.nnet.workers import Workers, default_threads, quick_products
+from lstmp.nnet.workers import Workers, default_threads
 
 INPUTS, STATES, CHUNK, LAYERS, CELLS, PROJECTION = 40, 2000, 20, 2, 512, 256
 
@@ -81,7 +81,7 @@ def without_kernels(step):
 def with_quick_products(step):
     """The same step with float32 as the trainer has it."""
     def run():
-        with quick_products():
+        with fused.quick_products():
             step()
     return run
 

@@ -8,7 +8,7 @@
 namespace {
 
 // Products of bfloat16 factors on AMX. With one part a factor is rounded to bfloat16; with two it is the sum of two, a + a',
-// which are 16 bits of mantissa, and a product is a b + a b' + a' b. A tile's row holds the first parts of its 32 numbers,
+// which are 16 bits of mantissa, and a product is a b + a b' + a' b; infinity becomes NaN. A tile's row holds the first parts of its 32 numbers,
 // then the second ones.
 template <int kParts>
 struct Bfloat16 {

@@ -13,7 +13,7 @@ Sak, Senior, Beaufays, "LSTM based RNN architectures for large vocabulary speech
 Only what depends on r_{t-1} stays in the loop over frames. The products with x of all frames are one GEMM before it,
 p of all frames is one GEMM after it, and each weight gradient is one GEMM over all frames. A step of either loop is two
 small GEMMs and the element-wise part of :mod:`lstmp.nnet.gates`, compiled where that can be. On processors with
-AVX-512, or AMX for bfloat16 factors, :mod:`lstmp.nnet.fused` does all of it, on a GPU :mod:`lstmp.nnet.gpu`.
+AVX-512 or AMX :mod:`lstmp.nnet.fused` does all of it, on a GPU :mod:`lstmp.nnet.gpu`.
 
 The weights of the four gates lie below each other, in the order i, f, c, o.
 """

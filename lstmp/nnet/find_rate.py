@@ -20,13 +20,13 @@ from lstmp.log import progress, say
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
-from lstmp.nnet.fused import settled
+from lstmp.nnet.fused import quick_products, settled
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.streams import Streams, frames_of_updates, plan
 from lstmp.nnet.team import Team
 from lstmp.nnet.train import keep_freed_memory, prepare
 from lstmp.nnet.trainer import Diverged, Trainer
-from lstmp.nnet.workers import default_threads, flush_denormals, quick_products
+from lstmp.nnet.workers import default_threads, flush_denormals
 from lstmp.picture import plt, write_png
 
 SMOOTHING = 0.9  # of the exponential mean over batches

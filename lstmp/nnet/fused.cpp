@@ -1,7 +1,9 @@
-// LSTMP layers over a whole chunk (layer.h), and the output layer with its cross entropy (output.h), forward and backward:
+// LSTMP layers over a whole chunk (forward.h, backward.h), and the output layer with its cross entropy (output.h), forward and backward:
 // float32 on AVX-512, bfloat16 or sums of two of them on AMX (matrices.h). The element-wise part of each frame is applied to a product's tiles
 // while they are in the first cache. lstmp/nnet/fused.py calls this.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "backward.h"
+#include "forward.h"
 #include "output.h"
 
 #if defined(__linux__)

@@ -1,20 +1,23 @@
 """A chunk of an LSTMP layer, and the output layer with its loss, in one call each: fused.cpp, on a CPU.
 
-The factors of the matrix products, and the activations kept for the way back, are of one of three kinds; sums and
-everything else are float32:
+The factors of the matrix products, the activations kept for the way back and, with fewer than 49 streams, what the gates
+get from a layer's input are of one of three kinds; sums and everything else are float32:
 
 - `fp32`: float32, on processors with AVX-512.
 - `bf16x3`: sums of two bfloat16 numbers, 16 bits of mantissa, so that a product of two is three, on processors with
-  AMX: twice as fast. In the place of `fp32` where ``torch.set_float32_matmul_precision`` allows it, as in training.
+  AMX: half as fast again or twice as fast. In the place of `fp32` where ``torch.set_float32_matmul_precision`` allows
+  it, as in training (:func:`quick_products`).
 - `bf16`: bfloat16, on processors with AMX.
 
 The first two want 8 streams or more. Elsewhere :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do it with PyTorch,
 frame by frame. ``LSTMP_FUSED`` says what may be used: where it is not set, ``bf16 bf16x3 fp32``.
 """
 
+import contextlib
 import ctypes
 import math
 import os
+import threading
 from dataclasses import replace
 
 import torch
@@ -26,7 +29,8 @@ from lstmp.nnet.gates import address
 _BITS = {"fp32": 1, "bf16": 2, "bf16x3": 2}  # of lstmp_fused_ready
 _NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16x3": torch.int32}  # what is as large as a factor
 _FLAGS = ("-fno-math-errno",)
-_FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32
+_FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32 as AVX-512
+_quick, _users = threading.Lock(), []
 
 
 def kernels(kind: str) -> ctypes.CDLL | None:
@@ -59,6 +63,24 @@ def kind_of(bf16: bool) -> str:
     return "bf16x3" if torch.get_float32_matmul_precision() != "highest" and kernels("bf16x3") else "fp32"
 
 
+@contextlib.contextmanager
+def quick_products():
+    """Let the factors of float32 products have some bits less meanwhile, where that is quicker: TF32 on a GPU, as cuDNN's
+    recurrent networks have it, `bf16x3` on a CPU. It holds for all threads, until the last that asked for it is done."""
+    with _quick:
+        _users.append(torch.get_float32_matmul_precision())
+        if _users[0] == "highest":
+            torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        with _quick:
+            before = _users[0]
+            _users.pop()
+            if not _users:
+                torch.set_float32_matmul_precision(before)
+
+
 def settled(cfg, device: str):
     """An LstmpConfig whose `precision` is not `auto`: bf16 where that is quick and the network can have it."""
     if cfg.precision != "auto":
@@ -68,6 +90,15 @@ def settled(cfg, device: str):
     else:
         quick = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     return replace(cfg, precision="bf16" if quick and cfg.kind != "rnn" else "fp32")
+
+
+def factors_of(cfg, device: str) -> str:
+    """The kind of factors that a network of an LstmpConfig has now, where all is as the kernels want it."""
+    if cfg.precision == "bf16":
+        return "bf16"
+    if device != "cpu":
+        return "fp32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    return kind_of(False) if cfg.kind == "lstmp" else "fp32"
 
 
 def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool):

@@ -75,9 +75,9 @@ struct Panel {
 };
 
 // Asks for a line of memory before it is read; where it lies nowhere, nothing happens.
-template <_mm_hint kHint, typename N>
+template <int kHint, typename N>
 void ask(const N* line) {
-  _mm_prefetch(reinterpret_cast<const char*>(line), kHint);
+  _mm_prefetch(reinterpret_cast<const char*>(line), static_cast<decltype(_MM_HINT_T0)>(kHint));  // GCC's is an enum
 }
 
 inline __m512 part(const float* from, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, from); }

@@ -1,5 +1,6 @@
 // The output layer with its cross entropy, forward and backward.
 #pragma once
+#include "elements.h"
 #include "layer.h"
 
 #include <cmath>

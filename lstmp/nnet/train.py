@@ -25,14 +25,14 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
 from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
 from lstmp.nnet.evaluate import evaluate, subset
-from lstmp.nnet.fused import settled
+from lstmp.nnet.fused import factors_of, quick_products, settled
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.parameter_server import serve
 from lstmp.nnet.shared_frames import team_frames
 from lstmp.nnet.synchronous import Synchronous
 from lstmp.nnet.team import Team
 from lstmp.nnet.trainer import Trainer
-from lstmp.nnet.workers import default_threads, flush_denormals, quick_products
+from lstmp.nnet.workers import default_threads, flush_denormals
 from lstmp.stage import Stage, digest
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
@@ -73,7 +73,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=what_counts(cfg))
     if distributed.on_first(stage.is_done):
         return
-    cfg = distributed.on_first(settled, cfg, device)  # a training begun with the other precision is not gone on with
+    cfg = distributed.on_first(settled, cfg, device)  # a training begun in bf16 is not gone on with in fp32
     fingerprint = distributed.on_first(lambda: hashlib.blake2b(json.dumps(
         [[digest(p) for p in stage.inputs], stage.settings | {"precision": cfg.precision}]).encode(),
         digest_size=16).hexdigest())
@@ -101,13 +101,15 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
     model.to(device)
     sharers = f"{team.size} processes" if team.size > 1 else f"{threads} threads"
+    with quick_products():
+        factors = factors_of(cfg, device)
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
-             f"parameters, {cfg.precision}, {sharers}")
+             f"parameters, {factors}, {sharers}")
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
     try:
-        with quick_products():  # the network that is kept is measured as it will be used
+        with quick_products():
             trainer.run()
-        _finish(cfg, trainer, priors, align_model)
+        _finish(cfg, trainer, priors, align_model, factors)
     finally:
         team.close()
     if team.leads:
@@ -156,7 +158,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNe
     return model, train_set, valid_set
 
 
-def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path):
+def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, factors: str):
     """Choose the weights, measure them once more, write the network folder."""
     out, model, team = trainer.out, trainer.model, trainer.team
     done = len(trainer.history)
@@ -184,7 +186,8 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
     config.write_text(out / "train.json", json.dumps({
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,
-        "minutes": round(trainer.seconds / 60, 2), "seed": cfg.seed, "config": config.to_dict(cfg),
+        "minutes": round(trainer.seconds / 60, 2), "seed": cfg.seed, "factors": factors,
+        "config": config.to_dict(cfg),
         "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in trainer.history) / 60, 2),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
         "loss_valid": loss, "chosen_epochs": epochs, "epochs": trainer.history}, indent=1) + "\n")

@@ -6,7 +6,6 @@ two cores). Threads that meet once a batch, to add their gradients, lose nothing
 weights: torch lets go of Python's lock inside every operation.
 """
 
-import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,18 +49,6 @@ def flush_denormals():
     """Take denormal numbers for 0 in the calling thread: arithmetic on them is a hundred times slower."""
     np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it looked at them only afterwards
     torch.set_flush_denormal(True)
-
-
-@contextlib.contextmanager
-def quick_products():
-    """Let factors of float32 products have some bits less, where that is quicker: TF32 on a GPU, as cuDNN's recurrent
-    networks have it, sums of two bfloat16 numbers on a CPU (:mod:`lstmp.nnet.fused`)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _one_core():

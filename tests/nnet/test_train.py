@@ -14,7 +14,7 @@ from small_network_world import assert_same, cut, run, weights
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.gmm.tree import Tree
-from lstmp.nnet import checkpoint
+from lstmp.nnet import checkpoint, fused
 from lstmp.nnet.model import LstmpNetwork
 from lstmp.nnet.train import main, train
 from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
@@ -130,6 +130,21 @@ def test_a_lasting_nan_names_the_utterances_and_keeps_the_checkpoint(world, smal
     tensors, header = checkpoint.read(world.path / "net" / "last.safetensors", mend="")
     assert header["retries"] == 3 and header["rate_scale"] == 0.125
     assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+def test_products_are_quick_in_training_and_exact_afterwards(world, small_config, monkeypatch):
+    seen = set()
+
+    def loss(self, *args, do=LstmpNetwork.loss):
+        seen.add((torch.is_grad_enabled(), torch.get_float32_matmul_precision()))
+        return do(self, *args)
+
+    monkeypatch.setattr(LstmpNetwork, "loss", loss)
+    out = run(world, small_config(epochs=1, streams=9))
+    assert (True, "high") in seen and (True, "highest") not in seen and torch.get_float32_matmul_precision() == "highest"
+    assert (False, "highest") in seen  # the network that is kept
+    known = json.loads((out / "train.json").read_text())["factors"]
+    assert known == ("bf16x3" if fused.kernels("bf16x3") else "fp32")
 
 
 def test_rate_decays_exponentially(small_config):

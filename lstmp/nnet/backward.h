@@ -1,0 +1,158 @@
+// The gradients of an LSTMP layer over a whole chunk.
+#pragma once
+#include "elements.h"
+#include "layer.h"
+
+namespace {
+
+// A chunk backward. In: what the forward pass was given and left; `d_y` [T, N, R + P], `d_c` [N, C]. Out: `d_c` of
+// c_0, `d_x` [T, N, I] and `d_r0` [N, R] where not null, and the gradients of the weights, those of absent ones null.
+template <class F, typename N = typename F::Number>
+void backward(const int64_t* sizes, const float* x, const float* r_0, const float* w_x, const float* w_r,
+              const float* peep, const float* w_rm, const float* w_pm, float clip, const float* y, N* gates,
+              const float* cell, N* m, const float* d_y, float* d_c, float* d_x, float* d_r0, float* d_w_x, float* d_w_r,
+              float* d_bias, float* d_peep, float* d_w_rm, float* d_w_pm) {
+  const Layer l(sizes, w_rm != nullptr);
+  const int64_t rows = l.rows(), all = l.all_rows(), blocks = l.blocks(), frame_cells = rows * blocks * kSums, wide_c = l.wide();
+  float* vectors = memory<N>.sums.at_least(10 * wide_c);
+  const float* p = padded(l, peep, 3, vectors);
+  float* totals = vectors + 3 * wide_c;  // of the bias, then of the peepholes
+  padded(l, nullptr, 7, totals);
+  const Blocked<N> act{gates, 2 * blocks}, d_act{memory<N>.d_gates.at_least(all * 2 * blocks * kTile), 2 * blocks};
+  const Blocked<N> d_up{memory<N>.d_up.at_least(all * l.depth_up() * kTile), l.depth_up()};  // gradient of r and p
+  float* dc = memory<N>.cell.at_least(frame_cells);
+  cells_in_blocks<true>(l, d_c, dc);
+  float* d_m = l.projected ? nullptr : memory<N>.plain.zeros(frame_cells);  // gradient of m = r where nothing projects it
+  const Panel<N> by_r = gates_to<F>(l, w_r, l.recs, memory<N>.weights_rec);
+  Panel<N> by_up{};
+  if (l.projected) {
+    by_up = {memory<N>.weights_up.at_least(blocks * l.depth_up() * kTile), l.depth_up()};
+    pack<F>(by_up, 0, w_rm, l.recs, l.cells, blocks);
+    if (w_pm) pack<F>(by_up, l.depth_recs(), w_pm, l.others, l.cells, blocks);
+  }
+  [[maybe_unused]] const typename F::Session session{};
+  const __m512 top = _mm512_set1_ps(clip), bottom = _mm512_set1_ps(-clip), one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
+  const __m512 two = _mm512_set1_ps(2.0f), four = _mm512_set1_ps(4.0f);
+  alignas(64) float d_outs[kBand * 4 * kSums];  // gradients of m, of four blocks
+  const auto to_rows = [&](float* to, int64_t width) {  // of a frame's streams
+    return [=](int64_t r, int64_t c, const float* pair) {
+      const int64_t t = r / rows, n = r % rows * kSide;
+      Place{to + (t * l.streams + n) * width + c * kSide, l.streams - n, width - c * kSide, width}.take(pair);
+    };
+  };
+  const Panel<N> by_x = d_x ? gates_to<F>(l, w_x, l.inputs, memory<N>.weights) : Panel<N>{};
+  const auto frames_of_x = [&](int64_t from, int64_t to) {
+    if (d_x) multiply<F>(d_act, from * rows, to * rows, by_x, 2 * l.depth_in(), to_rows(d_x, l.inputs));
+  };
+  for (int64_t t = l.frames - 1; t >= 0; --t) {
+    const float* above = d_y + t * l.streams * l.up();
+    const Blocked<N> up = d_up.from(t * rows);
+    if (l.others) block<F>(up, l.depth_recs(), above + l.recs, l.streams, l.others, l.up());
+    // the gradient of r: from above, and from the next frame
+    const auto add_above = [&](int64_t r, int64_t c, const float* pair) {
+      for (int64_t n = 0; n < kSide; ++n) {
+        const int64_t left = r * kSide + n < l.streams ? l.recs - c * kSide : 0;
+        const float* from = above + (r * kSide + n) * l.up() + c * kSide;
+        __m512 low = part(from, mask_of(left)), high = part(from + kSide, mask_of(left - kSide));
+        if (pair) {
+          low = _mm512_add_ps(low, _mm512_load_ps(pair + n * kSide));
+          high = _mm512_add_ps(high, _mm512_load_ps(pair + kSums + n * kSide));
+        }
+        if (d_m) {
+          float* to = d_m + (r * blocks + c) * 256 + n * kSide;
+          _mm512_store_ps(to, low), _mm512_store_ps(to + 256, high);
+        } else {
+          F::put(up.tile(r, c / 2) + n * kDepth, low, high);
+        }
+      }
+    };
+    if (t + 1 < l.frames) {
+      multiply<F>(d_act.from((t + 1) * rows), 0, rows, by_r, 2 * l.depth_recs(), add_above);
+      if (l.together) frames_of_x(t + 1, t + 2);
+    } else {
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < 2 * l.depth_recs(); c += 2) add_above(r, c, nullptr);
+    }
+    for (int64_t k = 0; k < blocks; k += 4) {
+      const int64_t near = std::min<int64_t>(4, blocks - k);
+      for (int64_t first = 0; first < rows; first += kBand) {
+        const int64_t band = std::min(kBand, rows - first);
+        if (l.projected) F::times(up.from(first), band, by_up, k, near, d_outs, false);
+        for (int64_t j = 0; j < near; ++j) {
+          const int64_t at = (k + j) * kSide;
+          const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + wide_c + at), p_o = _mm512_load_ps(p + 2 * wide_c + at);
+          __m512 t_i = zero, t_f = zero, t_c = zero, t_o = zero, t_pi = zero, t_pf = zero, t_po = zero;
+          for (int64_t r = first; r < first + band; ++r) {
+            const int64_t block = (r * blocks + k + j) * kSums;
+            const float* d_out = l.projected ? d_outs + ((r - first) * near + j) * kSums : d_m + block;
+            const float *old = cell + t * frame_cells + block, *now = old + frame_cells;
+            float* later = dc + block;
+            const N *i_f = act.tile(t * rows + r, 2 * (k + j)), *c_o = i_f + kTile;
+            N *d_i_f = d_act.tile(t * rows + r, 2 * (k + j)), *d_c_o = d_i_f + kTile;
+            for (int64_t n = 0; n < kSide; ++n, i_f += kDepth, c_o += kDepth, d_i_f += kDepth, d_c_o += kDepth) {
+              for (int64_t h = 0; h < kDepth; h += 64 / sizeof(N)) {  // of the next blocks
+                ask<_MM_HINT_T1>(i_f + near * 2 * kTile + h), ask<_MM_HINT_T1>(c_o + near * 2 * kTile + h);
+                ask<_MM_HINT_T1>(d_i_f + near * 2 * kTile + h), ask<_MM_HINT_T1>(d_c_o + near * 2 * kTile + h);
+              }
+              const __m512 dm = _mm512_load_ps(d_out + n * kSide), before = _mm512_load_ps(old + n * kSide);
+              const __m512 c = _mm512_load_ps(now + n * kSide), tc = tanh_(c);
+              const __m512 k_i = F::get(i_f, 0), k_f = F::get(i_f, 1), k_c = F::get(c_o, 0), k_o = F::get(c_o, 1);
+              const __m512 i = F::opening(k_i), f = F::opening(k_f), o = F::opening(k_o), s_c = F::opening(k_c);
+              const __m512 g = _mm512_fmsub_ps(two, s_c, one);
+              const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, F::closing(k_o)));
+              __m512 grad = _mm512_fmadd_ps(_mm512_mul_ps(dm, o), _mm512_fnmadd_ps(tc, tc, one), _mm512_load_ps(later + n * kSide));
+              grad = _mm512_fmadd_ps(d_o, p_o, grad);
+              const __mmask16 clipped = _mm512_cmp_ps_mask(c, top, _CMP_GE_OQ) | _mm512_cmp_ps_mask(c, bottom, _CMP_LE_OQ);
+              grad = _mm512_mask_mov_ps(grad, clipped, zero);  // a clipped cell passes no gradient
+              const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, F::closing(k_i)));
+              const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, before), _mm512_mul_ps(f, F::closing(k_f)));
+              const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i), _mm512_mul_ps(four, _mm512_mul_ps(s_c, F::closing(k_c))));
+              _mm512_store_ps(later + n * kSide, _mm512_fmadd_ps(d_i, p_i, _mm512_fmadd_ps(d_f, p_f, _mm512_mul_ps(grad, f))));
+              F::put(d_i_f, d_i, d_f);
+              F::put(d_c_o, d_g, d_o);
+              t_i = _mm512_add_ps(t_i, d_i), t_f = _mm512_add_ps(t_f, d_f), t_c = _mm512_add_ps(t_c, d_g);
+              t_o = _mm512_add_ps(t_o, d_o);
+              t_pi = _mm512_fmadd_ps(d_i, before, t_pi), t_pf = _mm512_fmadd_ps(d_f, before, t_pf);
+              t_po = _mm512_fmadd_ps(d_o, c, t_po);
+            }
+          }
+          const __m512 added[7] = {t_i, t_f, t_c, t_o, t_pi, t_pf, t_po};
+          for (int64_t q = 0; q < 7; ++q) {
+            float* to = totals + q * wide_c + at;
+            _mm512_store_ps(to, _mm512_add_ps(_mm512_load_ps(to), added[q]));
+          }
+        }
+      }
+    }
+  }
+  cells_in_blocks<false>(l, d_c, dc);
+  for (int64_t g = 0; g < 4; ++g) std::memcpy(d_bias + g * l.cells, totals + g * wide_c, l.cells * sizeof(float));
+  for (int64_t g = 0; peep && g < 3; ++g)
+    std::memcpy(d_peep + g * l.cells, totals + (4 + g) * wide_c, l.cells * sizeof(float));
+
+  if (d_r0) multiply<F>(d_act, 0, rows, by_r, 2 * l.depth_recs(), to_rows(d_r0, l.recs));
+  frames_of_x(0, l.together ? 1 : l.frames);
+
+  // gradients of the weights, summed over all frames: of the gates' from x and r of the frame before, of the projections'
+  const Blocked<N> in{memory<N>.input.at_least(all * (l.depth_in() + l.depth_recs()) * kTile), l.depth_in() + l.depth_recs()};
+  for (int64_t t = 0; t < l.frames; ++t) {
+    block<F>(in.from(t * rows), 0, x + t * l.streams * l.inputs, l.streams, l.inputs, l.inputs);
+    block<F>(in.from(t * rows), l.depth_in(), t ? y + (t - 1) * l.streams * l.up() : r_0, l.streams, l.recs, t ? l.up() : l.recs);
+  }
+  multiply_transposed<F>(d_act, 4 * blocks, in, 2 * in.depths, all, memory<N>.turning, [&](int64_t a, int64_t c) {
+    const bool from_x = c < 2 * l.depth_in();
+    const int64_t width = from_x ? l.inputs : l.recs, column = (from_x ? c : c - 2 * l.depth_in()) * kSide;
+    const int64_t gate = a % 4, cell = a / 4 * kSide;
+    return Place{(from_x ? d_w_x : d_w_r) + (gate * l.cells + cell) * width + column, l.cells - cell, width - column, width};
+  });
+  if (!l.projected) return;
+  multiply_transposed<F>(d_up, 2 * l.depth_up(), Blocked<N>{m, l.depth_cells()}, blocks, all, memory<N>.turning,
+                         [&](int64_t a, int64_t c) {
+    const bool recurs = a < 2 * l.depth_recs();
+    const int64_t first = (recurs ? a : a - 2 * l.depth_recs()) * kSide;
+    return Place{(recurs ? d_w_rm : d_w_pm) + first * l.cells + c * kSide, (recurs ? l.recs : l.others) - first,
+                 l.cells - c * kSide, l.cells};
+  });
+}
+
+}  // namespace
