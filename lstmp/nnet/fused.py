@@ -1,7 +1,7 @@
 """A chunk of an LSTMP layer, and the output layer with its loss, in one call each: fused.cpp, on a CPU.
 
-The factors of the matrix products, the activations kept for the way back and, with fewer than 49 streams, what the gates
-get from a layer's input are of one of three kinds; sums and everything else are float32:
+The factors of the matrix products, the activations kept for the way back and, with fewer than 49 streams, what the
+gates get from a layer's input are of one of three kinds; sums and everything else are float32:
 
 - `fp32`: float32, on processors with AVX-512.
 - `bf16x3`: sums of two bfloat16 numbers, 16 bits of mantissa, so that a product of two is three, on processors with
@@ -65,8 +65,9 @@ def kind_of(bf16: bool) -> str:
 
 @contextlib.contextmanager
 def quick_products():
-    """Let the factors of float32 products have some bits less meanwhile, where that is quicker: TF32 on a GPU, as cuDNN's
-    recurrent networks have it, `bf16x3` on a CPU. It holds for all threads, until the last that asked for it is done."""
+    """Let the factors of float32 products have some bits less meanwhile, where that is quicker: TF32 on a GPU, as
+    cuDNN's recurrent networks have it, `bf16x3` on a CPU. It holds for all threads, until the last that asked for it
+    is done."""
     with _quick:
         _users.append(torch.get_float32_matmul_precision())
         if _users[0] == "highest":

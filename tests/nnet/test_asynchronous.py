@@ -65,7 +65,7 @@ def test_one_worker_with_servers_is_one_process(world, small_config, servers):
 
 @pytest.mark.parametrize("options", [{}, {"exchange_every": 2, "warm_start": 5, "max_staleness": 1}])
 def test_workers_learn_as_one_process_does(world, small_config, options):
-    # after 20 epochs three workers that push seldom have a loss of 0.12 to 0.27, as their steps fall; after 30 below 0.1
+    # after 20 epochs three workers that push seldom have a loss of 0.12 to 0.27, as it happens; after 30 below 0.1
     cfg = {"epochs": 30, "streams": 6, "lr_initial": 0.02, "cells": 24, "recurrent_projection": 12}
     one = run(world, small_config(**cfg), "one")
     rows = log(run(world, small_config(updates="asynchronous", **cfg, **options), "three", nj=3))

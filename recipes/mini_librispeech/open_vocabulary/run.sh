@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Words or pieces of words? The network of mini_librispeech decodes with a vocabulary cut so that 1, 3 and 5 % of the words of
 # test are unknown to dictionary and language model, and with pieces of words: their pronunciations are learned from the cut
-# dictionary, their language model from the text as it is (pruned a little more, so that the graph is not too large). LM weights are chosen on 150 utterances of dev.
+# dictionary, their language model from the text as it is, pruned a little more, as its graph is larger. LM weights are chosen
+# on 150 utterances of dev.
 #
 #   recipes/mini_librispeech/open_vocabulary/run.sh --corpus DIR               all of it; what is done is skipped
 #   recipes/mini_librispeech/open_vocabulary/run.sh --corpus DIR --text FILE   another text for the language models
@@ -10,7 +11,7 @@
 set -euo pipefail
 start=$PWD
 cd "$(dirname "$0")/../../.."
-case " $* " in *" --help "*|*" -h "*) sed -n '2,9s/^# \{0,1\}//p' recipes/mini_librispeech/open_vocabulary/run.sh; exit 0 ;; esac
+case " $* " in *" --help "*|*" -h "*) sed -n '2,10s/^# \{0,1\}//p' recipes/mini_librispeech/open_vocabulary/run.sh; exit 0 ;; esac
 corpus="" text="" base=()
 while [ $# -gt 0 ]; do
   case $1 in --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;; esac
