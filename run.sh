@@ -8,7 +8,7 @@
 #   ./run.sh --nnodes 4 --rdzv-endpoint HOST:29500      on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
 set -euo pipefail
-export LSTMP_FROM="$PWD" LSTMP_COMMAND="./run.sh${*:+ $*}"
+export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"
 cd "$(dirname "$0")"
 case " $* " in *" --help "*|*" -h "*) sed -n '2,9s/^# \{0,1\}//p' run.sh
   [ ! -x .venv/bin/python ] || .venv/bin/python -m lstmp.recipe --help; exit 0 ;; esac

@@ -25,6 +25,9 @@ from lstmp.score.score import DecodedSet
 from lstmp.score.wer import Words, read_hyps, read_refs
 
 
+_SCORED = ("wer", "ci", "ins", "del", "sub", "lmwt", "wip")  # as score.json has them
+
+
 @dataclass(frozen=True)
 class Unknown:
     """Counts of a set.
@@ -87,20 +90,20 @@ def row_of(label: str, words, decoded: DecodedSet) -> dict:
     score = config.read_json(decoded.dir / "score.json", "score this set first (stage 11)")
     n = count_unknown(read_refs(decoded.data), read_hyps(best), read_vocabulary(words))
     recall, low, high = n.recall
-    return {"system": label, "set": decoded.data.name, "wer": score["wer"], "ci": score["ci"], "lmwt": score["lmwt"],
-            "wip": score["wip"], "words": n.words, "unknown": n.unknown, "recognized": n.recognized,
+    return {"system": label, "set": decoded.data.name, **{k: score[k] for k in _SCORED}, "words": n.words, "unknown": n.unknown, "recognized": n.recognized,
             "recall": 100 * recall, "recall_ci": [100 * low, 100 * high], "known_wer": n.known_wer,
             "made_up": n.made_up, "right": n.right}
 
 
-def page(rows: list[dict]) -> str:
-    """A table in Markdown."""
-    return table(["system", "set", "unknown words", "WER %", "of known words", "unknown words recognized",
+def page(record: dict) -> str:
+    """A page in Markdown, from "note" and "rows" of results.json."""
+    rows = record["rows"]
+    return f"{record['note']}\n\n".lstrip() + table(["system", "set", "unknown words", "WER %", "of known words", "unknown words recognized",
                   "words made up", "of these right"],
                  [[r["system"], r["set"], f"{r['unknown']:,} ({100 * r['unknown'] / r['words']:.2f} %)",
                    f"**{r['wer']:.2f}** [{r['ci'][0]:.2f}, {r['ci'][1]:.2f}]", f"{r['known_wer']:.2f}",
                    f"{r['recognized']:,}: **{r['recall']:.1f} %** [{r['recall_ci'][0]:.1f}, {r['recall_ci'][1]:.1f}]",
-                   f"{r['made_up']:,}", f"{r['right']:,}"] for r in rows], left=2)
+                   f"{r['made_up']:,}", f"{r['right']:,}"] for r in rows], left=2) + "\n"
 
 
 @command
@@ -111,13 +114,12 @@ def main(argv=None):
     p.add_argument("--note", default="", help="text to stand above the table")
     p.add_argument("--out", type=Path, help="folder for RESULTS.md and results.json (default: print the table)")
     a = p.parse_args(argv)
-    rows = [row_of(label, words, DecodedSet.parse(text)) for label, words, text in a.row]
-    text = f"{a.note}\n\n{page(rows)}\n".lstrip()
+    record = {"note": a.note, "rows": [row_of(label, words, DecodedSet.parse(text)) for label, words, text in a.row]}
     if a.out is None:
-        print(text, end="")
+        print(page(record), end="")
         return
-    config.write_text(a.out / "results.json", json.dumps(rows, indent=1) + "\n")
-    config.write_text(a.out / "RESULTS.md", text)
+    config.write_text(a.out / "results.json", json.dumps(record, indent=1) + "\n")
+    config.write_text(a.out / "RESULTS.md", page(record))
 
 
 if __name__ == "__main__":

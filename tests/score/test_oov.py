@@ -33,7 +33,8 @@ def folder(tmp_path):
     d.mkdir()
     (d / "best.txt").write_text("a the xerus sat\nb the\n")
     (d / "decode.json").write_text(json.dumps({"data": str(tmp_path / "data")}))
-    (d / "score.json").write_text(json.dumps({"wer": 20.0, "ci": [0.0, 50.0], "lmwt": 11, "wip": 0.0}))
+    (d / "score.json").write_text(json.dumps({"wer": 20.0, "ci": [0.0, 50.0], "ins": 0, "del": 1, "sub": 0,
+                                                   "lmwt": 11, "wip": 0.0}))
     (tmp_path / "words").write_text("cat 1\nsat 2\nthe 3\n")
     return tmp_path
 
@@ -45,7 +46,7 @@ def test_page(folder, capsys):
     assert "| pieces | data | 1 (20.00 %) | **20.00** [0.00, 50.00] | 25.00 | 1: **100.0 %**" in capsys.readouterr().out
     main([*row, "--out", str(folder), "--note", "Made so."])
     assert (folder / "RESULTS.md").read_text().startswith("Made so.\n\n| system")
-    assert json.loads((folder / "results.json").read_text())[0]["recognized"] == 1
+    assert json.loads((folder / "results.json").read_text())["rows"][0]["recognized"] == 1
 
 
 def test_a_set_that_is_not_scored(folder):

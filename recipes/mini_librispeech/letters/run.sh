@@ -6,5 +6,6 @@
 set -euo pipefail
 . "$(dirname "$0")/../variant.sh"
 take_options "$@"
+export LSTMP_COMMAND="recipes/mini_librispeech/letters/run.sh${options[*]:+ ${options[*]}}"
 exec ./run.sh --recipe mini_librispeech --lexicon "" --exp exp/mini_librispeech_letters \
   --data data/mini_librispeech_letters --speeds "[1.0]" --networks "{lstmp: {mp3_kbps: 24, epochs: 4}}" "${options[@]}"
