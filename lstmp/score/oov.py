@@ -24,7 +24,6 @@ from lstmp.score.report import table
 from lstmp.score.score import DecodedSet
 from lstmp.score.wer import Words, read_hyps, read_refs
 
-
 _SCORED = ("wer", "ci", "ins", "del", "sub", "lmwt", "wip")  # as score.json has them
 
 
@@ -90,20 +89,21 @@ def row_of(label: str, words, decoded: DecodedSet) -> dict:
     score = config.read_json(decoded.dir / "score.json", "score this set first (stage 11)")
     n = count_unknown(read_refs(decoded.data), read_hyps(best), read_vocabulary(words))
     recall, low, high = n.recall
-    return {"system": label, "set": decoded.data.name, **{k: score[k] for k in _SCORED}, "words": n.words, "unknown": n.unknown, "recognized": n.recognized,
-            "recall": 100 * recall, "recall_ci": [100 * low, 100 * high], "known_wer": n.known_wer,
-            "made_up": n.made_up, "right": n.right}
+    return {"system": label, "set": decoded.data.name, **{k: score[k] for k in _SCORED}, "words": n.words,
+            "unknown": n.unknown, "recognized": n.recognized, "recall": 100 * recall,
+            "recall_ci": [100 * low, 100 * high], "known_wer": n.known_wer, "made_up": n.made_up, "right": n.right}
 
 
 def page(record: dict) -> str:
     """A page in Markdown, from "note" and "rows" of results.json."""
     rows = record["rows"]
-    return f"{record['note']}\n\n".lstrip() + table(["system", "set", "unknown words", "WER %", "of known words", "unknown words recognized",
-                  "words made up", "of these right"],
-                 [[r["system"], r["set"], f"{r['unknown']:,} ({100 * r['unknown'] / r['words']:.2f} %)",
-                   f"**{r['wer']:.2f}** [{r['ci'][0]:.2f}, {r['ci'][1]:.2f}]", f"{r['known_wer']:.2f}",
-                   f"{r['recognized']:,}: **{r['recall']:.1f} %** [{r['recall_ci'][0]:.1f}, {r['recall_ci'][1]:.1f}]",
-                   f"{r['made_up']:,}", f"{r['right']:,}"] for r in rows], left=2) + "\n"
+    head = ["system", "set", "unknown words", "WER %", "of known words", "unknown words recognized", "words made up",
+            "of these right"]
+    cells = [[r["system"], r["set"], f"{r['unknown']:,} ({100 * r['unknown'] / r['words']:.2f} %)",
+              f"**{r['wer']:.2f}** [{r['ci'][0]:.2f}, {r['ci'][1]:.2f}]", f"{r['known_wer']:.2f}",
+              f"{r['recognized']:,}: **{r['recall']:.1f} %** [{r['recall_ci'][0]:.1f}, {r['recall_ci'][1]:.1f}]",
+              f"{r['made_up']:,}", f"{r['right']:,}"] for r in rows]
+    return f"{record['note']}\n\n".lstrip() + table(head, cells, left=2) + "\n"
 
 
 @command
