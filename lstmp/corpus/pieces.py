@@ -12,7 +12,7 @@ import functools
 import io
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lstmp import config
@@ -109,6 +109,24 @@ class Pieces:
             parts[:2] = [MARK + parts[1]]
         parts[-1] += MARK
         return (word,) if any(map(is_whole, parts)) else tuple(parts)
+
+    def cut_into(self, word: str, known: Container[str]) -> tuple[str, ...]:
+        """As :meth:`cut`, but where a piece is not among the symbols ``known``, such as those that a dictionary can
+        pronounce, the word is cut into the fewest that are; of the ways to do so the likeliest is taken."""
+        usual = self.cut(word)
+        if all(symbol in known for symbol in usual) or len(usual) == 1 and MARK not in usual[0]:
+            return usual
+        best: list[tuple[int, float, tuple[str, ...]] | None] = [(0, 0.0, ())]  # of the first so many letters
+        for end in range(1, len(word) + 1):
+            ways = []
+            for begin, way in enumerate(best):
+                piece = (MARK if begin == 0 else "") + word[begin:end]
+                symbol = piece + MARK if end == len(word) else piece
+                if way is not None and symbol in known:
+                    score = self._model.get_score(self._model.piece_to_id(piece))
+                    ways.append((way[0] + 1, way[1] - score, (*way[2], symbol)))
+            best.append(min(ways, default=None))
+        return usual if best[-1] is None else best[-1][2]
 
     def single_letters(self) -> list[tuple[str, str]]:
         """(letter, symbol) for every letter in each of its four places: with these any word can be spelled."""

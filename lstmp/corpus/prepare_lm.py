@@ -5,11 +5,13 @@ Training is kaldingram's: back-off Kneser-Ney with one discount per order (the u
 """
 
 import argparse
+import functools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lstmp import config
@@ -27,7 +29,7 @@ RESERVED = {"<s>", "</s>", "<eps>", "#0"}
 
 
 def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: float = 0.0,
-               pieces: Pieces | None = None) -> None:
+               cut: Callable[[str], Iterable[str]] | None = None) -> None:
     """Train an n-gram LM and write it to ``out`` in ARPA format.
 
     Args:
@@ -36,7 +38,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
         skip_id: the first word of each line is an utterance-id, as in Kaldi's ``text``, and does not count.
         prune: leave out n-grams without which the perplexity rises by less than this, relative (A. Stolcke,
             "Entropy-based pruning of backoff language models", 1998); 0: none.
-        pieces: cut the words into these.
+        cut: gives the pieces of a word, of which the model is to be; without it, of the words.
 
     Raises:
         UserError: no sentence, a reserved symbol as a word, an option out of range.
@@ -55,7 +57,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
                         raise UserError(f"{min(bad)} is a reserved symbol, it cannot be a word", file=path, line=n,
                                         mend="remove it; sentence boundaries are added by themselves")
                     if words:
-                        f.write(" ".join(words if pieces is None else (p for w in words for p in pieces.cut(w))) + "\n")
+                        f.write(" ".join(words if cut is None else (p for w in words for p in cut(w))) + "\n")
                         sentences += 1
         if not sentences:
             raise UserError("no sentence to train a language model from", file=", ".join(map(str, texts)),
@@ -65,7 +67,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
         if prune:
             _kaldingram("prune", "--threshold", prune, "--lm", arpa, "--write-lm", pruned, "--verbose", 4)
         config.write_text(out, (pruned if prune else arpa).read_text(encoding="utf-8"))
-    say(f"{out}: {order}-gram LM from {sentences} sentences" + (", of pieces of words" if pieces else ""))
+    say(f"{out}: {order}-gram LM from {sentences} sentences" + (", of pieces of words" if cut else ""))
 
 
 def _kaldingram(*arguments):
@@ -116,8 +118,10 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
         return
     if not arpa:
         arpa = out / "lm.arpa"
-        pieces = Pieces(lang / MODEL) if made_of_pieces(words) else None
-        train_arpa(texts, arpa, order=order, skip_id=skip_id, prune=prune, pieces=pieces)
+        cut = None
+        if made_of_pieces(words):  # as the dictionary has them: an n-gram of others would be lost
+            cut = functools.cache(functools.partial(Pieces(lang / MODEL).cut_into, known=words))
+        train_arpa(texts, arpa, order=order, skip_id=skip_id, prune=prune, cut=cut)
     g, counts, left_out = arpa_to_g(arpa, lang / "words.txt")
     write_fst(g, out / "G.fst")
     if left_out:

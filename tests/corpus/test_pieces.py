@@ -33,6 +33,21 @@ def test_words_are_cut_and_joined_again(text, pieces):
     assert any(len(pieces.cut(word)) == 1 for word in text.read_text().split())
 
 
+def test_words_are_cut_into_what_is_known(pieces):
+    rng = random.Random(5)
+    few = {"▁BA", "▁B", "A", "DE", "KI▁", "▁LO▁"}
+    assert pieces.cut_into("BADEKI", few) == ("▁BA", "DE", "KI▁") and pieces.cut_into("LO", few) == ("▁LO▁",)
+    known = {symbol for _, symbol in pieces.single_letters()} | few
+    assert pieces.cut_into("BAX", known) == ("BAX",) and pieces.cut_into("<UNK>", known) == ("<UNK>",)
+    for _ in range(100):
+        word = "".join(rng.choices(SYLLABLES, k=rng.randint(1, 4)))
+        usual = pieces.cut(word)
+        assert pieces.cut_into(word, set(usual)) == usual
+        assert pieces.cut_into(word, set(usual[1:])) == usual  # it cannot be done
+        spelled = pieces.cut_into(word, known)
+        assert set(spelled) <= known and "".join(spelled).strip(MARK) == word
+
+
 def test_every_word_of_known_letters_can_be_spelled(pieces):
     rng = random.Random(3)
     for _ in range(300):
