@@ -37,8 +37,7 @@ for rate in 0.01 0.03 0.05; do
   local/prepare_piece_dict.sh --dict $d/dict --pieces $pieces --out $d/dict_pieces
   for kind in words pieces; do
     if [ $kind = words ]; then dict=$d/dict from=(--text $d/text.gz --order 3 --prune 2e-7)
-    elif [ $rate = 0.01 ]; then dict=$d/dict_pieces from=(--text "$text" --order 4 --prune 5e-7)
-    else dict=$d/dict_pieces from=(--arpa $out/0.01/lang_pieces_lm/lm.arpa); fi
+    else dict=$d/dict_pieces from=(--text "$text" --order 4 --prune 5e-7); fi
     local/prepare_lang.sh --dict $dict --out $d/lang_$kind
     local/prepare_lm.sh --lang $d/lang_$kind "${from[@]}" --out $d/lang_${kind}_lm
     steps/make_graph.sh --lang $d/lang_${kind}_lm --model $exp/tri3b --out $d/graph_$kind
