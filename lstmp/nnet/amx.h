@@ -1,4 +1,4 @@
-// Products of bfloat16 factors, or of sums of two of them, on AMX.
+// Tiles of bfloat16 factors, or of sums of two of them, on AMX.
 #pragma once
 #include "matrices.h"
 
@@ -7,9 +7,8 @@
 
 namespace {
 
-// Products of bfloat16 factors on AMX. With one part a factor is rounded to bfloat16; with two it is the sum of two, a + a',
-// which are 16 bits of mantissa, and a product is a b + a b' + a' b; infinity becomes NaN. A tile's row holds the first parts of its 32 numbers,
-// then the second ones.
+// With one part a factor is rounded to bfloat16; with two it is the sum of two, a + a', which are 16 bits of mantissa, and a
+// product is a b + a b' + a' b; infinity becomes NaN. A tile's row holds the first parts of its 32 numbers, then the second.
 template <int kParts>
 struct Bfloat16 {
   using Number = std::conditional_t<kParts == 1, uint16_t, uint32_t>;

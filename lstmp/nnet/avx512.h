@@ -1,10 +1,9 @@
-// Products of float32 factors on AVX-512.
+// Tiles of float32 factors on AVX-512.
 #pragma once
 #include "matrices.h"
 
 namespace {
 
-// float32 on AVX-512.
 struct Single {
   using Number = float;
   static constexpr int64_t kColumns = 2;  // are multiplied at a time

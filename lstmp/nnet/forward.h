@@ -27,11 +27,8 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
   for (int64_t t = 0; t < l.frames; ++t)
     block<F>(in.from(t * rows), 0, x + t * l.streams * l.inputs, l.streams, l.inputs, l.inputs);
   if (!l.together)  // what the gates get from x lies where their activations will
-    multiply<F>(in, 0, l.all_rows(), by_x, 4 * blocks, [&](int64_t r, int64_t c, const float* pair) {
-      N* to = act.tile(r, c / 2);
-      for (int64_t n = 0; n < kSide; ++n)
-        F::put(to + n * kDepth, _mm512_load_ps(pair + n * kSide), _mm512_load_ps(pair + kSums + n * kSide));
-    });
+    multiply<F>(in, 0, l.all_rows(), by_x, 4 * blocks,
+                [&](int64_t r, int64_t c, const float* pair) { put_sums<F>(act.tile(r, c / 2), pair); });
 
   // r of the frame before and, without projection, that of this one
   const int64_t r_size = rows * l.depth_recs() * kTile;
@@ -91,8 +88,7 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
       const bool recurs = c < 2 * l.depth_recs();
       const int64_t first = recurs ? c * kSide : l.recs + (c - 2 * l.depth_recs()) * kSide;
       Place{y_t + r * kSide * l.up() + first, l.streams - r * kSide, (recurs ? l.recs : l.up()) - first, l.up()}.take(pair);
-      for (int64_t n = 0; recurs && n < kSide; ++n)
-        F::put(rec.tile(r, c / 2) + n * kDepth, _mm512_load_ps(pair + n * kSide), _mm512_load_ps(pair + kSums + n * kSide));
+      if (recurs) put_sums<F>(rec.tile(r, c / 2), pair);
     });
   }
   cells_in_blocks<false>(l, c_last, cell + l.frames * frame_cells);

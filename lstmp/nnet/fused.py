@@ -93,12 +93,13 @@ def settled(cfg, device: str):
     return replace(cfg, precision="bf16" if quick and cfg.kind != "rnn" else "fp32")
 
 
+@quick_products()
 def factors_of(cfg, device: str) -> str:
-    """The kind of factors that a network of an LstmpConfig has now, where all is as the kernels want it."""
+    """The kind of factors that a network of an LstmpConfig has in training, where all is as the kernels want it."""
     if cfg.precision == "bf16":
         return "bf16"
     if device != "cpu":
-        return "fp32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+        return "tf32"
     return kind_of(False) if cfg.kind == "lstmp" else "fp32"
 
 

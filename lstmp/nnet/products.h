@@ -43,21 +43,34 @@ void pack(const Panel<typename F::Number>& p, int64_t depth, const float* w, int
       });
 }
 
+struct Nothing {
+  void operator()(int64_t, int64_t) const {}
+};
+
 // a b for row tiles `from` … `to` − 1 and `columns` (even) column tiles: calls store(row tile, column tile, sums [2][16][16])
-// with two neighbouring column tiles at a time.
-template <class F, typename Store>
+// with two neighbouring column tiles at a time, and soon(row tile, column tile) before they are computed.
+template <class F, typename Store, typename Soon = Nothing>
 void multiply(const Blocked<typename F::Number>& a, int64_t from, int64_t to, const Panel<typename F::Number>& b,
-              int64_t columns, const Store& store) {
+              int64_t columns, const Store& store, const Soon& soon = {}) {
   alignas(64) float sums[kBand * F::kColumns * kSums];
   for (int64_t first = from; first < to; first += kBand) {
     const int64_t rows = std::min(kBand, to - first);
     for (int64_t c = 0; c < columns; c += F::kColumns) {
       const int64_t n = std::min(F::kColumns, columns - c);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < n; i += 2) soon(first + r, c + i);
       F::times(a.from(first), rows, b, c, n, sums, false);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < n; i += 2) store(first + r, c + i, sums + (r * n + i) * kSums);
     }
   }
+}
+
+// Two neighbouring tiles of sums as one of a left factor.
+template <class F>
+void put_sums(typename F::Number* tile, const float* pair) {
+  for (int64_t n = 0; n < kSide; ++n)
+    F::put(tile + n * kDepth, _mm512_load_ps(pair + n * kSide), _mm512_load_ps(pair + kSums + n * kSide));
 }
 
 // 16 columns (a `column` is half a tile) of a row of x; zeros beyond `rows` row tiles.
@@ -102,7 +115,6 @@ struct Place {
 template <class F, typename N, typename Where>
 void multiply_transposed(const Blocked<N>& a, int64_t a_columns, const Blocked<N>& b, int64_t b_columns, int64_t rows,
                          Turning<N>& memory, const Where& place) {
-  alignas(64) float sums[kBand * F::kColumns * kSums];
   for (int64_t first = 0; first < rows; first += kChunk) {
     const int64_t count = std::min(kChunk, rows - first), depths = tiles_of(count, 2);
     const Panel<N> right{memory.right.at_least(b_columns * depths * kTile), depths};
@@ -119,16 +131,10 @@ void multiply_transposed(const Blocked<N>& a, int64_t a_columns, const Blocked<N
         for (int64_t i = 0; i < band; ++i)
           F::put_turned(turned.tile(i, d), [&](int64_t k) { return in_row<F>(a.from(first), d * kDepth + k, count, c + i); });
       }
-      for (int64_t bc = 0; bc < b_columns; bc += F::kColumns) {
-        const int64_t n = std::min(F::kColumns, b_columns - bc);
-        const auto all = [&](const auto& use) {
-          for (int64_t r = 0; r < band; ++r)
-            for (int64_t i = 0; i < n; i += 2) use(place(c + r, bc + i), sums + (r * n + i) * kSums);
-        };
-        all([](const Place& p, const float*) { p.ask_for(); });
-        F::times(turned, band, right, bc, n, sums, false);
-        all([&](const Place& p, const float* pair) { p.take(pair, first > 0); });
-      }
+      multiply<F>(
+          turned, 0, band, right, b_columns,
+          [&](int64_t r, int64_t column, const float* pair) { place(c + r, column).take(pair, first > 0); },
+          [&](int64_t r, int64_t column) { place(c + r, column).ask_for(); });
     }
   }
 }

@@ -101,8 +101,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
     model.to(device)
     sharers = f"{team.size} processes" if team.size > 1 else f"{threads} threads"
-    with quick_products():
-        factors = factors_of(cfg, device)
+    factors = factors_of(cfg, device)
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
              f"parameters, {factors}, {sharers}")
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
