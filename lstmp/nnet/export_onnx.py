@@ -10,6 +10,7 @@ large all these are. Where onnxruntime is installed the file is tried out agains
 """
 
 import argparse
+import inspect
 import json
 import warnings
 from pathlib import Path
@@ -95,12 +96,14 @@ def export(network: AcousticNetwork, out) -> None:
     tmp = out.with_name(f".{out.name}.tmp")
     axes = {"features": {0: "T", 1: "N"}, "scores": {0: "T", 1: "N"}}
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
+    # from torch 2.9 on the default is an exporter that does not take a loop over any number of frames
+    scripted = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, that it takes sizes for constants which are
             torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,
                               input_names=["features", *names], output_names=["scores", *(f"{n}_next" for n in names)],
-                              dynamic_axes=axes)
+                              dynamic_axes=axes, **scripted)
         tmp.replace(out)
     finally:
         tmp.unlink(missing_ok=True)
