@@ -1,7 +1,7 @@
 """Frames per second of training: our LSTMP layers beside torch.nn.LSTM(proj_size), which has no peepholes.
 
-Ours with factors of float32, of sums of two bfloat16 numbers, which is float32 as the trainer has it, and of bfloat16;
-with the compiled kernels and without.
+Ours with factors of float32, of float32 as the trainer has it, and of bfloat16 (:mod:`lstmp.nnet.fused` says what these
+are on which processor); with the compiled kernels, with those for AVX-512 alone, and without.
 
 Both have 2 layers of 512 cells projected to 256, 40 inputs, 2,000 states, our output layer with its fused cross
 entropy, truncated BPTT of 20 steps and no optimizer; both share the streams among the same threads. They take turns in
@@ -14,8 +14,10 @@ On a GPU nn.LSTM is cuDNN's, float32 factors are TF32 for both, and both are als
 """
 
 import argparse
+import os
 import statistics
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,22 +70,19 @@ def training_step(model, streams: int, workers: Workers, function=None):
     return lambda: workers.map(lambda part: function(*part), parts)
 
 
-def without_kernels(step):
-    """The same step with PyTorch alone."""
+def under(step, *contexts):
+    """The same step while all ``contexts`` hold: functions that make context managers."""
     def run():
-        with (mock.patch("lstmp.nnet.gates.kernels", lambda: None),
-              mock.patch("lstmp.nnet.fused.kernels", lambda kind: None),
-              mock.patch("lstmp.nnet.gpu.kernels", lambda: None)):
+        with ExitStack() as stack:
+            for context in contexts:
+                stack.enter_context(context())
             step()
     return run
 
 
-def with_quick_products(step):
-    """The same step with float32 as the trainer has it."""
-    def run():
-        with fused.quick_products():
-            step()
-    return run
+PYTORCH_ALONE = [partial(mock.patch, f"lstmp.nnet.{place}.kernels", lambda *kind: None)
+                 for place in ("gates", "fused", "gpu")]
+AVX512_ALONE = partial(mock.patch.dict, os.environ, LSTMP_FUSED="fp32")
 
 
 def products(streams: int, workers: Workers, kind: torch.dtype, device: str):
@@ -131,7 +130,7 @@ def main(argv=None):
     else:
         keep_freed_memory()
         torch.set_num_threads(1)
-        kinds = [kind for kind in ("fp32", "bf16x3", "bf16") if fused.kernels(kind)]
+        kinds = [kind for kind in ("fp32", "bf16x6", "bf16x3", "bf16") if fused.kernels(kind)]
         where = f"{args.threads} threads, {machine()}, fused kernels: {' '.join(kinds) or 'none'}"
     print(f"torch {torch.__version__}, {where}")
     print(f"frames per second of {'processor time' if args.processor_time else 'time'}: median (best) of {args.rounds}")
@@ -150,9 +149,10 @@ def on_cpu_steps(ours, streams: int, workers: Workers) -> dict:
     """What takes turns, by name; the first is what the others are compared with."""
     mine = {p: training_step(model, streams, workers) for p, model in ours.items()}
     return {"nn.LSTM(proj_size), fp32": training_step(TorchLstm(), streams, workers),
-            "lstmp, fp32": mine["fp32"], "lstmp, fp32 as in training": with_quick_products(mine["fp32"]),
-            "lstmp, fp32, PyTorch alone": without_kernels(mine["fp32"]),
-            "lstmp, bf16": mine["bf16"], "lstmp, bf16, PyTorch alone": without_kernels(mine["bf16"]),
+            "lstmp, fp32": mine["fp32"], "lstmp, fp32 as in training": under(mine["fp32"], fused.quick_products),
+            "lstmp, fp32, without AMX": under(mine["fp32"], AVX512_ALONE),
+            "lstmp, fp32, PyTorch alone": under(mine["fp32"], *PYTORCH_ALONE),
+            "lstmp, bf16": mine["bf16"], "lstmp, bf16, PyTorch alone": under(mine["bf16"], *PYTORCH_ALONE),
             "its matrix products alone, fp32": products(streams, workers, torch.float32, "cpu"),
             "its matrix products alone, bf16": products(streams, workers, torch.bfloat16, "cpu")}
 
@@ -168,7 +168,8 @@ def on_gpu_steps(ours, streams: int, workers: Workers) -> dict:
                   f"nn.LSTM(proj_size), {named}, CUDA graph": training_step(theirs, streams, workers),
                   f"lstmp, {named}, CUDA graph": training_step(model, streams, workers),
                   f"lstmp, {named}, kernel by kernel": training_step(model, streams, workers, one_by_one),
-                  f"lstmp, {named}, PyTorch alone": without_kernels(training_step(model, streams, workers, one_by_one)),
+                  f"lstmp, {named}, PyTorch alone": under(training_step(model, streams, workers, one_by_one),
+                                                          *PYTORCH_ALONE),
                   f"its matrix products alone, {named}":
                       products(streams, workers, torch.bfloat16 if kind == "bf16" else torch.float32, "cuda")}
     return steps

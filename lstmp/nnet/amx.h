@@ -1,18 +1,26 @@
-// Tiles of bfloat16 factors, or of sums of two of them, on AMX.
+// Tiles of bfloat16 factors, or of sums of two or three of them, on AMX.
 #pragma once
-#include "matrices.h"
+#include "avx512.h"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512BF16__) && defined(__linux__)
 #define LSTMP_AMX 1
 
 namespace {
 
-// With one part a factor is rounded to bfloat16; with two it is the sum of two, a + a', which are 16 bits of mantissa, and a
-// product is a b + a b' + a' b; infinity becomes NaN. A tile's row holds the first parts of its 32 numbers, then the second.
+// With one part a factor is rounded to bfloat16; with two it is the sum of two, a + a', which are 16 bits of mantissa; with
+// three these are float32's 24. A product is the sum of those of parts that are together no further than the last from the
+// first: a b + a b' + a' b, or six. Infinity becomes NaN where there are several parts. A tile's row holds the first parts of
+// its 32 numbers, then the second, then the third.
 template <int kParts>
 struct Bfloat16 {
-  using Number = std::conditional_t<kParts == 1, uint16_t, uint32_t>;
-  static constexpr int64_t kColumns = 4, kPart = 64 / sizeof(Number), kStride = 64 * kParts;
+  struct Number {
+    uint16_t parts[kParts];
+  };
+  using Kept = std::conditional_t<kParts == 1, Bfloat16, Single>;  // gates are no factors: float32 is as short as two parts
+  static constexpr int64_t kColumns = 4, kLeft = 768 / kParts, kStride = 64 * kParts;
+  // Part `p` of the 32 numbers from `row` on.
+  static auto* part_of(Number* row, int p) { return reinterpret_cast<__m512i*>(row) + p; }
+  static auto* part_of(const Number* row, int p) { return reinterpret_cast<const __m512i*>(row) + p; }
   // Of a gate that is more than half open −(1 − s) is kept: bfloat16 would make 1 of all above 0.998, and the gradient that
   // goes back through a forget gate over hundreds of frames would not decay.
   static __m512 kept(__m512 s) {
@@ -48,67 +56,82 @@ struct Bfloat16 {
     }
   };
 
+  // 16 numbers, and 32.
+  struct Row {
+    __m256i parts[kParts];
+  };
+  struct Rows {
+    __m512i parts[kParts];
+  };
   static __m256i narrow(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
   static __m512 widen(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
-  // The parts of 32 numbers: calls store(part, its numbers).
-  template <typename Store>
-  static void in_parts(__m512 low, __m512 high, const Store& store) {
+  static Rows join(const Row& a, const Row& b) {
+    Rows out;
+    for (int p = 0; p < kParts; ++p) out.parts[p] = _mm512_inserti64x4(_mm512_castsi256_si512(a.parts[p]), b.parts[p], 1);
+    return out;
+  }
+  static Rows join(__m512 a, __m512 b) {
+    Rows out;
     for (int p = 0; p < kParts; ++p) {
-      const __m512i part = (__m512i)_mm512_cvtne2ps_pbh(high, low);
-      store(p, part);
-      if (p + 1 == kParts) return;
-      low = _mm512_sub_ps(low, widen(_mm512_castsi512_si256(part)));
-      high = _mm512_sub_ps(high, widen(_mm512_extracti64x4_epi64(part, 1)));
+      const __m512i part = out.parts[p] = (__m512i)_mm512_cvtne2ps_pbh(b, a);
+      if (p + 1 == kParts) break;
+      a = _mm512_sub_ps(a, widen(_mm512_castsi512_si256(part)));
+      b = _mm512_sub_ps(b, widen(_mm512_extracti64x4_epi64(part, 1)));
     }
+    return out;
+  }
+  // (a0, b0, a1, b1, …), `a` and `b` being Row or float32.
+  template <typename R>
+  static Rows pair(const R& a, const R& b) {
+    alignas(64) static const uint16_t order[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                                                   8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    Rows out = join(a, b);
+    for (__m512i& part : out.parts) part = _mm512_permutexvar_epi16(_mm512_load_si512(order), part);
+    return out;
   }
 
-  static __m512 get(const Number* row, int64_t half) {
-    const auto part = [&](int p) { return widen(_mm256_load_si256(reinterpret_cast<const __m256i*>(row + p * kPart) + half)); };
-    const __m512 x = part(0);
-    if (kParts == 1) return x;
-    return _mm512_or_ps(_mm512_add_ps(x, part(1)), _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));  // −0 + 0 is 0, see kept()
+  static auto* half_of(Number* row, int64_t half, int p) { return reinterpret_cast<__m256i*>(part_of(row, p)) + half; }
+  static auto* half_of(const Number* row, int64_t half, int p) { return reinterpret_cast<const __m256i*>(part_of(row, p)) + half; }
+  static Row row(const Number* from, int64_t half) {
+    Row out;
+    for (int p = 0; p < kParts; ++p) out.parts[p] = _mm256_load_si256(half_of(from, half, p));
+    return out;
   }
+  static __m512 get(const Number* row, int64_t half) { return widen(_mm256_load_si256(half_of(row, half, 0))); }
   static void put(Number* row, int64_t half, __m512 x) {
     for (int p = 0; p < kParts; ++p) {
       const __m256i part = narrow(x);
-      _mm256_store_si256(reinterpret_cast<__m256i*>(row + p * kPart) + half, part);
+      _mm256_store_si256(half_of(row, half, p), part);
       if (p + 1 < kParts) x = _mm512_sub_ps(x, widen(part));
     }
   }
-  static void put(Number* row, __m512 low, __m512 high) {
-    in_parts(low, high, [&](int p, __m512i part) { _mm512_store_si512(row + p * kPart, part); });
+  static void put(Number* row, const Rows& numbers) {
+    for (int p = 0; p < kParts; ++p) _mm512_store_si512(part_of(row, p), numbers.parts[p]);
   }
+  static void put(Number* row, __m512 low, __m512 high) { put(row, join(low, high)); }
 
-  // Rows 2k and 2k + 1 as (a0, b0, a1, b1, …)
-  template <typename Row, typename Store>
-  static void pair(const Row& row, int64_t k, const Store& store) {
-    alignas(64) static const uint16_t order[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
-                                                   8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    in_parts(row(2 * k), row(2 * k + 1), [&](int p, __m512i part) {
-      store(p, _mm512_permutexvar_epi16(_mm512_load_si512(order), part));
-    });
+  template <typename Get>
+  static void put_right(Number* to, const Get& row) {
+    for (int64_t k = 0; k < kSide; ++k) put(to + k * kDepth, pair(row(2 * k), row(2 * k + 1)));
   }
-  template <typename Row>
-  static void put_right(Number* to, const Row& row) {
-    for (int64_t k = 0; k < kSide; ++k)
-      pair(row, k, [&](int p, __m512i part) { _mm512_store_si512(to + k * kDepth + p * kPart, part); });
+  template <typename Get>
+  static void put_turned(Number* to, const Get& row) {
+    put_transposed(to, [&](int64_t k) { return pair(row(2 * k), row(2 * k + 1)); });
   }
-  template <typename Row>
-  static void put_turned(Number* to, const Row& row) {
+  template <typename Get>
+  static void put_columns(Number* to, const Get& column) {
+    put_transposed(to, [&](int64_t n) { return join(column(n, 0), column(n, 1)); });
+  }
+  template <typename Get>
+  static void put_transposed(Number* to, const Get& rows) {
     __m512i words[kParts][16];
-    for (int64_t k = 0; k < kSide; ++k) pair(row, k, [&](int p, __m512i part) { words[p][k] = part; });
-    put_transposed(to, words);
-  }
-  template <typename Column>
-  static void put_columns(Number* to, const Column& column) {
-    __m512i words[kParts][16];
-    for (int64_t n = 0; n < kSide; ++n) in_parts(column(n, 0), column(n, 1), [&](int p, __m512i part) { words[p][n] = part; });
-    put_transposed(to, words);
-  }
-  static void put_transposed(Number* to, __m512i (*words)[16]) {
+    for (int64_t k = 0; k < kSide; ++k) {
+      const Rows numbers = rows(k);
+      for (int p = 0; p < kParts; ++p) words[p][k] = numbers.parts[p];
+    }
     for (int p = 0; p < kParts; ++p) {
       transpose(words[p]);
-      for (int64_t r = 0; r < kSide; ++r) _mm512_store_si512(to + r * kDepth + p * kPart, words[p][r]);
+      for (int64_t r = 0; r < kSide; ++r) _mm512_store_si512(part_of(to + r * kDepth, p), words[p][r]);
     }
   }
 
@@ -136,24 +159,24 @@ struct Bfloat16 {
   }
   // A row of tiles times four columns, part `p` of the one by part `q` of the others.
   static void one_by_four(const Number* a, const Number* const* b, int64_t at, int p, int q) {
-    _tile_loadd(4, a + at + p * kPart, kStride);
-    _tile_loadd(5, b[0] + at + q * kPart, kStride);
-    _tile_loadd(6, b[1] + at + q * kPart, kStride);
-    _tile_loadd(7, b[2] + at + q * kPart, kStride);
+    _tile_loadd(4, part_of(a + at, p), kStride);
+    _tile_loadd(5, part_of(b[0] + at, q), kStride);
+    _tile_loadd(6, part_of(b[1] + at, q), kStride);
+    _tile_loadd(7, part_of(b[2] + at, q), kStride);
     _tile_dpbf16ps(0, 4, 5);
-    _tile_loadd(5, b[3] + at + q * kPart, kStride);
+    _tile_loadd(5, part_of(b[3] + at, q), kStride);
     _tile_dpbf16ps(1, 4, 6);
     _tile_dpbf16ps(2, 4, 7);
     _tile_dpbf16ps(3, 4, 5);
   }
   // Two rows of tiles times two columns.
   static void load_rows(const Number* const* a, int64_t at, int p) {
-    _tile_loadd(4, a[0] + at + p * kPart, kStride);
-    _tile_loadd(5, a[1] + at + p * kPart, kStride);
+    _tile_loadd(4, part_of(a[0] + at, p), kStride);
+    _tile_loadd(5, part_of(a[1] + at, p), kStride);
   }
   static void load_columns(const Number* const* b, int64_t at, int q) {
-    _tile_loadd(6, b[0] + at + q * kPart, kStride);
-    _tile_loadd(7, b[1] + at + q * kPart, kStride);
+    _tile_loadd(6, part_of(b[0] + at, q), kStride);
+    _tile_loadd(7, part_of(b[1] + at, q), kStride);
   }
   static void two_by_two() {
     _tile_dpbf16ps(0, 4, 6);
@@ -163,20 +186,34 @@ struct Bfloat16 {
   }
   // As Single's. A last row of tiles, where their number is odd, is multiplied by four columns at a time, or by two.
   static void times(const Blocked<Number>& a, int64_t rows, const Panel<Number>& b, int64_t column, int64_t columns,
-                    float* sums, bool add) {
-    const int64_t depth = b.depths * kTile;
-    for (int64_t c = 0; c < columns; c += 2)
-      for (int64_t r = 0; r + 1 < rows; r += 2) {
-        const Number *left[2] = {a.tile(r, 0), a.tile(r + 1, 0)}, *right[2] = {b.tile(column + c, 0), b.tile(column + c + 1, 0)};
-        float *high = sums + (r * columns + c) * kSums, *low = high + columns * kSums;
-        float* const places[4] = {high, high + kSums, low, low + kSums};
-        begin(places, add);
-        for (int64_t d = 0; d < depth; d += kTile) {
-          load_columns(right, d, 0);
-          for (int p = kParts - 1; p >= 0; --p) load_rows(left, d, p), two_by_two();
-          if (kParts > 1) load_columns(right, d, 1), two_by_two();
+                    int64_t depths, float* sums, bool add) {
+    // All rows are multiplied by as much of two columns as the first cache holds, while the next comes to the second. With one
+    // part what there is of two columns mostly is no more, and weights stay in the second.
+    constexpr int64_t kNear = kParts == 1 ? kLeft : 12 / kParts, kProducts = kParts * (kParts + 1) / 2;
+    const int64_t pairs = rows / 2, lines = kParts == 1 || !pairs ? 0 : tiles_of(kSide * kParts, pairs * kProducts);
+    for (int64_t c = 0; pairs && c < columns; c += 2)
+      for (int64_t at = 0; at < depths; at += kNear) {
+        const int64_t near = depths - at < kNear ? depths - at : kNear;
+        const Number* right[2] = {b.tile(column + c, at), b.tile(column + c + 1, at)};
+        const Number* next = at + near < depths ? b.tile(column + c, at + near) : b.tile(column + c + 2, 0);
+        for (int64_t r = 0; r < pairs; ++r) {
+          const Number* left[2] = {a.tile(2 * r, at), a.tile(2 * r + 1, at)};
+          float *high = sums + (2 * r * columns + c) * kSums, *low = high + columns * kSums;
+          float* const places[4] = {high, high + kSums, low, low + kSums};
+          const char* soon = reinterpret_cast<const char*>(next) + r * near * kProducts * lines * 64;
+          begin(places, add || at);
+          for (int64_t d = 0; d < near * kTile; d += kTile)
+            for (int q = 0; q < kParts; ++q) {
+              load_columns(right, d, q);
+              for (int p = kParts - 1 - q; p >= 0; --p) {
+                if (!q || q + 1 < kParts) load_rows(left, d, p);  // else it is there
+                two_by_two();
+                for (int64_t l = 0; l < lines; ++l, soon += 64)
+                  ask<_MM_HINT_T1>(soon), ask<_MM_HINT_T1>(soon + b.depths * kTile * sizeof(Number));
+              }
+            }
+          end(places);
         }
-        end(places);
       }
     alignas(64) float unused[kSums];
     for (int64_t c = 0; rows % 2 && c < columns; c += 4) {
@@ -186,16 +223,16 @@ struct Bfloat16 {
       const Number* right[4] = {b.tile(column + c, 0), b.tile(column + c + 1, 0), b.tile(third, 0), b.tile(third + 1, 0)};
       float* const places[4] = {to, to + kSums, four ? to + 2 * kSums : unused, four ? to + 3 * kSums : unused};
       begin(places, add);
-      for (int64_t d = 0; d < depth; d += kTile) {
-        for (int p = 0; p < kParts; ++p) one_by_four(a.tile(rows - 1, 0), right, d, p, 0);
-        if (kParts > 1) one_by_four(a.tile(rows - 1, 0), right, d, 0, 1);
-      }
+      for (int64_t d = 0; d < depths * kTile; d += kTile)
+        for (int p = 0; p < kParts; ++p)
+          for (int q = 0; p + q < kParts; ++q) one_by_four(a.tile(rows - 1, 0), right, d, p, q);
       end(places);
     }
   }
 };
 using Rounded = Bfloat16<1>;
-using Split = Bfloat16<2>;
+using Halves = Bfloat16<2>;
+using Thirds = Bfloat16<3>;
 
 }  // namespace
 

@@ -7,9 +7,9 @@ namespace {
 
 // A chunk backward. In: what the forward pass was given and left; `d_y` [T, N, R + P], `d_c` [N, C]. Out: `d_c` of
 // c_0, `d_x` [T, N, I] and `d_r0` [N, R] where not null, and the gradients of the weights, those of absent ones null.
-template <class F, typename N = typename F::Number>
+template <class F, typename N = typename F::Number, class K = typename F::Kept, typename A = typename K::Number>
 void backward(const int64_t* sizes, const float* x, const float* r_0, const float* w_x, const float* w_r,
-              const float* peep, const float* w_rm, const float* w_pm, float clip, const float* y, N* gates,
+              const float* peep, const float* w_rm, const float* w_pm, float clip, const float* y, A* gates,
               const float* cell, N* m, const float* d_y, float* d_c, float* d_x, float* d_r0, float* d_w_x, float* d_w_r,
               float* d_bias, float* d_peep, float* d_w_rm, float* d_w_pm) {
   const Layer l(sizes, w_rm != nullptr);
@@ -18,7 +18,8 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
   const float* p = padded(l, peep, 3, vectors);
   float* totals = vectors + 3 * wide_c;  // of the bias, then of the peepholes
   padded(l, nullptr, 7, totals);
-  const Blocked<N> act{gates, 2 * blocks}, d_act{memory<N>.d_gates.at_least(all * 2 * blocks * kTile), 2 * blocks};
+  const Blocked<A> act{gates, 2 * blocks};
+  const Blocked<N> d_act{memory<N>.d_gates.at_least(all * 2 * blocks * kTile), 2 * blocks};
   const Blocked<N> d_up{memory<N>.d_up.at_least(all * l.depth_up() * kTile), l.depth_up()};  // gradient of r and p
   float* dc = memory<N>.cell.at_least(frame_cells);
   cells_in_blocks<true>(l, d_c, dc);
@@ -77,7 +78,7 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
       const int64_t near = std::min<int64_t>(4, blocks - k);
       for (int64_t first = 0; first < rows; first += kBand) {
         const int64_t band = std::min(kBand, rows - first);
-        if (l.projected) F::times(up.from(first), band, by_up, k, near, d_outs, false);
+        if (l.projected) F::times(up.from(first), band, by_up, k, near, by_up.depths, d_outs, false);
         for (int64_t j = 0; j < near; ++j) {
           const int64_t at = (k + j) * kSide;
           const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + wide_c + at), p_o = _mm512_load_ps(p + 2 * wide_c + at);
@@ -87,26 +88,24 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
             const float* d_out = l.projected ? d_outs + ((r - first) * near + j) * kSums : d_m + block;
             const float *old = cell + t * frame_cells + block, *now = old + frame_cells;
             float* later = dc + block;
-            const N *i_f = act.tile(t * rows + r, 2 * (k + j)), *c_o = i_f + kTile;
+            const A *i_f = act.tile(t * rows + r, 2 * (k + j)), *c_o = i_f + kTile;
             N *d_i_f = d_act.tile(t * rows + r, 2 * (k + j)), *d_c_o = d_i_f + kTile;
             for (int64_t n = 0; n < kSide; ++n, i_f += kDepth, c_o += kDepth, d_i_f += kDepth, d_c_o += kDepth) {
-              for (int64_t h = 0; h < kDepth; h += 64 / sizeof(N)) {  // of the next blocks
-                ask<_MM_HINT_T1>(i_f + near * 2 * kTile + h), ask<_MM_HINT_T1>(c_o + near * 2 * kTile + h);
-                ask<_MM_HINT_T1>(d_i_f + near * 2 * kTile + h), ask<_MM_HINT_T1>(d_c_o + near * 2 * kTile + h);
-              }
+              for (const A* next : {i_f, c_o}) ask_for(next + near * 2 * kTile, kDepth);  // of the next blocks
+              for (const N* next : {d_i_f, d_c_o}) ask_for(next + near * 2 * kTile, kDepth);
               const __m512 dm = _mm512_load_ps(d_out + n * kSide), before = _mm512_load_ps(old + n * kSide);
               const __m512 c = _mm512_load_ps(now + n * kSide), tc = tanh_(c);
-              const __m512 k_i = F::get(i_f, 0), k_f = F::get(i_f, 1), k_c = F::get(c_o, 0), k_o = F::get(c_o, 1);
-              const __m512 i = F::opening(k_i), f = F::opening(k_f), o = F::opening(k_o), s_c = F::opening(k_c);
+              const __m512 k_i = K::get(i_f, 0), k_f = K::get(i_f, 1), k_c = K::get(c_o, 0), k_o = K::get(c_o, 1);
+              const __m512 i = K::opening(k_i), f = K::opening(k_f), o = K::opening(k_o), s_c = K::opening(k_c);
               const __m512 g = _mm512_fmsub_ps(two, s_c, one);
-              const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, F::closing(k_o)));
+              const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, K::closing(k_o)));
               __m512 grad = _mm512_fmadd_ps(_mm512_mul_ps(dm, o), _mm512_fnmadd_ps(tc, tc, one), _mm512_load_ps(later + n * kSide));
               grad = _mm512_fmadd_ps(d_o, p_o, grad);
               const __mmask16 clipped = _mm512_cmp_ps_mask(c, top, _CMP_GE_OQ) | _mm512_cmp_ps_mask(c, bottom, _CMP_LE_OQ);
               grad = _mm512_mask_mov_ps(grad, clipped, zero);  // a clipped cell passes no gradient
-              const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, F::closing(k_i)));
-              const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, before), _mm512_mul_ps(f, F::closing(k_f)));
-              const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i), _mm512_mul_ps(four, _mm512_mul_ps(s_c, F::closing(k_c))));
+              const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, K::closing(k_i)));
+              const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, before), _mm512_mul_ps(f, K::closing(k_f)));
+              const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i), _mm512_mul_ps(four, _mm512_mul_ps(s_c, K::closing(k_c))));
               _mm512_store_ps(later + n * kSide, _mm512_fmadd_ps(d_i, p_i, _mm512_fmadd_ps(d_f, p_f, _mm512_mul_ps(grad, f))));
               F::put(d_i_f, d_i, d_f);
               F::put(d_c_o, d_g, d_o);

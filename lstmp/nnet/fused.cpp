@@ -1,6 +1,6 @@
-// LSTMP layers over a whole chunk (forward.h, backward.h), and the output layer with its cross entropy (output.h), forward and backward:
-// float32 on AVX-512, bfloat16 or sums of two of them on AMX (matrices.h). The element-wise part of each frame is applied to a product's tiles
-// while they are in the first cache. lstmp/nnet/fused.py calls this.
+// LSTMP layers over a whole chunk (forward.h, backward.h), and the output layer with its cross entropy (output.h), forward and
+// backward: float32 on AVX-512, bfloat16 or sums of two or three of them on AMX (matrices.h). The element-wise part of each
+// frame is applied to a product's tiles while they are in the first cache. lstmp/nnet/fused.py calls this.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include "backward.h"
 #include "forward.h"
@@ -27,12 +27,12 @@ extern "C" int lstmp_fused_ready() {
   extern "C" void lstmp_forward_##kind(                                                                                   \
       const int64_t* sizes, const float* x, const float* r_0, float* c_0, const float* w_x, const float* w_r,             \
       const float* bias, const float* peep, const float* w_rm, const float* w_pm, float clip, float* y, float* c_last,    \
-      F::Number* gates, float* cell, F::Number* m) {                                                                      \
+      F::Kept::Number* gates, float* cell, F::Number* m) {                                                                \
     forward<F>(sizes, x, r_0, c_0, w_x, w_r, bias, peep, w_rm, w_pm, clip, y, c_last, gates, cell, m);                    \
   }                                                                                                                       \
   extern "C" void lstmp_backward_##kind(                                                                                  \
       const int64_t* sizes, const float* x, const float* r_0, const float* w_x, const float* w_r, const float* peep,      \
-      const float* w_rm, const float* w_pm, float clip, const float* y, F::Number* gates, const float* cell,              \
+      const float* w_rm, const float* w_pm, float clip, const float* y, F::Kept::Number* gates, const float* cell,        \
       F::Number* m, const float* d_y, float* d_c, float* d_x, float* d_r0, float* d_w_x, float* d_w_r, float* d_bias,     \
       float* d_peep, float* d_w_rm, float* d_w_pm) {                                                                      \
     backward<F>(sizes, x, r_0, w_x, w_r, peep, w_rm, w_pm, clip, y, gates, cell, m, d_y, d_c, d_x, d_r0, d_w_x, d_w_r,    \
@@ -47,7 +47,8 @@ extern "C" int lstmp_fused_ready() {
 LSTMP_FUSED(fp32, Single)
 #if defined(LSTMP_AMX)
 LSTMP_FUSED(bf16, Rounded)
-LSTMP_FUSED(bf16x3, Split)
+LSTMP_FUSED(bf16x3, Halves)
+LSTMP_FUSED(bf16x6, Thirds)
 #endif
 
 #else  // neither here, or a compiler that does not know them

@@ -1,16 +1,18 @@
 """A chunk of an LSTMP layer, and the output layer with its loss, in one call each: fused.cpp, on a CPU.
 
-The factors of the matrix products, the activations kept for the way back and, with fewer than 49 streams, what the
-gates get from a layer's input are of one of three kinds; sums and everything else are float32:
+The factors of the matrix products are of one of four kinds; sums and everything else are float32:
 
 - `fp32`: float32, on processors with AVX-512.
-- `bf16x3`: sums of two bfloat16 numbers, 16 bits of mantissa, so that a product of two is three, on processors with
-  AMX: half as fast again or twice as fast. In the place of `fp32` where ``torch.set_float32_matmul_precision`` allows
-  it, as in training (:func:`quick_products`).
-- `bf16`: bfloat16, on processors with AMX.
+- `bf16x6`: float32 as the sum of three bfloat16 numbers, 24 bits of mantissa as well, so that a product of two is six
+  (the three least, below float32's rounding, are left out), on processors with AMX, in the place of `fp32`: as exact,
+  and quicker.
+- `bf16x3`: sums of two bfloat16 numbers, 16 bits of mantissa, and a product is three. In the place of both where
+  ``torch.set_float32_matmul_precision`` allows it, as in training (:func:`quick_products`): half as fast again.
+- `bf16`: bfloat16, on processors with AMX. So are the activations kept for the way back and, with fewer than 49
+  streams, what the gates get from a layer's input.
 
-The first two want 8 streams or more. Elsewhere :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do it with PyTorch,
-frame by frame. ``LSTMP_FUSED`` says what may be used: where it is not set, ``bf16 bf16x3 fp32``.
+All but the last want 8 streams or more. Elsewhere :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` do it with PyTorch,
+frame by frame. ``LSTMP_FUSED`` says what may be used: where it is not set, ``bf16 bf16x3 bf16x6 fp32``.
 """
 
 import contextlib
@@ -26,8 +28,10 @@ from lstmp.errors import UserError
 from lstmp.native import library
 from lstmp.nnet.gates import address
 
-_BITS = {"fp32": 1, "bf16": 2, "bf16x3": 2}  # of lstmp_fused_ready
-_NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16x3": torch.int32}  # what is as large as a factor
+_BITS = {"bf16": 2, "bf16x3": 2, "bf16x6": 2, "fp32": 1}  # of lstmp_fused_ready
+_NUMBERS = {"bf16": (torch.bfloat16, 1), "bf16x3": (torch.int32, 1), "bf16x6": (torch.int16, 3),
+            "fp32": (torch.float32, 1)}  # what is as large as a factor
+_ALL = " ".join(_BITS)
 _FLAGS = ("-fno-math-errno",)
 _FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32 as AVX-512
 _quick, _users = threading.Lock(), []
@@ -39,10 +43,9 @@ def kernels(kind: str) -> ctypes.CDLL | None:
     Raises:
         UserError: LSTMP_FUSED names something else.
     """
-    allowed = os.environ.get("LSTMP_FUSED", "bf16 bf16x3 fp32").replace(",", " ").split()
+    allowed = os.environ.get("LSTMP_FUSED", _ALL).replace(",", " ").split()
     if unknown := set(allowed) - set(_BITS):
-        raise UserError(f"LSTMP_FUSED names `{min(unknown)}`",
-                        mend="set it to `bf16 bf16x3 fp32`, some of these, or nothing")
+        raise UserError(f"LSTMP_FUSED names `{min(unknown)}`", mend=f"set it to `{_ALL}`, some of these, or nothing")
     if kind not in allowed:
         return None
     found = library("nnet/fused.cpp", *_FLAGS)
@@ -60,7 +63,9 @@ def kind_of(bf16: bool) -> str:
     """The kind of factors that is used now."""
     if bf16:
         return "bf16"
-    return "bf16x3" if torch.get_float32_matmul_precision() != "highest" and kernels("bf16x3") else "fp32"
+    if torch.get_float32_matmul_precision() != "highest" and kernels("bf16x3"):
+        return "bf16x3"
+    return "bf16x6" if kernels("bf16x6") else "fp32"
 
 
 @contextlib.contextmanager
@@ -124,10 +129,10 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
     y = x.new_empty(frames, streams, recs + others)
     c_last = x.new_empty(streams, cells)
     kind = kind_of(bf16)
-    number = _NUMBERS[kind]
-    gates = x.new_empty(frames * tiles * 16 * 4 * wide, dtype=number)
+    number, count = _NUMBERS[kind]
+    gates = x.new_empty(frames * tiles * 16 * 4 * wide, dtype=torch.bfloat16 if bf16 else torch.float32)
     kept = x.new_empty((frames + 1) * tiles * 16 * wide)
-    m = None if w_rm is None else x.new_empty(frames * tiles * 16 * wide, dtype=number)
+    m = x.new_empty(0 if w_rm is None else count * frames * tiles * 16 * wide, dtype=number)
     _call("forward", kind, _sizes(x, w_x, r_0, w_pm), *given, _bound(clip), y, c_last, gates, kept, m)
     return y, c_last, (x, r_0, w_x, w_r, peephole, w_rm, w_pm, y, gates, kept, m)
 
@@ -147,7 +152,7 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     d_bias = w_x.new_empty(len(w_x))
     d_w_x, d_w_r, d_peephole, d_w_rm, d_w_pm = (
         None if w is None else torch.empty_like(w) for w in (w_x, w_r, peephole, w_rm, w_pm))
-    kind = next(kind for kind, number in _NUMBERS.items() if number == gates.dtype)
+    kind = next(kind for kind, (number, _) in _NUMBERS.items() if number == m.dtype)
     _call("backward", kind, _sizes(x, w_x, r_0, w_pm), x, r_0, w_x, w_r, peephole, w_rm, w_pm,
           _bound(clip), y, gates, kept, m, grad_y.contiguous(), dc, d_x, d_r0, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm,
           d_w_pm)

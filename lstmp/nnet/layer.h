@@ -18,7 +18,7 @@ const float* row_of(const float* w, int64_t row, int64_t ld) { return w + row * 
 
 // From so many row tiles of a frame on, a frame's products with the weights of x and of r are made one after the other: what
 // the gates get from x stays in cache, and so do the gates' gradients for both. With fewer it would cost more to fetch all
-// these weights for every frame: x's products are made for all frames at once, and kept as factors are.
+// these weights for every frame: x's products are made for all frames at once, and kept where activations will be.
 constexpr int64_t kTogether = 4;
 
 // A layer's sizes. Streams are padded to 16, cells and projections to 32. Cells go in blocks of 16, and what belongs to a

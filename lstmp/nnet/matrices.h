@@ -1,11 +1,11 @@
 // Tiles and their products, for matrices whose tiles lie in memory in the order in which the processor takes them
 // (products.h). A left factor is `Blocked`, tiles of 16 rows by 32 columns; a right one a `Panel`, 32 rows by 16 columns.
-// Both are padded with zeros to whole tiles. Sums are float32, factors of three kinds:
+// Both are padded with zeros to whole tiles. Sums are float32, factors of four kinds:
 //
 // * `Single` (avx512.h): float32. A tile lies in memory row by row.
 // * `Rounded` (amx.h): bfloat16. A tile register holds 16 rows of 64 bytes, and TDPBF16PS adds to C, 16×16 float32, the
 //   product of A, 16×32, and B, 32×16, which must lie in memory as 16 rows of 16 pairs (B[2k][n], B[2k+1][n]).
-// * `Split` (amx.h): sums of two bfloat16 numbers.
+// * `Halves` and `Thirds` (amx.h): sums of two and of three bfloat16 numbers, of 16 and of 24 bits of mantissa.
 #pragma once
 #include <immintrin.h>
 #if defined(__linux__)
@@ -63,7 +63,7 @@ struct Blocked {
   N* data;
   int64_t depths;
   N* tile(int64_t row, int64_t depth) const { return data + (row * depths + depth) * kTile; }
-  Blocked from(int64_t row) const { return {tile(row, 0), depths}; }
+  Blocked from(int64_t row, int64_t depth = 0) const { return {tile(row, depth), depths}; }
 };
 
 // Right factor: all row tiles of the first 16 columns, then of the next.
@@ -72,12 +72,20 @@ struct Panel {
   N* data;
   int64_t depths;
   N* tile(int64_t column, int64_t depth) const { return data + (column * depths + depth) * kTile; }
+  Panel from(int64_t depth) const { return {tile(0, depth), depths}; }
 };
 
 // Asks for a line of memory before it is read; where it lies nowhere, nothing happens.
 template <int kHint, typename N>
 void ask(const N* line) {
   _mm_prefetch(reinterpret_cast<const char*>(line), static_cast<decltype(_MM_HINT_T0)>(kHint));  // GCC's is an enum
+}
+
+// Asks for `count` numbers, to be in the second cache.
+template <typename N>
+void ask_for(const N* from, int64_t count) {
+  const auto* line = reinterpret_cast<const char*>(from);
+  for (const char* end = line + count * sizeof(N); line < end; line += 64) ask<_MM_HINT_T1>(line);
 }
 
 inline __m512 part(const float* from, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, from); }

@@ -1,13 +1,13 @@
 // Matrix products, and how matrices of float32 become their factors: a row of a matrix is a frame of a stream.
 #pragma once
 #include "amx.h"
-#include "avx512.h"
 
 #include <algorithm>
 
 namespace {
 
 constexpr int64_t kBand = 8;    // row tiles of a left factor that are multiplied at a time: they stay in the second cache
+constexpr int64_t kWide = 16;   // columns that are multiplied at a time where it is too deep for that
 constexpr int64_t kChunk = 32;  // row tiles over which a product of turned factors is summed at a time, for the same reason
 
 // Fills row tiles from 0 on with `rows` rows of float32, `ld` apart; the tiles from column tile `depth` on.
@@ -52,14 +52,15 @@ struct Nothing {
 template <class F, typename Store, typename Soon = Nothing>
 void multiply(const Blocked<typename F::Number>& a, int64_t from, int64_t to, const Panel<typename F::Number>& b,
               int64_t columns, const Store& store, const Soon& soon = {}) {
-  alignas(64) float sums[kBand * F::kColumns * kSums];
+  alignas(64) float sums[kBand * kWide * kSums];
   for (int64_t first = from; first < to; first += kBand) {
-    const int64_t rows = std::min(kBand, to - first);
-    for (int64_t c = 0; c < columns; c += F::kColumns) {
-      const int64_t n = std::min(F::kColumns, columns - c);
+    const int64_t rows = std::min(kBand, to - first), deep = F::kLeft / rows, width = b.depths > deep ? kWide : F::kColumns;
+    for (int64_t c = 0; c < columns; c += width) {
+      const int64_t n = std::min(width, columns - c);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < n; i += 2) soon(first + r, c + i);
-      F::times(a.from(first), rows, b, c, n, sums, false);
+      for (int64_t d = 0; d < b.depths; d += deep)
+        F::times(a.from(first, d), rows, b.from(d), c, n, std::min(deep, b.depths - d), sums, d > 0);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < n; i += 2) store(first + r, c + i, sums + (r * n + i) * kSums);
     }
@@ -75,9 +76,9 @@ void put_sums(typename F::Number* tile, const float* pair) {
 
 // 16 columns (a `column` is half a tile) of a row of x; zeros beyond `rows` row tiles.
 template <class F>
-__m512 in_row(const Blocked<typename F::Number>& x, int64_t row, int64_t rows, int64_t column) {
-  if (row / kSide >= rows) return _mm512_setzero_ps();
-  return F::get(x.tile(row / kSide, column / 2) + row % kSide * kDepth, column % 2);
+typename F::Row in_row(const Blocked<typename F::Number>& x, int64_t row, int64_t rows, int64_t column) {
+  if (row / kSide >= rows) return typename F::Row{};
+  return F::row(x.tile(row / kSide, column / 2) + row % kSide * kDepth, column % 2);
 }
 
 // What multiply_transposed works with.
@@ -126,8 +127,7 @@ void multiply_transposed(const Blocked<N>& a, int64_t a_columns, const Blocked<N
       const int64_t band = std::min(kBand, a_columns - c);
       for (int64_t d = 0; d < depths; ++d) {
         for (int64_t r = 2 * (d + 1); r < std::min(2 * (d + 2), count); ++r)
-          for (const N *line = a.tile(first + r, c / 2), *end = line + tiles_of(band, 2) * kTile; line < end; line += 64 / sizeof(N))
-            ask<_MM_HINT_T1>(line);
+          ask_for(a.tile(first + r, c / 2), tiles_of(band, 2) * kTile);
         for (int64_t i = 0; i < band; ++i)
           F::put_turned(turned.tile(i, d), [&](int64_t k) { return in_row<F>(a.from(first), d * kDepth + k, count, c + i); });
       }

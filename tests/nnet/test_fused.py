@@ -1,6 +1,7 @@
 """The fused kernels against PyTorch: layers of any shape and the output layer, clipping, saturation, NaN."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -16,28 +17,28 @@ from lstmp.nnet.model import LstmpNetwork
 
 KINDS = [pytest.param(kind, marks=pytest.mark.skipif(
     fused.kernels(kind) is None, reason=f"no {part}, no C++ compiler, or LSTMP_NATIVE=0"))
-    for kind, part in (("fp32", "AVX-512"), ("bf16x3", "AMX"), ("bf16", "AMX"))]
-NEAR = {"fp32": 2e-5, "bf16x3": 3e-4, "bf16": 0.05}  # of the truth in float64, relative
+    for kind, part in (("fp32", "AVX-512"), ("bf16x6", "AMX"), ("bf16x3", "AMX"), ("bf16", "AMX"))]
+NEAR = {"fp32": 2e-5, "bf16x6": 2e-5, "bf16x3": 3e-4, "bf16": 0.05}  # of the truth in float64, relative
 by_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(autouse=True)
-def precision_of(request):
-    """float32 products as `bf16x3` has them, where that is tested."""
+def kernels_of_the_kind(request, monkeypatch):
+    """Where one kind is tested, float32 products as it has them."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    if params.get("kind") != "bf16x3":
-        yield
-        return
-    with fused.quick_products():
+    if "kind" in params:
+        monkeypatch.setenv("LSTMP_FUSED", params["kind"])
+    with fused.quick_products() if params.get("kind") == "bf16x3" else nullcontext():
         yield
 
 
-def results(args, clip, kind, use="bf16 bf16x3 fp32"):
+def results(args, clip, kind, use=None):
     """Outputs and gradients, of `fp64` or a kind of factors; with the kernels that ``use`` names."""
     dtype = torch.float64 if kind == "fp64" else torch.float32
     args = [None if a is None else a.detach().to(dtype).requires_grad_() for a in args]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LSTMP_FUSED", use)
+        if use is not None:
+            patch.setenv("LSTMP_FUSED", use)
         return chunk(args, kind, clip)
 
 
@@ -65,17 +66,28 @@ def test_any_shape_is_near_the_truth(kind, frames, streams, inputs, cells, rec, 
 
 
 @by_kind
-@pytest.mark.parametrize("frames,streams,inputs,rec,proj", [
-    (20, 33, 40, 0, 0), (20, 33, 40, 64, 0), (20, 33, 40, 40, 24), (5, 63, 300, 64, 0),
-    (3, 145, 40, 64, 0), (2, 300, 20, 40, 24)])  # the last two have more than 128 streams: a second band
-def test_large_layers(kind, frames, streams, inputs, rec, proj):
-    args = make(frames, streams, inputs, 160, rec, proj, True, 1, scale=0.1)
+@pytest.mark.parametrize("frames,streams,inputs,cells,rec,proj", [
+    (20, 33, 40, 160, 0, 0), (20, 33, 40, 160, 64, 0), (20, 33, 40, 160, 40, 24), (5, 63, 300, 160, 64, 0),
+    (3, 145, 40, 160, 64, 0), (2, 300, 20, 160, 40, 24),  # more than 128 streams: a second band
+    (2, 130, 20, 800, 290, 0)])  # so many cells that products with their gradients are made piece by piece
+def test_large_layers(kind, frames, streams, inputs, cells, rec, proj):
+    args = make(frames, streams, inputs, cells, rec, proj, True, 1, scale=0.1 if cells < 800 else 0.04)
     for a, c in zip(results(args, 50.0, kind), results(args, 50.0, "fp64"), strict=True):
         assert off(a, c) < NEAR[kind]
 
 
+@pytest.mark.parametrize("kind", KINDS[1:2])
+@pytest.mark.parametrize("streams", [16, 70])
+def test_six_products_of_bfloat16_are_as_exact_as_float32(kind, streams):
+    args = make(20, streams, 40, 512, 256, 0, True, 1, scale=0.05)
+    exact, plain = results(args, 50.0, "fp64"), results(args, 50.0, "fp32", "fp32")
+    for a, b, c in zip(results(args, 50.0, "fp32"), plain, exact, strict=True):
+        assert not torch.equal(a, b) and off(a, c) < 1.3 * off(b, c)
+
+
 @by_kind
 def test_they_are_used(kind, monkeypatch):
+    monkeypatch.setenv("LSTMP_FUSED", "bf16 bf16x3 fp32" if kind == "fp32" else "bf16 bf16x3 bf16x6 fp32")
     used, call = [], fused._call
     monkeypatch.setattr(fused, "_call", lambda name, *a: used.append((name, a[0])) or call(name, *a))
     args = make(2, 8, 3, 4, 2, 0, True)
@@ -98,7 +110,7 @@ def test_quick_products_last_as_long_as_anyone_wants_them():
     first.__exit__(None, None, None)
     assert now() == "high" and (fused.kernels("bf16x3") is None or fused.kind_of(False) == "bf16x3")
     second.__exit__(None, None, None)
-    assert now() == "highest" and fused.kind_of(False) == "fp32"
+    assert now() == "highest" and fused.kind_of(False) == ("bf16x6" if fused.kernels("bf16x6") else "fp32")
     with pytest.raises(KeyError), fused.quick_products():
         raise KeyError
     assert now() == "highest"
@@ -177,7 +189,7 @@ def test_a_network_that_hears_both_ways(kind, small_config, monkeypatch):
                        precision="bf16" if kind == "bf16" else "fp32")
     x, targets = torch.randn(40, 16, 5), torch.randint(7, (40, 16))
     found = []
-    for use in ("bf16 bf16x3 fp32", ""):
+    for use in (kind, ""):
         monkeypatch.setenv("LSTMP_FUSED", use)
         model = LstmpNetwork(cfg, 5, 7)
         model.initialize(1)
@@ -197,7 +209,7 @@ def test_gradients_through_open_forget_gates_decay(kind, forget):
         args[4].zero_()  # nothing but the cell remembers
     got, exact = (results(args, None, how) for how in (kind, "fp64"))
     for number in (4, 7):  # of c_0 and of the bias
-        assert off(got[number], exact[number]) < {"fp32": 1e-4, "bf16x3": 1e-3, "bf16": 0.02}[kind]
+        assert off(got[number], exact[number]) < {"fp32": 1e-4, "bf16x6": 1e-4, "bf16x3": 1e-3, "bf16": 0.02}[kind]
 
 
 @by_kind
@@ -289,7 +301,7 @@ def test_auto_is_what_is_quick_here(small_config, monkeypatch):
 
 def test_without_the_kernels_where_told_so(monkeypatch):
     monkeypatch.setenv("LSTMP_FUSED", "")
-    for kind in ("fp32", "bf16", "bf16x3"):
+    for kind in NEAR:
         assert fused.kernels(kind) is None
     with fused.quick_products():
         assert not any(fused.fits(torch.zeros(16, 16), bf16) for bf16 in (False, True))
