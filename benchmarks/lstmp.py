@@ -153,8 +153,8 @@ def on_cpu_steps(ours, streams: int, workers: Workers) -> dict:
             "lstmp, fp32, without AMX": under(mine["fp32"], AVX512_ALONE),
             "lstmp, fp32, PyTorch alone": under(mine["fp32"], *PYTORCH_ALONE),
             "lstmp, bf16": mine["bf16"], "lstmp, bf16, PyTorch alone": under(mine["bf16"], *PYTORCH_ALONE),
-            "its matrix products alone, fp32": products(streams, workers, torch.float32, "cpu"),
-            "its matrix products alone, bf16": products(streams, workers, torch.bfloat16, "cpu")}
+            "PyTorch's matrix products, fp32": products(streams, workers, torch.float32, "cpu"),
+            "PyTorch's matrix products, bf16": products(streams, workers, torch.bfloat16, "cpu")}
 
 
 def on_gpu_steps(ours, streams: int, workers: Workers) -> dict:
@@ -170,7 +170,7 @@ def on_gpu_steps(ours, streams: int, workers: Workers) -> dict:
                   f"lstmp, {named}, kernel by kernel": training_step(model, streams, workers, one_by_one),
                   f"lstmp, {named}, PyTorch alone": under(training_step(model, streams, workers, one_by_one),
                                                           *PYTORCH_ALONE),
-                  f"its matrix products alone, {named}":
+                  f"PyTorch's matrix products, {named}":
                       products(streams, workers, torch.bfloat16 if kind == "bf16" else torch.float32, "cuda")}
     return steps
 

@@ -9,8 +9,9 @@ namespace {
 
 // With one part a factor is rounded to bfloat16; with two it is the sum of two, a + a', which are 16 bits of mantissa; with
 // three these are float32's 24. A product is the sum of those of parts that are together no further than the last from the
-// first: a b + a b' + a' b, or six. Infinity becomes NaN where there are several parts. A tile's row holds the first parts of
-// its 32 numbers, then the second, then the third.
+// first: a b + a b' + a' b, or six. All bits are there for numbers and products above 1e-31: AMX takes what is below 1e-38 as
+// zero, and that may be a part. With several parts infinity, and what rounds to it (above 3.39e38), becomes NaN. A tile's row
+// holds the first parts of its 32 numbers, then the second, then the third.
 template <int kParts>
 struct Bfloat16 {
   struct Number {
@@ -21,8 +22,8 @@ struct Bfloat16 {
   // Part `p` of the 32 numbers from `row` on.
   static auto* part_of(Number* row, int p) { return reinterpret_cast<__m512i*>(row) + p; }
   static auto* part_of(const Number* row, int p) { return reinterpret_cast<const __m512i*>(row) + p; }
-  // Of a gate that is more than half open −(1 − s) is kept: bfloat16 would make 1 of all above 0.998, and the gradient that
-  // goes back through a forget gate over hundreds of frames would not decay.
+  // Where gates are kept so. Of one that is more than half open it is −(1 − s): bfloat16 would make 1 of all above 0.998, and
+  // the gradient that goes back through a forget gate over hundreds of frames would not decay.
   static __m512 kept(__m512 s) {
     const __m512 shut = _mm512_sub_ps(_mm512_set1_ps(1.0f), s);
     const __mmask16 open = _mm512_cmp_ps_mask(s, _mm512_set1_ps(0.5f), _CMP_GT_OQ);
@@ -97,7 +98,10 @@ struct Bfloat16 {
     for (int p = 0; p < kParts; ++p) out.parts[p] = _mm256_load_si256(half_of(from, half, p));
     return out;
   }
-  static __m512 get(const Number* row, int64_t half) { return widen(_mm256_load_si256(half_of(row, half, 0))); }
+  static __m512 get(const Number* row, int64_t half) {
+    static_assert(kParts == 1, "what is kept is not in parts");
+    return widen(_mm256_load_si256(half_of(row, half, 0)));
+  }
   static void put(Number* row, int64_t half, __m512 x) {
     for (int p = 0; p < kParts; ++p) {
       const __m256i part = narrow(x);
@@ -188,7 +192,7 @@ struct Bfloat16 {
   static void times(const Blocked<Number>& a, int64_t rows, const Panel<Number>& b, int64_t column, int64_t columns,
                     int64_t depths, float* sums, bool add) {
     // All rows are multiplied by as much of two columns as the first cache holds, while the next comes to the second. With one
-    // part what there is of two columns mostly is no more, and weights stay in the second.
+    // part columns are seldom longer than that, and weights are in the second anyway.
     constexpr int64_t kNear = kParts == 1 ? kLeft : 12 / kParts, kProducts = kParts * (kParts + 1) / 2;
     const int64_t pairs = rows / 2, lines = kParts == 1 || !pairs ? 0 : tiles_of(kSide * kParts, pairs * kProducts);
     for (int64_t c = 0; pairs && c < columns; c += 2)
@@ -224,8 +228,8 @@ struct Bfloat16 {
       float* const places[4] = {to, to + kSums, four ? to + 2 * kSums : unused, four ? to + 3 * kSums : unused};
       begin(places, add);
       for (int64_t d = 0; d < depths * kTile; d += kTile)
-        for (int p = 0; p < kParts; ++p)
-          for (int q = 0; p + q < kParts; ++q) one_by_four(a.tile(rows - 1, 0), right, d, p, q);
+        for (int q = 0; q < kParts; ++q)  // in the same order, so that a stream's sums do not depend on its place
+          for (int p = kParts - 1 - q; p >= 0; --p) one_by_four(a.tile(rows - 1, 0), right, d, p, q);
       end(places);
     }
   }

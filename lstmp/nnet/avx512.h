@@ -51,7 +51,7 @@ struct Single {
   // Of each tile's depth `lines` of memory from `soon` on are asked for. A function of its own: where GCC
   // makes it a part of its caller it is 7 % slower.
   [[gnu::noinline]] static void half_row(const float* a, const float* const* b, int64_t depths, float* const* sums, bool add,
-                       const float* soon, int64_t lines) {
+                                         const float* soon, int64_t lines) {
     constexpr int kRows = kSide / 2;
     __m512 s[kRows][2];
     for (int r = 0; r < kRows; ++r)

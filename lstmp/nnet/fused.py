@@ -4,10 +4,11 @@ The factors of the matrix products are of one of four kinds; sums and everything
 
 - `fp32`: float32, on processors with AVX-512.
 - `bf16x6`: float32 as the sum of three bfloat16 numbers, 24 bits of mantissa as well, so that a product of two is six
-  (the three least, below float32's rounding, are left out), on processors with AMX, in the place of `fp32`: as exact,
-  and quicker.
+  (the three least, below float32's rounding, are left out), on processors with AMX, in the place of `fp32`: as exact
+  for numbers above 1e-31, and quicker. Infinity becomes NaN.
 - `bf16x3`: sums of two bfloat16 numbers, 16 bits of mantissa, and a product is three. In the place of both where
   ``torch.set_float32_matmul_precision`` allows it, as in training (:func:`quick_products`): half as fast again.
+  Infinity becomes NaN.
 - `bf16`: bfloat16, on processors with AMX. So are the activations kept for the way back and, with fewer than 49
   streams, what the gates get from a layer's input.
 
@@ -33,7 +34,7 @@ _NUMBERS = {"bf16": (torch.bfloat16, 1), "bf16x3": (torch.int32, 1), "bf16x6": (
             "fp32": (torch.float32, 1)}  # what is as large as a factor
 _ALL = " ".join(_BITS)
 _FLAGS = ("-fno-math-errno",)
-_FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32 as AVX-512
+_FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32
 _quick, _users = threading.Lock(), []
 
 
@@ -125,6 +126,8 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
                     (4 * cells, recs), (4 * cells,), (3, cells), (recs, cells), (others, cells)])
     if w_rm is None and (recs != cells or others):
         raise RuntimeError(f"without a recurrent projection r has {cells} columns, and there is no other projection")
+    if not recs:
+        raise RuntimeError("a recurrent projection without columns")
     tiles, wide = -(-streams // 16), -(-cells // 32) * 32  # streams and cells come in blocks of 16 and 32
     y = x.new_empty(frames, streams, recs + others)
     c_last = x.new_empty(streams, cells)

@@ -7,7 +7,7 @@
 namespace {
 
 constexpr int64_t kBand = 8;    // row tiles of a left factor that are multiplied at a time: they stay in the second cache
-constexpr int64_t kWide = 16;   // columns that are multiplied at a time where it is too deep for that
+constexpr int64_t kWide = 16;   // columns that are multiplied at a time where a band has more tiles than kLeft
 constexpr int64_t kChunk = 32;  // row tiles over which a product of turned factors is summed at a time, for the same reason
 
 // Fills row tiles from 0 on with `rows` rows of float32, `ld` apart; the tiles from column tile `depth` on.
@@ -106,8 +106,8 @@ struct Place {
       _mm512_mask_storeu_ps(row + kSide, high, b);
     });
   }
-  void ask_for() const {
-    each([](float* row, int64_t) { ask<_MM_HINT_T1>(row), ask<_MM_HINT_T1>(row + kSide); });
+  void prefetch() const {
+    each([](float* row, int64_t) { ask_for(row, kDepth); });
   }
 };
 
@@ -134,7 +134,7 @@ void multiply_transposed(const Blocked<N>& a, int64_t a_columns, const Blocked<N
       multiply<F>(
           turned, 0, band, right, b_columns,
           [&](int64_t r, int64_t column, const float* pair) { place(c + r, column).take(pair, first > 0); },
-          [&](int64_t r, int64_t column) { place(c + r, column).ask_for(); });
+          [&](int64_t r, int64_t column) { place(c + r, column).prefetch(); });
     }
   }
 }

@@ -69,14 +69,14 @@ def test_any_shape_is_near_the_truth(kind, frames, streams, inputs, cells, rec, 
 @pytest.mark.parametrize("frames,streams,inputs,cells,rec,proj", [
     (20, 33, 40, 160, 0, 0), (20, 33, 40, 160, 64, 0), (20, 33, 40, 160, 40, 24), (5, 63, 300, 160, 64, 0),
     (3, 145, 40, 160, 64, 0), (2, 300, 20, 160, 40, 24),  # more than 128 streams: a second band
-    (2, 130, 20, 800, 290, 0)])  # so many cells that products with their gradients are made piece by piece
+    (2, 130, 20, 800, 290, 0), (2, 112, 20, 900, 40, 0)])  # cells' gradients are multiplied piece by piece
 def test_large_layers(kind, frames, streams, inputs, cells, rec, proj):
     args = make(frames, streams, inputs, cells, rec, proj, True, 1, scale=0.1 if cells < 800 else 0.04)
     for a, c in zip(results(args, 50.0, kind), results(args, 50.0, "fp64"), strict=True):
         assert off(a, c) < NEAR[kind]
 
 
-@pytest.mark.parametrize("kind", KINDS[1:2])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.values == ("bf16x6",)])
 @pytest.mark.parametrize("streams", [16, 70])
 def test_six_products_of_bfloat16_are_as_exact_as_float32(kind, streams):
     args = make(20, streams, 40, 512, 256, 0, True, 1, scale=0.05)
@@ -99,6 +99,45 @@ def test_they_are_used(kind, monkeypatch):
     results(args, 50.0, kind, "")
     results(args, 50.0, "fp64")
     assert len(used) == 2
+
+
+@by_kind
+def test_a_stream_does_not_depend_on_its_place(kind):
+    args = make(3, 48, 40, 70, 40, 0, True, 1, scale=0.1)  # three tiles of streams: a pair and one
+    args[:3] = [a[..., :1, :].expand_as(a).contiguous() for a in args[:3]]
+    y, c, d_x = results(args, 50.0, kind)[:3]
+    for of_streams in (y, c[None]):
+        assert torch.equal(of_streams, of_streams[:, :1].expand_as(of_streams))
+    assert d_x.shape == args[0].shape
+
+
+@by_kind
+def test_infinity_stays_in_its_stream(kind):
+    args = make(3, 48, 40, 70, 40, 0, True, 1, scale=0.1)
+    with torch.no_grad():
+        args[0][1, 5, 3] = float("inf")
+        args[0][1, 40, 7] = 3.4e38  # what bfloat16 rounds to infinity
+    y = results(args, 50.0, kind)[0]
+    clean = [n for n in range(48) if n not in (5, 40)]
+    assert y[0].isfinite().all() and y[:, clean].isfinite().all()
+    if kind in ("bf16x3", "bf16x6"):
+        assert y[1:, [5, 40]].isnan().all()
+
+
+@pytest.mark.skipif(fused.kernels("bf16x3") is None, reason="no AMX")
+def test_backward_is_of_the_kind_of_forward():
+    args = [a if a is None else a.detach().requires_grad_() for a in make(3, 16, 5, 7, 4, 0, True, dtype=torch.float32)]
+    given = [a for a in args if a is not None]
+
+    def grads(y):
+        return torch.autograd.grad(y.square().sum(), given)
+
+    with fused.quick_products():
+        y = LstmpChunk.apply(*args, 50.0, False)[0]
+        inside = grads(LstmpChunk.apply(*args, 50.0, False)[0])
+    plain = grads(LstmpChunk.apply(*args, 50.0, False)[0])
+    for outside, a, b in zip(grads(y), inside, plain, strict=True):
+        assert torch.equal(outside, a) and not torch.equal(a, b)
 
 
 def test_quick_products_last_as_long_as_anyone_wants_them():
@@ -228,6 +267,8 @@ def test_what_does_not_fit_is_refused(kind):
     x, r, c, w_x, w_r, bias, peephole, w_rm, w_pm = (a.detach() for a in make(3, 16, 5, 7, 4, 2, True,
                                                                               dtype=torch.float32))
     bf16 = kind == "bf16"
+    with pytest.raises(RuntimeError, match="without columns"):
+        LstmpChunk.apply(x, r[:, :0], c, w_x, w_r[:, :0], bias, peephole, w_rm[:0], None, 50.0, bf16)
     for wrong in ((x[:, :, :3], r, c, w_x, w_r), (x, r[:8], c, w_x, w_r), (x, r, c, w_x.double(), w_r),
                   (x, r, c, w_x, w_r[:, :2])):
         with pytest.raises(RuntimeError):
