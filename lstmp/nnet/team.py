@@ -23,7 +23,7 @@ class Team:
     """One process.
 
     Args:
-        threads: how many share the streams of a batch.
+        threads: how many share the streams of a batch; 0: one, whose operations are shared among torch's own.
 
     Attributes:
         rank, size: which of how many processes this one is; that of rank 0 writes the files.
@@ -34,7 +34,7 @@ class Team:
     shares_gradients = False  # whether an update is made from the gradients of all, so that all see every fault
     uses_graphs = True  # of CUDA, for its batches
 
-    def __init__(self, threads: int = 1):
+    def __init__(self, threads: int = 0):
         self.workers = Workers(threads)
         self._model = self._derive = None
 

@@ -122,7 +122,9 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
         UserError: there are too few processes, or too few streams for them.
     """
     if cfg.updates == "synchronous":
-        return Team(threads) if distributed.world_size() == 1 else Synchronous(cfg, device)
+        if distributed.world_size() > 1:
+            return Synchronous(cfg, device)
+        return Team(threads if device == "cpu" else 0)
     if distributed.world_size() == 1:
         raise UserError("asynchronous training by one process", mend="start several, with --nj or torchrun, or set "
                         "`updates: synchronous` in conf/lstmp.yaml")

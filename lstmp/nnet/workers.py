@@ -20,13 +20,15 @@ def default_threads() -> int:
 
 
 class Workers:
-    """``count`` threads, each of which runs torch on one core. With ``count`` 1 everything runs in the caller."""
+    """``count`` threads, each of which runs torch on one core. With ``count`` 1 everything runs in the caller; with 0
+    too, on as many cores as torch has."""
 
     def __init__(self, count: int):
-        self.count = count
+        self.count = max(1, count)
         self._pool = None
+        if count > 0:
+            torch.set_num_threads(1)  # in the caller as well: torch's helpers would wait by spinning, and block others
         if count > 1:
-            torch.set_num_threads(1)  # for what the caller itself does in between: its helpers would wait by spinning
             self._pool = ThreadPoolExecutor(count, initializer=_one_core)
 
     def map(self, function, items) -> list:

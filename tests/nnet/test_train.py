@@ -91,6 +91,23 @@ def test_the_average_of_the_last_epochs(world, small_config):
     assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [1, 2]
 
 
+def test_one_thread_is_one(world, small_config, monkeypatch):
+    seen = set()
+
+    def loss(self, *args, do=LstmpNetwork.loss):
+        seen.add(torch.get_num_threads())
+        return do(self, *args)
+
+    monkeypatch.setattr(LstmpNetwork, "loss", loss)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run(world, small_config(epochs=1), threads=1)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {1}
+
+
 def test_threads_share_a_batch_without_changing_the_result(world, small_config):
     one, two = (weights(run(world, small_config(), f"net{n}", threads=n)) for n in (1, 2))
     for name in one:
