@@ -212,8 +212,8 @@ struct Bfloat16 {
               for (int p = kParts - 1 - q; p >= 0; --p) {
                 if (!q || q + 1 < kParts) load_rows(left, d, p);  // else it is there
                 two_by_two();
-                for (int64_t l = 0; l < lines; ++l, soon += 64)
-                  ask<_MM_HINT_T1>(soon), ask<_MM_HINT_T1>(soon + b.depths * kTile * sizeof(Number));
+                ask_for(soon, 64 * lines), ask_for(soon + b.depths * kTile * sizeof(Number), 64 * lines);
+                soon += 64 * lines;
               }
             }
           end(places);

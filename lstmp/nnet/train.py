@@ -100,7 +100,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
     priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
     model.to(device)
-    sharers = f"{team.size} processes" if team.size > 1 else f"{threads} threads"
+    sharers = f"{team.size} processes" if team.size > 1 else f"{team.workers.count} threads"
     factors = factors_of(cfg, device)
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
              f"parameters, {factors}, {sharers}")
@@ -122,9 +122,7 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
         UserError: there are too few processes, or too few streams for them.
     """
     if cfg.updates == "synchronous":
-        if distributed.world_size() > 1:
-            return Synchronous(cfg, device)
-        return Team(threads if device == "cpu" else 0)
+        return Team(threads) if distributed.world_size() == 1 else Synchronous(cfg, device)
     if distributed.world_size() == 1:
         raise UserError("asynchronous training by one process", mend="start several, with --nj or torchrun, or set "
                         "`updates: synchronous` in conf/lstmp.yaml")
@@ -266,7 +264,7 @@ def main(argv=None):
         raise UserError("no CUDA device was found", mend="give --device cpu")
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
           align_model=args.align_model, valid_ali=args.valid_ali, device=args.device,
-          threads=1 if args.device == "cuda" else args.threads, nj=args.nj)
+          threads=0 if args.device == "cuda" else args.threads, nj=args.nj)
 
 
 if __name__ == "__main__":
