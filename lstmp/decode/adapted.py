@@ -13,13 +13,12 @@ utterances of a speaker in the data dir are taken together, and no transcript is
 from dataclasses import dataclass
 from pathlib import Path
 
-import k2
 import numpy as np
 import torch
 
-from lstmp.decode.best_path import to_fsa
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
+from lstmp.decode.lattice_paths import arc_posteriors
 from lstmp.features.load import Features
 from lstmp.gmm import fmllr
 from lstmp.gmm.model import AcousticModel
@@ -37,13 +36,6 @@ def state_frames(lattice: Lattice) -> np.ndarray:
         to = lattice.arcs[first_arc[low]:first_arc[high], 1]
         low, high, frame = (int(to.min()), int(to.max()) + 1, frame + 1) if len(to) else (0, 0, frame)
     return frames
-
-
-def arc_posteriors(lattice: Lattice, acoustic_scale: float) -> np.ndarray:
-    """float64 [A]: the probability of each arc, that of a path being its score's exponential."""
-    fsa = to_fsa(lattice)
-    fsa.scores = torch.from_numpy(lattice.acoustic * np.float32(acoustic_scale) + lattice.graph)
-    return k2.create_fsa_vec([fsa]).get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
 
 
 def pdf_posteriors(lattice: Lattice, acoustic_scale: float, least: float = 0.01):

@@ -1,7 +1,7 @@
 """Best paths through lattices for a grid of LM weights and word insertion penalties.
 
 As in Kaldi, a path's score is  acoustic / LMWT + graph - WIP · (number of words):  the LM weight scales the graph's
-scores against the acoustic ones. k2 searches the lattices of many utterances in one call.
+scores against the acoustic ones.
 
     python -m lstmp.decode.best_path DECODE_DIR --graph DIR --config conf/decode.yaml
 
@@ -9,52 +9,19 @@ writes ``DECODE_DIR/scoring/<LMWT>_<WIP>.txt``, the hypotheses in the form of a 
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
-import k2
 import numpy as np
-import torch
 
 from lstmp import config
 from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_lattices
+from lstmp.decode.lattice_paths import best_paths
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
-
-_ARCS = 2_000_000  # arcs searched in one call: enough to hide the cost of a call, few enough for a small worker
-
-
-def best_paths(lattices: list[Lattice], points) -> Iterator[list[np.ndarray]]:
-    """The best path of each lattice, which must have one, under each point of the grid in turn.
-
-    Args:
-        lattices: of one or more utterances.
-        points: pairs (LM weight, word insertion penalty).
-
-    Yields:
-        for each point: for each lattice the numbers of the T + 1 arcs of its best path.
-    """
-    fsas = k2.create_fsa_vec([to_fsa(lattice) for lattice in lattices])
-    first_arc = np.cumsum([0] + [lattice.num_arcs for lattice in lattices])
-    acoustic, graph, num_words = (torch.from_numpy(np.concatenate([getattr(x, name) for x in lattices])).float()
-                                  for name in ("acoustic", "graph", "num_words"))
-    fsas.arc = torch.arange(first_arc[-1], dtype=torch.int32)
-    for lm_weight, word_penalty in points:
-        fsas.scores = acoustic / lm_weight + graph - word_penalty * num_words
-        arcs = k2.shortest_path(fsas, use_double_scores=True).arc.numpy()
-        parts = np.split(arcs, np.searchsorted(arcs, first_arc[1:-1]))
-        yield [part - first for part, first in zip(parts, first_arc[:-1], strict=True)]
-
-
-def to_fsa(lattice: Lattice) -> k2.Fsa:
-    """The lattice's arcs, their scores left zero."""
-    arcs = torch.zeros(lattice.num_arcs, 4, dtype=torch.int32)
-    arcs[:, :3] = torch.from_numpy(lattice.arcs)
-    return k2.Fsa(arcs)
 
 
 def grid(cfg: DecodeConfig) -> list[tuple[int, float]]:
@@ -69,27 +36,18 @@ def file_name(lm_weight: int, word_penalty: float) -> str:
 
 def job_hypotheses(path, points: list[tuple[int, float]]) -> dict[str, list[list[int]]]:
     """Utterance → word ids for each point of the grid; an utterance without a path has no words."""
-    lattices = read_lattices(path)
-    hypotheses: dict[str, list[list[int]]] = {utt: [] for utt in lattices}
-    for utts in _batches(lattices):
-        for found in best_paths([lattices[utt] for utt in utts], points):
-            for utt, arcs in zip(utts, found, strict=True):
-                hypotheses[utt].append(lattices[utt].words_on(arcs))
-    return {utt: words or [[] for _ in points] for utt, words in hypotheses.items()}
+    return {utt: words_on_paths(lattice, best_paths(lattice, points)) if lattice.num_arcs else [[] for _ in points]
+            for utt, lattice in read_lattices(path).items()}
 
 
-def _batches(lattices: dict[str, Lattice]) -> Iterator[list[str]]:
-    """Cut the utterances that have a path into batches of about ``_ARCS`` arcs."""
-    batch, arcs = [], 0
-    for utt, lattice in lattices.items():
-        if batch and arcs + lattice.num_arcs > _ARCS:
-            yield batch
-            batch, arcs = [], 0
-        if lattice.num_arcs:
-            batch.append(utt)
-            arcs += lattice.num_arcs
-    if batch:
-        yield batch
+def words_on_paths(lattice: Lattice, paths: np.ndarray) -> list[list[int]]:
+    """The word ids on each of ``paths``, int [N, T + 1], arc numbers."""
+    counts = lattice.num_words[paths].astype(np.int64)
+    row, column = np.nonzero(counts)
+    arcs, counts = paths[row, column], counts[row, column]
+    at = np.repeat(lattice.word_splits[arcs] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    ends = np.cumsum(np.bincount(row, counts, len(paths)).astype(np.int64))
+    return [part.tolist() for part in np.split(lattice.words[at], ends[:-1])]
 
 
 def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):

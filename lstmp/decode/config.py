@@ -75,6 +75,7 @@ class DecodeConfig(SearchConfig):
             hypothesis.
         lm_weights, word_penalties: the grid of LM weights and word insertion penalties.
         fmllr: for models of speaker-adapted features.
+        engine: ``auto``, ``native`` or ``k2``, see :func:`lstmp.decode.search.choose_engine`.
     """
 
     utts_per_job: int
@@ -82,9 +83,11 @@ class DecodeConfig(SearchConfig):
     lm_weights: list[int]
     word_penalties: list[float]
     fmllr: DecodeFmllrConfig
+    engine: str = "auto"  # as before there was a choice: models were exported then
 
     def __post_init__(self):
         super().__post_init__()
+        check(self.engine in ("auto", "native", "k2"), "engine", "auto, native or k2")
         check(self.utts_per_job > 0, "utts_per_job", "greater than zero")
         check(0 <= self.max_failed <= 1, "max_failed", "from 0 to 1")
         for name in ("lm_weights", "word_penalties"):

@@ -24,7 +24,8 @@ from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.jobs import job_paths, judge, plan, remove, search_jobs, summary
 from lstmp.decode.scorer import Scorer, load_scorer
-from lstmp.decode.search import load_graph
+from lstmp.decode.search import choose_engine, load_graph
+from lstmp.device import for_processes
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.gmm.adapt import read_transforms, write_transforms
@@ -58,6 +59,15 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
         raise UserError(f"the graph was made from another decision tree than that of {model_dir}", file=path,
                         mend="give the graph of this model, or make it again")
     return made_from
+
+
+def search_settings(cfg: DecodeConfig) -> dict:
+    """The configuration as the mark of a stage holds it.
+
+    `engine: auto` is left out: what it chooses depends on the machine, and the words do not depend on what it chooses.
+    """
+    settings = config.to_dict(cfg)
+    return settings if cfg.engine != "auto" else {k: v for k, v in settings.items() if k != "engine"}
 
 
 @functools.cache
@@ -131,7 +141,7 @@ class Task:
             plain: with a model's speaker-independent mixtures.
             transforms: folder with trans.ark of the speakers.
         """
-        settings = {k: v for k, v in config.to_dict(cfg).items() if k not in _GRID} | {"utts": self.utts}
+        settings = {k: v for k, v in search_settings(cfg).items() if k not in _GRID} | {"utts": self.utts}
         inputs = self.inputs() + ([transforms / "trans.ark"] if transforms else [])
         paths = job_paths(out, len(self.utts), cfg.utts_per_job)
         stage = Stage(out, "decode", inputs, settings)
@@ -140,7 +150,7 @@ class Task:
         key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
         scorer = load_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
         features = self.features(read_transforms(transforms) if transforms else None)
-        graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs)
+        graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs, choose_engine(cfg.engine))
         search_jobs(plan(paths, features, self.utts, cfg.utts_per_job, key), graph, features,
                     scorer if self.device == "cpu" else
                     functools.partial(_on_device, str(self.model_dir), self.device, plain), cfg, self.nj)
@@ -155,7 +165,8 @@ class Task:
             UserError: too many utterances failed.
         """
         report = summary(jobs, self.nj * distributed.world_size(), *before) | {
-            "model": str(self.model_dir), "graph": str(self.graph_dir), "data": str(self.data_dir),
+            "engine": choose_engine(cfg.engine), "model": str(self.model_dir), "graph": str(self.graph_dir),
+            "data": str(self.data_dir),
             "config": config.to_dict(cfg)}
         judge(jobs, len(self.utts), cfg.max_failed)
         config.write_text(out / "decode.json", json.dumps(report, indent=1) + "\n")
@@ -169,7 +180,7 @@ def _decode_adapted(task: Task, out: Path):
         raise UserError("it does not name the silence phones", file=task.graph_dir / "graph.json",
                         mend="delete the folder and make the graph again")
     cfg, on_first = task.cfg, distributed.on_first
-    settings = {k: v for k, v in config.to_dict(cfg).items() if k not in ("lm_weights", "word_penalties")}
+    settings = {k: v for k, v in search_settings(cfg).items() if k not in ("lm_weights", "word_penalties")}
     stage = Stage(out, "adapted", task.inputs() + [task.data_dir / "utt2spk"], settings)
     if distributed.on_first(stage.is_done):
         return
@@ -195,16 +206,16 @@ def _decode_adapted(task: Task, out: Path):
     on_first(stage.mark, [out / "decode.json", out / "trans.ark", *jobs])
 
 
-def _load_graph(graph_dir: Path, num_pdfs: int):
+def _load_graph(graph_dir: Path, num_pdfs: int, engine: str):
     path = graph_dir / NAME
     state = path.stat() if path.is_file() else None
-    return _graph(graph_dir, num_pdfs, state and (state.st_mtime_ns, state.st_size))
+    return _graph(graph_dir, num_pdfs, engine, state and (state.st_mtime_ns, state.st_size))
 
 
 @functools.lru_cache(maxsize=1)
-def _graph(graph_dir: Path, num_pdfs: int, _state):
+def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state):
     """The graph, kept for the next pass; ``_state`` of the file, so that another file is not taken for it."""
-    return load_graph(graph_dir, num_pdfs)
+    return load_graph(graph_dir, num_pdfs, engine)
 
 
 @command
@@ -217,8 +228,8 @@ def main(argv=None):
     parser.add_argument("--out", required=True, help="folder for lattices and hypotheses")
     parser.add_argument("--config", default="conf/decode.yaml", help="beams and grid (%(default)s)")
     parser.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")
-    parser.add_argument("--device", default="cpu", help="where the acoustic model runs, cpu or cuda; the search runs "
-                        "on the CPU (%(default)s)")
+    parser.add_argument("--device", default="cpu", type=for_processes, help="where the acoustic model runs, cpu or "
+                        "cuda; the search runs on the CPU (%(default)s)")
     args = parser.parse_args(argv)
     distributed.together(decode, args.model, args.graph, args.data, args.out, config.load(args.config, DecodeConfig),
                          args.nj, args.device)

@@ -134,7 +134,7 @@ class Compiled:
     def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
         self._lib, self._graph = compiled(), graph  # the graph's arrays must live as long
         self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
-            _at(graph.arcs), _at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
+            array_at(graph.arcs), array_at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
             _int(cfg.max_active), ctypes.c_float(output_beam)))
 
     def __del__(self):
@@ -145,11 +145,12 @@ class Compiled:
         self._lib.lstmp_search_reset(self._search)
 
     def advance(self, rows: np.ndarray, near_end: int):
-        self._lib.lstmp_search_advance(self._search, _at(rows), _int(len(rows)), _int(rows.shape[1]), _int(near_end))
+        self._lib.lstmp_search_advance(self._search, array_at(rows), *map(_int, rows.shape), _int(near_end))
 
     def path(self, to_end: bool, frames: int) -> BestPath | None:
         arcs, score = np.empty(frames + 1, np.int32), ctypes.c_float()
-        n = self._lib.lstmp_search_path(self._search, _int(to_end), _int(len(arcs)), _at(arcs), ctypes.byref(score))
+        n = self._lib.lstmp_search_path(self._search, _int(to_end), _int(len(arcs)), array_at(arcs),
+                                        ctypes.byref(score))
         return None if n < 0 else BestPath(arcs[:n][::-1].copy(), score.value, to_end)
 
     def links(self) -> tuple[np.ndarray, ...] | None:
@@ -159,33 +160,36 @@ class Compiled:
         if n < 0:
             return None
         out = [np.empty(n, np.int32) for _ in range(4)] + [np.empty(n, np.float32)]
-        self._lib.lstmp_search_links(self._search, *map(_at, out))
+        self._lib.lstmp_search_links(self._search, *map(array_at, out))
         return tuple(out)
 
     def sizes(self) -> tuple[int, int]:
         out = np.zeros(2, np.int64)
-        self._lib.lstmp_search_sizes(self._search, _at(out))
+        self._lib.lstmp_search_sizes(self._search, array_at(out))
         return int(out[0]), int(out[1])
 
 
 _int = ctypes.c_int64
 
 
-def _at(x: np.ndarray) -> ctypes.c_void_p:
+def array_at(x: np.ndarray) -> ctypes.c_void_p:
+    """Where the numbers of an array lie; the array must outlive the call that this is given to."""
     return ctypes.c_void_p(x.ctypes.data)
 
 
 class Plain:
-    """The same in NumPy; it forgets no history."""
+    """The same in NumPy, its reference, and what searches where there is no compiler; it forgets no history."""
 
-    def __init__(self, graph: SearchGraph, cfg: SearchConfig):
-        self.graph, self.cfg = graph, cfg
+    def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
+        self.graph, self.cfg, self.output_beam = graph, cfg, np.float32(output_beam)
         self.to, self.label, self.score_of = graph.arcs[:, 1], graph.arcs[:, 2], graph.scores
+        self.reset()
 
     def reset(self):
         self.states, self.score = np.zeros(1, np.int64), np.zeros(1, np.float32)
         self.beam = np.float32(self.cfg.search_beam)
         self.before, self.by = [], []  # per frame: index of the state before, arc
+        self.frames = []  # for a lattice, per frame: the scores of its states, and the links out of them
 
     def _arcs_out(self):
         """(index of the living state, arc) of every arc out of one."""
@@ -202,9 +206,16 @@ class Plain:
             end = self.score[source] + (acoustic + self.score_of[arc])
             self._choose_beam(t >= len(rows) - near_end)
             kept = np.flatnonzero(end > end.max(initial=_NEVER) - self.beam)
-            order = kept[np.lexsort((-end[kept], self.to[arc[kept]]))]
-            best = order[np.flatnonzero(np.diff(self.to[arc[order]], prepend=-1))]
-            self.states, self.score = self.to[arc[best]].astype(np.int64), end[best]
+            source, arc, end = source[kept], arc[kept], end[kept]
+            # the states of a frame are numbered as they are reached, as in search.cpp
+            states, first, number = np.unique(self.to[arc], return_index=True, return_inverse=True)
+            by_first = np.argsort(first)
+            place = np.argsort(by_first)[number.reshape(-1)]
+            order = np.lexsort((-end, place))
+            best = order[np.flatnonzero(np.diff(place[order], prepend=-1))]
+            if self.output_beam >= 0:
+                self.frames.append((self.score, source, place, arc, end))
+            self.states, self.score = states[by_first].astype(np.int64), end[best]
             self.before.append(source[best])
             self.by.append(arc[best])
 
@@ -219,12 +230,16 @@ class Plain:
         else:
             self.beam = np.float32(float(max(self.beam, default)) * 1.25)
 
+    def _ends(self):
+        """(index of the living state, arc, score with it) of every arc into the final state."""
+        source, arc = self._arcs_out()
+        source, arc = source[self.label[arc] < 0], arc[self.label[arc] < 0]
+        return source, arc, self.score[source] + self.score_of[arc]
+
     def path(self, to_end: bool, frames: int) -> BestPath | None:
         last = []
         if to_end:
-            source, arc = self._arcs_out()
-            source, arc = source[self.label[arc] < 0], arc[self.label[arc] < 0]
-            end = self.score[source] + self.score_of[arc]
+            source, arc, end = self._ends()
             if not len(end):
                 return None
             at, last = int(source[end.argmax()]), [int(arc[end.argmax()])]
@@ -238,6 +253,30 @@ class Plain:
             arcs.append(int(by[at]))
             at = int(before[at])
         return BestPath(np.array(arcs[::-1], np.int32), score, to_end)
+
+    def links(self) -> tuple[np.ndarray, ...] | None:
+        """As :meth:`Compiled.links`."""
+        source, arc, end = self._ends()
+        if not end.max(initial=_NEVER) > _NEVER:
+            return None
+        frames = [*self.frames, (self.score, source, np.zeros(len(arc), np.int64), arc, end)]
+        # backwards; of each state of the frame after: its score, and how much worse the best path through it is than
+        # the best of all
+        after_score, after, kept = end.max(keepdims=True), np.zeros(1, np.float32), []
+        for score, source, to, arc, end in reversed(frames):
+            extra = after[to] + (after_score[to] - end)
+            on = extra <= self.output_beam
+            kept.append((source[on], to[on], arc[on], extra[on]))
+            after_score, after = score, np.full(len(score), np.inf, np.float32)
+            np.minimum.at(after, source[on], extra[on])
+        rows, base = [], 0
+        for t, (source, to, arc, extra) in enumerate(reversed(kept)):  # numbered anew, without the states that went
+            here, source = np.unique(source, return_inverse=True)
+            to = np.unique(to, return_inverse=True)[1]
+            rows.append((base + source, base + len(here) + to, arc, np.full(len(arc), t), extra))
+            base += len(here)
+        source, to, arc, frame, extra = (np.concatenate(x) for x in zip(*rows, strict=True))
+        return *(x.astype(np.int32) for x in (source, to, arc, frame)), extra.astype(np.float32)
 
     def sizes(self) -> tuple[int, int]:
         return len(self.states), sum(map(len, self.by))

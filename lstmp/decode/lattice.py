@@ -52,6 +52,18 @@ class Lattice:
         return cls(np.zeros((0, 3), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.uint8),
                    np.zeros(0, np.int32))
 
+    @classmethod
+    def assembled(cls, arcs, acoustic, graph, num_words, words) -> "Lattice":
+        """From arrays of any kind of number.
+
+        Raises:
+            UserError: more words on an arc than can be counted.
+        """
+        if len(num_words) and num_words.max() > 255:
+            raise UserError(f"{num_words.max()} words on one arc of the graph", mend="make the graph again")
+        return cls(np.ascontiguousarray(arcs, np.int32), acoustic.astype(np.float32), graph.astype(np.float32),
+                   num_words.astype(np.uint8), words.astype(np.int32))
+
     @property
     def num_arcs(self) -> int:
         return len(self.arcs)
@@ -109,13 +121,19 @@ def read_lattices(path) -> dict[str, Lattice]:
     word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
     if (len(splits) != len(utts) + 1 or splits[-1] != num_arcs or word_splits[-1] != len(data["words"])
             or any(len(data[name]) != num_arcs for name in ("acoustic", "graph", "num_words"))
-            or (num_arcs and (data["arcs"][:, 0] >= data["arcs"][:, 1]).any())):
+            or not _leads_on(data["arcs"], splits)):
         raise UserError("its parts do not fit together", file=path, mend=_MEND)
     lattices = {}
     for utt, a, b in zip(utts, splits[:-1], splits[1:], strict=True):
         lattices[utt] = Lattice(*(data[name][a:b] for name in _NAMES[:4]),
                                 data["words"][word_splits[a]:word_splits[b]])
     return lattices
+
+
+def _leads_on(arcs: np.ndarray, splits: np.ndarray) -> bool:
+    """Whether all arcs lead from a state to a higher one, and those of each utterance are sorted by from-state."""
+    falls = np.flatnonzero(np.diff(arcs[:, 0]) < 0) + 1
+    return (arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all() and np.isin(falls, splits).all()
 
 
 def _open(path):

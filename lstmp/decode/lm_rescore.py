@@ -15,19 +15,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import k2
 import numpy as np
-import torch
 
 from lstmp import config, distributed
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.lang import read_symbols
-from lstmp.decode.best_path import to_fsa, write_hypotheses
+from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.jobs import remove
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
+from lstmp.decode.lattice_paths import path_scores, word_paths
 from lstmp.decode.scorer import FRAME_SHIFT
-from lstmp.decode.search import path_scores, word_paths
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
@@ -116,10 +114,9 @@ class Rescorer:
         composed, frames = self.compose(lattice)
         if not composed.num_arcs:
             return composed
-        fsa = k2.create_fsa_vec([to_fsa(composed)])
-        fsa.scores = torch.from_numpy(composed.acoustic * np.float32(self.acoustic_scale) + composed.graph)
+        scores = composed.acoustic * np.float32(self.acoustic_scale) + composed.graph
         most = self.max_word_arcs * frames
-        return composed.pruned(word_paths(composed.arcs, path_scores(fsa), composed.num_words, most))
+        return composed.pruned(word_paths(composed.arcs, path_scores(composed.arcs, scores), composed.num_words, most))
 
     def compose(self, lattice: Lattice) -> tuple[Lattice, int]:
         """All of the lattice under the new LM, and its number of frames."""

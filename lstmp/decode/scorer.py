@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from lstmp.device import for_processes
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig
 from lstmp.gmm.model import AcousticModel
@@ -55,12 +56,7 @@ def load_scorer(model_dir, device="cpu", plain: bool = False) -> Scorer:
     """
     path = Path(model_dir) / "final.safetensors"
     names = _tensor_names(path)
-    try:
-        torch.device(device)
-    except RuntimeError:
-        raise UserError(f"no such device as {device}", mend="give --device cpu or --device cuda") from None
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("no GPU that torch can use", mend="give --device cpu")
+    for_processes(str(device))
     if "log_priors" in names:
         network = AcousticNetwork.load(model_dir, device)
         return Scorer(network.feature, None, len(network.model.feature_mean), network.num_pdfs, False, network.batch)

@@ -8,13 +8,10 @@ and sum: n-best lists (lstmp.decode.nbest), posterior probabilities, and lattice
 from dataclasses import dataclass
 from functools import cached_property
 
-import k2
 import numpy as np
-import torch
 
-from lstmp.decode.best_path import to_fsa
 from lstmp.decode.lattice import Lattice
-from lstmp.decode.search import path_scores
+from lstmp.decode.lattice_paths import path_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +76,8 @@ class WordGraph:
 
 def near_best(lattice: Lattice, lm_weight: float, word_penalty: float, beam: float) -> Lattice:
     """The part of a lattice that lies on paths with a score at most ``beam`` below the best path's."""
-    fsa = to_fsa(lattice)
     score = lattice.acoustic / lm_weight + lattice.graph - word_penalty * lattice.num_words
-    fsa.scores = torch.from_numpy(score.astype(np.float32))
-    through = path_scores(k2.create_fsa_vec([fsa]))[2]
+    through = path_scores(lattice.arcs, score.astype(np.float32))[2]
     return lattice.pruned(through >= through.max() - beam)
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lstmp.device import for_processes
 from lstmp.features.load import archives
 
 
@@ -14,7 +15,7 @@ def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     p.add_argument("--config", type=Path, default=Path("conf") / config, help="default: %(default)s")
     p.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
-    p.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    p.add_argument("--device", default="cpu", type=for_processes, help="cpu or cuda (default: %(default)s)")
     return p
 
 

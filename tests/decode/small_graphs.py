@@ -1,8 +1,8 @@
 """Random decoding graphs small enough to be searched exhaustively in plain Python."""
 
+import importlib.util
 import itertools
 
-import k2
 import kaldifst
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_w
                     min_active=0, max_active=100_000, retries=0)
 
 
+NEEDS_K2 = pytest.mark.skipif(importlib.util.find_spec("k2") is None, reason="no k2")
 NEEDS_COMPILER = pytest.mark.skipif(compiled() is None, reason="no compiler")
 
 
@@ -44,25 +45,32 @@ class SmallGraph:
                   for s in rng.choice(num_states, 2, replace=False)}
         return cls(arcs, finals)
 
-    def k2(self):
+    def _rows(self):
+        """Arcs int32 [A, 4] in the order of a graph file, and the words of each, -1 on those into the final state."""
         last = self.num_states
         rows = [(a, b, pdf + 1, score, words) for a, b, pdf, score, words in self.arcs]
         rows += [(s, last, -1, score, (*words, -1)) for s, (score, words) in self.final.items()]
         rows.sort(key=lambda r: (r[0], r[2]))
         arcs = torch.tensor([r[:3] for r in rows], dtype=torch.int32)
         scores = torch.tensor([r[3] for r in rows])
-        fsa = k2.Fsa(torch.cat([arcs, scores.view(torch.int32)[:, None]], 1))
-        fsa.aux_labels = k2.RaggedTensor([list(r[4]) for r in rows], dtype=torch.int32)
+        return torch.cat([arcs, scores.view(torch.int32)[:, None]], 1), [list(r[4]) for r in rows]
+
+    def k2(self):
+        """For lstmp.decode.k2_search."""
+        k2 = pytest.importorskip("k2")
+        arcs, words = self._rows()
+        fsa = k2.Fsa(arcs)
+        fsa.aux_labels = k2.RaggedTensor(words, dtype=torch.int32)
         fsa = k2.create_fsa_vec([k2.arc_sort(fsa)])
         fsa.graph_scores = fsa.scores.clone()
         return fsa
 
     def engine(self, num_pdfs=None):
-        """For lstmp.decode.engine; the number of pdfs, if not given, is one more than the highest in the graph."""
-        fsa = self.k2()
+        """For the native search; the number of pdfs, if not given, is one more than the highest in the graph."""
         num_pdfs = num_pdfs or 1 + max(pdf for _, _, pdf, _, _ in self.arcs)
-        aux = fsa.aux_labels
-        return SearchGraph.of(fsa.arcs.values().numpy(), aux.shape.row_splits(1).numpy(), aux.values.numpy(), num_pdfs)
+        arcs, words = self._rows()
+        splits = np.cumsum([0] + [len(w) for w in words])
+        return SearchGraph.of(arcs.numpy(), splits, np.array(list(itertools.chain(*words))), num_pdfs)
 
     def openfst(self):
         """The same with pdf + 1 as input label; each arc must have one word or none."""

@@ -26,7 +26,7 @@ FRAMES = 5
 
 
 def lattice(seed):
-    return decode_utterance(SmallGraph.random(seed).k2(), scores(seed, FRAMES), WIDE)
+    return decode_utterance(SmallGraph.random(seed).engine(4), scores(seed, FRAMES), WIDE)
 
 
 def pruned(full, paths):

@@ -10,7 +10,7 @@ from small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
 
 from lstmp import config
 from lstmp.corpus.pieces import Names
-from lstmp.decode.best_path import best_paths, grid, write_hypotheses
+from lstmp.decode.best_path import best_paths, grid, words_on_paths, write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, write_lattices
 from lstmp.decode.search import decode_utterance
@@ -26,12 +26,10 @@ def test_equals_enumeration(seed, frames):
     for i, length in enumerate(frames):
         graph, loglikes = SmallGraph.random(seed + i), scores(seed + i, length)
         if graph.viterbi(loglikes) is not None:
-            lattices.append(decode_utterance(graph.k2(), loglikes, WIDE))
-    if not lattices:
-        return
-    for (lm_weight, penalty), found in zip(POINTS, best_paths(lattices, POINTS), strict=True):
-        for lattice, path in zip(lattices, found, strict=True):
-            paths = all_paths(lattice)
+            lattices.append(decode_utterance(graph.engine(4), loglikes, WIDE))
+    for lattice in lattices:
+        paths = all_paths(lattice)
+        for (lm_weight, penalty), path in zip(POINTS, best_paths(lattice, POINTS), strict=True):
             assert path.tolist() in paths
             assert path_score(lattice, path, lm_weight, penalty) == pytest.approx(
                 max(path_score(lattice, p, lm_weight, penalty) for p in paths), abs=1e-4)
@@ -40,9 +38,8 @@ def test_equals_enumeration(seed, frames):
 def test_a_penalty_takes_words_away_and_lm_weight_favours_the_graph():
     graph = SmallGraph([(0, 1, 0, 0.0, (1, 2, 3)), (0, 2, 1, -1.0, ()), (0, 1, 2, -9.0, (4,))],
                        {0: (0, ()), 1: (0, ()), 2: (0, ())})
-    lattice = decode_utterance(graph.k2(), torch.tensor([[0.0, 0.0, 20.0]]), WIDE)
-    words = {point: lattice.words_on(path[0]) for point, path in
-             zip(POINTS, best_paths([lattice], POINTS), strict=True)}
+    lattice = decode_utterance(graph.engine(), torch.tensor([[0.0, 0.0, 20.0]]), WIDE)
+    words = dict(zip(POINTS, words_on_paths(lattice, best_paths(lattice, POINTS)), strict=True))
     assert words[1, 0.0] == [4]
     assert words[10, 0.0] == [1, 2, 3]
     assert words[10, 0.5] == []
@@ -61,7 +58,7 @@ def test_files(tmp_path):
     words = "".join(f"w{i} {i}\n" for i in range(1, 7))
     (tmp_path / "words.txt").write_text("<eps> 0\n" + words)
     (tmp_path / "d").mkdir()
-    first = {f"u{i}": decode_utterance(SmallGraph.random(i).k2(), scores(i, 6), WIDE) for i in (3, 1)}
+    first = {f"u{i}": decode_utterance(SmallGraph.random(i).engine(4), scores(i, 6), WIDE) for i in (3, 1)}
     write_lattices(tmp_path / "d" / "lat.0000.safetensors", first)
     write_lattices(tmp_path / "d" / "lat.0001.safetensors", {"a9": Lattice.empty()})
     cfg = decode_config()
@@ -70,7 +67,7 @@ def test_files(tmp_path):
         "1_0.0.txt", "1_0.5.txt", "3_0.0.txt", "3_0.5.txt"]
     lines = (tmp_path / "d" / "scoring" / "3_0.5.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["a9", "u1", "u3"] and lines[0] == "a9"
-    path = list(best_paths([first["u3"]], grid(cfg)))[3][0]
+    path = best_paths(first["u3"], grid(cfg))[3]
     assert lines[2].split()[1:] == [f"w{w}" for w in first["u3"].words_on(path)]
     pieces = {1: "▁BA", 2: "DE▁", 3: "▁A▁", 4: "KI", 5: "LO▁", 6: "<UNK>"}
     (tmp_path / "words.txt").write_text("<eps> 0\n" + "".join(f"{p} {i}\n" for i, p in pieces.items()))

@@ -68,9 +68,8 @@ def work(tmp_path):
     graph.mkdir()
     (graph / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, 7)))
     (graph / "graph.json").write_text(json.dumps({"num_pdfs": PDFS, "tree": digest(tmp_path / "model" / "tree.json")}))
-    fsa = GRAPH.k2()
-    words = fsa.aux_labels.shape.row_splits(1), fsa.aux_labels.values
-    write_graph_file(SearchArcs(*(x.numpy() for x in (fsa.arcs.values(), *words))), graph, PDFS)
+    small = GRAPH.engine(PDFS)
+    write_graph_file(SearchArcs(small.arcs, small.word_splits, small.words), graph, PDFS)
     write_data(tmp_path / "data", {f"u{i}": 3 * i + 2 for i in range(UTTS)})
     (tmp_path / "decode.yaml").write_text(CONFIG)
     return tmp_path

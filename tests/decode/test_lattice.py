@@ -10,7 +10,7 @@ from lstmp.errors import UserError
 
 
 def some():
-    return {f"utt{i}": decode_utterance(SmallGraph.random(i).k2(), scores(i, 9), WIDE) for i in (3, 1)} | {
+    return {f"utt{i}": decode_utterance(SmallGraph.random(i).engine(4), scores(i, 9), WIDE) for i in (3, 1)} | {
         "utt0": Lattice.empty()}
 
 

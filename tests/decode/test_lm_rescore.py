@@ -60,7 +60,7 @@ def lm_score(lm, words):
 
 def lattice_of(seed, frames):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
-    return None if graph.viterbi(loglikes) is None else decode_utterance(graph.k2(), loglikes, WIDE)
+    return None if graph.viterbi(loglikes) is None else decode_utterance(graph.engine(), loglikes, WIDE)
 
 
 def path_scores(lattice):
@@ -111,7 +111,7 @@ def test_a_limit_keeps_the_best_path(lms, seed):
     models = BackoffLm(folder / "old"), BackoffLm(folder / "new")
     whole, few = Rescorer(*models, 0.5, 10**6)(lattice), Rescorer(*models, 0.5, 2)(lattice)
     assert few.num_arcs <= whole.num_arcs
-    ((one,),), ((two,),) = (best_paths([x], [(2, 0.0)]) for x in (whole, few))
+    (one,), (two,) = (best_paths(x, [(2, 0.0)]) for x in (whole, few))
     assert whole.words_on(one) == few.words_on(two)
 
 

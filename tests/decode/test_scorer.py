@@ -9,7 +9,7 @@ from lstmp.decode.scorer import load_scorer
 from lstmp.errors import UserError
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 SMALL = {"layers": 1, "cells": 5, "recurrent_projection": 3, "projection": 0, "label_delay": 2, "dropout": 0.0}
 
@@ -18,7 +18,7 @@ SMALL = {"layers": 1, "cells": 5, "recurrent_projection": 3, "projection": 0, "l
 def network(tmp_path, request):
     values = config.read_yaml(request.config.rootpath / "conf" / "lstmp.yaml")[0] | SMALL
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    model = LstmpNetwork(config.build(values, LstmpConfig), 4, 7)
+    model = StateNetwork(config.build(values, LstmpConfig), 4, 7)
     model.initialize(1)
     log_priors = torch.log_softmax(torch.arange(7.0), 0)
     checkpoint.write(tmp_path / "final.safetensors", dict(model.state_dict()) | {"log_priors": log_priors}, {})

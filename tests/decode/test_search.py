@@ -4,27 +4,27 @@ import dataclasses
 import itertools
 import os
 
-import k2
 import kaldifst
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import NEEDS_COMPILER, WIDE, SmallGraph, all_paths, path_score, scores
+from small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, path_score, scores
 
-from lstmp.decode.best_path import best_paths, to_fsa
+from lstmp.decode import engine, search
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.lattice import Lattice
-from lstmp.decode.search import check_graph, decode_utterance, path_scores, word_paths
+from lstmp.decode.lattice_paths import best_paths, path_scores, word_paths
+from lstmp.decode.search import choose_engine, decode_utterance, search_natively
 from lstmp.errors import UserError
 
-ENGINES = pytest.mark.parametrize("as_graph", [SmallGraph.k2, pytest.param(SmallGraph.engine, marks=NEEDS_COMPILER)],
-                                  ids=["k2", "compiled"])
+ENGINES = pytest.mark.parametrize("as_graph", [pytest.param(SmallGraph.k2, marks=NEEDS_K2), SmallGraph.engine],
+                                  ids=["k2", "native"])
 
 
 def best(lattice, lm_weight=1.0, penalty=0.0):
-    path = next(best_paths([lattice], [(lm_weight, penalty)]))[0]
+    (path,) = best_paths(lattice, [(lm_weight, penalty)])
     return path_score(lattice, path, lm_weight, penalty), lattice.words_on(path)
 
 
@@ -137,19 +137,55 @@ def test_impossible_scores(as_graph):
         decode_utterance(as_graph(graph), torch.zeros(0, 1), WIDE)
 
 
+@NEEDS_COMPILER
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.sampled_from([1, 2, 7, 29, 30, 31, 95]), states=st.integers(3, 25),
+       beams=st.sampled_from([(4.0, 1.5, 0, 1000), (8.0, 3.0, 0, 6), (1e4, 2.0, 0, 10_000), (3.0, 0.1, 2, 50)]))
+def test_compiled_lattices_are_those_of_numpy_to_the_bit(seed, frames, states, beams):
+    search_beam, output_beam, least, most = beams
+    graph, cfg = SmallGraph.random(seed, num_states=states).engine(4), SearchConfig(0.7, search_beam, output_beam, 3,
+                                                                                  least, most, 0)
+    one, two = (search_natively(graph, scores(seed, frames), cfg, native) for native in (True, False))
+    assert (one is None) == (two is None)
+    if one is not None:
+        for name in ("arcs", "acoustic", "graph", "num_words", "words"):
+            assert np.array_equal(getattr(one, name), getattr(two, name)), name
+
+
+def test_the_engine_is_chosen_by_what_is_there(monkeypatch):
+    monkeypatch.setattr(search, "_why_no_k2", lambda: "No module named 'k2'")
+    assert choose_engine("native") == "native"
+    with pytest.raises(UserError, match="engine is k2, which cannot be imported: No module named 'k2'; set"):
+        choose_engine("k2")
+    monkeypatch.setattr(search.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(search, "compiled", lambda: None)
+    assert choose_engine("auto") == "native"
+    monkeypatch.setattr(search.importlib.util, "find_spec", lambda name: name)
+    assert choose_engine("auto") == "k2"
+    monkeypatch.setattr(search, "compiled", engine.compiled)
+    assert choose_engine("auto") == ("native" if engine.compiled() else "k2")
+
+
+@NEEDS_K2
 def test_a_graph_of_a_larger_model_is_refused_before_k2_reads_beyond_the_scores():
     graph = SmallGraph([(0, 0, 7, 0.0, ())], {0: (0.0, ())}).k2()
+    from lstmp.decode.k2_search import check_graph
+
     check_graph(graph, 8)
     with pytest.raises(UserError, match="the graph has pdf-id 7, the model has 7 of them"):
         decode_utterance(graph, torch.zeros(3, 7), WIDE)
 
 
+@NEEDS_K2
 def test_epsilons_are_refused():
+    from lstmp.decode.k2_search import check_graph
+
     graph = SmallGraph([(0, 0, -1, 0.0, ()), (0, 0, 1, 0.0, ())], {0: (0.0, ())}).k2()
     with pytest.raises(UserError, match="epsilons"):
         check_graph(graph, 8)
 
 
+@NEEDS_K2
 def test_search_after_a_fork_is_an_error_not_a_deadlock():
     graph = SmallGraph([(0, 0, 0, 0.0, ())], {0: (0.0, ())}).k2()
     decode_utterance(graph, torch.zeros(3, 1), WIDE)
@@ -177,8 +213,6 @@ def test_the_best_path_through_every_word_is_kept_and_nothing_else(seed, most):
     arcs = np.array(rows, dtype=np.int32)
     worth, num_words = rng.normal(size=len(arcs)).astype(np.float32), rng.integers(0, 2, len(arcs)).astype(np.uint8)
     lattice = Lattice(arcs, np.zeros(len(arcs), np.float32), worth, num_words, np.ones(num_words.sum(), np.int32))
-    fsa = k2.create_fsa_vec([to_fsa(lattice)])
-    fsa.scores = torch.from_numpy(worth)
     paths = sorted(all_paths(lattice), key=lambda path: -float(worth[path].astype(float).sum()))
     through = {}  # the arcs with words, those of the best paths first → the best path through each
     for path in paths:
@@ -189,7 +223,7 @@ def test_the_best_path_through_every_word_is_kept_and_nothing_else(seed, most):
     for path in paths:
         ends.setdefault(path[-1], path)
     expected = {arc for path in [*list(through.values())[:most], *ends.values()] for arc in path}
-    found = set(np.flatnonzero(word_paths(arcs, path_scores(fsa), num_words, most)).tolist())
+    found = set(np.flatnonzero(word_paths(arcs, path_scores(arcs, worth), num_words, most)).tolist())
     if most >= len(through):
         assert found == expected
     else:  # of arcs on one path it does not matter which come in

@@ -12,8 +12,7 @@ from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.errors import UserError
 from lstmp.gmm.model import AcousticModel
-from lstmp.graph.graph_file import NAME
-from lstmp.graph.k2_graph import load_k2_graph
+from lstmp.graph.graph_file import NAME, read_graph_file
 from lstmp.graph.make_graph import main, make_graph
 from lstmp.stage import digest
 
@@ -43,11 +42,20 @@ def test_files(made):
     assert (info["states"], info["arcs"]) == (len(hclg.final), len(hclg.src))
     assert (graph / "words.txt").read_bytes() == (made / "lang" / "words.txt").read_bytes()
     assert hclg.ilabel.max() <= model.transitions.num_tids
-    fsa = load_k2_graph(graph)
-    assert int(fsa.labels.max()) <= model.tree.num_pdfs and not bool((fsa.labels == 0).any())
-    assert torch.equal(fsa.scores, fsa.graph_scores) and bool((fsa.scores < 0).any())
+    arcs, splits, words, num_pdfs = read_graph_file(graph)
+    assert int(arcs[:, 2].max()) <= model.tree.num_pdfs == num_pdfs and not bool((arcs[:, 2] == 0).any())
+    assert bool((arcs[:, 3].view(torch.float32) < 0).any()) and len(splits) == len(arcs) + 1 and len(words)
     assert {p.name for p in graph.iterdir()} == {"HCLG.fst", "words.txt", "graph.json", NAME, ".done.hclg.json",
                                                  ".done.k2.json"}
+
+
+def test_as_k2_takes_it(made):
+    pytest.importorskip("k2")
+    from lstmp.graph.k2_graph import load_k2_graph
+
+    fsa, (arcs, _, words, _) = load_k2_graph(made / "graph"), read_graph_file(made / "graph")
+    assert torch.equal(fsa.arcs.values(), arcs) and torch.equal(fsa.aux_labels.values, words)
+    assert torch.equal(fsa.scores, fsa.graph_scores)
 
 
 def test_same_bytes_again_and_skipped(folder, capsys):
@@ -66,7 +74,7 @@ def test_k2_form_alone_is_made_again(folder, capsys):
     before = (folder / "graph" / NAME).read_bytes()
     (folder / "graph" / NAME).unlink()
     with pytest.raises(UserError, match="no such file; run steps/make_graph.sh"):
-        load_k2_graph(folder / "graph")
+        read_graph_file(folder / "graph")
     run(folder)
     assert "determinized" not in capsys.readouterr().out and (folder / "graph" / NAME).read_bytes() == before
 
@@ -138,10 +146,10 @@ def test_damaged_k2_form(folder, change, message):
     change(tensors)
     save_file(tensors, path, {"num_pdfs": str(num_pdfs)})
     with pytest.raises(UserError, match=message):
-        load_k2_graph(folder / "graph")
+        read_graph_file(folder / "graph")
 
 
 def test_truncated_k2_form(folder):
     truncate(folder / "graph" / NAME, 500)
     with pytest.raises(UserError, match="not a k2 graph, or cut off"):
-        load_k2_graph(folder / "graph")
+        read_graph_file(folder / "graph")

@@ -1,0 +1,95 @@
+"""The search by k2's ``intersect_dense_pruned``, whose rules are those of :mod:`lstmp.decode.engine`."""
+
+import os
+from pathlib import Path
+
+import k2
+import numpy as np
+import torch
+
+from lstmp.decode.config import SearchConfig
+from lstmp.decode.lattice import Lattice
+from lstmp.decode.lattice_paths import path_scores, word_paths
+from lstmp.errors import UserError
+from lstmp.graph.graph_file import NAME
+from lstmp.graph.k2_graph import load_k2_graph
+
+_searched_by: int | None = None  # process id of the last search
+
+
+def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
+    """Insist on what k2 does not check: labels within the columns of the scores, and no epsilon.
+
+    Raises:
+        UserError: the graph is of another model, or holds epsilons.
+    """
+    labels = graph.arcs.values()[:, 2]
+    highest = int(labels.max()) if len(labels) else 0
+    if highest > num_pdfs:
+        raise UserError(f"the graph has pdf-id {highest - 1}, the model has {num_pdfs} of them", file=file,
+                        mend="make the graph from this model")
+    if highest < 1 or bool((labels == 0).any()):
+        raise UserError("a graph without labels, or with epsilons left in it", file=file, mend="make the graph again")
+    graph.checked_pdfs = num_pdfs
+
+
+def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
+    """The graph of a folder, checked.
+
+    Raises:
+        UserError: it is missing, damaged, or of another model.
+    """
+    graph = load_k2_graph(graph_dir)
+    check_graph(graph, num_pdfs, file=Path(graph_dir) / NAME)
+    return graph
+
+
+def check_before_search(graph: k2.Fsa, num_pdfs: int):
+    """Insist on a graph of such a model, and on the process that searched first.
+
+    k2 starts a thread in the first search; a process forked after that lacks it and would wait for ever.
+
+    Raises:
+        UserError: another model.
+        RuntimeError: another process.
+    """
+    global _searched_by
+    if getattr(graph, "checked_pdfs", None) != num_pdfs:
+        check_graph(graph, num_pdfs)
+    if _searched_by not in (None, os.getpid()):
+        raise RuntimeError("this process was forked from one that has searched already: fork first, then search")
+    _searched_by = os.getpid()
+
+
+def search(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice | None:
+    """The lattice of :func:`lstmp.decode.search.decode_utterance` by one search, None where no path survives."""
+    # Column 0 stands for label 0, which k2 does not take as epsilon; the graph has none.
+    scores = torch.full((1, len(loglikes), loglikes.shape[1] + 1), float("-inf"))
+    torch.mul(loglikes, cfg.acoustic_scale, out=scores[0, :, 1:])
+    dense = k2.DenseFsaVec(scores, torch.tensor([[0, 0, len(loglikes)]], dtype=torch.int32))
+    try:
+        found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam, cfg.min_active,
+                                          cfg.max_active, frame_idx_name="frame")
+    except RuntimeError as e:  # a check of k2's own
+        raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
+    arcs = found.arcs.values()[:, :3].numpy()
+    if not (arcs[:, 2] < 0).any():  # where no end is reached, arcs of early frames may be left, but no path
+        return None
+    lattice = _lattice(found, arcs, loglikes, cfg.max_word_arcs * len(loglikes))
+    return lattice if lattice.num_arcs else None
+
+
+def _lattice(found: k2.Fsa, arcs: np.ndarray, loglikes: torch.Tensor, max_word_arcs: int) -> Lattice:
+    splits, words = found.aux_labels.shape.row_splits(1).numpy(), found.aux_labels.values.numpy()
+    # k2 marks final arcs by an output label of -1, and 0 is epsilon
+    real = words > 0
+    ends = np.concatenate([[0], np.cumsum(real)])[splits]
+    scores = found.scores.numpy().astype(np.float64)
+    kept = word_paths(arcs, path_scores(arcs, scores), np.diff(ends), max_word_arcs)
+    arcs = arcs[kept]
+    label = torch.from_numpy(arcs[:, 2]).long()
+    last = label < 0
+    frame = found.frame[torch.from_numpy(kept)].long().masked_fill(last, 0)
+    acoustic = loglikes[frame, (label - 1).clamp(min=0)].masked_fill(last, 0.0)
+    return Lattice.assembled(arcs, acoustic.numpy(), found.graph_scores.numpy()[kept], np.diff(ends)[kept],
+                             words[real & np.repeat(kept, np.diff(splits))])

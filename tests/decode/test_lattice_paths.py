@@ -1,0 +1,147 @@
+"""Scores, posteriors and best paths of lattices: compiled, in NumPy, by k2, and by enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, scores
+
+from lstmp.decode.lattice import Lattice
+from lstmp.decode.lattice_paths import arc_posteriors, best_paths, frame_slices, path_scores, state_scores
+from lstmp.decode.search import decode_utterance
+from lstmp.errors import UserError
+
+POINTS = list(itertools.product(range(7, 20), (0.0, 0.5, 1.0)))
+NATIVE = pytest.mark.parametrize("native", [pytest.param(True, marks=NEEDS_COMPILER), False], ids=["compiled", "numpy"])
+SEEDS = st.integers(0, 10**6)
+
+
+def random_lattice(seed, frames=8, ties=False) -> Lattice:
+    """Of states in layers, with arcs that lead nowhere pruned away; with ``ties``, of few different scores."""
+    rng = np.random.default_rng(seed)
+    sizes = [1, *rng.integers(1, 5, frames - 1).tolist(), 1]
+    first = np.cumsum([0, *sizes])
+    rows = set()
+    for t in range(frames):
+        here, there = range(first[t], first[t + 1]), range(first[t + 1], first[t + 1] + sizes[t + 1])
+        rows |= {(a, int(rng.choice(there)), int(rng.integers(1, 5))) for a in here for _ in range(2)}
+        rows |= {(int(rng.choice(here)), b, int(rng.integers(1, 5))) for b in there}
+    arcs = np.array(sorted(rows), np.int32)
+    arcs[arcs[:, 1] == first[-2], 2] = -1
+    num_words = rng.integers(0, 3, len(arcs)).astype(np.uint8)
+    values = rng.integers(-3, 1, (2, len(arcs))) if ties else rng.normal(size=(2, len(arcs)))
+    return Lattice(arcs, (30 * values[0]).astype(np.float32), values[1].astype(np.float32), num_words,
+                   rng.integers(1, 9, int(num_words.sum())).astype(np.int32))
+
+
+def as_k2(lattice: Lattice, values):
+    k2 = pytest.importorskip("k2")
+    arcs = torch.zeros(lattice.num_arcs, 4, dtype=torch.int32)
+    arcs[:, :3] = torch.from_numpy(lattice.arcs)
+    fsa = k2.Fsa(arcs)
+    fsa.arc = torch.arange(lattice.num_arcs, dtype=torch.int32)
+    fsa.scores = torch.from_numpy(np.asarray(values, np.float32))
+    return k2.create_fsa_vec([fsa])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, frames=st.integers(1, 12))
+def test_arcs_of_each_frame(seed, frames):
+    lattice = random_lattice(seed, frames)
+    parts = list(frame_slices(lattice.arcs))
+    assert len(parts) == frames and [p.start for p in parts[1:]] == [p.stop for p in parts[:-1]]
+    for here, after in itertools.pairwise(parts):
+        assert set(lattice.arcs[here, 1]) == set(lattice.arcs[after, 0])
+
+
+@NATIVE
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS)
+def test_scores_and_posteriors_equal_enumeration(native, seed):
+    lattice = random_lattice(seed, 5)
+    values = lattice.acoustic.astype(float) / 20 + lattice.graph
+    into, out_of, through = path_scores(lattice.arcs, values, native)
+    paths = all_paths(lattice)
+    total = np.array([values[p].sum() for p in paths])
+    weight = np.exp(total - np.logaddexp.reduce(total))
+    posteriors = arc_posteriors(lattice, 1 / 20, native)
+    for arc in range(lattice.num_arcs):
+        on = [i for i, p in enumerate(paths) if arc in p]
+        assert through[arc] == pytest.approx(total[on].max())
+        ahead = [paths[i][:paths[i].index(arc) + 1] for i in on]
+        assert into[arc] == pytest.approx(max(values[p].sum() for p in ahead))
+        assert into[arc] + out_of[arc] - values[arc] == pytest.approx(through[arc])
+        assert posteriors[arc] == pytest.approx(weight[on].sum(), abs=1e-5)
+
+
+@NEEDS_COMPILER
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, frames=st.integers(1, 30), ties=st.booleans())
+def test_compiled_equals_numpy(seed, frames, ties):
+    lattice = random_lattice(seed, frames, ties)
+    assert np.array_equal(best_paths(lattice, POINTS), best_paths(lattice, POINTS, native=False))
+    values = (lattice.acoustic / np.float32(11) + lattice.graph).astype(np.float64)
+    for log in (False, True):
+        compiled, plain = (state_scores(lattice.arcs, values, log, native) for native in (True, False))
+        for one, two in zip(compiled, plain, strict=True):
+            assert np.allclose(one, two, rtol=1e-12, atol=1e-12 if log else 0)
+
+
+@NEEDS_K2
+@NATIVE
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, frames=st.integers(1, 30), ties=st.booleans())
+def test_equals_k2(native, seed, frames, ties):
+    k2 = pytest.importorskip("k2")
+    lattice = random_lattice(seed, frames, ties)
+    values = lattice.acoustic * np.float32(1 / 11) + lattice.graph
+    fsa = as_k2(lattice, values)
+    for log in (False, True):
+        theirs = (fsa.get_forward_scores(use_double_scores=True, log_semiring=log),
+                  fsa.get_backward_scores(use_double_scores=True, log_semiring=log))
+        for mine, other in zip(state_scores(lattice.arcs, values, log, native), theirs, strict=True):
+            assert np.allclose(mine, other.numpy(), rtol=1e-12, atol=1e-12)
+    posteriors = fsa.get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
+    assert np.allclose(arc_posteriors(lattice, 1 / 11, native), posteriors, atol=1e-12)
+    acoustic, graph, words = (torch.from_numpy(getattr(lattice, n)).float() for n in ("acoustic", "graph", "num_words"))
+    for (lm_weight, penalty), path in zip(POINTS, best_paths(lattice, POINTS, native), strict=True):
+        fsa.scores = acoustic / lm_weight + graph - penalty * words
+        best = k2.shortest_path(fsa, use_double_scores=True).arc.numpy()
+        assert np.array_equal(path, best), "the very arcs, where two paths are equally good as well"
+
+
+@NATIVE
+def test_of_equals_the_last_is_taken(native):
+    arcs = np.array([(0, 1, 1), (0, 2, 2), (1, 3, 3), (2, 3, 3), (2, 3, 4), (3, 4, -1)], np.int32)
+    zeros = np.zeros(6, np.float32)
+    lattice = Lattice(arcs, zeros, zeros, np.zeros(6, np.uint8), np.zeros(0, np.int32))
+    assert best_paths(lattice, [(7, 0.0)], native).tolist() == [[1, 4, 5]]
+
+
+@NATIVE
+def test_many_points_and_one(native):
+    lattice = random_lattice(3, 20)
+    grid = list(itertools.product(range(1, 12), np.linspace(0, 2, 9)))
+    together = best_paths(lattice, grid, native)
+    assert together.shape == (99, 20) and len(np.unique(together, axis=0)) > 1
+    for i in (0, 15, 16, 50, 98):
+        assert np.array_equal(best_paths(lattice, [grid[i]], native)[0], together[i])
+
+
+@NATIVE
+def test_a_lattice_without_a_path(native):
+    arcs = np.array([(0, 1, 1), (1, 2, 1), (3, 4, -1)], np.int32)
+    zeros = np.zeros(3, np.float32)
+    lattice = Lattice(arcs, zeros, zeros, np.zeros(3, np.uint8), np.zeros(0, np.int32))
+    with pytest.raises(UserError, match="a lattice with"):
+        best_paths(lattice, POINTS, native)
+
+
+def test_posteriors_of_a_searched_lattice_sum_to_one_in_every_frame():
+    lattice = decode_utterance(SmallGraph.random(3).engine(4), scores(3, 9), WIDE)
+    posteriors = arc_posteriors(lattice, 1.0)
+    for part in frame_slices(lattice.arcs):
+        assert posteriors[part].sum() == pytest.approx(1)
