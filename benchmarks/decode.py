@@ -4,14 +4,15 @@
 
 For each search beam and decoder: WER, real-time factor (seconds of the search for a second of audio, by the clock) with
 one process and with two that share one graph, how much faster two are, and memory: of the graph, and what each process
-has for itself at the end. ``ours`` is lstmp.decode.search with its compiled engine, ``k2`` the same with
-``intersect_dense_pruned``; both make lattices and take the best path from them. ``Kaldi`` is kaldi-decoder's
+has for itself at the end. ``native`` is lstmp.decode.search with its native engine, ``k2``, where it is
+installed, the same with k2's; both make lattices and take the best path from them. ``Kaldi`` is kaldi-decoder's
 ``FasterDecoder``, Kaldi's search for a single path, which is less work than for a lattice. All have the beam and
 max_active of the configuration. Nothing else should run beside it.
 """
 
 import argparse
 import dataclasses
+import importlib.util
 import multiprocessing
 import time
 from pathlib import Path
@@ -25,16 +26,15 @@ from lstmp import config
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.lang import read_symbols
-from lstmp.decode.best_path import best_paths
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.engine import SearchGraph, compiled
+from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.scorer import FRAME_SHIFT, load_scorer
-from lstmp.decode.search import decode_utterance
+from lstmp.decode.search import decode_utterance, load_graph
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.gmm.model import AcousticModel
-from lstmp.graph.k2_graph import load_k2_graph
 from lstmp.log import progress, say
 
 
@@ -51,8 +51,8 @@ def kaldi_graph(graph_dir: Path, model_dir: Path):
 
 
 def ours(graph, loglikes, cfg) -> list[int]:
-    lattice = decode_utterance(graph, loglikes, cfg)  # by the engine or by k2, as the graph is
-    return lattice.words_on(next(best_paths([lattice], [(1 / cfg.acoustic_scale, 0.0)]))[0])
+    lattice = decode_utterance(graph, loglikes, cfg)  # by the native engine or by k2, as the graph is
+    return lattice.words_on(best_paths(lattice, [(1 / cfg.acoustic_scale, 0.0)])[0])
 
 
 def kaldis(fst, loglikes, cfg) -> list[int]:
@@ -141,11 +141,12 @@ def main(argv=None):
     scores = {utt: scorer([features.load(utt)])[0] for utt in progress(utts, "scores")}
     audio = FRAME_SHIFT * sum(map(len, scores.values()))
     say(f"{len(utts)} utterances, {audio:.0f} s, {num_words} words; scores took {time.perf_counter() - start:.1f} s")
-    decoders = [("ours", ours, lambda: SearchGraph.load(args.graph)), ("k2", ours, lambda: load_k2_graph(args.graph)),
+    decoders = [("native", ours, lambda: SearchGraph.load(args.graph)),
                 ("Kaldi", kaldis, lambda: kaldi_graph(Path(args.graph), Path(graph_info["model"])))]
     if compiled() is None:
-        say("the engine cannot be compiled here: only k2 and Kaldi are compared")
-        del decoders[0]
+        say("there is no compiler here: the native search is the one in NumPy")
+    if importlib.util.find_spec("k2"):
+        decoders.insert(1, ("k2", ours, lambda: load_graph(args.graph, scorer.num_pdfs, "k2")))
     beams = [float(b) for b in args.beams.split(",") if b] or [cfg.search_beam]
     rows = {}
     for name, search, load in decoders:  # one graph in memory at a time

@@ -31,6 +31,7 @@ from lstmp.features.load import Features
 from lstmp.gmm.adapt import read_transforms, write_transforms
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME
+from lstmp.kit import called
 from lstmp.log import say
 from lstmp.nnet.workers import flush_denormals
 from lstmp.stage import Stage, digest
@@ -221,7 +222,7 @@ def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state):
 @command
 def main(argv=None):
     """Decode a data dir with a model and its graph, and write lattices and hypotheses."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser(prog=called("steps/decode.sh"), description=main.__doc__)
     parser.add_argument("--model", required=True, help="model dir, of a GMM or a network")
     parser.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")
     parser.add_argument("--data", required=True, help="data dir with the features that the model takes")

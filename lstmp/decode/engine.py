@@ -6,10 +6,12 @@ way a frame, and is multiplied by 0.8 in a frame that begins with more than ``ma
 less than ``min_active``. In the last four frames (:data:`NEAR_END`) the least number is half of ``max_active``, if that
 is more, and the beam does not shrink, so that an end is reached. Scores are added in float32 and in k2's order.
 
+A lattice holds the arcs between living states that are on paths within ``output_beam`` of the best one, as k2's does;
+among them are arcs whose own score lies below the beam, where another one has brought their state above it (Kaldi has
+not these).
+
 The compiled search takes less than half of k2's time: it keeps a token a state in plain arrays, where k2, made for many
-utterances at once on a GPU, builds ragged tensors for every frame. Its lattices hold the arcs on paths within
-``output_beam`` of the best one; k2's hold some more, as it prunes by parts of the utterance, and as it keeps arcs into
-living states whose own score lies below the beam (Kaldi does not).
+utterances at once on a GPU, builds ragged tensors for every frame.
 """
 
 import ctypes
@@ -205,6 +207,7 @@ class Plain:
             acoustic = np.where(label > 0, row[np.maximum(label, 1) - 1], _NEVER)
             end = self.score[source] + (acoustic + self.score_of[arc])
             self._choose_beam(t >= len(rows) - near_end)
+            ways = source, arc, end
             kept = np.flatnonzero(end > end.max(initial=_NEVER) - self.beam)
             source, arc, end = source[kept], arc[kept], end[kept]
             # the states of a frame are numbered as they are reached, as in search.cpp
@@ -214,10 +217,20 @@ class Plain:
             order = np.lexsort((-end, place))
             best = order[np.flatnonzero(np.diff(place[order], prepend=-1))]
             if self.output_beam >= 0:
-                self.frames.append((self.score, source, place, arc, end))
+                self.frames.append((self.score, *self._links(ways, states, np.argsort(by_first), end[best])))
             self.states, self.score = states[by_first].astype(np.int64), end[best]
             self.before.append(source[best])
             self.by.append(arc[best])
+
+    def _links(self, ways, states, place, score):
+        """Of ``ways``, (index of the state before, arc, score at the end), those that lead to living ``states``, whose
+        numbers are ``place``, and are within the output beam of the best into them; with the number after the first."""
+        source, arc, end = ways
+        at = np.searchsorted(states, self.to[arc]).clip(max=len(states) - 1)
+        to = place[at] if len(states) else at
+        on = np.flatnonzero(states[at] == self.to[arc]) if len(states) else at[:0]
+        on = on[score[to[on]] - end[on] <= self.output_beam]
+        return source[on], to[on], arc[on], end[on]
 
     def _choose_beam(self, near_end: bool):
         active, default = len(self.states), np.float32(self.cfg.search_beam)

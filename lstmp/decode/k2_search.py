@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
+from lstmp.decode.engine import SearchGraph
 from lstmp.decode.lattice import Lattice
-from lstmp.decode.lattice_paths import path_scores, word_paths
+from lstmp.decode.thinning import MARGIN, Links, lattice_of
 from lstmp.errors import UserError
 from lstmp.graph.graph_file import NAME
 from lstmp.graph.k2_graph import load_k2_graph
@@ -18,7 +19,7 @@ _searched_by: int | None = None  # process id of the last search
 
 
 def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
-    """Insist on what k2 does not check: labels within the columns of the scores, and no epsilon.
+    """Insist on what k2 does not check: labels within the columns of the scores, and no epsilon. Makes it ready.
 
     Raises:
         UserError: the graph is of another model, or holds epsilons.
@@ -31,6 +32,10 @@ def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
     if highest < 1 or bool((labels == 0).any()):
         raise UserError("a graph without labels, or with epsilons left in it", file=file, mend="make the graph again")
     graph.checked_pdfs = num_pdfs
+    graph.graph_arc = torch.arange(graph.num_arcs, dtype=torch.int32)  # comes along through the search
+    words = graph.aux_labels
+    graph.arrays = SearchGraph.of(graph.arcs.values().numpy(), words.shape.row_splits(1).numpy(), words.values.numpy(),
+                                  num_pdfs)
 
 
 def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
@@ -68,28 +73,13 @@ def search(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice 
     torch.mul(loglikes, cfg.acoustic_scale, out=scores[0, :, 1:])
     dense = k2.DenseFsaVec(scores, torch.tensor([[0, 0, len(loglikes)]], dtype=torch.int32))
     try:
-        found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam, cfg.min_active,
-                                          cfg.max_active, frame_idx_name="frame")
+        found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam + MARGIN,
+                                          cfg.min_active, cfg.max_active, frame_idx_name="frame")
     except RuntimeError as e:  # a check of k2's own
         raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
-    arcs = found.arcs.values()[:, :3].numpy()
-    if not (arcs[:, 2] < 0).any():  # where no end is reached, arcs of early frames may be left, but no path
+    label = found.labels.numpy()
+    if not (label < 0).any():  # where no end is reached, arcs of early frames may be left, but no path
         return None
-    lattice = _lattice(found, arcs, loglikes, cfg.max_word_arcs * len(loglikes))
-    return lattice if lattice.num_arcs else None
-
-
-def _lattice(found: k2.Fsa, arcs: np.ndarray, loglikes: torch.Tensor, max_word_arcs: int) -> Lattice:
-    splits, words = found.aux_labels.shape.row_splits(1).numpy(), found.aux_labels.values.numpy()
-    # k2 marks final arcs by an output label of -1, and 0 is epsilon
-    real = words > 0
-    ends = np.concatenate([[0], np.cumsum(real)])[splits]
-    scores = found.scores.numpy().astype(np.float64)
-    kept = word_paths(arcs, path_scores(arcs, scores), np.diff(ends), max_word_arcs)
-    arcs = arcs[kept]
-    label = torch.from_numpy(arcs[:, 2]).long()
-    last = label < 0
-    frame = found.frame[torch.from_numpy(kept)].long().masked_fill(last, 0)
-    acoustic = loglikes[frame, (label - 1).clamp(min=0)].masked_fill(last, 0.0)
-    return Lattice.assembled(arcs, acoustic.numpy(), found.graph_scores.numpy()[kept], np.diff(ends)[kept],
-                             words[real & np.repeat(kept, np.diff(splits))])
+    frame = np.where(label < 0, len(loglikes), found.frame.numpy())
+    links = Links(found.arcs.values()[:, :2].numpy(), found.graph_arc.numpy(), frame)
+    return lattice_of(links, graph.arrays, loglikes, cfg)

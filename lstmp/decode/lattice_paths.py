@@ -28,7 +28,7 @@ def frame_slices(arcs: np.ndarray) -> Iterator[slice]:
     """The arcs of each frame of a lattice, [A, 3], in turn."""
     source, begin, last = arcs[:, 0], 0, 0  # `last`: the highest state of the frame
     while begin < len(arcs):
-        end = int(np.searchsorted(source, last, "right"))
+        end = int(np.searchsorted(source, source.dtype.type(last), "right"))  # of another kind, it would copy them all
         if end == begin:
             raise UserError("a lattice with a state that no arc leads to", mend="decode again")
         yield slice(begin, end)
@@ -124,49 +124,3 @@ def _best_path(lattice: Lattice, lm_weight: np.float32, penalty: np.float32, out
             return False
         state = arcs[out[i], 0]
     return state == 0
-
-
-def word_paths(arcs: np.ndarray, scores, num_words: np.ndarray, most: int) -> np.ndarray:
-    """bool [A]: the arcs of the best path through every arc that emits words, and to every end.
-
-    A state-level lattice holds each sequence of words with every way to divide the frames among their states; what is
-    left here is a thirtieth, and has every word that it had, each in its best surroundings. (The word graphs of
-    Ortmanns, Ney, Aubert, Computer Speech and Language 11, 1997, keep the best boundary of each word pair.)
-
-    Args:
-        arcs: int [A, 3], from-state, to-state, label; sorted by from-state.
-        scores: as :func:`path_scores` gives them, but for a constant of each to-state, from-state, and of the lattice.
-        num_words: int [A], words on each arc.
-        most: of the arcs with words, so many are considered, those of the best paths.
-    """
-    into, out_of, worth = scores
-    states = int(arcs[:, 1].max()) + 1 if len(arcs) else 0
-    by_target = np.argsort(arcs[:, 1], kind="stable")
-    before = _best_of_runs(into[by_target], arcs[by_target, 1], by_target, states)
-    after = _best_of_runs(out_of, arcs[:, 0], np.arange(len(arcs)), states)
-    with_words = np.flatnonzero((num_words > 0) & (worth > -np.inf))
-    if len(with_words) > most:
-        with_words = with_words[np.argpartition(-worth[with_words], most)[:most]]
-    chosen = np.concatenate([with_words, np.flatnonzero((arcs[:, 2] < 0) & (worth > -np.inf))])
-    return _linked(chosen, before, arcs[:, 0]) | _linked(chosen, after, arcs[:, 1])
-
-
-def _linked(arcs: np.ndarray, links: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """bool [A]: ``arcs``, the arc that ``links`` gives for the state ``end`` of each, and so on to the last."""
-    kept = np.zeros(len(end), dtype=bool)
-    while len(arcs):
-        kept[arcs] = True
-        arcs = links[np.unique(end[arcs])]
-        arcs = arcs[arcs >= 0]
-        arcs = arcs[~kept[arcs]]  # where a chain meets another, the rest is there already
-    return kept
-
-
-def _best_of_runs(score: np.ndarray, state: np.ndarray, arc: np.ndarray, num_states: int) -> np.ndarray:
-    """int64 [num_states]: the arc of the best score of each state, -1 where it has none; equal states are in runs."""
-    out = np.full(num_states, -1)
-    first = np.flatnonzero(np.diff(state, prepend=-1))
-    top = np.repeat(np.maximum.reduceat(score, first), np.diff(np.append(first, len(state))))
-    best = np.flatnonzero(score == top)
-    out[state[best]] = arc[best]
-    return out

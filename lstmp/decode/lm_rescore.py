@@ -10,6 +10,7 @@ Words that the graph's search left out of the lattice do not come back; a wider 
 """
 
 import argparse
+import ctypes
 import json
 import time
 from dataclasses import dataclass
@@ -18,76 +19,20 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config, distributed
-from lstmp.corpus.fst import FstArrays
-from lstmp.corpus.lang import read_symbols
+from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
+from lstmp.decode.engine import array_at
 from lstmp.decode.jobs import remove
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
-from lstmp.decode.lattice_paths import path_scores, word_paths
+from lstmp.decode.lattice_paths import path_scores
 from lstmp.decode.scorer import FRAME_SHIFT
+from lstmp.decode.thinning import word_paths
 from lstmp.errors import UserError, command
 from lstmp.log import say
+from lstmp.native import library
 from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
-
-
-class BackoffLm:
-    """A back-off n-gram LM, read from G.fst: its ``#0`` arcs are taken only where a word has no arc of its own.
-
-    Attributes:
-        start: the state before the first word.
-        num_states: how many states there are.
-    """
-
-    def __init__(self, lang):
-        path = Path(lang) / "G.fst"
-        if not path.is_file():
-            raise UserError("no such file", file=path, mend="make it with local/prepare_lm.sh")
-        g = FstArrays.read(path)
-        backoff = read_symbols(Path(lang) / "words.txt").get("#0")
-        self.start, self.num_states = g.start, len(g.final)
-        is_backoff = g.ilabel == backoff
-        self._back_to = np.full(self.num_states, -1, np.int64)
-        self._back_to[g.src[is_backoff]] = g.dst[is_backoff]
-        self._back_cost = np.zeros(self.num_states)
-        self._back_cost[g.src[is_backoff]] = g.weight[is_backoff]
-        words = ~is_backoff
-        self._width = int(g.ilabel.max(initial=0)) + 1
-        keys = g.src[words].astype(np.int64) * self._width + g.ilabel[words]
-        order = np.argsort(keys, kind="stable")
-        self._keys = keys[order]
-        if (self._keys[1:] == self._keys[:-1]).any():
-            raise UserError("a state has two arcs of one word", file=path, mend="make it with local/prepare_lm.sh")
-        self._to, self._cost = g.dst[words][order], g.weight[words][order].astype(np.float64)
-        self._final = g.final.astype(np.float64)
-
-    def step(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The states after ``words`` [N] in ``states`` [N], and the words' log-probabilities; −inf: no such word."""
-        states, words = states.astype(np.int64), words.astype(np.int64)
-        to, cost = np.full(len(states), self.start, np.int64), np.zeros(len(states))
-        todo = np.arange(len(states))
-        while len(todo):
-            key = states[todo] * self._width + words[todo]
-            at = np.searchsorted(self._keys, key).clip(max=len(self._keys) - 1)
-            known = (self._keys[at] == key) & (words[todo] < self._width)
-            to[todo[known]] = self._to[at[known]]
-            cost[todo[known]] += self._cost[at[known]]
-            todo = todo[~known]
-            lost = self._back_to[states[todo]] < 0
-            cost[todo[lost]] = np.inf
-            todo = todo[~lost]
-            cost[todo] += self._back_cost[states[todo]]
-            states[todo] = self._back_to[states[todo]]
-        return to, -cost
-
-    def final(self, states: np.ndarray) -> np.ndarray:
-        """Log-probability of the sentence's end in each state."""
-        states, cost = states.astype(np.int64), np.zeros(len(states))
-        while (more := np.isinf(self._final[states]) & (self._back_to[states] >= 0)).any():
-            cost[more] += self._back_cost[states[more]]
-            states[more] = self._back_to[states[more]]
-        return -(cost + self._final[states])
 
 
 @dataclass
@@ -118,9 +63,21 @@ class Rescorer:
         most = self.max_word_arcs * frames
         return composed.pruned(word_paths(composed.arcs, path_scores(composed.arcs, scores), composed.num_words, most))
 
-    def compose(self, lattice: Lattice) -> tuple[Lattice, int]:
-        """All of the lattice under the new LM, and its number of frames."""
+    def compose(self, lattice: Lattice, native: bool = True) -> tuple[Lattice, int]:
+        """All of the lattice under the new LM, and its number of frames; by compose.cpp where that can be had."""
         first = np.searchsorted(lattice.arcs[:, 0], np.arange(lattice.num_states + 1))
+        lib = library("decode/compose.cpp") if native else None
+        found = _by_compiler(lib, self, lattice, first) if lib else self._composed(lattice, first)
+        source, to, arc, change, frames = found
+        if not (lattice.arcs[arc, 2] < 0).any():
+            return Lattice.empty(), 0
+        arcs = np.stack([source, to, lattice.arcs[arc, 2]], 1).astype(np.int32)
+        return Lattice(arcs, lattice.acoustic[arc], (lattice.graph[arc] + change).astype(np.float32),
+                       lattice.num_words[arc], lattice.words[_ranges(lattice.word_splits[arc], lattice.num_words[arc])]
+                       ), frames - 2
+
+    def _composed(self, lattice: Lattice, first: np.ndarray):
+        """Arcs of the composition (from-state, to-state, arc of the lattice, change of its graph score), and frames."""
         state, old, new = np.zeros(1, np.int64), np.array([self.old.start]), np.array([self.new.start])
         parts, base = [], 0
         while len(state):  # a frame; the arrays are the composed states of its begin
@@ -135,13 +92,7 @@ class Rescorer:
             parts.append((base + source, base + len(state) + number, arc, change))
             base += len(state)
             state, old, new = to[index], old[index], new[index]
-        source, to, arc, change = (np.concatenate(x) for x in zip(*parts, strict=True))
-        if not (lattice.arcs[arc, 2] < 0).any():
-            return Lattice.empty(), 0
-        arcs = np.stack([source, to, lattice.arcs[arc, 2]], 1).astype(np.int32)
-        return Lattice(arcs, lattice.acoustic[arc], (lattice.graph[arc] + change).astype(np.float32),
-                       lattice.num_words[arc], lattice.words[_ranges(lattice.word_splits[arc], lattice.num_words[arc])]
-                       ), len(parts) - 2
+        return *(np.concatenate(x) for x in zip(*parts, strict=True)), len(parts)
 
     def _follow(self, lattice: Lattice, arc, old, new):
         """Where arcs lead from LM states ``old`` and ``new``: (lattice state, change of graph score, old, new)."""
@@ -164,8 +115,27 @@ class Rescorer:
     @staticmethod
     def _check(scores):
         if np.isinf(scores).any():
-            raise UserError("a lattice has words that the LM given as --lang does not know",
-                            mend="give the lang folder that the decoding graph was made from")
+            raise _unknown_words()
+
+
+def _unknown_words() -> UserError:
+    return UserError("a lattice has words that the LM given as --lang does not know",
+                     mend="give the lang folder that the decoding graph was made from")
+
+
+def _by_compiler(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, first: np.ndarray):
+    """As :meth:`Rescorer._composed`."""
+    lib.lstmp_compose.restype = ctypes.c_void_p
+    given = [np.ascontiguousarray(x, kind) for x, kind in ((lattice.arcs, np.int32), (first, np.int64),
+                                                           (lattice.word_splits, np.int64), (lattice.words, np.int32))]
+    sizes = np.zeros(2, np.int64)
+    found = lib.lstmp_compose(*map(array_at, given), ctypes.byref(rescorer.old.arrays),
+                              ctypes.byref(rescorer.new.arrays), array_at(sizes))
+    if not found:
+        raise _unknown_words()
+    out = [np.empty(sizes[0], np.int32) for _ in range(3)] + [np.empty(sizes[0])]
+    lib.lstmp_compose_take(ctypes.c_void_p(found), *map(array_at, out))
+    return *out, int(sizes[1])
 
 
 def _ranges(begin: np.ndarray, length: np.ndarray) -> np.ndarray:

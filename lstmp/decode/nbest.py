@@ -25,8 +25,8 @@ import numpy as np
 from lstmp import config
 from lstmp.corpus.lang import read_names
 from lstmp.corpus.pieces import Names
+from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.lattice import Lattice, read_lattices
-from lstmp.decode.lm_rescore import BackoffLm
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
 from lstmp.errors import UserError, command
 from lstmp.log import say

@@ -22,10 +22,11 @@ struct Entry {  // of the history: by which arc a token came, and from which ent
   int32_t arc;
 };
 
-struct Step {  // a way out of a token: along an arc to a state of the next frame
+struct Step {  // a way out of a token: along an arc to a state of the next frame; `to`, if negative, is its token - kTokens
   float end;
   int32_t to, from, arc;
 };
+constexpr int32_t kTokens = std::numeric_limits<int32_t>::min();
 
 struct Link {  // of a lattice: an arc between a token of one frame and one of the next
   int32_t from, to, arc;
@@ -164,10 +165,12 @@ struct Search {
   }
 
   // Fill `steps` with the ways out of the living tokens that may survive this frame, and return the best score. They lie
-  // together, as the arcs do not: the graph is far larger than any cache, and is read once a frame.
+  // together, as the arcs do not: the graph is far larger than any cache, and is read once a frame. For a lattice also
+  // those that may be within the output beam of one that survives, and lead to the same state.
   float expand(const float* row) {
     steps.clear();
     float best = kNever;
+    const float reach = lattice() ? beam + output_beam : beam;
     const size_t n = states.size();
     for (size_t i = 0; i < n; ++i) {
       if (i + 2 * kAhead < n) __builtin_prefetch(&first[states[i + 2 * kAhead]]);
@@ -177,12 +180,21 @@ struct Search {
         const Arc arc = arcs[a];
         const float acoustic = arc.label > 0 ? row[arc.label - 1] : kNever;
         const float end = score[i] + (acoustic + arc.score);
-        if (!(end > best - beam)) continue;  // nor will it be, as the best only gets better
+        if (!(end > best - reach)) continue;  // nor will it be, as the best only gets better
         best = std::max(best, end);
         steps.push_back({end, arc.to, static_cast<int32_t>(i), a});
       }
     }
     return best;
+  }
+
+  // Fill `links` with the steps between living tokens; what is worse than the best into its token by more than the output
+  // beam can be on no path within it.
+  void link_tokens() {
+    for (const Step& step : steps) {
+      const int32_t at = step.to < 0 ? step.to - kTokens : tokens.at(step.to);
+      if (at >= 0 && new_score[at] - step.end <= output_beam) links.push_back({step.from, at, step.arc, step.end, 0});
+    }
   }
 
   void advance(const float* row, bool near_end) {
@@ -194,7 +206,7 @@ struct Search {
     new_entry.clear();
     links.clear();
     tokens.next_frame();
-    for (const Step& step : steps) {
+    for (Step& step : steps) {
       if (!(step.end > cutoff)) continue;
       bool fresh;
       const int32_t at = tokens.find(step.to, static_cast<int32_t>(new_states.size()), &fresh);
@@ -208,12 +220,13 @@ struct Search {
       }
       if (lattice()) {
         new_score[at] = std::max(new_score[at], step.end);
-        links.push_back({step.from, at, step.arc, step.end, 0});
+        step.to = kTokens + at;
       } else if (step.end > new_score[at]) {
         new_score[at] = step.end;
         history[new_entry[at]] = {entry[step.from], step.arc};
       }
     }
+    if (lattice()) link_tokens();
     states.swap(new_states);
     if (lattice()) frames.push_back({score, links});  // copies, which take no more room than they need
     score.swap(new_score);

@@ -2,7 +2,7 @@
 
 It keeps, at every frame, the graph states within ``search_beam`` of the best one, and after the last frame what lies
 within ``output_beam`` of the best path. Two engines do it, by the same rules: ``native`` (:mod:`lstmp.decode.engine`)
-and ``k2`` (:mod:`lstmp.decode.k2_search`), which is imported only where it is used.
+and ``k2`` (:mod:`lstmp.decode.k2_search`), which is imported only where it is used. Their lattices are the same.
 """
 
 import functools
@@ -15,7 +15,7 @@ import torch
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import NEAR_END, Compiled, Plain, SearchGraph, check_scores, compiled
 from lstmp.decode.lattice import Lattice
-from lstmp.decode.lattice_paths import word_paths
+from lstmp.decode.thinning import MARGIN, Links, lattice_of
 from lstmp.errors import UserError
 from lstmp.graph.graph_file import NAME
 
@@ -108,21 +108,11 @@ def search_natively(graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfi
     """The lattice of :func:`decode_utterance` by one search, None where no path survives; ``native``: use the compiled
     form where it can be had."""
     rows = (loglikes.float() * cfg.acoustic_scale).contiguous().numpy()
-    search = (Compiled if native and compiled() else Plain)(graph, cfg, cfg.output_beam)
+    search = (Compiled if native and compiled() else Plain)(graph, cfg, cfg.output_beam + MARGIN)
     sure = max(len(rows) - NEAR_END, 0)
     search.advance(rows[:sure], 0)
     search.advance(rows[sure:], len(rows) - sure)
     if (found := search.links()) is None:
         return None
-    source, to, arc, frame, extra = found
-    arcs = np.stack([source, to, graph.arcs[arc, 2]], axis=1)
-    begin = graph.word_splits[arc]
-    num_words = graph.word_splits[arc + 1] - begin
-    worth = -extra.astype(np.float64)  # what is left to choose is relative to the best path
-    kept = word_paths(arcs, (worth, worth, worth), num_words, cfg.max_word_arcs * len(rows))
-    arcs, begin, num_words = arcs[kept], begin[kept], num_words[kept]
-    seen = loglikes.numpy()[np.minimum(frame[kept], len(rows) - 1), np.maximum(arcs[:, 2] - 1, 0)]
-    acoustic = np.where(arcs[:, 2] < 0, 0, seen)
-    ends = np.cumsum(num_words)
-    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + num_words, num_words)
-    return Lattice.assembled(arcs, acoustic, graph.scores[arc[kept]], num_words, graph.words[at])
+    source, to, arc, frame, _ = found
+    return lattice_of(Links(np.stack([source, to], 1), arc, frame), graph, loglikes, cfg)

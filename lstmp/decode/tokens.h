@@ -23,6 +23,12 @@ class Tokens {
     return slot.token;
   }
 
+  // The token of a state, -1 where it has none.
+  int32_t at(int32_t state) const {
+    const Slot& slot = table_[place(state)];
+    return slot.frame == now_ ? slot.token : -1;
+  }
+
  private:
   struct Slot {
     int32_t state, token;

@@ -68,11 +68,13 @@ def _wer(row: dict) -> str:
 
 
 def _legend(rows: list[dict]) -> str:
+    engines = {row["engine"]: None for row in rows if row.get("engine")}  # records of earlier versions do not say
+    searched = f" Searched by the {' and the '.join(engines)} engine." if engines else ""
     chosen = ", ".join(dict.fromkeys(row["set"] for row in rows if row["chosen_here"])) or "a set not shown"
     return (f"In brackets: the {100 * rows[0]['confidence']:g} % bootstrap interval over utterances (Bisani and Ney, "
             f"2004). LM weight and word insertion penalty: chosen on {chosen}, applied unchanged to the other sets.  \n"
             "RTF: seconds of decoding on one core for a second of audio, mean over the sets. Minutes: of training that "
-            "system alone, from the alignment that it starts with.")
+            f"system alone, from the alignment that it starts with.{searched}")
 
 
 def _error_table(rows: list[dict]) -> str:

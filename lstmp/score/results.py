@@ -75,7 +75,8 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
                 trainings[system.name] = {**train, "dir": decode_dir.parent}
                 rows.append({
                     "system": system.name, "set": set_name, "lm": lm, **{k: score[k] for k in SCORE},
-                    **{k: decode[k] for k in DECODE}, "failed": decode.get("failed", 0), **{k: train[k] for k in TRAIN},
+                    **{k: decode[k] for k in DECODE}, "failed": decode.get("failed", 0), "engine": decode.get("engine"),
+                    **{k: train[k] for k in TRAIN},
                     **{k: v for k, v in train.items() if k.startswith("frame_accuracy_")}, "command": command_line})
     return rows, trainings
 

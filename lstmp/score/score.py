@@ -14,6 +14,7 @@ from lstmp import config
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
+from lstmp.kit import called
 from lstmp.log import progress, say, warn
 from lstmp.score.align_text import write_alignment
 from lstmp.score.bootstrap import interval
@@ -122,7 +123,7 @@ def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedS
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="lstmp.score.score", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog=called("steps/score.sh"), description=__doc__.split("\n")[0])
     parser.add_argument("--dev", required=True, metavar="DIR[=DATA]",
                         help="decode dir on which LM weight and insertion penalty are chosen; =DATA names its data dir "
                              "where its decode.json does not")

@@ -61,7 +61,7 @@ class SmallGraph:
         arcs, words = self._rows()
         fsa = k2.Fsa(arcs)
         fsa.aux_labels = k2.RaggedTensor(words, dtype=torch.int32)
-        fsa = k2.create_fsa_vec([k2.arc_sort(fsa)])
+        fsa = k2.create_fsa_vec([fsa])
         fsa.graph_scores = fsa.scores.clone()
         return fsa
 

@@ -13,9 +13,10 @@ from test_best_path import decode_config
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.decode import lm_rescore
+from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import best_paths
 from lstmp.decode.lattice import Lattice, read_lattices, write_lattices
-from lstmp.decode.lm_rescore import BackoffLm, Rescorer, rescore
+from lstmp.decode.lm_rescore import Rescorer, rescore
 from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError
 
@@ -60,7 +61,7 @@ def lm_score(lm, words):
 
 def lattice_of(seed, frames):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
-    return None if graph.viterbi(loglikes) is None else decode_utterance(graph.engine(), loglikes, WIDE)
+    return None if graph.viterbi(loglikes) is None else decode_utterance(graph.engine(4), loglikes, WIDE)
 
 
 def path_scores(lattice):
@@ -90,6 +91,10 @@ def test_every_path_has_its_new_score(lms, seed, frames):
     rescorer = Rescorer(BackoffLm(folder / "old"), BackoffLm(folder / "new"), 1.0, 10**6)
     composed, counted = rescorer.compose(lattice)
     assert counted == frames
+    plain, counted = rescorer.compose(lattice, native=False)
+    assert counted == frames
+    for name in ("arcs", "acoustic", "graph", "num_words", "words"):
+        assert np.array_equal(getattr(composed, name), getattr(plain, name)), name
     before, after = path_scores(lattice), path_scores(composed)
     assert set(before) == set(after)
     for key, (acoustic, graph) in before.items():

@@ -15,8 +15,9 @@ from small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, 
 from lstmp.decode import engine, search
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.lattice import Lattice
-from lstmp.decode.lattice_paths import best_paths, path_scores, word_paths
+from lstmp.decode.lattice_paths import best_paths, path_scores
 from lstmp.decode.search import choose_engine, decode_utterance, search_natively
+from lstmp.decode.thinning import word_paths
 from lstmp.errors import UserError
 
 ENGINES = pytest.mark.parametrize("as_graph", [pytest.param(SmallGraph.k2, marks=NEEDS_K2), SmallGraph.engine],
@@ -150,6 +151,24 @@ def test_compiled_lattices_are_those_of_numpy_to_the_bit(seed, frames, states, b
     if one is not None:
         for name in ("arcs", "acoustic", "graph", "num_words", "words"):
             assert np.array_equal(getattr(one, name), getattr(two, name)), name
+
+
+@NEEDS_K2
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), frames=st.sampled_from([1, 2, 7, 30, 95]), states=st.integers(3, 25),
+       beams=st.sampled_from([(4.0, 1.5, 0, 1000), (8.0, 3.0, 0, 6), (1e4, 2.0, 0, 10_000), (3.0, 0.1, 2, 50)]))
+def test_k2s_lattices_are_the_native_ones_to_the_bit(seed, frames, states, beams):
+    search_beam, output_beam, least, most = beams
+    small = SmallGraph.random(seed, num_states=states)
+    cfg = SearchConfig(0.7, search_beam, output_beam, 3, least, most, 0)
+    found = []
+    for graph in (small.k2(), small.engine(4)):
+        try:
+            found.append(decode_utterance(graph, scores(seed, frames), cfg))
+        except UserError:
+            found.append(Lattice.empty())
+    for name in ("arcs", "acoustic", "graph", "num_words", "words"):
+        assert np.array_equal(*(getattr(x, name) for x in found)), name
 
 
 def test_the_engine_is_chosen_by_what_is_there(monkeypatch):

@@ -13,8 +13,8 @@ from test_lm_rescore import WORDS, lattice_of, lm_score, random_lm
 
 from lstmp.corpus.pieces import Names
 from lstmp.decode import nbest as nbest_module
+from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.lattice import Lattice, write_lattices
-from lstmp.decode.lm_rescore import BackoffLm
 from lstmp.decode.nbest import Hypothesis, best_hypotheses, main, nbest, rescored, write_nbest
 from lstmp.decode.word_graph import near_best, word_graph
 from lstmp.errors import UserError

@@ -31,7 +31,7 @@ def decoded(tmp_path):
                 (folder / "scoring" / f"{cell}.txt").write_text("".join(lines))
         (folder / "decode.json").write_text(json.dumps({
             "data": str(tmp_path / "data" / name), "audio_seconds": 10.0 if name == "dev" else 30.0, "seconds": 4.0,
-            "processes": 1, "rtf": 0.4 if name == "dev" else 0.2, "failed": 0}))
+            "processes": 1, "rtf": 0.4 if name == "dev" else 0.2, "failed": 0, "engine": "native"}))
     (tmp_path / "exp" / "mono" / "train.json").write_text(json.dumps(
         {"system": "mono", "params": 12345, "minutes": 1.5, "seed": 1, "config": "conf/mono.yaml"}))
     return tmp_path

@@ -1,0 +1,80 @@
+"""A back-off n-gram language model as an automaton that is walked word by word, read from G.fst of a lang folder."""
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.lang import read_symbols
+from lstmp.decode.engine import array_at
+from lstmp.errors import UserError
+
+
+class _LmArrays(ctypes.Structure):
+    """The struct Lm of compose.cpp."""
+
+    _fields_ = [("keys", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("num_keys", "width", "start")),
+                *((name, ctypes.c_void_p) for name in ("to", "cost", "back_to", "back_cost", "final_cost"))]
+
+
+class BackoffLm:
+    """A back-off n-gram LM, read from G.fst: its ``#0`` arcs are taken only where a word has no arc of its own.
+
+    Attributes:
+        start: the state before the first word.
+        num_states: how many states there are.
+        arrays: all of it, for compose.cpp.
+    """
+
+    def __init__(self, lang):
+        path = Path(lang) / "G.fst"
+        if not path.is_file():
+            raise UserError("no such file", file=path, mend="make it with local/prepare_lm.sh")
+        g = FstArrays.read(path)
+        backoff = read_symbols(Path(lang) / "words.txt").get("#0")
+        self.start, self.num_states = g.start, len(g.final)
+        is_backoff = g.ilabel == backoff
+        self._back_to = np.full(self.num_states, -1, np.int64)
+        self._back_to[g.src[is_backoff]] = g.dst[is_backoff]
+        self._back_cost = np.zeros(self.num_states)
+        self._back_cost[g.src[is_backoff]] = g.weight[is_backoff]
+        words = ~is_backoff
+        self._width = int(g.ilabel.max(initial=0)) + 1
+        keys = g.src[words].astype(np.int64) * self._width + g.ilabel[words]
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        if (self._keys[1:] == self._keys[:-1]).any():
+            raise UserError("a state has two arcs of one word", file=path, mend="make it with local/prepare_lm.sh")
+        self._to, self._cost = g.dst[words][order].astype(np.int64), g.weight[words][order].astype(np.float64)
+        self._final = g.final.astype(np.float64)
+        self.arrays = _LmArrays(array_at(self._keys), len(self._keys), self._width, self.start, array_at(self._to),
+                                array_at(self._cost), array_at(self._back_to), array_at(self._back_cost),
+                                array_at(self._final))
+
+    def step(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The states after ``words`` [N] in ``states`` [N], and the words' log-probabilities; −inf: no such word."""
+        states, words = states.astype(np.int64), words.astype(np.int64)
+        to, cost = np.full(len(states), self.start, np.int64), np.zeros(len(states))
+        todo = np.arange(len(states))
+        while len(todo):
+            key = states[todo] * self._width + words[todo]
+            at = np.searchsorted(self._keys, key).clip(max=len(self._keys) - 1)
+            known = (self._keys[at] == key) & (words[todo] < self._width)
+            to[todo[known]] = self._to[at[known]]
+            cost[todo[known]] += self._cost[at[known]]
+            todo = todo[~known]
+            lost = self._back_to[states[todo]] < 0
+            cost[todo[lost]] = np.inf
+            todo = todo[~lost]
+            cost[todo] += self._back_cost[states[todo]]
+            states[todo] = self._back_to[states[todo]]
+        return to, -cost
+
+    def final(self, states: np.ndarray) -> np.ndarray:
+        """Log-probability of the sentence's end in each state."""
+        states, cost = states.astype(np.int64), np.zeros(len(states))
+        while (more := np.isinf(self._final[states]) & (self._back_to[states] >= 0)).any():
+            cost[more] += self._back_cost[states[more]]
+            states[more] = self._back_to[states[more]]
+        return -(cost + self._final[states])
