@@ -11,11 +11,11 @@ set -euo pipefail
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"
 cd "$(dirname "$0")"
 case " $* " in *" --help "*|*" -h "*) sed -n '2,9s/^# \{0,1\}//p' run.sh
-  [ ! -x .venv/bin/python ] || .venv/bin/python -m lstmp.recipe --help; exit 0 ;; esac
+  (. local/path.sh 2> /dev/null; python -m lstmp.recipe --help) || true; exit 0 ;; esac
 
-# 0  environment: .venv with the pinned packages; everything below runs in it
+# 0  environment: .venv with the pinned packages, or that of the installed package (lstmp run); all below runs in it
 echo "== stage 0: environment"
-local/env.sh
+[ -n "${LSTMP_PYTHON:-}" ] || [ -x .lstmp/bin/python ] || local/env.sh
 . local/path.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"

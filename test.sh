@@ -10,7 +10,7 @@ case "${1:-}" in
   --all) shift; choice=() ;;
   *) choice=(-m "not slow") ;;
 esac
-local/env.sh --test
+[ -n "${LSTMP_PYTHON:-}" ] || local/env.sh --test
 . local/path.sh
 if [ -z "${LSTMP_CORPUS:-}" ] && [ -d ../shared/corpus/LibriSpeech ]; then
   LSTMP_CORPUS="$(cd ../shared/corpus && pwd)"

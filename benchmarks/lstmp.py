@@ -32,7 +32,7 @@ from lstmp.nnet import fused
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.graphed import derive, function_for
 from lstmp.nnet.loss import FrameCrossEntropy
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import keep_freed_memory
 from lstmp.nnet.workers import Workers, default_threads
 
@@ -40,7 +40,7 @@ INPUTS, STATES, CHUNK, LAYERS, CELLS, PROJECTION = 40, 2000, 20, 2, 512, 256
 
 
 class TorchLstm(nn.Module):
-    """torch.nn.LSTM with projection under our output layer, with the interface of LstmpNetwork.loss."""
+    """torch.nn.LSTM with projection under our output layer, with the interface of StateNetwork.loss."""
 
     def __init__(self, bf16: bool = False):
         super().__init__()
@@ -121,7 +121,7 @@ def main(argv=None):
     workers = Workers(1 if on_gpu else args.threads)
     ours = {}
     for precision in ("fp32", "bf16"):
-        ours[precision] = LstmpNetwork(replace(cfg, precision=precision), INPUTS, STATES)
+        ours[precision] = StateNetwork(replace(cfg, precision=precision), INPUTS, STATES)
         ours[precision].initialize(1)
         ours[precision].to(args.device)
     if on_gpu:

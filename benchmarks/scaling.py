@@ -26,7 +26,7 @@ from lstmp.log import progress
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import clip_gradients
 from lstmp.nnet.streams import Streams, plan
 from lstmp.nnet.train import keep_freed_memory, make_team
@@ -50,7 +50,7 @@ def measure(cfg: LstmpConfig, batches: int, result: str):
     keep_freed_memory()
     torch.set_num_threads(1)
     team = make_team(cfg, "cpu", 1)
-    model = LstmpNetwork(cfg, INPUTS, STATES)
+    model = StateNetwork(cfg, INPUTS, STATES)
     model.initialize(1)
     data = frames(cfg.streams, cfg.chunk * (2 * batches + 10))
     with tempfile.TemporaryDirectory() as folder:

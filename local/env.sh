@@ -1,94 +1,133 @@
 #!/usr/bin/env bash
 # Makes the Python environment in .venv, or completes it: only what is missing is installed, and a killed run goes on.
-# local/env.sh [--test]      --test: also what the tests need (pytest, hypothesis, ruff, kaldi-decoder)
+# local/env.sh [--test] [--explain]
+#   --test      also what the tests need (pytest, hypothesis, ruff, kaldi-decoder)
+#   --explain   tell which Python, set of packages and build of torch it would be, and change nothing
+# The machine decides (local/choose_env.sh says how), and what was decided is kept, unless one of these asks for another:
+#   PYTHON=python3.12        the interpreter, from 3.10 to 3.14
+#   LSTMP_ENV=k2|current     the set: k2 is torch 1.13.1 with k2, for Python 3.11; current is a torch of today
+#   LSTMP_GPU=yes|no         is torch to drive an NVIDIA GPU?
+#   LSTMP_TORCH_INDEX=URL    where torch of the set current comes from, as pip's --index-url
+#   LSTMP_K2_WHEELS=URL      page or folder of k2's wheels, as pip's --find-links: the set current takes one that fits
 set -euo pipefail
 cd "$(dirname "$0")/.."
-NEED_KB=5000000      # the finished .venv takes 3.7 GB, the largest wheel 0.9 GB more while it is unpacked
 VENV=.venv
+ROOM_K2=5000 ROOM_CPU=2000 ROOM_INDEX=6500 # MB of the finished environment and of the largest wheel being unpacked
 die() { echo "error: $1" >&2; exit 1; }
+say() { echo "environment: $*"; }
+. local/choose_env.sh
+. local/install_packages.sh
 
-requirements=(requirements.txt requirements-k2.txt) mark=$VENV/.lstmp
-digest() { (cat "$@" pyproject.toml; pwd) | sha256sum | cut -d' ' -f1; }
-stamp="$(digest "${requirements[@]}")"
-case "${1:-}" in
-  "") ;;
-  --test) requirements+=(requirements-test.txt) mark=$VENV/.lstmp-test ;;
-  -h|--help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
-  *) die "unknown option $1; known are: --test, --help" ;;
-esac
+with_tests=no explain=no
+for option; do
+  case "$option" in
+    --test) with_tests=yes ;;
+    --explain) explain=yes ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) die "unknown option $option; known are: --test, --explain, --help" ;;
+  esac
+done
 
-# 1. Nothing to do? The mark holds the digest of the requirements and of the place, as .venv cannot be moved.
-if [ -x $VENV/bin/python ] && grep -qsx "$(digest "${requirements[@]}")" $mark; then
-  echo "environment: $VENV is complete"
+# 1. The choice made before, in .venv/.choice, a line for each thing. Is it still what the variables ask for?
+recorded() { sed -n "s/^$1 //p" $VENV/.choice 2>/dev/null || true; }
+record() {
+  { grep -sv "^$1 " $VENV/.choice || true; echo "$1 $2"; } > $VENV/.choice.new
+  mv $VENV/.choice.new $VENV/.choice
+}
+as_before() { [ -z "$2" ] || [ "$2" = "$(recorded "$1")" ]; }
+check_variables
+kept=no
+if [ -x $VENV/bin/python ] && [ -n "$(recorded set)" ] && as_before python "$python" && as_before set "${LSTMP_ENV:-}" &&
+   as_before gpu "${LSTMP_GPU:-}" && as_before torch-index "${LSTMP_TORCH_INDEX:-}"; then
+  kept=yes LSTMP_TORCH_INDEX="$(recorded torch-index)"
+  for thing in python version set gpu build; do printf -v $thing %s "$(recorded $thing)"; done
+fi
+
+# 2. Nothing to do? The marks hold the digest of the requirements and of the place, as .venv cannot be moved.
+requirements() {
+  requirements=(requirements.txt "requirements-$set.txt")
+  [ "$build" != index ] || requirements+=(requirements-cuda.txt)
+  [ "$1" = no ] || requirements+=(requirements-test.txt)
+}
+digest() { (cat "${requirements[@]}" pyproject.toml; pwd) | sha256sum | cut -d' ' -f1; }
+mark=$VENV/.lstmp
+[ $with_tests = no ] || mark=$VENV/.lstmp-test
+if [ $kept = yes ] && [ $explain = no ] && { [ $set = k2 ] || as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; }; then
+  requirements $with_tests
+  if grep -qsx "$(digest)" $mark; then
+    say "$VENV is complete"
+    exit 0
+  fi
+fi
+[ "$($VENV/bin/python -c 'import pip, sys; print(sys.prefix)' 2>/dev/null)" = "$PWD/$VENV" ] || kept=no # moved, or half made
+[ $kept = yes ] || choose
+if [ $explain = yes ]; then
+  echo "python $version $python"
+  echo "set $set"
+  echo "torch $(sed -n 's/^torch==//p' "requirements-$set.txt")${build:+ $build}"
+  [ $kept = no ] || echo "kept as chosen before; PYTHON=, LSTMP_ENV= or LSTMP_GPU= asks for another, or remove $VENV"
   exit 0
 fi
 
-# 2. Python 3.11 with venv and pip.
-python=""
-for p in ${PYTHON:+"$PYTHON"} python3.11 python3; do
-  if "$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then python="$(command -v "$p")"; break; fi
-done
-[ -n "$python" ] || die "Python 3.11 not found; install it (apt-get install python3.11 python3.11-venv libpython3.11) or name it: PYTHON=/path/to/python3.11 $0"
-"$python" -c 'import venv, ensurepip' 2>/dev/null ||
-  die "$python: its venv module is missing; apt-get install python3.11-venv"
-
-# 3. libpython3.11.so.1.0, which k2 is linked with: the system's, or one in the interpreter's own folder.
-loads() { "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
-libdir="$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR") or "")')"
-if loads libpython3.11.so.1.0; then libpython=""
-elif [ -n "$libdir" ] && loads "$libdir/libpython3.11.so.1.0"; then libpython="$libdir"
-else die "libpython3.11.so.1.0 not found, k2 needs it; apt-get install libpython3.11"
-fi
-
-# 4. Room on the disk, less what is already there.
-have_kb=$( (du -sk $VENV 2>/dev/null || echo 0) | cut -f1)
-free_kb=$(df -Pk . | awk 'NR == 2 { print $4 }')
-[ $((have_kb + free_kb)) -ge $NEED_KB ] ||
-  die "$PWD: $((free_kb / 1000)) MB free on the disk, the environment needs $(((NEED_KB - have_kb) / 1000)) MB; free some space and run again"
+# 3. Room on the disk; what is there already counts.
+room() {
+  local have free
+  have=$( (du -sm $VENV 2>/dev/null || echo 0) | cut -f1)
+  free=$(df -Pm . | awk 'NR == 2 { print $4 }')
+  [ $((have + free)) -ge "$1" ] ||
+    die "$PWD: $free MB free on the disk, the environment needs $(($1 - have)) MB; free some space and run again"
+}
+case $set-$build in k2-*) room $ROOM_K2 ;; *-cpu) room $ROOM_CPU ;; *) room $ROOM_INDEX ;; esac
 touch $VENV.write-test 2>/dev/null || die "$PWD: cannot write here; check the owner and mode of the folder"
 rm -f $VENV.write-test
 
-# 5. The environment itself, made anew where a killed run or another place left one that does not work.
-works() { [ "$($VENV/bin/python -c 'import pip, sys; print(sys.prefix)' 2>/dev/null)" = "$PWD/$VENV" ]; }
-if ! works; then
-  echo "environment: $VENV with $("$python" --version) ($python), some 2 GB to download and 3.7 GB on the disk"
+# 4. The environment itself, made anew where another one was chosen, or the one there does not work.
+if [ $kept = no ]; then
+  say "$VENV with Python $version ($python) and the set \`$set\`"
   "$python" -m venv --clear $VENV || die "$PWD/$VENV: could not be made; see the lines above"
+  echo "$libpython" > $VENV/.libpython
+  record torch-index "${LSTMP_TORCH_INDEX:-}"
+  for thing in python version gpu build set; do record $thing "${!thing}"; done
 fi
 rm -f $mark
-echo "$libpython" > $VENV/.libpython
 
-# 6. The packages, one by one, so that what is finished stays finished.
-log="$PWD/$VENV/install.log"
-install() {
-  "$VENV/bin/python" -m pip install --no-deps --no-cache-dir --disable-pip-version-check --progress-bar off "$@" >"$log" 2>&1 ||
-    why "${@: -1}"
-}
-why() {
-  if grep -q 'No space left on device' "$log"; then die "$PWD/$VENV: the disk is full; free some space and run again, finished packages are kept"; fi
-  if grep -qiE 'NewConnectionError|ConnectTimeout|ConnectionError|ReadTimeout|Max retries|Temporary failure|IncompleteRead|ProxyError|Connection (broken|reset|refused)' "$log"
-  then die "no connection to the package index while installing $1; check the network or pip's proxy settings and run again, finished packages are kept (details: $log)"; fi
-  if grep -q 'No matching distribution found' "$log"
-  then die "$1 is not to be had from the package index for $(uname -sm); Linux on x86_64 and pip's own index settings are needed (details: $log)"; fi
-  die "$1 could not be installed: $(grep -m1 -i error "$log" || tail -n1 "$log") (details: $log)"
-}
-missing="$($VENV/bin/python local/missing_packages.py "${requirements[@]}")"
-total=$(grep -c . <<<"$missing" || true)
-number=0
+# 5. The packages that are missing, ten at a time, so that what is finished stays finished; large ones, and those with a
+#    hash, alone.
+requirements $with_tests
+if [ $set = current ] && [ "$build" != index ] && torch="$(missing | grep '^torch==')"; then
+  install_torch "$torch"
+  requirements $with_tests
+fi
+wanted="$(missing)"
+total=$(grep -c . <<<"$wanted" || true) number=0 few=()
 while read -r package; do
-  [ -n "$package" ] || continue
-  number=$((number + 1))
-  echo "environment: [$number/$total] $package"
   case "$package" in
-    *--hash*) echo "$package" > $VENV/one.txt; install --force-reinstall -r $VENV/one.txt ;;
-    *) install --force-reinstall "$package" ;;
+    "") ;;
+    *--hash* | torch==* | nvidia-* | scipy==* | onnx* | imageio-ffmpeg==*) install_all "$package" ;;
+    *) few+=("$package") ;;
   esac
-done <<<"$missing"
-install --no-build-isolation -e .
-[ -z "$($VENV/bin/python local/missing_packages.py "${requirements[@]}")" ] || die "$PWD/$VENV: a package is still incomplete; run again"
+  [ ${#few[@]} -lt 10 ] || { install_all "${few[@]}"; few=(); }
+done <<<"$wanted"
+[ ${#few[@]} -eq 0 ] || install_all "${few[@]}"
+if [ $set = current ] && [ -n "${LSTMP_TORCH_INDEX:-}" ]; then # its CUDA libraries, if it has some
+  torch="torch==$(sed -n 's/^torch==//p' requirements-current.txt)"
+  pip install --index-url "$LSTMP_TORCH_INDEX" "$torch" || why "what $torch of $LSTMP_TORCH_INDEX needs"
+fi
+install --no-build-isolation -e . || why lstmp
+[ -z "$(missing)" ] || die "$PWD/$VENV: a package is still incomplete; run again"
+if [ $set = current ] && ! as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; then
+  install_k2 "$LSTMP_K2_WHEELS"
+  record k2-wheels "$LSTMP_K2_WHEELS"
+fi
 
-# 7. The proof: what was built against each other loads.
-LD_LIBRARY_PATH="$libpython${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" $VENV/bin/python -c 'import torch, k2, kaldifst, soundfile, lstmp' 2>"$log" ||
+# 6. The proof: what was built against each other loads.
+modules="torch, kaldifst, soundfile, lstmp"
+[ $set = current ] || modules+=", k2"
+in_venv -c "import $modules" 2>"$log" ||
   die "the packages do not load: $(tail -n1 "$log"); remove $PWD/$VENV and run again"
-echo "$stamp" > $VENV/.lstmp
-[ $mark = $VENV/.lstmp ] || digest "${requirements[@]}" > $mark
-echo "environment: $VENV is complete, $(du -sh $VENV | cut -f1)"
+[ $set = k2 ] || [ $gpu = no ] || in_venv -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>"$log" ||
+  say "torch does not reach a GPU here, all runs on the CPU: $(tail -n1 "$log")"
+[ $with_tests = no ] || digest > $VENV/.lstmp-test
+requirements no
+digest > $VENV/.lstmp
+say "$VENV is complete, $(du -sh $VENV | cut -f1)"

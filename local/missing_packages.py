@@ -2,22 +2,24 @@
 
     .venv/bin/python local/missing_packages.py requirements.txt …
 
-Used by local/env.sh, with the standard library only. Complete means: the pinned version, its record written (pip does
-so last), and every file of the record there with its size, so that a killed installation is seen.
+Used by local/env.sh, with what comes with pip only. A line whose marker is not for this Python or machine is left out.
+Complete means: the pinned version, its record written (installers do so last), and every file of the record there with
+its size, so that a killed installation is seen. A build of that version counts as well: 2.13.0+cpu for torch==2.13.0.
 """
 
 import os
-import re
 import sys
 from importlib import metadata
 
+from pip._vendor.packaging.requirements import Requirement
 
-def is_complete(name: str, version: str) -> bool:
+
+def is_complete(requirement: Requirement) -> bool:
     try:
-        package = metadata.distribution(name)
+        package = metadata.distribution(requirement.name)
     except metadata.PackageNotFoundError:
         return False
-    if package.version != version or not package.files or package.read_text("INSTALLER") is None:
+    if package.version not in requirement.specifier or not package.files or package.read_text("INSTALLER") is None:
         return False
     for file in package.files:
         if file.size is not None and file.suffix != ".pyc":  # numpy ships some that pip compiles anew
@@ -34,9 +36,11 @@ def main():
         with open(path, encoding="utf-8") as f:
             for line in f:
                 line = line.split("#")[0].strip()
-                if match := re.match(r"([\w.-]+)==(\S+)", line):
-                    if not is_complete(*match.groups()):
-                        print(line)
+                if not line:
+                    continue
+                requirement = Requirement(line.split(" --hash=")[0])
+                if (requirement.marker is None or requirement.marker.evaluate()) and not is_complete(requirement):
+                    print(line.split(";")[0])
 
 
 main()

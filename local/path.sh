@@ -1,12 +1,19 @@
-# Sourced by every script of steps/ and local/: puts this checkout's environment and package in front.
+# Sourced by every script of steps/ and local/: puts this folder's environment and package in front. The environment is
+# that of LSTMP_PYTHON, a Python by its whole path; or that which `lstmp run` noted in .lstmp; or the checkout's .venv.
 # It does not change the working directory, so that paths given to a script stay valid.
 set -euo pipefail
 LSTMP_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-if [ ! -x "$LSTMP_ROOT/.venv/bin/python" ]; then
-  echo "error: $LSTMP_ROOT/.venv: no environment here; make it with $LSTMP_ROOT/local/env.sh" >&2
+python="${LSTMP_PYTHON:-$LSTMP_ROOT/.lstmp/bin/python}"
+[ -n "${LSTMP_PYTHON:-}" ] || [ -x "$python" ] || python="$LSTMP_ROOT/.venv/bin/python"
+if [ ! -x "$python" ] || [ ! -x "${python%/*}/python" ]; then
+  if [ -n "${LSTMP_PYTHON:-}" ]; then echo "error: LSTMP_PYTHON: $python is no Python, or has no \`python\` beside it" >&2
+  elif [ -x "$LSTMP_ROOT/local/env.sh" ]; then
+    echo "error: $LSTMP_ROOT/.venv: no environment here; make it with $LSTMP_ROOT/local/env.sh" >&2
+  else echo "error: $LSTMP_ROOT: no environment here; call \`lstmp run\` in this folder" >&2; fi
   exit 1
 fi
-export LSTMP_ROOT PATH="$LSTMP_ROOT/.venv/bin:$PATH" PYTHONPATH="$LSTMP_ROOT${PYTHONPATH:+:$PYTHONPATH}"
+export LSTMP_ROOT PATH="${python%/*}:$PATH"
+[ ! -d "$LSTMP_ROOT/lstmp" ] || export PYTHONPATH="$LSTMP_ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
 # torch 1.13's torchrun fails under Python 3.11 unless told of some process where its output goes: of the tenth, to both
 export PET_REDIRECTS="${PET_REDIRECTS:-9:3}" PET_TEE="${PET_TEE:-9:3}"

@@ -1,13 +1,47 @@
 """Hybrid HMM acoustic modelling with deep LSTMP networks, from audio to word error rates.
 
+For other programs it has these names, which docs/python.md explains; all else may change from version to version:
+
+    Recognizer       transcribe recordings, or speech as it comes in, with a trained model
+    align            align recordings with their transcripts
+    read_alignment   read what an alignment folder holds
+    fbank, mfcc      features of samples
+    LstmpNetwork     LSTM with peepholes and projections, a torch.nn.Module
+    UserError        what is raised where the caller can mend it
+
+They are imported when they are first used: ``import lstmp`` itself takes milliseconds, without torch.
+
 The rooms of the package, each of which may use those before it and none after:
 ``corpus`` → ``features`` → ``gmm`` → ``graph`` → ``nnet`` → ``decode`` → ``score``.
 The modules at this level (``errors``, ``config``, ``stage``, ``log``, ``parallel``) serve every room.
 """
 
+import importlib
 import os
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "LstmpNetwork": "lstmp.nnet.lstmp_network",
+    "Recognizer": "lstmp.transcribe.recognizer",
+    "UserError": "lstmp.errors",
+    "align": "lstmp.transcribe.align_folder",
+    "fbank": "lstmp.features.functions",
+    "mfcc": "lstmp.features.functions",
+    "read_alignment": "lstmp.gmm.align",
+}
+__all__ = ["LstmpNetwork", "Recognizer", "UserError", "align", "fbank", "mfcc", "read_alignment"]
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(_PLACES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _let_mkl_use_avx2_on_amd():

@@ -5,6 +5,8 @@ processes on this machine, so that ``--nj`` needs no launcher. Work that is give
 every world-size-th one, in order of length, so that shares are of nearly equal size.
 """
 
+import contextlib
+import contextvars
 import ctypes
 import os
 import pickle
@@ -25,9 +27,30 @@ from lstmp.errors import UserError
 _PATIENCE = 30.0  # minutes to wait for another process
 _LOST_PEER = 77  # exit status of a worker that only noticed that another one had gone
 
+_apart = contextvars.ContextVar("_apart", default=False)
+
 
 class LostPeer(RuntimeError):
     """Another process does not answer; it, or torchrun, says why."""
+
+
+@contextlib.contextmanager
+def apart():
+    """Have nothing to do with the processes of torchrun or of a process group meanwhile: they are of the program that
+    calls this package, and about its own work."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
+
+def _met() -> bool:
+    return dist.is_initialized() and not _apart.get()
+
+
+def _by_torchrun() -> bool:
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ and not _apart.get()
 
 
 def begin(minutes: float = _PATIENCE):
@@ -35,12 +58,12 @@ def begin(minutes: float = _PATIENCE):
 
     ``minutes`` is how long to wait for another one, then and later.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
+    if _by_torchrun() and not dist.is_initialized():
         dist.init_process_group("gloo", timeout=timedelta(minutes=minutes))
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _met() else 0
 
 
 def local_rank() -> int:
@@ -49,12 +72,12 @@ def local_rank() -> int:
 
 
 def world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _met() else 1
 
 
 def all_reduce(*tensors: torch.Tensor):
     """Sum each tensor in place over all processes; every process gets the same bits."""
-    if dist.is_initialized():
+    if _met():
         for tensor in tensors:
             dist.all_reduce(tensor)
 
@@ -67,7 +90,7 @@ def share(items: list, cost) -> list:
 
 def gather(value) -> list:
     """A small Python value from every process, in order of rank, on every process."""
-    if not dist.is_initialized():
+    if not _met():
         return [value]
     values = [None] * world_size()
     dist.all_gather_object(values, value)
@@ -84,7 +107,7 @@ def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
         UserError: the one that a process raised, or one that says that a process was killed.
         Exception: any other that a process raised, with that process's traceback as a note.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun has made the processes already
+    if _by_torchrun():  # torchrun has made the processes already
         _under_torchrun(fn, args, timeout)
         return
     if nj <= 1:
@@ -113,7 +136,7 @@ def together(fn, *args):
     :func:`lstmp.parallel.iter_jobs` and does what must be done once by :func:`on_first`. As for :func:`launch`, only
     the process of rank 0 returns.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+    if _by_torchrun():
         _under_torchrun(fn, args, _PATIENCE)
     else:
         fn(*args)
@@ -227,7 +250,11 @@ def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
     except Exception as e:
         if _lost_peer(e):
             os._exit(_LOST_PEER)
-        e.add_note("".join(traceback.format_exception(e)))
+        where = "".join(traceback.format_exception(e))
+        if hasattr(e, "add_note"):
+            e.add_note(where)
+        elif not isinstance(e, UserError):  # Python 3.10, whose exceptions have no notes
+            print(where, file=sys.stderr)
         errors.put(e)
         sys.stdout.flush()
         os._exit(1)  # not through destroy_process_group, which would wait for the others

@@ -10,19 +10,23 @@ from tqdm import tqdm
 # set for the processes that a quiet one starts; of torchrun's processes only the first speaks, but all may warn
 _follows = os.environ.get("RANK", "0") != "0"
 _quiet = os.environ.get("LSTMP_QUIET") == "1" or _follows
+_bars = True
 
 
 @contextlib.contextmanager
-def quiet(on: bool = True):
-    """No lines, and bars on a terminal alone: for commands whose only output is their result."""
-    global _quiet
-    before, _quiet = _quiet, on
-    os.environ["LSTMP_QUIET"] = str(int(on))
+def quiet(on: bool = True, bars: bool = True):
+    """No lines, and bars on a terminal alone, or without ``bars`` nowhere: where the only output is the result."""
+    global _quiet, _bars
+    before, bars_before, _quiet, _bars = _quiet, _bars, on, bars
+    told, os.environ["LSTMP_QUIET"] = os.environ.get("LSTMP_QUIET"), str(int(on))
     try:
         yield
     finally:
-        _quiet = before
-        os.environ["LSTMP_QUIET"] = str(int(before))
+        _quiet, _bars = before, bars_before
+        if told is None:
+            os.environ.pop("LSTMP_QUIET", None)
+        else:
+            os.environ["LSTMP_QUIET"] = told
 
 
 def say(message: str):
@@ -49,4 +53,4 @@ def progress(items, what: str, total: int | None = None, unit: str = "utt", here
     terminal = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.5 if terminal else 30, maxinterval=60,
                 dynamic_ncols=terminal, leave=False, file=sys.stderr,
-                disable=not here or _follows or _quiet and not terminal)
+                disable=not here or _follows or _quiet and not (_bars and terminal))

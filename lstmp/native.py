@@ -1,25 +1,34 @@
 """C++ parts of the package: compiled at their first use, for the processor at hand, and kept.
 
-Each has a counterpart in plain PyTorch, which is its reference in the tests and does its work where there is no
+Each has a counterpart in PyTorch or NumPy, which is its reference in the tests and does its work where there is no
 compiler. Set ``LSTMP_NATIVE=0`` to go without.
+
+They are plain C++17 with functions for ctypes, so a compiler is all that is needed: the one that ``CXX`` names, or
+else ``c++``, ``g++`` or ``clang++``. What needs certain instructions asks the preprocessor for them (fused.cpp): every
+source compiles for every processor.
 """
 
 import contextlib
 import ctypes
 import functools
 import hashlib
-import io
 import os
 import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
 import threading
-import warnings
 from pathlib import Path
 
 from lstmp.log import say, warn
 
 ROOT = Path(__file__).parent
-FLAGS = ("-O3", "-march=native", "-std=c++17")
 
+# All that the processor at hand can do. On ARM, Clang knows this by -mcpu alone, and GCC by both; on x86 it is -march.
+# Elsewhere neither is sure to be known, and the compiler's own choice runs anyway.
+_NATIVE = {"x86_64": "-march=native", "amd64": "-march=native", "aarch64": "-mcpu=native", "arm64": "-mcpu=native"}
+FLAGS = ("-O3", *filter(None, [_NATIVE.get(platform.machine().lower())]), "-std=c++17")
 
 _lock = threading.Lock()
 
@@ -30,7 +39,7 @@ def library(source: str, *flags: str) -> ctypes.CDLL | None:
     ``flags`` are the compiler's, besides those of all sources.
 
     It lies below ``TORCH_EXTENSIONS_DIR`` (default: torch's folder in ~/.cache), under a name that stands for its text,
-    that of the headers beside it, the flags and the processor.
+    that of the headers beside it, the flags, the processor and the C library.
     """
     with _lock:  # threads that ask at the same time wait for one compilation
         return _library(source, *flags)
@@ -47,30 +56,84 @@ def _library(source: str, *flags: str) -> ctypes.CDLL | None:
     folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions") / name
     built = folder / f"{name}.so"
     try:
-        if not built.is_file() or (folder / "lock").exists():  # absent, or being written
-            _compile(name, path, folder, [*FLAGS, *flags])
+        if not built.is_file():
+            compiler = _compiler()
+            if compiler is None:
+                _tell_no_compiler()
+                return None
+            _compile(compiler, [*FLAGS, *flags], path, built)
         return ctypes.CDLL(str(built))
-    except Exception as e:  # no compiler, no ninja, no place to write: all have their own kinds
-        warn(f"{source} is not compiled, going on without it, slower: {str(e).strip().splitlines()[0]}")
+    except Exception as e:  # no place to write, a compiler that cannot, a file system without programs: of many kinds
+        warn(f"{source} is not compiled, going on without it, slower: {' '.join(str(e).split())}")
         return None
 
 
-library.cache_clear = _library.cache_clear  # for tests
+@functools.cache
+def _tell_no_compiler():
+    """One line for all sources together."""
+    named = os.environ.get("CXX")
+    warn(f"no C++ compiler{f' where CXX says, `{named}`' if named else ''}: going on without the compiled parts, "
+         "slower; get one by `apt-get install g++`, or as your system has it")
 
 
-def _compile(name: str, path: Path, folder: Path, flags: list[str]):
-    folder.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        from torch.utils import cpp_extension  # says on stderr that there is no GPU
-    say(f"compiling {path.name}, once")
-    cpp_extension.load(name, [str(path)], extra_cflags=flags, build_directory=str(folder), is_python_module=False)
+def _forget():
+    _library.cache_clear()
+    _tell_no_compiler.cache_clear()
+
+
+library.cache_clear = _forget  # for tests
+
+
+def _compiler() -> list[str] | None:
+    """The command of the compiler, with what belongs to it (as in ``CXX="ccache g++"``)."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    return next((c for c in ([named] if named else [["c++"], ["g++"], ["clang++"]]) if shutil.which(c[0])), None)
+
+
+def _compile(compiler: list[str], flags: list[str], path: Path, built: Path):
+    """Make ``built``, which is there whole or not at all."""
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(built.parent), tempfile.TemporaryDirectory(dir=built.parent) as scratch:
+        if built.is_file():  # by another process, meanwhile
+            return
+        say(f"compiling {path.name}, once")
+        part, made = (str(Path(scratch) / f"{built.stem}{kind}") for kind in (".o", ".so"))
+        _run([*compiler, *flags, "-fPIC", "-c", str(path), "-o", part])
+        # By a command of its own, without the flags: where GCC links for -ffast-math it adds a start-up function that
+        # rounds the small numbers of the whole process to zero.
+        _run([*compiler, "-shared", part, "-o", made])
+        os.replace(made, built)
+
+
+def _run(command: list[str]):
+    """Run a compiler.
+
+    Raises:
+        RuntimeError: its first complaint.
+    """
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                          env={**os.environ, "LC_ALL": "C"})
+    if done.returncode:
+        lines = done.stderr.split("\n")
+        raise RuntimeError(next((x for x in lines if "error" in x), lines[0] or f"{command[0]} failed"))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path):
+    """Let one process at a time compile in ``folder``, where its file system can see to that; elsewhere each does."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+            fcntl.flock(stack.enter_context(open(folder / "busy", "w")), fcntl.LOCK_EX)  # freed when its process ends
+        yield
 
 
 def _processor() -> bytes:
-    """What ``-march=native`` depends on."""
+    """What the flags' "native" depends on, and whether what is compiled can be loaded."""
+    machine = " ".join((platform.machine(), *platform.libc_ver()))
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        return "".join(sorted({x for x in lines if x.startswith(("model name", "flags"))})).encode()
     except OSError:
-        return platform.processor().encode()
+        return f"{machine} {platform.processor()}".encode()
+    told = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")  # by x86; by ARM
+    return "".join([machine, *sorted({x for x in lines if x.startswith(told)})]).encode()

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import yaml
 
-from lstmp import config
+from lstmp import config, kit
 from lstmp.errors import UserError, command
 from lstmp.recipe_keys import RECIPE_KEYS, Recipe
 from lstmp.recipe_networks import Network, describe, networks, shell_values
+from lstmp.working_folder import warn_of_another_version
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = kit.root()
 
 RUN_OPTIONS = {
     "recipe": "tiny, mini_librispeech, librispeech, or another folder of recipes/ (tiny)",
@@ -32,7 +33,7 @@ RUN_OPTIONS = {
     "nnodes": "number of machines; more than one share the folder of this checkout (1)",
     "rdzv-endpoint": "HOST:PORT where the machines meet, HOST being one of them; PORT is free (29500 of this machine)",
     "launcher": "command that starts another one on all machines (srun --ntasks-per-node=1)",
-    "device": "cpu or cuda, for estimation and training (cpu)",
+    "device": "auto, cpu or cuda; auto: networks are trained on the GPU if there is one, all else on the CPU (auto)",
     "exp": "folder for models and results (exp/<recipe>)",
     "data": "folder for data dirs (data/<recipe>)",
     "reference-ctm": "phone times of another aligner, to compare the triphones' alignment with (none)",
@@ -220,14 +221,14 @@ def _parse(option: str, text: str):
 def _run_values(options: dict[str, str], name: str) -> dict:
     run = {"recipe": name, "corpus": "", "stage": "0", "stop-stage": "11", "nj": str(len(os.sched_getaffinity(0))),
            "nnodes": "1", "rdzv-endpoint": f"{socket.gethostname()}:29500", "launcher": "srun --ntasks-per-node=1",
-           "device": "cpu", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": ""}
+           "device": "auto", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": ""}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS}
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
         if not run[key].isdigit() or not low <= int(run[key]) <= high:
             raise UserError(f"--{key} must be a whole number from {low} to {high}, not `{run[key]}`",
                             mend="correct the value")
-    if not re.fullmatch(r"cpu|cuda", run["device"]):
-        raise UserError(f"--device must be cpu or cuda, not `{run['device']}`", mend="correct the value")
+    if not re.fullmatch(r"auto|cpu|cuda", run["device"]):
+        raise UserError(f"--device must be auto, cpu or cuda, not `{run['device']}`", mend="correct the value")
     if not re.fullmatch(r"[^\s:]+:\d+", run["rdzv-endpoint"]):
         raise UserError(f"--rdzv-endpoint must be HOST:PORT, not `{run['rdzv-endpoint']}`", mend="correct the value")
     for key in ("corpus", "exp", "data", "reference-ctm"):  # as seen from where run.sh was called
@@ -279,6 +280,7 @@ def main(argv=None):
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
         return
+    warn_of_another_version(ROOT)
     run, recipe, sections, found = resolve(parse_options(arguments))
     write_sections(sections, Path(run["exp"]) / "conf")
     systems = [s for s in recipe.all_systems if not recipe.systems or s in recipe.systems]

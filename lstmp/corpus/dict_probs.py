@@ -40,8 +40,8 @@ def pron_probs(entries: list[Entry], counts: Counter, *, max_normalize: bool = T
     """
     said, total, largest = Counter(), Counter(), Counter()
     for word, _, phones in entries:
-        said[word] += counts[word, *phones]
-    weights = [counts[word, *phones] + 1 if said[word] else prob for word, prob, phones in entries]
+        said[word] += counts[(word, *phones)]
+    weights = [counts[(word, *phones)] + 1 if said[word] else prob for word, prob, phones in entries]
     for (word, _, _), weight in zip(entries, weights, strict=True):
         total[word] += weight
         largest[word] = max(largest[word], weight)

@@ -3,10 +3,10 @@
 The folder is written by :mod:`lstmp.corpus.prepare_lang`; its files are Kaldi's, described in docs/formats.md.
 """
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from lstmp.corpus.pieces import Names, borders
@@ -87,12 +87,12 @@ class Lang:
             oov=_one([i for n, f in _rows(oov) for i in _ids(f, set(words.values()), oov, n)], oov),
             topology=Topology.read(d / "topo"), sil_prob=sil_prob, silence_model=silence_model)
 
-    @cached_property
+    @functools.cached_property
     def phone_names(self) -> dict[int, str]:
         """Phone id → symbol."""
         return {i: s for s, i in self.phones.items()}
 
-    @cached_property
+    @functools.cached_property
     def word_names(self) -> Names:
         """Word id → symbol."""
         return Names((i, s) for s, i in self.words.items())
@@ -126,7 +126,15 @@ def read_symbols(path) -> dict[str, int]:
 
 
 def read_names(path) -> Names:
-    """Read a symbol table the other way round: id → symbol."""
+    """Read a symbol table the other way round: id → symbol. It is kept for the next call, so do not change it."""
+    path = Path(path)
+    state = path.stat() if path.is_file() else None
+    return _names(path, state and (state.st_mtime_ns, state.st_size, state.st_ino))
+
+
+@functools.lru_cache(maxsize=1)
+def _names(path: Path, _state) -> Names:
+    """``_state`` of the file, so that another file is not taken for it."""
     return Names((i, symbol) for symbol, i in read_symbols(path).items())
 
 

@@ -27,7 +27,7 @@ from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.nnet.data import read_num_pdfs
 from lstmp.nnet.fused import settled
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.nnet.workers import flush_denormals
 from lstmp.recipe import ROOT
@@ -52,7 +52,7 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
 def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> float:
     """How long training takes for a frame on one core, tried on random data for about ``seconds``."""
     torch.manual_seed(0)
-    model = LstmpNetwork(settled(cfg, "cpu"), inputs, pdfs)
+    model = StateNetwork(settled(cfg, "cpu"), inputs, pdfs)
     model.initialize(1)
     frames = cfg.chunk or 500
     x = torch.randn(frames, cfg.streams, inputs)
@@ -84,7 +84,7 @@ def budget(grid: Grid, runs: list[Run], nj: int) -> float:
         train = cfg.epochs * frames * seconds_per_frame(cfg, inputs, pdfs) / 60
         decode = sum(_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING
         total += len(mine) * (train + decode)
-        say(f"{name}: {LstmpNetwork(cfg, inputs, pdfs).num_params:,} parameters, {len(mine)} x {train:.1f} core "
+        say(f"{name}: {StateNetwork(cfg, inputs, pdfs).num_params:,} parameters, {len(mine)} x {train:.1f} core "
             f"minutes of training, {decode:.1f} of decoding")
     say(f"{len(runs)} runs to do, about {total / 60:.1f} core hours: {total / 60 / nj:.1f} hours, {nj} at a time")
     return total

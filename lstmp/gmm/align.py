@@ -14,6 +14,7 @@ import numpy as np
 
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors, write_int_vectors
 from lstmp.gmm import options
@@ -47,12 +48,44 @@ def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
     return [Segment(int(p), int(s), int(e - s)) for p, s, e in zip(phones, starts, ends, strict=True)]
 
 
-def read_alignment(directory) -> dict[str, np.ndarray]:
-    """Utterance → transition-ids of an alignment folder."""
-    path = Path(directory) / "ali.ark"
+def read_alignment(directory, what: str = "transitions") -> dict:
+    """What lies in a folder of alignments, by utterance.
+
+    Args:
+        directory: written by ``steps/align.sh`` or ``steps/align_lstmp.sh``, which has the first three of the below;
+            or by ``lstmp.align`` or ``steps/export_alignment.sh``, which has the last two.
+        what: ``transitions``: Kaldi's transition-ids, of which each says phone, HMM state and pdf;
+            ``pdfs``: pdf-ids, the tied states, which are a network's targets;
+            ``phones``, with position marks where the lang folder has these; or ``words``.
+
+    Returns:
+        utterance → int32 [T], an id for each frame of 10 ms; for phones and words a list of (label, begin, end), times
+        in seconds.
+
+    Raises:
+        UserError: no such folder, or it lacks this; a damaged file.
+    """
+    names = {"transitions": "ali.ark", "pdfs": "pdf.ark", "phones": "phones.ctm", "words": "words.ctm"}
+    if what not in names:
+        raise UserError(f"an alignment has no `{what}`", mend=f"ask for one of {', '.join(names)}")
+    path = Path(directory) / names[what]
     if not path.is_file():
-        raise UserError("no alignment there", file=path, mend="run steps/align.sh first")
-    return dict(read_int_vectors(path))
+        raise UserError("no alignment there", file=path, mend="run steps/align.sh first" if what != "words" else
+                        "give a folder that lstmp.align or steps/export_alignment.sh wrote")
+    return _read_ctm(path) if path.suffix == ".ctm" else dict(read_int_vectors(path))
+
+
+def _read_ctm(path: Path) -> dict[str, list[tuple[str, float, float]]]:
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    for number, line in numbered_lines(path):
+        try:
+            utt, _, begin, duration, label = line.split()[:5]
+            times = float(begin), round(float(begin) + float(duration), 3)
+        except ValueError:
+            raise UserError("not `utterance channel begin duration label`", file=path, line=number,
+                            mend="make the alignment again") from None
+        found.setdefault(utt, []).append((label, *times))
+    return found
 
 
 def write_alignment(directory, alignment: dict, scores: dict, failed: dict, model: AcousticModel, lang: Lang):

@@ -15,7 +15,7 @@ from lstmp.gmm.align import FRAME_SHIFT, Segment, ctm_line, read_alignment, segm
 from lstmp.gmm.kaldi_model import write_model
 from lstmp.gmm.kaldi_tree import write_tree
 from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.textgrid import write_textgrid
+from lstmp.gmm.textgrid import Interval, write_textgrid
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.word_times import word_segments
 from lstmp.log import say, warn
@@ -52,12 +52,12 @@ def find_words(alignment: dict[str, np.ndarray], transitions: TransitionModel, l
     return words
 
 
-def write_ctms(out, alignment, transitions: TransitionModel, lang: Lang, words: Words):
-    """Write ``words.ctm`` and ``phones.ctm``, times in seconds."""
+def write_ctms(out, alignment, transitions: TransitionModel, names: dict[int, str], words: Words):
+    """Write ``words.ctm`` and ``phones.ctm``, times in seconds; ``names`` are those of the phones by id."""
     config.write_text(Path(out) / "words.ctm", "".join(
         ctm_line(utt, start, length, word) for utt in sorted(words) for word, start, length in words[utt]))
     config.write_text(Path(out) / "phones.ctm", "".join(
-        ctm_line(utt, s.start, s.length, lang.phone_names[s.phone])
+        ctm_line(utt, s.start, s.length, names[s.phone])
         for utt in sorted(alignment) for s in segments(alignment[utt], transitions)))
 
 
@@ -68,11 +68,22 @@ def write_textgrids(out, alignment, transitions: TransitionModel, lang: Lang, wo
             raise UserError(f"utterance {utt} cannot name a file", file=Path(out) / "textgrid",
                             mend="use utterance ids without /")
         phones = segments(tids, transitions)
-        tiers = {"words": [_interval(start, length, word) for word, start, length in words.get(utt, ())],
-                 "phones": [_interval(s.start, s.length, lang.phone_names[s.phone]) for s in phones],
-                 "states": [_interval(start, length, str(pdf)) for start, length, pdf in
-                            state_runs(tids, phones, transitions)]}
+        tiers = word_tiers(words.get(utt, ()), phones, lang.phone_names)
+        tiers["states"] = [_interval(start, length, str(pdf)) for start, length, pdf in
+                           state_runs(tids, phones, transitions)]
         write_textgrid(Path(out) / "textgrid" / f"{utt}.TextGrid", tiers, len(tids) * FRAME_SHIFT)
+
+
+def word_tiers(words, phones: list[Segment], names: dict[int, str]) -> dict[str, list[Interval]]:
+    """The tiers words and phones, times in seconds.
+
+    Args:
+        words: (word, first frame, length) in order.
+        phones: those of the same utterance.
+        names: phone id → label.
+    """
+    return {"words": [_interval(start, length, word) for word, start, length in words],
+            "phones": [_interval(s.start, s.length, names[s.phone]) for s in phones]}
 
 
 def state_runs(tids: np.ndarray, phones: list[Segment], transitions: TransitionModel) -> list[tuple[int, int, int]]:
@@ -99,7 +110,7 @@ def write_kaldi(out, alignment, model: AcousticModel, lang: Lang):
     config.write_text(folder / "num_jobs", "1\n")
 
 
-def _interval(start: int, length: int, label: str) -> tuple[float, float, str]:
+def _interval(start: int, length: int, label: str) -> Interval:
     return start * FRAME_SHIFT, (start + length) * FRAME_SHIFT, label
 
 
@@ -148,7 +159,7 @@ def main(argv=None):
         text = args.data / "text"
         words = find_words(alignment, model.transitions, lang, read_table(text), text)
     if "ctm" in args.format:
-        write_ctms(args.out, alignment, model.transitions, lang, words)
+        write_ctms(args.out, alignment, model.transitions, lang.phone_names, words)
         outputs += [args.out / "words.ctm", args.out / "phones.ctm"]
     if "textgrid" in args.format:
         write_textgrids(args.out, alignment, model.transitions, lang, words)

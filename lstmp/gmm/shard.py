@@ -36,7 +36,8 @@ class AlignConfig:
         boost_silence: factor on the likelihood of silence phones.
         beam: states this much worse than the best one of their frame are dropped; 0: none are.
         retry_beam: the same for an utterance of which no path was left.
-        max_failed: share of utterances that may fail to align before training stops.
+        max_failed: share of utterances that may fail to align before training stops; at 1, which lets all fail, the
+            caller looks at those that do, and they are not warned of here.
     """
 
     acoustic_scale: float
@@ -196,7 +197,7 @@ class Shard:
 
     def _check_failures(self, cfg):
         failed = {u: r for part in distributed.gather(self.failed) for u, r in part.items()}
-        if distributed.rank() == 0:
+        if distributed.rank() == 0 and cfg.max_failed < 1:
             for utt in sorted(failed)[:5]:
                 warn(f"{self.data_dir}: {utt} is not aligned: {failed[utt]}")
             if len(failed) > 5:

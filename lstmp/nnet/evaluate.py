@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lstmp.nnet.data import FrameSet
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, carry_state, in_turn, plan_epoch
 from lstmp.nnet.team import Team
 
@@ -12,7 +12,7 @@ _SLOTS, _CHUNK = 64, 50  # the state is carried, so that these change speed and 
 _WHOLE_SLOTS = 8  # of a network that hears whole utterances
 
 
-def evaluate(model: LstmpNetwork, frames: FrameSet, delay: int, team: Team,
+def evaluate(model: StateNetwork, frames: FrameSet, delay: int, team: Team,
              device: str = "cpu") -> tuple[float, float]:
     """(cross entropy per frame, share of frames whose most probable state is the aligned one).
 

@@ -21,7 +21,7 @@ from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.fused import quick_products, settled
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, frames_of_updates, plan
 from lstmp.nnet.team import Team
 from lstmp.nnet.train import keep_freed_memory, prepare
@@ -48,7 +48,7 @@ class RangeTest:
         return float(self.rates[max(int(np.argmin(self.smooth)) - lag, 0)])
 
 
-def range_test(cfg: LstmpConfig, model: LstmpNetwork, train_set: FrameSet, valid_set: FrameSet, low: float, high: float,
+def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: FrameSet, valid_set: FrameSet, low: float, high: float,
                batches: int, threads: int = 1) -> RangeTest:
     """Train ``model``, fresh, for at most ``batches`` batches at rates from ``low`` to ``high``."""
     cfg = replace(cfg, decay="plateau", lr_initial=high, lr_final=min(low, cfg.lr_final))

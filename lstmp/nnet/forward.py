@@ -9,7 +9,7 @@ from lstmp import config
 from lstmp.errors import UserError
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 _CHUNK = 50  # frames at a time: bounds the memory, changes no result
 
@@ -25,7 +25,7 @@ class AcousticNetwork:
 
     frame_shift = 0.01
 
-    def __init__(self, cfg: LstmpConfig, model: LstmpNetwork, log_priors: torch.Tensor, device: str = "cpu"):
+    def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu"):
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs = cfg.feature, model.num_pdfs
 
@@ -43,7 +43,7 @@ class AcousticNetwork:
         try:
             priors = tensors.pop("log_priors")
             # float32 even if trained with rounded factors: the same scores everywhere, to within rounding
-            model = LstmpNetwork(replace(cfg, precision="fp32"), len(tensors["feature_mean"]), len(priors))
+            model = StateNetwork(replace(cfg, precision="fp32"), len(tensors["feature_mean"]), len(priors))
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError):
             raise UserError("does not fit config.yaml beside it", file=path, mend=mend) from None

@@ -14,7 +14,7 @@ _MOST = 4  # graphs
 
 
 def derive(model, x, state, targets, frames, generator, lengths):
-    """What :meth:`lstmp.nnet.model.LstmpNetwork.loss` returns for these arguments, and the loss's gradients by the
+    """What :meth:`lstmp.nnet.model.StateNetwork.loss` returns for these arguments, and the loss's gradients by the
     parameters, in their order.
 
     All are detached: autograd's nodes remember the stream that they were made on, and where one of an earlier batch is

@@ -10,7 +10,7 @@ from lstmp.nnet.loss import FrameCrossEntropy
 State = list[tuple[torch.Tensor, torch.Tensor]]  # per layer: r [N, R], c [N, C]
 
 
-class LstmpNetwork(nn.Module):
+class StateNetwork(nn.Module):
     """Normalization of the input, a stack of layers, and the output layer over the tied states.
 
     Args:

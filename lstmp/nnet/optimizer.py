@@ -8,7 +8,7 @@ import torch
 
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.gates import address, compiled, kernels
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 
 class Adam(torch.optim.AdamW):
@@ -38,7 +38,7 @@ class Adam(torch.optim.AdamW):
         kernels().lstmp_adam(ctypes.c_int64(p.numel()), *map(address, tensors), *map(ctypes.c_float, numbers))
 
 
-def make_optimizer(cfg: LstmpConfig, model: LstmpNetwork) -> torch.optim.Optimizer:
+def make_optimizer(cfg: LstmpConfig, model: StateNetwork) -> torch.optim.Optimizer:
     """Adam or SGD with momentum; weight decay (decoupled for Adam) on matrices only, not on biases and peepholes."""
     matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.endswith("peephole")]
     others = [p for name, p in model.named_parameters() if p.dim() != 2 or name.endswith("peephole")]
@@ -48,13 +48,13 @@ def make_optimizer(cfg: LstmpConfig, model: LstmpNetwork) -> torch.optim.Optimiz
     return torch.optim.SGD(groups, lr=cfg.lr_initial, momentum=cfg.momentum)
 
 
-def moments(optimizer: torch.optim.Optimizer, model: LstmpNetwork) -> dict[str, torch.Tensor]:
+def moments(optimizer: torch.optim.Optimizer, model: StateNetwork) -> dict[str, torch.Tensor]:
     """What the optimizer remembers of each weight, as {weight.what: tensor}."""
     return {f"{name}.{key}": value for name, p in model.named_parameters()
             for key, value in optimizer.state[p].items() if torch.is_tensor(value)}
 
 
-def set_moments(optimizer: torch.optim.Optimizer, model: LstmpNetwork, tensors: dict[str, torch.Tensor]):
+def set_moments(optimizer: torch.optim.Optimizer, model: StateNetwork, tensors: dict[str, torch.Tensor]):
     """Put back what :func:`moments` gave."""
     for name, p in model.named_parameters():
         mine = {k[len(name) + 1:]: v for k, v in tensors.items() if k.startswith(name + ".")}
@@ -70,7 +70,7 @@ def learning_rate(cfg: LstmpConfig, progress: float) -> float:
     return cfg.lr_initial * (cfg.lr_final / cfg.lr_initial) ** progress
 
 
-def clip_gradients(model: LstmpNetwork, element: float, norm: float) -> float:
+def clip_gradients(model: StateNetwork, element: float, norm: float) -> float:
     """Clip each element of the weights' gradients to [-element, element], then their joint norm; 0 means no clipping.
 
     Returns: the joint norm before the second; NaN or infinite if one of them was (clipping would hide an infinity).

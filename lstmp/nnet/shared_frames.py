@@ -6,11 +6,11 @@ from pathlib import Path
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.team import Team
 
 
-def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[LstmpNetwork, FrameSet, FrameSet]:
+def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[StateNetwork, FrameSet, FrameSet]:
     """What ``prepare()`` gives: the network, training and held-out frames; called in the process of rank 0 only.
 
     The frames lie in ``out/.frames``, on the file system that all machines share, until all have mapped them. The
@@ -31,7 +31,7 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[Lstmp
     mean, std, num_pdfs = team.gather(about)[0]  # the others wait here
     sets = [_mapped(path) for path in paths]
     if model is None:
-        model = LstmpNetwork(cfg, len(mean), num_pdfs)
+        model = StateNetwork(cfg, len(mean), num_pdfs)
         model.feature_mean.copy_(mean), model.feature_std.copy_(std)
     team.gather(None)  # all have mapped the files, whose names can go: the system keeps them until the last one ends
     if team.leads:

@@ -16,9 +16,11 @@ import torch.distributed as dist
 import yaml
 
 from lstmp import config, distributed
+from lstmp.device import CHOICES, for_training
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_scp
 from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
+from lstmp.kit import called
 from lstmp.nnet import checkpoint
 from lstmp.nnet.asynchronous import Asynchronous, choose_servers, machine_names
 from lstmp.nnet.config import LstmpConfig
@@ -26,7 +28,7 @@ from lstmp.nnet.curve import plot_history
 from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.fused import factors_of, quick_products, settled
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.parameter_server import serve
 from lstmp.nnet.shared_frames import team_frames
 from lstmp.nnet.synchronous import Synchronous
@@ -134,7 +136,7 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
     return None if distributed.rank() in servers else Asynchronous(cfg, machines, servers, group)
 
 
-def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNetwork, FrameSet, FrameSet]:
+def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNetwork, FrameSet, FrameSet]:
     """An initialized network, and the frames of the training and held-out utterances, normalized as it wants them.
 
     Args: as of :func:`train`.
@@ -148,7 +150,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[LstmpNe
     if valid_set.features.shape[1] != train_set.features.shape[1]:
         raise UserError("its features have another dimension than the training set's", file=valid,
                         mend="make both with the same conf/fbank.yaml")
-    model = LstmpNetwork(cfg, train_set.features.shape[1], num_pdfs)
+    model = StateNetwork(cfg, train_set.features.shape[1], num_pdfs)
     model.initialize(cfg.seed)
     mean, std = mean_and_std(train_set.features)
     model.feature_mean.copy_(mean), model.feature_std.copy_(std)
@@ -167,7 +169,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     epochs = [header["epoch"] for _, header in read]
     weights = checkpoint.average([tensors for tensors, _ in read])
     # in float32, as it will be used, whatever it was trained in
-    model = LstmpNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs)
+    model = StateNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs)
     model.load_state_dict(weights)
     model.to(trainer.device)
     loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, team, trainer.device)
@@ -240,7 +242,7 @@ def keep_freed_memory():
 @command
 def main(argv=None):
     """Command line; see ``--help``."""
-    parser = argparse.ArgumentParser(prog="steps/train_lstmp.sh", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("steps/train_lstmp.sh"), description=__doc__)
     parser.add_argument("--config", default="conf/lstmp.yaml", help="network and training (default: %(default)s)")
     parser.add_argument("--train", required=True, metavar="DIR", help="data dir with filterbank features")
     parser.add_argument("--ali", required=True, metavar="DIR",
@@ -251,7 +253,8 @@ def main(argv=None):
     parser.add_argument("--align-model", metavar="DIR",
                         help="folder with tree.json and transitions.safetensors (default: --ali)")
     parser.add_argument("--out", required=True, metavar="DIR", help="network folder to write, such as exp/tiny/lstmp")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="(default: %(default)s)")
+    parser.add_argument("--device", default="auto", help=f"{CHOICES}; auto: the GPU, if there is one "
+                        "(default: %(default)s)")
     parser.add_argument("--nj", type=int, default=1, help="processes that share the streams; `updates` in the "
                         "configuration says how (default: %(default)s; torchrun's where it starts this)")
     parser.add_argument("--threads", type=int, default=default_threads(),
@@ -260,11 +263,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.threads < 1 or args.nj < 1:
         raise UserError("--threads and --nj must be at least 1", mend="leave them out: one process, all processors")
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device was found", mend="give --device cpu")
+    chosen = for_training(args.device)
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
-          align_model=args.align_model, valid_ali=args.valid_ali, device=args.device,
-          threads=0 if args.device == "cuda" else args.threads, nj=args.nj)
+          align_model=args.align_model, valid_ali=args.valid_ali, device=chosen,
+          threads=args.threads if chosen == "cpu" else 0, nj=args.nj)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.evaluate import evaluate
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_of_updates, plan
 from lstmp.nnet.team import Stopped, Team
@@ -53,7 +53,7 @@ class Trainer:
         team: who shares the streams.
     """
 
-    def __init__(self, cfg: LstmpConfig, model: LstmpNetwork, train: FrameSet, valid: FrameSet, out, fingerprint: str,
+    def __init__(self, cfg: LstmpConfig, model: StateNetwork, train: FrameSet, valid: FrameSet, out, fingerprint: str,
                  device: str = "cpu", team: Team | None = None):
         self.cfg, self.model, self.train, self.valid = cfg, model, train, valid
         self.out, self.fingerprint, self.device = Path(out), fingerprint, device

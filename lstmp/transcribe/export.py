@@ -23,6 +23,7 @@ from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.shard import AlignConfig
 from lstmp.graph.graph_file import NAME
+from lstmp.kit import called
 from lstmp.log import say
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import AcousticNetwork
@@ -147,7 +148,8 @@ A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}
 of one language model. Input: {heard}.
 
 ```sh
-./transcribe.sh --model {name} recording.wav
+lstmp transcribe --model {name} recording.wav      # or ./transcribe.sh, in a checkout
+lstmp align {name} FOLDER OUT                      # times of words and phones of recordings with transcripts
 ```
 
 {'It can be used live, with --stream.' if folder.live else 'It needs whole recordings: --stream is not possible.'}
@@ -166,7 +168,7 @@ Frame accuracy {100 * train['frame_accuracy_train']:.1f} % in training,
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="steps/export_model.sh", description=__doc__.split("\n")[0])
+    p = argparse.ArgumentParser(prog=called("steps/export_model.sh"), description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True, help="folder of the network")
     p.add_argument("--graph", required=True, help="graph dir to recognize with")
     p.add_argument("--lang", required=True, help="lang folder that the graph was made from")

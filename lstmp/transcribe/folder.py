@@ -42,6 +42,11 @@ class ModelFolder:
     word_penalty: float
     silent: list[int]
 
+    @property
+    def extracted(self) -> str:
+        """Kind of the features that are computed from audio; adapted ones are made of MFCCs."""
+        return "mfcc" if self.adapts else self.feature
+
     @classmethod
     def load(cls, path) -> "ModelFolder":
         """Read model.json, and look whether everything is there.

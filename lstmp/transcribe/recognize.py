@@ -23,7 +23,7 @@ from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript, Word
 from lstmp.transcribe.pauses import CutConfig, cuts
 
-_ALIGNED_BY_ONE = 50  # pieces: to start another process takes some seconds
+_ALIGNED_BY_ONE = 50  # utterances: to start another process takes some seconds
 _LEAST = RATE // 10  # samples: what is shorter is not worth a search
 
 
@@ -88,7 +88,7 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int) -> 
     per_job = min(32, -(-utts // nj))
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
                   lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])
-    kind = "mfcc" if model.adapts else model.feature
+    kind = model.extracted
     extract(data, data, config.load(conf / f"{kind}.yaml", KINDS[kind]), nj)
     if model.adapts:
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
@@ -96,7 +96,12 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int) -> 
         data = work / "fmllr"
     decode(model.path / "network", graph, data, work / "decode", cfg, nj, "cpu")
     return timed_words(work / "decode", graph, model.path / "lang", model.path / "hmm", work / "ctm", conf,
-                       (model.lm_weight, model.word_penalty), min(nj, -(-utts // _ALIGNED_BY_ONE)))
+                       (model.lm_weight, model.word_penalty), processes(nj, utts))
+
+
+def processes(nj: int, utts: int) -> int:
+    """How many of ``nj`` processes are worth their start, to align so many utterances."""
+    return min(nj, -(-utts // _ALIGNED_BY_ONE))
 
 
 def _word(w: TimedWord, begin: float) -> Word:

@@ -30,6 +30,7 @@ from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
 from lstmp.errors import UserError, command
 from lstmp.features.extract import FbankConfig
+from lstmp.kit import called
 from lstmp.log import quiet
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.nnet.workers import flush_denormals
@@ -106,7 +107,8 @@ def _targets(files: list[str], out: str | None, form: str) -> list[Path | None]:
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="./transcribe.sh", description=__doc__,
+    program = called("./transcribe.sh")
+    p = argparse.ArgumentParser(prog=program, description=__doc__.replace("./transcribe.sh", program),
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("files", nargs="+", metavar="FILE", help="recordings; - is raw PCM on the standard input")
     p.add_argument("--model", required=True, help="folder made by steps/export_model.sh")

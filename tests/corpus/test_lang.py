@@ -3,7 +3,7 @@
 import pytest
 
 from lstmp.corpus.fst import FstArrays, read_fst
-from lstmp.corpus.lang import Lang
+from lstmp.corpus.lang import Lang, read_names
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.errors import UserError
@@ -77,3 +77,15 @@ def test_fst_arrays_there_and_back(lang_dir):
     assert arrays.to_fst().to_str() == fst.to_str()
     assert len(arrays.final) == fst.num_states
     assert len(arrays.src) == sum(fst.num_arcs(s) for s in range(fst.num_states))
+
+
+def test_names_are_read_anew_where_the_file_changed(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("<eps> 0\nA 1\n")
+    names = read_names(path)
+    assert names == {0: "<eps>", 1: "A"} and read_names(str(path)) is names
+    path.write_text("<eps> 0\nB 1\nC 2\n")
+    assert read_names(path) == {0: "<eps>", 1: "B", 2: "C"}
+    path.unlink()
+    with pytest.raises(UserError, match="words.txt: no such file"):
+        read_names(path)

@@ -7,7 +7,7 @@ import pytest
 
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.lang import Lang
-from lstmp.corpus.part_of_lang import write_part
+from lstmp.corpus.part_of_lang import add_pronunciations, write_part
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.corpus.silence_model import SilenceModel, SilenceTerms
@@ -38,3 +38,31 @@ def test_same_ids_and_pronunciations(tmp_path, probabilities):
 def test_not_a_lang_folder(tmp_path):
     with pytest.raises(UserError, match="oov.txt: no such file"):
         write_part(tmp_path, {"A"}, tmp_path / "part")
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_pronunciations_are_added(tmp_path, probabilities):
+    (tmp_path / "lexicon.txt").write_text("RED R E D\nA A\nARID A R I D\n")
+    prepare_dict(tmp_path / "lexicon.txt", tmp_path / "dict")
+    if probabilities:
+        dictionary = Dictionary.load(tmp_path / "dict")
+        of = {(w, p): SilenceTerms(0.5, 0.6, 0.7) for w, _, p in dictionary.entries}
+        dataclasses.replace(dictionary, silence_model=SilenceModel(0.3, 1.0, 1.0, 0.4, of)).write(tmp_path / "dict")
+    prepare_lang(tmp_path / "dict", tmp_path / "lang")
+    write_part(tmp_path / "lang", {"RED", "A"}, tmp_path / "part")
+    before = Lang.load(tmp_path / "part")
+    add_pronunciations(tmp_path / "part", [("RED", 0.5, ("R", "I", "D")), ("RED", 0.1, ("R", "E", "D")),
+                                           ("I", 1.0, ("I",)), ("<noise>", 1.0, ("SPN",))])
+    after = Lang.load(tmp_path / "part")
+    said = {word: {(p, " ".join(after.phone_names[i] for i in x)) for p, x in after.lexicon[after.words[word]]}
+            for word in ("RED", "A", "I", "<noise>")}
+    assert said == {"RED": {(1.0, "R_B E_I D_E"), (0.5, "R_B I_I D_E")}, "A": {(1.0, "A_S")}, "I": {(1.0, "I_S")},
+                    "<noise>": {(1.0, "SPN_S")}}
+    assert before.words.items() < after.words.items()
+    if probabilities:
+        new = after.silence_model.of(after.words["I"], after.lexicon[after.words["I"]][0][1])
+        assert new == SilenceTerms(0.4, 1.0, 1.0)
+        old = after.silence_model.of(after.words["A"], after.lexicon[after.words["A"]][0][1])
+        assert old == SilenceTerms(0.5, 0.6, 0.7)
+    with pytest.raises(UserError, match="phone X of the word EX is not one of the model's; write it with these: A D E"):
+        add_pronunciations(tmp_path / "part", [("EX", 1.0, ("E", "X"))])

@@ -71,7 +71,7 @@ def read_ngrams(path) -> dict[tuple[str, ...], tuple[float, float]]:
 def arpa_log_prob(ngrams, history, word) -> float:
     """log10 P(word | history) by the definition of back-off."""
     if (*history, word) in ngrams:
-        return ngrams[*history, word][0]
+        return ngrams[(*history, word)][0]
     return ngrams.get(history, (0, 0))[1] + arpa_log_prob(ngrams, history[1:], word)
 
 

@@ -8,14 +8,14 @@ import torch
 from lstmp.errors import UserError
 from lstmp.nnet.export_onnx import PlainNetwork, export, largest_difference
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 OPTIONS = [{}, {"projection": 3}, {"recurrent_projection": 0}, {"peepholes": False}, {"cell_clip": 0.0},
            {"cell_clip": 0.1}, {"layer_norm": True, "residual": True}, {"bottleneck": 4, "layers": 3}]
 
 
 def some_network(cfg):
-    model = LstmpNetwork(cfg, 6, 9)
+    model = StateNetwork(cfg, 6, 9)
     model.initialize(1)
     with torch.no_grad():
         for p in model.parameters():
@@ -55,4 +55,4 @@ def test_onnxruntime_gives_the_same_scores(small_config, options, tmp_path):
 def test_others_are_refused(small_config, options):
     cfg = small_config(**options)
     with pytest.raises(UserError, match="are exported"):
-        PlainNetwork(AcousticNetwork(cfg, LstmpNetwork(cfg, 6, 9), torch.zeros(9)))
+        PlainNetwork(AcousticNetwork(cfg, StateNetwork(cfg, 6, 9), torch.zeros(9)))

@@ -5,14 +5,14 @@ import torch
 
 from lstmp.errors import UserError
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import train
 
 
 @pytest.fixture
 def network(small_config):
     cfg = small_config(projection=3, dropout=0.5)
-    model = LstmpNetwork(cfg, 6, 9)
+    model = StateNetwork(cfg, 6, 9)
     model.initialize(1)
     model.feature_mean.uniform_(-1, 1)
     model.feature_std.uniform_(1, 2)
@@ -72,7 +72,7 @@ def test_load(world, small_config):
 def test_a_stream_gives_the_scores_of_the_whole(network, small_config, kind):
     if kind == "dnn":
         cfg = small_config(kind="dnn", recurrent_projection=0, stack=5)
-        model = LstmpNetwork(cfg, 6, 9)
+        model = StateNetwork(cfg, 6, 9)
         model.initialize(1)
         network = AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0))
     for length in (1, 2, 3, 4, 131):
@@ -90,6 +90,6 @@ def test_a_stream_without_frames_and_a_bidirectional_network(network, small_conf
     stream = NetworkStream(network)
     assert stream.accept(torch.zeros(0, 6)).shape == (0, 9) and stream.finish().shape == (0, 9)
     cfg = small_config(bidirectional=True, chunk=0, label_delay=0)
-    both = AcousticNetwork(cfg, LstmpNetwork(cfg, 6, 9), torch.zeros(9))
+    both = AcousticNetwork(cfg, StateNetwork(cfg, 6, 9), torch.zeros(9))
     with pytest.raises(UserError, match="bidirectional"):
         NetworkStream(both)

@@ -13,7 +13,7 @@ from lstmp.errors import UserError
 from lstmp.nnet import fused
 from lstmp.nnet.cell import LstmpChunk
 from lstmp.nnet.loss import FrameCrossEntropy
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 KINDS = [pytest.param(kind, marks=pytest.mark.skipif(
     fused.kernels(kind) is None, reason=f"no {part}, no C++ compiler, or LSTMP_NATIVE=0"))
@@ -231,7 +231,7 @@ def test_a_network_that_hears_both_ways(kind, small_config, monkeypatch):
     found = []
     for use in (kind, ""):
         monkeypatch.setenv("LSTMP_FUSED", use)
-        model = LstmpNetwork(cfg, 5, 7)
+        model = StateNetwork(cfg, 5, 7)
         model.initialize(1)
         loss = model.loss(x, model.zero_state(16), targets, 640, None, torch.full((16,), 40))[0]
         found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])

@@ -12,7 +12,7 @@ from test_fused import off
 from lstmp.nnet import gpu, graphed
 from lstmp.nnet.cell import LstmpChunk
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 NEAR = {"ieee": 1e-5, "tf32": 4e-3, "bf16": 1e-2}  # of the truth in float64, relative
@@ -89,7 +89,7 @@ def test_nan_goes_through(kind):
 def test_a_graph_does_what_its_kernels_do(small_config, monkeypatch, changes):
     if changes.pop("without", False):
         monkeypatch.setattr(gpu, "kernels", lambda: None)
-    model = LstmpNetwork(small_config(**changes), 6, 5)
+    model = StateNetwork(small_config(**changes), 6, 5)
     model.initialize(1)
     model.cuda()
     whole, rng = graphed.function_for(model), torch.Generator().manual_seed(1)

@@ -6,7 +6,7 @@ import torch
 from lstmp.errors import UserError
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.nnet.layers import ACTIVATIONS, Bidirectional, DenseLayer, FrameStack, LstmpLayer, RnnLayer, turned
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import train
 
 DNN = {"kind": "dnn", "recurrent_projection": 0, "stack": 4}
@@ -82,7 +82,7 @@ def test_both_ways_hears_each_stream_from_its_end():
 @pytest.mark.parametrize("kind", [k for k in KINDS if "bf16" not in k])
 def test_gradients(small_config, kind):
     cfg = small_config(**({"cells": 6, "recurrent_projection": 3} | KINDS[kind]))
-    model = LstmpNetwork(cfg, 3, 4).double()
+    model = StateNetwork(cfg, 3, 4).double()
     model.initialize(1)
     x, targets = random(5, 2, 3), torch.tensor([[0, 1], [2, -1], [3, 3], [1, 0], [2, -1]])
     names, params = zip(*model.named_parameters(), strict=True)
@@ -108,7 +108,7 @@ class Loss(torch.nn.Module):
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if "both" not in k and "bf16" not in k])
 def test_chunks_with_carried_state_equal_the_whole(small_config, kind):
-    model = LstmpNetwork(small_config(**KINDS[kind]), 6, 9).double()
+    model = StateNetwork(small_config(**KINDS[kind]), 6, 9).double()
     model.initialize(3)
     x = random(50, 3, 6)
     whole, last = model(x, model.zero_state(3))
@@ -138,7 +138,7 @@ def test_trained_stored_and_read_again(world, small_config, kind):
 
 def test_parameter_count_of_the_feed_forward_baseline(small_config):
     cfg = small_config(kind="dnn", recurrent_projection=0, stack=16, layers=3, cells=50, bottleneck=8, layer_norm=True)
-    assert LstmpNetwork(cfg, 40, 90).num_params == 16 * 40 * 50 + 2 * 50 * 50 + 50 * 8 + 8 * 90
+    assert StateNetwork(cfg, 40, 90).num_params == 16 * 40 * 50 + 2 * 50 * 50 + 50 * 8 + 8 * 90
 
 
 @pytest.mark.parametrize(("change", "word"), [

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lstmp.errors import UserError
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 # Table of Sak, Senior, Beaufays (Interspeech 2014): cells, recurrent projection, layers, millions of parameters
 TABLE = [(840, 0, 5, 37.52), (440, 0, 5, 13.32), (600, 0, 2, 12.97), (385, 0, 7, 13.26), (750, 0, 1, 13.06),
@@ -24,22 +24,22 @@ def formula(cells, rec, proj, layers, inputs, outputs):
 @pytest.mark.parametrize("cells,projection,layers,millions", TABLE)
 def test_parameter_counts_of_the_paper(small_config, cells, projection, layers, millions):
     cfg = small_config(cells=cells, recurrent_projection=projection, layers=layers)
-    count = LstmpNetwork(cfg, 40, 14247).num_params
+    count = StateNetwork(cfg, 40, 14247).num_params
     assert round(count / 1e6, 2) == millions
     assert count == formula(cells, projection, 0, layers, 40, 14247)
 
 
 def test_parameter_count_with_both_projections(small_config):
     cfg = small_config(cells=30, recurrent_projection=7, projection=4, layers=3)
-    assert LstmpNetwork(cfg, 10, 50).num_params == formula(30, 7, 4, 3, 10, 50)
+    assert StateNetwork(cfg, 10, 50).num_params == formula(30, 7, 4, 3, 10, 50)
     without = small_config(cells=30, recurrent_projection=7, projection=4, layers=3, peepholes=False)
-    assert LstmpNetwork(without, 10, 50).num_params == formula(30, 7, 4, 3, 10, 50) - 3 * 3 * 30
+    assert StateNetwork(without, 10, 50).num_params == formula(30, 7, 4, 3, 10, 50) - 3 * 3 * 30
 
 
 @pytest.mark.parametrize("rec,proj,peepholes", [(0, 0, True), (5, 0, True), (5, 3, True), (5, 3, False)])
 def test_chunked_with_carried_state_equals_the_whole_utterance(small_config, rec, proj, peepholes):
     cfg = small_config(recurrent_projection=rec, projection=proj, peepholes=peepholes)
-    model = LstmpNetwork(cfg, 6, 9).double()
+    model = StateNetwork(cfg, 6, 9).double()
     model.initialize(3)
     x = torch.randn(50, 3, 6, dtype=torch.float64)
     whole, last = model(x, model.zero_state(3))
@@ -56,7 +56,7 @@ def test_chunked_with_carried_state_equals_the_whole_utterance(small_config, rec
 def test_initialization_depends_on_the_seed_alone(small_config):
     models = []
     for seed in (1, 1, 2):
-        models.append(LstmpNetwork(small_config(), 6, 9))
+        models.append(StateNetwork(small_config(), 6, 9))
         models[-1].initialize(seed)
     first, same, other = (torch.cat([p.flatten() for p in m.parameters()]) for m in models)
     assert torch.equal(first, same) and not torch.equal(first, other) and torch.isfinite(first).all()
@@ -64,7 +64,7 @@ def test_initialization_depends_on_the_seed_alone(small_config):
 
 @pytest.mark.parametrize("mask,rows", [("frame", 20), ("chunk", 1)])
 def test_dropout_masks(small_config, mask, rows):
-    model = LstmpNetwork(small_config(dropout=0.4, dropout_mask=mask, layers=1, recurrent_projection=200), 6, 9)
+    model = StateNetwork(small_config(dropout=0.4, dropout_mask=mask, layers=1, recurrent_projection=200), 6, 9)
     model.initialize(1)
     x, state = torch.randn(20, 3, 6), model.zero_state(3)
     clean, clean_state = model.hidden(x, state)

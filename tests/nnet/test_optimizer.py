@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lstmp.nnet import gates
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import Adam, clip_gradients, make_optimizer, moments, set_moments
 
 
@@ -61,7 +61,7 @@ def test_weights_without_gradient_are_left_alone():
 
 
 def test_moments_go_into_a_checkpoint_and_back(small_config):
-    model = LstmpNetwork(small_config(), 5, 7)
+    model = StateNetwork(small_config(), 5, 7)
     model.initialize(1)
     one = make_optimizer(small_config(), model)
     gradients(model.parameters(), 1)
@@ -75,7 +75,7 @@ def test_moments_go_into_a_checkpoint_and_back(small_config):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_is_told(small_config, bad):
-    model = LstmpNetwork(replace(small_config(), projection=0), 5, 7)
+    model = StateNetwork(replace(small_config(), projection=0), 5, 7)
     model.initialize(1)
     gradients(model.parameters(), 2)
     norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
@@ -85,7 +85,7 @@ def test_a_gradient_that_is_not_finite_is_told(small_config, bad):
 
 
 def test_clipping(small_config):
-    model = LstmpNetwork(small_config(), 5, 7)
+    model = StateNetwork(small_config(), 5, 7)
     model.initialize(1)
     gradients(model.parameters(), 4)  # of size 10
     clip_gradients(model, 1.0, 0.0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.nnet.data import FrameSet
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, carry_state, epoch_order, plan_epoch
 
 
@@ -73,7 +73,7 @@ def test_loss_over_streams_equals_loss_over_whole_utterances(small_config):
     frames = frame_set(lengths, dim=6)
     frames.features[:, 0] /= 100
     frames = FrameSet(frames.utts, frames.offsets, frames.features.double(), frames.pdfs % 9)
-    model = LstmpNetwork(small_config(), 6, 9).double()
+    model = StateNetwork(small_config(), 6, 9).double()
     model.initialize(1)
     wanted = 0.0
     for u, length in enumerate(lengths):

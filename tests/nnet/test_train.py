@@ -15,7 +15,7 @@ from lstmp import config
 from lstmp.errors import UserError
 from lstmp.gmm.tree import Tree
 from lstmp.nnet import checkpoint, fused
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import main, train
 from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
 
@@ -33,11 +33,11 @@ def test_it_overfits_a_few_utterances(world, small_config):
 def test_a_bidirectional_network_hears_its_chunks_as_utterances(world, small_config, monkeypatch):
     seen = []
 
-    def loss(self, x, state, *args, do=LstmpNetwork.loss):
+    def loss(self, x, state, *args, do=StateNetwork.loss):
         seen.append([float(part.abs().max()) for layer in state for part in layer])
         return do(self, x, state, *args)
 
-    monkeypatch.setattr(LstmpNetwork, "loss", loss)
+    monkeypatch.setattr(StateNetwork, "loss", loss)
     run(world, small_config(epochs=1), "one way")
     assert any(max(starts) > 0 for starts in seen)
     seen.clear()
@@ -94,11 +94,11 @@ def test_the_average_of_the_last_epochs(world, small_config):
 def test_one_thread_is_one(world, small_config, monkeypatch):
     seen = set()
 
-    def loss(self, *args, do=LstmpNetwork.loss):
+    def loss(self, *args, do=StateNetwork.loss):
         seen.add(torch.get_num_threads())
         return do(self, *args)
 
-    monkeypatch.setattr(LstmpNetwork, "loss", loss)
+    monkeypatch.setattr(StateNetwork, "loss", loss)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -152,11 +152,11 @@ def test_a_lasting_nan_names_the_utterances_and_keeps_the_checkpoint(world, smal
 def test_products_are_quick_in_training_and_exact_afterwards(world, small_config, monkeypatch):
     seen = set()
 
-    def loss(self, *args, do=LstmpNetwork.loss):
+    def loss(self, *args, do=StateNetwork.loss):
         seen.add((torch.is_grad_enabled(), torch.get_float32_matmul_precision()))
         return do(self, *args)
 
-    monkeypatch.setattr(LstmpNetwork, "loss", loss)
+    monkeypatch.setattr(StateNetwork, "loss", loss)
     out = run(world, small_config(epochs=1, streams=9))
     assert (True, "high") in seen and (True, "highest") not in seen
     assert torch.get_float32_matmul_precision() == "highest"

@@ -13,7 +13,7 @@ from small_world import small_recognizer
 from lstmp import config
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.model import LstmpNetwork
+from lstmp.nnet.model import StateNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ def make_parts(folder: Path) -> Path:
     shutil.copytree(folder / "hmm", folder / "net")
     cfg = config.load(ROOT / "conf/lstmp.yaml", LstmpConfig)
     cfg = replace(cfg, feature=replace(cfg.feature, cmvn="none"), cells=24, recurrent_projection=12)
-    network = LstmpNetwork(cfg, 40, tree.num_pdfs)
+    network = StateNetwork(cfg, 40, tree.num_pdfs)
     network.initialize(1)
     with torch.no_grad():
         network.feature_mean.fill_(12.0), network.feature_std.fill_(3.0), network.w_out.mul_(60)

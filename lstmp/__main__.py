@@ -1,0 +1,6 @@
+"""``python -m lstmp`` is the command ``lstmp``."""
+
+from lstmp.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The command ``lstmp``: each subcommand is the ``main`` of a module that a script of steps/ starts as well.
+
+A module is imported when its subcommand is called, since most of them import torch, which takes seconds.
+"""
+
+import importlib
+import sys
+
+from lstmp import __version__, config
+from lstmp.errors import command
+from lstmp.kit import name_command
+
+COMMANDS = {
+    "run": ("lstmp.working_folder", "train and test a recipe, from audio to word error rates: the stages of run.sh"),
+    "transcribe": ("lstmp.transcribe.transcribe", "recordings to text, with a model folder"),
+    "align": ("lstmp.transcribe.align_folder",
+              "recordings and their transcripts to Praat TextGrids and CTM, with a model folder"),
+    "train": ("lstmp.nnet.train", "train a network (steps/train_lstmp.sh)"),
+    "decode": ("lstmp.decode.decode", "decode a data dir (steps/decode.sh)"),
+    "score": ("lstmp.score.score", "word error rates of decode dirs (steps/score.sh)"),
+    "export": ("lstmp.transcribe.export", "put a trained network and all it needs into a model folder"),
+}
+
+
+def help_text() -> str:
+    """What ``lstmp --help`` prints."""
+    width = max(map(len, COMMANDS))
+    lines = ["usage: lstmp COMMAND [OPTIONS]        lstmp COMMAND --help        lstmp --version", "",
+             "Hybrid HMM acoustic modelling with LSTMP networks.", ""]
+    return "\n".join([*lines, *(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())])
+
+
+@command
+def main(argv=None):
+    """Call the subcommand that the first argument names.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    if name in ("--help", "-h", "help"):
+        print(help_text())
+        return
+    if name in ("--version", "-V"):
+        print(f"lstmp {__version__}")
+        return
+    if name not in COMMANDS:
+        raise config.unknown(f"command `lstmp {name}`", name, COMMANDS)
+    name_command(f"lstmp {name}")
+    importlib.import_module(COMMANDS[name][0]).main(rest)

@@ -1,0 +1,227 @@
+"""Align recordings to their transcripts with an exported model: when was each word, each phone said?
+
+    lstmp align MODEL FOLDER OUT
+
+FOLDER holds recordings of any format, rate and number of channels, with transcripts (.txt or .lab) of the same name
+beside them; a subfolder is a speaker. OUT gets a Praat TextGrid for each recording at the same place, words.ctm and
+phones.ctm for all, and recordings.txt, which says which recording each name of the CTM files is.
+"""
+
+import argparse
+import os
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lstmp import config
+from lstmp.corpus.audio import RATE, write_wav
+from lstmp.corpus.datadir import Utterance, write_data_dir, write_table
+from lstmp.corpus.lang import Lang
+from lstmp.corpus.part_of_lang import plain_phone
+from lstmp.corpus.pieces import made_of_pieces
+from lstmp.corpus.textlines import numbered_lines
+from lstmp.errors import UserError, command
+from lstmp.features.extract import KINDS, extract
+from lstmp.gmm import align as gmm_align
+from lstmp.gmm.align import FRAME_SHIFT, read_alignment, segments
+from lstmp.gmm.export_alignment import find_words, word_tiers, write_ctms
+from lstmp.gmm.make_fmllr import make_fmllr
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.shard import AlignConfig
+from lstmp.gmm.textgrid import write_textgrid
+from lstmp.kit import called
+from lstmp.log import quiet, say, warn
+from lstmp.nnet import align as network_align
+from lstmp.parallel import iter_jobs
+from lstmp.transcribe.contained import contained
+from lstmp.transcribe.folder import ModelFolder
+from lstmp.transcribe.media import read_recording
+from lstmp.transcribe.recognize import processes
+from lstmp.transcribe.spelling import Speller, Spoken, known_words, read_pronunciations, write_lang
+from lstmp.transcribe.transcribed_folder import Recording, look_through
+
+_LEAST = RATE // 10  # samples: in less there is no word
+_SHOWN = 10  # of the words that the lexicon lacks, the most frequent ones
+
+
+@dataclass
+class Aligned:
+    """What became of a folder.
+
+    Attributes:
+        textgrids: path of a recording below the folder → its TextGrid.
+        left_out: path below the folder → why it has none.
+        unknown: words that the lexicon lacks, and how often they stand in the transcripts.
+        words: how many words the transcripts have.
+    """
+
+    textgrids: dict[str, Path] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    unknown: Counter[str] = field(default_factory=Counter)
+    words: int = 0
+
+    def leave_out(self, name, reason: str):
+        self.left_out[str(name)] = reason
+        warn(f"{name} is left out: {reason}")
+
+
+@contained()
+def align(model, folder, out, *, nj: int = 1, lexicon=None, device: str = "cpu", verbose: bool = False) -> Aligned:
+    """Align every recording of a folder; one that cannot be aligned is warned of and left out.
+
+    Args:
+        model: folder made by steps/export_model.sh.
+        folder: recordings with their transcripts, see :mod:`lstmp.transcribe.transcribed_folder`.
+        out: folder to write: ``<recording>.TextGrid`` with the tiers words and phones, times in seconds; words.ctm,
+            phones.ctm, recordings.txt.
+        nj: number of processes.
+        lexicon: file of more pronunciations, ``WORD PHONE PHONE …`` lines in the phones of the model.
+        device: cpu or cuda, where the network computes.
+        verbose: tell what is done.
+
+    Raises:
+        UserError: no model, no recordings, a bad line of the lexicon, or not one recording that can be aligned.
+    """
+    model, folder, out = ModelFolder.load(model), Path(folder), Path(out)
+    result = Aligned()
+    recordings, left_out = look_through(folder)
+    for name in sorted(left_out):
+        result.leave_out(name, left_out[name])
+    prons = read_pronunciations(lexicon)
+    said = _spell(model, recordings, prons, result)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".align-", dir=out) as work, quiet(not verbose):  # where there is room
+        work = Path(work)
+        lengths = _write_data(folder, recordings, said, work / "data", nj, result)
+        if lengths:
+            lang = write_lang(model.path / "lang", said.values(), prons, lexicon, work / "lang")
+            ali = _align(model, work, lang, processes(nj, len(lengths)), device)
+            _write(recordings, lengths, said, ali, lang, out, folder, result)
+    if not result.textgrids:
+        first = next((f"; {n}: {why}" for n, why in result.left_out.items()), "")
+        raise UserError(f"not one recording could be aligned{first}", file=folder, mend="see the warnings above")
+    return result
+
+
+def _spell(model: ModelFolder, recordings: list[Recording], prons, result: Aligned) -> dict[str, list[Spoken]]:
+    """Utterance → the words of its transcript in the lexicon; words that it lacks are warned of."""
+    known = known_words(model.path / "lang")
+    if made_of_pieces(known):
+        if not prons:
+            raise UserError("its lexicon has pieces of words, not words", file=model.path / "lang/lexiconp.txt",
+                            mend="give --lexicon FILE with the pronunciations of the words")
+        known = set()
+    speller, said = Speller(known | prons.keys()), {}
+    for r in recordings:
+        if words := speller.read(r.text):
+            said[r.utt] = words
+            result.words += len(words)
+            result.unknown.update(w.written for w in words if not w.known)
+        else:
+            result.leave_out(r.name, "there are no words in its transcript")
+    if result.unknown:
+        shown = ", ".join(f"{word} ({n})" for word, n in result.unknown.most_common(_SHOWN))
+        hint = "; numbers must be written out" if any(c.isdigit() for w in result.unknown for c in w) else ""
+        warn(f"{result.unknown.total()} of {result.words} words, {len(result.unknown)} different ones, are not in the "
+             f"lexicon and are aligned as an unknown noise: {shown}{' …' * (len(result.unknown) > _SHOWN)}; give their "
+             f"pronunciations with --lexicon FILE{hint}")
+    return said
+
+
+def _write_data(folder: Path, recordings, said, data: Path, nj: int, result: Aligned) -> dict[str, float]:
+    """Write a data dir of what can be read. Returns utterance → seconds."""
+    todo = [r for r in recordings if r.utt in said]
+
+    def convert(r: Recording) -> float | UserError:
+        try:
+            samples = read_recording(r.audio)
+            if len(samples) < _LEAST:
+                raise UserError(f"{len(samples) / RATE:.2f} s is too short")
+            write_wav(data / f"wav/{r.utt}.wav", samples)
+        except UserError as e:
+            return e if e.file != r.audio else UserError(e.what, mend=e.mend)
+        except OSError as e:
+            return UserError(e.strerror or str(e))
+        return len(samples) / RATE
+
+    lengths = {}
+    for r, seconds in zip(todo, iter_jobs(convert, todo, nj, "reading recordings"), strict=True):
+        if isinstance(seconds, UserError):
+            result.leave_out(r.audio.relative_to(folder), str(seconds))
+        else:
+            lengths[r.utt] = seconds
+    if lengths:
+        write_data_dir(data, [Utterance(r.utt, r.speaker, str((data / f"wav/{r.utt}.wav").resolve()),
+                                        tuple(w for x in said[r.utt] for w in x.words))
+                              for r in todo if r.utt in lengths])
+    return lengths
+
+
+def _align(model: ModelFolder, work: Path, lang: Path, nj: int, device: str) -> Path:
+    """Features, adaptation where the network wants it, alignment. Returns its folder."""
+    data, conf, kind = work / "data", model.path / "conf", model.extracted
+    extract(data, data, replace(config.load(conf / f"{kind}.yaml", KINDS[kind]), max_bad=float(10 ** 9)), nj)
+    cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # those that fail are told of below
+    if model.adapts:
+        gmm_align.align(data, lang, model.path / "adapt", work / "adapt", cfg, conf / "fmllr.yaml", nj)
+        make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")
+        data = work / "fmllr"
+    network_align.align(data, lang, model.path / "network", model.path / "hmm", work / "ali", cfg, nj, device=device)
+    return work / "ali"
+
+
+def _write(recordings, lengths, said, ali: Path, lang_dir: Path, out: Path, folder: Path, result: Aligned):
+    alignment = read_alignment(ali)
+    failed = dict(line.split(" ", 1) for _, line in numbered_lines(ali / "failed.txt"))
+    transitions, lang = AcousticModel.load(ali).transitions, Lang.load(lang_dir)
+    names = {i: plain_phone(name) for i, name in lang.phone_names.items()}
+    entries = {utt: " ".join(w for x in said[utt] for w in x.words) for utt in alignment}
+    words = {utt: _as_written(said[utt], times)
+             for utt, times in (find_words(alignment, transitions, lang, entries, ali) if alignment else {}).items()}
+    for r in recordings:
+        path = r.audio.relative_to(folder)
+        if r.utt in words:
+            target, frames = out / r.name.with_name(f"{r.name.name}.TextGrid"), len(alignment[r.utt])
+            tiers = word_tiers(words[r.utt], segments(alignment[r.utt], transitions), names)
+            write_textgrid(target, tiers, max(lengths[r.utt], frames * FRAME_SHIFT))
+            result.textgrids[str(path)] = target
+        elif r.utt in lengths:
+            why = failed.get(r.utt, "it could not be aligned")
+            result.leave_out(path, f"{why}; do recording and transcript belong together?")
+    write_ctms(out, {utt: alignment[utt] for utt in words}, transitions, names, words)
+    write_table(out / "recordings.txt", {r.utt: os.fsencode(r.audio.relative_to(folder)).decode(errors="replace")
+                                        for r in recordings if r.utt in words})
+
+
+def _as_written(said: list[Spoken], times) -> list[tuple[str, int, int]]:
+    """Words with first frame and length: the transcript's, each of one or more words of the lexicon."""
+    out, at = [], 0
+    for word in said:
+        (_, begin, _), (_, last, length) = times[at], times[at + len(word.words) - 1]
+        out.append((word.written, begin, last + length - begin))
+        at += len(word.words)
+    return out
+
+
+@command
+def main(argv=None):
+    """Command line; see ``--help``."""
+    p = argparse.ArgumentParser(prog=called("steps/align_folder.sh"), description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("model", metavar="MODEL", help="folder made by steps/export_model.sh, or `lstmp export`")
+    p.add_argument("folder", metavar="FOLDER", help="recordings and their transcripts")
+    p.add_argument("out", metavar="OUT", help="folder to write; it may be FOLDER")
+    p.add_argument("--lexicon", help="more pronunciations: `WORD PHONE PHONE …` lines, in the phones of the model")
+    p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: the processors)")
+    p.add_argument("--device", default="cpu", help="cpu or cuda, where the network computes (default: %(default)s)")
+    p.add_argument("--verbose", action="store_true", help="tell what is done")
+    a = p.parse_args(argv)
+    if a.nj < 1:
+        raise UserError("--nj must be 1 or more", mend="correct the value")
+    result = align(a.model, a.folder, a.out, nj=a.nj, lexicon=a.lexicon, device=a.device, verbose=a.verbose)
+    say(f"{a.out}: {len(result.textgrids)} recordings aligned, {len(result.left_out)} files left out")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Samples in the forms that other libraries hand over."""
+
+import numpy as np
+import pytest
+import torch
+
+from lstmp.corpus.samples import own_samples, whole_rate
+from lstmp.errors import UserError
+
+
+def test_every_form_is_the_same_sound():
+    pcm = np.array([0, 1, -32768, 32767, 1234], np.int16)
+    expected = pcm.astype(np.float32)
+    floats = (pcm / 32768).astype(np.float32)
+    for form in (pcm, floats, floats.astype(np.float64), list(floats), torch.from_numpy(floats), floats[:, None],
+                 np.stack([floats, floats], 1), np.stack([pcm, pcm], 1)):
+        found = own_samples(form)
+        assert found.dtype == np.float32 and np.array_equal(found, expected)
+    assert own_samples(np.stack([pcm, np.zeros_like(pcm)], 1)).tolist() == (expected / 2).tolist()
+    assert own_samples([]).shape == (0,)
+
+
+def test_what_no_samples_are():
+    for dtype in (np.int32, np.uint8, bool, complex):
+        with pytest.raises(TypeError, match="floats in ±1 or int16"):
+            own_samples(np.zeros(4, dtype))
+    for samples, message in ((np.zeros((2, 16000)), r"give \[n\], or \[n, channels\]"), (np.zeros((2, 2, 2)), "shape"),
+                             (np.float32(0), "shape"), ([0.0, np.nan], "NaN"), ([0.0, -np.inf], "NaN"),
+                             ([0.0, -20000.0], "up to 20000.* divide 16-bit samples by 32768")):
+        with pytest.raises(UserError, match=message):
+            own_samples(samples)
+
+
+def test_sampling_rates():
+    assert whole_rate(44100.0) == 44100 and type(whole_rate(np.int64(8000))) is int
+    for rate in (0, 16, 16000.5, 10**7, "high", float("nan"), float("inf")):
+        with pytest.raises(UserError, match="a sampling rate of"):
+            whole_rate(rate)
+    with pytest.raises(UserError, match="give rate="):
+        whole_rate(None)

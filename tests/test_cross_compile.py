@@ -1,0 +1,52 @@
+"""Every C++ source compiles for x86-64 with and without AVX2 and AVX-512, and for aarch64, whatever the machine."""
+
+import ctypes
+import platform
+import shutil
+import subprocess
+
+import pytest
+
+from lstmp.native import ROOT
+
+SOURCES = sorted(str(p.relative_to(ROOT)) for p in ROOT.rglob("*.cpp"))
+# An ARM with vectors of a length that the compiler does not know, besides the plainest.
+TARGETS = [("x86_64", "-march=x86-64-v2"), ("x86_64", "-march=x86-64-v3"), ("x86_64", "-march=skylake-avx512"),
+           ("aarch64", "-march=armv8-a"), ("aarch64", "-march=armv8.2-a+sve")]
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-Wall", "-Werror",
+         "-Wno-unknown-pragmas",  # GCC's, which Clang does not know
+         "-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # GCC 12's own headers for AVX-512 have such variables
+
+
+def compiler_for(machine: str, flag: str) -> str:
+    """Skips where there is none."""
+    here = platform.machine() == machine
+    command = next(filter(shutil.which, ["c++", "g++"] if here else [f"{machine}-linux-gnu-g++"]), None)
+    if command is None:
+        pytest.skip(f"no C++ compiler for {machine}" + ("" if here else f": install g++-{machine.replace('_', '-')}"
+                                                        "-linux-gnu, or your system's like"))
+    if subprocess.run([command, flag, "-x", "c++", "-fsyntax-only", "-"], input=b"", capture_output=True).returncode:
+        pytest.skip(f"{command} does not know {flag}")
+    return command
+
+
+@pytest.mark.parametrize("machine,flag", TARGETS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_it_compiles_without_a_warning(source, machine, flag, tmp_path):
+    command = compiler_for(machine, flag)
+    done = subprocess.run([command, flag, *FLAGS, "-c", str(ROOT / source), "-o", str(tmp_path / "part.o")],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_sources_are_found():
+    assert {"nnet/fused.cpp", "nnet/kernels.cpp", "gmm/viterbi.cpp", "decode/search.cpp"} <= set(SOURCES)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="not x86-64")
+@pytest.mark.parametrize("flag,ready", [("-march=x86-64-v2", 0), ("-march=x86-64-v3", 0), ("-march=skylake-avx512", 1)])
+def test_the_fused_kernels_say_what_they_were_compiled_for(flag, ready, tmp_path):
+    made = tmp_path / "fused.so"
+    command = compiler_for("x86_64", flag)
+    subprocess.run([command, flag, *FLAGS, "-shared", str(ROOT / "nnet/fused.cpp"), "-o", str(made)], check=True)
+    assert ctypes.CDLL(str(made)).lstmp_fused_ready() == ready  # which runs on any processor
