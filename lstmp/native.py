@@ -25,7 +25,7 @@ from lstmp.log import say, warn
 
 ROOT = Path(__file__).parent
 
-# All that the processor at hand can do. On ARM, Clang knows this by -mcpu alone, and GCC by both; on x86 it is -march.
+# All that the processor at hand can do: on x86 by -march; on ARM by -mcpu, as Clang did not always know the other.
 # Elsewhere neither is sure to be known, and the compiler's own choice runs anyway.
 _NATIVE = {"x86_64": "-march=native", "amd64": "-march=native", "aarch64": "-mcpu=native", "arm64": "-mcpu=native"}
 FLAGS = ("-O3", *filter(None, [_NATIVE.get(platform.machine().lower())]), "-std=c++17")
