@@ -47,6 +47,7 @@ fi
 requirements() {
   requirements=(requirements.txt "requirements-$set.txt")
   [ "$build" != index ] || requirements+=(requirements-cuda.txt)
+  [ "$build-$gpu" != index-yes ] || requirements+=(requirements-gpu.txt)
   [ "$1" = no ] || requirements+=(requirements-test.txt)
 }
 digest() { (cat "${requirements[@]}" pyproject.toml; pwd) | sha256sum | cut -d' ' -f1; }
@@ -103,7 +104,7 @@ total=$(grep -c . <<<"$wanted" || true) number=0 few=()
 while read -r package; do
   case "$package" in
     "") ;;
-    *--hash* | torch==* | nvidia-* | scipy==* | onnx* | imageio-ffmpeg==*) install_all "$package" ;;
+    *--hash* | torch==* | triton==* | nvidia-* | scipy==* | onnx* | imageio-ffmpeg==*) install_all "$package" ;;
     *) few+=("$package") ;;
   esac
   [ ${#few[@]} -lt 10 ] || { install_all "${few[@]}"; few=(); }

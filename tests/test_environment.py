@@ -87,7 +87,8 @@ def test_requirements_are_pinned_for_every_python(name):
 
 
 def test_a_set_pins_no_package_twice():
-    for parts in (("requirements-k2.txt",), ("requirements-current.txt", "requirements-cuda.txt")):
+    current = ("requirements-current.txt", "requirements-cuda.txt", "requirements-gpu.txt")
+    for parts in (("requirements-k2.txt",), current):
         names = [{r.name for r in lines(name)} for name in ("requirements.txt", "requirements-test.txt", *parts)]
         assert sum(map(len, names)) == len(set().union(*names))
 
