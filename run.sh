@@ -15,7 +15,7 @@ case " $* " in *" --help "*|*" -h "*) sed -n '2,9s/^# \{0,1\}//p' run.sh
 
 # 0  environment: .venv with the pinned packages, or that of the installed package (lstmp run); all below runs in it
 echo "== stage 0: environment"
-[ -n "${LSTMP_PYTHON:-}" ] || [ -x .lstmp/bin/python ] || local/env.sh
+[ -n "${LSTMP_PYTHON:-}" ] || [ -x .lstmp/bin/python ] || [ ! -x local/env.sh ] || local/env.sh
 . local/path.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"

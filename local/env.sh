@@ -10,7 +10,7 @@
 #   LSTMP_TORCH_INDEX=URL    where torch of the set current comes from, as pip's --index-url
 #   LSTMP_K2_WHEELS=URL      page or folder of k2's wheels, as pip's --find-links: the set current takes one that fits
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.." # where it really is, as Python sees it
 VENV=.venv
 ROOM_K2=5000 ROOM_CPU=2000 ROOM_INDEX=6500 # MB of the finished environment and of the largest wheel being unpacked
 die() { echo "error: $1" >&2; exit 1; }
@@ -95,9 +95,13 @@ rm -f $mark
 # 5. The packages that are missing, ten at a time, so that what is finished stays finished; large ones, and those with a
 #    hash, alone.
 requirements $with_tests
-if [ $set = current ] && [ "$build" != index ] && torch="$(missing | grep '^torch==')"; then
-  install_torch "$torch"
-  requirements $with_tests
+if [ $set = current ] && [ "$build" != index ]; then
+  torch="torch==$(sed -n 's/^torch==//p' requirements-current.txt)"
+  if [ "$(recorded torch)" != "$torch" ] || missing | grep "^$torch" >/dev/null; then # a killed run may lack what it needs
+    install_torch "$torch"
+    [ "$build" = index ] || record torch "$torch"
+    requirements $with_tests
+  fi
 fi
 wanted="$(missing)"
 total=$(grep -c . <<<"$wanted" || true) number=0 few=()
@@ -118,7 +122,7 @@ install --no-build-isolation -e . || why lstmp
 [ -z "$(missing)" ] || die "$PWD/$VENV: a package is still incomplete; run again"
 if [ $set = current ] && ! as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; then
   install_k2 "$LSTMP_K2_WHEELS"
-  record k2-wheels "$LSTMP_K2_WHEELS"
+  [ "$k2_answered" = no ] || record k2-wheels "$LSTMP_K2_WHEELS"
 fi
 
 # 6. The proof: what was built against each other loads.

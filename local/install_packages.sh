@@ -69,7 +69,8 @@ install_torch() {
 }
 
 # install_k2 PLACE: the newest k2 there for the torch at hand, which its wheels name: 1.24.4.dev20250715+cpu.torch2.7.1.
-# It is optional: lattices are searched by our own code, with the same result.
+# It is optional: our own code searches with the same result. $k2_answered: no, and it is tried again, where PLACE cannot be
+# reached.
 install_k2() {
   local from=(--no-index --find-links "$1") fit k2
   find_libpython || true
@@ -77,8 +78,10 @@ install_k2() {
   fit="$(in_venv -c 'import torch
 print(f"cuda{torch.version.cuda}" if torch.version.cuda else "cpu", torch.__version__.split("+")[0], sep=".torch")')"
   pip index versions --pre "${from[@]}" k2 || true
+  if grep -qiE "$network" "$log"; then k2_answered=no; else k2_answered=yes; fi
   k2="$(sed -n 's/^Available versions: //p' "$log" | tr -d ' ' | tr , '\n' | awk -F+ -v fit="$fit" '$2 == fit { print; exit }')"
-  if [ -z "$k2" ]; then say "going on without k2: $1 has none for $fit and Python $version"
+  if [ $k2_answered = no ]; then say "going on without k2: $1 cannot be reached; run again to try it again"
+  elif [ -z "$k2" ]; then say "going on without k2: $1 has none for $fit and Python $version"
   elif ! install "${from[@]}" "k2==$k2"; then say "going on without k2: $k2 could not be installed: $(tail -n1 "$log")"
   elif in_venv -c 'import k2' 2>"$log"; then say "k2 $k2"
   else

@@ -18,8 +18,8 @@ export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
 # torch 1.13's torchrun fails under Python 3.11 unless told of some process where its output goes: of the tenth, to both
 export PET_REDIRECTS="${PET_REDIRECTS:-9:3}" PET_TEE="${PET_TEE:-9:3}"
 # k2 needs libpython3.11.so.1.0; where only the interpreter's own folder has it, local/env.sh wrote that folder here
-if [ -s "$LSTMP_ROOT/.venv/.libpython" ]; then
-  LD_LIBRARY_PATH="$(cat "$LSTMP_ROOT/.venv/.libpython")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+if [ -s "${python%/bin/*}/.libpython" ]; then
+  LD_LIBRARY_PATH="$(cat "${python%/bin/*}/.libpython")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export LD_LIBRARY_PATH
 fi
 # on_machines N MODULE [ARGUMENTS]: python -m MODULE on this machine; or, where run.sh's --nnodes has set LSTMP_NNODES above 1,

@@ -20,7 +20,7 @@ def for_training(device: str) -> str:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if _checked(device).startswith("cuda"):
+    if _checked(device) == "cuda":
         say("training on the GPU (--device cpu: on the CPU)")  # its name would start CUDA, before processes are forked
     return device
 
@@ -35,16 +35,12 @@ def for_processes(device: str) -> str:
 
 
 def _checked(device: str) -> str:
-    try:
-        known = torch.device(device).type in ("cpu", "cuda")
-    except RuntimeError:
-        known = False
-    if not known:
+    if device not in ("cpu", "cuda"):
         raise UserError(f"no such device as {device}", mend=f"give --device {CHOICES}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         if torch.version.cuda is None:
             raise UserError(f"no GPU that torch can use: torch {torch.__version__} is a build for the CPU",
-                            mend="give --device cpu, or make the environment anew on the machine with the GPU: delete "
-                                 ".venv, then LSTMP_ENV=current local/env.sh")
+                            mend="give --device cpu, or install a build of torch for CUDA; in a checkout, delete .venv "
+                                 "and run LSTMP_ENV=current local/env.sh")
         raise UserError("no GPU that torch can use", mend="give --device cpu, or look what nvidia-smi says")
     return device

@@ -92,8 +92,8 @@ def prepare(folder: Path, arguments: list[str]) -> dict[str, str]:
             from lstmp.recipe import parse_options, resolve  # which imports this module
 
             resolve(parse_options(arguments), kit())
+        (folder / NOTES).mkdir(exist_ok=True)  # first: a folder with run.sh and without it is taken for a checkout
         copied, kept = lay_out(folder)
-        (folder / NOTES).mkdir(exist_ok=True)
         if copied and not (folder / NOTES / "version").exists():
             (folder / NOTES / "version").write_text(f"{__version__}\n", encoding="utf-8")
         say(f"{folder}: laid out as a working folder of lstmp {__version__}: {copied} files of {', '.join(PARTS)}")
@@ -103,7 +103,11 @@ def prepare(folder: Path, arguments: list[str]) -> dict[str, str]:
         path = folder / "local/path.sh"
         if not path.is_file() or "LSTMP_ROOT" not in path.read_text(encoding="utf-8", errors="replace"):
             raise UserError("it is not lstmp's", file=folder / "run.sh", mend="call `lstmp run` in another folder")
-        return {"LSTMP_PYTHON": sys.executable}  # a checkout: its own .venv is not touched
+        python = Path(sys.executable).with_name("python")
+        if not python.exists():
+            raise UserError("this Python has no program `python` beside it, which the scripts of a checkout call",
+                            file=sys.executable, mend="call ./run.sh, or install lstmp in a virtual environment")
+        return {"LSTMP_PYTHON": str(python)}  # a checkout: its own .venv is not touched
     if remember_python(folder):
         say(f"{folder}: runs with {sys.executable} from now on")
     return {}

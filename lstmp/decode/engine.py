@@ -123,7 +123,7 @@ class BestPath:
 
 
 def compiled():
-    found = library("decode/search.cpp")
+    found = library("decode/search.cpp", "-ffp-contract=off")  # sums are rounded as NumPy's
     if found is not None:
         found.lstmp_search_new.restype = ctypes.c_void_p
         found.lstmp_search_path.restype = found.lstmp_search_lattice.restype = ctypes.c_int64

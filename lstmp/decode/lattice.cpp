@@ -82,6 +82,7 @@ int64_t lstmp_lattice_best(const void* arcs, int64_t num_arcs, int64_t states, c
     for (int64_t p = 0; p < count; ++p) {
       int32_t* path = paths + (begin + p) * length;
       int64_t state = states - 1;
+      if (best[state * kTogether + p] == kNever) return 1;
       for (int64_t i = length; i-- > 0;) {
         const int32_t a = by[state * kTogether + p];
         if (a < 0) return 1;

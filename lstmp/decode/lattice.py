@@ -68,9 +68,9 @@ class Lattice:
     def num_arcs(self) -> int:
         return len(self.arcs)
 
-    @property
+    @cached_property
     def num_states(self) -> int:
-        return int(self.arcs[-1, 1]) + 1 if len(self.arcs) else 0
+        return int(self.arcs[:, 1].max()) + 1 if len(self.arcs) else 0
 
     @cached_property
     def word_splits(self) -> np.ndarray:

@@ -118,6 +118,8 @@ def _best_path(lattice: Lattice, lm_weight: np.float32, penalty: np.float32, out
         last = order[np.flatnonzero(np.diff(to[order], append=-1))]
         best[to[last]], by[to[last]] = end[last], part.start + last
     state = states - 1
+    if best[state] == -np.inf:
+        return False
     for i in reversed(range(len(out))):
         out[i] = by[state]
         if out[i] < 0:

@@ -267,6 +267,7 @@ void lstmp_search_advance(void* handle, const float* scores, int64_t frames, int
 // final state, its last arc being the first of `path`. Returns their number, -1 where no path is; `score`: the path's.
 int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t room, int32_t* path, float* score) {
   auto* s = static_cast<Search*>(handle);
+  if (s->lattice()) return -1;  // which keeps no best arcs
   float best = kNever;
   int32_t at = -1, last = -1;
   bool found = false;

@@ -6,7 +6,6 @@ and ``k2`` (:mod:`lstmp.decode.k2_search`), which is imported only where it is u
 """
 
 import functools
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +22,14 @@ from lstmp.graph.graph_file import NAME
 def choose_engine(engine: str) -> str:
     """``native`` or ``k2``, for the ``engine`` of conf/decode.yaml.
 
-    ``auto`` is the native search where it can be compiled, else k2 where that is installed, else the native one in
+    ``auto`` is the native search where it can be compiled, else k2 where that can be imported, else the native one in
     NumPy.
 
     Raises:
         UserError: k2 is asked for, and cannot be imported.
     """
     if engine == "auto":
-        return "k2" if compiled() is None and importlib.util.find_spec("k2") else "native"
+        return "k2" if compiled() is None and not _why_no_k2() else "native"
     if engine == "k2" and (why := _why_no_k2()):
         raise UserError(f"decode.engine is k2, which cannot be imported: {why}",
                         mend="set decode.engine to auto or native, which finds the same words, or install k2 "

@@ -21,6 +21,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.corpus.part_of_lang import plain_phone
 from lstmp.corpus.pieces import made_of_pieces
 from lstmp.corpus.textlines import numbered_lines
+from lstmp.device import for_processes
 from lstmp.errors import UserError, command
 from lstmp.features.extract import KINDS, extract
 from lstmp.gmm import align as gmm_align
@@ -214,7 +215,8 @@ def main(argv=None):
     p.add_argument("out", metavar="OUT", help="folder to write; it may be FOLDER")
     p.add_argument("--lexicon", help="more pronunciations: `WORD PHONE PHONE …` lines, in the phones of the model")
     p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: the processors)")
-    p.add_argument("--device", default="cpu", help="cpu or cuda, where the network computes (default: %(default)s)")
+    p.add_argument("--device", default="cpu", type=for_processes, help="cpu or cuda, where the network computes "
+                   "(default: %(default)s)")
     p.add_argument("--verbose", action="store_true", help="tell what is done")
     a = p.parse_args(argv)
     if a.nj < 1:

@@ -70,7 +70,7 @@ class Speller:
         if not core:
             said = any(c in _SPOKEN or unicodedata.category(c)[0] != "P" for c in token)
             return Spoken(token, (UNKNOWN,)) if said else None
-        for candidate in (_stripped(token, "'"), core):  # 'em and dogs' may be words
+        for candidate in (_stripped(token, "'."), _stripped(token, "'"), core):  # U.S., 'em and dogs' may be words
             if found := self._find(candidate):
                 return Spoken(candidate, (found,))
         parts = [self._find(_stripped(part, "'")) or self._find(_stripped(part)) for part in _PARTS.split(core) if part]

@@ -140,6 +140,23 @@ def test_a_lattice_without_a_path(native):
         best_paths(lattice, POINTS, native)
 
 
+@NATIVE
+def test_a_path_that_scores_minus_infinity_is_none(native):
+    arcs, scores_ = np.array([(0, 1, 1), (1, 2, -1)], np.int32), np.array([-np.inf, 0], np.float32)
+    lattice = Lattice(arcs, scores_, np.zeros(2, np.float32), np.zeros(2, np.uint8), np.zeros(0, np.int32))
+    with pytest.raises(UserError, match="a lattice without a path"):
+        best_paths(lattice, POINTS, native)
+
+
+@NATIVE
+def test_a_foreign_lattice_whose_last_arc_does_not_lead_to_the_last_state(native):
+    arcs, zeros = np.array([(0, 1, 1), (0, 5, 1), (1, 2, -1)], np.int32), np.zeros(3, np.float32)
+    lattice = Lattice(arcs, zeros, zeros, np.zeros(3, np.uint8), np.zeros(0, np.int32))
+    assert lattice.num_states == 6  # room for all
+    with pytest.raises(UserError, match="a lattice without a path"):
+        best_paths(lattice, POINTS, native)
+
+
 def test_posteriors_of_a_searched_lattice_sum_to_one_in_every_frame():
     lattice = decode_utterance(SmallGraph.random(3).engine(4), scores(3, 9), WIDE)
     posteriors = arc_posteriors(lattice, 1.0)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import sys
 
 import kaldifst
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, path_score, scores
 
-from lstmp.decode import engine, search
+from lstmp.decode import search
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import best_paths, path_scores
@@ -176,13 +177,27 @@ def test_the_engine_is_chosen_by_what_is_there(monkeypatch):
     assert choose_engine("native") == "native"
     with pytest.raises(UserError, match="engine is k2, which cannot be imported: No module named 'k2'; set"):
         choose_engine("k2")
-    monkeypatch.setattr(search.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(search, "compiled", lambda: None)
     assert choose_engine("auto") == "native"
-    monkeypatch.setattr(search.importlib.util, "find_spec", lambda name: name)
-    assert choose_engine("auto") == "k2"
-    monkeypatch.setattr(search, "compiled", engine.compiled)
-    assert choose_engine("auto") == ("native" if engine.compiled() else "k2")
+    monkeypatch.setattr(search, "_why_no_k2", lambda: None)
+    assert choose_engine("auto") == choose_engine("k2") == "k2"
+    monkeypatch.setattr(search, "compiled", lambda: "a library")
+    assert choose_engine("auto") == "native"
+
+
+def test_a_k2_that_does_not_load_is_none(tmp_path, monkeypatch):
+    """As one for another torch does not."""
+    (tmp_path / "k2.py").write_text("raise ImportError('libtorch.so: no such symbol')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "k2", raising=False)
+    search._why_no_k2.cache_clear()
+    try:
+        with pytest.raises(UserError, match="cannot be imported: libtorch.so: no such symbol"):
+            choose_engine("k2")
+        monkeypatch.setattr(search, "compiled", lambda: None)
+        assert choose_engine("auto") == "native"
+    finally:
+        search._why_no_k2.cache_clear()
 
 
 @NEEDS_K2

@@ -24,6 +24,7 @@ KNOWN = {"HELLO", "WORLD", "DON'T", "'EM", "DOGS'", "WELL", "KNOWN", "T-SHIRT", 
     ("hello & world", [("hello", ["HELLO"]), ("&", [UNKNOWN]), ("world", ["WORLD"])]),
     ("[noise] [world] {world}", [("[noise]", ["[NOISE]"]), ("[world]", [UNKNOWN]), ("{world}", [UNKNOWN])]),
     ("e\u0301te\u0301 hel\u00adlo a.m.", [("été", ["ÉTÉ"]), ("hello", ["HELLO"]), ("a.m.", ["A.M."])]),
+    ("“a.m.”, (a.m.), hello.", [("a.m.", ["A.M."]), ("a.m.", ["A.M."]), ("hello", ["HELLO"])]),
     (" \r\n\t. ", []),
 ])
 def test_words_as_they_are_written(text, expected):
