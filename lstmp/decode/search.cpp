@@ -51,7 +51,8 @@ struct Search {
   Tokens tokens;
   std::vector<int32_t> states, new_states, entry, new_entry;
   std::vector<float> score, new_score;
-  std::vector<Step> steps;
+  std::vector<Step> steps;  // the first num_steps of them
+  size_t num_steps = 0;
   std::vector<Link> links;
   std::vector<Entry> history;
   size_t collect_at = 1 << 18;
@@ -168,7 +169,7 @@ struct Search {
   // together, as the arcs do not: the graph is far larger than any cache, and is read once a frame. For a lattice also
   // those that may be within the output beam of one that survives, and lead to the same state.
   float expand(const float* row) {
-    steps.clear();
+    size_t count = 0;
     float best = kNever;
     const float reach = lattice() ? beam + output_beam : beam;
     const size_t n = states.size();
@@ -176,22 +177,28 @@ struct Search {
       if (i + 2 * kAhead < n) __builtin_prefetch(&first[states[i + 2 * kAhead]]);
       if (i + kAhead < n) __builtin_prefetch(&arcs[first[states[i + kAhead]]]);
       const int32_t end_of_arcs = first[states[i] + 1];
+      const size_t room = count + (end_of_arcs - first[states[i]]);
+      if (steps.size() < room) steps.resize(2 * room);
+      Step* out = steps.data() + count;
       for (int32_t a = first[states[i]]; a < end_of_arcs; ++a) {
         const Arc arc = arcs[a];
         const float acoustic = arc.label > 0 ? row[arc.label - 1] : kNever;
         const float end = score[i] + (acoustic + arc.score);
         if (!(end > best - reach)) continue;  // nor will it be, as the best only gets better
         best = std::max(best, end);
-        steps.push_back({end, arc.to, static_cast<int32_t>(i), a});
+        *out++ = {end, arc.to, static_cast<int32_t>(i), a};
       }
+      count = out - steps.data();
     }
+    num_steps = count;
     return best;
   }
 
   // Fill `links` with the steps between living tokens; what is worse than the best into its token by more than the output
   // beam can be on no path within it.
   void link_tokens() {
-    for (const Step& step : steps) {
+    for (size_t k = 0; k < num_steps; ++k) {
+      const Step& step = steps[k];
       const int32_t at = step.to < 0 ? step.to - kTokens : tokens.at(step.to);
       if (at >= 0 && new_score[at] - step.end <= output_beam) links.push_back({step.from, at, step.arc, step.end, 0});
     }
@@ -206,7 +213,8 @@ struct Search {
     new_entry.clear();
     links.clear();
     tokens.next_frame();
-    for (Step& step : steps) {
+    for (size_t k = 0; k < num_steps; ++k) {
+      Step& step = steps[k];
       if (!(step.end > cutoff)) continue;
       bool fresh;
       const int32_t at = tokens.find(step.to, static_cast<int32_t>(new_states.size()), &fresh);

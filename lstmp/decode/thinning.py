@@ -47,7 +47,7 @@ def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: Se
     arcs = np.column_stack([links.ends, label]).astype(np.int32)
     into, out_of, through = path_scores(arcs, acoustic * np.float32(cfg.acoustic_scale) + graph.scores[links.arc])
     through[through < through.max() - cfg.output_beam] = -np.inf
-    num_words = np.diff(graph.word_splits)[links.arc]
+    num_words = graph.word_splits[links.arc + 1] - graph.word_splits[links.arc]
     kept = np.flatnonzero(word_paths(arcs, (into, out_of, through), num_words, cfg.max_word_arcs * len(loglikes),
                                      links.arc))
     kept = kept[np.lexsort((links.arc[kept], links.frame[kept]))]
@@ -100,7 +100,10 @@ def _best_of_runs(score, state, arc, num_states: int, rank) -> np.ndarray:
     first = np.flatnonzero(np.diff(state, prepend=-1))
     top = np.repeat(np.maximum.reduceat(score, first), np.diff(np.append(first, len(state))))
     best = np.flatnonzero(score == top)
-    if len(best) > len(first):  # some are equally good
-        best = best[np.argsort(rank[arc[best]], kind="stable")]
     out[state[best]] = arc[best]
+    tied = np.flatnonzero(np.diff(state[best]) == 0)
+    if len(tied):
+        best = best[np.union1d(tied, tied + 1)]
+        best = best[np.argsort(rank[arc[best]], kind="stable")]
+        out[state[best]] = arc[best]  # the last counts
     return out
