@@ -7,6 +7,7 @@ Complete means: the pinned version, its record written (installers do so last), 
 its size, so that a killed installation is seen. A build of that version counts as well: 2.13.0+cpu for torch==2.13.0.
 """
 
+import csv
 import os
 import sys
 from importlib import metadata
@@ -19,12 +20,13 @@ def is_complete(requirement: Requirement) -> bool:
         package = metadata.distribution(requirement.name)
     except metadata.PackageNotFoundError:
         return False
-    if package.version not in requirement.specifier or not package.files or package.read_text("INSTALLER") is None:
+    record = package.read_text("RECORD")  # package.files, from Python 3.12 on, leaves out what is not there
+    if package.version not in requirement.specifier or not record or package.read_text("INSTALLER") is None:
         return False
-    for file in package.files:
-        if file.size is not None and file.suffix != ".pyc":  # numpy ships some that pip compiles anew
+    for name, _, size in csv.reader(record.splitlines()):
+        if size and not name.endswith(".pyc"):  # numpy ships some that pip compiles anew
             try:
-                if os.stat(file.locate()).st_size != file.size:
+                if os.stat(package.locate_file(name)).st_size != int(size):
                     return False
             except OSError:
                 return False
