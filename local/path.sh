@@ -17,6 +17,8 @@ export LSTMP_ROOT PATH="${python%/*}:$PATH"
 export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
 # torch 1.13's torchrun fails under Python 3.11 unless told of some process where its output goes: of the tenth, to both
 export PET_REDIRECTS="${PET_REDIRECTS:-9:3}" PET_TEE="${PET_TEE:-9:3}"
+# of torch 2, it starts processes again with the addresses of those that are gone in their store, unless each start has its own
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE="${TORCH_DISABLE_SHARE_RDZV_TCP_STORE:-1}"
 # k2 needs libpython3.11.so.1.0; where only the interpreter's own folder has it, local/env.sh wrote that folder here
 if [ -s "${python%/bin/*}/.libpython" ]; then
   LD_LIBRARY_PATH="$(cat "${python%/bin/*}/.libpython")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"

@@ -80,7 +80,8 @@ def start(world, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes
     script.write_text(SCRIPT.format(kill=kill or {}, poison=poison or {}, pause=pause, marks=str(world.path / out),
                                     config=str(config_file), data=str(world.data), ali=str(world.ali),
                                     valid=str(world.valid), out=str(world.path / out)))
-    env = os.environ | {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "OMP_NUM_THREADS": "1"} | (env or {})  # local/path.sh
+    as_in_path_sh = {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    env = os.environ | as_in_path_sh | {"OMP_NUM_THREADS": "1"} | (env or {})
     return [subprocess.Popen(
         [*prefix, sys.executable, "-m", "torch.distributed.run", f"--nnodes={nnodes}", f"--nproc_per_node={nproc}",
          "--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}", f"--max_restarts={restarts}", "--monitor_interval=0.2",
