@@ -18,7 +18,7 @@ import torch
 
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
-from lstmp.decode.lattice_paths import arc_posteriors
+from lstmp.decode.lattice_paths import arc_posteriors, frame_slices
 from lstmp.features.load import Features
 from lstmp.gmm import fmllr
 from lstmp.gmm.model import AcousticModel
@@ -29,12 +29,8 @@ from lstmp.parallel import run_jobs
 def state_frames(lattice: Lattice) -> np.ndarray:
     """int64 [num_states]: the frame that the arcs out of each state emit; T for the last states."""
     frames = np.zeros(lattice.num_states, dtype=np.int64)
-    first_arc = np.searchsorted(lattice.arcs[:, 0], np.arange(lattice.num_states + 1))
-    low, high, frame = 0, 1, 0  # the states of one frame lie between; pruning may have left unused ones beside them
-    while high > low:
-        frames[low:high] = frame
-        to = lattice.arcs[first_arc[low]:first_arc[high], 1]
-        low, high, frame = (int(to.min()), int(to.max()) + 1, frame + 1) if len(to) else (0, 0, frame)
+    for t, part in enumerate(frame_slices(lattice.arcs)):
+        frames[lattice.arcs[part, 1]] = t + 1
     return frames
 
 

@@ -19,6 +19,7 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.errors import UserError, command
+from lstmp.graph.ranges import ranges
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
@@ -42,12 +43,12 @@ def job_hypotheses(path, points: list[tuple[int, float]]) -> dict[str, list[list
 
 def words_on_paths(lattice: Lattice, paths: np.ndarray) -> list[list[int]]:
     """The word ids on each of ``paths``, int [N, T + 1], arc numbers."""
-    counts = lattice.num_words[paths].astype(np.int64)
+    counts = lattice.num_words[paths]
     row, column = np.nonzero(counts)
     arcs, counts = paths[row, column], counts[row, column]
-    at = np.repeat(lattice.word_splits[arcs] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    words = lattice.words[ranges(lattice.word_splits[arcs], counts)]
     ends = np.cumsum(np.bincount(row, counts, len(paths)).astype(np.int64))
-    return [part.tolist() for part in np.split(lattice.words[at], ends[:-1])]
+    return [part.tolist() for part in np.split(words, ends[:-1])]
 
 
 def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):

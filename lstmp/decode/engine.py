@@ -26,6 +26,7 @@ import torch
 from lstmp.decode.config import SearchConfig
 from lstmp.errors import UserError
 from lstmp.graph.graph_file import read_graph_file
+from lstmp.graph.ranges import pairs
 from lstmp.native import library
 
 NEAR_END = 4  # frames
@@ -196,9 +197,7 @@ class Plain:
     def _arcs_out(self):
         """(index of the living state, arc) of every arc out of one."""
         first = self.graph.first
-        count = first[self.states + 1] - first[self.states]
-        source = np.repeat(np.arange(len(self.states)), count)
-        return source, np.arange(len(source)) + np.repeat(first[self.states] - np.cumsum(count) + count, count)
+        return pairs(np.arange(len(self.states)), first[self.states], first[self.states + 1])
 
     def advance(self, rows: np.ndarray, near_end: int):
         for t, row in enumerate(rows):

@@ -29,6 +29,7 @@ from lstmp.decode.lattice_paths import path_scores
 from lstmp.decode.scorer import FRAME_SHIFT
 from lstmp.decode.thinning import word_paths
 from lstmp.errors import UserError, command
+from lstmp.graph.ranges import pairs, ranges
 from lstmp.log import say
 from lstmp.native import library
 from lstmp.parallel import run_jobs
@@ -73,7 +74,7 @@ class Rescorer:
             return Lattice.empty(), 0
         arcs = np.stack([source, to, lattice.arcs[arc, 2]], 1).astype(np.int32)
         return Lattice(arcs, lattice.acoustic[arc], (lattice.graph[arc] + change).astype(np.float32),
-                       lattice.num_words[arc], lattice.words[_ranges(lattice.word_splits[arc], lattice.num_words[arc])]
+                       lattice.num_words[arc], lattice.words[ranges(lattice.word_splits[arc], lattice.num_words[arc])]
                        ), frames - 2
 
     def _composed(self, lattice: Lattice, first: np.ndarray):
@@ -81,9 +82,7 @@ class Rescorer:
         state, old, new = np.zeros(1, np.int64), np.array([self.old.start]), np.array([self.new.start])
         parts, base = [], 0
         while len(state):  # a frame; the arrays are the composed states of its begin
-            counts = first[state + 1] - first[state]
-            source = np.repeat(np.arange(len(state)), counts)
-            arc = np.repeat(first[state] - np.cumsum(counts) + counts, counts) + np.arange(len(source))
+            source, arc = pairs(np.arange(len(state)), first[state], first[state + 1])
             to, change, old, new = self._follow(lattice, arc, old[source], new[source])
             possible = np.flatnonzero(change > -np.inf)
             source, arc, to, change, old, new = (x[possible] for x in (source, arc, to, change, old, new))
@@ -136,12 +135,6 @@ def _by_compiler(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, first: 
     out = [np.empty(sizes[0], np.int32) for _ in range(3)] + [np.empty(sizes[0])]
     lib.lstmp_compose_take(ctypes.c_void_p(found), *map(array_at, out))
     return *out, int(sizes[1])
-
-
-def _ranges(begin: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """begin[0] … begin[0] + length[0] − 1, begin[1] …"""
-    length = length.astype(np.int64)
-    return np.repeat(begin - np.cumsum(length) + length, length) + np.arange(length.sum())
 
 
 def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):

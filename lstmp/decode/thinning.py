@@ -14,6 +14,7 @@ from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import SearchGraph
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import path_scores
+from lstmp.graph.ranges import ranges
 
 MARGIN = 0.01  # so much more than the output beam a search is asked for, as it adds scores in float32
 
@@ -54,10 +55,9 @@ def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: Se
     arc, frame = links.arc[kept], links.frame[kept].astype(np.int64)
     states = np.stack([frame, frame + 1], 1) * (len(graph.first) - 1) + graph.arcs[arc, :2]  # of which frame, and which
     ends = np.unique(states, return_inverse=True)[1].reshape(-1, 2)
-    begin, counts = graph.word_splits[arc], num_words[kept].astype(np.int64)
-    at = np.repeat(begin - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    counts = num_words[kept]
     return Lattice.assembled(np.column_stack([ends, label[kept]]), acoustic[kept], graph.scores[arc], counts,
-                             graph.words[at])
+                             graph.words[ranges(graph.word_splits[arc], counts)])
 
 
 def word_paths(arcs, scores, num_words, most: int, rank=None) -> np.ndarray:

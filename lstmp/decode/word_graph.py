@@ -12,6 +12,7 @@ import numpy as np
 
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import path_scores
+from lstmp.graph.ranges import pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +101,7 @@ def word_graph(lattice: Lattice, lm_weight: float, labels: bool = False) -> Word
     node, state, here = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros((1, 3))
     t = 0
     while len(node):
-        counts = first[state + 1] - first[state]
-        source = np.repeat(np.arange(len(state)), counts)
-        arc = np.repeat(first[state] - np.cumsum(counts) + counts, counts) + np.arange(len(source))
+        source, arc = pairs(np.arange(len(state)), first[state], first[state + 1])
         sums = here[source] + np.stack([score[arc], lattice.acoustic[arc], lattice.graph[arc]], 1)
         emits, ends = node_of[arc] > 0, last[arc]
         to = np.where(emits, node_of[arc], np.where(ends, end, -1))

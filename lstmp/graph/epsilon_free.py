@@ -11,6 +11,7 @@ import numpy as np
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.errors import UserError
+from lstmp.graph.ranges import pairs
 
 _LONGEST = 100  # epsilons in a row; more is a cycle of them
 
@@ -63,7 +64,7 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
     entered[hclg.dst[speaks]] = entered[hclg.start] = True  # other states are passed by now
     first = np.searchsorted(hclg.src[speaks], np.arange(num_states + 1))
     mine = np.flatnonzero(entered[ways.src])
-    way, arc = _pairs(mine, first[ways.to[mine]], first[ways.to[mine] + 1])
+    way, arc = pairs(mine, first[ways.to[mine]], first[ways.to[mine] + 1])
     arc = speaks[arc]
     own = speaks[entered[hclg.src[speaks]]]
     ends = np.flatnonzero(np.isfinite(hclg.final))
@@ -108,7 +109,7 @@ def _ways(hclg: FstArrays, epsilons: np.ndarray) -> _Ways:
         if len(found) == _LONGEST:
             raise UserError(f"more than {_LONGEST} epsilons in a row: a cycle of epsilons",
                             mend="check lexicon and language model")
-        way, arc = _pairs(np.arange(len(last.src)), first[last.to], first[last.to + 1])
+        way, arc = pairs(np.arange(len(last.src)), first[last.to], first[last.to + 1])
         found.append(_Ways(last.src[way], dst[arc], last.cost[way] + cost[arc],
                            np.concatenate([last.words[way], word[arc, None]], axis=1)))
     places = max(int((w.words > 0).any(axis=0).sum()) for w in found)
@@ -119,10 +120,3 @@ def _ways(hclg: FstArrays, epsilons: np.ndarray) -> _Ways:
         words[at:at + len(w.src), :used.shape[1]] = used
         at += len(w.src)
     return _Ways(*(np.concatenate([getattr(w, name) for w in found]) for name in ("src", "to", "cost")), words)
-
-
-def _pairs(items: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each item with each number from its begin up to its end."""
-    count = end - begin
-    item = np.repeat(items, count)
-    return item, np.arange(len(item)) + np.repeat(begin - np.cumsum(count) + count, count)
