@@ -167,7 +167,7 @@ def on_first(fn, *args):
         return pass_on(value, 0)
     except RuntimeError as e:
         if _lost_peer(e):
-            sys.exit(_LOST_PEER)
+            _leave(_LOST_PEER)
         raise
 
 
@@ -205,12 +205,21 @@ def _under_torchrun(fn, args, timeout):
         dist.barrier()
     except RuntimeError as e:
         if _lost_peer(e):
-            sys.exit(_LOST_PEER)
+            _leave(_LOST_PEER)
         raise
     follower = rank() != 0
     dist.destroy_process_group()
     if follower:
-        sys.exit(0)
+        _leave(0)
+
+
+def _leave(status: int):
+    """End this process, whose work is done or lost, at once.
+
+    Were Python taken down first, torch 2 would now and then abort it for a thread of a process group that still runs.
+    """
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(status)
 
 
 def _lost_peer(e: Exception) -> bool:
@@ -249,13 +258,13 @@ def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
         fn(*args)
     except Exception as e:
         if _lost_peer(e):
-            os._exit(_LOST_PEER)
+            _leave(_LOST_PEER)
         where = "".join(traceback.format_exception(e))
         if hasattr(e, "add_note"):
             e.add_note(where)
         elif not isinstance(e, UserError):  # Python 3.10, whose exceptions have no notes
             print(where, file=sys.stderr)
         errors.put(e)
-        sys.stdout.flush()
-        os._exit(1)  # not through destroy_process_group, which would wait for the others
+        _leave(1)  # not through destroy_process_group, which would wait for the others
     dist.destroy_process_group()
+    _leave(0)
