@@ -17,5 +17,6 @@ if [ -z "${LSTMP_CORPUS:-}" ] && [ -d ../shared/corpus/LibriSpeech ]; then
 fi
 export LSTMP_CORPUS="${LSTMP_CORPUS:-}"
 [ -n "$LSTMP_CORPUS" ] || echo "tests on real speech are skipped: set LSTMP_CORPUS to the folder of the corpus pack"
+cores=$(nproc)  # asked first: nproc takes OMP_NUM_THREADS for its answer
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # the tests run in several processes, one a core
-exec python -m pytest -n "$(nproc)" --dist loadfile -q "${choice[@]}" "$@"
+exec python -m pytest -n "$cores" --dist loadfile -q "${choice[@]}" "$@"
