@@ -4,13 +4,14 @@
 #   ./run.sh                                            the synthetic recipe `tiny`
 #   ./run.sh --recipe mini_librispeech --corpus DIR     real speech, from a local copy; without --corpus it is downloaded
 #   ./run.sh --stage 8 --stop-stage 8                   some stages only
+#   ./run.sh --dry-run                                  check all options and print the commands
 #   ./run.sh --lstmp.epochs 3 --seed 2                  any option of the recipe or of conf/*.yaml
 #   ./run.sh --nnodes 4 --rdzv-endpoint HOST:29500      on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
 set -euo pipefail
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"
 cd "$(dirname "$0")"
-case " $* " in *" --help "*|*" -h "*) sed -n '2,9s/^# \{0,1\}//p' run.sh
+case " $* " in *" --help "*|*" -h "*) sed -n '2,10s/^# \{0,1\}//p' run.sh
   (. local/path.sh 2> /dev/null; python -m lstmp.recipe --help) || true; exit 0 ;; esac
 
 # 0  environment: .venv with the pinned packages, or that of the installed package (lstmp run); all below runs in it
@@ -19,11 +20,18 @@ echo "== stage 0: environment"
 . local/path.sh
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"
+if [ "$dry_run" = true ]; then # the commands are printed in the place of being called
+  for script in steps/*.sh local/*.sh; do eval "$script() { echo \"  $script\$(printf ' %q' \"\$@\")\"; }"; done
+else # no other run in the same folder, while this one is there
+  exec 9>> "$exp/.lock"
+  python -m lstmp.begin_run 9 "$exp" "$new_conf"
+  export LSTMP_LOG="$exp/log" LSTMP_STAGE
+fi
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
 gmm=(--nj "$nj" --device "$device")
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
-at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
+at() { LSTMP_STAGE=$1; [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 
 # 1  data: make, download or take the corpus, write Kaldi data dirs, check all that later stages rely on
 if at 1 "data of $recipe: ${splits[*]}"; then
@@ -154,7 +162,7 @@ fi
 if at 11 "scoring"; then
   for model in "${systems[@]}"; do
     for l in "${lms[@]}"; do
-      [ -d "$exp/$model/decode_${l}_$dev" ] || continue
+      [ "$dry_run" = true ] || [ -d "$exp/$model/decode_${l}_$dev" ] || continue
       steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${l}_$dev" \
         --test "${tests[@]/#/$exp/$model/decode_${l}_}"
     done
@@ -166,5 +174,5 @@ if at 11 "scoring"; then
   done
   steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "${lms[@]}" \
     --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" --note "$heard_note"
-  cat "$exp/RESULTS.md"
+  [ "$dry_run" = true ] || cat "$exp/RESULTS.md"
 fi

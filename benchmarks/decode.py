@@ -30,7 +30,7 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.engine import SearchGraph, compiled
 from lstmp.decode.lattice_paths import best_paths
-from lstmp.decode.scorer import FRAME_SHIFT, load_scorer
+from lstmp.decode.scorer import load_scorer
 from lstmp.decode.search import decode_utterance, load_graph
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
@@ -139,7 +139,7 @@ def main(argv=None):
     num_words = max(1, sum(map(len, references.values())))
     start = time.perf_counter()
     scores = {utt: scorer([features.load(utt)])[0] for utt in progress(utts, "scores")}
-    audio = FRAME_SHIFT * sum(map(len, scores.values()))
+    audio = features.frame_shift * sum(map(len, scores.values()))
     say(f"{len(utts)} utterances, {audio:.0f} s, {num_words} words; scores took {time.perf_counter() - start:.1f} s")
     decoders = [("native", ours, lambda: SearchGraph.load(args.graph)),
                 ("Kaldi", kaldis, lambda: kaldi_graph(Path(args.graph), Path(graph_info["model"])))]

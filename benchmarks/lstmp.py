@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from lstmp import config
-from lstmp.experiment.records import machine
+from lstmp.machine import machine
 from lstmp.nnet import fused
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.graphed import derive, function_for

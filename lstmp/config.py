@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def read_yaml(path) -> tuple[dict, dict[str, int]]:
-    """Read a YAML mapping. Returns (values, line number of each top-level key)."""
+    """Read a YAML mapping. Returns (values, line number of each key; one in a group by its dotted name)."""
     path = Path(path)
     if not path.is_file():
         raise UserError("no such configuration file", file=path, mend="check the path; the defaults are in conf/")
@@ -44,16 +44,17 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
     return values, _key_lines(node, path)
 
 
-def _key_lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
-    """Line of each key of a mapping; a key given twice, here or in a group below, is an error."""
+def _key_lines(node: yaml.MappingNode, path: Path, prefix: str = "") -> dict[str, int]:
+    """Line of each key of a mapping and of the groups in it; a key given twice is an error."""
     lines: dict[str, int] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
-        if key.value in lines:
+        name = f"{prefix}{key.value}"
+        if name in lines:
             raise UserError(f"key `{key.value}` is given twice", file=path, line=line, mend="keep one of the two")
-        lines[key.value] = line
+        lines[name] = line
         if isinstance(value, yaml.MappingNode):
-            _key_lines(value, path)
+            lines |= _key_lines(value, path, f"{name}.")
     return lines
 
 
@@ -104,22 +105,29 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
             if not isinstance(value, dict):
                 raise UserError(f"`{prefix}{key}` must be a group of keys, not {value!r}", file=file,
                                 line=lines.get(key), mend="indent its keys below it")
-            checked[key] = build(value, hints[key], file=file, lines={k: lines.get(key) for k in value},
-                                 prefix=f"{prefix}{key}.")
+            checked[key] = build(value, hints[key], file=file, prefix=f"{prefix}{key}.", lines={
+                k: lines.get(f"{key}.{k}", lines.get(key)) for k in value})
         else:
             checked[key] = coerce(value, hints[key], f"{prefix}{key}", file=file, line=lines.get(key))
     try:
         return cls(**checked)
     except UserError as e:  # raised by a __post_init__ that checks ranges; it does not know the file
         key = e.what.split("`")[1] if e.what.count("`") >= 2 else None
-        raise UserError(e.what, file=e.file or file, line=lines.get(key), mend=e.mend) from None
+        what = e.what.replace(f"`{key}`", f"`{prefix}{key}`", 1) if key in names else e.what
+        raise UserError(what, file=e.file or file, line=lines.get(key), mend=e.mend) from None
 
 
 def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:
-    """The error for an unknown name: says the nearest known one and lists them all."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    """The error for an unknown name: says the nearest known one, and lists those that there are, ten at most."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean `{near[0]}`? " if near else ""
-    return UserError(f"unknown {what}", file=file, line=line, mend=f"{hint}known are: {', '.join(known)}")
+    if len(known) > 10:
+        alike = sorted(known, key=lambda k: -difflib.SequenceMatcher(None, name, k).ratio())[:10]
+        listed = f"among the {len(known)} known are: {', '.join(sorted(alike))}"
+    else:
+        listed = f"known are: {', '.join(known)}"
+    return UserError(f"unknown {what}", file=file, line=line, mend=hint + listed)
 
 
 def coerce(value, hint, name: str, *, file=None, line=None):

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from lstmp import step_log
 from lstmp.errors import UserError
 
 _PATIENCE = 30.0  # minutes to wait for another process
@@ -249,6 +250,7 @@ def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive a killed parent
         if os.getppid() != parent:
             os._exit(1)
+    step_log.join()
     torch.set_num_threads(threads)
     np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it looked at them only afterwards
     torch.set_flush_denormal(True)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lstmp import step_log
 from lstmp.log import close_bars
 
 _DISK = {
@@ -59,6 +60,11 @@ def command(main):
 
     @functools.wraps(main)
     def wrapped(argv=None):
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        with step_log.kept(spec.name if spec and main.__module__ == "__main__" else main.__module__):
+            run(argv)
+
+    def run(argv):
         if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (note := _note()) and note.exists():
             sys.exit(1)  # torchrun starts it again, but the fault is the user's, and told
         try:
@@ -94,7 +100,8 @@ def fail(message: str):
     group = sys.modules.get("torch.distributed")
     met = group is not None and group.is_available() and group.is_initialized()
     if met or os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        log = f" [log: {step_log.current()}]" if step_log.current() else ""
+        print(f"error: {message}{log}", file=sys.stderr, flush=True)
     if note := _note():
         note.touch()
     sys.exit(1)

@@ -6,6 +6,7 @@ to be installed.
 """
 
 import os
+import subprocess
 from pathlib import Path
 
 PARTS = ("conf", "recipes", "steps", "local", "transcribe.sh", "run.sh")  # run.sh last: with it, a copy is complete
@@ -49,3 +50,16 @@ def name_command(name: str):
 def called(script: str) -> str:
     """What a command's help calls it: ``script``, which starts it, or the subcommand by which it was called."""
     return _called or script
+
+
+def commit() -> str:
+    """The commit of the checkout, and whether files were changed since; "" for an installed package."""
+    if not (root() / ".git").exists():
+        return ""
+    try:
+        def git(*what):
+            return subprocess.run(["git", "-C", str(root()), *what], capture_output=True, text=True, check=True).stdout
+        changed = git("status", "--porcelain", "--untracked-files=no").strip()
+        return git("rev-parse", "--short=12", "HEAD").strip() + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""

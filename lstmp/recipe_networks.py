@@ -47,12 +47,13 @@ class Network:
         return [] if values == usual else [f"{v:g}" for v in values]
 
 
-def networks(recipe: Recipe, base: dict, override, *, file=None, line=None) -> list[Network]:
+def networks(recipe: Recipe, base: dict, override, *, file=None, lines: dict[str, int]) -> list[Network]:
     """The networks of a recipe.
 
     Args:
         base: the section `lstmp`, which all start from.
-        override: :func:`lstmp.recipe.override`.
+        override: :func:`lstmp.recipe_sections.override`.
+        file, lines: where they are from, and the line of each key by its dotted name.
 
     Raises:
         UserError: an unknown key, or a value of the wrong type or range.
@@ -60,13 +61,15 @@ def networks(recipe: Recipe, base: dict, override, *, file=None, line=None) -> l
     found = []
     for name, own in recipe.networks.items():
         if own is not None and not isinstance(own, dict):
-            raise UserError(f"`networks.{name}` must be a group of keys, not {own!r}", file=file, line=line,
+            raise UserError(f"`networks.{name}` must be a group of keys, not {own!r}", file=file,
+                            line=lines.get(f"networks.{name}"),
                             mend=f"write `{name}: {{}}` for the network as conf/lstmp.yaml and the recipe have it")
         own, section = dict(own or {}), copy.deepcopy(base)
         heard = {key: own.pop(key) for key in _DATA if key in own}
         for key, value in own.items():
-            override(section, key, value, what=f"networks.{name}.{key}", file=file, line=line)
-        data = config.build({**dataclasses.asdict(recipe), **heard}, Recipe, file=file)
+            override(section, key, value, what=f"networks.{name}.{key}", file=file, lines=lines)
+        data = config.build({**dataclasses.asdict(recipe), **heard}, Recipe, file=file, lines={
+            key: lines.get(f"networks.{name}.{key}") for key in heard})
         found.append(Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps))
     return found
 

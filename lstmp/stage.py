@@ -1,17 +1,21 @@
-"""When is a stage done? When its mark says so: same inputs, same configuration, outputs as they were left.
+"""When is a stage done? When its mark says so: same inputs, configuration and code, outputs as they were left.
 
 A mark is a small JSON file ``<dir>/.done.<name>.json``, written last and renamed into place. It holds the digest of
-the inputs' contents and of the configuration, and size and time of each output. Anything that differs, and the stage
-runs again; the reason is printed.
+the inputs' contents as they were before the work began, the configuration, the version of the stage's code, and size
+and time of each output. Anything that differs, and the stage runs again; the reason is printed.
 """
 
+import glob
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 
-from lstmp import config
+from lstmp import config, lock
 from lstmp.log import say
 
+_SHOWN, _WIDTH = 5, 60  # changed keys that are named, and characters of a value
 _digests: dict[tuple, str] = {}
 
 
@@ -41,10 +45,13 @@ class Stage:
     """A unit of work that is skipped when it is already done.
 
     Args:
-        directory: where its outputs and its mark lie; made if absent.
+        directory: where its outputs and its mark lie; made if absent. While a stage is at work, no other process can
+            begin one there (:mod:`lstmp.lock`).
         name: short name, part of the mark's file name.
         inputs: files or folders whose contents the result depends on.
         settings: everything else that it depends on: a JSON-able value (``config.to_dict(cfg)``, seed …), not ``nj``.
+        version: of the code; to be raised with every change of the code that changes results, so that they are made
+            again.
 
     Use::
 
@@ -55,50 +62,102 @@ class Stage:
         stage.mark(outputs=[out / "feats.scp", out / "feats.ark"])
     """
 
-    def __init__(self, directory, name: str, inputs, settings):
-        self.directory, self.name = Path(directory), name
+    def __init__(self, directory, name: str, inputs, settings, version: int = 1):
+        self.directory, self.name, self.version = Path(directory), name, version
         self.path = self.directory / f".done.{name}.json"
         self.inputs = [Path(p) for p in inputs]
         self.settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
+        self._begun: dict | None = None  # the state at the beginning of the work
+        self._keeps = False
 
     def _state(self) -> dict:
-        return {"inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
+        return {"version": self.version, "inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
+
+    def key(self) -> str:
+        """A digest of all that the result depends on: of what :meth:`is_done` found, if it was called."""
+        return _key(self._begun or self._state())
 
     def why_not(self) -> str | None:
         """None if done, else the reason in a few words."""
+        return self._differs(self._state())
+
+    def _differs(self, state: dict) -> str | None:
         if not self.path.is_file():
             return "not made yet"
-        try:
-            mark = json.loads(self.path.read_text())
-        except FileNotFoundError:  # another process has just removed it
-            return "not made yet"
-        except ValueError:
+        if (mark := self._read_mark()) is None:
             return "its mark is damaged"
-        if not isinstance(mark, dict) or not {"inputs", "settings", "outputs"} <= set(mark):
-            return "its mark is damaged"
-        state = self._state()
         if mark["settings"] != state["settings"]:
-            return "its configuration changed"
+            return f"its configuration changed: {_differences(mark['settings'], state['settings'])}"
         if list(mark["inputs"].values()) != list(state["inputs"].values()):
             changed = [n for n, d in state["inputs"].items() if d not in mark["inputs"].values()]
             return f"{', '.join(changed) or 'an input'} changed"
+        if mark["version"] != state["version"]:
+            return f"its code changed, version {mark['version']} to {state['version']}"
         for name, stamp in mark["outputs"].items():
             p = self.directory / name
             if not p.exists() or _stamp(p) != stamp:
                 return f"{p} is missing or was changed"
         return None
 
+    def _read_mark(self) -> dict | None:
+        """The mark with all its parts; None if it is not one. One without a version is of the first."""
+        try:
+            mark = {"version": 1, **json.loads(self.path.read_bytes())}
+            whole = {"inputs", "settings", "outputs"} <= set(mark) and all(
+                isinstance(mark[part], dict) for part in ("inputs", "outputs"))
+            return mark if whole else None
+        except (OSError, ValueError, TypeError, RecursionError):  # TypeError: not an object
+            return None
+
     def is_done(self) -> bool:
-        """True if the mark fits; says which. A stale mark is removed, so that a killed rerun is not taken as done."""
-        reason = self.why_not()
+        """True if the mark fits; says which. A stale mark is removed, so that a killed rerun is not taken as done.
+
+        Raises:
+            UserError: it is not done, and another process is at work in its directory.
+        """
+        self._begun = self._state()
+        reason = self._differs(self._begun)
+        if reason is not None:
+            lock.hold(self.directory)
+            reason = self._differs(self._begun)  # another process may have done it while this one looked
         if reason is None:
+            lock.release(self.directory)
             say(f"{self.directory}: {self.name} is done, inputs and configuration unchanged")
             return True
         if reason != "not made yet":
             say(f"{self.directory}: {self.name} runs again, {reason}")
-        self.directory.mkdir(parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)
         return False
+
+    def keep_previous(self):
+        """Before :meth:`is_done`: what a rerun would overwrite, such as a trained network, is put beside it.
+
+        If the stage was done with another configuration or other inputs, its folder becomes ``<directory>.<key>``, with
+        everything below, and stays until :meth:`mark`. If the folder of the present configuration lies there, it
+        returns to its place.
+        """
+        self._keeps = True
+        reason = self.why_not()
+        if reason is None or reason == "not made yet" and not self._beside(self.key()).is_dir():
+            return
+        lock.hold(self.directory)
+        try:
+            mark = self._read_mark()
+            if mark and all((self.directory / name).exists() for name in mark["outputs"]):
+                old = self._beside(_key(mark))
+                shutil.rmtree(old, ignore_errors=True)
+                self.directory.rename(old)
+                say(f"{old}: {self.name} as it was, kept until the new one is done ({reason})")
+            wanted = self._beside(self.key())
+            if Stage(wanted, self.name, self.inputs, self.settings, self.version).why_not() is None:
+                shutil.rmtree(self.directory, ignore_errors=True)  # one that was begun since, and not finished
+                wanted.rename(self.directory)
+                say(f"{self.directory}: {self.name} of this configuration is taken from {wanted}")
+        finally:
+            lock.release(self.directory)
+
+    def _beside(self, key: str) -> Path:
+        return self.directory.with_name(f"{self.directory.name}.{key[:12]}")
 
     def mark(self, outputs):
         """Write the mark. ``outputs`` are files or folders that must exist."""
@@ -109,7 +168,47 @@ class Stage:
             except ValueError:
                 name = str(p.resolve())
             stamps[name] = _stamp(p)
-        config.write_text(self.path, json.dumps({**self._state(), "outputs": stamps}, indent=1) + "\n")
+        state = self._begun or self._state()
+        config.write_text(self.path, json.dumps({**state, "outputs": stamps}, indent=1) + "\n")
+        if self._keeps:
+            for p in self.directory.parent.glob(f"{glob.escape(self.directory.name)}.*"):
+                if re.fullmatch("[0-9a-f]{12}", p.suffix[1:]) and (p / self.path.name).is_file():
+                    shutil.rmtree(p, ignore_errors=True)
+        lock.release(self.directory)
+
+
+def _key(state: dict) -> str:
+    """Of a state or a mark; names of inputs do not count."""
+    parts = [state["version"], list(state["inputs"].values()), state["settings"]]
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _differences(old, new) -> str:
+    """Which keys of a configuration differ, with both values."""
+    found = list(_changed(old, new, ""))
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
+
+
+def _changed(old, new, name: str):
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            if old.get(key, _ABSENT) != new.get(key, _ABSENT):
+                yield from _changed(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{name}.{key}" if name else key)
+    else:
+        yield f"{f'`{name}` ' if name else ''}{_short(old)} → {_short(new)}"
+
+
+_ABSENT = object()
+
+
+def _short(value) -> str:
+    if value is _ABSENT:
+        return "none"
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _WIDTH:
+        return text
+    return f"({len(value)} values)" if isinstance(value, (list, dict)) else f"{text[:_WIDTH]}…"
 
 
 def _stamp(path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lstmp import begin_run
 from lstmp.errors import UserError
 from lstmp.recipe import (
     RECIPE_KEYS,
@@ -59,7 +60,7 @@ def test_order_of_precedence(project):
 
 
 def test_nested_option_and_lists(project):
-    options = {"mono.em.num_iters": "3", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}
+    options = {"mono.em.num_iters": "3", "mono.em.grow_until": "2", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}
     _, recipe, sections, _ = resolve(options, project)
     assert sections["mono"]["em"]["num_iters"] == 3
     assert sections["mono"]["em"]["realign"] == [1, 2]
@@ -69,7 +70,8 @@ def test_nested_option_and_lists(project):
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"foo": "1"}, ["--foo", "known are", "--recipe", "--lstmp.epochs", "--seed"]),
+    ({"foo": "1"}, ["--foo", "known are"]),
+    ({"sed": "1"}, ["--sed", "did you mean `--seed`"]),
     ({"lstmp.epoch": "1"}, ["--lstmp.epoch", "did you mean `epochs`"]),
     ({"lstm.epochs": "1"}, ["--lstm.epochs", "did you mean `--lstmp.epochs`"]),
     ({"lstmp": "1"}, ["--lstmp", "known are"]),
@@ -96,6 +98,8 @@ def test_nested_option_and_lists(project):
     ({"pron_probs": "perhaps"}, ["pron_probs", "true or false"]),
     ({"recipe": "tinny"}, ["tinny", "did you mean `tiny`"]),
     ({"stage": "12"}, ["--stage", "0 to 11", "12"]),
+    ({"stage": "9", "stop-stage": "8"}, ["--stop-stage 8 comes before --stage 9"]),
+    ({"dry-run": "2"}, ["--dry-run", "no value"]),
     ({"nj": "two"}, ["--nj", "two"]),
     ({"device": "gpu"}, ["--device", "gpu"]),
     ({"nnodes": "0"}, ["--nnodes", "from 1 to 4096"]),
@@ -223,18 +227,87 @@ def test_shell_assignments_survive_bash():
     assert out == "it's; rm -rf $HOME|3|x y|`z`|0|"
 
 
-def test_main_writes_configurations_once(tmp_path, capsys):
-    arguments = ["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"]
-    main(arguments)
-    first = capsys.readouterr().out
-    path = tmp_path / "exp" / "conf" / "lstmp.yaml"
-    assert yaml.safe_load(path.read_text())["epochs"] == 3
-    stamp = path.stat().st_mtime_ns
-    main(arguments)
-    assert capsys.readouterr().out == first
-    assert path.stat().st_mtime_ns == stamp
-    main([*arguments, "--lstmp.epochs", "4"])
-    assert yaml.safe_load(path.read_text())["epochs"] == 4
+class TestRanges:
+    """Values are checked as the steps will check them, each named where it stands."""
+
+    def error(self, options, project):
+        with pytest.raises(UserError) as e:
+            resolve(options, project)
+        return str(e.value)
+
+    def test_of_an_option(self, project):
+        assert "option --tri1.em.num_iters: `em.num_iters` must be" in self.error({"tri1.em.num_iters": "0"}, project)
+        assert "option --seed: `seed` must be" in self.error({"seed": "-1"}, project)
+
+    def test_of_the_recipe(self, project):
+        path = spoil(project, "    num_gaussians: 2000", "    num_gaussians: -2000")
+        line = path.read_text().splitlines().index("    num_gaussians: -2000") + 1
+        assert self.error({}, project).startswith(f"{path}:{line}: `em.num_gaussians` must be")
+
+    def test_of_conf(self, project):
+        path = project / "conf/decode.yaml"
+        lines = path.read_text().splitlines()
+        number = next(i for i, line in enumerate(lines) if line.startswith("  min_count"))
+        lines[number] = "  min_count: -1"
+        path.write_text("\n".join(lines))
+        assert self.error({}, project).startswith(f"{path}:{number + 1}: `fmllr.min_count` must be")
+
+    def test_of_a_network(self, project):
+        path = spoil(project, "networks: {lstmp: {}}", "networks: {lstmp: {cells: 64}, other: {dropout: 2.0}}")
+        line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if x.startswith("networks"))
+        assert self.error({}, project).startswith(f"{path}:{line}: `dropout` must be")
+        assert "option --networks: `dropout` must be" in self.error({"networks": "{a: {dropout: 2.0}}"}, project)
+        assert "option --lstmp.dropout: `dropout` must be" in self.error({"lstmp.dropout": "2.0"}, project)
+
+    def test_of_a_layout(self, project, tmp_path):
+        for split in ("train-clean-5", "dev", "test", "test-other-fb"):
+            (tmp_path / "corpus" / split).mkdir(parents=True)
+        path = spoil(project, "lstmp_no_mp3: {epochs: 4}", "lstmp_no_mp3: {epochs: 0}", "mini_librispeech")
+        line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if "lstmp_no_mp3" in x)
+        found = self.error({"recipe": "mini_librispeech", "corpus": str(tmp_path / "corpus")}, project)
+        assert found.startswith(f"{path}:{line}: `epochs` must be")
+
+
+def test_at_most_ten_known_names(project):
+    with pytest.raises(UserError) as e:
+        resolve({"lstmp.epoch": "1"}, project)
+    assert str(e.value).partition("known are: ")[2].count(",") == 9
+
+
+def test_main_writes_the_configuration_for_begin_run(tmp_path, capsys):
+    main(["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"])
+    new = next(line.partition("=")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("new_conf="))
+    assert yaml.safe_load((Path(new) / "lstmp.yaml").read_text())["epochs"] == 3
+    path = tmp_path / "exp/conf/lstmp.yaml"
+    with open(tmp_path / "exp/.lock", "a+b") as lock:
+        begin_run.main([str(lock.fileno()), str(tmp_path / "exp"), new])
+        assert yaml.safe_load(path.read_text())["epochs"] == 3 and not Path(new).exists()
+        stamp = path.stat().st_mtime_ns
+        main(["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"])
+        begin_run.main([str(lock.fileno()), str(tmp_path / "exp"), new])
+    assert path.stat().st_mtime_ns == stamp  # as it was
+
+
+def test_a_dry_run_writes_nothing(tmp_path, capsys):
+    main(["--exp", str(tmp_path / "exp"), "--dry-run"])
+    assert "dry_run=true" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("stage", "made", "missing"), [
+    (2, [], ("data/train/text", 1)),
+    (5, ["data/lang/words.txt"], ("data/train/feats.scp", 4)),
+    (6, ["data/lang/words.txt", "data/train/feats.scp"], ("exp/mono/final.safetensors", 5)),
+    (8, [], ("exp/tri1_ali/num_pdfs", 7)),
+    (11, [], ("exp/mono/decode_tg_dev/decode.json", 10)),
+])
+def test_a_stage_whose_predecessor_is_missing(tmp_path, capsys, stage, made, missing):
+    for name in made:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    with pytest.raises(SystemExit):
+        main(["--exp", str(tmp_path / "exp"), "--data", str(tmp_path / "data"), "--stage", str(stage)])
+    said = capsys.readouterr().err
+    assert f"{tmp_path / missing[0]}: stage {stage} needs what stage {missing[1]} makes" in said
 
 
 def test_the_steps_learn_of_the_machines(tmp_path):

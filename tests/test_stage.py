@@ -112,3 +112,85 @@ def test_digest_sees_a_file_replaced_by_one_of_the_same_size_and_time(tmp_path):
     os.utime(tmp_path / "g", ns=(9, 9))
     os.replace(tmp_path / "g", path)
     assert digest(path) != first
+
+
+def test_an_input_that_changes_during_the_work_is_not_taken_for_the_one_used(work):
+    folder, run = work
+    out = folder / "out"
+    stage = Stage(out, "join", [folder / "a.txt"], {})
+    assert not stage.is_done()
+    used = (folder / "a.txt").read_text()
+    (folder / "a.txt").write_text("changed meanwhile")
+    (out / "joined.txt").write_text(used)
+    stage.mark([out / "joined.txt"])
+    assert "a.txt changed" in Stage(out, "join", [folder / "a.txt"], {}).why_not()
+    (folder / "a.txt").write_text(used)
+    assert Stage(out, "join", [folder / "a.txt"], {}).is_done()
+
+
+def test_a_new_version_of_the_code_runs_again(tmp_path, capsys):
+    old = Stage(tmp_path, "x", [], {})
+    assert not old.is_done()
+    old.mark([])
+    text = old.path.read_text()
+    assert not Stage(tmp_path, "x", [], {}, version=2).is_done()
+    assert "its code changed, version 1 to 2" in capsys.readouterr().out
+    old.path.write_text(text.replace('"version": 1,', ""))  # a mark from before versions is of the first
+    assert Stage(tmp_path, "x", [], {}).is_done()
+
+
+def test_what_changed_in_the_configuration_is_named(tmp_path):
+    old = {"beam": 13.0, "em": {"iters": 40, "power": 0.25}, "utts": list(range(100)), "gone": True}
+    stage = Stage(tmp_path, "x", [], old)
+    stage.is_done()
+    stage.mark([])
+    new = {"beam": 15.0, "em": {"iters": 35, "power": 0.25}, "utts": list(range(99)), "added": "yes"}
+    assert Stage(tmp_path, "x", [], new).why_not() == (
+        "its configuration changed: `added` none → \"yes\", `beam` 13.0 → 15.0, `em.iters` 40 → 35, "
+        "`gone` true → none, `utts` (100 values) → (99 values)")
+    many = {f"k{i}": i for i in range(9)}
+    assert Stage(tmp_path, "x", [], old | many).why_not().endswith("and 4 more")
+    assert Stage(tmp_path, "x", [], [1]).why_not().startswith("its configuration changed: (4 values) → [1]")
+
+
+class TestKeptBeside:
+    """A trained network, and another one in its place."""
+
+    def train(self, out, rate, killed=False):
+        stage = Stage(out, "net", [], {"rate": rate})
+        stage.keep_previous()
+        if stage.is_done():
+            return "skipped"
+        (out / "weights").write_text(f"weights {rate}")
+        (out / "decode").mkdir(exist_ok=True)
+        if not killed:
+            stage.mark([out / "weights"])
+        return "trained"
+
+    def test_until_the_new_one_is_done(self, tmp_path, capsys):
+        out = tmp_path / "net"
+        self.train(out, 1)
+        assert self.train(out, 2, killed=True) == "trained"
+        kept = [p for p in tmp_path.iterdir() if p != out]
+        assert [p.name.startswith("net.") for p in kept] == [True]
+        assert (kept[0] / "weights").read_text() == "weights 1" and (kept[0] / "decode").is_dir()
+        assert "`rate` 1 → 2" in capsys.readouterr().out
+        assert self.train(out, 2, killed=True) == "trained" and kept[0].is_dir()  # a killed run, again
+        assert self.train(out, 2) == "trained"
+        assert [p.name for p in tmp_path.iterdir()] == ["net"]
+
+    def test_it_returns_with_its_configuration(self, tmp_path, capsys):
+        out = tmp_path / "net"
+        self.train(out, 1)
+        self.train(out, 2, killed=True)
+        assert self.train(out, 1) == "skipped"
+        assert (out / "weights").read_text() == "weights 1" and [p.name for p in tmp_path.iterdir()] == ["net"]
+        assert "is taken from" in capsys.readouterr().out
+
+    def test_others_of_like_names_stay(self, tmp_path):
+        out, other = tmp_path / "net", tmp_path / "net.0123456789ab"
+        other.mkdir()
+        (other / "mine").write_text("")
+        self.train(out, 1)
+        self.train(out, 2)
+        assert (other / "mine").is_file()

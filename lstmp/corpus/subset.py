@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from lstmp import config
 from lstmp.corpus.datadir import DataDir, read_data_dir, read_lines, read_table, write_data_dir, write_table
 from lstmp.errors import UserError, command
 from lstmp.log import say
@@ -102,6 +103,11 @@ def write_subset(data: DataDir, chosen: set[str], out):
     utts = [data.utts[u] for u in data.utts if u in chosen]
     write_data_dir(out, utts, data.durations or None)
     speakers = {u.speaker for u in utts}
+    about = data.path / "feats.json"
+    if about.is_file():
+        config.write_text(out / about.name, about.read_text(encoding="utf-8"))
+    else:
+        (out / about.name).unlink(missing_ok=True)
     for names, keys in ((PER_UTTERANCE, chosen), (PER_SPEAKER, speakers)):
         for name in names:
             if not (data.path / name).exists():
@@ -132,7 +138,7 @@ def main(argv=None):
     asked = next(v for v in (a.first, a.shortest, a.spread, a.per_speaker, a.held_out, a.utts) if v is not None)
     if not isinstance(asked, Path) and not 0 < asked < float("inf"):
         raise UserError(f"cannot choose {asked} utterances", mend="ask for more than 0")
-    names = ("wav.scp", "text", "utt2spk", "utt2dur", *PER_UTTERANCE, *PER_SPEAKER)
+    names = ("wav.scp", "text", "utt2spk", "utt2dur", "feats.json", *PER_UTTERANCE, *PER_SPEAKER)
     how = [k for k in ("first", "shortest", "spread", "per_speaker", "held_out", "utts") if getattr(a, k) is not None]
     stage = Stage(a.out, "subset", inputs=[a.data / n for n in names] + ([a.utts] if a.utts else []),
                   settings={"how": how, "asked": str(asked), "rest": str(a.rest)})

@@ -24,9 +24,10 @@ from lstmp.corpus.subset import write_subset
 from lstmp.decode.adapted import state_frames
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.nbest import Hypothesis, add_arguments, best_hypotheses, chosen_weights, lattice_files
-from lstmp.decode.scorer import FRAME_SHIFT, is_network
+from lstmp.decode.scorer import is_network
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
 from lstmp.errors import UserError, command
+from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.export_alignment import find_words
@@ -162,7 +163,9 @@ def main(argv=None):
     out = a.out or Path(a.decode_dir) / "ctm"
     timed = timed_words(a.decode_dir, a.graph, a.lang, a.hmm, out, a.conf,
                         chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty), a.nj)
-    rows = [f"{utt} 1 {w.begin * FRAME_SHIFT:.2f} {w.frames * FRAME_SHIFT:.2f} {w.word} {w.confidence:.3f}\n"
+    about = config.read_json(Path(a.decode_dir) / "decode.json", "decode this set first (stage 10)")
+    shift = frame_shift(about["data"])
+    rows = [f"{utt} 1 {w.begin * shift:.2f} {w.frames * shift:.2f} {w.word} {w.confidence:.3f}\n"
             for utt in sorted(timed) for w in timed[utt]]
     config.write_text(out / "words.ctm", "".join(rows))
     say(f"{out}/words.ctm: {len(rows):,} words of {len(timed)} utterances")

@@ -9,7 +9,6 @@ goes on with the jobs that are missing. Processes are forked after the graph is 
 
 import argparse
 import functools
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from lstmp.decode.scorer import Scorer, load_scorer
 from lstmp.decode.search import choose_engine, load_graph
 from lstmp.device import for_processes
 from lstmp.errors import UserError, command
-from lstmp.features.load import Features
+from lstmp.features.load import Features, data_inputs
 from lstmp.gmm.adapt import read_transforms, write_transforms
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME
@@ -100,6 +99,7 @@ class Task:
     Attributes:
         scorer: the model; for the pass at hand, see :meth:`search`.
         utts: all utterances of the data dir.
+        shift: from frame to frame, in seconds.
     """
 
     model_dir: Path
@@ -112,7 +112,7 @@ class Task:
     def __post_init__(self):
         self.scorer = load_scorer(self.model_dir, "cpu")
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
-        self.features()
+        self.shift = self.features().frame_shift
         self.utts = sorted(read_table(self.data_dir / "utt2spk"))
         if not self.utts:
             raise UserError("no utterance in it", file=self.data_dir / "utt2spk",
@@ -130,8 +130,7 @@ class Task:
     def inputs(self) -> list[Path]:
         """The files that the result depends on."""
         return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / NAME,
-                self.graph_dir / "words.txt", self.data_dir / "feats.scp", self.data_dir / "cmvn.scp",
-                *sorted(self.data_dir.glob("*.ark"))]
+                self.graph_dir / "words.txt", *data_inputs(self.data_dir)]
 
     def search(self, out: Path, cfg: DecodeConfig, *, plain: bool = False,
                transforms: Path | None = None) -> list[Path]:
@@ -148,11 +147,11 @@ class Task:
         stage = Stage(out, "decode", inputs, settings)
         if distributed.on_first(stage.is_done):
             return paths
-        key = hashlib.blake2b(json.dumps([[digest(p) for p in inputs], settings]).encode(), digest_size=16).hexdigest()
         scorer = load_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
         features = self.features(read_transforms(transforms) if transforms else None)
         graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs, choose_engine(cfg.engine))
-        search_jobs(plan(paths, features, self.utts, cfg.utts_per_job, key), graph, features,
+        jobs = plan(paths, features, self.utts, cfg.utts_per_job, distributed.on_first(stage.key))
+        search_jobs(jobs, graph, features,
                     scorer if self.device == "cpu" else
                     functools.partial(_on_device, str(self.model_dir), self.device, plain), cfg, self.nj)
         distributed.on_first(self.report, out, paths, cfg)
@@ -165,7 +164,7 @@ class Task:
         Raises:
             UserError: too many utterances failed.
         """
-        report = summary(jobs, self.nj * distributed.world_size(), *before) | {
+        report = summary(jobs, self.nj * distributed.world_size(), self.shift, *before) | {
             "engine": choose_engine(cfg.engine), "model": str(self.model_dir), "graph": str(self.graph_dir),
             "data": str(self.data_dir),
             "config": config.to_dict(cfg)}
@@ -182,7 +181,7 @@ def _decode_adapted(task: Task, out: Path):
                         mend="delete the folder and make the graph again")
     cfg, on_first = task.cfg, distributed.on_first
     settings = {k: v for k, v in search_settings(cfg).items() if k not in ("lm_weights", "word_penalties")}
-    stage = Stage(out, "adapted", task.inputs() + [task.data_dir / "utt2spk"], settings)
+    stage = Stage(out, "adapted", task.inputs(), settings)
     if distributed.on_first(stage.is_done):
         return
     model = AcousticModel.load(task.model_dir)

@@ -25,7 +25,7 @@ from lstmp.decode.decode import check_same_model
 from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig
 from lstmp.decode.online import OnlineSearch
-from lstmp.decode.scorer import FRAME_SHIFT, is_network
+from lstmp.decode.scorer import is_network
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.log import say, warn
@@ -64,7 +64,7 @@ def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.T
     return Decoded([w for _, w in search.graph.words_on(path.arcs)], path.final, seconds)
 
 
-def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece: int, lm_weight: int,
+def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_seconds: float, lm_weight: int,
                   word_penalty: float, nj: int) -> dict:
     """Decode ``data_dir`` into ``out``; see the module. Returns what decode.json says.
 
@@ -79,6 +79,10 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece:
     NetworkStream(network)  # it must be able to
     check_same_model(Path(graph_dir), Path(model_dir), network.num_pdfs)
     features = Features(data_dir, network.feature)
+    if not features.utts:
+        raise UserError("no utterance in it", file=data_dir, mend="give a data dir with utterances")
+    shift = features.frame_shift
+    piece = max(1, round(piece_seconds / shift))
     graph = SearchGraph.load(graph_dir).with_penalty(word_penalty)
     names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
@@ -98,16 +102,18 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece:
         said[utt] = names.words(found.words)
         seconds += found.seconds
         cut += not found.final
+    if not seconds:
+        raise UserError("no utterance of it could be decoded", file=data_dir, mend="see the warnings above")
     if failed > cfg.max_failed * len(said):
         raise UserError(f"{failed} of {len(said)} utterances failed, more than max_failed {cfg.max_failed:g} allows",
                         file=data_dir, mend="see the warnings above")
     config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
                       "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(said.items())))
-    audio = sum(features.num_frames(utt) for utt in said) * FRAME_SHIFT
+    audio = sum(features.num_frames(utt) for utt in said) * shift
     report = {
         "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(said),
         "failed": failed, "without_end": cut, "audio_seconds": round(audio, 2), "rtf": round(sum(seconds) / audio, 4),
-        "piece_seconds": piece * FRAME_SHIFT, "held_back_seconds": (network.cfg.label_delay + 4) * FRAME_SHIFT,
+        "piece_seconds": piece * shift, "held_back_seconds": (network.cfg.label_delay + 4) * shift,
         "latency": {"mean": float(np.mean(seconds)), "p95": float(np.quantile(seconds, 0.95)), "worst": max(seconds)},
         "lm_weight": lm_weight, "word_penalty": word_penalty, "config": config.to_dict(cfg)}
     config.write_text(Path(out) / "decode.json", json.dumps(report, indent=1) + "\n")
@@ -142,7 +148,7 @@ def main(argv=None):
     a = p.parse_args(argv)
     if a.lm_weight < 1 or a.word_penalty < 0:
         raise UserError("--lm-weight must be 1 or more, --word-penalty 0 or more", mend="correct the values")
-    piece = round(config.load(a.live_config, LiveConfig).chunk_seconds / FRAME_SHIFT)
+    piece = config.load(a.live_config, LiveConfig).chunk_seconds
     if a.same_as and not (a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty)).is_file():
         raise UserError("no such file", file=a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty),
                         mend="decode it with that LM weight and penalty among those of conf/decode.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 from lstmp import distributed
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
-from lstmp.decode.scorer import FRAME_SHIFT, Scorer
+from lstmp.decode.scorer import Scorer
 from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError
 from lstmp.features.load import Features
@@ -127,19 +127,19 @@ def remove(paths):
         path.unlink()
 
 
-def summary(jobs: list[Path], processes: int, *before: list[Path]) -> dict:
+def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path]) -> dict:
     """What the lattice files say of their work, added up; of ``before``, earlier passes, the time alone.
 
     ``seconds`` is the time that the workers spent on scores and search, by the clock; ``core_seconds`` the time that
     cores worked for it, which other programs do not lengthen. ``rtf`` is core seconds for a second of audio.
     """
     infos = [read_info(path) for path in jobs]
-    audio = sum(i["frames"] for i in infos) * FRAME_SHIFT
+    audio = sum(i["frames"] for i in infos) * shift
     timed = infos + [read_info(path) for paths in before for path in paths]
     wall, cpu = sum(i["seconds"] for i in timed), sum(i["core_seconds"] for i in timed)
     num_utts = sum(i["utterances"] for i in infos)
     return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(wall, 2),
-            "core_seconds": round(cpu, 2), "processes": processes, "rtf": round(cpu / max(audio, FRAME_SHIFT), 4),
+            "core_seconds": round(cpu, 2), "processes": processes, "rtf": round(cpu / max(audio, shift), 4),
             "failed": sum(len(i["failed"]) for i in infos),
             "mean_lattice_arcs": round(sum(i["arcs"] for i in infos) / max(num_utts, 1), 1)}
 

@@ -15,7 +15,6 @@ from lstmp.corpus.pieces import Names
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import BestPath, SearchGraph
 from lstmp.decode.online import OnlineSearch
-from lstmp.decode.scorer import FRAME_SHIFT
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
 from lstmp.features.online import OnlineFeatures
@@ -35,7 +34,7 @@ class LiveConfig:
 
     def __post_init__(self):
         for name in ("chunk_seconds", "pause_seconds", "no_speech_seconds", "short_pause_seconds"):
-            check(getattr(self, name) >= FRAME_SHIFT, name, f"{FRAME_SHIFT} or more")
+            check(getattr(self, name) >= 0.01, name, "0.01 or more")
         check(self.short_pause_seconds <= self.pause_seconds, "short_pause_seconds", "at most pause_seconds")
         check(self.pause_seconds < self.max_seconds, "max_seconds", "more than pause_seconds")
         check(self.max_seconds <= self.hard_max_seconds, "hard_max_seconds", "at least max_seconds")
@@ -83,7 +82,7 @@ class LiveRecognizer:
         if graph.num_pdfs != network.num_pdfs:
             raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
                             mend="give the graph of this network")
-        self.live, self.silent, self.names = live, silent, words
+        self.live, self.silent, self.names, self._shift = live, silent, words, fbank.frame_shift_ms / 1000
         self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network)
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts
@@ -99,7 +98,7 @@ class LiveRecognizer:
             return []
         frames, pause = self._search.frames, self._pause(path)
         spoken = pause < len(path.arcs)
-        if not spoken and pause * FRAME_SHIFT >= self.live.no_speech_seconds or spoken and self._ends(frames, pause):
+        if not spoken and pause * self._shift >= self.live.no_speech_seconds or spoken and self._ends(frames, pause):
             return list(self._close())
         words = self._words(path)
         return [self._segment(words, False)] if words else []
@@ -119,7 +118,7 @@ class LiveRecognizer:
         self._search.reset()
 
     def _segment(self, words: tuple[str, ...], final: bool) -> Segment:
-        return Segment(self._begin * FRAME_SHIFT, (self._begin + self._search.frames) * FRAME_SHIFT, words, final)
+        return Segment(self._begin * self._shift, (self._begin + self._search.frames) * self._shift, words, final)
 
     def _words(self, path: BestPath) -> tuple[str, ...]:
         return tuple(self.names.words([w for _, w in self._search.graph.words_on(path.arcs)]))
@@ -131,6 +130,6 @@ class LiveRecognizer:
         return len(label) - (int(loud[-1]) + 1 if len(loud) else 0)
 
     def _ends(self, frames: int, pause: int) -> bool:
-        length, pause = frames * FRAME_SHIFT, pause * FRAME_SHIFT
+        length, pause = frames * self._shift, pause * self._shift
         long_enough = length >= self.live.max_seconds and pause >= self.live.short_pause_seconds
         return pause >= self.live.pause_seconds or long_enough or length >= self.live.hard_max_seconds

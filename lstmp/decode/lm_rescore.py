@@ -26,7 +26,6 @@ from lstmp.decode.engine import array_at
 from lstmp.decode.jobs import remove
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.lattice_paths import path_scores
-from lstmp.decode.scorer import FRAME_SHIFT
 from lstmp.decode.thinning import word_paths
 from lstmp.errors import UserError, command
 from lstmp.graph.ranges import pairs, ranges
@@ -188,7 +187,7 @@ def _spent(made: dict, before: list[Path], after: list[Path]) -> dict:
     a, b = ([read_info(path) for path in paths] for paths in (after, before))
     seconds, cpu = (made[k] + sum(i[k] for i in a) - sum(i[k] for i in b) for k in ("seconds", "core_seconds"))
     return {"seconds": round(seconds, 2), "core_seconds": round(cpu, 2),
-            "rtf": round(cpu / max(made["audio_seconds"], FRAME_SHIFT), 4), "failed": sum(len(i["failed"]) for i in a),
+            "rtf": round(cpu / max(made["audio_seconds"], 0.01), 4), "failed": sum(len(i["failed"]) for i in a),
             "mean_lattice_arcs": round(sum(i["arcs"] for i in a) / max(made["utterances"], 1), 1)}
 
 

@@ -17,8 +17,6 @@ from lstmp.features.load import FeatureConfig
 from lstmp.gmm.model import AcousticModel
 from lstmp.nnet.forward import AcousticNetwork
 
-FRAME_SHIFT = 0.01  # seconds
-
 
 @dataclass(frozen=True)
 class Scorer:

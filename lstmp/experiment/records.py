@@ -10,7 +10,6 @@ it can see: the same utterances, lengths and number of states, graphs of the sam
 
 import json
 import os
-import platform
 from pathlib import Path
 
 from lstmp import config
@@ -18,6 +17,7 @@ from lstmp.errors import UserError
 from lstmp.experiment.plan import Grid, Run
 from lstmp.features.ark import read_scp
 from lstmp.features.load import archives
+from lstmp.machine import machine
 from lstmp.nnet.data import alignment_file
 from lstmp.nnet.train import what_counts
 from lstmp.score.wer import count_errors, read_hyps, read_refs
@@ -126,14 +126,3 @@ def write(grid: Grid, run: Run):
               | {"epochs": [{k: e[k] for k in _EPOCH if k in e} for e in train["epochs"]]}, "sets": sets}
     lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in record.items())
     config.write_text(path(grid, run), f"{{\n{lines}\n}}\n")
-
-
-def machine() -> str:
-    """Processor and number of cores, in words."""
-    name = platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as f:
-            name = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), name)
-    except OSError:
-        pass  # not Linux
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"

@@ -173,7 +173,8 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
         return
     write_table(out / "utt2num_frames", {utt: str(n) for utt, n in num_frames.items()})
     about = {"kind": kind, "dim": dim, "utterances": len(num_frames), "left_out": len(bad),
-             "frames": sum(num_frames.values()), "config": config.to_dict(cfg)}
+             "frames": sum(num_frames.values()), "frame_shift": cfg.frame_shift_ms / 1000,
+             "config": config.to_dict(cfg)}
     config.write_text(out / "feats.json", json.dumps(about, indent=1) + "\n")
     compute_cmvn(out)
     stage.mark(outputs=[*(out / name for name in OUTPUTS), *copies])

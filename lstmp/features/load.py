@@ -16,6 +16,7 @@ from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
 from lstmp.features.ark import read_mat, read_scp
+from lstmp.features.frame_shift import frame_shift
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,19 @@ def archives(data_dir) -> list[Path]:
     return [Path(p) for p in sorted(found)]
 
 
+def data_inputs(data_dir, *more: str) -> list[Path]:
+    """What a stage depends on that reads a data dir's features, for :class:`lstmp.stage.Stage`.
+
+    These are the tables of features, of normalization and of speakers, what the features are, and the archives that
+    hold them, wherever they lie.
+
+    Args:
+        more: names of other files of the data dir that it reads, such as ``text``.
+    """
+    names = ("feats.scp", "cmvn.scp", "utt2spk", "feats.json", *more)
+    return [Path(data_dir) / name for name in names] + archives(data_dir)
+
+
 def splice(feats: torch.Tensor, context: int) -> torch.Tensor:
     """Each frame beside its neighbours: [T, D] → [T, (1 + 2·context)·D], from the earliest to the latest.
 
@@ -86,6 +100,7 @@ class Features:
     Attributes:
         utts: ids of the utterances that have features, sorted.
         dim: D of :meth:`load`.
+        frame_shift: seconds.
 
     Raises:
         UserError: no feats.scp, another kind of features than asked for, an utterance without speaker, a speaker
@@ -99,6 +114,7 @@ class Features:
             raise UserError("no such file", file=self.dir / "feats.scp",
                             mend=f"run steps/make_{cfg.kind}.sh {data_dir}")
         self._check_kind()
+        self.frame_shift = frame_shift(self.dir)
         self._scp = read_scp(self.dir / "feats.scp")
         self.utts = sorted(self._scp)
         if not self.utts:

@@ -17,6 +17,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors, write_int_vectors
+from lstmp.features.frame_shift import frame_shift, write_frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
 from lstmp.gmm.model import AcousticModel, copy_hmm
@@ -25,8 +26,6 @@ from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.transition import TransitionModel, phone_starts
 from lstmp.log import say
 from lstmp.stage import Stage
-
-FRAME_SHIFT = 0.01  # seconds
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_alignment(directory, what: str = "transitions") -> dict:
             ``phones``, with position marks where the lang folder has these; or ``words``.
 
     Returns:
-        utterance → int32 [T], an id for each frame of 10 ms; for phones and words a list of (label, begin, end), times
+        utterance → int32 [T], an id for each frame; for phones and words a list of (label, begin, end), times
         in seconds.
 
     Raises:
@@ -88,30 +87,32 @@ def _read_ctm(path: Path) -> dict[str, list[tuple[str, float, float]]]:
     return found
 
 
-def write_alignment(directory, alignment: dict, scores: dict, failed: dict, model: AcousticModel, lang: Lang):
-    """Write the files of an alignment folder, apart from the HMM part."""
+def write_alignment(directory, alignment: dict, scores: dict, failed: dict, model: AcousticModel, lang: Lang,
+                    shift: float):
+    """Write the files of an alignment folder, apart from the HMM part; ``shift`` is from frame to frame, in seconds."""
     directory = Path(directory)
     utts = sorted(alignment)
     config.write_text(directory / "utt2like", "".join(f"{u} {scores[u]:.4f}\n" for u in utts))
     config.write_text(directory / "failed.txt", "".join(f"{u} {failed[u]}\n" for u in sorted(failed)))
-    write_states(directory, alignment, model.transitions, lang.phone_names)
+    write_states(directory, alignment, model.transitions, lang.phone_names, shift)
 
 
-def write_states(directory, alignment: dict, transitions: TransitionModel, phone_names: dict[int, str]):
-    """Write what follows from the transition-ids: phones.ctm, num_pdfs, pdf.ark and ali.ark."""
+def write_states(directory, alignment: dict, transitions: TransitionModel, phone_names: dict[int, str], shift: float):
+    """Write what follows from the transition-ids: phones.ctm, num_pdfs, pdf.ark and ali.ark; and frame_shift."""
+    write_frame_shift(directory, shift)
     tid_pdf = transitions.tid_pdf.numpy()
     utts = sorted(alignment)
     config.write_text(directory / "phones.ctm", "".join(
-        ctm_line(utt, s.start, s.length, phone_names[s.phone])
+        ctm_line(utt, s.start, s.length, phone_names[s.phone], shift)
         for utt in utts for s in segments(alignment[utt], transitions)))
     config.write_text(directory / "num_pdfs", f"{transitions.num_pdfs}\n")
     write_int_vectors(directory / "pdf.ark", ((u, tid_pdf[alignment[u]].astype(np.int32)) for u in utts))
     write_int_vectors(directory / "ali.ark", ((u, alignment[u]) for u in utts))
 
 
-def ctm_line(utt: str, start: int, length: int, label: str) -> str:
+def ctm_line(utt: str, start: int, length: int, label: str, shift: float) -> str:
     """A line of a CTM file: utterance, channel 1, start and duration in seconds, label. Given are frames."""
-    return f"{utt} 1 {start * FRAME_SHIFT:.3f} {length * FRAME_SHIFT:.3f} {label}\n"
+    return f"{utt} 1 {start * shift:.3f} {length * shift:.3f} {label}\n"
 
 
 def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
@@ -158,7 +159,7 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
     if merged is not None:
         if transforms is not None:
             write_transforms(out, transforms)
-        write_alignment(out, *merged, model, lang)
+        write_alignment(out, *merged, model, lang, frame_shift(data))
         frames = sum(map(len, merged[0].values()))
         mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
         say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, "

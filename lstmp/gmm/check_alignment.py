@@ -19,6 +19,7 @@ from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
+from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.align import segments
 from lstmp.gmm.biased import BiasedCompiler, departures, with_gap
@@ -141,7 +142,8 @@ def check_shard(shard: Shard, model: AcousticModel, cfg: CheckConfig) -> dict[st
     heard = {u: h for part, _ in parts for u, h in part.items()}
     words = {u: [shard.lang.word_names[w] for w in ws] for _, part in parts for u, ws in part.items()}
     names = [shard.lang.phone_names[phones[0]].partition("_")[0] for phones in shard.lang.sets]
-    return judge(heard, words, read_table(Path(shard.data_dir) / "utt2spk"), names, cfg.judge)
+    return judge(heard, words, read_table(Path(shard.data_dir) / "utt2spk"), names, cfg.judge,
+                 frame_shift(shard.data_dir))
 
 
 def load(data, lang, model_dir, device="cpu") -> tuple[Shard, AcousticModel]:

@@ -11,7 +11,8 @@ from lstmp.corpus.datadir import read_table
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import write_gzipped_int_vectors
-from lstmp.gmm.align import FRAME_SHIFT, Segment, ctm_line, read_alignment, segments
+from lstmp.features.frame_shift import frame_shift
+from lstmp.gmm.align import Segment, ctm_line, read_alignment, segments
 from lstmp.gmm.kaldi_model import write_model
 from lstmp.gmm.kaldi_tree import write_tree
 from lstmp.gmm.model import AcousticModel
@@ -52,38 +53,40 @@ def find_words(alignment: dict[str, np.ndarray], transitions: TransitionModel, l
     return words
 
 
-def write_ctms(out, alignment, transitions: TransitionModel, names: dict[int, str], words: Words):
-    """Write ``words.ctm`` and ``phones.ctm``, times in seconds; ``names`` are those of the phones by id."""
+def write_ctms(out, alignment, transitions: TransitionModel, names: dict[int, str], words: Words, shift: float):
+    """Write ``words.ctm`` and ``phones.ctm``, times in seconds; ``names`` are those of the phones by id, ``shift`` is
+    seconds from frame to frame."""
     config.write_text(Path(out) / "words.ctm", "".join(
-        ctm_line(utt, start, length, word) for utt in sorted(words) for word, start, length in words[utt]))
+        ctm_line(utt, start, length, word, shift) for utt in sorted(words) for word, start, length in words[utt]))
     config.write_text(Path(out) / "phones.ctm", "".join(
-        ctm_line(utt, s.start, s.length, names[s.phone])
+        ctm_line(utt, s.start, s.length, names[s.phone], shift)
         for utt in sorted(alignment) for s in segments(alignment[utt], transitions)))
 
 
-def write_textgrids(out, alignment, transitions: TransitionModel, lang: Lang, words: Words):
+def write_textgrids(out, alignment, transitions: TransitionModel, lang: Lang, words: Words, shift: float):
     """Write ``textgrid/<utterance>.TextGrid`` with the tiers words, phones and states (pdf-ids)."""
     for utt, tids in alignment.items():
         if "/" in utt:
             raise UserError(f"utterance {utt} cannot name a file", file=Path(out) / "textgrid",
                             mend="use utterance ids without /")
         phones = segments(tids, transitions)
-        tiers = word_tiers(words.get(utt, ()), phones, lang.phone_names)
-        tiers["states"] = [_interval(start, length, str(pdf)) for start, length, pdf in
+        tiers = word_tiers(words.get(utt, ()), phones, lang.phone_names, shift)
+        tiers["states"] = [_interval(start, length, str(pdf), shift) for start, length, pdf in
                            state_runs(tids, phones, transitions)]
-        write_textgrid(Path(out) / "textgrid" / f"{utt}.TextGrid", tiers, len(tids) * FRAME_SHIFT)
+        write_textgrid(Path(out) / "textgrid" / f"{utt}.TextGrid", tiers, len(tids) * shift)
 
 
-def word_tiers(words, phones: list[Segment], names: dict[int, str]) -> dict[str, list[Interval]]:
+def word_tiers(words, phones: list[Segment], names: dict[int, str], shift: float) -> dict[str, list[Interval]]:
     """The tiers words and phones, times in seconds.
 
     Args:
         words: (word, first frame, length) in order.
         phones: those of the same utterance.
         names: phone id → label.
+        shift: seconds from frame to frame.
     """
-    return {"words": [_interval(start, length, word) for word, start, length in words],
-            "phones": [_interval(s.start, s.length, names[s.phone]) for s in phones]}
+    return {"words": [_interval(start, length, word, shift) for word, start, length in words],
+            "phones": [_interval(s.start, s.length, names[s.phone], shift) for s in phones]}
 
 
 def state_runs(tids: np.ndarray, phones: list[Segment], transitions: TransitionModel) -> list[tuple[int, int, int]]:
@@ -110,8 +113,8 @@ def write_kaldi(out, alignment, model: AcousticModel, lang: Lang):
     config.write_text(folder / "num_jobs", "1\n")
 
 
-def _interval(start: int, length: int, label: str) -> Interval:
-    return start * FRAME_SHIFT, (start + length) * FRAME_SHIFT, label
+def _interval(start: int, length: int, label: str, shift: float) -> Interval:
+    return start * shift, (start + length) * shift, label
 
 
 def _load(ali, model_dir, lang: Lang) -> tuple[dict[str, np.ndarray], AcousticModel]:
@@ -154,15 +157,16 @@ def main(argv=None):
         return
     lang = Lang.load(args.lang)
     alignment, model = _load(args.ali, args.model, lang)
+    shift = frame_shift(args.ali)
     outputs = []
     if times:
         text = args.data / "text"
         words = find_words(alignment, model.transitions, lang, read_table(text), text)
     if "ctm" in args.format:
-        write_ctms(args.out, alignment, model.transitions, lang.phone_names, words)
+        write_ctms(args.out, alignment, model.transitions, lang.phone_names, words, shift)
         outputs += [args.out / "words.ctm", args.out / "phones.ctm"]
     if "textgrid" in args.format:
-        write_textgrids(args.out, alignment, model.transitions, lang, words)
+        write_textgrids(args.out, alignment, model.transitions, lang, words, shift)
         outputs.append(args.out / "textgrid")
     if "kaldi" in args.format:
         write_kaldi(args.out, alignment, model, lang)

@@ -13,6 +13,7 @@ import numpy as np
 from lstmp.corpus.lang import Lang, read_symbols
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors
+from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.align import write_states
 from lstmp.gmm.kaldi_model import read_transition_model
 from lstmp.gmm.kaldi_tree import read_tree
@@ -65,7 +66,7 @@ def import_alignment(kaldi, out, *, model=None, lang=None):
         alignment = {utt: new_tid[tids] for utt, tids in alignment.items()}
         table = read_symbols(Path(lang) / "phones.txt")
     phone_names = {i: name for name, i in table.items()} or {i: str(i) for i in entries}
-    write_states(Path(out), alignment, transitions, phone_names)
+    write_states(Path(out), alignment, transitions, phone_names, frame_shift(model))
     AcousticModel(transitions, tree, None, None).save(out)
     stage.mark([Path(out) / name for name in _OUTPUTS])
     say(f"{out}: {len(alignment)} utterances, {sum(map(len, alignment.values())):,} frames, {tree.num_pdfs} pdfs, "

@@ -14,7 +14,7 @@ from lstmp.corpus.datadir import write_table
 from lstmp.errors import UserError, command
 from lstmp.features.ark import ArkWriter
 from lstmp.features.extract import TABLES
-from lstmp.features.load import Features, archives
+from lstmp.features.load import Features, data_inputs
 from lstmp.gmm.adapt import read_transforms
 from lstmp.gmm.model import AcousticModel
 from lstmp.log import progress, say, warn
@@ -37,8 +37,8 @@ def make_fmllr(data, model_dir, transforms_dir, out):
     if out.resolve() == data.resolve():
         raise UserError("it holds the features to be adapted", file=out, mend="give --out another folder")
     tables = [data / t for t in TABLES if (data / t).is_file()]
-    inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", data / "feats.scp", *archives(data)]
-    stage = Stage(out, "fmllr", [*inputs, *tables], {})
+    inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", *data_inputs(data), *tables]
+    stage = Stage(out, "fmllr", inputs, {})
     if stage.is_done():
         return
     transforms = read_transforms(transforms_dir)
@@ -63,7 +63,8 @@ def make_fmllr(data, model_dir, transforms_dir, out):
     write_table(out / "utt2num_frames", {utt: str(n) for utt, n in frames.items()})
     total = sum(frames.values())
     about = {"kind": "fmllr", "dim": features.dim, "utterances": len(frames), "left_out": left_out,
-             "frames": total, "model": str(model_dir), "transforms": str(transforms_dir)}
+             "frames": total, "frame_shift": features.frame_shift, "model": str(model_dir),
+             "transforms": str(transforms_dir)}
     config.write_text(out / "feats.json", json.dumps(about, indent=1) + "\n")
     stage.mark([*(out / name for name in _OUTPUTS), *copies])
     say(f"{out}: {total:,} frames of {features.dim} values")

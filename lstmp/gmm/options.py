@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lstmp.device import for_processes
-from lstmp.features.load import archives
+from lstmp.features.load import data_inputs
 
 
 def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
@@ -34,4 +34,4 @@ def add_fmllr(p: argparse.ArgumentParser):
 
 def stage_inputs(data: Path, lang: Path) -> list[Path]:
     """What training or aligning depends on, for :class:`lstmp.stage.Stage`: a data dir with features, a lang folder."""
-    return [data / n for n in ("feats.scp", "cmvn.scp", "text", "utt2spk")] + archives(data) + [lang]
+    return [*data_inputs(data, "text"), lang]

@@ -15,15 +15,16 @@ from lstmp.corpus.audio import RATE, read_audio
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
+from lstmp.features.frame_shift import frame_shift
 from lstmp.features.load import Features
 from lstmp.gmm.adapt import read_transforms
-from lstmp.gmm.align import FRAME_SHIFT, read_alignment, segments
+from lstmp.gmm.align import read_alignment, segments
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.word_times import word_segments
 from lstmp.log import say
 from lstmp.picture import plt, write_png
 
-_SHIFT, _WINDOW, _FFT = int(RATE * FRAME_SHIFT), int(0.025 * RATE), 512
+_WINDOW, _FFT = int(0.025 * RATE), 512
 _ROW_SECONDS = 4.0     # of a row: phones of 30 ms are then two millimetres wide on a page
 _INCHES = 3.2          # of a second
 _SMOOTH = 15           # frames
@@ -42,6 +43,7 @@ class Picture:
         phones: (name, first frame, length).
         states: frames at which an HMM state begins.
         loglike: float [T], or None.
+        shift: seconds from frame to frame.
     """
 
     title: str
@@ -50,14 +52,15 @@ class Picture:
     phones: list[tuple[str, int, int]]
     states: np.ndarray
     loglike: np.ndarray | None
+    shift: float
 
 
-def spectrogram(samples: np.ndarray) -> np.ndarray:
-    """Log power in decibels of every frame: float32 [T, 257], Hann windows of 25 ms every 10 ms."""
+def spectrogram(samples: np.ndarray, shift: float) -> np.ndarray:
+    """Log power in decibels of every frame: float32 [T, 257], Hann windows of 25 ms every ``shift`` seconds."""
     if len(samples) < _WINDOW:
         return np.zeros((0, _FFT // 2 + 1), dtype=np.float32)
     samples = np.append(samples[:1], samples[1:] - 0.97 * samples[:-1])  # lifts the high frequencies of speech
-    frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_SHIFT]
+    frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::round(RATE * shift)]
     power = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW), _FFT)) ** 2
     return 10 * np.log10(power + 1).astype(np.float32)
 
@@ -84,7 +87,7 @@ def smoothed(values: np.ndarray, width: int = _SMOOTH) -> np.ndarray:
 
 def draw(picture: Picture, path, start: float = 0.0, end: float | None = None):
     """Write the PNG file ``path`` of the seconds from ``start`` to ``end``."""
-    total = len(picture.spectrum) * FRAME_SHIFT
+    total = len(picture.spectrum) * picture.shift
     end = min(end or total, total)
     rows = max(1, int(np.ceil((end - start) / _ROW_SECONDS - 1e-6)))
     width = (end - start) / rows  # rows of equal length, not a stump at the end
@@ -101,20 +104,20 @@ def draw(picture: Picture, path, start: float = 0.0, end: float | None = None):
 
 def _draw_row(picture: Picture, axes, start: float, end: float, last: bool):
     sound, words, phones, *rest = axes
-    seconds = len(picture.spectrum) * FRAME_SHIFT
+    seconds = len(picture.spectrum) * picture.shift
     top = picture.spectrum.max()
     sound.imshow(picture.spectrum.T, origin="lower", aspect="auto", cmap="magma", vmin=top - _RANGE, vmax=top,
                  extent=(0, seconds, 0, RATE / 2000), interpolation="nearest")
     sound.set_ylabel("kHz", fontsize=8)
-    states = picture.states * FRAME_SHIFT
-    phone_starts = np.array([frame for _, frame, _ in picture.phones]) * FRAME_SHIFT
+    states = picture.states * picture.shift
+    phone_starts = np.array([frame for _, frame, _ in picture.phones]) * picture.shift
     for times, width, alpha in ((states, 0.5, 0.35), (phone_starts, 0.8, 0.8)):
         times = times[(times >= start) & (times <= end)]
         sound.vlines(times, 0, RATE / 2000, color="white", linewidth=width, alpha=alpha)
-    _spans(words, picture.words, start, end, "#cfe3f1", 8)
-    _spans(phones, picture.phones, start, end, _PAPER, 6.5)
+    _spans(words, picture.words, picture.shift, start, end, "#cfe3f1", 8)
+    _spans(phones, picture.phones, picture.shift, start, end, _PAPER, 6.5)
     for axis in rest:
-        time = (np.arange(len(picture.loglike)) + 0.5) * FRAME_SHIFT
+        time = (np.arange(len(picture.loglike)) + 0.5) * picture.shift
         axis.plot(time, picture.loglike, color="#9aa7b0", linewidth=0.6)
         axis.plot(time, smoothed(picture.loglike), color="#b5342c", linewidth=1.3)
         low, high = np.percentile(picture.loglike, [0.5, 99.5])
@@ -125,18 +128,18 @@ def _draw_row(picture: Picture, axes, start: float, end: float, last: bool):
         axis.set_xlim(start, end)
         axis.tick_params(labelsize=7, length=2)
     if last:
-        note = f"; the likelihood of each frame in grey, over {_SMOOTH * FRAME_SHIFT:.2f} s in red" if rest else ""
+        note = f"; the likelihood of each frame in grey, over {_SMOOTH * picture.shift:.2f} s in red" if rest else ""
         axes[-1].set_xlabel(f"seconds{note}", fontsize=8)
 
 
-def _spans(axis, spans, start: float, end: float, colour: str, size: float):
+def _spans(axis, spans, shift: float, start: float, end: float, colour: str, size: float):
     """Boxes with names; a name wider than its box stands upright or is smaller; what nobody could read is left out."""
     axis.set_ylim(0, 1)
     axis.set_yticks([])
     points = 72 * _INCHES * max(1.0, 1.2 / (end - start))  # of a second
     boxes = []
     for name, first, length in spans:
-        a, b = max(first * FRAME_SHIFT, start), min((first + length) * FRAME_SHIFT, end)
+        a, b = max(first * shift, start), min((first + length) * shift, end)
         if b <= a:
             continue
         boxes.append((a, b - a))
@@ -150,7 +153,7 @@ def _spans(axis, spans, start: float, end: float, colour: str, size: float):
 
 
 def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict, gmm: AcousticModel | None,
-                 transforms: dict | None = None) -> Picture:
+                 shift: float, transforms: dict | None = None) -> Picture:
     """Gather what is drawn of ``utt``.
 
     Args:
@@ -158,6 +161,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
         hmm: the alignment's HMM part.
         alignment: utterance → transition-ids.
         gmm: for the likelihoods, or None.
+        shift: of the alignment, seconds from frame to frame.
         transforms: the speakers' fMLLR transforms that the alignment was made with, if so.
 
     Raises:
@@ -169,7 +173,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
         raise UserError(f"{utt} is not aligned", mend="see failed.txt in the alignment's folder")
     tids = alignment[utt].astype(np.int64)
     hmm.transitions.check(utt, tids)
-    spectrum = spectrogram(read_audio(data.utts[utt].wav))
+    spectrum = spectrogram(read_audio(data.utts[utt].wav), shift)
     if abs(len(spectrum) - len(tids)) > 2:
         raise UserError(f"{len(tids)} frames in the alignment of {utt}, but {len(spectrum)} in its audio",
                         file=data.utts[utt].wav, mend="make the features and the alignment again")
@@ -188,7 +192,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
         spans = word_segments(parts, words, lang)
     except UserError:  # another transcript than the one aligned: the phones can be shown all the same
         spans = []
-    return Picture(title, spectrum, spans, names, state_starts(tids, hmm.transitions), loglike)
+    return Picture(title, spectrum, spans, names, state_starts(tids, hmm.transitions), loglike, shift)
 
 
 @command
@@ -212,9 +216,9 @@ def main(argv=None):
     alignment = read_alignment(args.ali)
     transforms = read_transforms(args.ali) if gmm and (args.ali / "trans.scp").is_file() else None
     for utt in args.utts:
-        picture = load_picture(utt, data, lang, hmm, alignment, gmm, transforms)
-        if args.start >= len(picture.spectrum) * FRAME_SHIFT:
-            raise UserError(f"{utt} ends at {len(picture.spectrum) * FRAME_SHIFT:.2f} s", mend="lower --start")
+        picture = load_picture(utt, data, lang, hmm, alignment, gmm, frame_shift(args.ali), transforms)
+        if args.start >= len(picture.spectrum) * picture.shift:
+            raise UserError(f"{utt} ends at {len(picture.spectrum) * picture.shift:.2f} s", mend="lower --start")
         draw(picture, args.out / f"{utt}.png", args.start, args.end)
         say(f"{args.out / f'{utt}.png'}")
 

@@ -15,7 +15,6 @@ from lstmp import config
 from lstmp.config import check
 from lstmp.gmm.biased import Departure
 
-_FRAMES_PER_SECOND = 100
 _FEW = 5         # utterances below which a speaker has no median of their own
 _LEAST = {"ratio": 0.005, "short": 0.02}  # floors of the deviations, for data all alike
 _TO_SD = 1.4826  # median absolute deviation → standard deviation, for a normal distribution
@@ -105,19 +104,20 @@ class Verdict:
 
 
 def judge(heard: dict[str, Heard], words: dict[str, list[str]], speaker: dict[str, str], phone_names: list[str],
-          cfg: JudgeConfig) -> dict[str, Verdict]:
+          cfg: JudgeConfig, shift: float) -> dict[str, Verdict]:
     """Verdicts by utterance, worst first.
 
     Args:
         heard, words: by utterance.
         speaker: utterance → speaker.
         phone_names: of the base phones.
+        shift: seconds from frame to frame.
     """
     fine = {u: h for u, h in heard.items() if not h.failed}
     own = {u: speaker.get(u, u) for u in heard}
     ratio = {u: h.ratio for u, h in fine.items()}
     short = {u: float((h.phones[:, 2] <= h.shortest).mean()) if len(h.phones) else 0.0 for u, h in fine.items()}
-    rate = {u: np.log(_FRAMES_PER_SECOND * len(h.phones) / h.phones[:, 2].sum()) for u, h in fine.items()
+    rate = {u: np.log(len(h.phones) / (shift * h.phones[:, 2].sum())) for u, h in fine.items()
             if len(h.phones)}
     unlike, short_dev = _deviations(ratio, own, _LEAST["ratio"]), _deviations(short, own, _LEAST["short"])
     rates, long = _less_median(rate, own), _longest(fine)
@@ -128,19 +128,19 @@ def judge(heard: dict[str, Heard], words: dict[str, list[str]], speaker: dict[st
             continue
         factor = float(np.exp(rates.get(utt, 0.0)))
         deviations, which = long[utt]
-        parts = [(h.gain / cfg.max_gain, lambda h=h, utt=utt: _departed(h, words[utt])),
+        parts = [(h.gain / cfg.max_gain, lambda h=h, utt=utt: _departed(h, words[utt], shift)),
                  (-unlike[utt] / cfg.max_unlike,
                   lambda utt=utt: f"fits {-unlike[utt]:.1f} deviations worse than the speaker's others"),
                  (short_dev[utt] / cfg.max_short, lambda utt=utt: f"{short[utt]:.0%} of its phones are of the shortest "
                                                                   "length"),
-                 (deviations / cfg.max_long, lambda h=h, which=which: _too_long(h, which, phone_names)),
+                 (deviations / cfg.max_long, lambda h=h, which=which: _too_long(h, which, phone_names, shift)),
                  (abs(rates.get(utt, 0.0)) / np.log(cfg.max_rate),
                   lambda factor=factor: f"spoken {factor:.2f} times as fast as the speaker's others")]
         parts.sort(key=lambda p: -p[0])
         reasons = [say() for value, say in parts if value >= 1] or [parts[0][1]()]
         out[utt] = Verdict(
             float(max(0.0, parts[0][0])), own[utt], h.frames, h.loglike, h.ratio, h.gain,
-            sum(d.skipped for d in h.departures), sum(d.spoken for d in h.departures) / _FRAMES_PER_SECOND,
+            sum(d.skipped for d in h.departures), sum(d.spoken for d in h.departures) * shift,
             -unlike[utt], short[utt], short_dev[utt], deviations, factor, "; ".join(r for r in reasons if r))
     return {u: out[u] for u in sorted(out, key=lambda u: (-out[u].score, u))}
 
@@ -193,14 +193,14 @@ def _longest(heard: dict[str, Heard]) -> dict[str, tuple[float, int]]:
     return out
 
 
-def _too_long(h: Heard, which: int, names: list[str]) -> str:
+def _too_long(h: Heard, which: int, names: list[str], shift: float) -> str:
     if which < 0:
         return "no phone in it"
     phone, start, length = h.phones[which].tolist()
-    return f"{names[phone]} at {start / _FRAMES_PER_SECOND:.2f} s lasts {length / _FRAMES_PER_SECOND:.2f} s"
+    return f"{names[phone]} at {start * shift:.2f} s lasts {length * shift:.2f} s"
 
 
-def _departed(h: Heard, words: list[str], most: int = 3) -> str:
+def _departed(h: Heard, words: list[str], shift: float, most: int = 3) -> str:
     """The departures in words; only the number of words where they are most of the transcript."""
     skipped = sum(d.skipped for d in h.departures)
     if skipped > len(words) / 2:
@@ -212,10 +212,10 @@ def _departed(h: Heard, words: list[str], most: int = 3) -> str:
     worst = [d for d in worst if 3 * weight(d) >= weight(worst[0])]  # beside half a second a stray frame is no news
     told = []
     for d in sorted(worst[:most], key=lambda d: d.start):
-        at = f"at {d.start / _FRAMES_PER_SECOND:.2f} s"
+        at = f"at {d.start * shift:.2f} s"
         if d.skipped:
             told.append(f"{' '.join(words[d.word:d.word + d.skipped])} not heard {at}")
         else:
-            told.append(f"{d.spoken / _FRAMES_PER_SECOND:.2f} s of speech {at} not in the transcript")
+            told.append(f"{d.spoken * shift:.2f} s of speech {at} not in the transcript")
     more = len(worst) - len(told)
     return ", ".join(told) + (f", and {more} more" if more > 0 else "") if told else "fits"

@@ -16,6 +16,7 @@ import torch
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
+from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.align import read_alignment, write_states
@@ -47,7 +48,7 @@ def rewrite(ali, lang: Lang, tree: Tree, out) -> AcousticModel:
     new.update(torch.from_numpy(counts))
     model = AcousticModel(new, tree, None, None)
     model.save(out)
-    write_states(out, alignment, new, lang.phone_names)
+    write_states(out, alignment, new, lang.phone_names, frame_shift(ali))
     return model
 
 

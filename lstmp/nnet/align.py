@@ -13,6 +13,7 @@ import torch
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
+from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.align import collect, write_alignment
 from lstmp.gmm.model import AcousticModel, copy_hmm
@@ -35,7 +36,7 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
     shard.align(hmm, cfg, scores=network)
     merged = collect(shard)
     if merged is not None:
-        write_alignment(out, *merged, hmm, lang)
+        write_alignment(out, *merged, hmm, lang, frame_shift(data))
         frames = sum(map(len, merged[0].values()))
         mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
         say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, log posterior over prior {mean:.3f} a "

@@ -13,8 +13,6 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.streams import Batch
 
-FRAMES_PER_SECOND = 100
-
 
 class Augment:
     """The masks of one epoch.
@@ -31,7 +29,8 @@ class Augment:
         self.noise = cfg.input_noise
         self.time = self.freq = None
         if cfg.time_masks_per_second > 0 and cfg.time_mask_width > 0:
-            self.time = _time_masks(rng, frames.offsets.numpy(), cfg.time_masks_per_second, cfg.time_mask_width)
+            self.time = _time_masks(rng, frames.offsets.numpy(), cfg.time_masks_per_second * frames.frame_shift,
+                                    cfg.time_mask_width)
         if cfg.freq_masks > 0 and cfg.freq_mask_width > 0:
             self.freq = _freq_masks(rng, len(frames.utts), frames.features.shape[1], cfg.freq_masks,
                                     cfg.freq_mask_width)
@@ -54,10 +53,10 @@ class Augment:
         return x
 
 
-def _time_masks(rng, offsets: np.ndarray, per_second: float, width: int) -> torch.Tensor:
-    """bool [F]: stretches of 0 to ``width`` frames at random places, ``per_second`` of them in a second of speech."""
+def _time_masks(rng, offsets: np.ndarray, per_frame: float, width: int) -> torch.Tensor:
+    """bool [F]: stretches of 0 to ``width`` frames at random places, ``per_frame`` of them in a frame."""
     total = int(offsets[-1])
-    count = round(per_second * total / FRAMES_PER_SECOND)
+    count = round(per_frame * total)
     begin = rng.integers(0, total, count)
     end = begin + rng.integers(0, width + 1, count)
     end = np.minimum(end, offsets[np.searchsorted(offsets, begin, side="right")])  # not into the next utterance

@@ -60,8 +60,8 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
           high = _mm512_add_ps(high, _mm512_load_ps(pair + kSums + n * kSide));
         }
         if (d_m) {
-          float* to = d_m + (r * blocks + c) * 256 + n * kSide;
-          _mm512_store_ps(to, low), _mm512_store_ps(to + 256, high);
+          float* to = d_m + (r * blocks + c) * kSums + n * kSide;
+          _mm512_store_ps(to, low), _mm512_store_ps(to + kSums, high);
         } else {
           F::put(up.tile(r, c / 2) + n * kDepth, low, high);
         }

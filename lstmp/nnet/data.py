@@ -8,6 +8,7 @@ import torch
 
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vectors
+from lstmp.features.frame_shift import KALDI
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.log import progress, say, warn
 
@@ -23,12 +24,14 @@ class FrameSet:
         offsets: int64 [U + 1]; utterance u has the frames offsets[u] to offsets[u + 1] - 1.
         features: float32 [F, D].
         pdfs: int64 [F], the aligned pdf-id of each frame.
+        frame_shift: seconds from frame to frame.
     """
 
     utts: list[str]
     offsets: torch.Tensor
     features: torch.Tensor
     pdfs: torch.Tensor
+    frame_shift: float = KALDI
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -81,7 +84,7 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
                         mend=f"check that {ali_dir} was made from the same utterances")
     offsets = torch.zeros(len(kept) + 1, dtype=torch.int64)
     offsets[1:] = torch.tensor([len(m) for m in mats]).cumsum(0)
-    frames = FrameSet(kept, offsets, torch.cat(mats), torch.cat(states))
+    frames = FrameSet(kept, offsets, torch.cat(mats), torch.cat(states), source.frame_shift)
     say(f"{what}: {len(kept)} utterances, {len(frames.pdfs):,} frames"
         + (f", {left_out} utterances left out" if left_out else ""))
     return frames

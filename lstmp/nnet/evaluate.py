@@ -53,4 +53,5 @@ def subset(frames: FrameSet, count: int, seed: int) -> FrameSet:
     rows = torch.cat([torch.arange(int(frames.offsets[u]), int(frames.offsets[u + 1])) for u in chosen])
     offsets = torch.zeros(len(chosen) + 1, dtype=torch.int64)
     offsets[1:] = frames.lengths[chosen].cumsum(0)
-    return FrameSet([frames.utts[u] for u in chosen], offsets, frames.features[rows], frames.pdfs[rows])
+    return FrameSet([frames.utts[u] for u in chosen], offsets, frames.features[rows], frames.pdfs[rows],
+                    frames.frame_shift)

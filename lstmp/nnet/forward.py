@@ -7,6 +7,7 @@ import torch
 
 from lstmp import config
 from lstmp.errors import UserError
+from lstmp.features.frame_shift import KALDI, frame_shift
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
@@ -23,11 +24,10 @@ class AcousticNetwork:
         frame_shift: seconds.
     """
 
-    frame_shift = 0.01
-
-    def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu"):
+    def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
+                 frame_shift: float = KALDI):
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
-        self.feature, self.num_pdfs = cfg.feature, model.num_pdfs
+        self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
 
     @classmethod
     def load(cls, directory, device: str = "cpu") -> "AcousticNetwork":
@@ -47,7 +47,7 @@ class AcousticNetwork:
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError):
             raise UserError("does not fit config.yaml beside it", file=path, mend=mend) from None
-        return cls(cfg, model, priors, device)
+        return cls(cfg, model, priors, device, frame_shift(directory))
 
     @property
     def dim(self) -> int:

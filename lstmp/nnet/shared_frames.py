@@ -26,7 +26,7 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[State
         model, *sets = prepare()
         for path, frames in zip(paths, sets, strict=True):
             checkpoint.write(path, {"offsets": frames.offsets, "features": frames.features, "pdfs": frames.pdfs},
-                             {"utts": frames.utts})
+                             {"utts": frames.utts, "frame_shift": frames.frame_shift})
         about = model.feature_mean, model.feature_std, model.num_pdfs
     mean, std, num_pdfs = team.gather(about)[0]  # the others wait here
     sets = [_mapped(path) for path in paths]
@@ -41,4 +41,4 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[State
 
 def _mapped(path: Path) -> FrameSet:
     tensors, about = checkpoint.read(path, mend="run the same command again")
-    return FrameSet(about["utts"], tensors["offsets"], tensors["features"], tensors["pdfs"])
+    return FrameSet(about["utts"], tensors["offsets"], tensors["features"], tensors["pdfs"], about["frame_shift"])

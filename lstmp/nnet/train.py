@@ -3,7 +3,6 @@
 import argparse
 import ctypes
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,8 @@ from lstmp import config, distributed
 from lstmp.device import CHOICES, for_training
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_scp
+from lstmp.features.frame_shift import write_frame_shift
+from lstmp.features.load import data_inputs
 from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
 from lstmp.kit import called
 from lstmp.nnet import checkpoint
@@ -35,7 +36,7 @@ from lstmp.nnet.synchronous import Synchronous
 from lstmp.nnet.team import Team
 from lstmp.nnet.trainer import Trainer
 from lstmp.nnet.workers import default_threads, flush_denormals
-from lstmp.stage import Stage, digest
+from lstmp.stage import Stage
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
 _MODEL_FILES = ("tree.json", "transitions.safetensors")
@@ -73,12 +74,11 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, mend="check --align-model, or align again")
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=what_counts(cfg))
+    distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
         return
     cfg = distributed.on_first(settled, cfg, device)  # a training begun in bf16 is not gone on with in fp32
-    fingerprint = distributed.on_first(lambda: hashlib.blake2b(json.dumps(
-        [[digest(p) for p in stage.inputs], stage.settings | {"precision": cfg.precision}]).encode(),
-        digest_size=16).hexdigest())
+    fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
     distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
                        timeout=cfg.timeout_minutes)
     stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
@@ -181,6 +181,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     if not team.leads:
         return
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
+    write_frame_shift(out, trainer.train.frame_shift)
     for name in (*_MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # folders of alignments imported from elsewhere may lack topo
             shutil.copyfile(align_model / name, out / name)
@@ -196,12 +197,13 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
 
 
 def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
-    inputs = [Path(data), Path(valid), alignment_file(ali), Path(ali) / "num_pdfs"]
-    inputs += [alignment_file(valid_ali)] if valid_ali else []
-    inputs += [Path(align_model) / name for name in _MODEL_FILES]
-    scps = [p for p in (Path(data) / "feats.scp", Path(valid) / "feats.scp", inputs[2]) if p.suffix == ".scp"]
-    arks = {rx.rpartition(":")[0] for p in scps if p.is_file() for rx in read_scp(p).values()}
-    return inputs + [Path(p) for p in sorted(arks)]
+    inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
+    for folder in filter(None, (ali, valid_ali)):
+        states = alignment_file(folder)
+        inputs += [states, Path(folder) / "num_pdfs"]
+        if states.suffix == ".scp":
+            inputs += sorted({Path(rx.rpartition(":")[0]) for rx in read_scp(states).values()})
+    return inputs + [Path(align_model) / name for name in _MODEL_FILES]
 
 
 def what_counts(cfg: LstmpConfig) -> dict:

@@ -24,8 +24,9 @@ from lstmp.corpus.textlines import numbered_lines
 from lstmp.device import for_processes
 from lstmp.errors import UserError, command
 from lstmp.features.extract import KINDS, extract
+from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
-from lstmp.gmm.align import FRAME_SHIFT, read_alignment, segments
+from lstmp.gmm.align import read_alignment, segments
 from lstmp.gmm.export_alignment import find_words, word_tiers, write_ctms
 from lstmp.gmm.make_fmllr import make_fmllr
 from lstmp.gmm.model import AcousticModel
@@ -175,6 +176,7 @@ def _align(model: ModelFolder, work: Path, lang: Path, nj: int, device: str) -> 
 def _write(recordings, lengths, said, ali: Path, lang_dir: Path, out: Path, folder: Path, result: Aligned):
     alignment = read_alignment(ali)
     failed = dict(line.split(" ", 1) for _, line in numbered_lines(ali / "failed.txt"))
+    shift = frame_shift(ali)
     transitions, lang = AcousticModel.load(ali).transitions, Lang.load(lang_dir)
     names = {i: plain_phone(name) for i, name in lang.phone_names.items()}
     entries = {utt: " ".join(w for x in said[utt] for w in x.words) for utt in alignment}
@@ -184,13 +186,13 @@ def _write(recordings, lengths, said, ali: Path, lang_dir: Path, out: Path, fold
         path = r.audio.relative_to(folder)
         if r.utt in words:
             target, frames = out / r.name.with_name(f"{r.name.name}.TextGrid"), len(alignment[r.utt])
-            tiers = word_tiers(words[r.utt], segments(alignment[r.utt], transitions), names)
-            write_textgrid(target, tiers, max(lengths[r.utt], frames * FRAME_SHIFT))
+            tiers = word_tiers(words[r.utt], segments(alignment[r.utt], transitions), names, shift)
+            write_textgrid(target, tiers, max(lengths[r.utt], frames * shift))
             result.textgrids[str(path)] = target
         elif r.utt in lengths:
             why = failed.get(r.utt, "it could not be aligned")
             result.leave_out(path, f"{why}; do recording and transcript belong together?")
-    write_ctms(out, {utt: alignment[utt] for utt in words}, transitions, names, words)
+    write_ctms(out, {utt: alignment[utt] for utt in words}, transitions, names, words, shift)
     write_table(out / "recordings.txt", {r.utt: os.fsencode(r.audio.relative_to(folder)).decode(errors="replace")
                                         for r in recordings if r.utt in words})
 

@@ -15,8 +15,8 @@ from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.ctm import TimedWord, timed_words
 from lstmp.decode.decode import decode
-from lstmp.decode.scorer import FRAME_SHIFT
 from lstmp.features.extract import KINDS, extract
+from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.make_fmllr import make_fmllr
 from lstmp.graph.make_graph import make_graph
 from lstmp.transcribe.folder import ModelFolder
@@ -50,8 +50,9 @@ def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work
     words: list[list[Word]] = [[] for _ in recordings]
     if pieces:
         found = _decode(model, graph, work, len(pieces), nj)
+        shift = frame_shift(work / "data")
         for piece in pieces:
-            words[piece.recording] += [_word(w, piece.begin) for w in found.get(piece.utt, [])]
+            words[piece.recording] += [_word(w, piece.begin, shift) for w in found.get(piece.utt, [])]
     return [Transcript(name, len(samples) / RATE, tuple(said))
             for (name, samples), said in zip(recordings, words, strict=True)]
 
@@ -104,6 +105,6 @@ def processes(nj: int, utts: int) -> int:
     return min(nj, -(-utts // _ALIGNED_BY_ONE))
 
 
-def _word(w: TimedWord, begin: float) -> Word:
-    start = begin + w.begin * FRAME_SHIFT
-    return Word(w.word, start, start + w.frames * FRAME_SHIFT, w.confidence)
+def _word(w: TimedWord, begin: float, shift: float) -> Word:
+    start = begin + w.begin * shift
+    return Word(w.word, start, start + w.frames * shift, w.confidence)

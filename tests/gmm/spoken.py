@@ -28,9 +28,10 @@ class Spoken:
     words: dict[str, list[tuple[str, int, int]]]
 
 
-def make(folder: Path, marks: bool = True, utts: int = 12, seed: int = 0) -> Spoken:
-    """Write dict, lang, text and alignment below ``folder``."""
+def make(folder: Path, marks: bool = True, utts: int = 12, seed: int = 0, shift: float = 0.01) -> Spoken:
+    """Write dict, lang, text and alignment below ``folder``, whose frames are ``shift`` seconds apart."""
     rng = np.random.default_rng(seed)
+    folder.mkdir(exist_ok=True)
     (folder / "lexicon.txt").write_text(LEXICON)
     prepare_dict(folder / "lexicon.txt", folder / "dict")
     prepare_lang(folder / "dict", folder / "lang", sil_prob=0.5)
@@ -60,7 +61,7 @@ def make(folder: Path, marks: bool = True, utts: int = 12, seed: int = 0) -> Spo
         text[utt] = " ".join(lang.word_names[w] for w in said)
     (folder / "data").mkdir()
     config.write_text(folder / "data" / "text", "".join(f"{u} {text[u]}\n" for u in sorted(text)))
-    write_states(folder / "ali", alignment, transitions, lang.phone_names)
+    write_states(folder / "ali", alignment, transitions, lang.phone_names, shift)
     AcousticModel(transitions, tree, None, None).save(folder / "ali")
     return Spoken(folder / "lang", folder / "data", folder / "ali", lang, alignment, words)
 

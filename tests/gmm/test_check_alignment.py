@@ -91,7 +91,7 @@ def verdict(odd: Heard):
     rng = np.random.default_rng(0)
     others = {f"a-{i}": heard(float(x)) for i, x in enumerate(rng.normal(-0.1, 0.01, 20))}
     return judge({**others, "a-odd": odd}, dict.fromkeys([*others, "a-odd"], ["ONE", "TWO", "THREE"]),
-                 dict.fromkeys([*others, "a-odd"], "a"), ["AH"], LIMITS)
+                 dict.fromkeys([*others, "a-odd"], "a"), ["AH"], LIMITS, 0.01)
 
 
 @pytest.mark.parametrize("odd,reason", [
@@ -112,4 +112,4 @@ def test_the_reason_names_what_is_odd(odd, reason):
 def test_nothing_odd_is_not_suspicious():
     assert verdict(heard(-0.1))["a-odd"].score < 1
     assert verdict(Heard(failed="x"))["a-3"].score < 1
-    assert judge({"u": Heard(failed="x")}, {}, {}, ["AH"], LIMITS)["u"].score == np.inf
+    assert judge({"u": Heard(failed="x")}, {}, {}, ["AH"], LIMITS, 0.01)["u"].score == np.inf

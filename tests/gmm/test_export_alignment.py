@@ -131,3 +131,15 @@ def test_words_without_marks_are_found_by_their_pronunciations(tmp_path):
                                                                     ("OR", 18, 3)]
     assert word_segments(phones, ["A", "OR", "ARE", "OR"], lang) == [("A", 3, 3), ("OR", 6, 3), ("ARE", 9, 6),
                                                                     ("OR", 18, 3)]
+
+
+def test_frames_of_another_length(tmp_path):
+    """Times are the frames' own: the alignment says how far apart they are."""
+    world = spoken.make(tmp_path / "world", shift=0.0125)
+    out = export(world, tmp_path / "out", "--data", str(world.data), "--format", "ctm", "textgrid")
+    utt, words = next((u, w) for u, w in sorted(world.words.items()) if len(w) > 2)
+    found = [line.split() for line in (out / "words.ctm").read_text().splitlines() if line.startswith(f"{utt} ")]
+    assert [(float(a), float(n)) for _, _, a, n, _ in found] == [
+        pytest.approx((0.0125 * a, 0.0125 * n), abs=6e-4) for _, a, n in words]
+    tiers = parse_textgrid((out / f"textgrid/{utt}.TextGrid").read_text())
+    assert tiers["phones"][-1][1] == pytest.approx(0.0125 * len(world.alignment[utt]))

@@ -57,7 +57,7 @@ def test_long_utterances_take_several_rows(world, ali_dir, recorded, tmp_path, m
 def test_what_is_drawn_is_the_alignment(world, mono_dir, ali_dir, recorded):
     lang, model = plot_alignment.Lang.load(world.lang), AcousticModel.load(mono_dir)
     data, alignment = plot_alignment.read_data_dir(recorded), read_alignment(ali_dir)
-    picture = plot_alignment.load_picture(UTT, data, lang, model, alignment, model)
+    picture = plot_alignment.load_picture(UTT, data, lang, model, alignment, model, 0.01)
     assert [word for word, _, _ in picture.words] == list(data.utts[UTT].words)
     assert sum(length for *_, length in picture.phones) == len(alignment[UTT]) == len(picture.loglike)
     assert set(np.array([start for _, start, _ in picture.phones])) <= set(picture.states.tolist())
@@ -84,9 +84,9 @@ def test_faults_are_one_line(world, mono_dir, tri_dir, ali_dir, recorded, tmp_pa
 
 def test_a_tone_is_where_its_frequency_is():
     time = np.arange(16000) / 16000
-    spectrum = spectrogram(1000 * np.sin(2 * np.pi * 2000 * time).astype(np.float32))
+    spectrum = spectrogram(1000 * np.sin(2 * np.pi * 2000 * time).astype(np.float32), 0.01)
     assert spectrum.shape == (98, 257) and (np.abs(spectrum[5:-5].argmax(1) * 16000 / 512 - 2000) < 40).all()
-    assert spectrogram(np.zeros(100, dtype=np.float32)).shape == (0, 257)
+    assert spectrogram(np.zeros(100, dtype=np.float32), 0.01).shape == (0, 257)
 
 
 def test_smoothing_keeps_a_constant_and_the_mean_of_its_window():

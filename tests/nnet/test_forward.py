@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lstmp import config
 from lstmp.errors import UserError
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 from lstmp.nnet.model import StateNetwork
@@ -47,6 +48,8 @@ def test_load(world, small_config):
     train(cfg, world.data, world.ali, world.valid, out)
     network = AcousticNetwork.load(out)
     assert network.num_pdfs == 5 and network.feature.kind == "fbank" and network.frame_shift == 0.01
+    config.write_text(out / "frame_shift", "0.0125\n")
+    assert AcousticNetwork.load(out).frame_shift == 0.0125
     right = total = 0
     for utt in list(world.feats)[:-2]:  # of training; with the delay undone, the best posterior is the aligned state
         scores = network(torch.from_numpy(world.feats[utt])) + network.log_priors
