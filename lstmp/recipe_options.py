@@ -15,7 +15,7 @@ from lstmp.recipe_sections import leaves, read_sections
 ROOT = kit.root()
 
 RUN_OPTIONS = {
-    "recipe": "tiny, mini_librispeech, librispeech, or another folder of recipes/ (tiny)",
+    "recipe": "tiny, own, mini_librispeech, librispeech, or another folder of recipes/ (tiny)",
     "corpus": "folder of a local copy of the corpus; without it, it is downloaded (none)",
     "stage": "first stage to run, 0 to 11 (0)",
     "stop-stage": "last stage to run (11)",
