@@ -18,18 +18,10 @@ case " $* " in *" --help "*|*" -h "*) sed -n '2,10s/^# \{0,1\}//p' run.sh
 echo "== stage 0: environment"
 [ -n "${LSTMP_PYTHON:-}" ] || [ -x .lstmp/bin/python ] || [ ! -x local/env.sh ] || local/env.sh
 . local/path.sh
-settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
-eval "$settings"
-if [ "$dry_run" = true ]; then # the commands are printed in the place of being called
-  for script in steps/*.sh local/*.sh; do eval "$script() { echo \"  $script\$(printf ' %q' \"\$@\")\"; }"; done
-else # no other run in the same folder, while this one is there
-  exec 9>> "$exp/.lock"
-  python -m lstmp.begin_run 9 "$exp" "$new_conf"
-  export LSTMP_LOG="$exp/log" LSTMP_STAGE
-fi
+settings="$(python -m lstmp.recipe "$@")" # checks all options, writes all of $exp/conf, names the variables used below
+eval "$settings"; . local/begin_run.sh
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
-gmm=(--nj "$nj" --device "$device")
-last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
+gmm=(--nj "$nj" --device "$device") last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { LSTMP_STAGE=$1; [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
 

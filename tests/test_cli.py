@@ -90,7 +90,7 @@ def test_its_scripts_work_by_hand_and_read_its_own_conf(folder):
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=CLEAN, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert done.stdout.startswith(f"{folder}\n{folder}/.lstmp/bin/python\nrecipe=mine\n")
-    assert "layers: 7" in (folder / "e/conf/lstmp.yaml").read_text()
+    assert "layers: 7" in next((folder / "e").glob(".conf.*/lstmp.yaml")).read_text()
     done = subprocess.run(["bash", "./run.sh", "--help"], cwd=folder, env=CLEAN, capture_output=True, text=True)
     assert "--lstmp.{" in done.stdout, done.stderr
     python = folder / ".lstmp/bin/python"

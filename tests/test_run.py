@@ -10,7 +10,7 @@ import pytest
 from lstmp import lock
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCED = ("path.sh", "choose_env.sh", "install_packages.sh")  # by the others
+SOURCED = ("path.sh", "choose_env.sh", "install_packages.sh", "begin_run.sh")  # by the others
 SCRIPTS = sorted(str(p.relative_to(ROOT)) for folder in ("steps", "local") for p in (ROOT / folder).glob("*.sh")
                  if p.name not in SOURCED)
 

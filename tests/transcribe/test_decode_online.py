@@ -12,6 +12,7 @@ from lstmp import config
 from lstmp.corpus.audio import write_wav
 from lstmp.corpus.datadir import write_table
 from lstmp.decode import decode_online
+from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig, extract
 
 
@@ -74,3 +75,15 @@ def test_faults(parts, work, tmp_path, more, message, capsys):
     with pytest.raises(SystemExit):
         run(parts, work, "--out", tmp_path, *more)
     assert message in capsys.readouterr().err
+
+
+def test_nothing_can_be_decoded(parts, work, tmp_path, monkeypatch, capsys):
+    """As many failures as the configuration allows are still no result."""
+    def fail(*_):
+        raise UserError("no path")
+    monkeypatch.setattr(decode_online, "decode_pieces", fail)
+    text = (work / "decode.yaml").read_text()
+    (tmp_path / "decode.yaml").write_text(re.sub(r"(?m)^max_failed: \S+", "max_failed: 1.0", text))
+    with pytest.raises(SystemExit):
+        run(parts, work, "--out", tmp_path, "--config", tmp_path / "decode.yaml")
+    assert "data: no utterance of it could be decoded; see the warnings above" in capsys.readouterr().err

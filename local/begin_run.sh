@@ -1,0 +1,9 @@
+# Sourced by run.sh when its options are read: no other run in the same folder while this one is there, the configuration in
+# <exp>/conf, a log of every step in <exp>/log; or, with --dry-run, commands that are printed in the place of being called.
+if [ "$dry_run" = true ]; then
+  for script in steps/*.sh local/*.sh; do eval "$script() { echo \"  $script\$(printf ' %q' \"\$@\")\"; }"; done
+else
+  exec 9>> "$exp/.lock"
+  python -m lstmp.begin_run 9 "$exp" "$new_conf"
+  export LSTMP_LOG="$exp/log" LSTMP_STAGE
+fi
