@@ -18,7 +18,7 @@ import yaml
 from lstmp import config, distributed
 from lstmp.device import CHOICES, for_training
 from lstmp.errors import UserError, command
-from lstmp.features.ark import read_scp
+from lstmp.features.ark import archive_of, read_scp
 from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
 from lstmp.kit import called
 from lstmp.nnet import checkpoint
@@ -200,7 +200,7 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
     inputs += [alignment_file(valid_ali)] if valid_ali else []
     inputs += [Path(align_model) / name for name in _MODEL_FILES]
     scps = [p for p in (Path(data) / "feats.scp", Path(valid) / "feats.scp", inputs[2]) if p.suffix == ".scp"]
-    arks = {rx.rpartition(":")[0] for p in scps if p.is_file() for rx in read_scp(p).values()}
+    arks = {archive_of(rx) for p in scps if p.is_file() for rx in read_scp(p).values()}
     return inputs + [Path(p) for p in sorted(arks)]
 
 
