@@ -20,7 +20,7 @@ echo "== stage 0: environment"
 settings="$(python -m lstmp.recipe "$@")" # checks all options, writes $exp/conf/*.yaml, names the variables used below
 eval "$settings"
 conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
-gmm=(--nj "$nj" --device "$device")
+gmm=(--nj "$nj" --device "$device") commands=(); [ "$allow_commands" = false ] || commands=(--allow-commands)
 last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
 lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
 at() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
@@ -37,11 +37,11 @@ if at 1 "data of $recipe: ${splits[*]}"; then
         local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" \
           --files ${lexicon:+"${lexicon##*/}"} ${arpa:+"${arpa##*/}"} ${rescore_arpa:+"${rescore_arpa##*/}"}
       fi
-      take=local/prepare_librispeech.sh; [ "$source" = librispeech ] || take=local/take_data_dirs.sh
-      "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
-      "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "${splits[@]:1}" $(at_most "$test_utterances") ;;
+      take=(local/prepare_librispeech.sh); [ "$source" = librispeech ] || take=(local/take_data_dirs.sh "${commands[@]}")
+      "${take[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
+      "${take[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "${splits[@]:1}" $(at_most "$test_utterances") ;;
   esac
-  local/validate_data_dir.sh --nj "$nj" "${splits[@]/#/$data/}"
+  local/validate_data_dir.sh --nj "$nj" "${commands[@]}" "${splits[@]/#/$data/}"
 fi
 
 # 2  dictionary and lang: pronunciations (without a dictionary letters), position-dependent phones, silence, noise, tables, L
@@ -61,11 +61,11 @@ if at 3 "language model $lm"; then
 fi
 
 # 4  features: 13 MFCCs for the GMMs (which hear $heard: <train>, or MP3 of it), 40 log-mel energies for the network, CMVN
-mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "$data/$1"; }
-fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" --out "$data/$1_fbank" "$data/$1"; }
+mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${commands[@]}" "$data/$1"; }
+fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${commands[@]}" --out "$data/$1_fbank" "$data/$1"; }
 if at 4 "features"; then
   for split in "${splits[@]}"; do mfcc "$split"; fbank "$split"; done
-  coded=(--speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj")
+  coded=(--speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj" "${commands[@]}")
   [ "$heard" = "$train" ] || { steps/perturb_data_dir.sh "$data/$train" "$data/$heard" "${coded[@]}"; mfcc "$heard"; }
 fi
 
@@ -102,7 +102,7 @@ if at 7 "alignment and held-out part"; then
   for net in "${networks[@]}"; do
     copies=$train${varied_of[$net]} # such as <train>_sp; <train> itself where nothing is varied
     [ "$copies" != "$train" ] || continue
-    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds ${speeds_of[$net]} --mp3 "${mp3_of[$net]}" \
+    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds ${speeds_of[$net]} --mp3 "${mp3_of[$net]}" "${commands[@]}" \
       ${volumes_of[$net]:+--volume ${volumes_of[$net]}} --nj "$nj" --once "$data/${train}_heldout/utt2spk"
     mfcc "$copies"
     for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" "ali${varied_of[$net]}"; done

@@ -2,15 +2,21 @@
 
 A data directory holds ``wav.scp`` (utterance, path), ``text`` (utterance, words), ``utt2spk`` (utterance, speaker),
 ``spk2utt`` (speaker, utterances) and ``utt2dur`` (utterance, seconds). Every file is sorted by its first column in
-the C locale's order, which is Python's order of strings. Unlike Kaldi's, ``wav.scp`` names files only, no pipes.
+the C locale's order, which is Python's order of strings. Where utterances are parts of longer recordings, ``segments``
+(utterance, recording, begin, end) says so, and ``wav.scp`` has the recordings.
+
+A relative path in ``wav.scp`` is relative to the current folder, as in Kaldi, and where that does not exist, to the
+data directory. A line may be a command that ends in ``|``; :mod:`lstmp.corpus.recording` runs it, if that is allowed.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from lstmp import config
+from lstmp.corpus.segments import Segment, parse_channels, parse_segments
 from lstmp.errors import UserError
 
 SORT = "sort it with `LC_ALL=C sort -u`"
@@ -26,12 +32,28 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance: its id, its speaker (the unit of CMVN and adaptation), its audio file and its words."""
+    """One utterance.
+
+    Attributes:
+        id: its id.
+        speaker: its speaker, the unit of CMVN and adaptation.
+        wav: its audio file, or a command that ends in ``|``.
+        words: what is said.
+        segment: the part of that audio that it is; None: all.
+        channel: the channel of that audio, from 0; None: it has but one.
+    """
 
     id: str
     speaker: str
     wav: str
     words: tuple[str, ...]
+    segment: Segment | None = None
+    channel: int | None = None
+
+    @property
+    def recording(self) -> str:
+        """The id that ``wav.scp`` has its audio under."""
+        return self.segment.recording if self.segment else self.id
 
 
 @dataclass(frozen=True)
@@ -123,30 +145,43 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
     path = Path(path)
     if not path.is_dir():
         raise UserError("no such data directory", file=path, mend="run stage 1, or check the path")
-    if (path / "segments").exists():
-        raise UserError("segments of longer recordings are not read", file=path / "segments",
-                        mend="cut the recordings into one file per utterance and delete this file")
     tables = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
               if name in need or (path / name).exists()}
     if not tables:
         raise UserError("neither wav.scp, text nor utt2spk is here", file=path, mend="run stage 1, or check the path")
+    wavs = tables.get("wav.scp", {})
+    segments, channels = {}, {}
+    if (table := path / "segments").exists():
+        segments = tables["segments"] = parse_segments(table, read_table(table), wavs)
+        tables.pop("wav.scp", None)
+    if (table := path / "reco2file_and_channel").exists():
+        channels = parse_channels(table, read_table(table))
     _same_utterances(path, tables)
-    wavs, texts, speakers = (tables.get(name, {}) for name in ("wav.scp", "text", "utt2spk"))
-    for number, wav in enumerate(wavs.values(), 1):
-        if wav.endswith("|"):
-            raise UserError("a pipe in place of a path", file=path / "wav.scp", line=number,
-                            mend="write the pipe's output to a file and name that file")
-    ids = next(iter(tables.values()))
-    utts = {u: Utterance(u, speakers.get(u, u), wavs.get(u, ""), tuple(texts.get(u, "").split())) for u in ids}
+    texts, speakers = (tables.get(name, {}) for name in ("text", "utt2spk"))
+    wavs = {recording: _found(wav, path) for recording, wav in wavs.items()}
+    utts = {}
+    for u in next(iter(tables.values())):
+        part = segments.get(u)
+        channel = part.channel if part and part.channel is not None else channels.get(part.recording if part else u)
+        wav = wavs.get(part.recording if part else u, "")
+        utts[u] = Utterance(u, speakers.get(u, u), wav, tuple(texts.get(u, "").split()), part, channel)
     spk2utt = by_speaker(utts.values())
     if (path / "spk2utt").exists():
         _check_spk2utt(path / "spk2utt", spk2utt)
     return DataDir(path, utts, spk2utt, _read_durations(path / "utt2dur", utts))
 
 
+def _found(wav: str, folder: Path) -> str:
+    """A relative path as it can be opened from here; a command and an absolute path stay as they are."""
+    if not wav.endswith("|") and not os.path.isabs(wav) and not os.path.exists(wav) and (folder / wav).exists():
+        return str(folder / wav)
+    return wav
+
+
 def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] | None = None):
     """Write ``wav.scp``, ``text``, ``utt2spk`` and ``spk2utt``, and with ``durations`` (seconds) ``utt2dur``.
 
+    ``segments`` and ``reco2file_and_channel`` are written where there are parts and channels, and else removed.
     Each file is written under a temporary name and renamed; ``utt2spk``, which every reader needs, comes last.
 
     Raises:
@@ -169,12 +204,29 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
     for first, second in pairwise(ordered):
         if first.id == second.id:
             raise UserError(f"`{first.id}` is given twice: {first.wav} and {second.wav}", file=path, mend="rename one")
-    write_table(path / "wav.scp", {u.id: u.wav for u in ordered})
+    _write_audio(path, ordered)
     write_table(path / "text", {u.id: " ".join(u.words) for u in ordered})
     if durations is not None:
         write_table(path / "utt2dur", {u.id: f"{durations[u.id]:.3f}" for u in ordered})
     write_table(path / "spk2utt", {s: " ".join(ids) for s, ids in by_speaker(ordered).items()})
     write_table(path / "utt2spk", {u.id: u.speaker for u in ordered})
+
+
+def _write_audio(path: Path, utts: list[Utterance]):
+    """wav.scp, and where it takes these, segments and reco2file_and_channel."""
+    write_table(path / "wav.scp", {u.recording: u.wav for u in utts})
+    segments, channels = path / "segments", path / "reco2file_and_channel"
+    if any(u.segment for u in utts):
+        parts = {u.id: u.segment or Segment(u.id, 0.0, None, None) for u in utts}
+        write_table(segments, {u.id: f"{(s := parts[u.id]).recording} {s.begin!r} {-1 if s.end is None else s.end!r}"
+                                     + ("" if u.channel is None else f" {u.channel}") for u in utts})
+        channels.unlink(missing_ok=True)
+        return
+    segments.unlink(missing_ok=True)
+    if any(u.channel is not None for u in utts):
+        write_table(channels, {u.id: f"{u.id} {1 + (u.channel or 0)}" for u in utts})
+    else:
+        channels.unlink(missing_ok=True)
 
 
 def write_table(path, table: dict[str, str]):
@@ -192,7 +244,7 @@ def by_speaker(utts: Iterable[Utterance]) -> dict[str, list[str]]:
 
 def _same_utterances(path: Path, tables: dict[str, dict[str, str]]):
     """Every table lists the same utterances; the first that one has and another lacks is named with its line."""
-    lacks = {"wav.scp": "no audio", "text": "no transcript", "utt2spk": "no speaker"}
+    lacks = {"wav.scp": "no audio", "text": "no transcript", "utt2spk": "no speaker", "segments": "no segment"}
     for name, table in tables.items():
         for other, others in tables.items():
             missing = [number for number, utt in enumerate(table, 1) if utt not in others]

@@ -10,11 +10,13 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from lstmp.corpus import bad
-from lstmp.corpus.audio import EXTENSIONS, RATE, audio_info
+from lstmp.corpus.audio import EXTENSIONS
 from lstmp.corpus.datadir import Utterance, write_data_dir
+from lstmp.corpus.recording import seconds_of
 from lstmp.corpus.subset import spread
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
@@ -107,18 +109,20 @@ def _raw_lines(transcript: Path) -> list[bytes]:
     return transcript.read_bytes().split(b"\n") if transcript.is_file() else []
 
 
-def _seconds(utt: Utterance) -> tuple[float, UserError | None]:
+def _seconds(utt: Utterance, allow_commands: bool) -> tuple[float, UserError | None]:
     try:
-        return audio_info(utt.wav, RATE).seconds, None
+        return seconds_of(utt, allow_commands), None
     except UserError as e:
         return 0.0, e
 
 
-def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtterances) -> dict[str, float]:
+def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtterances,
+                allow_commands: bool = False) -> dict[str, float]:
     """Look at every file's header in ``nj`` processes: utterance id → seconds for those that are sound."""
     seconds = {}
     with ProcessPoolExecutor(nj) as pool:
-        results = pool.map(_seconds, utts, chunksize=max(1, min(64, len(utts) // (4 * nj))))
+        results = pool.map(partial(_seconds, allow_commands=allow_commands), utts,
+                           chunksize=max(1, min(64, len(utts) // (4 * nj))))
         for utt, (duration, error) in zip(utts, progress(results, what, total=len(utts)), strict=True):
             if error is None:
                 seconds[utt.id] = duration

@@ -1,6 +1,7 @@
 """Your own speech: Kaldi data directories made elsewhere, taken over with checked audio and measured durations.
 
-``wav.scp``, ``text`` and ``utt2spk`` suffice. What is wrong with an utterance is reported and the utterance left out.
+``wav.scp``, ``text`` and ``utt2spk`` suffice; ``segments`` and ``reco2file_and_channel`` are heeded. What is wrong with
+an utterance is reported and the utterance left out.
 """
 
 import argparse
@@ -11,43 +12,45 @@ from pathlib import Path
 from lstmp.corpus import bad
 from lstmp.corpus.datadir import read_data_dir, write_data_dir
 from lstmp.corpus.librispeech import check_audio, summary
+from lstmp.corpus.recording import add_option, audio_stamps, check_commands, is_command
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.stage import Stage
 
 NEED = ("wav.scp", "text", "utt2spk")
+MAY = ("segments", "reco2file_and_channel")
 
 
-def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: int):
-    """Write the data directory ``out`` from ``source``; skipped if it is done.
-
-    Relative paths in ``wav.scp`` are relative to the current folder, as in Kaldi.
+def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: int, allow_commands: bool = False):
+    """Write the data directory ``out`` from ``source``; skipped if it is done. Paths become absolute.
 
     Args:
         max_bad: see :class:`lstmp.corpus.bad.BadUtterances`.
         max_utts: keep only the first so many utterances.
         nj: processes that look at the audio files.
+        allow_commands: run the commands of ``wav.scp``, to measure what they give; they are taken over as they are.
 
     Raises:
         UserError: a table is malformed, tables do not agree, or more utterances are bad than ``max_bad`` allows.
     """
     if source.resolve() == out.resolve():
         raise UserError("source and target are the same data dir", file=out, mend="keep your data dirs elsewhere")
-    utts = list(read_data_dir(source, need=NEED).utts.values())[:max_utts]
-    utts = [dataclasses.replace(u, wav=os.path.abspath(u.wav)) for u in utts]
-    audio = [[s.st_size, s.st_mtime_ns] if os.path.isfile(u.wav) and (s := os.stat(u.wav)) else None for u in utts]
-    stage = Stage(out, "data", inputs=[source / name for name in NEED],
-                  settings={"max_bad": max_bad, "max_utts": max_utts, "audio": audio})
+    data = read_data_dir(source, need=NEED)
+    check_commands(data, allow_commands)
+    utts = [u if is_command(u) else dataclasses.replace(u, wav=os.path.abspath(u.wav))
+            for u in list(data.utts.values())[:max_utts]]
+    stage = Stage(out, "data", inputs=[source / name for name in (*NEED, *MAY)],
+                  settings={"max_bad": max_bad, "max_utts": max_utts, "audio": audio_stamps(utts)})
     if stage.is_done():
         return
     bads = bad.BadUtterances(source, max_bad)
-    seconds = check_audio(utts, source.name, nj, bads)
+    seconds = check_audio(utts, source.name, nj, bads, allow_commands)
     bads.check(len(utts))
     if not seconds:
         raise UserError("no utterance with sound audio", file=source / "wav.scp", mend="correct the paths")
     good = [u for u in utts if u.id in seconds]
     write_data_dir(out, good, seconds)
-    stage.mark([out / name for name in ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")])
+    stage.mark(path for name in (*NEED, "spk2utt", "utt2dur", *MAY) if (path := out / name).exists())
     say(f"{out}: {summary(good, seconds)}")
 
 
@@ -60,11 +63,13 @@ def main(argv=None):
     p.add_argument("--max-utts", type=int, metavar="N", help="keep only the first N utterances of each")
     p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
     bad.add_option(p)
+    add_option(p)
     a = p.parse_args(argv)
     if a.nj < 1 or (a.max_utts is not None and a.max_utts < 1):
         raise UserError("--nj and --max-utts must be 1 or more", mend="correct the value")
     for split in a.splits:
-        take(a.corpus / split, a.out / split, max_bad=a.max_bad, max_utts=a.max_utts, nj=a.nj)
+        take(a.corpus / split, a.out / split, max_bad=a.max_bad, max_utts=a.max_utts, nj=a.nj,
+             allow_commands=a.allow_commands)
 
 
 if __name__ == "__main__":
