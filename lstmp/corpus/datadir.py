@@ -186,7 +186,7 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
 
     Raises:
         UserError: no utterance, an id twice, an id or speaker that is empty or has a space in it, an utterance
-            without words or audio.
+            without words, or without audio where others have some.
     """
     path = Path(path)
     ordered = sorted(utts, key=lambda u: u.id)
@@ -199,7 +199,7 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
                                 mend="rename it")
         if not u.words:
             raise UserError(f"`{u.id}` has an empty transcript", file=path, mend="give it one or leave it out")
-        if not u.wav:
+        if not u.wav and any(other.wav for other in ordered):
             raise UserError(f"`{u.id}` has no audio", file=path, mend="give it a file or leave it out")
     for first, second in pairwise(ordered):
         if first.id == second.id:
@@ -213,9 +213,13 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
 
 
 def _write_audio(path: Path, utts: list[Utterance]):
-    """wav.scp, and where it takes these, segments and reco2file_and_channel."""
-    write_table(path / "wav.scp", {u.recording: u.wav for u in utts})
-    segments, channels = path / "segments", path / "reco2file_and_channel"
+    """wav.scp, and where it takes these, segments and reco2file_and_channel; none where only features are given."""
+    wavs, segments, channels = path / "wav.scp", path / "segments", path / "reco2file_and_channel"
+    if not any(u.wav for u in utts):
+        for table in (wavs, segments, channels):
+            table.unlink(missing_ok=True)
+        return
+    write_table(wavs, {u.recording: u.wav for u in utts})
     if any(u.segment for u in utts):
         parts = {u.id: u.segment or Segment(u.id, 0.0, None, None) for u in utts}
         write_table(segments, {u.id: f"{(s := parts[u.id]).recording} {s.begin!r} {-1 if s.end is None else s.end!r}"

@@ -1,7 +1,8 @@
 """Your own speech: Kaldi data directories made elsewhere, taken over with checked audio and measured durations.
 
 ``wav.scp``, ``text`` and ``utt2spk`` suffice; ``segments`` and ``reco2file_and_channel`` are heeded. What is wrong with
-an utterance is reported and the utterance left out.
+an utterance is reported and the utterance left out. Where there is ``feats.scp``, here or in ``<split>_fbank`` beside,
+``given.txt`` says so to the stage that makes features, and ``wav.scp`` may be absent.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from lstmp import config
 from lstmp.corpus import bad
 from lstmp.corpus.datadir import read_data_dir, write_data_dir
 from lstmp.corpus.librispeech import check_audio, summary
@@ -17,8 +19,9 @@ from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.stage import Stage
 
-NEED = ("wav.scp", "text", "utt2spk")
-MAY = ("segments", "reco2file_and_channel")
+NEED = ("text", "utt2spk")
+MAY = ("wav.scp", "segments", "reco2file_and_channel", "utt2dur")
+GIVEN = "given.txt"  # names the data dirs that have features
 
 
 def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: int, allow_commands: bool = False):
@@ -35,23 +38,32 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
     """
     if source.resolve() == out.resolve():
         raise UserError("source and target are the same data dir", file=out, mend="keep your data dirs elsewhere")
-    data = read_data_dir(source, need=NEED)
+    given = [os.path.abspath(d) for d in (source, source.with_name(f"{source.name}_fbank"))
+             if (d / "feats.scp").is_file()]
+    data = read_data_dir(source, need=NEED if given else ("wav.scp", *NEED))
     check_commands(data, allow_commands)
-    utts = [u if is_command(u) else dataclasses.replace(u, wav=os.path.abspath(u.wav))
+    utts = [dataclasses.replace(u, wav=os.path.abspath(u.wav)) if u.wav and not is_command(u) else u
             for u in list(data.utts.values())[:max_utts]]
     stage = Stage(out, "data", inputs=[source / name for name in (*NEED, *MAY)],
-                  settings={"max_bad": max_bad, "max_utts": max_utts, "audio": audio_stamps(utts)})
+                  settings={"max_bad": max_bad, "max_utts": max_utts, "audio": audio_stamps(utts), "given": given})
     if stage.is_done():
         return
-    bads = bad.BadUtterances(source, max_bad)
-    seconds = check_audio(utts, source.name, nj, bads, allow_commands)
-    bads.check(len(utts))
-    if not seconds:
-        raise UserError("no utterance with sound audio", file=source / "wav.scp", mend="correct the paths")
-    good = [u for u in utts if u.id in seconds]
-    write_data_dir(out, good, seconds)
-    stage.mark(path for name in (*NEED, "spk2utt", "utt2dur", *MAY) if (path := out / name).exists())
-    say(f"{out}: {summary(good, seconds)}")
+    (out / GIVEN).unlink(missing_ok=True)
+    if any(u.wav for u in utts):
+        bads = bad.BadUtterances(source, max_bad)
+        seconds = check_audio(utts, source.name, nj, bads, allow_commands)
+        bads.check(len(utts))
+        if not seconds:
+            raise UserError("no utterance with sound audio", file=source / "wav.scp", mend="correct the paths")
+        utts = [u for u in utts if u.id in seconds]
+    else:
+        seconds = {u.id: data.durations[u.id] for u in utts} if data.durations else None
+    write_data_dir(out, utts, seconds)
+    if given:
+        config.write_text(out / GIVEN, "".join(f"{path}\n" for path in given))
+    stage.mark(path for name in (*NEED, "spk2utt", *MAY, GIVEN) if (path := out / name).exists())
+    say(f"{out}: {summary(utts, seconds) if seconds else f'{len(utts)} utterances'}"
+        f"{'' if any(u.wav for u in utts) else ', without audio'}{', with features' if given else ''}")
 
 
 @command

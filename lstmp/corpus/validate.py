@@ -33,7 +33,9 @@ def check_utterance(utt: Utterance, duration: float | None, quick: bool,
         quick: look at the header and the last samples only.
     """
     try:
-        if quick:
+        if not utt.wav:  # features are given in its place
+            seconds = duration or 0.0
+        elif quick:
             seconds = seconds_of(utt, allow_commands)
         else:
             samples, rate = read_as_is(utt, allow_commands)
@@ -43,7 +45,7 @@ def check_utterance(utt: Utterance, duration: float | None, quick: bool,
         if duration is not None and abs(seconds - duration) > TOLERANCE:
             raise UserError(f"{seconds:.3f} s long, but utt2dur says {duration:.3f}", file=utt.wav,
                             mend="run stage 1 again, the file was changed")
-        if len(utt.words) > 3 and len(utt.words) > WORDS_PER_SECOND * seconds:
+        if seconds and len(utt.words) > 3 and len(utt.words) > WORDS_PER_SECOND * seconds:
             raise UserError(f"{len(utt.words)} words in {seconds:.2f} s", file=utt.wav,
                             mend="its transcript is another file's; mend it or leave the utterance out")
     except UserError as e:
@@ -78,7 +80,7 @@ def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool
     Raises:
         UserError: a table is malformed, tables do not agree, or more utterances are bad than ``max_bad`` allows.
     """
-    data = read_data_dir(path)
+    data = _read(path)
     check_commands(data, allow_commands)
     check_order(data)
     bads = bad.BadUtterances(data.path, max_bad)
@@ -131,6 +133,12 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def _read(path: Path) -> DataDir:
+    """Audio may be absent only where there are features in its place."""
+    given = any((path / name).is_file() for name in ("feats.scp", "given.txt"))
+    return read_data_dir(path, need=("text", "utt2spk") if given else ("wav.scp", "text", "utt2spk"))
+
+
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="validate_data_dir", description=__doc__.split("\n\n")[0])
@@ -144,13 +152,13 @@ def main(argv=None):
         raise UserError("--nj must be 1 or more", mend="correct the value")
     rows = {}
     for path in a.data:
-        audio = audio_stamps(read_data_dir(path).utts.values())
+        audio = audio_stamps(_read(path).utts.values())
         stage = Stage(path, "validated", inputs=[path / name for name in FILES],
                       settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio})
         if not stage.is_done():
             rows[path.name] = validate(path, max_bad=a.max_bad, quick=a.quick, nj=a.nj,
                                        allow_commands=a.allow_commands)
-            stage.mark([path / name for name in FILES[:3]])
+            stage.mark([path / name for name in FILES[:3] if (path / name).exists()])
     check_apart(a.data)
     if rows:
         say("checked\n" + table(rows))

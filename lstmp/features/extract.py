@@ -26,6 +26,7 @@ from lstmp.corpus.recording import add_option, at_rate, audio_stamps, check_comm
 from lstmp.errors import UserError, command
 from lstmp.features.ark import ArkWriter
 from lstmp.features.cmvn import compute_cmvn
+from lstmp.features.given import Given, find_given, take_given
 from lstmp.log import say
 from lstmp.parallel import iter_jobs
 from lstmp.stage import Stage
@@ -67,6 +68,11 @@ class FbankConfig:
               f"above low_freq and at most {nyquist:g}, half the sampling rate")
         check(self.max_bad >= 0, "max_bad", "a fraction below 1, or a count")
 
+    @property
+    def dim(self) -> int:
+        """D of the features."""
+        return self.num_mel_bins
+
 
 @dataclass(frozen=True)
 class MfccConfig(FbankConfig):
@@ -80,6 +86,10 @@ class MfccConfig(FbankConfig):
         super().__post_init__()
         check(1 <= self.num_ceps <= self.num_mel_bins, "num_ceps", "from 1 to num_mel_bins")
         check(self.cepstral_lifter >= 0, "cepstral_lifter", "0 or more")
+
+    @property
+    def dim(self) -> int:
+        return self.num_ceps
 
 
 KINDS = {"mfcc": MfccConfig, "fbank": FbankConfig}
@@ -126,7 +136,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     """Compute and write the features of a data dir; skipped where they are done.
 
     Args:
-        data_dir: with wav.scp and utt2spk.
+        data_dir: with utt2spk, and wav.scp or features that were given, see :mod:`lstmp.features.given`.
         out_dir: the same, or another folder, which then becomes a data dir with the same tables.
         cfg: a :class:`MfccConfig` or :class:`FbankConfig`.
         nj: number of processes.
@@ -137,9 +147,22 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
             ``cfg.max_bad`` allows.
     """
     first, on_first = distributed.rank() == 0, distributed.on_first
-    data, out = read_data_dir(data_dir, need=("wav.scp", "utt2spk")), Path(out_dir)
-    check_commands(data, allow_commands)
+    data, out = read_data_dir(data_dir, need=("utt2spk",)), Path(out_dir)
     kind = "mfcc" if isinstance(cfg, MfccConfig) else "fbank"
+    audio = (data.path / "wav.scp").exists()
+    if audio:
+        check_commands(data, allow_commands)
+
+    def features_of(utt: Utterance) -> tuple[np.ndarray, int]:
+        samples, own = read_as_is(utt, allow_commands)
+        return compute_features(at_rate(samples, own, cfg.sample_rate), cfg, utt.id), own
+
+    if given := find_given(data, kind, cfg, (lambda utt: features_of(utt)[0]) if audio else None, quiet=not first):
+        _take_given(given, data, out, kind, cfg, nj)
+        return
+    if not audio:
+        raise UserError(f"no wav.scp, and no {kind} features that fit the configuration", file=data.path,
+                        mend="give the audio, or features made with this configuration")
     in_place = out.resolve() == data.path.resolve()
     tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
     stage = Stage(out, "feats", inputs=[t for t in tables if t.name in AUDIO] if in_place else tables,
@@ -153,8 +176,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
 
     def one(utt: Utterance):
         try:
-            samples, own = read_as_is(utt, allow_commands)
-            return compute_features(at_rate(samples, own, cfg.sample_rate), cfg, utt.id), own
+            return features_of(utt)
         except UserError as e:
             return e if e.file else UserError(e.what, file=utt.wav, mend="leave the utterance out")
         except OSError as e:
@@ -187,6 +209,21 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     compute_cmvn(out)
     stage.mark(outputs=[*(out / name for name in OUTPUTS), *copies])
     say(f"{out}: {about['frames']} frames of {dim} values, {about['frames'] * cfg.frame_shift_ms / 3.6e6:.2f} h")
+
+
+def _take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: FbankConfig, nj: int):
+    in_place = out.resolve() == data.path.resolve()
+    tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
+    there = [p for p in given.inputs() if p.resolve().parent == out.resolve()]
+    inputs = [data.path / "utt2spk"] if in_place else tables
+    stage = Stage(out, "feats", inputs + [p for p in given.inputs() if p not in there],
+                  {**config.to_dict(cfg), "kind": kind, "given": str(given.folder)})
+    if distributed.on_first(stage.is_done):
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    copies = [] if in_place else distributed.on_first(_copy_tables, data, tables, out)
+    made = take_given(given, data, out, kind, cfg, nj)
+    distributed.on_first(stage.mark, [*made, *copies, *there])
 
 
 def _copy_tables(data: DataDir, tables: list[Path], out: Path) -> list[Path]:

@@ -156,7 +156,7 @@ GOOD = Utterance("a", "s", "a.wav", ("A",))
 
 @pytest.mark.parametrize("utts", [
     [], [GOOD, GOOD], [Utterance("a b", "s", "a.wav", ("A",))], [Utterance("a", "", "a.wav", ("A",))],
-    [Utterance("a", "s", "a.wav", ())], [Utterance("a", "s", "", ("A",))]])
+    [Utterance("a", "s", "a.wav", ())], [GOOD, Utterance("b", "s", "", ("A",))]])
 def test_refuses_to_write(tmp_path, utts):
     with pytest.raises(UserError):
         write_data_dir(tmp_path / "d", utts)
