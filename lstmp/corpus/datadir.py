@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lstmp import config
+from lstmp.corpus.agreement import check_spk2utt, durations_of, same_utterances
 from lstmp.corpus.segments import Segment, parse_channels, parse_segments
 from lstmp.errors import UserError
 
@@ -156,7 +157,7 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
         tables.pop("wav.scp", None)
     if (table := path / "reco2file_and_channel").exists():
         channels = parse_channels(table, read_table(table))
-    _same_utterances(path, tables)
+    same_utterances(path, tables)
     texts, speakers = (tables.get(name, {}) for name in ("text", "utt2spk"))
     wavs = {recording: _found(wav, path) for recording, wav in wavs.items()}
     utts = {}
@@ -166,9 +167,10 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
         wav = wavs.get(part.recording if part else u, "")
         utts[u] = Utterance(u, speakers.get(u, u), wav, tuple(texts.get(u, "").split()), part, channel)
     spk2utt = by_speaker(utts.values())
-    if (path / "spk2utt").exists():
-        _check_spk2utt(path / "spk2utt", spk2utt)
-    return DataDir(path, utts, spk2utt, _read_durations(path / "utt2dur", utts))
+    if (table := path / "spk2utt").exists():
+        check_spk2utt(table, read_table(table), spk2utt)
+    durations = durations_of(table, read_table(table), utts) if (table := path / "utt2dur").exists() else {}
+    return DataDir(path, utts, spk2utt, durations)
 
 
 def _found(wav: str, folder: Path) -> str:
@@ -244,49 +246,3 @@ def by_speaker(utts: Iterable[Utterance]) -> dict[str, list[str]]:
     for u in utts:
         speakers.setdefault(u.speaker, []).append(u.id)
     return {s: sorted(speakers[s]) for s in sorted(speakers)}
-
-
-def _same_utterances(path: Path, tables: dict[str, dict[str, str]]):
-    """Every table lists the same utterances; the first that one has and another lacks is named with its line."""
-    lacks = {"wav.scp": "no audio", "text": "no transcript", "utt2spk": "no speaker", "segments": "no segment"}
-    for name, table in tables.items():
-        for other, others in tables.items():
-            missing = [number for number, utt in enumerate(table, 1) if utt not in others]
-            if missing:
-                utt = list(table)[missing[0] - 1]
-                more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-                raise UserError(f"`{utt}`{more} has {lacks[other]}: it is not in {other}", file=path / name,
-                                line=missing[0], mend=f"add it to {other} or delete this line")
-
-
-def _check_spk2utt(path: Path, expected: dict[str, list[str]]):
-    mend = "delete it and run stage 1 again; utt2spk is what counts"
-    found = read_table(path)
-    for number, (speaker, utts) in enumerate(found.items(), 1):
-        if speaker not in expected:
-            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=number, mend=mend)
-        if sorted(utts.split()) != expected[speaker]:
-            raise UserError(f"the utterances of speaker `{speaker}` differ from utt2spk's", file=path, line=number,
-                            mend=mend)
-    missing = sorted(set(expected) - set(found))
-    if missing:
-        raise UserError(f"speaker `{missing[0]}` of utt2spk is missing", file=path, mend=mend)
-
-
-def _read_durations(path: Path, utts) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    durations = {}
-    for number, (utt, text) in enumerate(read_table(path).items(), 1):
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = float("nan")
-        if not 0 < seconds < float("inf"):
-            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=number, mend="run stage 1 again")
-        durations[utt] = seconds
-    missing = [u for u in utts if u not in durations]
-    if missing or len(durations) > len(utts):
-        odd = missing[0] if missing else next(u for u in durations if u not in utts)
-        raise UserError(f"`{odd}` is in one of utt2dur and utt2spk only", file=path, mend="run stage 1 again")
-    return durations

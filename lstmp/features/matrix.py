@@ -24,8 +24,11 @@ def read_matrix(f) -> np.ndarray:
         NotAMatrix: there is something else.
     """
     head = _take(f, 2)
-    if head != b"\0B":
-        return _read_text(f, head)
+    return read_binary_matrix(f) if head == b"\0B" else _read_text(f, head)
+
+
+def read_binary_matrix(f) -> np.ndarray:
+    """The same, behind the zero byte and ``B`` of a binary file, such as within a model."""
     token = b""
     while not token.endswith(b" "):
         if len(token) > 3:
