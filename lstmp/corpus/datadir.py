@@ -175,8 +175,12 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
 
 def _found(wav: str, folder: Path) -> str:
     """A relative path as it can be opened from here; a command and an absolute path stay as they are."""
-    if not wav.endswith("|") and not os.path.isabs(wav) and not os.path.exists(wav) and (folder / wav).exists():
-        return str(folder / wav)
+    if wav.endswith("|") or os.path.isabs(wav):
+        return wav
+    path, _, offset = wav.rpartition(":")  # a byte of an archive
+    for name in (wav, path if offset.isdigit() else ""):
+        if name and (os.path.exists(name) or (folder / name).exists()):
+            return wav if os.path.exists(name) else str(folder / wav)
     return wav
 
 

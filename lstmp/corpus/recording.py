@@ -1,4 +1,5 @@
-"""The audio of an utterance, whatever its data directory says of it: a file, a command, a channel, a part, any rate.
+"""The audio of an utterance, whatever its data directory says of it: a file, one in an archive (``wav.ark:1234``, a WAV
+at that byte), a command, a channel, a part, any rate.
 
 A command of ``wav.scp`` is run only where the user said so (``--allow-commands``): it is a program of whoever wrote
 that file. One without pipes, redirections and the like is run without a shell, any other by bash.
@@ -88,7 +89,7 @@ def seconds_of(utt: Utterance, allow_commands: bool = False) -> float:
     Raises:
         UserError: as :func:`read_as_is`.
     """
-    if is_command(utt):
+    if is_command(utt) or _archived(utt.wav):
         samples, rate = read_as_is(utt, allow_commands)
         return len(samples) / rate
     info = _info(utt.wav, _stamp(utt.wav))
@@ -126,6 +127,8 @@ def _part(utt: Utterance, seconds: float) -> tuple[float, float]:
 
 
 def _read(wav: str, allow_commands: bool, _stamp) -> tuple[np.ndarray, int]:
+    if archived := _archived(wav):
+        return _read_archived(wav, *archived)
     if not wav.endswith("|"):
         return read_channels(wav)
     if not allow_commands:
@@ -156,6 +159,28 @@ def _run(wav: str) -> tuple[np.ndarray, int]:
             raise _failed(wav, f"{e.what}{f'; it said: {last}' if last else ''}") from None
 
 
+def _archived(wav: str) -> tuple[str, int] | None:
+    """(archive, byte) of ``wav.ark:1234``."""
+    path, colon, offset = wav.rpartition(":")
+    found = colon and offset.isdigit() and not Path(wav).exists() and Path(path).is_file()
+    return (path, int(offset)) if found else None
+
+
+def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
+    with open(path, "rb") as f, tempfile.NamedTemporaryFile(suffix=".wav") as sound:
+        f.seek(offset)
+        head = f.read(8)
+        if head[:4] != b"RIFF" or len(head) < 8:
+            raise UserError(f"no WAV at byte {offset}", file=path, mend="correct the offset in wav.scp")
+        left = Path(path).stat().st_size - f.tell()  # a size of all ones must not be asked for
+        sound.write(head + f.read(min(left, int.from_bytes(head[4:], "little"))))
+        sound.flush()
+        try:
+            return read_channels(sound.name)
+        except UserError as e:
+            raise UserError(e.what, file=wav, mend=e.mend) from None
+
+
 def _failed(wav: str, why: str) -> UserError:
     return UserError(f"the command `{_shown(wav)}`: {why}", mend="run it by hand; it must write a sound file, such as "
                                                               "WAV, to its standard output")
@@ -177,7 +202,7 @@ def audio_stamps(utts) -> list:
 
 
 def _stamp(wav: str) -> tuple[int, int] | None:
-    path = Path(wav)
+    path = Path(wav if (archived := _archived(wav)) is None else archived[0])
     return None if wav.endswith("|") or not path.is_file() else ((s := path.stat()).st_size, s.st_mtime_ns)
 
 

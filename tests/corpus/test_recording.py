@@ -104,6 +104,21 @@ def test_a_failing_command_is_named(command, what):
         read_as_is(utterance(command), allow_commands=True)
 
 
+def test_a_wav_in_an_archive(tmp_path, mono, stereo):
+    """As Kaldi's wav-copy writes them: an id, a space, the WAV."""
+    parts = [b"a " + mono.read_bytes(), b"b " + open(stereo, "rb").read()]
+    (tmp_path / "wav.ark").write_bytes(b"".join(parts))
+    first, second = f"{tmp_path}/wav.ark:2", f"wav.ark:{len(parts[0]) + 2}"
+    (tmp_path / "wav.scp").write_text(f"a {first}\nb {second}\n")  # the second beside the table
+    (tmp_path / "reco2file_and_channel").write_text("b b B\n")
+    a, b = read_data_dir(tmp_path, need=("wav.scp",)).utts.values()
+    assert np.array_equal(read_as_is(a)[0], read_as_is(utterance(str(mono)))[0])
+    assert np.array_equal(read_as_is(b)[0], read_as_is(utterance(stereo, channel=1))[0])
+    assert seconds_of(a) == seconds_of(b) == 2.0 and audio_stamps([a, b])[0] is not None
+    with pytest.raises(UserError, match="wav.ark: no WAV at byte 3; correct the offset"):
+        read_as_is(utterance(f"{tmp_path}/wav.ark:3"))
+
+
 def test_the_parts_of_a_recording_run_its_command_once(tmp_path, mono):
     count = tmp_path / "count"
     wav = f"echo x >> {count}; cat {mono} |"
