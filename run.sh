@@ -37,11 +37,11 @@ if at 1 "data of $recipe: ${splits[*]}"; then
         local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" \
           --files ${lexicon:+"${lexicon##*/}"} ${arpa:+"${arpa##*/}"} ${rescore_arpa:+"${rescore_arpa##*/}"}
       fi
-      take=local/prepare_librispeech.sh; [ "$source" = librispeech ] || take=local/take_data_dirs.sh
-      "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
-      "$take" --corpus "$corpus" --out "$data" --nj "$nj" --splits "${splits[@]:1}" $(at_most "$test_utterances") ;;
+      take=(local/prepare_librispeech.sh); [ "$source" = librispeech ] || take=(local/take_data_dirs.sh "${commands[@]}")
+      "${take[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
+      "${take[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "${splits[@]:1}" $(at_most "$test_utterances") ;;
   esac
-  local/validate_data_dir.sh --nj "$nj" "${splits[@]/#/$data/}"
+  local/validate_data_dir.sh --nj "$nj" "${commands[@]}" "${splits[@]/#/$data/}"
 fi
 
 # 2  dictionary and lang: pronunciations (without a dictionary letters), position-dependent phones, silence, noise, tables, L
@@ -61,11 +61,11 @@ if at 3 "language model $lm"; then
 fi
 
 # 4  features: 13 MFCCs for the GMMs (which hear $heard: <train>, or MP3 of it), 40 log-mel energies for the network, CMVN
-mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "$data/$1"; }
-fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" --out "$data/$1_fbank" "$data/$1"; }
+mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${commands[@]}" "$data/$1"; }
+fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${commands[@]}" --out "$data/$1_fbank" "$data/$1"; }
 if at 4 "features"; then
   for split in "${splits[@]}"; do mfcc "$split"; fbank "$split"; done
-  coded=(--speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj")
+  coded=(--speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj" "${commands[@]}")
   [ "$heard" = "$train" ] || { steps/perturb_data_dir.sh "$data/$train" "$data/$heard" "${coded[@]}"; mfcc "$heard"; }
 fi
 
@@ -102,7 +102,7 @@ if at 7 "alignment and held-out part"; then
   for net in "${networks[@]}"; do
     copies=$train${varied_of[$net]} # such as <train>_sp; <train> itself where nothing is varied
     [ "$copies" != "$train" ] || continue
-    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds ${speeds_of[$net]} --mp3 "${mp3_of[$net]}" \
+    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds ${speeds_of[$net]} --mp3 "${mp3_of[$net]}" "${commands[@]}" \
       ${volumes_of[$net]:+--volume ${volumes_of[$net]}} --nj "$nj" --once "$data/${train}_heldout/utt2spk"
     mfcc "$copies"
     for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" "ali${varied_of[$net]}"; done

@@ -7,3 +7,5 @@ else
   python -m lstmp.begin_run 9 "$exp" "$new_conf"
   export LSTMP_LOG="$exp/log" LSTMP_STAGE
 fi
+commands=() # for the steps that read wav.scp
+[ "$allow_commands" = false ] || commands=(--allow-commands)

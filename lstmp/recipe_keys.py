@@ -37,6 +37,7 @@ class Recipe:
         held_out: share of the training utterances, some of every speaker, that the networks do not train on.
         systems: those to decode, the rows of the table, the last triphones among them; no other network is trained, and
             no graph made that none of them needs. Empty: all.
+        allow_commands: run the commands of `wav.scp`, lines that end in `|`: programs of whoever wrote that file.
         seed: seed of everything that draws at random, where a section of conf/ does not set its own.
     """
 
@@ -64,6 +65,7 @@ class Recipe:
     held_out: float
     seed: int
     gmm_mp3_kbps: int = 0
+    allow_commands: bool = False
     systems: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self):

@@ -21,22 +21,26 @@ EXTENSIONS = (".flac", ".wav", ".opus", ".mp3", ".ogg")
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: samples per second, number of samples, seconds."""
+    """What a file's header says: samples per second, number of samples, seconds, channels."""
 
     rate: int
     samples: int
     seconds: float
+    channels: int
 
 
-def audio_info(path, rate: int = RATE) -> AudioInfo:
+def audio_info(path, rate: int | None = RATE) -> AudioInfo:
     """Check a file by its header and its last samples, without decoding the rest.
+
+    Args:
+        rate: what it must have, being mono; None: any rate and number of channels.
 
     Raises:
         UserError: missing, empty, not audio, cut off, of another rate than ``rate``, not mono, too short.
     """
     path = Path(path)
     with _open(path, rate) as f:
-        frames = f.frames
+        frames, channels, rate = f.frames, f.channels, f.samplerate
         # MP3 is decoded from its beginning: cheap, and after a jump the decoder complains of bits it did not see
         tail = frames if f.format == "MP3" else min(frames, rate // 10)
         try:
@@ -47,7 +51,7 @@ def audio_info(path, rate: int = RATE) -> AudioInfo:
             whole = False
     if not whole:
         raise UserError(f"cut off or damaged: its last samples of {frames} cannot be decoded", file=path, mend=REFETCH)
-    return AudioInfo(rate, frames, frames / rate)
+    return AudioInfo(rate, frames, frames / rate, channels)
 
 
 def read_audio(path, rate: int = RATE) -> np.ndarray:
@@ -57,18 +61,31 @@ def read_audio(path, rate: int = RATE) -> np.ndarray:
         UserError: as :func:`audio_info`, and for a file that decodes to less than its header promises or to values
             that are not finite.
     """
+    return _decode(path, rate)[0][:, 0]
+
+
+def read_channels(path) -> tuple[np.ndarray, int]:
+    """Decode a file as it is: float32 ``[samples, channels]``, ±32768, and its samples per second.
+
+    Raises:
+        UserError: as :func:`read_audio`, but for rate and channels.
+    """
+    return _decode(path, None)
+
+
+def _decode(path, rate: int | None) -> tuple[np.ndarray, int]:
     path = Path(path)
     with _open(path, rate) as f:
-        frames = f.frames
+        frames, rate = f.frames, f.samplerate
         try:
-            samples = f.read(dtype="float32")
+            samples = f.read(dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as e:
             raise _unreadable(path, e) from None
     if len(samples) < frames:
         raise UserError(f"cut off: {len(samples)} of {frames} samples can be decoded", file=path, mend=REFETCH)
     if not np.isfinite(samples).all():
         raise UserError("holds samples that are not numbers (NaN or infinite)", file=path, mend=REFETCH)
-    return samples * np.float32(32768)
+    return samples * np.float32(32768), rate
 
 
 def write_wav(path, samples: np.ndarray, rate: int = RATE):
@@ -99,8 +116,8 @@ def _write(path, samples: np.ndarray, rate: int, **how):
         tmp.unlink(missing_ok=True)
 
 
-def _open(path: Path, rate: int) -> soundfile.SoundFile:
-    """Open a file whose header and frame pass every check."""
+def _open(path: Path, rate: int | None) -> soundfile.SoundFile:
+    """Open a file whose header and frame pass every check; with a ``rate``, it must have that and be mono."""
     if not path.is_file():
         raise UserError("no such audio file", file=path, mend="restore it, or correct its path in wav.scp")
     if path.stat().st_size == 0:
@@ -110,18 +127,18 @@ def _open(path: Path, rate: int) -> soundfile.SoundFile:
     except soundfile.LibsndfileError as e:
         raise _unreadable(path, e) from None
     try:
-        if f.samplerate != rate:
+        if rate is not None and f.samplerate != rate:
             raise UserError(f"sampled at {f.samplerate} Hz, not {rate}", file=path,
                             mend=f"convert it: `sox {path.name} -r {rate} out.wav`")
-        if f.channels != 1:
+        if rate is not None and f.channels != 1:
             raise UserError(f"{f.channels} channels, not one", file=path,
                             mend=f"keep one: `sox {path.name} out.wav remix 1`")
         _must_be_whole(path, f.format)
         if f.frames == 0:
             raise UserError("the audio file holds no samples", file=path, mend=REFETCH)
-        if f.frames < MIN_SECONDS * rate:
-            raise UserError(f"too short: {f.frames / rate:.4f} s, less than one window of {MIN_SECONDS} s", file=path,
-                            mend="leave the utterance out")
+        if f.frames < MIN_SECONDS * f.samplerate:
+            raise UserError(f"too short: {f.frames / f.samplerate:.4f} s, less than one window of {MIN_SECONDS} s",
+                            file=path, mend="leave the utterance out")
     except UserError:
         f.close()
         raise

@@ -2,15 +2,22 @@
 
 A data directory holds ``wav.scp`` (utterance, path), ``text`` (utterance, words), ``utt2spk`` (utterance, speaker),
 ``spk2utt`` (speaker, utterances) and ``utt2dur`` (utterance, seconds). Every file is sorted by its first column in
-the C locale's order, which is Python's order of strings. Unlike Kaldi's, ``wav.scp`` names files only, no pipes.
+the C locale's order, which is Python's order of strings. Where utterances are parts of longer recordings, ``segments``
+(utterance, recording, begin, end) says so, and ``wav.scp`` has the recordings.
+
+A relative path in ``wav.scp`` is relative to the current folder, as in Kaldi, and where that does not exist, to the
+data directory. A line may be a command that ends in ``|``; :mod:`lstmp.corpus.recording` runs it, if that is allowed.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from lstmp import config
+from lstmp.corpus.agreement import check_spk2utt, durations_of, same_utterances
+from lstmp.corpus.segments import Segment, parse_channels, parse_segments
 from lstmp.errors import UserError
 
 SORT = "sort it with `LC_ALL=C sort -u`"
@@ -26,12 +33,28 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance: its id, its speaker (the unit of CMVN and adaptation), its audio file and its words."""
+    """One utterance.
+
+    Attributes:
+        id: its id.
+        speaker: its speaker, the unit of CMVN and adaptation.
+        wav: its audio file, or a command that ends in ``|``.
+        words: what is said.
+        segment: the part of that audio that it is; None: all.
+        channel: the channel of that audio, from 0; None: it has but one.
+    """
 
     id: str
     speaker: str
     wav: str
     words: tuple[str, ...]
+    segment: Segment | None = None
+    channel: int | None = None
+
+    @property
+    def recording(self) -> str:
+        """The id that ``wav.scp`` has its audio under."""
+        return self.segment.recording if self.segment else self.id
 
 
 @dataclass(frozen=True)
@@ -123,35 +146,53 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
     path = Path(path)
     if not path.is_dir():
         raise UserError("no such data directory", file=path, mend="run stage 1, or check the path")
-    if (path / "segments").exists():
-        raise UserError("segments of longer recordings are not read", file=path / "segments",
-                        mend="cut the recordings into one file per utterance and delete this file")
     tables = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
               if name in need or (path / name).exists()}
     if not tables:
         raise UserError("neither wav.scp, text nor utt2spk is here", file=path, mend="run stage 1, or check the path")
-    _same_utterances(path, tables)
-    wavs, texts, speakers = (tables.get(name, {}) for name in ("wav.scp", "text", "utt2spk"))
-    for number, wav in enumerate(wavs.values(), 1):
-        if wav.endswith("|"):
-            raise UserError("a pipe in place of a path", file=path / "wav.scp", line=number,
-                            mend="write the pipe's output to a file and name that file")
-    ids = next(iter(tables.values()))
-    utts = {u: Utterance(u, speakers.get(u, u), wavs.get(u, ""), tuple(texts.get(u, "").split())) for u in ids}
+    wavs = tables.get("wav.scp", {})
+    segments, channels = {}, {}
+    if (table := path / "segments").exists():
+        segments = tables["segments"] = parse_segments(table, read_table(table), wavs)
+        tables.pop("wav.scp", None)
+    if (table := path / "reco2file_and_channel").exists():
+        channels = parse_channels(table, read_table(table))
+    same_utterances(path, tables)
+    texts, speakers = (tables.get(name, {}) for name in ("text", "utt2spk"))
+    wavs = {recording: _found(wav, path) for recording, wav in wavs.items()}
+    utts = {}
+    for u in next(iter(tables.values())):
+        part = segments.get(u)
+        channel = part.channel if part and part.channel is not None else channels.get(part.recording if part else u)
+        wav = wavs.get(part.recording if part else u, "")
+        utts[u] = Utterance(u, speakers.get(u, u), wav, tuple(texts.get(u, "").split()), part, channel)
     spk2utt = by_speaker(utts.values())
-    if (path / "spk2utt").exists():
-        _check_spk2utt(path / "spk2utt", spk2utt)
-    return DataDir(path, utts, spk2utt, _read_durations(path / "utt2dur", utts))
+    if (table := path / "spk2utt").exists():
+        check_spk2utt(table, read_table(table), spk2utt)
+    durations = durations_of(table, read_table(table), utts) if (table := path / "utt2dur").exists() else {}
+    return DataDir(path, utts, spk2utt, durations)
+
+
+def _found(wav: str, folder: Path) -> str:
+    """A relative path as it can be opened from here; a command and an absolute path stay as they are."""
+    if wav.endswith("|") or os.path.isabs(wav):
+        return wav
+    path, _, offset = wav.rpartition(":")  # a byte of an archive
+    for name in (wav, path if offset.isdigit() else ""):
+        if name and (os.path.exists(name) or (folder / name).exists()):
+            return wav if os.path.exists(name) else str(folder / wav)
+    return wav
 
 
 def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] | None = None):
     """Write ``wav.scp``, ``text``, ``utt2spk`` and ``spk2utt``, and with ``durations`` (seconds) ``utt2dur``.
 
+    ``segments`` and ``reco2file_and_channel`` are written where there are parts and channels, and else removed.
     Each file is written under a temporary name and renamed; ``utt2spk``, which every reader needs, comes last.
 
     Raises:
         UserError: no utterance, an id twice, an id or speaker that is empty or has a space in it, an utterance
-            without words or audio.
+            without words, or without audio where others have some.
     """
     path = Path(path)
     ordered = sorted(utts, key=lambda u: u.id)
@@ -164,17 +205,38 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
                                 mend="rename it")
         if not u.words:
             raise UserError(f"`{u.id}` has an empty transcript", file=path, mend="give it one or leave it out")
-        if not u.wav:
+        if not u.wav and any(other.wav for other in ordered):
             raise UserError(f"`{u.id}` has no audio", file=path, mend="give it a file or leave it out")
     for first, second in pairwise(ordered):
         if first.id == second.id:
             raise UserError(f"`{first.id}` is given twice: {first.wav} and {second.wav}", file=path, mend="rename one")
-    write_table(path / "wav.scp", {u.id: u.wav for u in ordered})
+    _write_audio(path, ordered)
     write_table(path / "text", {u.id: " ".join(u.words) for u in ordered})
     if durations is not None:
         write_table(path / "utt2dur", {u.id: f"{durations[u.id]:.3f}" for u in ordered})
     write_table(path / "spk2utt", {s: " ".join(ids) for s, ids in by_speaker(ordered).items()})
     write_table(path / "utt2spk", {u.id: u.speaker for u in ordered})
+
+
+def _write_audio(path: Path, utts: list[Utterance]):
+    """wav.scp, and where it takes these, segments and reco2file_and_channel; none where only features are given."""
+    wavs, segments, channels = path / "wav.scp", path / "segments", path / "reco2file_and_channel"
+    if not any(u.wav for u in utts):
+        for table in (wavs, segments, channels):
+            table.unlink(missing_ok=True)
+        return
+    write_table(wavs, {u.recording: u.wav for u in utts})
+    if any(u.segment for u in utts):
+        parts = {u.id: u.segment or Segment(u.id, 0.0, None, None) for u in utts}
+        write_table(segments, {u.id: f"{(s := parts[u.id]).recording} {s.begin!r} {-1 if s.end is None else s.end!r}"
+                                     + ("" if u.channel is None else f" {u.channel}") for u in utts})
+        channels.unlink(missing_ok=True)
+        return
+    segments.unlink(missing_ok=True)
+    if any(u.channel is not None for u in utts):
+        write_table(channels, {u.id: f"{u.id} {1 + (u.channel or 0)}" for u in utts})
+    else:
+        channels.unlink(missing_ok=True)
 
 
 def write_table(path, table: dict[str, str]):
@@ -188,49 +250,3 @@ def by_speaker(utts: Iterable[Utterance]) -> dict[str, list[str]]:
     for u in utts:
         speakers.setdefault(u.speaker, []).append(u.id)
     return {s: sorted(speakers[s]) for s in sorted(speakers)}
-
-
-def _same_utterances(path: Path, tables: dict[str, dict[str, str]]):
-    """Every table lists the same utterances; the first that one has and another lacks is named with its line."""
-    lacks = {"wav.scp": "no audio", "text": "no transcript", "utt2spk": "no speaker"}
-    for name, table in tables.items():
-        for other, others in tables.items():
-            missing = [number for number, utt in enumerate(table, 1) if utt not in others]
-            if missing:
-                utt = list(table)[missing[0] - 1]
-                more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-                raise UserError(f"`{utt}`{more} has {lacks[other]}: it is not in {other}", file=path / name,
-                                line=missing[0], mend=f"add it to {other} or delete this line")
-
-
-def _check_spk2utt(path: Path, expected: dict[str, list[str]]):
-    mend = "delete it and run stage 1 again; utt2spk is what counts"
-    found = read_table(path)
-    for number, (speaker, utts) in enumerate(found.items(), 1):
-        if speaker not in expected:
-            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=number, mend=mend)
-        if sorted(utts.split()) != expected[speaker]:
-            raise UserError(f"the utterances of speaker `{speaker}` differ from utt2spk's", file=path, line=number,
-                            mend=mend)
-    missing = sorted(set(expected) - set(found))
-    if missing:
-        raise UserError(f"speaker `{missing[0]}` of utt2spk is missing", file=path, mend=mend)
-
-
-def _read_durations(path: Path, utts) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    durations = {}
-    for number, (utt, text) in enumerate(read_table(path).items(), 1):
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = float("nan")
-        if not 0 < seconds < float("inf"):
-            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=number, mend="run stage 1 again")
-        durations[utt] = seconds
-    missing = [u for u in utts if u not in durations]
-    if missing or len(durations) > len(utts):
-        odd = missing[0] if missing else next(u for u in durations if u not in utts)
-        raise UserError(f"`{odd}` is in one of utt2dur and utt2spk only", file=path, mend="run stage 1 again")
-    return durations

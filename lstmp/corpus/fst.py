@@ -2,7 +2,9 @@
 
 Adding a million arcs through Python calls takes seconds; arrays take none. A binary VectorFst is a header and, state
 by state, its final weight (float32), its number of arcs (int64) and the arcs (ilabel, olabel, weight, nextstate; four
-bytes each), so that arrays and file map onto each other directly.
+bytes each), so that arrays and file map onto each other directly. A ConstFst, as Kaldi's mkgraph.sh writes HCLG, has
+all states first (final weight, first arc, three numbers of arcs; four bytes each), then all arcs. Symbol tables behind
+the header are skipped.
 """
 
 import os
@@ -16,15 +18,17 @@ import numpy as np
 
 from lstmp.errors import UserError
 
-_MAGIC = 2125659606
+_MAGIC, _SYMBOLS_MAGIC = 2125659606, 2125658996
+_ALIGNED = 4  # the flag of a file whose parts begin at multiples of 16
 _EXPANDED_MUTABLE = 3  # the two property bits that hold for every VectorFst; the rest is left unknown
 
 
 def read_fst(path) -> kaldifst.StdVectorFst:
-    """Read a VectorFst<StdArc>. Raises UserError if it is absent or damaged."""
+    """Read a VectorFst<StdArc>, or a ConstFst into one. Raises UserError if it is absent or damaged."""
     if not Path(path).is_file():
         raise UserError("no such file", file=path, mend="run the stage that makes it")
-    _check_header(path)
+    if (header := _check_header(path)).kind == "const" or header.symbols:
+        return FstArrays.read(path).to_fst()
     fst = kaldifst.StdVectorFst.read(str(path))
     if fst is None:
         raise _damaged(path)
@@ -66,9 +70,12 @@ class FstArrays:
 
     @classmethod
     def read(cls, path) -> "FstArrays":
-        """Read a binary VectorFst<StdArc> without going through objects: about 10 million arcs a second."""
-        start, num_states, offset = _check_header(path)
-        raw = np.fromfile(path, dtype=np.int32, offset=offset)
+        """Read a binary VectorFst<StdArc> or ConstFst without going through objects: about 10 million arcs a second."""
+        header = _check_header(path)
+        start, num_states = header.start, header.num_states
+        if header.kind == "const":
+            return cls._read_const(path, header)
+        raw = np.fromfile(path, dtype=np.int32, offset=header.length)
         words = memoryview(raw)
         first = np.empty(num_states, np.int64)  # where each state's record begins; each depends on the one before
         at, end = 0, len(raw)
@@ -89,6 +96,26 @@ class FstArrays:
             raise _damaged(path)
         return cls(start, raw[first].view(np.float32), src, arcs[:, 0].copy(), arcs[:, 1].copy(),
                    arcs[:, 2].copy().view(np.float32), arcs[:, 3].copy())
+
+    @classmethod
+    def _read_const(cls, path, header: "_Header") -> "FstArrays":
+        first, arcs_at = header.length, header.length + 20 * header.num_states
+        if header.aligned:
+            first += -first % 16
+            arcs_at = first + 20 * header.num_states
+            arcs_at += -arcs_at % 16
+        if header.num_states < 0 or header.num_arcs < 0 or os.path.getsize(path) != arcs_at + 16 * header.num_arcs:
+            raise _damaged(path)
+        states = np.fromfile(path, np.int32, 5 * header.num_states, offset=first).reshape(-1, 5)
+        arcs = np.fromfile(path, np.int32, 4 * header.num_arcs, offset=arcs_at).reshape(-1, 4)
+        counts = states[:, 2]
+        whole = (counts >= 0).all() and (states[:, 1] == np.cumsum(counts, dtype=np.int64) - counts).all()
+        if not whole or counts.sum(dtype=np.int64) != len(arcs) or not -1 <= header.start < header.num_states or (
+                len(arcs) and not (0 <= arcs[:, 3].min() and arcs[:, 3].max() < header.num_states)):
+            raise _damaged(path)
+        return cls(header.start, states[:, 0].copy().view(np.float32),
+                   np.repeat(np.arange(header.num_states, dtype=np.int32), counts), arcs[:, 0].copy(),
+                   arcs[:, 1].copy(), arcs[:, 2].copy().view(np.float32), arcs[:, 3].copy())
 
     @classmethod
     def of(cls, fst) -> "FstArrays":
@@ -153,26 +180,67 @@ def sole_exits(fst: FstArrays) -> np.ndarray:
     return (degree[fst.src] == 1) & ~np.isfinite(fst.final[fst.src]) & (fst.src != fst.start)
 
 
-def _check_header(path) -> tuple[int, int, int]:
-    """Returns (start state, number of states, length of the header in bytes)."""
+@dataclass(frozen=True)
+class _Header:
+    """What stands before the states: ``kind`` is vector or const, ``length`` in bytes, with ``symbols`` tables."""
+
+    kind: str
+    start: int
+    num_states: int
+    num_arcs: int
+    length: int
+    aligned: bool
+    symbols: bool
+
+
+def _check_header(path) -> _Header:
     with open(path, "rb") as f:
         head = f.read(128)
-    try:
-        at = 4
-        names = []
-        for _ in range(2):
-            (n,) = struct.unpack_from("<i", head, at)
-            names.append(head[at + 4 : at + 4 + n])
-            at += 4 + n
-        version, flags, _, start, num_states, _ = struct.unpack_from("<iiQqqq", head, at)
-    except (struct.error, IndexError):
-        raise _damaged(path) from None
-    if struct.unpack_from("<i", head)[0] != _MAGIC:
-        raise _damaged(path)
-    if names != [b"vector", b"standard"] or version != 2 or flags & 3:
-        raise UserError("not a VectorFst over the tropical semiring without symbol tables", file=path,
-                        mend="convert it with fstconvert, or run the stage that makes it again")
-    return start, num_states, at + struct.calcsize("<iiQqqq")
+        try:
+            at = 4
+            names = []
+            for _ in range(2):
+                (n,) = struct.unpack_from("<i", head, at)
+                names.append(head[at + 4 : at + 4 + n])
+                at += 4 + n
+            version, flags, _, start, num_states, num_arcs = struct.unpack_from("<iiQqqq", head, at)
+        except (struct.error, IndexError):
+            raise _damaged(path) from None
+        if struct.unpack_from("<i", head)[0] != _MAGIC:
+            raise _damaged(path)
+        if (names[0], version) not in ((b"vector", 2), (b"const", 1), (b"const", 2)) or names[1] != b"standard":
+            shown = " ".join(name.decode("ascii", "replace")[:20] for name in names)
+            raise UserError(f"an FST of kind `{shown}`, where vector or const over the tropical semiring can be read",
+                            file=path, mend="convert it by `fstconvert --fst_type=vector`, or run the stage that makes "
+                                            "it again")
+        f.seek(at + struct.calcsize("<iiQqqq"))
+        try:
+            for table in (1, 2):
+                if flags & table:
+                    _skip_symbols(f)
+        except (struct.error, ValueError, OverflowError):
+            raise _damaged(path) from None
+        return _Header(names[0].decode(), start, num_states, num_arcs, f.tell(), version == 1 or bool(flags & _ALIGNED),
+                       bool(flags & 3))
+
+
+def _skip_symbols(f):
+    """A symbol table: magic number, name, a number, how many there are, and each with its id."""
+    def read(form: str) -> int:
+        return struct.unpack(form, f.read(struct.calcsize(form)))[0]
+
+    def skip_text():
+        length = read("<i")
+        if length < 0 or len(f.read(length)) != length:
+            raise ValueError
+
+    if read("<i") != _SYMBOLS_MAGIC:
+        raise ValueError
+    skip_text()
+    read("<q")
+    for _ in range(read("<q")):
+        skip_text()
+        read("<q")
 
 
 def _damaged(path) -> UserError:

@@ -1,6 +1,7 @@
 """Reads ``data/<recipe>/lang/``: symbol tables, phone classes, pronunciations, topology, for the later rooms.
 
-The folder is written by :mod:`lstmp.corpus.prepare_lang`; its files are Kaldi's, described in docs/formats.md.
+The folder is written by :mod:`lstmp.corpus.prepare_lang`; its files are Kaldi's, described in docs/formats.md. One that
+Kaldi wrote, without ``lexiconp.txt``, is read as well.
 """
 
 import functools
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstmp.corpus.kaldi_lang import is_kaldis, read_l_fst
 from lstmp.corpus.pieces import Names, borders
 from lstmp.corpus.silence_model import SENTENCE, SilenceModel
 from lstmp.corpus.textlines import numbered_lines
@@ -76,13 +78,16 @@ class Lang:
 
         oov = d / "oov.int"
         lexicon, sil_prob, silence_model = {}, math.nan, None
-        if pronunciations:
+        optional = _one(ids("optional_silence.int"), d / "phones" / "optional_silence.int")
+        if pronunciations and is_kaldis(d):
+            lexicon, sil_prob = read_l_fst(d / "L.fst", optional)
+        elif pronunciations:
             lexicon = _read_lexicon(d / "lexiconp.txt", words, phones)
             sil_prob, silence_model = _read_silence(d, lexicon, words, phones)
         return cls(
             dir=d, phones=phones, words=words, silence=ids("silence.int"), nonsilence=ids("nonsilence.int"),
-            optional_silence=_one(ids("optional_silence.int"), d / "phones" / "optional_silence.int"),
-            disambig=ids("disambig.int"), sets=groups("sets.int"), roots=_read_roots(d / "phones" / "roots.int", known),
+            optional_silence=optional, disambig=ids("disambig.int"), sets=groups("sets.int"),
+            roots=_read_roots(d / "phones" / "roots.int", known),
             extra_questions=groups("extra_questions.int"), lexicon=lexicon,
             oov=_one([i for n, f in _rows(oov) for i in _ids(f, set(words.values()), oov, n)], oov),
             topology=Topology.read(d / "topo"), sil_prob=sil_prob, silence_model=silence_model)

@@ -10,12 +10,14 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from lstmp.corpus import bad
-from lstmp.corpus.audio import EXTENSIONS, RATE, audio_info
+from lstmp.corpus.audio import EXTENSIONS
 from lstmp.corpus.datadir import Utterance, write_data_dir
-from lstmp.corpus.subset import spread
+from lstmp.corpus.recording import seconds_of
+from lstmp.corpus.subset import at_most
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.stage import Stage
@@ -107,18 +109,20 @@ def _raw_lines(transcript: Path) -> list[bytes]:
     return transcript.read_bytes().split(b"\n") if transcript.is_file() else []
 
 
-def _seconds(utt: Utterance) -> tuple[float, UserError | None]:
+def _seconds(utt: Utterance, allow_commands: bool) -> tuple[float, UserError | None]:
     try:
-        return audio_info(utt.wav, RATE).seconds, None
+        return seconds_of(utt, allow_commands), None
     except UserError as e:
         return 0.0, e
 
 
-def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtterances) -> dict[str, float]:
+def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtterances,
+                allow_commands: bool = False) -> dict[str, float]:
     """Look at every file's header in ``nj`` processes: utterance id → seconds for those that are sound."""
     seconds = {}
     with ProcessPoolExecutor(nj) as pool:
-        results = pool.map(_seconds, utts, chunksize=max(1, min(64, len(utts) // (4 * nj))))
+        results = pool.map(partial(_seconds, allow_commands=allow_commands), utts,
+                           chunksize=max(1, min(64, len(utts) // (4 * nj))))
         for utt, (duration, error) in zip(utts, progress(results, what, total=len(utts)), strict=True):
             if error is None:
                 seconds[utt.id] = duration
@@ -154,12 +158,7 @@ def prepare_split(root: Path, split: str, out: Path, *, max_bad: float, max_utts
     bads = bad.BadUtterances(root / split, max_bad)
     utts = [u for part in split.split("+") for u in read_split(root, part, bads)]
     found = len(utts) + len(bads)
-    if max_utts is not None and max_utts < len(utts):
-        speakers: dict[str, list[str]] = {}
-        for u in utts:
-            speakers.setdefault(u.speaker, []).append(u.id)
-        chosen = spread(speakers, max_utts)
-        utts = [u for u in utts if u.id in chosen]
+    utts = at_most(utts, max_utts)
     seconds = check_audio(utts, split, nj, bads)
     bads.check(found)
     if not seconds:

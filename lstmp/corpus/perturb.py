@@ -17,21 +17,22 @@ import numpy as np
 import soxr
 
 from lstmp import distributed
-from lstmp.corpus.audio import MP3_KBPS, RATE, read_audio, write_mp3, write_wav
+from lstmp.corpus.audio import MP3_KBPS, RATE, read_channels, write_mp3, write_wav
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_data_dir
+from lstmp.corpus.recording import add_option, check_commands, read_as_is
 from lstmp.corpus.subset import listed
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
 
-FILES = ("wav.scp", "text", "utt2spk", "utt2dur")
+FILES = ("wav.scp", "text", "utt2spk", "utt2dur", "segments", "reco2file_and_channel")
 LOWEST, HIGHEST = 0.5, 2.0  # speeds
 
 
-def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
+def at_speed(samples: np.ndarray, speed: float, rate: int = RATE) -> np.ndarray:
     """float32 [S] → [S / speed], at the same rate: the same speech, said ``speed`` times as fast."""
-    return samples if speed == 1 else soxr.resample(samples, speed * RATE, RATE)
+    return samples if speed == 1 else soxr.resample(samples, speed * rate, rate)
 
 
 def gain(utt: str, volumes: tuple[float, float], seed: int) -> float:
@@ -47,8 +48,8 @@ def named(utt: Utterance, speed: float) -> Utterance:
 
 
 def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, float] | None, seed: int,
-               kbps: int = 0) -> tuple[Utterance, float]:
-    """Write one utterance at one speed; as MP3 where ``kbps`` is not 0.
+               kbps: int = 0, allow_commands: bool = False) -> tuple[Utterance, float]:
+    """Write one utterance at one speed and its own rate; as MP3 where ``kbps`` is not 0.
 
     Returns:
         the copy, and its seconds. Where nothing changes, the copy is the file that was there.
@@ -57,22 +58,24 @@ def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, fl
         UserError: the audio cannot be read or written.
     """
     utt, speed = job
-    copy, samples = named(utt, speed), at_speed(read_audio(utt.wav), speed)
+    samples, rate = read_as_is(utt, allow_commands)
+    copy, samples = named(utt, speed), at_speed(samples, speed, rate)
     if speed != 1 or volumes or kbps:
         peak = float(np.abs(samples).max())
         loud = gain(copy.id, volumes, seed) if volumes else 1.0
         samples = samples * np.float32(min(loud, 32767 / max(peak, 1.0)))  # resampling too may overshoot
-        copy = replace(copy, wav=str((out / "wav" / f"{copy.id}.{'mp3' if kbps else 'wav'}").resolve()))
+        copy = replace(copy, wav=str((out / "wav" / f"{copy.id}.{'mp3' if kbps else 'wav'}").resolve()), segment=None,
+                       channel=None)
         if kbps:
-            write_mp3(copy.wav, samples, kbps)
-            samples = read_audio(copy.wav)  # the encoder may have made it longer
+            write_mp3(copy.wav, samples, kbps, rate)
+            samples, rate = read_channels(copy.wav)  # the encoder may have made it longer
         else:
-            write_wav(copy.wav, samples)
-    return copy, len(samples) / RATE
+            write_wav(copy.wav, samples, rate)
+    return copy, len(samples) / rate
 
 
 def perturb(data: DataDir, out: Path, speeds: list[float], once: set[str], volumes: tuple[float, float] | None,
-            seed: int, nj: int, kbps: int = 0):
+            seed: int, nj: int, kbps: int = 0, allow_commands: bool = False):
     """Write the data directory ``out`` with a copy of every utterance at each speed.
 
     Args:
@@ -80,13 +83,14 @@ def perturb(data: DataDir, out: Path, speeds: list[float], once: set[str], volum
         volumes: lowest and highest factor of volume, drawn for each copy; None: volumes stay.
         nj: processes.
         kbps: write everything as MP3 of this bit rate; 0: as WAV, and what does not change not at all.
+        allow_commands: run the commands of ``wav.scp``.
     """
     (out / "wav").mkdir(parents=True, exist_ok=True)
     plain = [(utt, 1.0) for u, utt in data.utts.items() if u in once]
     varied = [(utt, speed) for u, utt in data.utts.items() if u not in once for speed in speeds]
-    done = run_jobs(partial(write_copy, out=out, volumes=None, seed=seed, kbps=kbps), plain, nj, "plain")
-    done += run_jobs(partial(write_copy, out=out, volumes=volumes, seed=seed, kbps=kbps), varied, nj,
-                     "speed and volume")
+    write = partial(write_copy, out=out, seed=seed, kbps=kbps, allow_commands=allow_commands)
+    done = run_jobs(partial(write, volumes=None), plain, nj, "plain")
+    done += run_jobs(partial(write, volumes=volumes), varied, nj, "speed and volume")
     if distributed.rank():
         return
     write_data_dir(out, [copy for copy, _ in done], {copy.id: seconds for copy, seconds in done})
@@ -108,6 +112,7 @@ def main(argv=None):
                    help="utterances to take over without copies, such as held-out ones; first column")
     p.add_argument("--seed", type=int, default=1, help="of the volumes (default: 1)")
     p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
+    add_option(p)
     a = p.parse_args(argv)
     if len(set(a.speeds)) < len(a.speeds) or not all(LOWEST <= s <= HIGHEST for s in a.speeds):
         raise UserError(f"speeds must be different, and between {LOWEST} and {HIGHEST}", mend="correct --speeds")
@@ -124,10 +129,11 @@ def main(argv=None):
     if distributed.on_first(stage.is_done):
         return
     data = read_data_dir(a.data)
+    check_commands(data, a.allow_commands)
     once = listed(data, a.once) if a.once else set()
     distributed.together(perturb, data, a.out, a.speeds, once, tuple(a.volume) if a.volume else None, a.seed, a.nj,
-                         a.mp3)
-    stage.mark([*(a.out / name for name in (*FILES, "spk2utt")), a.out / "wav"])
+                         a.mp3, a.allow_commands)
+    stage.mark([*(p for name in (*FILES, "spk2utt") if (p := a.out / name).exists()), a.out / "wav"])
 
 
 if __name__ == "__main__":

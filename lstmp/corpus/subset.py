@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.datadir import DataDir, read_data_dir, read_lines, read_table, write_data_dir, write_table
+from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, read_lines, read_table, write_data_dir, write_table
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.stage import Stage
@@ -27,6 +27,17 @@ def spread(speakers: dict[str, list[str]], n: int) -> set[str]:
         for rank, utt in enumerate(by_hash(utts)):
             order.append((0.0 if rank == 0 else (rank + 0.5) / len(utts), _hash(utt), utt))
     return {utt for _, _, utt in sorted(order)[:n]}
+
+
+def at_most(utts: list[Utterance], n: int | None) -> list[Utterance]:
+    """``n`` of the utterances, :func:`spread` over all speakers; all where there are no more, or ``n`` is None."""
+    if n is None or n >= len(utts):
+        return utts
+    speakers: dict[str, list[str]] = {}
+    for u in utts:
+        speakers.setdefault(u.speaker, []).append(u.id)
+    chosen = spread(speakers, n)
+    return [u for u in utts if u.id in chosen]
 
 
 def by_hash(utts: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Checks data directories for everything that later stages rely on, and prints what is in them.
 
-The tables agree with each other; every audio file decodes to finite samples at 16 kHz, mono, not silent, as long as
+The tables agree with each other; every utterance's audio decodes to finite samples, not silent, as long as
 ``utt2dur`` says; words are printable; speakers sort as their utterances do; no utterance is in two of the
 directories. A bad utterance is reported, and more of them than ``--max-bad`` allows make the command fail.
 """
@@ -13,18 +13,19 @@ from itertools import pairwise
 from pathlib import Path
 
 from lstmp.corpus import bad
-from lstmp.corpus.audio import RATE, audio_info, read_audio
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir
+from lstmp.corpus.recording import add_option, audio_stamps, check_commands, read_as_is, seconds_of
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say, warn
 from lstmp.stage import Stage
 
 TOLERANCE = 0.02  # seconds by which a file may differ from utt2dur
 WORDS_PER_SECOND = 10  # nobody reads faster; beyond it the transcript is another file's
-FILES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")
+FILES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur", "segments", "reco2file_and_channel")
 
 
-def check_utterance(utt: Utterance, duration: float | None, quick: bool) -> tuple[float, UserError | None]:
+def check_utterance(utt: Utterance, duration: float | None, quick: bool,
+                    allow_commands: bool = False) -> tuple[float, UserError | None]:
     """Seconds of audio, and what is wrong with the utterance or None.
 
     Args:
@@ -32,17 +33,19 @@ def check_utterance(utt: Utterance, duration: float | None, quick: bool) -> tupl
         quick: look at the header and the last samples only.
     """
     try:
-        if quick:
-            seconds = audio_info(utt.wav).seconds
+        if not utt.wav:  # features are given in its place
+            seconds = duration or 0.0
+        elif quick:
+            seconds = seconds_of(utt, allow_commands)
         else:
-            samples = read_audio(utt.wav)
-            seconds = len(samples) / RATE
+            samples, rate = read_as_is(utt, allow_commands)
+            seconds = len(samples) / rate
             if not samples.any():
                 raise UserError("silent, every sample is zero", file=utt.wav, mend="leave the utterance out")
         if duration is not None and abs(seconds - duration) > TOLERANCE:
             raise UserError(f"{seconds:.3f} s long, but utt2dur says {duration:.3f}", file=utt.wav,
                             mend="run stage 1 again, the file was changed")
-        if len(utt.words) > 3 and len(utt.words) > WORDS_PER_SECOND * seconds:
+        if seconds and len(utt.words) > 3 and len(utt.words) > WORDS_PER_SECOND * seconds:
             raise UserError(f"{len(utt.words)} words in {seconds:.2f} s", file=utt.wav,
                             mend="its transcript is another file's; mend it or leave the utterance out")
     except UserError as e:
@@ -68,7 +71,7 @@ def check_order(data: DataDir):
             return
 
 
-def validate(path, *, max_bad: float, quick: bool, nj: int) -> dict[str, float]:
+def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool = False) -> dict[str, float]:
     """Check one data directory.
 
     Returns:
@@ -77,13 +80,15 @@ def validate(path, *, max_bad: float, quick: bool, nj: int) -> dict[str, float]:
     Raises:
         UserError: a table is malformed, tables do not agree, or more utterances are bad than ``max_bad`` allows.
     """
-    data = read_data_dir(path)
+    data = _read(path)
+    check_commands(data, allow_commands)
     check_order(data)
     bads = bad.BadUtterances(data.path, max_bad)
     utts = list(data.utts.values())
     seconds = {}
     with ProcessPoolExecutor(nj) as pool:
-        results = pool.map(partial(check_utterance, quick=quick), utts, [data.durations.get(u.id) for u in utts],
+        check = partial(check_utterance, quick=quick, allow_commands=allow_commands)
+        results = pool.map(check, utts, [data.durations.get(u.id) for u in utts],
                            chunksize=max(1, min(32, len(utts) // (4 * nj))))
         for utt, (length, error) in zip(utts, progress(results, f"checking {path}", total=len(utts)), strict=True):
             if error is None:
@@ -128,6 +133,12 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def _read(path: Path) -> DataDir:
+    """Audio may be absent only where there are features in its place."""
+    given = any((path / name).is_file() for name in ("feats.scp", "given.txt"))
+    return read_data_dir(path, need=("text", "utt2spk") if given else ("wav.scp", "text", "utt2spk"))
+
+
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="validate_data_dir", description=__doc__.split("\n\n")[0])
@@ -135,28 +146,22 @@ def main(argv=None):
     p.add_argument("--quick", action="store_true", help="look at headers and last samples, do not decode all audio")
     p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
     bad.add_option(p)
+    add_option(p)
     a = p.parse_args(argv)
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", mend="correct the value")
     rows = {}
     for path in a.data:
+        audio = audio_stamps(_read(path).utts.values())
         stage = Stage(path, "validated", inputs=[path / name for name in FILES],
-                      settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio_stamps(path)})
+                      settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio})
         if not stage.is_done():
-            rows[path.name] = validate(path, max_bad=a.max_bad, quick=a.quick, nj=a.nj)
-            stage.mark([path / name for name in FILES[:3]])
+            rows[path.name] = validate(path, max_bad=a.max_bad, quick=a.quick, nj=a.nj,
+                                       allow_commands=a.allow_commands)
+            stage.mark([path / name for name in FILES[:3] if (path / name).exists()])
     check_apart(a.data)
     if rows:
         say("checked\n" + table(rows))
-
-
-def audio_stamps(path: Path) -> list:
-    """Size and time of every audio file, None where it is missing: whether a check still holds."""
-    stamps = []
-    for utt in read_data_dir(path).utts.values():
-        wav = Path(utt.wav)
-        stamps.append([(s := wav.stat()).st_size, s.st_mtime_ns] if wav.is_file() else None)
-    return stamps
 
 
 if __name__ == "__main__":

@@ -46,7 +46,10 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
     """
     path = graph_dir / "graph.json"
     if not path.is_file():
-        raise UserError("no such file", file=path, mend="give a graph dir, or run steps/make_graph.sh")
+        mend = "give a graph dir, or run steps/make_graph.sh"
+        if (graph_dir / "HCLG.fst").is_file():
+            mend = "if Kaldi made this graph, take it over with steps/import_kaldi_model.sh --graph"
+        raise UserError("no such file", file=path, mend=mend)
     try:
         made_from = json.loads(path.read_text(encoding="utf-8"))
         pdfs, tree = made_from["num_pdfs"], made_from["tree"]

@@ -73,7 +73,9 @@ def is_network(model_dir) -> bool:
 
 def _tensor_names(path: Path) -> set[str]:
     if not path.is_file():
-        raise UserError("no such file", file=path, mend="check --model, or train the model first")
+        kaldis = path.with_name("final.mdl").is_file()
+        raise UserError("no such file", file=path, mend="this is a model of Kaldi's: take it over with "
+                        "steps/import_kaldi_model.sh" if kaldis else "check --model, or train the model first")
     try:
         with safe_open(str(path), "pt") as f:
             return set(f.keys())

@@ -1,8 +1,9 @@
 """Kaldi archives: matrices and integer vectors in one ``.ark`` file, with an ``.scp`` index of byte offsets beside it.
 
-A thin layer over ``kaldi_io``. It reads what Kaldi writes and writes what Kaldi reads, opens no pipes, and turns every
-damaged file into one line that names it. An ``.scp`` line is ``utt path:offset``; a relative path is relative to the
-current folder, as in Kaldi, and where that does not exist, to the folder of the ``.scp`` itself.
+It reads what Kaldi writes and writes what Kaldi reads, with ``kaldi_io`` for the vectors, opens no pipes, and turns
+every damaged file into one line that names it. An ``.scp`` line is ``utt path:offset``, perhaps with a range of rows
+and columns, ``[0:99,0:12]``. A relative path is relative to the current folder, as in Kaldi, and where that does not
+exist, to the folder of the ``.scp`` itself, or the file lies beside it. What ends in ``.gz`` is unpacked.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import numpy as np
 
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
+from lstmp.features.matrix import NotAMatrix, part_of, read_matrix
 
 with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner and extends PATH for Kaldi's programs
     _environment = {name: os.environ.get(name) for name in ("KALDI_ROOT", "PATH")}
@@ -24,7 +26,7 @@ with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner 
     for _name, _value in _environment.items():
         os.environ.pop(_name, None) if _value is None else os.environ.__setitem__(_name, _value)
 
-_MEND = "delete it and run the stage that makes it again"
+_MEND = "copy it again, or delete it and run the stage that makes it"
 
 
 def read_scp(path) -> dict[str, str]:
@@ -33,20 +35,29 @@ def read_scp(path) -> dict[str, str]:
     Raises:
         UserError: no such file, a malformed or duplicate line, or a pipe in place of a path.
     """
-    index = {}
+    index, folder = {}, Path(path).parent
     for number, (key, rx) in enumerate(read_table(path).items(), 1):
-        if not rx or rx.endswith("|") or rx.startswith("|"):
-            raise UserError(f"`{key}` needs a path with an offset, not {rx!r}", file=path, line=number,
-                            mend="write `id file.ark:offset`; pipes are not run")
-        name, offset = _split(rx)
-        if not os.path.isabs(name) and not os.path.exists(name) and (Path(path).parent / Path(name).name).exists():
-            rx = f"{Path(path).parent / Path(name).name}:{offset}"
+        if rx.endswith("|") or rx.startswith("|"):
+            raise UserError(f"`{key}` is a command, {rx!r}, which is not run", file=path, line=number,
+                            mend="write what it gives to an archive, such as by `copy-feats scp:feats.scp "
+                                 "ark,scp:new.ark,new.scp`; `id file.ark:offset` is read")
+        name = archive_of(rx)
+        if not os.path.isabs(name) and not os.path.exists(name):
+            for there in (folder / name, folder / Path(name).name):
+                if there.exists():
+                    rx = f"{there}{rx[len(name):]}"
+                    break
         index[key] = rx
     return index
 
 
+def archive_of(rx: str) -> str:
+    """The file of a value of :func:`read_scp`, without offset and range."""
+    return _split(rx)[0]
+
+
 def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray:
-    """Read the matrix ``[T, D]`` at ``path:offset``.
+    """Read the matrix ``[T, D]`` at ``path:offset``, or its part at ``path:offset[rows,columns]``.
 
     Args:
         rx: a value of :func:`read_scp`.
@@ -54,10 +65,15 @@ def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray
         dtype: np.float32, or np.float64 for statistics.
 
     Raises:
-        UserError: no such file, cut off or damaged, not ``dim`` wide, NaN or infinity within.
+        UserError: no such file, cut off or damaged, no such part, not ``dim`` wide, NaN or infinity within.
     """
-    path, offset = _split(rx)
-    mat = _parse(kaldi_io.read_mat, path, offset)
+    path, offset, span = _split(rx)
+    mat = _parse(read_matrix, path, offset)
+    if span is not None:
+        try:
+            mat = part_of(mat, span)
+        except NotAMatrix as e:
+            raise UserError(f"the range of {rx}: {e}", file=path, mend="correct the line of the .scp") from None
     if dim is not None and mat.shape[1] != dim:
         raise UserError(f"the matrix at byte {offset} is {mat.shape[1]} wide, {dim} expected", file=path,
                         mend="make all features with one configuration")
@@ -65,7 +81,7 @@ def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray
         row = int(np.argwhere(~np.isfinite(mat))[0, 0])
         raise UserError(f"NaN or infinity in frame {row} of the matrix at byte {offset}", file=path,
                         mend="check the audio of this utterance, then make the features again")
-    return np.array(mat, dtype=dtype)
+    return np.array(mat, dtype=dtype, order="C")
 
 
 def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
@@ -76,7 +92,11 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
     """
     if str(path).endswith(".scp"):
         for key, rx in read_scp(path).items():
-            yield key, _parse(_read_int_vector, *_split(rx))
+            name, offset, span = _split(rx)
+            if span is not None:
+                raise UserError(f"`{key}` has a range, [{span}], of a vector", file=path,
+                                mend="ranges are of matrices; write the vector itself to an archive")
+            yield key, _parse(_read_int_vector, name, offset)
         return
     with _open(path) as f:
         while True:
@@ -174,9 +194,13 @@ class ArkWriter:
             raise
 
 
-def _split(rx: str) -> tuple[str, int]:
-    path, colon, offset = rx.rpartition(":")
-    return (path, int(offset)) if colon and offset.isdigit() else (rx, 0)
+def _split(rx: str) -> tuple[str, int, str | None]:
+    """(path, offset, range or None)."""
+    whole, span = rx, None
+    if rx.endswith("]") and "[" in rx:
+        whole, _, span = rx[:-1].rpartition("[")
+    path, colon, offset = whole.rpartition(":")
+    return (path, int(offset), span) if colon and offset.isdigit() else (whole, 0, span)
 
 
 def _open(path):
@@ -188,8 +212,8 @@ def _open(path):
 
 def _parse(read, path, offset: int):
     with _open(path) as f:
-        f.seek(offset)
         try:
+            f.seek(offset)
             return read(f)
         except Exception as e:  # kaldi_io raises whatever its parsing trips over
             raise _damaged(path, offset, e) from None
@@ -198,7 +222,8 @@ def _parse(read, path, offset: int):
 def _damaged(path, offset: int, e: Exception) -> Exception:
     if isinstance(e, OSError) and e.errno is not None:
         return e
-    return UserError(f"the archive is cut off or damaged at byte {offset}", file=path, mend=_MEND)
+    why = f": {e}" if isinstance(e, NotAMatrix) else ""
+    return UserError(f"the archive is cut off or damaged at byte {offset}{why}", file=path, mend=_MEND)
 
 
 def _read_key(f) -> str | None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,18 +20,20 @@ import numpy as np
 
 from lstmp import config, distributed
 from lstmp.config import check
-from lstmp.corpus.audio import read_audio
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_table
+from lstmp.corpus.recording import add_option, at_rate, audio_stamps, check_commands, read_as_is, tell_rates
 from lstmp.errors import UserError, command
 from lstmp.features.ark import ArkWriter
 from lstmp.features.cmvn import compute_cmvn
+from lstmp.features.given import Given, find_given, take_given
 from lstmp.log import say
 from lstmp.parallel import iter_jobs
 from lstmp.stage import Stage
 
 WINDOWS = ("povey", "hamming", "hanning", "rectangular")
-TABLES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")
+AUDIO = ("wav.scp", "utt2spk", "segments", "reco2file_and_channel")
+TABLES = (*AUDIO, "text", "spk2utt", "utt2dur")
 OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json", "cmvn.ark", "cmvn.scp")
 
 
@@ -65,6 +68,11 @@ class FbankConfig:
               f"above low_freq and at most {nyquist:g}, half the sampling rate")
         check(self.max_bad >= 0, "max_bad", "a fraction below 1, or a count")
 
+    @property
+    def dim(self) -> int:
+        """D of the features."""
+        return self.num_mel_bins
+
 
 @dataclass(frozen=True)
 class MfccConfig(FbankConfig):
@@ -78,6 +86,10 @@ class MfccConfig(FbankConfig):
         super().__post_init__()
         check(1 <= self.num_ceps <= self.num_mel_bins, "num_ceps", "from 1 to num_mel_bins")
         check(self.cepstral_lifter >= 0, "cepstral_lifter", "0 or more")
+
+    @property
+    def dim(self) -> int:
+        return self.num_ceps
 
 
 KINDS = {"mfcc": MfccConfig, "fbank": FbankConfig}
@@ -120,49 +132,67 @@ def computer(cfg: FbankConfig):
     return knf.OnlineMfcc(options)
 
 
-def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
+def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool = False):
     """Compute and write the features of a data dir; skipped where they are done.
 
     Args:
-        data_dir: with wav.scp and utt2spk.
+        data_dir: with utt2spk, and wav.scp or features that were given, see :mod:`lstmp.features.given`.
         out_dir: the same, or another folder, which then becomes a data dir with the same tables.
         cfg: a :class:`MfccConfig` or :class:`FbankConfig`.
         nj: number of processes.
+        allow_commands: run the commands of wav.scp.
 
     Raises:
-        UserError: a malformed data dir, or more unusable utterances than ``cfg.max_bad`` allows.
+        UserError: a malformed data dir, commands that are not allowed, or more unusable utterances than
+            ``cfg.max_bad`` allows.
     """
     first, on_first = distributed.rank() == 0, distributed.on_first
-    data, out = read_data_dir(data_dir, need=("wav.scp", "utt2spk")), Path(out_dir)
+    data, out = read_data_dir(data_dir, need=("utt2spk",)), Path(out_dir)
     kind = "mfcc" if isinstance(cfg, MfccConfig) else "fbank"
+    audio = (data.path / "wav.scp").exists()
+    if audio:
+        check_commands(data, allow_commands)
+
+    def features_of(utt: Utterance) -> tuple[np.ndarray, int]:
+        samples, own = read_as_is(utt, allow_commands)
+        return compute_features(at_rate(samples, own, cfg.sample_rate), cfg, utt.id), own
+
+    if given := find_given(data, kind, cfg, (lambda utt: features_of(utt)[0]) if audio else None, quiet=not first):
+        _take_given(given, data, out, kind, cfg, nj)
+        return
+    if not audio:
+        raise UserError(f"no wav.scp, and no {kind} features that fit the configuration", file=data.path,
+                        mend="give the audio, or features made with this configuration")
     in_place = out.resolve() == data.path.resolve()
     tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
-    stage = Stage(out, "feats", inputs=[data.path / "wav.scp", data.path / "utt2spk"] if in_place else tables,
+    stage = Stage(out, "feats", inputs=[t for t in tables if t.name in AUDIO] if in_place else tables,
                   settings={**config.to_dict(cfg), "kind": kind, "library": version("kaldi-native-fbank"),
                             "audio": _audio_state(data)})
     if on_first(stage.is_done):
         return
     say(f"{out}: {kind} of {len(data.utts)} utterances")
     out.mkdir(parents=True, exist_ok=True)
-    copies = [] if in_place else on_first(lambda: [Path(shutil.copyfile(t, out / t.name)) for t in tables])
+    copies = [] if in_place else on_first(_copy_tables, data, tables, out)
 
     def one(utt: Utterance):
         try:
-            return compute_features(read_audio(utt.wav, cfg.sample_rate), cfg, utt.id)
+            return features_of(utt)
         except UserError as e:
             return e if e.file else UserError(e.what, file=utt.wav, mend="leave the utterance out")
         except OSError as e:
             return UserError(e.strerror or str(e), file=utt.wav, mend="check the disk and the file's mode")
 
-    bad, num_frames = BadUtterances(data.path, cfg.max_bad), {}
+    bad, num_frames, rates = BadUtterances(data.path, cfg.max_bad), {}, Counter()
     found = iter_jobs(one, data.utts.values(), nj, f"{kind} {out.name}", for_all=False)
     with ArkWriter(out / "feats.ark", out / "feats.scp") if first else contextlib.nullcontext() as writer:
-        for utt, feats in zip(data.utts, found, strict=True):
+        for utt, result in zip(data.utts, found, strict=True):
             if not first:  # other machines send theirs to the first
                 continue
-            if isinstance(feats, UserError):
-                bad.add(utt, feats)
+            if isinstance(result, UserError):
+                bad.add(utt, result)
             else:
+                feats, own = result
+                rates[own] += 1
                 writer.write(utt, feats)
                 num_frames[utt] = len(feats)
                 dim = feats.shape[1]
@@ -171,6 +201,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
             raise UserError("no utterance has usable audio", file=data.path / "wav.scp", mend="see the warnings above")
     if not first:
         return
+    tell_rates(data.path, rates, cfg.sample_rate)
     write_table(out / "utt2num_frames", {utt: str(n) for utt, n in num_frames.items()})
     about = {"kind": kind, "dim": dim, "utterances": len(num_frames), "left_out": len(bad),
              "frames": sum(num_frames.values()), "frame_shift": cfg.frame_shift_ms / 1000,
@@ -181,13 +212,35 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
     say(f"{out}: {about['frames']} frames of {dim} values, {about['frames'] * cfg.frame_shift_ms / 3.6e6:.2f} h")
 
 
+def _take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: FbankConfig, nj: int):
+    in_place = out.resolve() == data.path.resolve()
+    tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
+    there = [p for p in given.inputs() if p.resolve().parent == out.resolve()]
+    inputs = [data.path / "utt2spk"] if in_place else tables
+    stage = Stage(out, "feats", inputs + [p for p in given.inputs() if p not in there],
+                  {**config.to_dict(cfg), "kind": kind, "given": str(given.folder)})
+    if distributed.on_first(stage.is_done):
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    copies = [] if in_place else distributed.on_first(_copy_tables, data, tables, out)
+    made = take_given(given, data, out, kind, cfg, nj)
+    distributed.on_first(stage.mark, [*made, *copies, *there])
+
+
+def _copy_tables(data: DataDir, tables: list[Path], out: Path) -> list[Path]:
+    for table in tables:
+        if table.name == "wav.scp":  # its paths may be relative to its folder
+            write_table(out / table.name, {u.recording: u.wav for u in data.utts.values()})
+        else:
+            shutil.copyfile(table, out / table.name)
+    return [out / table.name for table in tables]
+
+
 def _audio_state(data: DataDir) -> str:
-    """A digest of every audio file's size and time; contents would take minutes for a thousand hours."""
+    """A digest of every audio file's size and time."""
     digest = 0
-    for utt in data.utts.values():
-        path = Path(utt.wav)
-        stat = path.stat() if path.is_file() else None
-        digest = zlib.crc32(repr(stat and (stat.st_size, stat.st_mtime_ns)).encode(), digest)
+    for stamp in audio_stamps(data.utts.values()):
+        digest = zlib.crc32(repr(stamp).encode(), digest)
     return f"{digest:08x}"
 
 
@@ -198,9 +251,11 @@ def main(argv=None):
     parser.add_argument("--config", required=True, help="conf/mfcc.yaml, conf/fbank.yaml or a copy of it")
     parser.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")
     parser.add_argument("--out", help="write to this folder, a data dir with the same tables (default: DATA itself)")
+    add_option(parser)
     parser.add_argument("data", metavar="DATA", help="data dir with wav.scp and utt2spk")
     args = parser.parse_args(argv)
-    distributed.together(extract, args.data, args.out or args.data, config.load(args.config, KINDS[args.kind]), args.nj)
+    distributed.together(extract, args.data, args.out or args.data, config.load(args.config, KINDS[args.kind]), args.nj,
+                         args.allow_commands)
 
 
 if __name__ == "__main__":

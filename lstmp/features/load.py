@@ -15,7 +15,7 @@ import torch
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
-from lstmp.features.ark import read_mat, read_scp
+from lstmp.features.ark import archive_of, read_mat, read_scp
 from lstmp.features.frame_shift import frame_shift
 
 
@@ -52,7 +52,7 @@ def archives(data_dir) -> list[Path]:
     found = set()
     for name in ("feats.scp", "cmvn.scp"):
         if (path := Path(data_dir) / name).is_file():
-            found |= {rx.rpartition(":")[0] for rx in read_scp(path).values()}
+            found |= {archive_of(rx) for rx in read_scp(path).values()}
     return [Path(p) for p in sorted(found)]
 
 

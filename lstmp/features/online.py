@@ -3,7 +3,9 @@
 import zlib
 
 import numpy as np
+import soxr
 
+from lstmp.corpus.audio import RATE
 from lstmp.features.extract import FbankConfig, computer
 
 
@@ -13,12 +15,16 @@ class OnlineFeatures:
     Args:
         cfg: a :class:`FbankConfig`, or an :class:`MfccConfig`.
         utt: id that seeds the dither.
+        rate: samples per second of what comes; where ``cfg`` has another rate, they are resampled.
     """
 
-    def __init__(self, cfg: FbankConfig, utt: str = ""):
+    def __init__(self, cfg: FbankConfig, utt: str = "", rate: int = RATE):
         self.cfg, self._computer = cfg, computer(cfg)
         self._rng = np.random.default_rng(zlib.crc32(utt.encode()))
         self._next = 0
+        self._resampler = None
+        if rate != cfg.sample_rate:
+            self._resampler = soxr.ResampleStream(rate, cfg.sample_rate, 1, dtype="float32")
 
     @property
     def dim(self) -> int:
@@ -26,17 +32,24 @@ class OnlineFeatures:
 
     def accept(self, samples: np.ndarray) -> np.ndarray:
         """Samples float32 [n] on the scale of 16-bit integers → float32 [T, D], the frames that are new."""
+        self._take(samples)
+        return self._frames()
+
+    def finish(self) -> np.ndarray:
+        """The frames that wait for the end of the recording: none with ``snip_edges`` and samples of the right rate."""
+        if self._resampler is not None:
+            self._take(np.zeros(0, np.float32), last=True)
+        self._computer.input_finished()
+        return self._frames()
+
+    def _take(self, samples: np.ndarray, last: bool = False):
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(np.asarray(samples, np.float32), last=last)
         if self.cfg.dither > 0 and len(samples):
             noise = self._rng.standard_normal(len(samples), dtype=np.float32)
             samples = samples + np.float32(self.cfg.dither) * noise
         if len(samples):
             self._computer.accept_waveform(self.cfg.sample_rate, samples)
-        return self._frames()
-
-    def finish(self) -> np.ndarray:
-        """The frames that wait for the end of the recording: none with ``snip_edges``."""
-        self._computer.input_finished()
-        return self._frames()
 
     def _frames(self) -> np.ndarray:
         ready = self._computer.num_frames_ready

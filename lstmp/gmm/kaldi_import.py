@@ -56,12 +56,9 @@ def import_alignment(kaldi, out, *, model=None, lang=None):
     tree, transitions = read_model(model)
     alignment = _read_parts(parts, transitions, model)
     entries = transitions.topology.entries
-    table = {name: i for name, i in (read_symbols(names) if names else {}).items() if i in entries}
-    if names and len(table) < len(entries):
-        raise UserError(f"{len(entries) - len(table)} phones of final.mdl are not in it", file=names,
-                        mend="give the phone table that the model was trained with")
+    table = phones_of(transitions, names)
     if lang is not None:
-        new_number = _phone_numbers(transitions, table, names, Lang.load(lang))
+        new_number = phone_numbers(transitions, table, names, Lang.load(lang))
         tree, transitions, new_tid = renumber(tree, transitions, new_number)
         alignment = {utt: new_tid[tids] for utt, tids in alignment.items()}
         table = read_symbols(Path(lang) / "phones.txt")
@@ -71,6 +68,20 @@ def import_alignment(kaldi, out, *, model=None, lang=None):
     stage.mark([Path(out) / name for name in _OUTPUTS])
     say(f"{out}: {len(alignment)} utterances, {sum(map(len, alignment.values())):,} frames, {tree.num_pdfs} pdfs, "
         f"from {kaldi}")
+
+
+def phones_of(transitions: TransitionModel, names) -> dict[str, int]:
+    """Name → number of the model's phones, by the phone table ``names``; empty without one.
+
+    Raises:
+        UserError: the model has phones that the table lacks.
+    """
+    entries = transitions.topology.entries
+    table = {name: i for name, i in (read_symbols(names) if names else {}).items() if i in entries}
+    if names and len(table) < len(entries):
+        raise UserError(f"{len(entries) - len(table)} phones of final.mdl are not in it", file=names,
+                        mend="give the phone table that the model was trained with")
+    return table
 
 
 def read_model(directory) -> tuple[Tree, TransitionModel]:
@@ -126,7 +137,7 @@ def renumber(tree: Tree, transitions: TransitionModel, new_number: dict[int, int
             TransitionModel(topology, [tuples[i] for i in order], transitions.log_prob[old]), new_tid)
 
 
-def _phone_numbers(transitions: TransitionModel, table: dict[str, int], names, lang: Lang) -> dict[int, int]:
+def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, lang: Lang) -> dict[int, int]:
     """Kaldi's phone number → the lang's."""
     ours = {lang.phone_names[p]: p for p in lang.silence + lang.nonsilence}
     mend = f"give the lang folder with the phones that the alignment was made with, instead of {lang.dir}"

@@ -1,4 +1,4 @@
-"""Kaldi's ``final.mdl``: the transition model at its head is read and written, Gaussian mixtures after it are written.
+"""Kaldi's ``final.mdl``, read and written: the transition model at its head, and the Gaussian mixtures after it.
 
     <TransitionModel>  topology  <Triples> n (phone state pdf) … </Triples>  <LogProbs> vector </LogProbs>
     </TransitionModel>  <DIMENSION> D <NUMPDFS> P  P × <DiagGMM> …, or a network
@@ -29,7 +29,56 @@ def read_transition_model(path) -> TransitionModel:
         UserError: no such file, not a model, cut off, or HMMs that :class:`~lstmp.corpus.topology.Topology` cannot
             express: states without a pdf, pdf-classes that are not the states' numbers, pdfs for self-loops alone.
     """
+    return _read_transitions(KaldiReader(path))
+
+
+def read_gmm(path) -> tuple[TransitionModel, DiagGmms]:
+    """Read a ``final.mdl`` of a GMM with diagonal covariances, text or binary.
+
+    Raises:
+        UserError: as :func:`read_transition_model`, or there are no mixtures, or not such that can be.
+    """
     reader = KaldiReader(path)
+    transitions = _read_transitions(reader)
+    if reader.peek() != "<DIMENSION>":
+        raise reader.fault("no Gaussian mixtures in it", mend="give the final.mdl of a GMM, such as tri1's, not of a "
+                           "network")
+    reader.token()
+    dim = reader.integer()
+    reader.token("<NUMPDFS>")
+    mixtures = [_read_mixture(reader, dim, pdf) for pdf in range(reader.integer())]
+    sizes = torch.tensor([len(m[0]) for m in mixtures])
+    weights, means, variances = (torch.from_numpy(np.concatenate(x)) for x in zip(*mixtures, strict=True))
+    return transitions, DiagGmms(torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), weights, means, variances)
+
+
+def _read_mixture(reader: KaldiReader, dim: int, pdf: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights [K], means and variances [K, D] of a pdf."""
+    if reader.token("<DiagGMM>", "<DiagGMMBegin>", "<FullGMM>") == "<FullGMM>":
+        raise reader.fault("Gaussians with full covariances cannot be taken over",
+                           mend="give a model with diagonal ones")
+    if reader.token("<GCONSTS>", "<WEIGHTS>") == "<GCONSTS>":
+        reader.reals()
+        reader.token("<WEIGHTS>")
+    weights = reader.reals()
+    reader.token("<MEANS_INVVARS>")
+    slopes = reader.matrix()
+    reader.token("<INV_VARS>")
+    inverse = reader.matrix()
+    reader.token("</DiagGMM>", "<DiagGMMEnd>")
+    if not slopes.shape == inverse.shape == (len(weights), dim) or not len(weights):
+        raise reader.fault(f"pdf {pdf} has {len(weights)} weights, means {slopes.shape} and variances {inverse.shape}, "
+                           f"in {dim} dimensions")
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        means, variances = (slopes / inverse).astype(np.float32), (1 / inverse).astype(np.float32)
+    good = np.isfinite(means).all() and np.isfinite(variances).all() and (variances > 0).all()
+    if not good or not (weights > 0).all() or abs(weights.sum() - 1) > 0.01:
+        raise reader.fault(f"the mixture of pdf {pdf} is none: weights must be above 0 and sum to 1, variances be "
+                           "above 0, all be finite")
+    return weights, means, variances
+
+
+def _read_transitions(reader: KaldiReader) -> TransitionModel:
     reader.token("<TransitionModel>")
     topology = _read_topology(reader)
     tuples = _read_tuples(reader)
@@ -44,6 +93,7 @@ def read_transition_model(path) -> TransitionModel:
         model = TransitionModel(topology, tuples, torch.from_numpy(log_prob))
     except UserError as e:
         raise reader.fault(e.what) from None
+    here = reader.at
     if reader.peek() == "<DIMENSION>":  # a GMM follows
         reader.token()
         reader.integer()
@@ -51,6 +101,7 @@ def read_transition_model(path) -> TransitionModel:
         mixtures = reader.integer()
         if mixtures != model.num_pdfs:
             raise reader.fault(f"{mixtures} mixtures for transitions over {model.num_pdfs} pdfs")
+    reader.at = here
     return model
 
 

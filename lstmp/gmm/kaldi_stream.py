@@ -5,12 +5,14 @@ preceded by a byte with its size (negative if unsigned); an integer vector by th
 int32, its length; a float vector by the token ``FV`` (``DV`` for doubles) and its length as a number.
 """
 
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 
 from lstmp.errors import UserError
+from lstmp.features.matrix import read_binary_matrix, read_matrix
 
 _WORD = re.compile(rb"\s*(\[|\]|[^\s\[\]]+)")
 _MEND = "copy it again from where Kaldi wrote it, or give another folder"
@@ -32,6 +34,7 @@ class KaldiReader:
         if not self.path.is_file():
             raise UserError("no such file", file=path, mend="give the folder that has it")
         self.data = self.path.read_bytes()
+        self._stream = io.BytesIO(self.data)
         self.binary = self.data[:2] == b"\0B"
         self.at = 2 if self.binary else 0
 
@@ -94,6 +97,16 @@ class KaldiReader:
                 return np.array(self._bracketed(float)).astype(np.float32)
         size = 4 if self.token("FV", "DV") == "FV" else 8
         return np.frombuffer(self._take(size * self.integer()), dtype=f"<f{size}").astype(np.float32)
+
+    def matrix(self) -> np.ndarray:
+        """A matrix of floats or doubles, compressed or not, as float64 [rows, columns]."""
+        self._stream.seek(self.at)
+        try:
+            mat = read_binary_matrix(self._stream) if self.binary else read_matrix(self._stream)
+        except (EOFError, ValueError):
+            raise self.fault(f"expected a matrix at byte {self.at}") from None
+        self.at = self._stream.tell()
+        return mat.astype(np.float64)
 
     def _word(self) -> tuple[str, int]:
         match = _WORD.match(self.data, self.at)

@@ -59,6 +59,9 @@ class AcousticModel:
         path = directory / "transitions.safetensors"
         if not path.is_file():
             path = directory / "final.safetensors"
+        if not path.is_file() and (directory / "final.mdl").is_file():
+            raise UserError("it is a model of Kaldi's", file=directory,
+                            mend="take it over with steps/import_kaldi_model.sh, and give the folder that it writes")
         tensors = read_tensors(path)
         if "tuples" not in tensors:
             raise UserError("no transition model in it", file=path, mend="give a GMM's or an alignment's folder")

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstmp.corpus.audio import RATE, read_audio
+from lstmp.corpus.audio import RATE
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.recording import add_option, check_commands, read_utterance
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.features.load import Features
@@ -153,7 +154,7 @@ def _spans(axis, spans, shift: float, start: float, end: float, colour: str, siz
 
 
 def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict, gmm: AcousticModel | None,
-                 shift: float, transforms: dict | None = None) -> Picture:
+                 shift: float, transforms: dict | None = None, allow_commands: bool = False) -> Picture:
     """Gather what is drawn of ``utt``.
 
     Args:
@@ -163,6 +164,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
         gmm: for the likelihoods, or None.
         shift: of the alignment, seconds from frame to frame.
         transforms: the speakers' fMLLR transforms that the alignment was made with, if so.
+        allow_commands: run the commands of wav.scp.
 
     Raises:
         UserError: the utterance is unknown, was not aligned, or its audio or features do not fit its alignment.
@@ -173,7 +175,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
         raise UserError(f"{utt} is not aligned", mend="see failed.txt in the alignment's folder")
     tids = alignment[utt].astype(np.int64)
     hmm.transitions.check(utt, tids)
-    spectrum = spectrogram(read_audio(data.utts[utt].wav), shift)
+    spectrum = spectrogram(read_utterance(data.utts[utt], RATE, allow_commands), shift)
     if abs(len(spectrum) - len(tids)) > 2:
         raise UserError(f"{len(tids)} frames in the alignment of {utt}, but {len(spectrum)} in its audio",
                         file=data.utts[utt].wav, mend="make the features and the alignment again")
@@ -205,18 +207,21 @@ def main(argv=None):
     p.add_argument("--out", type=Path, required=True, help="folder for <utterance>.png")
     p.add_argument("--start", type=float, default=0.0, help="seconds (default: %(default)s)")
     p.add_argument("--end", type=float, help="seconds (default: to the end)")
+    add_option(p)
     p.add_argument("utts", nargs="+", metavar="UTT", help="utterance ids")
     args = p.parse_args(argv)
     if args.start < 0 or (args.end is not None and args.end <= args.start):
         raise UserError("--end must be later than --start", mend="give seconds from the utterance's beginning")
     data, lang, hmm = read_data_dir(args.data), Lang.load(args.lang), AcousticModel.load(args.ali)
+    check_commands(data, args.allow_commands)
     gmm = AcousticModel.load(args.model) if args.model else None
     if gmm is not None and (gmm.gmms is None or gmm.transitions.num_pdfs != hmm.transitions.num_pdfs):
         raise UserError("not the GMM that made the alignment", file=args.model, mend="give that one, or none")
     alignment = read_alignment(args.ali)
     transforms = read_transforms(args.ali) if gmm and (args.ali / "trans.scp").is_file() else None
     for utt in args.utts:
-        picture = load_picture(utt, data, lang, hmm, alignment, gmm, frame_shift(args.ali), transforms)
+        picture = load_picture(utt, data, lang, hmm, alignment, gmm, frame_shift(args.ali), transforms,
+                               args.allow_commands)
         if args.start >= len(picture.spectrum) * picture.shift:
             raise UserError(f"{utt} ends at {len(picture.spectrum) * picture.shift:.2f} s", mend="lower --start")
         draw(picture, args.out / f"{utt}.png", args.start, args.end)

@@ -46,7 +46,7 @@ CASES = {
     # stage 1
     "missing wav": (remove("src/ann-2.wav"), TAKE, ["ann-2.wav"]),
     "truncated wav": (cut("src/ann-2.wav"), TAKE, ["ann-2.wav"]),
-    "wrong sample rate": (audio("src/ann-2.wav", rate=8000), TAKE, ["ann-2.wav", "8000", "16000"]),
+    "command": (edit("src/train/wav.scp", "ann-2.wav", "ann-2.wav cat |"), TAKE, ["wav.scp:2", "--allow-commands"]),
     "stereo": (audio("src/ann-2.wav", channels=2), TAKE, ["ann-2.wav", "2 channels"]),
     "empty audio file": (write("src/ann-2.wav", ""), TAKE, ["ann-2.wav", "empty"]),
     "text in place of audio": (write("src/ann-2.wav", "not audio at all\n" * 9), TAKE, ["ann-2.wav"]),

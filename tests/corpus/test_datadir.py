@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmp.corpus.datadir import Utterance, read_data_dir, read_table, write_data_dir
+from lstmp.corpus.segments import Segment
 from lstmp.errors import UserError
 
 NAME = st.text(st.characters(whitelist_categories=("L", "N"), whitelist_characters="-_'"), min_size=1, max_size=8)
@@ -49,7 +50,6 @@ BAD = [  # file, line to change, what it becomes (None: deleted), file and line 
     ("text", 2, None, "wav.scp:2", "no transcript"),
     ("wav.scp", 2, None, "text:2", "no audio"),
     ("wav.scp", 2, b"19-198-0001", "wav.scp:2", "nothing after it"),
-    ("wav.scp", 2, b"19-198-0001 sox a.wav -t wav - |", "wav.scp:2", "pipe"),
     ("utt2spk", 3, None, "wav.scp:3", "no speaker"),
     ("utt2spk", 3, b"26-495-0000 26 495", "utt2spk:3", "3 fields"),
     ("utt2spk", 3, b"26-495-0000", "utt2spk:3", "nothing after it"),
@@ -76,7 +76,7 @@ def test_bad_line(tmp_path, name, line, new, where, what):
     assert e.value.mend
 
 
-def test_missing_file_directory_and_segments(tmp_path):
+def test_missing_file_and_directory(tmp_path):
     path = data_dir(tmp_path / "d")
     (path / "text").unlink()
     with pytest.raises(UserError, match="text: no such file"):
@@ -84,9 +84,65 @@ def test_missing_file_directory_and_segments(tmp_path):
     assert read_data_dir(path, need=("wav.scp", "utt2spk")).utts["19-198-0000"].words == ()
     with pytest.raises(UserError, match="no such data directory"):
         read_data_dir(tmp_path / "nowhere")
-    (path / "segments").write_text("a b 0 1\n")
-    with pytest.raises(UserError, match="segments"):
+
+
+def parts(path, segments, channels=None):
+    """The sound data directory as parts of two recordings, the second by a command."""
+    (path / "wav.scp").write_text("r1 wav/r1.wav\nr2 sph2pipe -f wav r2.sph |\n")
+    (path / "segments").write_text(segments)
+    if channels:
+        (path / "reco2file_and_channel").write_text(channels)
+    return path
+
+
+SEGMENTS = "19-198-0000 r1 0 1.25\n19-198-0001 r1 1.25 -1\n26-495-0000 r2 0.5 3\n26-495-0001 r2 3 4.125 0\n"
+
+
+def test_parts_of_recordings_and_channels(tmp_path, monkeypatch):
+    path = parts(data_dir(tmp_path / "d"), SEGMENTS, "r1 r1 A\nr2 r2 B\n")
+    (path / "wav").mkdir()
+    (path / "wav" / "r1.wav").touch()  # beside the tables, not below the current folder
+    utts = list(read_data_dir(path).utts.values())
+    assert [u.segment for u in utts] == [Segment("r1", 0, 1.25, None), Segment("r1", 1.25, None, None),
+                                         Segment("r2", 0.5, 3, None), Segment("r2", 3, 4.125, 0)]
+    assert [u.channel for u in utts] == [0, 0, 1, 0] and [u.recording for u in utts] == ["r1", "r1", "r2", "r2"]
+    assert [u.wav for u in utts] == [f"{path}/wav/r1.wav"] * 2 + ["sph2pipe -f wav r2.sph |"] * 2
+    write_data_dir(tmp_path / "copy", utts)
+    again = read_data_dir(tmp_path / "copy").utts
+    assert [(u.id, u.wav, u.channel, u.recording, u.segment.begin, u.segment.end) for u in again.values()] == [
+        (u.id, u.wav, u.channel, u.recording, u.segment.begin, u.segment.end) for u in utts]
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "r1.wav").touch()
+    monkeypatch.chdir(tmp_path)
+    assert read_data_dir(path).utts["19-198-0000"].wav == "wav/r1.wav"  # as in Kaldi, where it is there
+
+
+def test_a_channel_of_whole_files_is_written_and_goes_when_it_is_not_wanted(tmp_path):
+    path = data_dir(tmp_path / "d")
+    (path / "reco2file_and_channel").write_text("19-198-0000 x 2\n26-495-0000 x A\n")
+    utts = read_data_dir(path).utts
+    assert [u.channel for u in utts.values()] == [1, None, 0, None]
+    write_data_dir(tmp_path / "copy", utts.values())
+    assert [u.channel for u in read_data_dir(tmp_path / "copy").utts.values()][::2] == [1, 0]
+    write_data_dir(tmp_path / "copy", [GOOD])
+    assert not (tmp_path / "copy" / "reco2file_and_channel").exists()
+
+
+@pytest.mark.parametrize("segments,channels,where,what", [
+    (SEGMENTS.replace("r2 0.5", "r3 0.5"), None, "segments:3", "recording `r3` of `26-495-0000` is not in wav.scp"),
+    (SEGMENTS.replace("0 1.25\n", "0 x\n"), None, "segments:1", "is not `utterance recording begin end`"),
+    (SEGMENTS.replace("0 1.25\n", "0\n"), None, "segments:1", "is not `utterance recording begin end`"),
+    (SEGMENTS.replace("0 1.25\n", "0 nan\n"), None, "segments:1", "is not `utterance recording begin end`"),
+    (SEGMENTS.replace("4.125 0", "4.125 -2"), None, "segments:4", "is not `utterance recording begin end`"),
+    (SEGMENTS.replace("19-198-0001 r1 1.25 -1\n", ""), None, "text:2", "has no segment"),
+    (SEGMENTS, "r1 r1 left\n", "reco2file_and_channel:1", "is not `recording file channel`"),
+    (SEGMENTS, "r1 A\n", "reco2file_and_channel:1", "is not `recording file channel`"),
+    (SEGMENTS, "r1 r1 0\n", "reco2file_and_channel:1", "is not `recording file channel`")])
+def test_bad_parts_are_one_line(tmp_path, segments, channels, where, what):
+    path = parts(data_dir(tmp_path / "d"), segments, channels)
+    with pytest.raises(UserError) as e:
         read_data_dir(path)
+    assert str(e.value).startswith(f"{path}/{where}: ") and what in str(e.value)
 
 
 def test_empty_table(tmp_path):
@@ -100,7 +156,7 @@ GOOD = Utterance("a", "s", "a.wav", ("A",))
 
 @pytest.mark.parametrize("utts", [
     [], [GOOD, GOOD], [Utterance("a b", "s", "a.wav", ("A",))], [Utterance("a", "", "a.wav", ("A",))],
-    [Utterance("a", "s", "a.wav", ())], [Utterance("a", "s", "", ("A",))]])
+    [Utterance("a", "s", "a.wav", ())], [GOOD, Utterance("b", "s", "", ("A",))]])
 def test_refuses_to_write(tmp_path, utts):
     with pytest.raises(UserError):
         write_data_dir(tmp_path / "d", utts)

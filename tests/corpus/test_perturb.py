@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from corpora import data_dir
+import soundfile
+from corpora import TEXT, data_dir
 
 from lstmp.corpus.audio import RATE, read_audio, write_wav
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.perturb import at_speed, gain, main
+from lstmp.corpus.recording import read_as_is
 from lstmp.errors import UserError
 
 TONE = 1000.0  # Hz
@@ -85,6 +87,22 @@ def test_copies_as_mp3_lose_what_that_loses(tmp_path):
         power = np.abs(np.fft.rfft(samples)) ** 2
         high = np.fft.rfftfreq(len(samples), 1 / RATE) > 6000
         assert power[high].sum() < 0.01 * power.sum()  # of white noise a quarter lay there
+
+
+def test_copies_keep_the_rate_of_their_recordings_and_lose_its_other_parts(tmp_path):
+    data = data_dir(tmp_path / "data", audio=True)
+    call = np.stack([np.zeros(3 * 8000), 0.2 * np.sin(2 * np.pi * 500 / 8000 * np.arange(3 * 8000))], 1)
+    soundfile.write(data / "call.wav", call, 8000)
+    (data / "wav.scp").write_text(f"call {data}/call.wav\n")
+    (data / "segments").write_text("".join(f"{u} call {0.5 * i} {0.5 * i + 0.5} 1\n" for i, u in enumerate(TEXT)))
+    (data / "utt2dur").unlink()
+    got = run(data, tmp_path / "out", "--speeds", "1.25", "1")
+    assert [u.recording == u.id for u in got.utts.values()] == [False] * 4 + [True] * 4
+    copy = got.utts["sp1.25-19-198-0000"]
+    samples, rate = read_as_is(copy)
+    assert rate == 8000 and len(samples) == 3200 and got.durations[copy.id] == 0.4
+    assert np.abs(np.fft.rfft(samples)).argmax() / 0.4 == pytest.approx(625)
+    assert np.array_equal(*(read_as_is(d.utts["19-198-0001"])[0] for d in (got, read_data_dir(data))))
 
 
 def test_what_is_taken_once_goes_through_mp3_as_well(tmp_path):

@@ -49,6 +49,23 @@ def test_relative_paths_are_found_beside_the_scp(tmp_path, monkeypatch):
     assert ark.read_mat(ark.read_scp(tmp_path / "data/x.scp")["a"]).shape == (2, 2)
 
 
+def test_ranges_and_gz_archives_in_an_scp(tmp_path, monkeypatch):
+    mats = write_two(tmp_path)
+    (tmp_path / "x.ark.gz").write_bytes(gzip.compress((tmp_path / "x.ark").read_bytes()))
+    at = {key: rx.rpartition(":")[2] for key, rx in ark.read_scp(tmp_path / "x.scp").items()}
+    (tmp_path / "r.scp").write_text(f"a-1 {tmp_path}/x.ark:{at['a-1']}[1:2]\nb-2 no/x.ark.gz:{at['b-2']}[:,0:1]\n")
+    monkeypatch.chdir(tmp_path)
+    scp = ark.read_scp(tmp_path / "r.scp")
+    assert np.array_equal(ark.read_mat(scp["a-1"]), mats["a-1"][1:3])
+    assert np.array_equal(ark.read_mat(scp["b-2"], dim=2), mats["b-2"][:, :2])  # found beside, range and all
+    assert [ark.archive_of(rx) for rx in scp.values()] == [f"{tmp_path}/x.ark", f"{tmp_path}/x.ark.gz"]
+    with pytest.raises(UserError, match=r"x.ark: the range of .*\[2:9\]: rows 2 to 9 of a matrix that has rows 0 to 3"):
+        ark.read_mat(f"x.ark:{at['a-1']}[2:9]")
+    (tmp_path / "v.scp").write_text("a x.ark:2[0:1]\n")
+    with pytest.raises(UserError, match=r"v\.scp: `a` has a range, \[0:1\], of a vector"):
+        list(ark.read_int_vectors(tmp_path / "v.scp"))
+
+
 @pytest.mark.parametrize("utt", ["a", "é-1", "à", "日本"])  # bytes of `à` hold what is a space in Latin-1
 def test_int_vectors_come_back(tmp_path, utt):
     vectors = [(utt, np.array([3, -1, 2**31 - 1], dtype=np.int32)), (utt + "2", np.zeros(0, dtype=np.int32))]
@@ -114,7 +131,7 @@ def test_wrong_width_missing_archive_and_pipes(tmp_path):
     with pytest.raises(UserError, match="no such archive"):
         ark.read_mat(f"{tmp_path}/y.ark:3")
     (tmp_path / "p.scp").write_text("a gunzip -c x.gz |\n")
-    with pytest.raises(UserError, match=r"p\.scp:1: .*pipes are not run"):
+    with pytest.raises(UserError, match=r"p\.scp:1: `a` is a command, 'gunzip -c x.gz \|', which is not run"):
         ark.read_scp(tmp_path / "p.scp")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from lstmp import config
 from lstmp.errors import UserError
@@ -24,7 +25,8 @@ def mel(f):
 
 def reference_fbank(samples, cfg):
     """Log-mel energies, frame by frame in float64 [T, bins]."""
-    length, shift, rate = int(cfg.frame_length_ms * 16), int(cfg.frame_shift_ms * 16), cfg.sample_rate
+    rate = cfg.sample_rate
+    length, shift = (int(ms * rate / 1000) for ms in (cfg.frame_length_ms, cfg.frame_shift_ms))
     size = 1 << (length - 1).bit_length()
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1))
     window = {"povey": hann**0.85, "hanning": hann, "rectangular": np.ones(length),
@@ -66,6 +68,7 @@ def samples():
 
 @pytest.mark.parametrize("change", [{}, {"high_freq": 5500.0}, {"high_freq": -400.0, "window": "hamming"},
                                     {"num_mel_bins": 23, "low_freq": 100.0, "preemphasis": 0.0},
+                                    {"sample_rate": 8000}, {"sample_rate": 8000, "high_freq": -300.0},
                                     {"window": "hanning", "frame_length_ms": 32.0, "frame_shift_ms": 8.0}])
 def test_fbank_formula(samples, change):
     cfg = dataclasses.replace(FBANK, **change)
@@ -183,6 +186,38 @@ def test_bad_utterances_are_left_out_up_to_a_limit(data_dir, capsys, nj):
     assert all(after[n] == kept[n] for n in kept if not n.startswith(".done"))
     extract(data_dir, data_dir, dataclasses.replace(MFCC, max_bad=0.5), nj)
     assert list(ark.read_scp(data_dir / "feats.scp")) == ["s0-u0", "s1-u3"]
+
+
+def test_kaldis_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
+    """Two parts of a stereo recording beside the tables, and a command; the features are those of files cut by hand."""
+    rng, data, cut = np.random.default_rng(2), tmp_path / "kaldi", tmp_path / "cut"
+    call = (0.1 * rng.standard_normal((16000, 2))).astype(np.float32)
+    for folder in (data, cut):
+        folder.mkdir()
+        (folder / "utt2spk").write_text("a-1 a\na-2 a\nb-1 b\n")
+    soundfile.write(data / "call.wav", call, 8000, subtype="FLOAT")
+    (data / "wav.scp").write_text(f"call call.wav\ntape cat {data}/tape.wav |\n")
+    soundfile.write(data / "tape.wav", call[:5000, 0], 8000, subtype="FLOAT")
+    (data / "segments").write_text("a-1 call 0.25 1.5\na-2 call 1.5 -1 0\nb-1 tape 0 -1\n")
+    (data / "reco2file_and_channel").write_text("call call B\ntape tape A\n")
+    for utt, part in (("a-1", call[2000:12000, 1]), ("a-2", call[12000:, 0]), ("b-1", call[:5000, 0])):
+        soundfile.write(cut / f"{utt}.wav", part, 8000, subtype="FLOAT")
+    (cut / "wav.scp").write_text("".join(f"{u} {cut}/{u}.wav\n" for u in ("a-1", "a-2", "b-1")))
+    narrow = dataclasses.replace(FBANK, sample_rate=8000)
+    with pytest.raises(UserError, match="wav.scp:2: `tape` is the command"):
+        extract(data, tmp_path / "out", narrow, 1)
+    for cfg in (narrow, FBANK):
+        extract(data, tmp_path / "out", cfg, 1, allow_commands=True)
+        extract(cut, cut, cfg, 1)
+        found, expected = (ark.read_scp(d / "feats.scp") for d in (tmp_path / "out", cut))
+        assert list(found) == list(expected) == ["a-1", "a-2", "b-1"]
+        for utt, frames in (("a-1", 123), ("a-2", 48), ("b-1", 61)):  # 10 ms whatever the rate
+            assert np.array_equal(ark.read_mat(found[utt]), ark.read_mat(expected[utt]))
+            assert len(ark.read_mat(found[utt])) == frames
+        told = capsys.readouterr().err
+        assert ("3 utterances have 8000 samples a second" in told) == (cfg is FBANK)
+    monkeypatch.chdir("/")
+    assert (tmp_path / "out" / "wav.scp").read_text().startswith(f"call {data}/call.wav\n")  # as seen from elsewhere
 
 
 def test_no_usable_audio_at_all(data_dir):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 
 from lstmp import config
 from lstmp.features.extract import KINDS, compute_features
@@ -31,6 +32,20 @@ def test_same_frames_whatever_the_pieces(kind, snip):
     assert np.array_equal(np.concatenate(got), whole) and online.dim == whole.shape[1]
     other = compute_features(samples, cfg, "another")
     assert not np.array_equal(other, whole)
+
+
+@pytest.mark.parametrize("snip", [True, False])
+def test_of_another_rate_they_are_resampled(snip):
+    t = np.arange(32000) / 16000
+    samples = (4000 * np.sin(2 * np.pi * (300 + 400 * t) * t)).astype(np.float32)
+    cfg = config.load(CONF / "fbank.yaml", KINDS["fbank"])
+    cfg = type(cfg)(**{**config.to_dict(cfg), "sample_rate": 8000, "snip_edges": snip, "dither": 0.0})
+    whole = compute_features(soxr.resample(samples, 16000, 8000), cfg)
+    online = OnlineFeatures(cfg)
+    got = [online.accept(piece) for piece in np.array_split(samples, 23)]
+    got = np.concatenate([*got, online.finish()])
+    assert got.shape == whole.shape == (198 + 2 * (not snip), 40)
+    assert np.abs(got - whole).mean() < 0.01
 
 
 def test_nothing_yet():

@@ -1,6 +1,7 @@
 """Kaldi's binary form written by hand, byte by byte, apart from the code under test."""
 
 import gzip
+import shutil
 import struct
 
 
@@ -123,3 +124,32 @@ MONO_MODEL_TEXT = """<TransitionModel>\x20
 </LogProbs>\x20
 </TransitionModel>\x20
 """
+
+
+def matrix(rows, kind: str = "f") -> bytes:
+    return (word("FM" if kind == "f" else "DM") + i4(len(rows)) + i4(len(rows[0]))
+            + b"".join(struct.pack(f"<{len(row)}{kind}", *row) for row in rows))
+
+
+def mixtures(dim: int, pdfs, kind: str = "f") -> bytes:
+    """``pdfs``: (weights, means, variances) of each, as Kaldi's AmDiagGmm has them behind the transition model."""
+    out = word("<DIMENSION>") + i4(dim) + word("<NUMPDFS>") + i4(len(pdfs))
+    for weights, means, variances in pdfs:
+        slopes = [[m / v for m, v in zip(*row, strict=True)] for row in zip(means, variances, strict=True)]
+        out += word("<DiagGMM>") + word("<GCONSTS>") + floats([0.0] * len(weights)) + word("<WEIGHTS>")
+        out += floats(weights) + word("<MEANS_INVVARS>") + matrix(slopes, kind) + word("<INV_VARS>")
+        out += matrix([[1 / v for v in row] for row in variances], kind) + word("</DiagGMM>")
+    return out
+
+
+# Five pdfs in two dimensions, of one and of two Gaussians, for MONO_MODEL.
+FIVE_PDFS = [([1.0], [[p, -p]], [[0.5, 2.0]]) if p % 2 else ([0.25, 0.75], [[p, 0], [0, p]], [[1, 2], [0.25, 4]])
+             for p in range(5)]
+
+
+def lang_folder(source, target):
+    """A lang folder of ours as Kaldi writes its: without the files that only we have."""
+    shutil.copytree(source, target)
+    for name in ("lexiconp.txt", "silprob.txt"):
+        (target / name).unlink()
+    return target

@@ -1,0 +1,134 @@
+"""Kaldi's lang folder and its FSTs: the lexicon out of L.fst, and OpenFst's other files."""
+
+import struct
+
+import kaldifst
+import numpy as np
+import pytest
+
+from lstmp.corpus.fst import FstArrays, read_fst
+from lstmp.corpus.kaldi_lang import read_l_fst
+from lstmp.corpus.lang import Lang
+from lstmp.corpus.prepare_dict import prepare_dict
+from lstmp.corpus.prepare_lang import prepare_lang
+from lstmp.errors import UserError
+
+# what Kaldi's make_lexicon_fst.py prints for `CAT 1.0 K AE T`, `A 0.6 AH`, `A 0.4 EY`, `!SIL 1.0 SIL`, silence at 0.3
+KALDIS = """0 1 0 0 0.35667494
+0 2 0 0 1.2039728
+2 1 1 0
+1 3 2 1
+3 4 3 0
+4 1 4 0 0.35667494
+4 2 4 0 1.2039728
+1 1 5 2 0.86750057
+1 2 5 2 1.7147984
+1 1 6 2 1.2729657
+1 2 6 2 2.1202636
+1 1 1 3 0.35667494
+1 2 1 3 1.2039728
+1 0
+"""
+
+
+def compile_fst(text: str, path):
+    fst = kaldifst.compile(text)
+    kaldifst.arcsort(fst, sort_type="olabel")
+    fst.write(str(path))
+    return path
+
+
+def test_the_lexicon_that_kaldi_writes(tmp_path):
+    lexicon, sil_prob = read_l_fst(compile_fst(KALDIS, tmp_path / "L.fst"), optional_silence=1)
+    assert sil_prob == pytest.approx(0.3, abs=1e-6)
+    assert {w: sorted(prons, key=lambda x: x[1]) for w, prons in lexicon.items()} == {
+        1: [(1.0, (2, 3, 4))], 2: [(0.6, (5,)), (0.4, (6,))], 3: [(1.0, (1,))]}
+
+
+def test_without_optional_silence(tmp_path, capsys):
+    text = "0 1 2 1\n1 0 3 0\n0 0 5 2 0.6931472\n0 0\n"
+    assert read_l_fst(compile_fst(text, tmp_path / "L.fst"), 1) == ({1: [(1.0, (2, 3))], 2: [(0.5, (5,))]}, 0.5)
+    assert "no optional silence in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text,why", [
+    ("0 1 2 1\n1 0 3 2\n0 0\n", "2 states have words"), ("0 1 2 1\n1 1 3 0\n1 0 3 0\n0 0\n", "does not lead back"),
+    ("0 1 2 0\n1 0\n", "0 states have words")])
+def test_another_structure_is_one_line(tmp_path, text, why):
+    with pytest.raises(UserError, match=f"L.fst: .*{why}.*; give a lexiconp.txt"):
+        read_l_fst(compile_fst(text, tmp_path / "L.fst"), 1)
+
+
+def test_a_lang_folder_without_our_files(tmp_path):
+    (tmp_path / "lexicon").write_text("A AH0\nA EY1\nBAT B AE1 T\nBAT B AH0 T\nTAB T AE1 B\n")
+    prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
+    prepare_lang(tmp_path / "dict", tmp_path / "lang", sil_prob=0.4)
+    ours = Lang.load(tmp_path / "lang")
+    for name in ("lexiconp.txt", "silprob.txt"):
+        (tmp_path / "lang" / name).unlink()
+    theirs = Lang.load(tmp_path / "lang")
+    assert theirs.sil_prob == ours.sil_prob == 0.4
+    assert {w: sorted(p) for w, p in theirs.lexicon.items()} == {w: sorted(p) for w, p in ours.lexicon.items()}
+    assert theirs.word_ids(("BAT", "NEVER")) == ours.word_ids(("BAT", "NEVER"))
+
+
+@pytest.fixture
+def fst(tmp_path):
+    return kaldifst.StdVectorFst.read(str(compile_fst(KALDIS, tmp_path / "v.fst")))
+
+
+def same(a: FstArrays, b: FstArrays):
+    assert a.start == b.start
+    for name in ("final", "src", "ilabel", "olabel", "weight", "dst"):
+        assert np.array_equal(getattr(a, name), getattr(b, name)), name
+
+
+def test_a_const_fst_as_openfst_writes_it(fst, tmp_path):
+    kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
+    same(FstArrays.read(tmp_path / "c.fst"), FstArrays.read(tmp_path / "v.fst"))
+    assert read_fst(tmp_path / "c.fst").to_str() == fst.to_str()
+    whole = (tmp_path / "c.fst").read_bytes()
+    for damaged in (whole[:-1], whole + b"\0" * 16, whole[:200], whole[:70]):
+        (tmp_path / "d.fst").write_bytes(damaged)
+        with pytest.raises(UserError, match="d.fst: not an OpenFst file, or cut off"):
+            FstArrays.read(tmp_path / "d.fst")
+
+
+def test_an_aligned_const_fst(fst, tmp_path):
+    """States and arcs begin at multiples of 16; made by hand from the plain one."""
+    kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
+    whole = (tmp_path / "c.fst").read_bytes()
+    header = len(whole) - 20 * 5 - 16 * 13
+    out = bytearray(whole[:header])
+    at = out.index(b"standard") + 8
+    struct.pack_into("<ii", out, at, 1, 0)  # version 1 is aligned
+    out += bytes(-len(out) % 16) + whole[header:header + 100]
+    out += bytes(-len(out) % 16) + whole[header + 100:]
+    (tmp_path / "a.fst").write_bytes(out)
+    same(FstArrays.read(tmp_path / "a.fst"), FstArrays.read(tmp_path / "v.fst"))
+
+
+def test_symbol_tables_are_skipped(fst, tmp_path):
+    plain = (tmp_path / "v.fst").read_bytes()
+    at = plain.index(b"standard") + 8
+    header = at + struct.calcsize("<iiQqqq")
+    table = struct.pack("<i", 2125658996) + struct.pack("<i", 5) + b"words" + struct.pack("<qq", 2, 2)
+    for n, symbol in enumerate((b"<eps>", "Ä".encode())):
+        table += struct.pack("<i", len(symbol)) + symbol + struct.pack("<q", n)
+    for flags, count in ((1, 1), (2, 1), (3, 2)):
+        out = bytearray(plain[:header] + count * table + plain[header:])
+        struct.pack_into("<i", out, at + 4, flags)
+        (tmp_path / "s.fst").write_bytes(out)
+        same(FstArrays.read(tmp_path / "s.fst"), FstArrays.read(tmp_path / "v.fst"))
+        assert read_fst(tmp_path / "s.fst").to_str() == fst.to_str()
+        for cut in range(header + 1, header + len(table), 7):
+            (tmp_path / "s.fst").write_bytes(out[:cut])
+            with pytest.raises(UserError, match="s.fst: not an OpenFst file, or cut off"):
+                FstArrays.read(tmp_path / "s.fst")
+
+
+def test_another_kind_is_named(fst, tmp_path):
+    data = (tmp_path / "v.fst").read_bytes().replace(b"\x08\0\0\0standard", b"\x03\0\0\0log")
+    (tmp_path / "l.fst").write_bytes(data)
+    with pytest.raises(UserError, match="l.fst: an FST of kind `vector log`, where vector or const"):
+        FstArrays.read(tmp_path / "l.fst")

@@ -1,0 +1,151 @@
+"""Features that came with the data are used where they fit, and told of where they do not."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstmp import config
+from lstmp.corpus.audio import read_audio, write_wav
+from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.take_data_dirs import take
+from lstmp.corpus.validate import validate
+from lstmp.errors import UserError
+from lstmp.features.ark import ArkWriter, read_mat, read_scp
+from lstmp.features.extract import FbankConfig, MfccConfig, extract
+from lstmp.features.load import FeatureConfig, Features
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+FBANK = dataclasses.replace(config.load(CONF / "fbank.yaml", FbankConfig), dither=0.0)
+MFCC = dataclasses.replace(config.load(CONF / "mfcc.yaml", MfccConfig), dither=0.0)
+BOTH = (("mfcc", MFCC), ("fbank", FBANK))
+
+
+@pytest.fixture
+def kaldi(data_dir, tmp_path):
+    """``train`` and ``train_fbank``, features made elsewhere (here by ourselves), and no audio."""
+    root = tmp_path / "kaldi"
+    for wav in (tmp_path / "wav").iterdir():  # loud and soft, as speech is
+        samples = read_audio(wav)
+        write_wav(wav, samples * np.exp(2 * np.sin(np.arange(len(samples)) / 800)))
+    for (_, cfg), name in zip(BOTH, ("train", "train_fbank"), strict=True):
+        extract(data_dir, root / name, cfg, 1)
+        for other in ("feats.json", "utt2num_frames", ".done.feats.json", "wav.scp"):
+            (root / name / other).unlink()
+    shutil.rmtree(tmp_path / "wav")
+    return root
+
+
+def rewrite(folder, change):
+    mats = {utt: read_mat(rx) for utt, rx in read_scp(folder / "feats.scp").items()}
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
+        for utt, mat in mats.items():
+            writer.write(utt, np.ascontiguousarray(change(mat)))
+
+
+def taken(kaldi, out):
+    take(kaldi / "train", out / "train", max_bad=0, max_utts=None, nj=1)
+    return out / "train"
+
+
+def test_a_recipe_without_audio(kaldi, tmp_path, capsys):
+    train = taken(kaldi, tmp_path / "data")
+    assert "4 utterances, without audio, with features" in capsys.readouterr().out
+    assert not (train / "wav.scp").exists()
+    assert validate(train, max_bad=0, quick=False, nj=1)["utterances"] == 4
+    for (kind, cfg), source, out in zip(BOTH, ("train", "train_fbank"), (train, tmp_path / "fbank"), strict=True):
+        extract(train, out, cfg, 2)
+        assert "taken on trust" in capsys.readouterr().out
+        given, used = (read_scp(d / "feats.scp") for d in (kaldi / source, out))
+        assert used == given and read_scp(out / "cmvn.scp") == read_scp(kaldi / source / "cmvn.scp")
+        assert not (out / "cmvn.ark").exists()
+        about = json.loads((out / "feats.json").read_text())
+        assert (about["kind"], about["frames"], about["given"]) == (kind, 232, str(kaldi / source))
+        assert (out / "utt2num_frames").read_text() == "s0-u0 28\ns0-u1 48\ns1-u2 68\ns1-u3 88\n"
+        features = Features(out, FeatureConfig(kind, "mean", 0))
+        both = np.concatenate([features.load(utt).numpy() for utt in ("s1-u2", "s1-u3")])
+        assert np.abs(both.mean(0)).max() < 1e-3  # the statistics are theirs
+        extract(train, out, cfg, 2)
+        assert "is done" in capsys.readouterr().out
+    assert read_data_dir(train, need=("text",)).durations["s1-u3"] == pytest.approx(0.9, abs=0.01)
+    rewrite(kaldi / "train", lambda mat: mat + 1)
+    extract(train, train, MFCC, 1)
+    assert "feats runs again" in capsys.readouterr().out
+
+
+def test_in_place_and_without_statistics(kaldi, capsys):
+    folder = kaldi / "train"
+    before = (folder / "feats.scp").read_bytes()
+    (folder / "cmvn.scp").unlink()
+    extract(folder, folder, MFCC, 1)
+    assert (folder / "feats.scp").read_bytes() == before and len(read_scp(folder / "cmvn.scp")) == 2
+    extract(folder, folder, MFCC, 1)
+    assert "is done" in capsys.readouterr().out
+
+
+MISFITS = {
+    "dimension": (lambda d: rewrite(d, lambda m: m[:, :12]), "its features have 12 dimensions, the configuration's 13"),
+    "shift": (lambda d: (d / "frame_shift").write_text("0.0125\n"),
+              "its frames are 12.5 ms apart, the configuration's 10"),
+    "frames": (lambda d: (rewrite(d, lambda m: m[::2]),
+                          (d / "utt2dur").write_text("s0-u0 0.3\ns0-u1 0.5\ns1-u2 0.7\ns1-u3 0.9\n")),
+               "s0-u0 has 14 frames, where its 0.3 s would make about 30 of 10 ms"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_does_not_fit_is_told(kaldi, tmp_path, capsys, name):
+    fault, why = MISFITS[name]
+    fault(kaldi / "train")
+    train = taken(kaldi, tmp_path / "data")
+    with pytest.raises(UserError, match="no wav.scp, and no mfcc features that fit the configuration"):
+        extract(train, train, MFCC, 1)
+    assert f"kaldi/train/feats.scp: not used, {why}" in capsys.readouterr().err
+
+
+def test_forty_cepstra_are_not_taken_for_energies(kaldi, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rewrite(kaldi / "train_fbank", lambda m: rng.standard_normal(m.shape).astype(np.float32))
+    train = taken(kaldi, tmp_path / "data")
+    with pytest.raises(UserError, match="no fbank features that fit"):
+        extract(train, tmp_path / "f", FBANK, 1)
+    assert "train_fbank/feats.scp: not used, its values are hardly like their neighbours" in capsys.readouterr().err
+
+
+def test_statistics_that_do_not_fit(kaldi, capsys):
+    folder = kaldi / "train"
+    shutil.copy(kaldi / "train_fbank" / "cmvn.scp", folder / "cmvn.scp")
+    extract(folder, folder, MFCC, 1)
+    assert "cmvn.scp: not used, its statistics are 2 × 41, not 2 × 14" in capsys.readouterr().err
+    assert read_mat(read_scp(folder / "cmvn.scp")["s1"]).shape == (2, 14)
+
+
+def test_an_utterance_without_features_costs_itself(kaldi, capsys):
+    folder = kaldi / "train"
+    (folder / "feats.scp").write_text("".join((folder / "feats.scp").read_text().splitlines(True)[1:]))
+    extract(folder, folder, MFCC, 1)
+    assert "left out s0-u0: " in capsys.readouterr().err and len(read_scp(folder / "feats.scp")) == 3
+    rewrite(folder, lambda m: m * (np.nan if len(m) == 88 else 1))
+    with pytest.raises(UserError, match="2 of 4 utterances are bad"):
+        extract(folder, folder, MFCC, 1)
+
+
+def test_with_audio_they_must_be_what_it_gives(data_dir, tmp_path, capsys):
+    root = tmp_path / "kaldi"
+    shutil.copytree(data_dir, root / "train")
+    extract(root / "train", root / "train", dataclasses.replace(MFCC, dither=1.0), 1)
+    train = taken(root, tmp_path / "data")
+    capsys.readouterr()
+    extract(train, train, MFCC, 1)
+    assert "as they were given" in capsys.readouterr().out
+    for change, why in ((lambda m: m[:, ::-1], "gives (correlation"),
+                        (lambda m: m[:, ::-1] + 99, "gives: their means are")):
+        rewrite(root / "train", change)
+        extract(train, train, MFCC, 1)
+        said = capsys.readouterr()
+        assert f"not used, s0-u0 has other features than its audio {why}" in said.err
+        assert "as they were given" not in said.out
+        assert read_scp(train / "feats.scp")["s0-u0"].startswith(f"{train}/feats.ark:")  # made here

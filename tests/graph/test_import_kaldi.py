@@ -1,0 +1,155 @@
+"""Kaldi's model, graph and lang folder, taken over by one command, decode and build graphs as ours do."""
+
+import json
+import shutil
+
+import kaldifst
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_world import small_recognizer
+
+from lstmp.corpus.fst import FstArrays, read_fst
+from lstmp.corpus.lang import Lang, read_symbols
+from lstmp.decode.decode import check_same_model
+from lstmp.errors import UserError
+from lstmp.gmm.diag import DiagGmms
+from lstmp.gmm.kaldi_import import renumber
+from lstmp.gmm.kaldi_model import write_model
+from lstmp.gmm.kaldi_tree import write_tree
+from lstmp.gmm.model import AcousticModel
+from lstmp.graph.graph_file import NAME
+from lstmp.graph.import_kaldi import main
+from lstmp.graph.make_graph import make_graph
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """``ours``: lang, G, HMMs, graph; ``kaldi``: the same in Kaldi's files, with mixtures of one Gaussian."""
+    root = tmp_path_factory.mktemp("made")
+    (root / "ours").mkdir()
+    small_recognizer(root / "ours", "model", "graph")
+    ours, kaldi = root / "ours", root / "kaldi"
+    model = AcousticModel.load(ours / "model")
+    n = model.transitions.num_pdfs
+    kaldi.mkdir()
+    gmms = DiagGmms(torch.arange(n + 1), torch.ones(n), torch.randn(n, 6), torch.rand(n, 6) + 0.5)
+    write_model(kaldi / "final.mdl", model.transitions, gmms)
+    write_tree(kaldi / "tree", model.tree)
+    shutil.copy(ours / "lang" / "phones.txt", kaldi / "phones.txt")
+    shutil.copytree(ours / "lang_x", kaldi / "lang")
+    for name in ("lexiconp.txt", "silprob.txt"):
+        (kaldi / "lang" / name).unlink()
+    graph = kaldi / "graph"
+    (graph / "phones").mkdir(parents=True)
+    kaldifst.StdConstFst(read_fst(ours / "graph" / "HCLG.fst")).write(str(graph / "HCLG.fst"))
+    shutil.copy(ours / "graph" / "words.txt", graph / "words.txt")
+    silence = Lang.load(ours / "lang").silence
+    (graph / "phones" / "silence.csl").write_text(":".join(map(str, silence)) + "\n")
+    return root
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    shutil.copytree(made, tmp_path / "made")
+    return tmp_path / "made"
+
+
+def run(folder, *options):
+    kaldi, out = folder / "kaldi", folder / "out"
+    main(["--kaldi", str(kaldi), "--out", str(out / "model"), "--graph", str(kaldi / "graph"), "--graph-out",
+          str(out / "graph"), *options])
+
+
+def arcs(graph):
+    return load_file(graph / NAME)
+
+
+@pytest.mark.parametrize("form", ["const", "vector"])
+def test_the_graph_is_ours(folder, form, capsys):
+    if form == "vector":
+        shutil.copy(folder / "ours" / "graph" / "HCLG.fst", folder / "kaldi" / "graph" / "HCLG.fst")
+    run(folder)
+    ours, out = folder / "ours" / "graph", folder / "out" / "graph"
+    assert all(x.equal(arcs(out)[name]) for name, x in arcs(ours).items())
+    info = check_same_model(out, folder / "out" / "model", AcousticModel.load(folder / "ours" / "model").tree.num_pdfs)
+    assert info["silence"] == Lang.load(folder / "ours" / "lang").silence
+    assert (out / "words.txt").read_bytes() == (ours / "words.txt").read_bytes()
+    capsys.readouterr()
+    run(folder)
+    assert capsys.readouterr().out.count("import is done") == 2
+
+
+def test_phones_of_another_table(folder):
+    """With a lang folder that numbers the phones otherwise, the graph still leads to the same pdfs."""
+    phones = Lang.load(folder / "ours" / "lang").nonsilence
+    new = {n: n for n in read_symbols(folder / "kaldi" / "phones.txt").values()} | dict(
+        zip(phones, phones[::-1], strict=True))
+    (folder / "kaldi" / "phones.txt").write_text("".join(
+        f"{s} {new[n]}\n" for s, n in read_symbols(folder / "kaldi" / "phones.txt").items()))
+    model = AcousticModel.load(folder / "ours" / "model")
+    tree, transitions, tids = renumber(model.tree, model.transitions,
+                                       {p: new[p] for p in model.transitions.topology.entries})
+    n = transitions.num_pdfs
+    write_tree(folder / "kaldi" / "tree", tree)
+    write_model(folder / "kaldi" / "final.mdl", transitions,
+                DiagGmms(torch.arange(n + 1), torch.ones(n), torch.randn(n, 6), torch.ones(n, 6)))
+    hclg = FstArrays.read(folder / "ours" / "graph" / "HCLG.fst")
+    hclg.ilabel = tids[hclg.ilabel]
+    hclg.write(folder / "kaldi" / "graph" / "HCLG.fst")
+    run(folder, "--lang", str(folder / "kaldi" / "lang"))
+    assert all(x.equal(arcs(folder / "out" / "graph")[name]) for name, x in arcs(folder / "ours" / "graph").items())
+    assert np.array_equal(FstArrays.read(folder / "out" / "graph" / "HCLG.fst").ilabel,
+                          FstArrays.read(folder / "ours" / "graph" / "HCLG.fst").ilabel)
+
+
+def test_kaldis_lang_and_a_graph_of_ours_from_it(folder):
+    run(folder, "--lang", str(folder / "kaldi" / "lang"), "--lang-out", str(folder / "out" / "lang"))
+    a, b = Lang.load(folder / "ours" / "lang_x"), Lang.load(folder / "out" / "lang")
+    assert b.sil_prob == pytest.approx(a.sil_prob, rel=1e-5) and a.lexicon.keys() == b.lexicon.keys()
+    assert json.loads((folder / "out" / "graph" / "graph.json").read_text())["silence"] == a.silence
+    make_graph(folder / "out" / "lang", folder / "out" / "model", folder / "out" / "made")
+    assert all(x.equal(arcs(folder / "out" / "made")[name]) for name, x in arcs(folder / "ours" / "graph").items())
+
+
+BAD = {
+    "no graph": (lambda k: (k / "graph" / "HCLG.fst").unlink(), "HCLG.fst: no such file; give the folder that Kaldi's"),
+    "other model": (lambda k: spoil_labels(k / "graph" / "HCLG.fst"), "HCLG.fst: transition-id 99999, where the model"),
+    "other words": (lambda k: (k / "graph" / "words.txt").write_text("<eps> 0\n"), "words.txt: word 3 of HCLG.fst is"),
+    "silence": (lambda k: (k / "graph" / "phones" / "silence.csl").write_text("1,2"), "silence.csl:1: '1,2' is not a"),
+    "cut off": (lambda k: cut(k / "graph" / "HCLG.fst"), "HCLG.fst: not an OpenFst file, or cut off"),
+}
+
+
+def spoil_labels(path):
+    hclg = FstArrays.read(path)
+    hclg.ilabel[3] = 99999
+    hclg.write(path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_folders_are_one_line(folder, capsys, name):
+    fault, message = BAD[name]
+    fault(folder / "kaldi")
+    with pytest.raises(SystemExit):
+        run(folder)
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and message in errors[0]
+    assert not (folder / "out" / "graph" / "graph.json").exists()
+
+
+def test_folders_must_differ(folder, capsys):
+    for options in (["--lang-out", "x"], ["--lang", str(folder / "out" / "model")]):
+        with pytest.raises(SystemExit):
+            run(folder, *options)
+        assert "; give " in capsys.readouterr().err
+
+
+def test_a_graph_of_kaldis_is_told_what_to_do(folder):
+    with pytest.raises(UserError, match="graph.json: no such file; if Kaldi made this graph, take it over with"):
+        check_same_model(folder / "kaldi" / "graph", folder / "ours" / "model", 1)
