@@ -16,6 +16,7 @@ from lstmp.corpus import bad
 from lstmp.corpus.audio import EXTENSIONS, RATE, audio_info
 from lstmp.corpus.datadir import Utterance, write_data_dir
 from lstmp.corpus.subset import spread
+from lstmp.corpus.textlines import composed
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.stage import Stage
@@ -90,7 +91,7 @@ def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
                               mend=f"restore {chapter / utt}.flac or delete the line")
         else:
             try:
-                utts.append(Utterance(utt, speaker, str(audio[utt]), tuple(parts[1].decode("utf-8").split())))
+                utts.append(Utterance(utt, speaker, str(audio[utt]), tuple(composed(parts[1].decode("utf-8")).split())))
             except UnicodeDecodeError:
                 fault = UserError("not UTF-8 text", file=transcript, line=number, mend="save the file as UTF-8")
         seen.add(utt)
@@ -104,7 +105,7 @@ def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
 
 def _raw_lines(transcript: Path) -> list[bytes]:
     """Lines as bytes, since one that is not UTF-8 costs one utterance, not the chapter. No file, no lines."""
-    return transcript.read_bytes().split(b"\n") if transcript.is_file() else []
+    return transcript.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n") if transcript.is_file() else []
 
 
 def _seconds(utt: Utterance) -> tuple[float, UserError | None]:

@@ -7,6 +7,7 @@ import kaldialign
 import numpy as np
 
 from lstmp.corpus.datadir import read_lines, read_table
+from lstmp.corpus.textlines import columns, composed
 from lstmp.errors import UserError
 
 Words = dict[str, tuple[str, ...]]  # utterance → its words
@@ -55,11 +56,11 @@ def read_hyps(path) -> Words:
     """
     hyps: Words = {}
     for number, line in enumerate(read_lines(path), 1):
-        fields = line.split()
-        if not fields or fields[0] in hyps:
-            raise UserError(f"`{fields[0]}` is given twice" if fields else "blank line", file=path, line=number,
+        utt, *_ = columns(line) or [""]
+        if not utt or utt in hyps:
+            raise UserError(f"`{utt}` is given twice" if utt else "blank line", file=path, line=number,
                             mend="decode this set again")
-        hyps[fields[0]] = tuple(fields[1:])
+        hyps[utt] = tuple(composed(line.partition(utt)[2]).split())
     return hyps
 
 
