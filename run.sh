@@ -58,6 +58,8 @@ else from=(--text "$data/$train/text" --skip-id --order "$lm_order"); fi
 if at 3 "language model $lm"; then
   local/prepare_lm.sh --lang "$lang" --out "$lang_lm" "${from[@]}"
   [ -z "$rescore_lm" ] || local/prepare_lm.sh --lang "$lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
+  local/check_text.sh --lang "$lang_lm" --train "$data/$train" --data "$data/$dev" "${tests[@]/#/$data/}" \
+    --out "$data/text_$lm.json" # words that lexicon and LM lack, and the LM's perplexity
 fi
 
 # 4  features: 13 MFCCs for the GMMs (which hear $heard: <train>, or MP3 of it), 40 log-mel energies for the network, CMVN
@@ -165,6 +167,7 @@ if at 11 "scoring"; then
     agreement+=("$tri=$exp/${tri}_ali/agreement.json")
   done
   steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "${lms[@]}" \
-    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" --note "$heard_note"
+    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" \
+    --text-report "$data/text_$lm.json" --note "$heard_note"
   cat "$exp/RESULTS.md"
 fi

@@ -94,6 +94,19 @@ def check_arpa(path, copy=None) -> list[int]:
     raise fault(n, "the file ends before \\end\\")
 
 
+def arpa_words(path) -> set[str]:
+    """The words of the 1-grams of an ARPA file, which is not checked."""
+    words, within = set(), False
+    for _, line in numbered_lines(path):
+        fields = columns(line)
+        if within and fields and fields[0].startswith("\\"):
+            break
+        if within and fields:
+            words.add("".join(fields[1:2]))
+        within = within or fields == ["\\1-grams:"]
+    return words
+
+
 def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
     """Make G from an ARPA file.
 

@@ -7,12 +7,12 @@ graphemes for large vocabulary speech recognition", ICASSP 2002: triphones learn
 import unicodedata
 from pathlib import Path
 
-from lstmp.corpus.arpa import DATA, check_arpa
+from lstmp.corpus.arpa import DATA, arpa_words, check_arpa
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.dictionary import SILENCE_WORD, UNKNOWN_WORD, Dictionary
 from lstmp.corpus.lexicon import RESERVED, Entry
 from lstmp.corpus.pieces import is_whole
-from lstmp.corpus.textlines import columns, composed, numbered_lines
+from lstmp.corpus.textlines import composed, numbered_lines
 from lstmp.errors import UserError
 from lstmp.log import warn
 
@@ -59,14 +59,6 @@ def _words_of(source: Path) -> set[str]:
     else:
         return words
     check_arpa(source)
-    words, within = set(), False
-    for _, line in numbered_lines(source):
-        fields = columns(line)
-        if within and fields and fields[0].startswith("\\"):
-            break
-        if within and fields:
-            words.add(fields[1])
-        within = within or fields == ["\\1-grams:"]
-    if not words:
+    if not (words := arpa_words(source)):
         raise UserError("no words in it", file=source, mend="give a language model with 1-grams")
     return words

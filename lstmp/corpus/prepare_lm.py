@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.arpa import arpa_to_g
+from lstmp.corpus.arpa import arpa_to_g, arpa_words
+from lstmp.corpus.coverage import hint
 from lstmp.corpus.fst import write_fst
 from lstmp.corpus.grammar import grammar_to_g
 from lstmp.corpus.lang import read_symbols
@@ -132,6 +134,9 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     if left_out:
         warn(f"{arpa}: {left_out} of {sum(counts)} n-grams were left out: they have a word that is not in "
              f"{lang / 'words.txt'}, or their history is no n-gram")
+    if left_out > sum(counts) / 2:
+        warn(f"{arpa}: most of it was left out: of its words that are not in {lang / 'words.txt'}, "
+             f"{hint(Counter(arpa_words(arpa)), words)}")
     stage.mark(outputs=[p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")])
     say(f"{out}: G from {' / '.join(map(str, counts))} n-grams, {g.num_states} states")
 

@@ -134,6 +134,18 @@ def read_spent(paths: list[str]) -> list[dict]:
             for r in [_read(Path(p), keys, "run the step again")]]
 
 
+def read_text_report(path) -> list[dict]:
+    """What lstmp.score.text_report found, a dictionary a set; empty if there is no such file."""
+    if path is None or not Path(path).is_file():
+        return []
+    mend = "run local/check_text.sh again"
+    found = config.read_json(path, mend).get("sets")
+    keys = {"set", "words", "different", "unknown", "most_unknown", "other_spelling", "most_other_spelling"}
+    if not isinstance(found, list) or not all(isinstance(f, dict) and keys <= set(f) for f in found):
+        raise UserError("not a report of words", file=path, mend=mend)
+    return found
+
+
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="lstmp.score.results", description=__doc__.split("\n")[0])
@@ -152,6 +164,8 @@ def main(argv=None):
                         help="alignment agreement of a system, written by lstmp.score.compare_ctm --out")
     parser.add_argument("--spent", nargs="*", default=[], metavar="FILE",
                         help="train.json and align.json of the GMM steps, for the table of where the time went")
+    parser.add_argument("--text-report", metavar="FILE", help="what local/check_text.sh wrote; left out if it is not "
+                        "there")
     parser.add_argument("--note", nargs="*", default=[], help="remarks to print above the table")
     args = parser.parse_args(argv)
     out = Path(args.out or Path(args.recipe_dir) / "RESULTS.md")
@@ -163,6 +177,7 @@ def main(argv=None):
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
         "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
+        **({"text": text} if (text := read_text_report(args.text_report)) else {}),
         "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),
         "epochs": {name: t["epochs"] for name, t in trainings.items() if t.get("epochs")},
         "curves": copy_curves(trainings, out.parent)}

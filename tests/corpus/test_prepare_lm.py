@@ -11,6 +11,7 @@ import pytest
 from lstmp.corpus.arpa import check_arpa
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.perplexity import Perplexity
 from lstmp.corpus.piece_prons import prepare_piece_dict
 from lstmp.corpus.pieces import Pieces, train_pieces
 from lstmp.corpus.prepare_dict import prepare_dict
@@ -123,6 +124,45 @@ def test_sentences_cost_what_the_arpa_says(folder, zipped, capsys):
         for words in itertools.product("AB", repeat=n):
             cost = g_cost(g, [ids[w] for w in words], ids["#0"])
             assert cost == pytest.approx(arpa_cost(ngrams, words), abs=1e-4), words
+
+
+def test_perplexity(folder):
+    """By the ARPA itself; an unknown word does not count and leaves no history."""
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    ids, ngrams = Lang.load(folder / "lang_x").words, read_ngrams(folder / "lm.arpa")
+    lm = Perplexity(FstArrays.read(folder / "lang_x/G.fst"), ids["#0"])
+    sentences = ["A B", "B B A", "", "A"]
+    for sentence in sentences:
+        lm.add((ids[w],) for w in sentence.split())
+    cost = sum(arpa_cost(ngrams, s.split()) for s in sentences)
+    assert (lm.words, lm.sentences, lm.unknown, lm.impossible) == (6, 4, 0, 0)
+    assert lm.value == pytest.approx(math.exp(cost / 10), rel=1e-4)
+    lm = Perplexity(lm.g, ids["#0"])
+    lm.add([(ids["A"],), (-1,), (ids["B"],)])
+    expected = -math.log(10) * (-0.2 - 0.8 + arpa_log_prob(ngrams, ("B",), "</s>"))
+    assert (lm.words, lm.unknown) == (2, 1) and lm.value == pytest.approx(math.exp(expected / 3), rel=1e-4)
+    pairs = Perplexity(lm.g, ids["#0"])
+    pairs.add([(ids["A"], ids["B"]), (ids["A"], -1)])  # words of two pieces
+    assert (pairs.words, pairs.unknown) == (1, 1)
+
+
+def test_perplexity_of_a_grammar(folder):
+    (folder / "phrases").write_text("A B\nB\n")
+    prepare_lm(folder / "lang", folder / "lang_x", grammar=folder / "phrases")
+    ids = Lang.load(folder / "lang_x").words
+    lm = Perplexity(FstArrays.read(folder / "lang_x/G.fst"), ids["#0"])
+    for sentence in ("A B", "B", "A", "B B"):
+        lm.add((ids[w],) for w in sentence.split())
+    assert (lm.sentences, lm.impossible) == (2, 2)
+    assert lm.value == pytest.approx(2 ** (2 / 5), rel=1e-4)  # each phrase 1/2; three words, two ends
+    assert math.isnan(Perplexity(lm.g, ids["#0"]).value)
+
+
+def test_most_of_a_model_is_left_out(folder, capsys):
+    (folder / "lm.arpa").write_text(ARPA.replace(" B", " b").replace("ngram 1=5", "ngram 1=6").replace(
+        "-1.2 ZZ", "-1.5 Z\n-1.2 ZZ"))
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    assert "are there but for letter case: b as B" in capsys.readouterr().err
 
 
 def test_trained_from_text(folder):
