@@ -1,5 +1,7 @@
 """RESULTS.md: the rows of ``results.json`` as tables to read."""
 
+from pathlib import Path
+
 
 def markdown(record: dict) -> str:
     """The page of a recipe, from what ``results.json`` holds and nothing else.
@@ -33,6 +35,11 @@ def table(header: list[str], lines: list[list[str]], left: int = 1) -> str:
     """A Markdown table; the first ``left`` columns are flush left, the others right."""
     rule = ["---"] * left + ["---:"] * (len(header) - left)
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def report_path(data, lm: str) -> Path:
+    """Where the report on words of a language model is: ``data/R/text_<lm>.json``, beside its lang folder."""
+    return Path(data) / f"text_{lm}.json"
 
 
 def text_part(found: list[dict]) -> str:

@@ -17,7 +17,7 @@ from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.log import say
-from lstmp.score.report import markdown
+from lstmp.score.report import markdown, report_path
 
 TRAIN = ("params", "minutes", "seed", "config")
 DECODE = ("audio_seconds", "rtf")
@@ -136,7 +136,7 @@ def read_spent(paths: list[str]) -> list[dict]:
 
 def read_text_report(path) -> list[dict]:
     """What lstmp.score.text_report found, a dictionary a set; empty if there is no such file."""
-    if path is None or not Path(path).is_file():
+    if not Path(path).is_file():
         return []
     mend = "run local/check_text.sh again"
     found = config.read_json(path, mend).get("sets")
@@ -164,8 +164,6 @@ def main(argv=None):
                         help="alignment agreement of a system, written by lstmp.score.compare_ctm --out")
     parser.add_argument("--spent", nargs="*", default=[], metavar="FILE",
                         help="train.json and align.json of the GMM steps, for the table of where the time went")
-    parser.add_argument("--text-report", metavar="FILE", help="what local/check_text.sh wrote; left out if it is not "
-                        "there")
     parser.add_argument("--note", nargs="*", default=[], help="remarks to print above the table")
     args = parser.parse_args(argv)
     out = Path(args.out or Path(args.recipe_dir) / "RESULTS.md")
@@ -174,10 +172,11 @@ def main(argv=None):
     command = re.sub(r" --(stage|stop-stage)[ =]\S+", "", args.command)
     rows, trainings = collect(systems, args.sets, args.lms, command)
     out.parent.mkdir(parents=True, exist_ok=True)
+    text = [f for d in args.train_data[:1] for f in read_text_report(report_path(Path(d).parent, args.lms[0]))]
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
         "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
-        **({"text": text} if (text := read_text_report(args.text_report)) else {}),
+        **({"text": text} if text else {}),
         "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),
         "epochs": {name: t["epochs"] for name, t in trainings.items() if t.get("epochs")},
         "curves": copy_curves(trainings, out.parent)}

@@ -1,10 +1,10 @@
 """Do transcripts, lexicon and language model fit? A report before anything is trained on them.
 
-    local/check_text.sh --lang data/R/lang_tg --train data/R/train --data data/R/dev --out data/R/text_tg.json
+    local/check_text.sh --lang data/R/lang_tg --train data/R/train --data data/R/dev data/R/test
 
 For each set: the words that the lexicon and the language model lack, those that the lexicon has in another spelling
 (letter case, apostrophes, what is not seen), and the perplexity of the language model, in which unknown words do not
-count. Beside the JSON file, which steps/make_results.sh reads, stands the same as a page in Markdown.
+count. It is written to text_tg.json beside lang_tg, which steps/make_results.sh reads, and as a page to text_tg.md.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from lstmp.corpus.pieces import MODEL, Pieces, made_of_pieces
 from lstmp.corpus.textlines import first_columns
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
-from lstmp.score.report import text_part
+from lstmp.score.report import report_path, text_part
 from lstmp.score.wer import Words, read_refs
 from lstmp.stage import Stage
 
@@ -146,7 +146,8 @@ def main(argv=None):
     p.add_argument("--lang", required=True, help="lang folder, with G.fst or without")
     p.add_argument("--train", nargs="*", default=[], metavar="DIR", help="data dirs to train on")
     p.add_argument("--data", nargs="*", default=[], metavar="DIR", help="data dirs to decode")
-    p.add_argument("--out", required=True, help="the JSON file to write; a page in Markdown goes beside it")
+    p.add_argument("--out", type=Path, help="the JSON file to write; a page in Markdown goes beside it (default: for "
+                   "data/R/lang_tg data/R/text_tg.json)")
     p.add_argument("--max-unknown", type=float, default=MAX_UNKNOWN, help="share of the words to train on that may be "
                    "unknown before it is an error (default: %(default)s)")
     a = p.parse_args(argv)
@@ -154,7 +155,9 @@ def main(argv=None):
         raise UserError("--max-unknown must be a share from 0 to 1", mend="correct the value")
     if not a.train + a.data:
         raise UserError("no set to look at", mend="give --train or --data")
-    make_report(a.lang, a.train, a.data, a.out, max_unknown=a.max_unknown)
+    lang = Path(a.lang)
+    out = a.out or report_path(lang.absolute().parent, lang.absolute().name.removeprefix("lang_"))
+    make_report(lang, a.train, a.data, out, max_unknown=a.max_unknown)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ def test_report(folder, capsys):
     assert "dev, not in the lexicon: XYZ (2), DON\u2019T (1), hello (1)." in page and text_part([train, dev]) in page
     run(folder)
     assert "is done" in capsys.readouterr().out
+    main(["--lang", str(folder / "lang_tg"), "--train", str(folder / "train"), "--data", str(folder / "dev")])
+    assert (folder / "text_tg.json").read_text() == (folder / "text.json").read_text()
 
 
 def test_without_a_language_model(folder):
