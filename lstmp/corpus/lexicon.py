@@ -1,6 +1,6 @@
 """Lexicon files: ``WORD PHONE PHONE …`` lines, in the dialects in which they are found.
 
-* CMUdict: variants ``WORD(2)`` are pronunciations of WORD where that word is there; lines that begin with ``;;`` or
+* CMUdict: variants ``WORD(2)`` are pronunciations of WORD where any word is there without its number too; lines that begin with ``;;`` or
   ``#`` and what follows `` #`` are comments. An old entry such as ``#HASH HH AE1 SH`` is no comment, which its phones
   tell.
 * Kaldi's ``lexiconp.txt``: a probability after the word, in every line or in none.
@@ -46,7 +46,7 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     rows, comments = _rows(path, dialects=phones is None)
     if not rows:
         raise UserError("the lexicon is empty", file=path, mend="write `WORD PHONE PHONE …`, one a line")
-    names = {word for _, word, _ in rows} if phones is None else set()
+    bases = _variants({word for _, word, _ in rows}) if phones is None else {}
     numbers = _numbers(rows)
     entries: dict[tuple[str, tuple[str, ...]], float] = {}
     checked: Counter[str] = Counter()
@@ -63,8 +63,8 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
                     raise UserError(f"phone {phone} is in no phone list", file=path, line=n,
                                     mend="add it to nonsilence_phones.txt or correct the entry")
         checked.update(set(rest))
-        if (variant := _VARIANT.fullmatch(word)) and variant[1] in names:
-            word, variants = variant[1], variants + 1
+        variants += word in bases
+        word = bases.get(word, word)
         key = (word, tuple(rest))
         entries[key] = max(prob, entries.get(key, 0.0))
     if told := [f"{what}: {n}" for what, n in (("comments left out", comments),
@@ -112,6 +112,12 @@ def _rows(path, dialects: bool) -> tuple[list[Row], int]:
         entries = [row for row in unsure if row[2] and phones.issuperset(row[2])]
         rows, comments = sorted(rows + entries), comments + len(unsure) - len(entries)
     return rows, comments
+
+
+def _variants(words: set[str]) -> dict[str, str]:
+    """``WORD(2)`` → ``WORD``, if numbers in brackets mean that: there is the word itself, or it with two numbers."""
+    bases = {word: found[1] for word in words if (found := _VARIANT.fullmatch(word))}
+    return bases if len(set(bases.values())) < len(bases) or not words.isdisjoint(bases.values()) else {}
 
 
 def _check_spaces(line: str, fields: list[str], path, n: int):

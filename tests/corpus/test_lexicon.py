@@ -12,12 +12,19 @@ def read(tmp_path, text, **how):
 
 
 def test_variants_of_cmudict(tmp_path, capsys):
-    """In any order, numbered from 1 or 2; what has no word beside it, and is no number, is a word of its own."""
-    text = "the(2) DH IY0\nthe DH AH0\nA(1) EY1\nA AH0\nA(10) AA1\nF(2) F\nM(X) M\nM M\nthe(2)(3) DH\n"
-    assert read(tmp_path, text) == [("A", 1.0, "AA1"), ("A", 1.0, "AH0"), ("A", 1.0, "EY1"), ("F(2)", 1.0, "F"),
+    """In any order, numbered from 1 or 2, of a part of the dictionary too."""
+    text = "the(2) DH IY0\nthe DH AH0\nA(1) EY1\nA AH0\nA(10) AA1\nF(2) F\nM(X) M\nM M\n"
+    assert read(tmp_path, text) == [("A", 1.0, "AA1"), ("A", 1.0, "AH0"), ("A", 1.0, "EY1"), ("F", 1.0, "F"),
                                     ("M", 1.0, "M"), ("M(X)", 1.0, "M"), ("the", 1.0, "DH AH0"),
-                                    ("the", 1.0, "DH IY0"), ("the(2)", 1.0, "DH")]
+                                    ("the", 1.0, "DH IY0")]
     assert "WORD(2) taken for a pronunciation of WORD: 4" in capsys.readouterr().out
+    assert read(tmp_path, "the(1) DH\nthe(2) D\n") == [("the", 1.0, "D"), ("the", 1.0, "DH")]
+
+
+def test_words_with_numbers_in_brackets(tmp_path):
+    assert read(tmp_path, "F(2) F\nG(3) G\nF F\n") == [("F", 1.0, "F"), ("G", 1.0, "G")]
+    assert read(tmp_path, "F(2) F\nG(3) G\n") == [("F(2)", 1.0, "F"), ("G(3)", 1.0, "G")]
+    assert read(tmp_path, "B(737) B\nB B\n") == [("B", 1.0, "B"), ("B(737)", 1.0, "B")]
 
 
 def test_a_kaldi_folder_has_no_dialects(tmp_path):
