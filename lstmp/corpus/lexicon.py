@@ -1,8 +1,8 @@
 """Lexicon files: ``WORD PHONE PHONE …`` lines, in the dialects in which they are found.
 
-* CMUdict: variants ``WORD(2)`` are pronunciations of WORD where any word is there without its number too; lines that begin with ``;;`` or
-  ``#`` and what follows `` #`` are comments. An old entry such as ``#HASH HH AE1 SH`` is no comment, which its phones
-  tell.
+* CMUdict: variants ``WORD(2)`` are pronunciations of WORD, where any word is there without its number too, or with
+  two; lines that begin with ``;;`` or ``#`` and what follows `` #`` are comments. An old entry such as
+  ``#HASH HH AE1 SH`` is no comment, which its phones tell.
 * Kaldi's ``lexiconp.txt``: a probability after the word, in every line or in none.
 * The Montreal Forced Aligner's, and Kaldi's ``lexiconp_silprob.txt``: the probability and three numbers about silence,
   which are left out; a line may also have the probability alone, or no number.
