@@ -51,13 +51,14 @@ if at 2 "dictionary and lang"; then
   local/prepare_lang.sh --dict "$data/dict" --out "$lang"
 fi
 
-# 3  language model: a given ARPA, or one trained from text, to G; and a larger one to rescore lattices with
+# 3  language model: a given ARPA, or one trained from text, to G; a larger one to rescore with; what they lack of the words
 if [ -n "$arpa" ]; then from=(--arpa "$arpa")
 elif [ -n "$lm_text" ]; then from=(--text "$lm_text" --order "$lm_order")
 else from=(--text "$data/$train/text" --skip-id --order "$lm_order"); fi
 if at 3 "language model $lm"; then
   local/prepare_lm.sh --lang "$lang" --out "$lang_lm" "${from[@]}"
   [ -z "$rescore_lm" ] || local/prepare_lm.sh --lang "$lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
+  local/check_text.sh --lang "$lang_lm" --train "$data/$train" --data "$data/$dev" "${tests[@]/#/$data/}"
 fi
 
 # 4  features: 13 MFCCs for the GMMs (which hear $heard: <train>, or MP3 of it), 40 log-mel energies for the network, CMVN
@@ -131,8 +132,7 @@ if at 9 "graphs"; then
   done
 fi
 
-# 10  decoding: lattices, those of the best systems rescored with the larger LM; best paths for a grid of LM weights
-#     and word insertion penalties
+# 10  decoding: lattices, those of the best systems rescored with the larger LM; best paths by weights and penalties
 if at 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
     for model in "${systems[@]}"; do

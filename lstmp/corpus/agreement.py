@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lstmp.corpus.textlines import composed
 from lstmp.errors import UserError
 
 
@@ -14,8 +15,10 @@ def same_utterances(path: Path, tables: dict[str, dict[str, str]]):
             if missing:
                 utt = list(table)[missing[0] - 1]
                 more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+                alike = composed(utt) in map(composed, others)
                 raise UserError(f"`{utt}`{more} has {lacks[other]}: it is not in {other}", file=path / name,
-                                line=missing[0], mend=f"add it to {other} or delete this line")
+                                line=missing[0], mend="there its letters are composed in another way; write it with "
+                                "the same bytes" if alike else f"add it to {other} or delete this line")
 
 
 def check_spk2utt(path: Path, found: dict[str, str], expected: dict[str, list[str]]):

@@ -18,6 +18,7 @@ from pathlib import Path
 from lstmp import config
 from lstmp.corpus.agreement import check_spk2utt, durations_of, same_utterances
 from lstmp.corpus.segments import Segment, parse_channels, parse_segments
+from lstmp.corpus.textlines import columns, composed, numbered_lines, odd_characters
 from lstmp.errors import UserError
 
 SORT = "sort it with `LC_ALL=C sort -u`"
@@ -75,45 +76,38 @@ class DataDir:
 
 
 def read_lines(path) -> list[str]:
-    """The lines of a UTF-8 text file without their ends; what is not UTF-8 is named with its line.
+    """The lines of a text file as they are, letters not composed: ids and paths are compared byte by byte.
 
     Raises:
-        UserError: no such file, not UTF-8, a byte order mark.
+        UserError: see :func:`lstmp.corpus.textlines.numbered_lines`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError("no such file", file=path, mend="run the stage that makes it, or check the path")
-    raw = path.read_bytes()
-    if raw.startswith(b"\xef\xbb\xbf"):
-        raise UserError("begins with a byte order mark", file=path, line=1, mend="save it as UTF-8 without one")
-    lines = []
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8").rstrip("\r"))
-        except UnicodeDecodeError:
-            raise UserError("not UTF-8 text", file=path, line=number,
-                            mend="convert the file, such as by `iconv -f latin1 -t utf-8`") from None
-    if lines[-1] == "":
-        lines.pop()
-    return lines
+    return [line for _, line in numbered_lines(path, compose=False)]
 
 
 def read_table(path) -> dict[str, str]:
     """Read a Kaldi table: first column → the rest of the line, spaces at its ends removed.
 
+    The words of ``text`` are separated by one blank each, whatever white space stands there, their letters composed.
+
     Raises:
-        UserError: not UTF-8, a blank line, a line of one field, an id given twice, lines not sorted; with its line.
+        UserError: not UTF-8, a blank line, an id with an invisible character, a line of one field, an id given twice,
+            lines not sorted; with its line.
     """
     path = Path(path)
     fields, form = FORMS.get(path.name, (None, "an id and its value"))
     table, previous = {}, ""
     for number, line in enumerate(read_lines(path), 1):
-        parts = line.split(maxsplit=1)
-        if not parts:
+        if not line.strip():
             raise UserError("blank line", file=path, line=number, mend="delete it")
-        key, rest = parts[0], parts[1].strip() if len(parts) == 2 else ""
         if line[0].isspace():
             raise UserError("the line begins with a space", file=path, line=number, mend="delete the space")
+        key = columns(line)[0]
+        if odd := odd_characters([key]):
+            raise UserError(f"the id `{key}` has {odd[0]} in it", file=path, line=number,
+                            mend="write a blank after the id, and nothing invisible in it")
+        rest = line[len(key):].strip()
+        if path.name == "text":
+            rest = " ".join(composed(rest).split())
         if not rest:
             empty = "has an empty transcript" if path.name == "text" else "has nothing after it"
             raise UserError(f"`{key}` {empty}", file=path, line=number,

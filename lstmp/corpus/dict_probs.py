@@ -13,7 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 from lstmp.corpus import pron_counts
-from lstmp.corpus.dictionary import Dictionary, Entry
+from lstmp.corpus.dictionary import Dictionary
+from lstmp.corpus.lexicon import Entry
 from lstmp.corpus.pieces import MODEL
 from lstmp.corpus.pron_counts import PronCounts
 from lstmp.corpus.silence_model import LEXICON, SENTENCE, SilenceModel, SilenceTerms

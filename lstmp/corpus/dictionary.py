@@ -3,24 +3,18 @@
 A phone's base is its name without the digits at its end: ``AA0 AA1 AA2`` are the stress variants of ``AA``.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lstmp import config
 from lstmp.corpus import silence_model
+from lstmp.corpus.lexicon import Entry, check_phone, read_lexicon
 from lstmp.corpus.silence_model import SilenceModel
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import columns, numbered_lines
 from lstmp.errors import UserError
 
 SILENCE, NOISE = "SIL", "SPN"
 SILENCE_WORD, UNKNOWN_WORD = "!SIL", "<UNK>"
-RESERVED = re.compile(r"#\d+|<eps>|<s>|</s>")
-_PROBABILITY = re.compile(r"\d*\.\d+(?:[eE]-?\d+)?|\d+[eE]-\d+")
-_STRANGE_SPACE = re.compile(r"[^\S \t]")
-_POSITION_MARK = re.compile(r".*_[BIES]")
-
-Entry = tuple[str, float, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Dictionary:
 
     @classmethod
     def from_lexicon(cls, path) -> "Dictionary":
-        """The dictionary of a lexicon file (:func:`read_lexicon`)."""
+        """The dictionary of a lexicon file (:mod:`lstmp.corpus.lexicon`)."""
         return cls.from_entries(read_lexicon(path), path)
 
     @classmethod
@@ -87,7 +81,7 @@ class Dictionary:
         for name in ("silence_phones.txt", "nonsilence_phones.txt"):
             for n, group in _groups(d / name):
                 for phone in group:
-                    _check_phone(phone, d / name, n)
+                    check_phone(phone, d / name, n)
                     if phone in seen:
                         raise UserError(f"phone {phone} is listed twice", file=d / name, line=n,
                                         mend="keep one of the two")
@@ -98,16 +92,17 @@ class Dictionary:
             raise UserError("expected one phone of silence_phones.txt", file=d / "optional_silence.txt",
                             mend=f"write {SILENCE}")
         questions = d / "extra_questions.txt"
-        for n, group in _groups(questions):
+        asked = _groups(questions) if questions.exists() else []  # Kaldi does without
+        for n, group in asked:
             for phone in group:
                 if phone not in seen:
                     raise UserError(f"phone {phone} is in no phone list", file=questions, line=n, mend="remove it")
-        path = d / "lexiconp.txt"
-        entries = read_lexicon(path, phones=seen)
+        plain = not (d / "lexiconp.txt").exists() and (d / "lexicon.txt").exists()  # as Kaldi's folders may be
+        entries = read_lexicon(d / ("lexicon.txt" if plain else "lexiconp.txt"), phones=seen)
         model = None
         if any((d / name).exists() for name in (silence_model.LEXICON, silence_model.SENTENCE)):
             model = SilenceModel.read(d, {(word, phones): prob for word, prob, phones in entries})
-        return cls(entries, silence, nonsilence, optional[0], [g for _, g in _groups(questions)], model)
+        return cls(entries, silence, nonsilence, optional[0], [g for _, g in asked], model)
 
     def write(self, directory):
         """Write the folder's five files, and two more if there is a silence model."""
@@ -132,75 +127,5 @@ def split_stress(phone: str) -> tuple[str, str]:
     return (base, phone[len(base):]) if base else (phone, "")
 
 
-def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
-    """Read ``WORD PHONE PHONE …`` lines, or ``WORD PROBABILITY PHONE …`` if the first line has a number with a point.
-
-    Args:
-        path: plain text or gzip, UTF-8, fields separated by spaces or tabs.
-        phones: the phones that may be used; None: any.
-
-    Returns:
-        entries sorted by word, probability and phones, duplicates removed.
-
-    Raises:
-        UserError: a word without phones, a symbol that is reserved, a probability outside (0, 1], an unknown phone.
-    """
-    entries: dict[tuple[str, tuple[str, ...]], float] = {}
-    checked: set[str] = set()
-    with_probability = None
-    for n, line in numbered_lines(path):
-        if _STRANGE_SPACE.search(line):
-            raise UserError("a space that is neither a blank nor a tab", file=path, line=n,
-                            mend="separate the fields by blanks or tabs")
-        word, *rest = line.split() or [""]
-        if not word:
-            raise UserError("empty line", file=path, line=n, mend="remove it")
-        if RESERVED.fullmatch(word):
-            raise UserError(f"{word} is a reserved symbol, it cannot be a word", file=path, line=n,
-                            mend="remove the line")
-        if with_probability is None:
-            with_probability = bool(rest) and bool(_PROBABILITY.fullmatch(rest[0]))
-        prob = 1.0
-        if with_probability:
-            prob = _read_probability(rest.pop(0) if rest else "", path, n)
-        if not rest:
-            raise UserError(f"word {word} has no phones", file=path, line=n, mend="write `WORD PHONE PHONE …`, "
-                            "the fields separated by blanks or tabs, or remove the line")
-        for phone in rest:
-            if phone not in checked:
-                _check_phone(phone, path, n)
-                if phones is not None and phone not in phones:
-                    raise UserError(f"phone {phone} is in no phone list", file=path, line=n,
-                                    mend="add it to nonsilence_phones.txt or correct the entry")
-                checked.add(phone)
-        key = (word, tuple(rest))
-        entries[key] = max(prob, entries.get(key, 0.0))
-    if not entries:
-        raise UserError("the lexicon is empty", file=path, mend="write `WORD PHONE PHONE …`, one a line")
-    return sorted((word, prob, pronunciation) for (word, pronunciation), prob in entries.items())
-
-
-def _read_probability(text: str, path, n: int) -> float:
-    try:
-        prob = float(text)
-    except ValueError:
-        prob = -1.0
-    if not 0 < prob <= 1:
-        raise UserError(f"expected a pronunciation probability in (0, 1], found {text or 'nothing'}", file=path, line=n,
-                        mend="give every line a probability or none")
-    return prob
-
-
-def _check_phone(phone: str, path, n: int):
-    if RESERVED.fullmatch(phone) or phone.startswith("#"):
-        raise UserError(f"{phone} is a reserved symbol, it cannot be a phone", file=path, line=n, mend="rename it")
-    if _POSITION_MARK.fullmatch(phone):
-        raise UserError(f"phone {phone} ends in a position mark", file=path, line=n,
-                        mend="give phones without _B _I _E _S; they are added by prepare_lang")
-    if _PROBABILITY.fullmatch(phone):
-        raise UserError(f"{phone} is a number where a phone should be", file=path, line=n,
-                        mend="give every line a probability or none")
-
-
 def _groups(path) -> list[tuple[int, tuple[str, ...]]]:
-    return [(n, tuple(line.split())) for n, line in numbered_lines(path) if line.split()]
+    return [(n, tuple(group)) for n, line in numbered_lines(path) if (group := columns(line))]

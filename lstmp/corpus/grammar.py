@@ -7,24 +7,23 @@ A list has one phrase a line, all equally likely. A grammar begins with ``#JSGF`
     <verb> = TURN ON | TURN OFF;
 
 ``|`` separates alternatives, ``/2/`` before one is its weight, ``( )`` groups, ``[ ]`` is optional, ``*`` and ``+``
-repeat what is before them; ``{tags}`` and comments are read over. The public rules are what may be said; without one,
-the first. A rule may not contain itself. Probabilities: alternatives by their weights (1), an optional part and each
-further repetition 1/2.
+repeat what is before them; ``{tags}`` and comments are read over; ``<NULL>`` is nothing said, and what has ``<VOID>``
+or the weight 0 is never said. The public rules are what may be said; without one, the first. A rule may not contain
+itself. Probabilities: alternatives by their weights (1), an optional part and each further repetition 1/2.
 """
 
 import math
-import re
 from pathlib import Path
 
 import kaldifst
 import numpy as np
 
 from lstmp.corpus.fst import FstArrays
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.jsgf import read_rules
+from lstmp.corpus.textlines import APOSTROPHES, numbered_lines
 from lstmp.errors import UserError
 
-_TOKEN = re.compile(r"""(?P<name><[^<>\s]+>)|(?P<weight>/\s*[0-9.eE+-]+\s*/)|(?P<tag>\{[^{}]*\})|(?P<mark>[=;|()\[\]*+])
-                        |"(?P<quoted>[^"]*)"|(?P<word>[^\s=;|()\[\]*+<>{}"/]+)""", re.X)
+_OTHERS = {"#ABNF": "ABNF (SRGS)", "<?xml": "XML (SRGS)", "<grammar": "XML (SRGS)", "<speak": "XML"}
 _HALF = math.log(2)
 
 
@@ -33,7 +32,8 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
 
     Args:
         path: the file.
-        words: symbol → id. A word that is not there is looked for in capitals and in small letters.
+        words: symbol → id. A word that is not there is looked for in capitals and in small letters, and with the
+            plain apostrophe.
 
     Returns:
         the acceptor G, deterministic and sorted, costs for weights; and the number of its different words.
@@ -42,8 +42,12 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
         UserError: no such file, an unknown word, a rule that is missing, given twice or contains itself, or a fault of
             form; each with its line.
     """
-    lines = [(n, line.removeprefix("\ufeff")) for n, line in numbered_lines(path)]  # a byte order mark is no word
+    lines = list(numbered_lines(path))
     grammar = any(line.strip().startswith("#JSGF") for _, line in lines)
+    n, head = next(((n, line.strip()) for n, line in lines if line.strip()), (1, ""))
+    if other := next((name for mark, name in _OTHERS.items() if head.startswith(mark)), None):
+        raise UserError(f"a grammar of the kind {other}, which is not read", file=path, line=n,
+                        mend="write it as #JSGF, or list its phrases, one a line")
     builder = _Builder(Path(path), words)
     try:
         (_rules if grammar else _phrases)(builder, lines)
@@ -78,10 +82,11 @@ class _Builder:
         self.fst.add_arc(source, kaldifst.StdArc(label, label, cost, to))
 
     def word(self, word: str, line: int) -> int:
-        for spelling in (word, word.upper(), word.lower()):
-            if spelling in self.words and spelling[0] not in "<#":
-                self.used.add(spelling)
-                return self.words[spelling]
+        for form in (word, word.translate(APOSTROPHES)):
+            for spelling in (form, form.upper(), form.lower()):
+                if spelling in self.words and spelling[0] not in "<#":
+                    self.used.add(spelling)
+                    return self.words[spelling]
         raise UserError(f"the word {word} is not in the lexicon", file=self.path, line=line,
                         mend="add it to the lexicon and prepare the lang folder again, or say it in other words")
 
@@ -98,8 +103,7 @@ def _phrases(builder: _Builder, lines):
 
 
 def _rules(builder: _Builder, lines):
-    parser = _Parser(builder, _tokens(builder.path, lines))
-    rules, public, first = parser.rules()
+    rules, public, first = read_rules(builder.path, lines, builder.word)
     chosen = public or [first]
     if not first:
         raise UserError("no rule in it", file=builder.path, mend="write `public <name> = … ;`")
@@ -109,117 +113,11 @@ def _rules(builder: _Builder, lines):
         builder.arc(_expand(builder, rules, rules[name][1], at, (name,)), builder.end)
 
 
-def _tokens(path: Path, lines) -> list[tuple[str, str, int]]:
-    """(kind, text, line) without header, comments and tags."""
-    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), "\n".join(line for _, line in lines), flags=re.S)
-    text = re.sub(r"//[^\n]*", "", text)
-    for header in (r"\s*#JSGF[^;\n]*;?", r"\s*grammar\s[^;=<]*;"):  # each once, before the first rule
-        if found := re.match(header, text):
-            text = "\n" * found[0].count("\n") + text[found.end():]
-    out, at, line = [], 0, 1
-    while at < len(text):
-        if text[at].isspace():
-            line, at = line + (text[at] == "\n"), at + 1
-            continue
-        if not (found := _TOKEN.match(text, at)):
-            raise UserError(f"`{text[at]}` has no meaning here", file=path, line=line, mend="see docs/formats.md")
-        kind, value = found.lastgroup, found[found.lastgroup]
-        out += [("word", w, line) for w in value.split()] if kind == "quoted" else [] if kind == "tag" else [
-            (kind, value, line)]
-        line, at = line + found[0].count("\n"), found.end()
-    return out
-
-
-class _Parser:
-    """Rules as trees: ("alt", [(weight, tree)…]), ("seq", [tree…]), ("many", tree, least), ("rule", name, line) and
-    ("word", id)."""
-
-    def __init__(self, builder: _Builder, tokens):
-        self.builder, self.tokens, self.at = builder, [*tokens, ("end", "the end of the file", len(tokens) and
-                                                                tokens[-1][2])], 0
-
-    def next(self):
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def fail(self, expected: str):
-        _, text, line = self.tokens[self.at]
-        raise UserError(f"expected {expected}, found {text}", file=self.builder.path, line=line,
-                        mend="see docs/formats.md for the form of a grammar")
-
-    def marked(self, mark: str) -> bool:
-        if self.tokens[self.at][:2] != ("mark", mark):
-            return False
-        self.at += 1
-        return True
-
-    def rules(self):
-        rules, public, first = {}, [], None
-        while self.tokens[self.at][0] != "end":
-            is_public = self.tokens[self.at][:2] == ("word", "public")
-            self.at += is_public
-            kind, name, line = self.next()
-            if kind != "name":
-                self.at -= 1
-                self.fail("`<name> =`")
-            if name in rules:
-                raise UserError(f"the rule {name} is given twice", file=self.builder.path, line=line, mend="remove one")
-            if not self.marked("="):
-                self.fail("`=`")
-            rules[name], first = (line, self.alternatives()), first or name
-            public += [name] if is_public else []
-            if not self.marked(";"):
-                self.fail("`;`")
-        return rules, public, first
-
-    def alternatives(self):
-        found = [self.weighted()]
-        while self.marked("|"):
-            found.append(self.weighted())
-        return ("alt", found)
-
-    def weighted(self):
-        weight = 1.0
-        if self.tokens[self.at][0] == "weight":
-            try:
-                weight = float(self.next()[1].strip("/ "))
-            except ValueError:
-                weight = 0.0
-            if not 1e-9 <= weight <= 1e9:
-                self.at -= 1
-                self.fail("a weight above 0")
-        return weight, self.sequence()
-
-    def sequence(self):
-        parts = []
-        while (part := self.part()) is not None:
-            if self.marked("*"):
-                part = ("many", part, 0)
-            elif self.marked("+"):
-                part = ("many", part, 1)
-            parts.append(part)
-        return ("seq", parts) if parts else self.fail("a word, a rule or a group")
-
-    def part(self):
-        kind, text, line = self.tokens[self.at]
-        if kind == "word":
-            self.at += 1
-            return ("word", self.builder.word(text, line))
-        if kind == "name":
-            self.at += 1
-            return ("rule", text, line)
-        if self.marked("("):
-            inner = self.alternatives()
-            return inner if self.marked(")") else self.fail("`)`")
-        if self.marked("["):
-            inner = self.alternatives()
-            return ("alt", [(1.0, inner), (1.0, ("seq", []))]) if self.marked("]") else self.fail("`]`")
-        return None
-
-
 def _expand(builder: _Builder, rules, tree, at: int, inside: tuple[str, ...]) -> int:
     """Add a tree from the state ``at`` on; returns the state where it ends."""
     kind = tree[0]
+    if kind == "void":
+        return builder.state()
     if kind == "word":
         end = builder.state()
         builder.arc(at, end, tree[1])
@@ -246,7 +144,8 @@ def _expand(builder: _Builder, rules, tree, at: int, inside: tuple[str, ...]) ->
         return end
     name, line = tree[1:]
     if name not in rules:
-        raise UserError(f"there is no rule {name}", file=builder.path, line=line, mend="write it, or correct the name")
+        raise UserError(f"there is no rule {name}", file=builder.path, line=line, mend="write it, or correct the name"
+                        + ("; rules of other grammars are not read" if "." in name else ""))
     if name in inside:
         raise UserError(f"the rule {name} contains itself", file=builder.path, line=line, mend="use * or + to repeat")
     return _expand(builder, rules, rules[name][1], at, (*inside, name))

@@ -7,18 +7,20 @@ graphemes for large vocabulary speech recognition", ICASSP 2002: triphones learn
 import unicodedata
 from pathlib import Path
 
-from lstmp.corpus.arpa import check_arpa
+from lstmp.corpus.arpa import DATA, arpa_words, check_arpa
 from lstmp.corpus.datadir import read_table
-from lstmp.corpus.dictionary import RESERVED, SILENCE_WORD, UNKNOWN_WORD, Dictionary, Entry
+from lstmp.corpus.dictionary import SILENCE_WORD, UNKNOWN_WORD, Dictionary
+from lstmp.corpus.lexicon import RESERVED, Entry
 from lstmp.corpus.pieces import is_whole
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import composed, numbered_lines
 from lstmp.errors import UserError
 from lstmp.log import warn
 
 
 def spelled(word: str) -> tuple[str, ...]:
     """The letters, digits and combining signs of a word, in capitals; all else, such as apostrophes, is mute."""
-    return tuple(c for c in unicodedata.normalize("NFC", word).upper() if unicodedata.category(c)[0] in "LMN")
+    return tuple(c for c in composed(word).upper() if unicodedata.category(c)[0] in "LMN"
+                 and "VARIATION SELECTOR" not in unicodedata.name(c, ""))
 
 
 def is_graphemic(dictionary: Dictionary) -> bool:
@@ -39,27 +41,24 @@ def spell_words(sources) -> list[Entry]:
     for source in map(Path, sources):
         words |= _words_of(source)
     words = {w for w in words if not RESERVED.fullmatch(w) and w not in (SILENCE_WORD, UNKNOWN_WORD)}
-    entries = [(word, 1.0, phones) for word in sorted(words) if not is_whole(word) and (phones := spelled(word))]
+    entries = [(word, 1.0, phones) for word in sorted(words) if not is_whole(word) and len(word.split()) == 1
+               and (phones := spelled(word))]
     if mute := sorted(words - {e[0] for e in entries}):
-        warn(f"{len(mute)} words without letters, or in brackets, are left out: {' '.join(mute[:5])}")
+        warn(f"{len(mute)} words without letters, in brackets or with a space are left out: {' '.join(mute[:5])}")
     return entries
 
 
 def _words_of(source: Path) -> set[str]:
     if source.is_dir():
         return {word for line in read_table(source / "text").values() for word in line.split()}
-    head = next((line for _, line in numbered_lines(source) if line.strip()), "")
-    if head.strip() != "\\data\\":
-        return {word for _, line in numbered_lines(source) for word in line.split()}
-    check_arpa(source)
-    words, within = set(), False
+    words: set[str] = set()
     for _, line in numbered_lines(source):
-        if line.startswith("\\"):
-            if within:
-                break
-            within = line.strip() == "\\1-grams:"
-        elif within and (fields := line.split()):
-            words.add(fields[1])
-    if not words:
+        if line.strip() == DATA:  # commentary may stand before it
+            break
+        words.update(line.split())
+    else:
+        return words
+    check_arpa(source)
+    if not (words := arpa_words(source)):
         raise UserError("no words in it", file=source, mend="give a language model with 1-grams")
     return words

@@ -13,7 +13,7 @@ from pathlib import Path
 from lstmp.corpus.kaldi_lang import is_kaldis, read_l_fst
 from lstmp.corpus.pieces import Names, borders
 from lstmp.corpus.silence_model import SENTENCE, SilenceModel
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import columns, composed, numbered_lines
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 
@@ -115,14 +115,17 @@ class Lang:
 
 
 def read_symbols(path) -> dict[str, int]:
-    """Read a symbol table (``symbol id`` lines); ``<eps>`` is 0, neither symbols nor ids repeat."""
+    """Read a symbol table (``symbol id`` lines), letters composed; ``<eps>`` is 0, neither symbols nor ids repeat."""
     table: dict[str, int] = {}
-    for n, fields in _rows(path):
+    rows = list(_rows(path, compose=False))
+    there = {fields[0] for _, fields in rows if not fields[0].isascii()}
+    for n, fields in rows:
         if len(fields) != 2 or not fields[1].isascii() or not fields[1].isdigit():
             raise UserError("expected `symbol id`", file=path, line=n, mend=MEND)
         if fields[0] in table:
             raise UserError(f"symbol {fields[0]} is given twice", file=path, line=n, mend=MEND)
-        table[fields[0]] = int(fields[1])
+        symbol = composed(fields[0])
+        table[fields[0] if symbol in there else symbol] = int(fields[1])  # a table may have both forms of a word
     if table.get("<eps>") != 0:
         raise UserError("the symbol <eps> must be there, with id 0", file=path, mend=MEND)
     if len(set(table.values())) != len(table):
@@ -143,9 +146,9 @@ def _names(path: Path, _state) -> Names:
     return Names((i, symbol) for symbol, i in read_symbols(path).items())
 
 
-def _rows(path):
-    for n, line in numbered_lines(path):
-        if fields := line.split():
+def _rows(path, compose: bool = True):
+    for n, line in numbered_lines(path, compose=compose):
+        if fields := columns(line):
             yield n, fields
 
 

@@ -18,6 +18,7 @@ from lstmp.corpus.audio import EXTENSIONS
 from lstmp.corpus.datadir import Utterance, write_data_dir
 from lstmp.corpus.recording import seconds_of
 from lstmp.corpus.subset import at_most
+from lstmp.corpus.textlines import composed
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.stage import Stage
@@ -92,7 +93,7 @@ def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
                               mend=f"restore {chapter / utt}.flac or delete the line")
         else:
             try:
-                utts.append(Utterance(utt, speaker, str(audio[utt]), tuple(parts[1].decode("utf-8").split())))
+                utts.append(Utterance(utt, speaker, str(audio[utt]), tuple(composed(parts[1].decode("utf-8")).split())))
             except UnicodeDecodeError:
                 fault = UserError("not UTF-8 text", file=transcript, line=number, mend="save the file as UTF-8")
         seen.add(utt)
@@ -106,7 +107,7 @@ def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
 
 def _raw_lines(transcript: Path) -> list[bytes]:
     """Lines as bytes, since one that is not UTF-8 costs one utterance, not the chapter. No file, no lines."""
-    return transcript.read_bytes().split(b"\n") if transcript.is_file() else []
+    return transcript.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n") if transcript.is_file() else []
 
 
 def _seconds(utt: Utterance, allow_commands: bool) -> tuple[float, UserError | None]:

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.dictionary import Entry
 from lstmp.corpus.lang import read_symbols
+from lstmp.corpus.lexicon import Entry
 from lstmp.corpus.prepare_lang import MARKS, mark_positions
 from lstmp.corpus.silence_model import LEXICON, SilenceModel
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import columns, first_columns, numbered_lines
 from lstmp.errors import UserError
 
 _BY_WORD = ("words.txt", "lexiconp.txt", LEXICON)  # the word is in the first column
@@ -29,7 +29,7 @@ def write_part(lang_dir, words: Collection[str], out) -> Path:
     lang_dir, out = Path(lang_dir), Path(out)
     if not (lang_dir / "oov.txt").is_file():
         raise UserError("no such file", file=lang_dir / "oov.txt", mend="give a lang folder, or run stage 2")
-    keep = {*words, *(lang_dir / "oov.txt").read_text(encoding="utf-8").split()}
+    keep = {*words, *first_columns(lang_dir / "oov.txt")}
     for source in sorted(lang_dir.rglob("*")):
         name = source.relative_to(lang_dir)
         if source.is_dir() or source.suffix == ".fst" or source.name.startswith("."):
@@ -39,7 +39,7 @@ def write_part(lang_dir, words: Collection[str], out) -> Path:
             shutil.copyfile(source, out / name)
             continue
         lines = [line for _, line in numbered_lines(source)
-                 if (word := line.partition(" ")[0]) in keep or word[:1] in "<#"]
+                 if (word := "".join(columns(line)[:1])) in keep or word[:1] in "<#"]
         config.write_text(out / name, "".join(f"{line.rstrip()}\n" for line in lines))
     return out
 
@@ -58,7 +58,7 @@ def add_pronunciations(lang_dir, entries: Iterable[Entry]):
     words, phones = read_symbols(d / "words.txt"), read_symbols(d / "phones.txt")
     marked = any(p.endswith(MARKS) for p in phones)
     prons = {(fields[0], tuple(fields[2:])): float(fields[1]) for _, line in numbered_lines(d / "lexiconp.txt")
-             if (fields := line.split())}
+             if (fields := columns(line))}
     silence = SilenceModel.read(d, prons) if (d / LEXICON).is_file() else None
     for word, probability, said in entries:
         spelling = mark_positions(said) if marked else said

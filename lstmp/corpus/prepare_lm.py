@@ -11,16 +11,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.arpa import arpa_to_g
+from lstmp.corpus.arpa import arpa_to_g, arpa_words
+from lstmp.corpus.coverage import hint
 from lstmp.corpus.fst import write_fst
 from lstmp.corpus.grammar import grammar_to_g
 from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.pieces import MODEL, Pieces, made_of_pieces
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import numbered_lines, odd_characters
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
 from lstmp.stage import Stage
@@ -48,17 +50,22 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
     if not 0 <= prune < 1:
         raise UserError(f"--prune must lie between 0 and 1, not {prune}", mend="1e-8 to 1e-7 are usual")
     with tempfile.TemporaryDirectory() as tmp:
-        sentences = 0
+        sentences, odd = 0, None
         with open(Path(tmp) / "text", "w", encoding="utf-8") as f:
             for path in texts:
                 for n, line in numbered_lines(path):
                     words = line.split()[1 if skip_id else 0 :]
+                    words = words[words[:1] == ["<s>"]:len(words) - (words[-1:] == ["</s>"])]  # as some write sentences
+                    odd = odd or (path, n) if odd_characters(words) else odd
                     if bad := RESERVED.intersection(words):
                         raise UserError(f"{min(bad)} is a reserved symbol, it cannot be a word", file=path, line=n,
                                         mend="remove it; sentence boundaries are added by themselves")
                     if words:
                         f.write(" ".join(words if cut is None else (p for w in words for p in cut(w))) + "\n")
                         sentences += 1
+        if odd:
+            warn(f"{odd[0]}:{odd[1]}: a character that is no spelling, perhaps invisible, in a word, and perhaps in "
+                 "others below; such words are other words than those that look the same")
         if not sentences:
             raise UserError("no sentence to train a language model from", file=", ".join(map(str, texts)),
                             mend="give text, one sentence a line")
@@ -127,6 +134,9 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     if left_out:
         warn(f"{arpa}: {left_out} of {sum(counts)} n-grams were left out: they have a word that is not in "
              f"{lang / 'words.txt'}, or their history is no n-gram")
+    if left_out > sum(counts) / 2:
+        warn(f"{arpa}: most of it was left out: of its words that are not in {lang / 'words.txt'}, "
+             f"{hint(Counter(arpa_words(arpa)), words)}")
     stage.mark(outputs=[p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")])
     say(f"{out}: G from {' / '.join(map(str, counts))} n-grams, {g.num_states} states")
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import columns, numbered_lines
 from lstmp.errors import UserError
 
 PRONS, SILENCES, BIGRAMS = "pron_counts_nowb.txt", "sil_counts_nowb.txt", "pron_bigram_counts_nowb.txt"
@@ -71,24 +71,24 @@ class PronCounts:
         """
         d, counts = Path(directory), cls()
         for n, line in numbered_lines(d / PRONS):
-            fields = line.split()
+            fields = columns(line)
             if len(fields) < 3:
                 raise UserError("expected `count word phones`", file=d / PRONS, line=n, mend=MEND)
             counts.prons[tuple(fields[1:])] += _count(fields[0], d / PRONS, n)
-        columns = (counts.silence_before, counts.none_before, counts.silence_after, counts.none_after)
+        kinds = (counts.silence_before, counts.none_before, counts.silence_after, counts.none_after)
         for n, line in numbered_lines(d / SILENCES):
-            fields = line.split()
+            fields = columns(line)
             if len(fields) < 5:
                 raise UserError("expected four counts (silence and none before, silence and none after), word and "
                                 "phones", file=d / SILENCES, line=n, mend=MEND)
-            for column, text in zip(columns, fields[:4], strict=True):
+            for column, text in zip(kinds, fields[:4], strict=True):
                 column[tuple(fields[4:])] += _count(text, d / SILENCES, n)
         for n, line in numbered_lines(d / BIGRAMS):
             fields = line.split("\t")
-            if len(fields) != 3 or not all(f.split() for f in fields):
+            if len(fields) != 3 or not all(map(columns, fields)):
                 raise UserError("expected a count and two pronunciations, separated by tabs", file=d / BIGRAMS, line=n,
                                 mend=MEND)
-            v, w = (tuple(f.split()) for f in fields[1:])
+            v, w = (tuple(columns(f)) for f in fields[1:])
             counts.bigrams[v, w] += _count(fields[0], d / BIGRAMS, n)
         return counts
 

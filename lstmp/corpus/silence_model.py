@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lstmp import config
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import columns, number, numbered_lines
 from lstmp.errors import UserError
 
 LEXICON, SENTENCE = "lexiconp_silprob.txt", "silprob.txt"
@@ -76,7 +76,7 @@ class SilenceModel:
         """
         path, terms = Path(directory) / LEXICON, {}
         for n, line in numbered_lines(path):
-            if not (fields := line.split()):
+            if not (fields := columns(line)):
                 continue
             if len(fields) < 6:
                 raise UserError("expected `word probability P(s after) F(s before) F(no s before) phones`", file=path,
@@ -115,7 +115,7 @@ class SilenceModel:
 def _read_sentence(path: Path) -> tuple[float, float, float, float]:
     values, names = {}, ("<s>", "</s>_s", "</s>_n", "overall")
     for n, line in numbered_lines(path):
-        if fields := line.split():
+        if fields := columns(line):
             if len(fields) != 2 or fields[0] not in names or fields[0] in values:
                 raise UserError(f"expected the lines {', '.join(names)}, each once with a number", file=path, line=n,
                                 mend=MEND)
@@ -127,11 +127,8 @@ def _read_sentence(path: Path) -> tuple[float, float, float, float]:
 
 
 def _number(text: str, path, n: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
+    value = number(text)
+    if value is None or not 0 < value < math.inf:
         raise UserError(f"expected a number above 0, found {text}", file=path, line=n, mend=MEND)
     return value
 

@@ -6,7 +6,6 @@ directories. A bad utterance is reported, and more of them than ``--max-bad`` al
 """
 
 import argparse
-import unicodedata
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -15,6 +14,7 @@ from pathlib import Path
 from lstmp.corpus import bad
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir
 from lstmp.corpus.recording import add_option, audio_stamps, check_commands, read_as_is, seconds_of
+from lstmp.corpus.textlines import odd_characters
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say, warn
 from lstmp.stage import Stage
@@ -54,12 +54,6 @@ def check_utterance(utt: Utterance, duration: float | None, quick: bool,
     if odd:
         return 0.0, UserError(f"`{utt.id}` has {', '.join(odd)} in its transcript", mend="replace it in text")
     return seconds, None
-
-
-def odd_characters(words) -> list[str]:
-    """Characters that no transcript has, by name: control, format, private, unassigned, replacement."""
-    found = {c for word in words for c in word if unicodedata.category(c)[0] == "C" or c == "\ufffd"}
-    return [f"U+{ord(c):04X} {unicodedata.name(c, 'control character')}" for c in sorted(found)]
 
 
 def check_order(data: DataDir):

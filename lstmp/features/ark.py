@@ -229,7 +229,7 @@ def _damaged(path, offset: int, e: Exception) -> Exception:
 def _read_key(f) -> str | None:
     """The id before the next value, None at the end of the file. (kaldi_io's own takes ids for Latin-1.)"""
     key = bytearray()
-    while (c := f.read(1)) not in (b"", b" "):
+    while (c := f.read(1)) not in (b"", b" ", b"\t"):
         key += c
     if c == b"" and key.strip():
         raise EOFError

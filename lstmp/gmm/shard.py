@@ -4,14 +4,17 @@ A process holds them in memory for the whole training; what the others need trav
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from lstmp import distributed
 from lstmp.config import check
+from lstmp.corpus.coverage import check_known, hint
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError
@@ -86,8 +89,13 @@ class Shard:
         if oov and oov == said and lang.word_names.pieces:
             raise UserError("its entries are pieces of words, the transcripts have words", file=lang.dir / "words.txt",
                             mend="give the lang folder of a dictionary of words")
-        if oov and distributed.rank() == 0:
-            warn(f"{data_dir}: {oov} words of the transcripts are not in words.txt and are taken for the OOV word")
+        if oov:
+            counts = Counter(word for utt in known for word in transcripts[utt].words)
+            names = {lang.word_names[i] for i in lang.lexicon}
+            check_known(counts, names, file=Path(data_dir) / "text", where=lang.dir / "words.txt")
+            if distributed.rank() == 0:
+                warn(f"{data_dir}: {oov} of {said} words ({100 * oov / said:.2f} %) are not in words.txt and are taken "
+                     "for the OOV word" + (f"; {hint(counts, names)}" if oov > 0.05 * said else ""))
         self.feats: dict[str, torch.Tensor] = {}
         self.unusable: dict[str, str] = {}   # reasons; they count as failed in every alignment
         with self.clock("reading features"):

@@ -15,6 +15,7 @@ import torch.distributed as dist
 import yaml
 
 from lstmp import config, distributed
+from lstmp.corpus.textlines import first_columns
 from lstmp.device import CHOICES, for_training
 from lstmp.errors import UserError, command
 from lstmp.features.ark import archive_of, read_scp
@@ -219,10 +220,7 @@ def read_ids(path) -> set[str]:
     Raises:
         UserError: not UTF-8, or no id in it.
     """
-    try:
-        ids = {line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()}
-    except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", file=path, mend="write one utterance id a line") from None
+    ids = set(first_columns(path, compose=False))
     if not ids:
         raise UserError("no utterance in it", file=path, mend="write one utterance id a line")
     return ids

@@ -1,6 +1,7 @@
 """Word alignments to read, in the manner of sclite's ``.pra`` files, with a table of speakers at the end.
 
-Correct words in lower case, wrong ones in upper case, ``***`` where a word is missing::
+Correct words in lower case, wrong ones in upper case (as they are where they differ in letter case alone), ``***``
+where a word is missing::
 
     id: (1272-128104-0000)
     Scores: (#C #S #D #I) 2 1 0 1
@@ -22,7 +23,8 @@ def align_words(ref: tuple[str, ...], hyp: tuple[str, ...]) -> tuple[str, str, s
     rows: tuple[list[str], list[str], list[str]] = ([], [], [])
     for r, h in kaldialign.align(ref, hyp, ""):
         mark = "" if r == h else "I" if r == "" else "D" if h == "" else "S"
-        cells = (r.upper() or GAP, h.upper() or GAP, mark) if mark else (r.lower(), h.lower(), "")
+        wrong = (r, h) if r.casefold() == h.casefold() else (r.upper(), h.upper())  # alike in capitals: as they are
+        cells = (wrong[0] or GAP, wrong[1] or GAP, mark) if mark else (r.lower(), h.lower(), "")
         width = max(map(len, cells))
         for row, cell in zip(rows, cells, strict=True):
             row.append(cell.ljust(width))

@@ -1,10 +1,10 @@
 """Phone alignments as CTM files, and how far two of them agree.
 
 Read are Kaldi's five columns ``utterance channel start duration phone`` and the same without the channel, plain or
-gzipped; times in seconds.
+gzipped; times in seconds. More columns, the first of them a confidence, and ``;;`` comments are read over, as in NIST's
+format.
 """
 
-import gzip
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,9 @@ from pathlib import Path
 import kaldialign
 import numpy as np
 
+from lstmp.corpus.textlines import columns, number, numbered_lines
 from lstmp.errors import UserError
+from lstmp.log import warn
 
 FRAME = 0.01  # seconds
 _VARIANT = re.compile(r"(?<=.)_[BEIS]$")
@@ -47,28 +49,35 @@ def base_phone(phone: str) -> str:
 def read_ctm(path) -> dict[str, Alignment]:
     """Read a phone CTM: utterance → :class:`Alignment`.
 
+    Phones that overlap, as those of some tools do by a rounded frame, are warned of: each ends where the next begins.
+
     Raises:
-        UserError: no such file, not gzip data or cut off, a line that is not 4 or 5 columns, times that are not
-            numbers, or a phone that begins before the one above it has ended.
+        UserError: no such file, not text, a line without the columns, times that are not numbers, or a phone that
+            begins before the one above it has begun.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError("no such alignment", file=path, mend="run the stage that aligns, or check the path")
     rows: dict[str, list[tuple[str, int, int]]] = {}
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as f:
-            for number, line in enumerate(f, 1):
-                utt, phone, start, end = _parse(line, path, number)
-                phones = rows.setdefault(utt, [])
-                if phones and start < phones[-1][2]:
-                    raise UserError(f"{phone} of {utt} begins before the phone above it has ended", file=path,
-                                    line=number, mend="sort the file by utterance and time")
-                phones.append((phone, start, end))
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as e:
-        raise UserError(f"cut off or damaged: {e}", file=path, line=number + 1, mend="make or fetch it again") from None
+    overlaps, example = 0, 0
+    for n, line in numbered_lines(path):
+        if not line.strip() or line.lstrip().startswith(";;"):
+            continue
+        utt, phone, start, end = _parse(line, path, n)
+        phones = rows.setdefault(utt, [])
+        if phones and start < phones[-1][2]:
+            before, begun, _ = phones[-1]
+            if start < begun:
+                raise UserError(f"{phone} of {utt} begins before the phone above it has begun", file=path,
+                                line=n, mend="sort the file by utterance and time; each utterance is there once")
+            phones[-1] = before, begun, start
+            overlaps, example = overlaps + 1, example or n
+        phones.append((phone, start, end))
     if not rows:
         raise UserError("it is empty", file=path, mend="run the stage that aligns again")
+    if overlaps:
+        warn(f"{path}:{example}: {overlaps} phones overlap with the one before them, which is taken to end where they "
+             "begin")
     result = {}
     for utt, triples in rows.items():
         phones, start, end = zip(*triples, strict=True)
@@ -76,19 +85,19 @@ def read_ctm(path) -> dict[str, Alignment]:
     return result
 
 
-def _parse(line: str, path, number: int) -> tuple[str, str, int, int]:
-    fields = line.split()
-    if len(fields) not in (4, 5):
-        raise UserError(f"{len(fields)} columns, 4 or 5 expected", file=path, line=number,
-                        mend="a line is `utterance [channel] start duration phone`")
-    try:
-        start, duration = float(fields[-3]), float(fields[-2])
-        if not (0 <= start < 1e6 and 0 <= duration < 1e6):
-            raise ValueError
-    except ValueError:
-        raise UserError(f"start {fields[-3]} and duration {fields[-2]} are not times in seconds", file=path,
-                        line=number, mend="a line is `utterance [channel] start duration phone`") from None
-    return fields[0], base_phone(fields[-1]), round(start / FRAME), round((start + duration) / FRAME)
+def _parse(line: str, path, n: int) -> tuple[str, str, int, int]:
+    fields = columns(line)
+    form = "a line is `utterance [channel] start duration phone [confidence …]`"
+    if not 4 <= len(fields) <= 8:
+        raise UserError(f"{len(fields)} columns, 4 to 8 expected", file=path, line=n, mend=form)
+    at = 2 if len(fields) > 4 else 1
+    if at == 2 and number(fields[4]) is not None and (number(fields[3]) is None or "." in fields[1]):
+        at = 1  # no channel, but a confidence
+    start, duration = number(fields[at]), number(fields[at + 1])
+    if start is None or duration is None or not (0 <= start < 1e6 and 0 <= duration < 1e6):
+        raise UserError(f"start {fields[at]} and duration {fields[at + 1]} are not times in seconds", file=path,
+                        line=n, mend=form)
+    return fields[0], base_phone(fields[at + 2]), round(start / FRAME), round((start + duration) / FRAME)
 
 
 def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: frozenset[str] = frozenset({"SIL"})) -> dict:

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from lstmp import config
 from lstmp.corpus.pieces import is_whole
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import first_columns
 from lstmp.errors import UserError, command
 from lstmp.score.report import table
 from lstmp.score.score import DecodedSet
@@ -78,7 +78,7 @@ def count_unknown(refs: Words, hyps: Words, vocabulary: set[str]) -> Unknown:
 
 def read_vocabulary(path) -> set[str]:
     """The first column of a list of words, or of a words.txt."""
-    return {line.split()[0] for _, line in numbered_lines(path) if line.split()}
+    return set(first_columns(path))
 
 
 def row_of(label: str, words, decoded: DecodedSet) -> dict:

@@ -1,5 +1,7 @@
 """RESULTS.md: the rows of ``results.json`` as tables to read."""
 
+from pathlib import Path
+
 
 def markdown(record: dict) -> str:
     """The page of a recipe, from what ``results.json`` holds and nothing else.
@@ -7,12 +9,14 @@ def markdown(record: dict) -> str:
     Args:
         record: "title"; "rows"; "training_data", lines that describe it; "agreement", system → figures of
             ``lstmp.score.compare_ctm``; "spent", steps of GMM training and alignment with their minutes, seconds by
-            kind of work, and memory; "epochs", system → records, which become a table; "curves", system → file name of
-            its training picture; "notes", remarks.
+            kind of work, and memory; "text", what ``lstmp.score.text_report`` found, if it was asked; "epochs", system
+            → records, which become a table; "curves", system → file name of its training picture; "notes", remarks.
     """
     rows = record["rows"]
     parts = [f"# Results: {record['title']}", _facts(rows, record["training_data"]), *record["notes"],
              _main_table(rows), _legend(rows), "## Errors", _error_table(rows)]
+    if record.get("text"):
+        parts += ["## Words that lexicon and language model lack", text_part(record["text"])]
     if record["agreement"]:
         parts += ["## Agreement of alignments", _agreement_table(record["agreement"])]
     if record["spent"]:
@@ -31,6 +35,31 @@ def table(header: list[str], lines: list[list[str]], left: int = 1) -> str:
     """A Markdown table; the first ``left`` columns are flush left, the others right."""
     rule = ["---"] * left + ["---:"] * (len(header) - left)
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def report_path(data, lm: str) -> Path:
+    """Where the report on words of a language model is: ``data/R/text_<lm>.json``, beside its lang folder."""
+    return Path(data) / f"text_{lm}.json"
+
+
+def text_part(found: list[dict]) -> str:
+    """What ``lstmp.score.text_report`` found, as a table and lists of words."""
+    def share(n: int, of: int) -> str:
+        return f"{n:,} ({100 * n / max(of, 1):.2f} %)"
+
+    lines = [[f["set"], f"{f['words']:,}", f"{f['different']:,}", share(f["unknown"], f["words"]),
+              share(f["unknown_to_lm"], f["words"]) if "unknown_to_lm" in f else "–",
+              f"{f['perplexity']:g}" if f.get("perplexity") else "–",
+              ", ".join(f"{kind}: {n:,}" for kind, n in f["other_spelling"].items()) or "–"] for f in found]
+    parts = [table(["set", "words", "different", "not in the lexicon", "not in the language model", "perplexity",
+                    "in the lexicon in another spelling"], lines)]
+    for f in found:
+        lists = {"not in the lexicon": [f"{w} ({n:,})" for w, n in f["most_unknown"]],
+                 "in the lexicon, not in the language model": [f"{w} ({n:,})"
+                                                               for w, n in f.get("most_unknown_to_lm", [])],
+                 "in another spelling": [f"{w} as {other} ({n:,})" for w, other, n in f["most_other_spelling"]]}
+        parts += [f"{f['set']}, {what}: {', '.join(words)}." for what, words in lists.items() if words]
+    return "\n\n".join(parts)
 
 
 def _facts(rows: list[dict], training_data: list[str]) -> str:

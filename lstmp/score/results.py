@@ -17,7 +17,7 @@ from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.log import say
-from lstmp.score.report import markdown
+from lstmp.score.report import markdown, report_path
 
 TRAIN = ("params", "minutes", "seed", "config")
 DECODE = ("audio_seconds", "rtf")
@@ -134,6 +134,18 @@ def read_spent(paths: list[str]) -> list[dict]:
             for r in [_read(Path(p), keys, "run the step again")]]
 
 
+def read_text_report(path) -> list[dict]:
+    """What lstmp.score.text_report found, a dictionary a set; empty if there is no such file."""
+    if not Path(path).is_file():
+        return []
+    mend = "run local/check_text.sh again"
+    found = config.read_json(path, mend).get("sets")
+    keys = {"set", "words", "different", "unknown", "most_unknown", "other_spelling", "most_other_spelling"}
+    if not isinstance(found, list) or not all(isinstance(f, dict) and keys <= set(f) for f in found):
+        raise UserError("not a report of words", file=path, mend=mend)
+    return found
+
+
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="lstmp.score.results", description=__doc__.split("\n")[0])
@@ -160,9 +172,11 @@ def main(argv=None):
     command = re.sub(r" --(stage|stop-stage)[ =]\S+", "", args.command)
     rows, trainings = collect(systems, args.sets, args.lms, command)
     out.parent.mkdir(parents=True, exist_ok=True)
+    text = [f for d in args.train_data[:1] for f in read_text_report(report_path(Path(d).parent, args.lms[0]))]
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
         "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
+        **({"text": text} if text else {}),
         "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),
         "epochs": {name: t["epochs"] for name, t in trainings.items() if t.get("epochs")},
         "curves": copy_curves(trainings, out.parent)}

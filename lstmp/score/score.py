@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lstmp import config
 from lstmp.config import check
+from lstmp.corpus.coverage import difference
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.kit import called
@@ -19,7 +20,7 @@ from lstmp.log import progress, say, warn
 from lstmp.score.align_text import write_alignment
 from lstmp.score.bootstrap import interval
 from lstmp.score.grid import Cell, choose, read_grid
-from lstmp.score.wer import count_errors, read_hyps, read_refs
+from lstmp.score.wer import count_errors, read_hyps, read_refs, spelling_errors
 from lstmp.stage import Stage
 
 OUTPUTS = ("score.json", "best.txt", "align.txt")
@@ -100,6 +101,11 @@ def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedS
             raise UserError(f"{len(errors.missing)} of {len(refs)} utterances have no hypothesis", file=path,
                             mend="see the warnings of decoding, or raise max_missing in conf/score.yaml")
     ins, dels, subs, words = errors.counts.sum(axis=0).tolist()
+    if spelling := spelling_errors(refs, hyps):
+        (said, found), _ = max(spelling.items(), key=lambda item: (item[1], item[0]))
+        warn(f"{path}: {spelling.total():,} of {subs:,} substitutions are in the spelling alone ("
+             f"{difference(said, found)}), such as {found} for {said}; they count as errors: write text as the lexicon "
+             "does")
     low, high = interval(errors.errors, errors.words, replicates=cfg.replicates, seed=cfg.seed,
                          confidence=cfg.confidence)
     own = choose(wers)

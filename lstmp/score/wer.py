@@ -1,5 +1,6 @@
 """Word errors of hypotheses against a reference: insertions, deletions, substitutions by Levenshtein alignment."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import kaldialign
 import numpy as np
 
 from lstmp.corpus.datadir import read_lines, read_table
+from lstmp.corpus.textlines import alike, columns, composed
 from lstmp.errors import UserError
 
 Words = dict[str, tuple[str, ...]]  # utterance → its words
@@ -55,11 +57,11 @@ def read_hyps(path) -> Words:
     """
     hyps: Words = {}
     for number, line in enumerate(read_lines(path), 1):
-        fields = line.split()
-        if not fields or fields[0] in hyps:
-            raise UserError(f"`{fields[0]}` is given twice" if fields else "blank line", file=path, line=number,
+        utt, *_ = columns(line) or [""]
+        if not utt or utt in hyps:
+            raise UserError(f"`{utt}` is given twice" if utt else "blank line", file=path, line=number,
                             mend="decode this set again")
-        hyps[fields[0]] = tuple(fields[1:])
+        hyps[utt] = tuple(composed(line.partition(utt)[2]).split())
     return hyps
 
 
@@ -81,3 +83,13 @@ def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
     if counts[:, 3].sum() == 0:
         raise UserError("the reference has no words", file=file, mend="check `text` of the data dir")
     return Errors(utts, counts, tuple(u for u in utts if u not in hyps))
+
+
+def spelling_errors(refs: Words, hyps: Words) -> Counter[tuple[str, str]]:
+    """(reference word, hypothesis word) → how often, of the substitutions in which the two words differ in letter case,
+    apostrophes, width or invisible characters alone."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    for utt, hyp in hyps.items():
+        if refs[utt] != hyp:
+            pairs.update((r, h) for r, h in kaldialign.align(refs[utt], hyp, "") if r and h and r != h)
+    return Counter({(r, h): n for (r, h), n in pairs.items() if alike(r) == alike(h)})

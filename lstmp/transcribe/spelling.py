@@ -10,17 +10,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp.corpus.dictionary import Entry, read_lexicon
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.lexicon import Entry, read_lexicon
 from lstmp.corpus.part_of_lang import add_pronunciations, plain_phone, write_part
-from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.textlines import APOSTROPHES, alike, composed, first_columns
 from lstmp.errors import UserError
 
 UNKNOWN = "<unknown-word>"  # the entry by which words that the lexicon lacks are aligned
 
 _DASHES = re.compile(r"[\u2012-\u2015\u2026]|--+|\.\.\.+")  # between words, with or without blanks
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, marks without width, byte order marks
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u0060\u00b4\uff07", "'"))
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]")  # all but the joiners, which may be spelling
 _PARTS = re.compile(r"[-\u2010\u2011/_]")
 _SPOKEN = frozenset("&%@#")  # punctuation to Unicode, but said
 _NOISE = re.compile(r"<.+>|\[.+\]|\{.+\}")  # such as [laughter]: its brackets are no punctuation around a word
@@ -54,11 +53,11 @@ class Speller:
         self.known = known
         self._folded: dict[str, str] = {}
         for word in sorted(known):
-            self._folded.setdefault(word.casefold(), word)
+            self._folded.setdefault(alike(word), word)
 
     def read(self, text: str) -> list[Spoken]:
         """The words of a text; what is punctuation alone is none."""
-        text = _DASHES.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text)))
+        text = _DASHES.sub(" ", _INVISIBLE.sub("", composed(text)))
         return [word for token in text.split() if (word := self._word(token))]
 
     def _word(self, token: str) -> Spoken | None:
@@ -77,24 +76,23 @@ class Speller:
         return Spoken(core, tuple(parts) if len(parts) > 1 and all(parts) else (UNKNOWN,))
 
     def _find(self, word: str) -> str | None:
-        """The word of the lexicon that this is, whatever the case and the form of its apostrophes."""
-        for form in (word, word.translate(_APOSTROPHES)):
+        """The word of the lexicon that this is, whatever its case, the form of its apostrophes, and joiners in it."""
+        for form in (word, word.translate(APOSTROPHES)):
             for cased in (form, form.upper(), form.lower()):
                 if cased in self.known:
                     return cased
-        return self._folded.get(word.translate(_APOSTROPHES).casefold())
+        return self._folded.get(alike(word))
 
 
 def _stripped(token: str, keep: str = "") -> str:
     """A token without what is neither letter nor digit at both ends, ``keep`` excepted."""
-    outer = [c for c in token if unicodedata.category(c)[0] not in "LNM" and c.translate(_APOSTROPHES) not in keep]
+    outer = [c for c in token if unicodedata.category(c)[0] not in "LNM" and c.translate(APOSTROPHES) not in keep]
     return token.strip("".join(set(outer)))
 
 
 def known_words(lang_dir: Path) -> set[str]:
     """The words that a lang folder has pronunciations of, without the one that stands for unknown words."""
-    words = {line.partition(" ")[0] for _, line in numbered_lines(lang_dir / "lexiconp.txt")}
-    return words - set((lang_dir / "oov.txt").read_text(encoding="utf-8").split())
+    return {*first_columns(lang_dir / "lexiconp.txt")} - {*first_columns(lang_dir / "oov.txt")}
 
 
 def read_pronunciations(lexicon) -> dict[str, list[Entry]]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lstmp.corpus.datadir import Utterance, read_data_dir, read_table, write_data_dir
 from lstmp.corpus.segments import Segment
+from lstmp.corpus.textlines import composed
 from lstmp.errors import UserError
 
 NAME = st.text(st.characters(whitelist_categories=("L", "N"), whitelist_characters="-_'"), min_size=1, max_size=8)
@@ -22,7 +23,28 @@ def test_reads_what_is_there(tmp_path):
     assert data.durations["19-198-0001"] == 0.6
 
 
-@given(st.dictionaries(NAME, st.tuples(NAME, st.lists(NAME, min_size=1, max_size=3)), min_size=1, max_size=6))
+def test_words_are_read_as_they_look(tmp_path):
+    """Byte order mark, CRLF, any white space and letters in two parts; paths and ids stay as their bytes are."""
+    path = data_dir(tmp_path / "d")
+    wav = f"{tmp_path}/d/cafe\u0301\u00a01.wav"
+    change(path, "wav.scp", 1, f"\ufeff19-198-0000 {wav}\r".encode())
+    change(path, "text", 1, "\ufeff19-198-0000\tCAFE\u0301\u3000SAT\u00a0\u2003DOWN \r".encode())
+    utt = read_data_dir(path).utts["19-198-0000"]
+    assert utt.words == ("CAF\u00c9", "SAT", "DOWN") and utt.wav == wav
+    assert read_table(path / "text")["19-198-0000"] == "CAF\u00c9 SAT DOWN"
+
+
+def test_ids_composed_in_two_ways(tmp_path):
+    path = data_dir(tmp_path / "d")
+    for name, e in (("wav.scp", "\u00e9"), ("text", "e\u0301"), ("utt2spk", "\u00e9")):
+        change(path, name, 4, (path / name).read_text().splitlines()[3].replace("26-495-0001", f"27{e}").encode())
+    (path / "utt2dur").unlink()
+    with pytest.raises(UserError, match="there its letters are composed in another way"):
+        read_data_dir(path)
+
+
+@given(st.dictionaries(NAME, st.tuples(NAME, st.lists(NAME.map(composed), min_size=1, max_size=3)), min_size=1,
+                       max_size=6))
 def test_written_is_read_back(tmp_path_factory, table):
     path = tmp_path_factory.mktemp("d")
     utts = [Utterance(u, speaker, f"/a b/{u}.wav", tuple(words)) for u, (speaker, words) in table.items()]
@@ -44,7 +66,9 @@ BAD = [  # file, line to change, what it becomes (None: deleted), file and line 
     ("text", 2, b"19-198-0000 AGAIN", "text:2", "given twice"),
     ("text", 2, b"27-1-0000 MAT", "text:3", "not sorted"),
     ("text", 2, b"19-198-0001 CAF\xe9", "text:2", "UTF-8"),
-    ("text", 1, b"\xef\xbb\xbf19-198-0000 THE", "text:1", "byte order mark"),
+    ("text", 1, "19-198-0000 THE".encode("utf-16"), "text:1", "UTF-16"),
+    ("text", 2, "19-198-0001\u00a0ON A MAT".encode(), "text:2", "has U+00A0 NO-BREAK SPACE in it"),
+    ("text", 2, "19-198-0001\u200b ON A MAT".encode(), "text:2", "has U+200B ZERO WIDTH SPACE in it"),
     ("text", 2, b"", "text:2", "blank line"),
     ("text", 2, b" 19-198-0001 ON", "text:2", "begins with a space"),
     ("text", 2, None, "wav.scp:2", "no transcript"),

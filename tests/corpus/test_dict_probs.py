@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from lstmp.corpus.dict_probs import add_pron_probs, main, pron_probs, silence_model
-from lstmp.corpus.dictionary import Dictionary, read_lexicon
+from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.lexicon import read_lexicon
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.corpus.pron_counts import PronCounts

@@ -16,6 +16,11 @@ def test_spelling():
     assert spelled("कि") == ("क", "ि")  # a sign that combines is a sound
 
 
+def test_what_is_mute():
+    assert spelled("می\u200cخ") == ("م", "ی", "خ") and spelled("❤\ufe0f") == ()
+    assert spelled("e\u0301") == ("É",) and spelled("क्ष") == ("क", "्", "ष")
+
+
 def test_sources(tmp_path, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/text").write_text("utt-1 GOOD DAY\nutt-2 GOOD --\n")
@@ -25,9 +30,18 @@ def test_sources(tmp_path, capsys):
                                    "-1 <unk>\n\n\\2-grams:\n-0.1 night </s>\n\n\\end\\\n")
     found = spell_words([tmp_path / "data", tmp_path / "text.gz", tmp_path / "arpa"])
     assert found == [(w, 1.0, tuple(w.upper())) for w in ("DAY", "GOOD", "a", "day", "night", "of", "rest")]
-    assert "2 words without letters, or in brackets, are left out: -- <unk>" in capsys.readouterr().err
+    assert "2 words without letters, in brackets or with a space are left out: -- <unk>" in capsys.readouterr().err
     (tmp_path / "marks").write_text("WE #1 [NOISE] <noise> <s> !SIL <UNK>\n")
     assert [w for w, _, _ in spell_words([tmp_path / "marks"])] == ["WE"]
+
+
+def test_commentary_before_a_model_and_words_that_cannot_be(tmp_path, capsys):
+    """What QuickLM and IRSTLM write before the model is no text; a word with a space in it matches nothing."""
+    arpa = ("iARPA\n\nThis is in ARPA format\n\n\\data\\\nngram 1=\t5\n\n \\1-grams:\n-1\t<s>\n-1\t</s>\n-1\tÄ\n"
+            "-1\tA\u0308\u00a0B\n-1\tO\u0308\n\n\\end\\\n")
+    (tmp_path / "lm").write_text(arpa)
+    assert spell_words([tmp_path / "lm"]) == [("Ä", 1.0, ("Ä",)), ("Ö", 1.0, ("Ö",))]
+    assert "1 words without letters, in brackets or with a space are left out" in capsys.readouterr().err
 
 
 def test_dictionary(tmp_path):

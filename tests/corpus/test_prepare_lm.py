@@ -11,6 +11,7 @@ import pytest
 from lstmp.corpus.arpa import check_arpa
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.perplexity import Perplexity
 from lstmp.corpus.piece_prons import prepare_piece_dict
 from lstmp.corpus.pieces import Pieces, train_pieces
 from lstmp.corpus.prepare_dict import prepare_dict
@@ -125,6 +126,45 @@ def test_sentences_cost_what_the_arpa_says(folder, zipped, capsys):
             assert cost == pytest.approx(arpa_cost(ngrams, words), abs=1e-4), words
 
 
+def test_perplexity(folder):
+    """By the ARPA itself; an unknown word does not count and leaves no history."""
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    ids, ngrams = Lang.load(folder / "lang_x").words, read_ngrams(folder / "lm.arpa")
+    lm = Perplexity(FstArrays.read(folder / "lang_x/G.fst"), ids["#0"])
+    sentences = ["A B", "B B A", "", "A"]
+    for sentence in sentences:
+        lm.add((ids[w],) for w in sentence.split())
+    cost = sum(arpa_cost(ngrams, s.split()) for s in sentences)
+    assert (lm.words, lm.sentences, lm.unknown, lm.impossible) == (6, 4, 0, 0)
+    assert lm.value == pytest.approx(math.exp(cost / 10), rel=1e-4)
+    lm = Perplexity(lm.g, ids["#0"])
+    lm.add([(ids["A"],), (-1,), (ids["B"],)])
+    expected = -math.log(10) * (-0.2 - 0.8 + arpa_log_prob(ngrams, ("B",), "</s>"))
+    assert (lm.words, lm.unknown) == (2, 1) and lm.value == pytest.approx(math.exp(expected / 3), rel=1e-4)
+    pairs = Perplexity(lm.g, ids["#0"])
+    pairs.add([(ids["A"], ids["B"]), (ids["A"], -1)])  # words of two pieces
+    assert (pairs.words, pairs.unknown) == (1, 1)
+
+
+def test_perplexity_of_a_grammar(folder):
+    (folder / "phrases").write_text("A B\nB\n")
+    prepare_lm(folder / "lang", folder / "lang_x", grammar=folder / "phrases")
+    ids = Lang.load(folder / "lang_x").words
+    lm = Perplexity(FstArrays.read(folder / "lang_x/G.fst"), ids["#0"])
+    for sentence in ("A B", "B", "A", "B B"):
+        lm.add((ids[w],) for w in sentence.split())
+    assert (lm.sentences, lm.impossible) == (2, 2)
+    assert lm.value == pytest.approx(2 ** (2 / 5), rel=1e-4)  # each phrase 1/2; three words, two ends
+    assert math.isnan(Perplexity(lm.g, ids["#0"]).value)
+
+
+def test_most_of_a_model_is_left_out(folder, capsys):
+    (folder / "lm.arpa").write_text(ARPA.replace(" B", " b").replace("ngram 1=5", "ngram 1=6").replace(
+        "-1.2 ZZ", "-1.5 Z\n-1.2 ZZ"))
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    assert "are there but for letter case: b as B" in capsys.readouterr().err
+
+
 def test_trained_from_text(folder):
     """Proper probabilities, and what was seen often costs less."""
     rng = random.Random(1)
@@ -167,10 +207,12 @@ def test_lang_is_all_there_and_skipped(folder, capsys):
     ("\\2-grams:\n", "", "lm.arpa:15: expected a log-probability, 1 words"),
     ("\\end\\\n", "", "the file ends before \\end\\"),
     (ARPA[ARPA.index("-0.35"):], "", "lm.arpa:22: the file ends before \\end\\"),
-    ("-0.8 B", "nan B", "lm.arpa:12: log-probability nan or back-off weight is NaN"),
-    ("-0.8 B -0.4", "-0.8 B nan", "lm.arpa:12: log-probability -0.8 or back-off weight is NaN"),
+    ("-0.8 B", "nan B", "lm.arpa:12: a log-probability that is not a number, or is inf"),
+    ("-0.8 B -0.4", "-0.8 B nan", "lm.arpa:12: a log-probability that is not a number, or is inf"),
     ("-0.8 B", "0.8 B", "lm.arpa:12: log-probability 0.8"),
-    ("-0.8 B", "-inf B", "lm.arpa:12: log-probability -inf"),
+    ("-0.8 B", "-inf B", "lm.arpa:12: a log-probability that is not a number, or is inf"),
+    ("-0.8 B", "-\u0661 B", "lm.arpa:12: a log-probability that is not a number"),
+    ("-0.8 B", "-0_8 B", "lm.arpa:12: a log-probability that is not a number"),
     ("-0.8 B", "x B", "lm.arpa:12: a log-probability that is not a number"),
     ("-0.4 A B -0.25", "-0.4 A", "lm.arpa:17: expected a log-probability, 2 words"),
     ("-0.1 <s> A B", "-0.1 <s> A B -1", "lm.arpa:22: a 3-gram of the highest order has no back-off weight"),
@@ -187,6 +229,54 @@ def test_refused(folder, capsys, old, new, message):
     error = capsys.readouterr().err
     assert e.value.code == 1 and message in error and error.count("\n") == 1
     assert not (folder / "lang_x" / "G.fst").exists()
+
+
+DIALECTS = {
+    "IRSTLM": lambda s: "iARPA\n\n" + s.replace("ngram 1=5", "ngram 1=\t5").replace("ngram 2=", "ngram  2 = "),
+    "tabs": lambda s: s.replace(" A", "\tA").replace(" B", "\tB").replace("\\1-grams:", "\\1-grams: \t"),
+    "blanks at the margin": lambda s: "".join(f" {line}\n" for line in s.split("\n")),
+    "Windows": lambda s: "\ufeff" + s.replace("\n", "\r\n"),
+    "Mac": lambda s: s.replace("\n", "\r"),
+    "exponents": lambda s: s.replace("-0.9 A", "-9.0e-01 A").replace("-0.7 ", "-.7 "),
+    "a no-break space in the unknown word": lambda s: s.replace("ZZ", "Z\u00a0Z"),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_dialects(folder, dialect):
+    """The same G, whoever wrote the file."""
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    (folder / "other.arpa").write_bytes(DIALECTS[dialect](ARPA).encode())
+    prepare_lm(folder / "lang", folder / "lang_y", arpa=folder / "other.arpa")
+    assert (folder / "lang_x/G.fst").read_bytes() == (folder / "lang_y/G.fst").read_bytes()
+
+
+def test_letters_composed_in_another_way(folder, tmp_path):
+    """In lexicon, LM and words.txt alike: of a lang folder made by Kaldi, words.txt has the letters as they came."""
+    (folder / "lexicon").write_text("E\u0301 AH0\nB B\n")
+    prepare_dict(folder / "lexicon", folder / "dict2")
+    prepare_lang(folder / "dict2", folder / "lang2")
+    assert "\nÉ " in (folder / "lang2/words.txt").read_text()
+    for name, words, arpa in (("one", "É", "E\u0301"), ("two", "E\u0301", "É")):
+        table = (folder / "lang2/words.txt").read_text()
+        (folder / "lang2/words.txt").write_text(table.replace("É", words).replace("E\u0301", words))
+        (folder / f"{name}.arpa").write_text(ARPA.replace(" A", f" {arpa}"))
+        prepare_lm(folder / "lang2", folder / name, arpa=folder / f"{name}.arpa")
+        assert len(FstArrays.of(read_fst(folder / name / "G.fst")).ilabel) > 5, name
+    assert (folder / "one/G.fst").read_bytes() == (folder / "two/G.fst").read_bytes()
+
+
+def test_text_as_people_write_it(folder, capsys):
+    """Sentence marks, byte order marks and any white space; what is invisible in a word is warned of."""
+    (folder / "a").write_text("A B A\nB A\n")
+    (folder / "b").write_bytes("\ufeff<s> A\u3000B\u00a0A </s>\r\nB\tA\r\n".encode())
+    for name in "ab":
+        train_arpa([folder / name], folder / f"{name}.lm")
+    assert (folder / "a.lm").read_bytes() == (folder / "b.lm").read_bytes()
+    assert "warning" not in capsys.readouterr().err
+    (folder / "c").write_text("A B\nA\u200bB B\n")
+    train_arpa([folder / "c"], folder / "c.lm")
+    assert "c:2: a character that is no spelling" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content, message", [

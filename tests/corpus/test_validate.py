@@ -38,6 +38,14 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("word", ["می\u200cخواهم", "क्\u200dष", "❤\ufe0f", "e\u0301", "A\u3000B"])
+def test_spelling_that_is_not_seen(tmp_path, capsys, word):
+    path = data_dir(tmp_path / "d", audio=True)
+    (path / "text").write_text((path / "text").read_text().replace("ON", word))
+    check(path, "--max-bad", 0)
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_bad_utterance(tmp_path, capsys, what):
     path = data_dir(tmp_path / "d", audio=True)

@@ -76,6 +76,12 @@ def test_int_vectors_come_back(tmp_path, utt):
         assert all(g.dtype == np.int32 and np.array_equal(g, v) for (_, g), (_, v) in zip(got, vectors, strict=True))
 
 
+def test_int_vectors_as_text_with_tabs(tmp_path):
+    (tmp_path / "ali").write_text("u1 1 2 3\nu2\t4 5\nu3\t6\n")
+    assert [(k, v.tolist()) for k, v in ark.read_int_vectors(tmp_path / "ali")] == [
+        ("u1", [1, 2, 3]), ("u2", [4, 5]), ("u3", [6])]
+
+
 def test_int_vectors_are_kaldis(tmp_path):
     vector = np.array([1, 5, -7], dtype=np.int32)
     ark.write_int_vectors(tmp_path / "ours.ark", [("u", vector)])

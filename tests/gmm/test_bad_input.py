@@ -55,6 +55,24 @@ def test_other_features_than_the_models_are_one_line(world, mono_dir, tmp_path, 
     one_line(capsys, str(data), "features of 4 dimensions for a model of 6")
 
 
+@pytest.mark.parametrize("spelled_badly, expected", [
+    (10**9, ["text: ", " words (100.0 %) are not in ", "100 % of these are there but for letter case"]), (1, [])])
+def test_transcripts_in_another_letter_case(world, mono_dir, tmp_path, capsys, spelled_badly, expected):
+    """All of them: an error, since silence would be learned; some: a warning with their share."""
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    lines = [line.split(" ", 1) for line in (data / "text").read_text().splitlines()]
+    (data / "text").write_text("".join(f"{utt} {words.swapcase() if i < spelled_badly else words}\n"
+                                       for i, (utt, words) in enumerate(lines)))
+    if expected:
+        with pytest.raises(SystemExit):
+            aligned(world, mono_dir, tmp_path / "ali", data=data)
+        one_line(capsys, *expected)
+    else:
+        aligned(world, mono_dir, tmp_path / "ali", data=data)
+        assert " %) are not in words.txt and are taken for the OOV word" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("frames_known", [False, True])
 def test_one_utterance_with_nan_is_left_out_and_reported(world, mono_dir, tmp_path, capsys, frames_known):
     def poison(utt, x):

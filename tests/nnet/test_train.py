@@ -221,7 +221,7 @@ BAD = {
     "no list": (lambda w: w.valid.unlink(), r"valid.list: no such data dir or list"),
     "empty list": (lambda w: w.valid.write_text("\n"), r"valid.list: no utterance in it"),
     "list of others": (lambda w: w.valid.write_text("b-01\n"), r"no utterance for held out"),
-    "list in Latin-1": (lambda w: w.valid.write_bytes(b"\xe9\xff"), r"valid.list: not UTF-8"),
+    "list in Latin-1": (lambda w: w.valid.write_bytes(b"\xe9\xff"), r"valid.list:1: not UTF-8"),
     "no alignment": (lambda w: [(w.ali / n).unlink() for n in ("pdf.scp", "pdf.ark")], r"pdf.scp: no such file; run"),
     "no num_pdfs": (lambda w: (w.ali / "num_pdfs").unlink(), r"num_pdfs: no such file; run the alignment"),
     "no tree": (lambda w: (w.ali / "tree.json").unlink(), r"tree.json: no such file; check --align-model"),

@@ -59,10 +59,32 @@ def test_inserted_phones_do_not_shift_the_match(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("u 0.0 0.1\n", r":1: 3 columns"), ("u 0.0 0.1 A\nu x 0.1 A\n", r":2: start x and duration 0.1 are not times"),
     ("u 0.0 -1 A\n", ":1: start"), ("u 0.0 nan A\n", ":1: start"), ("", ": it is empty"),
-    ("u 0.0 0.2 A\nu 0.1 0.1 B\n", ":2: B of u begins before"), ("u 0.0 0.2 A\n\n", ":2: 0 columns")])
+    ("u 0.1 0.2 A\nu 0.0 0.1 B\n", ":2: B of u begins before"), ("u 0.0 0.2 A\nu\n", ":2: 1 columns"),
+    ("u 1 0.0 \u0661 A\n", ":1: start"), ("u 1 0.0 0.1 A 0.9 lex spk x\n", ":1: 9 columns"),
+    (";; only a comment\n\n", ": it is empty"), ("u 1 * * <ALT_BEGIN>\n", ":1: start")])
 def test_malformed(tmp_path, text, message):
     with pytest.raises(UserError, match=r"x\.ctm" + message):
         read_ctm(write(tmp_path / "x.ctm", text))
+
+
+@pytest.mark.parametrize("text", [
+    "u 1 0.00 0.10 A\nu 1 0.10 0.20 3\n", "u 0.00 0.10 A\nu 0.10 0.20 3\n",
+    ";; made by a tool\n\nu 1 0.00 0.10 A 0.98\n  ;; more\nu 1 0.10 0.20 3 1.00\n",
+    "u 0.00 0.10 A 0.98\nu 0.10 0.20 3 1.00\n", "u\t1\t0.00\t0.10\tA\t0.9\tlex\tspk\r\nu 1 .1 .2 3\r\n",
+    "\ufeffu A 0 1e-1 A\nu A 0.10 0.20 3\n"])
+def test_forms(tmp_path, capsys, text):
+    """With and without channel, confidence, comments; a phone's name may be a number."""
+    u = read_ctm(write(tmp_path / "x.ctm", text))["u"]
+    assert (u.phones, u.start.tolist(), u.end.tolist()) == (["A", "3"], [0, 10], [10, 30])
+    assert capsys.readouterr().err == ""
+
+
+def test_overlap(tmp_path, capsys):
+    """Each phone ends where the next begins, so that a frame has one phone; told once, with the first line."""
+    u = read_ctm(write(tmp_path / "x.ctm", "u 0.00 0.11 A\nu 0.10 0.21 B\nu 0.30 0.10 C\nu 0.30 0.10 D\n"))["u"]
+    assert (u.start.tolist(), u.end.tolist()) == ([0, 10, 30, 30], [10, 30, 30, 40])
+    err = capsys.readouterr().err
+    assert "x.ctm:2: 3 phones overlap" in err and err.count("\n") == 1
 
 
 def test_missing_cut_off_and_nothing_in_common(tmp_path):
@@ -73,10 +95,10 @@ def test_missing_cut_off_and_nothing_in_common(tmp_path):
     with pytest.raises(UserError, match="cut off or damaged"):
         read_ctm(tmp_path / "x.ctm.gz")
     (tmp_path / "x.ctm.gz").write_text("plain text")
-    with pytest.raises(UserError, match="cut off or damaged"):
+    with pytest.raises(UserError, match="x.ctm.gz:1: 2 columns"):
         read_ctm(tmp_path / "x.ctm.gz")
-    (tmp_path / "x.ctm").write_bytes(b"u 0.0 0.1 A\xff\n")
-    with pytest.raises(UserError, match="cut off or damaged"):
+    (tmp_path / "x.ctm").write_bytes(b"u 0.0 0.1 A\nu 0.1 0.1 A\xff\n")
+    with pytest.raises(UserError, match="x.ctm:2: not UTF-8 text"):
         read_ctm(tmp_path / "x.ctm")
     ref = read_ctm(write(tmp_path / "a.ctm", "u 0.0 0.1 A\n"))
     with pytest.raises(UserError, match="no utterance in common"):

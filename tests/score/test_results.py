@@ -53,6 +53,24 @@ def test_rows_have_the_keys_and_the_figures(scored):
     assert (rows[0]["lmwt"], rows[0]["wip"]) == (9, 0)
 
 
+def test_the_report_on_words_is_shown_where_there_is_one(scored, decoded, capsys):
+    options, report = ("--train-data", str(decoded / "data/dev")), decoded / "data/text_tg.json"
+    run(scored, *options)
+    assert "lack" not in (scored / "RESULTS.md").read_text()
+    found = {"set": "dev", "words": 40, "different": 7, "unknown": 3, "most_unknown": [["FOO", 2], ["bar", 1]],
+             "other_spelling": {"letter case": 1}, "most_other_spelling": [["bar", "BAR", 1]], "unknown_to_lm": 4,
+             "most_unknown_to_lm": [["BAZ", 1]], "perplexity": 12.5, "impossible": 0}
+    report.write_text(json.dumps({"sets": [found]}))
+    run(scored, *options)
+    page = (scored / "RESULTS.md").read_text()
+    assert "## Words that lexicon and language model lack" in page
+    assert "| dev | 40 | 7 | 3 (7.50 %) | 4 (10.00 %) | 12.5 | letter case: 1 |" in page
+    assert "dev, not in the lexicon: FOO (2), bar (1)." in page and "in another spelling: bar as BAR (1)." in page
+    assert json.loads((scored / "results.json").read_text())["text"] == [found]
+    report.write_text('{"sets": [{"set": "dev"}]}')
+    assert "not a report of words" in error(capsys, scored, *options)
+
+
 def test_table_to_read(scored, decoded, monkeypatch):
     monkeypatch.setenv("LSTMP_COMMAND", "./run.sh --nj 2")
     agreement = {"frame_agreement": 0.875, "boundary_median_ms": 10.0, "boundary_within_20ms": 0.9, "utterances": 3,

@@ -40,6 +40,20 @@ def test_weights_are_chosen_on_dev_and_used_unchanged_on_test(decoded):
     assert "Eval:" in (folder / "align.txt").read_text()
 
 
+def test_errors_of_spelling_are_told(decoded, capsys):
+    """Beside the true errors; none is told where there is none."""
+    run(decoded)
+    assert "spelling" not in capsys.readouterr().err
+    hyps = Path(dirs(decoded)[0]) / "scoring"
+    for path in hyps.iterdir():
+        path.write_text("a-1 one TREE THREE four\na-2 FIVE SIX\nb-1 SEVEN\n")
+    run(decoded)
+    err = capsys.readouterr().err
+    assert "2 of 3 substitutions are in the spelling alone (letter case), such as one for ONE" in err
+    align = (Path(dirs(decoded)[0]) / "align.txt").read_text()
+    assert "REF:  ONE TWO  three FOUR\nHYP:  one TREE three four\n" in align
+
+
 def test_done_is_skipped_until_a_hypothesis_changes(decoded, capsys):
     run(decoded)
     stamp = (Path(dirs(decoded)[0]) / "score.json").stat().st_mtime_ns

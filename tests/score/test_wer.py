@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmp.errors import UserError
-from lstmp.score.wer import count_errors, read_hyps, read_refs
+from lstmp.score.wer import count_errors, read_hyps, read_refs, spelling_errors
 
 words = st.lists(st.sampled_from("ABC"), max_size=7).map(tuple)
 
@@ -63,3 +63,14 @@ def test_other_faults(tmp_path):
         read_hyps(tmp_path / "h.txt")
     with pytest.raises(UserError, match="no words"):
         count_errors({"a": ()}, {})
+
+
+def test_letters_are_composed_and_joiners_kept(tmp_path):
+    (tmp_path / "h.txt").write_bytes("\ufeffu1 CAFE\u0301\u00a0A\r\nu2\tمی\u200cخ\r\n".encode())
+    assert read_hyps(tmp_path / "h.txt") == {"u1": ("CAFÉ", "A"), "u2": ("می\u200cخ",)}
+
+
+def test_spelling_errors():
+    refs = {"a": ("Hello", "it\u2019s", "ME"), "b": ("ME",), "c": ("ME",)}
+    hyps = {"a": ("HELLO", "IT'S", "HE"), "b": ("me",), "c": ()}
+    assert spelling_errors(refs, hyps) == {("Hello", "HELLO"): 1, ("it\u2019s", "IT'S"): 1, ("ME", "me"): 1}

@@ -5,7 +5,7 @@ import pytest
 from lstmp.transcribe.spelling import UNKNOWN, Speller
 
 KNOWN = {"HELLO", "WORLD", "DON'T", "'EM", "DOGS'", "WELL", "KNOWN", "T-SHIRT", "lower", "McCoy", "[NOISE]", "ÉTÉ",
-         "A.M."}
+         "A.M.", "می\u200cخ", "بدون"}
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -25,6 +25,7 @@ KNOWN = {"HELLO", "WORLD", "DON'T", "'EM", "DOGS'", "WELL", "KNOWN", "T-SHIRT", 
     ("[noise] [world] {world}", [("[noise]", ["[NOISE]"]), ("[world]", [UNKNOWN]), ("{world}", [UNKNOWN])]),
     ("e\u0301te\u0301 hel\u00adlo a.m.", [("été", ["ÉTÉ"]), ("hello", ["HELLO"]), ("a.m.", ["A.M."])]),
     ("“a.m.”, (a.m.), hello.", [("a.m.", ["A.M."]), ("a.m.", ["A.M."]), ("hello", ["HELLO"])]),
+    ("می\u200cخ میخ بد\u200cون.", [("می\u200cخ", ["می\u200cخ"]), ("میخ", ["می\u200cخ"]), ("بد\u200cون", ["بدون"])]),
     (" \r\n\t. ", []),
 ])
 def test_words_as_they_are_written(text, expected):
