@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.recipe_keys import Recipe
+from lstmp.recipe_sections import leaves, override
 
 _DATA = ("speeds", "volumes", "mp3_kbps")
 
@@ -47,12 +48,11 @@ class Network:
         return [] if values == usual else [f"{v:g}" for v in values]
 
 
-def networks(recipe: Recipe, base: dict, override, *, file=None, lines: dict[str, int]) -> list[Network]:
+def networks(recipe: Recipe, base: dict, *, file=None, lines: dict[str, int]) -> list[Network]:
     """The networks of a recipe.
 
     Args:
         base: the section `lstmp`, which all start from.
-        override: :func:`lstmp.recipe_sections.override`.
         file, lines: where they are from, and the line of each key by its dotted name.
 
     Raises:
@@ -90,15 +90,7 @@ def describe(found: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> str
         heard = [f"at speeds {', '.join(f'{s:g}' for s in n.speeds)}"] if n.speeds != [1.0] else []
         heard += [f"at volumes {n.volumes[0]:g} to {n.volumes[1]:g}"] if n.volumes else []
         heard += [f"after MP3 coding at {n.mp3_kbps} kbit/s" if n.mp3_kbps else "without MP3 coding"]
-        changed = [f"{key} {value}" for key, value in _leaves(n.config).items() if _leaves(defaults).get(key) != value]
+        changed = [f"{key} {value}" for key, value in leaves(n.config).items() if leaves(defaults).get(key) != value]
         lines.append(f"`{n.name}` hears the training data{' '.join(['', *heard])}; changed in conf/lstmp.yaml: "
                      f"{', '.join(changed) or 'nothing'}.")
     return "  \n".join(lines)
-
-
-def _leaves(values: dict, prefix: str = "") -> dict:
-    """Nested groups as one, with dotted names."""
-    out = {}
-    for key, value in values.items():
-        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return out

@@ -13,10 +13,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp import config
+from lstmp import config, kit
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
-from lstmp.log import say
+from lstmp.log import say, warn
+from lstmp.recipe_sections import changed
 from lstmp.score.report import markdown, report_path
 
 TRAIN = ("params", "minutes", "seed", "config")
@@ -53,6 +54,7 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
     """Gather the rows, and each system's ``train.json``.
 
     A system that was not decoded with one of several LMs has no row for it; one that was must be scored on all sets.
+    Rows of other LMs, which earlier runs have scored, come after those.
 
     Returns:
         (rows, system name → its training record with "dir", the model dir)
@@ -66,7 +68,7 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
         if not decoded:
             raise UserError(f"system {system.name} is not decoded with any of {', '.join(lms)}", file=system.pattern,
                             mend="run stage 10, or correct --systems")
-        for lm in decoded:
+        for lm in decoded + _scored_before(system, sets, lms):
             for set_name in sets:
                 decode_dir = system.dir(lm, set_name)
                 score = _read(decode_dir / "score.json", SCORE, "run stage 11, scoring")
@@ -79,6 +81,27 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
                     **{k: train[k] for k in TRAIN},
                     **{k: v for k, v in train.items() if k.startswith("frame_accuracy_")}, "command": command_line})
     return rows, trainings
+
+
+def _scored_before(system: System, sets: list[str], lms: list[str]) -> list[str]:
+    """Language models other than ``lms`` that earlier runs have scored the system with on all sets.
+
+    What was decoded before its model was trained anew is left out, with a warning.
+    """
+    found, here = [], Path(system.pattern.format(lm="*", set=sets[0]))
+    root = Path(*here.parts[:next((i for i, part in enumerate(here.parts) if "*" in part), len(here.parts))])
+    name = re.compile(re.escape(system.pattern.format(lm="\0", set=sets[0])).replace(re.escape("\0"), "(.+)"))
+    for folder in sorted(root.glob(str(here.relative_to(root)))) if root != here else ():
+        match = name.fullmatch(str(folder))
+        made = [system.dir(match[1], s) / "score.json" for s in sets] if match and match[1] not in lms else []
+        if not made or not all(p.is_file() for p in made):
+            continue
+        trained = folder.parent / "final.safetensors"
+        if trained.is_file() and min(p.stat().st_mtime_ns for p in made) < trained.stat().st_mtime_ns:
+            warn(f"{folder}: of before {system.name} was trained anew; it has no row")
+            continue
+        found.append(match[1])
+    return found
 
 
 def _read(path: Path, keys, mend: str) -> dict:
@@ -171,10 +194,13 @@ def main(argv=None):
     # where a run went on says nothing of how the whole is made
     command = re.sub(r" --(stage|stop-stage)[ =]\S+", "", args.command)
     rows, trainings = collect(systems, args.sets, args.lms, command)
+    conf = Path(args.recipe_dir) / "conf"
     out.parent.mkdir(parents=True, exist_ok=True)
     text = [f for d in args.train_data[:1] for f in read_text_report(report_path(Path(d).parent, args.lms[0]))]
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
+        "commit": os.environ.get("LSTMP_COMMIT", ""),
+        "changed": changed(conf, kit.root() / "conf", [s.name for s in systems]) if conf.is_dir() else {},
         "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
         **({"text": text} if text else {}),
         "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),
