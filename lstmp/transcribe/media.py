@@ -3,6 +3,7 @@
 ffmpeg is the one on PATH, or else that of the package imageio-ffmpeg.
 """
 
+import os
 import shutil
 import struct
 import subprocess
@@ -17,6 +18,9 @@ from lstmp.corpus.recording import Recording, Unknown
 from lstmp.corpus.samples import FULL_SCALE, Mixer, must_be_sound
 from lstmp.errors import UserError
 
+_FILES = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"RIFX": "a WAV file", b"fLaC": "a FLAC file",
+          b"OggS": "an Ogg file", b"ID3": "an MP3 file", b"FORM": "an AIFF file", b".snd": "an AU file",
+          b"caff": "a CAF file", b"riff": "a Wave64 file", b"NIST": "a SPHERE file"}  # by their first bytes
 _BLOCK = 1 << 18  # values that are taken from ffmpeg at a time
 
 
@@ -48,6 +52,26 @@ def _at_one_rate(blocks: Iterable[np.ndarray], rate: int, path) -> Iterator[np.n
     for block in blocks:
         yield to_rate(mixed(block) * FULL_SCALE)
     yield to_rate(np.zeros(0, np.float32), last=True)
+
+
+def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
+    """Raw PCM on the standard input as it comes in, at most ``seconds`` at a time: as :func:`recording_blocks`.
+
+    Raises:
+        UserError: what comes in is no raw PCM, but an audio file.
+    """
+    pcm, size, begin = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels), b""
+    while data := os.read(0, size):
+        if begin is not None:
+            begin += data
+            if len(begin) < 4:
+                continue
+            data, begin = begin, None
+            if kind := next((name for magic, name in _FILES.items() if data.startswith(magic)), None):
+                raise UserError(f"{kind} on the standard input, where raw PCM is expected", mend="give the name of the "
+                                "file, or make raw PCM of it: `sox FILE -t raw -e signed -b 16 -c 1 -r 16000 - | …`")
+        yield pcm(data)
+    yield pcm(begin or b"", last=True)
 
 
 class Resampler:
