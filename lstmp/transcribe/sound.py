@@ -1,10 +1,10 @@
 """Where in a recording there is something to hear, so that nothing is read into silence and quiet noise.
 
-Levels are in dB, 0 being a mean square of 32768², and are those of a tenth of a second: the median of ten hundredths, so
-that a click does not count. It is *sound* if it is louder than LOUD; or if it is louder than FAINT and stands RISE above
-the recording's floor, the level that a tenth of all levels do not reach, digital silence left out. So speech at low
-volume is heard, since it rises and falls by tens of decibels, and steady noise at that volume is not. Where there is no
-sound for PAUSE or longer, nothing is searched, but for MARGIN at either side.
+Levels are in dB, 0 being a mean square of 32768², and are those of a tenth of a second: the median of ten hundredths,
+so that a click does not count. It is *sound* if it is louder than LOUD; or if it is louder than FAINT and stands RISE
+above the recording's floor, the level that a tenth of all levels do not reach, digital silence left out. So speech at
+low volume is heard, since it rises and falls by tens of decibels, and steady noise at that volume is not. Where there
+is no sound for PAUSE or longer, nothing is searched, but for MARGIN at either side.
 
 Models are trained on recordings from microphones, which never give the same number hundreds of times: features of
 digital silence are far from all that a model has seen, and words are found in it. It is made SHORT at most, and becomes

@@ -6,8 +6,8 @@
     arecord -f S16_LE -r 16000 -t raw | ./transcribe.sh --model DIR --stream -
 
 Any format that libsndfile or ffmpeg reads, any rate, any number of channels (their mean); `-` is raw 16-bit PCM on the
-standard input. What is recognized goes to the standard output, or to --out DIR, as soon as a recording is done, messages
-to the standard error. A file that cannot be read is warned of; the exit status is 1 after the others are done.
+standard input. What is recognized goes to the standard output, or to --out DIR, as soon as a recording is done;
+messages go to the standard error. A file that cannot be read is warned of; the exit status is 1 after the others.
 """
 
 import argparse
