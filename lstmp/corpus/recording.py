@@ -52,8 +52,10 @@ class Recording:
 
     def __init__(self, path):
         self.path = Path(path)
+        if self.path.is_dir():
+            raise UserError("it is a folder", file=path, mend="give the files in it")
         if not self.path.is_file():
-            raise UserError("no such audio file", file=path, mend="restore it, or correct its path")
+            raise UserError("no such audio file", file=path, mend="check the path")
         self._size = self.path.stat().st_size
         if not self._size:
             raise self._fault("the audio file is empty")
@@ -194,8 +196,8 @@ class Recording:
             return self._fault(f"cannot be read as audio: it is {what}")
         if self.path.suffix.lower() in _RAW:
             wav = f"sox -t raw -e signed -b 16 -c 1 -r 16000 {self.path.name} {self.path.stem}.wav"
-            return UserError("raw PCM, as it has no header that says what it is", file=self.path, mend="to transcribe "
-                             f"it, give `-` and --rate, and it on the standard input; or make a WAV of it: `{wav}`")
+            return UserError("raw PCM: it has no header that says what it is", file=self.path, mend="transcribe it as "
+                             f"`- --rate 16000 < {self.path.name}`, or make a WAV of it: `{wav}`")
         return Unknown(f"cannot be read as audio: {why}", file=self.path,
                        mend=f"{REFETCH}; WAV, FLAC, MP3 and Opus are read")
 

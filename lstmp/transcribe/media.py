@@ -58,7 +58,7 @@ def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.n
     """Raw PCM on the standard input as it comes in, at most ``seconds`` at a time: as :func:`recording_blocks`.
 
     Raises:
-        UserError: what comes in is no raw PCM, but an audio file.
+        UserError: nothing comes in, or an audio file where raw PCM is expected.
     """
     pcm, size, begin = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels), b""
     while data := os.read(0, size):
@@ -71,6 +71,8 @@ def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.n
                 raise UserError(f"{kind} on the standard input, where raw PCM is expected", mend="give the name of the "
                                 "file, or make raw PCM of it: `sox FILE -t raw -e signed -b 16 -c 1 -r 16000 - | …`")
         yield pcm(data)
+    if begin == b"":
+        raise UserError("nothing came in on the standard input", mend="check the command before the `|`")
     yield pcm(begin or b"", last=True)
 
 

@@ -65,6 +65,12 @@ def test_a_file_on_the_standard_input_is_no_raw_pcm(monkeypatch, magic):
         list(on_standard_input(16000, 1, 1.0))
 
 
+def test_nothing_on_the_standard_input(monkeypatch):
+    monkeypatch.setattr(media.os, "read", lambda *_: b"")
+    with pytest.raises(UserError, match="nothing came in"):
+        list(on_standard_input(16000, 1, 1.0))
+
+
 def test_raw_pcm_comes_in_whole(monkeypatch):
     pieces = [b"\1", b"\0\2", b"\0\3\0", b"\4\0", b""]
     monkeypatch.setattr(media.os, "read", lambda *_: pieces.pop(0))
@@ -87,6 +93,8 @@ def test_faults(tmp_path, monkeypatch):
     monkeypatch.setattr(media, "ffmpeg_program", lambda: None)
     with pytest.raises(UserError, match="no such audio file"):
         read_recording(tmp_path / "x.wav")
+    with pytest.raises(UserError, match="it is a folder"):
+        read_recording(tmp_path)
     for content, message in ((b"\x1aE\xdf\xa3\x01 a film", "there is no ffmpeg; if it is audio or video, install"),
                              (b"<!DOCTYPE html>\n<html>Not found</html>", "audio: it is a web page; fetch"),
                              ("Über uns".encode(), "it is text"), ("text".encode("utf-16"), "it is text"),
@@ -97,7 +105,7 @@ def test_faults(tmp_path, monkeypatch):
                 read_recording(tmp_path / name)
             assert message.startswith("there") or "ffmpeg" not in str(e.value)
     (tmp_path / "x.raw").write_bytes(b"\1\2\xff\xfe" * 100)
-    with pytest.raises(UserError, match="raw PCM.*give `-` and --rate"):
+    with pytest.raises(UserError, match="raw PCM.*transcribe it as `- --rate 16000 < x.raw`"):
         read_recording(tmp_path / "x.raw")
     soundfile.write(str(tmp_path / "empty.wav"), np.zeros(0), 16000)
     with pytest.raises(UserError, match="holds no samples"):

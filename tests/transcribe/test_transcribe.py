@@ -195,8 +195,8 @@ def test_digital_silence_within_a_recording_changes_no_word_and_times_run_on(mod
     assert status == 0, err
     _, short, long = (json.loads(line) for line in out.splitlines())
     assert short["text"] == long["text"] and long["seconds"] == 13.0
-    assert long["words"][0] == short["words"][0]
-    assert long["words"][-1]["end"] == pytest.approx(short["words"][-1]["end"] + 4.5)
+    ends = [(a["end"], b["end"]) for a, b in zip(short["words"], long["words"], strict=True)]
+    assert ends and ends[-1][0] > 4.5 and all(b == pytest.approx(a + 4.5 * (a > 4.3), abs=0.011) for a, b in ends)
 
 
 def test_a_bad_recording_costs_itself(model, recording, tmp_path):
