@@ -6,7 +6,7 @@ the C locale's order, which is Python's order of strings. Where utterances are p
 (utterance, recording, begin, end) says so, and ``wav.scp`` has the recordings.
 
 A relative path in ``wav.scp`` is relative to the current folder, as in Kaldi, and where that does not exist, to the
-data directory. A line may be a command that ends in ``|``; :mod:`lstmp.corpus.recording` runs it, if that is allowed.
+data directory. A line may be a command that ends in ``|``: :mod:`lstmp.corpus.utterance_audio` runs it, where allowed.
 """
 
 import os

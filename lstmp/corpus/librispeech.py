@@ -16,9 +16,9 @@ from pathlib import Path
 from lstmp.corpus import bad
 from lstmp.corpus.audio import EXTENSIONS
 from lstmp.corpus.datadir import Utterance, write_data_dir
-from lstmp.corpus.recording import seconds_of
 from lstmp.corpus.subset import at_most
 from lstmp.corpus.textlines import composed
+from lstmp.corpus.utterance_audio import seconds_of
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.stage import Stage

@@ -19,8 +19,8 @@ import soxr
 from lstmp import distributed
 from lstmp.corpus.audio import MP3_KBPS, RATE, read_channels, write_mp3, write_wav
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_data_dir
-from lstmp.corpus.recording import add_option, check_commands, read_as_is
 from lstmp.corpus.subset import listed
+from lstmp.corpus.utterance_audio import add_option, check_commands, read_as_is
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs

@@ -1,217 +1,228 @@
-"""The audio of an utterance, whatever its data directory says of it: a file, one in an archive (``wav.ark:1234``, a WAV
-at that byte), a command, a channel, a part, any rate.
+"""An audio file, decoded to its end whatever its header says of its length.
 
-A command of ``wav.scp`` is run only where the user said so (``--allow-commands``): it is a program of whoever wrote
-that file. One without pipes, redirections and the like is run without a shell, any other by bash.
+Headers are wrong where a program wrote into a pipe, was killed, or never put the length there. What is really cut off
+is told, as far as a file lets it be seen. libsndfile decodes, and is shown a header that is right.
 """
 
-import argparse
-import functools
+import contextlib
+import mmap
 import re
-import shlex
-import subprocess
-import tempfile
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soxr
+import soundfile
 
-from lstmp.corpus.audio import MIN_SECONDS, audio_info, read_channels
-from lstmp.corpus.datadir import DataDir, Utterance
+from lstmp.corpus.chunks import samples_length
+from lstmp.corpus.mp3 import Mp3
+from lstmp.corpus.ogg import look_through
+from lstmp.corpus.samples import must_be_sound
+from lstmp.corpus.spliced import Spliced
 from lstmp.errors import UserError
-from lstmp.log import say, warn
 
-_OVERSHOOT = 0.5  # seconds by which a segment may end after its recording, as in Kaldi
-_SHELL = re.compile(r"[|&;<>()$`*?\[\]{}~!#\n]|^\s*\w+=")  # what shlex alone does not understand
-
-
-def add_option(p: argparse.ArgumentParser):
-    """``--allow-commands``."""
-    p.add_argument("--allow-commands", action="store_true",
-                   help="run the commands of wav.scp, lines that end in `|`: programs of whoever wrote that file "
-                        "(default: refuse them)")
+REFETCH = "fetch or make it again"
+_RAW = (".raw", ".pcm", ".sw", ".s16", ".s16le", ".vox", ".ulaw", ".alaw", ".ul", ".al")
+_BLOCK = 1 << 20  # values that are decoded at a time, whatever rate and number of channels a header claims
+_FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22")  # the only block of metadata that must be there comes first
+_MISSED = 8  # bytes: less than this is no more than the last sample of some channels
 
 
-def check_commands(data: DataDir, allow: bool):
-    """Before any work: refuse a data directory with commands, unless they are allowed.
-
-    Raises:
-        UserError: it has some; the first is named.
-    """
-    first = next((u for u in data.utts.values() if is_command(u)), None)
-    if first is not None and not allow:
-        lines = (data.path / "wav.scp").read_text(encoding="utf-8", errors="replace").split("\n")
-        number = next((n for n, line in enumerate(lines, 1) if line.split()[:1] == [first.recording]), None)
-        raise UserError(f"`{first.recording}` is the command `{_shown(first.wav)}`, and commands are not run unless "
-                        "you say so", file=data.path / "wav.scp", line=number,
-                        mend="give --allow-commands (in a recipe `allow_commands: true`) if you trust this file, or "
-                             "write what they give to files")
+class Unknown(UserError):
+    """Not audio, or of a kind that libsndfile does not read."""
 
 
-def is_command(utt: Utterance) -> bool:
-    """Whether its audio is what a command gives."""
-    return utt.wav.endswith("|")
+class _Onward(soundfile.SoundFile):
+    """Read from begin to end and never set back, which costs time and makes the MP3 decoder complain."""
+
+    def seekable(self) -> bool:
+        return False
 
 
-def read_utterance(utt: Utterance, rate: int, allow_commands: bool = False) -> np.ndarray:
-    """The samples of an utterance at ``rate``: float32 [samples], ±32768; resampled where it is of another rate.
+class Recording:
+    """An open file; it is closed at the end of a ``with`` block.
+
+    Attributes:
+        path: of the file.
+        rate, channels: of the samples.
 
     Raises:
-        UserError: as :func:`read_as_is`.
+        Unknown: not audio, or of a kind that libsndfile does not read.
+        UserError: missing, empty, without samples, cut off.
     """
-    samples, own = read_as_is(utt, allow_commands)
-    return at_rate(samples, own, rate)
 
-
-def at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
-    """Samples of the rate ``own`` at ``rate``."""
-    return samples if own == rate else soxr.resample(samples, own, rate)
-
-
-def read_as_is(utt: Utterance, allow_commands: bool = False) -> tuple[np.ndarray, int]:
-    """The samples of an utterance, float32 [samples], ±32768, and how many of them are a second.
-
-    Raises:
-        UserError: the audio cannot be read, has several channels of which none is named, or not the one that is; a part
-            that is not within it or too short; a command that is not allowed, or fails.
-    """
-    whole = _last_recording if utt.segment else _read
-    samples, rate = whole(utt.wav, allow_commands, _stamp(utt.wav))
-    channel = _channel(utt, samples.shape[1])
-    begin, end = _part(utt, len(samples) / rate)
-    return np.ascontiguousarray(samples[round(begin * rate):round(end * rate), channel]), rate
-
-
-def seconds_of(utt: Utterance, allow_commands: bool = False) -> float:
-    """Its length in seconds, by the header and the last samples of a file, without decoding the rest.
-
-    Raises:
-        UserError: as :func:`read_as_is`.
-    """
-    if is_command(utt) or _archived(utt.wav):
-        samples, rate = read_as_is(utt, allow_commands)
-        return len(samples) / rate
-    info = _info(utt.wav, _stamp(utt.wav))
-    _channel(utt, info.channels)
-    begin, end = _part(utt, info.seconds)
-    return end - begin
-
-
-def _channel(utt: Utterance, there: int) -> int:
-    """The channel to take. Of a single one it is that one: a command such as `sph2pipe -c 2` has chosen already."""
-    if there == 1:
-        return 0
-    if utt.channel is None:
-        raise UserError(f"{there} channels, and none is named", file=_name(utt),
-                        mend=f"write `{utt.recording} file A` (or B) to reco2file_and_channel, or mix them: "
-                             "`sox in.wav out.wav remix -`")
-    if utt.channel >= there:
-        raise UserError(f"{there} channels, but channel {utt.channel + 1} is asked for", file=_name(utt),
-                        mend="correct reco2file_and_channel or segments")
-    return utt.channel
-
-
-def _part(utt: Utterance, seconds: float) -> tuple[float, float]:
-    if utt.segment is None:
-        return 0.0, seconds
-    begin, end = utt.segment.begin, seconds if utt.segment.end is None else utt.segment.end
-    if not 0 <= begin < end or end > seconds + _OVERSHOOT or begin >= seconds:
-        raise UserError(f"`{utt.id}` is from {begin:g} to {end:g} s of a recording of {seconds:.2f} s", file=_name(utt),
-                        mend="correct segments, or leave the utterance out")
-    end = min(end, seconds)
-    if end - begin < MIN_SECONDS:
-        raise UserError(f"`{utt.id}` is too short: {end - begin:.4f} s, less than one window of {MIN_SECONDS} s",
-                        file=_name(utt), mend="leave the utterance out")
-    return begin, end
-
-
-def _read(wav: str, allow_commands: bool, _stamp) -> tuple[np.ndarray, int]:
-    if archived := _archived(wav):
-        return _read_archived(wav, *archived)
-    if not wav.endswith("|"):
-        return read_channels(wav)
-    if not allow_commands:
-        raise UserError(f"the command `{_shown(wav)}` is not run unless you say so", mend="give --allow-commands")
-    return _run(wav)
-
-
-# Utterances come sorted by id, those of a recording in a row: it is decoded once for them, not once for each.
-_last_recording = functools.lru_cache(maxsize=1)(_read)
-_info = functools.lru_cache(maxsize=1)(lambda wav, stamp: audio_info(wav, None))
-
-
-def _run(wav: str) -> tuple[np.ndarray, int]:
-    text = wav.rstrip("|").strip()
-    with tempfile.NamedTemporaryFile(suffix=".wav") as sound, tempfile.TemporaryFile() as said:
+    def __init__(self, path):
+        self.path = Path(path)
+        if self.path.is_dir():
+            raise UserError("it is a folder", file=path, mend="give the files in it")
+        if not self.path.is_file():
+            raise UserError("no such audio file", file=path, mend="check the path")
+        self._size = self.path.stat().st_size
+        if not self._size:
+            raise self._fault("the audio file is empty")
+        self._file, self._to_the_end = open(self.path, "rb"), None  # noqa: SIM115
         try:
-            words = ["bash", "-c", text] if _SHELL.search(text) else shlex.split(text)
-            status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=sound, stderr=said).returncode
-        except (OSError, ValueError) as e:  # no such program, or quotes that do not close
-            raise _failed(wav, getattr(e, "strerror", None) or str(e)) from None
-        said.seek(0)
-        last = (said.read().decode(errors="replace").strip().splitlines() or [""])[-1][:200]
-        if status:
-            raise _failed(wav, f"ended with status {status}{f': {last}' if last else ''}")
+            self._streams, self._promised = self._truthful()
+            with self._decoder(self._streams[0]) as f:
+                self.rate, self.channels = f.samplerate, f.channels
+                if not f.frames:
+                    raise self._fault("the audio file holds no samples")
+                self._by_its_end = (f.format != "MP3" and f.subtype not in ("FLOAT", "DOUBLE")
+                                    and len(self._streams) == 1 and self._promised != 0)
+                self._promised = f.frames if self._promised is None else self._promised
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self._file.close()
+
+    def samples(self) -> int:
+        """How many samples of each channel there are; decodes what must be, which may be the last ones alone.
+
+        Raises:
+            UserError: as :meth:`blocks`.
+        """
+        if self._by_its_end:
+            view = Spliced(self._file, self._streams[0])
+            try:
+                with soundfile.SoundFile(view) as f:
+                    tail = min(f.frames, f.samplerate // 10)
+                    if tail < f.frames:
+                        f.seek(f.frames - tail)
+                    if len(f.read(tail)) == tail and (self._to_the_end is None or view.tell() == self._size):
+                        return f.frames
+            except soundfile.LibsndfileError:
+                pass  # to be told where it is damaged
+        return sum(len(block) for block in self.blocks())
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All samples, in pieces: float32 [n, channels], of which full scale is 1.
+
+        Raises:
+            UserError: cut off, damaged, streams of several rates, values that are not finite or far beyond full scale.
+        """
+        read = 0
+        for n, stream in enumerate(self._streams):
+            with self._decoder(stream) as f:
+                if (f.samplerate, f.channels) != (self.rate, self.channels):
+                    raise UserError(f"its stream {n + 1} has {f.channels} channels at {f.samplerate} Hz, the first "
+                                    f"{self.channels} at {self.rate}", file=self.path, mend="make a file of each")
+                try:
+                    for block in self._decoded(f):
+                        read += len(block)
+                        yield block
+                except soundfile.LibsndfileError as e:
+                    raise self._fault(f"cut off, or damaged after {read / self.rate:.1f} s: {reason(e)}") from None
+        if len(self._streams) == 1 and read < self._promised or not read:
+            raise self._fault(f"cut off: {read} of {self._promised} samples can be decoded")
+        if self._to_the_end and len(self._streams) == 1:
+            yield from self._beyond(read)
+
+    def _decoded(self, f: _Onward) -> Iterator[np.ndarray]:
+        most, read = max(1, _BLOCK // self.channels), 0
+        while read < f.frames:  # not further: what follows may be a tag, which is not decoded without complaint
+            block = f.read(min(most, f.frames - read), dtype="float32", always_2d=True)
+            if not len(block):
+                return
+            must_be_sound(block, self.path)
+            read += len(block)
+            yield block
+
+    def _beyond(self, promised: int) -> Iterator[np.ndarray]:
+        """What a FLAC file holds beyond the samples that its header promises."""
+        begin = 0
+        with self._decoder(self._to_the_end) as f, contextlib.suppress(soundfile.LibsndfileError):  # a tag, or so
+            for block in self._decoded(f):
+                if begin + len(block) > promised:
+                    yield block[max(0, promised - begin):]
+                begin += len(block)
+
+    def _truthful(self) -> tuple[list[list], int | None]:
+        """Parts of the file for :class:`Spliced`, for each stream in it, in which headers are right.
+
+        Also the samples of each channel that it promises; 0: it does not say; None: what libsndfile makes of it counts.
+        """
+        f, size = self._file, self._size
+        if self._is(b"fLaC"):
+            with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                begins = [m.start() for m in _FLAC.finditer(data)] or [0]
+            parts = [_to_the_end(f, begin, end) for begin, end in zip(begins, [*begins[1:], size], strict=True)]
+            self._to_the_end = parts[0][0]
+            if len(parts) == 1 and parts[0][1]:
+                return [[(0, size)]], parts[0][1]
+            return [stream for stream, _ in parts], 0
+        if self._is(b"OggS"):
+            streams, whole = look_through(f, size)
+            if not whole:
+                raise self._fault("cut off: its last Ogg page is not there")
+            return [[stream] for stream in streams], None
+        if found := samples_length(f, size):
+            if found.promised is None:
+                at, value = found.field
+                return [[(0, at), value, (at + len(value), size)]], None
+            if found.promised - found.there >= _MISSED:
+                raise self._fault(f"cut off: {found.there} of {found.promised} bytes of samples")
+        elif self._is(b"RIFF") and self._is(b"WAVE", 8):
+            raise self._fault("a WAV file without a data chunk")
+        elif not self._is(b"RIFF") and not self._is(b"ftyp", 4):
+            with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                mp3 = Mp3(data)
+                if mp3.frames and (mp3.promised or 0) - mp3.frames > 1:
+                    raise self._fault(f"cut off: {mp3.frames} of {mp3.promised} MP3 frames")
+                if mp3.frames:
+                    return [mp3.told()], None
+        return [[(0, size)]], None
+
+    def _is(self, magic: bytes, at: int = 0) -> bool:
+        self._file.seek(at)
+        return self._file.read(len(magic)) == magic
+
+    def _decoder(self, stream: list) -> _Onward:
         try:
-            return read_channels(sound.name)
-        except UserError as e:
-            raise _failed(wav, f"{e.what}{f'; it said: {last}' if last else ''}") from None
+            return _Onward(Spliced(self._file, stream))
+        except soundfile.LibsndfileError as e:
+            raise self._unknown(reason(e)) from None
+
+    def _unknown(self, why: str) -> UserError:
+        self._file.seek(0)
+        start = self._file.read(1024)
+        if not any(start):
+            return self._fault("cannot be read as audio: it begins with zeros")
+        if text := _text(start):
+            what = "a web page" if "<html" in text.lower() else "text"
+            return self._fault(f"cannot be read as audio: it is {what}")
+        if self.path.suffix.lower() in _RAW:
+            wav = f"sox -t raw -e signed -b 16 -c 1 -r 16000 {self.path.name} {self.path.stem}.wav"
+            return UserError("raw PCM: it has no header that says what it is", file=self.path, mend="transcribe it as "
+                             f"`- --rate 16000 < {self.path.name}`, or make a WAV of it: `{wav}`")
+        return Unknown(f"cannot be read as audio: {why}", file=self.path,
+                       mend=f"{REFETCH}; WAV, FLAC, MP3 and Opus are read")
+
+    def _fault(self, what: str) -> UserError:
+        return UserError(what, file=self.path, mend=REFETCH)
 
 
-def _archived(wav: str) -> tuple[str, int] | None:
-    """(archive, byte) of ``wav.ark:1234``."""
-    path, colon, offset = wav.rpartition(":")
-    found = colon and offset.isdigit() and not Path(wav).exists() and Path(path).is_file()
-    return (path, int(offset)) if found else None
+def _to_the_end(f, begin: int, end: int) -> tuple[list, int]:
+    """A FLAC stream whose header leaves the number of samples open, as encoders do that write into a pipe; and that
+    number."""
+    f.seek(begin + 21)
+    field = int.from_bytes(f.read(5), "big")
+    samples = field & (1 << 36) - 1
+    return [(begin, begin + 21), (field - samples).to_bytes(5, "big"), (begin + 26, end)], samples
 
 
-def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
-    with open(path, "rb") as f, tempfile.NamedTemporaryFile(suffix=".wav") as sound:
-        f.seek(offset)
-        head = f.read(8)
-        if head[:4] != b"RIFF" or len(head) < 8:
-            raise UserError(f"no WAV at byte {offset}", file=path, mend="correct the offset in wav.scp")
-        left = Path(path).stat().st_size - f.tell()  # a size of all ones must not be asked for
-        sound.write(head + f.read(min(left, int.from_bytes(head[4:], "little"))))
-        sound.flush()
-        try:
-            return read_channels(sound.name)
-        except UserError as e:
-            raise UserError(e.what, file=wav, mend=e.mend) from None
+def reason(error) -> str:
+    """What libsndfile says of an error."""
+    return str(getattr(error, "error_string", error)).rstrip(". \n") or "damaged"
 
 
-def _failed(wav: str, why: str) -> UserError:
-    return UserError(f"the command `{_shown(wav)}`: {why}", mend="run it by hand; it must write a sound file, such as "
-                                                              "WAV, to its standard output")
-
-
-def _shown(wav: str) -> str:
-    return wav if len(wav) <= 200 else f"{wav[:200]}…"
-
-
-def _name(utt: Utterance) -> str:
-    """The file for an error; of a command, the command."""
-    return f"`{_shown(utt.wav)}`" if is_command(utt) else utt.wav
-
-
-def audio_stamps(utts) -> list:
-    """Size and time of every utterance's audio file, None where it is missing or a command: whether work on it still
-    holds. (Contents would take minutes for a thousand hours.)"""
-    return [_stamp(utt.wav) for utt in utts]
-
-
-def _stamp(wav: str) -> tuple[int, int] | None:
-    path = Path(wav if (archived := _archived(wav)) is None else archived[0])
-    return None if wav.endswith("|") or not path.is_file() else ((s := path.stat()).st_size, s.st_mtime_ns)
-
-
-def tell_rates(where, found: Counter, rate: int):
-    """Say once for a data directory what was resampled: ``found`` counts utterances by their own rate."""
-    for own, count in sorted(found.items()):
-        if own < rate:
-            warn(f"{where}: {count} utterances have {own} samples a second, and were resampled to {rate}: they hold "
-                 f"nothing above {own // 2} Hz. If all speech is so, set `sample_rate: {own}` in conf/mfcc.yaml and "
-                 "conf/fbank.yaml")
-        elif own > rate:
-            say(f"{where}: {count} utterances were resampled from {own} to {rate} samples a second")
+def _text(start: bytes) -> str:
+    """The text that a file begins with; empty: it is something else."""
+    try:
+        text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as e:
+        text = start[:e.start].decode() if e.start > len(start) - 4 else ""
+    return text if all(c.isprintable() or c.isspace() for c in text) else ""

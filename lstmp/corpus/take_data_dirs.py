@@ -14,8 +14,8 @@ from lstmp import config
 from lstmp.corpus import bad
 from lstmp.corpus.datadir import read_data_dir, write_data_dir
 from lstmp.corpus.librispeech import check_audio, summary
-from lstmp.corpus.recording import add_option, audio_stamps, check_commands, is_command
 from lstmp.corpus.subset import at_most
+from lstmp.corpus.utterance_audio import add_option, audio_stamps, check_commands, is_command
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.stage import Stage

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from lstmp.corpus import bad
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir
-from lstmp.corpus.recording import add_option, audio_stamps, check_commands, read_as_is, seconds_of
 from lstmp.corpus.textlines import odd_characters
+from lstmp.corpus.utterance_audio import add_option, audio_stamps, check_commands, read_as_is, seconds_of
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say, warn
 from lstmp.stage import Stage

@@ -3,8 +3,8 @@
     steps/get_ctm.sh DECODE_DIR --graph DIR --lang DIR --hmm DIR
 
 The words are the best path's at the LM weight and penalty chosen on dev. A word's *confidence* is its posterior
-probability in the lattice: links with the same word count together wherever they overlap in time, and of the frames
-that the word covers the best one is taken (C_max of F. Wessel, R. Schlueter, K. Macherey, H. Ney, "Confidence measures
+probability in the lattice: all paths on which it is the last word at a frame count together, and of the frames that
+the word covers the best one is taken (C_max of F. Wessel, R. Schlueter, K. Macherey, H. Ney, "Confidence measures
 for large vocabulary continuous speech recognition", IEEE TSAP 9(3), 2001). The *times* come from an alignment of the
 hypotheses by the model that decoded, since search graphs emit a word only where it can be no other. Lines: utterance,
 channel 1, begin, duration, word, confidence.
@@ -22,10 +22,13 @@ from lstmp.corpus.lang import Lang, read_names
 from lstmp.corpus.part_of_lang import write_part
 from lstmp.corpus.subset import write_subset
 from lstmp.decode.adapted import state_frames
+from lstmp.decode.best_path import words_on_paths
+from lstmp.decode.confidence import word_presence
 from lstmp.decode.lattice import Lattice, read_lattices
-from lstmp.decode.nbest import Hypothesis, add_arguments, best_hypotheses, chosen_weights, lattice_files
+from lstmp.decode.lattice_paths import best_paths
+from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files
 from lstmp.decode.scorer import is_network
-from lstmp.decode.word_graph import WordGraph, near_best, word_graph
+from lstmp.decode.word_graph import near_best
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
@@ -40,29 +43,18 @@ from lstmp.parallel import run_jobs
 _BEAM = 8.0  # what is further below the best path than this has no posterior probability to speak of
 
 
-def best_with_confidences(lattice: Lattice, lm_weight: float, word_penalty: float) -> tuple[Hypothesis, list[float]]:
-    """The best word sequence of a lattice that has a path, and the confidence of each of its words."""
+def best_with_confidences(lattice: Lattice, lm_weight: float, word_penalty: float) -> tuple[list[int], list[float]]:
+    """The words of the best path of a lattice that has one, and the confidence of each."""
     near = near_best(lattice, lm_weight, word_penalty, _BEAM)
-    best = best_hypotheses(near, 1, lm_weight, word_penalty)[0]
-    graph = word_graph(near, lm_weight)
-    return best, confidences(graph, graph.scores(lm_weight, word_penalty), best)
-
-
-def confidences(graph: WordGraph, scores: np.ndarray, best: Hypothesis) -> list[float]:
-    """The posterior probability of each word of ``best``, from 0 to 1."""
-    posterior, total = graph.posteriors(scores), int(graph.frame[graph.end]) + 1
-    active = {word: np.zeros(total + 1) for word in set(best.words)}  # differences from frame to frame
-    for (source, to), p in zip(graph.links.tolist(), posterior.tolist(), strict=True):
-        for word in set(graph.words[source]) & set(active):
-            begin = graph.frame[source]
-            active[word][begin] += p
-            active[word][max(graph.frame[to], begin + 1)] -= p
-    active = {word: np.cumsum(x) for word, x in active.items()}
-    out = []
-    for i, (word, begin) in enumerate(zip(best.words, best.frames, strict=True)):
-        end = next((f for f in best.frames[i + 1:] if f > begin), total)
-        out.append(float(np.clip(active[word][begin:end].max(), 0, 1)))
-    return out
+    path = best_paths(near, [(lm_weight, word_penalty)])[0]
+    (words,) = words_on_paths(near, path[None])
+    frames = np.repeat(np.arange(len(path)), near.num_words[path])
+    different = np.unique(words)
+    scores = near.acoustic.astype(np.float64) / lm_weight + near.graph - word_penalty * near.num_words
+    there = word_presence(near, scores, different) if len(different) else np.zeros((0, len(path)))
+    ends = [next((f for f in frames[i + 1:] if f > begin), len(path)) for i, begin in enumerate(frames)]
+    return words, [float(min(there[row, begin:end].max(), 1.0)) for row, begin, end in
+                   zip(np.searchsorted(different, words), frames, ends, strict=True)]
 
 
 def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, out: Path, conf: Path, nj: int) -> Path:
@@ -96,7 +88,7 @@ class TimedWord:
 
 
 def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tuple[float, float],
-                nj: int) -> dict[str, list[TimedWord]]:
+                nj: int, confident: bool = True) -> dict[str, list[TimedWord]]:
     """Utterance → its words; of a decode dir, at an LM weight and a word insertion penalty.
 
     Args:
@@ -104,6 +96,7 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
         hmm: where a network decoded, the alignment or GMM whose states it learned; None: the network's own folder.
         out: folder for the alignment.
         conf: folder of align.yaml, fmllr.yaml.
+        confident: whether confidences are asked for; without, they are 0.
 
     Where the alignment fails, which is warned of, the words of an utterance share its length evenly.
     """
@@ -111,12 +104,18 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
 
     def job(path):
         lattices = {utt: x for utt, x in read_lattices(path).items() if x.num_arcs}
-        return {utt: (*best_with_confidences(x, *weights), int(state_frames(x)[-1])) for utt, x in lattices.items()}
+        return {utt: (*found_in(x), int(state_frames(x)[-1])) for utt, x in lattices.items()}
 
-    found: dict[str, tuple[Hypothesis, list[float], int]] = {}
+    def found_in(lattice: Lattice) -> tuple[list[int], list[float]]:
+        if confident:
+            return best_with_confidences(lattice, *weights)
+        (words,) = words_on_paths(lattice, best_paths(lattice, [weights]))
+        return words, [0.0] * len(words)
+
+    found: dict[str, tuple[list[int], list[float], int]] = {}
     for part in run_jobs(job, lattice_files(decode_dir), nj, "confidences", unit="job"):
         found |= part
-    said = {utt: [names[w] for w in h.words] for utt, (h, _, _) in found.items()}
+    said = {utt: [names[w] for w in words] for utt, (words, _, _) in found.items()}
     if not any(said.values()):
         return {utt: [] for utt in found}
     lang = write_part(lang, set().union(*said.values()), out / "lang")
@@ -130,8 +129,8 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
     if lost := sorted(utt for utt, words in said.items() if words and utt not in times):
         warn(f"{len(lost)} utterances could not be aligned with what was recognized, the times of their words are "
              f"guessed: {lost[0]} …")
-    return {utt: joined(names.spans(h.words), times.get(utt) or _evenly(said[utt], frames), confidence)
-            for utt, (h, confidence, frames) in found.items()}
+    return {utt: joined(names.spans(words), times.get(utt) or _evenly(said[utt], frames), confidence)
+            for utt, (words, confidence, frames) in found.items()}
 
 
 def joined(spans: list[tuple[str, range]], times: list[tuple[str, int, int]],

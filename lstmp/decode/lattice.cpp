@@ -94,4 +94,44 @@ int64_t lstmp_lattice_best(const void* arcs, int64_t num_arcs, int64_t states, c
   }
   return 0;
 }
+
+// The probability that a word is the last one before or at a frame, as `presence` [words, frames]; lstmp/decode/
+// confidence.py explains it. `which` says of each word on the arcs, in their order, which of the `words` it is, or -1.
+void lstmp_lattice_words(const void* arcs, int64_t num_arcs, int64_t states, const double* scores, const uint8_t* num_words,
+                         const int32_t* which, const double* forward, const double* backward, int64_t words,
+                         int64_t frames, double* presence) {
+  const Arc* rows = static_cast<const Arc*>(arcs);
+  std::vector<double> here(words), next;  // of the states of a frame, and of the frame after it
+  int64_t first = 0, end = 1;             // the states of `here`
+  for (int64_t a = 0, t = 0; a < num_arcs && t < frames; ++t) {
+    int64_t stop = a, next_end = end;
+    while (stop < num_arcs && rows[stop].from < end) next_end = std::max<int64_t>(next_end, rows[stop++].to + 1);
+    next.assign((next_end - end) * words, 0.0);
+    for (; a < stop; ++a) {
+      const double up_to = forward[rows[a].from] + scores[a], after = backward[rows[a].to];
+      const int32_t* found = which;
+      which += num_words[a];
+      if (up_to == kNever || after == kNever) continue;
+      const double share = std::exp(up_to - forward[rows[a].to]), all = std::exp(up_to + after - backward[0]);
+      double* to = &next[(rows[a].to - end) * words];
+      if (num_words[a]) {
+        for (const int32_t* w = found; w < which; ++w) {
+          if (*w < 0 || std::find(found, w, *w) < w) continue;  // a word that an arc has twice is there once
+          to[*w] += share;
+          presence[*w * frames + t] += all;
+        }
+      } else {
+        const double* from = &here[(rows[a].from - first) * words];
+        for (int64_t w = 0; w < words; ++w) {
+          if (from[w] == 0) continue;
+          to[w] += share * from[w];
+          presence[w * frames + t] += all * from[w];
+        }
+      }
+    }
+    here.swap(next);
+    first = end;
+    end = next_end;
+  }
+}
 }

@@ -52,27 +52,15 @@ class WordGraph:
         """float64 [L]: as in scoring, acoustic / LM weight + graph - penalty · words."""
         return self.acoustic / lm_weight + self.graph - word_penalty * self.num_words[self.links[:, 1]]
 
-    def to_end(self, scores: np.ndarray, add=np.maximum) -> np.ndarray:
-        """float64 [N + 1]: score of the best way from each node to the end; with ``add=np.logaddexp``, of all ways."""
+    def to_end(self, scores: np.ndarray) -> np.ndarray:
+        """float64 [N + 1]: score of the best way from each node to the end."""
         out = np.full(len(self.words), -np.inf)
         out[self.end] = 0.0
         for node in range(self.end - 1, -1, -1):
             mine = slice(self.leaving[node], self.leaving[node + 1])
             if mine.start < mine.stop:
-                out[node] = add.reduce(scores[mine] + out[self.links[mine, 1]])
+                out[node] = (scores[mine] + out[self.links[mine, 1]]).max()
         return out
-
-    def posteriors(self, scores: np.ndarray) -> np.ndarray:
-        """float64 [L]: the probability of each link, that of a path being the exponential of its score."""
-        backward = self.to_end(scores, np.logaddexp)
-        forward = np.full(len(self.words), -np.inf)
-        forward[0] = 0.0
-        for node in range(self.end):
-            mine = slice(self.leaving[node], self.leaving[node + 1])
-            to = self.links[mine, 1]
-            forward[to] = np.logaddexp(forward[to], forward[node] + scores[mine])  # one link to each
-        source, to = self.links.T
-        return np.exp(forward[source] + scores + backward[to] - backward[0])
 
 
 def near_best(lattice: Lattice, lm_weight: float, word_penalty: float, beam: float) -> Lattice:

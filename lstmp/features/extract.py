@@ -22,7 +22,7 @@ from lstmp import config, distributed
 from lstmp.config import check
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_table
-from lstmp.corpus.recording import add_option, at_rate, audio_stamps, check_commands, read_as_is, tell_rates
+from lstmp.corpus.utterance_audio import add_option, at_rate, audio_stamps, check_commands, read_as_is, tell_rates
 from lstmp.errors import UserError, command
 from lstmp.features.ark import ArkWriter
 from lstmp.features.cmvn import compute_cmvn

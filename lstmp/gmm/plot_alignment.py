@@ -14,7 +14,7 @@ import torch
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.lang import Lang
-from lstmp.corpus.recording import add_option, check_commands, read_utterance
+from lstmp.corpus.utterance_audio import add_option, check_commands, read_utterance
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.features.load import Features

@@ -1,10 +1,11 @@
 """What was recognized, as text, CTM, subtitles (SRT) or JSON."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-FORMATS = ("text", "ctm", "srt", "json")
+FORMATS = {"text": "", "ctm": "confidences", "srt": "times", "json": "confidences"}  # and what they need beside words
 _LINE_SECONDS, _LINE_LETTERS, _GAP_SECONDS = 6.0, 84, 0.8  # of a subtitle: two lines of 42 letters
 
 
@@ -31,17 +32,39 @@ class Transcript:
         return " ".join(w.word for w in self.words)
 
 
-def write(transcript: Transcript, form: str) -> str:
-    """The transcript in one of FORMATS, with a line feed at its end unless it is empty."""
-    return {"text": _text, "ctm": _ctm, "srt": _srt, "json": _json}[form](transcript)
+def names(files: list[str]) -> list[str]:
+    """Short names of files, all different where the files are: without folder and ending, or with what differs.
+
+    A name has no blanks, which separate columns.
+    """
+    def forms():
+        paths = [Path("stdin" if f == "-" else f) for f in files]
+        yield [p.stem for p in paths]
+        absolute = [Path(os.path.abspath(p)) for p in paths]
+        root = os.path.commonpath([p.parent for p in absolute])
+        within = [p.relative_to(root) for p in absolute]
+        yield [str(p.with_suffix("")) for p in within]
+        yield [str(p) for p in within]
+        yield [f"{n}-{p}" for n, p in enumerate(within, 1)]
+
+    different = len(set(files))
+    return next(named for form in forms() if len(set(named := ["_".join(n.split()) or "-" for n in form])) >= different)
 
 
-def _text(t: Transcript) -> str:
-    return t.text + "\n"
+def write(transcript: Transcript, form: str, name: str | None = None) -> str:
+    """The transcript in one of FORMATS, with a line feed at its end unless it is empty.
+
+    Args:
+        name: the recording's in a CTM, and before its words in a text; None: the file's, and no name in a text.
+    """
+    if form == "text":
+        return f"{name} {transcript.text}".rstrip() + "\n" if name else transcript.text + "\n"
+    if form == "ctm":
+        return _ctm(transcript, name or names([transcript.name])[0])
+    return {"srt": _srt, "json": _json}[form](transcript)
 
 
-def _ctm(t: Transcript) -> str:
-    name = "_".join(Path(t.name).stem.split()) or "-"  # columns are separated by blanks
+def _ctm(t: Transcript, name: str) -> str:
     return "".join(f"{name} 1 {w.begin:.2f} {w.end - w.begin:.2f} {w.word} {w.confidence:.3f}\n" for w in t.words)
 
 

@@ -12,6 +12,8 @@ from lstmp import config
 from lstmp.corpus.audio import RATE, write_wav
 from lstmp.corpus.datadir import write_table
 from lstmp.corpus.prepare_lm import prepare_lm
+from lstmp.corpus.textlines import numbered_lines
+from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.ctm import TimedWord, timed_words
 from lstmp.decode.decode import decode
@@ -22,6 +24,7 @@ from lstmp.graph.make_graph import make_graph
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript, Word
 from lstmp.transcribe.pauses import CutConfig, cuts
+from lstmp.transcribe.sound import Natural, heard
 
 _ALIGNED_BY_ONE = 50  # utterances: to start another process takes some seconds
 _LEAST = RATE // 10  # samples: what is shorter is not worth a search
@@ -35,34 +38,38 @@ class _Piece:
 
 
 def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work: Path, nj: int,
-              grammar=None) -> list[Transcript]:
-    """Transcribe recordings.
+              graph: Path | None = None, wanted: str = "confidences") -> list[Transcript]:
+    """Transcribe recordings. Where there is nothing to hear, see :mod:`lstmp.transcribe.sound`, nothing is found.
 
     Args:
         model: what to recognize with.
         recordings: (name, samples float32 at 16 kHz, ±32768).
         work: an empty folder for what lies between; some 200 MB for an hour.
         nj: number of processes.
-        grammar: in the place of the model's language model, see :mod:`lstmp.corpus.grammar`.
+        graph: a graph dir in the place of the model's own.
+        wanted: what else than words: "" nothing, begins and ends of words being 0, "times", or "confidences" as well.
     """
-    graph = grammar_graph(model, grammar, work) if grammar else model.path / "graph"
-    pieces = _cut(recordings, config.load(model.path / "conf/transcribe.yaml", CutConfig), work / "data")
+    graph = graph or model.path / "graph"
+    natural = [Natural(samples) for _, samples in recordings]
+    cfg = config.load(model.path / "conf/transcribe.yaml", CutConfig)
+    pieces = _cut([x.samples for x in natural], cfg, work / "data")
     words: list[list[Word]] = [[] for _ in recordings]
     if pieces:
-        found = _decode(model, graph, work, len(pieces), nj)
+        found = _decode(model, graph, work, len(pieces), nj, wanted)
         shift = frame_shift(work / "data")
         for piece in pieces:
-            words[piece.recording] += [_word(w, piece.begin, shift) for w in found.get(piece.utt, [])]
+            words[piece.recording] += [_word(w, piece.begin, shift, natural[piece.recording])
+                                       for w in found.get(piece.utt, [])]
     return [Transcript(name, len(samples) / RATE, tuple(said))
             for (name, samples), said in zip(recordings, words, strict=True)]
 
 
 def _cut(recordings, cfg: CutConfig, data: Path) -> list[_Piece]:
     pieces, wavs, speakers = [], {}, {}
-    for r, (_, samples) in enumerate(recordings):
-        for n, (begin, end) in enumerate(cuts(samples, cfg)):
-            if end - begin < _LEAST:
-                continue
+    for r, samples in enumerate(recordings):
+        parts = [(first + begin, first + end) for first, last in heard(samples)
+                 for begin, end in cuts(samples[first:last], cfg) if end - begin >= _LEAST]
+        for n, (begin, end) in enumerate(parts):
             speaker = f"r{r:04d}"
             pieces.append(_Piece(f"{speaker}-{n:05d}", r, begin / RATE))
             path = data / "wav" / f"{pieces[-1].utt}.wav"
@@ -83,21 +90,25 @@ def grammar_graph(model: ModelFolder, grammar, work: Path) -> Path:
     return work / "graph"
 
 
-def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int) -> dict[str, list[TimedWord]]:
-    """Features, adaptation where the network wants it, search, times."""
+def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wanted: str) -> dict[str, list[TimedWord]]:
+    """Features, adaptation where the network wants it, search, and what is wanted."""
     data, conf = work / "data", model.path / "conf"
     per_job = min(32, -(-utts // nj))
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
                   lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])
     kind = model.extracted
-    extract(data, data, config.load(conf / f"{kind}.yaml", KINDS[kind]), nj)
+    extract(data, data, replace(config.load(conf / f"{kind}.yaml", KINDS[kind]), max_bad=float(10 ** 9)), nj)
     if model.adapts:
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
         make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")
         data = work / "fmllr"
     decode(model.path / "network", graph, data, work / "decode", cfg, nj, "cpu")
-    return timed_words(work / "decode", graph, model.path / "lang", model.path / "hmm", work / "ctm", conf,
-                       (model.lm_weight, model.word_penalty), processes(nj, utts))
+    weights = (model.lm_weight, model.word_penalty)
+    if not wanted:
+        lines = (line.split() for _, line in numbered_lines(work / "decode/scoring" / file_name(*weights)))
+        return {utt: [TimedWord(word, 0, 0, 0.0) for word in words] for utt, *words in lines}
+    return timed_words(work / "decode", graph, model.path / "lang", model.path / "hmm", work / "ctm", conf, weights,
+                       processes(nj, utts), wanted == "confidences")
 
 
 def processes(nj: int, utts: int) -> int:
@@ -105,6 +116,6 @@ def processes(nj: int, utts: int) -> int:
     return min(nj, -(-utts // _ALIGNED_BY_ONE))
 
 
-def _word(w: TimedWord, begin: float, shift: float) -> Word:
+def _word(w: TimedWord, begin: float, shift: float, natural: Natural) -> Word:
     start = begin + w.begin * shift
-    return Word(w.word, start, start + w.frames * shift, w.confidence)
+    return Word(w.word, natural.seconds(start), natural.seconds(start + w.frames * shift), w.confidence)

@@ -1,12 +1,13 @@
 """Transcribe recordings with an exported model.
 
-    ./transcribe.sh --model DIR talk.mp3 interview.wav      text, one line for each file
+    ./transcribe.sh --model DIR talk.mp3 interview.wav      text, a line for each file, which begins with its name
     ./transcribe.sh --model DIR --format srt talk.mp3       subtitles; also ctm, json
     ./transcribe.sh --model DIR --stream talk.mp3           piece by piece, each segment as soon as it ends
     arecord -f S16_LE -r 16000 -t raw | ./transcribe.sh --model DIR --stream -
 
 Any format that libsndfile or ffmpeg reads, any rate, any number of channels (their mean); `-` is raw 16-bit PCM on the
-standard input. What is recognized goes to the standard output, or to --out DIR; messages go to the standard error.
+standard input. What is recognized goes to the standard output, or to --out DIR, as soon as a recording is done;
+messages go to the standard error. A file that cannot be read is warned of; the exit status is 1 after the others.
 """
 
 import argparse
@@ -31,13 +32,16 @@ from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
 from lstmp.errors import UserError, command
 from lstmp.features.extract import FbankConfig
 from lstmp.kit import called
-from lstmp.log import quiet
+from lstmp.log import progress, quiet, warn
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.nnet.workers import flush_denormals
 from lstmp.transcribe import formats
 from lstmp.transcribe.folder import ModelFolder
-from lstmp.transcribe.media import RawPcm, read_recording, recording_blocks
+from lstmp.transcribe.media import RawPcm, on_standard_input, read_recording, recording_blocks
 from lstmp.transcribe.recognize import grammar_graph, recognize
+from lstmp.transcribe.sound import Listener
+
+_BUSY_SECONDS = 20.0  # of speech for each process: to begin costs some tenths of a second
 
 
 class LiveModel:
@@ -59,9 +63,10 @@ class LiveModel:
         self.silent[model.silent] = True
         self.names = read_names(graph / "words.txt")
 
-    def recognizer(self) -> LiveRecognizer:
+    def recognizer(self) -> Listener:
         """For one recording."""
-        return LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live, self.silent, self.names)
+        return Listener(LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live, self.silent,
+                                       self.names))
 
     def segments(self, blocks) -> Iterator[Segment]:
         """What is recognized in a recording, as it comes in: pieces of samples of any length."""
@@ -73,36 +78,30 @@ class LiveModel:
         yield from recognizer.finish()
 
 
-def raw_blocks(rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
-    """The standard input as it comes in, at most ``seconds`` at a time."""
-    pcm, size = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels)
-    while data := os.read(0, size):
-        yield pcm(data)
-    yield pcm(b"", last=True)
+def stream(model: LiveModel, file: str, blocks, form: str, out, name: str | None = None):
+    """Write the segments of a recording to ``out`` as they end; in JSON, what is still open as well, line by line.
 
-
-def stream(model: LiveModel, name: str, blocks, form: str, out):
-    """Write the segments of a recording to ``out`` as they end; in JSON, what is still open as well, line by line."""
+    Args:
+        name: what is written before the words of a text; None: nothing.
+    """
     shown = sys.stderr.isatty() and form == "text"
     for s in model.segments(blocks):
         if form == "json":
-            print(json.dumps({"name": name, **asdict(s)}, ensure_ascii=False), file=out, flush=True)
+            print(json.dumps({"name": file, **asdict(s)}, ensure_ascii=False), file=out, flush=True)
         elif shown:
             print("\r\x1b[K" + ("" if s.final else " ".join(s.words)[-100:]), end="", file=sys.stderr, flush=True)
         if form == "text" and s.final:
-            print(" ".join(s.words), file=out, flush=True)
+            print(*([name] if name else []), *s.words, file=out, flush=True)
 
 
-def _targets(files: list[str], out: str | None, form: str) -> list[Path | None]:
+def _targets(files: list[str], names: list[str], out: str | None, form: str) -> list[Path | None]:
     """Where each transcript goes; None: to the standard output."""
     if out is None:
         return [None] * len(files)
+    if twice := {f for f in files if files.count(f) > 1}:
+        raise UserError("it is given twice", file=sorted(twice)[0], mend="give it once")
     suffix = {"text": ".txt"}.get(form, f".{form}")
-    names = [("stdin" if f == "-" else Path(f).stem) + suffix for f in files]
-    if twice := {n for n in names if names.count(n) > 1}:
-        raise UserError(f"two of the recordings would be written to {sorted(twice)[0]}", file=out,
-                        mend="transcribe them in two runs")
-    return [Path(out) / n for n in names]
+    return [Path(out) / (name + suffix) for name in names]
 
 
 @command
@@ -131,26 +130,78 @@ def main(argv=None):
 
 
 def transcribe(a: argparse.Namespace):
-    """What the command's options say."""
-    model, targets = ModelFolder.load(a.model), _targets(a.files, a.out, a.format)
+    """What the command's options say. A recording that cannot be read is warned of, and the others are transcribed.
+
+    Raises:
+        UserError: bad options or model; or at the end, because of recordings that could not be transcribed.
+    """
+    model, names = ModelFolder.load(a.model), formats.names(a.files)
+    targets = _targets(a.files, names, a.out, a.format)
     RawPcm(a.rate, a.channels)  # checked before anything is loaded
-    for f in a.files:
-        if f != "-" and not Path(f).is_file():
-            raise UserError("no such audio file", file=f, mend="check the path")
-    if a.stream:
+    failed = []
+
+    @contextlib.contextmanager
+    def one_of_many(file: str):
+        try:
+            yield
+        except UserError as e:
+            if len(a.files) == 1:
+                raise
+            failed.append(file)
+            warn(str(e) if e.file else f"{file}: {e}")
+
+    with tempfile.TemporaryDirectory(prefix="lstmp-") as work:
+        with _stdout_to_stderr():
+            graph = grammar_graph(model, a.grammar, Path(work)) if a.grammar else None
+            live = LiveModel(model, graph) if a.stream else None
+        todo = progress(list(zip(a.files, names, targets, strict=True)), "transcribing", unit="file")
+        if a.stream:
+            for file, name, target in todo:
+                with one_of_many(file), _opened(target) as out:
+                    blocks = on_standard_input(a.rate, a.channels, live.live.chunk_seconds) if file == "-" else \
+                        recording_blocks(file)
+                    stream(live, file, blocks, a.format, out, name if len(names) > 1 and target is None else None)
+        else:
+            for batch in _batches(a, todo, one_of_many):
+                _transcribe(a, model, graph, batch, one_of_many)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(a.files)} recordings could not be transcribed", mend="see the warnings "
+                        "above")
+
+
+def _batches(a: argparse.Namespace, todo, one_of_many) -> Iterator[list]:
+    """Recordings with their samples, name and target: one, or as many short ones as keep all processes busy."""
+    batch, seconds = [], 0.0
+    for file, name, target in todo:
+        with one_of_many(file):
+            samples = np.concatenate([*on_standard_input(a.rate, a.channels, 10.0)]) if file == "-" else \
+                read_recording(file)
+            batch.append((file, samples, name, target))
+            seconds += len(samples) / RATE
+        if seconds >= _BUSY_SECONDS * a.nj:
+            yield batch
+            batch, seconds = [], 0.0
+    if batch:
+        yield batch
+
+
+def _transcribe(a: argparse.Namespace, model: ModelFolder, graph: Path | None, batch: list, one_of_many):
+    """Write the transcripts of a few recordings."""
+    try:
         with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
-            live = LiveModel(model, grammar_graph(model, a.grammar, Path(work)) if a.grammar else None)
-        for f, target in zip(a.files, targets, strict=True):
-            blocks = raw_blocks(a.rate, a.channels, live.live.chunk_seconds) if f == "-" else recording_blocks(f)
-            with _opened(target) as out:
-                stream(live, f, blocks, a.format, out)
+            found = recognize(model, [(file, samples) for file, samples, _, _ in batch], Path(work), a.nj, graph,
+                              formats.FORMATS[a.format])
+    except UserError:
+        if len(batch) == 1:
+            with one_of_many(batch[0][0]):
+                raise
+        else:
+            for one in batch:
+                _transcribe(a, model, graph, [one], one_of_many)
         return
-    recordings = [(f, np.concatenate(list(raw_blocks(a.rate, a.channels, 10.0))) if f == "-" else read_recording(f))
-                  for f in a.files]
-    with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
-        found = recognize(model, recordings, Path(work), a.nj, a.grammar)
-    for transcript, target in zip(found, targets, strict=True):
-        text = formats.write(transcript, a.format)
+    for transcript, (_, _, name, target) in zip(found, batch, strict=True):
+        told = name if a.format == "ctm" or len(a.files) > 1 and target is None else None
+        text = formats.write(transcript, a.format, told)
         if target is None:
             print(text, end="", flush=True)
         else:

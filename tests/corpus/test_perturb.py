@@ -8,7 +8,7 @@ from corpora import TEXT, data_dir
 from lstmp.corpus.audio import RATE, read_audio, write_wav
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.perturb import at_speed, gain, main
-from lstmp.corpus.recording import read_as_is
+from lstmp.corpus.utterance_audio import read_as_is
 from lstmp.errors import UserError
 
 TONE = 1000.0  # Hz

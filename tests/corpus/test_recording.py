@@ -1,164 +1,178 @@
-"""The audio of utterances: parts, channels, rates and commands, and every fault in one line."""
+"""Files are decoded to their end, whatever the header says; what is really cut off is told."""
 
-import sys
-from collections import Counter
+import io
+import struct
 
 import numpy as np
 import pytest
 import soundfile
 
-from lstmp.corpus import recording
-from lstmp.corpus.datadir import Utterance, read_data_dir, write_data_dir
-from lstmp.corpus.recording import audio_stamps, check_commands, read_as_is, read_utterance, seconds_of, tell_rates
-from lstmp.corpus.segments import Segment
-from lstmp.corpus.take_data_dirs import main as take
-from lstmp.corpus.validate import main as validate
+from lstmp.corpus.audio import audio_info, read_audio
+from lstmp.corpus.recording import Recording
+from lstmp.corpus.spliced import Spliced
 from lstmp.errors import UserError
 
-RATE = 8000
+TONE = (0.2 * np.sin(np.arange(48000) * 0.1)).astype(np.float32)
+KINDS = {"wav": {}, "aiff": {}, "au": {}, "w64": {}, "rf64": {}, "caf": {}, "flac": {}, "ogg": {}, "mp3": {},
+         "opus": {"format": "OGG", "subtype": "OPUS"}, "sph": {"format": "NIST"}}
 
 
-def wave(hertz, seconds=2.0, rate=RATE):
-    return 0.3 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)
+def data_of(kind: str, samples=TONE) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16000, **({"format": kind.upper()} | KINDS[kind]))
+    return file.getvalue()
 
 
-@pytest.fixture
-def stereo(tmp_path):
-    """Two seconds of a tone of 440 Hz at the left and 1000 Hz at the right, 8000 samples a second."""
-    path = tmp_path / "a b.wav"
-    soundfile.write(path, np.stack([wave(440), wave(1000)], 1), RATE)
-    return str(path)
+def lengths(path) -> tuple[int, int]:
+    return audio_info(path).samples, len(read_audio(path))
 
 
-def utterance(wav, begin=None, end=None, channel=None):
-    return Utterance("u", "s", wav, ("A",), None if begin is None else Segment("r", begin, end, None), channel)
+def fields(kind: str, data: bytes) -> list[tuple[int, str]]:
+    """Where the header says how long it is, and how."""
+    at = {name: data.find(name) for name in (b"data", b"SSND", b"COMM", b"ds64")}
+    return {"wav": [(at[b"data"] + 4, "<I")], "aiff": [(at[b"SSND"] + 4, ">I"), (at[b"COMM"] + 10, ">I")],
+            "au": [(8, ">I")], "w64": [(at[b"data"] + 16, "<Q")], "caf": [(at[b"data"] + 4, ">Q")],
+            "rf64": [(at[b"ds64"] + 16, "<Q"), (at[b"ds64"] + 24, "<Q")]}[kind]
 
 
-def pitch(samples, rate):
-    return np.abs(np.fft.rfft(samples)).argmax() * rate / len(samples)
+@pytest.mark.parametrize("kind", ["wav", "aiff", "au", "w64", "rf64", "caf"])
+@pytest.mark.parametrize("value", [0, 0x7FFFF000, 0x7FFFFFFF, 2 ** 64 - 1, 2 ** 64 - 37, 10001, 10000])
+def test_lengths_that_nobody_knew(tmp_path, kind, value):
+    data = bytearray(data_of(kind))
+    for at, form in fields(kind, data):
+        struct.pack_into(form, data, at, value % (1 << 8 * struct.calcsize(form)))
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(data)
+    assert lengths(path) == (48000, 48000)
+    np.testing.assert_allclose(read_audio(path) / 32768, TONE, atol=1e-4)
 
 
-@pytest.mark.parametrize("channel,hertz", [(0, 440), (1, 1000)])
-@pytest.mark.parametrize("rate", [8000, 16000, 11025])
-def test_a_channel_and_a_part_at_any_rate(stereo, channel, hertz, rate):
-    utt = utterance(stereo, 0.5, 1.25, channel)
-    samples = read_utterance(utt, rate)
-    assert samples.dtype == np.float32 and len(samples) == pytest.approx(0.75 * rate, abs=1)
-    assert pitch(samples, rate) == pytest.approx(hertz, abs=2)
-    assert np.abs(samples[100:-100]).max() == pytest.approx(0.3 * 32768, rel=0.01)
-    assert seconds_of(utt) == 0.75
-    own, own_rate = read_as_is(utt)
-    assert own_rate == RATE and np.allclose(own, 32768 * wave(hertz)[4000:10000], atol=1)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", [0.9, 0.5])
+def test_a_file_that_is_cut_off_is_told(tmp_path, kind, kept):
+    data = data_of(kind)
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(data[:int(kept * len(data))])
+    for read in (audio_info, read_audio):
+        with pytest.raises(UserError, match="cut off"):
+            read(path)
 
 
-def test_a_part_may_end_a_little_late_or_at_the_end(stereo):
-    late = utterance(stereo, 1.5, 2.4, 0)
-    assert seconds_of(late) == len(read_as_is(late)[0]) / RATE == 0.5
-    assert seconds_of(utterance(stereo, 0.25, None, 0)) == 1.75
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "opus", "mp3"])
+def test_what_stands_behind_the_samples_is_none_of_them(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    for more in (b"LIST\x04\0\0\0INFO" if kind == "wav" else b"", b"TAG" + b"x" * 125):
+        path.write_bytes(data_of(kind) + more)
+        assert lengths(path) == (48000, 48000)
 
 
-@pytest.mark.parametrize("utt,what", [
-    ((0.0, 2.6, 0), "`u` is from 0 to 2.6 s of a recording of 2.00 s"), ((2.0, 2.2, 0), "from 2 to 2.2 s"),
-    ((1.0, 1.0, 0), "from 1 to 1 s"), ((-0.5, 1.0, 0), "from -0.5 to 1 s"), ((1.99, 2.3, 0), "too short: 0.0100 s"),
-    ((0.0, 1.0, 2), "2 channels, but channel 3 is asked for"),
-    ((0.0, 1.0, None), "2 channels, and none is named; write `r file A` .or B. to reco2file_and_channel"),
-    ((None, None, None), "2 channels, and none is named; write `u file A`")])
-def test_what_cannot_be_had_is_one_line(stereo, utt, what):
-    for read in (read_as_is, seconds_of):
-        with pytest.raises(UserError, match=f"a b.wav: .*{what}"):
-            read(utterance(stereo, *utt))
+def test_an_odd_last_byte_and_an_empty_file(tmp_path):
+    data, path = data_of("wav"), tmp_path / "x.wav"
+    path.write_bytes(data[:-1])
+    assert lengths(path) == (47999, 47999)
+    for empty in (data[:40] + bytes(4), data[:40] + bytes(4) + b"LIST\x04\0\0\0INFO"):
+        path.write_bytes(empty)
+        with pytest.raises(UserError, match="holds no samples"):
+            read_audio(path)
 
 
-@pytest.fixture
-def mono(tmp_path):
-    path = tmp_path / "mono.wav"
-    soundfile.write(path, wave(440), RATE)
-    return path
+def of_flac(samples: int, data=None) -> bytes:
+    data = data or data_of("flac")
+    field = int.from_bytes(data[21:26], "big")
+    return data[:21] + (field >> 36 << 36 | samples).to_bytes(5, "big") + data[26:]
 
 
-@pytest.mark.parametrize("command", ["cat 'MONO' |", "cat MONO|", "cat < MONO | cat |", "( cat MONO ) 2>/dev/null |",
-                                     "X=MONO; cat $X |"])
-def test_commands_with_and_without_a_shell(mono, command):
-    utt = utterance(command.replace("MONO", str(mono)), channel=1)  # of a single channel it is that, as after sph2pipe
-    with pytest.raises(UserError, match="the command `.*cat.* is not run unless you say so; give --allow-commands"):
-        read_as_is(utt)
-    samples, rate = read_as_is(utt, allow_commands=True)
-    assert rate == RATE and np.array_equal(samples, read_as_is(utterance(str(mono)))[0])
-    assert seconds_of(utt, allow_commands=True) == 2.0 and audio_stamps([utt]) == [None]
+def test_flac_of_unknown_and_of_wrong_length(tmp_path):
+    path, noise = tmp_path / "x.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 48000)
+    for samples in (0, 1000, 20000, 40000):
+        path.write_bytes(of_flac(samples, data_of("flac", noise)))
+        assert lengths(path) == (48000, 48000)
+    path.write_bytes(of_flac(0)[:9000])
+    with pytest.raises(UserError, match="cut off, or damaged"):
+        read_audio(path)
 
 
-def test_a_plain_command_needs_no_shell(mono, monkeypatch):
-    seen, run = [], recording.subprocess.run
-    monkeypatch.setattr(recording.subprocess, "run", lambda words, **how: seen.append(words) or run(words, **how))
-    read_as_is(utterance(f'cat "{mono}" |'), allow_commands=True)
-    read_as_is(utterance(f"cat {mono} | cat |"), allow_commands=True)
-    assert seen == [["cat", str(mono)], ["bash", "-c", f"cat {mono} | cat"]]
+def test_a_claim_of_2_to_the_36_samples_takes_no_memory(tmp_path):
+    path = tmp_path / "x.flac"
+    path.write_bytes(of_flac((1 << 36) - 1))
+    for read in (audio_info, read_audio):
+        with pytest.raises(UserError, match="cut off: 48000 of 68719476735 samples"):
+            read(path)
 
 
-@pytest.mark.parametrize("command,what", [
-    ("no-such-program x |", "No such file"), ("cat 'x |", "No closing quotation"), ("echo hello |", "cannot be read"),
-    ("true |", "empty"), ("echo 'cannot open: reel 7' >&2; exit 3 |", "ended with status 3: cannot open: reel 7"),
-    ("cat /no/such/file |", "ended with status 1: .*No such file")])
-def test_a_failing_command_is_named(command, what):
-    with pytest.raises(UserError, match=f"the command `.*: .*{what}.*; run it by hand"):
-        read_as_is(utterance(command), allow_commands=True)
+@pytest.mark.parametrize("kind", ["ogg", "opus", "flac", "mp3"])
+def test_files_that_were_joined(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(2 * data_of(kind))
+    assert lengths(path)[0] == lengths(path)[1] == pytest.approx(96000, rel=0.04)
+    if kind != "mp3":
+        np.testing.assert_allclose(read_audio(path)[49000:95000] / 32768, TONE[1000:47000], atol=0.05)
+    if kind in ("ogg", "flac"):
+        other = io.BytesIO()
+        soundfile.write(other, TONE, 8000, format=kind.upper())
+        path.write_bytes(data_of(kind) + other.getvalue())
+        with pytest.raises(UserError, match="its stream 2 has 1 channels at 8000 Hz"):
+            read_audio(path)
 
 
-def test_a_wav_in_an_archive(tmp_path, mono, stereo):
-    """As Kaldi's wav-copy writes them: an id, a space, the WAV."""
-    parts = [b"a " + mono.read_bytes(), b"b " + open(stereo, "rb").read()]
-    (tmp_path / "wav.ark").write_bytes(b"".join(parts))
-    first, second = f"{tmp_path}/wav.ark:2", f"wav.ark:{len(parts[0]) + 2}"
-    (tmp_path / "wav.scp").write_text(f"a {first}\nb {second}\n")  # the second beside the table
-    (tmp_path / "reco2file_and_channel").write_text("b b B\n")
-    a, b = read_data_dir(tmp_path, need=("wav.scp",)).utts.values()
-    assert np.array_equal(read_as_is(a)[0], read_as_is(utterance(str(mono)))[0])
-    assert np.array_equal(read_as_is(b)[0], read_as_is(utterance(stereo, channel=1))[0])
-    assert seconds_of(a) == seconds_of(b) == 2.0 and audio_stamps([a, b])[0] is not None
-    with pytest.raises(UserError, match="wav.ark: no WAV at byte 3; correct the offset"):
-        read_as_is(utterance(f"{tmp_path}/wav.ark:3"))
+def without_xing(bit_rates) -> bytes:
+    """MP3 frames of a tone, in parts of several bit rates, without the frame that says how many there are."""
+    out = b""
+    for level in bit_rates:
+        file = io.BytesIO()
+        soundfile.write(file, TONE, 16000, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+        data = file.getvalue()
+        second = data.find(data[:2], 4)
+        out += data[second:]
+    return out
 
 
-def test_the_parts_of_a_recording_run_its_command_once(tmp_path, mono):
-    count = tmp_path / "count"
-    wav = f"echo x >> {count}; cat {mono} |"
-    for n in range(4):
-        assert len(read_as_is(utterance(wav, 0.1 * n, 1.0), allow_commands=True)[0]) == round((1 - 0.1 * n) * RATE)
-    assert count.read_text() == "x\n"
+@pytest.mark.parametrize("bit_rates", [[0.5], [0.9, 0.1], [0.1, 0.9, 0.3]])
+def test_mp3_without_a_header(tmp_path, bit_rates, capfd):
+    path, data = tmp_path / "x.mp3", without_xing(bit_rates)
+    tag = b"ID3\x04\0\0\0\0\x10\0" + b"\xff\xfb" * 1024
+    for content in (data, tag + data, bytes(3000) + data, data[:1500] + tag + data[1500:] + b"TAG" + b"\xff" * 125):
+        path.write_bytes(content)
+        found = lengths(path)
+        assert found[0] == found[1] and abs(found[0] - 48000 * len(bit_rates)) < 3500 * len(bit_rates)
+    assert capfd.readouterr() == ("", "")
 
 
-def test_kaldis_data_dir_through_stage_1(tmp_path, stereo, mono, capsys):
-    source = tmp_path / "src" / "dev"
-    utts = [Utterance("a-1", "a", stereo, ("ONE",), Segment("call", 0.0, 0.5, None), 0),
-            Utterance("a-2", "a", stereo, ("TWO",), Segment("call", 0.5, 1.5, None), 1),
-            Utterance("b-1", "b", f"{sys.executable} -c 'print()' > /dev/null; cat {mono} |", ("SIX",))]
-    write_data_dir(source, utts)
-    how = ["--corpus", str(tmp_path / "src"), "--out", str(tmp_path / "data"), "--splits", "dev", "--nj", "1"]
-    with pytest.raises(SystemExit):
-        take(how)
-    assert "wav.scp:1: `b-1` is the command `" in capsys.readouterr().err
-    take([*how, "--allow-commands"])
-    out = tmp_path / "data" / "dev"
-    taken = read_data_dir(out)
-    assert taken.durations == {"a-1": 0.5, "a-2": 1.0, "b-1": 2.0}
-    assert [pitch(*read_as_is(u, True)) for u in taken.utts.values()] == pytest.approx([440, 1000, 440], abs=2)
-    with pytest.raises(SystemExit):
-        validate([str(out), "--nj", "1"])
-    for options in ([], ["--quick"]):
-        validate([str(out), "--nj", "1", "--allow-commands", *options])
-        assert capsys.readouterr().out.strip().splitlines()[-1].split()[:3] == ["dev", "3", "0.001"]
+def test_faults_of_content(tmp_path):
+    path = tmp_path / "x.wav"
+    soundfile.write(str(path), 6000 * TONE, 16000, subtype="FLOAT")
+    for read in (audio_info, read_audio):
+        with pytest.raises(UserError, match="samples up to 1200, where floats are in ±1; divide"):
+            read(path)
+    soundfile.write(str(path), 3 * TONE, 16000, subtype="DOUBLE")
+    assert np.abs(read_audio(path)).max() == pytest.approx(0.6 * 32768, rel=0.01)
 
 
-def test_commands_are_refused_before_any_work(tmp_path, stereo):
-    write_data_dir(tmp_path / "d", [utterance(stereo), Utterance("v", "s", "cat x |", ("A",))])
-    data = read_data_dir(tmp_path / "d")
-    with pytest.raises(UserError, match=r"wav.scp:2: `v` is the command `cat x \|`, and commands are not run unless"):
-        check_commands(data, False)
-    check_commands(data, True)
+def test_names_do_not_decide(tmp_path, capfd):
+    for name in ("x.raw", "x.mp3", "x"):
+        (tmp_path / name).write_bytes(data_of("wav"))
+        assert lengths(tmp_path / name) == (48000, 48000)
+    (tmp_path / "x.raw").write_bytes(TONE.tobytes())
+    with pytest.raises(UserError, match="x.raw: raw PCM.*sox -t raw.* x.raw x.wav"):
+        read_audio(tmp_path / "x.raw")
+    (tmp_path / "x.mp3").write_text("<html>moved</html>")
+    with pytest.raises(UserError, match="it is a web page"):
+        read_audio(tmp_path / "x.mp3")
+    assert capfd.readouterr() == ("", "")
 
 
-def test_resampling_is_told_with_its_count(capsys):
-    tell_rates("d", Counter({8000: 3, 16000: 5, 44100: 2}), 16000)
-    said = capsys.readouterr()
-    assert "d: 3 utterances have 8000 samples a second" in said.err and "above 4000 Hz" in said.err
-    assert "d: 2 utterances were resampled from 44100 to 16000" in said.out and "5 utt" not in said.err + said.out
+def test_blocks_of_many_channels_are_no_larger(tmp_path):
+    soundfile.write(str(tmp_path / "x.wav"), np.zeros((50000, 60)), 16000)
+    with Recording(tmp_path / "x.wav") as f:
+        blocks = list(f.blocks())
+        assert f.channels == 60 and sum(map(len, blocks)) == f.samples() == 50000 and len(blocks) == 3
+
+
+def test_spliced_reads_as_its_parts_joined():
+    f, rng = io.BytesIO(bytes(range(256))), np.random.default_rng(0)
+    spliced = Spliced(f, [(3, 10), b"abc", (20, 20), b"", (0, 100)])
+    whole = bytes(range(3, 10)) + b"abc" + bytes(range(100))
+    for _ in range(200):
+        at, size = int(rng.integers(0, len(whole) + 5)), int(rng.integers(0, 60))
+        assert spliced.seek(at) == at and spliced.read(size) == whole[at:at + size]
+    assert spliced.seek(-4, io.SEEK_END) == len(whole) - 4 and spliced.read() == whole[-4:]

@@ -38,3 +38,17 @@ def test_sampling_rates():
             whole_rate(rate)
     with pytest.raises(UserError, match="give rate="):
         whole_rate(None)
+
+
+def test_channels_that_cancel(capsys):
+    wave = np.sin(np.arange(1000) * 0.3).astype(np.float32)
+    for ratio in (-0.99, -0.8):
+        for scale in (1, 32767):
+            both = np.stack([ratio * wave, wave], 1) * scale
+            found = own_samples(both.astype(np.int16) if scale > 1 else both)
+            np.testing.assert_allclose(found, wave * 32767, atol=2)
+            assert "its channels cancel each other" in capsys.readouterr().err
+    for other in (wave, 0 * wave, np.random.default_rng(0).normal(size=1000), -0.5 * wave):
+        both = np.stack([wave, other], 1)
+        np.testing.assert_allclose(own_samples(both), both.mean(axis=1) * 32768, rtol=1e-5, atol=1e-2)
+    assert capsys.readouterr().err == ""

@@ -101,22 +101,6 @@ def test_links_are_the_best_ways_between_words(seed):
     assert seen
 
 
-def test_posteriors_are_those_of_the_paths_through_the_graph():
-    lattice, _ = some_lattice(4, frames=4)
-    graph = word_graph(lattice, 1.0)
-    scores = graph.scores(1.0, 0.0)
-    expected, total = np.zeros(len(scores)), 0.0
-    todo = [(0, (), 0.0)]
-    while todo:
-        node, links, score = todo.pop()
-        if node == graph.end:
-            total += math.exp(score)
-            expected[list(links)] += math.exp(score)
-        for link in range(graph.leaving[node], graph.leaving[node + 1]):
-            todo.append((int(graph.links[link, 1]), (*links, link), score + scores[link]))
-    assert graph.posteriors(scores) == pytest.approx(expected / total, rel=1e-6)
-    assert graph.to_end(scores, np.logaddexp)[0] == pytest.approx(math.log(total))
-
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_rescoring_a_whole_list_is_exact(seed, tmp_path):

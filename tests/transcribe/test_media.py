@@ -10,7 +10,7 @@ import soundfile
 
 from lstmp.errors import UserError
 from lstmp.transcribe import media
-from lstmp.transcribe.media import RawPcm, read_recording, recording_blocks
+from lstmp.transcribe.media import RawPcm, on_standard_input, read_recording, recording_blocks
 
 SECONDS = 2.0
 
@@ -41,7 +41,40 @@ def test_long_recordings_come_in_pieces_that_fit_together(tmp_path):
     long = np.random.default_rng(0).uniform(-0.5, 0.5, 25 * 44100)
     soundfile.write(str(tmp_path / "x.wav"), long, 44100)
     blocks = list(recording_blocks(tmp_path / "x.wav"))
-    assert len(blocks) == 3 and abs(sum(map(len, blocks)) - 25 * 16000) <= 1
+    assert len(blocks) > 1 and abs(sum(map(len, blocks)) - 25 * 16000) <= 1
+
+
+@pytest.mark.parametrize("kind", ["wav", "raw"])
+def test_channels_that_cancel_become_one_of_them(tmp_path, kind, capsys):
+    left = tone(16000)
+    both = np.stack([0.8 * left, -left], 1)
+    if kind == "wav":
+        soundfile.write(str(tmp_path / "x.wav"), both, 16000, subtype="FLOAT")
+        found = read_recording(tmp_path / "x.wav")
+    else:
+        found = RawPcm(16000, 2)(np.rint(32767 * both).astype("<i2").tobytes(), last=True)
+    assert np.allclose(found, -32768 * left, atol=2)
+    assert capsys.readouterr().err.count("its channels cancel each other") == 1
+
+
+@pytest.mark.parametrize("magic", [b"RIFF", b"fLaC", b"OggS", b"ID3\4"])
+def test_a_file_on_the_standard_input_is_no_raw_pcm(monkeypatch, magic):
+    pieces = [magic[:3], magic[3:] + bytes(100), b""]
+    monkeypatch.setattr(media.os, "read", lambda *_: pieces.pop(0))
+    with pytest.raises(UserError, match="file on the standard input, where raw PCM is expected; give the name"):
+        list(on_standard_input(16000, 1, 1.0))
+
+
+def test_nothing_on_the_standard_input(monkeypatch):
+    monkeypatch.setattr(media.os, "read", lambda *_: b"")
+    with pytest.raises(UserError, match="nothing came in"):
+        list(on_standard_input(16000, 1, 1.0))
+
+
+def test_raw_pcm_comes_in_whole(monkeypatch):
+    pieces = [b"\1", b"\0\2", b"\0\3\0", b"\4\0", b""]
+    monkeypatch.setattr(media.os, "read", lambda *_: pieces.pop(0))
+    assert np.concatenate([*on_standard_input(16000, 1, 1.0)]).tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -60,9 +93,20 @@ def test_faults(tmp_path, monkeypatch):
     monkeypatch.setattr(media, "ffmpeg_program", lambda: None)
     with pytest.raises(UserError, match="no such audio file"):
         read_recording(tmp_path / "x.wav")
-    (tmp_path / "x.wav").write_text("this is text")
-    with pytest.raises(UserError, match="there is no ffmpeg; install ffmpeg"):
-        read_recording(tmp_path / "x.wav")
+    with pytest.raises(UserError, match="it is a folder"):
+        read_recording(tmp_path)
+    for content, message in ((b"\x1aE\xdf\xa3\x01 a film", "there is no ffmpeg; if it is audio or video, install"),
+                             (b"<!DOCTYPE html>\n<html>Not found</html>", "audio: it is a web page; fetch"),
+                             ("Über uns".encode(), "it is text"), ("text".encode("utf-16"), "it is text"),
+                             (bytes(5000), "begins with zeros"), (b"", "is empty")):
+        for name in ("x.wav", "x.mp3"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(UserError, match=message) as e:
+                read_recording(tmp_path / name)
+            assert message.startswith("there") or "ffmpeg" not in str(e.value)
+    (tmp_path / "x.raw").write_bytes(b"\1\2\xff\xfe" * 100)
+    with pytest.raises(UserError, match="raw PCM.*transcribe it as `- --rate 16000 < x.raw`"):
+        read_recording(tmp_path / "x.raw")
     soundfile.write(str(tmp_path / "empty.wav"), np.zeros(0), 16000)
     with pytest.raises(UserError, match="holds no samples"):
         read_recording(tmp_path / "empty.wav")
@@ -80,16 +124,21 @@ def a_program(folder, text):
 def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch):
     """A stand-in for ffmpeg: the real one may not be installed."""
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    (tmp_path / "x.m4a").write_bytes(b"not for libsndfile")
-    a_program(tmp_path, r"printf '\001\000\002\000\003\000'")
-    assert read_recording(tmp_path / "x.m4a").tolist() == [1, 2, 3]
+    (tmp_path / "x.m4a").write_bytes(b"\xff not for libsndfile")
+    au = r"printf '.snd\0\0\0\030\377\377\377\377\0\0\0\006\0\0\076\200\0\0\0\001"  # a header: 16 kHz, mono, floats
+    a_program(tmp_path, au + r"\077\000\000\000\276\200\000\000'")
+    assert read_recording(tmp_path / "x.m4a").tolist() == [16384, -8192]
     a_program(tmp_path, "echo 'Invalid data found' >&2; exit 1")
     with pytest.raises(UserError, match="x.m4a: cannot be read as audio: Invalid data found"):
         read_recording(tmp_path / "x.m4a")
-    a_program(tmp_path, r"for i in $(seq 3000); do echo 'a line of complaint about it' >&2; done; printf '\001\000'")
-    assert read_recording(tmp_path / "x.m4a").tolist() == [1]
+    a_program(tmp_path, r"for i in $(seq 3000); do echo 'a line of complaint about it' >&2; done; " + au +
+              r"\077\000\000\000'")
+    assert read_recording(tmp_path / "x.m4a").tolist() == [16384]
     a_program(tmp_path, "exit 0")
     with pytest.raises(UserError, match="no samples in it"):
+        read_recording(tmp_path / "x.m4a")
+    a_program(tmp_path, "echo '  Stream #0:0(und): Video: h264' >&2; exit 1")
+    with pytest.raises(UserError, match="no audio track in it"):
         read_recording(tmp_path / "x.m4a")
 
 

@@ -83,7 +83,7 @@ def test_in_other_threads(recognizer, floats):
 def test_nothing_and_silence(recognizer):
     for samples in ([], np.zeros(200), np.zeros(16000, np.int16)):
         found = recognizer.transcribe(samples, 16000)
-        assert found.seconds == len(samples) / 16000 and (len(samples) > 1000 or found.text == "")
+        assert found.seconds == len(samples) / 16000 and found.words == ()
 
 
 def test_faults(recognizer, recording, floats, tmp_path):

@@ -18,7 +18,7 @@ from lstmp.decode.online import OnlineSearch
 from lstmp.errors import UserError
 from lstmp.features.extract import compute_features
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.transcribe import export, transcribe
+from lstmp.transcribe import export, recognize, transcribe
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.transcribe import LiveModel
 
@@ -92,8 +92,9 @@ def test_transcripts_in_all_formats(model, recording, tmp_path):
     shutil.copytree(model, tmp_path / "moved")  # it must work where it was not made
     status, text, err = run("--model", tmp_path / "moved", recording, tmp_path / "other.wav")
     assert status == 0, err
-    first, second = text.splitlines()
-    assert first == second and set(first.split()) <= {"RED", "READ", "A", "ARID"} and len(first.split()) > 1
+    (talk, first), (other, second) = (line.split(" ", 1) for line in text.splitlines())
+    assert (talk, other) == ("talk", "other") and first == second
+    assert set(first.split()) <= {"RED", "READ", "A", "ARID"} and len(first.split()) > 1
     status, out, err = run("--model", model, "--format", "json", recording)
     assert status == 0 and err == ""
     found = json.loads(out)
@@ -172,10 +173,68 @@ def test_silence_and_a_recording_of_no_length(model, tmp_path):
     assert list(LiveModel(ModelFolder.load(model)).segments([np.zeros(200, np.float32)])) == []
 
 
+def test_no_words_where_there_is_nothing_to_hear(model, tmp_path):
+    noise = np.random.default_rng(0).normal(size=48000)
+    quiet = {"zeros": np.zeros(48000), "noise": 30 * noise, "mean": np.full(48000, 400)}
+    for name, samples in quiet.items():
+        write_wav(tmp_path / f"{name}.wav", samples)
+    write_wav(tmp_path / "speech.wav", np.concatenate([np.zeros(48000), 0.01 * babble(6.0), np.zeros(48000)]))
+    files = [tmp_path / f"{name}.wav" for name in (*quiet, "speech")]
+    status, out, err = run("--model", model, *files)
+    assert status == 0, err
+    assert out.splitlines()[:3] == list(quiet) and len(out.splitlines()[3].split()) > 1
+    for samples in quiet.values():
+        assert list(LiveModel(ModelFolder.load(model)).segments([samples.astype(np.float32)])) == []
+
+
+def test_digital_silence_within_a_recording_changes_no_word_and_times_run_on(model, tmp_path):
+    talk = babble(8.0)
+    for n, zeros in enumerate((4000, 8000, 80000)):
+        write_wav(tmp_path / f"{n}.wav", np.concatenate([talk[:64000], np.zeros(zeros), talk[64000:]]))
+    status, out, err = run("--model", model, "--format", "json", *(tmp_path / f"{n}.wav" for n in range(3)))
+    assert status == 0, err
+    _, short, long = (json.loads(line) for line in out.splitlines())
+    assert short["text"] == long["text"] and long["seconds"] == 13.0
+    ends = [(a["end"], b["end"]) for a, b in zip(short["words"], long["words"], strict=True)]
+    assert ends and ends[-1][0] > 4.5 and all(b == pytest.approx(a + 4.5 * (a > 4.3), abs=0.011) for a, b in ends)
+
+
+def test_a_bad_recording_costs_itself(model, recording, tmp_path):
+    (tmp_path / "b").mkdir()
+    shutil.copyfile(recording, tmp_path / "b/talk.wav")
+    (tmp_path / "page.mp3").write_text("<html>")
+    files = [recording, tmp_path / "page.mp3", tmp_path / "absent.wav", tmp_path / "b/talk.wav"]
+    status, _, err = run("--model", model, "--out", tmp_path / "out", *files)
+    assert status == 1 and err.count("warning: ") == 2 and "page.mp3: cannot be read as audio" in err
+    assert err.splitlines()[-1].startswith("error: 2 of 4 recordings could not be transcribed")
+    assert (tmp_path / "out/talk.txt").read_text() == (tmp_path / "out/b/talk.txt").read_text() != "\n"
+    status, out, _ = run("--model", model, "--format", "ctm", recording, tmp_path / "b/talk.wav")
+    assert status == 0 and list(dict.fromkeys(line.split()[0] for line in out.splitlines())) == ["talk", "b/talk"]
+
+
+def test_a_text_takes_neither_times_nor_confidences(model, recording, monkeypatch, capsys):
+    transcribe.main(["--model", str(model), "--nj", "1", "--format", "json", str(recording)])
+    text = json.loads(capsys.readouterr().out)["text"]
+    monkeypatch.setattr(recognize, "timed_words", lambda *_: pytest.fail("not needed"))
+    transcribe.main(["--model", str(model), "--nj", "1", str(recording)])
+    assert capsys.readouterr().out == text + "\n"
+
+
+def test_transcripts_are_written_as_they_come(model, recording, tmp_path, monkeypatch, capsys):
+    shutil.copyfile(recording, tmp_path / "other.wav")
+    monkeypatch.setattr(transcribe, "_BUSY_SECONDS", 5.0)
+    before, there = transcribe.read_recording, []
+    monkeypatch.setattr(transcribe, "read_recording", lambda f: (there.append((tmp_path / "out/talk.txt").is_file()),
+                                                                 before(f))[1])
+    transcribe.main(["--model", str(model), "--nj", "1", "--out", str(tmp_path / "out"), str(recording),
+                     str(tmp_path / "other.wav")])
+    assert there == [False, True] and (tmp_path / "out/other.txt").is_file()
+
+
 def test_faults(model, recording, tmp_path, capsys):
     assert "no such audio file" in fails(capsys, "--model", model, tmp_path / "absent.wav")
     assert "srt; leave --stream out" in fails(capsys, "--model", model, "--stream", "--format", "srt", recording)
-    assert "would be written to talk.txt" in fails(capsys, "--model", model, "--out", tmp_path, recording, recording)
+    assert "given twice" in fails(capsys, "--model", model, "--out", tmp_path, recording, recording)
     assert "steps/export_model.sh" in fails(capsys, "--model", tmp_path, recording)
     shutil.copytree(model, tmp_path / "cut")
     graph = tmp_path / "cut/graph/HCLG.k2.safetensors"

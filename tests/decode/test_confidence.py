@@ -1,0 +1,43 @@
+"""Where words are in a lattice, against all of its paths."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from test_word_graph import SEEDS, some_lattice
+
+from lstmp.decode.confidence import word_presence
+
+
+def paths_of(lattice):
+    """The arcs of every path."""
+    found, todo = [], [[]]
+    while todo:
+        arcs = todo.pop()
+        state = lattice.arcs[arcs[-1], 1] if arcs else 0
+        if state == lattice.num_states - 1:
+            found.append(arcs)
+        todo += [[*arcs, a] for a in np.flatnonzero(lattice.arcs[:, 0] == state)]
+    return found
+
+
+@pytest.mark.parametrize("native", [True, False])
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_the_probability_of_all_paths_on_which_a_word_is_the_last_one(native, seed):
+    lattice, _ = some_lattice(seed, frames=4)
+    words = np.unique(lattice.words)[::2]
+    if not len(words):
+        return
+    scores = lattice.acoustic.astype(np.float64) / 2 + lattice.graph
+    every = paths_of(lattice)
+    weight = np.exp([scores[arcs].sum() for arcs in every])
+    expected = np.zeros((len(words), len(every[0])))
+    for arcs, p in zip(every, weight / weight.sum(), strict=True):
+        last = set()
+        for t, a in enumerate(arcs):
+            if lattice.num_words[a]:
+                last = set(lattice.words[lattice.word_splits[a]:lattice.word_splits[a + 1]].tolist())
+            for row, word in enumerate(words.tolist()):
+                expected[row, t] += p * (word in last)
+    order = np.random.default_rng(seed).permutation(len(words))
+    np.testing.assert_allclose(word_presence(lattice, scores, words[order], native), expected[order], atol=1e-6)

@@ -1,0 +1,79 @@
+"""What counts as sound, and what becomes of digital silence."""
+
+import numpy as np
+import pytest
+
+from lstmp.transcribe.sound import SHORT, Listener, Natural, digital_silence, floor, heard, is_sound, levels
+
+NOISE = np.random.default_rng(0).normal(size=160000).astype(np.float32)
+CLICK = np.zeros(160000, np.float32)
+CLICK[50000] = 20000
+
+
+@pytest.mark.parametrize("samples", [
+    np.zeros(0), np.zeros(100), np.zeros(80000), np.full(80000, -8.0), 0.5 * NOISE, 10 * NOISE, 200 * NOISE, CLICK,
+    NOISE + CLICK, 100 * np.sin(np.arange(160000) * 2 * np.pi * 50 / 16000) + NOISE,
+    np.concatenate([np.zeros(80000), 50 * NOISE])])
+def test_silence_and_quiet_noise_are_no_sound(samples):
+    assert heard(samples.astype(np.float32)) == []
+
+
+def speech(seconds: float) -> np.ndarray:
+    """Noise that rises and falls by 50 dB, four times a second."""
+    time = np.arange(round(seconds * 16000)) / 16000
+    return NOISE[:len(time)] * 10 ** (1 + 2.5 * np.square(np.sin(2 * np.pi * 2 * time)))
+
+
+@pytest.mark.parametrize("db", [0, -20, -40])
+def test_speech_is_heard_at_any_volume_and_long_pauses_are_not(db):
+    talk = np.concatenate([10 * NOISE[:80000], speech(5), 10 * NOISE[:80000], speech(5), 10 * NOISE[:16000], speech(2)])
+    parts = heard(np.rint(talk * 10 ** (db / 20)).astype(np.float32))
+    assert len(parts) == 2
+    assert np.abs(np.array(parts) - [(72000, 168000), (232000, 368000)]).max() < 3200
+
+
+def test_levels_are_of_tenths_of_a_second():
+    level = levels(np.concatenate([100 * NOISE[:16000], np.zeros(16000, np.float32)]))
+    assert len(level) == 200 and np.allclose(level[:95], 20 * np.log10(100 / 32768), atol=1.0)
+    assert (level[106:] < -120).all() and floor(level) == pytest.approx(-50, abs=1.5)
+    assert not is_sound(np.array([-50.0, -81.0]), -52.0).any() and is_sound(np.array([-39.0, -45.0]), -52.0).all()
+
+
+def test_digital_silence_becomes_a_short_pause_like_the_recording(capsys):
+    talk = np.concatenate([1000 * NOISE[:16000], 20 * np.convolve(NOISE[:8000], np.ones(8) / 8, "same")])
+    samples = np.concatenate([talk, np.zeros(32000), talk]).astype(np.float32)
+    assert digital_silence(samples).tolist() == [[24000, 56000]]
+    natural = Natural(samples)
+    assert len(natural.samples) == 48000 + SHORT * 16000
+    assert (natural.samples[:24000] == samples[:24000]).all() and (natural.samples[-24000:] == samples[-24000:]).all()
+    pause, recorded = natural.samples[24000:28800], samples[16000:24000]
+    assert pause.std() == pytest.approx(recorded.std(), rel=0.3)
+    high = [np.square(np.diff(x)).mean() / x.var() for x in (pause, recorded)]
+    assert high[0] == pytest.approx(high[1], rel=0.5)  # the spectrum falls as that of the recording does
+    assert [natural.seconds(x) for x in (0.5, 1.5, 1.9, 3.3)] == [0.5, 1.5, 3.6, 5.0]
+    assert (Natural(samples).samples == natural.samples).all()
+    untouched = Natural(talk.astype(np.float32))
+    assert untouched.samples is not None and untouched.seconds(1.25) == 1.25 and len(untouched.samples) == 24000
+
+
+def test_live_words_count_where_there_is_sound():
+    class Words:
+        def __init__(self):
+            self.got = []
+
+        def accept(self, samples):
+            self.got.append(samples)
+            return []
+
+        def finish(self):
+            from lstmp.decode.live import Segment
+            return [Segment(a, a + 1.0, ("WORD",), True) for a in (0.0, 2.0, 5.0)]
+
+    listener = Listener(words := Words())
+    samples = np.concatenate([20 * NOISE[:32000], 2000 * NOISE[:16000], np.zeros(48000)]).astype(np.float32)
+    for piece in np.array_split(samples, 37):
+        listener.accept(piece)
+    got = np.concatenate(words.got)
+    assert len(got) == len(samples) and (got[:48000] == samples[:48000]).all()
+    assert 5 < got[52000:].std() < 40 and not len(digital_silence(got[52000:90000]))
+    assert [s.begin for s in listener.finish()] == [2.0]
