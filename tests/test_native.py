@@ -1,11 +1,14 @@
 """Compiled parts: made once, remade when their text changes, and done without where that is not possible."""
 
 import ctypes
+import os
 import platform
 import shutil
+import signal
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from subprocess import run
+from pathlib import Path
+from subprocess import PIPE, Popen, run
 from sys import executable
 
 import pytest
@@ -108,6 +111,92 @@ def test_processes_that_ask_together_compile_once(part, tmp_path):
         said = "".join(pool.map(lambda _: run([executable, "-c", code], capture_output=True, text=True).stdout,
                                 range(3)))
     assert said.count("answer 9") == 3 and said.count("compiling part.cpp") == 1
+
+
+def another(tmp_path, more="", **environment):
+    """Compile part.cpp in another process, which runs ``more`` first."""
+    code = (f"from pathlib import Path; from lstmp import native; native.ROOT = Path({str(tmp_path)!r})\n{more}\n"
+            "print('answer', native.library('part.cpp').answer())")
+    return Popen([executable, "-c", code], stdout=PIPE, stderr=PIPE, text=True, env=os.environ | environment)
+
+
+@pytest.mark.parametrize("how", ["KILL", "TERM"])
+def test_a_killed_compilation_stops_no_other_one(part, tmp_path, how):
+    """The compiler goes on, even: it holds nothing that another process waits for. What is left is swept."""
+    compiler = native._compiler()
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    part("return 1;")
+    (tmp_path / "part.cpp").write_text('extern "C" int answer() { return 9; }\n')
+    cruel = tmp_path / "cruel"
+    cruel.write_text(f"#!/bin/sh\nkill -{how} $PPID\nexec sleep 60\n")
+    cruel.chmod(0o755)
+    assert another(tmp_path, CXX=str(cruel)).wait(60) == -getattr(signal, f"SIG{how}")
+    left = [p for p in (tmp_path / "cache").rglob(".*") if p.is_dir()]
+    assert len(left) == 1
+    said, _ = another(tmp_path).communicate(timeout=60)
+    assert "answer 9" in said and not left[0].exists()
+
+
+def test_a_compilation_that_hangs_is_not_waited_for_for_ever(part, tmp_path):
+    if native._compiler() is None:
+        pytest.skip("no C++ compiler")
+    part("return 1;")
+    (tmp_path / "part.cpp").write_text('extern "C" int answer() { return 9; }\n')
+    halted = tmp_path / "halted"
+    halted.write_text("#!/bin/sh\nkill -STOP $PPID\nexec sleep 60\n")
+    halted.chmod(0o755)
+    first = another(tmp_path, CXX=str(halted))
+    try:
+        assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
+        said, _ = another(tmp_path, "native._PATIENCE = 0.5").communicate(timeout=60)
+        assert "answer 9" in said
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_a_compiler_that_hangs_is_given_up(part, tmp_path, monkeypatch, capsys):
+    if part("return 1;") is None:
+        pytest.skip("no C++ compiler")
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("CXX", str(slow))
+    monkeypatch.setattr(native, "_PATIENCE", 0.1)
+    assert part("return 2;") is None and "timed out" in capsys.readouterr().err
+
+
+def test_a_damaged_one_is_compiled_again(part, tmp_path):
+    if part("return 4;") is None:
+        pytest.skip("no C++ compiler")
+    (built,) = (tmp_path / "cache").rglob("*.so")
+    built.unlink()  # this process has it open
+    built.write_bytes(b"")
+    for compilations in (1, 0):
+        said = another(tmp_path).communicate(timeout=60)[0]
+        assert "answer 4" in said and said.count("compiling") == compilations
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unknown user")
+def test_a_user_without_a_home(part, tmp_path):
+    if native._compiler() is None:
+        pytest.skip("no C++ compiler")
+    part("return 6;")
+    place = tmp_path / "tmp"
+    place.mkdir()
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and folder != Path("/tmp") and folder != Path("/"):
+            folder.chmod(0o755)
+    place.chmod(0o777)
+    become = ("import os; os.environ.pop('HOME'); os.environ.pop('TORCH_EXTENSIONS_DIR'); os.setgid(54321); "
+              "os.setuid(54321)")
+    done = another(tmp_path, become, TMPDIR=str(place))
+    said = done.communicate(timeout=60)
+    assert "answer 6" in said[0] and not said[1], said
+    assert [p.name for p in place.iterdir()] == ["lstmp-compiled-54321"]
+    (place / "lstmp-compiled-54321").chmod(0o777)
+    assert "only this user writes to" in another(tmp_path, become, TMPDIR=str(place)).communicate(timeout=60)[1]
 
 
 def test_all_of_the_processor_is_used():

@@ -8,12 +8,12 @@ process of its own.
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import kaldifst
 import numpy as np
 
+from lstmp import temporary
 from lstmp.corpus.fst import FstArrays, bypass, sole_exits
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError
@@ -103,8 +103,8 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
     Raises:
         UserError: from :func:`check_arpa`, or if no word of the LM is in the symbol table.
     """
-    with tempfile.TemporaryDirectory() as tmp:
-        arpa, out = Path(tmp) / "lm.arpa", Path(tmp) / "G.fst"
+    with temporary.folder() as tmp:
+        arpa, out = tmp / "lm.arpa", tmp / "G.fst"
         with open(arpa, "w", encoding="utf-8") as f:
             counts = check_arpa(path, f)
         job = subprocess.run([sys.executable, "-c", _CONVERT, str(arpa), str(out), str(words_txt)],

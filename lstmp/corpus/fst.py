@@ -5,16 +5,15 @@ by state, its final weight (float32), its number of arcs (int64) and the arcs (i
 bytes each), so that arrays and file map onto each other directly.
 """
 
-import os
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import kaldifst
 import numpy as np
 
-from lstmp.errors import UserError
+from lstmp import temporary
+from lstmp.errors import UserError, naming
 
 _MAGIC = 2125659606
 _EXPANDED_MUTABLE = 3  # the two property bits that hold for every VectorFst; the rest is left unknown
@@ -25,7 +24,8 @@ def read_fst(path) -> kaldifst.StdVectorFst:
     if not Path(path).is_file():
         raise UserError("no such file", file=path, mend="run the stage that makes it")
     _check_header(path)
-    fst = kaldifst.StdVectorFst.read(str(path))
+    with naming(path):
+        fst = kaldifst.StdVectorFst.read(str(path))
     if fst is None:
         raise _damaged(path)
     return fst
@@ -34,15 +34,10 @@ def read_fst(path) -> kaldifst.StdVectorFst:
 def write_fst(fst, path):
     """Write an FST by a temporary name and a rename."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with temporary.replacing(path) as tmp:
         open(tmp, "wb").close()  # raises the OSError (read-only, disk full …) that kaldifst would keep to itself
         if not fst.write(str(tmp)):
             raise UserError("cannot be written", file=path, mend="check the free disk space and run again")
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
 
 
 @dataclass
@@ -68,7 +63,8 @@ class FstArrays:
     def read(cls, path) -> "FstArrays":
         """Read a binary VectorFst<StdArc> without going through objects: about 10 million arcs a second."""
         start, num_states, offset = _check_header(path)
-        raw = np.fromfile(path, dtype=np.int32, offset=offset)
+        with naming(path):
+            raw = np.fromfile(path, dtype=np.int32, offset=offset)
         words = memoryview(raw)
         first = np.empty(num_states, np.int64)  # where each state's record begins; each depends on the one before
         at, end = 0, len(raw)
@@ -93,18 +89,18 @@ class FstArrays:
     @classmethod
     def of(cls, fst) -> "FstArrays":
         """The arrays of a kaldifst FST (by way of a temporary file)."""
-        with tempfile.TemporaryDirectory() as tmp:
-            write_fst(fst, Path(tmp) / "fst")
-            return cls.read(Path(tmp) / "fst")
+        with temporary.folder() as tmp:
+            write_fst(fst, tmp / "fst")
+            return cls.read(tmp / "fst")
 
     def to_fst(self) -> kaldifst.StdVectorFst:
         """The same as a kaldifst VectorFst (by way of a temporary file)."""
-        with tempfile.TemporaryDirectory() as tmp:
-            self.write(Path(tmp) / "fst")
-            return read_fst(Path(tmp) / "fst")
+        with temporary.folder() as tmp:
+            self.write(tmp / "fst")
+            return read_fst(tmp / "fst")
 
     def write(self, path):
-        """Write a binary VectorFst<StdArc>; the caller renames it into place where that matters."""
+        """Write a binary VectorFst<StdArc> by a temporary name and a rename."""
         num_states, num_arcs = len(self.final), len(self.src)
         if num_arcs and (np.diff(self.src) < 0).any():
             raise ValueError("arcs must be sorted by their source state")
@@ -120,9 +116,9 @@ class FstArrays:
         for name in (b"vector", b"standard"):
             header += struct.pack("<i", len(name)) + name
         header += struct.pack("<iiQqqq", 2, 0, _EXPANDED_MUTABLE, self.start, num_states, num_arcs)
-        with open(path, "wb") as f:
+        with temporary.replacing(path) as tmp, open(tmp, "wb") as f:
             f.write(header)
-            out.tofile(f)
+            f.write(memoryview(out).cast("B"))
 
 
 def bypass(fst: FstArrays, useless: np.ndarray) -> FstArrays:

@@ -8,7 +8,6 @@ are reported and left out of ``feats.scp``, whose ids all later stages take.
 import argparse
 import contextlib
 import json
-import shutil
 import zlib
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -144,7 +143,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int):
         return
     say(f"{out}: {kind} of {len(data.utts)} utterances")
     out.mkdir(parents=True, exist_ok=True)
-    copies = [] if in_place else on_first(lambda: [Path(shutil.copyfile(t, out / t.name)) for t in tables])
+    copies = [] if in_place else on_first(lambda: [config.copy_file(t, out / t.name) for t in tables])
 
     def one(utt: Utterance):
         try:

@@ -183,7 +183,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
     for name in (*_MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # folders of alignments imported from elsewhere may lack topo
-            shutil.copyfile(align_model / name, out / name)
+            config.copy_file(align_model / name, out / name)
     config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
     config.write_text(out / "train.json", json.dumps({
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,

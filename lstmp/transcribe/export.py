@@ -122,10 +122,9 @@ def _check_target(out: Path):
 
 
 def _copy(source: Path, target: Path, names, optional=()):
-    target.mkdir(parents=True, exist_ok=True)
     for name in (*names, *optional):
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            config.copy_file(source / name, target / name)
         elif name not in optional:
             raise UserError("no such file", file=source / name, mend="check the options, or run the step that makes it")
 

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
@@ -138,8 +137,8 @@ def transcribe(a: argparse.Namespace):
         if f != "-" and not Path(f).is_file():
             raise UserError("no such audio file", file=f, mend="check the path")
     if a.stream:
-        with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
-            live = LiveModel(model, grammar_graph(model, a.grammar, Path(work)) if a.grammar else None)
+        with temporary.folder() as work, _stdout_to_stderr():
+            live = LiveModel(model, grammar_graph(model, a.grammar, work) if a.grammar else None)
         for f, target in zip(a.files, targets, strict=True):
             blocks = raw_blocks(a.rate, a.channels, live.live.chunk_seconds) if f == "-" else recording_blocks(f)
             with _opened(target) as out:
@@ -147,8 +146,8 @@ def transcribe(a: argparse.Namespace):
         return
     recordings = [(f, np.concatenate(list(raw_blocks(a.rate, a.channels, 10.0))) if f == "-" else read_recording(f))
                   for f in a.files]
-    with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
-        found = recognize(model, recordings, Path(work), a.nj, a.grammar)
+    with temporary.folder() as work, _stdout_to_stderr():
+        found = recognize(model, recordings, work, a.nj, a.grammar)
     for transcript, target in zip(found, targets, strict=True):
         text = formats.write(transcript, a.format)
         if target is None:
@@ -177,14 +176,8 @@ def _opened(target: Path | None):
     if target is None:
         yield sys.stdout
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    tmp = target.with_name(f".{target.name}.tmp")
-    try:
-        with open(tmp, "w", encoding="utf-8") as f:
-            yield f
-        tmp.replace(target)
-    finally:
-        tmp.unlink(missing_ok=True)
+    with temporary.replacing(target) as tmp, open(tmp, "w", encoding="utf-8") as f:
+        yield f
 
 
 if __name__ == "__main__":
