@@ -12,7 +12,7 @@ import kaldi_native_fbank as knf
 import numpy as np
 import torch
 
-from lstmp.config import check
+from lstmp.config import check, read_json
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
 from lstmp.features.ark import read_mat, read_scp
@@ -53,6 +53,12 @@ def archives(data_dir) -> list[Path]:
         if (path := Path(data_dir) / name).is_file():
             found |= {rx.rpartition(":")[0] for rx in read_scp(path).values()}
     return [Path(p) for p in sorted(found)]
+
+
+def extraction(data_dir) -> dict | None:
+    """What ``feats.json`` says of how the features of a data dir were made; None where there is none."""
+    path = Path(data_dir) / "feats.json"
+    return read_json(path, "make the features again") if path.is_file() else None
 
 
 def splice(feats: torch.Tensor, context: int) -> torch.Tensor:

@@ -96,6 +96,7 @@ def align(model, folder, out, *, nj: int = 1, lexicon=None, device: str = "cpu",
         if lengths:
             lang = write_lang(model.path / "lang", said.values(), prons, lexicon, work / "lang")
             ali = _align(model, work, lang, processes(nj, len(lengths)), device)
+            model.check_unchanged()
             _write(recordings, lengths, said, ali, lang, out, folder, result)
     if not result.textgrids:
         first = next((f"; {n}: {why}" for n, why in result.left_out.items()), "")

@@ -52,6 +52,7 @@ def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work
         found = _decode(model, graph, work, len(pieces), nj)
         for piece in pieces:
             words[piece.recording] += [_word(w, piece.begin) for w in found.get(piece.utt, [])]
+    model.check_unchanged()
     return [Transcript(name, len(samples) / RATE, tuple(said))
             for (name, samples), said in zip(recordings, words, strict=True)]
 

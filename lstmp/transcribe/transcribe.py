@@ -57,6 +57,7 @@ class LiveModel:
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
         self.names = read_names(graph / "words.txt")
+        model.check_unchanged()
 
     def recognizer(self) -> LiveRecognizer:
         """For one recording."""
