@@ -5,7 +5,7 @@
 #   ./run.sh --recipe mini_librispeech --corpus DIR     real speech, from a local copy; without --corpus it is downloaded
 #   ./run.sh --stage 8 --stop-stage 8                   some stages only
 #   ./run.sh --lstmp.epochs 3 --seed 2                  any option of the recipe or of conf/*.yaml
-#   ./run.sh --nnodes 4 --rdzv-endpoint HOST:29500      on four machines: docs/scaling.md
+#   ./run.sh --nnodes 4                                 on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
 set -euo pipefail
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"

@@ -118,7 +118,7 @@ def out_of_memory(e: BaseException) -> UserError:
 def _asked(e: BaseException) -> str:
     """The function of the package in which it was raised."""
     frames = [f for f in traceback.extract_tb(e.__traceback__) if _HERE in Path(f.filename).parents]
-    own = next((f for f in reversed(frames) if Path(f.filename) != Path(__file__)), None)
+    own = next((f for f in reversed(frames) if Path(f.filename) != Path(__file__) and f.name[0] != "<"), None)
     if own is None:
         return "input/output"
     return ".".join([*Path(own.filename).relative_to(_HERE.parent).with_suffix("").parts, own.name])
@@ -143,10 +143,11 @@ def fail(message: str):
 def _note() -> Path | None:
     """A file that says that a fault which no new start can mend has ended this run of torchrun.
 
-    It lies in a folder of this run alone, which only its user can enter: that of lstmp.machines, or else torchrun's own
-    one for its processes' error files.
+    It lies in the folder in which the processes meet, which only this user can enter.
     """
-    if run := os.environ.get("LSTMP_MEETING"):
-        return Path(run) / "fault"
-    error = os.environ.get("TORCHELASTIC_ERROR_FILE")  # <folder of the run>/attempt_0/<rank>/error.json
-    return Path(error).parents[2] / "lstmp-fault" if error and len(Path(error).parents) > 3 else None
+    if not (os.environ.get("LSTMP_MEETING") or os.environ.get("TORCHELASTIC_RUN_ID", "none") != "none"):
+        return None
+    from lstmp import temporary  # which imports this module
+
+    with contextlib.suppress(OSError):
+        return temporary.meeting_folder() / "fault"

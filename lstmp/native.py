@@ -16,7 +16,6 @@ import os
 import platform
 import shlex
 import shutil
-import stat
 import subprocess
 import tempfile
 import threading
@@ -55,30 +54,50 @@ def _library(source: str, *flags: str) -> ctypes.CDLL | None:
     if os.environ.get("LSTMP_NATIVE", "1") == "0":
         return None
     path = ROOT / source
-    texts = [p.read_bytes() for p in (path, *sorted(path.parent.glob("*.h")))]
+    texts = [p.read_bytes() for p in (path, *sorted(path.parent.glob("*.h")), *sorted(ROOT.glob("*.h")))]
     key = hashlib.blake2b(b"\0".join([*texts, " ".join(FLAGS + flags).encode(), _processor()]), digest_size=6)
     name = f"lstmp_{path.stem}_{key.hexdigest()}"
     try:
         built = _cache() / name / f"{name}.so"
         if built.is_file():
             with contextlib.suppress(OSError):
-                return ctypes.CDLL(str(built))  # unless the machine went down before all of it was on the disk
+                return _load(built)  # unless the machine went down before all of it was on the disk
         compiler = _compiler()
         if compiler is None:
             _tell_no_compiler()
             return None
         _compile(compiler, [*FLAGS, *flags], path, built)
-        return ctypes.CDLL(str(built))
+        return _load(built)
     except Exception as e:  # no place to write, a compiler that cannot, a file system without programs: of many kinds
         warn(f"{source} is not compiled, going on without it, slower: {' '.join(str(e).split())}")
         return None
+
+
+class _Guarded(ctypes.CDLL):
+    """A library with guard.h: what of it finds no memory raises MemoryError."""
+
+    def __getattr__(self, name):
+        function = super().__getattr__(name)
+        if name not in ("lstmp_out_of_memory", "lstmp_fused_ready"):
+            function.errcheck = self._check
+        return function
+
+    def _check(self, result, function, arguments):
+        if self.lstmp_out_of_memory():
+            raise MemoryError(f"no memory for {function.__name__}")
+        return result
+
+
+def _load(built: Path) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(built))
+    return _Guarded(str(built)) if hasattr(found, "lstmp_out_of_memory") else found
 
 
 def _cache() -> Path:
     """The folder of the compiled parts; where there is no home to write to, one of this user's for temporary files.
 
     Raises:
-        OSError: that one is somebody else's, or others may write to it.
+        OSError: that one is somebody else's, or others can enter it.
     """
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(named)
@@ -87,12 +106,7 @@ def _cache() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
-    folder = Path(tempfile.gettempdir()) / f"lstmp-compiled-{os.geteuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PermissionError(f"{folder} is not a folder that only this user writes to")
-    return folder
+    return temporary.private(Path(tempfile.gettempdir()) / f"lstmp-compiled-{os.geteuid()}")
 
 
 @functools.cache

@@ -7,6 +7,7 @@ machines it cannot be known. A process is told from a later one with its number 
 
 import contextlib
 import ctypes
+import errno
 import functools
 import hashlib
 import os
@@ -71,6 +72,32 @@ def folder(inside=None):
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def private(folder) -> Path:
+    """A folder of a known name that this user alone can enter; made where it is not there.
+
+    Raises:
+        PermissionError: it is somebody else's, no folder, or others can enter it.
+    """
+    folder = Path(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, "not a folder that only this user can enter", str(folder))
+    return folder
+
+
+def meeting_folder() -> Path:
+    """A folder for the processes that torchrun starts, and starts again: of lstmp.machines, which all machines see;
+    or one of their agent's, on this machine, which is swept when that has gone.
+
+    Raises:
+        PermissionError: it is somebody else's.
+    """
+    if folder := os.environ.get("LSTMP_MEETING"):
+        return Path(folder)
+    return private(Path(tempfile.gettempdir()) / f"lstmp-{identity(os.getppid())}.meeting")
 
 
 def replace_folder(new, path):

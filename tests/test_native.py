@@ -3,9 +3,11 @@
 import ctypes
 import os
 import platform
+import re
 import shutil
 import signal
 import stat
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE, Popen, run
@@ -179,24 +181,47 @@ def test_a_damaged_one_is_compiled_again(part, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unknown user")
-def test_a_user_without_a_home(part, tmp_path):
+def test_a_user_without_a_home():
+    """pytest's folders are root's alone."""
     if native._compiler() is None:
         pytest.skip("no C++ compiler")
-    part("return 6;")
-    place = tmp_path / "tmp"
-    place.mkdir()
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and folder != Path("/tmp") and folder != Path("/"):
-            folder.chmod(0o755)
-    place.chmod(0o777)
-    become = ("import os; os.environ.pop('HOME'); os.environ.pop('TORCH_EXTENSIONS_DIR'); os.setgid(54321); "
+    become = ("import os; os.environ.pop('HOME', 0); os.environ.pop('TORCH_EXTENSIONS_DIR', 0); os.setgid(54321); "
               "os.setuid(54321)")
-    done = another(tmp_path, become, TMPDIR=str(place))
-    said = done.communicate(timeout=60)
-    assert "answer 6" in said[0] and not said[1], said
-    assert [p.name for p in place.iterdir()] == ["lstmp-compiled-54321"]
-    (place / "lstmp-compiled-54321").chmod(0o777)
-    assert "only this user writes to" in another(tmp_path, become, TMPDIR=str(place)).communicate(timeout=60)[1]
+    with tempfile.TemporaryDirectory() as name:
+        folder, place = Path(name), Path(name) / "tmp"
+        (folder / "part.cpp").write_text('extern "C" int answer() { return 6; }\n')
+        place.mkdir()
+        folder.chmod(0o755), place.chmod(0o777)
+        said = another(folder, become, TMPDIR=str(place)).communicate(timeout=60)
+        assert "answer 6" in said[0] and not said[1], said
+        assert [p.name for p in place.iterdir()] == ["lstmp-compiled-54321"]
+        (place / "lstmp-compiled-54321").chmod(0o777)
+        assert "only this user can enter" in another(folder, become, TMPDIR=str(place)).communicate(timeout=60)[1]
+
+
+def test_memory_that_cannot_be_had_ends_no_process(part, tmp_path):
+    """A vector that is too large, or a limit on the memory, is an exception in Python, told once."""
+    for body in ("return static_cast<int>(std::vector<char>(size_t(1) << 62).size());", "throw std::bad_alloc();"):
+        (tmp_path / "guard.h").write_bytes((Path(native.__file__).parent / "guard.h").read_bytes())
+        (tmp_path / "part.cpp").write_text('#include "guard.h"\n#include <new>\n#include <vector>\n'
+                                           f'extern "C" int asks() try {{ {body} }} LSTMP_GUARD(-1)\n'
+                                           'extern "C" int answer() { return 3; }\n')
+        native.library.cache_clear()
+        found = native.library("part.cpp")
+        if found is None:
+            pytest.skip("no C++ compiler")
+        with pytest.raises(MemoryError, match="no memory for asks"):
+            found.asks()
+        assert found.answer() == 3
+
+
+def test_every_source_that_asks_for_memory_is_guarded():
+    """What C++ throws through a function for ctypes would abort the process."""
+    root = Path(native.__file__).parent
+    for path in root.rglob("*.cpp"):
+        text = path.read_text()
+        if re.search(r"std::vector|std::unique_ptr|at_least|backward.h", text):
+            assert '#include "../guard.h"' in text and "LSTMP_GUARD(" in text, path
 
 
 def test_all_of_the_processor_is_used():
