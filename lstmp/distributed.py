@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 
 from lstmp import message, temporary
-from lstmp.errors import UserError, is_memory, naming, out_of_memory
+from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
 
 _PATIENCE = 30.0  # minutes to wait for another process
 _LOST_PEER = 77  # exit status of a worker that only noticed that another one had gone
@@ -148,7 +148,7 @@ def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
     with temporary.folder() as folder:
         threads = max(1, torch.get_num_threads() // nj)
         context = torch.multiprocessing.get_context("spawn")
-        with naming("/dev/shm"):  # where the system keeps the queue's locks
+        with locks_of_workers():
             errors = context.SimpleQueue()
         workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors, os.getpid(),
                                                       timedelta(minutes=timeout)))

@@ -101,6 +101,16 @@ def naming(path, *also):
         raise
 
 
+@contextlib.contextmanager
+def locks_of_workers():
+    """Have a fault say what the ``with`` block needs: it makes locks for worker processes, which lie in /dev/shm."""
+    try:
+        yield
+    except OSError as e:
+        raise UserError(f"no room for the locks of worker processes: {e.strerror or e}", file="/dev/shm",
+                        mend="make it larger, a container's with --shm-size=64m, or give --nj 1") from None
+
+
 def is_memory(e: BaseException) -> bool:
     """Whether it says that memory ran out."""
     return isinstance(e, MemoryError) or isinstance(e, OSError) and e.errno == errno.ENOMEM or (

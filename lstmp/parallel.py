@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from lstmp import distributed
-from lstmp.errors import UserError
+from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
 from lstmp.log import progress
 
 Item = TypeVar("Item")
@@ -68,8 +68,9 @@ def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: s
     global _work
     before, outer = set(multiprocessing.active_children()), _work
     _work = fn, items
-    pool = concurrent.futures.ProcessPoolExecutor(
-        nj, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),))
+    with locks_of_workers():
+        pool = concurrent.futures.ProcessPoolExecutor(
+            nj, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),))
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
         for i in range(min(len(items), _AHEAD * nj)):
@@ -113,4 +114,9 @@ def _begin(parent: int):
 
 def _call(i: int):
     fn, items = _work
-    return fn(items[i])
+    try:
+        return fn(items[i])
+    except Exception as e:
+        if is_memory(e):
+            raise out_of_memory(e) from None  # here it is known who asked for it
+        raise
