@@ -45,6 +45,7 @@ open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((d.world_size(), a.tolist()
 
 def test_without_processes_it_is_the_plain_thing():
     assert (distributed.rank(), distributed.world_size(), distributed.gather("x")) == (0, 1, ["x"])
+    assert distributed.pass_on("x", 0) == distributed.hand_in("x", 0) == "x"
     assert distributed.share(["b", "a", "c"], {"a": 1, "b": 5, "c": 1}.get) == ["b", "a", "c"]
     with pytest.raises(UserError, match="here"):
         launch(1, "raise UserError('here')")

@@ -84,6 +84,13 @@ def test_memory_of_a_worker(nj, capsys):
     assert said.strip().splitlines()[-1] == "error: file1: out of memory; lower --nj or the batch size in conf/"
 
 
+def test_no_memory_for_torch_itself():
+    code = "ulimit -v 1200000; exec \"$0\" -m lstmp.decode.decode --help"
+    done = subprocess.run(["bash", "-c", code, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: out of memory while packages are loaded; ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_naming_leaves_what_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as e, naming("out"):
         open(tmp_path / "in")
