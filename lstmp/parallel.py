@@ -8,6 +8,7 @@ worker runs torch on one thread and never touches it. A parent that has used CUD
 
 import collections
 import concurrent.futures
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -91,7 +92,8 @@ def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: s
         raise
     finally:
         _work = outer
-        pool.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(OSError):  # where a fault ends the command meanwhile, its pipes are closed already
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _await(future: concurrent.futures.Future):
