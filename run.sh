@@ -6,7 +6,7 @@
 #   ./run.sh --stage 8 --stop-stage 8                   some stages only
 #   ./run.sh --dry-run                                  check all options and print the commands
 #   ./run.sh --lstmp.epochs 3 --seed 2                  any option of the recipe or of conf/*.yaml
-#   ./run.sh --nnodes 4 --rdzv-endpoint HOST:29500      on four machines: docs/scaling.md
+#   ./run.sh --nnodes 4                                 on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
 set -euo pipefail
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"

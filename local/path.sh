@@ -31,8 +31,5 @@ on_machines() {
   shift
   [ "${LSTMP_NNODES:-1}" -gt 1 ] || exec python -m "$@"
   [ "$count" -gt 0 ] || count=${LSTMP_NJ:-1}
-  # shellcheck disable=SC2086  # the launcher is a command with its options
-  exec ${LSTMP_LAUNCHER:-srun --ntasks-per-node=1} "$LSTMP_ROOT/local/node.sh" python -m torch.distributed.run \
-    --nnodes "$LSTMP_NNODES" --nproc_per_node "$count" --max_restarts "${LSTMP_MAX_RESTARTS:-3}" --rdzv_backend c10d \
-    --rdzv_endpoint "${LSTMP_RDZV_ENDPOINT:?set it to HOST:PORT, one of the machines}" --rdzv_id "$$-$(date +%s)" -m "$@"
+  exec python -m lstmp.machines "$count" "$@"
 }

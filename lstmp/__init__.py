@@ -18,6 +18,7 @@ The modules at this level (``errors``, ``config``, ``stage``, ``log``, ``paralle
 
 import importlib
 import os
+import sys
 
 __version__ = "0.1.0"
 
@@ -58,4 +59,15 @@ def _let_mkl_use_avx2_on_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
 
 
+def _tell_of_memory(kind, e, trace):
+    """In the place of a traceback, one line where there is not even memory for torch itself."""
+    if isinstance(e, MemoryError) or isinstance(e, ImportError) and "failed to map segment" in str(e):
+        print("error: out of memory while packages are loaded; a process needs 3 GB of addresses, raise `ulimit -v`",
+              file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, e, trace)
+
+
 _let_mkl_use_avx2_on_amd()
+if sys.argv[:1] == ["-m"]:  # `python -m lstmp.…`, a command, whose modules are still to be imported
+    sys.excepthook = _tell_of_memory

@@ -7,8 +7,8 @@ unknown key, a missing one or a wrong type is a :class:`~lstmp.errors.UserError`
 import dataclasses
 import difflib
 import json
-import os
 import re
+import shutil
 import types
 import typing
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import yaml
 
+from lstmp import temporary
 from lstmp.errors import UserError
 
 T = TypeVar("T")
@@ -175,11 +176,12 @@ def write_text(path, text: str):
 
 def write_bytes(path, content: bytes):
     """Write ``content`` to ``path``, as :func:`write_text` does."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with temporary.replacing(path) as tmp:
         tmp.write_bytes(content)
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
+
+
+def copy_file(source, path) -> Path:
+    """Copy a file to ``path``, as :func:`write_text` writes it. Returns ``path``."""
+    with temporary.replacing(path) as tmp:
+        shutil.copyfile(source, tmp)
+    return Path(path)

@@ -9,8 +9,9 @@ import contextlib
 import contextvars
 import ctypes
 import os
-import pickle
+import shutil
 import signal
+import socket
 import sys
 import tempfile
 import traceback
@@ -22,8 +23,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from lstmp import step_log
-from lstmp.errors import UserError
+from lstmp import message, step_log, temporary
+from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
 
 _PATIENCE = 30.0  # minutes to wait for another process
 _LOST_PEER = 77  # exit status of a worker that only noticed that another one had gone
@@ -60,7 +61,33 @@ def begin(minutes: float = _PATIENCE):
     ``minutes`` is how long to wait for another one, then and later.
     """
     if _by_torchrun() and not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=timedelta(minutes=minutes))
+        here, size = int(os.environ.get("LOCAL_WORLD_SIZE", "0")), int(os.environ["WORLD_SIZE"])
+        path = _meeting(here == size)
+        if here == size:
+            _stay_on_this_machine()
+        own = {} if path is None else {"store": dist.FileStore(str(path), size), "rank": int(os.environ["RANK"]),
+                                       "world_size": size}
+        dist.init_process_group("gloo", timeout=timedelta(minutes=minutes), **own)
+
+
+def _meeting(alone: bool) -> Path | None:
+    """The file by which torchrun's processes find each other; None: by torch's store, which listens on all interfaces.
+
+    ``alone``: all are on this machine.
+    """
+    where = f"{os.environ.get('MASTER_ADDR')}-{os.environ.get('MASTER_PORT')}"  # new with each start of the processes
+    if os.environ.get("LSTMP_MEETING"):
+        return temporary.meeting_folder() / where
+    if alone:
+        temporary.sweep(tempfile.gettempdir())
+        return temporary.meeting_folder() / f"{where}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    return None
+
+
+def _stay_on_this_machine():
+    """Listen to this machine's processes alone."""
+    if any(name == "lo" for _, name in socket.if_nameindex()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 
 def rank() -> int:
@@ -89,13 +116,17 @@ def share(items: list, cost) -> list:
     return ordered[rank()::world_size()]
 
 
-def gather(value) -> list:
-    """A small Python value from every process, in order of rank, on every process."""
+def gather(value, group=None) -> list:
+    """A small value, see :mod:`lstmp.message`, from every process (of a group), in order of rank, on every process."""
     if not _met():
         return [value]
-    values = [None] * world_size()
-    dist.all_gather_object(values, value)
-    return values
+    data, count = message.pack(value), dist.get_world_size(group)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(count)]
+    dist.all_gather(sizes, torch.tensor([len(data)]), group=group)
+    longest = max(map(int, sizes))
+    parts = [torch.empty(longest, dtype=torch.uint8) for _ in range(count)]
+    dist.all_gather(parts, torch.nn.functional.pad(data, (0, longest - len(data))), group=group)
+    return [message.unpack(part[:int(size)]) for part, size in zip(parts, sizes, strict=True)]
 
 
 def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
@@ -114,10 +145,11 @@ def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
     if nj <= 1:
         fn(*args)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary.folder() as folder:
         threads = max(1, torch.get_num_threads() // nj)
         context = torch.multiprocessing.get_context("spawn")
-        errors = context.SimpleQueue()
+        with locks_of_workers():
+            errors = context.SimpleQueue()
         workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors, os.getpid(),
                                                       timedelta(minutes=timeout)))
                    for i in range(nj)]
@@ -174,9 +206,14 @@ def on_first(fn, *args):
 
 def pass_on(value, source: int):
     """The value that the process of rank ``source`` has, in all."""
-    values = [value]
-    dist.broadcast_object_list(values, src=source)
-    return values[0]
+    if not _met():
+        return value
+    data = message.pack(value) if rank() == source else None
+    size = torch.tensor([0 if data is None else len(data)])
+    dist.broadcast(size, src=source)
+    data = torch.empty(int(size), dtype=torch.uint8) if data is None else data
+    dist.broadcast(data, src=source)
+    return value if rank() == source else message.unpack(data)
 
 
 def hand_in(value, source: int):
@@ -185,14 +222,14 @@ def hand_in(value, source: int):
         return value if rank() == 0 else None
     size = torch.zeros(1, dtype=torch.int64)
     if rank() == source:
-        data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+        data = message.pack(value)
         size[0] = len(data)
         dist.send(size, dst=0), dist.send(data, dst=0)
     elif rank() == 0:
         dist.recv(size, src=source)
         data = torch.empty(int(size), dtype=torch.uint8)
         dist.recv(data, src=source)
-        return pickle.loads(data.numpy().tobytes())
+        return message.unpack(data)
     return None
 
 
@@ -208,10 +245,12 @@ def _under_torchrun(fn, args, timeout):
         if _lost_peer(e):
             _leave(_LOST_PEER)
         raise
-    follower = rank() != 0
+    follower, here = rank() != 0, int(os.environ.get("LOCAL_WORLD_SIZE", "0")) == world_size()
     dist.destroy_process_group()
     if follower:
         _leave(0)
+    if here and not os.environ.get("LSTMP_MEETING"):
+        shutil.rmtree(temporary.meeting_folder(), ignore_errors=True)
 
 
 def _leave(status: int):
@@ -252,6 +291,7 @@ def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
             os._exit(1)
     step_log.join()
     torch.set_num_threads(threads)
+    _stay_on_this_machine()
     np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it looked at them only afterwards
     torch.set_flush_denormal(True)
     try:
@@ -261,6 +301,8 @@ def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
     except Exception as e:
         if _lost_peer(e):
             _leave(_LOST_PEER)
+        if is_memory(e):
+            e = out_of_memory(e)
         where = "".join(traceback.format_exception(e))
         if hasattr(e, "add_note"):
             e.add_note(where)

@@ -4,11 +4,13 @@ Library code raises :class:`UserError`; every command's ``main`` is wrapped by :
 line and exits with status 1.
 """
 
+import contextlib
 import errno
 import functools
 import os
+import re
 import sys
-import tempfile
+import traceback
 from pathlib import Path
 
 from lstmp import step_log
@@ -24,11 +26,14 @@ _DISK = {
     errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
     errno.EISDIR: "it is a folder, not a file; check the path",
     errno.EMFILE: "too many open files; raise the limit with `ulimit -n 4096`",
+    errno.EFBIG: "the file grows larger than the file system or `ulimit -f` allows; raise the limit",
 }
 
-
-# how torch says that memory ran out: on the CPU, and on a GPU
-_TORCH_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory")
+# how libraries say that memory ran out: torch on the CPU and on a GPU, C++, Python of a thread's stack
+_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc", "can't start new thread",
+           "Cannot allocate memory")
+_LESS = "lower --nj or the batch size in conf/"
+_HERE = Path(__file__).parent
 
 
 class UserError(Exception):
@@ -77,18 +82,62 @@ def command(main):
         except KeyboardInterrupt:
             print("\nerror: interrupted; run the same command again to go on", file=sys.stderr)
             sys.exit(130)
-        except MemoryError:
-            fail("out of memory; lower --nj or the batch size in conf/")
-        except OSError as e:
-            if e.errno is None:
+        except Exception as e:
+            if is_memory(e):
+                fail(str(out_of_memory(e)))
+            if not isinstance(e, OSError) or e.errno is None:
                 raise
-            fail(f"{e.filename2 or e.filename or 'input/output'}: {_DISK.get(e.errno) or os.strerror(e.errno)}")
-        except RuntimeError as e:
-            if not any(text in str(e) for text in _TORCH_MEMORY):
-                raise
-            fail("out of memory; lower --nj or the batch size in conf/")
+            fail(f"{e.filename2 or e.filename or _asked(e)}: {_DISK.get(e.errno) or os.strerror(e.errno)}")
 
     return wrapped
+
+
+@contextlib.contextmanager
+def naming(path, *also):
+    """Have faults of disk and memory in the ``with`` block name the file ``path``, where they name none or ``also``."""
+    try:
+        yield
+    except Exception as e:
+        if is_memory(e):
+            e.file = getattr(e, "file", None) or str(path)
+        elif isinstance(e, OSError) and e.errno is not None:
+            named = {str(name) for name in (e.filename, e.filename2) if name is not None}
+            if not named or named & set(map(str, also)):
+                e.filename, e.filename2 = str(path), None
+        raise
+
+
+@contextlib.contextmanager
+def locks_of_workers():
+    """Have a fault say what the ``with`` block needs: it makes locks for worker processes, which lie in /dev/shm."""
+    try:
+        yield
+    except OSError as e:
+        raise UserError(f"no room for the locks of worker processes: {e.strerror or e}", file="/dev/shm",
+                        mend="make it larger, a container's with --shm-size=64m, or give --nj 1") from None
+
+
+def is_memory(e: BaseException) -> bool:
+    """Whether it says that memory ran out."""
+    return isinstance(e, MemoryError) or isinstance(e, OSError) and e.errno == errno.ENOMEM or (
+        isinstance(e, RuntimeError) and any(text in str(e) for text in _MEMORY))
+
+
+def out_of_memory(e: BaseException) -> UserError:
+    """The line that says for which file, or in which function, memory ran out, and for how much if that is known."""
+    amount = re.search(r"allocate (\d[\d.]* ?[KMGT]?i?B|\d+ bytes)", str(e))
+    file = getattr(e, "file", None) or getattr(e, "filename", None)
+    what = "out of memory" + (f", {amount[1]} asked for" if amount else "") + ("" if file else f" in {_asked(e)}")
+    return UserError(what, file=file, mend=_LESS)
+
+
+def _asked(e: BaseException) -> str:
+    """The function of the package in which it was raised."""
+    frames = [f for f in traceback.extract_tb(e.__traceback__) if _HERE in Path(f.filename).parents]
+    own = next((f for f in reversed(frames) if Path(f.filename) != Path(__file__) and f.name[0] != "<"), None)
+    if own is None:
+        return "input/output"
+    return ".".join([*Path(own.filename).relative_to(_HERE.parent).with_suffix("").parts, own.name])
 
 
 def fail(message: str):
@@ -103,11 +152,19 @@ def fail(message: str):
         log = f" [log: {step_log.current()}]" if step_log.current() else ""
         print(f"error: {message}{log}", file=sys.stderr, flush=True)
     if note := _note():
-        note.touch()
+        with contextlib.suppress(OSError):
+            note.touch(exist_ok=True)
     sys.exit(1)
 
 
 def _note() -> Path | None:
-    """A file that says that a fault which no new start can mend has ended this run of torchrun."""
-    run = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return None if run == "none" else Path(tempfile.gettempdir()) / f"lstmp-fault-{run}"
+    """A file that says that a fault which no new start can mend has ended this run of torchrun.
+
+    It lies in the folder in which the processes meet, which only this user can enter.
+    """
+    if not (os.environ.get("LSTMP_MEETING") or os.environ.get("TORCHELASTIC_RUN_ID", "none") != "none"):
+        return None
+    from lstmp import temporary  # which imports this module
+
+    with contextlib.suppress(OSError):
+        return temporary.meeting_folder() / "fault"

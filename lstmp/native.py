@@ -19,8 +19,10 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
+from lstmp import temporary
 from lstmp.log import say, warn
 
 ROOT = Path(__file__).parent
@@ -30,6 +32,7 @@ ROOT = Path(__file__).parent
 _NATIVE = {"x86_64": "-march=native", "amd64": "-march=native", "aarch64": "-mcpu=native", "arm64": "-mcpu=native"}
 FLAGS = ("-O3", *filter(None, [_NATIVE.get(platform.machine().lower())]), "-std=c++17")
 
+_PATIENCE = 300.0  # seconds to wait for another process that compiles the same
 _lock = threading.Lock()
 
 
@@ -39,7 +42,8 @@ def library(source: str, *flags: str) -> ctypes.CDLL | None:
     ``flags`` are the compiler's, besides those of all sources.
 
     It lies below ``TORCH_EXTENSIONS_DIR`` (default: torch's folder in ~/.cache), under a name that stands for its text,
-    that of the headers beside it, the flags, the processor and the C library.
+    that of the headers beside it, the flags, the processor and the C library. A process that is killed meanwhile, or
+    hangs, keeps no other one from compiling.
     """
     with _lock:  # threads that ask at the same time wait for one compilation
         return _library(source, *flags)
@@ -50,22 +54,59 @@ def _library(source: str, *flags: str) -> ctypes.CDLL | None:
     if os.environ.get("LSTMP_NATIVE", "1") == "0":
         return None
     path = ROOT / source
-    texts = [p.read_bytes() for p in (path, *sorted(path.parent.glob("*.h")))]
+    texts = [p.read_bytes() for p in (path, *sorted(path.parent.glob("*.h")), *sorted(ROOT.glob("*.h")))]
     key = hashlib.blake2b(b"\0".join([*texts, " ".join(FLAGS + flags).encode(), _processor()]), digest_size=6)
     name = f"lstmp_{path.stem}_{key.hexdigest()}"
-    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions") / name
-    built = folder / f"{name}.so"
     try:
-        if not built.is_file():
-            compiler = _compiler()
-            if compiler is None:
-                _tell_no_compiler()
-                return None
-            _compile(compiler, [*FLAGS, *flags], path, built)
-        return ctypes.CDLL(str(built))
+        built = _cache() / name / f"{name}.so"
+        if built.is_file():
+            with contextlib.suppress(OSError):
+                return _load(built)  # unless the machine went down before all of it was on the disk
+        compiler = _compiler()
+        if compiler is None:
+            _tell_no_compiler()
+            return None
+        _compile(compiler, [*FLAGS, *flags], path, built)
+        return _load(built)
     except Exception as e:  # no place to write, a compiler that cannot, a file system without programs: of many kinds
         warn(f"{source} is not compiled, going on without it, slower: {' '.join(str(e).split())}")
         return None
+
+
+class _Guarded(ctypes.CDLL):
+    """A library with guard.h: what of it finds no memory raises MemoryError."""
+
+    def __getattr__(self, name):
+        function = super().__getattr__(name)
+        if name not in ("lstmp_out_of_memory", "lstmp_fused_ready"):
+            function.errcheck = self._check
+        return function
+
+    def _check(self, result, function, arguments):
+        if self.lstmp_out_of_memory():
+            raise MemoryError(f"no memory for {function.__name__}")
+        return result
+
+
+def _load(built: Path) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(built))
+    return _Guarded(str(built)) if hasattr(found, "lstmp_out_of_memory") else found
+
+
+def _cache() -> Path:
+    """The folder of the compiled parts; where there is no home to write to, one of this user's for temporary files.
+
+    Raises:
+        OSError: that one is somebody else's, or others can enter it.
+    """
+    if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
+        return Path(named)
+    with contextlib.suppress(RuntimeError, OSError):  # no HOME, and a user whom the system does not know; read-only
+        folder = Path.home() / ".cache" / "torch_extensions"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    return temporary.private(Path(tempfile.gettempdir()) / f"lstmp-compiled-{os.geteuid()}")
 
 
 @functools.cache
@@ -93,11 +134,12 @@ def _compiler() -> list[str] | None:
 def _compile(compiler: list[str], flags: list[str], path: Path, built: Path):
     """Make ``built``, which is there whole or not at all."""
     built.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(built.parent), tempfile.TemporaryDirectory(dir=built.parent) as scratch:
-        if built.is_file():  # by another process, meanwhile
+    before = _inode(built)
+    with _alone(built.parent), temporary.folder(built.parent) as scratch:
+        if _inode(built) != before:  # by another process, meanwhile
             return
         say(f"compiling {path.name}, once")
-        part, made = (str(Path(scratch) / f"{built.stem}{kind}") for kind in (".o", ".so"))
+        part, made = (str(scratch / f"{built.stem}{kind}") for kind in (".o", ".so"))
         _run([*compiler, *flags, "-fPIC", "-c", str(path), "-o", part])
         # By a command of its own, without the flags: where GCC links for -ffast-math it adds a start-up function that
         # rounds the small numbers of the whole process to zero.
@@ -110,9 +152,10 @@ def _run(command: list[str]):
 
     Raises:
         RuntimeError: its first complaint.
+        subprocess.TimeoutExpired: it has not ended after a quarter of an hour.
     """
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                          env={**os.environ, "LC_ALL": "C"})
+                          env={**os.environ, "LC_ALL": "C"}, timeout=3 * _PATIENCE)
     if done.returncode:
         lines = done.stderr.split("\n")
         raise RuntimeError(next((x for x in lines if "error" in x), lines[0] or f"{command[0]} failed"))
@@ -120,12 +163,28 @@ def _run(command: list[str]):
 
 @contextlib.contextmanager
 def _alone(folder: Path):
-    """Let one process at a time compile in ``folder``, where its file system can see to that; elsewhere each does."""
+    """Let one process at a time compile in ``folder``, where its file system can see to that; elsewhere each does.
+
+    The lock is free when its process ends, however it does. Where that one hangs, the next goes on after a while: all
+    compile in folders of their own, and it is only the work that is done twice.
+    """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
-            fcntl.flock(stack.enter_context(open(folder / "busy", "w")), fcntl.LOCK_EX)  # freed when its process ends
+            lock = stack.enter_context(open(folder / "busy", "w"))
+            until = time.monotonic() + _PATIENCE
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.1)
         yield
+
+
+def _inode(path: Path) -> int | None:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_ino
 
 
 def _processor() -> bytes:

@@ -8,6 +8,7 @@ worker runs torch on one thread and never touches it. A parent that has used CUD
 
 import collections
 import concurrent.futures
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from lstmp import distributed
-from lstmp.errors import UserError
+from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
 from lstmp.log import progress
 
 Item = TypeVar("Item")
@@ -68,8 +69,9 @@ def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: s
     global _work
     before, outer = set(multiprocessing.active_children()), _work
     _work = fn, items
-    pool = concurrent.futures.ProcessPoolExecutor(
-        nj, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),))
+    with locks_of_workers():
+        pool = concurrent.futures.ProcessPoolExecutor(
+            nj, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),))
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
         for i in range(min(len(items), _AHEAD * nj)):
@@ -90,7 +92,8 @@ def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: s
         raise
     finally:
         _work = outer
-        pool.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(OSError):  # where a fault ends the command meanwhile, its pipes are closed already
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _await(future: concurrent.futures.Future):
@@ -113,4 +116,9 @@ def _begin(parent: int):
 
 def _call(i: int):
     fn, items = _work
-    return fn(items[i])
+    try:
+        return fn(items[i])
+    except Exception as e:
+        if is_memory(e):
+            raise out_of_memory(e) from None  # here it is known who asked for it
+        raise

@@ -1,10 +1,10 @@
 """Pictures on disk: PNG files of matplotlib's figures, by a temporary name and a rename, the same bytes each time."""
 
 import io
-import os
-from pathlib import Path
 
 import matplotlib
+
+from lstmp import config
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 (the backend must be chosen first)
@@ -15,11 +15,4 @@ def write_png(figure, path, dpi: int):
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(figure)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        tmp.write_bytes(picture.getvalue())
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
+    config.write_bytes(path, picture.getvalue())

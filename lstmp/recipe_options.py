@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from pathlib import Path
 
 import yaml
@@ -21,7 +20,7 @@ RUN_OPTIONS = {
     "stop-stage": "last stage to run (11)",
     "nj": "number of processes, on each machine (the number of cores)",
     "nnodes": "number of machines; more than one share the folder of this checkout (1)",
-    "rdzv-endpoint": "HOST:PORT where the machines meet, HOST being one of them; PORT is free (29500 of this machine)",
+    "rdzv-endpoint": "HOST:PORT where the machines meet, HOST being one of them (default: in a folder that all share)",
     "launcher": "command that starts another one on all machines (srun --ntasks-per-node=1)",
     "device": "auto, cpu or cuda; auto: networks are trained on the GPU if there is one, all else on the CPU (auto)",
     "exp": "folder for models and results (exp/<recipe>)",
@@ -73,7 +72,7 @@ def parse_value(option: str, text: str):
 
 def run_values(options: dict[str, str], name: str) -> dict:
     run = {"recipe": name, "corpus": "", "stage": "0", "stop-stage": "11", "nj": str(len(os.sched_getaffinity(0))),
-           "nnodes": "1", "rdzv-endpoint": f"{socket.gethostname()}:29500", "launcher": "srun --ntasks-per-node=1",
+           "nnodes": "1", "rdzv-endpoint": "", "launcher": "srun --ntasks-per-node=1",
            "device": "auto", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": "", "dry-run": "false"}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS or k in FLAGS}
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
@@ -87,7 +86,7 @@ def run_values(options: dict[str, str], name: str) -> dict:
         raise UserError(f"--dry-run takes no value, not `{run['dry-run']}`", mend="write --dry-run alone")
     if not re.fullmatch(r"auto|cpu|cuda", run["device"]):
         raise UserError(f"--device must be auto, cpu or cuda, not `{run['device']}`", mend="correct the value")
-    if not re.fullmatch(r"[^\s:]+:\d+", run["rdzv-endpoint"]):
+    if not re.fullmatch(r"([^\s:]+:\d+)?", run["rdzv-endpoint"]):
         raise UserError(f"--rdzv-endpoint must be HOST:PORT, not `{run['rdzv-endpoint']}`", mend="correct the value")
     for key in ("corpus", "exp", "data", "reference-ctm"):  # as seen from where run.sh was called
         if key in options and (start := os.environ.get("LSTMP_FROM", os.getcwd())) != os.getcwd():

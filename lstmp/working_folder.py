@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from lstmp import __version__
+from lstmp import __version__, temporary
 from lstmp.errors import UserError, command
 from lstmp.kit import PARTS, kit, kit_files
 from lstmp.log import say, warn
@@ -34,12 +34,10 @@ def lay_out(folder: Path) -> tuple[int, list[str]]:
             if not target.is_file() or target.read_bytes() != (source / name).read_bytes():
                 kept.append(str(name))
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tmp = target.with_name(f".{target.name}.tmp")
-        shutil.copyfile(source / name, tmp)
-        if (source / name).read_bytes().startswith(b"#!"):
-            tmp.chmod(0o755)
-        tmp.replace(target)
+        with temporary.replacing(target) as tmp:
+            shutil.copyfile(source / name, tmp)
+            if (source / name).read_bytes().startswith(b"#!"):
+                tmp.chmod(0o755)
         copied += 1
     return copied, kept
 
@@ -58,11 +56,9 @@ exec "$python" "$@"
 """
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     if before != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = path.with_name(f".python.{os.getpid()}.tmp")
-        tmp.write_text(text, encoding="utf-8")
-        tmp.chmod(0o755)
-        tmp.replace(path)
+        with temporary.replacing(path) as tmp:
+            tmp.write_text(text, encoding="utf-8")
+            tmp.chmod(0o755)
     return before not in (None, text)
 
 

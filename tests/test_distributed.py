@@ -1,7 +1,10 @@
 """Several processes on one job. What the workers run is text for ``exec``: it needs no module that they can import."""
 
+import contextlib
+import inspect
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,6 +45,7 @@ open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((d.world_size(), a.tolist()
 
 def test_without_processes_it_is_the_plain_thing():
     assert (distributed.rank(), distributed.world_size(), distributed.gather("x")) == (0, 1, ["x"])
+    assert distributed.pass_on("x", 0) == distributed.hand_in("x", 0) == "x"
     assert distributed.share(["b", "a", "c"], {"a": 1, "b": 5, "c": 1}.get) == ["b", "a", "c"]
     with pytest.raises(UserError, match="here"):
         launch(1, "raise UserError('here')")
@@ -156,8 +160,9 @@ open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((max(starts) - min(starts),
 
 
 def test_a_fault_of_the_user_is_not_tried_again(tmp_path, monkeypatch, capfd):
-    """torchrun would start the processes again and again."""
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", f"test-{os.getpid()}")
+    """torchrun would start the processes again and again. Another run of the same id has not heard of the fault, nor
+    is a link followed that somebody has put in its place."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "reused")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     calls = []
@@ -173,3 +178,66 @@ def test_a_fault_of_the_user_is_not_tried_again(tmp_path, monkeypatch, capfd):
             main()
         assert e.value.code == 1
     assert len(calls) == 1 and capfd.readouterr().err == "error: bad\n"
+    (place,) = tmp_path.iterdir()
+    assert place.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(os, "getppid", lambda: 1)  # another agent
+    with pytest.raises(SystemExit):
+        main()
+    assert len(calls) == 2
+    (other,) = set(tmp_path.iterdir()) - {place}
+    shutil.rmtree(other)
+    (tmp_path / "theirs").mkdir()
+    other.symlink_to(tmp_path / "theirs")
+    with pytest.raises(SystemExit):
+        main()
+    assert len(calls) == 3 and not list((tmp_path / "theirs").iterdir())
+
+
+def addresses(pids) -> set[str]:
+    """Own addresses of the processes' sockets, at which they listen or are connected, as /proc/net writes them."""
+    sockets = set()
+    for pid in pids:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(entry.path))
+    rows = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}").readlines()[1:]]
+    return {row[1].partition(":")[0] for row in rows if f"socket:[{row[9]}]" in sockets}
+
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+LISTEN = f"""
+import contextlib
+LOOPBACK = {LOOPBACK}
+{inspect.getsource(addresses)}
+d.all_reduce(torch.ones(1))
+found = addresses(d.gather(os.getpid()))
+assert found and found <= LOOPBACK, found
+d.gather(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_on_one_machine_nothing_listens_but_to_it(tmp_path, monkeypatch):
+    launch(2, LISTEN)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    results = under_torchrun(f"from lstmp import distributed\ndistributed.launch(exec, 1, {HEAD + LISTEN!r}, {{}})")
+    assert [status for status, *_ in results] == [0, 0], results
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_travels_is_not_pickled():
+    """Neither by us nor, by the functions that we call, by torch."""
+    launch(2, """
+import pickle, io
+def refuse(*args, **options):
+    raise AssertionError('pickled')
+pickle.loads = pickle.load = pickle.Unpickler = pickle.dumps = pickle.dump = pickle.Pickler = refuse
+import torch.distributed.distributed_c10d as c10d
+for name in ('_pickler', '_unpickler'):
+    assert hasattr(c10d, name)
+    setattr(c10d, name, refuse)
+assert d.gather({'x': torch.ones(2)})[1]['x'].tolist() == [1, 1]
+assert d.pass_on(('a', d.rank()), 1) == ('a', 1)
+assert d.hand_in([d.rank()], 1) == ([1] if d.rank() == 0 else None)
+assert d.on_first(lambda: 7) == 7
+""")

@@ -1,13 +1,19 @@
 import errno
 import os
 import pickle
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
-from lstmp.errors import UserError, command, fail
+from lstmp.errors import UserError, command, fail, naming
+from lstmp.features.load import affine_transform
 from lstmp.log import progress
+from lstmp.message import pack
+from lstmp.parallel import run_jobs
 
 
 def run(body, capsys):
@@ -55,6 +61,50 @@ def test_memory(capsys):
               RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")):
         code, err = run(raising(e), capsys)
         assert code == 1 and "out of memory" in err and err.count("\n") == 1
+
+
+def test_memory_names_the_file_or_the_function_that_asked(capsys):
+    def main(argv):
+        with naming("big.ark"):
+            raise MemoryError("Unable to allocate 14.9 GiB for an array with shape (1, 2)")
+    assert run(main, capsys)[1].startswith("error: big.ark: out of memory, 14.9 GiB asked for; lower --nj")
+    said = run(lambda argv: pack(np.lib.stride_tricks.as_strided(np.zeros(1), (1 << 45,), (0,))), capsys)[1]
+    assert said.startswith("error: out of memory, 256. TiB asked for in lstmp.message.pack; ") and said.count("\n") == 1
+    said = run(lambda argv: affine_transform(torch.zeros(1, 1).expand(1 << 44, 1), torch.ones(1, 2)), capsys)[1]
+    assert re.match(r"error: out of memory, \d+ bytes asked for in lstmp.features.load.affine_transform; ", said), said
+    assert "f.txt: out of memory" in run(raising(OSError(errno.ENOMEM, "Cannot allocate memory", "f.txt")), capsys)[1]
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_memory_of_a_worker(nj, capsys):
+    def work(item):
+        with naming(f"file{item}"):
+            raise MemoryError
+    said = run(lambda argv: run_jobs(work, [1, 2, 3], nj, "work"), capsys)[1]
+    assert said.strip().splitlines()[-1] == "error: file1: out of memory; lower --nj or the batch size in conf/"
+
+
+def test_no_memory_for_torch_itself():
+    code = "ulimit -v 1200000; exec \"$0\" -m lstmp.decode.decode --help"
+    done = subprocess.run(["bash", "-c", code, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: out of memory while packages are loaded; ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_naming_leaves_what_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as e, naming("out"):
+        open(tmp_path / "in")
+    assert e.value.filename == str(tmp_path / "in")
+    with pytest.raises(OSError) as e, naming("out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (e.value.filename, e.value.errno) == ("out", errno.ENOSPC)
+
+
+def test_a_fault_of_the_system_without_a_file_names_the_function(capsys):
+    def work(item):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    said = run(lambda argv: run_jobs(work, [1], 1, "x"), capsys)[1]
+    assert "error: lstmp.parallel._iter_here: the disk is full" in said
 
 
 def test_interrupt(capsys):

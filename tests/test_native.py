@@ -1,11 +1,16 @@
 """Compiled parts: made once, remade when their text changes, and done without where that is not possible."""
 
 import ctypes
+import os
 import platform
+import re
 import shutil
+import signal
 import stat
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from subprocess import run
+from pathlib import Path
+from subprocess import PIPE, Popen, run
 from sys import executable
 
 import pytest
@@ -108,6 +113,115 @@ def test_processes_that_ask_together_compile_once(part, tmp_path):
         said = "".join(pool.map(lambda _: run([executable, "-c", code], capture_output=True, text=True).stdout,
                                 range(3)))
     assert said.count("answer 9") == 3 and said.count("compiling part.cpp") == 1
+
+
+def another(tmp_path, more="", **environment):
+    """Compile part.cpp in another process, which runs ``more`` first."""
+    code = (f"from pathlib import Path; from lstmp import native; native.ROOT = Path({str(tmp_path)!r})\n{more}\n"
+            "print('answer', native.library('part.cpp').answer())")
+    return Popen([executable, "-c", code], stdout=PIPE, stderr=PIPE, text=True, env=os.environ | environment)
+
+
+@pytest.mark.parametrize("how", ["KILL", "TERM"])
+def test_a_killed_compilation_stops_no_other_one(part, tmp_path, how):
+    """The compiler goes on, even: it holds nothing that another process waits for. What is left is swept."""
+    compiler = native._compiler()
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    part("return 1;")
+    (tmp_path / "part.cpp").write_text('extern "C" int answer() { return 9; }\n')
+    cruel = tmp_path / "cruel"
+    cruel.write_text(f"#!/bin/sh\nkill -{how} $PPID\nexec sleep 60\n")
+    cruel.chmod(0o755)
+    assert another(tmp_path, CXX=str(cruel)).wait(60) == -getattr(signal, f"SIG{how}")
+    left = [p for p in (tmp_path / "cache").rglob(".*") if p.is_dir()]
+    assert len(left) == 1
+    said, _ = another(tmp_path).communicate(timeout=60)
+    assert "answer 9" in said and not left[0].exists()
+
+
+def test_a_compilation_that_hangs_is_not_waited_for_for_ever(part, tmp_path):
+    if native._compiler() is None:
+        pytest.skip("no C++ compiler")
+    part("return 1;")
+    (tmp_path / "part.cpp").write_text('extern "C" int answer() { return 9; }\n')
+    halted = tmp_path / "halted"
+    halted.write_text("#!/bin/sh\nkill -STOP $PPID\nexec sleep 60\n")
+    halted.chmod(0o755)
+    first = another(tmp_path, CXX=str(halted))
+    try:
+        assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
+        said, _ = another(tmp_path, "native._PATIENCE = 0.5").communicate(timeout=60)
+        assert "answer 9" in said
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_a_compiler_that_hangs_is_given_up(part, tmp_path, monkeypatch, capsys):
+    if part("return 1;") is None:
+        pytest.skip("no C++ compiler")
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("CXX", str(slow))
+    monkeypatch.setattr(native, "_PATIENCE", 0.1)
+    assert part("return 2;") is None and "timed out" in capsys.readouterr().err
+
+
+def test_a_damaged_one_is_compiled_again(part, tmp_path):
+    if part("return 4;") is None:
+        pytest.skip("no C++ compiler")
+    (built,) = (tmp_path / "cache").rglob("*.so")
+    built.unlink()  # this process has it open
+    built.write_bytes(b"")
+    for compilations in (1, 0):
+        said = another(tmp_path).communicate(timeout=60)[0]
+        assert "answer 4" in said and said.count("compiling") == compilations
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unknown user")
+def test_a_user_without_a_home():
+    """pytest's folders are root's alone."""
+    if native._compiler() is None:
+        pytest.skip("no C++ compiler")
+    become = ("import os; os.environ.pop('HOME', 0); os.environ.pop('TORCH_EXTENSIONS_DIR', 0); os.setgid(54321); "
+              "os.setuid(54321)")
+    with tempfile.TemporaryDirectory() as name:
+        folder, place = Path(name), Path(name) / "tmp"
+        (folder / "part.cpp").write_text('extern "C" int answer() { return 6; }\n')
+        place.mkdir()
+        folder.chmod(0o755), place.chmod(0o777)
+        said = another(folder, become, TMPDIR=str(place)).communicate(timeout=60)
+        assert "answer 6" in said[0] and not said[1], said
+        assert [p.name for p in place.iterdir()] == ["lstmp-compiled-54321"]
+        (place / "lstmp-compiled-54321").chmod(0o777)
+        assert "only this user can enter" in another(folder, become, TMPDIR=str(place)).communicate(timeout=60)[1]
+
+
+def test_memory_that_cannot_be_had_ends_no_process(part, tmp_path):
+    """A vector that is too large, or a limit on the memory, is an exception in Python, told once."""
+    for body in ("return static_cast<int>(std::vector<char>(size_t(1) << 62).size());", "throw std::bad_alloc();"):
+        (tmp_path / "guard.h").write_bytes((Path(native.__file__).parent / "guard.h").read_bytes())
+        (tmp_path / "part.cpp").write_text('#include "guard.h"\n#include <new>\n#include <vector>\n'
+                                           f'extern "C" int asks() try {{ {body} }} LSTMP_GUARD(-1)\n'
+                                           'extern "C" int answer() { return 3; }\n')
+        native.library.cache_clear()
+        found = native.library("part.cpp")
+        if found is None:
+            pytest.skip("no C++ compiler")
+        with pytest.raises(MemoryError, match="no memory for asks"):
+            found.asks()
+        assert found.answer() == 3
+
+
+def test_every_source_that_asks_for_memory_is_guarded():
+    """What C++ throws through a function for ctypes would abort the process."""
+    root = Path(native.__file__).parent
+    for path in root.rglob("*.cpp"):
+        text = path.read_text()
+        if re.search(r"std::vector|std::unique_ptr|at_least|backward.h", text):
+            assert '#include "../guard.h"' in text and "LSTMP_GUARD(" in text, path
 
 
 def test_all_of_the_processor_is_used():

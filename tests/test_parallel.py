@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,3 +124,17 @@ def _is_running(pid):
             return f.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs a /dev/shm of its own")
+@pytest.mark.parametrize("start", ["parallel.run_jobs(len, ['a', 'b'], 2, 'w')", "distributed.launch(len, 2, 'a')"])
+def test_a_full_dev_shm_is_named(start):
+    code = ("from lstmp import distributed, parallel\nfrom lstmp.errors import command\n@command\n"
+            f"def main(argv):\n    {start}\nmain()")
+    full = "mount -t tmpfs -o size=4k none /dev/shm && printf %5000s x > /dev/shm/x; exec \"$@\""
+    done = subprocess.run(["unshare", "-m", "bash", "-c", full, "bash", sys.executable, "-c", code], text=True,
+                          capture_output=True)
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("mounting is not allowed here")
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("error: /dev/shm: no room for the locks of worker processes: No space left on device"), said

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from lstmp import temporary
 from lstmp.corpus.recording import Recording, reason
 from lstmp.corpus.samples import FULL_SCALE
 from lstmp.errors import UserError
@@ -107,13 +108,9 @@ def write_mp3(path, samples: np.ndarray, kbps: int, rate: int = RATE):
 
 def _write(path, samples: np.ndarray, rate: int, **how):
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.tmp")
     try:
-        soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, **how)
-        tmp.replace(path)
+        with temporary.replacing(path) as tmp:
+            soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, **how)
     except soundfile.LibsndfileError as e:
         raise UserError(f"cannot be written: {reason(e)}", file=path,
                         mend="free some disk space, or check that the folder can be written to") from None
-    finally:
-        tmp.unlink(missing_ok=True)

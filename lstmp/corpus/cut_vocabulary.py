@@ -10,12 +10,11 @@ lists the words.
 
 import argparse
 import gzip
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.textlines import numbered_lines
@@ -85,15 +84,10 @@ def cut_vocabulary(rate: float, data_dir, texts, dict_dir, out) -> None:
 
 def _write_text(path: Path, texts, kept: set[str]):
     """The texts with only the words ``kept``, by a temporary name; the same bytes for the same text."""
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 5, raw, mtime=0) as f:
-            for source in texts:
-                for _, line in numbered_lines(source):
-                    f.write((" ".join(w if w in kept else UNKNOWN for w in line.split()) + "\n").encode())
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
+    with temporary.replacing(path) as tmp, open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 5, raw, mtime=0) as f:
+        for source in texts:
+            for _, line in numbered_lines(source):
+                f.write((" ".join(w if w in kept else UNKNOWN for w in line.split()) + "\n").encode())
 
 
 @command

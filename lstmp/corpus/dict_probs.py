@@ -8,10 +8,10 @@ paper; the script takes 0.
 
 import argparse
 import dataclasses
-import shutil
 from collections import Counter
 from pathlib import Path
 
+from lstmp import config
 from lstmp.corpus import pron_counts
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.lexicon import Entry
@@ -108,7 +108,7 @@ def add_pron_probs(dict_dir, counts_dir, out, *, max_normalize: bool = True, sil
     model = silence_model(entries, counts) if sil_probs else None
     dataclasses.replace(dictionary, entries=entries, silence_model=model).write(out)
     if pieces := (dict_dir / MODEL).is_file():
-        shutil.copyfile(dict_dir / MODEL, out / MODEL)
+        config.copy_file(dict_dir / MODEL, out / MODEL)
     more = [*([LEXICON, SENTENCE] if model else []), *([MODEL] if pieces else [])]
     stage.mark(outputs=[out / n for n in (*FILES, *more)])
     prons_of = Counter(word for word, _, _ in entries)

@@ -5,6 +5,7 @@ unpacked to a temporary folder and its split renamed to ``<out>/LibriSpeech/<spl
 """
 
 import argparse
+import fcntl
 import gzip
 import hashlib
 import http.client
@@ -16,7 +17,8 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lstmp.errors import UserError, command
+from lstmp import temporary
+from lstmp.errors import UserError, command, naming
 from lstmp.log import progress, say, warn
 
 BASE_URL = "https://www.openslr.org/resources"
@@ -69,6 +71,15 @@ def fetch(url: str, path, md5: str):
         path.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    with naming(part), open(part, "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed when its process ends, however it does
+        except BlockingIOError:
+            raise UserError("another process is downloading it", file=part, mend="wait for that one") from None
+        _fetch(url, path, part, md5)
+
+
+def _fetch(url: str, path: Path, part: Path, md5: str):
     for attempt in range(1, ATTEMPTS + 1):
         before = part.stat().st_size if part.exists() else 0
         try:
@@ -113,7 +124,8 @@ def _receive(url: str, part: Path):
         with open(part, "ab" if resumed else "wb") as f:
             count = total // BLOCK + 1 if total else None
             for block in progress(blocks, part.stem, total=count, unit="MiB"):
-                f.write(block)
+                with naming(part):
+                    f.write(block)
     if total is not None and part.stat().st_size < total:
         raise ConnectionError(f"the connection broke off at {part.stat().st_size} of {total} bytes")
 
@@ -138,7 +150,7 @@ def unpack(archive, out):
                     target.mkdir(parents=True, exist_ok=True)
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with open(target, "wb") as f:
+                with naming(target), open(target, "wb") as f:
                     shutil.copyfileobj(tar.extractfile(member), f, BLOCK)
             while raw.read(BLOCK):  # to its end, where the checksum is
                 pass
@@ -164,9 +176,7 @@ def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
     resource, md5 = SPLITS[split]
     archive = out / f"{split}.tar.gz"
     fetch(f"{base_url}/{resource}/{archive.name}", archive, md5)
-    tmp = out / f".{split}.unpacking"
-    shutil.rmtree(tmp, ignore_errors=True)
-    try:
+    with temporary.folder(out) as tmp:
         unpack(archive, tmp)
         inner = tmp / "LibriSpeech" / split
         if not inner.is_dir():
@@ -175,8 +185,6 @@ def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
         for text in sorted((tmp / "LibriSpeech").glob("*.TXT")):
             os.replace(text, target.parent / text.name)
         os.replace(inner, target)
-    finally:
-        shutil.rmtree(tmp, ignore_errors=True)
     if not keep:
         archive.unlink()
     say(f"{target}: downloaded and unpacked")

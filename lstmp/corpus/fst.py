@@ -7,16 +7,15 @@ all states first (final weight, first arc, three numbers of arcs; four bytes eac
 the header are skipped.
 """
 
-import os
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import kaldifst
 import numpy as np
 
-from lstmp.errors import UserError
+from lstmp import temporary
+from lstmp.errors import UserError, naming
 
 _MAGIC, _SYMBOLS_MAGIC = 2125659606, 2125658996
 _ALIGNED = 4  # the flag of a file whose parts begin at multiples of 16
@@ -29,7 +28,8 @@ def read_fst(path) -> kaldifst.StdVectorFst:
         raise UserError("no such file", file=path, mend="run the stage that makes it")
     if (header := _check_header(path)).kind == "const" or header.symbols:
         return FstArrays.read(path).to_fst()
-    fst = kaldifst.StdVectorFst.read(str(path))
+    with naming(path):
+        fst = kaldifst.StdVectorFst.read(str(path))
     if fst is None:
         raise _damaged(path)
     return fst
@@ -38,15 +38,10 @@ def read_fst(path) -> kaldifst.StdVectorFst:
 def write_fst(fst, path):
     """Write an FST by a temporary name and a rename."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with temporary.replacing(path) as tmp:
         open(tmp, "wb").close()  # raises the OSError (read-only, disk full …) that kaldifst would keep to itself
         if not fst.write(str(tmp)):
             raise UserError("cannot be written", file=path, mend="check the free disk space and run again")
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
 
 
 @dataclass
@@ -75,7 +70,8 @@ class FstArrays:
         start, num_states = header.start, header.num_states
         if header.kind == "const":
             return cls._read_const(path, header)
-        raw = np.fromfile(path, dtype=np.int32, offset=header.length)
+        with naming(path):
+            raw = np.fromfile(path, dtype=np.int32, offset=header.length)
         words = memoryview(raw)
         first = np.empty(num_states, np.int64)  # where each state's record begins; each depends on the one before
         at, end = 0, len(raw)
@@ -104,7 +100,7 @@ class FstArrays:
             first += -first % 16
             arcs_at = first + 20 * header.num_states
             arcs_at += -arcs_at % 16
-        if header.num_states < 0 or header.num_arcs < 0 or os.path.getsize(path) != arcs_at + 16 * header.num_arcs:
+        if header.num_states < 0 or header.num_arcs < 0 or Path(path).stat().st_size != arcs_at + 16 * header.num_arcs:
             raise _damaged(path)
         states = np.fromfile(path, np.int32, 5 * header.num_states, offset=first).reshape(-1, 5)
         arcs = np.fromfile(path, np.int32, 4 * header.num_arcs, offset=arcs_at).reshape(-1, 4)
@@ -120,18 +116,18 @@ class FstArrays:
     @classmethod
     def of(cls, fst) -> "FstArrays":
         """The arrays of a kaldifst FST (by way of a temporary file)."""
-        with tempfile.TemporaryDirectory() as tmp:
-            write_fst(fst, Path(tmp) / "fst")
-            return cls.read(Path(tmp) / "fst")
+        with temporary.folder() as tmp:
+            write_fst(fst, tmp / "fst")
+            return cls.read(tmp / "fst")
 
     def to_fst(self) -> kaldifst.StdVectorFst:
         """The same as a kaldifst VectorFst (by way of a temporary file)."""
-        with tempfile.TemporaryDirectory() as tmp:
-            self.write(Path(tmp) / "fst")
-            return read_fst(Path(tmp) / "fst")
+        with temporary.folder() as tmp:
+            self.write(tmp / "fst")
+            return read_fst(tmp / "fst")
 
     def write(self, path):
-        """Write a binary VectorFst<StdArc>; the caller renames it into place where that matters."""
+        """Write a binary VectorFst<StdArc> by a temporary name and a rename."""
         num_states, num_arcs = len(self.final), len(self.src)
         if num_arcs and (np.diff(self.src) < 0).any():
             raise ValueError("arcs must be sorted by their source state")
@@ -147,9 +143,9 @@ class FstArrays:
         for name in (b"vector", b"standard"):
             header += struct.pack("<i", len(name)) + name
         header += struct.pack("<iiQqqq", 2, 0, _EXPANDED_MUTABLE, self.start, num_states, num_arcs)
-        with open(path, "wb") as f:
+        with temporary.replacing(path) as tmp, open(tmp, "wb") as f:
             f.write(header)
-            out.tofile(f)
+            f.write(memoryview(out).cast("B"))
 
 
 def bypass(fst: FstArrays, useless: np.ndarray) -> FstArrays:

@@ -3,7 +3,6 @@
 Words that the whole one lacks can be added to it: to align with, not to decode.
 """
 
-import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def write_part(lang_dir, words: Collection[str], out) -> Path:
             continue
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         if str(name) not in _BY_WORD:
-            shutil.copyfile(source, out / name)
+            config.copy_file(source, out / name)
             continue
         lines = [line for _, line in numbered_lines(source)
                  if (word := "".join(columns(line)[:1])) in keep or word[:1] in "<#"]

@@ -9,13 +9,13 @@ of this: there a piece is spelled.
 
 import argparse
 import dataclasses
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from lstmp import config
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.graphemes import is_graphemic, spelled
 from lstmp.corpus.pieces import MARK, MODEL, Pieces, is_whole
@@ -206,7 +206,7 @@ def prepare_piece_dict(dict_dir, model, out, *, least: float = 0.02, most: int =
     old = dictionary.silence_model
     silence = old and SilenceModel(old.start, old.end_silence, old.end_none, old.overall)
     dataclasses.replace(dictionary, entries=sorted(entries), silence_model=silence).write(out)
-    shutil.copyfile(model, out / MODEL)
+    config.copy_file(model, out / MODEL)
     stage.mark(outputs=[p for p in sorted(out.iterdir()) if p.is_file() and not p.name.startswith(".")])
     say(f"{out}: {len(prons)} pieces in their places, {len(entries) - len(special)} pronunciations, {how}")
 

@@ -8,7 +8,6 @@ by the word (``▁ca`` of CAT has ``_B _I``), and silence stands between words o
 
 import argparse
 import functools
-import shutil
 from pathlib import Path
 
 from lstmp import config
@@ -116,7 +115,7 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
                     backoff=(phones["#0"], words["#0"])), out / "L_disambig.fst")
     (out / MODEL).unlink(missing_ok=True)
     if cut := (Path(dict_dir) / MODEL).is_file():  # the text of a language model is cut by it
-        shutil.copyfile(Path(dict_dir) / MODEL, out / MODEL)
+        config.copy_file(Path(dict_dir) / MODEL, out / MODEL)
     stage.mark(outputs=[out / name for name in (*FILES, *([LEXICON] if model else []), *([MODEL] if cut else []))])
     say(f"{out}: {len(words) - 4} words, {len(entries)} pronunciations, {len(classes['nonsilence'])} nonsilence and "
         f"{len(classes['silence'])} silence phones with position marks, {num_disambig + 1} disambiguation symbols")

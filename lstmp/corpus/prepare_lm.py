@@ -7,15 +7,13 @@ Training is kaldingram's: back-off Kneser-Ney with one discount per order (the u
 import argparse
 import functools
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.corpus.arpa import arpa_to_g, arpa_words
 from lstmp.corpus.coverage import hint
 from lstmp.corpus.fst import write_fst
@@ -49,9 +47,9 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
         raise UserError(f"--order must be 2 to 5, not {order}", mend="3 is usual")
     if not 0 <= prune < 1:
         raise UserError(f"--prune must lie between 0 and 1, not {prune}", mend="1e-8 to 1e-7 are usual")
-    with tempfile.TemporaryDirectory() as tmp:
+    with temporary.folder() as tmp:
         sentences, odd = 0, None
-        with open(Path(tmp) / "text", "w", encoding="utf-8") as f:
+        with open(tmp / "text", "w", encoding="utf-8") as f:
             for path in texts:
                 for n, line in numbered_lines(path):
                     words = line.split()[1 if skip_id else 0 :]
@@ -69,8 +67,8 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
         if not sentences:
             raise UserError("no sentence to train a language model from", file=", ".join(map(str, texts)),
                             mend="give text, one sentence a line")
-        arpa, pruned = Path(tmp) / "arpa", Path(tmp) / "pruned"
-        _kaldingram("train", "--ngram-order", order, "--text", Path(tmp) / "text", "--lm", arpa)
+        arpa, pruned = tmp / "arpa", tmp / "pruned"
+        _kaldingram("train", "--ngram-order", order, "--text", tmp / "text", "--lm", arpa)
         if prune:
             _kaldingram("prune", "--threshold", prune, "--lm", arpa, "--write-lm", pruned, "--verbose", 4)
         config.write_text(out, (pruned if prune else arpa).read_text(encoding="utf-8"))
@@ -150,7 +148,7 @@ def _link_files(source: Path, out: Path):
             try:
                 os.link(path, out / name)
             except OSError:  # another file system, or one without hard links
-                shutil.copy2(path, out / name)
+                config.copy_file(path, out / name)
 
 
 @command

@@ -1,9 +1,12 @@
 // A lattice under another language model: the compiled form of Rescorer.compose in lstmp/decode/lm_rescore.py. A state of the
 // result is a lattice state and the states of both LMs; frame by frame, sorted, as the NumPy form numbers them.
+#include "../guard.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <tuple>
 #include <vector>
 
@@ -73,8 +76,8 @@ extern "C" {
 // words on arc a are words[splits[a]] to words[splits[a + 1]]. Returns a handle, null where a word is not known to the old
 // LM; `sizes` are the arcs of the result and its frames, with that of the final states and one more.
 void* lstmp_compose(const int32_t* arcs, const int64_t* first, const int64_t* splits, const int32_t* words,
-                    const Lm* old_lm, const Lm* new_lm, int64_t* sizes) {
-  auto* out = new Composed;
+                    const Lm* old_lm, const Lm* new_lm, int64_t* sizes) try {
+  auto out = std::make_unique<Composed>();
   std::vector<State> states{{0, old_lm->start, new_lm->start}}, reached, sorted;
   int64_t base = 0;
   while (!states.empty()) {
@@ -89,10 +92,7 @@ void* lstmp_compose(const int32_t* arcs, const int64_t* first, const int64_t* sp
           const bool end = w == splits[a + 1];
           const double before = end ? old_lm->end(next.old_lm) : old_lm->step(&next.old_lm, words[w]);
           const double after = end ? new_lm->end(next.new_lm) : new_lm->step(&next.new_lm, words[w]);
-          if (std::isinf(before)) {
-            delete out;
-            return nullptr;
-          }
+          if (std::isinf(before)) return nullptr;
           change += -after - -before;
         }
         if (last) next.old_lm = next.new_lm = 0;
@@ -112,8 +112,8 @@ void* lstmp_compose(const int32_t* arcs, const int64_t* first, const int64_t* sp
   }
   sizes[0] = out->rows.size();
   sizes[1] = out->frames;
-  return out;
-}
+  return out.release();
+} LSTMP_GUARD(nullptr)
 
 // The arcs of the result: from-state, to-state, arc of the lattice, and by how much its graph score changes. Frees them.
 void lstmp_compose_take(void* handle, int32_t* from, int32_t* to, int32_t* arc, double* change) {

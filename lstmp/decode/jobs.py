@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp import distributed
+from lstmp import distributed, temporary
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
 from lstmp.decode.scorer import Scorer
@@ -107,7 +107,8 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
     folder = jobs[0].path.parent
     if todo:  # before anything is removed: is the graph sound?
         graph = load_graph()
-    distributed.on_first(remove, {*folder.glob("lat.*.safetensors"), *folder.glob(".lat.*.tmp")} - keep)
+    distributed.on_first(remove, set(folder.glob("lat.*.safetensors")) - keep)
+    distributed.on_first(temporary.sweep, folder)
     if not todo:
         return
     if keep:

@@ -14,12 +14,11 @@ up transition-ids in a model cannot.
 
 import argparse
 import gzip
-import os
 from pathlib import Path
 
 import numpy as np
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.decode.lattice import read_lattices
 from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
@@ -60,12 +59,11 @@ def main(argv=None):
     def job(numbered):
         number, path = numbered
         utts = {utt: x for utt, x in sorted(read_lattices(path).items()) if x.num_arcs}
-        tmp = out / f".lat.{number}.gz.{os.getpid()}.tmp"
-        with gzip.open(tmp, "wt", encoding="utf-8", compresslevel=5) as f:
+        with (temporary.replacing(out / f"lat.{number}.gz") as tmp,
+              gzip.open(tmp, "wt", encoding="utf-8", compresslevel=5) as f):
             for utt, x in utts.items():
                 graph = word_graph(near_best(x, *weights, a.beam), weights[0], labels=True)
                 f.write("\n".join([utt, *lines(graph)]) + "\n\n")
-        os.replace(tmp, out / f"lat.{number}.gz")
         return len(utts)
 
     jobs = list(enumerate(lattice_files(a.decode_dir), 1))

@@ -1,6 +1,8 @@
 // Scores and best paths of lattices: the compiled form of lstmp/decode/lattice_paths.py, which explains the arrays. Arcs are
 // rows of (from-state, to-state, label), sorted by from-state, from a lower state to a higher one: read forwards, every
 // score that an arc starts from is complete; read backwards, every score that it leads to.
+#include "../guard.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -53,7 +55,7 @@ void lstmp_lattice_scores(const void* arcs, int64_t num_arcs, int64_t states, co
 // (no product fused into a sum: the flags see to it), sums are float64; of equals the arc that comes last is taken, as by k2.
 int64_t lstmp_lattice_best(const void* arcs, int64_t num_arcs, int64_t states, const float* acoustic, const float* graph,
                            const uint8_t* num_words, int64_t points, const float* lm_weight, const float* penalty,
-                           int64_t length, int32_t* paths) {
+                           int64_t length, int32_t* paths) try {
   const Arc* rows = static_cast<const Arc*>(arcs);
   std::vector<double> best(states * kTogether);
   std::vector<int32_t> by(states * kTogether);
@@ -93,13 +95,13 @@ int64_t lstmp_lattice_best(const void* arcs, int64_t num_arcs, int64_t states, c
     }
   }
   return 0;
-}
+} LSTMP_GUARD(2)
 
 // The probability that a word is the last one before or at a frame, as `presence` [words, frames]; lstmp/decode/
 // confidence.py explains it. `which` says of each word on the arcs, in their order, which of the `words` it is, or -1.
 void lstmp_lattice_words(const void* arcs, int64_t num_arcs, int64_t states, const double* scores, const uint8_t* num_words,
                          const int32_t* which, const double* forward, const double* backward, int64_t words,
-                         int64_t frames, double* presence) {
+                         int64_t frames, double* presence) try {
   const Arc* rows = static_cast<const Arc*>(arcs);
   std::vector<double> here(words), next;  // of the states of a frame, and of the frame after it
   int64_t first = 0, end = 1;             // the states of `here`
@@ -133,5 +135,5 @@ void lstmp_lattice_words(const void* arcs, int64_t num_arcs, int64_t states, con
     first = end;
     end = next_end;
   }
-}
+} LSTMP_GUARD()
 }

@@ -1,9 +1,12 @@
 // The search of lstmp/decode/engine.py: tokens for the states of the graph that are alive, frame after frame. The rules of
 // pruning, and all arithmetic, are those that engine.py explains. Of the past, either the best arc into each token is
 // kept (for one path), or every arc between tokens that may lie on a path within the output beam (for a lattice).
+#include "../guard.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "tokens.h"
@@ -254,22 +257,24 @@ extern "C" {
 // `arcs` [A, 4] as in HCLG.k2.safetensors, sorted by from-state, and `first` [states + 1] outlive the search. With an
 // `output_beam` of 0 or more it makes a lattice.
 void* lstmp_search_new(const void* arcs, const int32_t* first, float beam, int64_t min_active, int64_t max_active,
-                       float output_beam) {
-  auto* s = new Search{static_cast<const Arc*>(arcs), first, beam, min_active, max_active, beam};
+                       float output_beam) try {
+  std::unique_ptr<Search> s(new Search{static_cast<const Arc*>(arcs), first, beam, min_active, max_active, beam});
   s->output_beam = output_beam;
   s->reset();
-  return s;
-}
+  return s.release();
+} LSTMP_GUARD(nullptr)
 
 void lstmp_search_free(void* handle) { delete static_cast<Search*>(handle); }
 
-void lstmp_search_reset(void* handle) { static_cast<Search*>(handle)->reset(); }
+void lstmp_search_reset(void* handle) try {
+  static_cast<Search*>(handle)->reset();
+} LSTMP_GUARD()
 
 // `scores` [frames, pdfs]; of them the last `near_end` are pruned less.
-void lstmp_search_advance(void* handle, const float* scores, int64_t frames, int64_t pdfs, int64_t near_end) {
+void lstmp_search_advance(void* handle, const float* scores, int64_t frames, int64_t pdfs, int64_t near_end) try {
   auto* s = static_cast<Search*>(handle);
   for (int64_t t = 0; t < frames; ++t) s->advance(scores + t * pdfs, t >= frames - near_end);
-}
+} LSTMP_GUARD()
 
 // The arcs of the best path so far, last first, at most `room` of them into `path`. With `to_end`, that path ends in a
 // final state, its last arc being the first of `path`. Returns their number, -1 where no path is; `score`: the path's.
@@ -305,13 +310,13 @@ void lstmp_search_sizes(void* handle, int64_t* sizes) {
 }
 
 // End the lattice. Returns the number of its links, -1 where no path reaches a final state.
-int64_t lstmp_search_lattice(void* handle) {
+int64_t lstmp_search_lattice(void* handle) try {
   auto* s = static_cast<Search*>(handle);
   if (!s->finish_lattice()) return -1;
   int64_t n = 0;
   for (const Frame& f : s->frames) n += f.links.size();
   return n;
-}
+} LSTMP_GUARD(-1)
 
 // The links of the lattice: from-state, to-state (numbered frame by frame), arc of the graph, frame, and how much worse
 // than the best path the best one through the link is.

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lstmp import temporary
 from lstmp.corpus.datadir import read_table
-from lstmp.errors import UserError
+from lstmp.errors import UserError, is_memory, naming
 from lstmp.features.matrix import NotAMatrix, part_of, read_matrix
 
 with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner and extends PATH for Kaldi's programs
@@ -121,34 +122,25 @@ def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
 
 def write_gzipped_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
     """Write (utterance, integers [T]) pairs as Kaldi's ``ali.1.gz``: a gzipped archive, without an index."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # the same bytes every time
+    with temporary.replacing(path) as tmp, open(tmp, "wb") as raw:
+        with gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # the same bytes every time
             for key, vector in vectors:
                 f.write(f"{key} ".encode() + _int_vector_bytes(vector))
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
 
 
 class ArkWriter:
-    """Write an archive and its index under temporary names; :meth:`close` renames both into place.
+    """Write an archive and its index by temporary names, and rename both at the end of the ``with`` block.
 
-    Use it as a context manager: on an exception nothing is left behind, and what was there before stays.
+    On an exception nothing is left behind, and what was there before stays.
     """
 
     def __init__(self, ark_path, scp_path):
         self.ark, self.scp = Path(ark_path), Path(scp_path)
-        self._tmp = [p.with_name(f".{p.name}.{os.getpid()}.tmp") for p in (self.ark, self.scp)]
-        for path in (self.ark, self.scp):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a killed run, perhaps gigabytes
-                if not Path(f"/proc/{leftover.name.split('.')[-2]}").exists():
-                    leftover.unlink(missing_ok=True)
-        self._ark_file = open(self._tmp[0], "wb")
-        self._scp_file = open(self._tmp[1], "w", encoding="utf-8")
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(temporary.replacing(p)) for p in (self.scp, self.ark)]  # .ark is renamed first
+            self._scp_file = stack.enter_context(open(files[0], "w", encoding="utf-8"))
+            self._ark_file = stack.enter_context(open(files[1], "wb"))
+            self._stack = stack.pop_all()
         self._keys: set[str] = set()
 
     def write(self, key: str, array: np.ndarray):
@@ -166,32 +158,11 @@ class ArkWriter:
         else:
             self._ark_file.write(_int_vector_bytes(array))
 
-    def close(self):
-        """Flush to disk and give both files their names."""
-        for f in (self._ark_file, self._scp_file):
-            f.close()
-        for tmp, path in zip(self._tmp, (self.ark, self.scp), strict=True):
-            os.replace(tmp, path)
-
-    def discard(self):
-        """Drop what was written."""
-        for f, tmp in zip((self._ark_file, self._scp_file), self._tmp, strict=True):
-            with contextlib.suppress(OSError):  # a full disk may refuse the last flush, too
-                f.close()
-            tmp.unlink(missing_ok=True)
-
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, traceback):
-        if kind is not None:
-            self.discard()
-            return
-        try:
-            self.close()
-        except BaseException:
-            self.discard()
-            raise
+        self._stack.__exit__(kind, value, traceback)
 
 
 def _split(rx: str) -> tuple[str, int, str | None]:
@@ -214,13 +185,14 @@ def _parse(read, path, offset: int):
     with _open(path) as f:
         try:
             f.seek(offset)
-            return read(f)
+            with naming(path):
+                return read(f)
         except Exception as e:  # kaldi_io raises whatever its parsing trips over
             raise _damaged(path, offset, e) from None
 
 
 def _damaged(path, offset: int, e: Exception) -> Exception:
-    if isinstance(e, OSError) and e.errno is not None:
+    if is_memory(e) or isinstance(e, OSError) and e.errno is not None:
         return e
     why = f": {e}" if isinstance(e, NotAMatrix) else ""
     return UserError(f"the archive is cut off or damaged at byte {offset}{why}", file=path, mend=_MEND)

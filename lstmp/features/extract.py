@@ -8,7 +8,6 @@ are reported and left out of ``feats.scp``, whose ids all later stages take.
 import argparse
 import contextlib
 import json
-import shutil
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -232,7 +231,7 @@ def _copy_tables(data: DataDir, tables: list[Path], out: Path) -> list[Path]:
         if table.name == "wav.scp":  # its paths may be relative to its folder
             write_table(out / table.name, {u.recording: u.wav for u in data.utts.values()})
         else:
-            shutil.copyfile(table, out / table.name)
+            config.copy_file(table, out / table.name)
     return [out / table.name for table in tables]
 
 

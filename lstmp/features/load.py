@@ -12,7 +12,7 @@ import kaldi_native_fbank as knf
 import numpy as np
 import torch
 
-from lstmp.config import check
+from lstmp.config import check, read_json
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
 from lstmp.features.ark import archive_of, read_mat, read_scp
@@ -67,6 +67,12 @@ def data_inputs(data_dir, *more: str) -> list[Path]:
     """
     names = ("feats.scp", "cmvn.scp", "utt2spk", "feats.json", *more)
     return [Path(data_dir) / name for name in names] + archives(data_dir)
+
+
+def extraction(data_dir) -> dict | None:
+    """What ``feats.json`` says of how the features of a data dir were made; None where there is none."""
+    path = Path(data_dir) / "feats.json"
+    return read_json(path, "make the features again") if path.is_file() else None
 
 
 def splice(feats: torch.Tensor, context: int) -> torch.Tensor:

@@ -6,7 +6,6 @@ data) or of a decoding (other data, whose transcripts are not looked at).
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 from lstmp import config
@@ -46,7 +45,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
     if strange := sorted({features.speaker(u) for u in features.utts} - set(transforms)):
         raise UserError(f"speaker {strange[0]} has no transform", file=transforms_dir / "trans.scp",
                         mend="align or decode this data dir, and give that folder")
-    copies = [Path(shutil.copyfile(t, out / t.name)) for t in tables]
+    copies = [config.copy_file(t, out / t.name) for t in tables]
     left_out, frames = 0, {}
     with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
         for utt in progress(features.utts, f"fmllr {out.name}"):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
@@ -25,6 +24,7 @@ from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.record import write_training
 from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree import Tree
 from lstmp.log import say
 from lstmp.stage import Stage
 
@@ -146,7 +146,7 @@ class Trainer:
     def _grow_tree(self):
         cfg, shard, old = self.cfg, self.shard, self.old
         stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, old.transitions, set(self.lang.silence))
-        grown = [None]
+        text = moments = None
         if distributed.rank() == 0:
             say(f"tree: {len(stats.events)} different triphone states in {stats.moments[:, 0].sum() / 360000:.2f} h")
             tree, moments = build(stats, self.lang, cfg.tree)
@@ -154,10 +154,9 @@ class Trainer:
             leaves = sum(1 for root in tree.distinct_roots() for _ in root.leaves())
             say(f"tree: {leaves} leaves, {tree.num_pdfs} after merging; it gains "
                 f"{gain / stats.moments[:, 0].sum():.2f} log-likelihood per frame over one Gaussian")
-            grown = [(tree, moments)]
-        if distributed.world_size() > 1:
-            dist.broadcast_object_list(grown, src=0)
-        return grown[0]
+            text = tree.to_json()
+        text, moments = distributed.pass_on((text, moments), 0)
+        return Tree.from_json(text), moments
 
     def _adapt(self, model: AcousticModel, i: int) -> bool:
         """What changes the features before pass ``i``; says whether they changed."""

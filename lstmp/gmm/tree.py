@@ -117,13 +117,27 @@ class Tree:
         return any(len(self.reachable_pdfs(p, c)) > 1 for p, c in self.roots if p == phone)
 
     def save(self, path):
-        """Write the tree as JSON: roots with their (phone, pdf_class) pairs, nodes as nested objects."""
+        """Write the tree as JSON."""
+        config.write_text(path, self.to_json() + "\n")
+
+    def to_json(self) -> str:
+        """Roots with their (phone, pdf_class) pairs, nodes as nested objects."""
         pairs = {}
         for key in sorted(self.roots):
             pairs.setdefault(id(self.roots[key]), []).append(list(key))
         roots = [{"for": pairs[id(root)], "node": _to_json(root)} for root in self.distinct_roots()]
-        config.write_text(path, json.dumps({"context_width": self.context_width,
-                                            "central_position": self.central_position, "roots": roots}) + "\n")
+        return json.dumps({"context_width": self.context_width, "central_position": self.central_position,
+                           "roots": roots})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tree":
+        """The tree of :meth:`to_json`."""
+        data = json.loads(text)
+        roots = {}
+        for root in data["roots"]:
+            node = _from_json(root["node"])
+            roots.update({(phone, pdf_class): node for phone, pdf_class in root["for"]})
+        return cls(data["context_width"], data["central_position"], roots)
 
     @classmethod
     def load(cls, path) -> "Tree":
@@ -134,12 +148,7 @@ class Tree:
         """
         path = Path(path)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            roots = {}
-            for root in data["roots"]:
-                node = _from_json(root["node"])
-                roots.update({(phone, pdf_class): node for phone, pdf_class in root["for"]})
-            return cls(data["context_width"], data["central_position"], roots)
+            return cls.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError("no such tree", file=path, mend="train the model that it belongs to") from None
         except (ValueError, KeyError, TypeError):

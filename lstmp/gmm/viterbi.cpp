@@ -1,5 +1,7 @@
 // Viterbi alignment of one utterance with a beam: what lstmp/gmm/viterbi.py does exactly and for a batch, frame by frame
 // for the states that are alive. Likelihoods are computed where a living state asks for them, once a frame and pdf.
+#include "../guard.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -45,7 +47,7 @@ extern "C" int lstmp_align(int64_t frames, int64_t dim, const float* feats, int6
                            int64_t num_states, const int64_t* pdf, const int64_t* out_first, const int32_t* out_to,
                            const float* out_weight, int64_t num_starts, const int64_t* start, const float* start_weight,
                            int64_t num_finals, const int64_t* final_state, const float* final_weight, int32_t* path,
-                           double* result) {
+                           double* result) try {
   int64_t most = 1;
   for (int64_t p = 0; p < num_pdfs; ++p) most = std::max(most, offsets[p + 1] - offsets[p]);
   std::vector<float> joint(most), x(2 * dim), emitted(num_pdfs);
@@ -137,4 +139,4 @@ extern "C" int lstmp_align(int64_t frames, int64_t dim, const float* feats, int6
   result[1] = acoustic;
   result[2] = static_cast<double>(last);
   return 0;
-}
+} LSTMP_GUARD(2)

@@ -7,7 +7,6 @@
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 from lstmp import config
@@ -64,14 +63,8 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
     hclg = compose_hclg(read_fst(lang_dir / "L_disambig.fst"), read_fst(lang_dir / "G.fst"), lang.disambig, model.tree,
                         model.transitions, transition_scale=transition_scale, self_loop_scale=self_loop_scale,
                         phone_names=lang.phone_names)
-    tmp = out / ".HCLG.fst.tmp"
-    try:
-        hclg.write(tmp)
-        tmp.replace(out / "HCLG.fst")
-    finally:
-        tmp.unlink(missing_ok=True)
-    shutil.copyfile(lang_dir / "words.txt", out / ".words.txt.tmp")
-    (out / ".words.txt.tmp").replace(out / "words.txt")
+    hclg.write(out / "HCLG.fst")
+    config.copy_file(lang_dir / "words.txt", out / "words.txt")
     info = {"tree": digest(model_dir / "tree.json"), "num_pdfs": model.tree.num_pdfs, "states": len(hclg.final),
             "arcs": len(hclg.src), "epsilon_arcs": int((hclg.ilabel == 0).sum()), "silence": lang.silence,
             "model": str(model_dir), "lang": str(lang_dir), "transition_scale": transition_scale,

@@ -175,10 +175,8 @@ class Asynchronous(Team):
         self.shared.take(self.own, self.base)
 
     def gather(self, value) -> list:
-        values = [None] * self.size
         with self.shared.resting() if self.shared else contextlib.nullcontext():
-            dist.all_gather_object(values, value, group=self.group)
-        return values
+            return distributed.gather(value, self.group)
 
     def mean(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Of those workers that have any: after a warm start only one has moments."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
 from lstmp.nnet.forward import AcousticNetwork
@@ -92,21 +92,15 @@ def export(network: AcousticNetwork, out) -> None:
     plain, out = PlainNetwork(network).eval(), Path(out)
     names = plain.names
     states = [s for pair in network.model.zero_state(2) for s in pair]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    tmp = out.with_name(f".{out.name}.tmp")
     axes = {"features": {0: "T", 1: "N"}, "scores": {0: "T", 1: "N"}}
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
     # from torch 2.9 on the default is an exporter that does not take a loop over any number of frames
     scripted = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of the tracer, that it takes sizes for constants which are
-            torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,
-                              input_names=["features", *names], output_names=["scores", *(f"{n}_next" for n in names)],
-                              dynamic_axes=axes, **scripted)
-        tmp.replace(out)
-    finally:
-        tmp.unlink(missing_ok=True)
+    with temporary.replacing(out) as tmp, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the tracer, that it takes sizes for constants which are
+        torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,
+                          input_names=["features", *names], output_names=["scores", *(f"{n}_next" for n in names)],
+                          dynamic_axes=axes, **scripted)
     about = {"feature": config.to_dict(network.feature), "dim": network.dim, "pdfs": network.num_pdfs,
              "label_delay": network.cfg.label_delay, "frame_shift": network.frame_shift,
              "states": {name: state.shape[1] for name, state in zip(names, states, strict=True)}}

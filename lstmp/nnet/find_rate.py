@@ -8,13 +8,12 @@ smoothing lags. Nothing is kept but a table and a picture.
 
 import argparse
 import math
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.nnet.augment import Augment
@@ -53,7 +52,7 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: FrameSet, valid
     """Train ``model``, fresh, for at most ``batches`` batches at rates from ``low`` to ``high``."""
     cfg = replace(cfg, decay="plateau", lr_initial=high, lr_final=min(low, cfg.lr_final))
     rates, losses, smooth, mean = [], [], [], 0.0
-    with tempfile.TemporaryDirectory() as folder, quick_products():
+    with temporary.folder() as folder, quick_products():
         trainer = Trainer(cfg, model, train_set, valid_set, folder, "", team=Team(threads))
         table = plan(train_set.lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, 0)
         streams = Streams(train_set, table, cfg.chunk, cfg.label_delay)

@@ -2,6 +2,7 @@
 // backward: float32 on AVX-512, bfloat16 or sums of two or three of them on AMX (matrices.h). The element-wise part of each
 // frame is applied to a product's tiles while they are in the first cache. lstmp/nnet/fused.py calls this.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "../guard.h"
 #include "backward.h"
 #include "forward.h"
 #include "output.h"
@@ -27,22 +28,22 @@ extern "C" int lstmp_fused_ready() {
   extern "C" void lstmp_forward_##kind(                                                                                   \
       const int64_t* sizes, const float* x, const float* r_0, float* c_0, const float* w_x, const float* w_r,             \
       const float* bias, const float* peep, const float* w_rm, const float* w_pm, float clip, float* y, float* c_last,    \
-      F::Kept::Number* gates, float* cell, F::Number* m) {                                                                \
+      F::Kept::Number* gates, float* cell, F::Number* m) try {                                                            \
     forward<F>(sizes, x, r_0, c_0, w_x, w_r, bias, peep, w_rm, w_pm, clip, y, c_last, gates, cell, m);                    \
-  }                                                                                                                       \
+  } LSTMP_GUARD()                                                                                                         \
   extern "C" void lstmp_backward_##kind(                                                                                  \
       const int64_t* sizes, const float* x, const float* r_0, const float* w_x, const float* w_r, const float* peep,      \
       const float* w_rm, const float* w_pm, float clip, const float* y, F::Kept::Number* gates, const float* cell,        \
       F::Number* m, const float* d_y, float* d_c, float* d_x, float* d_r0, float* d_w_x, float* d_w_r, float* d_bias,     \
-      float* d_peep, float* d_w_rm, float* d_w_pm) {                                                                      \
+      float* d_peep, float* d_w_rm, float* d_w_pm) try {                                                                  \
     backward<F>(sizes, x, r_0, w_x, w_r, peep, w_rm, w_pm, clip, y, gates, cell, m, d_y, d_c, d_x, d_r0, d_w_x, d_w_r,    \
                 d_bias, d_peep, d_w_rm, d_w_pm);                                                                          \
-  }                                                                                                                       \
+  } LSTMP_GUARD()                                                                                                         \
   extern "C" void lstmp_output_##kind(                                                                                    \
       int64_t rows, int64_t width, int64_t states, const float* y, const float* w, const float* bias,                     \
-      const int64_t* targets, float scale, float* d_y, float* d_w, float* d_bias, double* loss, int64_t* hits) {          \
+      const int64_t* targets, float scale, float* d_y, float* d_w, float* d_bias, double* loss, int64_t* hits) try {      \
     output<F>(rows, width, states, y, w, bias, targets, scale, d_y, d_w, d_bias, loss, hits);                             \
-  }
+  } LSTMP_GUARD()
 
 LSTMP_FUSED(fp32, Single)
 #if defined(LSTMP_AMX)

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <type_traits>
 
 namespace {
@@ -45,9 +46,10 @@ struct Buffer {
   T* at_least(int64_t n) {
     if (n > size) {
       std::free(data);
+      size = 0;
       const int64_t bytes = tiles_of(n * sizeof(T), kPage) * kPage;
       data = static_cast<T*>(std::aligned_alloc(kPage, bytes));
-      if (!data) std::abort();
+      if (!data) throw std::bad_alloc();
       in_large_pages(data, bytes);
       size = n;
     }

@@ -6,12 +6,12 @@ these as its own: two additions at the same moment may lose a little of one, whi
 
 import contextlib
 import os
-import tempfile
 import time
 
 import torch
 
 from lstmp.distributed import LostPeer
+from lstmp.errors import UserError
 from lstmp.nnet.team import Stopped
 
 _PAUSE = 0.002  # seconds between two looks at how far the others are
@@ -34,17 +34,19 @@ class SharedWeights:
 
     def __init__(self, size: int, workers: int, index: int, agree):
         self.index, self.staleness, self.waited, self.seconds = index, [], 0.0, 0.0
-        name = None
+        fault, name, handle, length = None, None, None, _length(size, workers)
         if index == 0:
-            folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory where there is such a place
-            handle, name = tempfile.mkstemp(prefix="lstmp-", dir=folder)
+            try:
+                handle, name = _memory(length)
+            except OSError as e:  # told by all: the others would wait
+                fault = f"{length:,} bytes of memory for the weights cannot be had: {os.strerror(e.errno)}"
+        fault, name = agree((fault, name))
+        if fault:
+            raise UserError(fault, mend="start fewer processes on this machine, or give it more memory")
+        table = torch.from_file(name, shared=True, size=length, dtype=torch.uint8)
+        agree(None)  # all have it
+        if handle is not None:
             os.close(handle)
-            _map(name, size, workers).zero_()  # makes the file as large as it must be
-        name = agree(name)
-        table = _map(name, size, workers)
-        agree(None)  # all have it: the name can go
-        if index == 0:
-            os.unlink(name)
         self.weights = table[:4 * size].view(torch.float32)
         cells = table[-8 * (3 * workers + 1):].view(torch.int64)
         self.clocks, self.pushes, self.waiting = cells[:-1].view(3, workers)  # one cell a worker: no two write to one
@@ -117,7 +119,14 @@ class SharedWeights:
         return self.clocks.masked_fill(self.waiting.bool(), 1 << 62).min()
 
 
-def _map(name: str, size: int, workers: int) -> torch.Tensor:
-    """The file's bytes: the weights, then 3 cells of 8 bytes a worker and one for all."""
-    length = -(-4 * size // 8) * 8 + 8 * (3 * workers + 1)
-    return torch.from_file(name, shared=True, size=length, dtype=torch.uint8)
+def _length(size: int, workers: int) -> int:
+    """Bytes: the weights, then 3 cells of 8 bytes a worker and one for all."""
+    return -(-4 * size // 8) * 8 + 8 * (3 * workers + 1)
+
+
+def _memory(length: int) -> tuple[int, str]:
+    """Memory without a name, full of zeros: its handle, and the path by which this machine's processes open it. It is
+    gone with the last of them, and not bounded by the size of /dev/shm."""
+    handle = os.memfd_create("lstmp-weights")
+    os.posix_fallocate(handle, 0, length)  # now, rather than to be killed when a page of it cannot be had
+    return handle, f"/proc/{os.getpid()}/fd/{handle}"

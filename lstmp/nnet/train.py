@@ -20,7 +20,7 @@ from lstmp.device import CHOICES, for_training
 from lstmp.errors import UserError, command
 from lstmp.features.ark import archive_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
-from lstmp.features.load import data_inputs
+from lstmp.features.load import data_inputs, extraction
 from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
 from lstmp.kit import called
 from lstmp.nnet import checkpoint
@@ -111,7 +111,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     try:
         with quick_products():
             trainer.run()
-        _finish(cfg, trainer, priors, align_model, factors)
+        _finish(cfg, trainer, priors, align_model, factors, data)
     finally:
         team.close()
     if team.leads:
@@ -160,7 +160,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNe
     return model, train_set, valid_set
 
 
-def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, factors: str):
+def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, factors: str, data):
     """Choose the weights, measure them once more, write the network folder."""
     out, model, team = trainer.out, trainer.model, trainer.team
     done = len(trainer.history)
@@ -185,12 +185,12 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     write_frame_shift(out, trainer.train.frame_shift)
     for name in (*_MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # folders of alignments imported from elsewhere may lack topo
-            shutil.copyfile(align_model / name, out / name)
+            config.copy_file(align_model / name, out / name)
     config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
     config.write_text(out / "train.json", json.dumps({
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,
         "minutes": round(trainer.seconds / 60, 2), "seed": cfg.seed, "factors": factors,
-        "config": config.to_dict(cfg),
+        "config": config.to_dict(cfg), "data": str(data), "features": (extraction(data) or {}).get("config"),
         "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in trainer.history) / 60, 2),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
         "loss_valid": loss, "chosen_epochs": epochs, "epochs": trainer.history}, indent=1) + "\n")

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,9 +131,7 @@ def copy_curves(trainings: dict, folder: Path) -> dict[str, str]:
         source = train["dir"] / "curve.png"
         if source.is_file():
             curves[name] = f"{name}-curve.png"
-            tmp = folder / f".{curves[name]}.{os.getpid()}.tmp"
-            shutil.copyfile(source, tmp)
-            os.replace(tmp, folder / curves[name])
+            config.copy_file(source, folder / curves[name])
     return curves
 
 

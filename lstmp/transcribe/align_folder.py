@@ -9,12 +9,11 @@ phones.ctm for all, and recordings.txt, which says which recording each name of 
 
 import argparse
 import os
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.corpus.audio import RATE, write_wav
 from lstmp.corpus.datadir import Utterance, write_data_dir, write_table
 from lstmp.corpus.lang import Lang
@@ -93,12 +92,12 @@ def align(model, folder, out, *, nj: int = 1, lexicon=None, device: str = "cpu",
     prons = read_pronunciations(lexicon)
     said = _spell(model, recordings, prons, result)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".align-", dir=out) as work, quiet(not verbose):  # where there is room
-        work = Path(work)
+    with temporary.folder(out) as work, quiet(not verbose):  # where there is room
         lengths = _write_data(folder, recordings, said, work / "data", nj, result)
         if lengths:
             lang = write_lang(model.path / "lang", said.values(), prons, lexicon, work / "lang")
             ali = _align(model, work, lang, processes(nj, len(lengths)), device)
+            model.check_unchanged()
             _write(recordings, lengths, said, ali, lang, out, folder, result)
     if not result.textgrids:
         first = next((f"; {n}: {why}" for n, why in result.left_out.items()), "")

@@ -1,17 +1,16 @@
 """Put a trained network, its graph and all that recognition needs beside them into one folder.
 
-    steps/export_model.sh --model exp/mini_librispeech/lstmp --graph exp/mini_librispeech/tri3b/graph_tgsmall \\
-        --lang exp/mini_librispeech/lang_tri3b --adapt exp/mini_librispeech/tri3b --out models/mini
+    steps/export_model.sh exp/mini_librispeech/lstmp
 
-LM weight and word insertion penalty are those that steps/score.sh chose on dev, from the network's own decode dirs.
+Graph, lang folder, the GMM that adapts the features and the configurations are those that training and decoding have
+noted; LM weight and word insertion penalty those that steps/score.sh chose on dev. Options name others.
 """
 
 import argparse
 import shutil
-import tempfile
 from pathlib import Path
 
-from lstmp import __version__, config
+from lstmp import __version__, config, temporary
 from lstmp.corpus.lang import Lang, read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
@@ -30,6 +29,7 @@ from lstmp.nnet.forward import AcousticNetwork
 from lstmp.recipe import ROOT
 from lstmp.transcribe.folder import FORMAT, ModelFolder
 from lstmp.transcribe.pauses import CutConfig
+from lstmp.transcribe.recorded import Recorded, write_conf
 
 _NETWORK = ("final.safetensors", "config.yaml", "tree.json", "transitions.safetensors", "train.json")
 _GRAPH = (NAME, "words.txt", "graph.json")
@@ -46,18 +46,24 @@ def scores(model_dir: Path, graph_dir: Path) -> list[dict]:
             for path in sorted(model_dir.glob(f"decode_{lm}_*/score.json"))]
 
 
-def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, word_penalty: float | None):
-    """Write the folder ``out``; see the module.
+def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=None, lm_weight: float | None = None,
+           word_penalty: float | None = None):
+    """Write the folder ``out``; see the module. What is None is as noted beside the network.
 
     Raises:
         UserError: parts are missing or do not belong together, or ``out`` holds something else.
     """
-    model, graph, lang, conf, out = map(Path, (model, graph, lang, conf, out))
+    model = Path(model)
+    out = Path(out) if out else default_out(model)
+    temporary.restore_folder(out)
     _check_target(out)
     if not is_network(model):
         raise UserError("it is no network", file=model, mend="give the folder of a trained network")
-    network = AcousticNetwork.load(model)
+    recorded, network = Recorded.of(model), AcousticNetwork.load(model)
+    graph = Path(graph) if graph else recorded.graph()
+    lang = Path(lang) if lang else recorded.lang(graph)
     adapts = network.feature.kind == "fmllr"
+    adapt = adapt or (recorded.adapt() if adapts else None)
     if adapts != bool(adapt):
         raise UserError("its features are adapted to the speaker" if adapts else "its features are not adapted",
                         file=model, mend="give --adapt the GMM that adapted them" if adapts else "leave --adapt out")
@@ -80,8 +86,8 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
     word_penalty = chosen["wip"] if word_penalty is None else word_penalty
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as tmp:
-        new = Path(tmp) / "model"
+    with temporary.folder(out.parent) as tmp:
+        new = tmp / "model"
         _copy(model, new / "network", _NETWORK)
         _copy(graph, new / "graph", _GRAPH)
         _copy(lang, new / "lang", _LANG, optional=["lexiconp_silprob.txt"])
@@ -91,7 +97,8 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         if adapts:
             _copy(Path(adapt), new / "adapt", _ADAPT)
         kind = "mfcc" if adapts else network.feature.kind
-        _copy(conf, new / "conf", [f"{kind}.yaml"], optional=list(_CONF))
+        write_conf(recorded, graph, kind, KINDS[kind], new / "conf", Path(conf) if conf else None)
+        _copy(Path(conf or recorded.conf()), new / "conf", [], optional=[n for n in _CONF if n != "decode.yaml"])
         _copy(ROOT / "conf", new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
         for file, cls in {f"{kind}.yaml": KINDS[kind], **_CONF}.items():
             config.load(new / "conf" / file, cls)
@@ -101,12 +108,16 @@ def export(model, graph, lang, hmm, adapt, conf, out, lm_weight: float | None, w
         train = config.read_json(model / "train.json", "train the network again")
         config.write_text(new / "README.md", card(out.name, folder, network.cfg, train, scored))
         folder.write(version=__version__, parameters=train["params"], wer={s["set"]: s["wer"] for s in scored})
-        if out.exists():
-            shutil.rmtree(out)
-        new.rename(out)
+        temporary.replace_folder(new, out)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     say(f"{out}: a model of {size / 2**20:.0f} MB, LM weight {lm_weight:g}, word penalty {word_penalty:g}"
         + (", for live use as well" if folder.live else ""))
+
+
+def default_out(model: Path) -> Path:
+    """``models/<recipe>`` for a recipe's `lstmp`, else ``models/<recipe>_<network>``."""
+    network = model.absolute()
+    return Path("models") / (network.parent.name + ("" if network.name == "lstmp" else f"_{network.name}"))
 
 
 def _check_target(out: Path):
@@ -122,10 +133,9 @@ def _check_target(out: Path):
 
 
 def _copy(source: Path, target: Path, names, optional=()):
-    target.mkdir(parents=True, exist_ok=True)
     for name in (*names, *optional):
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            config.copy_file(source / name, target / name)
         elif name not in optional:
             raise UserError("no such file", file=source / name, mend="check the options, or run the step that makes it")
 
@@ -169,18 +179,21 @@ Frame accuracy {100 * train['frame_accuracy_train']:.1f} % in training,
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog=called("steps/export_model.sh"), description=__doc__.split("\n")[0])
-    p.add_argument("--model", required=True, help="folder of the network")
-    p.add_argument("--graph", required=True, help="graph dir to recognize with")
-    p.add_argument("--lang", required=True, help="lang folder that the graph was made from")
+    p.add_argument("network", nargs="?", metavar="MODEL", help="folder of the network, such as exp/<recipe>/lstmp")
+    p.add_argument("--model", help="the same, as an option")
+    p.add_argument("--graph", help="graph dir to recognize with (default: that of its decodings)")
+    p.add_argument("--lang", help="lang folder that the graph was made from (default: as the graph has noted)")
     p.add_argument("--hmm", help="alignment or GMM whose states the network learned (default: --model)")
-    p.add_argument("--adapt", help="GMM that adapts the features, such as exp/<recipe>/tri3b")
-    p.add_argument("--conf", default="conf", help="folder of the configurations of the training, exp/<recipe>/conf "
-                   "(default: conf)")
+    p.add_argument("--adapt", help="GMM that adapts the features, such as exp/<recipe>/tri3b (default: as noted)")
+    p.add_argument("--conf", help="folder of configurations; those of the features must be the training's (default: "
+                   "as noted)")
     p.add_argument("--lm-weight", type=float, help="default: as chosen on dev")
     p.add_argument("--word-penalty", type=float, help="default: as chosen on dev")
-    p.add_argument("--out", required=True, help="folder to make")
+    p.add_argument("--out", help="folder to make (default: models/<recipe>)")
     a = p.parse_args(argv)
-    export(a.model, a.graph, a.lang, a.hmm, a.adapt, a.conf, a.out, a.lm_weight, a.word_penalty)
+    if (a.network is None) == (a.model is None):
+        p.error("name the folder of the network, once")
+    export(a.model or a.network, a.graph, a.lang, a.hmm, a.adapt, a.conf, a.out, a.lm_weight, a.word_penalty)
 
 
 if __name__ == "__main__":

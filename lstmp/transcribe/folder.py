@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.errors import UserError
 
 FORMAT = "lstmp model 1"
@@ -32,6 +32,7 @@ class ModelFolder:
         live: whether it can be used on speech that comes in.
         lm_weight, word_penalty: as chosen on a development set.
         silent: the pdf-ids of the silence phones.
+        stamp: tells it from another model in the same place.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class ModelFolder:
     lm_weight: float
     word_penalty: float
     silent: list[int]
+    stamp: tuple = ()
 
     @property
     def extracted(self) -> str:
@@ -55,12 +57,16 @@ class ModelFolder:
             UserError: no such folder, not a model, or files that are missing or cut off.
         """
         path = Path(path)
+        if temporary.hidden_folder(path):
+            raise UserError("its replacing by another model was cut off", file=path,
+                            mend="run steps/export_model.sh again")
+        stamp = _stamp(path)
         about = config.read_json(path / "model.json", "give a folder made by steps/export_model.sh")
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise UserError(f"not a model of the form `{FORMAT}`", file=path / "model.json", mend=_MEND)
         try:
             found = cls(path, **{k: about[k] for k in ("feature", "adapts", "live", "lm_weight", "word_penalty",
-                                                       "silent")})
+                                                       "silent")}, stamp=stamp)
             files = about["files"].items()
         except (KeyError, AttributeError):
             raise UserError("a part of it is missing", file=path / "model.json", mend=_MEND) from None
@@ -70,6 +76,16 @@ class ModelFolder:
                 raise UserError("no such file" if there is None else f"{there} of {size} bytes", file=path / name,
                                 mend=_MEND)
         return found
+
+    def check_unchanged(self):
+        """Insist on the model that was loaded: an export replaces a folder in one step, also while it is in use.
+
+        Raises:
+            UserError: another one is there.
+        """
+        if self.stamp != _stamp(self.path):
+            raise UserError("it was replaced by another model meanwhile", file=self.path,
+                            mend="run the same command again")
 
     def __post_init__(self):
         if not (0 < self.lm_weight < float("inf") and 0 <= self.word_penalty < float("inf")):
@@ -95,3 +111,11 @@ class ModelFolder:
                  "lm_weight": self.lm_weight, "word_penalty": self.word_penalty, **more, "silent": self.silent,
                  "files": files}
         config.write_text(self.path / "model.json", json.dumps(about, indent=1) + "\n")
+
+
+def _stamp(path: Path) -> tuple:
+    try:
+        state = (path / "model.json").stat()
+    except OSError:
+        return ()
+    return state.st_dev, state.st_ino, state.st_mtime_ns

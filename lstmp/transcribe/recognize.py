@@ -60,6 +60,7 @@ def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work
         for piece in pieces:
             words[piece.recording] += [_word(w, piece.begin, shift, natural[piece.recording])
                                        for w in found.get(piece.utt, [])]
+    model.check_unchanged()
     return [Transcript(name, len(samples) / RATE, tuple(said))
             for (name, samples), said in zip(recordings, words, strict=True)]
 

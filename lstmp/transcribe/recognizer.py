@@ -1,12 +1,12 @@
 """A model folder as an object: :class:`Recognizer` for recordings, and :class:`Stream` for speech as it comes in."""
 
 import functools
-import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
 
+from lstmp import temporary
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.samples import own_samples, whole_rate
 from lstmp.decode.live import Segment
@@ -66,8 +66,8 @@ class Recognizer:
         else:
             to_rate = Resampler(whole_rate(rate))
             name, samples = "", to_rate(own_samples(recording), last=True)
-        with _recognizing, quiet(bars=False), tempfile.TemporaryDirectory(prefix="lstmp-") as work:
-            return recognize(self.model, [(name, samples)], Path(work), 1)[0]
+        with _recognizing, quiet(bars=False), temporary.folder() as work:
+            return recognize(self.model, [(name, samples)], work, 1)[0]
 
     def stream(self) -> "Stream":
         """Recognize one recording while it comes in.

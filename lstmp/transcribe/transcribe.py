@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
@@ -62,6 +61,7 @@ class LiveModel:
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
         self.names = read_names(graph / "words.txt")
+        model.check_unchanged()
 
     def recognizer(self) -> Listener:
         """For one recording."""
@@ -150,9 +150,9 @@ def transcribe(a: argparse.Namespace):
             failed.append(file)
             warn(str(e) if e.file else f"{file}: {e}")
 
-    with tempfile.TemporaryDirectory(prefix="lstmp-") as work:
+    with temporary.folder() as work:
         with _stdout_to_stderr():
-            graph = grammar_graph(model, a.grammar, Path(work)) if a.grammar else None
+            graph = grammar_graph(model, a.grammar, work) if a.grammar else None
             live = LiveModel(model, graph) if a.stream else None
         todo = progress(list(zip(a.files, names, targets, strict=True)), "transcribing", unit="file")
         if a.stream:
@@ -188,8 +188,8 @@ def _batches(a: argparse.Namespace, todo, one_of_many) -> Iterator[list]:
 def _transcribe(a: argparse.Namespace, model: ModelFolder, graph: Path | None, batch: list, one_of_many):
     """Write the transcripts of a few recordings."""
     try:
-        with tempfile.TemporaryDirectory(prefix="lstmp-") as work, _stdout_to_stderr():
-            found = recognize(model, [(file, samples) for file, samples, _, _ in batch], Path(work), a.nj, graph,
+        with temporary.folder() as work, _stdout_to_stderr():
+            found = recognize(model, [(file, samples) for file, samples, _, _ in batch], work, a.nj, graph,
                               formats.FORMATS[a.format])
     except UserError:
         if len(batch) == 1:
@@ -228,14 +228,8 @@ def _opened(target: Path | None):
     if target is None:
         yield sys.stdout
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    tmp = target.with_name(f".{target.name}.tmp")
-    try:
-        with open(tmp, "w", encoding="utf-8") as f:
-            yield f
-        tmp.replace(target)
-    finally:
-        tmp.unlink(missing_ok=True)
+    with temporary.replacing(target) as tmp, open(tmp, "w", encoding="utf-8") as f:
+        yield f
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +250,12 @@ def test_read_only_folder(data_dir, capsys):
     finally:
         data_dir.chmod(0o700)
     assert "permission denied" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(data_dir, tmp_path):
+    conf = Path(__file__).resolve().parents[2] / "conf/fbank.yaml"
+    step = [sys.executable, "-m", "lstmp.features.extract", "--kind", "fbank", "--config", str(conf),
+            "--nj", "2", "--out", str(tmp_path / "out"), str(data_dir)]
+    done = subprocess.run(["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *step], capture_output=True, text=True)
+    said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "utt" not in line]
+    assert len(said) == 1 and said[0].startswith(f"error: {tmp_path}/out/feats.ark: the file grows larger"), done.stderr

@@ -1,0 +1,129 @@
+"""Values as bytes, to be sent between processes: JSON for what is small, arrays as they are; nothing is unpickled.
+
+A message can make numbers, texts, containers, arrays and tensors, and objects of this package's dataclasses and errors,
+which are only data. It cannot name a function to call.
+"""
+
+import dataclasses
+import importlib
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lstmp.errors import UserError
+
+_PLAIN = (type(None), bool, int, float, str)
+_CONTAINERS = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_BFLOAT16 = "bfloat16"  # which NumPy lacks
+
+
+def pack(value) -> torch.Tensor:
+    """A value as bytes, uint8 [n].
+
+    Raises:
+        TypeError: there is something in it that cannot be sent.
+    """
+    arrays: list[np.ndarray] = []
+    head = json.dumps(_to_json(value, arrays)).encode()
+    parts = [np.array([len(head)], "<i8"), np.frombuffer(head, np.uint8), *arrays]
+    return torch.from_numpy(np.concatenate([np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in parts]))
+
+
+def unpack(data: torch.Tensor):
+    """The value of :func:`pack`.
+
+    Raises:
+        ValueError: it is no such message.
+    """
+    raw = data.numpy()
+    try:
+        begin = 8 + int(raw[:8].view("<i8")[0])
+        return _from_json(json.loads(raw[8:begin].tobytes()), raw[begin:])
+    except (KeyError, TypeError, IndexError, AttributeError, ImportError, StopIteration) as e:
+        raise ValueError(f"a message that cannot be read: {e!r}") from None
+
+
+def _to_json(value, arrays: list[np.ndarray]):
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, list):
+        return [_to_json(x, arrays) for x in value]
+    if isinstance(value, dict):
+        return {"dict": [[_to_json(k, arrays), _to_json(v, arrays)] for k, v in value.items()]}
+    if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
+        return _array(value, arrays)
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if isinstance(value, bytes):
+        return {"bytes": _to_json(np.frombuffer(value, np.uint8), arrays)}
+    if isinstance(value, UserError):
+        return {"error": [value.what, None if value.file is None else str(value.file), value.line, value.mend]}
+    if dataclasses.is_dataclass(value) and type(value).__module__.startswith("lstmp."):
+        fields = {f.name: _to_json(getattr(value, f.name), arrays) for f in dataclasses.fields(value) if f.init}
+        return {"object": [type(value).__module__, type(value).__qualname__], "fields": fields}
+    for name, kind in _CONTAINERS.items():
+        if isinstance(value, kind):
+            return {name: [_to_json(x, arrays) for x in value]}
+    raise TypeError(f"{type(value).__name__} is not sent between processes")
+
+
+def _array(value, arrays: list[np.ndarray]) -> dict:
+    kind = "tensor" if isinstance(value, torch.Tensor) else "array" if isinstance(value, np.ndarray) else "number"
+    dtype = None
+    if kind == "tensor":
+        value = value.detach().cpu().contiguous()
+        if value.dtype == torch.bfloat16:
+            dtype, value = _BFLOAT16, value.view(torch.int16)
+        value = value.numpy()
+    if value.dtype.kind not in "biufcU":
+        raise TypeError(f"an array of {value.dtype} is not sent between processes")
+    begin = sum(x.nbytes for x in arrays)
+    arrays.append(np.asarray(value))
+    return {kind: [dtype or value.dtype.str, list(value.shape), begin]}
+
+
+def _from_json(value, raw: np.ndarray):
+    if isinstance(value, list):
+        return [_from_json(x, raw) for x in value]
+    if not isinstance(value, dict):
+        return value
+    kind, content = next(iter(value.items()))
+    if kind == "dict":
+        return {_from_json(k, raw): _from_json(v, raw) for k, v in content}
+    if kind in _CONTAINERS:
+        return _CONTAINERS[kind](_from_json(x, raw) for x in content)
+    if kind == "path":
+        return Path(content)
+    if kind == "bytes":
+        return _from_json(content, raw).tobytes()
+    if kind == "error":
+        what, file, line, mend = content
+        return UserError(what, file=file, line=line, mend=mend)
+    if kind == "object":
+        return _object(*content, {k: _from_json(v, raw) for k, v in value["fields"].items()})
+    dtype, shape, begin = content
+    plain = np.dtype("<i2" if dtype == _BFLOAT16 else dtype)
+    if plain.kind not in "biufcU" or kind not in ("tensor", "array", "number"):
+        raise ValueError(f"a message with a {kind} of {dtype}")
+    size = plain.itemsize * math.prod(shape)
+    if min(shape, default=0) < 0 or size > len(raw):
+        raise ValueError(f"a message with an array of shape {shape} in {len(raw)} bytes")
+    array = np.frombuffer(raw[begin:begin + size].tobytes(), plain).reshape(shape).copy()
+    if kind == "tensor":
+        tensor = torch.from_numpy(array)
+        return tensor.view(torch.bfloat16) if dtype == _BFLOAT16 else tensor
+    return array if kind == "array" else array[()]
+
+
+def _object(module: str, name: str, fields: dict):
+    if not module.startswith("lstmp."):
+        raise ValueError(f"a message with an object of {module}")
+    found = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)) or found.__module__ != module:
+        raise ValueError(f"a message with a {name}, which is no dataclass")
+    return found(**fields)
