@@ -130,6 +130,8 @@ def write_conf(recorded: Recorded, graph: Path, kind: str, cls: type, out: Path,
     features, search = recorded.features(), recorded.decode_config(graph)
     path = (given or recorded.conf()) / f"{kind}.yaml"
     if given or features is None:
+        if not path.is_file():
+            raise UserError("no such file", file=path, mend="check --conf, or leave it out")
         values = config.to_dict(config.load(path, cls))
         if features is not None:
             check_same(features, values, path, "not the features that the network knows")
