@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lstmp import config
+from lstmp.corpus import ids
 from lstmp.errors import UserError
 
 SORT = "sort it with `LC_ALL=C sort -u`"
@@ -118,7 +119,7 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
             utterance has no words, without ``utt2spk`` each utterance is its own speaker.
 
     Raises:
-        UserError: a file is missing or malformed, or two files do not list the same utterances.
+        UserError: a file is missing or malformed, two files do not list the same utterances, or an id can be none.
     """
     path = Path(path)
     if not path.is_dir():
@@ -130,14 +131,18 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
               if name in need or (path / name).exists()}
     if not tables:
         raise UserError("neither wav.scp, text nor utt2spk is here", file=path, mend="run stage 1, or check the path")
+    for name, table in tables.items():
+        _check_ids(path / name, table)
+        if name == "utt2spk":
+            _check_ids(path / name, table.values())
     _same_utterances(path, tables)
     wavs, texts, speakers = (tables.get(name, {}) for name in ("wav.scp", "text", "utt2spk"))
     for number, wav in enumerate(wavs.values(), 1):
         if wav.endswith("|"):
             raise UserError("a pipe in place of a path", file=path / "wav.scp", line=number,
                             mend="write the pipe's output to a file and name that file")
-    ids = next(iter(tables.values()))
-    utts = {u: Utterance(u, speakers.get(u, u), wavs.get(u, ""), tuple(texts.get(u, "").split())) for u in ids}
+    first = next(iter(tables.values()))
+    utts = {u: Utterance(u, speakers.get(u, u), wavs.get(u, ""), tuple(texts.get(u, "").split())) for u in first}
     spk2utt = by_speaker(utts.values())
     if (path / "spk2utt").exists():
         _check_spk2utt(path / "spk2utt", spk2utt)
@@ -150,7 +155,7 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
     Each file is written under a temporary name and renamed; ``utt2spk``, which every reader needs, comes last.
 
     Raises:
-        UserError: no utterance, an id twice, an id or speaker that is empty or has a space in it, an utterance
+        UserError: no utterance, an id twice, an id or speaker that can be none (:mod:`lstmp.corpus.ids`), an utterance
             without words or audio.
     """
     path = Path(path)
@@ -159,9 +164,8 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
         raise UserError("no utterance to write", file=path, mend="check the corpus that it is made from")
     for u in ordered:
         for name in (u.id, u.speaker):
-            if not name or len(name.split()) != 1 or name != name.strip():
-                raise UserError(f"utterance or speaker `{name}` of `{u.wav}` is empty or holds a space", file=path,
-                                mend="rename it")
+            if why := ids.why_not(name):
+                raise UserError(f"utterance or speaker {name[:60]!r} of `{u.wav}` {why}", file=path, mend="rename it")
         if not u.words:
             raise UserError(f"`{u.id}` has an empty transcript", file=path, mend="give it one or leave it out")
         if not u.wav:
@@ -188,6 +192,12 @@ def by_speaker(utts: Iterable[Utterance]) -> dict[str, list[str]]:
     for u in utts:
         speakers.setdefault(u.speaker, []).append(u.id)
     return {s: sorted(speakers[s]) for s in sorted(speakers)}
+
+
+def _check_ids(path: Path, names: Iterable[str]):
+    for number, name in enumerate(names, 1):
+        if why := ids.why_not(name):
+            raise UserError(f"the id {name[:60]!r} {why}", file=path, line=number, mend="rename it in all files")
 
 
 def _same_utterances(path: Path, tables: dict[str, dict[str, str]]):

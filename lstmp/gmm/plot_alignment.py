@@ -13,6 +13,7 @@ import torch
 
 from lstmp.corpus.audio import RATE, read_audio
 from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.ids import file_name
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
@@ -215,8 +216,9 @@ def main(argv=None):
         picture = load_picture(utt, data, lang, hmm, alignment, gmm, transforms)
         if args.start >= len(picture.spectrum) * FRAME_SHIFT:
             raise UserError(f"{utt} ends at {len(picture.spectrum) * FRAME_SHIFT:.2f} s", mend="lower --start")
-        draw(picture, args.out / f"{utt}.png", args.start, args.end)
-        say(f"{args.out / f'{utt}.png'}")
+        path = args.out / f"{file_name(utt)}.png"
+        draw(picture, path, args.start, args.end)
+        say(str(path))
 
 
 if __name__ == "__main__":
