@@ -19,6 +19,8 @@ import yaml
 from lstmp.errors import UserError
 
 T = TypeVar("T")
+_MOST_YAML, _MOST_JSON = 1 << 18, 32 << 20  # bytes: what is far more costs minutes and gigabytes to read
+_DEEPEST = 20  # groups in each other
 
 
 def read_yaml(path) -> tuple[dict, dict[str, int]]:
@@ -26,8 +28,17 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
     path = Path(path)
     if not path.is_file():
         raise UserError("no such configuration file", file=path, mend="check the path; the defaults are in conf/")
+    _check_size(path, _MOST_YAML, "see the files in conf/ for the form")
     try:
         text = path.read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError("groups in groups without end")
+            if isinstance(event, yaml.AliasEvent):  # a few of them in each other stand for billions of values
+                raise UserError(f"an alias, `*{event.anchor}`", file=path, line=event.start_mark.line + 1,
+                                mend="write the value itself")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except UnicodeDecodeError:
@@ -37,11 +48,18 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
         problem = getattr(e, "problem", None) or "cannot be parsed"
         raise UserError(f"not valid YAML: {problem}", file=path, line=mark.line + 1 if mark else None,
                         mend="write `key: value`, one a line") from None
+    except (ValueError, RecursionError) as e:  # a date or number that cannot be, groups nested without end
+        raise UserError(f"not valid YAML: {str(e)[:80]}", file=path, mend="write `key: value`, one a line") from None
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
         raise UserError("expected `key: value` lines", file=path, line=1, mend="see the files in conf/ for the form")
     return values, _key_lines(node, path)
+
+
+def _check_size(path: Path, most: int, mend: str):
+    if (size := path.stat().st_size) > most:
+        raise UserError(f"{size} bytes, where some thousand are usual", file=path, mend=mend)
 
 
 def _key_lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
@@ -57,17 +75,26 @@ def _key_lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
     return lines
 
 
+def json_value(text: str | bytes):
+    """``json.loads``, of which every fault is a ValueError, values nested too deep included."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def read_json(path, mend: str) -> dict:
     """Read a JSON object.
 
     Raises:
-        UserError: no such file (``mend`` says who makes it), or not a JSON object.
+        UserError: no such file (``mend`` says who makes it), not a JSON object, or beyond all measure.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError("no such file", file=path, mend=mend)
+    _check_size(path, _MOST_JSON, f"delete it; {mend}")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json_value(path.read_text(encoding="utf-8"))
     except ValueError as e:
         line = getattr(e, "lineno", None)
         raise UserError("not valid JSON", file=path, line=line, mend=f"delete it; {mend}") from None

@@ -213,7 +213,7 @@ def _parse(option: str, text: str):
         return float(text)
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"--{option}: `{text}` cannot be read", mend="write a number, a word, true, false or [a, b]") \
             from None
 

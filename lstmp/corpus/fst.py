@@ -7,6 +7,8 @@ bytes each), so that arrays and file map onto each other directly.
 
 import os
 import struct
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +19,23 @@ import numpy as np
 from lstmp.errors import UserError
 
 _MAGIC = 2125659606
+_DETERMINIZE = """import resource, sys, kaldifst
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]),) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]),) * 2)
+fst = kaldifst.StdVectorFst.read(sys.argv[1])
+kaldifst.determinize_star(fst, use_log=True)
+kaldifst.minimize_encoded(fst)
+sys.exit(not fst.write(sys.argv[1]))"""
 _EXPANDED_MUTABLE = 3  # the two property bits that hold for every VectorFst; the rest is left unknown
 
 
 def read_fst(path) -> kaldifst.StdVectorFst:
     """Read a VectorFst<StdArc>. Raises UserError if it is absent or damaged."""
-    if not Path(path).is_file():
-        raise UserError("no such file", file=path, mend="run the stage that makes it")
-    _check_header(path)
+    FstArrays.read(path)  # kaldifst would take its header's numbers on trust
+    return _read(path)
+
+
+def _read(path) -> kaldifst.StdVectorFst:
     fst = kaldifst.StdVectorFst.read(str(path))
     if fst is None:
         raise _damaged(path)
@@ -43,6 +54,20 @@ def write_fst(fst, path):
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
+
+
+def determinized(fst, seconds: int, megabytes: int) -> kaldifst.StdVectorFst | None:
+    """The deterministic and minimal form of an acceptor in the log semiring; None if it takes more time of the
+    processor or more memory than this, as it does where there is no such form.
+
+    It works in a process of its own: kaldifst cannot be stopped otherwise.
+    """
+    with tempfile.TemporaryDirectory() as tmp:
+        path = Path(tmp) / "fst"
+        write_fst(fst, path)
+        job = subprocess.run([sys.executable, "-c", _DETERMINIZE, str(path), str(seconds), str(megabytes << 20)],
+                             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return _read(path) if job.returncode == 0 else None
 
 
 @dataclass
@@ -66,9 +91,17 @@ class FstArrays:
 
     @classmethod
     def read(cls, path) -> "FstArrays":
-        """Read a binary VectorFst<StdArc> without going through objects: about 10 million arcs a second."""
+        """Read a binary VectorFst<StdArc> without going through objects: about 10 million arcs a second.
+
+        Raises:
+            UserError: it is absent or damaged, which includes labels below 0 and weights that are no costs.
+        """
+        if not Path(path).is_file():
+            raise UserError("no such file", file=path, mend="run the stage that makes it")
         start, num_states, offset = _check_header(path)
         raw = np.fromfile(path, dtype=np.int32, offset=offset)
+        if not -1 <= start < num_states or 3 * num_states > len(raw):  # before anything is made of such a size
+            raise _damaged(path)
         words = memoryview(raw)
         first = np.empty(num_states, np.int64)  # where each state's record begins; each depends on the one before
         at, end = 0, len(raw)
@@ -76,7 +109,7 @@ class FstArrays:
             if at + 3 > end:
                 raise _damaged(path)
             first[s] = at
-            at += 3 + 4 * words[at + 1]
+            at += 3 + 4 * (words[at + 1] if words[at + 1] >= 0 else end)
         if at != end or (num_states and (raw[first + 2] != 0).any()):
             raise _damaged(path)
         counts = raw[first + 1]
@@ -85,10 +118,12 @@ class FstArrays:
         for k in range(3):
             is_arc[first + k] = False
         arcs = raw[is_arc].reshape(-1, 4)
-        if len(arcs) and not (0 <= arcs[:, 3].min() and arcs[:, 3].max() < num_states):
+        if len(arcs) and not (0 <= arcs[:, [0, 1, 3]].min() and arcs[:, 3].max() < num_states):
             raise _damaged(path)
-        return cls(start, raw[first].view(np.float32), src, arcs[:, 0].copy(), arcs[:, 1].copy(),
-                   arcs[:, 2].copy().view(np.float32), arcs[:, 3].copy())
+        final, weight = raw[first].view(np.float32), arcs[:, 2].copy().view(np.float32)
+        if not (final > -np.inf).all() or not (weight > -np.inf).all():  # nor NaN
+            raise _damaged(path)
+        return cls(start, final, src, arcs[:, 0].copy(), arcs[:, 1].copy(), weight, arcs[:, 3].copy())
 
     @classmethod
     def of(cls, fst) -> "FstArrays":
@@ -101,7 +136,7 @@ class FstArrays:
         """The same as a kaldifst VectorFst (by way of a temporary file)."""
         with tempfile.TemporaryDirectory() as tmp:
             self.write(Path(tmp) / "fst")
-            return read_fst(Path(tmp) / "fst")
+            return _read(Path(tmp) / "fst")
 
     def write(self, path):
         """Write a binary VectorFst<StdArc>; the caller renames it into place where that matters."""
@@ -161,7 +196,7 @@ def _check_header(path) -> tuple[int, int, int]:
         at = 4
         names = []
         for _ in range(2):
-            (n,) = struct.unpack_from("<i", head, at)
+            (n,) = struct.unpack_from("<I", head, at)
             names.append(head[at + 4 : at + 4 + n])
             at += 4 + n
         version, flags, _, start, num_states, _ = struct.unpack_from("<iiQqqq", head, at)

@@ -19,13 +19,14 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.fst import FstArrays, determinized
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError
 
 _TOKEN = re.compile(r"""(?P<name><[^<>\s]+>)|(?P<weight>/\s*[0-9.eE+-]+\s*/)|(?P<tag>\{[^{}]*\})|(?P<mark>[=;|()\[\]*+])
                         |"(?P<quoted>[^"]*)"|(?P<word>[^\s=;|()\[\]*+<>{}"/]+)""", re.X)
 _HALF = math.log(2)
+_MOST_STATES = 200_000  # of the rules written out
 
 
 def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, int]:
@@ -53,8 +54,12 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
     kaldifst.connect(fst)
     if not fst.num_states:
         raise UserError("no phrase in it", file=path, mend="write one phrase a line, or a JSGF grammar")
-    kaldifst.determinize_star(fst, use_log=True)  # a phrase that can come about in several ways is so much likelier
-    kaldifst.minimize_encoded(fst)
+    size = fst.num_states
+    # in the log semiring: a phrase that can come about in several ways is so much likelier
+    fst = determinized(fst, 3 + size // 40_000, 900 + size // 500)
+    if fst is None:
+        raise UserError("no list of states can tell its phrases apart word by word", file=path,
+                        mend="say what repeats (* and +) once, not in several alternatives for the same words")
     kaldifst.arcsort(fst, sort_type="ilabel")
     if np.isfinite(FstArrays.of(fst).final[fst.start]):
         raise UserError("a phrase without any word is possible", file=path, mend="make one part of it obligatory")
@@ -111,7 +116,10 @@ def _rules(builder: _Builder, lines):
 
 def _tokens(path: Path, lines) -> list[tuple[str, str, int]]:
     """(kind, text, line) without header, comments and tags."""
-    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), "\n".join(line for _, line in lines), flags=re.S)
+    def blank(comment):
+        return "\n" * comment[0].count("\n") if comment[1] else comment[0]  # one without end is told of below
+
+    text = re.sub(r"/\*.*?(\*/|\Z)", blank, "\n".join(line for _, line in lines), flags=re.S)
     text = re.sub(r"//[^\n]*", "", text)
     for header in (r"\s*#JSGF[^;\n]*;?", r"\s*grammar\s[^;=<]*;"):  # each once, before the first rule
         if found := re.match(header, text):
@@ -249,4 +257,7 @@ def _expand(builder: _Builder, rules, tree, at: int, inside: tuple[str, ...]) ->
         raise UserError(f"there is no rule {name}", file=builder.path, line=line, mend="write it, or correct the name")
     if name in inside:
         raise UserError(f"the rule {name} contains itself", file=builder.path, line=line, mend="use * or + to repeat")
+    if builder.fst.num_states > _MOST_STATES:
+        raise UserError(f"written out, the rules have more than {_MOST_STATES:,} states", file=builder.path, line=line,
+                        mend="rules that hold each other twice double with every rule; repeat with * or +")
     return _expand(builder, rules, rules[name][1], at, (*inside, name))

@@ -113,8 +113,8 @@ def read_symbols(path) -> dict[str, int]:
     """Read a symbol table (``symbol id`` lines); ``<eps>`` is 0, neither symbols nor ids repeat."""
     table: dict[str, int] = {}
     for n, fields in _rows(path):
-        if len(fields) != 2 or not fields[1].isascii() or not fields[1].isdigit():
-            raise UserError("expected `symbol id`", file=path, line=n, mend=MEND)
+        if len(fields) != 2 or not fields[1].isascii() or not fields[1].isdigit() or len(fields[1]) > 9:
+            raise UserError("expected `symbol id`, the id of nine digits at most", file=path, line=n, mend=MEND)
         if fields[0] in table:
             raise UserError(f"symbol {fields[0]} is given twice", file=path, line=n, mend=MEND)
         table[fields[0]] = int(fields[1])

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError
 
 
@@ -20,7 +21,7 @@ def numbered_lines(path) -> Iterator[tuple[int, str]]:
     with open(path, "rb") as f:
         zipped = f.read(2) == b"\x1f\x8b"
     n = 0
-    with gzip.open(path, "rb") if zipped else open(path, "rb") as f:
+    with open_gzip(path) if zipped else open(path, "rb") as f:
         lines = iter(f)
         while True:
             n += 1
@@ -30,7 +31,7 @@ def numbered_lines(path) -> Iterator[tuple[int, str]]:
                 return
             except UnicodeDecodeError:
                 raise UserError("not UTF-8 text", file=path, line=n, mend="convert the file to UTF-8") from None
-            except (EOFError, zlib.error, gzip.BadGzipFile):
-                raise UserError("the gzip file is cut off or damaged", file=path, line=n,
+            except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+                raise UserError(f"the gzip file is cut off or damaged: {e}", file=path, line=n,
                                 mend="fetch it again") from None
             yield n, line.rstrip("\r\n")

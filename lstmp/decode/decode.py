@@ -49,7 +49,7 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
     if not path.is_file():
         raise UserError("no such file", file=path, mend="give a graph dir, or run steps/make_graph.sh")
     try:
-        made_from = json.loads(path.read_text(encoding="utf-8"))
+        made_from = config.json_value(path.read_text(encoding="utf-8"))
         pdfs, tree = made_from["num_pdfs"], made_from["tree"]
     except (ValueError, KeyError, TypeError):
         raise UserError("not what make_graph wrote", file=path, mend="run steps/make_graph.sh again") from None

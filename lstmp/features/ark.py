@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp.corpus.datadir import read_table
+from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError
 
 with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner and extends PATH for Kaldi's programs
@@ -24,6 +25,7 @@ with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner 
     for _name, _value in _environment.items():
         os.environ.pop(_name, None) if _value is None else os.environ.__setitem__(_name, _value)
 
+_LONGEST_KEY = 4096  # bytes; where no space comes, it is not an archive
 _MEND = "delete it and run the stage that makes it again"
 
 
@@ -181,15 +183,15 @@ def _split(rx: str) -> tuple[str, int]:
 
 def _open(path):
     try:
-        return gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb")
+        return open_gzip(path) if str(path).endswith(".gz") else open(path, "rb")
     except FileNotFoundError:
         raise UserError("no such archive", file=path, mend="check the path, or run the stage that makes it") from None
 
 
 def _parse(read, path, offset: int):
     with _open(path) as f:
-        f.seek(offset)
         try:
+            f.seek(offset)
             return read(f)
         except Exception as e:  # kaldi_io raises whatever its parsing trips over
             raise _damaged(path, offset, e) from None
@@ -206,6 +208,8 @@ def _read_key(f) -> str | None:
     key = bytearray()
     while (c := f.read(1)) not in (b"", b" "):
         key += c
+        if len(key) > _LONGEST_KEY:
+            raise ValueError
     if c == b"" and key.strip():
         raise EOFError
     return key.decode().strip() or None

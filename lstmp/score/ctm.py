@@ -5,6 +5,7 @@ gzipped; times in seconds.
 """
 
 import gzip
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import kaldialign
 import numpy as np
 
+from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError
 
 FRAME = 0.01  # seconds
@@ -57,7 +59,7 @@ def read_ctm(path) -> dict[str, Alignment]:
     rows: dict[str, list[tuple[str, int, int]]] = {}
     number = 0
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as f:
+        with io.TextIOWrapper(open_gzip(path) if path.suffix == ".gz" else open(path, "rb"), encoding="utf-8") as f:
             for number, line in enumerate(f, 1):
                 utt, phone, start, end = _parse(line, path, number)
                 phones = rows.setdefault(utt, [])
