@@ -75,6 +75,11 @@ def _key_lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
     return lines
 
 
+def is_count(text: str, digits: int = 9) -> bool:
+    """Whether ``text`` is a whole number of so many digits at most, without a sign (``str.isdigit`` takes `²` for one)."""
+    return text.isascii() and text.isdigit() and len(text) <= digits
+
+
 def json_value(text: str | bytes):
     """``json.loads``, of which every fault is a ValueError, values nested too deep included."""
     try:

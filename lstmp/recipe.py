@@ -224,7 +224,7 @@ def _run_values(options: dict[str, str], name: str) -> dict:
            "device": "auto", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": ""}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS}
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
-        if not run[key].isdigit() or not low <= int(run[key]) <= high:
+        if not config.is_count(run[key]) or not low <= int(run[key]) <= high:
             raise UserError(f"--{key} must be a whole number from {low} to {high}, not `{run[key]}`",
                             mend="correct the value")
     if not re.fullmatch(r"auto|cpu|cuda", run["device"]):

@@ -69,12 +69,13 @@ class Stage:
         if not self.path.is_file():
             return "not made yet"
         try:
-            mark = json.loads(self.path.read_text())
+            mark = config.json_value(self.path.read_bytes())
         except FileNotFoundError:  # another process has just removed it
             return "not made yet"
         except ValueError:
             return "its mark is damaged"
-        if not isinstance(mark, dict) or not {"inputs", "settings", "outputs"} <= set(mark):
+        if not isinstance(mark, dict) or "settings" not in mark or not all(
+                isinstance(mark.get(name), dict) for name in ("inputs", "outputs")):
             return "its mark is damaged"
         state = self._state()
         if mark["settings"] != state["settings"]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstmp import config
 from lstmp.corpus.pieces import Names, borders
 from lstmp.corpus.silence_model import SENTENCE, SilenceModel
 from lstmp.corpus.textlines import numbered_lines
@@ -113,7 +114,7 @@ def read_symbols(path) -> dict[str, int]:
     """Read a symbol table (``symbol id`` lines); ``<eps>`` is 0, neither symbols nor ids repeat."""
     table: dict[str, int] = {}
     for n, fields in _rows(path):
-        if len(fields) != 2 or not fields[1].isascii() or not fields[1].isdigit() or len(fields[1]) > 9:
+        if len(fields) != 2 or not config.is_count(fields[1]):
             raise UserError("expected `symbol id`, the id of nine digits at most", file=path, line=n, mend=MEND)
         if fields[0] in table:
             raise UserError(f"symbol {fields[0]} is given twice", file=path, line=n, mend=MEND)

@@ -1,7 +1,6 @@
 """The lines of a text file, plain or gzipped, with the faults of such files said in one line."""
 
 import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def numbered_lines(path) -> Iterator[tuple[int, str]]:
                 return
             except UnicodeDecodeError:
                 raise UserError("not UTF-8 text", file=path, line=n, mend="convert the file to UTF-8") from None
-            except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+            except gzip.BadGzipFile as e:
                 raise UserError(f"the gzip file is cut off or damaged: {e}", file=path, line=n,
                                 mend="fetch it again") from None
             yield n, line.rstrip("\r\n")

@@ -3,12 +3,13 @@
 import gzip
 import io
 import os
+import zlib
 
 _MOST, _LEAST = 200, 16 << 20  # times its own size, and bytes, that a file may become; text becomes some 3 to 10 times
 
 
 def open_gzip(path) -> io.BufferedReader:
-    """A gzip file for reading bytes; one that grows without end is a ``gzip.BadGzipFile``, as a damaged one is."""
+    """A gzip file for reading bytes; one that is damaged, cut off or grows without end is a ``gzip.BadGzipFile``."""
     return io.BufferedReader(_Measured(path))
 
 
@@ -24,7 +25,10 @@ class _Measured(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        n = self._file.readinto(buffer)
+        try:
+            n = self._file.readinto(buffer)
+        except (EOFError, zlib.error) as e:
+            raise gzip.BadGzipFile(str(e)) from None
         if self._file.tell() > self._most:
             raise gzip.BadGzipFile(f"it becomes more than {self._most >> 20} MB")
         return n

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError
@@ -178,13 +179,13 @@ class ArkWriter:
 
 def _split(rx: str) -> tuple[str, int]:
     path, colon, offset = rx.rpartition(":")
-    return (path, int(offset)) if colon and offset.isdigit() else (rx, 0)
+    return (path, int(offset)) if colon and config.is_count(offset, 18) else (rx, 0)
 
 
 def _open(path):
     try:
         return open_gzip(path) if str(path).endswith(".gz") else open(path, "rb")
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in its name
         raise UserError("no such archive", file=path, mend="check the path, or run the stage that makes it") from None
 
 

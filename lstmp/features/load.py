@@ -179,7 +179,7 @@ class Features:
                                 mend=f"run steps/compute_cmvn.sh {self.dir}")
         stats = {speaker: read_mat(rx, dim=self._base_dim + 1, dtype=np.float64) for speaker, rx in scp.items()}
         for speaker, s in stats.items():
-            if len(s) != 2 or s[0, -1] <= 0:
+            if len(s) != 2 or not s[0, -1] >= 1:
                 raise UserError(f"speaker {speaker} has statistics of no frame", file=path,
                                 mend=f"run steps/compute_cmvn.sh {self.dir}")
         return stats
@@ -190,7 +190,7 @@ class Features:
             return {}
         counts = {}
         for number, (utt, value) in enumerate(read_table(path).items(), 1):
-            if not value.isdigit() or len(value) > 9:
+            if not config.is_count(value):
                 raise UserError(f"{value!r} is not a number of frames", file=path, line=number,
                                 mend="delete the file, it is only a shortcut")
             counts[utt] = int(value)

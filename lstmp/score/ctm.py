@@ -67,7 +67,7 @@ def read_ctm(path) -> dict[str, Alignment]:
                     raise UserError(f"{phone} of {utt} begins before the phone above it has ended", file=path,
                                     line=number, mend="sort the file by utterance and time")
                 phones.append((phone, start, end))
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as e:
+    except (gzip.BadGzipFile, UnicodeDecodeError) as e:
         raise UserError(f"cut off or damaged: {e}", file=path, line=number + 1, mend="make or fetch it again") from None
     if not rows:
         raise UserError("it is empty", file=path, mend="run the stage that aligns again")
