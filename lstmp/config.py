@@ -76,7 +76,7 @@ def _key_lines(node: yaml.MappingNode, path: Path) -> dict[str, int]:
 
 
 def is_count(text: str, digits: int = 9) -> bool:
-    """Whether ``text`` is a whole number of so many digits at most, without a sign (``str.isdigit`` takes `²` for one)."""
+    """Whether ``text`` is a whole number of so many digits at most, without a sign; ``isdigit`` takes `²` for one."""
     return text.isascii() and text.isdigit() and len(text) <= digits
 
 
