@@ -121,6 +121,7 @@ def load(path, cls: type[T]) -> T:
 def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None = None, prefix: str = "") -> T:
     """Check ``values`` against the fields of dataclass ``cls`` and build it; nested dataclasses are nested mappings."""
     lines = lines or {}
+    values = group(values, prefix.rstrip("."), file=file)
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     for key in values:
@@ -133,9 +134,7 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
     checked = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, dict):
-                raise UserError(f"`{prefix}{key}` must be a group of keys, not {value!r}", file=file,
-                                line=lines.get(key), mend="indent its keys below it")
+            group(value, f"{prefix}{key}", file=file, line=lines.get(key))
             checked[key] = build(value, hints[key], file=file, lines={k: lines.get(key) for k in value},
                                  prefix=f"{prefix}{key}.")
         else:
@@ -145,6 +144,14 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
     except UserError as e:  # raised by a __post_init__ that checks ranges; it does not know the file
         key = e.what.split("`")[1] if e.what.count("`") >= 2 else None
         raise UserError(e.what, file=e.file or file, line=lines.get(key), mend=e.mend) from None
+
+
+def group(value, name: str, *, file=None, line: int | None = None) -> dict:
+    """``value``, which must be a mapping; ``name`` is its key."""
+    if not isinstance(value, dict):
+        raise UserError(f"`{name}` must be a group of keys, not {value!r}", file=file, line=line,
+                        mend="indent its keys below it")
+    return value
 
 
 def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:

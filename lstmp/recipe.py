@@ -54,9 +54,7 @@ def override(values: dict, key: str, value, *, what: str, file=None, line=None):
         raise config.unknown(what, key, sorted(values), file=file, line=line)
     old = values[key]
     if isinstance(old, dict):
-        if not isinstance(value, dict):
-            raise UserError(f"`{what}` must be a group of keys, not {value!r}", file=file, line=line)
-        for k, v in value.items():
+        for k, v in config.group(value, what, file=file, line=line).items():
             override(old, k, v, what=f"{what}.{k}", file=file, line=line)
         return
     if old is None or type(old) is int and isinstance(value, float):  # the step's own dataclass decides
@@ -106,7 +104,8 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
     for key in values:
         if key not in sections and key not in (*RECIPE_KEYS, "layouts"):
             raise config.unknown(f"key `{key}`", key, [*RECIPE_KEYS, "layouts", *sections], file=path, line=lines[key])
-    values |= choose_layout(values.pop("layouts", None) or {}, run, file=path, line=lines.get("layouts"))
+    layouts = config.group(values.pop("layouts", None) or {}, "layouts", file=path, line=lines.get("layouts"))
+    values |= choose_layout(layouts, run, file=path, line=lines.get("layouts"))
     chosen = {}
     for option, text in options.items():
         if option in RUN_OPTIONS:
@@ -153,7 +152,9 @@ def choose_layout(layouts: dict, run: dict, *, file, line) -> dict:
         if not isinstance(keys, dict) or not {"train", "dev", "tests"} <= set(keys) <= set(RECIPE_KEYS):
             raise UserError(f"layout `{name}` must give train, dev and tests, and else keys of the recipe", file=file,
                             line=line, mend="see recipes/mini_librispeech/recipe.yaml")
-        splits = [*str(keys["train"]).split("+"), keys["dev"], *keys["tests"]]
+        for key, kind in (("train", str), ("dev", str), ("tests", list[str])):
+            config.coerce(keys[key], kind, f"layouts.{name}.{key}", file=file, line=line)
+        splits = [*keys["train"].split("+"), keys["dev"], *keys["tests"]]
         here = [Path(run["corpus"]) / "LibriSpeech", Path(run["corpus"])]
         if any(all((d / s).is_dir() for s in splits) for d in here) if run["corpus"] else name == "download":
             return keys

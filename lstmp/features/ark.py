@@ -192,6 +192,8 @@ def _open(path):
 def _parse(read, path, offset: int):
     with _open(path) as f:
         try:
+            if offset >= os.stat(path).st_size and not str(path).endswith(".gz"):
+                raise EOFError
             f.seek(offset)
             return read(f)
         except Exception as e:  # kaldi_io raises whatever its parsing trips over

@@ -52,6 +52,7 @@ from lstmp.stage import Stage
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import read_recording
 from lstmp.transcribe.pauses import CutConfig
+from lstmp.transcribe.recognizer import Recognizer
 from lstmp.transcribe.transcribe import LiveModel
 
 _WORDS = {"<eps>": 0, "RED": 1, "GREEN": 2, "BLUE": 3, "#0": 4}
@@ -126,6 +127,10 @@ def _live(root: Path):
     list(live.segments([babble(1.0)]))
 
 
+def _recognizer(root: Path):
+    Recognizer(root / "model").transcribe(babble(1.0) / 32768, 16000)
+
+
 def _network(root: Path):
     checkpoint.read(root / "net/final.safetensors", "train again")
     network = AcousticNetwork.load(root / "net")
@@ -149,7 +154,8 @@ def _configs(root: Path):
 
 
 def _recipe(root: Path):
-    resolve({"recipe": "tiny"}, root)
+    for name in ("tiny", "mini_librispeech"):
+        resolve({"recipe": name}, root)
 
 
 def _json(root: Path):
@@ -205,13 +211,14 @@ READERS = {
     "graph": Reader(("graph_x/HCLG.k2.safetensors",), _graph, 2),
     "lattices": Reader(("lat",), _lattices, 2),
     "model folder": Reader(("model/*", "model/*/*"), _live, 1),
+    "recognizer": Reader(("model/*", "model/*/*"), _recognizer, 0.1),
     "network": Reader(("net/final.safetensors", "net/config.yaml"), _network, 2),
     "GMM": Reader(("gmm/*",), _gmm, 2),
     "Kaldi, binary": Reader(("kaldi/*",), _kaldi("kaldi"), 2),
     "Kaldi, text": Reader(("kaldi_text/*",), _kaldi("kaldi_text"), 2),
     "CTM": Reader(("ali/phones.ctm", "ali/ctm.gz"), _ctm, 1),
     "conf": Reader(("conf/*.yaml",), _configs, 0.3),
-    "recipe": Reader(("recipes/tiny/recipe.yaml", "conf/*.yaml"), _recipe, 0.2),
+    "recipe": Reader(("recipes/*/recipe.yaml", "conf/*.yaml"), _recipe, 0.2),
     "JSON": Reader(("net/train.json", "graph_x/graph.json"), _json, 1),
     "mark": Reader(("marked/.done.work.json",), _mark, 1),
     "grid": Reader(("recipes/sak2014/grid.yaml",), lambda root: plan.load(root / "recipes/sak2014/grid.yaml"), 0.2),
@@ -222,8 +229,9 @@ READERS = {
 def copy_configs(root: Path):
     """conf/, the recipe of tiny, and a grid of experiments, from the checkout."""
     shutil.copytree(ROOT / "conf", root / "conf")
-    shutil.copytree(ROOT / "recipes/tiny", root / "recipes/tiny")
-    shutil.copytree(ROOT / "recipes/sak2014", root / "recipes/sak2014", ignore=shutil.ignore_patterns("records"))
+    for name in ("tiny/recipe.yaml", "mini_librispeech/recipe.yaml", "sak2014/grid.yaml"):
+        (root / "recipes" / name).parent.mkdir(parents=True)
+        shutil.copyfile(ROOT / "recipes" / name, root / "recipes" / name)
 
 
 def draw(rng: np.random.Generator, names: list[str]) -> str:

@@ -136,6 +136,15 @@ def test_more_entries_than_the_file_has_bytes_are_told_before_they_are_read(tmp_
         read(tmp_path / "x")
 
 
+def test_sizes_that_no_model_has_are_told(tmp_path):
+    table = kb.question(1, [1], kb.leaf(0), kb.table(0, *[kb.leaf(1)] * 400))
+    with pytest.raises(UserError, match="a table of 400 entries below a question"):
+        read_tree(put(tmp_path / "tree", kb.tree(3, 1, table)), STATES)
+    states = [(s, [(s, 0.5), (s + 1, 0.5)]) for s in range(150)]
+    with pytest.raises(UserError, match="phone 1 has 151 states"):
+        read_transition_model(put(tmp_path / "x", kb.model([1], [-1, 0], [[*states, (-1, [])]], [(1, 0, 0)], [0.0])))
+
+
 def test_a_count_may_be_all_that_is_left(tmp_path):
     reader = KaldiReader(put(tmp_path / "x", b"\0B" + kb.i4(3) + b"abc"))
     assert reader.count() == 3
