@@ -167,8 +167,8 @@ def load(path) -> Grid:
         if not re.fullmatch(r"[\w.+-]+", str(name)):
             raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
                             mend="its folder bears the name", **where)
-        own = dict(own or {})
-        source_of[name] = own.pop("source", next(iter(sources)))
+        own = dict(config.group(own or {}, f"networks.{name}", **where))
+        source_of[name] = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
         processes_of[name] = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
         if processes_of[name] < 1:
@@ -186,7 +186,8 @@ def load(path) -> Grid:
     clock = values.get("clock", "processor")
     if clock not in CLOCKS:
         raise config.unknown(f"clock `{clock}`", str(clock), CLOCKS, file=path, line=lines["clock"])
-    claims = [_claim(keys, networks, path, lines.get("claims")) for keys in values.get("claims") or []]
+    claims = config.coerce(values.get("claims") or [], list[dict], "claims", file=path, line=lines.get("claims"))
+    claims = [_claim(keys, networks, path, lines.get("claims")) for keys in claims]
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
                 config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, source_of, seeds_of,
@@ -207,7 +208,8 @@ def _copied(values: dict) -> dict:
 def _claim(keys: dict, networks: dict, path, line) -> Claim:
     keys = dict(keys)
     comparisons = [config.build(c, Comparison, file=path, prefix="claims.comparisons.")
-                   for c in keys.pop("comparisons", None) or []]
+                   for c in config.coerce(keys.pop("comparisons", None) or [], list[dict], "claims.comparisons",
+                                          file=path, line=line)]
     for name in (n for c in comparisons for n in (c.first, c.second)):
         if name not in networks:
             raise config.unknown(f"network `{name}` in a claim", name, networks, file=path, line=line)
