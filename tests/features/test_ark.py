@@ -145,7 +145,7 @@ def test_wrong_width_missing_archive_and_pipes(tmp_path):
 def test_offsets_and_names_that_no_file_has(tmp_path, offset):
     write_two(tmp_path)
     (tmp_path / "x.scp").write_text(f"a-1 {tmp_path}/x.ark:{offset}\n")
-    with pytest.raises(UserError, match=r"x\.ark.*(cut off or damaged|no such archive)"):
+    with pytest.raises(UserError, match=r"x\.ark.*(cut off or damaged|no such archive)|x\.scp:1: a NUL byte"):
         ark.read_mat(ark.read_scp(tmp_path / "x.scp")["a-1"])
 
 

@@ -118,7 +118,7 @@ def _lattices(root: Path):
     for lattice in read_lattices(root / "lat").values():
         if lattice.num_arcs:
             best_paths(lattice, [(8, 0.0)])
-    summary([root / "lat"], 1)
+    summary([root / "lat"], 1, 0.01)
     judge([root / "lat"], 3, 1.0)
 
 
