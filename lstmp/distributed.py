@@ -8,6 +8,7 @@ every world-size-th one, in order of length, so that shares are of nearly equal 
 import contextlib
 import contextvars
 import ctypes
+import multiprocessing.util
 import os
 import shutil
 import signal
@@ -258,6 +259,8 @@ def _leave(status: int):
 
     Were Python taken down first, torch 2 would now and then abort it for a thread of a process group that still runs.
     """
+    if status == 0:
+        multiprocessing.util._exit_function()  # as after a fork: gives back semaphores, such as that of the bars
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(status)
 

@@ -23,8 +23,6 @@ from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.stage import Stage
 
-VERSION = 1  # raise it when the result for the same corpus changes
-
 
 def find_root(corpus) -> Path:
     """The folder that holds the splits: ``corpus`` itself or its ``LibriSpeech`` folder.
@@ -150,8 +148,8 @@ def prepare_split(root: Path, split: str, out: Path, *, max_bad: float, max_utts
     Raises:
         UserError: no such split, too many bad utterances.
     """
-    stage = Stage(out, "data", inputs=[],
-                  settings={"version": VERSION, "split": str(root / split), "max_bad": max_bad, "max_utts": max_utts,
+    stage = Stage(out, "data", inputs=[], version=2,
+                  settings={"split": str(root / split), "max_bad": max_bad, "max_utts": max_utts,
                             "files": [corpus_listing(root, part) for part in split.split("+")]})
     if stage.is_done():
         return

@@ -28,7 +28,7 @@ class Mp3:
     def __init__(self, data):
         self._data, self.parts, self.frames, self.promised, self.samples = data, [], 0, None, 0
         at, kind = _after_tags(data, 0), None
-        self._first, begin, self._header = at, at, False
+        self._first, begin, self._header, self._bytes_at = at, at, False, None
         while at + 4 <= len(data):
             frame = _frame(data, at)
             if not frame or frame[0] != (kind or _same(data, at)):
@@ -60,6 +60,7 @@ class Mp3:
             if bytes(data[place:place + 4]) in (b"Xing", b"Info"):
                 if data[place + 7] & 1:
                     self.promised = int.from_bytes(data[place + 8:place + 12], "big")
+                    self._bytes_at = place + 12 if data[place + 7] & 2 else None
                 return True
         if bytes(data[at + 32:at + 36]) == b"VBRI":
             self.promised = int.from_bytes(data[at + 46:at + 50], "big")
@@ -73,7 +74,7 @@ class Mp3:
         sound.
         """
         if self.promised == self.frames:
-            return self.parts
+            return self._with_bytes()
         head = bytearray(self._data[self._first:self._first + 4])
         head[1] |= 1  # no checksum
         head += bytes(self._side) + b"Xing" + struct.pack(">II", 1, self.frames)
@@ -81,6 +82,14 @@ class Mp3:
         if self._header:
             begin += self._length  # instead of its own
         return [bytes(head.ljust(self._length, b"\0")), (begin, end), *more]
+
+
+    def _with_bytes(self) -> list:
+        """The frames, behind their own header, which has the number of their bytes right: else there are complaints."""
+        size, at, (begin, end) = sum(b - a for a, b in self.parts), self._bytes_at, self.parts[0]
+        if at is None or abs(int.from_bytes(self._data[at:at + 4], "big") - size) < size / 200:
+            return self.parts
+        return [(begin, at), struct.pack(">I", size), (at + 4, end), *self.parts[1:]]
 
 
 def _frame(data, at: int):

@@ -26,6 +26,7 @@ def look_through(f, size: int) -> tuple[list[tuple[int, int]], bool]:
         length = 27 + segments + sum(head[27:27 + segments])
         ended = bool(head[5] & 4) and len(head) >= 27 + segments and at + length <= size
         at += length
+    begins = begins or [0]
     return [*zip(begins, [*begins[1:], size], strict=True)], ended
 
 

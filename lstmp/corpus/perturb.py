@@ -126,7 +126,7 @@ def main(argv=None):
     if a.out.resolve() == a.data.resolve():
         raise UserError("it holds the data to be copied", file=a.out, mend="give OUT another folder")
     settings = {"speeds": a.speeds, "volume": a.volume, "seed": a.seed} | ({"mp3": a.mp3} if a.mp3 else {})
-    stage = Stage(a.out, "perturb", [a.data / n for n in FILES] + ([a.once] if a.once else []), settings)
+    stage = Stage(a.out, "perturb", [a.data / n for n in FILES] + ([a.once] if a.once else []), settings, version=2)
     if distributed.on_first(stage.is_done):
         return
     data = read_data_dir(a.data)

@@ -65,7 +65,7 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
     if min(nonsilence_states, silence_states) < 1:
         raise UserError("a phone needs at least one state", mend="3 for speech and 5 for silence are usual")
     out, settings = Path(out), [oov, sil_prob, nonsilence_states, silence_states]
-    stage = Stage(out, "lang", inputs=[dict_dir], settings=settings)
+    stage = Stage(out, "lang", inputs=[dict_dir], settings=settings, version=2)
     if stage.is_done():
         return
     dictionary = Dictionary.load(dict_dir)

@@ -105,7 +105,7 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
         raise UserError("--prune is for a model that is trained", mend="give --text with it, or leave it out")
     given = [arpa] if arpa else [grammar] if grammar else texts
     settings = [order, skip_id, *([prune] if prune else [])] if texts else []
-    stage = Stage(out, "lm", inputs=[lang, *given], settings=settings)
+    stage = Stage(out, "lm", inputs=[lang, *given], settings=settings, version=2)
     if stage.is_done():
         return
     words = read_symbols(lang / "words.txt")

@@ -17,7 +17,7 @@ import soundfile
 from lstmp.corpus.chunks import samples_length
 from lstmp.corpus.mp3 import Mp3
 from lstmp.corpus.ogg import look_through
-from lstmp.corpus.samples import must_be_sound
+from lstmp.corpus.samples import RATES, must_be_sound
 from lstmp.corpus.spliced import Spliced
 from lstmp.errors import UserError
 
@@ -67,6 +67,8 @@ class Recording:
                 self.rate, self.channels = f.samplerate, f.channels
                 if not f.frames:
                     raise self._fault("the audio file holds no samples")
+                if self.rate not in RATES:
+                    raise self._fault(f"sampled at {self.rate} Hz, as its header says, which cannot be right")
                 self._by_its_end = (f.format != "MP3" and f.subtype not in ("FLOAT", "DOUBLE")
                                     and len(self._streams) == 1 and self._promised != 0)
                 self._promised = f.frames if self._promised is None else self._promised

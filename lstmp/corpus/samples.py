@@ -7,6 +7,7 @@ from lstmp.log import warn
 
 FULL_SCALE = np.float32(32768)
 _LOUDEST = 16.0  # of floats that can be meant as ±1: 24 dB above full scale
+RATES = range(1000, 768001)  # Hz
 _CHANNELS = 64
 _CANCELLED = 0.05  # of the channels' power is left in their mean; of 16 channels with nothing in common 0.06 are
 
@@ -90,6 +91,6 @@ def whole_rate(rate) -> int:
         whole = int(rate)
     except (TypeError, ValueError, OverflowError):
         whole = 0
-    if whole != rate or not 1000 <= whole <= 768000:
+    if whole != rate or whole not in RATES:
         raise UserError(f"a sampling rate of {rate!r}", mend="give a whole number from 1,000 to 768,000")
     return whole

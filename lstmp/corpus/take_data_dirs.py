@@ -46,7 +46,8 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
     utts = [dataclasses.replace(u, wav=os.path.abspath(u.wav)) if u.wav and not is_command(u) else u
             for u in at_most(list(data.utts.values()), max_utts)]
     stage = Stage(out, "data", inputs=[source / name for name in (*NEED, *MAY)],
-                  settings={"max_bad": max_bad, "max_utts": max_utts, "audio": audio_stamps(utts), "given": given})
+                  settings={"max_bad": max_bad, "max_utts": max_utts, "audio": audio_stamps(utts), "given": given},
+                  version=2)
     if stage.is_done():
         return
     (out / GIVEN).unlink(missing_ok=True)

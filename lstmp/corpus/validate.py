@@ -148,7 +148,7 @@ def main(argv=None):
     for path in a.data:
         audio = audio_stamps(_read(path).utts.values())
         stage = Stage(path, "validated", inputs=[path / name for name in FILES],
-                      settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio})
+                      settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio}, version=2)
         if not stage.is_done():
             rows[path.name] = validate(path, max_bad=a.max_bad, quick=a.quick, nj=a.nj,
                                        allow_commands=a.allow_commands)

@@ -166,7 +166,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
     stage = Stage(out, "feats", inputs=[t for t in tables if t.name in AUDIO] if in_place else tables,
                   settings={**config.to_dict(cfg), "kind": kind, "library": version("kaldi-native-fbank"),
-                            "audio": _audio_state(data)})
+                            "audio": _audio_state(data)}, version=2)
     if on_first(stage.is_done):
         return
     say(f"{out}: {kind} of {len(data.utts)} utterances")

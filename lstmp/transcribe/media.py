@@ -15,7 +15,7 @@ import soxr
 
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.recording import Recording, Unknown
-from lstmp.corpus.samples import FULL_SCALE, Mixer, must_be_sound
+from lstmp.corpus.samples import FULL_SCALE, RATES, Mixer, must_be_sound
 from lstmp.errors import UserError
 
 _FILES = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"RIFX": "a WAV file", b"fLaC": "a FLAC file",
@@ -95,7 +95,7 @@ class RawPcm:
     """
 
     def __init__(self, rate: int = RATE, channels: int = 1):
-        if not (1000 <= rate <= 768000 and 1 <= channels <= 64):
+        if not (rate in RATES and 1 <= channels <= 64):
             raise UserError(f"raw PCM of {rate} Hz and {channels} channels", mend="check --rate and --channels")
         self._channels, self._resampler, self._rest = channels, Resampler(rate), b""
         self._mixed = Mixer("the standard input")

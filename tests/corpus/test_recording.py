@@ -138,8 +138,25 @@ def test_mp3_without_a_header(tmp_path, bit_rates, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_mp3_with_a_header_that_has_the_bytes_wrong(tmp_path, capfd):
+    data, path = bytearray(data_of("mp3")), tmp_path / "x.mp3"
+    at = data.index(b"Xing") + 12
+    data[at:at + 4] = b"\0\0\1\0"
+    path.write_bytes(data)
+    assert lengths(path) == (48000, 48000) and capfd.readouterr() == ("", "")
+
+
 def test_faults_of_content(tmp_path):
     path = tmp_path / "x.wav"
+    data = data_of("wav")
+    for rate in (0x7FFFFFFF, 16):
+        path.write_bytes(data[:24] + struct.pack("<I", rate) + data[28:])
+        with pytest.raises(UserError, match=f"sampled at {rate} Hz, as its header says, which cannot be right"):
+            read_audio(path)
+    ogg = data_of("ogg")
+    path.write_bytes(ogg[:5] + b"\0" + ogg[6:])  # no page begins a stream
+    with pytest.raises(UserError):
+        read_audio(path)
     soundfile.write(str(path), 6000 * TONE, 16000, subtype="FLOAT")
     for read in (audio_info, read_audio):
         with pytest.raises(UserError, match="samples up to 1200, where floats are in ±1; divide"):
