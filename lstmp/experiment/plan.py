@@ -157,8 +157,8 @@ def load(path) -> Grid:
             raise UserError(f"key `{key}` is missing", file=path, mend="see recipes/sak2014/grid.yaml")
     where = {"file": path, "line": lines.get("networks")}
     sections = read_sections(ROOT / "conf")
-    override(sections, "decode", values.get("decode") or {}, what="decode", file=path, line=lines.get("decode"))
-    override(sections, "lstmp", values.get("common") or {}, what="common", file=path, line=lines.get("common"))
+    override(sections, "decode", values.get("decode") or {}, what="decode", file=path, lines=lines)
+    override(sections, "lstmp", values.get("common") or {}, what="common", file=path, lines=lines)
     sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
                for name, keys in _group(values, "sources", path, lines).items()}
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
@@ -178,7 +178,7 @@ def load(path) -> Grid:
         if not seeds_of[name] or len(set(seeds_of[name])) < len(seeds_of[name]):
             raise UserError(f"`{name}.seeds` must be a list of different numbers", mend="correct it", **where)
         section = {name: _copied(sections["lstmp"])}
-        override(section, name, own, what=name, **where)
+        override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
         networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
