@@ -16,9 +16,11 @@ from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.grammar import grammar_to_g
 from lstmp.corpus.lang import Lang, read_symbols
+from lstmp.corpus.lexicon import read_lexicon
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.corpus.textlines import numbered_lines
+from lstmp.corpus.utterance_audio import check_commands, read_utterance, seconds_of
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.engine import SearchGraph
@@ -34,12 +36,14 @@ from lstmp.features.extract import FbankConfig, MfccConfig
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.align import read_alignment
+from lstmp.gmm.kaldi_gmm import import_model
 from lstmp.gmm.kaldi_import import import_alignment
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import AlignConfig
 from lstmp.gmm.train_mono import MonoConfig
 from lstmp.gmm.train_tri import TriConfig
 from lstmp.graph.epsilon_free import epsilon_free
+from lstmp.graph.import_kaldi import import_graph, import_lang
 from lstmp.graph.make_graph import make_graph
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
@@ -77,6 +81,27 @@ def _matrices(root: Path):
     read_mat(str(root / "data/text.ark") + ":6")
 
 
+def _compressed(root: Path):
+    for rx in read_scp(root / "data/compressed.scp").values():
+        read_mat(rx)
+
+
+def _segments(root: Path):
+    data = read_data_dir(root / "segmented")
+    check_commands(data, False)
+    for utt in data.utts.values():
+        for read in (lambda u: read_utterance(u, 16000), seconds_of):
+            try:
+                read(utt)
+            except UserError:
+                pass
+
+
+def _lexicons(root: Path):
+    for name in ("cmudict", "kaldi", "mfa"):
+        read_lexicon(root / "lexicons" / name)
+
+
 def _features(root: Path):
     features = Features(root / "data", FeatureConfig("mfcc", "mean_var", 2))
     for utt in features.utts:
@@ -98,6 +123,17 @@ def _fsts(root: Path):
     for name in ("lang_x/G.fst", "lang/L_disambig.fst"):
         read_fst(root / name)
         FstArrays.read(root / name)
+
+
+def _other_fsts(root: Path):
+    for path in sorted((root / "fsts").iterdir()):
+        read_fst(path)
+        FstArrays.read(path)
+
+
+def _kaldi_gmm(root: Path):
+    kaldi, out = root / "kaldi_gmm", root / "out"
+    import_graph(kaldi / "graph", out / "graph", out / "model", import_model(kaldi, out / "model"))
 
 
 def _hclg(root: Path):
@@ -193,6 +229,14 @@ READERS = {
     "data dir": Reader(("data/text", "data/wav.scp", "data/utt2*", "data/spk2utt"),
                        lambda root: read_data_dir(root / "data"), 2),
     "vectors": Reader(("ali/ali.ark", "ali/ali.gz", "ali/text.ark", "ali/ali.scp"), _vectors, 2),
+    "compressed": Reader(("data/compressed.*",), _compressed, 1.5),
+    "segments": Reader(("segmented/*",), _segments, 2),
+    "lexicons": Reader(("lexicons/cmudict", "lexicons/kaldi", "lexicons/mfa"), _lexicons, 1),
+    "other FSTs": Reader(("fsts/*",), _other_fsts, 2),
+    "Kaldi's GMM": Reader(("kaldi_gmm/*", "kaldi_gmm/graph/*", "kaldi_gmm/graph/phones/*"), _kaldi_gmm, 1.5),
+    "Kaldi's lang": Reader(("kaldi_gmm/lang/*", "kaldi_gmm/lang/phones/*"),
+                           lambda root: import_lang(root / "kaldi_gmm/lang", root / "out/lang"), 1),
+    "JSGF": Reader(("lexicons/grammar",), lambda root: grammar_to_g(root / "lexicons/grammar", _WORDS), 0.3),
     "lexicon": Reader(("lexicon.txt",), lambda root: prepare_dict(root / "lexicon.txt", root / "out/dict"), 1),
     "dict": Reader(("dict/*.txt",), _dict, 1),
     "lang": Reader(("lang/*.txt", "lang/*.int", "lang/phones/*.int", "lang/topo"),
