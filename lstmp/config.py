@@ -20,6 +20,8 @@ from lstmp import temporary
 from lstmp.errors import UserError
 
 T = TypeVar("T")
+_MOST_YAML, _MOST_JSON = 1 << 18, 32 << 20  # bytes: what is far more costs minutes and gigabytes to read
+_DEEPEST = 20  # groups in each other
 
 
 def read_yaml(path) -> tuple[dict, dict[str, int]]:
@@ -27,8 +29,17 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
     path = Path(path)
     if not path.is_file():
         raise UserError("no such configuration file", file=path, mend="check the path; the defaults are in conf/")
+    _check_size(path, _MOST_YAML, "see the files in conf/ for the form")
     try:
         text = path.read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError("groups in groups without end")
+            if isinstance(event, yaml.AliasEvent):  # a few of them in each other stand for billions of values
+                raise UserError(f"an alias, `*{event.anchor}`", file=path, line=event.start_mark.line + 1,
+                                mend="write the value itself")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except UnicodeDecodeError:
@@ -38,11 +49,18 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
         problem = getattr(e, "problem", None) or "cannot be parsed"
         raise UserError(f"not valid YAML: {problem}", file=path, line=mark.line + 1 if mark else None,
                         mend="write `key: value`, one a line") from None
+    except (ValueError, RecursionError) as e:  # a date or number that cannot be, groups nested without end
+        raise UserError(f"not valid YAML: {str(e)[:80]}", file=path, mend="write `key: value`, one a line") from None
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
         raise UserError("expected `key: value` lines", file=path, line=1, mend="see the files in conf/ for the form")
     return values, _key_lines(node, path)
+
+
+def _check_size(path: Path, most: int, mend: str):
+    if (size := path.stat().st_size) > most:
+        raise UserError(f"{size} bytes, where some thousand are usual", file=path, mend=mend)
 
 
 def _key_lines(node: yaml.MappingNode, path: Path, prefix: str = "") -> dict[str, int]:
@@ -59,17 +77,31 @@ def _key_lines(node: yaml.MappingNode, path: Path, prefix: str = "") -> dict[str
     return lines
 
 
+def is_count(text: str, digits: int = 9) -> bool:
+    """Whether ``text`` is a whole number of so many digits at most, without a sign; ``isdigit`` takes `²` for one."""
+    return text.isascii() and text.isdigit() and len(text) <= digits
+
+
+def json_value(text: str | bytes):
+    """``json.loads``, of which every fault is a ValueError, values nested too deep included."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def read_json(path, mend: str) -> dict:
     """Read a JSON object.
 
     Raises:
-        UserError: no such file (``mend`` says who makes it), or not a JSON object.
+        UserError: no such file (``mend`` says who makes it), not a JSON object, or beyond all measure.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError("no such file", file=path, mend=mend)
+    _check_size(path, _MOST_JSON, f"delete it; {mend}")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json_value(path.read_text(encoding="utf-8"))
     except ValueError as e:
         line = getattr(e, "lineno", None)
         raise UserError("not valid JSON", file=path, line=line, mend=f"delete it; {mend}") from None
@@ -91,6 +123,7 @@ def load(path, cls: type[T]) -> T:
 def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None = None, prefix: str = "") -> T:
     """Check ``values`` against the fields of dataclass ``cls`` and build it; nested dataclasses are nested mappings."""
     lines = lines or {}
+    values = group(values, prefix.rstrip("."), file=file)
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     for key in values:
@@ -103,9 +136,7 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
     checked = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, dict):
-                raise UserError(f"`{prefix}{key}` must be a group of keys, not {value!r}", file=file,
-                                line=lines.get(key), mend="indent its keys below it")
+            group(value, f"{prefix}{key}", file=file, line=lines.get(key))
             checked[key] = build(value, hints[key], file=file, prefix=f"{prefix}{key}.", lines={
                 k: lines.get(f"{key}.{k}", lines.get(key)) for k in value})
         else:
@@ -116,6 +147,14 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
         key = e.what.split("`")[1] if e.what.count("`") >= 2 else None
         what = e.what.replace(f"`{key}`", f"`{prefix}{key}`", 1) if key in names else e.what
         raise UserError(what, file=e.file or file, line=lines.get(key), mend=e.mend) from None
+
+
+def group(value, name: str, *, file=None, line: int | None = None) -> dict:
+    """``value``, which must be a mapping; ``name`` is its key."""
+    if not isinstance(value, dict):
+        raise UserError(f"`{name}` must be a group of keys, not {value!r}", file=file, line=line,
+                        mend="indent its keys below it")
+    return value
 
 
 def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:

@@ -34,6 +34,7 @@ _MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "
            "Cannot allocate memory")
 _LESS = "lower --nj or the batch size in conf/"
 _HERE = Path(__file__).parent
+_LONGEST = 1000  # letters of what a message says
 
 
 class UserError(Exception):
@@ -49,8 +50,10 @@ class UserError(Exception):
     def __init__(self, what: str, *, file=None, line: int | None = None, mend: str | None = None):
         self.what, self.file, self.line, self.mend = what, file, line, mend
         where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
-        text = where + what + (f"; {mend}" if mend else "")
-        super().__init__(" ".join(text.split()))
+        shown = what if len(what) <= _LONGEST else f"{what[:_LONGEST]} …"  # what it quotes may be megabytes
+        text = where + shown + (f"; {mend}" if mend else "")
+        text = " ".join(text.split())  # and nothing that moves a terminal's cursor, or that no encoding has
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
     def __reduce__(self):  # so that a worker process can hand it to its parent
         return _rebuild, (self.what, self.file, self.line, self.mend)

@@ -39,6 +39,7 @@ def say(message: str):
 
 def warn(message: str):
     """Print one line of warning on stderr."""
+    message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
     tqdm.write(f"warning: {message}", file=sys.stderr)
 
 

@@ -55,7 +55,7 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
     for key in values:
         if key not in sections and key not in (*RECIPE_KEYS, "layouts"):
             raise config.unknown(f"key `{key}`", key, [*RECIPE_KEYS, "layouts", *sections], file=path, line=lines[key])
-    layouts = values.pop("layouts", None) or {}
+    layouts = config.group(values.pop("layouts", None) or {}, "layouts", file=path, line=lines.get("layouts"))
     layout = choose_layout(layouts, run, file=path, line=lines.get("layouts"))
     for n in [f"layouts.{name}." for name, keys in layouts.items() if keys is layout]:
         lines |= {key.removeprefix(n): line for key, line in lines.items() if key.startswith(n)}
@@ -132,7 +132,9 @@ def choose_layout(layouts: dict, run: dict, *, file, line) -> dict:
         if not isinstance(keys, dict) or not {"train", "dev", "tests"} <= set(keys) <= set(RECIPE_KEYS):
             raise UserError(f"layout `{name}` must give train, dev and tests, and else keys of the recipe", file=file,
                             line=line, mend="see recipes/mini_librispeech/recipe.yaml")
-        splits = [*str(keys["train"]).split("+"), keys["dev"], *keys["tests"]]
+        for key, kind in (("train", str), ("dev", str), ("tests", list[str])):
+            config.coerce(keys[key], kind, f"layouts.{name}.{key}", file=file, line=line)
+        splits = [*keys["train"].split("+"), keys["dev"], *keys["tests"]]
         here = [Path(run["corpus"]) / "LibriSpeech", Path(run["corpus"])]
         if any(all((d / s).is_dir() for s in splits) for d in here) if run["corpus"] else name == "download":
             return keys

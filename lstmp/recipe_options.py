@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from lstmp import kit
+from lstmp import config, kit
 from lstmp.errors import UserError
 from lstmp.recipe_keys import RECIPE_KEYS
 from lstmp.recipe_sections import leaves, read_sections
@@ -65,7 +65,7 @@ def parse_value(option: str, text: str):
         return float(text)
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"--{option}: `{text}` cannot be read", mend="write a number, a word, true, false or [a, b]") \
             from None
 
@@ -76,7 +76,7 @@ def run_values(options: dict[str, str], name: str) -> dict:
            "device": "auto", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": "", "dry-run": "false"}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS or k in FLAGS}
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
-        if not run[key].isdigit() or not low <= int(run[key]) <= high:
+        if not config.is_count(run[key]) or not low <= int(run[key]) <= high:
             raise UserError(f"--{key} must be a whole number from {low} to {high}, not `{run[key]}`",
                             mend="correct the value")
     if int(run["stop-stage"]) < int(run["stage"]):

@@ -50,9 +50,7 @@ def override(values: dict, key: str, value, *, what: str, file=None, lines: dict
         raise config.unknown(what, key, sorted(values), **at)
     old = values[key]
     if isinstance(old, dict):
-        if not isinstance(value, dict):
-            raise UserError(f"`{what}` must be a group of keys, not {value!r}", **at)
-        for k, v in value.items():
+        for k, v in config.group(value, what, **at).items():
             override(old, k, v, what=f"{what}.{k}", file=file, lines=lines)
         return
     if old is None or type(old) is int and isinstance(value, float):  # the step's own dataclass decides

@@ -1,12 +1,14 @@
 """Tensors on disk: safetensors files, written to a temporary name and renamed, with the mode of any other file."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from lstmp import temporary
 from lstmp.errors import UserError, naming
@@ -39,11 +41,32 @@ def read_tensors(path) -> dict[str, torch.Tensor]:
     Raises:
         UserError: it is missing or damaged.
     """
+    with opened(path, "not a safetensors file, or cut off", "delete it and run the stage that makes it again") as f:
+        return {name: f.get_tensor(name) for name in f.keys()}
+
+
+@contextlib.contextmanager
+def opened(path, what: str, mend: str, missing=("no such file", "run the stage that makes it"),
+           framework: str = "pt") -> Iterator:
+    """A safetensors file for reading; what its body finds wrong with names or metadata is a fault of the file as well.
+
+    Args:
+        what: what to say of a damaged file, with the hint ``mend``.
+        missing: the same for none.
+        framework: pt or np.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     if not Path(path).is_file():
-        raise UserError("no such file", file=path, mend="run the stage that makes it")
+        raise UserError(missing[0], file=path, mend=missing[1])
     try:
-        with naming(path):
-            return load_file(str(path))
-    except (SafetensorError, ValueError):
-        raise UserError("not a safetensors file, or cut off", file=path,
-                        mend="delete it and run the stage that makes it again") from None
+        with naming(path), safe_open(str(path), framework) as f:
+            yield f
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError):  # so it tells of kinds of numbers, too
+        raise UserError(what, file=path, mend=mend) from None
+
+
+def are(kind: str, *tensors, dims: int = 1) -> bool:
+    """Whether all tensors or arrays hold numbers of a kind (as ``int32``) and have so many dimensions."""
+    return all(str(t.dtype).removeprefix("torch.") == kind and t.ndim == dims for t in tensors)

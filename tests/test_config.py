@@ -85,7 +85,13 @@ def test_faults_name_file_line_and_mend(tmp_path, old, new, message):
 @pytest.mark.parametrize("text, message", [
     (b"rate: \xff\n", "not UTF-8"), (b"- 1\n- 2\n", "c.yaml:1: expected `key: value` lines"),
     (b"", "key `rate` is missing"),
-    (b"just text", "expected `key: value`"), (b"rate: \x00", "not valid YAML"), (b"a: *b\n", "not valid YAML")])
+    (b"just text", "expected `key: value`"), (b"rate: \x00", "not valid YAML"),
+    (b"a: *b\n", "c.yaml:1: an alias, `*b`"),
+    (b"a: &a [x]\n" + b"".join(b"%c: &%c [%s]\n" % (98 + i, 98 + i, b"*%c, *%c" % (97 + i, 97 + i)) for i in range(24)),
+     "c.yaml:2: an alias, `*a`"),
+    (b"rate: " + b"[" * 20_000, "not valid YAML"), (b"rate: " + b"{a: " * 20_000, "not valid YAML"),
+    (b"rate: 2001-13-45\n", "not valid YAML: month must be"), (b"rate: " + b"9" * 5000, "not valid YAML"),
+    (b"# " + b"x" * (1 << 18), "where some thousand are usual")])
 def test_not_a_configuration_at_all(tmp_path, text, message):
     with pytest.raises(UserError) as e:
         load(tmp_path, text)
@@ -120,3 +126,12 @@ def test_write_text_is_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         config.write_text(path, "two\n")
     assert path.read_text(encoding="utf-8") == "öne\n" and os.listdir(path.parent) == ["f.txt"]
+
+
+@pytest.mark.parametrize("text, message", [
+    ('{"a": ' + "[" * 100_000, "not valid JSON"), ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
+    ("[1]", "expected a JSON object"), ('{"a": "' + "x" * (32 << 20) + '"}', "where some thousand are usual")])
+def test_json_beyond_measure(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        config.read_json(tmp_path / "x.json", "make it")

@@ -144,3 +144,12 @@ def test_fail(capsys):
     with pytest.raises(SystemExit) as e:
         fail("so")
     assert e.value.code == 1 and capsys.readouterr() == ("", "error: so\n")
+
+
+def test_what_is_quoted_moves_no_cursor_and_fills_no_screen(capsys):
+    from lstmp.log import warn
+    e = UserError(f"odd \x1b[31m\u202e\udcff {'x' * 5000}", file="a\x07b", mend="mend it")
+    assert str(e).startswith(r"a\x07b: odd \x1b[31m\u202e\udcff xxx") and str(e).endswith(" …; mend it")
+    assert str(e).isprintable() and len(str(e)) < 1100
+    warn("u\x1b[2J: é 名")
+    assert capsys.readouterr().err == "warning: u\\x1b[2J: é 名\n"

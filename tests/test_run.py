@@ -85,6 +85,16 @@ def test_every_script_has_help_and_works_from_anywhere(script, tmp_path):
     assert os.access(ROOT / script, os.X_OK)
 
 
+def test_folders_of_any_name(tmp_path):
+    """An & stands for what was replaced in bash 5.2's ${x/#/&}; the names of data dirs are made so."""
+    folder = tmp_path / "a & b|'\"\\c $x"
+    done = call("./run.sh", "--exp", f"{folder}/exp", "--data", f"{folder}/data", "--stop-stage", "1", "--nj", "1",
+                "--train_utterances", "44", "--test_utterances", "9")
+    assert done.returncode == 0, done.stderr
+    for name in ("train", "dev", "test"):
+        assert (folder / "data" / name / ".done.validated.json").is_file()
+
+
 def test_run_sh_calls_scripts_that_exist():
     text = (ROOT / "run.sh").read_text()
     called = {word.strip('"') for word in text.split() if word.strip('"').startswith(("steps/", "local/"))}

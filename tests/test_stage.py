@@ -38,6 +38,11 @@ def test_done_is_skipped(work, capsys):
     (lambda d: (d / "out/.done.join.json").write_text("{"), "mark is damaged"),
     (lambda d: (d / "out/.done.join.json").write_text("[]"), "mark is damaged"),
     (lambda d: (d / "out/.done.join.json").write_bytes(b"\xff"), "mark is damaged"),
+    (lambda d: (d / "out/.done.join.json").write_text("[" * 100_000), "mark is damaged"),
+    (lambda d: (d / "out/.done.join.json").write_text('{"inputs": 1, "settings": 1, "outputs": {}}'),
+     "mark is damaged"),
+    (lambda d: (d / "out/.done.join.json").write_text('{"inputs": {}, "settings": {"n": 1}, "outputs": []}'),
+     "mark is damaged"),
 ])
 def test_what_makes_it_run_again(work, capsys, change, reason):
     folder, run = work

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lstmp import config
+from lstmp.corpus import ids
 from lstmp.corpus.agreement import check_spk2utt, durations_of, same_utterances
 from lstmp.corpus.segments import Segment, parse_channels, parse_segments
 from lstmp.corpus.textlines import columns, composed, numbered_lines, odd_characters
@@ -135,7 +136,7 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
             utterance has no words, without ``utt2spk`` each utterance is its own speaker.
 
     Raises:
-        UserError: a file is missing or malformed, or two files do not list the same utterances.
+        UserError: a file is missing or malformed, two files do not list the same utterances, or an id can be none.
     """
     path = Path(path)
     if not path.is_dir():
@@ -151,6 +152,10 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
         tables.pop("wav.scp", None)
     if (table := path / "reco2file_and_channel").exists():
         channels = parse_channels(table, read_table(table))
+    for name, table in tables.items():
+        _check_ids(path / name, table)
+        if name == "utt2spk":
+            _check_ids(path / name, table.values())
     same_utterances(path, tables)
     texts, speakers = (tables.get(name, {}) for name in ("text", "utt2spk"))
     wavs = {recording: _found(wav, path) for recording, wav in wavs.items()}
@@ -173,7 +178,7 @@ def _found(wav: str, folder: Path) -> str:
         return wav
     path, _, offset = wav.rpartition(":")  # a byte of an archive
     for name in (wav, path if offset.isdigit() else ""):
-        if name and (os.path.exists(name) or (folder / name).exists()):
+        if name and (os.path.exists(name) or os.path.exists(folder / name)):
             return wav if os.path.exists(name) else str(folder / wav)
     return wav
 
@@ -185,7 +190,7 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
     Each file is written under a temporary name and renamed; ``utt2spk``, which every reader needs, comes last.
 
     Raises:
-        UserError: no utterance, an id twice, an id or speaker that is empty or has a space in it, an utterance
+        UserError: no utterance, an id twice, an id or speaker that can be none (:mod:`lstmp.corpus.ids`), an utterance
             without words, or without audio where others have some.
     """
     path = Path(path)
@@ -194,9 +199,8 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
         raise UserError("no utterance to write", file=path, mend="check the corpus that it is made from")
     for u in ordered:
         for name in (u.id, u.speaker):
-            if not name or len(name.split()) != 1 or name != name.strip():
-                raise UserError(f"utterance or speaker `{name}` of `{u.wav}` is empty or holds a space", file=path,
-                                mend="rename it")
+            if why := ids.why_not(name):
+                raise UserError(f"utterance or speaker {name[:60]!r} of `{u.wav}` {why}", file=path, mend="rename it")
         if not u.words:
             raise UserError(f"`{u.id}` has an empty transcript", file=path, mend="give it one or leave it out")
         if not u.wav and any(other.wav for other in ordered):
@@ -244,3 +248,9 @@ def by_speaker(utts: Iterable[Utterance]) -> dict[str, list[str]]:
     for u in utts:
         speakers.setdefault(u.speaker, []).append(u.id)
     return {s: sorted(speakers[s]) for s in sorted(speakers)}
+
+
+def _check_ids(path: Path, names: Iterable[str]):
+    for number, name in enumerate(names, 1):
+        if why := ids.why_not(name):
+            raise UserError(f"the id {name[:60]!r} {why}", file=path, line=number, mend="rename it in all files")

@@ -8,6 +8,8 @@ the header are skipped.
 """
 
 import struct
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +21,26 @@ from lstmp.errors import UserError, naming
 
 _MAGIC, _SYMBOLS_MAGIC = 2125659606, 2125658996
 _ALIGNED = 4  # the flag of a file whose parts begin at multiples of 16
+_LONGEST_SYMBOL = 1 << 20  # bytes
+_DETERMINIZE = """import resource, sys, kaldifst
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]),) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]),) * 2)
+fst = kaldifst.StdVectorFst.read(sys.argv[1])
+kaldifst.determinize_star(fst, use_log=True)
+kaldifst.minimize_encoded(fst)
+sys.exit(not fst.write(sys.argv[1]))"""
 _EXPANDED_MUTABLE = 3  # the two property bits that hold for every VectorFst; the rest is left unknown
 
 
 def read_fst(path) -> kaldifst.StdVectorFst:
     """Read a VectorFst<StdArc>, or a ConstFst into one. Raises UserError if it is absent or damaged."""
-    if not Path(path).is_file():
-        raise UserError("no such file", file=path, mend="run the stage that makes it")
+    arrays = FstArrays.read(path)  # kaldifst would take its header's numbers on trust
     if (header := _check_header(path)).kind == "const" or header.symbols:
-        return FstArrays.read(path).to_fst()
+        return arrays.to_fst()
+    return _read(path)
+
+
+def _read(path) -> kaldifst.StdVectorFst:
     with naming(path):
         fst = kaldifst.StdVectorFst.read(str(path))
     if fst is None:
@@ -42,6 +55,20 @@ def write_fst(fst, path):
         open(tmp, "wb").close()  # raises the OSError (read-only, disk full …) that kaldifst would keep to itself
         if not fst.write(str(tmp)):
             raise UserError("cannot be written", file=path, mend="check the free disk space and run again")
+
+
+def determinized(fst, seconds: int, megabytes: int) -> kaldifst.StdVectorFst | None:
+    """The deterministic and minimal form of an acceptor in the log semiring; None if it takes more time of the
+    processor or more memory than this, as it does where there is no such form.
+
+    It works in a process of its own: kaldifst cannot be stopped otherwise.
+    """
+    with temporary.folder() as tmp:
+        path = tmp / "fst"
+        write_fst(fst, path)
+        job = subprocess.run([sys.executable, "-c", _DETERMINIZE, str(path), str(seconds), str(megabytes << 20)],
+                             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return _read(path) if job.returncode == 0 else None
 
 
 @dataclass
@@ -65,13 +92,19 @@ class FstArrays:
 
     @classmethod
     def read(cls, path) -> "FstArrays":
-        """Read a binary VectorFst<StdArc> or ConstFst without going through objects: about 10 million arcs a second."""
+        """Read a binary VectorFst<StdArc> or ConstFst without going through objects: about 10 million arcs a second.
+
+        Raises:
+            UserError: it is absent or damaged, which includes labels below 0 and weights that are no costs.
+        """
         header = _check_header(path)
         start, num_states = header.start, header.num_states
         if header.kind == "const":
             return cls._read_const(path, header)
         with naming(path):
             raw = np.fromfile(path, dtype=np.int32, offset=header.length)
+        if not 0 <= 3 * num_states <= len(raw):  # before anything is made of such a size
+            raise _damaged(path)
         words = memoryview(raw)
         first = np.empty(num_states, np.int64)  # where each state's record begins; each depends on the one before
         at, end = 0, len(raw)
@@ -79,19 +112,14 @@ class FstArrays:
             if at + 3 > end:
                 raise _damaged(path)
             first[s] = at
-            at += 3 + 4 * words[at + 1]
+            at += 3 + 4 * (words[at + 1] if words[at + 1] >= 0 else end)
         if at != end or (num_states and (raw[first + 2] != 0).any()):
             raise _damaged(path)
         counts = raw[first + 1]
-        src = np.repeat(np.arange(num_states, dtype=np.int32), counts)
         is_arc = np.ones(end, bool)
         for k in range(3):
             is_arc[first + k] = False
-        arcs = raw[is_arc].reshape(-1, 4)
-        if len(arcs) and not (0 <= arcs[:, 3].min() and arcs[:, 3].max() < num_states):
-            raise _damaged(path)
-        return cls(start, raw[first].view(np.float32), src, arcs[:, 0].copy(), arcs[:, 1].copy(),
-                   arcs[:, 2].copy().view(np.float32), arcs[:, 3].copy())
+        return cls._of_parts(path, start, raw[first], counts, raw[is_arc].reshape(-1, 4))
 
     @classmethod
     def _read_const(cls, path, header: "_Header") -> "FstArrays":
@@ -106,12 +134,22 @@ class FstArrays:
         arcs = np.fromfile(path, np.int32, 4 * header.num_arcs, offset=arcs_at).reshape(-1, 4)
         counts = states[:, 2]
         whole = (counts >= 0).all() and (states[:, 1] == np.cumsum(counts, dtype=np.int64) - counts).all()
-        if not whole or counts.sum(dtype=np.int64) != len(arcs) or not -1 <= header.start < header.num_states or (
-                len(arcs) and not (0 <= arcs[:, 3].min() and arcs[:, 3].max() < header.num_states)):
+        if not whole or counts.sum(dtype=np.int64) != len(arcs):
             raise _damaged(path)
-        return cls(header.start, states[:, 0].copy().view(np.float32),
-                   np.repeat(np.arange(header.num_states, dtype=np.int32), counts), arcs[:, 0].copy(),
-                   arcs[:, 1].copy(), arcs[:, 2].copy().view(np.float32), arcs[:, 3].copy())
+        return cls._of_parts(path, header.start, states[:, 0].copy(), counts, arcs)
+
+    @classmethod
+    def _of_parts(cls, path, start: int, final: np.ndarray, counts: np.ndarray, arcs: np.ndarray) -> "FstArrays":
+        """Bits of the final weights int32 [S], arcs of each state [S], and arcs as in the file, int32 [A, 4]."""
+        src = np.repeat(np.arange(len(final), dtype=np.int32), counts)
+        ilabel, olabel, weight, dst = (arcs[:, k].copy() for k in range(4))
+        final, weight = final.view(np.float32), weight.view(np.float32)
+        if not -1 <= start < len(final) or (
+                len(arcs) and not (0 <= arcs[:, [0, 1, 3]].min() and dst.max() < len(final))):
+            raise _damaged(path)
+        if not (final > -np.inf).all() or not (weight > -np.inf).all():  # nor NaN
+            raise _damaged(path)
+        return cls(start, final, src, ilabel, olabel, weight, dst)
 
     @classmethod
     def of(cls, fst) -> "FstArrays":
@@ -124,7 +162,7 @@ class FstArrays:
         """The same as a kaldifst VectorFst (by way of a temporary file)."""
         with temporary.folder() as tmp:
             self.write(tmp / "fst")
-            return read_fst(tmp / "fst")
+            return _read(tmp / "fst")
 
     def write(self, path):
         """Write a binary VectorFst<StdArc> by a temporary name and a rename."""
@@ -190,13 +228,15 @@ class _Header:
 
 
 def _check_header(path) -> _Header:
+    if not Path(path).is_file():
+        raise UserError("no such file", file=path, mend="run the stage that makes it")
     with open(path, "rb") as f:
         head = f.read(128)
         try:
             at = 4
             names = []
             for _ in range(2):
-                (n,) = struct.unpack_from("<i", head, at)
+                (n,) = struct.unpack_from("<I", head, at)
                 names.append(head[at + 4 : at + 4 + n])
                 at += 4 + n
             version, flags, _, start, num_states, num_arcs = struct.unpack_from("<iiQqqq", head, at)
@@ -227,7 +267,7 @@ def _skip_symbols(f):
 
     def skip_text():
         length = read("<i")
-        if length < 0 or len(f.read(length)) != length:
+        if not 0 <= length <= _LONGEST_SYMBOL or len(f.read(length)) != length:
             raise ValueError
 
     if read("<i") != _SYMBOLS_MAGIC:

@@ -18,13 +18,14 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.fst import FstArrays, determinized
 from lstmp.corpus.jsgf import read_rules
 from lstmp.corpus.textlines import APOSTROPHES, numbered_lines
 from lstmp.errors import UserError
 
 _OTHERS = {"#ABNF": "ABNF (SRGS)", "<?xml": "XML (SRGS)", "<grammar": "XML (SRGS)", "<speak": "XML"}
 _HALF = math.log(2)
+_MOST_STATES = 200_000  # of the rules written out
 
 
 def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, int]:
@@ -57,8 +58,12 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
     kaldifst.connect(fst)
     if not fst.num_states:
         raise UserError("no phrase in it", file=path, mend="write one phrase a line, or a JSGF grammar")
-    kaldifst.determinize_star(fst, use_log=True)  # a phrase that can come about in several ways is so much likelier
-    kaldifst.minimize_encoded(fst)
+    size = fst.num_states
+    # in the log semiring: a phrase that can come about in several ways is so much likelier
+    fst = determinized(fst, 3 + size // 40_000, 900 + size // 500)
+    if fst is None:
+        raise UserError("no list of states can tell its phrases apart word by word", file=path,
+                        mend="say what repeats (* and +) once, not in several alternatives for the same words")
     kaldifst.arcsort(fst, sort_type="ilabel")
     if np.isfinite(FstArrays.of(fst).final[fst.start]):
         raise UserError("a phrase without any word is possible", file=path, mend="make one part of it obligatory")
@@ -148,4 +153,7 @@ def _expand(builder: _Builder, rules, tree, at: int, inside: tuple[str, ...]) ->
                         + ("; rules of other grammars are not read" if "." in name else ""))
     if name in inside:
         raise UserError(f"the rule {name} contains itself", file=builder.path, line=line, mend="use * or + to repeat")
+    if builder.fst.num_states > _MOST_STATES:
+        raise UserError(f"written out, the rules have more than {_MOST_STATES:,} states", file=builder.path, line=line,
+                        mend="rules that hold each other twice double with every rule; repeat with * or +")
     return _expand(builder, rules, rules[name][1], at, (*inside, name))

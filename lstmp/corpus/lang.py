@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstmp import config
 from lstmp.corpus.kaldi_lang import is_kaldis, read_l_fst
 from lstmp.corpus.pieces import Names, borders
 from lstmp.corpus.silence_model import SENTENCE, SilenceModel
@@ -120,8 +121,8 @@ def read_symbols(path) -> dict[str, int]:
     rows = list(_rows(path, compose=False))
     there = {fields[0] for _, fields in rows if not fields[0].isascii()}
     for n, fields in rows:
-        if len(fields) != 2 or not fields[1].isascii() or not fields[1].isdigit():
-            raise UserError("expected `symbol id`", file=path, line=n, mend=MEND)
+        if len(fields) != 2 or not config.is_count(fields[1]):
+            raise UserError("expected `symbol id`, the id of nine digits at most", file=path, line=n, mend=MEND)
         if fields[0] in table:
             raise UserError(f"symbol {fields[0]} is given twice", file=path, line=n, mend=MEND)
         symbol = composed(fields[0])

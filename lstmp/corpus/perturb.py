@@ -19,6 +19,7 @@ import soxr
 from lstmp import distributed
 from lstmp.corpus.audio import MP3_KBPS, RATE, read_channels, write_mp3, write_wav
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_data_dir
+from lstmp.corpus.ids import file_name
 from lstmp.corpus.subset import listed
 from lstmp.corpus.utterance_audio import add_option, check_commands, read_as_is
 from lstmp.errors import UserError, command
@@ -64,8 +65,8 @@ def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, fl
         peak = float(np.abs(samples).max())
         loud = gain(copy.id, volumes, seed) if volumes else 1.0
         samples = samples * np.float32(min(loud, 32767 / max(peak, 1.0)))  # resampling too may overshoot
-        copy = replace(copy, wav=str((out / "wav" / f"{copy.id}.{'mp3' if kbps else 'wav'}").resolve()), segment=None,
-                       channel=None)
+        copy = replace(copy, wav=str((out / "wav" / f"{file_name(copy.id)}.{'mp3' if kbps else 'wav'}").resolve()),
+                       segment=None, channel=None)
         if kbps:
             write_mp3(copy.wav, samples, kbps, rate)
             samples, rate = read_channels(copy.wav)  # the encoder may have made it longer

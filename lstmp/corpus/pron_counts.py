@@ -100,6 +100,6 @@ def write_counts(path, counts: dict[Pron, int]):
 
 
 def _count(text: str, path, n: int) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not config.is_count(text, 18):
         raise UserError(f"expected a count, found {text}", file=path, line=n, mend=MEND)
     return int(text)

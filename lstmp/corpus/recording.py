@@ -6,6 +6,7 @@ is told, as far as a file lets it be seen. libsndfile decodes, and is shown a he
 
 import contextlib
 import mmap
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,9 +53,9 @@ class Recording:
 
     def __init__(self, path):
         self.path = Path(path)
-        if self.path.is_dir():
+        if os.path.isdir(path):  # unlike a Path, it takes a name that is too long for one that is not there
             raise UserError("it is a folder", file=path, mend="give the files in it")
-        if not self.path.is_file():
+        if not os.path.isfile(path):
             raise UserError("no such audio file", file=path, mend="check the path")
         self._size = self.path.stat().st_size
         if not self._size:

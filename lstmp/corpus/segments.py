@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstmp import config
 from lstmp.errors import UserError
 
 
@@ -58,7 +59,7 @@ def parse_channels(path: Path, table: dict[str, str]) -> dict[str, int]:
         channel = rest.split()[-1]
         if len(rest.split()) == 2 and len(channel) == 1 and channel.upper() in "ABCDEFGH":
             found[recording] = ord(channel.upper()) - ord("A")
-        elif len(rest.split()) == 2 and channel.isascii() and channel.isdigit() and int(channel) > 0:
+        elif len(rest.split()) == 2 and config.is_count(channel) and int(channel) > 0:
             found[recording] = int(channel) - 1
         else:
             raise UserError(f"`{recording} {rest}` is not `recording file channel`", file=path, line=number,

@@ -11,10 +11,10 @@ by any white space of Unicode (``str.split``): its writer means by it what a bla
 import gzip
 import re
 import unicodedata
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError
 
 APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u0060\u00b4\uff07", "'"))
@@ -47,12 +47,12 @@ def numbered_lines(path, *, compose: bool = True) -> Iterator[tuple[int, str]]:
     if packed := next((name for magic, name in _PACKED.items() if head.startswith(magic)), None):
         raise UserError(f"packed by {packed}", file=path, mend="unpack it, or pack it by gzip")
     n = 0
-    with gzip.open(path, "rb") if head[:2] == b"\x1f\x8b" else open(path, "rb") as f:
+    with open_gzip(path) if head[:2] == b"\x1f\x8b" else open(path, "rb") as f:
         while True:
             try:
                 raw = f.readline(_LONGEST)
-            except (EOFError, zlib.error, gzip.BadGzipFile):
-                raise UserError("the gzip file is cut off or damaged", file=path, line=n + 1,
+            except gzip.BadGzipFile as e:
+                raise UserError(f"the gzip file is cut off or damaged: {e}", file=path, line=n + 1,
                                 mend="fetch it again") from None
             if not raw:
                 return

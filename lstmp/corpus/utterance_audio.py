@@ -7,6 +7,7 @@ that file. One without pipes, redirections and the like is run without a shell, 
 
 import argparse
 import functools
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from lstmp import config
 from lstmp.corpus.audio import MIN_SECONDS, audio_info, read_channels
 from lstmp.corpus.datadir import DataDir, Utterance
 from lstmp.errors import UserError
@@ -162,7 +164,7 @@ def _run(wav: str) -> tuple[np.ndarray, int]:
 def _archived(wav: str) -> tuple[str, int] | None:
     """(archive, byte) of ``wav.ark:1234``."""
     path, colon, offset = wav.rpartition(":")
-    found = colon and offset.isdigit() and not Path(wav).exists() and Path(path).is_file()
+    found = colon and config.is_count(offset, 18) and not os.path.exists(wav) and os.path.isfile(path)
     return (path, int(offset)) if found else None
 
 
@@ -203,7 +205,7 @@ def audio_stamps(utts) -> list:
 
 def _stamp(wav: str) -> tuple[int, int] | None:
     path = Path(wav if (archived := _archived(wav)) is None else archived[0])
-    return None if wav.endswith("|") or not path.is_file() else ((s := path.stat()).st_size, s.st_mtime_ns)
+    return None if wav.endswith("|") or not os.path.isfile(path) else ((s := path.stat()).st_size, s.st_mtime_ns)
 
 
 def tell_rates(where, found: Counter, rate: int):

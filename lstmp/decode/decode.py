@@ -51,7 +51,7 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
             mend = "if Kaldi made this graph, take it over with steps/import_kaldi_model.sh --graph"
         raise UserError("no such file", file=path, mend=mend)
     try:
-        made_from = json.loads(path.read_text(encoding="utf-8"))
+        made_from = config.json_value(path.read_text(encoding="utf-8"))
         pdfs, tree = made_from["num_pdfs"], made_from["tree"]
     except (ValueError, KeyError, TypeError):
         raise UserError("not what make_graph wrote", file=path, mend="run steps/make_graph.sh again") from None

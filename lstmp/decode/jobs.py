@@ -128,15 +128,24 @@ def remove(paths):
         path.unlink()
 
 
+def _info(path) -> dict:
+    info = read_info(path)
+    for name, kind in (("frames", int), ("utterances", int), ("arcs", int), ("seconds", (int, float)),
+                       ("core_seconds", (int, float)), ("failed", dict)):
+        if not isinstance(info.get(name), kind):
+            raise UserError(f"it does not tell its `{name}`", file=path, mend="delete it and decode again")
+    return info
+
+
 def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path]) -> dict:
     """What the lattice files say of their work, added up; of ``before``, earlier passes, the time alone.
 
     ``seconds`` is the time that the workers spent on scores and search, by the clock; ``core_seconds`` the time that
     cores worked for it, which other programs do not lengthen. ``rtf`` is core seconds for a second of audio.
     """
-    infos = [read_info(path) for path in jobs]
+    infos = [_info(path) for path in jobs]
     audio = sum(i["frames"] for i in infos) * shift
-    timed = infos + [read_info(path) for paths in before for path in paths]
+    timed = infos + [_info(path) for paths in before for path in paths]
     wall, cpu = sum(i["seconds"] for i in timed), sum(i["core_seconds"] for i in timed)
     num_utts = sum(i["utterances"] for i in infos)
     return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(wall, 2),
@@ -146,7 +155,7 @@ def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path])
 
 
 def judge(jobs: list[Path], num_utts: int, max_failed: float):
-    failed = {utt: why for path in jobs for utt, why in read_info(path)["failed"].items()}
+    failed = {utt: why for path in jobs for utt, why in _info(path)["failed"].items()}
     if failed and len(failed) > max_failed * num_utts:
         utt, why = next(iter(failed.items()))
         raise UserError(f"{len(failed)} of {num_utts} utterances failed, more than max_failed {max_failed:g} allows; "

@@ -16,17 +16,17 @@ On disk: one safetensors file for the utterances of a job, arcs of all utterance
 The file's metadata hold ``format`` and, as JSON, ``utts`` (the ids, in order) and ``info`` (what the writer adds).
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
+from lstmp import config
 from lstmp.errors import UserError
-from lstmp.tensors import write_tensors
+from lstmp.tensors import are, opened, write_tensors
 
 FORMAT = "lstmp lattices 1"
 _NAMES = ("arcs", "acoustic", "graph", "num_words", "words", "arc_splits")
@@ -104,8 +104,8 @@ def read_info(path) -> dict:
     Raises:
         UserError: not a lattice file, or a damaged one.
     """
-    with _open(path) as f:
-        return json.loads(f.metadata()["info"])
+    with _opened(path) as (_, _, info):
+        return info
 
 
 def read_lattices(path) -> dict[str, Lattice]:
@@ -114,15 +114,12 @@ def read_lattices(path) -> dict[str, Lattice]:
     Raises:
         UserError: no such file, not a lattice file, or a damaged one.
     """
-    with _open(path) as f:
-        utts = json.loads(f.metadata()["utts"])
+    with _opened(path) as (f, utts, _):
         data = {name: f.get_tensor(name) for name in _NAMES}
-    splits, num_arcs = data["arc_splits"], len(data["arcs"])
-    word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
-    if (len(splits) != len(utts) + 1 or splits[-1] != num_arcs or word_splits[-1] != len(data["words"])
-            or any(len(data[name]) != num_arcs for name in ("acoustic", "graph", "num_words"))
-            or not _leads_on(data["arcs"], splits)):
+    if not _fit(data, len(utts)):
         raise UserError("its parts do not fit together", file=path, mend=_MEND)
+    splits = data["arc_splits"]
+    word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
     lattices = {}
     for utt, a, b in zip(utts, splits[:-1], splits[1:], strict=True):
         lattices[utt] = Lattice(*(data[name][a:b] for name in _NAMES[:4]),
@@ -130,21 +127,37 @@ def read_lattices(path) -> dict[str, Lattice]:
     return lattices
 
 
-def _leads_on(arcs: np.ndarray, splits: np.ndarray) -> bool:
-    """Whether all arcs lead from a state to a higher one, and those of each utterance are sorted by from-state."""
+def _fit(data: dict[str, np.ndarray], num_utts: int) -> bool:
+    """Whether the arrays are of the right kinds and sizes, and all arcs and words lie within them."""
+    arcs, acoustic, graph, num_words, words, splits = (data[name] for name in _NAMES)
+    kinds = are("int32", arcs, dims=2) and are("float32", acoustic, graph) and are("uint8", num_words) \
+        and are("int32", words) and are("int64", splits) and arcs.shape[1] == 3
+    if not kinds or not len(acoustic) == len(graph) == len(num_words) == len(arcs) or len(splits) != num_utts + 1:
+        return False
+    lengths = np.diff(splits)
+    whole = splits[0] == 0 and splits[-1] == len(arcs) and (lengths >= 0).all()
+    if not whole or num_words.sum(dtype=np.int64) != len(words) or (words <= 0).any():
+        return False
+    labels_fit = (arcs[:, 2] >= -1).all() and (arcs[:, 2] != 0).all()
+    return labels_fit and not np.isnan([acoustic, graph]).any() and _leads_on(arcs, splits, lengths)
+
+
+def _leads_on(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> bool:
+    """Whether all arcs lead from a state to a higher one, of which there are no more than arcs, and those of each
+    utterance are sorted by from-state."""
     falls = np.flatnonzero(np.diff(arcs[:, 0]) < 0) + 1
-    return (arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all() and np.isin(falls, splits).all()
+    return ((arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all()
+            and (arcs[:, 1] <= np.repeat(lengths, lengths)).all() and np.isin(falls, splits).all())
 
 
-def _open(path):
-    path = Path(path)
-    if not path.is_file():
-        raise UserError("no such file", file=path, mend="run the decoding that makes it")
-    try:
-        f = safe_open(path, "np")
-        metadata = f.metadata() or {}
-        if metadata.get("format") == FORMAT and {"utts", "info"} <= set(metadata) and set(f.keys()) == set(_NAMES):
-            return f
-    except SafetensorError:
-        pass
-    raise UserError("not a lattice file, or a damaged one", file=path, mend=_MEND)
+@contextlib.contextmanager
+def _opened(path):
+    """(the open file, its utterances, its info)."""
+    with opened(path, "not a lattice file, or a damaged one", _MEND, ("no such file", "run the decoding that makes it"),
+                "np") as f:
+        metadata = f.metadata()
+        utts, info = (config.json_value(metadata[name]) for name in ("utts", "info"))
+        if metadata["format"] != FORMAT or set(f.keys()) != set(_NAMES) or not isinstance(info, dict) \
+                or not isinstance(utts, list) or not all(isinstance(u, str) for u in utts) or len({*utts}) < len(utts):
+            raise ValueError
+        yield f, utts, info

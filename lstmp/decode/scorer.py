@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from lstmp.device import for_processes
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig
 from lstmp.gmm.model import AcousticModel
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.tensors import opened
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,7 @@ def is_network(model_dir) -> bool:
 
 
 def _tensor_names(path: Path) -> set[str]:
-    if not path.is_file():
-        kaldis = path.with_name("final.mdl").is_file()
-        raise UserError("no such file", file=path, mend="this is a model of Kaldi's: take it over with "
-                        "steps/import_kaldi_model.sh" if kaldis else "check --model, or train the model first")
-    try:
-        with safe_open(str(path), "pt") as f:
-            return set(f.keys())
-    except SafetensorError:
-        raise UserError("not a safetensors file, or cut off", file=path, mend="train the model again") from None
+    missing = "this is a model of Kaldi's: take it over with steps/import_kaldi_model.sh" \
+        if path.with_name("final.mdl").is_file() else "check --model, or train the model first"
+    with opened(path, "not a safetensors file, or cut off", "train the model again", ("no such file", missing)) as f:
+        return set(f.keys())

@@ -157,8 +157,8 @@ def load(path) -> Grid:
             raise UserError(f"key `{key}` is missing", file=path, mend="see recipes/sak2014/grid.yaml")
     where = {"file": path, "line": lines.get("networks")}
     sections = read_sections(ROOT / "conf")
-    override(sections, "decode", values.get("decode") or {}, what="decode", file=path, line=lines.get("decode"))
-    override(sections, "lstmp", values.get("common") or {}, what="common", file=path, line=lines.get("common"))
+    override(sections, "decode", values.get("decode") or {}, what="decode", file=path, lines=lines)
+    override(sections, "lstmp", values.get("common") or {}, what="common", file=path, lines=lines)
     sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
                for name, keys in _group(values, "sources", path, lines).items()}
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
@@ -167,8 +167,8 @@ def load(path) -> Grid:
         if not re.fullmatch(r"[\w.+-]+", str(name)):
             raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
                             mend="its folder bears the name", **where)
-        own = dict(own or {})
-        source_of[name] = own.pop("source", next(iter(sources)))
+        own = dict(config.group(own or {}, f"networks.{name}", **where))
+        source_of[name] = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
         processes_of[name] = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
         if processes_of[name] < 1:
@@ -178,7 +178,7 @@ def load(path) -> Grid:
         if not seeds_of[name] or len(set(seeds_of[name])) < len(seeds_of[name]):
             raise UserError(f"`{name}.seeds` must be a list of different numbers", mend="correct it", **where)
         section = {name: _copied(sections["lstmp"])}
-        override(section, name, own, what=name, **where)
+        override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
         networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
@@ -186,7 +186,8 @@ def load(path) -> Grid:
     clock = values.get("clock", "processor")
     if clock not in CLOCKS:
         raise config.unknown(f"clock `{clock}`", str(clock), CLOCKS, file=path, line=lines["clock"])
-    claims = [_claim(keys, networks, path, lines.get("claims")) for keys in values.get("claims") or []]
+    claims = config.coerce(values.get("claims") or [], list[dict], "claims", file=path, line=lines.get("claims"))
+    claims = [_claim(keys, networks, path, lines.get("claims")) for keys in claims]
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
                 config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, source_of, seeds_of,
@@ -207,7 +208,8 @@ def _copied(values: dict) -> dict:
 def _claim(keys: dict, networks: dict, path, line) -> Claim:
     keys = dict(keys)
     comparisons = [config.build(c, Comparison, file=path, prefix="claims.comparisons.")
-                   for c in keys.pop("comparisons", None) or []]
+                   for c in config.coerce(keys.pop("comparisons", None) or [], list[dict], "claims.comparisons",
+                                          file=path, line=line)]
     for name in (n for c in comparisons for n in (c.first, c.second)):
         if name not in networks:
             raise config.unknown(f"network `{name}` in a claim", name, networks, file=path, line=line)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmp import temporary
+from lstmp import config, temporary
 from lstmp.corpus.datadir import read_table
+from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, is_memory, naming
 from lstmp.features.matrix import NotAMatrix, part_of, read_matrix
 
@@ -27,6 +28,7 @@ with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner 
     for _name, _value in _environment.items():
         os.environ.pop(_name, None) if _value is None else os.environ.__setitem__(_name, _value)
 
+_LONGEST_KEY = 4096  # bytes; where no space comes, it is not an archive
 _MEND = "copy it again, or delete it and run the stage that makes it"
 
 
@@ -171,19 +173,21 @@ def _split(rx: str) -> tuple[str, int, str | None]:
     if rx.endswith("]") and "[" in rx:
         whole, _, span = rx[:-1].rpartition("[")
     path, colon, offset = whole.rpartition(":")
-    return (path, int(offset), span) if colon and offset.isdigit() else (whole, 0, span)
+    return (path, int(offset), span) if colon and config.is_count(offset, 18) else (whole, 0, span)
 
 
 def _open(path):
     try:
-        return gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb")
-    except FileNotFoundError:
+        return open_gzip(path) if str(path).endswith(".gz") else open(path, "rb")
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in its name
         raise UserError("no such archive", file=path, mend="check the path, or run the stage that makes it") from None
 
 
 def _parse(read, path, offset: int):
     with _open(path) as f:
         try:
+            if offset >= os.stat(path).st_size and not str(path).endswith(".gz"):
+                raise EOFError
             f.seek(offset)
             with naming(path):
                 return read(f)
@@ -203,6 +207,8 @@ def _read_key(f) -> str | None:
     key = bytearray()
     while (c := f.read(1)) not in (b"", b" ", b"\t"):
         key += c
+        if len(key) > _LONGEST_KEY:
+            raise ValueError
     if c == b"" and key.strip():
         raise EOFError
     return key.decode().strip() or None

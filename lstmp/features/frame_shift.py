@@ -4,7 +4,6 @@ One place says it: ``frame_shift_ms`` of the configuration that features are mad
 Alignments and networks get it from their features, in a file ``frame_shift`` of one number in seconds, as Kaldi has it.
 """
 
-import json
 from pathlib import Path
 
 from lstmp import config
@@ -22,7 +21,7 @@ def frame_shift(folder) -> float:
     about, told = Path(folder) / "feats.json", Path(folder) / "frame_shift"
     try:
         if about.is_file():
-            seconds = float(json.loads(about.read_bytes()).get("frame_shift", KALDI))
+            seconds = float(config.json_value(about.read_bytes()).get("frame_shift", KALDI))
         else:
             seconds = float(told.read_text()) if told.is_file() else KALDI
         if not 0 < seconds < 1:

@@ -84,8 +84,8 @@ def _is_given(folder: Path) -> bool:
     about = folder / "feats.json"
     try:
         return (folder / "feats.scp").is_file() and (
-            not about.is_file() or "given" in json.loads(about.read_text(encoding="utf-8")))
-    except ValueError:
+            not about.is_file() or "given" in config.read_json(about, "make the features again"))
+    except UserError:
         return False
 
 

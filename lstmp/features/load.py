@@ -4,7 +4,6 @@ The archives hold the plain features; all the rest is computed on reading (0.2 m
 serves models that want them differently.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import kaldi_native_fbank as knf
 import numpy as np
 import torch
 
+from lstmp import config
 from lstmp.config import check, read_json
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
@@ -180,7 +180,7 @@ class Features:
         path = self.dir / "feats.json"  # written by lstmp.features.extract; data dirs made by Kaldi have none
         if path.is_file():
             try:
-                kind = json.loads(path.read_text())["kind"]
+                kind = config.json_value(path.read_bytes())["kind"]
             except (ValueError, KeyError, TypeError):
                 raise UserError("not what extract wrote", file=path, mend="make the features again") from None
             if kind != self.cfg.kind:
@@ -201,7 +201,7 @@ class Features:
                                 mend=f"run steps/compute_cmvn.sh {self.dir}")
         stats = {speaker: read_mat(rx, dim=self._base_dim + 1, dtype=np.float64) for speaker, rx in scp.items()}
         for speaker, s in stats.items():
-            if len(s) != 2 or s[0, -1] <= 0:
+            if len(s) != 2 or not s[0, -1] >= 1:
                 raise UserError(f"speaker {speaker} has statistics of no frame", file=path,
                                 mend=f"run steps/compute_cmvn.sh {self.dir}")
         return stats
@@ -212,7 +212,7 @@ class Features:
             return {}
         counts = {}
         for number, (utt, value) in enumerate(read_table(path).items(), 1):
-            if not value.isdigit():
+            if not config.is_count(value):
                 raise UserError(f"{value!r} is not a number of frames", file=path, line=number,
                                 mend="delete the file, it is only a shortcut")
             counts[utt] = int(value)

@@ -9,6 +9,8 @@ import struct
 
 import numpy as np
 
+from lstmp import config
+
 _BLOCK = 1 << 24  # bytes read at once: what a damaged header promises is not allocated before it is there
 
 
@@ -106,7 +108,7 @@ def part_of(mat: np.ndarray, span: str) -> np.ndarray:
         if text in ("", ":"):
             continue
         first, colon, last = text.partition(":")
-        if not (colon and first.isdigit() and last.isdigit()):
+        if not (colon and config.is_count(first) and config.is_count(last)):
             raise NotAMatrix(f"`{text}` is not a range `first:last`")
         size, what = mat.shape[axis], ("rows", "columns")[axis]
         if not int(first) <= int(last) < size + beyond or int(first) >= size:

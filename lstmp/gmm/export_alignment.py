@@ -8,6 +8,7 @@ import numpy as np
 
 from lstmp import config
 from lstmp.corpus.datadir import read_table
+from lstmp.corpus.ids import file_name
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import write_gzipped_int_vectors
@@ -64,16 +65,13 @@ def write_ctms(out, alignment, transitions: TransitionModel, names: dict[int, st
 
 
 def write_textgrids(out, alignment, transitions: TransitionModel, lang: Lang, words: Words, shift: float):
-    """Write ``textgrid/<utterance>.TextGrid`` with the tiers words, phones and states (pdf-ids)."""
+    """Write ``textgrid/<utterance>.TextGrid``, the id as a file's name: tiers words, phones, states (pdf-ids)."""
     for utt, tids in alignment.items():
-        if "/" in utt:
-            raise UserError(f"utterance {utt} cannot name a file", file=Path(out) / "textgrid",
-                            mend="use utterance ids without /")
         phones = segments(tids, transitions)
         tiers = word_tiers(words.get(utt, ()), phones, lang.phone_names, shift)
         tiers["states"] = [_interval(start, length, str(pdf), shift) for start, length, pdf in
                            state_runs(tids, phones, transitions)]
-        write_textgrid(Path(out) / "textgrid" / f"{utt}.TextGrid", tiers, len(tids) * shift)
+        write_textgrid(Path(out) / "textgrid" / f"{file_name(utt)}.TextGrid", tiers, len(tids) * shift)
 
 
 def word_tiers(words, phones: list[Segment], names: dict[int, str], shift: float) -> dict[str, list[Interval]]:

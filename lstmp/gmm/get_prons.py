@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from lstmp import config
 from lstmp.corpus import pron_counts
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.lang import Lang
@@ -39,7 +40,7 @@ def read_boundaries(lang: Lang) -> dict[int, str] | None:
     places = {}
     for n, line in numbered_lines(path):
         phone, _, place = line.partition(" ")
-        if not (phone.isascii() and phone.isdigit()) or place not in BOUNDARIES:
+        if not config.is_count(phone) or place not in BOUNDARIES:
             raise UserError(f"expected a phone id and one of {', '.join(BOUNDARIES)}", file=path, line=n,
                             mend="make the lang again")
         places[int(phone)] = place

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstmp import config
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError
 from lstmp.features.ark import read_mat
@@ -69,16 +70,15 @@ def _features(kaldi: Path, kind: str, dim: int) -> tuple[FeatureConfig, torch.Te
     normal = "none" if cmvn.get("norm-means") == "false" else (
         "mean_var" if cmvn.get("norm-vars") == "true" else "mean")
     if not (kaldi / "final.mat").is_file():
-        order = int(_options(kaldi / "delta_opts").get("delta-order", 2))
+        order = _count(kaldi / "delta_opts", "delta-order", 2)
         if order not in (0, 1, 2) or dim % (1 + order):
             raise UserError(f"derivatives of order {order} for a model of {dim} dimensions", file=kaldi / "delta_opts",
                             mend="0, 1 and 2 can be taken over")
         return FeatureConfig(kind, normal, order), None
     mat = read_mat(str(kaldi / "final.mat"))
-    splice = _options(kaldi / "splice_opts")
-    left, right = (int(splice.get(f"{side}-context", 4)) for side in ("left", "right"))
+    left, right = (_count(kaldi / "splice_opts", f"{side}-context", 4) for side in ("left", "right"))
     columns = mat.shape[1]
-    if columns % (left + right + 1) == 1 and not mat[:, -1].any():
+    if columns > 1 and columns % (left + right + 1) == 1 and not mat[:, -1].any():
         mat, columns = mat[:, :-1], columns - 1
     if left != right or columns % (left + right + 1) or len(mat) != dim:
         raise UserError(f"a transform of {mat.shape[1]} to {len(mat)} dimensions, of {left} frames before and {right} "
@@ -100,9 +100,20 @@ def _unadapted(kaldi: Path, gmms: DiagGmms) -> DiagGmms | None:
 
 def _options(path: Path) -> dict[str, str]:
     """``--name=value …`` as Kaldi's scripts leave them; no file, no options."""
-    words = shlex.split(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
+    try:
+        words = shlex.split(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
+    except ValueError as e:
+        raise UserError(f"not `--name=value …`: {e}", file=path, line=1, mend="copy it again") from None
     options = {}
     for word in words:
         name, _, value = word.lstrip("-").partition("=")
         options[name] = value or "true"
     return options
+
+
+def _count(path: Path, name: str, usual: int) -> int:
+    """The whole number of an option; ``usual`` where it is not given."""
+    text = _options(path).get(name, str(usual))
+    if not config.is_count(text):
+        raise UserError(f"`--{name}={text}` is not a whole number", file=path, mend="copy it again")
+    return int(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lstmp import config
 from lstmp.corpus.lang import Lang, read_symbols
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors
@@ -155,11 +156,11 @@ def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, la
 
 def _parts(kaldi: Path) -> list[Path]:
     """ali.1.gz to ali.N.gz, N from ``num_jobs`` or the largest number that is there."""
-    found = {int(n): p for p in kaldi.glob("ali.*.gz") if (n := p.name[4:-3]).isdigit()}
+    found = {int(n): p for p in kaldi.glob("ali.*.gz") if config.is_count(n := p.name[4:-3])}
     jobs = kaldi / "num_jobs"
     if jobs.is_file():
         text = jobs.read_text(encoding="utf-8", errors="replace").strip()
-        if not text.isdigit() or int(text) == 0:
+        if not config.is_count(text) or int(text) == 0:
             raise UserError(f"{text[:40]!r} is not a number of jobs", file=jobs, line=1, mend="copy it again")
         count = int(text)
     else:

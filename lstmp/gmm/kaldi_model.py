@@ -19,6 +19,7 @@ from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.kaldi_stream import KaldiReader, reals_text
 from lstmp.gmm.transition import TransitionModel
 
+_MOST_STATES = 100  # of a phone; some three are usual
 _ALIGN_AGAIN = "align with a GMM of plain left-to-right or ergodic HMMs, such as Kaldi's train_deltas.sh makes"
 
 
@@ -164,6 +165,8 @@ def _read_text_state(reader: KaldiReader):
 
 def _to_entry(reader: KaldiReader, phone: int, states) -> tuple[State, ...]:
     """The emitting states; Kaldi has a final state after them, without pdf or transitions."""
+    if len(states) > _MOST_STATES:
+        raise reader.fault(f"phone {phone} has {len(states)} states")
     if len(states) < 2 or states[-1] != (-1, -1, ()):
         raise reader.fault(f"the HMM of phone {phone} does not end in a final state")
     for s, (forward, loop, transitions) in enumerate(states[:-1]):

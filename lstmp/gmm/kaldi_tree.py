@@ -112,8 +112,8 @@ def _to_node(node, made: dict[int, Node], reader: KaldiReader) -> Node:
         return made[id(node)]
     if isinstance(node, _Table):
         entries = [(value, entry) for value, entry in enumerate(node.entries) if entry is not None]
-        if not entries:
-            raise reader.fault("a table without entries below a question")
+        if not 0 < len(entries) <= _DEEPEST:
+            raise reader.fault(f"a table of {len(entries)} entries below a question")
         # Kaldi has no answer for a value outside the table; here it gets that of the last
         result = _to_node(entries[-1][1], made, reader)
         for value, entry in reversed(entries[:-1]):

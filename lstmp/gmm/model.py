@@ -21,7 +21,7 @@ from lstmp.features.load import FeatureConfig
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
-from lstmp.tensors import read_tensors, write_tensors
+from lstmp.tensors import are, read_tensors, write_tensors
 
 _MEND = "the files of this folder do not belong together; train again"
 
@@ -68,16 +68,15 @@ class AcousticModel:
         tree = Tree.load(directory / "tree.json")
         topology = Topology.read(directory / "topo")
         try:
-            transitions = TransitionModel(topology, tensors["tuples"], tensors["log_prob"])
-        except (KeyError, IndexError):  # a phone or a state that the topology does not have
+            transitions = _transitions(topology, tensors, tree.num_pdfs)
+        except (KeyError, IndexError, UserError):  # a phone or a state that the topology does not have
             raise UserError("its transitions do not fit `topo`", file=path, mend=_MEND) from None
         gmms = feature = si_gmms = None
         if "means" in tensors:
-            gmms = DiagGmms(tensors["offsets"], tensors["weights"], tensors["means"], tensors["variances"]).to(device)
+            gmms = _mixtures(tensors, "", path).to(device)
             feature = read_feature(directory / "config.yaml")
             if "si_means" in tensors:
-                si_gmms = DiagGmms(tensors["offsets"], tensors["si_weights"], tensors["si_means"],
-                                   tensors["si_variances"]).to(device)
+                si_gmms = _mixtures(tensors, "si_", path).to(device)
             if gmms.num_pdfs != tree.num_pdfs:
                 raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path, mend=_MEND)
         return cls(transitions, tree, gmms, feature, tensors.get("transform"), si_gmms)
@@ -118,6 +117,35 @@ class AcousticModel:
         tuples = self.transitions.tuples
         out[tuples[torch.isin(tuples[:, 0], torch.tensor(silence)), 2]] = True
         return out
+
+
+def _transitions(topology: Topology, tensors: dict[str, torch.Tensor], num_pdfs: int) -> TransitionModel:
+    tuples, log_prob = tensors["tuples"], tensors["log_prob"]
+    if not are("int64", tuples, dims=2) or tuples.shape[1] != 3 or not len(tuples) or int(tuples.min()) < 0 \
+            or int(tuples[:, 2].max()) >= num_pdfs or not are("float32", log_prob) or bool(log_prob.isnan().any()):
+        raise IndexError
+    return TransitionModel(topology, tuples, log_prob)
+
+
+def _mixtures(tensors: dict[str, torch.Tensor], prefix: str, path: Path) -> DiagGmms:
+    """The mixtures whose tensors have a prefix; sizes and numbers checked."""
+    names = "offsets", f"{prefix}weights", f"{prefix}means", f"{prefix}variances"
+    try:
+        offsets, *numbers = parts = [tensors[name] for name in names]
+    except KeyError as e:
+        raise UserError(f"no {e.args[0]} in it", file=path, mend=_MEND) from None
+    weights, means, variances = numbers
+    fit = (are("int64", offsets) and are("float32", weights) and are("float32", means, variances, dims=2)
+           and len(offsets) > 1 and means.shape == variances.shape and len(means) == len(weights) == int(offsets[-1])
+           and int(offsets[0]) == 0 and bool((offsets.diff() > 0).all()) and means.shape[1] > 0)
+    transform = tensors.get("transform")
+    if transform is not None:
+        fit = fit and are("float32", transform, dims=2) and len(transform) == means.shape[1]
+    if not fit:
+        raise UserError("its mixtures do not fit together", file=path, mend=_MEND)
+    if not all(bool(x.isfinite().all()) for x in numbers) or not bool((variances > 0).all()):
+        raise UserError("numbers that no Gaussian can have", file=path, mend=_MEND)
+    return DiagGmms(*parts)
 
 
 def copy_hmm(source, target):

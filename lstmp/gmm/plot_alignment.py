@@ -13,6 +13,7 @@ import torch
 
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.ids import file_name
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.utterance_audio import add_option, check_commands, read_utterance
 from lstmp.errors import UserError, command
@@ -224,8 +225,9 @@ def main(argv=None):
                                args.allow_commands)
         if args.start >= len(picture.spectrum) * picture.shift:
             raise UserError(f"{utt} ends at {len(picture.spectrum) * picture.shift:.2f} s", mend="lower --start")
-        draw(picture, args.out / f"{utt}.png", args.start, args.end)
-        say(f"{args.out / f'{utt}.png'}")
+        path = args.out / f"{file_name(utt)}.png"
+        draw(picture, path, args.start, args.end)
+        say(str(path))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 from lstmp import config
 from lstmp.errors import UserError
 
+_WIDEST, _MOST_PDFS = 20, 1_000_000  # phones of a window, tied states: what is beyond is a damaged file
 PDF_CLASS = -1  # the key of a question about the pdf-class; keys from 0 are positions of the phone window
 
 
@@ -131,13 +132,22 @@ class Tree:
 
     @classmethod
     def from_json(cls, text: str) -> "Tree":
-        """The tree of :meth:`to_json`."""
-        data = json.loads(text)
+        """The tree of :meth:`to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError, RecursionError: it is not one.
+        """
+        data = config.json_value(text)
+        width, central = data["context_width"], data["central_position"]
+        if not 0 <= central < width <= _WIDEST:
+            raise ValueError
         roots = {}
         for root in data["roots"]:
-            node = _from_json(root["node"])
-            roots.update({(phone, pdf_class): node for phone, pdf_class in root["for"]})
-        return cls(data["context_width"], data["central_position"], roots)
+            node = _from_json(root["node"], width)
+            roots.update({(int(phone), int(pdf_class)): node for phone, pdf_class in root["for"]})
+        if not roots:
+            raise ValueError
+        return cls(width, central, roots)
 
     @classmethod
     def load(cls, path) -> "Tree":
@@ -151,7 +161,7 @@ class Tree:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError("no such tree", file=path, mend="train the model that it belongs to") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError("not a decision tree, or cut off", file=path,
                             mend="delete it and train its model again") from None
 
@@ -174,7 +184,12 @@ def _to_json(node: Node):
             "otherwise": _to_json(node.otherwise)}
 
 
-def _from_json(data) -> Node:
+def _from_json(data, width: int) -> Node:
     if isinstance(data, int):
+        if not 0 <= data < _MOST_PDFS:
+            raise ValueError
         return Node(pdf=data)
-    return Node(-1, data["key"], frozenset(data["yes"]), _from_json(data["then"]), _from_json(data["otherwise"]))
+    key, yes = data["key"], data["yes"]
+    if not PDF_CLASS <= key < width or not all(isinstance(i, int) for i in (key, *yes)):
+        raise ValueError
+    return Node(-1, key, frozenset(yes), _from_json(data["then"], width), _from_json(data["otherwise"], width))

@@ -14,6 +14,7 @@ from lstmp.errors import UserError
 from lstmp.graph.ranges import pairs
 
 _LONGEST = 100  # epsilons in a row; more is a cycle of them
+_LEAST_WAYS, _GROWTH = 1_000_000, 30  # ways along epsilons, for each arc; in real graphs there are less than arcs
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def _ways(hclg: FstArrays, epsilons: np.ndarray) -> _Ways:
     first = np.searchsorted(src, np.arange(len(hclg.final) + 1))
     found = [_Ways(src, dst, cost, word[:, None])]
     while len((last := found[-1]).src):
-        if len(found) == _LONGEST:
-            raise UserError(f"more than {_LONGEST} epsilons in a row: a cycle of epsilons",
+        if len(found) == _LONGEST or sum(len(w.src) for w in found) > _LEAST_WAYS + _GROWTH * len(hclg.src):
+            raise UserError(f"more than {_LONGEST} epsilons in a row, or too many ways along them: a cycle of epsilons",
                             mend="check lexicon and language model")
         way, arc = pairs(np.arange(len(last.src)), first[last.to], first[last.to + 1])
         found.append(_Ways(last.src[way], dst[arc], last.cost[way] + cost[arc],

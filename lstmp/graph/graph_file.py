@@ -7,11 +7,10 @@ Tensors: ``arcs`` int32 [A, 4] (from-state, to-state, label, bits of the float32
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from lstmp.errors import UserError
 from lstmp.graph.epsilon_free import SearchArcs
-from lstmp.tensors import write_tensors
+from lstmp.tensors import are, opened, write_tensors
 
 NAME = "HCLG.k2.safetensors"
 MEND = "remove it and run steps/make_graph.sh again"
@@ -31,18 +30,29 @@ def read_graph_file(graph_dir) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
         UserError: it is missing or damaged, or a label is not a pdf of the model it was made for.
     """
     path = Path(graph_dir) / NAME
-    if not path.is_file():
-        raise UserError("no such file", file=path, mend="run steps/make_graph.sh")
-    try:
-        with safe_open(str(path), "pt") as f:
-            num_pdfs = int(f.metadata()["num_pdfs"])
-            arcs, splits, words = (f.get_tensor(name) for name in ("arcs", "word_splits", "words"))
-    except (SafetensorError, KeyError, TypeError, ValueError):
-        raise UserError("not a k2 graph, or cut off", file=path, mend=MEND) from None
-    fits = arcs.ndim == 2 and len(arcs) and arcs.shape[1] == 4 and len(splits) == len(arcs) + 1
-    if not fits or splits[-1] != len(words):
-        raise UserError("its parts do not fit together", file=path, mend=MEND)
-    label, states = arcs[:, 2], arcs[:, :2]
-    if int(label.max()) > num_pdfs or int(label.min()) < -1 or bool((label == 0).any()) or int(states.min()) < 0:
-        raise UserError(f"its labels are not the {num_pdfs} pdfs of the model", file=path, mend=MEND)
+    with opened(path, "not a k2 graph, or cut off", MEND, ("no such file", "run steps/make_graph.sh")) as f:
+        num_pdfs = int(f.metadata()["num_pdfs"])
+        arcs, splits, words = (f.get_tensor(name) for name in ("arcs", "word_splits", "words"))
+    if why := _fault(arcs, splits, words, num_pdfs):
+        raise UserError(why, file=path, mend=MEND)
     return arcs, splits, words, num_pdfs
+
+
+def _fault(arcs: torch.Tensor, splits: torch.Tensor, words: torch.Tensor, num_pdfs: int) -> str | None:
+    """What the search, which looks at nothing itself, could trip over, before anything is made of it."""
+    fits = are("int32", arcs, dims=2) and are("int32", splits, words) and len(arcs) and arcs.shape[1] == 4
+    if not fits or len(splits) != len(arcs) + 1:
+        return "its parts do not fit together"
+    if splits[0] != 0 or splits[-1] != len(words) or bool((splits.diff() < 0).any()) or bool((words < -1).any()):
+        return "its words do not fit its arcs"
+    source, to, label = arcs[:, :3].t()
+    if int(label.max()) > num_pdfs or int(label.min()) < -1 or bool((label == 0).any()):
+        return f"its labels are not the {num_pdfs} pdfs of the model"
+    last = int(arcs[:, :2].max())
+    if int(arcs[:, :2].min()) < 0 or last > len(arcs):  # each state but the first has an arc that leads to it
+        return f"its states are not those of {len(arcs)} arcs"
+    if bool((source.diff() < 0).any()):
+        return "its arcs are not sorted by state"
+    if not torch.equal(label < 0, to == last) or int(source[-1]) == last:
+        return "its last arcs do not lead to its last state"
+    return None if bool(arcs[:, 3].contiguous().view(torch.float32).isfinite().all()) else "a score that is no number"

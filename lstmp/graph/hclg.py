@@ -19,6 +19,9 @@ from lstmp.graph.push import push_special
 from lstmp.graph.self_loops import add_self_loops
 from lstmp.log import say
 
+# A determinization that ends makes about as many states as there were; one that grows beyond this is without end.
+_LEAST_STATES, _GROWTH = 300_000, 10
+
 
 class _Clock:
     """Says how large each result is and how long it took: seconds, and of them seconds of computing."""
@@ -90,8 +93,17 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
 
 
 def _determinize(fst):
-    """In the log semiring, as probabilities of equal paths add up."""
-    kaldifst.determinize_star(fst, use_log=True)
+    """In the log semiring, as probabilities of equal paths add up.
+
+    Raises:
+        UserError: it would not come to an end.
+    """
+    try:
+        kaldifst.determinize_star(fst, max_states=_LEAST_STATES + _GROWTH * fst.num_states, use_log=True)
+    except RuntimeError:  # so it says that there would be more
+        raise UserError("lexicon and language model have no deterministic form of a size that can be used",
+                        mend="prepare the lang folder again: words that sound alike need symbols #1, #2 … behind them"
+                        ) from None
 
 
 def _single_phones(lg: FstArrays, disambig: list[int]) -> list[list[int]]:

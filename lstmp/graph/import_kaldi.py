@@ -79,7 +79,7 @@ def _silence(path: Path) -> list[int]:
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8", errors="replace").strip()
-    if not all(field.isdigit() for field in text.split(":")):
+    if not all(config.is_count(field) for field in text.split(":")):
         raise UserError(f"{text[:40]!r} is not a list of phones such as 1:2:3", file=path, line=1, mend="copy it again")
     return [int(field) for field in text.split(":")]
 

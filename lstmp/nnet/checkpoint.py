@@ -1,13 +1,11 @@
 """Checkpoints: tensors and a JSON header in one safetensors file, written to a temporary name and renamed."""
 
 import json
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from lstmp.errors import UserError
-from lstmp.tensors import write_tensors
+from lstmp import config
+from lstmp.tensors import opened, write_tensors
 
 
 def write(path, tensors: dict[str, torch.Tensor], header: dict):
@@ -21,15 +19,11 @@ def read(path, mend: str) -> tuple[dict[str, torch.Tensor], dict]:
     Raises:
         UserError: no such file, or cut off or damaged; ``mend`` is what to do then.
     """
-    if not Path(path).is_file():
-        raise UserError("no such checkpoint", file=path, mend=mend)
-    try:
-        with safe_open(str(path), framework="pt") as f:
-            header = json.loads((f.metadata() or {})["lstmp"])
-            return {name: f.get_tensor(name) for name in f.keys()}, header
-    except (SafetensorError, ValueError, KeyError) as e:
-        raise UserError(f"the checkpoint is cut off or damaged ({str(e).splitlines()[0]})", file=path,
-                        mend=mend) from None
+    with opened(path, "the checkpoint is cut off or damaged", mend, ("no such checkpoint", mend)) as f:
+        header = config.json_value(f.metadata()["lstmp"])
+        if not isinstance(header, dict):
+            raise TypeError
+        return {name: f.get_tensor(name) for name in f.keys()}, header
 
 
 def with_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstmp import config
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vectors
 from lstmp.features.frame_shift import KALDI
@@ -118,7 +119,7 @@ def read_num_pdfs(ali_dir) -> int:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         raise UserError("no such file", file=path, mend="run the alignment stage, or give --ali") from None
-    if not text.isdigit() or int(text) == 0:
+    if not config.is_count(text) or int(text) == 0:
         raise UserError(f"{text[:40]!r} is not a number of states", file=path, line=1, mend="align again")
     return int(text)
 

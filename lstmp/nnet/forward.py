@@ -11,7 +11,9 @@ from lstmp.features.frame_shift import KALDI, frame_shift
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
+from lstmp.tensors import are
 
+_LONGEST_DELAY = 1000  # frames
 _CHUNK = 50  # frames at a time: bounds the memory, changes no result
 
 
@@ -42,10 +44,11 @@ class AcousticNetwork:
         tensors, _ = checkpoint.read(path, mend)
         try:
             priors = tensors.pop("log_priors")
+            _check_sizes(cfg, tensors, priors)
             # float32 even if trained with rounded factors: the same scores everywhere, to within rounding
             model = StateNetwork(replace(cfg, precision="fp32"), len(tensors["feature_mean"]), len(priors))
             model.load_state_dict(tensors)
-        except (KeyError, RuntimeError):
+        except (KeyError, RuntimeError, ValueError):
             raise UserError("does not fit config.yaml beside it", file=path, mend=mend) from None
         return cls(cfg, model, priors, device, frame_shift(directory))
 
@@ -86,6 +89,17 @@ class AcousticNetwork:
             scores.append(log_post.sub_(self.log_priors))
         scores = torch.cat(scores)
         return [scores[delay:length, n] for n, length in enumerate(lengths)]
+
+
+def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
+    """Raise KeyError where config.yaml asks for more than the file can hold, before as much is allocated; or where a
+    number is none."""
+    widest = max(max(t.shape, default=0) for t in tensors.values())
+    sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack)
+    if max(sizes) > widest or cfg.layers > len(tensors) or cfg.label_delay > _LONGEST_DELAY \
+            or not are("float32", priors, tensors["feature_mean"], tensors["feature_std"]) \
+            or not all(bool(t.isfinite().all()) for t in (*tensors.values(), priors)):
+        raise KeyError
 
 
 class NetworkStream:

@@ -5,6 +5,7 @@ import os
 
 import torch
 
+from lstmp.errors import UserError
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
 from lstmp.nnet.model import State
@@ -46,11 +47,15 @@ def read(trainer) -> tuple[State | None, dict] | None:
         UserError: it is damaged.
     """
     tensors, header = checkpoint.read(trainer.last_path, mend="delete it to train from the start")
-    if header["fingerprint"] != trainer.fingerprint:
+    if header.get("fingerprint") != trainer.fingerprint:
         return None
-    trainer.model.load_state_dict(checkpoint.by_prefix("model", tensors))
-    set_moments(trainer.optimizer, trainer.model, checkpoint.by_prefix("optimizer", tensors))
-    for name in _FIELDS:
-        setattr(trainer, name, header[name])
-    state = checkpoint.by_prefix("state", tensors)
-    return [(state[f"{n}.r"], state[f"{n}.c"]) for n in range(len(state) // 2)] or None, header["sums"]
+    try:
+        trainer.model.load_state_dict(checkpoint.by_prefix("model", tensors))
+        set_moments(trainer.optimizer, trainer.model, checkpoint.by_prefix("optimizer", tensors))
+        for name in _FIELDS:
+            setattr(trainer, name, header[name])
+        state = checkpoint.by_prefix("state", tensors)
+        return [(state[f"{n}.r"], state[f"{n}.c"]) for n in range(len(state) // 2)] or None, header["sums"]
+    except (KeyError, RuntimeError):
+        raise UserError("the checkpoint does not fit the network", file=trainer.last_path,
+                        mend="delete it to train from the start") from None

@@ -10,9 +10,11 @@
     conf/         configurations of features, decoding, alignment
 """
 
+import dataclasses
 import json
+import typing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from lstmp import config, temporary
 from lstmp.errors import UserError
@@ -64,13 +66,18 @@ class ModelFolder:
         about = config.read_json(path / "model.json", "give a folder made by steps/export_model.sh")
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise UserError(f"not a model of the form `{FORMAT}`", file=path / "model.json", mend=_MEND)
+        kinds = typing.get_type_hints(cls)
         try:
-            found = cls(path, **{k: about[k] for k in ("feature", "adapts", "live", "lm_weight", "word_penalty",
-                                                       "silent")}, stamp=stamp)
+            found = cls(path, stamp=stamp, **{
+                f.name: config.coerce(about[f.name], kinds[f.name], f.name, file=path / "model.json")
+                for f in dataclasses.fields(cls) if f.name not in ("path", "stamp")})
             files = about["files"].items()
         except (KeyError, AttributeError):
             raise UserError("a part of it is missing", file=path / "model.json", mend=_MEND) from None
         for name, size in files:
+            parts = PurePath(name).parts
+            if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
+                raise UserError(f"{name!r} among its files does not lie in it", file=path / "model.json", mend=_MEND)
             there = (path / name).stat().st_size if (path / name).is_file() else None
             if there != size:
                 raise UserError("no such file" if there is None else f"{there} of {size} bytes", file=path / name,
@@ -88,6 +95,8 @@ class ModelFolder:
                             mend="run the same command again")
 
     def __post_init__(self):
+        if self.feature not in ("mfcc", "fbank", "fmllr"):
+            raise UserError(f"features of kind {self.feature!r}", file=self.path / "model.json", mend=_MEND)
         if not (0 < self.lm_weight < float("inf") and 0 <= self.word_penalty < float("inf")):
             raise UserError(f"an LM weight of {self.lm_weight:g} and a word penalty of {self.word_penalty:g}",
                             file=self.path / "model.json", mend="the one must be above 0, the other 0 or more")

@@ -58,9 +58,14 @@ class LiveModel:
         self.search = replace(config.load(path / "conf/decode.yaml", DecodeConfig), acoustic_scale=1 / model.lm_weight)
         self.fbank = config.load(path / "conf/fbank.yaml", FbankConfig)
         self.live = config.load(path / "conf/live.yaml", LiveConfig)
+        if not all(0 <= pdf < self.network.num_pdfs for pdf in model.silent):
+            raise UserError("`silent` are not states of its network", file=path / "model.json", mend="export it again")
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
         self.names = read_names(graph / "words.txt")
+        if strange := {*np.unique(self.graph.words).tolist()} - self.names.keys():
+            raise UserError(f"word id {min(strange)} of the graph is not in it", file=graph / "words.txt",
+                            mend="take the words.txt that was made with the graph")
         model.check_unchanged()
 
     def recognizer(self) -> Listener:

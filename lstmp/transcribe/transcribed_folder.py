@@ -17,6 +17,7 @@ AUDIO = (".wav", ".flac", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64
          ".opus", ".oga", ".mp3", ".m4a", ".aac", ".wma", ".amr", ".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm",
          ".avi", ".3gp", ".mp2")
 TEXT = (".txt", ".lab")
+_LONGEST = 150  # bytes of an id, which names files as well
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class _Ids:
     def __call__(self, name: str, key) -> str:
         if key not in self._of:
             plain = re.sub(r"[^\w.+-]", "_", name.replace(os.sep, "-")) or "_"
+            plain = plain.encode()[:_LONGEST].decode(errors="ignore")
             new, n = plain, 1
             while new in self._given:
                 new, n = f"{plain}-{n + 1}", n + 1

@@ -73,6 +73,9 @@ BAD = [  # file, line to change, what it becomes (None: deleted), file and line 
     ("text", 2, b" 19-198-0001 ON", "text:2", "begins with a space"),
     ("text", 2, None, "wav.scp:2", "no transcript"),
     ("wav.scp", 2, None, "text:2", "no audio"),
+    ("utt2spk", 4, b"26-495-0001 26\x07495", "utt2spk:4", "control character, U+0007"),
+    ("utt2spk", 4, b"26-495-0001 " + b"s" * 300, "utt2spk:4", "300 bytes"),
+    ("wav.scp", 4, b"26-495-0001\0 a.wav", "wav.scp:4", "NUL byte"),
     ("wav.scp", 2, b"19-198-0001", "wav.scp:2", "nothing after it"),
     ("utt2spk", 3, None, "wav.scp:3", "no speaker"),
     ("utt2spk", 3, b"26-495-0000 26 495", "utt2spk:3", "3 fields"),
@@ -180,6 +183,7 @@ GOOD = Utterance("a", "s", "a.wav", ("A",))
 
 @pytest.mark.parametrize("utts", [
     [], [GOOD, GOOD], [Utterance("a b", "s", "a.wav", ("A",))], [Utterance("a", "", "a.wav", ("A",))],
+    [Utterance("a\x1b", "s", "a.wav", ("A",))], [Utterance("a", "s" * 300, "a.wav", ("A",))],
     [Utterance("a", "s", "a.wav", ())], [GOOD, Utterance("b", "s", "", ("A",))]])
 def test_refuses_to_write(tmp_path, utts):
     with pytest.raises(UserError):

@@ -107,6 +107,13 @@ def test_rules_in_rules_and_several_public_ones(tmp_path):
     ("#JSGF V1.0;\npublic <x> = A } B;\n", ":2: `}` has no meaning here"),
     ("#JSGF V1.0;\npublic <x> = A*;\n", "a phrase without any word is possible"),
     ("#JSGF V1.0;\npublic <x> = A", "expected `;`, found the end of the file"),
+    ("#JSGF V1.0;\npublic <x> = A /* B;\n", ":2: `/` has no meaning here"),
+    ("#JSGF V1.0;\n" + "/* " * 300_000, ":2: `/` has no meaning here"),
+    ("#JSGF V1.0;\npublic <x> = A* C | A (A A)* B;\n", "no list of states can tell its phrases apart"),
+    ("#JSGF V1.0;\n<a0> = A;\n" + "".join(f"<a{i}> = <a{i - 1}> <a{i - 1}>;\n" for i in range(1, 40))
+     + "public <x> = <a39>;\n", r":\d+: written out, the rules have more than 200,000 states"),
+    ("#JSGF V1.0;\n<a0> = A;\n" + "".join(f"<a{i}> = <a{i - 1}>;\n" for i in range(1, 3000))
+     + "public <x> = <a2999>;\n", "too deep in each other"),
 ])
 def test_faults(tmp_path, text, message):
     with pytest.raises(UserError, match=message):

@@ -1,12 +1,15 @@
 """Copies at other speeds and volumes: pitch and length move together; held-out speech stays as it is."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 from corpora import TEXT, data_dir
 
 from lstmp.corpus.audio import RATE, read_audio, write_wav
-from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.datadir import read_data_dir, write_data_dir
 from lstmp.corpus.perturb import at_speed, gain, main
 from lstmp.corpus.utterance_audio import read_as_is
 from lstmp.errors import UserError
@@ -55,6 +58,20 @@ def test_copies_of_a_data_dir(tmp_path):
             samples = read_audio(copy.wav)
             assert got.durations[copy.id] == pytest.approx(len(samples) / RATE, abs=1e-3)
             assert abs(len(samples) - len(read_audio(same.wav)) / speed) <= 1
+
+
+def test_ids_that_lead_elsewhere_stay_in_the_folder(tmp_path):
+    data = data_dir(tmp_path / "data", audio=True)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    ids = {"19-198-0000": f"{tmp_path}/data/19-198-0001", "19-198-0001": "../../data/26-495-0000", "26-495-0000": "."}
+    utts = [replace(u, id=ids.get(u.id, u.id), speaker="/s") for u in read_data_dir(data).utts.values()]
+    write_data_dir(tmp_path / "evil", utts)
+    got = run(tmp_path / "evil", tmp_path / "out", "--speeds", "1", "--volume", "0.5", "1")
+    assert set(got.utts) == {u.id for u in utts}
+    assert {Path(u.wav).parent for u in got.utts.values()} == {tmp_path / "out" / "wav"}
+    assert len({u.wav for u in got.utts.values()}) == 4 and all(Path(u.wav).is_file() for u in got.utts.values())
+    assert {p: p.read_bytes() for p in before} == before
+    assert {p.name for p in tmp_path.iterdir()} == {"data", "evil", "out"}
 
 
 def test_volumes_are_drawn_by_name_and_never_clip(tmp_path):

@@ -98,6 +98,26 @@ def hypotheses(folder):
     return {p.name: p.read_text() for p in (folder / "scoring").iterdir()}
 
 
+def test_lattices_of_other_settings_features_or_graphs_are_not_taken_over(work):
+    """A run that was killed left jobs; the next one has other settings."""
+    assert run(work).returncode == 0
+    left = {p.name: p.read_bytes() for p in (work / "out").glob("lat.*")}
+    for change in (lambda: (work / "decode.yaml").write_text(CONFIG.replace("output_beam: 8.0", "output_beam: 1.0")),
+                   lambda: write_data(work / "data", {f"u{i}": 3 * i + 3 for i in range(UTTS)})):
+        change()
+        for mark in (work / "out").glob(".done.*"):
+            mark.unlink()
+        for name, content in left.items():
+            (work / "out" / name).write_bytes(content)
+        done, fresh = run(work), run(work, "fresh")
+        assert done.returncode == fresh.returncode == 0, done.stderr + fresh.stderr
+        assert "jobs are done already" not in done.stdout
+        for path in sorted((work / "out").glob("lat.*")):
+            one, two = read_lattices(path), read_lattices(work / "fresh" / path.name)
+            assert list(one) == list(two) and all(np.array_equal(one[u].arcs, two[u].arcs) for u in one)
+            assert path.read_bytes() != left[path.name]
+
+
 def test_results_do_not_depend_on_the_number_of_processes(work):
     for nj in (1, 2):
         done = run(work, f"out{nj}", nj)

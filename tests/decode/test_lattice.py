@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from small_graphs import WIDE, SmallGraph, scores
 
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
@@ -54,3 +57,45 @@ def test_parts_that_do_not_fit_are_told(tmp_path):
                                                    lattice.words)})
     with pytest.raises(UserError, match="do not fit together"):
         read_lattices(tmp_path / "lat")
+
+
+DAMAGES = {
+    "another kind of numbers": lambda t: t.update(acoustic=t["acoustic"].double()),
+    "states are bytes": lambda t: t.update(arcs=t["arcs"].to(torch.uint8)),
+    "arcs of two columns": lambda t: t.update(arcs=t["arcs"][:, :2].contiguous()),
+    "no such number of splits": lambda t: t.update(arc_splits=t["arc_splits"][:-1].clone()),
+    "splits go back": lambda t: t["arc_splits"][1:2].fill_(10**9),
+    "a split below 0": lambda t: t["arc_splits"][:1].sub_(1),
+    "a word too few": lambda t: t.update(words=t["words"][:-1].clone()),
+    "a word of 0": lambda t: t["words"][:1].zero_(),
+    "a label of 0": lambda t: t["arcs"][0, 2:].zero_(),
+    "a label of -2": lambda t: t["arcs"][0, 2:].fill_(-2),
+    "a state of -1": lambda t: t["arcs"][0, :1].fill_(-1),
+    "a state of 2^31 - 1": lambda t: t["arcs"][0, 1:2].fill_(2**31 - 1),
+    "a score that is none": lambda t: t["graph"][:1].fill_(float("nan")),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_numbers_that_the_search_could_trip_over(tmp_path, name):
+    write_lattices(tmp_path / "lat", some())
+    tensors = load_file(tmp_path / "lat")
+    with safe_open(tmp_path / "lat", "pt") as f:
+        metadata = f.metadata()
+    DAMAGES[name](tensors)
+    save_file(tensors, tmp_path / "lat", metadata)
+    with pytest.raises(UserError, match="do not fit together"):
+        read_lattices(tmp_path / "lat")
+
+
+@pytest.mark.parametrize("changes", [
+    {"utts": "[1, 2, 3]"}, {"utts": '{"a": 1}'}, {"utts": "["}, {"utts": '["a", "a", "b"]'}, {"info": "[]"},
+    {"info": "[" * 100_000}, {"format": "x"}])
+def test_metadata_of_other_kinds(tmp_path, changes):
+    write_lattices(tmp_path / "lat", some())
+    with safe_open(tmp_path / "lat", "pt") as f:
+        metadata = f.metadata()
+    save_file(load_file(tmp_path / "lat"), tmp_path / "lat", metadata | changes)
+    for read in (read_lattices, read_info):
+        with pytest.raises(UserError, match="not a lattice file, or a damaged one"):
+            read(tmp_path / "lat")

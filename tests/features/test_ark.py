@@ -141,6 +141,20 @@ def test_wrong_width_missing_archive_and_pipes(tmp_path):
         ark.read_scp(tmp_path / "p.scp")
 
 
+@pytest.mark.parametrize("offset", ["9" * 17, "9" * 20, "9" * 200, "-1", "²", "3\0"])
+def test_offsets_and_names_that_no_file_has(tmp_path, offset):
+    write_two(tmp_path)
+    (tmp_path / "x.scp").write_text(f"a-1 {tmp_path}/x.ark:{offset}\n")
+    with pytest.raises(UserError, match=r"x\.ark.*(cut off or damaged|no such archive)|x\.scp:1: a NUL byte"):
+        ark.read_mat(ark.read_scp(tmp_path / "x.scp")["a-1"])
+
+
+def test_a_file_without_spaces_is_no_archive(tmp_path):
+    (tmp_path / "x.ark").write_bytes(b"x" * 10**6)
+    with pytest.raises(UserError, match=r"x\.ark: the archive is cut off or damaged at byte 0"):
+        list(ark.read_int_vectors(tmp_path / "x.ark"))
+
+
 def test_a_failing_writer_leaves_what_was_there(tmp_path):
     write_two(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}

@@ -2,11 +2,15 @@
 
 import gzip
 import re
+import shutil
 
 import kaldi_io
 import pytest
 import spoken
 
+from lstmp.corpus.datadir import read_table, write_table
+from lstmp.corpus.ids import file_name
+from lstmp.features.ark import write_int_vectors
 from lstmp.gmm import export_alignment, kaldi_import
 from lstmp.gmm.align import Segment, read_alignment, segments
 from lstmp.gmm.kaldi_import import read_model
@@ -71,6 +75,19 @@ def test_textgrids_cover_the_utterance(world, tmp_path):
         assert frames["states"] == [str(p) for p in transitions.tid_pdf.numpy()[tids]]
         starts = {round(100 * t[0]) for t in tiers["states"]}
         assert starts >= {s.start for s in segments(tids, transitions)}
+
+
+def test_ids_that_lead_elsewhere_stay_in_the_folder(world, tmp_path):
+    ids = {utt: f"{part}{utt}" for utt, part in zip(world.alignment, (f"{tmp_path}/", "../../", "a/b/"), strict=False)}
+    shutil.copytree(world.ali, tmp_path / "ali")
+    write_int_vectors(tmp_path / "ali" / "ali.ark", ((new, world.alignment[utt]) for utt, new in ids.items()))
+    (tmp_path / "data").mkdir()
+    write_table(tmp_path / "data" / "text", {new: read_table(world.data / "text")[utt] for utt, new in ids.items()})
+    export_alignment.main(["--ali", str(tmp_path / "ali"), "--lang", str(world.lang_dir), "--data",
+                           str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--format", "textgrid"])
+    assert {p.name for p in (tmp_path / "out" / "textgrid").iterdir()} == {f"{file_name(u)}.TextGrid"
+                                                                           for u in ids.values()}
+    assert {p.name for p in tmp_path.iterdir()} == {"ali", "data", "out"}
 
 
 def test_kaldis_folder_comes_back_as_it_was(world, tmp_path):

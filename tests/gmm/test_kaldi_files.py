@@ -124,6 +124,34 @@ def test_tree_and_model_must_belong_together(tmp_path):
             read_model(tmp_path)
 
 
+@pytest.mark.parametrize("n", [-1, 2**31 - 1, 2**20])
+@pytest.mark.parametrize("make", [
+    lambda n: kb.tree(1, 0, kb.word("TE") + kb.i4(0) + kb.i4(n) + kb.word("(") + kb.leaf(0) * 3),
+    lambda n: b"\0B" + kb.word("<TransitionModel>") + kb.word("<Topology>") + kb.ints([1]) + kb.ints([-1, 0]) + kb.i4(1)
+    + kb.i4(n) + kb.i4(0) * 9], ids=["tree", "model"])
+def test_more_entries_than_the_file_has_bytes_are_told_before_they_are_read(tmp_path, n, make):
+    (tmp_path / "x").write_bytes(make(n))
+    read = (lambda p: read_tree(p, STATES)) if make(0)[2:3] == b"C" else read_transition_model
+    with pytest.raises(UserError, match=rf"x: {n} entries announced at byte \d+, which cannot be"):
+        read(tmp_path / "x")
+
+
+def test_sizes_that_no_model_has_are_told(tmp_path):
+    table = kb.question(1, [1], kb.leaf(0), kb.table(0, *[kb.leaf(1)] * 400))
+    with pytest.raises(UserError, match="a table of 400 entries below a question"):
+        read_tree(put(tmp_path / "tree", kb.tree(3, 1, table)), STATES)
+    states = [(s, [(s, 0.5), (s + 1, 0.5)]) for s in range(150)]
+    with pytest.raises(UserError, match="phone 1 has 151 states"):
+        read_transition_model(put(tmp_path / "x", kb.model([1], [-1, 0], [[*states, (-1, [])]], [(1, 0, 0)], [0.0])))
+
+
+def test_a_count_may_be_all_that_is_left(tmp_path):
+    reader = KaldiReader(put(tmp_path / "x", b"\0B" + kb.i4(3) + b"abc"))
+    assert reader.count() == 3
+    with pytest.raises(UserError, match="4 entries announced"):
+        KaldiReader(put(tmp_path / "x", b"\0B" + kb.i4(4) + b"abc")).count()
+
+
 @pytest.mark.parametrize("content,read", [(kb.MONO_TREE, lambda p: read_tree(p, STATES)),
                                           (kb.MONO_TREE_TEXT, lambda p: read_tree(p, STATES)),
                                           (TRI_TREE, lambda p: read_tree(p, STATES)),

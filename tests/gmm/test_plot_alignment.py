@@ -11,7 +11,9 @@ from random_hmms import SIL, phone_sequences, random_lang, random_transitions, r
 
 from lstmp.corpus.audio import write_wav
 from lstmp.corpus.datadir import read_table, write_table
+from lstmp.corpus.ids import file_name
 from lstmp.errors import UserError
+from lstmp.features.ark import write_int_vectors
 from lstmp.gmm import plot_alignment
 from lstmp.gmm.align import Segment, read_alignment
 from lstmp.gmm.model import AcousticModel
@@ -45,6 +47,19 @@ def test_the_picture_has_a_panel_more_with_a_model_and_a_part_is_smaller(world, 
     assert set(plain) == {UTT} and scored[UTT][0] > plain[UTT][0] and scored[UTT][1] == plain[UTT][1]
     part = plot(world, recorded, ali_dir, tmp_path / "part", "--start", "0.2", "--end", "0.6", UTT)
     assert part[UTT][1] <= plain[UTT][1] and not list((tmp_path / "part").glob(".*"))
+
+
+def test_ids_that_lead_elsewhere_stay_in_the_folder(world, ali_dir, recorded, tmp_path):
+    bad = f"{tmp_path}/elsewhere"
+    for name in ("wav.scp", "text", "utt2spk"):
+        table = read_table(recorded / name)
+        write_table(recorded / name, {bad: table[UTT]})
+    for name in ("spk2utt", "utt2dur"):
+        (recorded / name).unlink(missing_ok=True)
+    shutil.copytree(ali_dir, tmp_path / "ali")
+    write_int_vectors(tmp_path / "ali" / "ali.ark", [(bad, read_alignment(ali_dir)[UTT])])
+    assert list(plot(world, recorded, tmp_path / "ali", tmp_path / "out", bad)) == [file_name(bad)]
+    assert not (tmp_path / "elsewhere.png").exists()
 
 
 def test_long_utterances_take_several_rows(world, ali_dir, recorded, tmp_path, monkeypatch):

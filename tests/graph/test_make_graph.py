@@ -135,7 +135,20 @@ def test_negative_scale(folder):
 
 @pytest.mark.parametrize("change, message", [
     (lambda t: t.pop("words"), "not a k2 graph, or cut off"),
-    (lambda t: t.update(words=t["words"][:-1].clone()), "its parts do not fit together"),
+    (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not fit its arcs"),
+    (lambda t: t.update(words=t["words"].long()), "its parts do not fit together"),
+    (lambda t: t.update(words=t["words"] - 9999), "its words do not fit its arcs"),
+    (lambda t: t.update(word_splits=t["word_splits"][:-1].clone()), "its parts do not fit together"),
+    (lambda t: t["word_splits"][0].sub_(1), "its words do not fit its arcs"),
+    (lambda t: t["word_splits"][3].add_(2**30), "its words do not fit its arcs"),
+    (lambda t: t["word_splits"][3].sub_(2**30), "its words do not fit its arcs"),
+    (lambda t: t["arcs"][:, 0].sub_(1), "its states are not those of"),
+    (lambda t: t["arcs"][5, 1:2].fill_(-1), "its states are not those of"),
+    (lambda t: t["arcs"][5, 1:2].fill_(2**31 - 1), "its states are not those of"),
+    (lambda t: t["arcs"][-1, 0:1].fill_(0), "its arcs are not sorted by state"),
+    (lambda t: t["arcs"][0, 2:3].fill_(-1), "its last arcs do not lead to its last state"),
+    (lambda t: t["arcs"][:, 1].clamp_(max=3), "its last arcs do not lead to its last state"),
+    (lambda t: t["arcs"][0, 3:4].fill_(0x7fc00000), "a score that is no number"),
     (lambda t: t["arcs"][:, 2].add_(1), "its labels are not the"),
     (lambda t: t["arcs"][0, 2:3].add_(10_000), "its labels are not the"),
 ])

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import yaml
 
 from lstmp import config
 from lstmp.errors import UserError
+from lstmp.nnet import checkpoint
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import train
@@ -40,6 +42,39 @@ def test_a_batch_equals_one_by_one(network):
 def test_other_features_are_refused(network, shape):
     with pytest.raises(UserError, match=r"the network takes \[T, 6\]"):
         network(torch.zeros(shape))
+
+
+@pytest.fixture
+def saved(network, small_config, tmp_path):
+    """Its folder."""
+    tensors = {**network.model.state_dict(), "log_priors": network.log_priors}
+    checkpoint.write(tmp_path / "final.safetensors", tensors, {"epochs": [1]})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict(network.cfg)))
+    assert AcousticNetwork.load(tmp_path).num_pdfs == 9
+    return tmp_path
+
+
+@pytest.mark.parametrize("changes", [
+    {"cells": 10**9}, {"recurrent_projection": 10**9}, {"layers": 10**9}, {"stack": 10**9}, {"bottleneck": 10**9},
+    {"label_delay": 10**9}, {"cells": 8}, {"layers": 9}])
+def test_sizes_that_the_file_does_not_have_are_not_allocated(saved, network, changes):
+    values = config.to_dict(network.cfg) | changes
+    (saved / "config.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="final.safetensors: does not fit config.yaml beside it"):
+        AcousticNetwork.load(saved)
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t["w_out"][0, 0].fill_(float("nan")), lambda t: t["log_priors"][:1].fill_(float("inf")),
+    lambda t: t.update(log_priors=t["log_priors"].double()), lambda t: t.pop("log_priors"),
+    lambda t: t.update(feature_mean=t["feature_mean"][None]), lambda t: t.update(w_out=t["w_out"][:, :2].clone())])
+def test_numbers_that_no_network_has(saved, change):
+    tensors, header = checkpoint.read(saved / "final.safetensors", "")
+    tensors = {name: t.clone() for name, t in tensors.items()}
+    change(tensors)
+    checkpoint.write(saved / "final.safetensors", tensors, header)
+    with pytest.raises(UserError, match="final.safetensors: does not fit config.yaml beside it"):
+        AcousticNetwork.load(saved)
 
 
 def test_load(world, small_config):

@@ -10,11 +10,12 @@ import soxr
 from five_words import ROOT, babble
 
 from lstmp.corpus.audio import write_wav
+from lstmp.corpus.ids import file_name
 from lstmp.errors import UserError
 from lstmp.transcribe import align_folder
 from lstmp.transcribe.align_folder import align
 from lstmp.transcribe.media import ffmpeg_program
-from lstmp.transcribe.transcribed_folder import look_through
+from lstmp.transcribe.transcribed_folder import _Ids, look_through
 
 
 def put(folder, name, text, seconds=3.0, seed=0, ending="txt"):
@@ -167,6 +168,12 @@ def test_ids_are_safe_and_each_is_given_once(tmp_path):
     assert not left_out and len({r.utt for r in found}) == len(found) == 5
     assert len({r.speaker for r in found}) == 5  # the folder `a` and the recording `a` are two
     assert all(len(r.utt.split()) == len(r.speaker.split()) == 1 for r in found)
+
+
+def test_ids_of_deep_folders_can_name_files():
+    ids = _Ids()
+    found = [ids("名" * 90 + str(n), n) for n in range(3)]
+    assert len(set(found)) == 3 and all(file_name(i) == i for i in found)
 
 
 def test_the_script_is_the_same_code(model, tmp_path):
