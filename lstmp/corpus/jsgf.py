@@ -4,6 +4,7 @@ A tree is ("alt", [(weight, tree)…]), ("seq", [tree…]), ("many", tree, least
 ("void",), which cannot be said.
 """
 
+import bisect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -48,13 +49,14 @@ def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
         if found := header.match(text, at):
             grammar = found[1] if header is _GRAMMAR else grammar
             at = _SKIPPED.match(text, found.end()).end()
-    out, line = [], 1 + text.count("\n", 0, at)
+    out, line, tags = [], 1 + text.count("\n", 0, at), None
     while at < len(text):
         if text[at].isspace():
             line, at = line + (text[at] == "\n"), at + 1
             continue
         if text[at] == "{":
-            end = _end_of_tag(text, at)
+            tags = tags or _Tags(text, at)
+            end = tags.end(at)
         elif found := _TOKEN.match(text, at):
             kind, value, end = found.lastgroup, found[found.lastgroup], found.end()
             if kind == "quoted":
@@ -69,16 +71,27 @@ def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
     return out, grammar
 
 
-def _end_of_tag(text: str, at: int) -> int | None:
-    """Where the tag ends that begins with the brace at ``at``; a backslash takes a brace its meaning."""
-    depth, first = 0, None
-    for found in re.compile(r"\\.|[{}]", re.S).finditer(text, at):
-        depth += (found[0] == "{") - (found[0] == "}")
-        if found[0] == "}":
-            first = first or found.end()
-            if depth == 0:
-                return found.end()
-    return first  # braces within that do not match
+class _Tags:
+    """Where tags end. All braces are paired at once, so that many which are never closed cost no more than others."""
+
+    def __init__(self, text: str, at: int):
+        """``at``: the first tag's brace; a backslash takes a brace its meaning."""
+        self._end_of, self._closing, opened = {}, [], []
+        for found in re.compile(r"\\.|[{}]", re.S).finditer(text, at):
+            if found[0] == "{":
+                opened.append(found.start())
+            elif found[0] == "}":
+                self._closing.append(found.end())
+                if opened:
+                    self._end_of[opened.pop()] = found.end()
+
+    def end(self, at: int) -> int | None:
+        """Behind the tag that begins with the brace at ``at``: at the brace that closes it, or the next one where those
+        within do not match."""
+        if at in self._end_of:
+            return self._end_of[at]
+        k = bisect.bisect(self._closing, at)
+        return self._closing[k] if k < len(self._closing) else None
 
 
 class _Parser:

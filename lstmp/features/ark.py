@@ -1,6 +1,6 @@
 """Kaldi archives: matrices and integer vectors in one ``.ark`` file, with an ``.scp`` index of byte offsets beside it.
 
-It reads what Kaldi writes and writes what Kaldi reads, with ``kaldi_io`` for the vectors, opens no pipes, and turns
+It reads what Kaldi writes and writes what Kaldi reads, with ``kaldi_io`` for vectors as text, opens no pipes, and turns
 every damaged file into one line that names it. An ``.scp`` line is ``utt path:offset``, perhaps with a range of rows
 and columns, ``[0:99,0:12]``. A relative path is relative to the current folder, as in Kaldi, and where that does not
 exist, to the folder of the ``.scp`` itself, or the file lies beside it. What ends in ``.gz`` is unpacked.
@@ -19,7 +19,7 @@ from lstmp import config, temporary
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, is_memory, naming
-from lstmp.features.matrix import NotAMatrix, part_of, read_matrix
+from lstmp.features.matrix import NotAMatrix, part_of, read_matrix, take
 
 with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner and extends PATH for Kaldi's programs
     _environment = {name: os.environ.get(name) for name in ("KALDI_ROOT", "PATH")}
@@ -29,6 +29,7 @@ with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner 
         os.environ.pop(_name, None) if _value is None else os.environ.__setitem__(_name, _value)
 
 _LONGEST_KEY = 4096  # bytes; where no space comes, it is not an archive
+_NUMBER = np.dtype([("size", "i1"), ("value", "<i4")])  # of a binary integer vector
 _MEND = "copy it again, or delete it and run the stage that makes it"
 
 
@@ -215,9 +216,17 @@ def _read_key(f) -> str | None:
 
 
 def _read_int_vector(f) -> np.ndarray:
-    if not f.peek(1):
+    if not (first := f.peek(1)[:1]):
         raise EOFError
-    return kaldi_io.read_vec_int(f).astype(np.int32)
+    if first != b"\0":
+        return kaldi_io.read_vec_int(f).astype(np.int32)  # text; of binary ones it believes the length
+    head = take(f, 7)
+    if head[:3] != b"\0B\4" or (size := int.from_bytes(head[3:], "little", signed=True)) < 0:
+        raise ValueError
+    numbers = np.frombuffer(take(f, size * _NUMBER.itemsize), _NUMBER)
+    if (numbers["size"] != 4).any():
+        raise ValueError
+    return numbers["value"].astype(np.int32)
 
 
 def _int_vector_bytes(vector: np.ndarray) -> bytes:
@@ -225,6 +234,6 @@ def _int_vector_bytes(vector: np.ndarray) -> bytes:
     vector = np.asarray(vector)
     if vector.ndim != 1 or vector.dtype.kind not in "iu":
         raise TypeError(f"an integer vector is expected, not {vector.dtype} {vector.shape}")
-    body = np.empty(len(vector), dtype=[("size", "i1"), ("value", "<i4")])
+    body = np.empty(len(vector), _NUMBER)
     body["size"], body["value"] = 4, vector
     return b"\0B\4" + np.int32(len(vector)).tobytes() + body.tobytes()

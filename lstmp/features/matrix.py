@@ -25,7 +25,7 @@ def read_matrix(f) -> np.ndarray:
         EOFError: the file ends before the matrix does.
         NotAMatrix: there is something else.
     """
-    head = _take(f, 2)
+    head = take(f, 2)
     return read_binary_matrix(f) if head == b"\0B" else _read_text(f, head)
 
 
@@ -35,15 +35,15 @@ def read_binary_matrix(f) -> np.ndarray:
     while not token.endswith(b" "):
         if len(token) > 3:
             raise NotAMatrix(f"{token!r} is not a kind of matrix")
-        token += _take(f, 1)
+        token += take(f, 1)
     if token in (b"FM ", b"DM "):
-        four, rows, also_four, columns = struct.unpack("<bibi", _take(f, 10))
+        four, rows, also_four, columns = struct.unpack("<bibi", take(f, 10))
         if (four, also_four) != (4, 4):
             raise NotAMatrix("its sizes are not 32-bit integers")
         return _values(f, "<f4" if token == b"FM " else "<f8", rows, columns)
     if token not in (b"CM ", b"CM2 ", b"CM3 "):
         raise NotAMatrix(f"{token!r} is not a kind of matrix")
-    least, spread, rows, columns = struct.unpack("<ffii", _take(f, 16))
+    least, spread, rows, columns = struct.unpack("<ffii", take(f, 16))
     least, spread = np.float32(least), np.float32(spread)
     if token == b"CM2 ":
         return least + spread / np.float32(65535) * _values(f, "<u2", rows, columns)
@@ -64,10 +64,11 @@ def _between(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _values(f, kind: str, rows: int, columns: int) -> np.ndarray:
     if rows < 0 or columns < 0:
         raise NotAMatrix(f"a matrix of {rows} × {columns}")
-    return np.frombuffer(_take(f, rows * columns * np.dtype(kind).itemsize), dtype=kind).reshape(rows, columns)
+    return np.frombuffer(take(f, rows * columns * np.dtype(kind).itemsize), dtype=kind).reshape(rows, columns)
 
 
-def _take(f, size: int) -> bytes:
+def take(f, size: int) -> bytes:
+    """``size`` bytes of a binary file. EOFError: it has fewer, which is seen before memory is taken for all."""
     blocks = []
     while size > 0:
         if not (block := f.read(min(size, _BLOCK))):

@@ -7,6 +7,7 @@ import pytest
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.grammar import grammar_to_g
+from lstmp.corpus.jsgf import read_rules
 from lstmp.errors import UserError
 
 WORDS = {w: i for i, w in enumerate(["<eps>", "A", "B", "C", "D", "E", "please", "#0", "<s>"])}
@@ -40,6 +41,7 @@ def test_a_list_of_phrases(tmp_path):
     ("A | B C | /2/ D", {"A": 1 / 4, "B C": 1 / 4, "D": 1 / 2}),
     ("A [B] C", {"A B C": 1 / 2, "A C": 1 / 2}),
     ("(A | B) (C | D)", {"A C": 1 / 4, "A D": 1 / 4, "B C": 1 / 4, "B D": 1 / 4}),
+    (r"A {{ } B {x {y} \} z} C", {"A B C": 1}),
     ("A {tag} \"B C\" // comment ; |\n | /* two\nlines */ D", {"A B C": 1 / 2, "D": 1 / 2}),
     ("A PLEASE", {"A please": 1}),
     ("/8f/ A | /2.0F/ B", {"A": 0.8, "B": 0.2}),
@@ -123,3 +125,9 @@ def test_faults(tmp_path, text, message):
 def test_no_such_file(tmp_path):
     with pytest.raises(UserError, match="g: no such file"):
         grammar_to_g(tmp_path / "g", WORDS)
+
+
+def test_as_many_tags_that_are_not_closed_as_fit_in_a_file():
+    text = "<a> = " + "B {{ } " * 60_000 + ";"
+    rules, _, _ = read_rules("g", [(1, "#JSGF V1.0;"), (2, text)], lambda word, line: WORDS[word])
+    assert rules == {"<a>": (2, ("alt", [(1.0, ("seq", [("word", 2)] * 60_000))]))}

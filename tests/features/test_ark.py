@@ -2,6 +2,7 @@ import gzip
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import kaldi_io
 import numpy as np
@@ -147,6 +148,17 @@ def test_offsets_and_names_that_no_file_has(tmp_path, offset):
     (tmp_path / "x.scp").write_text(f"a-1 {tmp_path}/x.ark:{offset}\n")
     with pytest.raises(UserError, match=r"x\.ark.*(cut off or damaged|no such archive)|x\.scp:1: a NUL byte"):
         ark.read_mat(ark.read_scp(tmp_path / "x.scp")["a-1"])
+
+
+@pytest.mark.parametrize("head", [b"\0B\4\xff\xff\xff\x7f", b"\0B\4\xff\xff\xff\xff", b"\0B\4\1\0\0\0\3abcd"])
+def test_a_vector_that_cannot_be_takes_no_memory(tmp_path, head):
+    (tmp_path / "x.ark").write_bytes(b"a " + head + bytes(100))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"x\.ark: the archive is cut off or damaged at byte 0"):
+        list(ark.read_int_vectors(tmp_path / "x.ark"))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 26
 
 
 def test_a_file_without_spaces_is_no_archive(tmp_path):
