@@ -94,6 +94,21 @@ def test_a_const_fst_as_openfst_writes_it(fst, tmp_path):
             FstArrays.read(tmp_path / "d.fst")
 
 
+@pytest.mark.parametrize("field,value", [(0, struct.pack("<i", -2)), (1, struct.pack("<i", -1)),
+                                         (2, struct.pack("<f", float("nan"))), (2, struct.pack("<f", -float("inf"))),
+                                         (3, struct.pack("<i", 5)), (3, struct.pack("<i", -1))])
+def test_a_const_fst_with_numbers_that_cannot_be(fst, tmp_path, field, value):
+    """Labels below 0, weights that are no costs, arcs to states that are not there: of its last arc."""
+    kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
+    whole = bytearray((tmp_path / "c.fst").read_bytes())
+    at = len(whole) - 16 + 4 * field
+    whole[at:at + 4] = value
+    (tmp_path / "c.fst").write_bytes(whole)
+    for read in (read_fst, FstArrays.read):
+        with pytest.raises(UserError, match="c.fst: not an OpenFst file, or cut off"):
+            read(tmp_path / "c.fst")
+
+
 def test_an_aligned_const_fst(fst, tmp_path):
     """States and arcs begin at multiples of 16; made by hand from the plain one."""
     kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
