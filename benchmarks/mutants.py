@@ -4,8 +4,8 @@
 
 A mutant is drawn over all places of the chosen modules where an operator, a comparison, a constant, a condition or a
 whole statement can be changed; text for people (messages, docstrings) is left alone. It is tried in a copy of the
-checkout with the tests of its module's mirror file, and if these notice nothing, with those of its room. Killed is
-what makes a test fail or run longer than --limit seconds. Prints each mutant, whether it lives, and the share killed.
+checkout with the tests of its module's mirror file, then with those that name the module, then with those of its room.
+Killed is what makes a test fail; what takes longer than --limit seconds is told apart. Prints each and the share.
 """
 
 import argparse
@@ -13,10 +13,12 @@ import ast
 import copy
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,18 +98,29 @@ def mutant(file: Path, n: int) -> tuple[str, str]:
     return ast.unparse(ast.fix_missing_locations(tree)), f"{line}: {kind}: {before}  →  {after or 'pass'}"
 
 
-def noticed(checkout: Path, tests: list[str], limit: int) -> bool:
-    """Whether the tests fail, or do not end."""
+def tests_of(checkout: Path, name: Path) -> list[list[str]]:
+    """Test files to try one after the other: the module's mirror, then those that name it, then those of its room."""
+    dotted = ".".join(name.with_suffix("").parts)
+    room, _, stem = dotted.rpartition(".")
+    mirror = checkout / "tests" / Path(*name.parts[1:-1]) / f"test_{name.stem}.py"
+    named = re.compile(rf"\b{re.escape(dotted)}\b|from {re.escape(room)} import [^\n]*\b{stem}\b")
+    others = [p for p in sorted((checkout / "tests").rglob("test_*.py")) if p != mirror and named.search(p.read_text())]
+    of_room = [p for p in sorted(mirror.parent.glob("test_*.py")) if p != mirror and p not in others]
+    return [[str(p) for p in paths] for paths in ([mirror] if mirror.exists() else [], others, of_room)]
+
+
+def tried(checkout: Path, tests: list[str], limit: int) -> str:
+    """"killed" where the tests fail, "no end" where they take too long, else nothing."""
     environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *tests]
     process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        return process.wait(limit) not in (0, 5)  # 5: there are no tests
+        return "" if process.wait(limit) in (0, 5) else "killed"  # 5: there are no tests
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         process.wait()
-        return True
+        return "no end"
 
 
 def main():
@@ -116,29 +129,28 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--rooms", nargs="*", default=["corpus", "features", "decode"])
     p.add_argument("--modules", nargs="*", default=["stage"], help="of lstmp/ itself")
-    p.add_argument("--limit", type=int, default=300, help="seconds for the tests of a mutant (default: %(default)s)")
-    p.add_argument("--mirror-only", action="store_true", help="do not run the tests of the whole room")
+    p.add_argument("--limit", type=int, default=600, help="seconds for a round of tests (default: %(default)s)")
+    p.add_argument("--numbers", type=int, nargs="+", help="of the sample, such as those that lived before")
     a = p.parse_args()
     files = [f for room in a.rooms for f in sorted((ROOT / "lstmp" / room).glob("*.py"))]
     files += [ROOT / "lstmp" / f"{m}.py" for m in a.modules]
     chosen = random.Random(a.seed).sample(mutants(files), a.count)
-    killed = 0
+    counts = Counter()
     with tempfile.TemporaryDirectory(prefix="lstmp-mutants-") as folder:
         checkout = Path(folder) / "checkout"
         shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".git", "exp", "data", "models", ".hypothesis"))
         for number, (file, n) in enumerate(chosen, 1):
+            if a.numbers and number not in a.numbers:
+                continue
             name = file.relative_to(ROOT)
-            mirror = checkout / "tests" / Path(*name.parts[1:-1]) / f"test_{file.stem}.py"
-            room = checkout / "tests" / name.parts[1] if len(name.parts) > 2 else mirror
             text, what = mutant(file, n)
             (checkout / name).write_text(text, encoding="utf-8")
-            found = mirror.exists() and noticed(checkout, [str(mirror)], a.limit)
-            if not found and not a.mirror_only:
-                found = noticed(checkout, [str(room)], a.limit)
+            rounds = (tried(checkout, tests, a.limit) for tests in tests_of(checkout, name) if tests)
+            found = next(filter(None, rounds), "")
             shutil.copyfile(file, checkout / name)
-            killed += found
-            print(f"{number}/{a.count} {'killed' if found else 'LIVES'}  {name}:{what}", flush=True)
-    print(f"{killed} of {a.count} mutants killed, {100 * killed / a.count:.0f} %")
+            counts[found or "LIVES"] += 1
+            print(f"{number}/{a.count} {found or 'LIVES'}  {name}:{what}", flush=True)
+    print(f"{dict(counts)}; killed: {100 * counts['killed'] / counts.total():.0f} %")
 
 
 if __name__ == "__main__":

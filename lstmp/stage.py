@@ -68,7 +68,7 @@ class Stage:
         self.inputs = [Path(p) for p in inputs]
         self.settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
         self._begun: dict | None = None  # the state at the beginning of the work
-        self._keeps = False
+        self._keeps, self._kept = False, None
 
     def _state(self) -> dict:
         return {"version": self.version, "inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
@@ -147,6 +147,7 @@ class Stage:
                 old = self._beside(_key(mark))
                 shutil.rmtree(old, ignore_errors=True)
                 self.directory.rename(old)
+                self._kept = old
                 say(f"{old}: {self.name} as it was, kept until the new one is done ({reason})")
             wanted = self._beside(self.key())
             if Stage(wanted, self.name, self.inputs, self.settings, self.version).why_not() is None:
@@ -155,6 +156,14 @@ class Stage:
                 say(f"{self.directory}: {self.name} of this configuration is taken from {wanted}")
         finally:
             lock.release(self.directory)
+
+    def give_back(self, unless: str):
+        """After a fault: what :meth:`keep_previous` has put beside returns, unless the new one was begun, which has a
+        file ``unless``."""
+        if self._kept and not (self.directory / unless).exists():
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self._kept.rename(self.directory)
+            say(f"{self.directory}: {self.name} is again as it was")
 
     def _beside(self, key: str) -> Path:
         return self.directory.with_name(f"{self.directory.name}.{key[:12]}")

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from lstmp import lock
 from lstmp.stage import Stage, digest
 
 
@@ -191,6 +192,21 @@ class TestKeptBeside:
         assert self.train(out, 1) == "skipped"
         assert (out / "weights").read_text() == "weights 1" and [p.name for p in tmp_path.iterdir()] == ["net"]
         assert "is taken from" in capsys.readouterr().out
+
+    def test_it_returns_after_a_fault_before_the_new_one_is_begun(self, tmp_path, capsys):
+        out = tmp_path / "net"
+        self.train(out, 1)
+        for begun in (False, True):
+            stage = Stage(out, "net", [], {"rate": 2})
+            stage.keep_previous()
+            assert not stage.is_done() and not (out / "weights").exists()
+            if begun:
+                (out / "checkpoint").write_text("")
+            stage.give_back(unless="checkpoint")
+            assert (out / "weights").exists() == (not begun)
+            lock.release(out)
+        assert "is again as it was" in capsys.readouterr().out
+        assert self.train(out, 1) == "skipped" and (out / "weights").read_text() == "weights 1"
 
     def test_others_of_like_names_stay(self, tmp_path):
         out, other = tmp_path / "net", tmp_path / "net.0123456789ab"

@@ -108,6 +108,8 @@ def make(out: Path, *, seed: int, utts: dict[str, int], voices: dict[str, int], 
         write_data_dir(out / split, said, {u.id: seconds[u.id] for u in said})
         outputs += [out / split / name for name in ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")]
         outputs += [Path(u.wav) for u in said]
+        for path in {*(out / "audio" / split).glob("*.wav")} - {Path(u.wav) for u in said}:
+            path.unlink()  # of another seed, or of more utterances
         say(f"{out / split}: {summary(said, seconds)}")
     stage.mark(outputs)
     say(f"{out}: {len(vocabulary())} different words, {len(entries)} pronunciations, {lm_sentences} sentences of text, "

@@ -45,11 +45,8 @@ def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConf
         for utt in utts:
             try:
                 feats.append((utt, features.load(utt)))
-                if not len(feats[-1][1]):
-                    raise UserError("no frame to decode")
             except UserError as e:
                 failed[utt] = str(e)
-        feats = [(utt, x) for utt, x in feats if utt not in failed]
         frames += sum(len(x) for _, x in feats)
         start = time.perf_counter(), time.process_time()
         for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats]), strict=True):

@@ -156,9 +156,11 @@ class Features:
         last frame repeated beyond the ends.
 
         Raises:
-            UserError: the archive is missing, cut off or damaged, or holds NaN or another dimension.
+            UserError: the archive is missing, cut off or damaged, or holds NaN, another dimension or no frame.
         """
         mat = read_mat(self._rx(utt), dim=self._base_dim)
+        if not len(mat):
+            raise UserError(f"utterance {utt} has no frames", file=self.dir / "feats.scp", mend="leave it out")
         if self.cfg.cmvn != "none":
             stats = self._stats[self._speaker[utt]]
             mat = knf.apply_cmvn(stats, knf.CmvnOptions(norm_vars=self.cfg.cmvn == "mean_var"), mat)

@@ -80,8 +80,12 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         return
     cfg = distributed.on_first(settled, cfg, device)  # a training begun in bf16 is not gone on with in fp32
     fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
-    distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
-                       timeout=cfg.timeout_minutes)
+    try:
+        distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
+                           timeout=cfg.timeout_minutes)
+    except UserError:
+        stage.give_back(unless="last.safetensors")
+        raise
     stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
 
 

@@ -103,6 +103,15 @@ def test_bad_line(tmp_path, name, line, new, where, what):
     assert e.value.mend
 
 
+def test_more_of_the_same_are_counted(tmp_path):
+    path = data_dir(tmp_path / "d")
+    for name in ("wav.scp", "text"):
+        lines = (path / name).read_text().splitlines(keepends=True)
+        (path / name).write_text("".join(lines[:1] if name == "text" else lines))
+    with pytest.raises(UserError, match=r"wav\.scp:2: `19-198-0001` \(and 2 more\) has no transcript"):
+        read_data_dir(path)
+
+
 def test_missing_file_and_directory(tmp_path):
     path = data_dir(tmp_path / "d")
     (path / "text").unlink()

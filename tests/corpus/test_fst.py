@@ -6,7 +6,7 @@ import kaldifst
 import numpy as np
 import pytest
 
-from lstmp.corpus.fst import FstArrays, determinized, read_fst
+from lstmp.corpus.fst import FstArrays, determinized, read_fst, sole_exits
 from lstmp.errors import UserError
 
 HEADER = 4 + 4 + 6 + 4 + 8  # bytes before version, flags, properties, start, states and arcs
@@ -56,6 +56,17 @@ def test_the_sound_file_is_read_both_ways(tmp_path):
     assert (tmp_path / "y.fst").read_bytes() == whole
     with pytest.raises(UserError, match="no such file"):
         FstArrays.read(tmp_path / "none")
+
+
+def test_sole_exits_leave_start_and_ends_alone():
+    def exits(start, final):
+        return sole_exits(FstArrays(start, np.float32(final), np.int32([0, 1, 1, 2]), *[np.int32([1, 1, 2, 1])] * 2,
+                                    np.zeros(4, np.float32), np.int32([1, 2, 3, 3]))).tolist()
+
+    never = np.inf
+    assert exits(3, [never, never, never, 0]) == [True, False, False, True]
+    assert exits(0, [never, never, never, 0]) == [False, False, False, True]
+    assert exits(0, [never, never, 1.0, 0]) == [False, False, False, False]
 
 
 def test_what_has_no_deterministic_form_comes_to_an_end():

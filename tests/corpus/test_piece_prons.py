@@ -153,5 +153,6 @@ def test_faults(folder, capsys):
         with pytest.raises(UserError, match="--least must"):
             prepare_piece_dict(folder / "dict", folder / "model/pieces.model", folder / "out", **wrong)
     with pytest.raises(SystemExit) as e:
-        main(["--dict", str(folder / "nowhere"), "--pieces", str(folder / "model/pieces.model"), "--out", "x"])
+        main(["--dict", str(folder / "nowhere"), "--pieces", str(folder / "model/pieces.model"),
+              "--out", str(folder / "x")])
     assert e.value.code != 0 and "no such file" in capsys.readouterr().err

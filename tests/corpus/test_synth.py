@@ -43,7 +43,10 @@ def digests(out):
 def test_same_seed_same_bytes_whatever_nj(tiny, tmp_path):
     make(tmp_path / "again", 1)
     assert digests(tmp_path / "again") == digests(tiny)
+    (tmp_path / "other/audio/train").mkdir(parents=True)
+    (tmp_path / "other/audio/train/of-another-seed.wav").touch()
     make(tmp_path / "other", 2, seed=2)
+    assert not (tmp_path / "other/audio/train/of-another-seed.wav").exists()
     assert not set(digests(tmp_path / "other").values()) & {
         d for name, d in digests(tiny).items() if name.endswith(".wav")}
 

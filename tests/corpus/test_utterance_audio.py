@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lstmp.corpus import recording
+from lstmp.corpus import utterance_audio
 from lstmp.corpus.datadir import Utterance, read_data_dir, write_data_dir
 from lstmp.corpus.segments import Segment
 from lstmp.corpus.take_data_dirs import main as take
@@ -95,8 +95,8 @@ def test_commands_with_and_without_a_shell(mono, command):
 
 
 def test_a_plain_command_needs_no_shell(mono, monkeypatch):
-    seen, run = [], recording.subprocess.run
-    monkeypatch.setattr(recording.subprocess, "run", lambda words, **how: seen.append(words) or run(words, **how))
+    seen, run = [], utterance_audio.subprocess.run
+    monkeypatch.setattr(utterance_audio.subprocess, "run", lambda words, **how: seen.append(words) or run(words, **how))
     read_as_is(utterance(f'cat "{mono}" |'), allow_commands=True)
     read_as_is(utterance(f"cat {mono} | cat |"), allow_commands=True)
     assert seen == [["cat", str(mono)], ["bash", "-c", f"cat {mono} | cat"]]

@@ -49,6 +49,28 @@ def test_cmvn_is_per_speaker(folder, cmvn, std):
         np.testing.assert_allclose(x.std(0, unbiased=False), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("deltas", [0, 2])
+def test_an_utterance_without_frames_is_told(folder, deltas):
+    with ark.ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
+        for utt, frames in zip(UTT2SPK, (3, 0, 5), strict=True):
+            writer.write(utt, np.zeros((frames, 4), np.float32))
+    feats = Features(folder, FeatureConfig("mfcc", "mean", deltas))
+    assert [len(feats.load(u)) for u in ("a-1", "b-1")] == [3, 5]
+    with pytest.raises(UserError, match=r"feats\.scp: utterance a-2 has no frames; leave it out"):
+        feats.load("a-2")
+
+
+@pytest.mark.parametrize("speaker, count", [("a", 0.5), ("b", 0.0), ("b", float("nan"))])
+def test_statistics_of_less_than_a_frame_are_told(folder, speaker, count):
+    stats = {s: ark.read_mat(rx, dtype=np.float64) for s, rx in ark.read_scp(folder / "cmvn.scp").items()}
+    stats[speaker][0, -1] = count
+    with ark.ArkWriter(folder / "cmvn.ark", folder / "cmvn.scp") as writer:
+        for name, matrix in stats.items():
+            writer.write(name, matrix)
+    with pytest.raises(UserError, match=f"speaker {speaker} has statistics of no frame|NaN"):
+        Features(folder, FeatureConfig("mfcc", "mean", 0))
+
+
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("frames", [1, 2, 3, 30])
 def test_deltas_are_kaldis(folder, order, frames):

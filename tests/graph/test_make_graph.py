@@ -46,7 +46,7 @@ def test_files(made):
     assert int(arcs[:, 2].max()) <= model.tree.num_pdfs == num_pdfs and not bool((arcs[:, 2] == 0).any())
     assert bool((arcs[:, 3].view(torch.float32) < 0).any()) and len(splits) == len(arcs) + 1 and len(words)
     assert {p.name for p in graph.iterdir()} == {"HCLG.fst", "words.txt", "graph.json", NAME, ".done.hclg.json",
-                                                 ".done.k2.json"}
+                                                 ".done.k2.json", ".lock"}
 
 
 def test_as_k2_takes_it(made):
