@@ -14,6 +14,7 @@ from lstmp.corpus.fst import FstArrays
 from lstmp.errors import UserError
 from lstmp.log import warn
 
+_MOST_STEPS = 100  # along pronunciations, for each arc: more are ways that part again and again, or go around
 Lexicon = dict[int, list[tuple[float, tuple[int, ...]]]]
 _MEND = "give a lexiconp.txt (`word probability phones`) and a silprob.txt (a probability) beside it"
 
@@ -46,6 +47,7 @@ def read_l_fst(path, optional_silence: int) -> tuple[Lexicon, float]:
                      if ilabel[i] == olabel[i] == 0 and dst[i] == loop), default=0.0)
     pronunciation_in: set[tuple] = set()
     lexicon: Lexicon = {}
+    steps = 0
     for arc in range(first[loop], first[loop + 1]):
         if not olabel[arc]:
             continue
@@ -53,7 +55,8 @@ def read_l_fst(path, optional_silence: int) -> tuple[Lexicon, float]:
         while todo:
             i, phones, cost = todo.pop()
             phones, cost = phones + ((ilabel[i],) if ilabel[i] else ()), cost + weight[i]
-            if len(phones) > 1000 or (olabel[i] and i != arc):
+            steps += 1
+            if steps > 1000 + _MOST_STEPS * len(ilabel) or (olabel[i] and i != arc):
                 raise UserError(f"word {olabel[arc]} does not lead back to the state that words leave", file=path,
                                 mend=_MEND)
             if dst[i] != loop and dst[i] not in pauses:

@@ -82,6 +82,7 @@ class Lang:
         optional = _one(ids("optional_silence.int"), d / "phones" / "optional_silence.int")
         if pronunciations and is_kaldis(d):
             lexicon, sil_prob = read_l_fst(d / "L.fst", optional)
+            _check_symbols(d / "L.fst", lexicon, words, phones)
         elif pronunciations:
             lexicon = _read_lexicon(d / "lexiconp.txt", words, phones)
             sil_prob, silence_model = _read_silence(d, lexicon, words, phones)
@@ -145,6 +146,15 @@ def read_names(path) -> Names:
 def _names(path: Path, _state) -> Names:
     """``_state`` of the file, so that another file is not taken for it."""
     return Names((i, symbol) for symbol, i in read_symbols(path).items())
+
+
+def _check_symbols(path, lexicon, words: dict[str, int], phones: dict[str, int]):
+    """An L.fst may have no others than the tables beside it."""
+    said = {phone for prons in lexicon.values() for _, pronunciation in prons for phone in pronunciation}
+    for what, strange in (("word", lexicon.keys() - words.values()), ("phone", said - {*phones.values()})):
+        if strange:
+            raise UserError(f"{what} {min(strange)} is not in {what}s.txt", file=path,
+                            mend="take the files that were made together")
 
 
 def _rows(path, compose: bool = True):

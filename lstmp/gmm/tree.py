@@ -135,7 +135,7 @@ class Tree:
         """The tree of :meth:`to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError, RecursionError: it is not one.
+            ValueError, OverflowError, KeyError, TypeError, RecursionError: it is not one.
         """
         data = config.json_value(text)
         width, central = data["context_width"], data["central_position"]
@@ -161,7 +161,7 @@ class Tree:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError("no such tree", file=path, mend="train the model that it belongs to") from None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
             raise UserError("not a decision tree, or cut off", file=path,
                             mend="delete it and train its model again") from None
 

@@ -53,6 +53,9 @@ def test_without_optional_silence(tmp_path, capsys):
 
 @pytest.mark.parametrize("text,why", [
     ("0 1 2 1\n1 0 3 2\n0 0\n", "2 states have words"), ("0 1 2 1\n1 1 3 0\n1 0 3 0\n0 0\n", "does not lead back"),
+    ("0 1 2 1\n1 1 0 0\n1 0 3 0\n0 0\n", "does not lead back"),  # around without a phone
+    ("0 1 2 1\n" + "".join(f"{s} {s + 1} {p} 0\n" for s in range(1, 60) for p in (3, 4)) + "60 0 3 0\n0 0\n",
+     "does not lead back"),
     ("0 1 2 0\n1 0\n", "0 states have words")])
 def test_another_structure_is_one_line(tmp_path, text, why):
     with pytest.raises(UserError, match=f"L.fst: .*{why}.*; give a lexiconp.txt"):
@@ -70,6 +73,21 @@ def test_a_lang_folder_without_our_files(tmp_path):
     assert theirs.sil_prob == ours.sil_prob == 0.4
     assert {w: sorted(p) for w, p in theirs.lexicon.items()} == {w: sorted(p) for w, p in ours.lexicon.items()}
     assert theirs.word_ids(("BAT", "NEVER")) == ours.word_ids(("BAT", "NEVER"))
+
+
+@pytest.mark.parametrize("table,what", [("words.txt", "word"), ("phones.txt", "phone")])
+def test_symbols_that_the_tables_lack(tmp_path, table, what):
+    (tmp_path / "lexicon").write_text("A AH0\nBAT B AE1 T\n")
+    prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
+    prepare_lang(tmp_path / "dict", tmp_path / "lang", sil_prob=0.4)
+    for name in ("lexiconp.txt", "silprob.txt"):
+        (tmp_path / "lang" / name).unlink()
+    arrays = FstArrays.read(tmp_path / "lang" / "L.fst")
+    labels = arrays.olabel if what == "word" else arrays.ilabel
+    labels[labels > 0] = np.where(labels == labels.max(), 4711, labels)[labels > 0]
+    arrays.write(tmp_path / "lang" / "L.fst")
+    with pytest.raises(UserError, match=rf"L\.fst: {what} 4711 is not in {table}; take"):
+        Lang.load(tmp_path / "lang")
 
 
 @pytest.fixture
@@ -92,6 +110,21 @@ def test_a_const_fst_as_openfst_writes_it(fst, tmp_path):
         (tmp_path / "d.fst").write_bytes(damaged)
         with pytest.raises(UserError, match="d.fst: not an OpenFst file, or cut off"):
             FstArrays.read(tmp_path / "d.fst")
+
+
+@pytest.mark.parametrize("field,value", [(0, struct.pack("<i", -2)), (1, struct.pack("<i", -1)),
+                                         (2, struct.pack("<f", float("nan"))), (2, struct.pack("<f", -float("inf"))),
+                                         (3, struct.pack("<i", 5)), (3, struct.pack("<i", -1))])
+def test_a_const_fst_with_numbers_that_cannot_be(fst, tmp_path, field, value):
+    """Labels below 0, weights that are no costs, arcs to states that are not there: of its last arc."""
+    kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
+    whole = bytearray((tmp_path / "c.fst").read_bytes())
+    at = len(whole) - 16 + 4 * field
+    whole[at:at + 4] = value
+    (tmp_path / "c.fst").write_bytes(whole)
+    for read in (read_fst, FstArrays.read):
+        with pytest.raises(UserError, match="c.fst: not an OpenFst file, or cut off"):
+            read(tmp_path / "c.fst")
 
 
 def test_an_aligned_const_fst(fst, tmp_path):

@@ -90,6 +90,6 @@ def test_composed_and_marked(tmp_path):
 
 def test_oddities_are_warned_of(tmp_path, capsys):
     read(tmp_path, "A AH\nB\u200b B\nC\u200b B\nمی\u200cخ M\n")
-    assert "lexicon:2: U+200B ZERO WIDTH SPACE in the word B\u200b (2 such words)" in capsys.readouterr().err
+    assert "lexicon:2: U+200B ZERO WIDTH SPACE in the word B\\u200b (2 such words)" in capsys.readouterr().err
     read(tmp_path, "".join(f"W{i} A B\n" for i in range(1000)) + "THE [the] A\n")
     assert "1 phones stand in one pronunciation only: [the]" in capsys.readouterr().err

@@ -99,7 +99,8 @@ def test_ranges_include_their_ends(span, expected):
 @pytest.mark.parametrize("span,why", [
     ("2:7", "rows 2 to 7 of a matrix that has rows 0 to 3"), ("4:5", "rows 4 to 5"), ("2:1", "rows 2 to 1"),
     (":,0:3", "columns 0 to 3 of a matrix that has columns 0 to 2"), ("3", "`3` is not a range"), ("-1:2", "`-1:2`"),
-    ("0:1,0:1,0:1", "is not a range `\\[first:last\\]` of rows"), ("a:b", "`a:b`")])
+    ("0:1,0:1,0:1", "is not a range `\\[first:last\\]` of rows"), ("a:b", "`a:b`"), ("²:3", "`²:3`"),
+    ("0:" + "9" * 5000, "is not a range")])
 def test_ranges_that_are_none(span, why):
     with pytest.raises(NotAMatrix, match=why):
         part_of(MAT, span)

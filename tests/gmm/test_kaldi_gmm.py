@@ -94,6 +94,10 @@ BAD = {
     "deltas": (lambda f: (f / "delta_opts").write_text("--delta-order=2"), "delta_opts: derivatives of order 2"),
     "splice": (lambda f: ((f / "final.mat").write_bytes(b"\0B" + kb.matrix([[1.0] * 6] * 2)),
                           (f / "splice_opts").write_text("--left-context=2 --right-context=0")), "2 frames before and"),
+    "order": (lambda f: (f / "delta_opts").write_text("--delta-order=two"), "delta_opts: `--delta-order=two` is not a"),
+    "quotes": (lambda f: (f / "cmvn_opts").write_text("--norm-vars='true"), "cmvn_opts:1: not `--name=value …`: No cl"),
+    "contexts": (lambda f: ((f / "final.mat").write_bytes(b"\0B" + kb.matrix([[1.0] * 6] * 2)),
+                            (f / "splice_opts").write_text("--left-context=-1")), "splice_opts: `--left-context=-1`"),
     "offsets": (lambda f: ((f / "final.mat").write_bytes(b"\0B" + kb.matrix([[1.0] * 7] * 2)),
                            (f / "splice_opts").write_text("--left-context=1 --right-context=1")), "of 7 to 2 dim"),
     "other alimdl": (lambda f: (f / "final.alimdl").write_bytes(kb.MONO_MODEL + kb.mixtures(

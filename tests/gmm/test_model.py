@@ -69,6 +69,7 @@ LEAF = {"context_width": 1, "central_position": 0, "roots": [{"for": [[1, 0]], "
     {"context_width": 10**9}, {"context_width": "1"}, {"central_position": 1}, {"central_position": -1}, {"roots": []},
     {"roots": [{"for": [[1, 0]], "node": -1}]}, {"roots": [{"for": [[1, 0]], "node": 10**9}]},
     {"roots": [{"for": [[1]], "node": 0}]}, {"roots": [{"for": [["x", 0]], "node": 0}]}, {"roots": {"a": 1}},
+    {"roots": [{"for": [[1, float("inf")]], "node": 0}]},
     {"roots": [{"for": [[1, 0]], "node": {"key": 1, "yes": [], "then": 0, "otherwise": 0}}]},
     {"roots": [{"for": [[1, 0]], "node": {"key": 0, "yes": ["a"], "then": 0, "otherwise": 0}}]},
     {"roots": [{"for": [[1, 0]], "node": {"key": 0.5, "yes": [1], "then": 0, "otherwise": 0}}]}])
