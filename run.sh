@@ -9,7 +9,6 @@
 #   ./run.sh --nnodes 4                                 on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
 set -euo pipefail
-shopt -u patsub_replacement 2> /dev/null || true # of bash 5.2: an & in a folder's name is an &
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"
 cd "$(dirname "$0")"
 case " $* " in *" --help "*|*" -h "*) sed -n '2,10s/^# \{0,1\}//p' run.sh

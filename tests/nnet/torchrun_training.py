@@ -1,6 +1,8 @@
 """Training under torchrun itself, some of whose processes end, or compute NaN, at a batch of their own."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -58,13 +60,19 @@ main()
 def torchrun(world, cfg, out: str, *, nodes: int = 1, **options) -> subprocess.CompletedProcess:
     """Train with some processes on each of ``nodes`` machines, which are agents of torchrun here; options as of
     :func:`start`. Returns the worst status and all output."""
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        port = s.getsockname()[1]
-    agents = start(world, cfg, out, [[]] * nodes, f"localhost:{port}", str(nodes), **options)
+    agents = start(world, cfg, out, [[]] * nodes, f"localhost:{free_port()}", str(nodes), **options)
     output = [agent.communicate(timeout=300)[0] for agent in agents]
     status = [agent.returncode for agent in agents]
     return subprocess.CompletedProcess("torchrun", next((x for x in status if x), 0), "\n".join(output))
+
+
+def free_port() -> int:
+    """One below those that the system gives to connections, any of which may come between."""
+    while True:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            port = random.SystemRandom().randrange(20000, 30000)
+            s.bind(("localhost", port))
+            return port
 
 
 def start(world, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes: str, *, nproc: int = 2,
