@@ -2,7 +2,8 @@
 
 The tables agree with each other; every utterance's audio decodes to finite samples, not silent, as long as
 ``utt2dur`` says; words are printable; speakers sort as their utterances do; no utterance is in two of the
-directories. A bad utterance is reported, and more of them than ``--max-bad`` allows make the command fail.
+directories. A bad utterance is reported, and more of them than ``--max-bad`` allows make the command fail. Bandwidth
+and level of the audio are measured, and a warning says where they differ from those of the first directory.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from lstmp.corpus import bad
 from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir
+from lstmp.corpus.sound import Sound, chosen, measure, medians, read_sound, warn_of_differences, write_sound
 from lstmp.corpus.textlines import odd_characters
 from lstmp.corpus.utterance_audio import add_option, audio_stamps, check_commands, read_as_is, seconds_of
 from lstmp.errors import UserError, command
@@ -24,14 +26,16 @@ WORDS_PER_SECOND = 10  # nobody reads faster; beyond it the transcript is anothe
 FILES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur", "segments", "reco2file_and_channel")
 
 
-def check_utterance(utt: Utterance, duration: float | None, quick: bool,
-                    allow_commands: bool = False) -> tuple[float, UserError | None]:
-    """Seconds of audio, and what is wrong with the utterance or None.
+def check_utterance(utt: Utterance, duration: float | None, measured: bool, quick: bool,
+                    allow_commands: bool = False) -> tuple[float, Sound | None, UserError | None]:
+    """Seconds of audio, its bandwidth and level, and what is wrong with the utterance or None.
 
     Args:
         duration: what ``utt2dur`` says, or None.
-        quick: look at the header and the last samples only.
+        measured: bandwidth and level are asked for.
+        quick: look at the header and the last samples only, and measure nothing.
     """
+    sound = None
     try:
         if not utt.wav:  # features are given in its place
             seconds = duration or 0.0
@@ -42,6 +46,7 @@ def check_utterance(utt: Utterance, duration: float | None, quick: bool,
             seconds = len(samples) / rate
             if not samples.any():
                 raise UserError("silent, every sample is zero", file=utt.wav, mend="leave the utterance out")
+            sound = measure(samples, rate) if measured else None
         if duration is not None and abs(seconds - duration) > TOLERANCE:
             raise UserError(f"{seconds:.3f} s long, but utt2dur says {duration:.3f}", file=utt.wav,
                             mend="run stage 1 again, the file was changed")
@@ -49,11 +54,11 @@ def check_utterance(utt: Utterance, duration: float | None, quick: bool,
             raise UserError(f"{len(utt.words)} words in {seconds:.2f} s", file=utt.wav,
                             mend="its transcript is another file's; mend it or leave the utterance out")
     except UserError as e:
-        return 0.0, e
+        return 0.0, None, e
     odd = odd_characters(utt.words)
     if odd:
-        return 0.0, UserError(f"`{utt.id}` has {', '.join(odd)} in its transcript", mend="replace it in text")
-    return seconds, None
+        return 0.0, None, UserError(f"`{utt.id}` has {', '.join(odd)} in its transcript", mend="replace it in text")
+    return seconds, sound, None
 
 
 def check_order(data: DataDir):
@@ -65,11 +70,12 @@ def check_order(data: DataDir):
             return
 
 
-def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool = False) -> dict[str, float]:
-    """Check one data directory.
+def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool = False) -> dict[str, float | None]:
+    """Check one data directory, and leave bandwidth and level of its audio in ``sound.json``.
 
     Returns:
-        its figures: utterances, hours, speakers, words, vocabulary, shortest and longest seconds, bad.
+        its figures: utterances, hours, speakers, words, vocabulary, shortest and longest seconds, bandwidth in kHz and
+        level in dB of full scale (None where they were not measured), bad.
 
     Raises:
         UserError: a table is malformed, tables do not agree, or more utterances are bad than ``max_bad`` allows.
@@ -79,23 +85,28 @@ def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool
     check_order(data)
     bads = bad.BadUtterances(data.path, max_bad)
     utts = list(data.utts.values())
-    seconds = {}
+    seconds, sounds = {}, []
     with ProcessPoolExecutor(nj) as pool:
         check = partial(check_utterance, quick=quick, allow_commands=allow_commands)
-        results = pool.map(check, utts, [data.durations.get(u.id) for u in utts],
+        results = pool.map(check, utts, [data.durations.get(u.id) for u in utts], chosen(len(utts)),
                            chunksize=max(1, min(32, len(utts) // (4 * nj))))
-        for utt, (length, error) in zip(utts, progress(results, f"checking {path}", total=len(utts)), strict=True):
+        for utt, (length, sound, error) in zip(utts, progress(results, f"checking {path}", total=len(utts)),
+                                               strict=True):
             if error is None:
                 seconds[utt.id] = length
+                sounds += [sound] if sound else []
             else:
                 bads.add(utt.id, error)
     bads.check(len(utts))
     good = [u for u in utts if u.id in seconds]
     if not good:
         raise UserError("no sound utterance", file=path, mend="mend the data directory")
+    middle = medians(sounds)
+    write_sound(path, middle)
     return {"utterances": len(good), "hours": sum(seconds.values()) / 3600, "speakers": len({u.speaker for u in good}),
             "words": sum(len(u.words) for u in good), "vocabulary": len({w for u in good for w in u.words}),
-            "shortest": min(seconds.values()), "longest": max(seconds.values()), "bad": len(bads)}
+            "shortest": min(seconds.values()), "longest": max(seconds.values()),
+            "kHz": middle and middle.bandwidth / 1000, "dBFS": middle and middle.level, "bad": len(bads)}
 
 
 def check_apart(paths: list[Path]):
@@ -113,12 +124,12 @@ def check_apart(paths: list[Path]):
             where[utt] = path
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
+def table(rows: dict[str, dict[str, float | None]]) -> str:
     """The figures of all directories as aligned columns."""
     columns = list(next(iter(rows.values())))
-    form = {"hours": "{:.3f}", "shortest": "{:.2f}", "longest": "{:.2f}"}
-    cells = [["set", *columns]] + [[name, *(form.get(c, "{}").format(row[c]) for c in columns)]
-                                   for name, row in rows.items()]
+    form = {"hours": "{:.3f}", "shortest": "{:.2f}", "longest": "{:.2f}", "kHz": "{:.1f}", "dBFS": "{:.1f}"}
+    cells = [["set", *columns]] + [[name, *("–" if row[c] is None else form.get(c, "{}").format(row[c])
+                                            for c in columns)] for name, row in rows.items()]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = []
     for name, *figures in cells:
@@ -148,14 +159,16 @@ def main(argv=None):
     for path in a.data:
         audio = audio_stamps(_read(path).utts.values())
         stage = Stage(path, "validated", inputs=[path / name for name in FILES],
-                      settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio}, version=2)
+                      settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio}, version=3)
         if not stage.is_done():
             rows[path.name] = validate(path, max_bad=a.max_bad, quick=a.quick, nj=a.nj,
                                        allow_commands=a.allow_commands)
-            stage.mark([path / name for name in FILES[:3] if (path / name).exists()])
+            stage.mark([path / name for name in (*FILES[:3], "sound.json") if (path / name).exists()])
     check_apart(a.data)
     if rows:
         say("checked\n" + table(rows))
+    if read_sound(a.data[0]):
+        warn_of_differences([(path.name, sound) for path in a.data if (sound := read_sound(path))])
 
 
 if __name__ == "__main__":

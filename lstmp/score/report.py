@@ -11,14 +11,19 @@ def markdown(record: dict) -> str:
         record: "title"; "rows"; "training_data", lines that describe it; "agreement", system → figures of
             ``lstmp.score.compare_ctm``; "spent", steps of GMM training and alignment with their minutes, seconds by
             kind of work, and memory; "commit"; "changed", key → [value, default]; "text", what
-            ``lstmp.score.text_report`` found, if it was asked; "epochs", system → records, which become a table;
-            "curves", system → file name of its training picture; "notes", remarks.
+            ``lstmp.score.text_report`` found, if it was asked; "sound", bandwidth and level of sets, if they were
+            measured; "epochs", system → records, which become a table; "curves", system → file name of its training
+            picture; "notes", remarks.
     """
     rows = record["rows"]
     parts = [f"# Results: {record['title']}", _facts(record), *record["notes"],
              _main_table(rows), _legend(rows), "## Errors", _error_table(rows)]
     if record.get("text"):
         parts += ["## Words that lexicon and language model lack", text_part(record["text"])]
+    if record.get("sound"):
+        parts += ["## Bandwidth and level of the audio", _sound_table(record["sound"]),
+                  "Medians over utterances, of the louder half of their frames: the frequency above which there is "
+                  "next to nothing, and the RMS."]
     if record.get("changed"):
         parts += ["## Values that differ from conf/", table(["key", "value", "conf/"], [
             [key, *(json.dumps(v, ensure_ascii=False).replace("|", "\\|") for v in both)]
@@ -123,6 +128,11 @@ def _error_table(rows: list[dict]) -> str:
                       f"{row['rtf']:.3f}"])
     return table(["system", "set", "LM", "WER %", "ins", "del", "sub", "words", "not decoded", "LM weight", "penalty",
                   "best of this set (weight, penalty)", "RTF"], lines, left=3)
+
+
+def _sound_table(sounds: list[dict]) -> str:
+    return table(["set", "bandwidth, kHz", "level, dB of full scale"],
+                 [[s["set"], f"{s['bandwidth_hz'] / 1000:.1f}", f"{s['level_db']:.1f}"] for s in sounds])
 
 
 def _agreement_table(agreements: dict[str, dict]) -> str:

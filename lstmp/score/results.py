@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lstmp import config, kit
 from lstmp.corpus.datadir import read_table
+from lstmp.corpus.sound import read_sound
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
 from lstmp.recipe_sections import changed
@@ -166,6 +167,12 @@ def read_text_report(path) -> list[dict]:
     return found
 
 
+def read_sounds(data_dirs: list[Path]) -> list[dict]:
+    """Bandwidth and level of the data dirs of which local/validate_data_dir.sh measured them."""
+    return [{"set": d.name, "bandwidth_hz": sound.bandwidth, "level_db": sound.level}
+            for d in dict.fromkeys(data_dirs) if (sound := read_sound(d))]
+
+
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="lstmp.score.results", description=__doc__.split("\n")[0])
@@ -194,12 +201,14 @@ def main(argv=None):
     conf = Path(args.recipe_dir) / "conf"
     out.parent.mkdir(parents=True, exist_ok=True)
     text = [f for d in args.train_data[:1] for f in read_text_report(report_path(Path(d).parent, args.lms[0]))]
+    heard = [Path(d) for d in args.train_data]
+    sound = read_sounds([*heard, *(heard[0].parent / s for s in args.sets)] if heard else [])
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
         "commit": os.environ.get("LSTMP_COMMIT", ""),
         "changed": changed(conf, kit.root() / "conf", [s.name for s in systems]) if conf.is_dir() else {},
         "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
-        **({"text": text} if text else {}),
+        **({"text": text} if text else {}), **({"sound": sound} if sound else {}),
         "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),
         "epochs": {name: t["epochs"] for name, t in trainings.items() if t.get("epochs")},
         "curves": copy_curves(trainings, out.parent)}

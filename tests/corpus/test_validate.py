@@ -5,6 +5,7 @@ import pytest
 import soundfile
 from corpora import data_dir, tone
 
+from lstmp.corpus.sound import MOST_UTTERANCES, chosen, measure, read_sound
 from lstmp.corpus.validate import main
 
 
@@ -12,12 +13,12 @@ def check(*args):
     main([*map(str, args)])
 
 
-@pytest.mark.parametrize("options", [[], ["--quick"]])
-def test_sound_directory(tmp_path, capsys, options):
+@pytest.mark.parametrize(("options", "measured"), [([], "8.0 -16.9"), (["--quick"], "– –")])
+def test_sound_directory(tmp_path, capsys, options, measured):
     path = data_dir(tmp_path / "d", audio=True)
     check(path, *options)
     out = capsys.readouterr().out
-    assert out.strip().split("\n")[-1].split() == "d 4 0.001 2 10 10 0.50 0.80 0".split()
+    assert out.strip().split("\n")[-1].split() == f"d 4 0.001 2 10 10 0.50 0.80 {measured} 0".split()
     check(path, *options)
     assert "is done" in capsys.readouterr().out
 
@@ -79,3 +80,82 @@ def test_order_of_speakers_is_said(tmp_path, capsys):
     (path / "utt2spk").write_text((path / "utt2spk").read_text().replace(" 26-495", " 01"))
     check(path)
     assert "begin with the speaker" in capsys.readouterr().err
+
+
+def noise(path, edge, level=-20.0, rate=16000):
+    """A set of four utterances of noise: nothing above ``edge`` Hz, so many dB of full scale."""
+    data_dir(path)
+    for i, name in enumerate(sorted(line.split()[0] for line in (path / "text").read_text().splitlines())):
+        n = round((0.5 + i / 10) * rate)
+        spectrum = np.fft.rfft(np.random.default_rng(i).normal(size=n))
+        spectrum[np.fft.rfftfreq(n, 1 / rate) > edge] = 0
+        samples = np.fft.irfft(spectrum, n)
+        samples *= 10 ** (level / 20) / np.sqrt((samples ** 2).mean())
+        soundfile.write(str(path / f"{name}.wav"), samples, rate, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize(("edge", "rate", "level"), [(5500, 16000, -20), (8000, 16000, -50), (3400, 44100, -30),
+                                                     (3500, 8000, -20)])
+def test_bandwidth_and_level(tmp_path, edge, rate, level):
+    path = noise(tmp_path / "d", edge, level, rate)
+    check(path)
+    found = read_sound(path)
+    assert abs(found.bandwidth - edge) <= 200 and abs(found.level - level) <= 0.5
+
+
+def test_pauses_and_an_offset_do_not_count():
+    speech = np.random.default_rng(0).normal(0, 1000, 16000)
+    samples = np.concatenate([speech, np.zeros(15000)]).astype(np.float32)
+    expected = 20 * np.log10(1000 / 32768)
+    assert abs(measure(samples + 3000, 16000).level - expected) < 0.5
+
+
+@pytest.mark.parametrize("samples", [np.ones(1), np.full(16000, 7), np.eye(1, 400)[0], np.full(100, 1e6)])
+@pytest.mark.parametrize("rate", [50, 8000, 192000])
+def test_odd_samples_have_figures_too(samples, rate):
+    found = measure(samples.astype(np.float32), rate)
+    assert 0 <= found.bandwidth <= rate / 2 and found.level >= -120
+
+
+@pytest.mark.parametrize("utterances", [1, 199, 200, 201, 100_000])
+def test_a_large_set_is_measured_in_part(utterances):
+    found = chosen(utterances)
+    assert len(found) == utterances and min(utterances, MOST_UTTERANCES / 2) <= sum(found) <= MOST_UTTERANCES
+
+
+def test_differences_between_sets_are_said(tmp_path, capsys):
+    first = noise(tmp_path / "train", 8000)
+
+    def other(name, *how):
+        path = noise(tmp_path / name, *how)
+        for table in ("wav.scp", "text", "utt2spk", "utt2dur"):
+            lines = (path / table).read_text().splitlines()
+            (path / table).write_text("".join(f"{name}-{line}\n" for line in lines))
+        return path
+
+    near, narrow, low = other("near", 7700, -28), other("narrow", 5800), other("low", 8000, -32)
+    check(first, near)
+    assert "warning" not in capsys.readouterr().err
+    for _ in range(2):  # also when all is done before
+        check(first, near, narrow)
+        said = capsys.readouterr().err
+        assert said.count("warning") == 1 and "in kHz: 8.0 in train, 7.8 in near, 5.9 in narrow; above" in said
+        assert "Set `high_freq` to 5600 or less" in said
+    check(narrow, first)  # the other way round
+    assert "in kHz: 5.9 in narrow, 8.0 in train; above" in capsys.readouterr().err
+    check(first, low)
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1 and "levels differ, in dB of full scale: -20 in train, -32 in low." in said
+
+
+def test_what_was_measured_goes_with_the_mark(tmp_path, capsys):
+    path = data_dir(tmp_path / "d", audio=True)
+    check(path)
+    measured = (path / "sound.json").read_bytes()
+    (path / "sound.json").write_text("{}")
+    check(path)
+    assert "sound.json is missing or was changed" in capsys.readouterr().out
+    assert (path / "sound.json").read_bytes() == measured
+    check(path, "--quick")
+    assert not (path / "sound.json").exists()

@@ -72,6 +72,24 @@ def test_the_report_on_words_is_shown_where_there_is_one(scored, decoded, capsys
     assert "not a report of words" in error(capsys, scored, *options)
 
 
+def test_bandwidth_and_level_are_shown_where_they_were_measured(scored, decoded, capsys):
+    options, data = ("--train-data", str(decoded / "data/dev")), decoded / "data"
+    run(scored, *options)
+    assert "Bandwidth" not in (scored / "RESULTS.md").read_text()
+    (data / "test").mkdir(exist_ok=True)
+    (data / "test/sound.json").write_text('{"bandwidth_hz": 5800, "level_db": -21.25}')
+    run(scored, *options)
+    page = (scored / "RESULTS.md").read_text()
+    assert "kHz | level, dB of full scale |\n| --- | ---: | ---: |\n| test | 5.8 | -21.2 |\n\n" in page
+    (data / "dev/sound.json").write_text('{"bandwidth_hz": 8000, "level_db": -25}')
+    run(scored, *options)
+    assert "| dev | 8.0 | -25.0 |\n| test | 5.8 | -21.2 |\n\n" in (scored / "RESULTS.md").read_text()
+    assert [s["set"] for s in json.loads((scored / "results.json").read_text())["sound"]] == ["dev", "test"]
+    for damaged in ('{"bandwidth_hz": 8000}', '{"bandwidth_hz": "8", "level_db": 1}', '{"bandwidth_hz": NaN}'):
+        (data / "dev/sound.json").write_text(damaged)
+        assert "dev/sound.json" in error(capsys, scored, *options)
+
+
 def test_table_to_read(scored, decoded, monkeypatch):
     monkeypatch.setenv("LSTMP_COMMAND", "./run.sh --nj 2")
     agreement = {"frame_agreement": 0.875, "boundary_median_ms": 10.0, "boundary_within_20ms": 0.9, "utterances": 3,
