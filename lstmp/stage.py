@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 from lstmp import config, lock
@@ -69,6 +70,7 @@ class Stage:
         self.settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
         self._begun: dict | None = None  # the state at the beginning of the work
         self._keeps, self._kept = False, None
+        self._unlock = lambda: None
 
     def _state(self) -> dict:
         return {"version": self.version, "inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
@@ -109,6 +111,12 @@ class Stage:
         except (OSError, ValueError, TypeError, RecursionError):  # TypeError: not an object
             return None
 
+    def _lock(self):
+        """Hold the directory until :meth:`mark`; or, after a fault, for as long as anyone has this object."""
+        self._unlock()
+        lock.hold(self.directory)
+        self._unlock = weakref.finalize(self, lock.release, self.directory)
+
     def is_done(self) -> bool:
         """True if the mark fits; says which. A stale mark is removed, so that a killed rerun is not taken as done.
 
@@ -118,10 +126,10 @@ class Stage:
         self._begun = self._state()
         reason = self._differs(self._begun)
         if reason is not None:
-            lock.hold(self.directory)
+            self._lock()
             reason = self._differs(self._begun)  # another process may have done it while this one looked
         if reason is None:
-            lock.release(self.directory)
+            self._unlock()
             say(f"{self.directory}: {self.name} is done, inputs and configuration unchanged")
             return True
         if reason != "not made yet":
@@ -140,7 +148,7 @@ class Stage:
         reason = self.why_not()
         if reason is None or reason == "not made yet" and not self._beside(self.key()).is_dir():
             return
-        lock.hold(self.directory)
+        self._lock()
         try:
             mark = self._read_mark()
             if mark and all((self.directory / name).exists() for name in mark["outputs"]):
@@ -155,7 +163,7 @@ class Stage:
                 wanted.rename(self.directory)
                 say(f"{self.directory}: {self.name} of this configuration is taken from {wanted}")
         finally:
-            lock.release(self.directory)
+            self._unlock()
 
     def give_back(self, unless: str):
         """After a fault: what :meth:`keep_previous` has put beside returns, unless the new one was begun, which has a
@@ -183,7 +191,7 @@ class Stage:
             for p in self.directory.parent.glob(f"{glob.escape(self.directory.name)}.*"):
                 if re.fullmatch("[0-9a-f]{12}", p.suffix[1:]) and (p / self.path.name).is_file():
                     shutil.rmtree(p, ignore_errors=True)
-        lock.release(self.directory)
+        self._unlock()
 
 
 def _key(state: dict) -> str:

@@ -61,6 +61,17 @@ def test_what_is_done_needs_no_lock(tmp_path):
         process.wait()
 
 
+def test_after_a_fault_in_a_process_that_goes_on_others_may_come(tmp_path):
+    def fail():
+        assert not Stage(tmp_path / "out", "x", [], {}).is_done()
+        raise UserError("a fault")
+    with pytest.raises(UserError):
+        fail()
+    done = subprocess.run([sys.executable, "-c", "import sys; from lstmp import lock; lock.hold(sys.argv[1])",
+                           tmp_path / "out"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_process_may_hold_it_several_times(tmp_path):
     """As the passes of a decoding do; another process gets it after the last release only."""
     def other():
