@@ -45,8 +45,9 @@ def test_quantiles_and_bytes_by_columns():
     q0, q1, q2, q3 = value[1]
     np.testing.assert_allclose(found[:, 1], [(q0 + q1) / 2, q1 + (q2 - q1) / 4, q1 + (q2 - q1) * 3 / 4,
                                              q2 + (q3 - q2) * 8 / 63, q2 + (q3 - q2) * 58 / 63], atol=1e-6)
-    theirs = kaldi_io.read_mat(io.BytesIO(compressed("CM", -1, 2, 5, 2, body)))  # the one form that it knows
-    np.testing.assert_allclose(found, theirs, atol=1e-6)
+    if np.lib.NumpyVersion(np.__version__) < "2.1.0":  # later ones lack a name that kaldi_io uses for this
+        theirs = kaldi_io.read_mat(io.BytesIO(compressed("CM", -1, 2, 5, 2, body)))  # the one form that it knows
+        np.testing.assert_allclose(found, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
