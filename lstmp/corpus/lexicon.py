@@ -73,7 +73,7 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     if numbers == 4:
         warn(f"{path}: of four numbers after a word the first is its probability, the others (silence) are left out; "
              "local/add_pron_probs.sh estimates them")
-    _warn_of_oddities(path, rows, checked)
+    _warn_of_oddities(path, rows, checked if phones is None else Counter())  # those of a list are phones
     return sorted((word, prob, pronunciation) for (word, pronunciation), prob in entries.items())
 
 

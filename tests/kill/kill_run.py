@@ -76,7 +76,8 @@ def result(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = str(path.relative_to(folder))
-        if NOT_COMPARED.search(name) or name.startswith(("compiled/", "tmp/")) or path.name.startswith((".done", ".lock")):
+        if NOT_COMPARED.search(name) or name.startswith(("compiled/", "tmp/")) or path.name.startswith(
+                (".done", ".lock")):
             continue
         found[name] = hashlib.blake2b(_content(path), digest_size=8).hexdigest()
     return found
