@@ -32,6 +32,9 @@ FORMS = {
     "utt2dur": (1, "`utterance seconds`"),
 }
 
+AUDIO = ("wav.scp", "utt2spk", "segments", "reco2file_and_channel")  # where audio is, and whose
+TABLES = (*AUDIO, "text", "spk2utt", "utt2dur")
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -235,6 +238,24 @@ def _write_audio(path: Path, utts: list[Utterance]):
         write_table(channels, {u.id: f"{u.id} {1 + (u.channel or 0)}" for u in utts})
     else:
         channels.unlink(missing_ok=True)
+
+
+def tables_of(path) -> list[Path]:
+    """Those of a data directory's tables that are there."""
+    return [table for name in TABLES if (table := Path(path) / name).is_file()]
+
+
+def copy_tables(data: DataDir, out) -> list[Path]:
+    """Copy the tables to the folder ``out`` and return the copies; none if it is the data directory itself."""
+    out, found = Path(out), tables_of(data.path)
+    if out.resolve() == data.path.resolve():
+        return []
+    for table in found:
+        if table.name == "wav.scp":  # its paths may be relative to its folder
+            write_table(out / table.name, {u.recording: u.wav for u in data.utts.values()})
+        else:
+            config.copy_file(table, out / table.name)
+    return [out / table.name for table in found]
 
 
 def write_table(path, table: dict[str, str]):

@@ -18,7 +18,7 @@ import soxr
 
 from lstmp import distributed
 from lstmp.corpus.audio import MP3_KBPS, RATE, read_channels, write_mp3, write_wav
-from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_data_dir
+from lstmp.corpus.datadir import TABLES, DataDir, Utterance, read_data_dir, tables_of, write_data_dir
 from lstmp.corpus.ids import file_name
 from lstmp.corpus.subset import listed
 from lstmp.corpus.utterance_audio import add_option, check_commands, read_as_is
@@ -27,7 +27,6 @@ from lstmp.log import say
 from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
 
-FILES = ("wav.scp", "text", "utt2spk", "utt2dur", "segments", "reco2file_and_channel")
 LOWEST, HIGHEST = 0.5, 2.0  # speeds
 
 
@@ -126,7 +125,7 @@ def main(argv=None):
     if a.out.resolve() == a.data.resolve():
         raise UserError("it holds the data to be copied", file=a.out, mend="give OUT another folder")
     settings = {"speeds": a.speeds, "volume": a.volume, "seed": a.seed} | ({"mp3": a.mp3} if a.mp3 else {})
-    stage = Stage(a.out, "perturb", [a.data / n for n in FILES] + ([a.once] if a.once else []), settings, version=2)
+    stage = Stage(a.out, "perturb", [a.data / n for n in TABLES] + ([a.once] if a.once else []), settings, version=2)
     if distributed.on_first(stage.is_done):
         return
     data = read_data_dir(a.data)
@@ -134,7 +133,7 @@ def main(argv=None):
     once = listed(data, a.once) if a.once else set()
     distributed.together(perturb, data, a.out, a.speeds, once, tuple(a.volume) if a.volume else None, a.seed, a.nj,
                          a.mp3, a.allow_commands)
-    stage.mark([*(p for name in (*FILES, "spk2utt") if (p := a.out / name).exists()), a.out / "wav"])
+    stage.mark([*tables_of(a.out), a.out / "wav"])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lstmp import config
-from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, read_lines, read_table, write_data_dir, write_table
+from lstmp.corpus.datadir import (
+    TABLES,
+    DataDir,
+    Utterance,
+    by_speaker,
+    read_data_dir,
+    read_lines,
+    read_table,
+    write_data_dir,
+    write_table,
+)
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.stage import Stage
@@ -33,10 +43,7 @@ def at_most(utts: list[Utterance], n: int | None) -> list[Utterance]:
     """``n`` of the utterances, :func:`spread` over all speakers; all where there are no more, or ``n`` is None."""
     if n is None or n >= len(utts):
         return utts
-    speakers: dict[str, list[str]] = {}
-    for u in utts:
-        speakers.setdefault(u.speaker, []).append(u.id)
-    chosen = spread(speakers, n)
+    chosen = spread(by_speaker(utts), n)
     return [u for u in utts if u.id in chosen]
 
 
@@ -116,7 +123,7 @@ def write_subset(data: DataDir, chosen: set[str], out):
     speakers = {u.speaker for u in utts}
     about = data.path / "feats.json"
     if about.is_file():
-        config.write_text(out / about.name, about.read_text(encoding="utf-8"))
+        config.copy_file(about, out / about.name)
     else:
         (out / about.name).unlink(missing_ok=True)
     for names, keys in ((PER_UTTERANCE, chosen), (PER_SPEAKER, speakers)):
@@ -149,7 +156,7 @@ def main(argv=None):
     asked = next(v for v in (a.first, a.shortest, a.spread, a.per_speaker, a.held_out, a.utts) if v is not None)
     if not isinstance(asked, Path) and not 0 < asked < float("inf"):
         raise UserError(f"cannot choose {asked} utterances", mend="ask for more than 0")
-    names = ("wav.scp", "text", "utt2spk", "utt2dur", "feats.json", *PER_UTTERANCE, *PER_SPEAKER)
+    names = (*TABLES, "feats.json", *PER_UTTERANCE, *PER_SPEAKER)
     how = [k for k in ("first", "shortest", "spread", "per_speaker", "held_out", "utts") if getattr(a, k) is not None]
     stage = Stage(a.out, "subset", inputs=[a.data / n for n in names] + ([a.utts] if a.utts else []),
                   settings={"how": how, "asked": str(asked), "rest": str(a.rest)})
@@ -168,7 +175,7 @@ def main(argv=None):
     write_subset(data, chosen, a.out)
     if a.rest:
         write_subset(data, set(data.utts) - chosen, a.rest)
-    stage.mark(p for out in (a.out, a.rest) if out for name in (*names, "spk2utt") if (p := out / name).exists())
+    stage.mark(p for out in (a.out, a.rest) if out for name in names if (p := out / name).exists())
     say(f"{a.out}: {len(chosen)} of {len(data.utts)} utterances")
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lstmp.corpus import bad
-from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir
+from lstmp.corpus.datadir import TABLES, DataDir, Utterance, read_data_dir
 from lstmp.corpus.sound import Sound, chosen, measure, medians, read_sound, warn_of_differences, write_sound
 from lstmp.corpus.textlines import odd_characters
 from lstmp.corpus.utterance_audio import add_option, audio_stamps, check_commands, read_as_is, seconds_of
@@ -23,7 +23,6 @@ from lstmp.stage import Stage
 
 TOLERANCE = 0.02  # seconds by which a file may differ from utt2dur
 WORDS_PER_SECOND = 10  # nobody reads faster; beyond it the transcript is another file's
-FILES = ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur", "segments", "reco2file_and_channel")
 
 
 def check_utterance(utt: Utterance, duration: float | None, measured: bool, quick: bool,
@@ -158,12 +157,12 @@ def main(argv=None):
     rows = {}
     for path in a.data:
         audio = audio_stamps(_read(path).utts.values())
-        stage = Stage(path, "validated", inputs=[path / name for name in FILES],
+        stage = Stage(path, "validated", inputs=[path / name for name in TABLES],
                       settings={"quick": a.quick, "max_bad": a.max_bad, "audio": audio}, version=3)
         if not stage.is_done():
             rows[path.name] = validate(path, max_bad=a.max_bad, quick=a.quick, nj=a.nj,
                                        allow_commands=a.allow_commands)
-            stage.mark([path / name for name in (*FILES[:3], "sound.json") if (path / name).exists()])
+            stage.mark([path / name for name in ("wav.scp", "text", "utt2spk", "sound.json") if (path / name).exists()])
     check_apart(a.data)
     if rows:
         say("checked\n" + table(rows))

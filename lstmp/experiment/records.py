@@ -15,7 +15,7 @@ from pathlib import Path
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.experiment.plan import Grid, Run
-from lstmp.features.ark import archive_of, read_scp
+from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
 from lstmp.machine import machine
 from lstmp.nnet.data import alignment_file
@@ -59,7 +59,7 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     dirs = [Path(d) for d in (s.train, *(s.decode[name] for name in grid.sets))]
     ali = alignment_file(s.ali)
     files = [Path(s.ali) / "num_pdfs", _held_out(run)]
-    files += sorted({Path(archive_of(rx)) for rx in read_scp(ali).values()}) if ali.suffix == ".scp" else [ali]
+    files += archives_of(read_scp(ali).values()) if ali.suffix == ".scp" else [ali]
     files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not their tables, which name folders
     if grid.sets:
         files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]

@@ -45,7 +45,7 @@ def read_scp(path) -> dict[str, str]:
             raise UserError(f"`{key}` is a command, {rx!r}, which is not run", file=path, line=number,
                             mend="write what it gives to an archive, such as by `copy-feats scp:feats.scp "
                                  "ark,scp:new.ark,new.scp`; `id file.ark:offset` is read")
-        name = archive_of(rx)
+        name = _split(rx)[0]
         if not os.path.isabs(name) and not os.path.exists(name):
             for there in (folder / name, folder / Path(name).name):
                 if there.exists():
@@ -55,9 +55,9 @@ def read_scp(path) -> dict[str, str]:
     return index
 
 
-def archive_of(rx: str) -> str:
-    """The file of a value of :func:`read_scp`, without offset and range."""
-    return _split(rx)[0]
+def archives_of(rxs: Iterable[str]) -> list[Path]:
+    """The files of values of :func:`read_scp`, each once, sorted."""
+    return [Path(name) for name in sorted({_split(rx)[0] for rx in rxs})]
 
 
 def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray:

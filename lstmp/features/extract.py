@@ -7,7 +7,6 @@ are reported and left out of ``feats.scp``, whose ids all later stages take.
 
 import argparse
 import contextlib
-import json
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ import numpy as np
 from lstmp import config, distributed
 from lstmp.config import check
 from lstmp.corpus.bad import BadUtterances
-from lstmp.corpus.datadir import DataDir, Utterance, read_data_dir, write_table
+from lstmp.corpus.datadir import AUDIO, DataDir, Utterance, copy_tables, read_data_dir, tables_of
 from lstmp.corpus.utterance_audio import add_option, at_rate, audio_stamps, check_commands, read_as_is, tell_rates
 from lstmp.errors import UserError, command
+from lstmp.features.about import write_about
 from lstmp.features.ark import ArkWriter
 from lstmp.features.cmvn import compute_cmvn
 from lstmp.features.given import Given, find_given, take_given
@@ -31,8 +31,6 @@ from lstmp.parallel import iter_jobs
 from lstmp.stage import Stage
 
 WINDOWS = ("povey", "hamming", "hanning", "rectangular")
-AUDIO = ("wav.scp", "utt2spk", "segments", "reco2file_and_channel")
-TABLES = (*AUDIO, "text", "spk2utt", "utt2dur")
 OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json", "cmvn.ark", "cmvn.scp")
 
 
@@ -156,14 +154,14 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
         samples, own = read_as_is(utt, allow_commands)
         return compute_features(at_rate(samples, own, cfg.sample_rate), cfg, utt.id), own
 
+    in_place = out.resolve() == data.path.resolve()
+    tables = tables_of(data.path)
     if given := find_given(data, kind, cfg, (lambda utt: features_of(utt)[0]) if audio else None, quiet=not first):
-        _take_given(given, data, out, kind, cfg, nj)
+        _take_given(given, data, out, kind, cfg, nj, [data.path / "utt2spk"] if in_place else tables)
         return
     if not audio:
         raise UserError(f"no wav.scp, and no {kind} features that fit the configuration", file=data.path,
                         mend="give the audio, or features made with this configuration")
-    in_place = out.resolve() == data.path.resolve()
-    tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
     stage = Stage(out, "feats", inputs=[t for t in tables if t.name in AUDIO] if in_place else tables,
                   settings={**config.to_dict(cfg), "kind": kind, "library": version("kaldi-native-fbank"),
                             "audio": _audio_state(data)}, version=2)
@@ -171,7 +169,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
         return
     say(f"{out}: {kind} of {len(data.utts)} utterances")
     out.mkdir(parents=True, exist_ok=True)
-    copies = [] if in_place else on_first(_copy_tables, data, tables, out)
+    copies = on_first(copy_tables, data, out)
 
     def one(utt: Utterance):
         try:
@@ -201,38 +199,22 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     if not first:
         return
     tell_rates(data.path, rates, cfg.sample_rate)
-    write_table(out / "utt2num_frames", {utt: str(n) for utt, n in num_frames.items()})
-    about = {"kind": kind, "dim": dim, "utterances": len(num_frames), "left_out": len(bad),
-             "frames": sum(num_frames.values()), "frame_shift": cfg.frame_shift_ms / 1000,
-             "config": config.to_dict(cfg)}
-    config.write_text(out / "feats.json", json.dumps(about, indent=1) + "\n")
+    frames = write_about(out, kind, dim, num_frames, len(bad), cfg.frame_shift_ms / 1000, config=config.to_dict(cfg))
     compute_cmvn(out)
     stage.mark(outputs=[*(out / name for name in OUTPUTS), *copies])
-    say(f"{out}: {about['frames']} frames of {dim} values, {about['frames'] * cfg.frame_shift_ms / 3.6e6:.2f} h")
+    say(f"{out}: {frames} frames of {dim} values, {frames * cfg.frame_shift_ms / 3.6e6:.2f} h")
 
 
-def _take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: FbankConfig, nj: int):
-    in_place = out.resolve() == data.path.resolve()
-    tables = [data.path / t for t in TABLES if (data.path / t).is_file()]
+def _take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: FbankConfig, nj: int, inputs: list[Path]):
     there = [p for p in given.inputs() if p.resolve().parent == out.resolve()]
-    inputs = [data.path / "utt2spk"] if in_place else tables
     stage = Stage(out, "feats", inputs + [p for p in given.inputs() if p not in there],
                   {**config.to_dict(cfg), "kind": kind, "given": str(given.folder)})
     if distributed.on_first(stage.is_done):
         return
     out.mkdir(parents=True, exist_ok=True)
-    copies = [] if in_place else distributed.on_first(_copy_tables, data, tables, out)
+    copies = distributed.on_first(copy_tables, data, out)
     made = take_given(given, data, out, kind, cfg, nj)
     distributed.on_first(stage.mark, [*made, *copies, *there])
-
-
-def _copy_tables(data: DataDir, tables: list[Path], out: Path) -> list[Path]:
-    for table in tables:
-        if table.name == "wav.scp":  # its paths may be relative to its folder
-            write_table(out / table.name, {u.recording: u.wav for u in data.utts.values()})
-        else:
-            config.copy_file(table, out / table.name)
-    return [out / table.name for table in tables]
 
 
 def _audio_state(data: DataDir) -> str:

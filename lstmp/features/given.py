@@ -6,7 +6,6 @@ dimension and number of frames are looked at; where there is audio, whether it g
 none, whether log-mel energies are like their neighbours, as 40 cepstral coefficients are not.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from lstmp import config, distributed
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import DataDir, Utterance, read_lines, write_table
 from lstmp.errors import UserError
-from lstmp.features.ark import archive_of, read_mat, read_scp
+from lstmp.features.about import write_about
+from lstmp.features.ark import archives_of, read_mat, read_scp
 from lstmp.features.cmvn import compute_cmvn
 from lstmp.log import say, warn
 from lstmp.parallel import run_jobs
@@ -48,9 +48,8 @@ class Given:
 
     def inputs(self) -> list[Path]:
         """The files that they lie in."""
-        archives = {archive_of(rx) for rx in (*self.feats.values(), *self.cmvn.values())}
         tables = [self.folder / "feats.scp"] + [self.folder / "cmvn.scp"] * bool(self.cmvn)
-        return [*tables, *map(Path, sorted(archives))]
+        return tables + archives_of([*self.feats.values(), *self.cmvn.values()])
 
 
 def find_given(data: DataDir, kind: str, cfg, compute: Callable[[Utterance], np.ndarray] | None,
@@ -192,19 +191,17 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) 
     if given.folder.resolve() != out.resolve() and (out / "feats.ark").exists():
         (out / "feats.ark").unlink()
     write_table(out / "feats.scp", {utt: given.feats[utt] for utt in num_frames})
-    write_table(out / "utt2num_frames", {utt: str(n) for utt, n in num_frames.items()})
     if not data.durations:
         ends = cfg.frame_length_ms - cfg.frame_shift_ms if cfg.snip_edges else 0
         write_table(out / "utt2dur", {utt: f"{(num_frames.get(utt, 1) * cfg.frame_shift_ms + ends) / 1000:.3f}"
                                       for utt in data.utts})
-    about = {"kind": kind, "dim": given.dim, "utterances": len(num_frames), "left_out": len(bad),
-             "frames": sum(num_frames.values()), "config": config.to_dict(cfg), "given": str(given.folder)}
-    config.write_text(out / "feats.json", json.dumps(about, indent=1) + "\n")
+    frames = write_about(out, kind, given.dim, num_frames, len(bad), cfg.frame_shift_ms / 1000,
+                         config=config.to_dict(cfg), given=str(given.folder))
     if given.cmvn:
         write_table(out / "cmvn.scp", given.cmvn)
     else:
         compute_cmvn(out)
-    say(f"{out}: {about['frames']} frames of {given.dim} values as they were given in {given.folder}; that they are "
+    say(f"{out}: {frames} frames of {given.dim} values as they were given in {given.folder}; that they are "
         f"{kind} as {cfg.sample_rate} Hz, windows and bands of the configuration make them is taken on trust")
     return [p for name in ("feats.scp", "utt2num_frames", "utt2dur", "feats.json", "cmvn.scp")
             if (p := out / name).exists()]

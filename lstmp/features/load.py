@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.config import check, read_json
+from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
-from lstmp.features.ark import archive_of, read_mat, read_scp
+from lstmp.features.about import extraction
+from lstmp.features.ark import archives_of, read_mat, read_scp
 from lstmp.features.frame_shift import frame_shift
 
 
@@ -49,11 +50,8 @@ def archives(data_dir) -> list[Path]:
 
     The archives of a subset or of other features of the same utterances differ, where the tables may not.
     """
-    found = set()
-    for name in ("feats.scp", "cmvn.scp"):
-        if (path := Path(data_dir) / name).is_file():
-            found |= {archive_of(rx) for rx in read_scp(path).values()}
-    return [Path(p) for p in sorted(found)]
+    scps = [path for name in ("feats.scp", "cmvn.scp") if (path := Path(data_dir) / name).is_file()]
+    return archives_of(rx for path in scps for rx in read_scp(path).values())
 
 
 def data_inputs(data_dir, *more: str) -> list[Path]:
@@ -67,12 +65,6 @@ def data_inputs(data_dir, *more: str) -> list[Path]:
     """
     names = ("feats.scp", "cmvn.scp", "utt2spk", "feats.json", *more)
     return [Path(data_dir) / name for name in names] + archives(data_dir)
-
-
-def extraction(data_dir) -> dict | None:
-    """What ``feats.json`` says of how the features of a data dir were made; None where there is none."""
-    path = Path(data_dir) / "feats.json"
-    return read_json(path, "make the features again") if path.is_file() else None
 
 
 def splice(feats: torch.Tensor, context: int) -> torch.Tensor:
@@ -179,15 +171,14 @@ class Features:
         return self._scp[utt]
 
     def _check_kind(self):
-        path = self.dir / "feats.json"  # written by lstmp.features.extract; data dirs made by Kaldi have none
-        if path.is_file():
-            try:
-                kind = config.json_value(path.read_bytes())["kind"]
-            except (ValueError, KeyError, TypeError):
-                raise UserError("not what extract wrote", file=path, mend="make the features again") from None
-            if kind != self.cfg.kind:
-                raise UserError(f"the features are {kind}, the model takes {self.cfg.kind}", file=path,
-                                mend=f"give the data dir with {self.cfg.kind} features")
+        about, path = extraction(self.dir), self.dir / "feats.json"  # data dirs made by Kaldi have none
+        if about is None:
+            return
+        if "kind" not in about:
+            raise UserError("not what extract wrote", file=path, mend="make the features again")
+        if about["kind"] != self.cfg.kind:
+            raise UserError(f"the features are {about['kind']}, the model takes {self.cfg.kind}", file=path,
+                            mend=f"give the data dir with {self.cfg.kind} features")
 
     def _read_cmvn(self) -> dict[str, np.ndarray]:
         """Speaker → statistics [2, D+1]: sums and count, sums of squares."""

@@ -5,14 +5,12 @@ data) or of a decoding (other data, whose transcripts are not looked at).
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from lstmp import config
-from lstmp.corpus.datadir import write_table
+from lstmp.corpus.datadir import copy_tables, read_data_dir, tables_of
 from lstmp.errors import UserError, command
+from lstmp.features.about import write_about
 from lstmp.features.ark import ArkWriter
-from lstmp.features.extract import TABLES
 from lstmp.features.load import Features, data_inputs
 from lstmp.gmm.adapt import read_transforms
 from lstmp.gmm.model import AcousticModel
@@ -35,7 +33,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
                         mend="give a model like tri3b, trained with conf/tri3b.yaml")
     if out.resolve() == data.resolve():
         raise UserError("it holds the features to be adapted", file=out, mend="give --out another folder")
-    tables = [data / t for t in TABLES if (data / t).is_file()]
+    tables = tables_of(data)
     inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", *data_inputs(data), *tables]
     stage = Stage(out, "fmllr", inputs, {})
     if stage.is_done():
@@ -45,7 +43,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
     if strange := sorted({features.speaker(u) for u in features.utts} - set(transforms)):
         raise UserError(f"speaker {strange[0]} has no transform", file=transforms_dir / "trans.scp",
                         mend="align or decode this data dir, and give that folder")
-    copies = [config.copy_file(t, out / t.name) for t in tables]
+    copies = copy_tables(read_data_dir(data, need=("utt2spk",)), out)
     left_out, frames = 0, {}
     with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
         for utt in progress(features.utts, f"fmllr {out.name}"):
@@ -59,12 +57,8 @@ def make_fmllr(data, model_dir, transforms_dir, out):
             frames[utt] = len(feats)
     if not frames:
         raise UserError("no utterance has usable features", file=data / "feats.scp", mend="make the features again")
-    write_table(out / "utt2num_frames", {utt: str(n) for utt, n in frames.items()})
-    total = sum(frames.values())
-    about = {"kind": "fmllr", "dim": features.dim, "utterances": len(frames), "left_out": left_out,
-             "frames": total, "frame_shift": features.frame_shift, "model": str(model_dir),
-             "transforms": str(transforms_dir)}
-    config.write_text(out / "feats.json", json.dumps(about, indent=1) + "\n")
+    total = write_about(out, "fmllr", features.dim, frames, left_out, features.frame_shift, model=str(model_dir),
+                        transforms=str(transforms_dir))
     stage.mark([*(out / name for name in _OUTPUTS), *copies])
     say(f"{out}: {total:,} frames of {features.dim} values")
 

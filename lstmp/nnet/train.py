@@ -18,9 +18,10 @@ from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
 from lstmp.device import CHOICES, for_training
 from lstmp.errors import UserError, command
-from lstmp.features.ark import archive_of, read_scp
+from lstmp.features.about import extraction
+from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
-from lstmp.features.load import data_inputs, extraction
+from lstmp.features.load import data_inputs
 from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
 from lstmp.kit import called
 from lstmp.nnet import checkpoint
@@ -207,7 +208,7 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
         states = alignment_file(folder)
         inputs += [states, Path(folder) / "num_pdfs"]
         if states.suffix == ".scp":
-            inputs += sorted({Path(archive_of(rx)) for rx in read_scp(states).values()})
+            inputs += archives_of(read_scp(states).values())
     return inputs + [Path(align_model) / name for name in _MODEL_FILES]
 
 

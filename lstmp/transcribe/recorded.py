@@ -8,7 +8,7 @@ import yaml
 from lstmp import config
 from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
-from lstmp.features.load import extraction
+from lstmp.features.about import extraction
 from lstmp.recipe import ROOT
 
 _GIVE = "give --{0}"

@@ -39,6 +39,19 @@ def test_held_out_leaves_some_of_each(tmp_path_factory, speakers, fraction):
     assert len(chosen) == max(len(able), round(fraction * len(data.utts)))
 
 
+def test_a_segment_that_changes_is_seen(tmp_path, capsys):
+    path = data_dir(tmp_path / "d")
+    lines = [f"{utt} rec {i} {i + 1}\n" for i, utt in enumerate(read_data_dir(path).utts)]
+    (path / "wav.scp").write_text("rec rec.wav\n")
+    (path / "segments").write_text("".join(lines))
+    run(path, "--first", 2)
+    assert read_data_dir(tmp_path / "out").utts["19-198-0001"].segment.end == 2
+    (path / "segments").write_text("".join(lines).replace(" rec 1 2", " rec 1 1.5"))
+    run(path, "--first", 2)
+    assert "segments changed" in capsys.readouterr().out
+    assert read_data_dir(tmp_path / "out").utts["19-198-0001"].segment.end == 1.5
+
+
 def run(path, *options):
     main([str(path), str(path.parent / "out"), *map(str, options)])
     return list(read_data_dir(path.parent / "out").utts)

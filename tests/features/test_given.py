@@ -149,3 +149,15 @@ def test_with_audio_they_must_be_what_it_gives(data_dir, tmp_path, capsys):
         assert f"not used, s0-u0 has other features than its audio {why}" in said.err
         assert "as they were given" not in said.out
         assert read_scp(train / "feats.scp")["s0-u0"].startswith(f"{train}/feats.ark:")  # made here
+
+
+def test_frames_of_another_length_are_told_on(data_dir, tmp_path):
+    """What was taken over says how far apart its frames are, as what was made here does."""
+    cfg = dataclasses.replace(MFCC, frame_shift_ms=12.5)
+    extract(data_dir, tmp_path / "kaldi/train", cfg, 1)
+    for name in ("feats.json", ".done.feats.json", "wav.scp", "utt2dur"):
+        (tmp_path / "kaldi/train" / name).unlink(missing_ok=True)
+    train = taken(tmp_path / "kaldi", tmp_path / "data")
+    extract(train, train, cfg, 1)
+    assert "given" in json.loads((train / "feats.json").read_text())
+    assert Features(train, FeatureConfig("mfcc", "none", 0)).frame_shift == 0.0125
