@@ -23,16 +23,30 @@ _OPEN = "LSTMP_STEP_LOG"  # the file that is written to, for the processes that 
 _PACKAGES = ("lstmp", "torch", "numpy", "k2", "kaldi-native-fbank", "kaldifst", "kaldilm", "soundfile", "soxr")
 
 
+class _Log:
+    """The file. That it cannot be written to ends no step: a full disk is told of by what the step itself writes."""
+
+    def __init__(self, path: Path):
+        self._file = open(path, "a", buffering=1, encoding="utf-8", errors="replace")
+
+    def write(self, text: str):
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(text)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
 class _Tee:
     """A stream whose whole lines go into the log as well."""
 
-    def __init__(self, stream, log):
+    def __init__(self, stream, log: _Log):
         self._stream, self._log = stream, log
 
     def write(self, text: str) -> int:
         if "\r" not in text and "\x1b" not in text:  # a bar, or what removes it
-            with contextlib.suppress(OSError, ValueError):  # a full disk is told of by what the step itself writes
-                self._log.write(text)
+            self._log.write(text)
         return self._stream.write(text)
 
     def __getattr__(self, name):
@@ -51,8 +65,8 @@ def join():
             _tee(Path(current()))
 
 
-def _tee(path: Path):
-    log = open(path, "a", buffering=1, encoding="utf-8", errors="replace")
+def _tee(path: Path) -> _Log:
+    log = _Log(path)
     sys.stdout, sys.stderr = _Tee(sys.stdout, log), _Tee(sys.stderr, log)
     return log
 
@@ -66,8 +80,13 @@ def kept(module: str) -> Iterator[None]:
         yield
         return
     path = Path(folder) / f"{os.environ.get('LSTMP_STAGE', '0')}-{module.rpartition('.')[2]}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = _tee(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = _tee(path)
+    except OSError as e:
+        print(f"warning: {path}: no log is kept: {e.strerror}", file=sys.stderr)
+        yield
+        return
     os.environ[_OPEN] = str(path)
     began, status, first = time.time(), 0, os.environ.get("RANK", "0") == "0"
     try:
@@ -83,8 +102,7 @@ def kept(module: str) -> Iterator[None]:
         raise
     finally:
         if first:
-            with contextlib.suppress(OSError):
-                log.write(f"==== exit status {status} after {time.time() - began:.1f} s\n\n")
+            log.write(f"==== exit status {status} after {time.time() - began:.1f} s\n\n")
         sys.stdout, sys.stderr = streams
         del os.environ[_OPEN]
         log.close()

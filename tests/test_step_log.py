@@ -70,6 +70,19 @@ def test_a_traceback_is_kept(step, tmp_path):
     assert "ZeroDivisionError: a bug\n==== exit status 1" in (tmp_path / "log/6-a_step.log").read_text()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_log_that_cannot_be_written_ends_no_step(step, tmp_path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/6-a_step.log").symlink_to("/dev/full")  # a full disk
+    done = step(LSTMP_LOG=str(tmp_path / "log"))
+    assert done.returncode == 0 and "at work" in done.stdout and "Traceback" not in done.stderr, done.stderr
+    (tmp_path / "file").write_text("")
+    done = step("user", LSTMP_LOG=str(tmp_path / "file"))
+    assert "file/6-a_step.log: no log is kept" in done.stderr or "file: no log is kept" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.endswith("error: some/file: what is wrong\n")
+
+
 def test_alone_a_step_keeps_nothing(step, tmp_path):
     assert step("user").stderr.endswith("error: some/file: what is wrong\n")
     assert {p.name for p in tmp_path.iterdir()} <= {"a_step.py", "__pycache__"}
