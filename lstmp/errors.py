@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from lstmp import step_log
-from lstmp.log import close_bars
+from lstmp.log import close_bars, printable
 
 _DISK = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again, finished work is kept",
@@ -52,8 +52,7 @@ class UserError(Exception):
         where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
         shown = what if len(what) <= _LONGEST else f"{what[:_LONGEST]} …"  # what it quotes may be megabytes
         text = where + shown + (f"; {mend}" if mend else "")
-        text = " ".join(text.split())  # and nothing that moves a terminal's cursor, or that no encoding has
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+        super().__init__(printable(" ".join(text.split())))
 
     def __reduce__(self):  # so that a worker process can hand it to its parent
         return _rebuild, (self.what, self.file, self.line, self.mend)

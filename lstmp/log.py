@@ -37,10 +37,14 @@ def say(message: str):
     sys.stdout.flush()
 
 
+def printable(text: str) -> str:
+    """Text in which nothing moves a terminal's cursor, is not seen, or is a character that no encoding has."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def warn(message: str):
     """Print one line of warning on stderr."""
-    message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def close_bars():

@@ -1,5 +1,4 @@
-"""Where a file of uncompressed samples says how long they are: WAV, RF64, Wave64, AIFF, AU, CAF,
-SPHERE.
+"""Where a file of uncompressed samples says how long they are: WAV, RF64, Wave64, AIFF, AU, CAF, SPHERE.
 
 A program that writes into a pipe cannot know the length when it writes the header, and leaves a placeholder there; one
 that is killed leaves 0, or what it had written when it last looked.

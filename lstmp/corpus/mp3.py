@@ -83,7 +83,6 @@ class Mp3:
             begin += self._length  # instead of its own
         return [bytes(head.ljust(self._length, b"\0")), (begin, end), *more]
 
-
     def _with_bytes(self) -> list:
         """The frames, behind their own header, which has the number of their bytes right: else there are complaints."""
         size, at, (begin, end) = sum(b - a for a, b in self.parts), self._bytes_at, self.parts[0]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from lstmp import config
+from lstmp import config, temporary
 from lstmp.corpus.audio import MIN_SECONDS, audio_info, read_channels
 from lstmp.corpus.datadir import DataDir, Utterance
 from lstmp.errors import UserError
@@ -145,7 +145,7 @@ _info = functools.lru_cache(maxsize=1)(lambda wav, stamp: audio_info(wav, None))
 
 def _run(wav: str) -> tuple[np.ndarray, int]:
     text = wav.rstrip("|").strip()
-    with tempfile.NamedTemporaryFile(suffix=".wav") as sound, tempfile.TemporaryFile() as said:
+    with temporary.folder() as work, open(work / "sound.wav", "wb") as sound, tempfile.TemporaryFile() as said:
         try:
             words = ["bash", "-c", text] if _SHELL.search(text) else shlex.split(text)
             status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=sound, stderr=said).returncode
@@ -156,7 +156,7 @@ def _run(wav: str) -> tuple[np.ndarray, int]:
         if status:
             raise _failed(wav, f"ended with status {status}{f': {last}' if last else ''}")
         try:
-            return read_channels(sound.name)
+            return read_channels(work / "sound.wav")
         except UserError as e:
             raise _failed(wav, f"{e.what}{f'; it said: {last}' if last else ''}") from None
 
@@ -169,16 +169,15 @@ def _archived(wav: str) -> tuple[str, int] | None:
 
 
 def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
-    with open(path, "rb") as f, tempfile.NamedTemporaryFile(suffix=".wav") as sound:
+    with open(path, "rb") as f, temporary.folder() as work:
         f.seek(offset)
         head = f.read(8)
         if head[:4] != b"RIFF" or len(head) < 8:
             raise UserError(f"no WAV at byte {offset}", file=path, mend="correct the offset in wav.scp")
         left = Path(path).stat().st_size - f.tell()  # a size of all ones must not be asked for
-        sound.write(head + f.read(min(left, int.from_bytes(head[4:], "little"))))
-        sound.flush()
+        (work / "sound.wav").write_bytes(head + f.read(min(left, int.from_bytes(head[4:], "little"))))
         try:
-            return read_channels(sound.name)
+            return read_channels(work / "sound.wav")
         except UserError as e:
             raise UserError(e.what, file=wav, mend=e.mend) from None
 

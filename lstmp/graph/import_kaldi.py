@@ -9,7 +9,6 @@ Kaldi's lang folder can be given to steps/align.sh as it is; with ``--lang-out``
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +58,8 @@ def import_graph(kaldi, out, model_dir, new_tid: np.ndarray, *, lang=None):
     hclg.ilabel = new_tid[hclg.ilabel]
     model = AcousticModel.load(model_dir)
     graph = epsilon_free(hclg, model.transitions.tid_pdf.numpy())
-    hclg.write(out / ".HCLG.fst.tmp")
-    (out / ".HCLG.fst.tmp").replace(out / "HCLG.fst")
-    shutil.copyfile(kaldi / "words.txt", out / ".words.txt.tmp")
-    (out / ".words.txt.tmp").replace(out / "words.txt")
+    hclg.write(out / "HCLG.fst")
+    config.copy_file(kaldi / "words.txt", out / "words.txt")
     write_graph_file(graph, out, model.tree.num_pdfs)
     info = {"tree": digest(model_dir / "tree.json"), "num_pdfs": model.tree.num_pdfs, "states": len(hclg.final),
             "arcs": len(hclg.src), "epsilon_arcs": int((hclg.ilabel == 0).sum()), "model": str(model_dir),
@@ -97,9 +94,7 @@ def import_lang(kaldi, out):
     lang = Lang.load(kaldi)
     written = []
     for source in sorted(p for p in kaldi.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        target = out / source.relative_to(kaldi)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        written.append(Path(shutil.copyfile(source, target)))
+        written.append(config.copy_file(source, out / source.relative_to(kaldi)))
     if is_kaldis(kaldi):
         lines = [f"{lang.word_names[word]} {p!r} {' '.join(lang.phone_names[x] for x in phones)}\n"
                  for word in sorted(lang.lexicon) for p, phones in lang.lexicon[word]]
@@ -126,8 +121,8 @@ def main(argv=None):
     a = p.parse_args(argv)
     if (a.graph is None) != (a.graph_out is None) or (a.lang_out and not a.lang):
         raise UserError("--graph and --graph-out go together, and --lang-out with --lang", mend="give both")
-    if len({path.resolve() for path in (a.kaldi, a.out, a.graph, a.graph_out, a.lang, a.lang_out) if path}) < sum(
-            path is not None for path in (a.kaldi, a.out, a.graph, a.graph_out, a.lang, a.lang_out)):
+    folders = [path.resolve() for path in (a.kaldi, a.out, a.graph, a.graph_out, a.lang, a.lang_out) if path]
+    if len(set(folders)) < len(folders):
         raise UserError("what is read and what is written must be different folders", mend="give another --out")
     if a.lang_out:
         import_lang(a.lang, a.lang_out)

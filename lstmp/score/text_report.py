@@ -11,6 +11,7 @@ import argparse
 import functools
 import json
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from lstmp import config
@@ -55,10 +56,13 @@ class Vocabulary:
         return symbols if self.cut is None else {w for w in said if all(x in symbols for x in self.units(w))}
 
 
-def report(name: str, refs: Words, v: Vocabulary) -> dict:
-    """The figures of one set, as the JSON file has them."""
-    said = Counter(word for words in refs.values() for word in words)
-    known = v.known(said, v.lexicon)
+def report(name: str, refs: Words, said: Counter[str], known: Collection[str], v: Vocabulary) -> dict:
+    """The figures of one set, as the JSON file has them.
+
+    Args:
+        said: word of ``refs`` → how often.
+        known: words that the lexicon has, of all or of these.
+    """
     unknown = unknown_words(said, known)
     otherwise = spelled_otherwise(unknown, known)
     kinds: Counter[str] = Counter()
@@ -99,10 +103,8 @@ def tell(found: dict, where: Path):
         warn(f"{found['set']}: {found['impossible']:,} utterances cannot be said by {where / 'G.fst'}")
 
 
-def check(found: dict, refs: Words, v: Vocabulary, data: Path, limit: float | None):
+def check(found: dict, said: Counter[str], known: Collection[str], v: Vocabulary, data: Path, limit: float | None):
     """Raise where nothing good can come of it: see :func:`make_report`."""
-    said = Counter(word for words in refs.values() for word in words)
-    known = v.known(said, v.lexicon)
     check_known(said, known, file=data / "text", where=v.lang / "words.txt", limit=1 - 1e-9 if limit is None else limit)
     if found["unknown"] > MAX_UNKNOWN * found["words"]:
         warn(f"{found['set']}: most words are not in {v.lang / 'words.txt'}, {hint(said, known)}")
@@ -131,9 +133,11 @@ def make_report(lang, train, others, out, *, max_unknown: float = MAX_UNKNOWN) -
     v, found = Vocabulary(lang), []
     for i, data in enumerate(sets):
         refs = read_refs(data)
-        found.append(report(data.name, refs, v))
+        said = Counter(word for words in refs.values() for word in words)
+        known = v.known(said, v.lexicon)
+        found.append(report(data.name, refs, said, known, v))
         tell(found[-1], lang)
-        check(found[-1], refs, v, data, max_unknown if i < len(train) else None)
+        check(found[-1], said, known, v, data, max_unknown if i < len(train) else None)
     config.write_text(out, json.dumps({"sets": found}, indent=1, ensure_ascii=False) + "\n")
     page = out.with_suffix(".md")
     config.write_text(page, f"# Words of {', '.join(d.name for d in sets)}, by {lang}\n\n{text_part(found)}\n")

@@ -50,12 +50,6 @@ def made(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def folder(made, tmp_path):
-    shutil.copytree(made, tmp_path / "made")
-    return tmp_path / "made"
-
-
 def run(folder, *options):
     kaldi, out = folder / "kaldi", folder / "out"
     main(["--kaldi", str(kaldi), "--out", str(out / "model"), "--graph", str(kaldi / "graph"), "--graph-out",

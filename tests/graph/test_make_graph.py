@@ -24,12 +24,6 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def folder(made, tmp_path):
-    shutil.copytree(made, tmp_path / "made")
-    return tmp_path / "made"
-
-
 def run(folder, *options):
     main(["--lang", str(folder / "lang_x"), "--model", str(folder / "model"), "--out", str(folder / "graph"), *options])
 
