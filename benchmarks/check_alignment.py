@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.alignment.check import CheckConfig, check_shard, load
+from lstmp.alignment.suspicion import write_verdicts
 from lstmp.errors import command
-from lstmp.gmm.check_alignment import CheckConfig, check_shard, load
-from lstmp.gmm.suspicion import write_verdicts
 from lstmp.log import say
 
 KINDS = ("swapped", "cut", "removed", "added", "replaced")

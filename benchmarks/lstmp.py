@@ -1,6 +1,6 @@
 """Frames per second of training: our LSTMP layers beside torch.nn.LSTM(proj_size), which has no peepholes.
 
-Ours with factors of float32, of float32 as the trainer has it, and of bfloat16 (:mod:`lstmp.nnet.fused` says what these
+Ours with factors of float32, of float32 as the trainer has it, and of bfloat16 (:mod:`lstmp.nnet.kernels.fused` says what these
 are on which processor); with the compiled kernels, with those for AVX-512 alone, and without.
 
 Both have 2 layers of 512 cells projected to 256, 40 inputs, 2,000 states, our output layer with its fused cross
@@ -28,13 +28,13 @@ from torch import nn
 
 from lstmp import config
 from lstmp.machine import machine
-from lstmp.nnet import fused
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.graphed import derive, function_for
+from lstmp.nnet.distributed.workers import Workers, default_threads
+from lstmp.nnet.kernels import fused
+from lstmp.nnet.kernels.graphed import derive, function_for
 from lstmp.nnet.loss import FrameCrossEntropy
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import keep_freed_memory
-from lstmp.nnet.workers import Workers, default_threads
 
 INPUTS, STATES, CHUNK, LAYERS, CELLS, PROJECTION = 40, 2000, 20, 2, 512, 256
 

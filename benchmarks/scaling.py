@@ -26,12 +26,12 @@ from lstmp.log import progress
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
+from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import clip_gradients
 from lstmp.nnet.streams import Streams, plan
 from lstmp.nnet.train import keep_freed_memory, make_team
 from lstmp.nnet.trainer import Trainer
-from lstmp.nnet.workers import flush_denormals
 
 INPUTS, STATES = 40, 2000
 

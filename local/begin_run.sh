@@ -5,7 +5,7 @@ if [ "$dry_run" = true ]; then
   for script in steps/*.sh local/*.sh; do eval "$script() { echo \"  $script\$(printf ' %q' \"\$@\")\"; }"; done
 else
   exec 9>> "$exp/.lock"
-  python -m lstmp.begin_run 9 "$exp" "$new_conf"
+  python -m lstmp.recipe.begin_run 9 "$exp" "$new_conf"
   export LSTMP_LOG="$exp/log" LSTMP_STAGE
 fi
 commands=() # for the steps that read wav.scp

@@ -8,10 +8,10 @@ import sys
 
 from lstmp import __version__, config
 from lstmp.errors import command
-from lstmp.kit import name_command
+from lstmp.program import name_subcommand
 
 COMMANDS = {
-    "run": ("lstmp.working_folder", "train and test a recipe, from audio to word error rates: the stages of run.sh"),
+    "run": ("lstmp.recipe.working_folder", "train and test a recipe, from audio to word error rates: the stages of run.sh"),
     "transcribe": ("lstmp.transcribe.transcribe", "recordings to text, with a model folder"),
     "align": ("lstmp.transcribe.align_folder",
               "recordings and their transcripts to Praat TextGrids and CTM, with a model folder"),
@@ -46,5 +46,5 @@ def main(argv=None):
         return
     if name not in COMMANDS:
         raise config.unknown(f"command `lstmp {name}`", name, COMMANDS)
-    name_command(f"lstmp {name}")
+    name_subcommand(f"lstmp {name}")
     importlib.import_module(COMMANDS[name][0]).main(rest)

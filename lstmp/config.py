@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import yaml
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.errors import UserError
 
 T = TypeVar("T")
@@ -215,12 +215,12 @@ def write_text(path, text: str):
 
 def write_bytes(path, content: bytes):
     """Write ``content`` to ``path``, as :func:`write_text` does."""
-    with temporary.replacing(path) as tmp:
+    with files.replacing(path) as tmp:
         tmp.write_bytes(content)
 
 
 def copy_file(source, path) -> Path:
     """Copy a file to ``path``, as :func:`write_text` writes it. Returns ``path``."""
-    with temporary.replacing(path) as tmp:
+    with files.replacing(path) as tmp:
         shutil.copyfile(source, tmp)
     return Path(path)

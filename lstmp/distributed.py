@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from lstmp import message, step_log, temporary
+from lstmp import files, message, step_log
 from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
 
 _PATIENCE = 30.0  # minutes to wait for another process
@@ -78,10 +78,10 @@ def _meeting(alone: bool) -> Path | None:
     """
     where = f"{os.environ.get('MASTER_ADDR')}-{os.environ.get('MASTER_PORT')}"  # new with each start of the processes
     if os.environ.get("LSTMP_MEETING"):
-        return temporary.meeting_folder() / where
+        return files.meeting_folder() / where
     if alone:
-        temporary.sweep(tempfile.gettempdir())
-        return temporary.meeting_folder() / f"{where}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        files.sweep(tempfile.gettempdir())
+        return files.meeting_folder() / f"{where}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     return None
 
 
@@ -146,7 +146,7 @@ def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
     if nj <= 1:
         fn(*args)
         return
-    with temporary.folder() as folder:
+    with files.temporary_folder() as folder:
         threads = max(1, torch.get_num_threads() // nj)
         context = torch.multiprocessing.get_context("spawn")
         with locks_of_workers():
@@ -251,7 +251,7 @@ def _under_torchrun(fn, args, timeout):
     if follower:
         _leave(0)
     if here and not os.environ.get("LSTMP_MEETING"):
-        shutil.rmtree(temporary.meeting_folder(), ignore_errors=True)
+        shutil.rmtree(files.meeting_folder(), ignore_errors=True)
 
 
 def _leave(status: int):

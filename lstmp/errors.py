@@ -166,7 +166,7 @@ def _note() -> Path | None:
     """
     if not (os.environ.get("LSTMP_MEETING") or os.environ.get("TORCHELASTIC_RUN_ID", "none") != "none"):
         return None
-    from lstmp import temporary  # which imports this module
+    from lstmp import files  # which imports this module
 
     with contextlib.suppress(OSError):
-        return temporary.meeting_folder() / "fault"
+        return files.meeting_folder() / "fault"

@@ -1,9 +1,12 @@
-"""The machine at hand, in words: every figure that depends on it names it."""
+"""The machine and the commit of a run: every figure that depends on them names them."""
 
 import contextlib
 import os
 import platform
+import subprocess
 from pathlib import Path
+
+from lstmp.paths import root
 
 
 def machine() -> str:
@@ -14,3 +17,17 @@ def machine() -> str:
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {cores} cores"
+
+
+def commit() -> str:
+    """The commit of the checkout, and whether files were changed since; "" for an installed package."""
+    if not (root() / ".git").exists():
+        return ""
+    try:
+        def git(*arguments):
+            return subprocess.run(["git", "-C", str(root()), *arguments], capture_output=True, text=True,
+                                  check=True).stdout
+        changed = git("status", "--porcelain", "--untracked-files=no").strip()
+        return git("rev-parse", "--short=12", "HEAD").strip() + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""

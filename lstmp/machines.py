@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.errors import UserError, command
 
 _KEEP_ALIVE = 20  # seconds between two signs of life of a machine; each is written to the folder
@@ -32,7 +32,7 @@ def run(processes: int, step: list[str]) -> int:
         if endpoint := given("LSTMP_RDZV_ENDPOINT"):
             meet = ["--rdzv_endpoint", endpoint]
         else:
-            folder = stack.enter_context(temporary.folder(Path.cwd()))
+            folder = stack.enter_context(files.temporary_folder(Path.cwd()))
             _check_locks(folder)
             environment["LSTMP_MEETING"] = str(folder.absolute())
             meet = ["--rdzv_endpoint", str(folder.absolute() / "agents"),

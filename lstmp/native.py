@@ -22,10 +22,9 @@ import threading
 import time
 from pathlib import Path
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.log import say, warn
-
-ROOT = Path(__file__).parent
+from lstmp.paths import PACKAGE
 
 # All that the processor at hand can do: on x86 by -march; on ARM by -mcpu, as Clang did not always know the other.
 # Elsewhere neither is sure to be known, and the compiler's own choice runs anyway.
@@ -53,8 +52,8 @@ def library(source: str, *flags: str) -> ctypes.CDLL | None:
 def _library(source: str, *flags: str) -> ctypes.CDLL | None:
     if os.environ.get("LSTMP_NATIVE", "1") == "0":
         return None
-    path = ROOT / source
-    texts = [p.read_bytes() for p in (path, *sorted(path.parent.glob("*.h")), *sorted(ROOT.glob("*.h")))]
+    path = PACKAGE / source
+    texts = [p.read_bytes() for p in (path, *sorted(path.parent.glob("*.h")), *sorted(PACKAGE.glob("*.h")))]
     key = hashlib.blake2b(b"\0".join([*texts, " ".join(FLAGS + flags).encode(), _processor()]), digest_size=6)
     name = f"lstmp_{path.stem}_{key.hexdigest()}"
     try:
@@ -106,7 +105,7 @@ def _cache() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
-    return temporary.private(Path(tempfile.gettempdir()) / f"lstmp-compiled-{os.geteuid()}")
+    return files.private_folder(Path(tempfile.gettempdir()) / f"lstmp-compiled-{os.geteuid()}")
 
 
 @functools.cache
@@ -135,7 +134,7 @@ def _compile(compiler: list[str], flags: list[str], path: Path, built: Path):
     """Make ``built``, which is there whole or not at all."""
     built.parent.mkdir(parents=True, exist_ok=True)
     before = _inode(built)
-    with _alone(built.parent), temporary.folder(built.parent) as scratch:
+    with _alone(built.parent), files.temporary_folder(built.parent) as scratch:
         if _inode(built) != before:  # by another process, meanwhile
             return
         say(f"compiling {path.name}, once")

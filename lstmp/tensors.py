@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.errors import UserError, naming
 
 
@@ -23,7 +23,7 @@ def write_tensors(path, tensors: dict[str, torch.Tensor], metadata: dict[str, st
     """
     path = Path(path)
     try:
-        with temporary.replacing(path) as tmp:
+        with files.replacing(path) as tmp:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, str(tmp), metadata)
             mask = os.umask(0)
             os.umask(mask)

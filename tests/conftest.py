@@ -1,15 +1,12 @@
 """What several tests need: the corpus pack of real speech, if there is one."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 from hypothesis import settings
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))  # for `machines`, which tests of several rooms use
 
 # The same examples in every run; HYPOTHESIS_PROFILE=random looks for new ones.
 settings.register_profile("fixed", derandomize=True)

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-from lstmp import __version__, cli, kit, recipe, working_folder
+from lstmp import __version__, cli, kit, paths, program
+from lstmp.recipe import working_folder
 
-ROOT = Path(__file__).resolve().parent.parent
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("LSTMP_")} | {"PYTHONPATH": str(ROOT)}
 
 
@@ -36,13 +36,13 @@ def test_an_unknown_command_is_one_line():
 
 
 def test_it_starts_without_torch():
-    code = "import sys, lstmp.cli, lstmp.working_folder; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, lstmp.cli; import lstmp.recipe.working_folder; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=CLEAN, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("name", [c for c in cli.COMMANDS if c != "run"])
 def test_every_command_is_the_main_of_its_module(name, monkeypatch, capsys):
-    monkeypatch.setattr(kit, "_called", None)
+    monkeypatch.setattr(program, "_subcommand", None)
     with pytest.raises(SystemExit) as stopped:
         cli.main([name, "--help"])
     assert stopped.value.code == 0 and capsys.readouterr().out.startswith(f"usage: lstmp {name} ")
@@ -140,6 +140,6 @@ def test_path_sh_names_what_is_missing(tmp_path):
 
 def test_whose_conf_counts(monkeypatch, tmp_path):
     monkeypatch.delenv("LSTMP_ROOT", raising=False)
-    assert kit.root() == kit.kit() == ROOT == recipe.ROOT
+    assert paths.root() == paths.kit() == ROOT == paths.ROOT
     monkeypatch.setenv("LSTMP_ROOT", str(tmp_path))
-    assert kit.root() == tmp_path
+    assert paths.root() == tmp_path

@@ -1,8 +1,8 @@
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from helpers import CONF
 
 from lstmp import config
 from lstmp.errors import UserError
@@ -105,7 +105,7 @@ def test_no_such_file(tmp_path):
 
 def test_all_of_conf_is_plain_and_documented():
     """Every key of conf/ has a comment on its line or above it; a group's keys speak for the group."""
-    files = sorted((Path(__file__).resolve().parents[1] / "conf").glob("*.yaml"))
+    files = sorted(CONF.glob("*.yaml"))
     assert files
     for path in files:
         values, lines = config.read_yaml(path)

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from lstmp.native import ROOT
+from lstmp.paths import PACKAGE
 
-SOURCES = sorted(str(p.relative_to(ROOT)) for p in ROOT.rglob("*.cpp"))
+SOURCES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.cpp"))
 # An ARM with vectors of a length that the compiler does not know, besides the plainest.
 TARGETS = [("x86_64", "-march=x86-64-v2"), ("x86_64", "-march=x86-64-v3"), ("x86_64", "-march=skylake-avx512"),
            ("aarch64", "-march=armv8-a"), ("aarch64", "-march=armv8.2-a+sve")]
@@ -34,13 +34,13 @@ def compiler_for(machine: str, flag: str) -> str:
 @pytest.mark.parametrize("source", SOURCES)
 def test_it_compiles_without_a_warning(source, machine, flag, tmp_path):
     command = compiler_for(machine, flag)
-    done = subprocess.run([command, flag, *FLAGS, "-c", str(ROOT / source), "-o", str(tmp_path / "part.o")],
+    done = subprocess.run([command, flag, *FLAGS, "-c", str(PACKAGE / source), "-o", str(tmp_path / "part.o")],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_sources_are_found():
-    assert {"nnet/fused.cpp", "nnet/kernels.cpp", "gmm/viterbi.cpp", "decode/search.cpp"} <= set(SOURCES)
+    assert {"nnet/kernels/fused.cpp", "nnet/kernels/kernels.cpp", "gmm/viterbi.cpp", "decode/search.cpp"} <= set(SOURCES)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="not x86-64")
@@ -48,5 +48,5 @@ def test_the_sources_are_found():
 def test_the_fused_kernels_say_what_they_were_compiled_for(flag, ready, tmp_path):
     made = tmp_path / "fused.so"
     command = compiler_for("x86_64", flag)
-    subprocess.run([command, flag, *FLAGS, "-shared", str(ROOT / "nnet/fused.cpp"), "-o", str(made)], check=True)
+    subprocess.run([command, flag, *FLAGS, "-shared", str(PACKAGE / "nnet/kernels/fused.cpp"), "-o", str(made)], check=True)
     assert ctypes.CDLL(str(made)).lstmp_fused_ready() == ready  # which runs on any processor

@@ -4,17 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 import lstmp
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = {"LstmpNetwork", "Recognizer", "UserError", "align", "fbank", "mfcc", "read_alignment"}
-sys.path[:0] = [str(ROOT / "tests/transcribe"), str(ROOT / "tests/graph")]
-
-
 def python(program: str, folder=ROOT) -> str:
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=600,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -40,7 +36,7 @@ def test_what_an_import_costs():
 
 def test_the_pages_examples(tmp_path):
     """In one program each section, in a folder with a model, recordings and an alignment."""
-    from five_words import babble, export_options, make_parts
+    from helpers.five_words import babble, export_options, make_parts
 
     from lstmp.corpus.audio import write_wav
     from lstmp.transcribe.export import main

@@ -107,7 +107,7 @@ def test_a_forked_child_does_not_keep_it(tmp_path):
 
 def test_from_a_shell_script(tmp_path):
     (tmp_path / "out/.conf.1").mkdir(parents=True)
-    script = (f'exec 9>> out/.lock; "{sys.executable}" -m lstmp.begin_run 9 out out/.conf.1 || exit 7; '
+    script = (f'exec 9>> out/.lock; "{sys.executable}" -m lstmp.recipe.begin_run 9 out out/.conf.1 || exit 7; '
               'echo in; exec sleep 60')
     env = {**os.environ, "LSTMP_COMMAND": "./run.sh --seed 2", "PYTHONPATH": os.getcwd()}
     first = subprocess.Popen(["bash", "-c", script], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)

@@ -16,6 +16,7 @@ from sys import executable
 import pytest
 
 from lstmp import native
+from lstmp.paths import PACKAGE
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def test_a_user_without_a_home():
 def test_memory_that_cannot_be_had_ends_no_process(part, tmp_path):
     """A vector that is too large, or a limit on the memory, is an exception in Python, told once."""
     for body in ("return static_cast<int>(std::vector<char>(size_t(1) << 62).size());", "throw std::bad_alloc();"):
-        (tmp_path / "guard.h").write_bytes((Path(native.__file__).parent / "guard.h").read_bytes())
+        (tmp_path / "guard.h").write_bytes((PACKAGE / "guard.h").read_bytes())
         (tmp_path / "part.cpp").write_text('#include "guard.h"\n#include <new>\n#include <vector>\n'
                                            f'extern "C" int asks() try {{ {body} }} LSTMP_GUARD(-1)\n'
                                            'extern "C" int answer() { return 3; }\n')
@@ -217,7 +218,7 @@ def test_memory_that_cannot_be_had_ends_no_process(part, tmp_path):
 
 def test_every_source_that_asks_for_memory_is_guarded():
     """What C++ throws through a function for ctypes would abort the process."""
-    root = Path(native.__file__).parent
+    root = PACKAGE
     for path in root.rglob("*.cpp"):
         text = path.read_text()
         if re.search(r"std::vector|std::unique_ptr|at_least|backward.h", text):

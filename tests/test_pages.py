@@ -7,7 +7,7 @@ import pytest
 
 from lstmp.experiment import page
 from lstmp.experiment.plan import load
-from lstmp.recipe import ROOT
+from lstmp.paths import ROOT
 from lstmp.score import oov
 from lstmp.score.report import markdown
 

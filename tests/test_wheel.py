@@ -5,13 +5,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from lstmp import __version__, kit
 
-ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("lstmp", "conf", "recipes", "steps", "local", "run.sh", "transcribe.sh", "pyproject.toml", "setup.py",
            "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.corpus.fst import FstArrays, bypass, sole_exits
 from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.textlines import columns, number, numbered_lines
@@ -120,7 +120,7 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
     Raises:
         UserError: from :func:`check_arpa`, or if no word of the LM is in the symbol table.
     """
-    with temporary.folder() as tmp:
+    with files.temporary_folder() as tmp:
         arpa, out, symbols = tmp / "lm.arpa", tmp / "G.fst", tmp / "words.txt"
         words = read_symbols(words_txt)  # written anew, since letters in it may be composed in another way
         symbols.write_text("".join(f"{w} {i}\n" for w, i in words.items()), encoding="utf-8")

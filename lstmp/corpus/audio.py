@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.corpus.recording import Recording, reason
 from lstmp.corpus.samples import FULL_SCALE
 from lstmp.errors import UserError
@@ -109,7 +109,7 @@ def write_mp3(path, samples: np.ndarray, kbps: int, rate: int = RATE):
 def _write(path, samples: np.ndarray, rate: int, **how):
     path = Path(path)
     try:
-        with temporary.replacing(path) as tmp:
+        with files.replacing(path) as tmp:
             soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, **how)
     except soundfile.LibsndfileError as e:
         raise UserError(f"cannot be written: {reason(e)}", file=path,

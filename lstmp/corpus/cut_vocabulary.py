@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from lstmp import config, temporary
+from lstmp import config, files
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.textlines import numbered_lines
@@ -84,7 +84,7 @@ def cut_vocabulary(rate: float, data_dir, texts, dict_dir, out) -> None:
 
 def _write_text(path: Path, texts, kept: set[str]):
     """The texts with only the words ``kept``, by a temporary name; the same bytes for the same text."""
-    with temporary.replacing(path) as tmp, open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 5, raw, mtime=0) as f:
+    with files.replacing(path) as tmp, open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 5, raw, mtime=0) as f:
         for source in texts:
             for _, line in numbered_lines(source):
                 f.write((" ".join(w if w in kept else UNKNOWN for w in line.split()) + "\n").encode())

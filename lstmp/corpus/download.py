@@ -17,7 +17,7 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.errors import UserError, command, naming
 from lstmp.log import progress, say, warn
 
@@ -176,7 +176,7 @@ def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
     resource, md5 = SPLITS[split]
     archive = out / f"{split}.tar.gz"
     fetch(f"{base_url}/{resource}/{archive.name}", archive, md5)
-    with temporary.folder(out) as tmp:
+    with files.temporary_folder(out) as tmp:
         unpack(archive, tmp)
         inner = tmp / "LibriSpeech" / split
         if not inner.is_dir():

@@ -16,7 +16,7 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.errors import UserError, naming
 
 _MAGIC, _SYMBOLS_MAGIC = 2125659606, 2125658996
@@ -51,7 +51,7 @@ def _read(path) -> kaldifst.StdVectorFst:
 def write_fst(fst, path):
     """Write an FST by a temporary name and a rename."""
     path = Path(path)
-    with temporary.replacing(path) as tmp:
+    with files.replacing(path) as tmp:
         open(tmp, "wb").close()  # raises the OSError (read-only, disk full …) that kaldifst would keep to itself
         if not fst.write(str(tmp)):
             raise UserError("cannot be written", file=path, mend="check the free disk space and run again")
@@ -63,7 +63,7 @@ def determinized(fst, seconds: int, megabytes: int) -> kaldifst.StdVectorFst | N
 
     It works in a process of its own: kaldifst cannot be stopped otherwise.
     """
-    with temporary.folder() as tmp:
+    with files.temporary_folder() as tmp:
         path = tmp / "fst"
         write_fst(fst, path)
         job = subprocess.run([sys.executable, "-c", _DETERMINIZE, str(path), str(seconds), str(megabytes << 20)],
@@ -154,13 +154,13 @@ class FstArrays:
     @classmethod
     def of(cls, fst) -> "FstArrays":
         """The arrays of a kaldifst FST (by way of a temporary file)."""
-        with temporary.folder() as tmp:
+        with files.temporary_folder() as tmp:
             write_fst(fst, tmp / "fst")
             return cls.read(tmp / "fst")
 
     def to_fst(self) -> kaldifst.StdVectorFst:
         """The same as a kaldifst VectorFst (by way of a temporary file)."""
-        with temporary.folder() as tmp:
+        with files.temporary_folder() as tmp:
             self.write(tmp / "fst")
             return _read(tmp / "fst")
 
@@ -181,7 +181,7 @@ class FstArrays:
         for name in (b"vector", b"standard"):
             header += struct.pack("<i", len(name)) + name
         header += struct.pack("<iiQqqq", 2, 0, _EXPANDED_MUTABLE, self.start, num_states, num_arcs)
-        with temporary.replacing(path) as tmp, open(tmp, "wb") as f:
+        with files.replacing(path) as tmp, open(tmp, "wb") as f:
             f.write(header)
             f.write(memoryview(out).cast("B"))
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lstmp import config, temporary
+from lstmp import config, files
 from lstmp.corpus.arpa import arpa_to_g, arpa_words
 from lstmp.corpus.coverage import hint
 from lstmp.corpus.fst import write_fst
@@ -47,7 +47,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
         raise UserError(f"--order must be 2 to 5, not {order}", mend="3 is usual")
     if not 0 <= prune < 1:
         raise UserError(f"--prune must lie between 0 and 1, not {prune}", mend="1e-8 to 1e-7 are usual")
-    with temporary.folder() as tmp:
+    with files.temporary_folder() as tmp:
         sentences, odd = 0, None
         with open(tmp / "text", "w", encoding="utf-8") as f:
             for path in texts:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from lstmp import config, temporary
+from lstmp import config, files
 from lstmp.corpus.audio import MIN_SECONDS, audio_info, read_channels
 from lstmp.corpus.datadir import DataDir, Utterance
 from lstmp.errors import UserError
@@ -145,7 +145,7 @@ _info = functools.lru_cache(maxsize=1)(lambda wav, stamp: audio_info(wav, None))
 
 def _run(wav: str) -> tuple[np.ndarray, int]:
     text = wav.rstrip("|").strip()
-    with temporary.folder() as work, open(work / "sound.wav", "wb") as sound, tempfile.TemporaryFile() as said:
+    with files.temporary_folder() as work, open(work / "sound.wav", "wb") as sound, tempfile.TemporaryFile() as said:
         try:
             words = ["bash", "-c", text] if _SHELL.search(text) else shlex.split(text)
             status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=sound, stderr=said).returncode
@@ -169,7 +169,7 @@ def _archived(wav: str) -> tuple[str, int] | None:
 
 
 def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
-    with open(path, "rb") as f, temporary.folder() as work:
+    with open(path, "rb") as f, files.temporary_folder() as work:
         f.seek(offset)
         head = f.read(8)
         if head[:4] != b"RIFF" or len(head) < 8:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config
+from lstmp.alignment.export import find_words
 from lstmp.corpus.datadir import read_data_dir, write_table
 from lstmp.corpus.lang import Lang, read_names
 from lstmp.corpus.part_of_lang import write_part
@@ -33,7 +34,6 @@ from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
 from lstmp.gmm.align import read_alignment
-from lstmp.gmm.export_alignment import find_words
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import AlignConfig
 from lstmp.log import say, warn

@@ -30,9 +30,9 @@ from lstmp.features.load import Features, data_inputs
 from lstmp.gmm.adapt import read_transforms, write_transforms
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME
-from lstmp.kit import called
 from lstmp.log import say
-from lstmp.nnet.workers import flush_denormals
+from lstmp.nnet.distributed.workers import flush_denormals
+from lstmp.program import program_name
 from lstmp.stage import Stage, digest
 
 _GRID = ("lm_weights", "word_penalties", "max_failed", "fmllr")  # what the lattices do not depend on
@@ -224,7 +224,7 @@ def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state):
 @command
 def main(argv=None):
     """Decode a data dir with a model and its graph, and write lattices and hypotheses."""
-    parser = argparse.ArgumentParser(prog=called("steps/decode.sh"), description=main.__doc__)
+    parser = argparse.ArgumentParser(prog=program_name("steps/decode.sh"), description=main.__doc__)
     parser.add_argument("--model", required=True, help="model dir, of a GMM or a network")
     parser.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")
     parser.add_argument("--data", required=True, help="data dir with the features that the model takes")

@@ -29,8 +29,8 @@ from lstmp.decode.scorer import is_network
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.log import say, warn
+from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
-from lstmp.nnet.workers import flush_denormals
 from lstmp.parallel import iter_jobs
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp import distributed, temporary
+from lstmp import distributed, files
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
 from lstmp.decode.scorer import Scorer
@@ -105,7 +105,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
     if todo:  # before anything is removed: is the graph sound?
         graph = load_graph()
     distributed.on_first(remove, set(folder.glob("lat.*.safetensors")) - keep)
-    distributed.on_first(temporary.sweep, folder)
+    distributed.on_first(files.sweep, folder)
     if not todo:
         return
     if keep:

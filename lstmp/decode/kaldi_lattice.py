@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmp import config, temporary
+from lstmp import config, files
 from lstmp.decode.lattice import read_lattices
 from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
@@ -59,7 +59,7 @@ def main(argv=None):
     def job(numbered):
         number, path = numbered
         utts = {utt: x for utt, x in sorted(read_lattices(path).items()) if x.num_arcs}
-        with (temporary.replacing(out / f"lat.{number}.gz") as tmp,
+        with (files.replacing(out / f"lat.{number}.gz") as tmp,
               gzip.open(tmp, "wt", encoding="utf-8", compresslevel=5) as f):
             for utt, x in utts.items():
                 graph = word_graph(near_best(x, *weights, a.beam), weights[0], labels=True)

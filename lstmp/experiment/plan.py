@@ -23,11 +23,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lstmp import config
+from lstmp.conf_files import read_sections
 from lstmp.config import check
 from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
 from lstmp.nnet.config import LstmpConfig
-from lstmp.recipe import ROOT, override, read_sections
+from lstmp.paths import ROOT
+from lstmp.recipe.sections import override
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from lstmp.experiment.records import folders
 from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.nnet.data import read_num_pdfs
-from lstmp.nnet.fused import settled
+from lstmp.nnet.distributed.workers import flush_denormals
+from lstmp.nnet.kernels.fused import settled
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import keep_freed_memory, read_ids
-from lstmp.nnet.workers import flush_denormals
-from lstmp.recipe import ROOT
+from lstmp.paths import ROOT
 
 _DECODING = 0.05  # real-time factor of decoding that the budget reckons with
 

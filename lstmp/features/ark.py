@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmp import config, temporary
+from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, is_memory, naming
 from lstmp.features.matrix import NotAMatrix, part_of, read_matrix, take
+from lstmp.files import replacing
 
 with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner and extends PATH for Kaldi's programs
     _environment = {name: os.environ.get(name) for name in ("KALDI_ROOT", "PATH")}
@@ -125,7 +126,7 @@ def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
 
 def write_gzipped_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
     """Write (utterance, integers [T]) pairs as Kaldi's ``ali.1.gz``: a gzipped archive, without an index."""
-    with temporary.replacing(path) as tmp, open(tmp, "wb") as raw:
+    with replacing(path) as tmp, open(tmp, "wb") as raw:
         with gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # the same bytes every time
             for key, vector in vectors:
                 f.write(f"{key} ".encode() + _int_vector_bytes(vector))
@@ -140,7 +141,7 @@ class ArkWriter:
     def __init__(self, ark_path, scp_path):
         self.ark, self.scp = Path(ark_path), Path(scp_path)
         with contextlib.ExitStack() as stack:
-            files = [stack.enter_context(temporary.replacing(p)) for p in (self.scp, self.ark)]  # .ark is renamed first
+            files = [stack.enter_context(replacing(p)) for p in (self.scp, self.ark)]  # .ark is renamed first
             self._scp_file = stack.enter_context(open(files[0], "w", encoding="utf-8"))
             self._ark_file = stack.enter_context(open(files[1], "wb"))
             self._stack = stack.pop_all()

@@ -20,8 +20,8 @@ from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
 from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.log import say
+from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.nnet.workers import flush_denormals
 from lstmp.stage import Stage
 
 

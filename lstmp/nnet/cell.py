@@ -12,8 +12,8 @@ Sak, Senior, Beaufays, "LSTM based RNN architectures for large vocabulary speech
 
 Only what depends on r_{t-1} stays in the loop over frames. The products with x of all frames are one GEMM before it,
 p of all frames is one GEMM after it, and each weight gradient is one GEMM over all frames. A step of either loop is two
-small GEMMs and the element-wise part of :mod:`lstmp.nnet.gates`, compiled where that can be. On processors with
-AVX-512 or AMX :mod:`lstmp.nnet.fused` does all of it, on a GPU :mod:`lstmp.nnet.gpu`.
+small GEMMs and the element-wise part of :mod:`lstmp.nnet.kernels.gates`, compiled where that can be. On processors with
+AVX-512 or AMX :mod:`lstmp.nnet.kernels.fused` does all of it, on a GPU :mod:`lstmp.nnet.kernels.gpu`.
 
 The weights of the four gates lie below each other, in the order i, f, c, o.
 """
@@ -21,8 +21,8 @@ The weights of the four gates lie below each other, in the order i, f, c, o.
 import torch
 from torch.autograd import Function
 
-from lstmp.nnet import fused, gpu
-from lstmp.nnet.gates import gates_for
+from lstmp.nnet.kernels import fused, gpu
+from lstmp.nnet.kernels.gates import gates_for
 
 
 class LstmpChunk(Function):

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from lstmp.nnet.data import FrameSet
+from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, carry_state, in_turn, plan_epoch
-from lstmp.nnet.team import Team
 
 _SLOTS, _CHUNK = 64, 50  # the state is carried, so that these change speed and memory only
 _WHOLE_SLOTS = 8  # of a network that hears whole utterances

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lstmp import config, temporary
+from lstmp import config, files
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
 from lstmp.nnet.forward import AcousticNetwork
@@ -96,7 +96,7 @@ def export(network: AcousticNetwork, out) -> None:
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
     # from torch 2.9 on the default is an exporter that does not take a loop over any number of frames
     scripted = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    with temporary.replacing(out) as tmp, warnings.catch_warnings(), torch.no_grad():
+    with files.replacing(out) as tmp, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, that it takes sizes for constants which are
         torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,
                           input_names=["features", *names], output_names=["scores", *(f"{n}_next" for n in names)],

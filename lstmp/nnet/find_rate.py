@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmp import config, temporary
+from lstmp import config, files
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
-from lstmp.nnet.fused import quick_products, settled
+from lstmp.nnet.distributed.team import Team
+from lstmp.nnet.distributed.workers import default_threads, flush_denormals
+from lstmp.nnet.kernels.fused import quick_products, settled
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, frames_of_updates, plan
-from lstmp.nnet.team import Team
 from lstmp.nnet.train import keep_freed_memory, prepare
 from lstmp.nnet.trainer import Diverged, Trainer
-from lstmp.nnet.workers import default_threads, flush_denormals
 from lstmp.picture import plt, write_png
 
 SMOOTHING = 0.9  # of the exponential mean over batches
@@ -52,7 +52,7 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: FrameSet, valid
     """Train ``model``, fresh, for at most ``batches`` batches at rates from ``low`` to ``high``."""
     cfg = replace(cfg, decay="plateau", lr_initial=high, lr_final=min(low, cfg.lr_final))
     rates, losses, smooth, mean = [], [], [], 0.0
-    with temporary.folder() as folder, quick_products():
+    with files.temporary_folder() as folder, quick_products():
         trainer = Trainer(cfg, model, train_set, valid_set, folder, "", team=Team(threads))
         table = plan(train_set.lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, 0)
         streams = Streams(train_set, table, cfg.chunk, cfg.label_delay)

@@ -9,9 +9,9 @@ import ctypes
 import torch
 from torch.autograd import Function
 
-from lstmp.nnet import fused
 from lstmp.nnet.cell import affine, into, rounding
-from lstmp.nnet.gates import address, compiled, kernels
+from lstmp.nnet.kernels import fused
+from lstmp.nnet.kernels.gates import address, compiled, kernels
 
 
 class FrameCrossEntropy(Function):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.gates import address, compiled, kernels
+from lstmp.nnet.kernels.gates import address, compiled, kernels
 from lstmp.nnet.model import StateNetwork
 
 

@@ -22,22 +22,22 @@ from lstmp.features.about import extraction
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
 from lstmp.features.load import data_inputs
-from lstmp.gmm.kaldi_import import import_alignment, is_kaldi_alignment
-from lstmp.kit import called
+from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.nnet import checkpoint
-from lstmp.nnet.asynchronous import Asynchronous, choose_servers, machine_names
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
 from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
+from lstmp.nnet.distributed.asynchronous import Asynchronous, choose_servers, machine_names
+from lstmp.nnet.distributed.parameter_server import serve
+from lstmp.nnet.distributed.shared_frames import team_frames
+from lstmp.nnet.distributed.synchronous import Synchronous
+from lstmp.nnet.distributed.team import Team
+from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
-from lstmp.nnet.fused import factors_of, quick_products, settled
+from lstmp.nnet.kernels.fused import factors_of, quick_products, settled
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.parameter_server import serve
-from lstmp.nnet.shared_frames import team_frames
-from lstmp.nnet.synchronous import Synchronous
-from lstmp.nnet.team import Team
 from lstmp.nnet.trainer import Trainer
-from lstmp.nnet.workers import default_threads, flush_denormals
+from lstmp.program import program_name
 from lstmp.stage import Stage
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
@@ -247,7 +247,7 @@ def keep_freed_memory():
 @command
 def main(argv=None):
     """Command line; see ``--help``."""
-    parser = argparse.ArgumentParser(prog=called("steps/train_lstmp.sh"), description=__doc__)
+    parser = argparse.ArgumentParser(prog=program_name("steps/train_lstmp.sh"), description=__doc__)
     parser.add_argument("--config", default="conf/lstmp.yaml", help="network and training (default: %(default)s)")
     parser.add_argument("--train", required=True, metavar="DIR", help="data dir with filterbank features")
     parser.add_argument("--ali", required=True, metavar="DIR",

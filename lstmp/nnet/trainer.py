@@ -22,12 +22,12 @@ from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import FrameSet
+from lstmp.nnet.distributed.team import Stopped, Team
+from lstmp.nnet.distributed.team_state import all_states, states_of
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_of_updates, plan
-from lstmp.nnet.team import Stopped, Team
-from lstmp.nnet.team_state import all_states, states_of
 
 _NO_SUMS = {"loss": 0.0, "correct": 0, "frames": 0, "seconds": 0.0, "cpu_seconds": 0.0}
 

@@ -12,12 +12,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp import config, kit
+from lstmp import config
+from lstmp.conf_files import changed
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.sound import read_sound
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
-from lstmp.recipe_sections import changed
+from lstmp.paths import root
 from lstmp.score.report import markdown, report_path
 
 TRAIN = ("params", "minutes", "seed", "config")
@@ -206,7 +207,7 @@ def main(argv=None):
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
         "commit": os.environ.get("LSTMP_COMMIT", ""),
-        "changed": changed(conf, kit.root() / "conf", [s.name for s in systems]) if conf.is_dir() else {},
+        "changed": changed(conf, root() / "conf", [s.name for s in systems]) if conf.is_dir() else {},
         "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
         **({"text": text} if text else {}), **({"sound": sound} if sound else {}),
         "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),

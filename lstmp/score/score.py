@@ -15,8 +15,8 @@ from lstmp.config import check
 from lstmp.corpus.coverage import difference
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
-from lstmp.kit import called
 from lstmp.log import progress, say, warn
+from lstmp.program import program_name
 from lstmp.score.align_text import write_alignment
 from lstmp.score.bootstrap import interval
 from lstmp.score.grid import Cell, choose, read_grid
@@ -129,7 +129,7 @@ def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedS
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog=called("steps/score.sh"), description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog=program_name("steps/score.sh"), description=__doc__.split("\n")[0])
     parser.add_argument("--dev", required=True, metavar="DIR[=DATA]",
                         help="decode dir on which LM weight and insertion penalty are chosen; =DATA names its data dir "
                              "where its decode.json does not")

@@ -13,7 +13,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lstmp import config, temporary
+from lstmp import config, files
+from lstmp.alignment.export import find_words, word_tiers, write_ctms
+from lstmp.alignment.textgrid import write_textgrid
 from lstmp.corpus.audio import RATE, write_wav
 from lstmp.corpus.datadir import Utterance, write_data_dir, write_table
 from lstmp.corpus.lang import Lang
@@ -26,15 +28,13 @@ from lstmp.features.extract import KINDS, extract
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
 from lstmp.gmm.align import read_alignment, segments
-from lstmp.gmm.export_alignment import find_words, word_tiers, write_ctms
 from lstmp.gmm.make_fmllr import make_fmllr
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import AlignConfig
-from lstmp.gmm.textgrid import write_textgrid
-from lstmp.kit import called
 from lstmp.log import quiet, say, warn
 from lstmp.nnet import align as network_align
 from lstmp.parallel import iter_jobs
+from lstmp.program import program_name
 from lstmp.transcribe.contained import contained
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import read_recording
@@ -92,7 +92,7 @@ def align(model, folder, out, *, nj: int = 1, lexicon=None, device: str = "cpu",
     prons = read_pronunciations(lexicon)
     said = _spell(model, recordings, prons, result)
     out.mkdir(parents=True, exist_ok=True)
-    with temporary.folder(out) as work, quiet(not verbose):  # where there is room
+    with files.temporary_folder(out) as work, quiet(not verbose):  # where there is room
         lengths = _write_data(folder, recordings, said, work / "data", nj, result)
         if lengths:
             lang = write_lang(model.path / "lang", said.values(), prons, lexicon, work / "lang")
@@ -209,7 +209,7 @@ def _as_written(said: list[Spoken], times) -> list[tuple[str, int, int]]:
 @command
 def main(argv=None):
     """Command line; see ``--help``."""
-    p = argparse.ArgumentParser(prog=called("steps/align_folder.sh"), description=__doc__,
+    p = argparse.ArgumentParser(prog=program_name("steps/align_folder.sh"), description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model", metavar="MODEL", help="folder made by steps/export_model.sh, or `lstmp export`")
     p.add_argument("folder", metavar="FOLDER", help="recordings and their transcripts")

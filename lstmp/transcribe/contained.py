@@ -6,7 +6,7 @@ import threading
 import torch
 
 from lstmp.distributed import apart
-from lstmp.nnet.workers import flush_denormals
+from lstmp.nnet.distributed.workers import flush_denormals
 
 _lock, _mine = threading.Lock(), threading.local()
 _inside, _threads = 0, 1

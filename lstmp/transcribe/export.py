@@ -10,7 +10,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from lstmp import __version__, config, temporary
+from lstmp import __version__, config, files
 from lstmp.corpus.lang import Lang, read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
@@ -22,11 +22,11 @@ from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.shard import AlignConfig
 from lstmp.graph.graph_file import NAME
-from lstmp.kit import called
 from lstmp.log import say
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.recipe import ROOT
+from lstmp.paths import ROOT
+from lstmp.program import program_name
 from lstmp.transcribe.folder import FORMAT, ModelFolder
 from lstmp.transcribe.pauses import CutConfig
 from lstmp.transcribe.recorded import Recorded, write_conf
@@ -55,7 +55,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     """
     model = Path(model)
     out = Path(out) if out else default_out(model)
-    temporary.restore_folder(out)
+    files.restore_folder(out)
     _check_target(out)
     if not is_network(model):
         raise UserError("it is no network", file=model, mend="give the folder of a trained network")
@@ -86,7 +86,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     word_penalty = chosen["wip"] if word_penalty is None else word_penalty
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.folder(out.parent) as tmp:
+    with files.temporary_folder(out.parent) as tmp:
         new = tmp / "model"
         _copy(model, new / "network", _NETWORK)
         _copy(graph, new / "graph", _GRAPH)
@@ -108,7 +108,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
         train = config.read_json(model / "train.json", "train the network again")
         config.write_text(new / "README.md", card(out.name, folder, network.cfg, train, scored))
         folder.write(version=__version__, parameters=train["params"], wer={s["set"]: s["wer"] for s in scored})
-        temporary.replace_folder(new, out)
+        files.replace_folder(new, out)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     say(f"{out}: a model of {size / 2**20:.0f} MB, LM weight {lm_weight:g}, word penalty {word_penalty:g}"
         + (", for live use as well" if folder.live else ""))
@@ -178,7 +178,7 @@ Frame accuracy {100 * train['frame_accuracy_train']:.1f} % in training,
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog=called("steps/export_model.sh"), description=__doc__.split("\n")[0])
+    p = argparse.ArgumentParser(prog=program_name("steps/export_model.sh"), description=__doc__.split("\n")[0])
     p.add_argument("network", nargs="?", metavar="MODEL", help="folder of the network, such as exp/<recipe>/lstmp")
     p.add_argument("--model", help="the same, as an option")
     p.add_argument("--graph", help="graph dir to recognize with (default: that of its decodings)")

@@ -16,8 +16,9 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from lstmp import config, temporary
+from lstmp import config
 from lstmp.errors import UserError
+from lstmp.files import hidden_folder
 
 FORMAT = "lstmp model 1"
 _MEND = "copy the whole folder again, or make it with steps/export_model.sh"
@@ -59,7 +60,7 @@ class ModelFolder:
             UserError: no such folder, not a model, or files that are missing or cut off.
         """
         path = Path(path)
-        if temporary.hidden_folder(path):
+        if hidden_folder(path):
             raise UserError("its replacing by another model was cut off", file=path,
                             mend="run steps/export_model.sh again")
         stamp = _stamp(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.samples import own_samples, whole_rate
 from lstmp.decode.live import Segment
@@ -66,7 +66,7 @@ class Recognizer:
         else:
             to_rate = Resampler(whole_rate(rate))
             name, samples = "", to_rate(own_samples(recording), last=True)
-        with _recognizing, quiet(bars=False), temporary.folder() as work:
+        with _recognizing, quiet(bars=False), files.temporary_folder() as work:
             return recognize(self.model, [(name, samples)], work, 1)[0]
 
     def stream(self) -> "Stream":

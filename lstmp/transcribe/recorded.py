@@ -9,7 +9,7 @@ from lstmp import config
 from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
 from lstmp.features.about import extraction
-from lstmp.recipe import ROOT
+from lstmp.paths import ROOT
 
 _GIVE = "give --{0}"
 _NOT_THE_RESULT = ("max_bad", "dither")  # keys of a feature configuration that change no feature

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstmp import config, temporary
+from lstmp import config
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
@@ -30,10 +30,11 @@ from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
 from lstmp.errors import UserError, command
 from lstmp.features.extract import FbankConfig
-from lstmp.kit import called
+from lstmp.files import replacing, temporary_folder
 from lstmp.log import progress, quiet, warn
+from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.nnet.workers import flush_denormals
+from lstmp.program import program_name
 from lstmp.transcribe import formats
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import RawPcm, on_standard_input, read_recording, recording_blocks
@@ -111,7 +112,7 @@ def _targets(files: list[str], names: list[str], out: str | None, form: str) -> 
 
 @command
 def main(argv=None):
-    program = called("./transcribe.sh")
+    program = program_name("./transcribe.sh")
     p = argparse.ArgumentParser(prog=program, description=__doc__.replace("./transcribe.sh", program),
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("files", nargs="+", metavar="FILE", help="recordings; - is raw PCM on the standard input")
@@ -155,7 +156,7 @@ def transcribe(a: argparse.Namespace):
             failed.append(file)
             warn(str(e) if e.file else f"{file}: {e}")
 
-    with temporary.folder() as work:
+    with temporary_folder() as work:
         with _stdout_to_stderr():
             graph = grammar_graph(model, a.grammar, work) if a.grammar else None
             live = LiveModel(model, graph) if a.stream else None
@@ -193,7 +194,7 @@ def _batches(a: argparse.Namespace, todo, one_of_many) -> Iterator[list]:
 def _transcribe(a: argparse.Namespace, model: ModelFolder, graph: Path | None, batch: list, one_of_many):
     """Write the transcripts of a few recordings."""
     try:
-        with temporary.folder() as work, _stdout_to_stderr():
+        with temporary_folder() as work, _stdout_to_stderr():
             found = recognize(model, [(file, samples) for file, samples, _, _ in batch], work, a.nj, graph,
                               formats.FORMATS[a.format])
     except UserError:
@@ -233,7 +234,7 @@ def _opened(target: Path | None):
     if target is None:
         yield sys.stdout
         return
-    with temporary.replacing(target) as tmp, open(tmp, "w", encoding="utf-8") as f:
+    with replacing(target) as tmp, open(tmp, "w", encoding="utf-8") as f:
         yield f
 
 

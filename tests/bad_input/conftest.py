@@ -1,19 +1,14 @@
-"""Lets the tests of this folder import ``world`` and ``spoil`` beside them, and makes each a copy of the world."""
+"""Makes each test a copy of the world."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
+from helpers import world
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """(folder that tests work in, untouched copy of it); the files name each other by the first one's path."""
-    import world
-
     folder = tmp_path_factory.mktemp("bad_input")
     world.build(folder / "world")
     shutil.copytree(folder / "world", folder / "untouched", symlinks=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import world as w
-from spoil import audio, both, cut, edit, features, nan, remove, second_lang, write
+from helpers import world as w
+from helpers.spoil import audio, both, cut, edit, features, nan, remove, second_lang, write
 
 from lstmp.corpus import librispeech, prepare_dict, prepare_lang, prepare_lm, take_data_dirs, validate
 from lstmp.decode import decode

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from corpora import tone
+from helpers.corpora import tone
 
 from lstmp.corpus.audio import audio_info, read_audio, write_wav
 from lstmp.errors import UserError

@@ -1,7 +1,7 @@
 """Data directories: what is written is read back, and every malformed file is named with its line."""
 
 import pytest
-from corpora import TEXT, data_dir
+from helpers.corpora import TEXT, data_dir
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from fst_paths import paths, sort
+from helpers.fst_paths import paths, sort
 
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.fst import read_fst

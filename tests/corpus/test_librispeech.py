@@ -1,7 +1,7 @@
 """Stage 1 of a LibriSpeech layout: good utterances come through, bad ones are reported, too many are fatal."""
 
 import pytest
-from corpora import librispeech, tone
+from helpers.corpora import librispeech, tone
 
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.librispeech import main

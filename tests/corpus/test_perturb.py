@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from corpora import TEXT, data_dir
+from helpers.corpora import TEXT, data_dir
 
 from lstmp.corpus.audio import RATE, read_audio, write_wav
 from lstmp.corpus.datadir import read_data_dir, write_data_dir

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from fst_paths import paths, sort
+from helpers.fst_paths import paths, sort
 
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.lexicon_fst import disambiguate

@@ -1,7 +1,7 @@
 """Subsets: the right utterances, every speaker in a held-out part, features carried over."""
 
 import pytest
-from corpora import data_dir
+from helpers.corpora import data_dir
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,5 +1,5 @@
 import pytest
-from corpora import TEXT, data_dir, tone
+from helpers.corpora import TEXT, data_dir, tone
 
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.take_data_dirs import main, take

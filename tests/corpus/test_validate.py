@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from corpora import data_dir, tone
+from helpers.corpora import data_dir, tone
 
 from lstmp.corpus.sound import MOST_UTTERANCES, chosen, measure, read_sound
 from lstmp.corpus.validate import main

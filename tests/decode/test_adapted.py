@@ -2,24 +2,20 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
-from test_decode import CONFIG, GRAPH, ROOT, arguments, work  # noqa: F401  (a fixture)
+from helpers.decoding import CONFIG, GRAPH, ROOT, arguments, run, work  # noqa: F401  (a fixture)
+from helpers.small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
 
 from lstmp import config
 from lstmp.decode.adapted import arc_posteriors, pdf_posteriors, rescored, state_frames
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.search import decode_utterance
-from lstmp.features.ark import ArkWriter
-from lstmp.features.load import FeatureConfig, Features, affine_transform
+from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.adapt import read_transforms
-from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
 
 FRAMES = 5
@@ -62,46 +58,6 @@ def test_rescored_lattices_hold_the_scores_of_other_features():
     for path in all_paths(new):
         labels = new.arcs[path[:-1], 2]
         assert new.acoustic[path].sum() == pytest.approx(float(sum(other[t, k - 1] for t, k in enumerate(labels))))
-
-
-def walk(rng, least):
-    """The pdfs on a random path through the graph, of ``least`` frames or a few more."""
-    state, pdfs = 0, []
-    while len(pdfs) < least or state not in GRAPH.final:
-        arcs = [arc for arc in GRAPH.arcs if arc[0] == state]
-        _, state, pdf, _, _ = arcs[rng.integers(len(arcs))]
-        pdfs.append(pdf)
-    return np.array(pdfs)
-
-
-@pytest.fixture
-def adapted_work(work):  # noqa: F811
-    """Two speakers: the model's own features, and the same under an affine distortion; both say the same."""
-    model = AcousticModel.load(work / "model")
-    model.gmms.variances.fill_(0.3 ** 2)
-    model.si_gmms = DiagGmms(*(x.clone() for x in (model.gmms.offsets, model.gmms.weights, model.gmms.means,
-                                                   model.gmms.variances)))
-    model.save(work / "model")
-    info = json.loads((work / "graph" / "graph.json").read_text())
-    (work / "graph" / "graph.json").write_text(json.dumps(info | {"silence": []}))
-    rng = np.random.default_rng(4)
-    distort = torch.cat([torch.eye(3) * 0.8, torch.tensor([[0.5], [-0.5], [0.4]])], 1)
-    feats = {}
-    for n in range(6):
-        states = walk(rng, least=25)
-        x = (model.gmms.means[torch.from_numpy(states)] + 0.3 * torch.tensor(rng.normal(size=(len(states), 3)))).float()
-        feats |= {f"a-{n}": x, f"b-{n}": affine_transform(x, distort)}
-    with ArkWriter(work / "data" / "feats.ark", work / "data" / "feats.scp") as ark:
-        for utt in sorted(feats):
-            ark.write(utt, feats[utt].numpy())
-    (work / "data" / "utt2spk").write_text("".join(f"{s}-{n} {s}\n" for s in "ab" for n in range(6)))
-    (work / "decode.yaml").write_text(CONFIG.replace("min_count: 500", "min_count: 50"))
-    return work
-
-
-def run(folder, nj=1, out="out"):
-    return subprocess.run([sys.executable, "-m", "lstmp.decode.decode", *arguments(folder, out, nj)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=300)
 
 
 def test_the_passes_bring_the_speakers_together(adapted_work):

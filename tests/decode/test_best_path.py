@@ -4,14 +4,13 @@ import itertools
 
 import pytest
 import torch
+from helpers.decoding import decode_config
+from helpers.small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import WIDE, SmallGraph, all_paths, path_score, scores
 
-from lstmp import config
 from lstmp.corpus.pieces import Names
 from lstmp.decode.best_path import best_paths, grid, words_on_paths, write_hypotheses
-from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, write_lattices
 from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError
@@ -43,15 +42,6 @@ def test_a_penalty_takes_words_away_and_lm_weight_favours_the_graph():
     assert words[1, 0.0] == [4]
     assert words[10, 0.0] == [1, 2, 3]
     assert words[10, 0.5] == []
-
-
-def decode_config(**changes):
-    values = {"acoustic_scale": 1.0, "search_beam": 1e4, "output_beam": 12.0, "max_word_arcs": 100_000,
-              "min_active": 0, "max_active": 100_000,
-              "retries": 0, "utts_per_job": 2, "max_failed": 0.5, "lm_weights": [1, 3], "word_penalties": [0.0, 0.5],
-              "fmllr": {"min_count": 500, "silence_weight": 0.01, "iterations": 9, "passes": 2, "first_beam": 9.0,
-                        "first_max_active": 9, "second_beam": 9.0, "second_max_active": 9}}
-    return config.build(values | changes, DecodeConfig)
 
 
 def test_files(tmp_path):

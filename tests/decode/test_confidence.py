@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers.lattices import SEEDS, some_lattice
 from hypothesis import given, settings
-from test_word_graph import SEEDS, some_lattice
 
 from lstmp.decode.confidence import word_presence
 

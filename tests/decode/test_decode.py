@@ -4,88 +4,20 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from small_graphs import SmallGraph
+from helpers import ROOT
+from helpers.decoding import CONFIG, GRAPH, PDFS, UTTS, arguments, write_data
 
 from lstmp import config
-from lstmp.corpus.topology import Topology
 from lstmp.decode import decode as command
 from lstmp.decode.decode import check_same_model, main
 from lstmp.decode.lattice import read_info, read_lattices
 from lstmp.decode.scorer import load_scorer
 from lstmp.errors import UserError
-from lstmp.features.ark import ArkWriter
-from lstmp.features.load import FeatureConfig, Features
-from lstmp.gmm.diag import DiagGmms
-from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.transition import TransitionModel
-from lstmp.gmm.tree import monophone_tree
-from lstmp.graph.epsilon_free import SearchArcs
-from lstmp.graph.graph_file import NAME, write_graph_file
-from lstmp.stage import digest
-
-ROOT = Path(__file__).resolve().parents[2]
-PDFS, DIM, UTTS = 6, 3, 7
-CONFIG = """acoustic_scale: 0.5
-search_beam: 100.0
-output_beam: 8.0
-max_word_arcs: 1000
-min_active: 0
-max_active: 1000
-retries: 1
-utts_per_job: 2
-max_failed: 0.3
-lm_weights: [1, 2, 5]
-word_penalties: [0.0, 1.0]
-fmllr:
-  min_count: 500
-  silence_weight: 0.01
-  iterations: 20
-  passes: 3
-  first_beam: 100.0
-  first_max_active: 1000
-  second_beam: 100.0
-  second_max_active: 1000
-"""
-GRAPH = SmallGraph.random(5, num_pdfs=PDFS)  # any length of utterance fits it
-
-
-@pytest.fixture
-def work(tmp_path):
-    """model/, graph/, data/ and decode.yaml."""
-    topology = Topology.bakis(nonsilence=[1, 2], silence=[])
-    tree = monophone_tree([[1], [2]], topology)
-    generator = torch.Generator().manual_seed(1)
-    gmms = DiagGmms(torch.arange(PDFS + 1), torch.ones(PDFS), 2 * torch.randn(PDFS, DIM, generator=generator),
-                    torch.ones(PDFS, DIM))
-    AcousticModel(TransitionModel.from_tree(topology, tree, [1, 2]), tree, gmms,
-                  FeatureConfig("mfcc", "none", 0)).save(tmp_path / "model")
-    graph = tmp_path / "graph"
-    graph.mkdir()
-    (graph / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, 7)))
-    (graph / "graph.json").write_text(json.dumps({"num_pdfs": PDFS, "tree": digest(tmp_path / "model" / "tree.json")}))
-    small = GRAPH.engine(PDFS)
-    write_graph_file(SearchArcs(small.arcs, small.word_splits, small.words), graph, PDFS)
-    write_data(tmp_path / "data", {f"u{i}": 3 * i + 2 for i in range(UTTS)})
-    (tmp_path / "decode.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def write_data(folder, lengths):
-    rng = np.random.default_rng(0)
-    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as ark:
-        for utt, length in lengths.items():
-            ark.write(utt, 2 * rng.standard_normal((length, DIM)).astype(np.float32))
-    (folder / "utt2spk").write_text("".join(f"{utt} {utt}\n" for utt in lengths))
-
-
-def arguments(work, out="out", nj=1):
-    return ["--model", str(work / "model"), "--graph", str(work / "graph"), "--data", str(work / "data"), "--out",
-            str(work / out), "--config", str(work / "decode.yaml"), "--nj", str(nj)]
+from lstmp.features.load import Features
+from lstmp.graph.graph_file import NAME
 
 
 def run(work, out="out", nj=1):

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from helpers.small_graphs import SmallGraph, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import SmallGraph, scores
 
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import NEAR_END, Compiled, Plain, compiled

@@ -4,8 +4,8 @@ import gzip
 import math
 
 import pytest
+from helpers.lattices import SEEDS, best_by_words, decode_dir, some_lattice  # noqa: F401 (a fixture)
 from hypothesis import given, settings
-from test_word_graph import SEEDS, best_by_words, decode_dir, some_lattice  # noqa: F401 (a fixture)
 
 from lstmp.decode.kaldi_lattice import lines, main
 from lstmp.decode.word_graph import word_graph

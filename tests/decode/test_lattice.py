@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from helpers.small_graphs import WIDE, SmallGraph, scores
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_graphs import WIDE, SmallGraph, scores
 
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.search import decode_utterance

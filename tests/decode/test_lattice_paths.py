@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, scores
 
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import arc_posteriors, best_paths, frame_slices, path_scores, state_scores

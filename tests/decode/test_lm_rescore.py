@@ -6,62 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.decoding import decode_config
+from helpers.lattices import WORDS, lattice_of, lm_score, random_lm
+from helpers.small_graphs import all_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import WIDE, SmallGraph, all_paths, scores
-from test_best_path import decode_config
 
-from lstmp.corpus.fst import FstArrays
 from lstmp.decode import lm_rescore
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import best_paths
 from lstmp.decode.lattice import Lattice, read_lattices, write_lattices
 from lstmp.decode.lm_rescore import Rescorer, rescore
-from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError
-
-WORDS = 6
-BACKOFF = WORDS + 1
-
-
-def random_lm(folder, rng, known=range(1, WORDS + 1)):
-    """A random bigram LM as lang folder: state 0 has the unigrams, state w the words after w; 1 + WORDS follows <s>.
-
-    Returns the probabilities: {(before, word or "end"): natural log}, {before: back-off weight}.
-    """
-    folder.mkdir(parents=True)
-    (folder / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, WORDS + 1))
-                                      + f"#0 {BACKOFF}\n")
-    start = WORDS + 1
-    table, weight, rows = {}, {}, []
-    for before in [0, *known, start]:
-        for word in [*known, "end"]:
-            if before == 0 or rng.random() < 0.4:
-                table[before, word] = float(np.float32(-rng.exponential(2)))
-        if before:
-            weight[before] = float(np.float32(-rng.exponential(1)))
-            rows.append((before, BACKOFF, 0, weight[before], 0))
-    rows += [(b, w, w, p, w) for (b, w), p in table.items() if w != "end"]
-    rows.sort()
-    src, ilabel, olabel, score, dst = (np.array(x) for x in zip(*rows, strict=True))
-    final = np.array([-table.get((b, "end"), -np.inf) for b in range(start + 1)], np.float32)
-    FstArrays(start, final, src.astype(np.int32), ilabel.astype(np.int32), olabel.astype(np.int32),
-              -score.astype(np.float32), dst.astype(np.int32)).write(folder / "G.fst")
-    return table, weight
-
-
-def lm_score(lm, words):
-    table, weight = lm
-    total, before = 0.0, WORDS + 1
-    for word in [*words, "end"]:
-        total += table[before, word] if (before, word) in table else weight[before] + table[0, word]
-        before = word
-    return total
-
-
-def lattice_of(seed, frames):
-    graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
-    return None if graph.viterbi(loglikes) is None else decode_utterance(graph.engine(4), loglikes, WIDE)
 
 
 def path_scores(lattice):

@@ -1,10 +1,10 @@
 """Decoding on two machines gives the lattices, hypotheses and transforms of one."""
 
 import numpy as np
-from machines import on_machines
-from test_adapted import adapted_work, run  # noqa: F401  (a fixture)
-from test_decode import arguments, main, work  # noqa: F401  (a fixture)
+from helpers.decoding import adapted_work, arguments, run, work  # noqa: F401  (a fixture)
+from helpers.machines import on_machines
 
+from lstmp.decode.decode import main
 from lstmp.decode.lattice import read_lattices
 
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from helpers.small_graphs import WIDE, SmallGraph, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import WIDE, SmallGraph, scores
 
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import NEAR_END, SearchGraph

@@ -9,9 +9,9 @@ import kaldifst
 import numpy as np
 import pytest
 import torch
+from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, path_score, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, path_score, scores
 
 from lstmp.decode import search
 from lstmp.decode.config import SearchConfig

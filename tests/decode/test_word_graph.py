@@ -1,41 +1,20 @@
 """Word graphs and n-best lists, against all paths of small lattices."""
 
-import itertools
-import json
-import math
 
 import numpy as np
 import pytest
+from helpers.lattices import SEEDS, WORDS, best_by_words, lm_score, random_lm, some_lattice
+from helpers.small_graphs import path_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import all_paths, path_score
-from test_lm_rescore import WORDS, lattice_of, lm_score, random_lm
 
 from lstmp.corpus.pieces import Names
 from lstmp.decode import nbest as nbest_module
 from lstmp.decode.backoff_lm import BackoffLm
-from lstmp.decode.lattice import Lattice, write_lattices
+from lstmp.decode.lattice import Lattice
 from lstmp.decode.nbest import Hypothesis, best_hypotheses, main, nbest, rescored, write_nbest
 from lstmp.decode.word_graph import near_best, word_graph
 from lstmp.errors import UserError
-
-SEEDS = st.integers(0, 300)
-
-
-def some_lattice(seed, frames=5):
-    """A random lattice with a path, and all its paths."""
-    for more in itertools.count():
-        lattice = lattice_of(1000 * more + seed, frames)
-        if lattice is not None:
-            return lattice, all_paths(lattice)
-
-
-def best_by_words(lattice, paths, lm_weight, penalty):
-    found = {}
-    for path in paths:
-        words = tuple(lattice.words_on(path))
-        found[words] = max(found.get(words, -math.inf), path_score(lattice, path, lm_weight, penalty))
-    return found
 
 
 @given(SEEDS, st.sampled_from([1.0, 3.0]), st.sampled_from([0.0, 0.7]))
@@ -117,19 +96,6 @@ def test_rescoring_a_whole_list_is_exact(seed, tmp_path):
 
 def test_a_lattice_without_a_path_has_no_sequence():
     assert best_hypotheses(Lattice.empty(), 5, 10.0, 0.0) == []
-
-
-@pytest.fixture
-def decode_dir(tmp_path):
-    """Two utterances, one of which failed; words.txt in a graph dir."""
-    lattice, paths = some_lattice(7)
-    folder = tmp_path / "decode"
-    folder.mkdir()
-    write_lattices(folder / "lat.0000.safetensors", {"b": Lattice.empty(), "a": lattice})
-    (folder / "score.json").write_text(json.dumps({"lmwt": 2, "wip": 0.5}))
-    (tmp_path / "graph").mkdir()
-    (tmp_path / "graph/words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, WORDS + 1)))
-    return folder, lattice, paths
 
 
 def test_the_files_are_kaldis(decode_dir):

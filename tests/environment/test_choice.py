@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from other_machine import DEBIAN_12
+from helpers.other_machine import DEBIAN_12
 
 
 @pytest.mark.parametrize("pythons, variables, expected", [

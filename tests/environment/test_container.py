@@ -2,9 +2,8 @@
 
 import os
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers import ROOT
 
 
 def test_dockerfile_does_what_the_page_says():

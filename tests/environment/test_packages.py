@@ -3,12 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[2]
 CHECK = ROOT / "local" / "missing_packages.py"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 

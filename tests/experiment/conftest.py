@@ -1,14 +1,10 @@
 """A grid over the small world of the network's tests."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "nnet"))
-
-from small_network_world import World  # noqa: E402
+from helpers.small_network_world import World
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 7,
           "streams": 4, "epochs": 2, "lr_initial": 0.02, "lr_final": 0.01, "dropout": 0.0, "freq_masks": 0,

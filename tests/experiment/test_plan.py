@@ -4,7 +4,7 @@ import pytest
 
 from lstmp.errors import UserError
 from lstmp.experiment.plan import load
-from lstmp.recipe import ROOT
+from lstmp.paths import ROOT
 
 
 def test_networks_take_the_defaults_the_common_keys_and_their_own(grid_world):

@@ -11,7 +11,7 @@ import pytest
 from lstmp.experiment import page, run
 from lstmp.experiment.plan import load
 from lstmp.features.load import archives
-from lstmp.recipe import ROOT
+from lstmp.paths import ROOT
 
 
 @pytest.fixture

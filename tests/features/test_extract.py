@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers import CONF
 
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.features import ark
 from lstmp.features.extract import FbankConfig, MfccConfig, compute_features, extract, main
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 FBANK = dataclasses.replace(config.load(CONF / "fbank.yaml", FbankConfig), dither=0.0)
 MFCC = dataclasses.replace(config.load(CONF / "mfcc.yaml", MfccConfig), dither=0.0)
 
@@ -253,7 +253,7 @@ def test_read_only_folder(data_dir, capsys):
 
 
 def test_a_full_disk_is_one_line(data_dir, tmp_path):
-    conf = Path(__file__).resolve().parents[2] / "conf/fbank.yaml"
+    conf = CONF / "fbank.yaml"
     step = [sys.executable, "-m", "lstmp.features.extract", "--kind", "fbank", "--config", str(conf),
             "--nj", "2", "--out", str(tmp_path / "out"), str(data_dir)]
     done = subprocess.run(["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *step], capture_output=True, text=True)

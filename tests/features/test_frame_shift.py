@@ -1,8 +1,8 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
 from lstmp import config
 from lstmp.corpus.audio import write_wav
@@ -12,8 +12,6 @@ from lstmp.errors import UserError
 from lstmp.features.extract import MfccConfig, extract
 from lstmp.features.frame_shift import frame_shift, write_frame_shift
 from lstmp.features.load import FeatureConfig, Features
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """Features by one call: those of the steps, to the last bit, with the options and values of conf/."""
 
 import inspect
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from helpers import CONF
 
 from lstmp import config
 from lstmp.corpus.datadir import read_data_dir
@@ -14,7 +14,6 @@ from lstmp.features.ark import read_mat, read_scp
 from lstmp.features.extract import KINDS, main
 from lstmp.features.functions import fbank, mfcc
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 FUNCTIONS = {"fbank": fbank, "mfcc": mfcc}
 
 

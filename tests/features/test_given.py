@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import CONF
 
 from lstmp import config
 from lstmp.corpus.audio import read_audio, write_wav
@@ -18,7 +18,6 @@ from lstmp.features.ark import ArkWriter, read_mat, read_scp
 from lstmp.features.extract import FbankConfig, MfccConfig, extract
 from lstmp.features.load import FeatureConfig, Features
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 FBANK = dataclasses.replace(config.load(CONF / "fbank.yaml", FbankConfig), dither=0.0)
 MFCC = dataclasses.replace(config.load(CONF / "mfcc.yaml", MfccConfig), dither=0.0)
 BOTH = (("mfcc", MFCC), ("fbank", FBANK))

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from machines import ROOT, on_machines
+from helpers.machines import ROOT, on_machines
 
 from lstmp.features.extract import main
 

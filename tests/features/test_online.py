@@ -1,16 +1,14 @@
 """Features of speech that comes in pieces are those of the whole."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soxr
+from helpers import CONF
 
 from lstmp import config
 from lstmp.features.extract import KINDS, compute_features
 from lstmp.features.online import OnlineFeatures
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 @pytest.mark.parametrize("kind", ["fbank", "mfcc"])

@@ -21,16 +21,14 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import numpy as np
+import torch
+from fuzz.mutations import mutated
+from fuzz.readers import READERS, copy_configs, draw
+from fuzz.seeds import make
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mutations import mutated  # noqa: E402
-from readers import READERS, copy_configs, draw  # noqa: E402
-from seeds import make  # noqa: E402
-
-from lstmp.errors import UserError  # noqa: E402
-from lstmp.log import quiet  # noqa: E402
+from lstmp.errors import UserError
+from lstmp.log import quiet
 
 CPU_SECONDS, WALL_SECONDS, MEMORY = 10, 60, 1 << 30
 

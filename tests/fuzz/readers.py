@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from seeds import WIDE, babble, scores
+from fuzz.seeds import WIDE, babble, scores
+from helpers import ROOT
 
 from lstmp import config
 from lstmp.corpus.arpa import arpa_to_g, check_arpa
@@ -36,8 +37,6 @@ from lstmp.features.extract import FbankConfig, MfccConfig
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.align import read_alignment
-from lstmp.gmm.kaldi_gmm import import_model
-from lstmp.gmm.kaldi_import import import_alignment
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import AlignConfig
 from lstmp.gmm.train_mono import MonoConfig
@@ -45,10 +44,12 @@ from lstmp.gmm.train_tri import TriConfig
 from lstmp.graph.epsilon_free import epsilon_free
 from lstmp.graph.import_kaldi import import_graph, import_lang
 from lstmp.graph.make_graph import make_graph
+from lstmp.kaldi.import_alignment import import_alignment
+from lstmp.kaldi.import_gmm import import_model
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.recipe import resolve
+from lstmp.recipe.resolve import resolve
 from lstmp.score import ctm
 from lstmp.score.score import ScoreConfig
 from lstmp.score.wer import read_hyps
@@ -60,7 +61,6 @@ from lstmp.transcribe.recognizer import Recognizer
 from lstmp.transcribe.transcribe import LiveModel
 
 _WORDS = {"<eps>": 0, "RED": 1, "GREEN": 2, "BLUE": 3, "#0": 4}
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {"mfcc": MfccConfig, "fbank": FbankConfig, "mono": MonoConfig, "tri1": TriConfig, "align": AlignConfig,
            "fmllr": FmllrConfig, "lstmp": LstmpConfig, "decode": DecodeConfig, "score": ScoreConfig, "live": LiveConfig,
            "transcribe": CutConfig}

@@ -4,4 +4,5 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$here/../../local/path.sh"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec python "$here/fuzz.py" "$@"
+export PYTHONPATH="$here/..:$PYTHONPATH"
+exec python -m fuzz.fuzz "$@"

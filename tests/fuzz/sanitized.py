@@ -10,12 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.small_graphs import WIDE, SmallGraph, scores  # noqa: E402
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "decode"))
-
-from small_graphs import WIDE, SmallGraph, scores  # noqa: E402
 
 from lstmp import native  # noqa: E402
 

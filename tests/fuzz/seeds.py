@@ -4,32 +4,27 @@ import gzip
 import json
 import shutil
 import struct
-import sys
 from pathlib import Path
 
 import kaldifst
 import numpy as np
 import soundfile
 import torch
+from helpers import kaldi_bytes as kb
+from helpers.five_words import babble, export_options, make_parts
+from helpers.small_graphs import WIDE, SmallGraph, scores
 
-for _folder in ("transcribe", "graph", "gmm", "decode"):
-    sys.path.append(str(Path(__file__).parents[1] / _folder))
-
-import kaldi_bytes as kb  # noqa: E402
-from five_words import babble, export_options, make_parts  # noqa: E402
-from small_graphs import WIDE, SmallGraph, scores  # noqa: E402
-
-from lstmp.corpus.audio import write_mp3, write_wav  # noqa: E402
-from lstmp.corpus.fst import read_fst  # noqa: E402
-from lstmp.decode.lattice import write_lattices  # noqa: E402
-from lstmp.decode.search import decode_utterance  # noqa: E402
-from lstmp.features.ark import ArkWriter, write_gzipped_int_vectors, write_int_vectors  # noqa: E402
-from lstmp.gmm.diag import DiagGmms  # noqa: E402
-from lstmp.gmm.kaldi_model import write_model  # noqa: E402
-from lstmp.gmm.kaldi_tree import write_tree  # noqa: E402
-from lstmp.gmm.model import AcousticModel, FeatureConfig  # noqa: E402
-from lstmp.stage import Stage  # noqa: E402
-from lstmp.transcribe import export  # noqa: E402
+from lstmp.corpus.audio import write_mp3, write_wav
+from lstmp.corpus.fst import read_fst
+from lstmp.decode.lattice import write_lattices
+from lstmp.decode.search import decode_utterance
+from lstmp.features.ark import ArkWriter, write_gzipped_int_vectors, write_int_vectors
+from lstmp.gmm.diag import DiagGmms
+from lstmp.gmm.model import AcousticModel, FeatureConfig
+from lstmp.kaldi.model import write_model
+from lstmp.kaldi.tree import write_tree
+from lstmp.stage import Stage
+from lstmp.transcribe import export
 
 GRAMMAR = """#JSGF V1.0;
 grammar test;

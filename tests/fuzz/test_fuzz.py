@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-import fuzz
-from readers import READERS
+from fuzz import fuzz
+from fuzz.readers import READERS
 
 
 def test_damaged_files_are_read_or_refused(tmp_path):

@@ -4,11 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-HERE = Path(__file__).parent
 COUNT = int(os.environ.get("LSTMP_FUZZ", "1000"))
 
 
@@ -25,8 +24,9 @@ def asan() -> str | None:
 @pytest.mark.skipif(asan() is None, reason="no g++ with AddressSanitizer")
 def test_damaged_graphs_and_lattices_under_addresssanitizer(tmp_path):
     environment = os.environ | {"LD_PRELOAD": asan(), "ASAN_OPTIONS": "detect_leaks=0", "CXX": "g++",
-                                "TORCH_EXTENSIONS_DIR": str(tmp_path / "built")}
-    done = subprocess.run([sys.executable, str(HERE / "sanitized.py"), str(tmp_path), str(COUNT), "1"],
+                                "TORCH_EXTENSIONS_DIR": str(tmp_path / "built"),
+                                "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests", ROOT)))}
+    done = subprocess.run([sys.executable, str(ROOT / "tests/fuzz" / "sanitized.py"), str(tmp_path), str(COUNT), "1"],
                           env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     taken, refused = map(int, re.findall(r"\d+", done.stdout.strip().splitlines()[-1]))

@@ -8,8 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from known_gaussians import DIM, aligned, make, mono, tri, write_feats
-from test_training import agreement
+from helpers.known_gaussians import DIM, agreement, aligned, make, mono, tri, write_feats
 
 from lstmp.corpus.lang import Lang
 from lstmp.features.ark import read_mat, read_scp

@@ -2,10 +2,10 @@
 
 import shutil
 
-import known_gaussians
 import numpy as np
 import pytest
-from known_gaussians import aligned, mono, tri, write_feats
+from helpers import known_gaussians
+from helpers.known_gaussians import aligned, mono, tri, write_feats
 
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang

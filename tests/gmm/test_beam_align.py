@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.known_gaussians import aligned
+from helpers.random_hmms import exhaustive_alignment, random_lang, random_transitions, random_tree, reordered
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_gaussians import aligned
-from random_hmms import exhaustive_alignment, random_lang, random_transitions, random_tree, reordered
 
 from lstmp import native
 from lstmp.gmm.align import read_alignment

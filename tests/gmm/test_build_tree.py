@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from random_hmms import SIL, random_lang, random_path, random_transitions, random_tree, reordered, window_at
+from helpers.random_hmms import SIL, random_lang, random_path, random_transitions, random_tree, reordered, window_at
 
 from lstmp.errors import UserError
 from lstmp.gmm import tree_stats

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from known_gaussians import DIM, LEXICON, aligned, make, mono, tri, write_feats
+from helpers.known_gaussians import DIM, LEXICON, aligned, make, mono, tri, write_feats
 
 from lstmp.corpus.datadir import Utterance, read_data_dir, write_data_dir
 from lstmp.corpus.lang import Lang

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from known_gaussians import aligned, make, mono, tri
+from helpers.known_gaussians import aligned, make, mono, tri
 
 from lstmp.features.ark import read_mat, read_scp
 from lstmp.features.load import FeatureConfig, Features

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from random_hmms import random_lang, random_transitions, random_tree
+from helpers.random_hmms import random_lang, random_transitions, random_tree
 from safetensors.torch import load_file, save_file
 
 from lstmp.errors import UserError

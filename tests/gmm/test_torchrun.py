@@ -4,14 +4,12 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 
 from lstmp.gmm.model import AcousticModel
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def torchrun(module: str, arguments: list[str], nodes: int, per_node: int):

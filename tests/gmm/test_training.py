@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from known_gaussians import DIM, aligned, mono, tri
+from helpers.known_gaussians import DIM, agreement, aligned, mono, tri
 
 from lstmp import config
 from lstmp.corpus.lang import Lang
@@ -16,18 +16,6 @@ from lstmp.features.ark import read_int_vectors, read_mat, read_scp
 from lstmp.gmm import align, em, train_mono
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import AlignConfig, Shard
-
-
-def agreement(world, directory) -> float:
-    """Share of frames with the true phone. (Its states a flat start may divide otherwise, as it sees no borders.)"""
-    lang, transitions = Lang.load(world.lang), AcousticModel.load(directory).transitions
-    base = {p: i for i, phones in enumerate(lang.sets) for p in phones}
-    right = total = 0
-    for utt, tids in align.read_alignment(directory).items():
-        right += sum(base[p] == q for p, q in zip(transitions.tid_phone.numpy()[tids].tolist(), world.truth[utt],
-                                                  strict=True))
-        total += len(tids)
-    return right / total
 
 
 def test_monophones_find_the_alignment_that_made_the_data(world, ali_dir):

@@ -6,7 +6,7 @@ import itertools
 import kaldifst
 import numpy as np
 import pytest
-from random_hmms import random_transitions, with_silence_model
+from helpers.random_hmms import random_transitions, with_silence_model
 
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.fst import FstArrays, read_fst

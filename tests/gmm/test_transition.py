@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.random_hmms import SIL, random_lang, random_path, random_transitions, random_tree, reordered
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_hmms import SIL, random_lang, random_path, random_transitions, random_tree, reordered
 
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError

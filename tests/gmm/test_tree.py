@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from random_hmms import random_lang, random_tree
+from helpers.random_hmms import random_lang, random_tree
 
 from lstmp.errors import UserError
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree, monophone_tree

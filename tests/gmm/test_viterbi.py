@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from random_hmms import (
+from helpers.random_hmms import (
     SIL,
     exhaustive_alignment,
     random_lang,
@@ -14,6 +12,8 @@ from random_hmms import (
     reordered,
     with_silence_model,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lstmp.errors import UserError
 from lstmp.gmm.training_graph import GraphCompiler

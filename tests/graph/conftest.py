@@ -1,12 +1,8 @@
-"""Lets the tests of this folder import small_world."""
+"""A copy of what a test file has made, to be spoiled."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import kaldifst
 import numpy as np
 import pytest
 import torch
-from small_world import (
+from helpers.small_world import (
     PIECES,
     PIECES_ARPA,
     exhaustive,

@@ -7,21 +7,21 @@ import kaldifst
 import numpy as np
 import pytest
 import torch
+from helpers.small_world import small_recognizer
 from safetensors.torch import load_file
-from small_world import small_recognizer
 
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.lang import Lang, read_symbols
 from lstmp.decode.decode import check_same_model
 from lstmp.errors import UserError
 from lstmp.gmm.diag import DiagGmms
-from lstmp.gmm.kaldi_import import renumber
-from lstmp.gmm.kaldi_model import write_model
-from lstmp.gmm.kaldi_tree import write_tree
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME
 from lstmp.graph.import_kaldi import main
 from lstmp.graph.make_graph import make_graph
+from lstmp.kaldi.import_alignment import renumber
+from lstmp.kaldi.model import write_model
+from lstmp.kaldi.tree import write_tree
 
 
 @pytest.fixture(scope="module")

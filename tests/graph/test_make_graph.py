@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
+from helpers.small_world import ARPA, small_recognizer
 from safetensors.torch import load_file, save_file
-from small_world import ARPA, small_recognizer
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.prepare_lm import prepare_lm

@@ -1,19 +1,13 @@
 """A small world for the network's tests: a data dir with features, an alignment, a configuration."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
+from helpers.small_network_world import World
 
 from lstmp import config
 from lstmp.nnet.config import LstmpConfig
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from small_network_world import World  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

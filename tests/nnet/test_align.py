@@ -1,14 +1,9 @@
 """A network's own alignment: where it has learned the states of a known HMM, it finds that HMM's path."""
 
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "gmm"))
-
-from known_gaussians import aligned, make, mono  # noqa: E402
+from helpers.known_gaussians import aligned, make, mono  # noqa: E402
 
 from lstmp.gmm.align import read_alignment  # noqa: E402
 from lstmp.nnet import align, checkpoint  # noqa: E402

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lstmp.nnet import gates
+from lstmp.nnet.kernels import gates
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import Adam, clip_gradients, make_optimizer, moments, set_moments
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small_network_world import assert_same, cut, run, weights
+from helpers.small_network_world import assert_same, cut, run, weights
 
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.gmm.tree import Tree
-from lstmp.nnet import checkpoint, fused
+from lstmp.nnet import checkpoint
+from lstmp.nnet.kernels import fused
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import main, train
 from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate

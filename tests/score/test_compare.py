@@ -1,15 +1,15 @@
 """Two systems compared, on a set small enough to do it by hand."""
 
 import shutil
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from lstmp.errors import UserError
 from lstmp.score import score
 from lstmp.score.compare import compare, main
 
-CONF = str(Path(__file__).resolve().parents[2] / "conf" / "score.yaml")
+CONF = str(ROOT / "conf/score.yaml")
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from lstmp.score import score
 from lstmp.score.results import main
 
-CONF = str(Path(__file__).resolve().parents[2] / "conf" / "score.yaml")
+CONF = str(ROOT / "conf/score.yaml")
 KEYS = {"system", "set", "lm", "wer", "ci", "ins", "del", "sub", "words", "rtf", "params", "minutes", "seed", "config",
         "command"}
 

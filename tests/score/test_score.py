@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from lstmp.score.score import main
 
-CONF = str(Path(__file__).resolve().parents[2] / "conf" / "score.yaml")
+CONF = str(ROOT / "conf/score.yaml")
 
 
 def dirs(decoded):

@@ -1,15 +1,9 @@
-"""Lets the tests of this folder import ``five_words`` beside them, and that ``small_world`` of the graphs' tests."""
-
-import sys
-from pathlib import Path
+"""A model of five words, and a recording for it."""
 
 import pytest
+from helpers.five_words import babble, export_options, make_parts
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "graph")]
-
-from five_words import babble, export_options, make_parts  # noqa: E402
-
-from lstmp.corpus.audio import write_wav  # noqa: E402
+from lstmp.corpus.audio import write_wav
 
 
 @pytest.fixture(scope="session")

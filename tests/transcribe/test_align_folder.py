@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from five_words import ROOT, babble
+from helpers.five_words import ROOT, babble
 
 from lstmp.corpus.audio import write_wav
 from lstmp.corpus.ids import file_name

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from five_words import ROOT, babble
+from helpers.five_words import ROOT, babble
 
 from lstmp import config
 from lstmp.corpus.audio import write_wav

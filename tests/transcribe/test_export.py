@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from five_words import ROOT, export_options
+from helpers.five_words import ROOT, export_options
 
-from lstmp import config, temporary
+from lstmp import config, files
 from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
@@ -147,8 +147,8 @@ def test_killed_at_every_change_it_loses_no_model(parts, tmp_path, monkeypatch, 
     """Where the file system cannot exchange two names, an export that is killed between them is mended by the next."""
     out, count = tmp_path / "models/m", tmp_path / "models.count"
     if not exchange:
-        monkeypatch.setattr(temporary, "_exchange", lambda a, b: False)
-    monkeypatch.setattr(temporary, "_swept", set())
+        monkeypatch.setattr(files, "_exchange", lambda a, b: False)
+    monkeypatch.setattr(files, "_swept", set())
     for _ in range(2):
         count.unlink(missing_ok=True)
         assert export_in_a_fork(parts, out, 0) == 0
@@ -165,7 +165,7 @@ def test_killed_at_every_change_it_loses_no_model(parts, tmp_path, monkeypatch, 
             continue
         with pytest.raises(UserError, match="its replacing by another model was cut off; run steps/export_model.sh"):
             ModelFolder.load(out)
-        temporary.restore_folder(out)
+        files.restore_folder(out)
         assert {p.relative_to(out) for p in out.rglob("*")} == first
         outcomes.add("hidden")
     assert outcomes == ({"there"} if exchange else {"there", "hidden"})
@@ -179,7 +179,7 @@ def test_a_model_that_is_replaced_while_it_is_in_use_is_told(model, tmp_path, mo
     folder = ModelFolder.load(tmp_path / "m")
 
     def cut(*args):
-        temporary.replace_folder(tmp_path / "new", tmp_path / "m")
+        files.replace_folder(tmp_path / "new", tmp_path / "m")
         return []
     monkeypatch.setattr(recognize, "_cut", cut)
     with pytest.raises(UserError, match="it was replaced by another model meanwhile"):

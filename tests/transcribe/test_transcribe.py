@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from five_words import ROOT, babble, export_options
+from helpers.five_words import ROOT, babble, export_options
 
 from lstmp.corpus.audio import read_audio, write_wav
 from lstmp.decode.decode_online import decode_pieces

@@ -1,0 +1,115 @@
+"""Suspicious utterances: planted errors are found, and the reasons name them."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from helpers.known_gaussians import ALIGN, write_feats
+
+from lstmp.alignment import check as check_alignment
+from lstmp.alignment.biased import Departure
+from lstmp.alignment.suspicion import Heard, JudgeConfig, judge
+from lstmp.corpus.datadir import read_table, write_table
+from lstmp.features.ark import read_mat, read_scp
+
+CHECK = {"align": ALIGN, "phone_cost": 2.0, "gap_cost": 3.0, "skip_cost": 3.0, "frame_cost": 0.5,
+         "judge": {"max_gain": 6.0, "max_unlike": 6.0, "max_short": 8.0, "max_long": 9.0, "max_rate": 3.0}}
+LIMITS = JudgeConfig(max_gain=5.0, max_unlike=3.0, max_short=4.0, max_long=6.0, max_rate=1.5)
+
+
+def run(data, world, model, out, *options, **changed):
+    conf = out.parent / "check.yaml"
+    conf.write_text(yaml.safe_dump({**CHECK, **changed}))
+    check_alignment.main(["--data", str(data), "--lang", str(world.lang), "--model", str(model), "--out", str(out),
+                          "--config", str(conf), *options])
+    lines = [line.split(maxsplit=2) for line in (out / "suspicious.txt").read_text().splitlines()]
+    return {utt: reason for utt, _, reason in lines}
+
+
+@pytest.fixture
+def planted(world, tmp_path):
+    """A copy of the data with a swap, an added and a replaced word, and one utterance cut in half."""
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    text = read_table(data / "text")
+    text["s0-020"], text["s0-022"] = text["s0-022"], text["s0-020"]
+    text["s1-025"] += " DEED"
+    feats = {utt: read_mat(rx) for utt, rx in read_scp(world.data / "feats.scp").items()}
+    feats["s1-031"] = feats["s1-031"][:len(feats["s1-031"]) // 2]
+    write_table(data / "text", text)
+    write_feats(data, feats)
+    return data
+
+
+def test_planted_errors_head_the_list_and_clean_utterances_do_not(world, mono_dir, tri_dir, planted, tmp_path):
+    bad = {"s0-020", "s0-022", "s1-025", "s1-031", "s1-short"}
+    for model in (mono_dir, tri_dir):
+        found = run(planted, world, model, tmp_path / model.name)
+        assert bad <= set(found) and len(found) <= len(bad) + 2, found
+        assert found["s1-short"].startswith("cannot be aligned: 23 frames, but its transcript needs at least")
+        assert "DEED not heard at" in found["s1-025"]
+    rows = list(csv.DictReader(open(tmp_path / "mono" / "utterances.tsv"), delimiter="\t"))
+    assert len(rows) == len(world.truth) + 1
+    assert [float(r["score"]) for r in rows] == sorted((float(r["score"]) for r in rows), reverse=True)
+
+
+def test_any_number_of_processes_says_the_same(world, mono_dir, planted, tmp_path):
+    run(planted, world, mono_dir, tmp_path / "one")
+    run(planted, world, mono_dir, tmp_path / "two", "--nj", "2")
+    assert (tmp_path / "one" / "utterances.tsv").read_text() == (tmp_path / "two" / "utterances.tsv").read_text()
+
+
+def test_an_unknown_word_is_no_departure(world, mono_dir, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    text = read_table(data / "text")
+    known = text["s0-024"]
+    text["s0-024"] = " ".join(["XYLOPHONE", *known.split()[1:]])
+    write_table(data / "text", text)
+    assert "s0-024" not in run(data, world, mono_dir, tmp_path / "unknown")
+    text["s0-024"] = " ".join(["DARE" if known.split()[0] != "DARE" else "ID", *known.split()[1:]])
+    write_table(data / "text", text)
+    assert "s0-024" in run(data, world, mono_dir, tmp_path / "wrong")
+
+
+def test_faults_are_one_line(world, ali_dir, mono_dir, tmp_path, capsys):
+    for model, changed, expected in [(ali_dir, {}, "no Gaussian mixtures in it; check with a GMM's folder"),
+                                     (mono_dir, {"gap_cost": -1}, "`gap_cost` must be 0 or more")]:
+        with pytest.raises(SystemExit):
+            run(world.data, world, model, tmp_path / "out", **changed)
+        assert expected in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def heard(ratio=0.0, length=8, first=None, **given):
+    phones = np.array([[0, 10 * i, first or length if i == 0 else length] for i in range(10)])
+    return Heard(frames=100, words=3, ratio=ratio, phones=phones, shortest=[3] * 10, **given)
+
+
+def verdict(odd: Heard):
+    rng = np.random.default_rng(0)
+    others = {f"a-{i}": heard(float(x)) for i, x in enumerate(rng.normal(-0.1, 0.01, 20))}
+    return judge({**others, "a-odd": odd}, dict.fromkeys([*others, "a-odd"], ["ONE", "TWO", "THREE"]),
+                 dict.fromkeys([*others, "a-odd"], "a"), ["AH"], LIMITS, 0.01)
+
+
+@pytest.mark.parametrize("odd,reason", [
+    (heard(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 1, 20)]), "TWO not heard at 0.50 s"),
+    (heard(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 0, 20)]), "0.20 s of speech at 0.50 s not in the"),
+    (heard(-0.1, gain=10.0, departures=[Departure(0, 50, 0, 2, 30)]), "2 of 3 words not heard"),
+    (heard(-0.4), "deviations worse than the speaker's others"),
+    (heard(-0.1, length=3), "100% of its phones are of the shortest length"),
+    (heard(-0.1, first=60), "AH at 0.00 s lasts 0.60 s"),
+    (heard(-0.1, length=60), "spoken 0.13 times as fast"),
+    (Heard(failed="no path"), "cannot be aligned: no path")])
+def test_the_reason_names_what_is_odd(odd, reason):
+    verdicts = verdict(odd)
+    assert reason in verdicts["a-odd"].reason and verdicts["a-odd"].score >= 1 and next(iter(verdicts)) == "a-odd"
+    assert all(v.score < 1 for u, v in verdicts.items() if u != "a-odd")
+
+
+def test_nothing_odd_is_not_suspicious():
+    assert verdict(heard(-0.1))["a-odd"].score < 1
+    assert verdict(Heard(failed="x"))["a-3"].score < 1
+    assert judge({"u": Heard(failed="x")}, {}, {}, ["AH"], LIMITS, 0.01)["u"].score == np.inf

@@ -1,0 +1,56 @@
+"""A recognizer for five words with a network that was never trained: what it says is nonsense, but always the same."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from helpers import ROOT
+from helpers.small_world import small_recognizer
+from lstmp import config
+from lstmp.nnet import checkpoint
+from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.model import StateNetwork
+
+
+def make_parts(folder: Path) -> Path:
+    """net/, hmm/, graph_x/, lang_x/, conf/: what steps/export_model.sh takes."""
+    tree = small_recognizer(folder, "hmm", "graph_x")
+    shutil.copytree(folder / "hmm", folder / "net")
+    cfg = config.load(ROOT / "conf/lstmp.yaml", LstmpConfig)
+    cfg = replace(cfg, feature=replace(cfg.feature, cmvn="none"), cells=24, recurrent_projection=12)
+    network = StateNetwork(cfg, 40, tree.num_pdfs)
+    network.initialize(1)
+    with torch.no_grad():
+        network.feature_mean.fill_(12.0), network.feature_std.fill_(3.0), network.w_out.mul_(60)
+    checkpoint.write(folder / "net/final.safetensors",
+                     {**network.state_dict(), "log_priors": torch.full((tree.num_pdfs,), -3.0)}, {"epochs": [1]})
+    (folder / "net/config.yaml").write_text(yaml.safe_dump(config.to_dict(cfg)))
+    (folder / "net/train.json").write_text(json.dumps({
+        "params": network.num_params, "num_pdfs": tree.num_pdfs, "seed": 1, "config": config.to_dict(cfg),
+        "frame_accuracy_train": 0.5, "frame_accuracy_valid": 0.4}))
+    decoded = folder / "net/decode_x_dev"
+    decoded.mkdir()
+    (decoded / "score.json").write_text(json.dumps({"wer": 12.5, "ci": [10.0, 15.0], "words": 100, "lmwt": 0.5,
+                                                    "wip": 0.25, "chosen_here": True}))
+    return folder
+
+
+def export_options(parts, out, *more):
+    return ["--model", str(parts / "net"), "--graph", str(parts / "graph_x"), "--lang", str(parts / "lang_x"),
+            "--conf", str(ROOT / "conf"), "--out", str(out), *more]
+
+
+def babble(seconds: float, seed: int = 0) -> np.ndarray:
+    """Bursts of noise of changing colour and strength, with pauses: float32, ±32768, 16 kHz."""
+    rng, out = np.random.default_rng(seed), []
+    while sum(map(len, out)) < seconds * 16000:
+        burst = rng.normal(size=int(rng.integers(1600, 8000)))
+        width = int(rng.integers(1, 30))
+        burst = np.convolve(burst, np.ones(width) / np.sqrt(width), "same") * rng.uniform(300, 3000)
+        out += [burst, rng.normal(size=int(rng.integers(800, 12000)))]
+    return np.concatenate(out)[:round(seconds * 16000)].astype(np.float32)

@@ -1,0 +1,353 @@
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import ROOT
+
+from lstmp.conf_files import read_sections
+from lstmp.errors import UserError
+from lstmp.recipe import begin_run
+from lstmp.recipe.__main__ import main, shell_assignments
+from lstmp.recipe.keys import RECIPE_KEYS
+from lstmp.recipe.networks import describe, shell_values
+from lstmp.recipe.options import known_options, parse_options
+from lstmp.recipe.resolve import choose_layout, find_file, resolve
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of conf/ and recipes/ that a test may spoil."""
+    for name in ("conf", "recipes"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def spoil(project, old, new, name="tiny"):
+    path = project / "recipes" / name / "recipe.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_every_recipe_resolves(project):
+    for path in sorted((project / "recipes").glob("*/recipe.yaml")):
+        run, recipe, sections, found = resolve({"recipe": path.parent.name}, project)
+        assert run["exp"] == f"exp/{path.parent.name}"
+        assert set(sections) == {p.stem for p in (project / "conf").glob("*.yaml")} | {n.name for n in found}
+
+
+def test_order_of_precedence(project):
+    """conf < recipe < option, and `seed` reaches every section that does not set its own."""
+    default = read_sections(project / "conf")["fbank"]
+    spoil(project, "seed: 1", "seed: 5\nfbank:\n  low_freq: 30\n  high_freq: 5000")
+    _, recipe, sections, _ = resolve({"fbank.high_freq": "5500", "score.seed": "9"}, project)
+    assert sections["fbank"] == {**default, "low_freq": 30, "high_freq": 5500}
+    assert recipe.seed == 5
+    assert sections["lstmp"]["seed"] == 5
+    assert sections["score"]["seed"] == 9
+
+
+def test_nested_option_and_lists(project):
+    options = {"mono.em.num_iters": "3", "mono.em.grow_until": "2", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}
+    _, recipe, sections, _ = resolve(options, project)
+    assert sections["mono"]["em"]["num_iters"] == 3
+    assert sections["mono"]["em"]["realign"] == [1, 2]
+    assert resolve({"lstmp.lr_final": "2e-5"}, project)[2]["lstmp"]["lr_final"] == 2e-5
+    assert recipe.tests == ["a", "b"]
+    assert resolve({"lm_text": ""}, project)[1].lm_text == ""
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"foo": "1"}, ["--foo", "known are"]),
+    ({"sed": "1"}, ["--sed", "did you mean `--seed`"]),
+    ({"lstmp.epoch": "1"}, ["--lstmp.epoch", "did you mean `epochs`"]),
+    ({"lstm.epochs": "1"}, ["--lstm.epochs", "did you mean `--lstmp.epochs`"]),
+    ({"lstmp": "1"}, ["--lstmp", "known are"]),
+    ({"lstmp.epochs": "many"}, ["--lstmp.epochs", "whole number", "many"]),
+    ({"lstmp.epochs": "["}, ["--lstmp.epochs", "cannot be read"]),
+    ({"seed": "one"}, ["seed", "whole number"]),
+    ({"seed": "-1"}, ["seed", "zero or more"]),
+    ({"tests": "dev"}, ["tests", "list[str]"]),
+    ({"tests": "[dev]"}, ["tests", "once only"]),
+    ({"train": "a b"}, ["train", "letters"]),
+    ({"held_out": "1.5"}, ["held_out", "less than 1"]),
+    ({"speeds": "[0.9, 1.1]"}, ["speeds", "1.0 among them"]),
+    ({"speeds": "[1, 1]"}, ["speeds", "different"]),
+    ({"volumes": "[2.0, 0.5]"}, ["volumes", "lowest"]),
+    ({"volumes": "[2.0]"}, ["volumes", "lowest"]),
+    ({"gmm_mp3_kbps": "7"}, ["gmm_mp3_kbps", "from 8 to 160"]),
+    ({"networks": "{tri1: {}}"}, ["networks", "other than"]),
+    ({"networks": "{align: {}}"}, ["`align`", "file of conf/"]),
+    ({"networks": "{a b: {}}"}, ["networks", "letters"]),
+    ({"networks": "{a: 3}"}, ["`networks.a`", "group of keys"]),
+    ({"networks": "{a: {cels: 3}}"}, ["networks.a.cels", "known are"]),
+    ({"networks": "{a: {cells: many}}"}, ["networks.a.cells", "whole number"]),
+    ({"networks": "{a: {speeds: [2.0]}}"}, ["speeds", "1.0 among them"]),
+    ({"pron_probs": "perhaps"}, ["pron_probs", "true or false"]),
+    ({"recipe": "tinny"}, ["tinny", "did you mean `tiny`"]),
+    ({"stage": "12"}, ["--stage", "0 to 11", "12"]),
+    ({"stage": "9", "stop-stage": "8"}, ["--stop-stage 8 comes before --stage 9"]),
+    ({"dry-run": "2"}, ["--dry-run", "no value"]),
+    ({"nj": "two"}, ["--nj", "two"]),
+    ({"device": "gpu"}, ["--device", "gpu"]),
+    ({"nnodes": "0"}, ["--nnodes", "from 1 to 4096"]),
+    ({"rdzv-endpoint": "alpha"}, ["--rdzv-endpoint", "HOST:PORT", "alpha"]),
+    ({"corpus": "/no/such/folder"}, ["/no/such/folder", "--corpus"]),
+    ({"recipe": "mini_librispeech", "corpus": str(ROOT)}, ["splits", "train-clean-5", "pack", "download"]),
+])
+def test_wrong_options(project, options, words):
+    with pytest.raises(UserError) as e:
+        resolve(options, project)
+    assert all(w in str(e.value) for w in words), str(e.value)
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("lm_order: 3", "lm_ordre: 3", ["unknown key `lm_ordre`", "did you mean `lm_order`"]),
+    ("lm_order: 3", "lm_order: three", ["`lm_order`", "whole number"]),
+    ("lm_order: 3\n", "", ["`lm_order` is missing"]),
+    ("lm_order: 3", "lm_order: [", ["not valid YAML"]),
+    ("seed: 1", "seed: 1\nfbank: 3", ["`fbank`", "group"]),
+    ("seed: 1", "seed: 1\nfbank: {high: 3}", ["fbank.high", "known are"]),
+    ("seed: 1", "seed: 1\nlayouts: {download: {train: a}}", ["`download`", "train, dev and tests"]),
+])
+def test_wrong_recipe_names_file_and_line(project, old, new, words):
+    path = spoil(project, old, new)
+    with pytest.raises(UserError) as e:
+        resolve({}, project)
+    assert e.value.file == path
+    assert all(w in str(e.value) for w in words), str(e.value)
+    if "is missing" not in str(e.value):
+        assert e.value.line is not None
+
+
+def test_networks_start_from_the_section_and_hear_what_they_say(project):
+    options = {"lstmp.epochs": "7", "speeds": "[1.0]", "networks": (
+        "{lstmp: {cells: 99}, wide: {cells: 2048, feature: {cmvn: none}, speeds: [0.9, 1.0, 1.1], mp3_kbps: 24}, "
+        "odd: {speeds: [1.0, 1.2], mp3_kbps: 32}}")}
+    _, _, sections, found = resolve(options, project)
+    assert [(n.name, n.varied) for n in found] == [("lstmp", ""), ("wide", "_sp_mp3"), ("odd", "_sp_1_1.2_mp3_32")]
+    base = read_sections(project / "conf")["lstmp"]
+    assert sections["wide"]["cells"] == 2048 and sections["lstmp"]["cells"] == 99
+    assert sections["odd"]["cells"] == resolve({}, project)[2]["lstmp"]["cells"]
+    assert {s["epochs"] for s in (sections["wide"], sections["lstmp"])} == {7}
+    assert sections["wide"]["feature"] == {**base["feature"], "cmvn": "none"}
+    assert sections["odd"]["feature"] == base["feature"]
+
+
+def test_the_page_of_results_says_what_each_network_is(project):
+    own = "{feature: {cmvn: none}, speeds: [1.0, 1.1], mp3_kbps: 24}"
+    options = {"lstmp.epochs": "7", "networks": "{lstmp: {}, b: " + own + "}"}
+    base = read_sections(project / "conf")["lstmp"]
+    first, second = describe(resolve(options, project)[3], base).split("  \n")
+    assert first.startswith("`lstmp` hears the training data without MP3 coding; changed in conf/lstmp.yaml: ")
+    assert "epochs 7" in first and "feature.cmvn" not in first
+    assert "`b` hears the training data at speeds 1, 1.1 after MP3 coding at 24 kbit/s" in second
+    assert "feature.cmvn none" in second and "epochs 7" in second
+
+
+def test_gmms_that_hear_mp3_make_the_speech_as_it_is_a_variant_of_its_own(project):
+    options = {"gmm_mp3_kbps": "24", "speeds": "[1.0]", "networks": "{a: {}, b: {mp3_kbps: 24}}"}
+    _, recipe, _, found = resolve(options, project)
+    assert [n.varied for n in found] == ["_plain", "_mp3"]
+    first = describe(found, read_sections(project / "conf")["lstmp"], recipe.gmm_mp3_kbps).split("  \n")[0]
+    assert first == "The GMMs hear the training data after MP3 coding at 24 kbit/s."
+
+
+@pytest.mark.parametrize(("options", "heard"), [([], "train"), (["--gmm_mp3_kbps", "32"], "train_coded32")])
+def test_run_sh_is_told_what_the_gmms_hear_and_may_have_no_networks(tmp_path, capsys, options, heard):
+    main(["--exp", str(tmp_path), "--networks", "{}", *options])
+    text = capsys.readouterr().out
+    echo = 'echo "$heard|${networks[*]}|${input_of[mono]:-none}|$gmm_mp3_kbps"'
+    said = subprocess.run(["bash", "-uc", f"{text}\n{echo}"], capture_output=True, text=True)
+    assert said.stdout == f"{heard}||none|{(options or ['', '0'])[1]}\n", said.stderr
+
+
+def test_run_sh_gets_an_element_for_each_network():
+    found = resolve(parse_options(["--networks", "{a: {}, b: {volumes: [0.5, 2], mp3_kbps: 24}}"]))[3]
+    text = shell_assignments(shell_values(found))
+    assert "declare -A varied_of=([a]='' [b]=_vol_0.5_2_mp3)" in text and "mp3_of=([a]=0 [b]=24)" in text
+    assert "volumes_of=([a]='' [b]='0.5 2')" in text and "input_of=([a]=fbank [b]=fbank)" in text
+    said = subprocess.run(["bash", "-c", f'{text}; echo "${{speeds_of[b]}}|${{volumes_of[b]}}|${{input_of[c]:-none}}"'],
+                          capture_output=True, text=True)
+    assert said.stdout == "1|0.5 2|none\n"
+
+
+def test_parse_options():
+    assert parse_options(["--nj", "3", "--stop_stage=4", "--train_utterances", "5", "--fbank.high_freq", "-400"]) == {
+        "nj": "3", "stop-stage": "4", "train_utterances": "5", "fbank.high_freq": "-400"}
+    for wrong in (["nj", "3"], ["--"], ["--nj"], ["--nj", "--seed", "1"]):
+        with pytest.raises(UserError):
+            parse_options(wrong)
+
+
+def test_layout_is_chosen_by_the_corpus(tmp_path):
+    layouts = {"pack": {"train": "a", "dev": "b", "tests": ["c"]}, "download": {"train": "a", "dev": "d", "tests": []}}
+    for split in ("a", "b", "d"):
+        (tmp_path / "LibriSpeech" / split).mkdir(parents=True)
+    at = dict(file="recipe.yaml", line=1)
+    assert choose_layout(layouts, {"corpus": ""}, **at) == layouts["download"]
+    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **at) == layouts["download"]
+    (tmp_path / "LibriSpeech" / "c").mkdir()
+    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **at) == layouts["pack"]
+    assert choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech")}, **at) == layouts["pack"]
+    with pytest.raises(UserError):
+        choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech" / "a")}, **at)
+
+
+def test_files_of_the_corpus(project, tmp_path):
+    run, recipe, _, _ = resolve({"recipe": "librispeech"}, project)
+    corpus = tmp_path / "corpus"
+    (corpus / "LibriSpeech").mkdir(parents=True)
+    (corpus / "lm").mkdir()
+    (corpus / "lm" / "lexicon.txt").write_text("A AH0\n")
+    for given in (corpus, corpus / "LibriSpeech"):
+        found = find_file("lexicon.txt", run | {"corpus": str(given)}, recipe)
+        assert Path(found).read_text() == "A AH0\n"
+    with pytest.raises(UserError, match="no such file"):
+        find_file("other.txt", run | {"corpus": str(corpus)}, recipe)
+    assert find_file("", run, recipe) == ""
+
+
+def test_shell_assignments_survive_bash():
+    values = {"a": "it's; rm -rf $HOME", "b-c": 3, "d": ["x y", "`z`"], "e": []}
+    script = shell_assignments(values) + '\nset -u; printf "%s|" "$a" "$b_c" "${d[@]}" "${#e[@]}"'
+    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out == "it's; rm -rf $HOME|3|x y|`z`|0|"
+
+
+class TestRanges:
+    """Values are checked as the steps will check them, each named where it stands."""
+
+    def error(self, options, project):
+        with pytest.raises(UserError) as e:
+            resolve(options, project)
+        return str(e.value)
+
+    def test_of_an_option(self, project):
+        assert "option --tri1.em.num_iters: `em.num_iters` must be" in self.error({"tri1.em.num_iters": "0"}, project)
+        assert "option --seed: `seed` must be" in self.error({"seed": "-1"}, project)
+
+    def test_of_the_recipe(self, project):
+        path = spoil(project, "    num_gaussians: 2000", "    num_gaussians: -2000")
+        line = path.read_text().splitlines().index("    num_gaussians: -2000") + 1
+        assert self.error({}, project).startswith(f"{path}:{line}: `em.num_gaussians` must be")
+
+    def test_of_conf(self, project):
+        path = project / "conf/decode.yaml"
+        lines = path.read_text().splitlines()
+        number = next(i for i, line in enumerate(lines) if line.startswith("  min_count"))
+        lines[number] = "  min_count: -1"
+        path.write_text("\n".join(lines))
+        assert self.error({}, project).startswith(f"{path}:{number + 1}: `fmllr.min_count` must be")
+
+    def test_of_a_network(self, project):
+        path = spoil(project, "networks: {lstmp: {}}", "networks: {lstmp: {cells: 64}, other: {dropout: 2.0}}")
+        line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if x.startswith("networks"))
+        assert self.error({}, project).startswith(f"{path}:{line}: `dropout` must be")
+        assert "option --networks: `dropout` must be" in self.error({"networks": "{a: {dropout: 2.0}}"}, project)
+        assert "option --lstmp.dropout: `dropout` must be" in self.error({"lstmp.dropout": "2.0"}, project)
+
+    def test_of_a_layout(self, project, tmp_path):
+        for split in ("train-clean-5", "dev", "test", "test-other-fb"):
+            (tmp_path / "corpus" / split).mkdir(parents=True)
+        path = spoil(project, "lstmp_no_mp3: {epochs: 4}", "lstmp_no_mp3: {epochs: 0}", "mini_librispeech")
+        line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if "lstmp_no_mp3" in x)
+        found = self.error({"recipe": "mini_librispeech", "corpus": str(tmp_path / "corpus")}, project)
+        assert found.startswith(f"{path}:{line}: `epochs` must be")
+
+
+def test_at_most_ten_known_names(project):
+    with pytest.raises(UserError) as e:
+        resolve({"lstmp.epoch": "1"}, project)
+    assert str(e.value).partition("known are: ")[2].count(",") == 9
+
+
+def test_main_writes_the_configuration_for_begin_run(tmp_path, capsys):
+    main(["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"])
+    new = next(line.partition("=")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("new_conf="))
+    assert yaml.safe_load((Path(new) / "lstmp.yaml").read_text())["epochs"] == 3
+    path = tmp_path / "exp/conf/lstmp.yaml"
+    with open(tmp_path / "exp/.lock", "a+b") as lock:
+        begin_run.main([str(lock.fileno()), str(tmp_path / "exp"), new])
+        assert yaml.safe_load(path.read_text())["epochs"] == 3 and not Path(new).exists()
+        stamp = path.stat().st_mtime_ns
+        main(["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"])
+        begin_run.main([str(lock.fileno()), str(tmp_path / "exp"), new])
+    assert path.stat().st_mtime_ns == stamp  # as it was
+
+
+def test_a_dry_run_writes_nothing(tmp_path, capsys):
+    main(["--exp", str(tmp_path / "exp"), "--dry-run"])
+    assert "dry_run=true" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("stage", "made", "missing"), [
+    (2, [], ("data/train/text", 1)),
+    (5, ["data/lang/words.txt"], ("data/train/feats.scp", 4)),
+    (6, ["data/lang/words.txt", "data/train/feats.scp"], ("exp/mono/final.safetensors", 5)),
+    (8, [], ("exp/tri1_ali/num_pdfs", 7)),
+    (11, [], ("exp/mono/decode_tg_dev/decode.json", 10)),
+])
+def test_a_stage_whose_predecessor_is_missing(tmp_path, capsys, stage, made, missing):
+    for name in made:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    with pytest.raises(SystemExit):
+        main(["--exp", str(tmp_path / "exp"), "--data", str(tmp_path / "data"), "--stage", str(stage)])
+    said = capsys.readouterr().err
+    assert f"{tmp_path / missing[0]}: stage {stage} needs what stage {missing[1]} makes" in said
+
+
+def test_the_steps_learn_of_the_machines(tmp_path):
+    arguments = ["--exp", str(tmp_path / "exp"), "--nnodes", "3", "--rdzv-endpoint", "alpha:1234", "--nj", "5",
+                 "--launcher", "local/on_hosts.sh my hosts.txt"]
+    script = (f'eval "$({sys.executable} -m lstmp.recipe {shlex.join(arguments)})"; '
+              "bash -c 'echo $LSTMP_NNODES $LSTMP_RDZV_ENDPOINT $LSTMP_NJ $LSTMP_LAUNCHER'")
+    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert out == "3 alpha:1234 5 local/on_hosts.sh my hosts.txt\n"
+
+
+def test_main_fails_in_one_line(capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["--foo", "1"])
+    out, err = capsys.readouterr()
+    assert e.value.code == 1
+    assert out == ""
+    assert err.startswith("error: unknown option --foo") and err.count("\n") == 1
+
+
+def test_help_and_known_options_agree(capsys):
+    main(["--help"])
+    text = capsys.readouterr().out
+    for option in known_options(read_sections(ROOT / "conf")):
+        assert option.partition(".")[2] in text or option in RECIPE_KEYS
+
+
+def test_without_a_lexicon(tmp_path, capsys):
+    """Letters are phones then: run.sh sees an empty name, and no file is looked for."""
+    main(["--recipe", "tiny", "--lexicon", "", "--exp", str(tmp_path)])
+    assert "\nlexicon=''\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given,wanted", [(None, "(mono tri1 lstmp)"), ("[lstmp, tri1]", "(tri1 lstmp)")])
+def test_systems_that_are_decoded(tmp_path, capsys, given, wanted):
+    main(["--recipe", "tiny", "--exp", str(tmp_path), *(["--systems", given] if given else [])])
+    assert f"\nsystems={wanted}\n" in capsys.readouterr().out
+
+
+def test_networks_that_are_not_decoded_are_not_trained(tmp_path, capsys):
+    networks = "{a: {}, b: {epochs: 3}}"
+    main(["--recipe", "tiny", "--exp", str(tmp_path), "--networks", networks, "--systems", "[tri1, b]"])
+    assert "\nnetworks=(b)\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["[lstmp]", "[tri1, tri3b]"])
+def test_systems_that_are_not_there_or_need_another(tmp_path, capsys, given):
+    with pytest.raises(SystemExit):
+        main(["--recipe", "tiny", "--exp", str(tmp_path), "--systems", given])
+    assert "`systems` must be empty, or some of mono, tri1, lstmp, tri1 among them" in capsys.readouterr().err

@@ -1,0 +1,120 @@
+"""run.sh, test.sh and the scripts of steps/ and local/ from outside: help, and options that do not exist."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+from helpers import ROOT
+
+from lstmp import lock
+
+SOURCED = ("path.sh", "choose_env.sh", "install_packages.sh", "begin_run.sh")  # by the others
+SCRIPTS = sorted(str(p.relative_to(ROOT)) for folder in ("steps", "local") for p in (ROOT / folder).glob("*.sh")
+                 if p.name not in SOURCED)
+
+
+def call(*command, cwd=ROOT):
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_unknown_option_dies_with_the_known_ones(tmp_path):
+    done = call("./run.sh", "--epochs", "3", "--exp", str(tmp_path / "exp"), "--data", str(tmp_path / "data"))
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: unknown option --epochs; "), done.stderr
+    assert "did you mean `--lstmp.epochs`" in lines[0] or "--lstmp.epochs" in lines[0]
+    assert not (tmp_path / "exp").exists() and not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--recipe", "tinny"], ["tinny", "tiny"]),
+    (["--stage", "twelve"], ["--stage", "0 to 11"]),
+    (["--corpus", "no/such/folder"], ["no/such/folder"]),
+    (["--lstmp.epochs", "many"], ["--lstmp.epochs", "many"]),
+    (["--nj"], ["--nj", "no value"]),
+])
+def test_wrong_values(options, words, tmp_path):
+    done = call("./run.sh", "--exp", str(tmp_path / "exp"), *options)
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_dry_run_prints_the_commands_and_does_nothing(tmp_path):
+    done = call("./run.sh", "--dry-run", "--exp", str(tmp_path / "exp &1"), "--data", str(tmp_path / "data"))
+    assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert {c[0] for c in commands} > {"local/prepare_tiny.sh", "steps/train_mono.sh", "steps/make_results.sh"}
+    assert str(tmp_path / "exp &1/mono") in {word for c in commands for word in c}
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    """The second is told who is there before it has changed anything."""
+    (tmp_path / "exp/conf").mkdir(parents=True)
+    (tmp_path / "exp/conf/mono.yaml").write_text("of the first")
+    with open(tmp_path / "exp/.lock", "a+b") as file:
+        lock.take(file, tmp_path / "exp", "./run.sh --first")
+        done = call("./run.sh", "--exp", str(tmp_path / "exp"), "--data", str(tmp_path / "data"))
+    assert done.returncode == 1 and "./run.sh --first" in done.stderr and "is at work here" in done.stderr
+    assert (tmp_path / "exp/conf/mono.yaml").read_text() == "of the first"
+    assert sorted(p.name for p in (tmp_path / "exp").iterdir()) == [".lock", "conf"]
+
+
+def test_help_names_every_option():
+    done = call("./run.sh", "--help")
+    assert done.returncode == 0
+    for word in ("--recipe", "--corpus", "--stop-stage", "--device", "epochs", "high_freq"):
+        assert word in done.stdout
+
+
+def test_paths_are_those_of_the_caller(tmp_path):
+    """run.sh works from any folder; --exp is relative to the folder that it is called in."""
+    done = call(str(ROOT / "run.sh"), "--stop-stage", "0", "--exp", "here", "--data", "data", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here" / "conf" / "lstmp.yaml").is_file()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_has_help_and_works_from_anywhere(script, tmp_path):
+    done = call(str(ROOT / script), "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) >= 10
+    assert os.access(ROOT / script, os.X_OK)
+
+
+def test_folders_of_any_name(tmp_path):
+    """An & stands for what was replaced in bash 5.2's ${x/#/&}; the names of data dirs are made so."""
+    folder = tmp_path / "a & b|'\"\\c $x"
+    done = call("./run.sh", "--exp", f"{folder}/exp", "--data", f"{folder}/data", "--stop-stage", "1", "--nj", "1",
+                "--train_utterances", "44", "--test_utterances", "9")
+    assert done.returncode == 0, done.stderr
+    for name in ("train", "dev", "test"):
+        assert (folder / "data" / name / ".done.validated.json").is_file()
+
+
+def test_run_sh_calls_scripts_that_exist():
+    text = (ROOT / "run.sh").read_text()
+    called = {word.strip('"') for word in text.split() if word.strip('"').startswith(("steps/", "local/"))}
+    called = {c for c in called if c.endswith(".sh") and "*" not in c}
+    assert len(called) > 10
+    assert called <= set(SCRIPTS) | {f"local/{name}" for name in SOURCED}
+    assert len(text.splitlines()) <= 170  # the whole story on one page
+
+
+@pytest.mark.parametrize("script", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("recipes/**/run.sh")))
+def test_recipes_with_a_script_of_their_own_have_help(script, tmp_path):
+    done = call(str(ROOT / script), "--help", cwd=tmp_path)
+    assert done.returncode == 0 and script in done.stdout and "set -" not in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("recipe", "options", "words"), [
+    ("letters", ["--corpus"], ["--corpus has no value"]),
+    ("letters", ["--lstmp.epochs=many"], ["--lstmp.epochs", "whole number"]),
+    ("mp3", ["--exp", "mine"], ["--exp would change what is compared"]),
+])
+def test_variants_of_mini_librispeech_refuse_what_they_cannot_take(recipe, options, words, tmp_path):
+    done = call(str(ROOT / f"recipes/mini_librispeech/{recipe}/run.sh"), *options, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("error: ") == 1
+    assert all(word in done.stderr for word in words), done.stderr
