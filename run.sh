@@ -1,170 +1,217 @@
 #!/usr/bin/env bash
-# From speech to a table of word error rates, on one page. Every stage calls scripts of local/ and steps/ that also work
-# alone (--help). What is done is skipped: each script compares the digest of its inputs and configuration.
+# From speech to a table of word error rates. Each stage calls scripts of local/ and steps/, which can be called alone as
+# well (--help explains each); a step whose inputs and configuration have not changed since it last ran is skipped.
 #   ./run.sh                                            the synthetic recipe `tiny`
 #   ./run.sh --recipe mini_librispeech --corpus DIR     real speech, from a local copy; without --corpus it is downloaded
 #   ./run.sh --stage 8 --stop-stage 8                   some stages only
-#   ./run.sh --dry-run                                  check all options and print the commands
+#   ./run.sh --dry-run                                  check all options and print every command with its values, to copy
 #   ./run.sh --lstmp.epochs 3 --seed 2                  any option of the recipe or of conf/*.yaml
 #   ./run.sh --nnodes 4                                 on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
 set -euo pipefail
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"
 cd "$(dirname "$0")"
-case " $* " in *" --help "*|*" -h "*) sed -n '2,10s/^# \{0,1\}//p' run.sh
-  (. local/path.sh 2> /dev/null; python -m lstmp.recipe --help) || true; exit 0 ;; esac
+case " $* " in
+  *" --help "* | *" -h "*)
+    sed -n '2,10s/^# \{0,1\}//p' run.sh
+    (. local/path.sh 2> /dev/null; python -m lstmp.recipe --help) || true # without an environment: the lines above only
+    exit 0 ;;
+esac
 
-# 0  environment: .venv with the pinned packages, or that of the installed package (lstmp run); all below runs in it
+# Stage 0, environment: .venv with the pinned packages, or the Python of `lstmp run`; everything below runs in it.
 echo "== stage 0: environment"
-[ -n "${LSTMP_PYTHON:-}" ] || [ -x .lstmp/bin/python ] || [ ! -x local/env.sh ] || local/env.sh
+if [ -z "${LSTMP_PYTHON:-}" ] && [ ! -x .lstmp/bin/python ] && [ -x local/env.sh ]; then
+  local/env.sh
+fi
 . local/path.sh
-settings="$(python -m lstmp.recipe "$@")" # checks all options, writes all of $exp/conf, names the variables used below
-eval "$settings"; . local/begin_run.sh
-conf=$exp/conf lang=$data/lang lang_lm=$data/lang_$lm splits=("$train" "$dev" "${tests[@]}")
-gmm=(--nj "$nj" --device "$device") last=${triphones[-1]} lms=("$lm" ${rescore_lm:+"$rescore_lm"}) spent=() agreement=()
-lang_of() { if [ "$pron_probs" = true ] && [ "$1" = "$last" ]; then echo "$exp/lang_$last"; else echo "$lang"; fi; }
-at() { LSTMP_STAGE=$1; [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"; }
+settings=$(python -m lstmp.recipe "$@") # checks all options and resolves the configurations; lstmp/recipe/shell.py explains
+eval "$settings"                        # the variables used below, and `settings_of SYSTEM`, which sets those of one system
+. local/begin_run.sh                    # one run at a time in $exp; writes $exp/conf; with --dry-run, steps are only printed
+conf=$exp/conf
+splits=("$train" "$dev" "${tests[@]}")
 
-# 1  data: make, download or take the corpus, write Kaldi data dirs, check all that later stages rely on
-if at 1 "data of $recipe: ${splits[*]}"; then
-  at_most() { [ "$1" = 0 ] || echo "--max-utts $1"; }
-  case $source in
-    tiny) local/prepare_tiny.sh --out "$data" --seed "$seed" --nj "$nj" \
-        --train "$train_utterances" --dev "$test_utterances" --test "$test_utterances" ;;
-    librispeech | datadirs)
-      if [ -z "$corpus" ]; then # nothing given: download
-        corpus=downloads
-        local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" \
-          --files ${lexicon:+"${lexicon##*/}"} ${arpa:+"${arpa##*/}"} ${rescore_arpa:+"${rescore_arpa##*/}"}
-      fi
-      take=(local/prepare_librispeech.sh); [ "$source" = librispeech ] || take=(local/take_data_dirs.sh "${commands[@]}")
-      "${take[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" $(at_most "$train_utterances")
-      "${take[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "${splits[@]:1}" $(at_most "$test_utterances") ;;
-  esac
-  local/validate_data_dir.sh --nj "$nj" "${commands[@]}" "${splits[@]/#/$data/}"
-fi
+# runs_stage N TITLE: whether stage N is to run; prints its title
+runs_stage() {
+  LSTMP_STAGE=$1
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"
+}
 
-# 2  dictionary and lang: pronunciations (without a dictionary letters), position-dependent phones, silence, noise, tables, L
-if at 2 "dictionary and lang"; then
-  [ -n "$lexicon" ] && words=(--lexicon "$lexicon") || words=(--spell "$data/$train" ${arpa:+"$arpa"} ${lm_text:+"$lm_text"})
-  local/prepare_dict.sh "${words[@]}" --out "$data/dict"
-  local/prepare_lang.sh --dict "$data/dict" --out "$lang"
-fi
-
-# 3  language model: a given ARPA, or one trained from text, to G; a larger one to rescore with; what they lack of the words
-if [ -n "$arpa" ]; then from=(--arpa "$arpa")
-elif [ -n "$lm_text" ]; then from=(--text "$lm_text" --order "$lm_order")
-else from=(--text "$data/$train/text" --skip-id --order "$lm_order"); fi
-if at 3 "language model $lm"; then
-  local/prepare_lm.sh --lang "$lang" --out "$lang_lm" "${from[@]}"
-  [ -z "$rescore_lm" ] || local/prepare_lm.sh --lang "$lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
-  local/check_text.sh --lang "$lang_lm" --train "$data/$train" --data "$data/$dev" "${tests[@]/#/$data/}"
-fi
-
-# 4  features: 13 MFCCs for the GMMs (which hear $heard: <train>, or MP3 of it), 40 log-mel energies for the network, CMVN
-mfcc() { steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${commands[@]}" "$data/$1"; }
-fbank() { steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${commands[@]}" --out "$data/$1_fbank" "$data/$1"; }
-if at 4 "features"; then
-  for split in "${splits[@]}"; do mfcc "$split"; fbank "$split"; done
-  coded=(--speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj" "${commands[@]}")
-  [ "$heard" = "$train" ] || { steps/perturb_data_dir.sh "$data/$train" "$data/$heard" "${coded[@]}"; mfcc "$heard"; }
-fi
-
-# 5  monophones: 3-state Bakis HMMs from a flat start, on the shortest utterances, Gaussians split to about 1,000
-if at 5 "monophones"; then
-  steps/subset_data_dir.sh "$data/$heard" "$data/${heard}_short" --shortest "$mono_utterances"
-  steps/train_mono.sh "${gmm[@]}" --lang "$lang" --data "$data/${heard}_short" --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
-fi
-
-# 6  triphones, each on the alignment of the one before: a phonetic decision tree and Gaussian mixtures; tri1 on derivatives,
-#    tri2b on LDA+MLLT features, tri3b speaker-adapted by fMLLR, with probabilities of pronunciations and silence (pron_probs)
-align() { steps/align.sh "${gmm[@]}" --lang "$(lang_of "$1")" --data "$data/$2" --model "$exp/$1" --out "$exp/$1_$3" \
-    --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"; }
-if at 6 "triphones ${triphones[*]}"; then
-  before=mono
-  for tri in "${triphones[@]}"; do
-    align $before "$heard" ali
-    if [ "$(lang_of "$tri")" != "$lang" ]; then
-      steps/get_prons.sh --data "$data/$heard" --lang "$lang" --ali "$exp/${before}_ali" --out "$exp/${before}_ali/prons"
-      local/add_pron_probs.sh --dict "$data/dict" --counts "$exp/${before}_ali/prons" --out "$exp/dict_$tri"
-      local/prepare_lang.sh --dict "$exp/dict_$tri" --out "$exp/lang_$tri"
+# Stage 1, data: make, download or take the corpus, write Kaldi data dirs, validate what later stages rely on.
+if runs_stage 1 "data of $recipe: ${splits[*]}"; then
+  if [ "$source" = tiny ]; then
+    local/prepare_tiny.sh --out "$data" --seed "$seed" --nj "$nj" \
+      --train "$train_utterances" --dev "$test_utterances" --test "$test_utterances"
+  else
+    if [ -z "$corpus" ]; then
+      corpus=downloads
+      local/download_librispeech.sh --out "$corpus" --splits "${splits[@]}" --files "${downloads[@]}"
     fi
-    steps/train_tri.sh "${gmm[@]}" --lang "$(lang_of "$tri")" --data "$data/$heard" --ali "$exp/${before}_ali" \
-      --model "$exp/$before" --out "$exp/$tri" --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
-    before=$tri
+    if [ "$source" = librispeech ]; then
+      prepare=(local/prepare_librispeech.sh)
+    else
+      prepare=(local/take_data_dirs.sh "${wav_options[@]}")
+    fi
+    "${prepare[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "$train" "${limit_train[@]}"
+    "${prepare[@]}" --corpus "$corpus" --out "$data" --nj "$nj" --splits "${splits[@]:1}" "${limit_test[@]}"
+  fi
+  local/validate_data_dir.sh --nj "$nj" "${wav_options[@]}" "${splits[@]/#/$data/}"
+fi
+
+# Stage 2, dictionary and lang: pronunciations (without a lexicon, letters), position-dependent phones, silence, L.fst.
+if runs_stage 2 "dictionary and lang"; then
+  local/prepare_dict.sh "${dict_source[@]}" --out "$data/dict"
+  local/prepare_lang.sh --dict "$data/dict" --out "$data/lang"
+fi
+
+# Stage 3, language model: a given ARPA file, or one trained from text, as G.fst; a larger one for rescoring; a report on
+# the words and spellings of the splits that lexicon and language model lack.
+if runs_stage 3 "language model $lm"; then
+  local/prepare_lm.sh --lang "$data/lang" --out "$data/lang_$lm" "${lm_source[@]}"
+  if [ -n "$rescore_lm" ]; then
+    local/prepare_lm.sh --lang "$data/lang" --out "$data/lang_$rescore_lm" --arpa "$rescore_arpa"
+  fi
+  local/check_text.sh --lang "$data/lang_$lm" --train "$data/$train" --data "$data/$dev" "${tests[@]/#/$data/}"
+fi
+
+# Stage 4, features: 13 MFCCs for the GMMs, 40 log-mel filterbank energies for the networks, CMVN statistics per speaker.
+# The GMMs are trained on $gmm_train: the training data, or with gmm_mp3_kbps a copy of it after MP3 coding.
+if runs_stage 4 "features"; then
+  for split in "${splits[@]}"; do
+    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${wav_options[@]}" "$data/$split"
+    steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${wav_options[@]}" --out "$data/${split}_fbank" "$data/$split"
+  done
+  if [ "$gmm_train" != "$train" ]; then
+    steps/perturb_data_dir.sh "$data/$train" "$data/$gmm_train" --speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj" "${wav_options[@]}"
+    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${wav_options[@]}" "$data/$gmm_train"
+  fi
+fi
+
+# Stage 5, monophones: 3-state left-to-right HMMs from a flat start, on the shortest utterances.
+if runs_stage 5 "monophones"; then
+  steps/subset_data_dir.sh "$data/$gmm_train" "$data/${gmm_train}_short" --shortest "$mono_utterances"
+  steps/train_mono.sh --nj "$nj" --device "$device" --lang "$data/lang" --data "$data/${gmm_train}_short" \
+    --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
+fi
+
+# Stage 6, triphones, each trained on the alignment of the system before: tri1 on derivatives, tri2b on LDA+MLLT features,
+# tri3b speaker-adapted by fMLLR and, with pron_probs, with probabilities of pronunciations and silence in its lexicon.
+if runs_stage 6 "triphones ${triphones[*]}"; then
+  previous=mono
+  for tri in "${triphones[@]}"; do
+    settings_of "$previous"
+    steps/align.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$gmm_train" --model "$exp/$previous" \
+      --out "$exp/${previous}_ali" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
+    settings_of "$tri"
+    if [ "$lang" != "$data/lang" ]; then
+      steps/get_prons.sh --data "$data/$gmm_train" --lang "$data/lang" --ali "$exp/${previous}_ali" \
+        --out "$exp/${previous}_ali/prons"
+      local/add_pron_probs.sh --dict "$data/dict" --counts "$exp/${previous}_ali/prons" --out "$exp/dict_$tri"
+      local/prepare_lang.sh --dict "$exp/dict_$tri" --out "$lang"
+    fi
+    steps/train_tri.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$gmm_train" --ali "$exp/${previous}_ali" \
+      --model "$exp/$previous" --out "$exp/$tri" --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
+    previous=$tri
   done
 fi
 
-# 7  alignment of all training data to tied states; some utterances of every training speaker are held out, the others are
-#    aligned at other speeds and volumes as well, and after coding as MP3, where a network is to hear them so
-if at 7 "alignment and held-out part"; then
-  align "$last" "$heard" ali
+# Stage 7, alignment of all training data to tied states. Some utterances of every training speaker are held out; the
+# others are copied at other speeds and volumes, or after MP3 coding, where a network is trained on such copies.
+if runs_stage 7 "alignment and held-out part"; then
+  settings_of "$last"
+  steps/align.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$gmm_train" --model "$exp/$last" \
+    --out "$exp/${last}_ali" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
-  for net in "${networks[@]}"; do
-    copies=$train${varied_of[$net]} # such as <train>_sp; <train> itself where nothing is varied
-    [ "$copies" != "$train" ] || continue
-    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" --speeds ${speeds_of[$net]} --mp3 "${mp3_of[$net]}" "${commands[@]}" \
-      ${volumes_of[$net]:+--volume ${volumes_of[$net]}} --nj "$nj" --once "$data/${train}_heldout/utt2spk"
-    mfcc "$copies"
-    for tri in $(printf '%s\n' "$last" "$targets" | sort -u); do align "$tri" "$copies" "ali${varied_of[$net]}"; done
-    [ "${input_of[$net]}" = fmllr ] || fbank "$copies"
+  for network in "${networks[@]}"; do
+    settings_of "$network"
+    if [ "$copies" = "$train" ]; then
+      continue # trained on the data as they are
+    fi
+    steps/perturb_data_dir.sh "$data/$train" "$data/$copies" "${perturb_options[@]}" "${wav_options[@]}" --nj "$nj" \
+      --once "$data/${train}_heldout/utt2spk"
+    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${wav_options[@]}" "$data/$copies"
+    if [ "$feature_type" = fbank ]; then
+      steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${wav_options[@]}" --out "$data/${copies}_fbank" "$data/$copies"
+    fi
+    for model in "${aligners[@]}"; do
+      settings_of "$model"
+      steps/align.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$copies" --model "$exp/$model" \
+        --out "$exp/${model}_ali$copies_suffix" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
+    done
   done
 fi
 
-# 8  LSTMP: two layers with peepholes and recurrent projection, frame cross entropy, truncated BPTT, state priors; its input
-#    is filterbank energies, or features adapted to the speaker by the last triphones' fMLLR transforms
-adapt() { steps/make_fmllr.sh --data "$data/$1" --model "$exp/$last" --transforms "$2" --out "$exp/fmllr/$1"; }
-if at 8 "networks ${networks[*]}"; then
-  for net in "${networks[@]}"; do
-    copies=$train${varied_of[$net]} feats=$data/${copies}_fbank
-    [ "${input_of[$net]}" != fmllr ] || { adapt "$copies" "$exp/${last}_ali${varied_of[$net]}"; feats=$exp/fmllr/$copies; }
-    steps/train_lstmp.sh --train "$feats" --valid "$data/${train}_heldout/utt2spk" --out "$exp/$net" \
-      --ali "$exp/${targets}_ali${varied_of[$net]}" --config "$conf/$net.yaml" --device "$device"
+# Stage 8, networks: LSTMPs that learn the tied state of every frame by cross entropy, truncated BPTT. Their input is
+# filterbank energies, or the features of the last triphones adapted to the speaker by its fMLLR transforms.
+if runs_stage 8 "networks ${networks[*]}"; then
+  for network in "${networks[@]}"; do
+    settings_of "$network"
+    if [ "$feature_type" = fmllr ]; then
+      steps/make_fmllr.sh --data "$data/$copies" --model "$exp/$last" --transforms "$exp/${last}_ali$copies_suffix" \
+        --out "$exp/fmllr/$copies"
+    fi
+    steps/train_lstmp.sh --train "$train_feats" --ali "$exp/${targets}_ali$copies_suffix" \
+      --valid "$data/${train}_heldout/utt2spk" --out "$exp/$network" --config "$conf/$network.yaml" --device "$device"
   done
 fi
 
-# 9  search graphs HCLG of monophones and triphones; a network has the tied states of one of these, and uses its graph
-if at 9 "graphs"; then
-  for model in mono "${triphones[@]}"; do [[ " ${systems[*]} $targets " == *" $model "* ]] || continue
-    with=$(lang_of "$model")_$lm
-    [ "$with" = "$lang_lm" ] || local/prepare_lm.sh --lang "$(lang_of "$model")" --out "$with" "${from[@]}"
-    steps/make_graph.sh --lang "$with" --model "$exp/$model" --out "$exp/$model/graph_$lm"
+# Stage 9, search graphs HCLG of the GMM systems; a network has the tied states of one of these and uses its graph.
+if runs_stage 9 "graphs"; then
+  for model in "${graph_models[@]}"; do
+    settings_of "$model"
+    if [ "$lang" != "$data/lang" ]; then
+      local/prepare_lm.sh --lang "$lang" --out "${lang}_$lm" "${lm_source[@]}"
+    fi
+    steps/make_graph.sh --lang "${lang}_$lm" --model "$exp/$model" --out "$graph"
   done
 fi
 
-# 10  decoding: lattices, those of the best systems rescored with the larger LM; best paths by weights and penalties
-if at 10 "decoding"; then
+# Stage 10, decoding: lattices, and hypotheses for every LM weight and word insertion penalty; the lattices of the last
+# triphones and of the networks are rescored with the larger language model.
+if runs_stage 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
-    for model in "${systems[@]}"; do
-      graph=$model feats=$data/$split
-      [ -z "${input_of[$model]:-}" ] || graph=$targets feats=$data/${split}_fbank
-      [ "${input_of[$model]:-}" != fmllr ] || { adapt "$split" "$exp/$last/decode_${lm}_$split"; feats=$exp/fmllr/$split; }
-      steps/decode.sh --model "$exp/$model" --graph "$exp/$graph/graph_$lm" --data "$feats" --device "$device" \
-        --out "$exp/$model/decode_${lm}_$split" --config "$conf/decode.yaml" --nj "$nj"
-      for new in "${lms[@]:1}"; do
-        [ -n "${input_of[$model]:-}" ] || [ "$model" = "$last" ] || continue
-        steps/lmrescore.sh --lang "$lang_lm" --new-lang "$data/lang_$new" --in "$exp/$model/decode_${lm}_$split" \
-          --out "$exp/$model/decode_${new}_$split" --config "$conf/decode.yaml" --nj "$nj"
-      done
+    for system in "${systems[@]}"; do
+      settings_of "$system"
+      case $feature_type in
+        mfcc) feats=$data/$split ;;
+        fbank) feats=$data/${split}_fbank ;;
+        fmllr)
+          feats=$exp/fmllr/$split
+          steps/make_fmllr.sh --data "$data/$split" --model "$exp/$last" --transforms "$exp/$last/decode_${lm}_$split" \
+            --out "$feats" ;;
+      esac
+      steps/decode.sh --model "$exp/$system" --graph "$graph" --data "$feats" --out "$exp/$system/decode_${lm}_$split" \
+        --config "$conf/decode.yaml" --nj "$nj" --device "$device"
+      if [ "$rescore" = true ]; then
+        steps/lmrescore.sh --lang "$data/lang_$lm" --new-lang "$data/lang_$rescore_lm" --nj "$nj" \
+          --in "$exp/$system/decode_${lm}_$split" --out "$exp/$system/decode_${rescore_lm}_$split" --config "$conf/decode.yaml"
+      fi
     done
   done
 fi
 
-# 11  scoring: weight and penalty chosen on dev, applied unchanged to the tests; the table of results
-if at 11 "scoring"; then
-  for model in "${systems[@]}"; do
+# Stage 11, scoring: LM weight and word insertion penalty are chosen on dev and applied unchanged to the test sets.
+if runs_stage 11 "scoring"; then
+  for system in "${systems[@]}"; do
+    settings_of "$system"
     for l in "${lms[@]}"; do
-      [ "$dry_run" = true ] || [ -d "$exp/$model/decode_${l}_$dev" ] || continue
-      steps/score.sh --config "$conf/score.yaml" --dev "$exp/$model/decode_${l}_$dev" \
-        --test "${tests[@]/#/$exp/$model/decode_${l}_}"
+      steps/score.sh --config "$conf/score.yaml" --dev "$exp/$system/decode_${l}_$dev" \
+        --test "${tests[@]/#/$exp/$system/decode_${l}_}"
     done
   done
-  for model in mono "${triphones[@]}"; do spent+=("$exp/$model/train.json" "$exp/${model}_ali/align.json"); done
-  for tri in ${reference_ctm:+"${triphones[@]}"}; do
-    steps/compare_ctm.sh "$reference_ctm" "$exp/${tri}_ali/phones.ctm" --out "$exp/${tri}_ali/agreement.json"
-    agreement+=("$tri=$exp/${tri}_ali/agreement.json")
+  spent=() agreement=()
+  for model in mono "${triphones[@]}"; do
+    spent+=("$exp/$model/train.json" "$exp/${model}_ali/align.json")
   done
-  steps/make_results.sh --recipe-dir "$exp" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" --lms "${lms[@]}" \
-    --title "$recipe" --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" --note "$heard_note"
-  [ "$dry_run" = true ] || cat "$exp/RESULTS.md"
+  if [ -n "$reference_ctm" ]; then
+    for tri in "${triphones[@]}"; do
+      steps/compare_ctm.sh "$reference_ctm" "$exp/${tri}_ali/phones.ctm" --out "$exp/${tri}_ali/agreement.json"
+      agreement+=("$tri=$exp/${tri}_ali/agreement.json")
+    done
+  fi
+  steps/make_results.sh --recipe-dir "$exp" --title "$recipe" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" \
+    --lms "$lm" ${rescore_lm:+"$rescore_lm"} --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" \
+    --note "$training_note"
+  if [ "$dry_run" = false ]; then
+    cat "$exp/RESULTS.md"
+  fi
 fi

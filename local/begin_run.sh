@@ -8,5 +8,3 @@ else
   python -m lstmp.recipe.begin_run 9 "$exp" "$new_conf"
   export LSTMP_LOG="$exp/log" LSTMP_STAGE
 fi
-commands=() # for the steps that read wav.scp
-[ "$allow_commands" = false ] || commands=(--allow-commands)

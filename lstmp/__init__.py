@@ -7,13 +7,13 @@ For other programs it has these names, which docs/python.md explains; all else m
     read_alignment   read what an alignment folder holds
     fbank, mfcc      features of samples
     LstmpNetwork     LSTM with peepholes and projections, a torch.nn.Module
-    UserError        what is raised where the caller can mend it
+    UserError        raised for errors that the caller can fix
 
 They are imported when they are first used: ``import lstmp`` itself takes milliseconds, without torch.
 
 The rooms of the package, each of which may use those before it and none after:
-``corpus`` → ``features`` → ``gmm`` → ``graph`` → ``nnet`` → ``decode`` → ``score``.
-The modules at this level (``errors``, ``config``, ``stage``, ``log``, ``parallel``) serve every room.
+`corpus` → `features` → `gmm` → `kaldi` → `alignment` → `graph` → `nnet` → `decode` → `score` → `transcribe` →
+`recipe` → `experiment`. The modules at this level (``errors``, ``config``, ``stage``, ``log``, …) serve every room.
 """
 
 import importlib

@@ -54,7 +54,7 @@ def test_what_is_in_it(wheel, source):
     expected = code | scripts | recipes | {"lstmp/kit/run.sh", "lstmp/kit/transcribe.sh"}
     assert expected <= names
     others = {n for n in names - expected if ".dist-info/" not in n}
-    assert others == {"lstmp/kit/recipes/librispeech/slurm.sbatch", "lstmp/kit/recipes/mini_librispeech/variant.sh"}
+    assert others == {"lstmp/kit/recipes/librispeech/slurm.sbatch", "lstmp/kit/recipes/options.sh"}
     assert sum(i.file_size for i in wheel.infolist()) < 4e6
     assert all(wheel.getinfo(n).external_attr >> 16 & 0o111 for n in names if n.startswith("lstmp/kit/steps/"))
 

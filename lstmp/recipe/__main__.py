@@ -18,10 +18,10 @@ from lstmp.conf_files import read_sections
 from lstmp.errors import command
 from lstmp.machine import commit
 from lstmp.paths import ROOT
-from lstmp.recipe.networks import describe, shell_values
 from lstmp.recipe.options import MACHINES, help_text, parse_options
 from lstmp.recipe.order import check_predecessors
 from lstmp.recipe.resolve import find_file, resolve
+from lstmp.recipe.shell import assignments, gmm_train, run_variables, settings_function, system_variables
 from lstmp.recipe.working_folder import warn_of_another_version
 
 
@@ -34,44 +34,29 @@ def write_sections(sections: dict[str, dict], folder):
         config.write_text(path, text)
 
 
-def shell_assignments(values: dict) -> str:
-    """``name=value`` lines for bash, quoted; lists become arrays, groups associative ones, `-` in names becomes `_`."""
-    lines = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            pairs = " ".join(f"[{key}]={shlex.quote(str(v))}" for key, v in value.items())
-            lines.append(f"declare -A {name}=({pairs})")
-            continue
-        quoted = f"({shlex.join(map(str, value))})" if isinstance(value, list) else shlex.quote(
-            str(value).lower() if isinstance(value, bool) else str(value))
-        lines.append(f"{name.replace('-', '_')}={quoted}")
-    return "\n".join(lines)
-
-
 @command
 def main(argv=None):
-    """Print the shell assignments for run.sh's options, or with --help the list of options."""
+    """Print the shell variables for run.sh's options, or with --help the list of options."""
     arguments = sys.argv[1:] if argv is None else argv
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
         return
     warn_of_another_version(ROOT)
-    run, recipe, sections, found = resolve(parse_options(arguments))
+    run, recipe, sections, networks = resolve(parse_options(arguments))
     systems = [s for s in recipe.all_systems if not recipe.systems or s in recipe.systems]
-    found = [n for n in found if n.name in systems]
-    exp, data, dry = Path(run["exp"]), Path(run["data"]), run["dry-run"] == "true"
-    gmm_train = recipe.train + (f"_coded{recipe.gmm_mp3_kbps}" if recipe.gmm_mp3_kbps else "")
-    if not dry:
-        check_predecessors(int(run["stage"]), exp, data, recipe, found, gmm_train, systems)
-    values = {**run, **dataclasses.asdict(recipe), "systems": systems, "networks": [n.name for n in found],
-              **shell_values(found)}
-    values["heard"] = gmm_train
-    values["heard_note"] = describe(found, read_sections(ROOT / "conf")["lstmp"], recipe.gmm_mp3_kbps)
-    values |= {key: find_file(values[key], run, recipe) for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
-    values["new_conf"] = exp / f".conf.{os.getpid()}"  # lstmp.recipe.begin_run puts it in place, once no other run is there
-    if not dry:
-        write_sections(sections, values["new_conf"])
-    print(shell_assignments(values))
+    networks = [n for n in networks if n.name in systems]
+    exp, data, dry_run = Path(run["exp"]), Path(run["data"]), run["dry-run"] == "true"
+    if not dry_run:
+        check_predecessors(int(run["stage"]), exp, data, recipe, networks, gmm_train(recipe), systems)
+    recipe = dataclasses.replace(recipe, **{key: find_file(getattr(recipe, key), run, recipe)
+                                            for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")})
+    new_conf = exp / f".conf.{os.getpid()}"  # becomes <exp>/conf by lstmp.recipe.begin_run, once the run has the lock
+    if not dry_run:
+        write_sections(sections, new_conf)
+    values = run_variables(run, recipe, systems, networks, read_sections(ROOT / "conf")["lstmp"])
+    by_system = {name: system_variables(name, None, run, recipe) for name in ("mono", *recipe.triphones)}
+    by_system |= {n.name: system_variables(n.name, n, run, recipe) for n in networks}
+    print("\n".join([*assignments(values | {"new_conf": new_conf}), *settings_function(by_system)]))
     machines = {f"LSTMP_{key.upper().replace('-', '_')}": run[key] for key in MACHINES}
     machines["LSTMP_COMMIT"] = commit()
     print(f"export {shlex.join(f'{name}={value}' for name, value in machines.items())}")

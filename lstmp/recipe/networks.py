@@ -75,15 +75,6 @@ def networks(recipe: Recipe, base: dict, *, file=None, lines: dict[str, int]) ->
     return found
 
 
-def shell_values(found: list[Network]) -> dict[str, dict[str, str]]:
-    """For run.sh: what it must know of each network, by name."""
-    return {"varied_of": {n.name: n.varied for n in found},
-            "input_of": {n.name: n.config["feature"]["kind"] for n in found},
-            "speeds_of": {n.name: " ".join(f"{s:g}" for s in n.speeds) for n in found},
-            "volumes_of": {n.name: " ".join(f"{v:g}" for v in n.volumes) for n in found},
-            "mp3_of": {n.name: str(n.mp3_kbps) for n in found}}
-
-
 def describe(found: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> str:
     """For the page of results: what GMMs and networks hear, and where a network's configuration is its own."""
     lines = [f"The GMMs hear the training data after MP3 coding at {gmm_mp3_kbps} kbit/s."] if gmm_mp3_kbps else []

@@ -6,20 +6,12 @@
 #   recipes/sak2014/run.sh --corpus DIR --dry-run       what it would take
 #   recipes/sak2014/run.sh --corpus DIR --grid FILE     another grid of these data, such as recipes/sak2014/processes/grid.yaml
 set -euo pipefail
-start=$PWD
-cd "$(dirname "$0")/../.."
-case " $* " in *" --help "*|*" -h "*) sed -n '2,7s/^# \{0,1\}//p' recipes/sak2014/run.sh; exit 0 ;; esac
-file=recipes/sak2014/grid.yaml grid=() corpus=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --corpus) corpus=(--corpus "$(cd "$start" && realpath "$2")"); shift 2 ;;
-    --grid) file=$(realpath --relative-to=. "$(cd "$start" && realpath "$2")"); shift 2 ;;
-    *) grid+=("$1"); shift ;;
-  esac
-done
+. "$(dirname "$0")/../options.sh"
+take_options "--grid" "$@" # ${options[@]}: of steps/run_grid.sh
+grid=${grid:-recipes/sak2014/grid.yaml}
 base=mini_librispeech exp=exp/mini_librispeech data=data/mini_librispeech out=exp/sak2014
 for stages in "0 7" "9 9"; do
-  ./run.sh --recipe $base "${corpus[@]}" --stage "${stages% *}" --stop-stage "${stages#* }" --networks "{lstmp: {speeds: [1.0]}}"
+  ./run.sh --recipe $base ${corpus:+--corpus "$corpus"} --stage "${stages% *}" --stop-stage "${stages#* }" --networks "{lstmp: {speeds: [1.0]}}"
 done
 . local/path.sh
 nj=$(nproc) conf=$exp/conf
@@ -28,9 +20,11 @@ steps/make_fmllr.sh --data $data/train-clean-5 --model $exp/tri3b --transforms $
 steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --out $exp/tri3b/decode_tgsmall_dev \
   --config $conf/decode.yaml --nj "$nj"
 steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
-if grep -q "$out/ci_ali" "$file"; then # the states of the monophones
+if grep -q "$out/ci_ali" "$grid"; then # the states of the monophones
   steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali
   steps/make_graph.sh --lang $exp/lang_tri3b_tgsmall --model $out/ci_ali --out $out/ci_ali/graph_tgsmall
 fi
-steps/run_grid.sh "$file" "${grid[@]}"
-case " ${grid[*]} " in *" --dry-run "*) ;; *) steps/make_grid_page.sh "$file" ;; esac
+steps/run_grid.sh "$grid" "${options[@]}"
+if [[ " ${options[*]} " != *" --dry-run "* ]]; then
+  steps/make_grid_page.sh "$grid"
+fi

@@ -5,20 +5,12 @@
 #   recipes/mini_librispeech/means/run.sh --corpus DIR --only base noise   some networks of grid.yaml
 #   recipes/mini_librispeech/means/run.sh --corpus DIR --dry-run           what it would take
 set -euo pipefail
-start=$PWD
-cd "$(dirname "$0")/../../.."
-case " $* " in *" --help "*|*" -h "*) sed -n '2,6s/^# \{0,1\}//p' recipes/mini_librispeech/means/run.sh; exit 0 ;; esac
-grid=() corpus=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --corpus) corpus=(--corpus "$(cd "$start" && realpath "$2")"); shift 2 ;;
-    *) grid+=("$1"); shift ;;
-  esac
-done
+. "$(dirname "$0")/../../options.sh"
+take_options "" "$@" # ${options[@]}: of steps/run_grid.sh
 exp=exp/mini_librispeech data=data/mini_librispeech train=train-clean-5
-run() { ./run.sh --recipe mini_librispeech "${corpus[@]}" "$@"; }
-run --networks "{plain: {speeds: [1.0]}, speeds: {}, mp3: {mp3_kbps: 24}}" --stop-stage 7
-run --stage 9 --stop-stage 9
+recipe=(./run.sh --recipe mini_librispeech ${corpus:+--corpus "$corpus"})
+"${recipe[@]}" --networks "{plain: {speeds: [1.0]}, speeds: {}, mp3: {mp3_kbps: 24}}" --stop-stage 7
+"${recipe[@]}" --stage 9 --stop-stage 9
 . local/path.sh
 for varied in "" _sp _sp_mp3; do
   steps/make_fmllr.sh --data $data/$train$varied --model $exp/tri3b --transforms $exp/tri3b_ali$varied \
@@ -28,5 +20,7 @@ done
 steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
   --out $exp/tri3b/decode_tgsmall_dev --nj "$(nproc)"
 steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
-steps/run_grid.sh recipes/mini_librispeech/means/grid.yaml "${grid[@]}"
-case " ${grid[*]} " in *" --dry-run "*) ;; *) steps/make_grid_page.sh recipes/mini_librispeech/means/grid.yaml ;; esac
+steps/run_grid.sh recipes/mini_librispeech/means/grid.yaml "${options[@]}"
+if [[ " ${options[*]} " != *" --dry-run "* ]]; then
+  steps/make_grid_page.sh recipes/mini_librispeech/means/grid.yaml
+fi

@@ -9,24 +9,21 @@
 #
 # Other options go to run.sh, which makes mini_librispeech's network first: --stage 10 where that is done.
 set -euo pipefail
-start=$PWD
-cd "$(dirname "$0")/../../.."
-case " $* " in *" --help "*|*" -h "*) sed -n '2,10s/^# \{0,1\}//p' recipes/mini_librispeech/open_vocabulary/run.sh; exit 0 ;; esac
-corpus="" text="" base=()
-while [ $# -gt 0 ]; do
-  case $1 in --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;; esac
-  [ $# -ge 2 ] || { echo "error: $1 has no value; write \`$1 VALUE\`" >&2; exit 1; }
-  case $1 in
-    --corpus) corpus=$(cd "$start" && realpath "$2") ;;
-    --text) text=$(cd "$start" && realpath "$2") ;;
-    --exp | --data | --recipe) echo "error: $1 is not an option here; the folders are those of mini_librispeech" >&2; exit 1 ;;
-    *) base+=("$1" "$2") ;;
+. "$(dirname "$0")/../../options.sh"
+take_options "--text" "$@"
+for word in "${options[@]}"; do
+  case $word in
+    --exp | --data | --recipe)
+      echo "error: $word is not an option here; the folders are those of mini_librispeech" >&2
+      exit 1 ;;
   esac
-  shift 2
 done
-[ -n "$corpus" ] || { echo "error: --corpus is missing; give the folder of the corpus pack" >&2; exit 1; }
+if [ -z "$corpus" ]; then
+  echo "error: --corpus is missing; give the folder of the corpus pack" >&2
+  exit 1
+fi
 exp=exp/mini_librispeech data=data/mini_librispeech out=exp/open_vocabulary
-./run.sh --recipe mini_librispeech --corpus "$corpus" --networks "{lstmp: {mp3_kbps: 24}}" "${base[@]}" --stop-stage 10
+./run.sh --recipe mini_librispeech --corpus "$corpus" --networks "{lstmp: {mp3_kbps: 24}}" "${options[@]}" --stop-stage 10
 . local/path.sh
 nj=$(nproc) rows=() text=${text:-$corpus/lm/text-sample.txt.gz} pieces=$out/pieces/pieces.model
 steps/subset_data_dir.sh $exp/fmllr/dev $out/dev --spread 150
@@ -36,14 +33,20 @@ for rate in 0.01 0.03 0.05; do
   local/cut_vocabulary.sh --rate $rate --of $data/test --text "$text" --dict $exp/dict_tri3b --out $d
   local/prepare_piece_dict.sh --dict $d/dict --pieces $pieces --out $d/dict_pieces
   for kind in words pieces; do
-    if [ $kind = words ]; then dict=$d/dict from=(--text $d/text.gz --order 3 --prune 2e-7)
-    else dict=$d/dict_pieces from=(--text "$text" --order 4 --prune 5e-7); fi
+    if [ $kind = words ]; then
+      dict=$d/dict lm_source=(--text $d/text.gz --order 3 --prune 2e-7)
+    else
+      dict=$d/dict_pieces lm_source=(--text "$text" --order 4 --prune 5e-7)
+    fi
     local/prepare_lang.sh --dict $dict --out $d/lang_$kind
-    local/prepare_lm.sh --lang $d/lang_$kind "${from[@]}" --out $d/lang_${kind}_lm
+    local/prepare_lm.sh --lang $d/lang_$kind "${lm_source[@]}" --out $d/lang_${kind}_lm
     steps/make_graph.sh --lang $d/lang_${kind}_lm --model $exp/tri3b --out $d/graph_$kind
     for set in dev test; do
-      feats=$out/dev
-      [ $set = dev ] || feats=$exp/fmllr/$set
+      if [ $set = dev ]; then
+        feats=$out/dev
+      else
+        feats=$exp/fmllr/$set
+      fi
       steps/decode.sh --model $exp/lstmp --graph $d/graph_$kind --data $feats --config $exp/conf/decode.yaml \
         --out $d/${kind}_$set --nj "$nj"
     done

@@ -11,9 +11,9 @@ from helpers import ROOT
 from lstmp.conf_files import read_sections
 from lstmp.errors import UserError
 from lstmp.recipe import begin_run
-from lstmp.recipe.__main__ import main, shell_assignments
+from lstmp.recipe.__main__ import main
 from lstmp.recipe.keys import RECIPE_KEYS
-from lstmp.recipe.networks import describe, shell_values
+from lstmp.recipe.networks import describe
 from lstmp.recipe.options import known_options, parse_options
 from lstmp.recipe.resolve import choose_layout, find_file, resolve
 
@@ -158,25 +158,6 @@ def test_gmms_that_hear_mp3_make_the_speech_as_it_is_a_variant_of_its_own(projec
     assert first == "The GMMs hear the training data after MP3 coding at 24 kbit/s."
 
 
-@pytest.mark.parametrize(("options", "heard"), [([], "train"), (["--gmm_mp3_kbps", "32"], "train_coded32")])
-def test_run_sh_is_told_what_the_gmms_hear_and_may_have_no_networks(tmp_path, capsys, options, heard):
-    main(["--exp", str(tmp_path), "--networks", "{}", *options])
-    text = capsys.readouterr().out
-    echo = 'echo "$heard|${networks[*]}|${input_of[mono]:-none}|$gmm_mp3_kbps"'
-    said = subprocess.run(["bash", "-uc", f"{text}\n{echo}"], capture_output=True, text=True)
-    assert said.stdout == f"{heard}||none|{(options or ['', '0'])[1]}\n", said.stderr
-
-
-def test_run_sh_gets_an_element_for_each_network():
-    found = resolve(parse_options(["--networks", "{a: {}, b: {volumes: [0.5, 2], mp3_kbps: 24}}"]))[3]
-    text = shell_assignments(shell_values(found))
-    assert "declare -A varied_of=([a]='' [b]=_vol_0.5_2_mp3)" in text and "mp3_of=([a]=0 [b]=24)" in text
-    assert "volumes_of=([a]='' [b]='0.5 2')" in text and "input_of=([a]=fbank [b]=fbank)" in text
-    said = subprocess.run(["bash", "-c", f'{text}; echo "${{speeds_of[b]}}|${{volumes_of[b]}}|${{input_of[c]:-none}}"'],
-                          capture_output=True, text=True)
-    assert said.stdout == "1|0.5 2|none\n"
-
-
 def test_parse_options():
     assert parse_options(["--nj", "3", "--stop_stage=4", "--train_utterances", "5", "--fbank.high_freq", "-400"]) == {
         "nj": "3", "stop-stage": "4", "train_utterances": "5", "fbank.high_freq": "-400"}
@@ -211,13 +192,6 @@ def test_files_of_the_corpus(project, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         find_file("other.txt", run | {"corpus": str(corpus)}, recipe)
     assert find_file("", run, recipe) == ""
-
-
-def test_shell_assignments_survive_bash():
-    values = {"a": "it's; rm -rf $HOME", "b-c": 3, "d": ["x y", "`z`"], "e": []}
-    script = shell_assignments(values) + '\nset -u; printf "%s|" "$a" "$b_c" "${d[@]}" "${#e[@]}"'
-    out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert out == "it's; rm -rf $HOME|3|x y|`z`|0|"
 
 
 class TestRanges:

@@ -1,0 +1,106 @@
+"""What run.sh is told: variables of the run, and the function ``settings_of`` that sets those of one system."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+from lstmp.recipe.keys import Recipe
+from lstmp.recipe.networks import Network, describe
+
+
+def gmm_train(recipe: Recipe) -> str:
+    """Name of the data dir that the GMMs are trained on."""
+    return recipe.train + (f"_coded{recipe.gmm_mp3_kbps}" if recipe.gmm_mp3_kbps else "")
+
+
+def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[Network], defaults: dict) -> dict:
+    """Variables of the whole run: the options, the recipe's keys, and what follows from them.
+
+    Args:
+        run: values of the options of the run itself.
+        recipe: its paths are those of files, "" for none.
+        systems: names of the systems to decode.
+        networks: those to train.
+        defaults: conf/lstmp.yaml, to tell how the networks differ from it.
+
+    Returns:
+        name → text, number, truth value or list, for :func:`assignments`. Beside the options and keys:
+        `last` (triphone system whose transforms adapt the networks' input), `aligners` (systems that align copies of the
+        training data), `graph_models` (systems to make a graph of), `gmm_train`, `training_note`, and options of steps:
+        `dict_source`, `lm_source`, `wav_options`, `limit_train`, `limit_test`, `downloads`.
+    """
+    train_text = Path(run["data"]) / recipe.train / "text"
+    spelled = ["--spell", str(train_text.parent), *filter(None, (recipe.arpa, recipe.lm_text))]
+    if recipe.arpa:
+        lm_source = ["--arpa", recipe.arpa]
+    elif recipe.lm_text:
+        lm_source = ["--text", recipe.lm_text, "--order", recipe.lm_order]
+    else:
+        lm_source = ["--text", str(train_text), "--skip-id", "--order", recipe.lm_order]
+    last, gmms = recipe.triphones[-1], ["mono", *recipe.triphones]
+    return {
+        **run, **dataclasses.asdict(recipe), "systems": systems, "networks": [n.name for n in networks], "last": last,
+        "aligners": sorted({last, recipe.targets}),
+        "graph_models": [m for m in gmms if m in systems or m == recipe.targets],
+        "gmm_train": gmm_train(recipe), "training_note": describe(networks, defaults, recipe.gmm_mp3_kbps),
+        "dict_source": ["--lexicon", recipe.lexicon] if recipe.lexicon else spelled,
+        "lm_source": lm_source,
+        "wav_options": ["--allow-commands"] if recipe.allow_commands else [],
+        "limit_train": ["--max-utts", recipe.train_utterances] if recipe.train_utterances else [],
+        "limit_test": ["--max-utts", recipe.test_utterances] if recipe.test_utterances else [],
+        "downloads": [Path(f).name for f in (recipe.lexicon, recipe.arpa, recipe.rescore_arpa) if f],
+    }
+
+
+def system_variables(name: str, network: Network | None, run: dict, recipe: Recipe) -> dict:
+    """Variables of one system.
+
+    Args:
+        name: of a GMM system, or of ``network``.
+
+    Returns:
+        name → value, for :func:`assignments`:
+        `lang` (its lexicon and phones; with the grammar of the language model, ``${lang}_$lm``), `graph` (its search
+        graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms` (language
+        models that it is scored with); for a network also `copies` and `copies_suffix` (data dir of the copies of the
+        training data that it is trained on, and what that adds to the name of an alignment), `perturb_options` (how the
+        copies are made) and `train_feats` (data dir of its input).
+    """
+    exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
+    model = recipe.targets if network else name  # whose tied states it has
+    rescore = bool(recipe.rescore_lm) and (network is not None or name == last)
+    values = {
+        "lang": f"{exp}/lang_{model}" if recipe.pron_probs and model == last else f"{data}/lang",
+        "graph": f"{exp}/{model}/graph_{recipe.lm}", "feature_type": "mfcc", "rescore": rescore,
+        "lms": [recipe.lm, recipe.rescore_lm] if rescore else [recipe.lm]}
+    if network:
+        copies, feature_type = recipe.train + network.varied, network.config["feature"]["kind"]
+        volume = ["--volume", *map("{:g}".format, network.volumes)] if network.volumes else []
+        values |= {
+            "feature_type": feature_type, "copies": copies, "copies_suffix": network.varied,
+            "perturb_options": ["--speeds", *map("{:g}".format, network.speeds), "--mp3", network.mp3_kbps, *volume],
+            "train_feats": f"{exp}/fmllr/{copies}" if feature_type == "fmllr" else f"{data}/{copies}_fbank"}
+    return values
+
+
+def assignments(values: dict) -> list[str]:
+    """``name=value`` for bash, quoted; lists become arrays, `-` in names becomes `_`."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, list):
+            quoted = f"({shlex.join(map(str, value))})"
+        else:
+            quoted = shlex.quote(str(value).lower() if isinstance(value, bool) else str(value))
+        lines.append(f"{name.replace('-', '_')}={quoted}")
+    return lines
+
+
+def settings_function(systems: dict[str, dict]) -> list[str]:
+    """The lines of ``settings_of SYSTEM``, which sets that system's variables.
+
+    Args:
+        systems: name → variables.
+    """
+    cases = [f"    {shlex.quote(name)}) {' '.join(assignments(values))} ;;" for name, values in systems.items()]
+    return ["settings_of() {", "  case $1 in", *cases,
+            '    *) echo "error: no such system: $1" >&2; return 1 ;;', "  esac", "}"]
