@@ -11,7 +11,8 @@ from lstmp.errors import command
 from lstmp.program import name_subcommand
 
 COMMANDS = {
-    "run": ("lstmp.recipe.working_folder", "train and test a recipe, from audio to word error rates: the stages of run.sh"),
+    "run": ("lstmp.recipe.working_folder",
+            "train and test a recipe, from audio to word error rates: the stages of run.sh"),
     "transcribe": ("lstmp.transcribe.transcribe", "recordings to text, with a model folder"),
     "align": ("lstmp.transcribe.align_folder",
               "recordings and their transcripts to Praat TextGrids and CTM, with a model folder"),

@@ -36,7 +36,8 @@ def test_an_unknown_command_is_one_line():
 
 
 def test_it_starts_without_torch():
-    code = "import sys, lstmp.cli; import lstmp.recipe.working_folder; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, lstmp.cli; import lstmp.recipe.working_folder; "
+    code += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=CLEAN, timeout=60).returncode == 0
 
 

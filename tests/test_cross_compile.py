@@ -40,7 +40,8 @@ def test_it_compiles_without_a_warning(source, machine, flag, tmp_path):
 
 
 def test_the_sources_are_found():
-    assert {"nnet/kernels/fused.cpp", "nnet/kernels/kernels.cpp", "gmm/viterbi.cpp", "decode/search.cpp"} <= set(SOURCES)
+    wanted = {"nnet/kernels/fused.cpp", "nnet/kernels/kernels.cpp", "gmm/viterbi.cpp", "decode/search.cpp"}
+    assert wanted <= set(SOURCES)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="not x86-64")
@@ -48,5 +49,6 @@ def test_the_sources_are_found():
 def test_the_fused_kernels_say_what_they_were_compiled_for(flag, ready, tmp_path):
     made = tmp_path / "fused.so"
     command = compiler_for("x86_64", flag)
-    subprocess.run([command, flag, *FLAGS, "-shared", str(PACKAGE / "nnet/kernels/fused.cpp"), "-o", str(made)], check=True)
+    subprocess.run([command, flag, *FLAGS, "-shared", str(PACKAGE / "nnet/kernels/fused.cpp"), "-o", str(made)],
+                   check=True)
     assert ctypes.CDLL(str(made)).lstmp_fused_ready() == ready  # which runs on any processor

@@ -59,7 +59,8 @@ def test_what_a_killed_process_leaves_goes_with_the_next_writing(tmp_path):
 def test_of_the_systems_place_too(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    (name,) = left_by_killed(tmp_path, f"with files.temporary_folder() as tmp:\n (tmp / 'x').write_text('half')\n {KILL}")
+    (name,) = left_by_killed(tmp_path, "with files.temporary_folder() as tmp:\n"
+                              f" (tmp / 'x').write_text('half')\n {KILL}")
     assert name.startswith("lstmp-")
     with files.temporary_folder() as made:
         assert os.listdir(tmp_path) == [made.name] and made.stat().st_mode & 0o777 == 0o700

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstmp import distributed, files
+from lstmp.decode.acoustic_scorer import AcousticScorer
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
-from lstmp.decode.scorer import Scorer
 from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError
 from lstmp.features.load import Features
@@ -36,7 +36,7 @@ class Job:
             return False
 
 
-def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConfig) -> dict[str, str]:
+def run_job(job: Job, graph, features: Features, scorer: AcousticScorer, cfg: DecodeConfig) -> dict[str, str]:
     """Decode the utterances of ``job`` and write their lattices. Returns those that failed, with the reason."""
     lattices = {utt: Lattice.empty() for utt in job.utts}
     failed, wall, cpu, frames = {}, 0.0, 0.0, 0
@@ -96,7 +96,7 @@ def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: st
     return [Job(path, ordered[i * utts_per_job:(i + 1) * utts_per_job], key) for i, path in enumerate(paths)]
 
 
-def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, scorer: Scorer | Callable[[], Scorer],
+def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, scorer: AcousticScorer | Callable[[], AcousticScorer],
          cfg: DecodeConfig, nj: int):
     """Run the jobs that are not done; lattice files of other runs, and halves of killed ones, are removed."""
     todo = [jobs[i] for i in distributed.on_first(lambda: [i for i, job in enumerate(jobs) if not job.is_done()])]
@@ -112,7 +112,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
         say(f"{len(keep)} of {len(jobs)} jobs are done already")
 
     def work(job: Job):  # forked, it sees the graph; a GPU is first used in the worker
-        return run_job(job, graph, features, scorer if isinstance(scorer, Scorer) else scorer(), cfg)
+        return run_job(job, graph, features, scorer if isinstance(scorer, AcousticScorer) else scorer(), cfg)
 
     for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
         for utt, reason in failed.items() if distributed.rank() == 0 else ():
@@ -130,7 +130,7 @@ def _info(path) -> dict:
     for name, kind in (("frames", int), ("utterances", int), ("arcs", int), ("seconds", (int, float)),
                        ("core_seconds", (int, float)), ("failed", dict)):
         if not isinstance(info.get(name), kind):
-            raise UserError(f"it does not tell its `{name}`", file=path, mend="delete it and decode again")
+            raise UserError(f"it does not tell its `{name}`", file=path, hint="delete it and decode again")
     return info
 
 

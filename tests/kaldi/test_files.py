@@ -240,5 +240,6 @@ def test_mixtures_are_kaldis_numbers(tmp_path):
 def test_kaldis_own_code_answers_and_numbers_as_we_do():
     script = ROOT / "tests/helpers/kaldi_itself.py"
     done = subprocess.run([sys.executable, script, "5"], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])})
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(
+                              [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])})
     assert done.returncode == 0, done.stderr

@@ -128,6 +128,6 @@ def test_recipes_with_a_script_of_their_own_split_the_command_line_alike(tmp_pat
     (tmp_path / "called from").mkdir()
     script = ('. ../recipes/options.sh; take_options "--text" "$@"; '
               'printf "%s|" "$PWD" "$corpus" "$text" "${options[@]}"')
-    done = subprocess.run(["bash", "-euc", script, "bash", "--only", "a", "b", "--corpus=x y", "--dry-run", "--text", "t"],
-                          cwd=tmp_path / "called from", capture_output=True, text=True)
+    options = ["--only", "a", "b", "--corpus=x y", "--dry-run", "--text", "t"]
+    done = subprocess.run(["bash", "-euc", script, "bash", *options], cwd=tmp_path / "called from", capture_output=True, text=True)
     assert done.stdout == f"{tmp_path}|called from/x y|called from/t|--only|a|b|--dry-run|", done.stderr
