@@ -40,8 +40,12 @@ class _Onward(soundfile.SoundFile):
 class Recording:
     """An open file; it is closed at the end of a ``with`` block.
 
-    Attributes:
+    Args:
         path: of the file.
+        named: what messages call it; None: its path.
+
+    Attributes:
+        path: what messages call it.
         rate, channels: of the samples.
 
     Raises:
@@ -49,9 +53,9 @@ class Recording:
         UserError: missing, empty, without samples, cut off.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
-        self._file = self._opened()
+    def __init__(self, path, named=None):
+        self.path = Path(named or path)
+        self._file = self._opened(Path(path))
         try:
             self._streams = self._looked_through()
             first = self._streams[0]
@@ -68,22 +72,21 @@ class Recording:
             self._file.close()
             raise
 
-    def _opened(self) -> BinaryIO:
-        path = self.path
+    def _opened(self, path: Path) -> BinaryIO:
         if os.path.isdir(path):  # unlike a Path, it takes a name that is too long for one that is not there
-            raise UserError("it is a folder", file=path, mend="give the files in it")
+            raise UserError("it is a folder", file=self.path, mend="give the files in it")
         if os.path.islink(path) and not os.path.exists(path):
-            raise UserError(f"a link to {os.readlink(path)}, which is not there", file=path, mend="check the link")
+            raise UserError(f"a link to {os.readlink(path)}, which is not there", file=self.path, mend="check the link")
         if not os.path.isfile(path):
             what = "a pipe or a device, no file" if os.path.exists(path) else "no such audio file"
-            raise UserError(what, file=path, mend="check the path")
+            raise UserError(what, file=self.path, mend="check the path")
         try:
             self._size = os.stat(path).st_size
             if not self._size:
                 raise self._fault("the audio file is empty")
             return open(path, "rb")
         except OSError as e:
-            raise UserError(f"cannot be opened: {e.strerror or e}", file=path,
+            raise UserError(f"cannot be opened: {e.strerror or e}", file=self.path,
                             mend="check its owner and mode, and the disk") from None
 
     def _looked_through(self) -> list[Stream]:
