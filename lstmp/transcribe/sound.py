@@ -26,6 +26,7 @@ FAINT = -80.0  # dB: three units of a 16-bit sample
 RISE = 6.0  # dB; a tenth of a second of steady noise is hardly ever 2 dB above the tenth percentile
 PAUSE = 2.0  # seconds
 MARGIN = 0.5  # seconds
+NOISY_MARGIN = 0.1  # seconds of loud steady noise
 STEADY = 3.0  # dB; white noise stays within 1.5, brown noise and noise that was coded as MP3 or Opus within 2.9
 LASTING = 2.0  # seconds; the whole of a shorter recording
 SHORT = 0.3  # seconds: a pause between two words
@@ -35,6 +36,7 @@ _STEP = RATE // 100
 _WINDOW = 10  # steps
 _LEAST = 100  # steps: in a shorter recording nothing is called steady
 _EDGE = 20  # steps: the begin and end of noise
+_MARGIN_STEPS = round(MARGIN * 100)
 _PIECE = 60 * RATE  # samples
 _LOUDER = 1.0  # dB
 _LOW = 40  # samples whose mean is what lies below 180 Hz
@@ -107,15 +109,23 @@ def heard(samples: np.ndarray) -> list[tuple[int, int]]:
     """The parts of a recording that are worth a search, in order: (begin, end) in samples; of silence none."""
     level = levels(samples)
     sound = is_sound(level, floor(level))
-    if sound.any():
-        sound &= ~steady(samples)
-    at = np.flatnonzero(sound)
+    noisy = steady(samples) & sound if sound.any() else sound
+    at = np.flatnonzero(sound & ~noisy)
     if not len(at):
         return []
     breaks = np.flatnonzero(np.diff(at) > PAUSE * 100)
-    margin = round(MARGIN * RATE)
-    return [(max(0, int(first) * _STEP - margin), min(len(samples), int(last + 1) * _STEP + margin))
-            for first, last in zip(at[np.append(0, breaks + 1)], at[np.append(breaks, -1)], strict=True)]
+    parts = []
+    for first, last in zip(at[np.append(0, breaks + 1)], at[np.append(breaks, -1)], strict=True):
+        before, behind = (_margin(noisy[max(0, first - _MARGIN_STEPS):first][::-1]),
+                          _margin(noisy[last + 1:last + 1 + _MARGIN_STEPS]))
+        parts.append((max(0, int(first) * _STEP - before), min(len(samples), int(last + 1) * _STEP + behind)))
+    return parts
+
+
+def _margin(noisy: np.ndarray) -> int:
+    """Samples to search beside a part, of steps from it on: up to loud steady noise, in which words would be found."""
+    at = np.flatnonzero(noisy)
+    return round((MARGIN if len(at) <= _EDGE // 2 else min(MARGIN, at[0] / 100 + NOISY_MARGIN)) * RATE)
 
 
 def nothing_heard(samples: np.ndarray) -> str:

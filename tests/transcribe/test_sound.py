@@ -141,3 +141,11 @@ def test_live_words_in_steady_noise_do_not_count():
     for piece in np.array_split(samples, 41):
         listener.accept(piece)
     assert [s.begin for s in listener.finish()] == [6.5]
+
+
+def test_little_of_loud_steady_noise_is_searched_beside_speech():
+    talk, noise = speech(4).astype(np.float32), 1000 * NOISE[:96000]
+    (_, end), (begin, _) = heard(np.concatenate([talk, noise, talk]))
+    assert end - 64000 <= 3200 and 160000 - begin <= 3200
+    (_, end), (begin, _) = heard(np.concatenate([talk, 0.002 * noise, talk]))  # a quiet pause
+    assert end - 64000 == pytest.approx(8000, abs=1600) and 160000 - begin == pytest.approx(8000, abs=1600)
