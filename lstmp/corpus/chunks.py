@@ -1,12 +1,15 @@
 """Where a file of uncompressed samples says how long they are: WAV, RF64, Wave64, AIFF, AU, CAF, SPHERE.
 
-A program that writes into a pipe cannot know the length when it writes the header, and leaves a placeholder there; one
-that is killed leaves 0, or what it had written when it last looked.
+A program that writes into a pipe cannot know the length when it writes the header, and leaves a placeholder there.
+One that is killed leaves 0, or what it had written when it last looked. Some count the header as samples. Behind the
+samples another file may begin, where two were joined as by ``cat a.wav b.wav``.
 """
 
 import re
 import struct
 from dataclasses import dataclass
+
+from lstmp.corpus.begins import begins_here, next_begin
 
 _NEAR = 1 << 24  # placeholders lie so little below 2^31, 2^32, 2^63, 2^64: 0x7FFFF000 of sox, all ones of ffmpeg
 _REMAINDER = 4096  # bytes: what is shorter, behind the samples, is padding rather than more of them
@@ -21,11 +24,21 @@ class Length:
         promised: bytes, as the header says; None: it does not say, or cannot be right.
         there: bytes that the file holds from their begin on.
         field: place and bytes of the field that says it, as they would be for all that is there; None: it may stay.
+        begin: where they begin.
+        parts: (begin, end) of more of them, where they are in several chunks.
+        next: where another file begins behind them; None: there is none.
+        said: bytes that the header promises though there are more, where that is no placeholder; None: it is right.
+        coding: how they are coded: a WAV file's format tag, a SPHERE file's name of it; None: it is not known.
     """
 
     promised: int | None
     there: int
     field: tuple[int, bytes] | None
+    begin: int
+    parts: tuple[tuple[int, int], ...] = ()
+    next: int | None = None
+    said: int | None = None
+    coding: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,11 @@ def samples_length(f, size: int) -> Length | None:
     if head.startswith(b"NIST_1A"):
         return _of_sphere(f, size)
     kind = next((k for magic, k in _KINDS if magic.match(head)), None)
-    long = None  # the field of a length of 64 bits
+    long = coding = None  # the field of a length of 64 bits
     for at, name, length in _chunks(f, size, kind) if kind else ():
+        if name == b"fmt ":
+            f.seek(at + 8)
+            coding = struct.unpack(f"{kind.form[0]}H", f.read(2).ljust(2, b"\0"))[0]
         if name == b"ds64":
             f.seek(at + 16)
             long = at + 16, "<Q", *struct.unpack("<Q", f.read(8).ljust(8, b"\0"))
@@ -77,35 +93,51 @@ def samples_length(f, size: int) -> Length | None:
             width = struct.calcsize(kind.form)
             begin = at + kind.name + width + kind.skip
             if long and length >= 0xFFFFFFFF:
-                return _length(f, size, kind, begin, long[2], *long[:2], 0)
+                return _length(f, size, kind, begin, long[2], *long[:2], 0, coding)
             return _length(f, size, kind, begin, length, at + kind.name, kind.form,
-                           kind.skip + kind.head * (kind.name + width))
+                           kind.skip + kind.head * (kind.name + width), coding)
     return None
 
 
-def _length(f, size: int, kind: _Kind, begin: int, length: int, at: int, form: str, more: int) -> Length:
+def _length(f, size: int, kind: _Kind, begin: int, length: int, at: int, form: str, more: int,
+            coding: int | None = None) -> Length:
     """``more``: how much the field at ``at`` counts beyond the samples."""
-    there, promised = max(0, size - begin), length - more
+    there, promised, parts, follows, said = max(0, size - begin), length - more, (), None, None
     close = any(top - _NEAR <= length <= top for top in (1 << 31, 1 << 32, 1 << 63, 1 << 64))
+    header_too = length in (size, size - 8, there + more + 8)  # what some writers count: the file, or the chunk's head
     if close and promised > there or promised <= 0:
-        promised = None if there and (close or not _remainder(f, size, kind, begin)) else 0
-    elif promised < there and not _remainder(f, size, kind, begin + promised + -promised % kind.align):
+        rest = _behind(f, size, kind, begin)
+        promised = None if there and (close or rest is None) else 0
+    elif promised > there and header_too:
         promised = None
-    return Length(promised, there, (at, struct.pack(form, min(there + more, (1 << 8 * struct.calcsize(form)) - 1))))
+    elif promised < there:
+        ends = dict.fromkeys((begin + promised + -promised % kind.align, begin + promised))  # not all pad
+        rest = next((r for end in ends if (r := _behind(f, size, kind, end)) is not None), None)
+        said, promised = (promised, None) if rest is None else (None, promised)
+        follows, parts = rest or (None, ())
+    if promised is None and (follows := next_begin(f, begin, size)) is not None:
+        there = follows - begin
+    all_there = (there if promised is None else promised + sum(b - a for a, b in parts)) + more
+    field = at, struct.pack(form, min(all_there, (1 << 8 * struct.calcsize(form)) - 1))
+    return Length(promised, there, field, begin, parts, follows, said, coding)
 
 
 def _of_sphere(f, size: int) -> Length | None:
     """Of NIST's SPHERE: lines of text, of which the second says where the samples begin."""
     f.seek(0)
-    said = dict(re.findall(rb"^(\w+) -i (\d+)", f.read(1 << 14).partition(b"end_head")[0], re.M))
+    head = f.read(1 << 14).partition(b"end_head")[0]
+    said = dict(re.findall(rb"^(\w+) -i (\d+)", head, re.M))
+    coding = re.search(rb"^sample_coding -s\d+ (\S+)", head, re.M)
     try:
         f.seek(8)
-        promised, there = 1, size - int(f.read(8))
+        begin, promised = int(f.read(8)), 1
         for name in (b"sample_count", b"sample_n_bytes", b"channel_count"):
             promised *= int(said[name])
     except (ValueError, KeyError):
         return None
-    return Length(promised, max(0, there), None)
+    follows = begin + promised if begins_here(f, begin + promised) else None
+    return Length(promised, max(0, (follows or size) - begin), None, begin, (), follows,
+                  None, coding and coding[1].decode(errors="replace"))
 
 
 def _chunks(f, size: int, kind: _Kind, at: int | None = None):
@@ -122,21 +154,30 @@ def _chunks(f, size: int, kind: _Kind, at: int | None = None):
         at = max(end + -end % kind.align, at + kind.name + width)
 
 
-def _remainder(f, size: int, kind: _Kind, at: int) -> bool:
-    """Whether what follows the samples is something else than samples: chunks, a tag, padding, next to nothing."""
+def _behind(f, size: int, kind: _Kind, at: int) -> tuple[int | None, tuple[tuple[int, int], ...]] | None:
+    """What is behind the samples, if it is something else than samples: chunks, a tag, padding, nothing, a file.
+
+    Returns:
+        where another file begins, and (begin, end) of more samples in chunks of their own; None: it is samples.
+    """
     if size - at <= 0:
-        return True
+        return None, ()
+    if begins_here(f, at):
+        return at, ()
     f.seek(at)
     start = f.read(_REMAINDER)
     if start.startswith(_TAGS) or not any(start):
-        return True
-    end = -1
+        return None, ()
+    end, parts = -1, []
     for place, name, length in _chunks(f, size, kind, at):
+        if begins_here(f, place):
+            return place, tuple(parts)
         if not all(32 <= c < 127 for c in name[:4]):
-            break
-        end = place + kind.name + struct.calcsize(kind.form) * (not kind.head) + length
+            return None
+        begin = place + kind.name + struct.calcsize(kind.form)
+        end = begin + length - kind.head * (begin - place)
         if end > size:
-            break
-    else:
-        return 0 <= end <= size
-    return False
+            return None
+        if name == kind.data:
+            parts.append((begin + kind.skip, end))
+    return (None, tuple(parts)) if 0 <= end <= size else None

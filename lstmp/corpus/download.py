@@ -17,13 +17,16 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lstmp import files
+from lstmp import temporary
+from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, command, naming
 from lstmp.log import progress, say, warn
 
 BASE_URL = "https://www.openslr.org/resources"
 BLOCK = 1 << 20
 ATTEMPTS = 5
+_GROWS, _LEAST = 10, 64 << 20  # times its own size, and bytes, that an archive may become
+_KEPT_FREE = 16 << 20  # bytes of the disk
 
 # Name → (OpenSLR resource, MD5 as OpenSLR's md5sum.txt has it).
 SPLITS = {
@@ -133,19 +136,25 @@ def _receive(url: str, part: Path):
 def unpack(archive, out):
     """Unpack a ``.tar.gz`` below ``out``: plain files and folders only, none of them outside.
 
+    Audio that is compressed already becomes hardly larger, so one that grows to ``_GROWS`` times its size is not what
+    it says; and before a file is written, there must be room for it.
+
     Raises:
-        UserError: a member that is a link or device or would lie outside; an archive that is cut off or damaged.
+        UserError: a member that is a link or device or would lie outside; an archive that is cut off or damaged, that
+            grows beyond all measure, or for which the disk has no room.
     """
     archive, out = Path(archive), Path(out)
+    most = max(_LEAST, _GROWS * archive.stat().st_size)
     try:
-        # gzip's own module, because tarfile's stream of "r|gz" does not look at the checksum
-        with gzip.open(archive) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
+        # not tarfile's stream of "r|gz", which does not look at the checksum
+        with open_gzip(archive, most) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
             for member in progress(tar, f"unpacking {archive.name}", unit="file"):
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
                     raise UserError(f"member `{member.name}` is a link or lies outside the archive's folder",
                                     file=archive, hint="do not trust this archive; download it from OpenSLR")
                 target = out / name
+                _must_fit(archive, member, most, out)
                 if member.isdir():
                     target.mkdir(parents=True, exist_ok=True)
                     continue
@@ -157,6 +166,17 @@ def unpack(archive, out):
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise UserError(f"cannot be unpacked: {e}", file=archive,
                         hint="delete it and run the same command again") from None
+
+
+def _must_fit(archive: Path, member: tarfile.TarInfo, most: int, out: Path):
+    """Raises UserError: a member is larger than all of its archive may become, or than what is free on the disk."""
+    if member.size > most:
+        raise UserError(f"member `{member.name}` would have {member.size} bytes, of an archive that may become "
+                        f"{most >> 20} MB", file=archive, mend="do not trust this archive; download it from OpenSLR")
+    free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
+    if member.size > free - _KEPT_FREE:
+        raise UserError(f"no room to unpack it: `{member.name}` needs {member.size >> 20} MB, and {free >> 20} MB are "
+                        "free", file=archive, mend="free some disk space and run the same command again")
 
 
 def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):

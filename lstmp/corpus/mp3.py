@@ -10,6 +10,7 @@ _KBPS = {1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
          2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
 _RATES = (44100, 48000, 32000)
 _SAMPLES = {1: 1152, 2: 576}
+_PADDED = 4096  # bytes of zeros that are taken for padding, whatever comes behind them
 
 
 class Mp3:
@@ -23,11 +24,14 @@ class Mp3:
         frames: how many, without one that holds a Xing or VBRI header.
         promised: how many that header says there are; None: it does not say.
         samples: of a frame and channel.
+        strange: bytes between frames that are neither frames nor a tag: damage.
+        seconds: what comes before the first of them.
     """
 
     def __init__(self, data):
         self._data, self.parts, self.frames, self.promised, self.samples = data, [], 0, None, 0
-        at, kind = _after_tags(data, 0), None
+        self.strange, self.seconds = 0, 0.0
+        at, kind, before = after_tags(data, 0), None, 0
         self._first, begin, self._header, self._bytes_at = at, at, False, None
         while at + 4 <= len(data):
             frame = _frame(data, at)
@@ -36,14 +40,18 @@ class Mp3:
                     self.parts.append((begin, at))
                 if kind is None and at - self._first > 1 << 16:
                     return
-                at = begin = _next(data, at + 1)
+                gap, at = at, _next(data, at + 1)
+                begin = at
+                if kind and at < len(data) and not _has_tag(data, before, gap, at):
+                    self.seconds = self.seconds if self.strange else self.frames * self.samples / kind[1]
+                    self.strange += at - gap
                 continue
             if kind is None:
                 kind, self._first, self.samples = frame[0], at, _SAMPLES[frame[0][0]]
                 self._header = self._read_header(frame)
             if at + frame[1] > len(data):  # the file ends within it
                 break
-            self.frames += 1
+            self.frames, before = self.frames + 1, at
             at += frame[1]
         if min(at, len(data)) > begin:
             self.parts.append((begin, min(at, len(data))))
@@ -116,7 +124,23 @@ def _same(data, at: int):
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def _after_tags(data, at: int) -> int:
+def _has_tag(data, before: int, begin: int, end: int) -> bool:
+    """Whether there is a tag, or zeros, in what is no frame; it may begin in the frame before, which was cut there."""
+    return not any(data[begin:min(end, begin + _PADDED)]) or any(
+        data.find(tag, before, min(end, begin + _PADDED)) >= 0 for tag in (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN"))
+
+
+def is_frames(data) -> bool:
+    """Whether bytes begin with three frames of a kind."""
+    at, kinds = 0, []
+    while len(kinds) < 3 and (frame := _frame(data, at)):
+        kinds.append(frame[0])
+        at += frame[1]
+    return len(kinds) == 3 and len(set(kinds)) == 1
+
+
+def after_tags(data, at: int) -> int:
+    """The place behind the ID3 tags, of version 2, that begin at ``at``; that place itself if there are none."""
     while bytes(data[at:at + 3]) == b"ID3" and at + 10 <= len(data):
         size = data[at + 6:at + 10]
         at += 10 + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3]) + 10 * (data[at + 5] >> 4 & 1)
@@ -126,7 +150,7 @@ def _after_tags(data, at: int) -> int:
 def _next(data, at: int) -> int:
     """Where the next frame may begin."""
     if bytes(data[at - 1:at + 2]) == b"ID3":
-        return max(at, _after_tags(data, at - 1))
+        return max(at, after_tags(data, at - 1))
     while at < len(data):
         at = data.find(b"\xff", at)
         if at < 0:

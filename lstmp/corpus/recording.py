@@ -5,27 +5,25 @@ is told, as far as a file lets it be seen. libsndfile decodes, and is shown a he
 """
 
 import contextlib
-import mmap
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-from lstmp.corpus.chunks import samples_length
-from lstmp.corpus.mp3 import Mp3
-from lstmp.corpus.ogg import look_through
-from lstmp.corpus.samples import RATES, must_be_sound
+from lstmp.corpus.foreign import not_sound
+from lstmp.corpus.overheard import Overheard
+from lstmp.corpus.samples import LOUDEST, RATES, must_be_sound
 from lstmp.corpus.spliced import Spliced
+from lstmp.corpus.truthful import REFETCH, Stream, streams
 from lstmp.errors import UserError
+from lstmp.log import warn
 
-REFETCH = "fetch or make it again"
-_RAW = (".raw", ".pcm", ".sw", ".s16", ".s16le", ".vox", ".ulaw", ".alaw", ".ul", ".al")
 _BLOCK = 1 << 20  # values that are decoded at a time, whatever rate and number of channels a header claims
-_FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22")  # the only block of metadata that must be there comes first
-_MISSED = 8  # bytes: less than this is no more than the last sample of some channels
+_OF_MP3 = 1 << 14  # of an MP3 file, so that it is known where its decoder complains
+_PLACED = 1 << 12  # as many, where the place of a fault is looked for
 
 
 class Unknown(UserError):
@@ -42,8 +40,12 @@ class _Onward(soundfile.SoundFile):
 class Recording:
     """An open file; it is closed at the end of a ``with`` block.
 
-    Attributes:
+    Args:
         path: of the file.
+        named: what messages call it; None: its path.
+
+    Attributes:
+        path: what messages call it.
         rate, channels: of the samples.
 
     Raises:
@@ -51,30 +53,49 @@ class Recording:
         UserError: missing, empty, without samples, cut off.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
-        if os.path.isdir(path):  # unlike a Path, it takes a name that is too long for one that is not there
-            raise UserError("it is a folder", file=path, hint="give the files in it")
-        if not os.path.isfile(path):
-            raise UserError("no such audio file", file=path, hint="check the path")
-        self._size = self.path.stat().st_size
-        if not self._size:
-            raise self._fault("the audio file is empty")
-        self._file, self._to_the_end = open(self.path, "rb"), None  # noqa: SIM115
+    def __init__(self, path, named=None):
+        self.path = Path(named or path)
+        self._file = self._opened(Path(path))
         try:
-            self._streams, self._promised = self._truthful()
-            with self._decoder(self._streams[0]) as f:
+            self._streams = self._looked_through()
+            first = self._streams[0]
+            with self._decoder(first) as f:
                 self.rate, self.channels = f.samplerate, f.channels
                 if not f.frames:
                     raise self._fault("the audio file holds no samples")
                 if self.rate not in RATES:
                     raise self._fault(f"sampled at {self.rate} Hz, as its header says, which cannot be right")
-                self._by_its_end = (f.format != "MP3" and f.subtype not in ("FLOAT", "DOUBLE")
-                                    and len(self._streams) == 1 and self._promised != 0)
-                self._promised = f.frames if self._promised is None else self._promised
+                self._by_its_end = (not first.mp3 and f.subtype not in ("FLOAT", "DOUBLE")
+                                    and len(self._streams) == 1 and first.promised != 0)
+                self._promised = f.frames if first.promised is None else first.promised
         except BaseException:
             self._file.close()
             raise
+
+    def _opened(self, path: Path) -> BinaryIO:
+        if os.path.isdir(path):  # unlike a Path, it takes a name that is too long for one that is not there
+            raise UserError("it is a folder", file=self.path, mend="give the files in it")
+        if os.path.islink(path) and not os.path.exists(path):
+            raise UserError(f"a link to {os.readlink(path)}, which is not there", file=self.path, mend="check the link")
+        if not os.path.isfile(path):
+            what = "a pipe or a device, no file" if os.path.exists(path) else "no such audio file"
+            raise UserError(what, file=self.path, mend="check the path")
+        try:
+            self._size = os.stat(path).st_size
+            if not self._size:
+                raise self._fault("the audio file is empty")
+            return open(path, "rb")
+        except OSError as e:
+            raise UserError(f"cannot be opened: {e.strerror or e}", file=self.path,
+                            mend="check its owner and mode, and the disk") from None
+
+    def _looked_through(self) -> list[Stream]:
+        try:
+            return streams(self._file, self._size)
+        except UserError as e:
+            raise UserError(e.what, file=self.path, mend=e.mend) from None
+        except OSError as e:
+            raise UserError(f"cannot be read: {e.strerror or e}", file=self.path, mend="check the disk") from None
 
     def __enter__(self) -> "Recording":
         return self
@@ -89,143 +110,104 @@ class Recording:
             UserError: as :meth:`blocks`.
         """
         if self._by_its_end:
-            view = Spliced(self._file, self._streams[0])
+            stream = self._streams[0]
+            view = Spliced(self._file, stream.parts)
             try:
                 with soundfile.SoundFile(view) as f:
                     tail = min(f.frames, f.samplerate // 10)
                     if tail < f.frames:
                         f.seek(f.frames - tail)
-                    if len(f.read(tail)) == tail and (self._to_the_end is None or view.tell() == self._size):
+                    if len(f.read(tail)) == tail and (stream.onward is None or view.tell() == view.size):
                         return f.frames
             except soundfile.LibsndfileError:
                 pass  # to be told where it is damaged
-        return sum(len(block) for block in self.blocks())
+        return sum(len(block) for block in self._all_blocks())
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All samples, in pieces: float32 [n, channels], of which full scale is 1.
+        """All samples, in pieces: float32 [n, channels], of which full scale is 1. What is odd is warned of.
 
         Raises:
             UserError: cut off, damaged, streams of several rates, values that are not finite or far beyond full scale.
         """
+        for odd in dict.fromkeys(s.odd for s in self._streams if s.odd):
+            warn(f"{self.path}: {odd}")
+        complaints: list[float] = []
+        yield from self._all_blocks(complaints)
+        if complaints and not any(s.odd for s in self._streams if s.mp3):
+            times = "once" if len(complaints) == 1 else f"{len(complaints)} times"
+            warn(f"{self.path}: damaged, as the MP3 decoder says {times}, first after {complaints[0]:.1f} s; what it "
+                 "makes of it is used")
+
+    def _all_blocks(self, complaints: list[float] | None = None) -> Iterator[np.ndarray]:
+        """``complaints`` get the seconds before each complaint of a decoder."""
         read = 0
         for n, stream in enumerate(self._streams):
             with self._decoder(stream) as f:
                 if (f.samplerate, f.channels) != (self.rate, self.channels):
                     raise UserError(f"its stream {n + 1} has {f.channels} channels at {f.samplerate} Hz, the first "
-                                    f"{self.channels} at {self.rate}", file=self.path, hint="make a file of each")
-                try:
-                    for block in self._decoded(f):
-                        read += len(block)
-                        yield block
-                except soundfile.LibsndfileError as e:
-                    raise self._fault(f"cut off, or damaged after {read / self.rate:.1f} s: {reason(e)}") from None
-        if len(self._streams) == 1 and read < self._promised or not read:
+                                    f"{self.channels} at {self.rate}", file=self.path, mend="make a file of each")
+                for block in self._decoded(f, stream, read, [] if complaints is None else complaints):
+                    read += len(block)
+                    yield block
+        alone = self._streams[0] if len(self._streams) == 1 else None
+        if alone and read < self._promised or not read:
             raise self._fault(f"cut off: {read} of {self._promised} samples can be decoded")
-        if self._to_the_end and len(self._streams) == 1:
-            yield from self._beyond(read)
+        if alone and alone.onward:
+            yield from self._beyond(alone, read)
 
-    def _decoded(self, f: _Onward) -> Iterator[np.ndarray]:
-        most, read = max(1, _BLOCK // self.channels), 0
+    def _decoded(self, f: _Onward, stream: Stream, before: int = 0,
+                 complaints: list[float] | None = None) -> Iterator[np.ndarray]:
+        """``before``: samples of the streams before it."""
+        most, read = max(1, (_OF_MP3 if stream.mp3 else _BLOCK) // self.channels), 0
         while read < f.frames:  # not further: what follows may be a tag, which is not decoded without complaint
-            block = f.read(min(most, f.frames - read), dtype="float32", always_2d=True)
+            with Overheard() if stream.mp3 else contextlib.nullcontext() as heard:
+                try:
+                    block = f.read(min(most, f.frames - read), dtype="float32", always_2d=True)
+                except soundfile.LibsndfileError as e:
+                    after = (before + self._decodable(stream)) / self.rate
+                    raise self._fault(f"cut off, or damaged after {after:.1f} s: {reason(e)}") from None
             if not len(block):
                 return
+            if stream.mp3:  # of a damaged frame the decoder may make values beyond all measure, without complaint
+                wild = ~(np.abs(block) <= LOUDEST)
+                block[wild] = 0
+                if complaints is not None:
+                    complaints += [(before + read) / self.rate] * max(heard.complaints, int(wild.any()))
             must_be_sound(block, self.path)
             read += len(block)
             yield block
 
-    def _beyond(self, promised: int) -> Iterator[np.ndarray]:
+    def _decodable(self, stream: Stream) -> int:
+        """How many samples of a stream come before a fault, since the block that holds it is lost as a whole."""
+        read = 0
+        with self._decoder(stream) as f, Overheard(), contextlib.suppress(soundfile.LibsndfileError):
+            while n := len(f.read(_PLACED, always_2d=True)):
+                read += n
+        return read
+
+    def _beyond(self, stream: Stream, promised: int) -> Iterator[np.ndarray]:
         """What a FLAC file holds beyond the samples that its header promises."""
-        begin = 0
-        with self._decoder(self._to_the_end) as f, contextlib.suppress(soundfile.LibsndfileError):  # a tag, or so
-            for block in self._decoded(f):
+        begin, onward = 0, Stream(stream.onward)
+        with self._decoder(onward) as f, contextlib.suppress(UserError):  # a tag, or so
+            for block in self._decoded(f, onward):
                 if begin + len(block) > promised:
                     yield block[max(0, promised - begin):]
                 begin += len(block)
 
-    def _truthful(self) -> tuple[list[list], int | None]:
-        """Parts of the file for :class:`Spliced`, for each stream in it, in which headers are right.
-
-        Also the samples of each channel that it promises; 0: it does not say; None: what libsndfile makes of it counts.
-        """
-        f, size = self._file, self._size
-        if self._is(b"fLaC"):
-            with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                begins = [m.start() for m in _FLAC.finditer(data)] or [0]
-            parts = [_to_the_end(f, begin, end) for begin, end in zip(begins, [*begins[1:], size], strict=True)]
-            self._to_the_end = parts[0][0]
-            if len(parts) == 1 and parts[0][1]:
-                return [[(0, size)]], parts[0][1]
-            return [stream for stream, _ in parts], 0
-        if self._is(b"OggS"):
-            streams, whole = look_through(f, size)
-            if not whole:
-                raise self._fault("cut off: its last Ogg page is not there")
-            return [[stream] for stream in streams], None
-        if found := samples_length(f, size):
-            if found.promised is None:
-                at, value = found.field
-                return [[(0, at), value, (at + len(value), size)]], None
-            if found.promised - found.there >= _MISSED:
-                raise self._fault(f"cut off: {found.there} of {found.promised} bytes of samples")
-        elif self._is(b"RIFF") and self._is(b"WAVE", 8):
-            raise self._fault("a WAV file without a data chunk")
-        elif not self._is(b"RIFF") and not self._is(b"ftyp", 4):
-            with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                mp3 = Mp3(data)
-                if mp3.frames and (mp3.promised or 0) - mp3.frames > 1:
-                    raise self._fault(f"cut off: {mp3.frames} of {mp3.promised} MP3 frames")
-                if mp3.frames:
-                    return [mp3.told()], None
-        return [[(0, size)]], None
-
-    def _is(self, magic: bytes, at: int = 0) -> bool:
-        self._file.seek(at)
-        return self._file.read(len(magic)) == magic
-
-    def _decoder(self, stream: list) -> _Onward:
+    def _decoder(self, stream: Stream) -> _Onward:
         try:
-            return _Onward(Spliced(self._file, stream))
+            with Overheard() if stream.mp3 else contextlib.nullcontext():
+                return _Onward(Spliced(self._file, stream.parts))
         except soundfile.LibsndfileError as e:
-            raise self._unknown(reason(e)) from None
-
-    def _unknown(self, why: str) -> UserError:
-        self._file.seek(0)
-        start = self._file.read(1024)
-        if not any(start):
-            return self._fault("cannot be read as audio: it begins with zeros")
-        if text := _text(start):
-            what = "a web page" if "<html" in text.lower() else "text"
-            return self._fault(f"cannot be read as audio: it is {what}")
-        if self.path.suffix.lower() in _RAW:
-            wav = f"sox -t raw -e signed -b 16 -c 1 -r 16000 {self.path.name} {self.path.stem}.wav"
-            return UserError("raw PCM: it has no header that says what it is", file=self.path, hint="transcribe it as "
-                             f"`- --rate 16000 < {self.path.name}`, or make a WAV of it: `{wav}`")
-        return Unknown(f"cannot be read as audio: {why}", file=self.path,
-                       hint=f"{REFETCH}; WAV, FLAC, MP3 and Opus are read")
+            self._file.seek(0)
+            raise not_sound(self.path, self._file.read(1024)) or Unknown(
+                f"cannot be read as audio: {reason(e)}", file=self.path, mend="if it is audio, make a WAV file of it: "
+                f"`ffmpeg -i {self.path.name} out.wav`; WAV, FLAC, MP3 and Opus are read") from None
 
     def _fault(self, what: str) -> UserError:
         return UserError(what, file=self.path, hint=REFETCH)
 
 
-def _to_the_end(f, begin: int, end: int) -> tuple[list, int]:
-    """A FLAC stream whose header leaves the number of samples open, as encoders do that write into a pipe; and that
-    number."""
-    f.seek(begin + 21)
-    field = int.from_bytes(f.read(5), "big")
-    samples = field & (1 << 36) - 1
-    return [(begin, begin + 21), (field - samples).to_bytes(5, "big"), (begin + 26, end)], samples
-
-
 def reason(error) -> str:
     """What libsndfile says of an error."""
     return str(getattr(error, "error_string", error)).rstrip(". \n") or "damaged"
-
-
-def _text(start: bytes) -> str:
-    """The text that a file begins with; empty: it is something else."""
-    try:
-        text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError as e:
-        text = start[:e.start].decode() if e.start > len(start) - 4 else ""
-    return text if all(c.isprintable() or c.isspace() for c in text) else ""

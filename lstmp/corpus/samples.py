@@ -6,7 +6,7 @@ from lstmp.errors import UserError
 from lstmp.log import warn
 
 FULL_SCALE = np.float32(32768)
-_LOUDEST = 16.0  # of floats that can be meant as ±1: 24 dB above full scale
+LOUDEST = 16.0  # of floats that can be meant as ±1: 24 dB above full scale
 RATES = range(1000, 768001)  # Hz
 _CHANNELS = 64
 _CANCELLED = 0.05  # of the channels' power is left in their mean; of 16 channels with nothing in common 0.06 are
@@ -48,7 +48,7 @@ def must_be_sound(samples: np.ndarray, file=None):
     if not np.isfinite(largest):
         raise UserError("holds samples that are not numbers (NaN or infinite)", file=file, hint="look where they come "
                         "from")
-    if largest > _LOUDEST:
+    if largest > LOUDEST:
         raise UserError(f"holds samples up to {largest:.0f}, where floats are in ±1", file=file,
                         hint="divide 16-bit samples by 32768")
 

@@ -13,6 +13,7 @@ class Spliced(io.RawIOBase):
         parts: each either bytes, or (begin, end) of the file.
 
     Attributes:
+        size: of all parts together, in bytes.
         fault: the error that ended a read, or None: to the decoder, which has no way to be told, the file ends there.
     """
 
@@ -20,7 +21,7 @@ class Spliced(io.RawIOBase):
         self._file, self._parts = file, [p for p in parts if (len(p) if isinstance(p, bytes) else p[1] - p[0])]
         sizes = [len(p) if isinstance(p, bytes) else p[1] - p[0] for p in self._parts]
         self._starts = [0, *itertools.accumulate(sizes)]
-        self._at, self.fault = 0, None
+        self._at, self.fault, self.size = 0, None, self._starts[-1]
 
     def readable(self) -> bool:
         return True

@@ -8,15 +8,19 @@ import zlib
 _MOST, _LEAST = 200, 16 << 20  # times its own size, and bytes, that a file may become; text becomes some 3 to 10 times
 
 
-def open_gzip(path) -> io.BufferedReader:
-    """A gzip file for reading bytes; one that is damaged, cut off or grows without end is a ``gzip.BadGzipFile``."""
-    return io.BufferedReader(_Measured(path))
+def open_gzip(path, most: int | None = None) -> io.BufferedReader:
+    """A gzip file for reading bytes; one that is damaged, cut off or grows without end is a ``gzip.BadGzipFile``.
+
+    Args:
+        most: bytes that it may become; None: as many as text may.
+    """
+    return io.BufferedReader(_Measured(path, most))
 
 
 class _Measured(io.RawIOBase):
-    def __init__(self, path):
+    def __init__(self, path, most: int | None):
         self._file = gzip.open(path, "rb")
-        self._most = max(_LEAST, _MOST * os.stat(path).st_size)
+        self._most = max(_LEAST, _MOST * os.stat(path).st_size) if most is None else most
 
     def readable(self) -> bool:
         return True

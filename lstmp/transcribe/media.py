@@ -1,27 +1,40 @@
 """Recordings of any kind to 16 kHz, mono: what libsndfile reads, and the rest through ffmpeg.
 
+What comes from a pipe, as of ``<(zcat a.wav.gz)``, is copied to a file first.
 ffmpeg is the one on PATH, or else that of the package imageio-ffmpeg.
 """
 
+import contextlib
 import os
+import re
 import shutil
+import stat
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import soxr
 
+from lstmp import temporary
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.recording import Recording, Unknown
 from lstmp.corpus.samples import FULL_SCALE, RATES, Mixer, must_be_sound
 from lstmp.errors import UserError
+from lstmp.log import warn
 
 _FILES = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"RIFX": "a WAV file", b"fLaC": "a FLAC file",
           b"OggS": "an Ogg file", b"ID3": "an MP3 file", b"FORM": "an AIFF file", b".snd": "an AU file",
           b"caff": "a CAF file", b"riff": "a Wave64 file", b"NIST": "a SPHERE file"}  # by their first bytes
 _BLOCK = 1 << 18  # values that are taken from ffmpeg at a time
+_PIPED = 1 << 20  # bytes that are taken from a pipe at a time
+_WAITED = 2.0  # seconds for somebody to open the other end of a pipe
+_PLACE = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+")  # in ffmpeg, before what it says
+_IN_GENERAL = ("Error opening", "Nothing was written", "Conversion failed", "Terminating thread")  # beside the reason
+_FAR_BEYOND = 2.0  # times full scale: decoders and resampling overshoot by less
 
 
 def read_recording(path) -> np.ndarray:
@@ -32,18 +45,62 @@ def read_recording(path) -> np.ndarray:
             or far beyond full scale.
     """
     try:
-        return np.concatenate([np.zeros(0, np.float32), *recording_blocks(path)])
+        return _within_scale(np.concatenate([np.zeros(0, np.float32), *recording_blocks(path)]), path)
     except MemoryError:
         raise UserError("does not fit into memory", file=path, hint="cut it into parts") from None
 
 
+def _within_scale(samples: np.ndarray, path) -> np.ndarray:
+    """Samples of ±32768, made quieter where floats are so far beyond it that to clip them would spoil them."""
+    beyond = np.abs(samples).max(initial=0.0) / FULL_SCALE
+    if beyond <= _FAR_BEYOND:
+        return samples
+    warn(f"{path}: its samples are up to {beyond:.1f} times full scale; it is made quieter by that")
+    return samples / beyond
+
+
 def recording_blocks(path) -> Iterator[np.ndarray]:
     """The same piece by piece, so that a long recording need not fit into memory."""
+    with _as_file(path) as file:
+        try:
+            with Recording(file, path) as f:
+                yield from _at_one_rate(f.blocks(), f.rate, path)
+        except Unknown as e:
+            yield from _by_ffmpeg(file, e, path)
+
+
+@contextlib.contextmanager
+def _as_file(path) -> Iterator[Path]:
+    """A file with what comes from ``path``, a pipe; any other path as it is."""
     try:
-        with Recording(path) as f:
-            yield from _at_one_rate(f.blocks(), f.rate, path)
-    except Unknown as e:
-        yield from _by_ffmpeg(path, e)
+        piped = stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:  # told where it is opened
+        piped = False
+    if not piped:
+        yield Path(path)
+        return
+    with temporary.folder() as work:
+        _copy_pipe(path, work / "sound")
+        yield work / "sound"
+
+
+def _copy_pipe(path, copy: Path):
+    """Raises UserError: nobody writes into it, it cannot be opened, or nothing comes."""
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else it would wait for ever for somebody to write into it
+    except OSError as e:
+        raise UserError(f"cannot be opened: {e.strerror or e}", file=path, mend="give a file") from None
+    with open(source, "rb", buffering=0) as f, open(copy, "wb") as out:
+        until, data = time.monotonic() + _WAITED, b""
+        while data == b"" and time.monotonic() < until:
+            data = f.read(_PIPED)  # None: somebody has it open, and has not written yet
+            time.sleep(0 if data else 0.02)
+        os.set_blocking(source, True)
+        while data := data or f.read(_PIPED):
+            out.write(data)
+            data = b""
+        if not out.tell():
+            raise UserError("a pipe from which nothing comes", file=path, mend="check the command that writes into it")
 
 
 def _at_one_rate(blocks: Iterable[np.ndarray], rate: int, path) -> Iterator[np.ndarray]:
@@ -120,12 +177,12 @@ def ffmpeg_program() -> str | None:
         return None
 
 
-def _by_ffmpeg(path, unknown: Unknown) -> Iterator[np.ndarray]:
+def _by_ffmpeg(file: Path, unknown: Unknown, path) -> Iterator[np.ndarray]:
     if (program := ffmpeg_program()) is None:
         raise UserError(f"{unknown.what}, and there is no ffmpeg", file=path,
                         hint="if it is audio or video, install ffmpeg, or the Python package imageio-ffmpeg, or make a "
                              "WAV file of it")
-    command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", "-vn", "-f", "au", "-c:a", "pcm_f32be", "-"]
+    command = [program, "-nostdin", "-v", "error", "-i", f"file:{file}", "-vn", "-f", "au", "-c:a", "pcm_f32be", "-"]
     read = 0
     with tempfile.TemporaryFile() as errors:  # not a pipe, which would fill while nobody reads it
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as ffmpeg:
@@ -137,12 +194,18 @@ def _by_ffmpeg(path, unknown: Unknown) -> Iterator[np.ndarray]:
                     read += len(block)
                     yield block
         errors.seek(0)
-        said = errors.read().decode(errors="replace").strip().splitlines()
+        said = [_PLACE.sub("", line) for line in errors.read().decode(errors="replace").strip().splitlines()]
     if ffmpeg.returncode or not read:
-        if _is_silent_film(program, path):
-            raise UserError("no audio track in it", file=path, hint="take the file that has the sound")
-        raise UserError(f"cannot be read as audio: {said[-1] if said else 'no samples in it'}", file=path,
-                        hint="fetch or make it again")
+        if _is_silent_film(program, file):
+            raise UserError("no audio track in it", file=path, mend="take the file that has the sound")
+        why = next((line for line in reversed(said) if not any(text in line for text in _IN_GENERAL)), None)
+        why = why or ("of no format that is known" if said else "no samples in it")
+        if "Format not recognised" not in unknown.what:  # libsndfile knows the format, and what is wrong
+            raise UserError(unknown.what, file=path, mend="fetch or make it again")
+        raise UserError(f"cannot be read as audio: {why}", file=path, mend="fetch or make it again")
+    if said:
+        warn(f"{path}: cut off or damaged, as ffmpeg says in {len(said)} line{'s' * (len(said) > 1)}, the last "
+             f"`{said[-1]}`; {read / RATE:.1f} s of it are read")
 
 
 def _floats(stream, channels: int, path) -> Iterator[np.ndarray]:

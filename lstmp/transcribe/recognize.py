@@ -21,10 +21,11 @@ from lstmp.features.extract import KINDS, extract
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.make_fmllr import make_fmllr
 from lstmp.graph.make_graph import make_graph
+from lstmp.log import warn
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript, Word
 from lstmp.transcribe.pauses import CutConfig, cuts
-from lstmp.transcribe.sound import Natural, heard
+from lstmp.transcribe.sound import Natural, heard, nothing_heard
 
 _ALIGNED_BY_ONE = 50  # utterances: to start another process takes some seconds
 _LEAST = RATE // 10  # samples: what is shorter is not worth a search
@@ -53,6 +54,9 @@ def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work
     natural = [Natural(samples) for _, samples in recordings]
     cfg = config.load(model.path / "conf/transcribe.yaml", CutConfig)
     pieces = _cut([x.samples for x in natural], cfg, work / "data")
+    for r in {*range(len(recordings))} - {piece.recording for piece in pieces}:
+        name, samples = recordings[r]
+        warn(f"{name or 'the samples'}: nothing is heard, and its transcript is empty: {nothing_heard(samples)}")
     words: list[list[Word]] = [[] for _ in recordings]
     if pieces:
         found = _decode(model, graph, work, len(pieces), nj, wanted)

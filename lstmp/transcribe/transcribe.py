@@ -155,6 +155,11 @@ def transcribe(a: argparse.Namespace):
                 raise
             failed.append(file)
             warn(str(e) if e.file else f"{file}: {e}")
+        except OSError as e:  # of this file's disk, say; a full one of ours names another file
+            if len(a.files) == 1 or e.filename not in (None, file):
+                raise
+            failed.append(file)
+            warn(f"{file}: {e.strerror or e}")
 
     with temporary_folder() as work:
         with _stdout_to_stderr():

@@ -1,10 +1,13 @@
 """Downloads from a server of our own: checked, resumed, unpacked without harm."""
 
+import gzip
 import hashlib
 import http.server
 import io
+import random
 import tarfile
 import threading
+import types
 
 import pytest
 
@@ -163,6 +166,38 @@ def test_damaged_archive(tmp_path, damage):
     (tmp_path / "a.tar.gz").write_bytes(damage(body))
     with pytest.raises(UserError, match="cannot be unpacked"):
         download.unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
+def test_an_archive_that_grows_without_end(tmp_path, monkeypatch):
+    """Of zeros, which become a thousandth; as one file, as many, as the header of one, and behind the last."""
+    monkeypatch.setattr(download, "_LEAST", 1 << 20)
+    zeros, path = bytes(3 << 20), tmp_path / "a.tar.gz"
+    path.write_bytes(archive({"LibriSpeech/zeros": zeros}))
+    with pytest.raises(UserError, match="a.tar.gz: member `LibriSpeech/zeros` would have 3145728 bytes, of an archive "
+                                        "that may become 1 MB; do not trust"):
+        download.unpack(path, tmp_path / "out")
+    assert not list(tmp_path.rglob("zeros"))
+    header = tarfile.TarInfo("LibriSpeech/" + "x" * (3 << 20))  # a name that tarfile reads into memory
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        tar.addfile(header)
+    for body in (archive({f"LibriSpeech/{i}": bytes(1000) for i in range(2000)}), raw.getvalue(),
+                 gzip.compress(gzip.decompress(archive(GOOD)) + zeros)):
+        path.write_bytes(body)
+        with pytest.raises(UserError, match="a.tar.gz: cannot be unpacked: it becomes more than 1 MB; delete it"):
+            download.unpack(path, tmp_path / "out")
+    path.write_bytes(archive({"LibriSpeech/noise": random.Random(0).randbytes(3 << 20)}))
+    download.unpack(path, tmp_path / "out")
+    assert (tmp_path / "out/LibriSpeech/noise").stat().st_size == 3 << 20
+
+
+def test_no_room_to_unpack(tmp_path, monkeypatch):
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=40 << 20))
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(archive({"LibriSpeech/more": bytes(30 << 20)}))
+    with pytest.raises(UserError, match="a.tar.gz: no room to unpack it: `LibriSpeech/more` needs 30 MB, and 40 MB are "
+                                        "free; free some"):
+        download.unpack(path, tmp_path / "out")
 
 
 def test_unknown_names(tmp_path):

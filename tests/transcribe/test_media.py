@@ -115,20 +115,71 @@ def test_faults(tmp_path, monkeypatch):
         read_recording(tmp_path / "nan.wav")
 
 
+@pytest.mark.parametrize("kind", ["wav", "mp3"])
+def test_a_pipe_is_a_file(tmp_path, kind, capfd, monkeypatch):
+    monkeypatch.setattr(media, "_WAITED", 0.5)
+    soundfile.write(str(tmp_path / f"x.{kind}"), tone(16000), 16000)
+    expected = read_recording(tmp_path / f"x.{kind}")
+    with subprocess.Popen(["cat", tmp_path / f"x.{kind}"], stdout=subprocess.PIPE) as cat:
+        assert (read_recording(f"/dev/fd/{cat.stdout.fileno()}") == expected).all()
+    for content, message in ((b"", "/dev/fd/[0-9]+: a pipe from which nothing comes; check the command"),
+                             (b"text\n", "^/dev/fd/[0-9]+: cannot be read as audio: it is text")):
+        with subprocess.Popen(["printf", content], stdout=subprocess.PIPE) as printf, \
+                pytest.raises(UserError, match=message):
+            read_recording(f"/dev/fd/{printf.stdout.fileno()}")
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(UserError, match="pipe.wav: a pipe from which nothing comes"):  # it does not wait for ever
+        read_recording(tmp_path / "pipe.wav")
+    late = f"sleep 0.2; exec 3> '{tmp_path}/pipe.wav'; sleep 0.6; cat '{tmp_path}/x.{kind}' >&3"
+    with subprocess.Popen(["bash", "-c", late]):
+        assert (read_recording(tmp_path / "pipe.wav") == expected).all()
+    with pytest.raises(UserError, match="/dev/null: a pipe or a device, no file"):
+        read_recording("/dev/null")
+    os.symlink("nowhere", tmp_path / "link.wav")
+    with pytest.raises(UserError, match="link.wav: a link to nowhere, which is not there"):
+        read_recording(tmp_path / "link.wav")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_must_not_be_read(tmp_path, monkeypatch):
+    soundfile.write(str(tmp_path / "x.wav"), tone(16000), 16000)
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(UserError, match="x.wav: cannot be opened: Permission denied; check its owner and mode"):
+        read_recording(tmp_path / "x.wav")
+
+
+def test_floats_far_beyond_full_scale_are_not_clipped(tmp_path, capsys):
+    soundfile.write(str(tmp_path / "x.wav"), 20 * tone(16000), 16000, subtype="FLOAT")
+    assert np.allclose(read_recording(tmp_path / "x.wav"), 65536 * tone(16000), atol=0.1)
+    assert "x.wav: its samples are up to 10.0 times full scale; it is made quieter" in capsys.readouterr().err
+    soundfile.write(str(tmp_path / "x.wav"), 3 * tone(16000), 16000, subtype="FLOAT")
+    assert np.abs(read_recording(tmp_path / "x.wav")).max() == pytest.approx(1.5 * 32768)
+    assert capsys.readouterr().err == ""
+
+
 def a_program(folder, text):
     path = folder / "ffmpeg"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch):
+def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch, capsys):
     """A stand-in for ffmpeg: the real one may not be installed."""
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "x.m4a").write_bytes(b"\xff not for libsndfile")
     au = r"printf '.snd\0\0\0\030\377\377\377\377\0\0\0\006\0\0\076\200\0\0\0\001"  # a header: 16 kHz, mono, floats
     a_program(tmp_path, au + r"\077\000\000\000\276\200\000\000'")
     assert read_recording(tmp_path / "x.m4a").tolist() == [16384, -8192]
-    a_program(tmp_path, "echo 'Invalid data found' >&2; exit 1")
+    a_program(tmp_path, au + r"\077\000\000\000'; echo '[in#0/x @ 0x5f] File ended prematurely' >&2")
+    capsys.readouterr()
+    assert read_recording(tmp_path / "x.m4a").tolist() == [16384]
+    assert capsys.readouterr().err == (f"warning: {tmp_path}/x.m4a: cut off or damaged, as ffmpeg says in 1 line, the "
+                                       "last `File ended prematurely`; 0.0 s of it are read\n")
+    a_program(tmp_path, "echo 'Invalid data found' >&2; echo 'Error opening input files: what' >&2; exit 1")
     with pytest.raises(UserError, match="x.m4a: cannot be read as audio: Invalid data found"):
         read_recording(tmp_path / "x.m4a")
     a_program(tmp_path, r"for i in $(seq 3000); do echo 'a line of complaint about it' >&2; done; " + au +

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from lstmp.transcribe.sound import SHORT, Listener, Natural, digital_silence, floor, heard, is_sound, levels
+from lstmp.transcribe.sound import (
+    SHORT,
+    Listener,
+    Natural,
+    digital_silence,
+    floor,
+    heard,
+    is_sound,
+    levels,
+    nothing_heard,
+    steady,
+)
 
 NOISE = np.random.default_rng(0).normal(size=160000).astype(np.float32)
 CLICK = np.zeros(160000, np.float32)
@@ -77,3 +88,64 @@ def test_live_words_count_where_there_is_sound():
     assert len(got) == len(samples) and (got[:48000] == samples[:48000]).all()
     assert 5 < got[52000:].std() < 40 and not len(digital_silence(got[52000:90000]))
     assert [s.begin for s in listener.finish()] == [2.0]
+
+
+def coloured(exponent: float) -> np.ndarray:
+    spectrum = np.fft.rfft(NOISE)
+    noise = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 500) ** exponent)
+    return noise / noise.std()
+
+
+@pytest.mark.parametrize("kind", ["white", "pink", "brown", "hum", "tone", "alternating"])
+@pytest.mark.parametrize("db", [-35, -25, -10])
+@pytest.mark.parametrize("seconds", [1.2, 10])
+def test_steady_noise_is_no_sound_however_loud(kind, db, seconds):
+    time = np.arange(160000) / 16000
+    noise = {"white": NOISE, "pink": coloured(0.5), "brown": coloured(1), "tone": np.sin(2 * np.pi * 440 * time),
+             "hum": np.sin(2 * np.pi * 50 * time) + 0.2 * np.sin(2 * np.pi * 150 * time),
+             "alternating": np.where(np.arange(160000) % 2, 1.0, -1.0)}[kind][:round(16000 * seconds)]
+    samples = (32768 * 10 ** (db / 20) * noise).clip(-32768, 32767).astype(np.float32)
+    assert heard(samples) == [] and (db < -30 or "steady noise or tones" in nothing_heard(samples))
+    quiet = np.zeros(32000)
+    assert seconds < 2 or heard(np.concatenate([quiet, samples, quiet + 3 * NOISE[:32000]]).astype(np.float32)) == []
+
+
+def test_speech_beside_loud_steady_noise_is_heard_as_a_whole():
+    talk, noise = speech(4).astype(np.float32), 1000 * NOISE[:96000]
+    parts = heard(np.concatenate([talk, noise, talk]))
+    assert len(parts) == 2 and parts[0][0] == 0 and parts[0][1] >= 64000 and parts[1][0] <= 160000
+    assert parts[1][0] - parts[0][1] > 64000 and parts[1][1] == 224000
+    word = np.concatenate([np.zeros(40000), speech(0.5), np.zeros(40000)])
+    parts = heard((noise[:len(word)] + word * 1000 / word[word != 0].std()).astype(np.float32))
+    assert len(parts) == 1 and parts[0][0] <= 40000 and parts[0][1] >= 48000  # as loud as the noise
+    assert steady(talk).sum() == 0 and steady(1000 * NOISE[:15000]).sum() == 0
+
+
+def test_why_nothing_is_heard():
+    assert [nothing_heard(x.astype(np.float32)) for x in (np.zeros(80), np.zeros(16000), 100 * NOISE, NOISE)] == [
+        "it has 0.005 s, in which no word is", "digital silence",
+        "its level is -50 dB of full scale at most, and hardly varies", "its level is -90 dB of full scale at most"]
+
+
+def test_live_words_in_steady_noise_do_not_count():
+    class Words:
+        def accept(self, samples):
+            return []
+
+        def finish(self):
+            from lstmp.decode.live import Segment
+            return [Segment(a, a + 0.5, ("WORD",), True) for a in (1.0, 3.0, 6.5, 8.0)]
+
+    listener = Listener(Words())
+    samples = np.concatenate([1000 * NOISE[:96000], speech(2), 1000 * NOISE[:48000]]).astype(np.float32)
+    for piece in np.array_split(samples, 41):
+        listener.accept(piece)
+    assert [s.begin for s in listener.finish()] == [6.5]
+
+
+def test_little_of_loud_steady_noise_is_searched_beside_speech():
+    talk, noise = speech(4).astype(np.float32), 1000 * NOISE[:96000]
+    (_, end), (begin, _) = heard(np.concatenate([talk, noise, talk]))
+    assert end - 64000 <= 3200 and 160000 - begin <= 3200
+    (_, end), (begin, _) = heard(np.concatenate([talk, 0.002 * noise, talk]))  # a quiet pause
+    assert end - 64000 == pytest.approx(8000, abs=1600) and 160000 - begin == pytest.approx(8000, abs=1600)

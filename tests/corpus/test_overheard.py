@@ -1,0 +1,24 @@
+"""Lines of the MP3 decoder are counted, those of others passed on."""
+
+import os
+import sys
+
+from lstmp.corpus.overheard import Overheard
+
+
+def test_lines_are_counted_or_passed_on(capfd):
+    with Overheard() as heard:
+        os.write(2, b"[src/libmpg123/layer3.c:1] error: dequantization failed!\nof somebody else\n")
+        print("and of Python", file=sys.stderr)
+        os.write(2, b"[src/libmpg123/parse.c:2] warning: what\n")
+    assert heard.complaints == 2 and {*capfd.readouterr().err.splitlines()} == {"of somebody else", "and of Python"}
+    with heard:
+        os.write(2, b"libmpg123: again\n")
+    assert heard.complaints == 3 and capfd.readouterr().err == ""
+
+
+def test_a_program_without_standard_error(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with Overheard() as heard:
+        pass
+    assert heard.complaints == 0
