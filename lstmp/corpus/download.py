@@ -17,7 +17,7 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, command, naming
 from lstmp.log import progress, say, warn
@@ -172,11 +172,11 @@ def _must_fit(archive: Path, member: tarfile.TarInfo, most: int, out: Path):
     """Raises UserError: a member is larger than all of its archive may become, or than what is free on the disk."""
     if member.size > most:
         raise UserError(f"member `{member.name}` would have {member.size} bytes, of an archive that may become "
-                        f"{most >> 20} MB", file=archive, mend="do not trust this archive; download it from OpenSLR")
+                        f"{most >> 20} MB", file=archive, hint="do not trust this archive; download it from OpenSLR")
     free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
     if member.size > free - _KEPT_FREE:
         raise UserError(f"no room to unpack it: `{member.name}` needs {member.size >> 20} MB, and {free >> 20} MB are "
-                        "free", file=archive, mend="free some disk space and run the same command again")
+                        "free", file=archive, hint="free some disk space and run the same command again")
 
 
 def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):

@@ -28,20 +28,20 @@ def not_sound(path: Path, start: bytes) -> UserError | None:
         start: the bytes it begins with, about 1,000.
     """
     if not any(start):
-        return UserError("cannot be read as audio: it begins with zeros", file=path, mend=REFETCH)
-    for magic, what, mend in _BY_MAGIC:
+        return UserError("cannot be read as audio: it begins with zeros", file=path, hint=REFETCH)
+    for magic, what, hint in _BY_MAGIC:
         if start.startswith(magic):
-            return UserError(f"cannot be read as audio: it is {what}", file=path, mend=mend)
+            return UserError(f"cannot be read as audio: it is {what}", file=path, hint=hint)
     if text := _text(start):
         what = "a web page" if "<html" in text.lower() else "text"
-        return UserError(f"cannot be read as audio: it is {what}", file=path, mend=REFETCH)
+        return UserError(f"cannot be read as audio: it is {what}", file=path, hint=REFETCH)
     kind = path.suffix.lower()
     if kind in _PCM:
         wav = f"sox -t raw -e signed -b 16 -c 1 -r 16000 {path.name} {path.stem}.wav"
-        return UserError("raw PCM: it has no header that says what it is", file=path, mend="transcribe it as "
+        return UserError("raw PCM: it has no header that says what it is", file=path, hint="transcribe it as "
                          f"`- --rate 16000 < {path.name}`, or make a WAV of it: `{wav}`")
     if kind in _RAW:
-        return UserError("raw samples: there is no header that says what they are", file=path, mend="make a WAV of it, "
+        return UserError("raw samples: there is no header that says what they are", file=path, hint="make a WAV of it, "
                          f"if it is what its name says: `sox {_RAW[kind]} -c 1 {path.name} {path.stem}.wav`")
     return None
 

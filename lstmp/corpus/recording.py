@@ -74,12 +74,12 @@ class Recording:
 
     def _opened(self, path: Path) -> BinaryIO:
         if os.path.isdir(path):  # unlike a Path, it takes a name that is too long for one that is not there
-            raise UserError("it is a folder", file=self.path, mend="give the files in it")
+            raise UserError("it is a folder", file=self.path, hint="give the files in it")
         if os.path.islink(path) and not os.path.exists(path):
-            raise UserError(f"a link to {os.readlink(path)}, which is not there", file=self.path, mend="check the link")
+            raise UserError(f"a link to {os.readlink(path)}, which is not there", file=self.path, hint="check the link")
         if not os.path.isfile(path):
             what = "a pipe or a device, no file" if os.path.exists(path) else "no such audio file"
-            raise UserError(what, file=self.path, mend="check the path")
+            raise UserError(what, file=self.path, hint="check the path")
         try:
             self._size = os.stat(path).st_size
             if not self._size:
@@ -87,15 +87,15 @@ class Recording:
             return open(path, "rb")
         except OSError as e:
             raise UserError(f"cannot be opened: {e.strerror or e}", file=self.path,
-                            mend="check its owner and mode, and the disk") from None
+                            hint="check its owner and mode, and the disk") from None
 
     def _looked_through(self) -> list[Stream]:
         try:
             return streams(self._file, self._size)
         except UserError as e:
-            raise UserError(e.what, file=self.path, mend=e.mend) from None
+            raise UserError(e.what, file=self.path, hint=e.hint) from None
         except OSError as e:
-            raise UserError(f"cannot be read: {e.strerror or e}", file=self.path, mend="check the disk") from None
+            raise UserError(f"cannot be read: {e.strerror or e}", file=self.path, hint="check the disk") from None
 
     def __enter__(self) -> "Recording":
         return self
@@ -145,7 +145,7 @@ class Recording:
             with self._decoder(stream) as f:
                 if (f.samplerate, f.channels) != (self.rate, self.channels):
                     raise UserError(f"its stream {n + 1} has {f.channels} channels at {f.samplerate} Hz, the first "
-                                    f"{self.channels} at {self.rate}", file=self.path, mend="make a file of each")
+                                    f"{self.channels} at {self.rate}", file=self.path, hint="make a file of each")
                 for block in self._decoded(f, stream, read, [] if complaints is None else complaints):
                     read += len(block)
                     yield block
@@ -201,7 +201,7 @@ class Recording:
         except soundfile.LibsndfileError as e:
             self._file.seek(0)
             raise not_sound(self.path, self._file.read(1024)) or Unknown(
-                f"cannot be read as audio: {reason(e)}", file=self.path, mend="if it is audio, make a WAV file of it: "
+                f"cannot be read as audio: {reason(e)}", file=self.path, hint="if it is audio, make a WAV file of it: "
                 f"`ffmpeg -i {self.path.name} out.wav`; WAV, FLAC, MP3 and Opus are read") from None
 
     def _fault(self, what: str) -> UserError:

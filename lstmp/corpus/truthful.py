@@ -56,7 +56,7 @@ def streams(f, size: int) -> list[Stream]:
             some, following = _of_file(f, begin, size)
         except UserError as e:
             where = f", in the file that begins at byte {begin}" if begin else ""
-            raise UserError(e.what + where, mend=e.mend) from None
+            raise UserError(e.what + where, hint=e.hint) from None
         found += some
         begin, joined = following, joined + 1
     if joined > 1:
@@ -106,7 +106,7 @@ def _of_samples(f, size: int, found: Length) -> tuple[list[Stream], int | None]:
     """A file of uncompressed samples, or of samples of some bits each."""
     if isinstance(found.coding, str) and "shorten" in found.coding:
         raise UserError("a SPHERE file that is compressed with shorten, which is not read here",
-                        mend="make a WAV file of it: `sph2pipe -f wav IN.sph OUT.wav`")
+                        hint="make a WAV file of it: `sph2pipe -f wav IN.sph OUT.wav`")
     end = size if found.next is None else found.next
     if found.promised is None:
         at, value = found.field
@@ -132,7 +132,7 @@ def _odd(f, found: Length) -> str:
     start = _read(f, 0, 1 << 20)
     if start.count(b"\n") >= _AS_TEXT and start.count(b"\n") == start.count(b"\r\n"):
         raise UserError("it was sent as text: each line feed in it has become two bytes, which makes noise of samples",
-                        mend="send it again as a binary file")
+                        hint="send it again as a binary file")
     return f"its header promises {found.said} bytes of samples, and there are {found.there}, which are all read"
 
 
@@ -181,4 +181,4 @@ def _read(f, at: int, size: int) -> bytes:
 
 
 def _fault(what: str) -> UserError:
-    return UserError(what, mend=REFETCH)
+    return UserError(what, hint=REFETCH)

@@ -25,8 +25,8 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
 
     Returns:
         name → text, number, truth value or list, for :func:`assignments`. Beside the options and keys:
-        `last` (triphone system whose transforms adapt the networks' input), `aligners` (systems that align copies of the
-        training data), `graph_models` (systems to make a graph of), `gmm_train`, `training_note`, and options of steps:
+        `last` (triphone system whose transforms adapt the networks' input), `aligners` (systems that align copies of
+        the training data), `graph_models` (systems to make a graph of), `gmm_train`, `training_note`, and options of steps:
         `dict_source`, `lm_source`, `wav_options`, `limit_train`, `limit_test`, `downloads`.
     """
     train_text = Path(run["data"]) / recipe.train / "text"

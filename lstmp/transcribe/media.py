@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.recording import Recording, Unknown
 from lstmp.corpus.samples import FULL_SCALE, RATES, Mixer, must_be_sound
@@ -79,7 +79,7 @@ def _as_file(path) -> Iterator[Path]:
     if not piped:
         yield Path(path)
         return
-    with temporary.folder() as work:
+    with files.temporary_folder() as work:
         _copy_pipe(path, work / "sound")
         yield work / "sound"
 
@@ -89,7 +89,7 @@ def _copy_pipe(path, copy: Path):
     try:
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else it would wait for ever for somebody to write into it
     except OSError as e:
-        raise UserError(f"cannot be opened: {e.strerror or e}", file=path, mend="give a file") from None
+        raise UserError(f"cannot be opened: {e.strerror or e}", file=path, hint="give a file") from None
     with open(source, "rb", buffering=0) as f, open(copy, "wb") as out:
         until, data = time.monotonic() + _WAITED, b""
         while data == b"" and time.monotonic() < until:
@@ -100,7 +100,7 @@ def _copy_pipe(path, copy: Path):
             out.write(data)
             data = b""
         if not out.tell():
-            raise UserError("a pipe from which nothing comes", file=path, mend="check the command that writes into it")
+            raise UserError("a pipe from which nothing comes", file=path, hint="check the command that writes into it")
 
 
 def _at_one_rate(blocks: Iterable[np.ndarray], rate: int, path) -> Iterator[np.ndarray]:
@@ -197,12 +197,12 @@ def _by_ffmpeg(file: Path, unknown: Unknown, path) -> Iterator[np.ndarray]:
         said = [_PLACE.sub("", line) for line in errors.read().decode(errors="replace").strip().splitlines()]
     if ffmpeg.returncode or not read:
         if _is_silent_film(program, file):
-            raise UserError("no audio track in it", file=path, mend="take the file that has the sound")
+            raise UserError("no audio track in it", file=path, hint="take the file that has the sound")
         why = next((line for line in reversed(said) if not any(text in line for text in _IN_GENERAL)), None)
         why = why or ("of no format that is known" if said else "no samples in it")
         if "Format not recognised" not in unknown.what:  # libsndfile knows the format, and what is wrong
-            raise UserError(unknown.what, file=path, mend="fetch or make it again")
-        raise UserError(f"cannot be read as audio: {why}", file=path, mend="fetch or make it again")
+            raise UserError(unknown.what, file=path, hint="fetch or make it again")
+        raise UserError(f"cannot be read as audio: {why}", file=path, hint="fetch or make it again")
     if said:
         warn(f"{path}: cut off or damaged, as ffmpeg says in {len(said)} line{'s' * (len(said) > 1)}, the last "
              f"`{said[-1]}`; {read / RATE:.1f} s of it are read")

@@ -17,12 +17,12 @@ def test_what_it_is(tmp_path, start, message):
         read_audio(tmp_path / "x.wav")
 
 
-@pytest.mark.parametrize("name, mend", [
+@pytest.mark.parametrize("name, hint", [
     ("x.raw", "sox -t raw -e signed -b 16"), ("x.ul", "sox -t ul -r 8000 -c 1 x.ul x.wav"),
     ("x.al", "sox -t al -r 8000"), ("x.vox", "sox -t vox -r 8000")])
-def test_samples_without_a_header(tmp_path, name, mend):
+def test_samples_without_a_header(tmp_path, name, hint):
     (tmp_path / name).write_bytes(b"\x01\x93\xc8\xfe" * 500)
-    with pytest.raises(UserError, match=mend):
+    with pytest.raises(UserError, match=hint):
         read_audio(tmp_path / name)
 
 
