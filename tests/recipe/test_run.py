@@ -129,5 +129,6 @@ def test_recipes_with_a_script_of_their_own_split_the_command_line_alike(tmp_pat
     script = ('. ../recipes/options.sh; take_options "--text" "$@"; '
               'printf "%s|" "$PWD" "$corpus" "$text" "${options[@]}"')
     options = ["--only", "a", "b", "--corpus=x y", "--dry-run", "--text", "t"]
-    done = subprocess.run(["bash", "-euc", script, "bash", *options], cwd=tmp_path / "called from", capture_output=True, text=True)
+    done = subprocess.run(["bash", "-euc", script, "bash", *options], cwd=tmp_path / "called from", capture_output=True,
+                          text=True)
     assert done.stdout == f"{tmp_path}|called from/x y|called from/t|--only|a|b|--dry-run|", done.stderr
