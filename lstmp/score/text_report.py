@@ -17,6 +17,7 @@ from pathlib import Path
 from lstmp import config
 from lstmp.corpus.coverage import MAX_UNKNOWN, check_known, difference, hint, spelled_otherwise, unknown_words
 from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.fst_cycles import check_backoff
 from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.perplexity import Perplexity
 from lstmp.corpus.pieces import MODEL, Pieces, made_of_pieces
@@ -43,6 +44,8 @@ class Vocabulary:
         symbols = first_columns(lexicon) if lexicon.is_file() else self.ids
         self.lexicon = {w for w in symbols if w in self.ids and w not in ("<eps>", "#0", "<s>", "</s>")}
         self.g = FstArrays.read(lang / "G.fst") if (lang / "G.fst").is_file() else None
+        if self.g is not None:
+            check_backoff(self.g, self.ids.get("#0"), lang / "G.fst")
         self.cut = None
         if made_of_pieces(self.lexicon) and (lang / MODEL).is_file():
             self.cut = functools.cache(functools.partial(Pieces(lang / MODEL).cut_into, known=self.lexicon))
