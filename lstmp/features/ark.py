@@ -96,7 +96,7 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
     """Iterate over the integer vectors of an ``.ark`` (also ``.ark.gz``) or ``.scp``: (utterance, np.int32 [T]).
 
     Raises:
-        UserError: no such file, cut off or damaged.
+        UserError: no such file, cut off or damaged, an utterance twice.
     """
     if str(path).endswith(".scp"):
         for key, rx in read_scp(path).items():
@@ -106,6 +106,7 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
                                 mend="ranges are of matrices; write the vector itself to an archive")
             yield key, _parse(_read_int_vector, name, offset)
         return
+    keys: set[str] = set()
     with _open(path) as f:
         if f.peek(3)[:3] == b"\xef\xbb\xbf":  # the mark of an editor
             f.seek(3)
@@ -118,6 +119,10 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
                 raise _damaged(path, start, e) from None
             if key is None:
                 return
+            if key in keys:
+                raise UserError(f"`{key}` is there twice, again at byte {start}", file=path,
+                                mend="remove one of the two")
+            keys.add(key)
             yield key, vector
 
 

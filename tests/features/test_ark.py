@@ -101,6 +101,12 @@ def test_int_vectors_as_people_write_them(tmp_path, text, vectors, packed):
     assert {k: v.tolist() for k, v in ark.read_int_vectors(tmp_path / "ali")} == vectors
 
 
+def test_an_utterance_twice(tmp_path):
+    (tmp_path / "ali").write_text("u1 1\nu2 2\nu1 3\n")
+    with pytest.raises(UserError, match="ali: `u1` is there twice, again at byte 10; remove one"):
+        list(ark.read_int_vectors(tmp_path / "ali"))
+
+
 @pytest.mark.parametrize("text, message", [
     ("u1 1\nu2 1.5\n", "at byte 5: `1.5` is not a whole number"), ("u1 1 nan\n", "`nan` is not a whole"),
     ("u1 3000000000\n", "`3000000000` is not a whole number of 32 bits"), ("u1 1_0\n", "`1_0` is not"),

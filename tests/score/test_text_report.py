@@ -93,6 +93,21 @@ def test_back_offs_around(folder, capsys):
     assert "G.fst: state 0 is on a cycle of arcs without a word" in error(folder, capsys)
 
 
+def test_a_words_txt_without_the_symbol_of_back_offs(folder, capsys):
+    table = (folder / "lang_tg" / "words.txt").read_text().splitlines(True)
+    (folder / "lang_tg" / "words.txt").unlink()
+    (folder / "lang_tg" / "words.txt").write_text("".join(line for line in table if not line.startswith("#0 ")))
+    assert "G.fst: word " in (said := error(folder, capsys)) and "words.txt; take the files that were made" in said
+
+
+def test_files_that_were_not_made_together(folder, capsys):
+    path = folder / "lang_tg" / "lexiconp.txt"
+    text = path.read_text()
+    path.unlink()
+    path.write_text(text.lower())
+    assert "lexiconp.txt: none of its words is in" in error(folder, capsys)
+
+
 def test_options(folder, capsys):
     assert "--max-unknown must be a share" in error(folder, capsys, "--max-unknown", "50")
     with pytest.raises(SystemExit):
