@@ -78,6 +78,8 @@ def _set_limits(parent: int, arcs: int):
     _lower(resource.RLIMIT_CPU, round(_slowness() * (_SECONDS + _SECONDS_OF_ARC * arcs)))
     _lower(resource.RLIMIT_CORE, 0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if "torch" in sys.modules:  # its pool of threads is not inherited, and would be waited for
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _lower(which: int, limit: int):

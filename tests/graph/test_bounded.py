@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
 from lstmp.errors import UserError
 from lstmp.graph import bounded as module
@@ -26,6 +27,18 @@ def test_what_it_returns_and_raises(capfd):
             raise fault
         with pytest.raises(type(fault), match=str(fault.args[-1])):
             bounded(fails, 1, FAULT)
+
+
+def test_torch_is_not_waited_for():
+    """The parent's threads are not there in the process that is forked."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    numbers = torch.ones(1 << 20)
+    try:
+        assert float((numbers + 1).sum()) == 1 << 21
+        assert bounded(lambda: float((numbers + 1).sum()), 1, FAULT) == 1 << 21
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_time(monkeypatch):
