@@ -108,11 +108,11 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
         return
     keys: set[str] = set()
     with _open(path) as f:
-        if f.peek(3)[:3] == b"\xef\xbb\xbf":  # the mark of an editor
-            f.seek(3)
         while True:
             start = f.tell()
             try:
+                if start == 0 and f.peek(3)[:3] == b"\xef\xbb\xbf":  # the mark of an editor
+                    f.seek(3)
                 key = _read_key(f)
                 vector = None if key is None else _read_int_vector(f)
             except Exception as e:

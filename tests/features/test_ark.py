@@ -101,6 +101,14 @@ def test_int_vectors_as_people_write_them(tmp_path, text, vectors, packed):
     assert {k: v.tolist() for k, v in ark.read_int_vectors(tmp_path / "ali")} == vectors
 
 
+def test_a_cut_off_gzip_file_of_vectors(tmp_path):
+    packed = gzip.compress("".join(f"u{i} {i} {i * i}\n" for i in range(1000)).encode())
+    for size in (12, len(packed) // 2, len(packed) - 4):
+        (tmp_path / "ali.gz").write_bytes(packed[:size])
+        with pytest.raises(UserError, match=r"ali\.gz: the archive is cut off or damaged"):
+            list(ark.read_int_vectors(tmp_path / "ali.gz"))
+
+
 def test_an_utterance_twice(tmp_path):
     (tmp_path / "ali").write_text("u1 1\nu2 2\nu1 3\n")
     with pytest.raises(UserError, match="ali: `u1` is there twice, again at byte 10; remove one"):
