@@ -110,6 +110,17 @@ def naming(path, *also):
 
 
 @contextlib.contextmanager
+def of_file(path):
+    """Have a UserError in the ``with`` block name ``path``, if it names no file."""
+    try:
+        yield
+    except UserError as e:
+        if e.file is None:
+            raise UserError(e.what, file=path, line=e.line, mend=e.mend) from None
+        raise
+
+
+@contextlib.contextmanager
 def locks_of_workers():
     """Have a fault say what the ``with`` block needs: it makes locks for worker processes, which lie in /dev/shm."""
     try:

@@ -1,8 +1,9 @@
 """Whether the tables of a data directory agree with each other; each fault is a UserError that names file and line."""
 
+import os
 from pathlib import Path
 
-from lstmp.corpus.textlines import composed
+from lstmp.corpus.textlines import composed, number
 from lstmp.errors import UserError
 
 
@@ -11,25 +12,36 @@ def same_utterances(path: Path, tables: dict[str, dict[str, str]]):
     lacks = {"wav.scp": "no audio", "text": "no transcript", "utt2spk": "no speaker", "segments": "no segment"}
     for name, table in tables.items():
         for other, others in tables.items():
-            missing = [number for number, utt in enumerate(table, 1) if utt not in others]
+            missing = [n for n, utt in enumerate(table, 1) if utt not in others]
             if missing:
                 utt = list(table)[missing[0] - 1]
                 more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-                alike = composed(utt) in map(composed, others)
                 raise UserError(f"`{utt}`{more} has {lacks[other]}: it is not in {other}", file=path / name,
-                                line=missing[0], hint="there its letters are composed in another way; write it with "
-                                "the same bytes" if alike else f"add it to {other} or delete this line")
+                                line=missing[0], mend=_other_spelling(utt, others) or
+                                f"add it to {other} or delete this line")
+
+
+def _other_spelling(utt: str, others) -> str | None:
+    """What to do if ``others`` have the id in another spelling."""
+    if composed(utt) in map(composed, others):
+        return "there its letters are composed in another way; write it with the same bytes"
+    for other in others:
+        if other.casefold() == utt.casefold():
+            return f"there it is `{other}`; write it in the same letter case"
+        if utt in (os.path.splitext(other)[0], os.path.splitext(os.path.basename(other))[0]):
+            return f"there it is `{other}`; write it without the ending of a file"
+    return None
 
 
 def check_spk2utt(path: Path, found: dict[str, str], expected: dict[str, list[str]]):
     """``spk2utt``, as ``found``, says what ``utt2spk`` does."""
-    hint = "delete it and run stage 1 again; utt2spk is what counts"
-    for number, (speaker, utts) in enumerate(found.items(), 1):
+    mend = "delete it and run stage 1 again; utt2spk is what counts"
+    for n, (speaker, utts) in enumerate(found.items(), 1):
         if speaker not in expected:
-            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=number, hint=hint)
+            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=n, mend=mend)
         if sorted(utts.split()) != expected[speaker]:
-            raise UserError(f"the utterances of speaker `{speaker}` differ from utt2spk's", file=path, line=number,
-                            hint=hint)
+            raise UserError(f"the utterances of speaker `{speaker}` differ from utt2spk's", file=path, line=n,
+                            mend=mend)
     missing = sorted(set(expected) - set(found))
     if missing:
         raise UserError(f"speaker `{missing[0]}` of utt2spk is missing", file=path, hint=hint)
@@ -38,13 +50,10 @@ def check_spk2utt(path: Path, found: dict[str, str], expected: dict[str, list[st
 def durations_of(path: Path, table: dict[str, str], utts) -> dict[str, float]:
     """Seconds of each of ``utts``, from the table ``utt2dur``."""
     durations = {}
-    for number, (utt, text) in enumerate(table.items(), 1):
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = float("nan")
-        if not 0 < seconds < float("inf"):
-            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=number, hint="run stage 1 again")
+    for n, (utt, text) in enumerate(table.items(), 1):
+        seconds = number(text)
+        if not seconds or not 0 < seconds < float("inf"):
+            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=n, mend="run stage 1 again")
         durations[utt] = seconds
     missing = [u for u in utts if u not in durations]
     if missing or len(durations) > len(utts):

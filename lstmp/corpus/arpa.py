@@ -8,12 +8,14 @@ process of its own.
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import kaldifst
 import numpy as np
 
-from lstmp import files
+from lstmp import temporary
+from lstmp.corpus.coverage import hint
 from lstmp.corpus.fst import FstArrays, bypass, sole_exits
 from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.textlines import columns, number, numbered_lines
@@ -21,7 +23,10 @@ from lstmp.errors import UserError
 
 DATA = "\\data\\"
 _BLANKS = " \t\v\f"
+_BINARY = ("mmap lm http", "blmt", "Qblmt", "NgramLM")  # so begin the binary files of KenLM and IRSTLM
+_SYMBOLS = ("<eps>", "#0")  # of words.txt, which no model can have as words
 _COUNT = re.compile(r"ngram[ \t]+([0-9]+)[ \t]*=[ \t]*([0-9]+)")
+_SECTION = re.compile(r"\\([0-9]+)-grams:")
 _CONVERT = ("import sys, kaldilm; kaldilm.arpa2fst(sys.argv[1], output_fst=sys.argv[2], disambig_symbol='#0', "
             "read_symbol_table=sys.argv[3], max_arpa_warnings=-1)")
 
@@ -32,10 +37,13 @@ def check_arpa(path, copy=None) -> list[int]:
     Args:
         copy: open text file to which the checked lines go, from ``\data\`` on, in the form that kaldilm reads.
 
+    What tools write in several ways is read: ``-inf`` for ``<s>``, which is never said; weights 0 of back-off in the
+    highest order; no section where ``\data\`` says that it has no n-grams.
+
     Raises:
         UserError: naming the line: a section missing or out of order, more or fewer n-grams than ``\data\`` says, a
             line of the wrong length, a log-probability that is not a number or is positive, no ``<s>`` or ``</s>``,
-            a file that ends before ``\end\``.
+            a symbol that is no word, a file that ends before ``\end\``; or it is a binary file.
     """
     path = Path(path)
 
@@ -49,6 +57,8 @@ def check_arpa(path, copy=None) -> list[int]:
         line = line.strip(_BLANKS)
         if order < 0:
             if line != DATA:
+                if n == 1 and line.startswith(_BINARY):
+                    raise fault(n, "a language model in the binary form of KenLM or IRSTLM", "give it in ARPA format")
                 continue  # text before \data\ is commentary
             order = 0
         elif line.startswith("\\"):
@@ -56,6 +66,10 @@ def check_arpa(path, copy=None) -> list[int]:
                 raise fault(n, f"{found} {order}-grams, but \\data\\ says {counts[order - 1]}")
             if not counts:
                 raise fault(n, "\\data\\ gives no counts")
+            while line != f"\\{order + 1}-grams:" and order and order < len(counts) and not counts[order]:
+                order, found = order + 1, 0
+                if copy is not None:
+                    copy.write(f"\\{order}-grams:\n")
             expected = f"\\{order + 1}-grams:" if order < len(counts) else "\\end\\"
             if line != expected:
                 raise fault(n, f"expected {expected}, found {line}")
@@ -78,6 +92,13 @@ def check_arpa(path, copy=None) -> list[int]:
             if len(fields) not in (order + 1, order + 2):
                 raise fault(n, f"expected a log-probability, {order} words and perhaps a back-off weight, "
                             f"found {len(fields)} fields")
+            if len(fields) == order + 2 and order == len(counts) and number(fields[-1]) == 0:
+                line = " ".join(fields := fields[:-1])
+            if order == 1 and fields[1] == "<s>" and fields[0].lower() in ("-inf", "-infinity"):
+                line = " ".join(fields := ["-99", *fields[1:]])
+            if order == 1 and fields[1] in _SYMBOLS:
+                raise fault(n, f"{fields[1]} is a symbol of words.txt, it cannot be a word",
+                            "train the LM from text without it")
             if len(fields) == order + 2 and order == len(counts):
                 raise fault(n, f"a {order}-gram of the highest order has no back-off weight")
             prob, backoff = number(fields[0]), number(fields[-1]) if len(fields) == order + 2 else 0.0
@@ -118,7 +139,7 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
         G (arcs sorted by input label), the ARPA's counts by order, and how many n-grams were left out.
 
     Raises:
-        UserError: from :func:`check_arpa`, or if no word of the LM is in the symbol table.
+        UserError: from :func:`check_arpa`, if an n-gram is there twice, or no word of the LM is in the symbol table.
     """
     with files.temporary_folder() as tmp:
         arpa, out, symbols = tmp / "lm.arpa", tmp / "G.fst", tmp / "words.txt"
@@ -130,14 +151,41 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
                              stderr=subprocess.PIPE, text=True, errors="replace")
         if job.returncode != 0 or not out.is_file():
             said = [line for line in job.stderr.splitlines() if line.startswith("[E]")] or [job.stderr[-200:]]
-            raise UserError(f"kaldilm refuses it: {said[0].removeprefix('[E]')}", file=path, hint="make the LM again")
-        left_out = sum(line.startswith("[W]") and " skipped: " in line for line in job.stderr.splitlines())
+            raise UserError(f"kaldilm refuses it: {said[0].removeprefix('[E]')}", file=path, mend="make the LM again")
+        left_out = sum(line.startswith("[W]") and " skipped: " in line for line in job.stderr.split("\n"))
         g = FstArrays.read(out)
     # A history that no longer n-gram extends can do nothing but back off: three quarters of a pruned trigram's states.
     g = bypass(g, sole_exits(g) & (g.olabel == 0)).to_fst()
     kaldifst.connect(g)
-    if g.num_states < 1 or not (FstArrays.of(g).olabel > 0).any():
-        raise UserError("no word of the LM is in the lexicon", file=path,
-                        hint="check that both write words in the same letter case")
     kaldifst.arcsort(g, sort_type="ilabel")
+    arrays = FstArrays.of(g)
+    if not (arrays.olabel > 0).any():
+        unknown = Counter(arpa_words(path) - {"<s>", "</s>", "<unk>"})
+        raise UserError("no word of the LM is in the lexicon" + (f", {hint(unknown, words)}" if unknown else ""),
+                        file=path, mend="check that both write words in the same way, such as in letter case")
+    _check_once(arrays, path, words)
     return g, counts, left_out
+
+
+def _check_once(g: FstArrays, path, words: dict[str, int]):
+    """Raise a UserError if a history has two arcs of one word: the n-gram is there twice, which G would sum up.
+
+    ``g``: sorted by its input labels.
+    """
+    twice = np.flatnonzero((g.src[1:] == g.src[:-1]) & (g.ilabel[1:] == g.ilabel[:-1]))
+    if not len(twice):
+        return
+    label = int(g.ilabel[twice[0]])
+    word = next((w for w, i in words.items() if i == label), None)
+    seen: set[tuple[str, ...]] = set()
+    order = 0
+    for n, line in numbered_lines(path):
+        fields = columns(line)
+        if fields and (found := _SECTION.fullmatch(fields[0])):
+            order, seen = int(found[1]), set()
+        elif order and len(fields) > order and fields[order] == word:
+            if (ngram := tuple(fields[1:order + 1])) in seen:
+                raise UserError(f"the {order}-gram `{' '.join(ngram)}` is given twice", file=path, line=n,
+                                mend="make the LM again, or remove one of the two")
+            seen.add(ngram)
+    raise UserError(f"an n-gram that ends in {word} is given twice", file=path, mend="make the LM again")

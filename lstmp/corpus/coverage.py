@@ -1,5 +1,6 @@
 """Which words of transcripts a vocabulary lacks, and which of them it has in another spelling."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -8,7 +9,9 @@ from lstmp.corpus.textlines import APOSTROPHES, alike
 from lstmp.errors import UserError
 
 MAX_UNKNOWN = 0.5  # share of running words; a model that is trained beyond it learns silence and noise
-KINDS = ("letter case", "apostrophes", "invisible characters or width", "punctuation")
+KINDS = ("letter case", "apostrophes", "invisible characters or width", "punctuation", "accents or vowel signs")
+# accents, points of Hebrew, vowel signs of Arabic and the stroke that lengthens its words
+_SIGNS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 
 
 def unknown_words(said: Counter[str], known: Collection[str]) -> Counter[str]:
@@ -19,13 +22,34 @@ def unknown_words(said: Counter[str], known: Collection[str]) -> Counter[str]:
 def spelled_otherwise(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Unknown word → the known one that is the same but for what :data:`KINDS` names; words that have none are left
     out."""
-    forms = {word: (alike(word), _without_punctuation(alike(word))) for word in unknown}
-    wanted = {form for pair in forms.values() for form in pair if form}
+    forms = {word: _forms(word) for word in unknown}
+    wanted = {form for of_word in forms.values() for form in of_word if form}
     there: dict[str, str] = {}
+    signs: dict[str, str] = {}
     for word in sorted(known) if wanted else ():
-        if (form := alike(word)) in wanted:
+        form = alike(word)
+        if form in wanted:
             there.setdefault(form, word)
-    return {word: there[form] for word, pair in forms.items() if (form := next((f for f in pair if f in there), None))}
+        if (plain := _without_signs(form)) in wanted:
+            signs.setdefault(plain, word)
+    found = {}
+    for word, (same, bare, plain) in forms.items():
+        other = there.get(same) or there.get(bare) or signs.get(plain)
+        if other:
+            found[word] = other
+    return found
+
+
+def same_but_spelling(word: str, other: str) -> bool:
+    """Whether two words differ in letter case, apostrophes, width, invisible characters or punctuation alone."""
+    (same, bare, _), (other_same, other_bare, _) = _forms(word), _forms(other)
+    return same == other_same or bare == other_bare != ""
+
+
+def _forms(word: str) -> tuple[str, str, str]:
+    """What it is alike in, without punctuation around it, and without accents and signs of vowels."""
+    bare = _without_punctuation(same := alike(word))
+    return same, bare, _without_signs(bare)
 
 
 def difference(word: str, other: str) -> str:
@@ -34,7 +58,8 @@ def difference(word: str, other: str) -> str:
         return KINDS[0]
     if word.translate(APOSTROPHES).casefold() == other.translate(APOSTROPHES).casefold():
         return KINDS[1]
-    return KINDS[2] if alike(word) == alike(other) else KINDS[3]
+    (same, bare, _), (other_same, other_bare, _) = _forms(word), _forms(other)
+    return KINDS[2] if same == other_same else KINDS[3] if bare == other_bare else KINDS[4]
 
 
 def hint(said: Counter[str], known: Collection[str]) -> str:
@@ -50,6 +75,10 @@ def hint(said: Counter[str], known: Collection[str]) -> str:
 
 def _without_punctuation(form: str) -> str:
     return form.strip("".join({c for c in form if unicodedata.category(c)[0] in "PS" and c != "'"}))  # dogs' is a word
+
+
+def _without_signs(form: str) -> str:
+    return form if form.isascii() else unicodedata.normalize("NFC", _SIGNS.sub("", unicodedata.normalize("NFD", form)))
 
 
 def check_known(said: Counter[str], known: Collection[str], *, file, where, limit: float = MAX_UNKNOWN):

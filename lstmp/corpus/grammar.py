@@ -13,17 +13,21 @@ itself. Probabilities: alternatives by their weights (1), an optional part and e
 """
 
 import math
+import re
 from pathlib import Path
 
 import kaldifst
 import numpy as np
 
+from lstmp.corpus.coverage import difference, spelled_otherwise
 from lstmp.corpus.fst import FstArrays, determinized
 from lstmp.corpus.jsgf import read_rules
-from lstmp.corpus.textlines import APOSTROPHES, numbered_lines
+from lstmp.corpus.textlines import APOSTROPHES, alike, numbered_lines
 from lstmp.errors import UserError
+from lstmp.log import warn
 
 _OTHERS = {"#ABNF": "ABNF (SRGS)", "<?xml": "XML (SRGS)", "<grammar": "XML (SRGS)", "<speak": "XML"}
+_HEADLESS = re.compile(r"(public\s*)?<[^<>\s]+>\s*=|grammar\s+\S+\s*;")
 _HALF = math.log(2)
 _MOST_STATES = 200_000  # of the rules written out
 
@@ -33,8 +37,8 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
 
     Args:
         path: the file.
-        words: symbol → id. A word that is not there is looked for in capitals and in small letters, and with the
-            plain apostrophe.
+        words: symbol → id. A word that is not there is looked for in capitals and in small letters, with the plain
+            apostrophe, and without invisible characters, which is warned of.
 
     Returns:
         the acceptor G, deterministic and sorted, costs for weights; and the number of its different words.
@@ -48,12 +52,19 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
     n, head = next(((n, line.strip()) for n, line in lines if line.strip()), (1, ""))
     if other := next((name for mark, name in _OTHERS.items() if head.startswith(mark)), None):
         raise UserError(f"a grammar of the kind {other}, which is not read", file=path, line=n,
-                        hint="write it as #JSGF, or list its phrases, one a line")
+                        mend="write it as #JSGF, or list its phrases, one a line")
+    if not grammar and _HEADLESS.match(head):
+        raise UserError("a rule, but the file does not begin as a grammar does", file=path, line=n,
+                        mend="write `#JSGF V1.0;` as its first line")
     builder = _Builder(Path(path), words)
     try:
         (_rules if grammar else _phrases)(builder, lines)
     except RecursionError:
-        raise UserError("its groups lie too deep in each other", file=path, hint="make some of them rules") from None
+        raise UserError("its groups lie too deep in each other", file=path, mend="make some of them rules") from None
+    if builder.odd:
+        n, word, spelling = builder.odd[0]
+        warn(f"{path}:{n}: {word} is taken for {spelling} ({len(builder.odd)} such words): it differs in what is not "
+             "seen, or in width")
     fst = builder.fst
     kaldifst.connect(fst)
     if not fst.num_states:
@@ -74,7 +85,8 @@ class _Builder:
     """The automaton while it grows: parts go from one state to another."""
 
     def __init__(self, path: Path, words: dict[str, int]):
-        self.path, self.words, self.used = path, words, set()
+        self.path, self.words, self.used, self.odd = path, words, set(), []
+        self._folded: dict[str, str] | None = None
         self.fst = kaldifst.StdVectorFst()
         self.fst.start = self.state()
         self.end = self.state()
@@ -92,8 +104,17 @@ class _Builder:
                 if spelling in self.words and spelling[0] not in "<#":
                     self.used.add(spelling)
                     return self.words[spelling]
-        raise UserError(f"the word {word} is not in the lexicon", file=self.path, line=line,
-                        hint="add it to the lexicon and prepare the lang folder again, or say it in other words")
+        if self._folded is None:
+            self._folded = {alike(w): w for w in sorted(self.words, reverse=True) if w[0] not in "<#"}
+        if spelling := self._folded.get(alike(word)):
+            self.odd.append((line, word, spelling))
+            self.used.add(spelling)
+            return self.words[spelling]
+        other = spelled_otherwise([word], self._folded.values()).get(word)
+        raise UserError(f"the word {word} is not in the lexicon" + (
+            f"; {other} is, which differs in {difference(word, other)}" if other else ""), file=self.path, line=line,
+            mend=f"write {other}, if it is meant" if other else
+            "add it to the lexicon and prepare the lang folder again, or say it in other words")
 
 
 def _phrases(builder: _Builder, lines):

@@ -14,7 +14,8 @@ from lstmp.corpus.fst import FstArrays
 from lstmp.errors import UserError
 from lstmp.log import warn
 
-_MOST_STEPS = 100  # along pronunciations, for each arc: more are ways that part again and again, or go around
+_MOST_STEPS = 20  # along pronunciations, for each arc: more are ways that part again and again
+_LONGEST = 1000  # arcs of a pronunciation: more go around
 Lexicon = dict[int, list[tuple[float, tuple[int, ...]]]]
 _HINT = "give a lexiconp.txt (`word probability phones`) and a silprob.txt (a probability) beside it"
 
@@ -51,16 +52,16 @@ def read_l_fst(path, optional_silence: int) -> tuple[Lexicon, float]:
     for arc in range(first[loop], first[loop + 1]):
         if not olabel[arc]:
             continue
-        todo = [(arc, (), 0.0)]
+        todo = [(arc, (), 0.0, 1)]
         while todo:
-            i, phones, cost = todo.pop()
+            i, phones, cost, length = todo.pop()
             phones, cost = phones + ((ilabel[i],) if ilabel[i] else ()), cost + weight[i]
             steps += 1
-            if steps > 1000 + _MOST_STEPS * len(ilabel) or (olabel[i] and i != arc):
+            if steps > 10_000 + _MOST_STEPS * len(ilabel) or length > _LONGEST or (olabel[i] and i != arc):
                 raise UserError(f"word {olabel[arc]} does not lead back to the state that words leave", file=path,
                                 hint=_HINT)
             if dst[i] != loop and dst[i] not in pauses:
-                todo += [(j, phones, cost) for j in range(first[dst[i]], first[dst[i] + 1])]
+                todo += [(j, phones, cost, length + 1) for j in range(first[dst[i]], first[dst[i] + 1])]
                 continue
             if dst[i] in pauses and pause_cost is not None:
                 continue  # the same pronunciation comes back without silence as well

@@ -6,19 +6,27 @@
 * Kaldi's ``lexiconp.txt``: a probability after the word, in every line or in none.
 * The Montreal Forced Aligner's, and Kaldi's ``lexiconp_silprob.txt``: the probability and three numbers about silence,
   which are left out; a line may also have the probability alone, or no number.
+* Sequitur's n-best lists, and HTK's dictionaries: :mod:`lstmp.corpus.lexicon_dialects`.
 """
 
 import re
 from collections import Counter
 from pathlib import Path
 
+from lstmp.corpus.lexicon_dialects import (
+    DECIMAL,
+    check_separators,
+    numbers_of,
+    take_output_symbols,
+    take_probability,
+    take_short_pauses,
+)
 from lstmp.corpus.textlines import columns, number, numbered_lines, odd_characters
 from lstmp.errors import UserError
 from lstmp.log import say, warn
 
 RESERVED = re.compile(r"#[0-9]+|<eps>|<s>|</s>")
-_DECIMAL = re.compile(r"(?:[0-9]*\.[0-9]+|[0-9]+\.)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+][0-9]+")
-_NO_PHONE = re.compile(rf"{_DECIMAL.pattern}|\d*[.,\u066b]\d+")  # also with a comma, and in other digits than ASCII's
+_NO_PHONE = re.compile(rf"{DECIMAL.pattern}|\d*[.,\u066b]\d+")  # also with a comma, and in other digits than ASCII's
 _COMMENT = re.compile(r";;.*|#(?![0-9]+$).*")  # where a phone may stand
 _VARIANT = re.compile(r"(.+)\([0-9]{1,2}\)")
 _STRANGE_SPACE = re.compile(r"[^\S \t]")
@@ -45,14 +53,20 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     """
     rows, comments = _rows(path, dialects=phones is None)
     if not rows:
-        raise UserError("the lexicon is empty", file=path, hint="write `WORD PHONE PHONE …`, one a line")
+        raise UserError("the lexicon is empty", file=path, mend="write `WORD PHONE PHONE …`, one a line")
+    outputs = pauses = 0
+    if phones is None:
+        check_separators(rows, path)
+        outputs = take_output_symbols(rows, path)
+    numbers = numbers_of(rows, optional=outputs > 0)
     bases = _variants({word for _, word, _ in rows}) if phones is None else {}
-    numbers = _numbers(rows)
     entries: dict[tuple[str, tuple[str, ...]], float] = {}
     checked: Counter[str] = Counter()
     variants = 0
-    for n, word, rest in rows:
-        prob = _take_probability(word, rest, numbers, path, n)
+    probs = [take_probability(word, rest, numbers, path, n, outputs > 0) for n, word, rest in rows]
+    if phones is None:
+        pauses = take_short_pauses(rows)
+    for (n, word, rest), prob in zip(rows, probs, strict=True):
         if not rest:
             raise UserError(f"word {word} has no phones", file=path, line=n, hint="write `WORD PHONE PHONE …`, "
                             "the fields separated by blanks or tabs, or remove the line")
@@ -68,8 +82,12 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
         key = (word, tuple(rest))
         entries[key] = max(prob, entries.get(key, 0.0))
     if told := [f"{what}: {n}" for what, n in (("comments left out", comments),
-                                               ("WORD(2) taken for a pronunciation of WORD", variants)) if n]:
+                                               ("WORD(2) taken for a pronunciation of WORD", variants),
+                                               ("HTK's [output symbols] left out", outputs)) if n]:
         say(f"{path}: {'; '.join(told)}")
+    if pauses:
+        warn(f"{path}: {pauses} pronunciations end in sp or sil, as HTK writes a pause between words; it is left out, "
+             "since silence between words is added by itself")
     if numbers == 4:
         warn(f"{path}: of four numbers after a word the first is its probability, the others (silence) are left out; "
              "local/add_pron_probs.sh estimates them")
@@ -131,46 +149,17 @@ def _check_spaces(line: str, fields: list[str], path, n: int):
                         hint="write the word without blanks, or the line without tabs")
 
 
-def _numbers(rows: list[Row]) -> int:
-    """How many numbers stand between word and phones: 4, 1 or 0."""
-    if any(len(rest) >= 4 and number(rest[0]) is not None and all(map(_DECIMAL.fullmatch, rest[1:4]))
-           for _, _, rest in rows):
-        return 4
-    if rows[0][2] and _DECIMAL.fullmatch(rows[0][2][0]):
-        return 1
-    first = [rest[0] if len(rest) > 1 else "" for _, _, rest in rows]
-    whole = len(rows) > 1 and set(first) == {"1"}  # each has the probability 1, without a point
-    return int(whole or all(number(x) is not None for x in first) and any(map(_DECIMAL.fullmatch, first)))
-
-
-def _take_probability(word: str, rest: list[str], numbers: int, path, n: int) -> float:
-    """The probability, taken off ``rest`` with the other numbers."""
-    if numbers == 0:
-        return 1.0
-    if numbers == 4:
-        found = next((i for i, x in enumerate(rest) if not _DECIMAL.fullmatch(x)), len(rest))
-        found = 4 if found == 0 and len(rest) > 4 and all(map(_DECIMAL.fullmatch, rest[1:4])) else found
-        if found not in (0, 1, 4):
-            raise UserError(f"{found} numbers after the word {word}", file=path, line=n,
-                            hint="write the probability, and all three numbers about silence or none")
-        if found == 0:
-            return 1.0
-        prob, rest[:] = rest[0], rest[found:]
-    else:
-        prob = rest.pop(0) if rest else ""
-    value = number(prob)
-    if value is None or not 0 < value <= 1:
-        raise UserError(f"expected a pronunciation probability in (0, 1], found {prob or 'nothing'}", file=path, line=n,
-                        hint="give every line a probability or none")
-    return value
-
-
 def _warn_of_oddities(path, rows: list[Row], phones: Counter):
     odd = [(n, word) for n, word, _ in rows if odd_characters([word])]
     if odd:
         n, word = odd[0]
         warn(f"{Path(path)}:{n}: {odd_characters([word])[0]} in the word {word} ({len(odd)} such words): invisible, so "
              "words that look the same are not; remove it")
+    odd = [(n, phone) for n, _, rest in rows for phone in rest if odd_characters([phone])]
+    if odd:
+        n, phone = odd[0]
+        warn(f"{Path(path)}:{n}: {odd_characters([phone])[0]} in the phone {phone} ({len(odd)} such phones): "
+             "invisible, so it is another phone than the one that looks the same; remove it")
     once = sorted(p for p, count in phones.items() if count == 1)
     if once and len(rows) >= _MANY:
         warn(f"{path}: {len(once)} phones stand in one pronunciation only: {' '.join(once[:10])}; are they phones?")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lstmp import config, files
 from lstmp.corpus.arpa import arpa_to_g, arpa_words
-from lstmp.corpus.coverage import hint
+from lstmp.corpus.coverage import hint, spelled_otherwise, unknown_words
 from lstmp.corpus.fst import write_fst
 from lstmp.corpus.grammar import grammar_to_g
 from lstmp.corpus.lang import read_symbols
@@ -26,6 +26,8 @@ from lstmp.log import say, warn
 from lstmp.stage import Stage
 
 RESERVED = {"<s>", "</s>", "<eps>", "#0"}
+_LOOKED_AT = 1000  # sentences, for ids of utterances at their beginnings or ends
+_FEW = 3  # less say nothing
 
 
 def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: float = 0.0,
@@ -49,11 +51,15 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
         raise UserError(f"--prune must lie between 0 and 1, not {prune}", hint="1e-8 to 1e-7 are usual")
     with files.temporary_folder() as tmp:
         sentences, odd = 0, None
+        ids = _Ids(skip_id)
         with open(tmp / "text", "w", encoding="utf-8") as f:
             for path in texts:
                 for n, line in numbered_lines(path):
-                    words = line.split()[1 if skip_id else 0 :]
-                    words = words[words[:1] == ["<s>"]:len(words) - (words[-1:] == ["</s>"])]  # as some write sentences
+                    words = line.split()
+                    ids.look(words, path)
+                    words = words[1 if skip_id else 0 :]
+                    marked = [word.lower() for word in words[:1] + words[-1:]]  # as some write sentences
+                    words = words[marked[:1] == ["<s>"]:len(words) - (marked[-1:] == ["</s>"])]
                     odd = odd or (path, n) if odd_characters(words) else odd
                     if bad := RESERVED.intersection(words):
                         raise UserError(f"{min(bad)} is a reserved symbol, it cannot be a word", file=path, line=n,
@@ -61,6 +67,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
                     if words:
                         f.write(" ".join(words if cut is None else (p for w in words for p in cut(w))) + "\n")
                         sentences += 1
+        ids.tell()
         if odd:
             warn(f"{odd[0]}:{odd[1]}: a character that is no spelling, perhaps invisible, in a word, and perhaps in "
                  "others below; such words are other words than those that look the same")
@@ -73,6 +80,37 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
             _kaldingram("prune", "--threshold", prune, "--lm", arpa, "--write-lm", pruned, "--verbose", 4)
         config.write_text(out, (pruned if prune else arpa).read_text(encoding="utf-8"))
     say(f"{out}: {order}-gram LM from {sentences} sentences" + (", of pieces of words" if cut else ""))
+
+
+class _Ids:
+    """Looks for ids of utterances in text that should have none, and for words in the place of ids."""
+
+    def __init__(self, skip_id: bool):
+        self.skip_id, self.path, self.lines, self.repeated = skip_id, None, 0, None
+        self.first: set[str] = set()
+        self.last: set[str] = set()
+
+    def look(self, words: list[str], path):
+        """Look at the next line; only the first file counts, as ids may be in another one again."""
+        if not words or self.lines == _LOOKED_AT or self.path not in (None, path):
+            return
+        self.path, self.lines = path, self.lines + 1
+        if words[0] in self.first:
+            self.repeated = words[0]
+        self.first.add(words[0])
+        self.last.add(words[-1])
+
+    def tell(self):
+        """Warn of what was seen."""
+        if self.skip_id and self.repeated:
+            warn(f"{self.path}: {self.repeated} begins several lines, so the first words may be no ids of utterances, "
+                 "and these are left out; if they are words, do not give --skip-id")
+        if self.skip_id or self.lines < _FEW:
+            return
+        for words, where, mend in ((self.first, "begins", "give --skip-id"), (self.last, "ends", "remove them")):
+            if len(words) == self.lines and all(any(c.isdecimal() for c in word) for word in words):
+                warn(f"{self.path}: each line {where} with a word of its own that has digits, such as {min(words)}; if "
+                     f"these are ids of utterances, {mend}")
 
 
 def _kaldingram(*arguments):
@@ -132,9 +170,11 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     if left_out:
         warn(f"{arpa}: {left_out} of {sum(counts)} n-grams were left out: they have a word that is not in "
              f"{lang / 'words.txt'}, or their history is no n-gram")
-    if left_out > sum(counts) / 2:
-        warn(f"{arpa}: most of it was left out: of its words that are not in {lang / 'words.txt'}, "
-             f"{hint(Counter(arpa_words(arpa)), words)}")
+        said = Counter(arpa_words(arpa) - {"<unk>"})
+        most, unknown = left_out > sum(counts) / 2, unknown_words(said, words)
+        if unknown and (most or spelled_otherwise(unknown, words)):
+            warn(f"{arpa}: {'most of it was left out: ' if most else ''}of its {len(unknown)} words that are not in "
+                 f"{lang / 'words.txt'}, {hint(said, words)}")
     stage.mark(outputs=[p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")])
     say(f"{out}: G from {' / '.join(map(str, counts))} n-grams, {g.num_states} states")
 

@@ -81,12 +81,15 @@ def listed(data: DataDir, path) -> set[str]:
     """The utterances listed in a file, first column, one a line.
 
     Raises:
-        UserError: a listed utterance is not in the directory, or the list is empty.
+        UserError: a listed utterance is not in the directory, a line has several, or the list is empty.
     """
     chosen = set()
     for number, line in enumerate(read_lines(path), 1):
         if line.split():
-            utt = line.split()[0]
+            utt, *more = line.split()
+            if other := next((x for x in more if x in data.utts and x != utt), None):
+                raise UserError(f"`{utt}` and `{other}` in one line", file=path, line=number,
+                                mend="write one utterance id a line")
             if utt not in data.utts:
                 raise UserError(f"`{utt}` is not in {data.path}", file=path, line=number, hint="correct the list")
             chosen.add(utt)

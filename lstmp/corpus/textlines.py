@@ -22,6 +22,9 @@ _LONGEST = 1 << 26  # bytes of a line
 _FIELD = re.compile(r"[^ \t\n\v\f\r]+")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd"}
+_OTHER_TEXT = [(re.compile(mark, re.S), name) for mark, name in (  # the last two have no mark at their beginning
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-32"), (rb"\xff\xfe|\xfe\xff", "UTF-16"),
+    (rb"([^\0]\0){2}", "UTF-16LE"), (rb"(\0[^\0]){2}", "UTF-16BE"))]
 # Characters of format that are spelling: joiners (Persian, the scripts of India, emoji), signs before or around
 # numbers, the Mongolian vowel separator, controls of hieroglyphs, shorthand and music, tags of flags. (Variation
 # selectors are marks to Unicode, not of format.)
@@ -63,9 +66,9 @@ def numbered_lines(path, *, compose: bool = True) -> Iterator[tuple[int, str]]:
 
 
 def _text(raw: bytes, path, n: int, compose: bool) -> str:
-    if n == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError("not UTF-8 text but UTF-16", file=path, line=1, hint="save it as UTF-8, or convert it by "
-                        "`iconv -f utf-16 -t utf-8`")
+    if n == 1 and (other := next((name for mark, name in _OTHER_TEXT if mark.match(raw)), None)):
+        raise UserError(f"not UTF-8 text but {other}", file=path, line=1, mend="save it as UTF-8, or convert it by "
+                        f"`iconv -f {other.lower()} -t utf-8`")
     if b"\0" in raw or len(raw) == _LONGEST:
         raise UserError("a NUL byte or a line without end, so this is no UTF-8 text", file=path, line=n,
                         hint="check the path, or convert the file to UTF-8")
@@ -100,8 +103,12 @@ def number(text: str) -> float | None:
 
 
 def alike(word: str) -> str:
-    """What words have in common that differ in letter case, apostrophes, width or invisible characters alone."""
-    return _INVISIBLE.sub("", unicodedata.normalize("NFKC", word.translate(APOSTROPHES))).casefold()
+    """What words have in common that differ in letter case, apostrophes, width or invisible characters alone.
+
+    As to case, the dotted and the dotless i of Turkish are one: İ, I, ı and i.
+    """
+    form = _INVISIBLE.sub("", unicodedata.normalize("NFKC", word.translate(APOSTROPHES))).casefold()
+    return form if form.isascii() else form.replace("i\u0307", "i").replace("ı", "i")
 
 
 def odd_characters(words: Iterable[str]) -> list[str]:

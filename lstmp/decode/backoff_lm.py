@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.fst_cycles import check_backoff
 from lstmp.corpus.lang import read_symbols
 from lstmp.decode.engine import array_at
 from lstmp.errors import UserError
@@ -33,6 +34,7 @@ class BackoffLm:
             raise UserError("no such file", file=path, hint="make it with local/prepare_lm.sh")
         g = FstArrays.read(path)
         backoff = read_symbols(Path(lang) / "words.txt").get("#0")
+        check_backoff(g, backoff, path)
         self.start, self.num_states = g.start, len(g.final)
         is_backoff = g.ilabel == backoff
         self._back_to = np.full(self.num_states, -1, np.int64)

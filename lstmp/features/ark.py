@@ -1,15 +1,16 @@
 """Kaldi archives: matrices and integer vectors in one ``.ark`` file, with an ``.scp`` index of byte offsets beside it.
 
-It reads what Kaldi writes and writes what Kaldi reads, with ``kaldi_io`` for vectors as text, opens no pipes, and turns
-every damaged file into one line that names it. An ``.scp`` line is ``utt path:offset``, perhaps with a range of rows
+It reads what Kaldi writes and writes what Kaldi reads, matrices with ``kaldi_io``, opens no pipes, and turns every
+damaged file into one line that names it. An ``.scp`` line is ``utt path:offset``, perhaps with a range of rows
 and columns, ``[0:99,0:12]``. A relative path is relative to the current folder, as in Kaldi, and where that does not
-exist, to the folder of the ``.scp`` itself, or the file lies beside it. What ends in ``.gz`` is unpacked.
+exist, to the folder of the ``.scp`` itself, or the file lies beside it. What is packed by gzip is unpacked.
 """
 
 import contextlib
 import gzip
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from lstmp import config
 from lstmp.corpus.datadir import read_table
+from lstmp.corpus.textlines import odd_characters
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, is_memory, naming
 from lstmp.features.matrix import NotAMatrix, part_of, read_matrix, take
@@ -30,6 +32,8 @@ with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner 
         os.environ.pop(_name, None) if _value is None else os.environ.__setitem__(_name, _value)
 
 _LONGEST_KEY = 4096  # bytes; where no space comes, it is not an archive
+_LONGEST_LINE = 1 << 26  # bytes of a vector as text
+_WHOLE = re.compile(rb"[-+]?[0-9]{1,10}")
 _NUMBER = np.dtype([("size", "i1"), ("value", "<i4")])  # of a binary integer vector
 _HINT = "copy it again, or delete it and run the stage that makes it"
 
@@ -93,7 +97,7 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
     """Iterate over the integer vectors of an ``.ark`` (also ``.ark.gz``) or ``.scp``: (utterance, np.int32 [T]).
 
     Raises:
-        UserError: no such file, cut off or damaged.
+        UserError: no such file, cut off or damaged, an utterance twice.
     """
     if str(path).endswith(".scp"):
         for key, rx in read_scp(path).items():
@@ -103,16 +107,23 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
                                 hint="ranges are of matrices; write the vector itself to an archive")
             yield key, _parse(_read_int_vector, name, offset)
         return
+    keys: set[str] = set()
     with _open(path) as f:
         while True:
             start = f.tell()
             try:
+                if start == 0 and f.peek(3)[:3] == b"\xef\xbb\xbf":  # the mark of an editor
+                    f.seek(3)
                 key = _read_key(f)
                 vector = None if key is None else _read_int_vector(f)
-            except Exception as e:  # kaldi_io raises whatever its parsing trips over
+            except Exception as e:
                 raise _damaged(path, start, e) from None
             if key is None:
                 return
+            if key in keys:
+                raise UserError(f"`{key}` is there twice, again at byte {start}", file=path,
+                                mend="remove one of the two")
+            keys.add(key)
             yield key, vector
 
 
@@ -180,7 +191,9 @@ def _split(rx: str) -> tuple[str, int, str | None]:
 
 def _open(path):
     try:
-        return open_gzip(path) if str(path).endswith(".gz") else open(path, "rb")
+        with open(path, "rb") as f:
+            packed = f.read(2) == b"\x1f\x8b"
+        return open_gzip(path) if packed else open(path, "rb")
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in its name
         raise UserError("no such archive", file=path, hint="check the path, or run the stage that makes it") from None
 
@@ -188,12 +201,12 @@ def _open(path):
 def _parse(read, path, offset: int):
     with _open(path) as f:
         try:
-            if offset >= os.stat(path).st_size and not str(path).endswith(".gz"):
+            if isinstance(f.raw, io.FileIO) and offset >= os.stat(path).st_size:  # not of gzip
                 raise EOFError
             f.seek(offset)
             with naming(path):
                 return read(f)
-        except Exception as e:  # kaldi_io raises whatever its parsing trips over
+        except Exception as e:  # whatever the parsing trips over
             raise _damaged(path, offset, e) from None
 
 
@@ -205,22 +218,27 @@ def _damaged(path, offset: int, e: Exception) -> Exception:
 
 
 def _read_key(f) -> str | None:
-    """The id before the next value, None at the end of the file. (kaldi_io's own takes ids for Latin-1.)"""
+    """The id before the next value, None at the end of the file; white space before it is passed over."""
     key = bytearray()
-    while (c := f.read(1)) not in (b"", b" ", b"\t"):
-        key += c
+    while (c := f.read(1)) not in (b"", b" ", b"\t", b"\r", b"\n") or c and not key:
+        key += c.strip()
         if len(key) > _LONGEST_KEY:
             raise ValueError
-    if c == b"" and key.strip():
+    if c == b"" and key:
         raise EOFError
-    return key.decode().strip() or None
+    name = key.decode()
+    if odd := odd_characters([name]):
+        raise NotAMatrix(f"the id `{name[:60]}` has {odd[0]} in it")
+    if c and c in b"\r\n":
+        raise NotAMatrix(f"`{name[:60]}` has nothing after it")
+    return name or None
 
 
 def _read_int_vector(f) -> np.ndarray:
     if not (first := f.peek(1)[:1]):
         raise EOFError
     if first != b"\0":
-        return kaldi_io.read_vec_int(f).astype(np.int32)  # text; of binary ones it believes the length
+        return _read_text_vector(f.readline(_LONGEST_LINE))
     head = take(f, 7)
     if head[:3] != b"\0B\4" or (size := int.from_bytes(head[3:], "little", signed=True)) < 0:
         raise ValueError
@@ -228,6 +246,19 @@ def _read_int_vector(f) -> np.ndarray:
     if (numbers["size"] != 4).any():
         raise ValueError
     return numbers["value"].astype(np.int32)
+
+
+def _read_text_vector(line: bytes) -> np.ndarray:
+    """Whole numbers, perhaps between brackets."""
+    fields = line.split()
+    if fields[:1] == [b"["] and fields[-1] == b"]":
+        fields = fields[1:-1]
+    values = []
+    for field in fields:
+        if not _WHOLE.fullmatch(field) or not -2**31 <= (value := int(field)) < 2**31:
+            raise NotAMatrix(f"`{field[:20].decode(errors='replace')}` is not a whole number of 32 bits")
+        values.append(value)
+    return np.array(values, np.int32)
 
 
 def _int_vector_bytes(vector: np.ndarray) -> bytes:

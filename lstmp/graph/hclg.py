@@ -19,8 +19,9 @@ from lstmp.graph.push import push_special
 from lstmp.graph.self_loops import add_self_loops
 from lstmp.log import say
 
-# A determinization that ends makes about as many states as there were; one that grows beyond this is without end.
-_LEAST_STATES, _GROWTH = 300_000, 10
+# A determinization that ends makes about as many states as there were; one that grows beyond this is without end. The
+# first number is small, since states of an endless one may be so alike that each new one takes as long as all before.
+_LEAST_STATES, _GROWTH = 50_000, 10
 
 
 class _Clock:
@@ -54,7 +55,8 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
         HCLG: input labels are transition-ids, output labels words, weights costs; epsilons remain.
 
     Raises:
-        UserError: if the lexicon has a phone that the model lacks, or no sentence of the grammar can be pronounced.
+        UserError: if the lexicon has a phone that the model lacks, no sentence of the grammar can be pronounced, or a
+            cost is no cost of a probability.
     """
     done = _Clock(quiet)
     lg = kaldifst.compose(l_disambig, g, match_side="left")
@@ -62,6 +64,9 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
         raise UserError("no sentence of the language model can be pronounced", hint="check that it fits the lexicon")
     _determinize(lg)
     arrays, spread = push_special(merge_states(FstArrays.of(lg)))
+    if not np.isfinite(arrays.weight).all():
+        raise UserError("weights of L_disambig.fst or G.fst are so large, above or below 0, that they are no costs of "
+                        "probabilities", mend="make them again with local/prepare_lang.sh and local/prepare_lm.sh")
     del lg  # a graph of this size is large: none is kept longer than it is needed
     done(f"LG, determinized, minimized, weights pushed to within {spread:.2g}", arrays)
 

@@ -17,7 +17,8 @@ from lstmp import config
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.kaldi_lang import is_kaldis
 from lstmp.corpus.lang import Lang, read_symbols
-from lstmp.errors import UserError, command
+from lstmp.errors import UserError, command, of_file
+from lstmp.gmm.kaldi_gmm import import_model
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.epsilon_free import epsilon_free
 from lstmp.graph.graph_file import NAME, write_graph_file
@@ -57,7 +58,8 @@ def import_graph(kaldi, out, model_dir, new_tid: np.ndarray, *, lang=None):
                         hint="give the words.txt that the graph was built with")
     hclg.ilabel = new_tid[hclg.ilabel]
     model = AcousticModel.load(model_dir)
-    graph = epsilon_free(hclg, model.transitions.tid_pdf.numpy())
+    with of_file(kaldi / "HCLG.fst"):
+        graph = epsilon_free(hclg, model.transitions.tid_pdf.numpy())
     hclg.write(out / "HCLG.fst")
     config.copy_file(kaldi / "words.txt", out / "words.txt")
     write_graph_file(graph, out, model.tree.num_pdfs)

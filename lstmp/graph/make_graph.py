@@ -9,11 +9,15 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
 from lstmp import config
 from lstmp.corpus.fst import FstArrays, read_fst
+from lstmp.corpus.fst_cycles import check_backoff, check_lexicon
 from lstmp.corpus.lang import Lang
-from lstmp.errors import UserError, command
+from lstmp.errors import UserError, command, of_file
 from lstmp.gmm.model import AcousticModel
+from lstmp.graph.bounded import bounded
 from lstmp.graph.epsilon_free import epsilon_free
 from lstmp.graph.graph_file import NAME, write_graph_file
 from lstmp.graph.hclg import compose_hclg
@@ -30,7 +34,8 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
         transition_scale, self_loop_scale: on the transitions' log-probabilities; Kaldi's values are 1 and 0.1.
 
     Raises:
-        UserError: if the two folders do not belong together, or a file is missing or damaged.
+        UserError: if the two folders do not belong together, a file is missing or damaged, or lexicon and language
+            model go around without a word or have no graph of a size that can be used.
     """
     lang_dir, model_dir, out = Path(lang_dir), Path(model_dir), Path(out)
     if min(transition_scale, self_loop_scale) < 0:
@@ -47,7 +52,8 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
     stage = Stage(out, "k2", inputs=[out / "HCLG.fst", *inputs[1:]], settings=[])
     if not stage.is_done():
         model = AcousticModel.load(model_dir)
-        graph = epsilon_free(hclg or FstArrays.read(out / "HCLG.fst"), model.transitions.tid_pdf.numpy())
+        with of_file(out / "HCLG.fst"):
+            graph = epsilon_free(hclg or FstArrays.read(out / "HCLG.fst"), model.transitions.tid_pdf.numpy())
         write_graph_file(graph, out, model.tree.num_pdfs)
         states = int(graph.arcs[:, :2].max()) + 1
         say(f"{out}: for the search, without epsilons, {states:,} states, {len(graph.arcs):,} arcs")
@@ -59,10 +65,20 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
     lang, model = Lang.load(lang_dir, pronunciations=False), AcousticModel.load(model_dir)
     if lang.topology != model.transitions.topology:
         raise UserError(f"its phones or their topology are not those of the model {model_dir}", file=lang_dir / "topo",
-                        hint="make the graph with the lang folder that the model was trained with")
-    hclg = compose_hclg(read_fst(lang_dir / "L_disambig.fst"), read_fst(lang_dir / "G.fst"), lang.disambig, model.tree,
-                        model.transitions, transition_scale=transition_scale, self_loop_scale=self_loop_scale,
-                        phone_names=lang.phone_names)
+                        mend="make the graph with the lang folder that the model was trained with")
+    l_disambig, g = lang_dir / "L_disambig.fst", lang_dir / "G.fst"
+    arcs = _check(l_disambig, g, lang)
+
+    def compose() -> FstArrays:
+        return compose_hclg(read_fst(l_disambig), read_fst(g), lang.disambig, model.tree, model.transitions,
+                            transition_scale=transition_scale, self_loop_scale=self_loop_scale,
+                            phone_names=lang.phone_names)
+
+    with of_file(lang_dir):
+        hclg = bounded(compose, arcs, UserError(
+            f"lexicon and language model, of {arcs:,} arcs, have no graph of a size that can be used", file=lang_dir,
+            mend="prepare it again: words that sound alike need symbols #1, #2 … behind them, and a state of G.fst one "
+                 "arc for each word"))
     hclg.write(out / "HCLG.fst")
     config.copy_file(lang_dir / "words.txt", out / "words.txt")
     info = {"tree": digest(model_dir / "tree.json"), "num_pdfs": model.tree.num_pdfs, "states": len(hclg.final),
@@ -71,6 +87,16 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
             "self_loop_scale": self_loop_scale}
     config.write_text(out / "graph.json", json.dumps(info, indent=1) + "\n")
     return hclg
+
+
+def _check(l_disambig: Path, g: Path, lang: Lang) -> int:
+    """Read the two for what would have no end; returns how many arcs they have together, where those of a state of G
+    with one word count once: they are what may make a graph of any size, whose work must not be allowed more for it."""
+    lexicon, model = FstArrays.read(l_disambig), FstArrays.read(g)
+    check_lexicon(lexicon, lang.disambig, l_disambig)
+    check_backoff(model, lang.words.get("#0"), g)
+    key = model.src.astype(np.int64) * (int(model.ilabel.max(initial=0)) + 1) + model.ilabel
+    return len(lexicon.src) + len(np.unique(key))
 
 
 @command

@@ -2,21 +2,24 @@
 
 Read are Kaldi's five columns ``utterance channel start duration phone`` and the same without the channel, plain or
 gzipped; times in seconds. More columns, the first of them a confidence, and ``;;`` comments are read over, as in NIST's
-format.
+format. Where an utterance has several channels, each is one of its own.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import kaldialign
 import numpy as np
 
+from lstmp.corpus.coverage import difference, spelled_otherwise
 from lstmp.corpus.textlines import columns, number, numbered_lines
 from lstmp.errors import UserError
 from lstmp.log import warn
 
 FRAME = 0.01  # seconds
+_TIMES_LONGER = 5  # than the other alignment of the same utterances: then its times are none in seconds
 _VARIANT = re.compile(r"(?<=.)_[BEIS]$")
 
 
@@ -47,7 +50,7 @@ def base_phone(phone: str) -> str:
 
 
 def read_ctm(path) -> dict[str, Alignment]:
-    """Read a phone CTM: utterance → :class:`Alignment`.
+    """Read a phone CTM: utterance → :class:`Alignment`; one with several channels has them behind its id, ``utt 2``.
 
     Phones that overlap, as those of some tools do by a rounded frame, are warned of: each ends where the next begins.
 
@@ -57,14 +60,15 @@ def read_ctm(path) -> dict[str, Alignment]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError("no such alignment", file=path, hint="run the stage that aligns, or check the path")
-    rows: dict[str, list[tuple[str, int, int]]] = {}
-    overlaps, example = 0, 0
+        raise UserError("no such alignment", file=path, mend="run the stage that aligns, or check the path")
+    rows: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
+    overlaps = example = total = 0
     for n, line in numbered_lines(path):
         if not line.strip() or line.lstrip().startswith(";;"):
             continue
-        utt, phone, start, end = _parse(line, path, n)
-        phones = rows.setdefault(utt, [])
+        utt, channel, phone, start, end = _parse(line, path, n)
+        phones = rows.setdefault((utt, channel), [])
+        total += 1
         if phones and start < phones[-1][2]:
             before, begun, _ = phones[-1]
             if start < begun:
@@ -77,15 +81,18 @@ def read_ctm(path) -> dict[str, Alignment]:
         raise UserError("it is empty", file=path, hint="run the stage that aligns again")
     if overlaps:
         warn(f"{path}:{example}: {overlaps} phones overlap with the one before them, which is taken to end where they "
-             "begin")
+             "begin" + ("; are these ends of phones, where durations should be?" if overlaps > total / 2 else ""))
     result = {}
-    for utt, triples in rows.items():
+    channels = Counter(utt for utt, _ in rows)
+    for (utt, channel), triples in rows.items():
         phones, start, end = zip(*triples, strict=True)
-        result[utt] = Alignment(list(phones), np.array(start), np.array(end))
+        name = utt if channels[utt] == 1 else f"{utt} {channel}"
+        result[name] = Alignment(list(phones), np.array(start), np.array(end))
     return result
 
 
-def _parse(line: str, path, n: int) -> tuple[str, str, int, int]:
+def _parse(line: str, path, n: int) -> tuple[str, str, str, int, int]:
+    """Utterance, channel (1, 2 … where it is A, B …), phone, and its start and end in frames."""
     fields = columns(line)
     form = "a line is `utterance [channel] start duration phone [confidence …]`"
     if not 4 <= len(fields) <= 8:
@@ -96,8 +103,11 @@ def _parse(line: str, path, n: int) -> tuple[str, str, int, int]:
     start, duration = number(fields[at]), number(fields[at + 1])
     if start is None or duration is None or not (0 <= start < 1e6 and 0 <= duration < 1e6):
         raise UserError(f"start {fields[at]} and duration {fields[at + 1]} are not times in seconds", file=path,
-                        line=n, hint=form)
-    return fields[0], base_phone(fields[at + 2]), round(start / FRAME), round((start + duration) / FRAME)
+                        line=n, mend=form)
+    channel = fields[1] if at == 2 else "1"
+    channel = str("ABCDEFGH".index(channel) + 1) if len(channel) == 1 and channel in "ABCDEFGH" else channel
+    return (fields[0], channel, base_phone(fields[at + 2]), round(start / FRAME),
+            round((start + duration) / FRAME))
 
 
 def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: frozenset[str] = frozenset({"SIL"})) -> dict:
@@ -112,12 +122,16 @@ def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: froze
         not silence in ``ref``), ``boundary_median_ms``, ``boundary_mean_ms``, ``boundary_within_20ms`` (0 to 1), and
         the numbers behind them.
 
+    What looks as if the two did not mean the same is warned of: phones in another letter case, times in another unit.
+
     Raises:
-        UserError: no utterance in common.
+        UserError: no utterance in common, or no phone.
     """
     common = sorted(ref.keys() & hyp.keys())
     if not common:
-        raise UserError("the two alignments have no utterance in common", hint="compare alignments of the same set")
+        raise UserError(f"the two alignments have no utterance in common: {min(ref)} … and {min(hyp)} …",
+                        mend="compare alignments of the same set, whose ids are written alike")
+    _check_alike([ref[utt] for utt in common], [hyp[utt] for utt in common])
     symbols: dict[str, int] = {}
     frames = agree = speech = speech_agree = one_sided = 0
     differences = []
@@ -146,6 +160,24 @@ def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: froze
         "boundary_mean_ms": round(float(ms.mean()), 3) if len(d) else None,
         "boundary_within_20ms": round(float((d <= 2).mean()), 5) if len(d) else None,
     }
+
+
+def _check_alike(ref: list[Alignment], hyp: list[Alignment]):
+    ours, theirs = ({phone for a in side for phone in a.phones} for side in (hyp, ref))
+    strange = sorted(ours - theirs)
+    otherwise = spelled_otherwise(strange, theirs)
+    example = next(iter(otherwise), None)
+    why = f"{example} is {otherwise[example]} there but for {difference(example, otherwise[example])}" if example else (
+        f"{strange[0]} … and {min(theirs)} …" if strange else "")
+    if not ours & theirs:
+        raise UserError(f"the two alignments have no phone in common: {why}", mend="write the phones of both alike")
+    if otherwise:
+        warn(f"{len(otherwise)} of the {len(ours)} phones of the second alignment are in the first in another spelling "
+             f"alone, and do not agree with it: {why}")
+    ends = [sum(int(a.end[-1]) for a in side) for side in (ref, hyp)]
+    if max(ends) > _TIMES_LONGER * min(ends):
+        warn(f"the same utterances end after {FRAME * ends[0]:.2f} and {FRAME * ends[1]:.2f} s, together: the times of "
+             "one of the two are perhaps not in seconds")
 
 
 def _boundary_differences(r: Alignment, h: Alignment) -> np.ndarray:

@@ -14,9 +14,12 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+
 from lstmp import config
 from lstmp.corpus.coverage import MAX_UNKNOWN, check_known, difference, hint, spelled_otherwise, unknown_words
 from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.fst_cycles import check_backoff
 from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.perplexity import Perplexity
 from lstmp.corpus.pieces import MODEL, Pieces, made_of_pieces
@@ -28,6 +31,7 @@ from lstmp.score.wer import Words, read_refs
 from lstmp.stage import Stage
 
 SHOWN = 20  # words of a list
+_TOGETHER = "take the files that were made together"
 
 
 class Vocabulary:
@@ -42,7 +46,15 @@ class Vocabulary:
         lexicon = lang / "lexiconp.txt"  # Kaldi's own lang has none
         symbols = first_columns(lexicon) if lexicon.is_file() else self.ids
         self.lexicon = {w for w in symbols if w in self.ids and w not in ("<eps>", "#0", "<s>", "</s>")}
+        if not self.lexicon:
+            raise UserError(f"none of its words is in {lang / 'words.txt'}",
+                            file=lexicon if lexicon.is_file() else lang, mend=_TOGETHER)
         self.g = FstArrays.read(lang / "G.fst") if (lang / "G.fst").is_file() else None
+        if self.g is not None:
+            check_backoff(self.g, self.ids.get("#0"), lang / "G.fst")
+            if strange := set(np.unique(self.g.ilabel).tolist()) - {0, *self.ids.values()}:
+                raise UserError(f"word {min(strange)} is not in {lang / 'words.txt'}", file=lang / "G.fst",
+                                mend=_TOGETHER)
         self.cut = None
         if made_of_pieces(self.lexicon) and (lang / MODEL).is_file():
             self.cut = functools.cache(functools.partial(Pieces(lang / MODEL).cut_into, known=self.lexicon))
@@ -73,7 +85,7 @@ def report(name: str, refs: Words, said: Counter[str], known: Collection[str], v
              "most_other_spelling": [[w, otherwise[w], n] for w, n in unknown.most_common() if w in otherwise][:SHOWN]}
     if v.g is None:
         return found
-    lm = Perplexity(v.g, v.ids["#0"])
+    lm = Perplexity(v.g, v.ids.get("#0", -1))
     names = {w for w in v.lexicon if v.ids[w] in lm.vocabulary}
     lacking = unknown_words(said, v.known(said, names))
     for words in refs.values():

@@ -1,5 +1,6 @@
 """Word errors of hypotheses against a reference: insertions, deletions, substitutions by Levenshtein alignment."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,15 @@ from pathlib import Path
 import kaldialign
 import numpy as np
 
+from lstmp.corpus.coverage import same_but_spelling
 from lstmp.corpus.datadir import read_lines, read_table
-from lstmp.corpus.textlines import alike, columns, composed
+from lstmp.corpus.textlines import columns, composed, number
 from lstmp.errors import UserError
+from lstmp.log import warn
 
 Words = dict[str, tuple[str, ...]]  # utterance → its words
+_TRN = re.compile(r"(.*)\(([^()\s]*[-_0-9][^()\s]*)\)\s*")  # ids; (LAUGHTER) may be a word
+_NO_WORDS = {"<s>", "</s>", "<eps>"}
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,42 @@ def read_refs(data_dir) -> Words:
 def read_hyps(path) -> Words:
     """Hypotheses, ``utt word word …`` a line; an utterance alone on its line has no word.
 
+    Sclite's form ``word word … (utt)`` is read as well. Symbols such as ``<s>`` are no words: they are left out, with a
+    warning.
+
     Raises:
-        UserError: no such file, not UTF-8, a blank line, an utterance twice.
+        UserError: no such file, not UTF-8, a blank line, an utterance twice, a file with times.
     """
+    lines = read_lines(path)
+    _check_no_times(lines, path)
+    trn = [_TRN.fullmatch(line) for line in lines]
+    is_trn = all(trn) and len({found[2] for found in trn}) == len(lines)
     hyps: Words = {}
-    for number, line in enumerate(read_lines(path), 1):
+    symbols = 0
+    for n, line in enumerate(lines, 1):
         utt, *_ = columns(line) or [""]
+        rest = line.partition(utt)[2] if utt else ""
+        if is_trn:
+            rest, utt = trn[n - 1].groups()
         if not utt or utt in hyps:
-            raise UserError(f"`{utt}` is given twice" if utt else "blank line", file=path, line=number,
-                            hint="decode this set again")
-        hyps[utt] = tuple(composed(line.partition(utt)[2]).split())
+            raise UserError(f"`{utt}` is given twice" if utt else "blank line", file=path, line=n,
+                            mend="decode this set again")
+        words = tuple(composed(rest).split())
+        hyps[utt] = tuple(word for word in words if word not in _NO_WORDS)
+        symbols += len(words) - len(hyps[utt])
+    if symbols:
+        warn(f"{path}: {symbols} symbols that are no words are left out: <s>, </s> or <eps>")
     return hyps
+
+
+def _check_no_times(lines: list[str], path):
+    """Raise a UserError for sclite's STM and CTM files, whose times and channels would count as words."""
+    rows = [fields for line in lines if not line.startswith(";;") and (fields := columns(line))]
+    for kind, begin, end in (("STM", 3, 4), ("CTM", 2, 3)):
+        if rows and all(len(row) > end and number(row[begin]) is not None and number(row[end]) is not None
+                        for row in rows):
+            raise UserError(f"there are times in each line, as in {kind} files", file=path, line=1,
+                            mend="write `utterance word word …`, or sclite's `word word … (utterance)`")
 
 
 def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
@@ -71,10 +101,10 @@ def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
     Raises:
         UserError: a hypothesis of an utterance that is not in the reference, or a reference without words.
     """
-    for number, utt in enumerate(hyps, 1):
+    for n, utt in enumerate(hyps, 1):
         if utt not in refs:
-            raise UserError(f"`{utt}` is not in the reference", file=file, line=number,
-                            hint="score with the data dir that was decoded")
+            raise UserError(f"`{utt}` is not in the reference", file=file, line=n,
+                            mend="score with the data dir that was decoded")
     counts = np.zeros((len(refs), 4), dtype=np.int64)
     utts = tuple(sorted(refs))
     for row, utt in zip(counts, utts, strict=True):
@@ -87,9 +117,9 @@ def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
 
 def spelling_errors(refs: Words, hyps: Words) -> Counter[tuple[str, str]]:
     """(reference word, hypothesis word) → how often, of the substitutions in which the two words differ in letter case,
-    apostrophes, width or invisible characters alone."""
+    apostrophes, width, invisible characters or punctuation alone."""
     pairs: Counter[tuple[str, str]] = Counter()
     for utt, hyp in hyps.items():
         if refs[utt] != hyp:
             pairs.update((r, h) for r, h in kaldialign.align(refs[utt], hyp, "") if r and h and r != h)
-    return Counter({(r, h): n for (r, h), n in pairs.items() if alike(r) == alike(h)})
+    return Counter({(r, h): n for (r, h), n in pairs.items() if same_but_spelling(r, h)})

@@ -7,18 +7,21 @@ import pytest
 from lstmp.corpus.coverage import check_known, difference, hint, spelled_otherwise, unknown_words
 from lstmp.errors import UserError
 
-KNOWN = {"HELLO", "WORLD", "DON'T", "می\u200cخ", "DOGS", "A"}
+KNOWN = {"HELLO", "WORLD", "DON'T", "می\u200cخ", "DOGS", "A", "CAFÉ", "مرحبا", "שלום", "한글"}
 
 
 @pytest.mark.parametrize("word, other, kind", [
     ("hello", "HELLO", "letter case"), ("don\u2019t", "DON'T", "apostrophes"), ("DON\u2019T", "DON'T", "apostrophes"),
     ("میخ", "می\u200cخ", "invisible characters or width"), ("Ａ", "A", "invisible characters or width"),
-    ("Hello,", "HELLO", "punctuation"), ("«world»", "WORLD", "punctuation")])
+    ("Hello,", "HELLO", "punctuation"), ("«world»", "WORLD", "punctuation"),
+    ("cafe", "CAFÉ", "accents or vowel signs"), ("Wórld", "WORLD", "accents or vowel signs"),
+    ("مَرْحَبًا", "مرحبا", "accents or vowel signs"), ("مرحبـا", "مرحبا", "accents or vowel signs"),
+    ("שָׁלוֹם", "שלום", "accents or vowel signs")])
 def test_another_spelling(word, other, kind):
     assert spelled_otherwise([word, "OTHER"], KNOWN) == {word: other} and difference(word, other) == kind
 
 
-@pytest.mark.parametrize("word", ["dogs'", "HALLO", "...", "-", "HELLOWORLD"])
+@pytest.mark.parametrize("word", ["dogs'", "HALLO", "...", "-", "HELLOWORLD", "한끌"])
 def test_another_word(word):
     assert spelled_otherwise([word], KNOWN) == {}
 

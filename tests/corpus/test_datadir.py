@@ -43,6 +43,18 @@ def test_ids_composed_in_two_ways(tmp_path):
         read_data_dir(path)
 
 
+@pytest.mark.parametrize("other, mend", [
+    ("19-198-0000A", "there it is `19-198-0000A`; write it in the same letter case"),
+    ("19-198-0000a.wav", "there it is `19-198-0000a.wav`; write it without the ending of a file")])
+def test_ids_in_another_spelling(tmp_path, other, mend):
+    path = data_dir(tmp_path / "d")
+    for name, utt in (("wav.scp", "19-198-0000a"), ("text", other), ("utt2spk", "19-198-0000a")):
+        change(path, name, 1, (path / name).read_text().splitlines()[0].replace("19-198-0000", utt, 1).encode())
+    (path / "utt2dur").unlink()
+    with pytest.raises(UserError, match=mend):
+        read_data_dir(path)
+
+
 @given(st.dictionaries(NAME, st.tuples(NAME, st.lists(NAME.map(composed), min_size=1, max_size=3)), min_size=1,
                        max_size=6))
 def test_written_is_read_back(tmp_path_factory, table):
@@ -167,6 +179,8 @@ def test_a_channel_of_whole_files_is_written_and_goes_when_it_is_not_wanted(tmp_
 @pytest.mark.parametrize("segments,channels,where,what", [
     (SEGMENTS.replace("r2 0.5", "r3 0.5"), None, "segments:3", "recording `r3` of `26-495-0000` is not in wav.scp"),
     (SEGMENTS.replace("0 1.25\n", "0 x\n"), None, "segments:1", "is not `utterance recording begin end`"),
+    (SEGMENTS.replace("0 1.25\n", "0 1_0\n"), None, "segments:1", "is not `utterance recording begin end`"),
+    (SEGMENTS.replace("0 1.25\n", "0 \u0661\n"), None, "segments:1", "is not `utterance recording begin end`"),
     (SEGMENTS.replace("0 1.25\n", "0\n"), None, "segments:1", "is not `utterance recording begin end`"),
     (SEGMENTS.replace("0 1.25\n", "0 nan\n"), None, "segments:1", "is not `utterance recording begin end`"),
     (SEGMENTS.replace("4.125 0", "4.125 -2"), None, "segments:4", "is not `utterance recording begin end`"),

@@ -86,6 +86,9 @@ def test_rules_in_rules_and_several_public_ones(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("", "no phrase in it"),
     ("A B\nA XYZ\n", ":2: the word XYZ is not in the lexicon; add it"),
+    ("A B.\n", ":1: the word B. is not in the lexicon; B is, which differs in punctuation; write B, if it is meant"),
+    ("grammar g;\npublic <x> = A;\n", ":1: a rule, but the file does not begin as a grammar does; write `#JSGF"),
+    ("\npublic <x> = A;\n", ":2: a rule, but the file"),
     ("A #0\n", "the word #0 is not in the lexicon"),
     ("#JSGF V1.0;\n", "no rule in it"),
     ("#JSGF V1.0;\npublic <x> = A <y>;\n", ":2: there is no rule <y>"),
@@ -120,6 +123,12 @@ def test_rules_in_rules_and_several_public_ones(tmp_path):
 def test_faults(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         said(tmp_path, text)
+
+
+def test_what_is_not_seen(tmp_path, capsys):
+    """As in transcripts, it does not count; how often is said once."""
+    assert said(tmp_path, "A\u200b B\n\uff21 \u00adB\n") == said(tmp_path, "A B\nA B\n")
+    assert ":1: A\\u200b is taken for A (3 such words): it differs in what is not seen" in capsys.readouterr().err
 
 
 def test_no_such_file(tmp_path):

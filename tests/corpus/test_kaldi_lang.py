@@ -62,6 +62,13 @@ def test_another_structure_is_one_line(tmp_path, text, why):
         read_l_fst(compile_fst(text, tmp_path / "L.fst"), 1)
 
 
+def test_a_way_too_long_is_no_pronunciation(tmp_path):
+    """It costs time that grows with its square."""
+    chain = "0 1 2 1\n" + "".join(f"{s} {s + 1} 3 0\n" for s in range(1, 1100)) + "1100 0 3 0\n0 0\n"
+    with pytest.raises(UserError, match="L.fst: word 1 does not lead back"):
+        read_l_fst(compile_fst(chain, tmp_path / "L.fst"), 1)
+
+
 def test_a_lang_folder_without_our_files(tmp_path):
     (tmp_path / "lexicon").write_text("A AH0\nA EY1\nBAT B AE1 T\nBAT B AH0 T\nTAB T AE1 B\n")
     prepare_dict(tmp_path / "lexicon", tmp_path / "dict")

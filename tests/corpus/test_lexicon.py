@@ -66,7 +66,35 @@ def test_four_numbers(tmp_path, capsys):
         read(tmp_path, "cat 0.99 0.06 0.89 1.02 K\ndog 1.0 0.06 D\n")
 
 
+def test_four_numbers_that_are_whole(tmp_path):
+    """Of silence too, in some lines; digits that are phones stay phones."""
+    text = "cat\t0.99\t0.06\t1.0\t1.0\tK AE1 T\nspn\t1\t1\t1\t1\tspn\ndog\t1\t0.5\t1\t1\tD\n"
+    assert read(tmp_path, text) == [("cat", 0.99, "K AE1 T"), ("dog", 1.0, "D"), ("spn", 1.0, "spn")]
+    assert read(tmp_path, "ma 0.5 1 2 3 a\n") == [("ma", 0.5, "1 2 3 a")]
+
+
+def test_n_best_lists(tmp_path):
+    """Sequitur's: rank and probability."""
+    text = "cat\t0\t0.9\tK AE1 T\ncat\t1\t0.1\tK AE1\ndog\t0\t1.0\tD AO1 G\n"
+    assert read(tmp_path, text) == [("cat", 0.1, "K AE1"), ("cat", 0.9, "K AE1 T"), ("dog", 1.0, "D AO1 G")]
+
+
+def test_dictionaries_of_htk(tmp_path, capsys):
+    """Output symbols, probabilities behind them, words behind a backslash, and the pause at the end of each word."""
+    text = ("HELLO [HELLO] 0.7 hh ah l sp\nHELLO [HELLO] 0.3 hh eh l sp\nSENT-END [] sil\n"
+            "\\'EM ['EM] 1.0 ah m sil\nCAT 1.0 k ae t sp\n")
+    assert read(tmp_path, text) == [("'EM", 1.0, "ah m"), ("CAT", 1.0, "k ae t"), ("HELLO", 0.3, "hh eh l"),
+                                    ("HELLO", 0.7, "hh ah l"), ("SENT-END", 1.0, "sil")]
+    told = capsys.readouterr()
+    assert "HTK's [output symbols] left out: 4" in told.out and "4 pronunciations end in sp or sil" in told.err
+    assert read(tmp_path, "UM [uh] m\nHM [uh] m\n") == [("HM", 1.0, "[uh] m"), ("UM", 1.0, "[uh] m")]  # a phone
+
+
 @pytest.mark.parametrize("text, message", [
+    ("A,AH B\nC,D E\n", ":1: `,` stands within the first field of each line, such as A,AH"),
+    ("A|AH B\nC|D E\n", ":1: `|` stands within"),
+    ("A [A] a\n\"B C\" [B_C] b k\n", ':2: the word "B C" has a blank in it'),
+    ("A /a b/\nC /d/\n", ":1: each pronunciation stands between / and /"),
     ("A 1.0 AH\nB B\n", ":2: expected a pronunciation probability in (0, 1], found B"),
     ("A AH\nB 0.5 B\n", ":2: 0.5 is a number where a phone should be"),
     ("A 0.5 0.5 AH\n", ":1: 0.5 is a number where a phone should be"),
@@ -91,5 +119,7 @@ def test_composed_and_marked(tmp_path):
 def test_oddities_are_warned_of(tmp_path, capsys):
     read(tmp_path, "A AH\nB\u200b B\nC\u200b B\nمی\u200cخ M\n")
     assert "lexicon:2: U+200B ZERO WIDTH SPACE in the word B\\u200b (2 such words)" in capsys.readouterr().err
-    read(tmp_path, "".join(f"W{i} A B\n" for i in range(1000)) + "THE [the] A\n")
-    assert "1 phones stand in one pronunciation only: [the]" in capsys.readouterr().err
+    read(tmp_path, "A AH\u200b T\nB AH T\n")
+    assert "lexicon:1: U+200B ZERO WIDTH SPACE in the phone AH\\u200b (1 such phones)" in capsys.readouterr().err
+    read(tmp_path, "".join(f"W{i} A B\n" for i in range(1000)) + "THE (the) A\n")
+    assert "1 phones stand in one pronunciation only: (the)" in capsys.readouterr().err

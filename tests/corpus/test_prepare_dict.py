@@ -61,7 +61,7 @@ def test_folder_there_and_back(tmp_path):
     (b"A AH0\nCAT\n", "lexicon:2: word CAT has no phones"),
     (b"A AH0\nCAF\xc9 K\n", "lexicon:2: not UTF-8 text"),
     (b"A,AH0\n", "lexicon:1: word A,AH0 has no phones"),
-    (b"A;AH0\nB;B\n", "lexicon:1: word A;AH0 has no phones"),
+    (b"A;AH0\nB;B\n", "lexicon:1: `;` stands within the first field of each line, such as A;AH0"),
     ("A\u00a0AH0\n".encode(), "lexicon:1: a space that is neither a blank nor a tab"),
     (b"#0 AH0\n", "lexicon:1: #0 is a reserved symbol"),
     (b"A AH0\n<eps> B\n", "lexicon:2: <eps> is a reserved symbol"),

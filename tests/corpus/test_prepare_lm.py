@@ -218,6 +218,11 @@ def test_lang_is_all_there_and_skipped(folder, capsys):
     ("-0.1 <s> A B", "-0.1 <s> A B -1", "lm.arpa:22: a 3-gram of the highest order has no back-off weight"),
     ("-0.7 </s>", "-0.7 C", "the 1-grams lack <s> or </s>"),
     ("ngram 3=2", "ngram 3=0", "\\data\\ says 0"),
+    ("-0.8 B -0.4", "-0.8 #0 -0.4", "lm.arpa:12: #0 is a symbol of words.txt"),
+    ("-0.8 B -0.4", "-0.8 <eps> -0.4", "lm.arpa:12: <eps> is a symbol of words.txt"),
+    ("-0.9 B B", "-0.4 A B", "lm.arpa:18: the 2-gram `A B` is given twice"),
+    ("-1.2 ZZ", "-1.2 A", "lm.arpa:13: the 1-gram `A` is given twice"),
+    ("made by hand", "mmap lm http://kheafield.com/code", "lm.arpa:1: a language model in the binary form"),
     (ARPA, "", "not an ARPA file"),
 ])
 def test_refused(folder, capsys, old, new, message):
@@ -239,6 +244,10 @@ DIALECTS = {
     "Mac": lambda s: s.replace("\n", "\r"),
     "exponents": lambda s: s.replace("-0.9 A", "-9.0e-01 A").replace("-0.7 ", "-.7 "),
     "a no-break space in the unknown word": lambda s: s.replace("ZZ", "Z\u00a0Z"),
+    "a probability of <s> that is 0": lambda s: s.replace("-99 <s>", "-inf\t<s>"),
+    "back-off in the highest order": lambda s: s.replace("<s> A B\n", "<s> A B\t0\n").replace("B ZZ\n", "B ZZ 0.0\n"),
+    "an order without n-grams": lambda s: s.replace("ngram 3=2", "ngram 3=2\nngram 4=0"),
+    "an empty section": lambda s: s.replace("3=2", "3=2\nngram 4=0").replace("\\end", "\\4-grams:\n\n\\end"),
 }
 
 
@@ -279,8 +288,44 @@ def test_text_as_people_write_it(folder, capsys):
     assert "c:2: a character that is no spelling" in capsys.readouterr().err
 
 
+def test_a_line_separator_in_a_word_is_counted_as_any(folder, capsys):
+    (folder / "lm.arpa").write_text(ARPA.replace("ZZ", "Z\u2028Z"))
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    assert "3 of 11 n-grams were left out" in capsys.readouterr().err
+
+
+def test_some_words_in_another_spelling(folder, capsys):
+    """Said though most of the model fits."""
+    (folder / "lm.arpa").write_text(ARPA.replace("ZZ", "b"))
+    prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
+    assert "words.txt, 100 % of these are there but for letter case: b as B" in capsys.readouterr().err
+
+
+def test_ids_in_a_text(folder, capsys):
+    (folder / "text").write_text("".join(f"spk1-{i:03} A B\n" for i in range(5)))
+    train_arpa([folder / "text"], folder / "x.arpa")
+    assert "each line begins with a word of its own that has digits, such as spk1-000; if" in capsys.readouterr().err
+    train_arpa([folder / "text"], folder / "y.arpa", skip_id=True)
+    assert capsys.readouterr().err == ""
+    (folder / "text").write_text("".join(f"A B (spk1-{i:03})\n" for i in range(5)))
+    train_arpa([folder / "text"], folder / "x.arpa")
+    assert "each line ends with a word of its own that has digits" in capsys.readouterr().err
+    (folder / "text").write_text("A B\nA A\nB A\n")
+    train_arpa([folder / "text"], folder / "x.arpa", skip_id=True)
+    assert "A begins several lines, so the first words may be no ids" in capsys.readouterr().err
+
+
+def test_sentence_marks_in_capitals(folder):
+    (folder / "a").write_text("A B A\nB A\n")
+    (folder / "b").write_text("<S> A B A </S>\n<S> B A </S>\n")
+    for name in "ab":
+        train_arpa([folder / name], folder / f"{name}.lm")
+    assert (folder / "a.lm").read_bytes() == (folder / "b.lm").read_bytes()
+
+
 @pytest.mark.parametrize("content, message", [
-    (ARPA.replace(" A", " a").replace(" B", " b").encode(), "no word of the LM is in the lexicon"),
+    (ARPA.replace(" A", " a").replace(" B", " b").encode(), "no word of the LM is in the lexicon, 67 % of these are "
+     "there but for letter case: "),
     (ARPA.encode().replace(b"-0.8 B", b"-0.8 \xc4"), "lm.arpa:12: not UTF-8"),
     (gzip.compress(ARPA.encode(), mtime=0)[:90], "the gzip file is cut off or damaged"),
 ])

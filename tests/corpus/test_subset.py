@@ -71,6 +71,10 @@ def test_command(tmp_path, capsys):
     assert [u[:6] for u in run(path, "--spread", 2)] == ["19-198", "26-495"]
     (tmp_path / "list").write_text("26-495-0001 x\n19-198-0000\n")
     assert run(path, "--utts", tmp_path / "list") == ["19-198-0000", "26-495-0001"]
+    (tmp_path / "list").write_text("26-495-0001 19-198-0000\n")
+    with pytest.raises(SystemExit):
+        run(path, "--utts", tmp_path / "list")
+    assert "list:1: `26-495-0001` and `19-198-0000` in one line; write one" in capsys.readouterr().err
     held = run(path, "--held-out", 0.5, "--rest", tmp_path / "rest")
     assert sorted(held + list(read_data_dir(tmp_path / "rest").utts)) == list(read_data_dir(path).utts)
 

@@ -37,7 +37,9 @@ def test_letters_are_composed_unless_bytes_count(tmp_path):
 @pytest.mark.parametrize("content, message", [
     ("A\nÉ\n".encode("latin-1"), "t:2: not UTF-8 text; convert"),
     ("A\nB\n".encode("utf-16"), "t:1: not UTF-8 text but UTF-16"),
-    ("A\nB\n".encode("utf-16-le"), "t:1: a NUL byte"),
+    ("AB\nC\n".encode("utf-16-le"), "t:1: not UTF-8 text but UTF-16LE; .*`iconv -f utf-16le -t utf-8`"),
+    ("AB\nC\n".encode("utf-16-be"), "t:1: not UTF-8 text but UTF-16BE"),
+    ("A\nB\n".encode("utf-32"), "t:1: not UTF-8 text but UTF-32"),
     (b"A\nB\0\n", "t:2: a NUL byte"),
     (b"BZh91AY", "t: packed by bzip2"), (b"PK\x03\x04x", "t: packed by zip"),
     (gzip.compress(b"A\n" * 9999, mtime=0)[:40], "t:.*the gzip file is cut off"),
@@ -81,7 +83,8 @@ def test_odd_characters(word, name):
 
 
 @pytest.mark.parametrize("one, other", [("Hello", "HELLO"), ("don\u2019t", "DON'T"), ("می\u200cخواهم", "میخواهم"),
-                                        ("co\u00adop", "coop"), ("Ｗ", "w"), ("STRASSE", "straße"), ("ΣΟΦΟΣ", "σοφος")])
+                                        ("co\u00adop", "coop"), ("Ｗ", "w"), ("STRASSE", "straße"), ("ΣΟΦΟΣ", "σοφος"),
+                                        ("İSTANBUL", "istanbul"), ("KAPI", "kapı")])
 def test_alike(one, other):
     assert alike(one) == alike(other) and one != other
 

@@ -12,6 +12,8 @@ from helpers.small_graphs import all_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.lang import read_symbols
 from lstmp.decode import lm_rescore
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import best_paths
@@ -87,6 +89,17 @@ def test_back_off_and_ends(lms):
             total += float(score[0])
         assert total + float(lm.final(state)[0]) == pytest.approx(lm_score(old, words), abs=1e-5)
     assert lm.step(np.array([lm.start]), np.array([99]))[1].tolist() == [-math.inf]
+
+
+def test_back_offs_around_are_one_line(tmp_path):
+    """Whoever follows them would never come to an end."""
+    random_lm(tmp_path / "lm", np.random.default_rng(1))
+    g = FstArrays.read(tmp_path / "lm" / "G.fst")
+    g.ilabel[:] = read_symbols(tmp_path / "lm" / "words.txt")["#0"]
+    g.dst[:] = g.src
+    g.write(tmp_path / "lm" / "G.fst")
+    with pytest.raises(UserError, match="G.fst: state 0 is on a cycle of arcs without a word"):
+        BackoffLm(tmp_path / "lm")
 
 
 def test_words_that_an_lm_lacks(tmp_path):

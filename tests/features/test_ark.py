@@ -67,6 +67,13 @@ def test_ranges_and_gz_archives_in_an_scp(tmp_path, monkeypatch):
         list(ark.read_int_vectors(tmp_path / "v.scp"))
 
 
+def test_an_archive_packed_under_any_name(tmp_path):
+    mats = write_two(tmp_path)
+    (tmp_path / "x.ark").write_bytes(gzip.compress((tmp_path / "x.ark").read_bytes()))
+    for key, rx in ark.read_scp(tmp_path / "x.scp").items():
+        assert np.array_equal(ark.read_mat(rx), mats[key])
+
+
 @pytest.mark.parametrize("utt", ["a", "é-1", "à", "日本"])  # bytes of `à` hold what is a space in Latin-1
 def test_int_vectors_come_back(tmp_path, utt):
     vectors = [(utt, np.array([3, -1, 2**31 - 1], dtype=np.int32)), (utt + "2", np.zeros(0, dtype=np.int32))]
@@ -81,6 +88,42 @@ def test_int_vectors_as_text_with_tabs(tmp_path):
     (tmp_path / "ali").write_text("u1 1 2 3\nu2\t4 5\nu3\t6\n")
     assert [(k, v.tolist()) for k, v in ark.read_int_vectors(tmp_path / "ali")] == [
         ("u1", [1, 2, 3]), ("u2", [4, 5]), ("u3", [6])]
+
+
+@pytest.mark.parametrize("text, vectors", [
+    ("u1 1\nu2 2\n2 3 4\n", {"u1": [1], "u2": [2], "2": [3, 4]}),  # a line of one number ends there
+    ("\ufeffu1 1 2\r\n u2  3\t4\r\n\n\tu3 5", {"u1": [1, 2], "u2": [3, 4], "u3": [5]}),
+    ("u1 [ 1 +2 -3 ]\nu2 \nu3 [ ]\n", {"u1": [1, 2, -3], "u2": [], "u3": []})])
+@pytest.mark.parametrize("packed", [False, True])
+def test_int_vectors_as_people_write_them(tmp_path, text, vectors, packed):
+    """Packed, whatever the file's name."""
+    (tmp_path / "ali").write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert {k: v.tolist() for k, v in ark.read_int_vectors(tmp_path / "ali")} == vectors
+
+
+def test_a_cut_off_gzip_file_of_vectors(tmp_path):
+    packed = gzip.compress("".join(f"u{i} {i} {i * i}\n" for i in range(1000)).encode())
+    for size in (12, len(packed) // 2, len(packed) - 4):
+        (tmp_path / "ali.gz").write_bytes(packed[:size])
+        with pytest.raises(UserError, match=r"ali\.gz: the archive is cut off or damaged"):
+            list(ark.read_int_vectors(tmp_path / "ali.gz"))
+
+
+def test_an_utterance_twice(tmp_path):
+    (tmp_path / "ali").write_text("u1 1\nu2 2\nu1 3\n")
+    with pytest.raises(UserError, match="ali: `u1` is there twice, again at byte 10; remove one"):
+        list(ark.read_int_vectors(tmp_path / "ali"))
+
+
+@pytest.mark.parametrize("text, message", [
+    ("u1 1\nu2 1.5\n", "at byte 5: `1.5` is not a whole number"), ("u1 1 nan\n", "`nan` is not a whole"),
+    ("u1 3000000000\n", "`3000000000` is not a whole number of 32 bits"), ("u1 1_0\n", "`1_0` is not"),
+    ("u1 \u0661\n", "`\u0661` is not"), ("u1 1 ; 2\n", "`;` is not"), ("u1\u00a01 2\n", "has U\\+00A0 NO-BREAK SPACE"),
+    ("u1\nu2 1\n", "`u1` has nothing after it"), ("u1 [ 1 2\n", "`\\[` is not")])
+def test_int_vectors_as_text_that_are_none(tmp_path, text, message):
+    (tmp_path / "ali").write_text(text)
+    with pytest.raises(UserError, match=f"ali: the archive is cut off or damaged .*{message}"):
+        list(ark.read_int_vectors(tmp_path / "ali"))
 
 
 def test_int_vectors_are_kaldis(tmp_path):

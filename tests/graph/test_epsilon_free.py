@@ -153,8 +153,15 @@ def test_faults():
     fst.ilabel[:] = 0
     fst.src, fst.dst = np.array([0, 1], np.int32), np.array([1, 0], np.int32)
     fst.ilabel, fst.olabel, fst.weight = (x[:2] for x in (fst.ilabel, fst.olabel, fst.weight))
-    with pytest.raises(UserError, match="a cycle of epsilons"):
+    with pytest.raises(UserError, match="state 0 is on a cycle of epsilons"):
         epsilon_free(fst, np.arange(4))
+    n = 3000  # epsilons from each of n states into one, from which n arcs go
+    src = np.concatenate([np.zeros(n), np.arange(1, n + 1), np.full(n, n + 1)]).astype(np.int32)
+    dst = np.concatenate([np.arange(1, n + 1), np.full(n, n + 1), np.zeros(n)]).astype(np.int32)
+    label = np.repeat(np.array([1, 0, 1], np.int32), n)
+    star = FstArrays(0, np.zeros(n + 2, np.float32), src, label, label, np.zeros(3 * n, np.float32), dst)
+    with pytest.raises(UserError, match="without its epsilons, 9,000 arcs would be 9,000,000"):
+        epsilon_free(star, np.arange(4))
     none = random_graph(1)
     none.final[:] = np.inf
     with pytest.raises(UserError, match="no path"):

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import time
 
+import numpy as np
 import pytest
 import torch
 from helpers.small_world import ARPA, small_recognizer
 from safetensors.torch import load_file, save_file
 
 from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.errors import UserError
 from lstmp.gmm.model import AcousticModel
@@ -160,3 +163,52 @@ def test_truncated_k2_form(folder):
     truncate(folder / "graph" / NAME, 500)
     with pytest.raises(UserError, match="not a k2 graph, or cut off"):
         read_graph_file(folder / "graph")
+
+
+def g_of(arcs, states):
+    """A language model of arcs (from, word, to), all of cost 1, that ends in its last state."""
+    src, label, dst = (np.array(column, np.int32) for column in zip(*sorted(arcs), strict=True))
+    final = np.full(states, np.inf, np.float32)
+    final[-1] = 0
+    return FstArrays(0, final, src, label, label, np.ones(len(src), np.float32), dst)
+
+
+def exponential(a, b, n):
+    """``(a | b)* a`` and n words after it: which was the n-th last word takes 2ⁿ states to know."""
+    return [(0, a, 0), (0, b, 0), (0, a, 1), *((i, w, i + 1) for i in range(1, n + 1) for w in (a, b))]
+
+
+HOSTILE = {
+    "epsilons around": (lambda a, b, backoff: ([(0, 0, 1), (1, 0, 0), (1, a, 2)], 3), "G.fst: state 0 is on a cycle"),
+    "back-off around": (lambda a, b, backoff: ([(0, backoff, 0), (0, a, 1)], 2), "G.fst: state 0 is on a cycle"),
+    "exponential": (lambda a, b, backoff: (exponential(a, b, 40), 42), "lang_x: lexicon and language model have no"),
+    "twins": (lambda a, b, backoff: ([(0, a, 1), (0, a, 2), (1, b, 1), (2, b, 2), (1, a, 3), (2, a, 3)], 4),
+              "lang_x: lexicon and language model, of "),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_graphs_without_end_are_one_line(folder, name, capsys):
+    """Within the time and memory that a graph of that size takes."""
+    make, message = HOSTILE[name]
+    words = read_symbols(folder / "lang_x" / "words.txt")
+    g = g_of(*make(words["A"], words["RED"], words["#0"]))
+    if name == "twins":
+        g.weight[:] = np.arange(len(g.weight)) / 7  # so that the two ways never come to the same
+    (folder / "lang_x" / "G.fst").unlink()
+    g.write(folder / "lang_x" / "G.fst")
+    begin = time.monotonic()
+    with pytest.raises(SystemExit):
+        run(folder)
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and time.monotonic() - begin < 60
+
+
+def test_weights_that_are_no_costs(folder, capsys):
+    g = FstArrays.read(folder / "lang_x" / "G.fst")
+    g.weight[:] = -1e5
+    (folder / "lang_x" / "G.fst").unlink()
+    g.write(folder / "lang_x" / "G.fst")
+    with pytest.raises(SystemExit):
+        run(folder)
+    assert "lang_x: weights of L_disambig.fst or G.fst are so large" in capsys.readouterr().err

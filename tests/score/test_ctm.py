@@ -79,6 +79,35 @@ def test_forms(tmp_path, capsys, text):
     assert capsys.readouterr().err == ""
 
 
+def test_channels(tmp_path):
+    """Of one utterance, each is one of its own, in whatever order; one alone does not count."""
+    text = "u A 0.0 0.1 X\nu A 0.1 0.1 Y\nu B 0.0 0.2 Z\nv B 0.0 0.1 X\n"
+    alignments = read_ctm(write(tmp_path / "x.ctm", text))
+    assert {utt: a.phones for utt, a in alignments.items()} == {"u 1": ["X", "Y"], "u 2": ["Z"], "v": ["X"]}
+
+
+def test_spelling_of_phones(tmp_path, capsys):
+    ref = read_ctm(write(tmp_path / "r.ctm", "u 0.0 0.1 SIL\nu 0.1 0.1 A\nu 0.2 0.1 a\n"))
+    assert compare(ref, read_ctm(write(tmp_path / "a.ctm", "u 0.0 0.1 SIL\nu 0.1 0.1 a\n")))["frames"] == 30
+    assert capsys.readouterr().err == ""  # phones may differ in letter case, as in SAMPA
+    compare(ref, read_ctm(write(tmp_path / "b.ctm", "u 0.0 0.1 sil\nu 0.1 0.1 A\n")))
+    assert ("1 of the 2 phones of the second alignment are in the first in another spelling alone, and do not agree "
+            "with it: sil is SIL there but for letter case") in capsys.readouterr().err
+    with pytest.raises(UserError, match="no phone in common: sil is SIL there but for letter case; write"):
+        compare(ref, read_ctm(write(tmp_path / "c.ctm", "u 0.0 0.1 sil\n")))
+    with pytest.raises(UserError, match="no phone in common: HELLO … and A …"):
+        compare(ref, read_ctm(write(tmp_path / "d.ctm", "u 0.0 0.1 HELLO\n")))
+
+
+def test_times_in_another_unit(tmp_path, capsys):
+    ref = read_ctm(write(tmp_path / "r.ctm", "u 0.0 0.1 SIL\nu 0.1 0.1 A\n"))
+    compare(ref, read_ctm(write(tmp_path / "m.ctm", "u 0 100 SIL\nu 100 100 A\n")))
+    assert "end after 0.20 and 200.00 s, together: the times of one of" in capsys.readouterr().err
+    ends = "u 0.1 0.2 SIL\nu 0.2 0.3 A\nu 0.3 0.4 B\n"
+    read_ctm(write(tmp_path / "e.ctm", ends))
+    assert "2 phones overlap" in (err := capsys.readouterr().err) and "are these ends of phones" in err
+
+
 def test_overlap(tmp_path, capsys):
     """Each phone ends where the next begins, so that a frame has one phone; told once, with the first line."""
     u = read_ctm(write(tmp_path / "x.ctm", "u 0.00 0.11 A\nu 0.10 0.21 B\nu 0.30 0.10 C\nu 0.30 0.10 D\n"))["u"]

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from lstmp.corpus import piece_prons, pieces, prepare_dict, prepare_lang, prepare_lm
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.lang import read_symbols
 from lstmp.score.report import text_part
 from lstmp.score.text_report import main
 
@@ -80,6 +82,30 @@ def test_nothing_of_a_set_is_known(folder, capsys):
     assert "dev/text: 2 of 2 words (100.0 %) are not in" in error(folder, capsys)
     (folder / "dev/text").write_text("a RARE RARE\n")
     assert "dev/text: the language model has none of its words" in error(folder, capsys)
+
+
+def test_back_offs_around(folder, capsys):
+    path = folder / "lang_tg" / "G.fst"
+    g = FstArrays.read(path)
+    g.ilabel[:], g.dst[:] = read_symbols(folder / "lang_tg" / "words.txt")["#0"], g.src
+    path.unlink()
+    g.write(path)
+    assert "G.fst: state 0 is on a cycle of arcs without a word" in error(folder, capsys)
+
+
+def test_a_words_txt_without_the_symbol_of_back_offs(folder, capsys):
+    table = (folder / "lang_tg" / "words.txt").read_text().splitlines(True)
+    (folder / "lang_tg" / "words.txt").unlink()
+    (folder / "lang_tg" / "words.txt").write_text("".join(line for line in table if not line.startswith("#0 ")))
+    assert "G.fst: word " in (said := error(folder, capsys)) and "words.txt; take the files that were made" in said
+
+
+def test_files_that_were_not_made_together(folder, capsys):
+    path = folder / "lang_tg" / "lexiconp.txt"
+    text = path.read_text()
+    path.unlink()
+    path.write_text(text.lower())
+    assert "lexiconp.txt: none of its words is in" in error(folder, capsys)
 
 
 def test_options(folder, capsys):

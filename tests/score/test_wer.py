@@ -53,6 +53,25 @@ def test_malformed_hypotheses(tmp_path, text, message):
         read_hyps(tmp_path / "h.txt")
 
 
+def test_hypotheses_in_other_forms(tmp_path, capsys):
+    """Sclite's, and with the symbols around and between words."""
+    (tmp_path / "h.trn").write_text("A B (u-1)\n(u-2)\nC (D) (u-3) \n")
+    assert read_hyps(tmp_path / "h.trn") == {"u-1": ("A", "B"), "u-2": (), "u-3": ("C", "(D)")}
+    assert capsys.readouterr().err == ""
+    (tmp_path / "h.txt").write_text("a (LAUGHTER)\nb (NOISE)\n")
+    assert read_hyps(tmp_path / "h.txt") == {"a": ("(LAUGHTER)",), "b": ("(NOISE)",)}
+    (tmp_path / "h.txt").write_text("a <s> A <eps> (B) </s>\nb C 5 6\n")
+    assert read_hyps(tmp_path / "h.txt") == {"a": ("A", "(B)"), "b": ("C", "5", "6")}
+    assert "h.txt: 3 symbols that are no words are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line, kind", [("u A spk 0.0 3.25 <o,f0> A B\n", "STM"), ("u 1 0.50 0.25 A 0.9\n", "CTM")])
+def test_files_with_times_are_no_hypotheses(tmp_path, line, kind):
+    (tmp_path / "h").write_text(";; comment\n" + line)
+    with pytest.raises(UserError, match=f"h:1: there are times in each line, as in {kind} files; write"):
+        read_hyps(tmp_path / "h")
+
+
 def test_other_faults(tmp_path):
     with pytest.raises(UserError, match="h.txt:1: `zz` is not in the reference"):
         count_errors({"a": ("X",)}, {"zz": ("X",)}, tmp_path / "h.txt")
@@ -72,5 +91,5 @@ def test_letters_are_composed_and_joiners_kept(tmp_path):
 
 def test_spelling_errors():
     refs = {"a": ("Hello", "it\u2019s", "ME"), "b": ("ME",), "c": ("ME",)}
-    hyps = {"a": ("HELLO", "IT'S", "HE"), "b": ("me",), "c": ()}
-    assert spelling_errors(refs, hyps) == {("Hello", "HELLO"): 1, ("it\u2019s", "IT'S"): 1, ("ME", "me"): 1}
+    hyps = {"a": ("HELLO", "IT'S", "HE"), "b": ("me.",), "c": ()}
+    assert spelling_errors(refs, hyps) == {("Hello", "HELLO"): 1, ("it\u2019s", "IT'S"): 1, ("ME", "me."): 1}
