@@ -116,7 +116,7 @@ def of_file(path):
         yield
     except UserError as e:
         if e.file is None:
-            raise UserError(e.what, file=path, line=e.line, mend=e.mend) from None
+            raise UserError(e.what, file=path, line=e.line, hint=e.hint) from None
         raise
 
 

@@ -17,7 +17,7 @@ def same_utterances(path: Path, tables: dict[str, dict[str, str]]):
                 utt = list(table)[missing[0] - 1]
                 more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
                 raise UserError(f"`{utt}`{more} has {lacks[other]}: it is not in {other}", file=path / name,
-                                line=missing[0], mend=_other_spelling(utt, others) or
+                                line=missing[0], hint=_other_spelling(utt, others) or
                                 f"add it to {other} or delete this line")
 
 
@@ -35,13 +35,13 @@ def _other_spelling(utt: str, others) -> str | None:
 
 def check_spk2utt(path: Path, found: dict[str, str], expected: dict[str, list[str]]):
     """``spk2utt``, as ``found``, says what ``utt2spk`` does."""
-    mend = "delete it and run stage 1 again; utt2spk is what counts"
+    hint = "delete it and run stage 1 again; utt2spk is what counts"
     for n, (speaker, utts) in enumerate(found.items(), 1):
         if speaker not in expected:
-            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=n, mend=mend)
+            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=n, hint=hint)
         if sorted(utts.split()) != expected[speaker]:
             raise UserError(f"the utterances of speaker `{speaker}` differ from utt2spk's", file=path, line=n,
-                            mend=mend)
+                            hint=hint)
     missing = sorted(set(expected) - set(found))
     if missing:
         raise UserError(f"speaker `{missing[0]}` of utt2spk is missing", file=path, hint=hint)
@@ -53,7 +53,7 @@ def durations_of(path: Path, table: dict[str, str], utts) -> dict[str, float]:
     for n, (utt, text) in enumerate(table.items(), 1):
         seconds = number(text)
         if not seconds or not 0 < seconds < float("inf"):
-            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=n, mend="run stage 1 again")
+            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=n, hint="run stage 1 again")
         durations[utt] = seconds
     missing = [u for u in utts if u not in durations]
     if missing or len(durations) > len(utts):

@@ -14,7 +14,7 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.corpus.coverage import hint
 from lstmp.corpus.fst import FstArrays, bypass, sole_exits
 from lstmp.corpus.lang import read_symbols
@@ -151,7 +151,7 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
                              stderr=subprocess.PIPE, text=True, errors="replace")
         if job.returncode != 0 or not out.is_file():
             said = [line for line in job.stderr.splitlines() if line.startswith("[E]")] or [job.stderr[-200:]]
-            raise UserError(f"kaldilm refuses it: {said[0].removeprefix('[E]')}", file=path, mend="make the LM again")
+            raise UserError(f"kaldilm refuses it: {said[0].removeprefix('[E]')}", file=path, hint="make the LM again")
         left_out = sum(line.startswith("[W]") and " skipped: " in line for line in job.stderr.split("\n"))
         g = FstArrays.read(out)
     # A history that no longer n-gram extends can do nothing but back off: three quarters of a pruned trigram's states.
@@ -162,7 +162,7 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
     if not (arrays.olabel > 0).any():
         unknown = Counter(arpa_words(path) - {"<s>", "</s>", "<unk>"})
         raise UserError("no word of the LM is in the lexicon" + (f", {hint(unknown, words)}" if unknown else ""),
-                        file=path, mend="check that both write words in the same way, such as in letter case")
+                        file=path, hint="check that both write words in the same way, such as in letter case")
     _check_once(arrays, path, words)
     return g, counts, left_out
 
@@ -186,6 +186,6 @@ def _check_once(g: FstArrays, path, words: dict[str, int]):
         elif order and len(fields) > order and fields[order] == word:
             if (ngram := tuple(fields[1:order + 1])) in seen:
                 raise UserError(f"the {order}-gram `{' '.join(ngram)}` is given twice", file=path, line=n,
-                                mend="make the LM again, or remove one of the two")
+                                hint="make the LM again, or remove one of the two")
             seen.add(ngram)
-    raise UserError(f"an n-gram that ends in {word} is given twice", file=path, mend="make the LM again")
+    raise UserError(f"an n-gram that ends in {word} is given twice", file=path, hint="make the LM again")

@@ -40,7 +40,7 @@ def check_backoff(g: FstArrays, backoff: int | None, path):
     silent = (g.ilabel == 0) if backoff is None else (g.ilabel == 0) | (g.ilabel == backoff)
     if (state := state_of_cycle(g, silent)) is not None:
         raise UserError(f"state {state} is on a cycle of arcs without a word, of `#0` or epsilons", file=path,
-                        mend="make it again with local/prepare_lm.sh: a back-off leads to a shorter history")
+                        hint="make it again with local/prepare_lm.sh: a back-off leads to a shorter history")
 
 
 def check_lexicon(lexicon: FstArrays, disambig: list[int], path):
@@ -57,4 +57,4 @@ def check_lexicon(lexicon: FstArrays, disambig: list[int], path):
     silent = (lexicon.olabel == 0) & ((lexicon.ilabel == 0) | np.isin(lexicon.ilabel, disambig))
     if (state := state_of_cycle(lexicon, silent)) is not None:
         raise UserError(f"state {state} is on a cycle of arcs without phone and word", file=path,
-                        mend="make it again with local/prepare_lang.sh")
+                        hint="make it again with local/prepare_lang.sh")

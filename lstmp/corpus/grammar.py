@@ -52,15 +52,15 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
     n, head = next(((n, line.strip()) for n, line in lines if line.strip()), (1, ""))
     if other := next((name for mark, name in _OTHERS.items() if head.startswith(mark)), None):
         raise UserError(f"a grammar of the kind {other}, which is not read", file=path, line=n,
-                        mend="write it as #JSGF, or list its phrases, one a line")
+                        hint="write it as #JSGF, or list its phrases, one a line")
     if not grammar and _HEADLESS.match(head):
         raise UserError("a rule, but the file does not begin as a grammar does", file=path, line=n,
-                        mend="write `#JSGF V1.0;` as its first line")
+                        hint="write `#JSGF V1.0;` as its first line")
     builder = _Builder(Path(path), words)
     try:
         (_rules if grammar else _phrases)(builder, lines)
     except RecursionError:
-        raise UserError("its groups lie too deep in each other", file=path, mend="make some of them rules") from None
+        raise UserError("its groups lie too deep in each other", file=path, hint="make some of them rules") from None
     if builder.odd:
         n, word, spelling = builder.odd[0]
         warn(f"{path}:{n}: {word} is taken for {spelling} ({len(builder.odd)} such words): it differs in what is not "
@@ -113,7 +113,7 @@ class _Builder:
         other = spelled_otherwise([word], self._folded.values()).get(word)
         raise UserError(f"the word {word} is not in the lexicon" + (
             f"; {other} is, which differs in {difference(word, other)}" if other else ""), file=self.path, line=line,
-            mend=f"write {other}, if it is meant" if other else
+            hint=f"write {other}, if it is meant" if other else
             "add it to the lexicon and prepare the lang folder again, or say it in other words")
 
 

@@ -53,7 +53,7 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     """
     rows, comments = _rows(path, dialects=phones is None)
     if not rows:
-        raise UserError("the lexicon is empty", file=path, mend="write `WORD PHONE PHONE …`, one a line")
+        raise UserError("the lexicon is empty", file=path, hint="write `WORD PHONE PHONE …`, one a line")
     outputs = pauses = 0
     if phones is None:
         check_separators(rows, path)

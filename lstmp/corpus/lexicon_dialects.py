@@ -30,12 +30,12 @@ def check_separators(rows: list[Row], path):
     for mark in ",;|:":
         if len(rows) > 1 and all(word.strip(mark).count(mark) for _, word, _ in rows):
             raise UserError(f"`{mark}` stands within the first field of each line, such as {rows[0][1]}", file=path,
-                            line=n, mend="separate word and phones by blanks or tabs")
+                            line=n, hint="separate word and phones by blanks or tabs")
     for begin, end in ("//", "[]"):
         if all(rest and rest[0][0] == begin and rest[-1][-1] == end for _, _, rest in rows) and any(
                 len(rest) > 1 and rest[0][-1] != end for _, _, rest in rows):  # else phones are named so, as [a] may be
             raise UserError(f"each pronunciation stands between {begin} and {end}", file=path, line=n,
-                            mend="leave these marks out, they would be parts of phones")
+                            hint="leave these marks out, they would be parts of phones")
 
 
 def take_output_symbols(rows: list[Row], path) -> int:
@@ -62,7 +62,7 @@ def take_output_symbols(rows: list[Row], path) -> int:
             del rest[0]
         elif word[0] == '"' and (end := next((k for k, x in enumerate(rest) if x[-1] == '"'), None)) is not None:
             raise UserError(f"the word {' '.join((word, *rest[:end + 1]))} has a blank in it", file=path, line=n,
-                            mend="write it without, such as with _ in its place, here and in the texts")
+                            hint="write it without, such as with _ in its place, here and in the texts")
         if word[:1] == "\\" and word[1:2] in ("'", '"'):
             rows[i] = n, word[1:], rest
     return taken
@@ -120,7 +120,7 @@ def take_probability(word: str, rest: list[str], numbers: int, path, n: int, opt
         found = 4 if found < 4 < len(rest) and all(number(x) is not None for x in rest[:4]) else found
         if found not in (0, 1, 4):
             raise UserError(f"{found} numbers after the word {word}", file=path, line=n,
-                            mend="write the probability, and all three numbers about silence or none")
+                            hint="write the probability, and all three numbers about silence or none")
         if found == 0:
             return 1.0
         prob, rest[:] = rest[0], rest[found:]
@@ -130,5 +130,5 @@ def take_probability(word: str, rest: list[str], numbers: int, path, n: int, opt
     value = number(prob)
     if value is None or not 0 < value <= 1:
         raise UserError(f"expected a pronunciation probability in (0, 1], found {prob or 'nothing'}", file=path, line=n,
-                        mend="give every line a probability or none")
+                        hint="give every line a probability or none")
     return value

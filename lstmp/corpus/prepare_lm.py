@@ -107,10 +107,10 @@ class _Ids:
                  "and these are left out; if they are words, do not give --skip-id")
         if self.skip_id or self.lines < _FEW:
             return
-        for words, where, mend in ((self.first, "begins", "give --skip-id"), (self.last, "ends", "remove them")):
+        for words, where, hint in ((self.first, "begins", "give --skip-id"), (self.last, "ends", "remove them")):
             if len(words) == self.lines and all(any(c.isdecimal() for c in word) for word in words):
                 warn(f"{self.path}: each line {where} with a word of its own that has digits, such as {min(words)}; if "
-                     f"these are ids of utterances, {mend}")
+                     f"these are ids of utterances, {hint}")
 
 
 def _kaldingram(*arguments):

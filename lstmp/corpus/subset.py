@@ -89,7 +89,7 @@ def listed(data: DataDir, path) -> set[str]:
             utt, *more = line.split()
             if other := next((x for x in more if x in data.utts and x != utt), None):
                 raise UserError(f"`{utt}` and `{other}` in one line", file=path, line=number,
-                                mend="write one utterance id a line")
+                                hint="write one utterance id a line")
             if utt not in data.utts:
                 raise UserError(f"`{utt}` is not in {data.path}", file=path, line=number, hint="correct the list")
             chosen.add(utt)

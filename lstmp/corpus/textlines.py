@@ -67,7 +67,7 @@ def numbered_lines(path, *, compose: bool = True) -> Iterator[tuple[int, str]]:
 
 def _text(raw: bytes, path, n: int, compose: bool) -> str:
     if n == 1 and (other := next((name for mark, name in _OTHER_TEXT if mark.match(raw)), None)):
-        raise UserError(f"not UTF-8 text but {other}", file=path, line=1, mend="save it as UTF-8, or convert it by "
+        raise UserError(f"not UTF-8 text but {other}", file=path, line=1, hint="save it as UTF-8, or convert it by "
                         f"`iconv -f {other.lower()} -t utf-8`")
     if b"\0" in raw or len(raw) == _LONGEST:
         raise UserError("a NUL byte or a line without end, so this is no UTF-8 text", file=path, line=n,

@@ -122,7 +122,7 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
                 return
             if key in keys:
                 raise UserError(f"`{key}` is there twice, again at byte {start}", file=path,
-                                mend="remove one of the two")
+                                hint="remove one of the two")
             keys.add(key)
             yield key, vector
 

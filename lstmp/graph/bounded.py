@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from lstmp import temporary
+from lstmp import files
 from lstmp.errors import UserError, is_memory
 
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ def bounded(work: Callable[[], Result], arcs: int, fault: UserError) -> Result:
     Raises:
         UserError: ``fault``; or the process was killed. What ``work`` raises is raised here too.
     """
-    with temporary.folder() as tmp:
+    with files.temporary_folder() as tmp:
         result, parent = tmp / "result", os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -57,7 +57,7 @@ def bounded(work: Callable[[], Result], arcs: int, fault: UserError) -> Result:
             raise
         if status == -signal.SIGKILL:
             raise UserError("a process that builds the graph was killed", file=fault.file,
-                            mend="most often the memory ran out: close other programs, or take a smaller model")
+                            hint="most often the memory ran out: close other programs, or take a smaller model")
         if status:
             raise fault
         with open(result, "rb") as f:

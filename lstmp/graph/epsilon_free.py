@@ -14,7 +14,7 @@ from lstmp.corpus.fst_cycles import state_of_cycle
 from lstmp.errors import UserError
 from lstmp.graph.ranges import pairs
 
-_MEND = "check lexicon and language model, then make the graph again"
+_HINT = "check lexicon and language model, then make the graph again"
 _LONGEST = 100  # epsilons in a row
 _LEAST_WAYS, _GROWTH = 1_000_000, 30  # ways along epsilons, for each arc; in real graphs there are less than arcs
 _LEAST_ARCS, _ARC_GROWTH = 4_000_000, 100  # arcs without epsilons, for each arc; in real graphs one or two
@@ -70,7 +70,7 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
     mine = np.flatnonzero(entered[ways.src])
     more = int((first[ways.to[mine] + 1] - first[ways.to[mine]]).sum())
     if more > _LEAST_ARCS + _ARC_GROWTH * len(hclg.src):
-        raise UserError(f"without its epsilons, {len(hclg.src):,} arcs would be {more:,}", mend=_MEND)
+        raise UserError(f"without its epsilons, {len(hclg.src):,} arcs would be {more:,}", hint=_HINT)
     way, arc = pairs(mine, first[ways.to[mine]], first[ways.to[mine] + 1])
     arc = speaks[arc]
     own = speaks[entered[hclg.src[speaks]]]
@@ -110,13 +110,13 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
 def _ways(hclg: FstArrays, epsilons: np.ndarray) -> _Ways:
     """All ways along one or more epsilons."""
     if (state := state_of_cycle(hclg, hclg.ilabel == 0)) is not None:
-        raise UserError(f"state {state} is on a cycle of epsilons", mend=_MEND)
+        raise UserError(f"state {state} is on a cycle of epsilons", hint=_HINT)
     src, dst, cost, word = (x[epsilons] for x in (hclg.src, hclg.dst, hclg.weight, hclg.olabel))
     first = np.searchsorted(src, np.arange(len(hclg.final) + 1))
     found = [_Ways(src, dst, cost, word[:, None])]
     while len((last := found[-1]).src):
         if len(found) == _LONGEST or sum(len(w.src) for w in found) > _LEAST_WAYS + _GROWTH * len(hclg.src):
-            raise UserError(f"more than {_LONGEST} epsilons in a row, or too many ways along them", mend=_MEND)
+            raise UserError(f"more than {_LONGEST} epsilons in a row, or too many ways along them", hint=_HINT)
         way, arc = pairs(np.arange(len(last.src)), first[last.to], first[last.to + 1])
         found.append(_Ways(last.src[way], dst[arc], last.cost[way] + cost[arc],
                            np.concatenate([last.words[way], word[arc, None]], axis=1)))

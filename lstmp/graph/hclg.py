@@ -66,7 +66,7 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
     arrays, spread = push_special(merge_states(FstArrays.of(lg)))
     if not np.isfinite(arrays.weight).all():
         raise UserError("weights of L_disambig.fst or G.fst are so large, above or below 0, that they are no costs of "
-                        "probabilities", mend="make them again with local/prepare_lang.sh and local/prepare_lm.sh")
+                        "probabilities", hint="make them again with local/prepare_lang.sh and local/prepare_lm.sh")
     del lg  # a graph of this size is large: none is kept longer than it is needed
     done(f"LG, determinized, minimized, weights pushed to within {spread:.2g}", arrays)
 

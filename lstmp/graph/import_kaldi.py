@@ -18,7 +18,6 @@ from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.kaldi_lang import is_kaldis
 from lstmp.corpus.lang import Lang, read_symbols
 from lstmp.errors import UserError, command, of_file
-from lstmp.gmm.kaldi_gmm import import_model
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.epsilon_free import epsilon_free
 from lstmp.graph.graph_file import NAME, write_graph_file

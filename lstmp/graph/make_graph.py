@@ -65,7 +65,7 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
     lang, model = Lang.load(lang_dir, pronunciations=False), AcousticModel.load(model_dir)
     if lang.topology != model.transitions.topology:
         raise UserError(f"its phones or their topology are not those of the model {model_dir}", file=lang_dir / "topo",
-                        mend="make the graph with the lang folder that the model was trained with")
+                        hint="make the graph with the lang folder that the model was trained with")
     l_disambig, g = lang_dir / "L_disambig.fst", lang_dir / "G.fst"
     arcs = _check(l_disambig, g, lang)
 
@@ -77,7 +77,7 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
     with of_file(lang_dir):
         hclg = bounded(compose, arcs, UserError(
             f"lexicon and language model, of {arcs:,} arcs, have no graph of a size that can be used", file=lang_dir,
-            mend="prepare it again: words that sound alike need symbols #1, #2 … behind them, and a state of G.fst one "
+            hint="prepare it again: words that sound alike need symbols #1, #2 … behind them, and a state of G.fst one "
                  "arc for each word"))
     hclg.write(out / "HCLG.fst")
     config.copy_file(lang_dir / "words.txt", out / "words.txt")

@@ -60,7 +60,7 @@ def read_ctm(path) -> dict[str, Alignment]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError("no such alignment", file=path, mend="run the stage that aligns, or check the path")
+        raise UserError("no such alignment", file=path, hint="run the stage that aligns, or check the path")
     rows: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
     overlaps = example = total = 0
     for n, line in numbered_lines(path):
@@ -103,7 +103,7 @@ def _parse(line: str, path, n: int) -> tuple[str, str, str, int, int]:
     start, duration = number(fields[at]), number(fields[at + 1])
     if start is None or duration is None or not (0 <= start < 1e6 and 0 <= duration < 1e6):
         raise UserError(f"start {fields[at]} and duration {fields[at + 1]} are not times in seconds", file=path,
-                        line=n, mend=form)
+                        line=n, hint=form)
     channel = fields[1] if at == 2 else "1"
     channel = str("ABCDEFGH".index(channel) + 1) if len(channel) == 1 and channel in "ABCDEFGH" else channel
     return (fields[0], channel, base_phone(fields[at + 2]), round(start / FRAME),
@@ -130,7 +130,7 @@ def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: froze
     common = sorted(ref.keys() & hyp.keys())
     if not common:
         raise UserError(f"the two alignments have no utterance in common: {min(ref)} … and {min(hyp)} …",
-                        mend="compare alignments of the same set, whose ids are written alike")
+                        hint="compare alignments of the same set, whose ids are written alike")
     _check_alike([ref[utt] for utt in common], [hyp[utt] for utt in common])
     symbols: dict[str, int] = {}
     frames = agree = speech = speech_agree = one_sided = 0
@@ -170,7 +170,7 @@ def _check_alike(ref: list[Alignment], hyp: list[Alignment]):
     why = f"{example} is {otherwise[example]} there but for {difference(example, otherwise[example])}" if example else (
         f"{strange[0]} … and {min(theirs)} …" if strange else "")
     if not ours & theirs:
-        raise UserError(f"the two alignments have no phone in common: {why}", mend="write the phones of both alike")
+        raise UserError(f"the two alignments have no phone in common: {why}", hint="write the phones of both alike")
     if otherwise:
         warn(f"{len(otherwise)} of the {len(ours)} phones of the second alignment are in the first in another spelling "
              f"alone, and do not agree with it: {why}")

@@ -48,13 +48,13 @@ class Vocabulary:
         self.lexicon = {w for w in symbols if w in self.ids and w not in ("<eps>", "#0", "<s>", "</s>")}
         if not self.lexicon:
             raise UserError(f"none of its words is in {lang / 'words.txt'}",
-                            file=lexicon if lexicon.is_file() else lang, mend=_TOGETHER)
+                            file=lexicon if lexicon.is_file() else lang, hint=_TOGETHER)
         self.g = FstArrays.read(lang / "G.fst") if (lang / "G.fst").is_file() else None
         if self.g is not None:
             check_backoff(self.g, self.ids.get("#0"), lang / "G.fst")
             if strange := set(np.unique(self.g.ilabel).tolist()) - {0, *self.ids.values()}:
                 raise UserError(f"word {min(strange)} is not in {lang / 'words.txt'}", file=lang / "G.fst",
-                                mend=_TOGETHER)
+                                hint=_TOGETHER)
         self.cut = None
         if made_of_pieces(self.lexicon) and (lang / MODEL).is_file():
             self.cut = functools.cache(functools.partial(Pieces(lang / MODEL).cut_into, known=self.lexicon))

@@ -76,7 +76,7 @@ def read_hyps(path) -> Words:
             rest, utt = trn[n - 1].groups()
         if not utt or utt in hyps:
             raise UserError(f"`{utt}` is given twice" if utt else "blank line", file=path, line=n,
-                            mend="decode this set again")
+                            hint="decode this set again")
         words = tuple(composed(rest).split())
         hyps[utt] = tuple(word for word in words if word not in _NO_WORDS)
         symbols += len(words) - len(hyps[utt])
@@ -92,7 +92,7 @@ def _check_no_times(lines: list[str], path):
         if rows and all(len(row) > end and number(row[begin]) is not None and number(row[end]) is not None
                         for row in rows):
             raise UserError(f"there are times in each line, as in {kind} files", file=path, line=1,
-                            mend="write `utterance word word …`, or sclite's `word word … (utterance)`")
+                            hint="write `utterance word word …`, or sclite's `word word … (utterance)`")
 
 
 def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
@@ -104,7 +104,7 @@ def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
     for n, utt in enumerate(hyps, 1):
         if utt not in refs:
             raise UserError(f"`{utt}` is not in the reference", file=file, line=n,
-                            mend="score with the data dir that was decoded")
+                            hint="score with the data dir that was decoded")
     counts = np.zeros((len(refs), 4), dtype=np.int64)
     utts = tuple(sorted(refs))
     for row, utt in zip(counts, utts, strict=True):

@@ -43,15 +43,15 @@ def test_ids_composed_in_two_ways(tmp_path):
         read_data_dir(path)
 
 
-@pytest.mark.parametrize("other, mend", [
+@pytest.mark.parametrize("other, hint", [
     ("19-198-0000A", "there it is `19-198-0000A`; write it in the same letter case"),
     ("19-198-0000a.wav", "there it is `19-198-0000a.wav`; write it without the ending of a file")])
-def test_ids_in_another_spelling(tmp_path, other, mend):
+def test_ids_in_another_spelling(tmp_path, other, hint):
     path = data_dir(tmp_path / "d")
     for name, utt in (("wav.scp", "19-198-0000a"), ("text", other), ("utt2spk", "19-198-0000a")):
         change(path, name, 1, (path / name).read_text().splitlines()[0].replace("19-198-0000", utt, 1).encode())
     (path / "utt2dur").unlink()
-    with pytest.raises(UserError, match=mend):
+    with pytest.raises(UserError, match=hint):
         read_data_dir(path)
 
 

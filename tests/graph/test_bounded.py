@@ -11,7 +11,7 @@ from lstmp.errors import UserError
 from lstmp.graph import bounded as module
 from lstmp.graph.bounded import bounded
 
-FAULT = UserError("too much", file="lang", mend="make less of it")
+FAULT = UserError("too much", file="lang", hint="make less of it")
 
 
 def test_what_it_returns_and_raises(capfd):
