@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests, after making or completing the environment.
-# ./test.sh [--slow | --all] [options of pytest]     without --slow or --all, tests marked slow are left out
-# Tests on real speech read the corpus pack at $LSTMP_CORPUS, or at ../shared/corpus if that is there; else they are skipped.
+# Makes or completes the environment, then runs the tests.
+# ./test.sh [--slow | --all] [options of pytest]     without --slow or --all, tests marked slow are skipped
+# Tests on real speech read the corpus pack at $LSTMP_CORPUS, or at ../shared/corpus if it exists; else they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 case "${1:-}" in
@@ -17,6 +17,6 @@ if [ -z "${LSTMP_CORPUS:-}" ] && [ -d ../shared/corpus/LibriSpeech ]; then
 fi
 export LSTMP_CORPUS="${LSTMP_CORPUS:-}"
 [ -n "$LSTMP_CORPUS" ] || echo "tests on real speech are skipped: set LSTMP_CORPUS to the folder of the corpus pack"
-cores=$(nproc)  # asked first: nproc takes OMP_NUM_THREADS for its answer
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # the tests run in several processes, one a core
+cores=$(nproc)  # before the next line: nproc returns OMP_NUM_THREADS if it is set
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # the tests run in several processes, one per core
 exec python -m pytest -n "$cores" --dist loadfile -q "${choice[@]}" "$@"

@@ -1,6 +1,6 @@
-# Sourced by run.sh when its options are read: no other run in the same folder while this one is there, the configuration in
-# <exp>/conf, a log of every step in <exp>/log; or, with --dry-run, commands that are printed in the place of being called.
-shopt -u patsub_replacement 2> /dev/null || true # of bash 5.2: an & in a folder's name is an &
+# Sourced by run.sh after reading its options: locks <exp> against other runs, writes the configuration to <exp>/conf and
+# makes every step keep a log in <exp>/log. With --dry-run, steps are printed instead of called.
+shopt -u patsub_replacement 2> /dev/null || true # bash 5.2: keep an & in a folder's name unchanged
 if [ "$dry_run" = true ]; then
   for script in steps/*.sh local/*.sh; do eval "$script() { echo \"  $script\$(printf ' %q' \"\$@\")\"; }"; done
 else

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# do transcripts, lexicon and language model fit: unknown words, spelling, perplexity.  local/check_text.sh --help
+# Compares transcripts, lexicon and language model: unknown words, spelling, perplexity.  local/check_text.sh --help
 . "$(dirname "$0")/path.sh"
 exec python -m lstmp.score.text_report "$@"

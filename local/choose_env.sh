@@ -1,13 +1,13 @@
-# Sourced by local/env.sh: which Python, which set of packages, and for the CPU or for a GPU?
+# Sourced by local/env.sh: chooses Python, the set of packages, and the build of torch for the CPU or for a GPU.
 #   set k2        on x86_64 with Python 3.11 and no NVIDIA GPU: torch 1.13.1 with k2
-#   set current   everywhere else: a torch of today; k2 comes along where $LSTMP_K2_WHEELS has one for it
-# Without PYTHON=, the first of these that is from 3.10 to 3.14 and has its venv module: python3.11 where it would give k2,
-# then python3, python3.13, 3.12, 3.14, 3.11, 3.10.
+#   set current   everywhere else: a current torch; k2 is added if $LSTMP_K2_WHEELS has a wheel for it
+# Without PYTHON=, the first of these that has a version from 3.10 to 3.14 and the venv module is used: python3.11 if it
+# would give the set k2, then python3, python3.13, 3.12, 3.14, 3.11, 3.10.
 # choose sets $python (the interpreter), $version, $set, $gpu (yes or no), $build (of torch: cpu, gpu, or "" in the set k2)
 # and $libpython.
 K2_PYTHON=3.11
 
-# check_variables: an error where one names something that is not there; with PYTHON= it sets $python and $version.
+# check_variables: an error if a variable has an impossible value; with PYTHON= it sets $python and $version.
 check_variables() {
   python="" version="" problem=""
   case "${LSTMP_ENV:-}" in "" | k2 | current) ;; *) die "LSTMP_ENV=$LSTMP_ENV: no such set; there are k2 and current" ;; esac
@@ -18,7 +18,7 @@ check_variables() {
     die "PYTHON=$PYTHON: $problem; leave it out, name another one, or install one"$'\n'"$(python_hint)"
 }
 
-# has_gpu: does this machine have an NVIDIA GPU? LSTMP_GPU=yes or no overrides.
+# has_gpu: whether this machine has an NVIDIA GPU; LSTMP_GPU=yes or no overrides.
 has_gpu() {
   case "${LSTMP_GPU:-}" in
     "") [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1 ;;
@@ -27,14 +27,14 @@ has_gpu() {
   esac
 }
 
-# probe COMMAND: sets $python and $version; where it does not fit, $problem says why.
+# probe COMMAND: sets $python and $version; if COMMAND is not suitable, it fails and $problem says why.
 probe() {
   local said
   said="$("$1" -c '
 import os, sys, sysconfig
 name, free = sys.implementation.name, sysconfig.get_config_var("Py_GIL_DISABLED")
 print("" if name == "cpython" else name + "-", "%d.%d" % sys.version_info[:2], "t" if free else "", sep="", end=" ")
-print(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))  # in a virtual environment what it was made with
+print(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))  # in a virtual environment, the interpreter that made it
 import venv, ensurepip
 print("venv")' 2>/dev/null)" || true
   read -r version python <<<"$said" || true
@@ -46,17 +46,17 @@ print("venv")' 2>/dev/null)" || true
   case "$said" in *$'\nvenv') ;; *) problem="Python $version without its venv module"; return 1 ;; esac
 }
 
-# python_hint [3.11]: how to install a Python that fits, or that one, on this distribution and on any.
+# python_hint [3.11]: prints how to install a suitable Python, or this version, on this distribution and on any other.
 python_hint() {
   local os how=""
   os="$(. "${LSTMP_OS_RELEASE:-/etc/os-release}" 2>/dev/null && echo "${ID:-} ${VERSION_ID:-} ${ID_LIKE:-} ")" || os=""
   case "${1:-} $os" in
     *" debian 12 "* | "3.11 ubuntu 22.04 "*) how="apt-get install python3.11 python3.11-venv libpython3.11" ;;
-    3.11*) ;; # not among its packages, or not as a library
+    3.11*) ;; # not in their packages, or not with a shared library
     *" debian 13 "*) how="apt-get install python3.13 python3.13-venv" ;;
     *" ubuntu 22.04 "*) how="apt-get install python3.10 python3.10-venv" ;;
     *" ubuntu 24.04 "*) how="apt-get install python3.12 python3.12-venv" ;;
-    *" debian 1"[01]" "* | *" ubuntu 1"* | *" ubuntu 20."*) ;; # theirs is too old
+    *" debian 1"[01]" "* | *" ubuntu 1"* | *" ubuntu 20."*) ;; # their Python is too old
     *" debian "* | *" ubuntu "*) how="apt-get install python3 python3-venv" ;;
     *" fedora "*" "*" rhel "* | *" rhel "* | *" centos "*) how="dnf install python3.12" ;;
     *" amzn 2023 "*) how="dnf install python3.11" ;;
@@ -69,7 +69,7 @@ python_hint() {
   echo "  on any: pip install uv (or pipx install uv); uv python install ${1:-3.12}; PYTHON=\"\$(uv python find ${1:-3.12})\" ./run.sh"
 }
 
-# find_libpython: sets $libpython to the folder of $python's own shared library, "" where the system finds it by itself.
+# find_libpython: sets $libpython to the folder of $python's own shared library, "" if the system finds it without help.
 find_libpython() {
   local name=libpython$version.so.1.0
   loads() { "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
@@ -81,7 +81,7 @@ find_libpython() {
   return 1
 }
 
-# choose: the rule above, after check_variables.
+# choose: applies the rule above; call check_variables first.
 choose() {
   local asked="${LSTMP_ENV:-${LSTMP_TORCH_INDEX:+current}}" first="" none="" candidate rule=no
   if has_gpu; then gpu=yes; else gpu=no; fi

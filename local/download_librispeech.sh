@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# LibriSpeech, its lexicon and language models from OpenSLR, resumed and checked.  local/download_librispeech.sh --help
+# Downloads LibriSpeech, its lexicon and language models from OpenSLR, and checks them.  local/download_librispeech.sh --help
 . "$(dirname "$0")/path.sh"
 exec python -m lstmp.corpus.download "$@"

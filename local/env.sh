@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Makes the Python environment in .venv, or completes it: only what is missing is installed, and a killed run goes on.
+# Makes or completes the Python environment in .venv. Only missing packages are installed; run again to resume.
 # local/env.sh [--test] [--explain]
-#   --test      also what the tests need (pytest, hypothesis, ruff, kaldi-decoder)
-#   --explain   tell which Python, set of packages and build of torch it would be, and change nothing
-# The machine decides (local/choose_env.sh says how), and what was decided is kept, unless one of these asks for another:
+#   --test      also install what the tests need (pytest, hypothesis, ruff, kaldi-decoder)
+#   --explain   print which Python, set of packages and build of torch would be chosen, and change nothing
+# The choice depends on the machine (see local/choose_env.sh) and is kept, unless one of these variables asks for another:
 #   PYTHON=python3.12        the interpreter, from 3.10 to 3.14
-#   LSTMP_ENV=k2|current     the set: k2 is torch 1.13.1 with k2, for Python 3.11; current is a torch of today
-#   LSTMP_GPU=yes|no         is torch to drive an NVIDIA GPU?
-#   LSTMP_TORCH_INDEX=URL    where torch of the set current comes from, as pip's --index-url
-#   LSTMP_K2_WHEELS=URL      page or folder of k2's wheels, as pip's --find-links: the set current takes one that fits
+#   LSTMP_ENV=k2|current     the set: k2 is torch 1.13.1 with k2, for Python 3.11; current is a current torch
+#   LSTMP_GPU=yes|no         whether to install torch for an NVIDIA GPU
+#   LSTMP_TORCH_INDEX=URL    index for torch of the set current, like pip's --index-url
+#   LSTMP_K2_WHEELS=URL      page or folder of k2's wheels for the set current, like pip's --find-links
 set -euo pipefail
-cd -P "$(dirname "$0")/.." # where it really is, as Python sees it
+cd -P "$(dirname "$0")/.." # the physical path, which Python uses too
 VENV=.venv
-ROOM_K2=5000 ROOM_CPU=2000 ROOM_INDEX=6500 # MB of the finished environment and of the largest wheel being unpacked
+ROOM_K2=5000 ROOM_CPU=2000 ROOM_INDEX=6500 # MB of the finished environment plus the largest wheel while it is unpacked
 die() { echo "error: $1" >&2; exit 1; }
 say() { echo "environment: $*"; }
 . local/choose_env.sh
@@ -28,7 +28,7 @@ for option; do
   esac
 done
 
-# 1. The choice made before, in .venv/.choice, a line for each thing. Is it still what the variables ask for?
+# 1. Is the previous choice, one line per item in .venv/.choice, still what the variables ask for?
 recorded() { sed -n "s/^$1 //p" $VENV/.choice 2>/dev/null || true; }
 record() {
   { grep -sv "^$1 " $VENV/.choice || true; echo "$1 $2"; } > $VENV/.choice.new
@@ -43,7 +43,7 @@ if [ -x $VENV/bin/python ] && [ -n "$(recorded set)" ] && as_before python "$pyt
   for thing in python version set gpu build; do printf -v $thing %s "$(recorded $thing)"; done
 fi
 
-# 2. Nothing to do? The marks hold the digest of the requirements and of the place, as .venv cannot be moved.
+# 2. Is there nothing to do? The marks hold the digest of the requirements and the path, because .venv cannot be moved.
 requirements() {
   requirements=(requirements.txt "requirements-$set.txt")
   [ "$build" != index ] || requirements+=(requirements-cuda.txt)
@@ -60,7 +60,7 @@ if [ $kept = yes ] && [ $explain = no ] && { [ $set = k2 ] || as_before k2-wheel
     exit 0
   fi
 fi
-[ "$($VENV/bin/python -c 'import pip, sys; print(sys.prefix)' 2>/dev/null)" = "$PWD/$VENV" ] || kept=no # moved, or half made
+[ "$($VENV/bin/python -c 'import pip, sys; print(sys.prefix)' 2>/dev/null)" = "$PWD/$VENV" ] || kept=no # moved, or incomplete
 [ $kept = yes ] || choose
 if [ $explain = yes ]; then
   echo "python $version $python"
@@ -70,7 +70,7 @@ if [ $explain = yes ]; then
   exit 0
 fi
 
-# 3. Room on the disk; what is there already counts.
+# 3. Check the disk space; installed packages count.
 room() {
   local have free
   have=$( (du -sm $VENV 2>/dev/null || echo 0) | cut -f1)
@@ -82,7 +82,7 @@ case $set-$build in k2-*) room $ROOM_K2 ;; *-cpu) room $ROOM_CPU ;; *) room $ROO
 touch $VENV.write-test 2>/dev/null || die "$PWD: cannot write here; check the owner and mode of the folder"
 rm -f $VENV.write-test
 
-# 4. The environment itself, made anew where another one was chosen, or the one there does not work.
+# 4. Make the environment, if another one was chosen, or the present one does not work.
 if [ $kept = no ]; then
   say "$VENV with Python $version ($python) and the set \`$set\`"
   "$python" -m venv --clear $VENV || die "$PWD/$VENV: could not be made; see the lines above"
@@ -92,12 +92,12 @@ if [ $kept = no ]; then
 fi
 rm -f $mark
 
-# 5. The packages that are missing, ten at a time, so that what is finished stays finished; large ones, and those with a
-#    hash, alone.
+# 5. Install the missing packages, ten at a time, so that a killed run loses little; large ones, and those with a hash,
+#    one by one.
 requirements $with_tests
 if [ $set = current ] && [ "$build" != index ]; then
   torch="torch==$(sed -n 's/^torch==//p' requirements-current.txt)"
-  if [ "$(recorded torch)" != "$torch" ] || missing | grep "^$torch" >/dev/null; then # a killed run may lack what it needs
+  if [ "$(recorded torch)" != "$torch" ] || missing | grep "^$torch" >/dev/null; then # after a killed run its dependencies may be missing
     install_torch "$torch"
     [ "$build" = index ] || record torch "$torch"
     requirements $with_tests
@@ -114,7 +114,7 @@ while read -r package; do
   [ ${#few[@]} -lt 10 ] || { install_all "${few[@]}"; few=(); }
 done <<<"$wanted"
 [ ${#few[@]} -eq 0 ] || install_all "${few[@]}"
-if [ $set = current ] && [ -n "${LSTMP_TORCH_INDEX:-}" ]; then # its CUDA libraries, if it has some
+if [ $set = current ] && [ -n "${LSTMP_TORCH_INDEX:-}" ]; then # its CUDA libraries, if any
   torch="torch==$(sed -n 's/^torch==//p' requirements-current.txt)"
   pip install --index-url "$LSTMP_TORCH_INDEX" "$torch" || why "what $torch of $LSTMP_TORCH_INDEX needs"
 fi
@@ -125,7 +125,7 @@ if [ $set = current ] && ! as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; then
   [ "$k2_answered" = no ] || record k2-wheels "$LSTMP_K2_WHEELS"
 fi
 
-# 6. The proof: what was built against each other loads.
+# 6. Check that packages that were built against each other can be loaded.
 modules="torch, kaldifst, soundfile, lstmp"
 [ $set = current ] || modules+=", k2"
 in_venv -c "import $modules" 2>"$log" ||

@@ -1,7 +1,7 @@
-# Sourced by local/env.sh: how packages are installed, torch of the set `current` and k2 for it among them.
+# Sourced by local/env.sh: functions that install packages, among them torch and k2 for the set `current`.
 UV=uv==0.13.9
 log="$PWD/$VENV/install.log"
-none='No matching distribution found|ResolutionImpossible' # the latter where pip has a constraint on it
+none='No matching distribution found|ResolutionImpossible' # the latter if pip has a constraint on the package
 full='No space left on device|os error 28'
 network='NewConnectionError|ConnectTimeout|ConnectionError|ReadTimeout|Max retries|Temporary failure|IncompleteRead'
 network+='|ProxyError|Connection (broken|reset|refused)|error sending request|operation timed out'
@@ -21,12 +21,12 @@ why() {
 
 missing() { $VENV/bin/python local/missing_packages.py "${requirements[@]}"; }
 
-# install_all PACKAGE...: in one go; one by one where that fails, to tell which one it is.
+# install_all PACKAGE...: installs all at once; if that fails, one by one, to find the one that fails.
 install_all() {
   local package
   number=$((number + $#))
   say "[$number/$total] $*"
-  printf '%s\n' "$@" > $VENV/install.txt # a file, as a line may have a hash
+  printf '%s\n' "$@" > $VENV/install.txt # a file, because a line may have a hash
   install --force-reinstall -r $VENV/install.txt && return
   for package; do
     echo "$package" > $VENV/install.txt
@@ -34,9 +34,9 @@ install_all() {
   done
 }
 
-# install_torch torch==X: the build for the CPU, or for this GPU's driver. Such builds are on PyTorch's own index, which uv
-# knows, or where the user's pip looks, or at LSTMP_TORCH_INDEX. Where none is to be had, $build becomes index, and torch is
-# left to pip with the others: pip's index holds one build, which loads 3 GB of CUDA libraries.
+# install_torch torch==X: installs the build for the CPU, or for this GPU's driver, from PyTorch's own index (by uv), from
+# the index of the user's pip, or from LSTMP_TORCH_INDEX. If no such build can be had, $build becomes index, and pip installs
+# torch with the other packages: its index has a single build, which depends on 3 GB of CUDA libraries.
 install_torch() {
   local torch=$1 uv=("$VENV/bin/uv" pip install --python "$VENV/bin/python" --no-cache) why_not
   say "torch ${torch#*==}, the build for the ${build^^}"
@@ -68,9 +68,9 @@ install_torch() {
   room $ROOM_INDEX
 }
 
-# install_k2 PLACE: the newest k2 there for the torch at hand, which its wheels name: 1.24.4.dev20250715+cpu.torch2.7.1.
-# It is optional: our own code searches with the same result. $k2_answered: no, and it is tried again, where PLACE cannot be
-# reached.
+# install_k2 PLACE: installs the newest k2 of PLACE for the installed torch, whose version is in the names of the wheels:
+# 1.24.4.dev20250715+cpu.torch2.7.1. k2 is optional, because our own search finds the same words. Sets $k2_answered to no if
+# PLACE cannot be reached; the next run tries again.
 install_k2() {
   local from=(--no-index --find-links "$1") fit k2
   find_libpython || true

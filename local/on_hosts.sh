@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Starts a command on several machines by ssh, in this folder, which all must share, and waits for all; where one fails, the
-# others are ended. A launcher for run.sh:  ./run.sh --launcher "local/on_hosts.sh hosts.txt" --nnodes 2 ...
+# Starts a command on several machines by ssh, in this folder, which all must share, and waits for all. If one fails, the
+# others are stopped. A launcher for run.sh:  ./run.sh --launcher "local/on_hosts.sh hosts.txt" --nnodes 2 ...
 #
-#   local/on_hosts.sh HOSTS COMMAND [ARGUMENTS]     HOSTS: a file, one name a line; the machine's own name among them
+#   local/on_hosts.sh HOSTS COMMAND [ARGUMENTS]     HOSTS: a file with one host name per line, including this machine
 #
 # LSTMP_SSH is the command that reaches a host (ssh -o BatchMode=yes).
 set -euo pipefail
@@ -16,8 +16,8 @@ settings=() pids=()
 for name in ${!LSTMP_*} OMP_NUM_THREADS GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME; do
   [ -z "${!name:-}" ] || settings+=("$name=${!name}")
 done
-# A command must not outlive this script: it ends when its standard input does, a pipe that only this script keeps open.
-# shellcheck disable=SC2016  # it is the other machine that expands this
+# A command must not outlive this script: it ends when its standard input is closed, a pipe that only this script holds open.
+# shellcheck disable=SC2016  # the remote machine expands this
 alive='exec 3<&0; "$@" < /dev/null 3<&- & c=$!; { cat <&3 > /dev/null; kill "$c" 2> /dev/null; } & w=$!; wait "$c"; s=$?; kill "$w" 2> /dev/null; exit "$s"'
 pipe=$(mktemp -u)
 mkfifo "$pipe"

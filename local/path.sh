@@ -1,6 +1,6 @@
-# Sourced by every script of steps/ and local/: puts this folder's environment and package in front. The environment is
-# that of LSTMP_PYTHON, a Python by its whole path; or that which `lstmp run` noted in .lstmp; or the checkout's .venv.
-# It does not change the working directory, so that paths given to a script stay valid.
+# Sourced by every script of steps/ and local/: puts the Python environment into PATH and this folder into PYTHONPATH. The
+# environment is that of LSTMP_PYTHON (an absolute path), or the one recorded in .lstmp by `lstmp run`, or .venv.
+# The working directory is not changed, so that paths given to a script stay valid.
 set -euo pipefail
 LSTMP_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${LSTMP_PYTHON:-$LSTMP_ROOT/.lstmp/bin/python}"
@@ -15,17 +15,17 @@ fi
 export LSTMP_ROOT PATH="${python%/*}:$PATH"
 [ ! -d "$LSTMP_ROOT/lstmp" ] || export PYTHONPATH="$LSTMP_ROOT${PYTHONPATH:+:$PYTHONPATH}"
 export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
-# torch 1.13's torchrun fails under Python 3.11 unless told of some process where its output goes: of the tenth, to both
+# torch 1.13's torchrun fails with Python 3.11 unless the output of some process is redirected: that of the tenth, to both
 export PET_REDIRECTS="${PET_REDIRECTS:-9:3}" PET_TEE="${PET_TEE:-9:3}"
-# of torch 2, it starts processes again with the addresses of those that are gone in their store, unless each start has its own
+# torch 2's torchrun restarts processes with a store that has addresses of dead ones, unless each start has its own store
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE="${TORCH_DISABLE_SHARE_RDZV_TCP_STORE:-1}"
-# k2 needs libpython3.11.so.1.0; where only the interpreter's own folder has it, local/env.sh wrote that folder here
+# k2 needs libpython3.11.so.1.0; if only the interpreter's own folder has it, local/env.sh has written that folder here
 if [ -s "${python%/bin/*}/.libpython" ]; then
   LD_LIBRARY_PATH="$(cat "${python%/bin/*}/.libpython")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export LD_LIBRARY_PATH
 fi
-# on_machines N MODULE [ARGUMENTS]: python -m MODULE on this machine; or, where run.sh's --nnodes has set LSTMP_NNODES above 1,
-# on as many through torchrun, N processes on each (0: as many as run.sh's --nj). $LSTMP_LAUNCHER starts a command on all
+# on_machines N MODULE [ARGUMENTS]: runs python -m MODULE on this machine; or, if run.sh's --nnodes has set LSTMP_NNODES above
+# 1, on that many machines by torchrun, with N processes on each (0: run.sh's --nj). $LSTMP_LAUNCHER starts a command on all
 on_machines() {
   local count=$1
   shift
