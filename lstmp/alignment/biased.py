@@ -66,7 +66,7 @@ class BiasedCompiler(GraphCompiler):
         if self._at is not None and -1 - gap not in self._at:
             self._last_gap = None
             return []
-        self._free[gap] = True
+        self._context_free[gap] = True
         phones.append(gap)
         connect(here, len(phones) - 1, -self.gap_cost)
         if self._last_gap is not None:

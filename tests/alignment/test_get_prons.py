@@ -144,7 +144,7 @@ def change(name, old, new):
 
 @pytest.mark.parametrize("spoil, message", [
     (change("data/text", "u2 READ XYZ A\n", ""), "data/text: the aligned utterance u2 is not there"),
-    (remove("ali/ali.ark"), "ali.ark: no alignment there; run steps/align.sh first"),
+    (remove("ali/ali.ark"), "ali.ark: no such alignment; run steps/align.sh first"),
     (remove("data/text"), "data/text: no such file"),
     (change("lang/phones/word_boundary.int", "1 nonword", "1 noword"), "word_boundary.int:1: expected a phone id and"),
     (change("lang/phones/word_boundary.int", "1 nonword\n", ""), "word_boundary.int: phone SIL is missing"),

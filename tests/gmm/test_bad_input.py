@@ -70,7 +70,7 @@ def test_transcripts_in_another_letter_case(world, mono_dir, tmp_path, capsys, s
         one_line(capsys, *expected)
     else:
         aligned(world, mono_dir, tmp_path / "ali", data=data)
-        assert " %) are not in words.txt and are taken for the OOV word" in capsys.readouterr().err
+        assert " %) are not in words.txt and are replaced by the OOV word" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("frames_known", [False, True])
@@ -113,7 +113,7 @@ def test_missing_folders_are_one_line(world, mono_dir, ali_dir, tmp_path, capsys
             (lambda: mono(world, tmp_path / "o", conf=tmp_path / "no.yaml"), ["no.yaml: no such configuration file"]),
             (lambda: aligned(world, tmp_path / "no", tmp_path / "o"), ["no: no such model folder"]),
             (lambda: aligned(world, ali_dir, tmp_path / "o"), [str(ali_dir), "no Gaussian mixtures in it"]),
-            (lambda: tri(world, mono_dir, tmp_path / "o"), ["ali.ark: no alignment there; run steps/align.sh"])]:
+            (lambda: tri(world, mono_dir, tmp_path / "o"), ["ali.ark: no such alignment; run steps/align.sh"])]:
         with pytest.raises(SystemExit):
             run()
         one_line(capsys, *expected)
@@ -136,7 +136,7 @@ def test_an_alignment_of_another_model_is_one_line(world, ali_dir, tmp_path, cap
     write_int_vectors(ali / "ali.ark", [("stranger", np.ones(5, dtype=np.int32))])
     with pytest.raises(SystemExit):
         tri(world, ali, tmp_path / "o")
-    one_line(capsys, str(ali), "no utterance of the data is aligned there")
+    one_line(capsys, str(ali), "no utterance of the data is in this alignment")
 
 
 @pytest.mark.parametrize("name", ["final.safetensors", "tree.json", "topo", "config.yaml"])

@@ -56,7 +56,7 @@ def test_the_features_are_those_that_the_model_sees(adapted, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("change, told", [
-    ({"model": "tri2b"}, "tri2b: it was not trained with speaker adaptation"),
+    ({"model": "tri2b"}, "tri2b: this model was not trained with speaker adaptation"),
     ({"transforms": "tri2b_ali"}, "trans.scp: no such file"),
     ({"model": "nowhere"}, "nowhere: no such model folder"),
 ])
@@ -77,7 +77,7 @@ def test_a_speaker_without_transform_and_the_source_itself(adapted, tmp_path, ca
     assert "trans.scp: speaker s7 has no transform" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(world, exp, data, data=data)
-    assert "it holds the features to be adapted" in capsys.readouterr().err
+    assert "this folder is also the input" in capsys.readouterr().err
 
 
 def test_other_models_do_not_take_them_for_mfcc(adapted, tmp_path, capsys):

@@ -41,12 +41,12 @@ def put(at, value):
 
 
 @pytest.mark.parametrize("damage, message", [
-    (of("offsets", put(1, -5)), "its mixtures do not fit together"), (of("offsets", put(-1, 10**9)), "do not fit"),
+    (of("offsets", put(1, -5)), "the shapes of its mixtures do not fit together"), (of("offsets", put(-1, 10**9)), "do not fit"),
     (of("offsets", lambda t: t[:1].clone()), "do not fit"), (of("offsets", lambda t: t.float()), "do not fit"),
     (of("means", lambda t: t[:, :2].clone()), "do not fit"), (of("weights", lambda t: t[1:].clone()), "do not fit"),
-    (of("means", put(3, float("nan"))), "numbers that no Gaussian can have"),
-    (of("variances", put(3, 0.0)), "numbers that no Gaussian can have"),
-    (of("variances", put(3, float("inf"))), "numbers that no Gaussian can have"),
+    (of("means", put(3, float("nan"))), "values that are not finite or variances that are not positive"),
+    (of("variances", put(3, 0.0)), "values that are not finite or variances that are not positive"),
+    (of("variances", put(3, float("inf"))), "values that are not finite or variances that are not positive"),
     (of("transform", lambda t: t[:3].clone()), "do not fit"), (of("transform", lambda t: t.view(-1)), "do not fit"),
     (lambda t: t.pop("weights"), "no weights in it"), (lambda t: t.pop("log_prob"), "do not fit `topo`"),
     (of("tuples", put(0, -1)), "do not fit `topo`"), (of("tuples", put(2, 10**9)), "do not fit `topo`"),

@@ -32,6 +32,6 @@ def shard(folder, transcript):
 
 
 def test_words_are_refused_and_pieces_taken(folder):
-    with pytest.raises(UserError, match="its entries are pieces of words, the transcripts have words"):
+    with pytest.raises(UserError, match="its entries are pieces of words, but the transcripts have words"):
         shard(folder, "BAKI")
     assert len(shard(folder, "▁BA KI▁").words["a"]) == 2

@@ -34,9 +34,9 @@ def test_words_of_a_ctm_with_and_without_confidence(tmp_path):
 def test_what_is_not_there(ali_dir, tmp_path):
     with pytest.raises(UserError, match="ask for one of transitions, pdfs, phones, words"):
         read_alignment(ali_dir, "states")
-    with pytest.raises(UserError, match="words.ctm: no alignment there; give a folder that lstmp.align"):
+    with pytest.raises(UserError, match="words.ctm: no such alignment; give a folder that lstmp.align"):
         read_alignment(ali_dir, "words")
-    with pytest.raises(UserError, match="ali.ark: no alignment there; run steps/align.sh first"):
+    with pytest.raises(UserError, match="ali.ark: no such alignment; run steps/align.sh first"):
         read_alignment(tmp_path)
     shutil.copytree(ali_dir, tmp_path / "cut")
     (tmp_path / "cut/ali.ark").write_bytes((ali_dir / "ali.ark").read_bytes()[:-5])

@@ -44,7 +44,7 @@ def test_a_state_without_self_loop():
 
 
 def test_what_does_not_fit_is_one_line(model):
-    with pytest.raises(UserError, match="no transitions for phone 2, state 1, pdf 5.*train again"):
+    with pytest.raises(UserError, match="no transitions for phone 2, state 1, pdf 5.*train the model again"):
         model.tuple_index(2, 1, 5)
     with pytest.raises(UserError, match="3 transition probabilities for 24 transition-ids.*train it again"):
         TransitionModel(model.topology, model.tuples, torch.zeros(4))

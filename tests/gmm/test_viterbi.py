@@ -137,7 +137,7 @@ def test_faults_of_lexicon_and_model_are_one_line():
     del lang.lexicon[3]
     with pytest.raises(UserError, match="lang/lexiconp.txt: word W3 has no pronunciation"):
         GraphCompiler(lang, tree, transitions).compile([3])
-    with pytest.raises(UserError, match="context width 2 and central position 1 cannot be aligned"):
+    with pytest.raises(UserError, match="does not support a tree of context width 2 and central position 1"):
         GraphCompiler(lang, Tree(2, 1, tree.roots), transitions)
 
 

@@ -158,4 +158,4 @@ def test_kaldis_folder_itself_is_told_what_to_do(kaldi, world, tmp_path, capsys)
     with pytest.raises(SystemExit):
         align.main(["--data", str(world.data), "--lang", str(world.lang), "--model", str(kaldi), "--out",
                     str(tmp_path / "ali"), "--config", str(world.conf / "align.yaml")])
-    assert "it is a model of Kaldi's; take it over with steps/import_kaldi_model.sh" in capsys.readouterr().err
+    assert "this is a Kaldi model; import it with steps/import_kaldi_model.sh" in capsys.readouterr().err
