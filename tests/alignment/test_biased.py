@@ -22,12 +22,12 @@ def world(seed, width=3):
     return rng, lang, AcousticModel(random_transitions(lang, tree, rng), tree, None, None)
 
 
-def departed(lang, model, words, scores, frame_cost=0.0, gap_cost=0.0, skip_cost=0.0, at=None):
+def departed(lang, model, words, scores, frame_cost=0.0, gap_cost=0.0, skip_cost=0.0, borders=None):
     """(loop path, alignment with gaps, forced alignment, compiler) under scores [T, pdfs]."""
     log_prob = model.transitions.graph_log_probs(1.0, 1.0).numpy()
     (free,) = PhoneLoop(lang, model, 1.0).best_paths([scores], log_prob)
     compiler = BiasedCompiler(lang, model.tree, model.transitions, gap_cost, skip_cost)
-    graph = compiler.compile(words, at)
+    graph = compiler.compile(words, borders)
     (gapped,) = align_batch([graph], [with_gap(scores, graph, free.score, frame_cost)],
                             compiler.extended(log_prob, len(words)))
     graph = GraphCompiler(lang, model.tree, model.transitions).compile(words)
@@ -108,7 +108,7 @@ def test_a_word_that_was_not_said_is_gone_over():
 def test_gaps_may_be_allowed_at_one_word_only():
     lang, model = four_words()
     scores = spoken(lang, model, (2, 5, 4, 5))  # word 2 was replaced, and something follows word 3
-    free, gapped, forced, compiler = departed(lang, model, [1, 2, 3], scores, **COSTS, at={1, 2})
+    free, gapped, forced, compiler = departed(lang, model, [1, 2, 3], scores, **COSTS, borders={1, 2})
     (found,) = departures(gapped[0], compiler.first_gap_tid, np.ones(48, dtype=bool))
     assert (found.start, found.word, found.skipped) == (12, 1, 1)
     model_part = gapped[0][gapped[0] < compiler.first_gap_tid]

@@ -10,7 +10,7 @@ from helpers.known_gaussians import ALIGN, write_feats
 
 from lstmp.alignment import check as check_alignment
 from lstmp.alignment.biased import Departure
-from lstmp.alignment.suspicion import Heard, JudgeConfig, judge
+from lstmp.alignment.suspicion import JudgeConfig, Measurements, judge
 from lstmp.corpus.datadir import read_table, write_table
 from lstmp.features.ark import read_mat, read_scp
 
@@ -75,34 +75,34 @@ def test_an_unknown_word_is_no_departure(world, mono_dir, tmp_path):
 
 
 def test_faults_are_one_line(world, ali_dir, mono_dir, tmp_path, capsys):
-    for model, changed, expected in [(ali_dir, {}, "no Gaussian mixtures in it; check with a GMM's folder"),
+    for model, changed, expected in [(ali_dir, {}, "no Gaussian mixtures in it; give the folder of a GMM"),
                                      (mono_dir, {"gap_cost": -1}, "`gap_cost` must be 0 or more")]:
         with pytest.raises(SystemExit):
             run(world.data, world, model, tmp_path / "out", **changed)
         assert expected in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def heard(ratio=0.0, length=8, first=None, **given):
+def measurements(ratio=0.0, length=8, first=None, **given):
     phones = np.array([[0, 10 * i, first or length if i == 0 else length] for i in range(10)])
-    return Heard(frames=100, words=3, ratio=ratio, phones=phones, shortest=[3] * 10, **given)
+    return Measurements(frames=100, words=3, ratio=ratio, phones=phones, shortest=[3] * 10, **given)
 
 
-def verdict(odd: Heard):
+def verdict(odd: Measurements):
     rng = np.random.default_rng(0)
-    others = {f"a-{i}": heard(float(x)) for i, x in enumerate(rng.normal(-0.1, 0.01, 20))}
+    others = {f"a-{i}": measurements(float(x)) for i, x in enumerate(rng.normal(-0.1, 0.01, 20))}
     return judge({**others, "a-odd": odd}, dict.fromkeys([*others, "a-odd"], ["ONE", "TWO", "THREE"]),
                  dict.fromkeys([*others, "a-odd"], "a"), ["AH"], LIMITS, 0.01)
 
 
 @pytest.mark.parametrize("odd,reason", [
-    (heard(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 1, 20)]), "TWO not heard at 0.50 s"),
-    (heard(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 0, 20)]), "0.20 s of speech at 0.50 s not in the"),
-    (heard(-0.1, gain=10.0, departures=[Departure(0, 50, 0, 2, 30)]), "2 of 3 words not heard"),
-    (heard(-0.4), "deviations worse than the speaker's others"),
-    (heard(-0.1, length=3), "100% of its phones are of the shortest length"),
-    (heard(-0.1, first=60), "AH at 0.00 s lasts 0.60 s"),
-    (heard(-0.1, length=60), "spoken 0.13 times as fast"),
-    (Heard(failed="no path"), "cannot be aligned: no path")])
+    (measurements(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 1, 20)]), "TWO not heard at 0.50 s"),
+    (measurements(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 0, 20)]), "0.20 s of speech at 0.50 s not in the"),
+    (measurements(-0.1, gain=10.0, departures=[Departure(0, 50, 0, 2, 30)]), "2 of 3 words not heard"),
+    (measurements(-0.4), "deviations worse than the speaker's other utterances"),
+    (measurements(-0.1, length=3), "100% of its phones are of the shortest length"),
+    (measurements(-0.1, first=60), "AH at 0.00 s lasts 0.60 s"),
+    (measurements(-0.1, length=60), "spoken 0.13 times as fast"),
+    (Measurements(failed="no path"), "cannot be aligned: no path")])
 def test_the_reason_names_what_is_odd(odd, reason):
     verdicts = verdict(odd)
     assert reason in verdicts["a-odd"].reason and verdicts["a-odd"].score >= 1 and next(iter(verdicts)) == "a-odd"
@@ -110,6 +110,6 @@ def test_the_reason_names_what_is_odd(odd, reason):
 
 
 def test_nothing_odd_is_not_suspicious():
-    assert verdict(heard(-0.1))["a-odd"].score < 1
-    assert verdict(Heard(failed="x"))["a-3"].score < 1
-    assert judge({"u": Heard(failed="x")}, {}, {}, ["AH"], LIMITS, 0.01)["u"].score == np.inf
+    assert verdict(measurements(-0.1))["a-odd"].score < 1
+    assert verdict(Measurements(failed="x"))["a-3"].score < 1
+    assert judge({"u": Measurements(failed="x")}, {}, {}, ["AH"], LIMITS, 0.01)["u"].score == np.inf

@@ -119,7 +119,7 @@ def test_words_that_were_not_said_are_named_and_left_out(world, tmp_path, capsys
     out = export(world, tmp_path / "out", "--data", str(data), "--format", "ctm")
     said = capsys.readouterr().err
     first, last = lines[0].split()[0], lines[-1].split()[0]
-    assert f"no words for {first}: its phones are no pronunciation of its transcript" in said
+    assert f"no words for {first}: its phones are not a pronunciation of its transcript" in said
     assert f"no words for {last}: {data}/text: it has no transcript" in said
     got = {line.split()[0] for line in (out / "words.ctm").read_text().splitlines()}
     assert got == set(world.words) - {first, last}

@@ -99,10 +99,10 @@ def test_the_most_probable_of_several_readings(folder):
 
 
 @pytest.mark.parametrize("spoken, message", [
-    ("SIL A_S R_B I_I D_E", "`R_B I_I D_E` stands for the word RED"),
-    ("A_S", "there is nothing for the word RED"),
-    ("A_S R_B E_I D_E A_S", "`A_S` stands after the transcript's last word"),
-    ("A_S SPN R_B E_I D_E", "`SPN` stands for the word RED"),
+    ("SIL A_S R_B I_I D_E", "the phones `R_B I_I D_E` are no pronunciation of the word RED"),
+    ("A_S", "there are no phones for the word RED"),
+    ("A_S R_B E_I D_E A_S", "the phones `A_S` follow the transcript's last word"),
+    ("A_S SPN R_B E_I D_E", "the phones `SPN` are no pronunciation of the word RED"),
     ("A_S R_B E_I SIL D_E", "phone 4 is marked nonword, within a word that has not ended"),
     ("A_S E_I D_E", "phone 2 is marked internal, but no word has begun"),
     ("A_S R_B E_I", "the last word has no end"),
@@ -114,7 +114,7 @@ def test_an_alignment_of_something_else(folder, capsys, spoken, message):
               "--out", str(folder / "out")])
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == (f"error: {folder}/ali/ali.ark: utterance u1 is not aligned to its transcript: {message}; "
-                     "align again, with this lang and these transcripts")
+                     "align again, with this lang folder and these transcripts")
     assert not files(folder / "out")
 
 
@@ -143,7 +143,7 @@ def change(name, old, new):
 
 
 @pytest.mark.parametrize("spoil, message", [
-    (change("data/text", "u2 READ XYZ A\n", ""), "data/text: the aligned utterance u2 is not there"),
+    (change("data/text", "u2 READ XYZ A\n", ""), "data/text: the aligned utterance u2 is not in it"),
     (remove("ali/ali.ark"), "ali.ark: no such alignment; run steps/align.sh first"),
     (remove("data/text"), "data/text: no such file"),
     (change("lang/phones/word_boundary.int", "1 nonword", "1 noword"), "word_boundary.int:1: expected a phone id and"),
