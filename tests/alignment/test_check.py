@@ -1,4 +1,4 @@
-"""Suspicious utterances: planted errors are found, and the reasons name them."""
+"""Check of transcripts: planted errors are found, and the reasons describe them."""
 
 import csv
 import shutil
@@ -30,7 +30,7 @@ def run(data, world, model, out, *options, **changed):
 
 @pytest.fixture
 def planted(world, tmp_path):
-    """A copy of the data with a swap, an added and a replaced word, and one utterance cut in half."""
+    """A copy of the data with two swapped transcripts, one added word, and one utterance cut in half."""
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     text = read_table(data / "text")
@@ -43,7 +43,7 @@ def planted(world, tmp_path):
     return data
 
 
-def test_planted_errors_head_the_list_and_clean_utterances_do_not(world, mono_dir, tri_dir, planted, tmp_path):
+def test_planted_errors_are_found_with_few_false_alarms(world, mono_dir, tri_dir, planted, tmp_path):
     bad = {"s0-020", "s0-022", "s1-025", "s1-031", "s1-short"}
     for model in (mono_dir, tri_dir):
         found = run(planted, world, model, tmp_path / model.name)
@@ -55,13 +55,13 @@ def test_planted_errors_head_the_list_and_clean_utterances_do_not(world, mono_di
     assert [float(r["score"]) for r in rows] == sorted((float(r["score"]) for r in rows), reverse=True)
 
 
-def test_any_number_of_processes_says_the_same(world, mono_dir, planted, tmp_path):
+def test_the_number_of_processes_does_not_change_the_result(world, mono_dir, planted, tmp_path):
     run(planted, world, mono_dir, tmp_path / "one")
     run(planted, world, mono_dir, tmp_path / "two", "--nj", "2")
     assert (tmp_path / "one" / "utterances.tsv").read_text() == (tmp_path / "two" / "utterances.tsv").read_text()
 
 
-def test_an_unknown_word_is_no_departure(world, mono_dir, tmp_path):
+def test_an_unknown_word_is_not_a_departure_but_a_wrong_word_is(world, mono_dir, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     text = read_table(data / "text")
@@ -74,7 +74,7 @@ def test_an_unknown_word_is_no_departure(world, mono_dir, tmp_path):
     assert "s0-024" in run(data, world, mono_dir, tmp_path / "wrong")
 
 
-def test_faults_are_one_line(world, ali_dir, mono_dir, tmp_path, capsys):
+def test_bad_input_gives_a_one_line_error(world, ali_dir, mono_dir, tmp_path, capsys):
     for model, changed, expected in [(ali_dir, {}, "no Gaussian mixtures in it; give the folder of a GMM"),
                                      (mono_dir, {"gap_cost": -1}, "`gap_cost` must be 0 or more")]:
         with pytest.raises(SystemExit):
@@ -103,13 +103,13 @@ def verdict(odd: Measurements):
     (measurements(-0.1, first=60), "AH at 0.00 s lasts 0.60 s"),
     (measurements(-0.1, length=60), "spoken 0.13 times as fast"),
     (Measurements(failed="no path"), "cannot be aligned: no path")])
-def test_the_reason_names_what_is_odd(odd, reason):
+def test_the_reason_describes_what_is_odd(odd, reason):
     verdicts = verdict(odd)
     assert reason in verdicts["a-odd"].reason and verdicts["a-odd"].score >= 1 and next(iter(verdicts)) == "a-odd"
     assert all(v.score < 1 for u, v in verdicts.items() if u != "a-odd")
 
 
-def test_nothing_odd_is_not_suspicious():
+def test_normal_utterances_are_not_suspicious():
     assert verdict(measurements(-0.1))["a-odd"].score < 1
     assert verdict(Measurements(failed="x"))["a-3"].score < 1
     assert judge({"u": Measurements(failed="x")}, {}, {}, ["AH"], LIMITS, 0.01)["u"].score == np.inf

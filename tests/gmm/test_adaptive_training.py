@@ -145,7 +145,7 @@ def test_a_speaker_with_one_short_utterance_keeps_its_features(distorted, folder
     ({"mllt": [2], "lda_dim": 0}, "`mllt` must be empty without LDA"),
     ({"adapt": [2], "lda_dim": 4}, "`adapt` must be empty where `lda_dim` is set"),
     ({"mllt": [99], "lda_dim": 4}, "`mllt` must be passes of the training"),
-    ({"lda_dim": 7 * DIM}, "`lda_dim` is 42, the spliced features have 6 dimensions"),
+    ({"lda_dim": 7 * DIM}, "`lda_dim` is 42, but the spliced features have 6 dimensions"),
 ])
 def test_what_cannot_be_trained_is_told(distorted, folders, tmp_path, capsys, options, told):
     with pytest.raises(SystemExit):

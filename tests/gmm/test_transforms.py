@@ -80,7 +80,7 @@ def test_lda_of_two_classes_is_fishers_direction_and_frames_of_no_class_do_not_c
 
 
 @pytest.mark.parametrize("change, told", [({"dim": 9}, "lda_dim"), ({"frames": 3}, "too few"),
-                                          ({"constant": True}, "does not vary")])
+                                          ({"constant": True}, "is singular")])
 def test_lda_of_unfit_data_is_a_clear_error(change, told):
     x = torch.randn(change.get("frames", 100), 4, generator=torch.Generator().manual_seed(0))
     if "constant" in change:
