@@ -41,7 +41,7 @@ def plot(world, data, ali, out, *options):
     return {p.stem: matplotlib.image.imread(p).shape for p in out.glob("*.png")}
 
 
-def test_a_model_adds_a_panel_and_a_part_of_an_utterance_has_a_smaller_plot(world, mono_dir, ali_dir, recorded, tmp_path):
+def test_a_model_adds_a_panel_and_a_part_has_a_smaller_plot(world, mono_dir, ali_dir, recorded, tmp_path):
     plain = plot(world, recorded, ali_dir, tmp_path / "plain", UTT)
     scored = plot(world, recorded, ali_dir, tmp_path / "scored", "--model", str(mono_dir), UTT)
     assert set(plain) == {UTT} and scored[UTT][0] > plain[UTT][0] and scored[UTT][1] == plain[UTT][1]

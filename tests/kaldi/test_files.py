@@ -82,7 +82,7 @@ def changed(**changes):
 
 CHAIN = [[(0, 1, [(0, 0.5), (1, 0.5)]), (-1, -1, [])]]
 BAD_MODELS = {
-    "chain": (changed(phones=[1], entry_of=[-1, 0], entries=CHAIN, tuples=[(1, 0, 0, 1)]), "self-loop, as in chain models"),
+    "chain": (changed(phones=[1], entry_of=[-1, 0], entries=CHAIN, tuples=[(1, 0, 0, 1)]), "loop, as in chain models"),
     "chain text": (kb.MONO_MODEL_TEXT.replace("<PdfClass> 0", "<ForwardPdfClass> 0 <SelfLoopPdfClass> 1"), "self-loop"),
     "own loop pdf": (changed(phones=[1], entry_of=[-1, 0], entries=[[(c, c, a) for c, a in kb.ONE_STATE]],
                              tuples=[(1, 0, 0, 7)], log_probs=[0, -1, -1]), "separate pdf for its self-loop"),
