@@ -53,20 +53,20 @@ class Adapter:
         self.plain = dict(shard.feats)
         self.transforms: dict[str, torch.Tensor] = {}
 
-    def update(self, model: AcousticModel, what: str, by: AcousticModel | None = None):
+    def update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None = None):
         """Re-estimate the transforms of all speakers from the shard's current alignment, and apply them.
 
         Args:
-            model: the transforms maximize the likelihood of the adapted features under its mixtures. Unless ``by`` is
-                given, it also computes the Gaussian posteriors, from the current features.
+            model: the transforms maximize the likelihood of the adapted features under its mixtures. Unless
+                ``posteriors_by`` is given, it also computes the Gaussian posteriors, from the current features.
             what: beginning of the line that is printed.
-            by: a model with the same Gaussians that computes the posteriors from the plain features instead.
+            posteriors_by: a model with the same Gaussians that computes the posteriors from the plain features instead.
         """
         shard = self.shard
         with shard.clock("fMLLR"):
-            self._update(model, what, by)
+            self._update(model, what, posteriors_by)
 
-    def _update(self, model: AcousticModel, what: str, by: AcousticModel | None):
+    def _update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None):
         shard, dim = self.shard, self.shard.dim
         utts = [u for u in shard.utts if u in shard.alignment]
         silent = model.silent_pdfs(shard.lang.silence)
@@ -77,17 +77,19 @@ class Adapter:
             frame_pdfs = torch.cat([pdfs[u] for u in utts])
             weight = torch.where(silent[frame_pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
             plain = torch.cat([self.plain[u] for u in utts])
-            current = plain if by is not None or not self.transforms else torch.cat([shard.feats[u] for u in utts])
-            precision, target = fmllr.frame_terms(model.gmms, current, frame_pdfs.to(shard.device), weight,
-                                                  posteriors_by=None if by is None else (by.gmms, plain))
+            is_plain = posteriors_by is not None or not self.transforms
+            current = plain if is_plain else torch.cat([shard.feats[u] for u in utts])
+            precision, target = fmllr.frame_terms(
+                model.gmms, current, frame_pdfs.to(shard.device), weight,
+                posteriors_by=None if posteriors_by is None else (posteriors_by.gmms, plain))
             lengths = [len(pdfs[u]) for u in utts]
             parts = zip(utts, *(x.split(lengths) for x in (plain, precision, target, weight)), strict=True)
             for utt, *frames in parts:
                 stats[shard.speaker[utt]].add(*frames)
         for speaker in stats:
             distributed.all_reduce(*stats[speaker].tensors())
-        mine = sorted(stats)[distributed.rank()::distributed.world_size()]
-        estimates = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in mine}
+        own = sorted(stats)[distributed.rank()::distributed.world_size()]  # speakers that this process estimates
+        estimates = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in own}
         estimates = {s: x for part in distributed.gather(estimates) for s, x in part.items()}
         gain = fmllr.mean_gain((stats[s], gain) for s, (_, gain) in estimates.items())
         self.apply({s: transform for s, (transform, _) in estimates.items()})

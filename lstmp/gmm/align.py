@@ -145,7 +145,7 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
     plain_model = model.speaker_independent()
     shard.align(plain_model, cfg, "first pass")
     adapter = Adapter(shard, fmllr)
-    adapter.update(model, str(shard.data_dir), by=plain_model)
+    adapter.update(model, str(shard.data_dir), posteriors_by=plain_model)
     shard.align(model, cfg, "second pass")
     return adapter.transforms
 

@@ -66,7 +66,7 @@ class _Grower:
         """Return (gain, key, yes-set) of the best question for a leaf, or None if no question splits it."""
         moments, best = self.stats.moments[leaf.rows], None
         total = moments.sum(0)
-        whole = log_likelihood(total)
+        unsplit = log_likelihood(total)
         for key in leaf.keys:
             values, sums = by_value(moments, self.stats.events[leaf.rows, _COLUMN[key]])
             if len(values) < 2:
@@ -74,7 +74,7 @@ class _Grower:
             table = (self.class_table if key == PDF_CLASS else self.phone_table)[:, values]
             yes = table @ sums
             no = total - yes
-            gain = log_likelihood(yes) + log_likelihood(no) - whole
+            gain = log_likelihood(yes) + log_likelihood(no) - unsplit
             gain[(yes[:, 0] < 0.5) | (no[:, 0] < 0.5)] = -np.inf
             # Several questions can split the data in the same way: take the first, not the one that rounding favours.
             q = int(np.argmax(gain >= gain.max() - _TIE * total[0]))
@@ -82,12 +82,12 @@ class _Grower:
                 continue
             side, value = table[q] > 0, gain[q]
             if key != PDF_CLASS:
-                side, value = self._refine(side, sums, total, value, whole)
+                side, value = self._refine(side, sums, total, value, unsplit)
             if best is None or value > best[0] + _TIE * total[0]:
                 best = (float(value), key, frozenset(values[side].tolist()))
         return best
 
-    def _refine(self, side, sums, total, gain, whole):
+    def _refine(self, side, sums, total, gain, unsplit):
         """Move each phone to the side whose Gaussian gives it the higher likelihood, as long as the gain increases."""
         for _ in range(self.cfg.refine_iters):
             yes = sums[side].sum(0)
@@ -96,10 +96,10 @@ class _Grower:
             if moved.all() or not moved.any() or (moved == side).all():
                 break
             yes = sums[moved].sum(0)
-            new = log_likelihood(yes) + log_likelihood(total - yes) - whole
-            if new <= gain:
+            new_gain = log_likelihood(yes) + log_likelihood(total - yes) - unsplit
+            if new_gain <= gain:
                 break
-            side, gain = moved, new
+            side, gain = moved, new_gain
         return side, gain
 
 
@@ -126,9 +126,9 @@ def cluster_questions(stats: TreeStats, sets: list[list[int]], pdf_class: int) -
     events, moments = stats.events[rows], stats.moments[rows]
     groups = []
     for phones in sets:
-        mine = np.isin(events[:, 1], phones)
-        if mine.any():
-            groups.append((frozenset(phones), moments[mine].sum(0)))
+        in_set = np.isin(events[:, 1], phones)
+        if in_set.any():
+            groups.append((frozenset(phones), moments[in_set].sum(0)))
     out, todo = [frozenset(phones) for phones in sets], [list(range(len(groups)))]
     while todo:
         members = todo.pop()
@@ -214,13 +214,13 @@ def _number_leaves(stats: TreeStats, leaves: list[_Leaf], threshold: float) -> n
     out = []
     leaves = sorted(leaves, key=lambda leaf: leaf.root)  # stable: the leaves of a root stay in the order of growing
     for root in sorted({leaf.root for leaf in leaves}):
-        mine = [leaf for leaf in leaves if leaf.root == root]
-        clusters = [[leaf] for leaf in mine]
-        sums = [stats.moments[leaf.rows].sum(0) for leaf in mine]
+        of_root = [leaf for leaf in leaves if leaf.root == root]
+        clusters = [[leaf] for leaf in of_root]
+        sums = [stats.moments[leaf.rows].sum(0) for leaf in of_root]
         while len(clusters) > 1 and threshold > 0:
             table = np.stack(sums)
-            own = log_likelihood(table)
-            loss = own[:, None] + own[None, :] - log_likelihood(table[:, None] + table[None, :])
+            separate = log_likelihood(table)
+            loss = separate[:, None] + separate[None, :] - log_likelihood(table[:, None] + table[None, :])
             loss[np.tril_indices(len(table))] = np.inf
             a, b = np.unravel_index(int(np.argmin(loss)), loss.shape)
             if loss[a, b] >= threshold:

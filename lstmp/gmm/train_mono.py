@@ -45,8 +45,8 @@ def equal_alignment(words: list[int], num_frames: int, lang: Lang, model: Acoust
     phones = [p for w in words for p in lang.lexicon[w][0][1]]
     if not phones:
         phones = [lang.optional_silence]
-    edge = [lang.optional_silence]
-    for sequence in (edge + phones + edge, phones):
+    silence = [lang.optional_silence]
+    for sequence in (silence + phones + silence, phones):
         tuples = []
         for phone in sequence:
             for state in range(lang.topology.num_states(phone)):

@@ -165,7 +165,7 @@ def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, la
 
 def _parts(kaldi: Path) -> list[Path]:
     """The files ali.1.gz to ali.N.gz. N comes from ``num_jobs``, or else is the largest number of an existing file."""
-    found = {int(n): p for p in kaldi.glob("ali.*.gz") if config.is_count(n := p.name[4:-3])}
+    files = {int(n): p for p in kaldi.glob("ali.*.gz") if config.is_count(n := p.name[4:-3])}
     jobs = kaldi / "num_jobs"
     if jobs.is_file():
         text = jobs.read_text(encoding="utf-8", errors="replace").strip()
@@ -173,16 +173,16 @@ def _parts(kaldi: Path) -> list[Path]:
             raise UserError(f"{text[:40]!r} is not a number of jobs", file=jobs, line=1, hint="copy it again")
         count = int(text)
     else:
-        count = max(found, default=1)
+        count = max(files, default=1)
     for n in range(1, count + 1):
-        if n not in found:
+        if n not in files:
             raise UserError(f"no such file, although the alignment has {count} parts", file=kaldi / f"ali.{n}.gz",
                             hint="copy all ali.*.gz and num_jobs of Kaldi's alignment folder")
     factor = kaldi / "frame_subsampling_factor"
     if factor.is_file() and factor.read_text(errors="replace").strip() not in ("", "1"):
         raise UserError("the alignment has subsampled frames", file=factor,
                         hint="align with a GMM, not with a chain model")
-    return [found[n] for n in range(1, count + 1)]
+    return [files[n] for n in range(1, count + 1)]
 
 
 def _read_parts(parts: list[Path], transitions: TransitionModel, model: Path) -> dict[str, np.ndarray]:

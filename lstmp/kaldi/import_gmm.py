@@ -27,12 +27,12 @@ _READ = ("final.mdl", "tree", "final.mat", "final.alimdl", "cmvn_opts", "delta_o
 _WRITTEN = ("final.safetensors", "tree.json", "topo", "config.yaml")
 
 
-def import_model(kaldi, out, *, lang=None, kind: str = "mfcc") -> np.ndarray:
+def import_model(kaldi, out, *, lang=None, feature_type: str = "mfcc") -> np.ndarray:
     """Write the model folder ``out`` from Kaldi's folder ``kaldi``, unless this has been done already.
 
     Args:
         lang: lang folder whose phone numbers to use, with phones matched by name; None keeps Kaldi's numbers.
-        kind: type of the features: mfcc or fbank.
+        feature_type: mfcc or fbank.
 
     Returns:
         int32 [num_tids + 1], Kaldi's transition-id → transition-id of the written model.
@@ -43,7 +43,7 @@ def import_model(kaldi, out, *, lang=None, kind: str = "mfcc") -> np.ndarray:
     """
     kaldi, out = Path(kaldi), Path(out)
     stage = Stage(out, "import", [*(kaldi / n for n in _READ), *([Path(lang) / "phones.txt"] if lang else [])],
-                  {"kind": kind})
+                  {"kind": feature_type})
     tree, transitions = read_model(kaldi)
     new_tid = np.arange(transitions.num_tids + 1, dtype=np.int32)
     if lang is not None:
@@ -53,31 +53,31 @@ def import_model(kaldi, out, *, lang=None, kind: str = "mfcc") -> np.ndarray:
     if stage.is_done():
         return new_tid
     gmms = read_gmm(kaldi / "final.mdl")[1]
-    feature, transform = _features(kaldi, kind, gmms.dim)
+    feature, transform = _features(kaldi, feature_type, gmms.dim)
     model = AcousticModel(transitions, tree, gmms, feature, transform, _unadapted(kaldi, gmms))
     model.save(out, {"from": str(kaldi)})
     stage.mark([out / name for name in _WRITTEN])
     adapted = ", adapted to the speaker" if model.si_gmms else ""
-    say(f"{out}: {tree.num_pdfs} pdfs, {gmms.num_gaussians} Gaussians, from {kaldi}; features: {kind}, cmvn "
+    say(f"{out}: {tree.num_pdfs} pdfs, {gmms.num_gaussians} Gaussians, from {kaldi}; features: {feature_type}, cmvn "
         f"{feature.cmvn}, " + (f"derivatives of order {feature.deltas}" if transform is None else
                                f"transform {transform.shape[1]} → {transform.shape[0]}") + adapted)
     return new_tid
 
 
-def _features(kaldi: Path, kind: str, dim: int) -> tuple[FeatureConfig, torch.Tensor | None]:
+def _features(kaldi: Path, feature_type: str, dim: int) -> tuple[FeatureConfig, torch.Tensor | None]:
     """The features of the model and their transform, by the rule of Kaldi's steps/align_si.sh.
 
     If there is ``final.mat``, the features are spliced and transformed (LDA), else they have derivatives.
     """
-    cmvn = _options(kaldi / "cmvn_opts")
-    normal = "none" if cmvn.get("norm-means") == "false" else (
-        "mean_var" if cmvn.get("norm-vars") == "true" else "mean")
+    options = _options(kaldi / "cmvn_opts")
+    cmvn = "none" if options.get("norm-means") == "false" else (
+        "mean_var" if options.get("norm-vars") == "true" else "mean")
     if not (kaldi / "final.mat").is_file():
         order = _count(kaldi / "delta_opts", "delta-order", 2)
         if order not in (0, 1, 2) or dim % (1 + order):
             raise UserError(f"derivatives of order {order} for a model of {dim} dimensions", file=kaldi / "delta_opts",
                             hint="orders 0, 1 and 2 are supported")
-        return FeatureConfig(kind, normal, order), None
+        return FeatureConfig(feature_type, cmvn, order), None
     mat = read_mat(str(kaldi / "final.mat"))
     left, right = (_count(kaldi / "splice_opts", f"{side}-context", 4) for side in ("left", "right"))
     columns = mat.shape[1]
@@ -87,7 +87,7 @@ def _features(kaldi: Path, kind: str, dim: int) -> tuple[FeatureConfig, torch.Te
         raise UserError(f"a transform of {mat.shape[1]} to {len(mat)} dimensions, of {left} frames before and {right} "
                         f"after, for a model of {dim}", file=kaldi / "final.mat",
                         hint="linear transforms of the same number of frames before and after are supported")
-    return FeatureConfig(kind, normal, 0), torch.from_numpy(np.ascontiguousarray(mat))
+    return FeatureConfig(feature_type, cmvn, 0), torch.from_numpy(np.ascontiguousarray(mat))
 
 
 def _unadapted(kaldi: Path, gmms: DiagGmms) -> DiagGmms | None:
@@ -114,9 +114,9 @@ def _options(path: Path) -> dict[str, str]:
     return options
 
 
-def _count(path: Path, name: str, usual: int) -> int:
-    """The integer value of an option, by default ``usual``."""
-    text = _options(path).get(name, str(usual))
+def _count(path: Path, name: str, default: int) -> int:
+    """The integer value of an option; ``default`` if the option is missing."""
+    text = _options(path).get(name, str(default))
     if not config.is_count(text):
         raise UserError(f"`--{name}={text}` is not a whole number", file=path, hint="copy it again")
     return int(text)

@@ -44,12 +44,12 @@ class KaldiReader:
 
     def token(self, *expected: str) -> str:
         """Read a token; if ``expected`` are given, it must be one of them."""
-        found, end = self._word()
-        if expected and found not in expected:
-            shown = repr(found[:30]) if found else "the end of the file"
+        token, end = self._word()
+        if expected and token not in expected:
+            shown = repr(token[:30]) if token else "the end of the file"
             raise self.error(f"expected {' or '.join(expected)} at byte {self.position}, found {shown}")
         self.position = end
-        return found
+        return token
 
     def peek(self) -> str:
         """Return the next token without moving past it; empty at the end of the file."""

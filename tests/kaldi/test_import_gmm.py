@@ -61,7 +61,7 @@ def test_a_kaldi_model_folder_is_imported_once(kaldi, tmp_path, capsys):
     ("delta_opts", "--delta-order=1 --delta-window=2", FeatureConfig("fbank", "mean", 1))])
 def test_features_follow_the_option_files(kaldi, tmp_path, name, text, expected):
     (kaldi / name).write_text(text)
-    import_model(kaldi, tmp_path / "out", kind="fbank")
+    import_model(kaldi, tmp_path / "out", feature_type="fbank")
     assert AcousticModel.load(tmp_path / "out").feature == expected
 
 
