@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Features adapted to each speaker by a GMM's LDA+MLLT and fMLLR transforms, for the networks.  steps/make_fmllr.sh --help
+# Writes a data dir with the speaker-adapted features of a GMM (LDA+MLLT, fMLLR), as input for networks.  steps/make_fmllr.sh --help
 . "$(dirname "$0")/../local/path.sh"
 exec python -m lstmp.gmm.make_fmllr "$@"

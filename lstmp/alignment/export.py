@@ -1,4 +1,4 @@
-"""Write an alignment for other programs: CTM files, Praat TextGrids, an alignment folder that Kaldi reads."""
+"""Export an alignment to other programs: CTM files, Praat TextGrids, or a Kaldi alignment folder."""
 
 import argparse
 import itertools
@@ -24,16 +24,18 @@ from lstmp.log import say, warn
 from lstmp.stage import Stage
 
 FORMATS = ("ctm", "textgrid", "kaldi")
-_WARNINGS = 5  # so many utterances are named one by one, the others only counted
-Words = dict[str, list[tuple[str, int, int]]]
+_MAX_WARNINGS = 5  # the first utterances with an error get a warning each, the others are counted
+Words = dict[str, list[tuple[str, int, int]]]  # utterance → (word, first frame, length)
 
 
 def find_words(alignment: dict[str, np.ndarray], transitions: TransitionModel, lang: Lang, transcripts: dict[str, str],
                text_path) -> Words:
-    """Words with first frame and length of every utterance; an utterance that cannot be read is named and left out.
+    """Find the words of every utterance with first frame and length.
+
+    An utterance whose phones do not fit its transcript is left out, with a warning.
 
     Raises:
-        UserError: none can be read.
+        UserError: no utterance is left.
     """
     words: Words = {}
     failed: list[str] = []
@@ -44,10 +46,10 @@ def find_words(alignment: dict[str, np.ndarray], transitions: TransitionModel, l
             words[utt] = word_segments(segments(tids, transitions), transcripts[utt].split(), lang)
         except UserError as e:
             failed.append(f"{utt}: {e}")
-    for line in failed[:_WARNINGS]:
+    for line in failed[:_MAX_WARNINGS]:
         warn(f"no words for {line}")
-    if len(failed) > _WARNINGS:
-        warn(f"no words for {len(failed) - _WARNINGS} more utterances")
+    if len(failed) > _MAX_WARNINGS:
+        warn(f"no words for {len(failed) - _MAX_WARNINGS} more utterances")
     if failed and not words:
         raise UserError(f"no utterance of the alignment has words: {failed[0]}", file=text_path,
                         hint="give the data dir and the lang folder that were aligned")
@@ -55,8 +57,12 @@ def find_words(alignment: dict[str, np.ndarray], transitions: TransitionModel, l
 
 
 def write_ctms(out, alignment, transitions: TransitionModel, names: dict[int, str], words: Words, shift: float):
-    """Write ``words.ctm`` and ``phones.ctm``, times in seconds; ``names`` are those of the phones by id, ``shift`` is
-    seconds from frame to frame."""
+    """Write ``words.ctm`` and ``phones.ctm`` with times in seconds.
+
+    Args:
+        names: phone id → name.
+        shift: frame shift in seconds.
+    """
     config.write_text(Path(out) / "words.ctm", "".join(
         ctm_line(utt, start, length, word, shift) for utt in sorted(words) for word, start, length in words[utt]))
     config.write_text(Path(out) / "phones.ctm", "".join(
@@ -65,7 +71,10 @@ def write_ctms(out, alignment, transitions: TransitionModel, names: dict[int, st
 
 
 def write_textgrids(out, alignment, transitions: TransitionModel, lang: Lang, words: Words, shift: float):
-    """Write ``textgrid/<utterance>.TextGrid``, the id as a file's name: tiers words, phones, states (pdf-ids)."""
+    """Write ``textgrid/<utterance>.TextGrid`` with the tiers words, phones and states (pdf-ids).
+
+    Utterance ids are converted to safe file names. ``shift`` is the frame shift in seconds.
+    """
     for utt, tids in alignment.items():
         phones = segments(tids, transitions)
         tiers = word_tiers(words.get(utt, ()), phones, lang.phone_names, shift)
@@ -75,20 +84,20 @@ def write_textgrids(out, alignment, transitions: TransitionModel, lang: Lang, wo
 
 
 def word_tiers(words, phones: list[Segment], names: dict[int, str], shift: float) -> dict[str, list[Interval]]:
-    """The tiers words and phones, times in seconds.
+    """Make the tiers words and phones of an utterance, with times in seconds.
 
     Args:
         words: (word, first frame, length) in order.
-        phones: those of the same utterance.
+        phones: phones of the utterance.
         names: phone id → label.
-        shift: seconds from frame to frame.
+        shift: frame shift in seconds.
     """
     return {"words": [_interval(start, length, word, shift) for word, start, length in words],
             "phones": [_interval(s.start, s.length, names[s.phone], shift) for s in phones]}
 
 
 def state_runs(tids: np.ndarray, phones: list[Segment], transitions: TransitionModel) -> list[tuple[int, int, int]]:
-    """(first frame, length, pdf-id) of every stay in one HMM state of one phone."""
+    """(first frame, length, pdf-id) of every run of frames in the same HMM state of the same phone."""
     of_tuple = transitions.tid_tuple.numpy()[tids]
     change = np.flatnonzero(of_tuple[1:] != of_tuple[:-1]) + 1
     starts = np.union1d(change, [s.start for s in phones]).astype(np.int64)
@@ -97,9 +106,9 @@ def state_runs(tids: np.ndarray, phones: list[Segment], transitions: TransitionM
 
 
 def write_kaldi(out, alignment, model: AcousticModel, lang: Lang):
-    """Write ``kaldi/``: ali.1.gz, pdf.1.gz, num_jobs, phones.txt, tree and final.mdl, the last two as text.
+    """Write ``kaldi/``: ali.1.gz, pdf.1.gz, num_jobs, phones.txt, and, in text form, tree and final.mdl.
 
-    Without mixtures, ``final.mdl`` is the transition model alone: enough for what reads alignments, not for decoding.
+    Without mixtures, ``final.mdl`` has only the transition model: enough to read alignments, but not to decode.
     """
     folder = Path(out) / "kaldi"
     tid_pdf = model.transitions.tid_pdf.numpy().astype(np.int32)
@@ -120,14 +129,14 @@ def _load(ali, model_dir, lang: Lang) -> tuple[dict[str, np.ndarray], AcousticMo
     transitions = model.transitions
     for utt, tids in alignment.items():
         transitions.check(utt, tids, file=Path(ali) / "ali.ark")
-    strange = sorted(set(transitions.tid_phone.tolist()[1:]) - set(lang.phone_names))
-    if strange:
-        raise UserError(f"phone {strange[0]} of the alignment is not in it", file=lang.dir / "phones.txt",
+    unknown = sorted(set(transitions.tid_phone.tolist()[1:]) - set(lang.phone_names))
+    if unknown:
+        raise UserError(f"phone {unknown[0]} of the alignment is not in it", file=lang.dir / "phones.txt",
                         hint="give the lang folder that the alignment was made with")
     if model_dir is not None:
         full = AcousticModel.load(model_dir)
         if full.gmms is None or full.transitions.tuples.tolist() != transitions.tuples.tolist():
-            raise UserError("it has no mixtures, or not those of the alignment's states", file=model_dir,
+            raise UserError("it has no mixtures, or mixtures for other states than the alignment", file=model_dir,
                             hint="give the GMM that made the alignment, or leave out --model")
         model = full
     return alignment, model
@@ -138,11 +147,11 @@ def main(argv=None):
     """Command line; see ``--help``."""
     p = argparse.ArgumentParser(prog="steps/export_alignment.sh", description=__doc__)
     p.add_argument("--ali", type=Path, required=True, help="alignment folder")
-    p.add_argument("--lang", type=Path, required=True, help="lang folder that it was made with")
-    p.add_argument("--data", type=Path, help="data dir with the transcripts; not needed for kaldi alone")
-    p.add_argument("--model", type=Path, help="GMM folder whose mixtures go into Kaldi's final.mdl (default: none)")
+    p.add_argument("--lang", type=Path, required=True, help="lang folder that the alignment was made with")
+    p.add_argument("--data", type=Path, help="data dir with the transcripts; not needed for --format kaldi")
+    p.add_argument("--model", type=Path, help="GMM folder; its mixtures go into Kaldi's final.mdl (default: none)")
     p.add_argument("--out", type=Path, required=True, help="folder to write")
-    p.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="(default: all)")
+    p.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="what to write (default: all)")
     args = p.parse_args(argv)
     times = set(args.format) & {"ctm", "textgrid"}
     if times and args.data is None:

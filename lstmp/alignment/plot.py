@@ -1,7 +1,6 @@
-"""Draw utterances with their alignment: spectrogram, words, phones, HMM states, and below the likelihood per frame.
+"""Plot utterances with their alignment: spectrogram, words, phones, HMM states, and the log-likelihood of each frame.
 
-Long utterances go over several rows. The spectrogram is made from the audio, so that it shows what was recorded and
-not what the features kept of it.
+Long utterances take several rows. The spectrogram is computed from the audio, since the features have lost part of it.
 """
 
 import argparse
@@ -27,25 +26,24 @@ from lstmp.log import say
 from lstmp.picture import plt, write_png
 
 _WINDOW, _FFT = int(0.025 * RATE), 512
-_ROW_SECONDS = 4.0     # of a row: phones of 30 ms are then two millimetres wide on a page
-_INCHES = 3.2          # of a second
-_SMOOTH = 15           # frames
-_RANGE = 70            # decibels below the loudest that the spectrogram shows
+_ROW_SECONDS = 4.0     # maximum length of a row: makes a phone of 30 ms two millimetres wide on a page
+_INCHES = 3.2          # width of a second
+_SMOOTH = 15           # frames that the log-likelihood is averaged over
+_RANGE = 70            # dynamic range of the spectrogram in decibels
 _INK, _PAPER = "#1b1b1b", "#f4f1ea"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn of an utterance.
+    """The contents of a plot.
 
     Attributes:
-        title: above the first row.
-        spectrum: float [T, F], decibels, frequencies from 0 to half the sampling rate.
-        words: names with frames.
-        phones: (name, first frame, length).
+        title: text above the first row.
+        spectrum: float [T, F], decibels; frequencies from 0 to half the sampling rate.
+        words, phones: (name, first frame, length).
         states: frames at which an HMM state begins.
-        loglike: float [T], or None.
-        shift: seconds from frame to frame.
+        loglike: float [T], log-likelihood of each frame, or None.
+        shift: frame shift in seconds.
     """
 
     title: str
@@ -58,19 +56,19 @@ class Picture:
 
 
 def spectrogram(samples: np.ndarray, shift: float) -> np.ndarray:
-    """Log power in decibels of every frame: float32 [T, 257], Hann windows of 25 ms every ``shift`` seconds."""
+    """Power spectrum in decibels of every frame: float32 [T, 257]; Hann windows of 25 ms every ``shift`` seconds."""
     if len(samples) < _WINDOW:
         return np.zeros((0, _FFT // 2 + 1), dtype=np.float32)
-    samples = np.append(samples[:1], samples[1:] - 0.97 * samples[:-1])  # lifts the high frequencies of speech
+    samples = np.append(samples[:1], samples[1:] - 0.97 * samples[:-1])  # pre-emphasis
     frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::round(RATE * shift)]
     power = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW), _FFT)) ** 2
     return 10 * np.log10(power + 1).astype(np.float32)
 
 
 def state_starts(tids: np.ndarray, transitions) -> np.ndarray:
-    """Frames at which the path enters an HMM state (not by a self-loop): int64."""
-    same = transitions.tid_tuple.numpy()[tids]
-    stays = np.concatenate([[False], transitions.is_self_loop.numpy()[tids[1:]] & (same[1:] == same[:-1])])
+    """Frames at which the path enters an HMM state other than by its self-loop: int64."""
+    of_tuple = transitions.tid_tuple.numpy()[tids]
+    stays = np.concatenate([[False], transitions.is_self_loop.numpy()[tids[1:]] & (of_tuple[1:] == of_tuple[:-1])])
     return np.flatnonzero(~stays)
 
 
@@ -82,17 +80,17 @@ def frame_loglikes(model: AcousticModel, feats: torch.Tensor, tids: np.ndarray) 
 
 
 def smoothed(values: np.ndarray, width: int = _SMOOTH) -> np.ndarray:
-    """Mean over ``width`` frames, over fewer at both ends."""
+    """Moving average over ``width`` frames, over fewer frames at both ends."""
     ones = np.ones(min(width, len(values)))
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
 def draw(picture: Picture, path, start: float = 0.0, end: float | None = None):
-    """Write the PNG file ``path`` of the seconds from ``start`` to ``end``."""
+    """Plot the part from ``start`` to ``end`` (in seconds, default: to the end) as the PNG file ``path``."""
     total = len(picture.spectrum) * picture.shift
     end = min(end or total, total)
     rows = max(1, int(np.ceil((end - start) / _ROW_SECONDS - 1e-6)))
-    width = (end - start) / rows  # rows of equal length, not a stump at the end
+    width = (end - start) / rows  # equal for all rows, so that the last one is not a short rest
     panels = [3.0, 0.32, 0.42] + ([1.1] if picture.loglike is not None else [])
     figure = plt.figure(figsize=(_INCHES * max(width, 1.2) + 1, rows * (sum(panels) * 0.62 + 0.55) + 0.35),
                         layout="constrained")
@@ -135,40 +133,40 @@ def _draw_row(picture: Picture, axes, start: float, end: float, last: bool):
 
 
 def _spans(axis, spans, shift: float, start: float, end: float, colour: str, size: float):
-    """Boxes with names; a name wider than its box stands upright or is smaller; what nobody could read is left out."""
+    """Draw boxes with names. A name that is wider than its box is rotated or made smaller, or left out if too small."""
     axis.set_ylim(0, 1)
     axis.set_yticks([])
-    points = 72 * _INCHES * max(1.0, 1.2 / (end - start))  # of a second
+    points = 72 * _INCHES * max(1.0, 1.2 / (end - start))  # width of a second
     boxes = []
     for name, first, length in spans:
         a, b = max(first * shift, start), min((first + length) * shift, end)
         if b <= a:
             continue
         boxes.append((a, b - a))
-        room, wide = points * (b - a), 0.72 * max(1, len(name))  # of a letter's height
-        upright = size * wide > room and len(name) <= 3
-        fit = min(size, 0.95 * room if upright else room / wide)
-        if fit >= 4:
-            axis.text((a + b) / 2, 0.48, name, ha="center", va="center", fontsize=fit, color=_INK, clip_on=True,
-                      rotation=90 if upright else 0)
+        room, width = points * (b - a), 0.72 * max(1, len(name))  # of the box in points; of the name in font sizes
+        rotated = size * width > room and len(name) <= 3
+        font_size = min(size, 0.95 * room if rotated else room / width)
+        if font_size >= 4:
+            axis.text((a + b) / 2, 0.48, name, ha="center", va="center", fontsize=font_size, color=_INK, clip_on=True,
+                      rotation=90 if rotated else 0)
     axis.broken_barh(boxes, (0, 1), facecolor=colour, edgecolor=_INK, linewidth=0.5)
 
 
 def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict, gmm: AcousticModel | None,
                  shift: float, transforms: dict | None = None, allow_commands: bool = False) -> Picture:
-    """Gather what is drawn of ``utt``.
+    """Prepare the plot of utterance ``utt``.
 
     Args:
         data: the data dir as read by ``read_data_dir``.
-        hmm: the alignment's HMM part.
+        hmm: HMM part of the alignment folder.
         alignment: utterance → transition-ids.
-        gmm: for the likelihoods, or None.
-        shift: of the alignment, seconds from frame to frame.
-        transforms: the speakers' fMLLR transforms that the alignment was made with, if so.
-        allow_commands: run the commands of wav.scp.
+        gmm: the model that computes the log-likelihoods, or None to plot none.
+        shift: frame shift of the alignment in seconds.
+        transforms: fMLLR transforms of the speakers, if the alignment was made with them.
+        allow_commands: whether commands in wav.scp may be run.
 
     Raises:
-        UserError: the utterance is unknown, was not aligned, or its audio or features do not fit its alignment.
+        UserError: the utterance is unknown or not aligned, or its audio or features do not fit its alignment.
     """
     if utt not in data.utts:
         raise UserError(f"no utterance {utt}", file=data.path / "text", hint="give ids from its first column")
@@ -193,7 +191,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
     title = f"{utt}   {'' if loglike is None else f'[{loglike.mean():.1f} per frame]   '}{' '.join(words)}"
     try:
         spans = word_segments(parts, words, lang)
-    except UserError:  # another transcript than the one aligned: the phones can be shown all the same
+    except UserError:  # the transcript is not the aligned one: plot the phones without words
         spans = []
     return Picture(title, spectrum, spans, names, state_starts(tids, hmm.transitions), loglike, shift)
 
@@ -204,10 +202,10 @@ def main(argv=None):
     p.add_argument("--data", type=Path, required=True, help="data dir: wav.scp, text")
     p.add_argument("--lang", type=Path, required=True, help="lang folder")
     p.add_argument("--ali", type=Path, required=True, help="alignment folder")
-    p.add_argument("--model", type=Path, help="the GMM that it was made with, to draw the likelihood")
+    p.add_argument("--model", type=Path, help="GMM that made the alignment, to plot the log-likelihood")
     p.add_argument("--out", type=Path, required=True, help="folder for <utterance>.png")
-    p.add_argument("--start", type=float, default=0.0, help="seconds (default: %(default)s)")
-    p.add_argument("--end", type=float, help="seconds (default: to the end)")
+    p.add_argument("--start", type=float, default=0.0, help="first second to plot (default: %(default)s)")
+    p.add_argument("--end", type=float, help="last second to plot (default: to the end)")
     add_option(p)
     p.add_argument("utts", nargs="+", metavar="UTT", help="utterance ids")
     args = p.parse_args(argv)
@@ -217,7 +215,8 @@ def main(argv=None):
     check_commands(data, args.allow_commands)
     gmm = AcousticModel.load(args.model) if args.model else None
     if gmm is not None and (gmm.gmms is None or gmm.transitions.num_pdfs != hmm.transitions.num_pdfs):
-        raise UserError("not the GMM that made the alignment", file=args.model, hint="give that one, or none")
+        raise UserError("not the GMM that made the alignment", file=args.model,
+                        hint="give the GMM that made it, or leave out --model")
     alignment = read_alignment(args.ali)
     transforms = read_transforms(args.ali) if gmm and (args.ali / "trans.scp").is_file() else None
     for utt in args.utts:

@@ -1,4 +1,4 @@
-"""Praat's TextGrid, long text form: tiers of intervals that cover an utterance from its beginning to its end."""
+"""Writes Praat TextGrids (long text format): tiers of intervals that cover an utterance from start to end."""
 
 from lstmp import config
 
@@ -9,8 +9,8 @@ def write_textgrid(path, tiers: dict[str, list[Interval]], end: float):
     """Write a TextGrid, UTF-8.
 
     Args:
-        tiers: name → (start, end, label) in seconds, in order and not overlapping; gaps become empty intervals.
-        end: the utterance's length in seconds.
+        tiers: name → (start, end, label) in seconds, in order and without overlap; gaps become empty intervals.
+        end: length of the utterance in seconds.
     """
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.3f}",
              "tiers? <exists>", f"size = {len(tiers)}", "item []:"]
@@ -25,14 +25,14 @@ def write_textgrid(path, tiers: dict[str, list[Interval]], end: float):
 
 
 def _without_gaps(intervals: list[Interval], end: float) -> list[Interval]:
-    whole, at = [], 0.0
+    whole, position = [], 0.0
     for start, stop, label in intervals:
-        if start > at + 1e-6:
-            whole.append((at, start, ""))
+        if start > position + 1e-6:
+            whole.append((position, start, ""))
         whole.append((start, stop, label))
-        at = stop
-    if end > at + 1e-6:
-        whole.append((at, end, ""))
+        position = stop
+    if end > position + 1e-6:
+        whole.append((position, end, ""))
     return whole
 
 

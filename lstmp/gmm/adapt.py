@@ -1,6 +1,6 @@
-"""Speakers' fMLLR transforms: estimated from an alignment by any number of processes, and kept as Kaldi keeps them.
+"""fMLLR transforms of the speakers: estimation from an alignment, in any number of processes, and their files.
 
-``trans.ark`` with ``trans.scp`` holds a float matrix [D, D + 1] for each speaker (formats.md).
+As in Kaldi, ``trans.ark`` with ``trans.scp`` holds a float matrix [D, D + 1] for each speaker (formats.md).
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from lstmp.log import say
 
 @dataclass(frozen=True)
 class FmllrConfig:
-    """How speakers' transforms are estimated.
+    """How the speakers' transforms are estimated.
 
     Attributes:
-        min_count: a speaker with fewer frames keeps the features as they are.
-        silence_weight: what a frame of silence counts; frames of speech count 1.
+        min_count: a speaker with fewer frames than this gets the identity transform.
+        silence_weight: weight of a silence frame in the statistics; a speech frame has weight 1.
         iterations: rounds over the rows of the transform.
     """
 
@@ -44,8 +44,8 @@ class Adapter:
     """Adapts the features of a shard to its speakers.
 
     Args:
-        shard: its features, not adapted so far, are kept as ``self.plain``.
-        cfg: how to estimate.
+        shard: its features must not be adapted yet; they are kept as ``self.plain``.
+        cfg: how the transforms are estimated.
     """
 
     def __init__(self, shard: Shard, cfg: FmllrConfig):
@@ -53,20 +53,20 @@ class Adapter:
         self.plain = dict(shard.feats)
         self.transforms: dict[str, torch.Tensor] = {}
 
-    def update(self, model: AcousticModel, what: str, by: AcousticModel | None = None):
-        """Estimate all speakers' transforms anew from the shard's present alignment, and apply them.
+    def update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None = None):
+        """Re-estimate the transforms of all speakers from the shard's current alignment, and apply them.
 
         Args:
-            model: whose mixtures the adapted features shall fit; its Gaussians' shares in the frames are computed from
-                the features as they are now.
-            what: for the line that is printed.
-            by: a model of the same Gaussians that computes these shares from the plain features instead.
+            model: the transforms maximize the likelihood of the adapted features under its mixtures. Unless
+                ``posteriors_by`` is given, it also computes the Gaussian posteriors, from the current features.
+            what: beginning of the line that is printed.
+            posteriors_by: a model with the same Gaussians that computes the posteriors from the plain features instead.
         """
         shard = self.shard
         with shard.clock("fMLLR"):
-            self._update(model, what, by)
+            self._update(model, what, posteriors_by)
 
-    def _update(self, model: AcousticModel, what: str, by: AcousticModel | None):
+    def _update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None):
         shard, dim = self.shard, self.shard.dim
         utts = [u for u in shard.utts if u in shard.alignment]
         silent = model.silent_pdfs(shard.lang.silence)
@@ -74,30 +74,32 @@ class Adapter:
         pdfs = {u: tid_pdf[torch.from_numpy(shard.alignment[u]).long()] for u in utts}
         stats = {s: fmllr.SpeakerStats.zeros(dim) for s in self._all_speakers()}
         if utts:
-            everything = torch.cat([pdfs[u] for u in utts])
-            weight = torch.where(silent[everything], self.cfg.silence_weight, 1.0).to(shard.device)
+            frame_pdfs = torch.cat([pdfs[u] for u in utts])
+            weight = torch.where(silent[frame_pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
             plain = torch.cat([self.plain[u] for u in utts])
-            now = plain if by is not None or not self.transforms else torch.cat([shard.feats[u] for u in utts])
-            precision, target = fmllr.frame_terms(model.gmms, now, everything.to(shard.device), weight,
-                                                  like=None if by is None else (by.gmms, plain))
+            is_plain = posteriors_by is not None or not self.transforms
+            current = plain if is_plain else torch.cat([shard.feats[u] for u in utts])
+            precision, target = fmllr.frame_terms(
+                model.gmms, current, frame_pdfs.to(shard.device), weight,
+                posteriors_by=None if posteriors_by is None else (posteriors_by.gmms, plain))
             lengths = [len(pdfs[u]) for u in utts]
             parts = zip(utts, *(x.split(lengths) for x in (plain, precision, target, weight)), strict=True)
             for utt, *frames in parts:
                 stats[shard.speaker[utt]].add(*frames)
         for speaker in stats:
             distributed.all_reduce(*stats[speaker].tensors())
-        mine = sorted(stats)[distributed.rank()::distributed.world_size()]
-        found = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in mine}
-        found = {s: x for part in distributed.gather(found) for s, x in part.items()}
-        gain = fmllr.mean_gain((stats[s], gain) for s, (_, gain) in found.items())
-        self.apply({s: transform for s, (transform, _) in found.items()})
+        own = sorted(stats)[distributed.rank()::distributed.world_size()]  # speakers that this process estimates
+        estimates = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in own}
+        estimates = {s: x for part in distributed.gather(estimates) for s, x in part.items()}
+        gain = fmllr.mean_gain((stats[s], gain) for s, (_, gain) in estimates.items())
+        self.apply({s: transform for s, (transform, _) in estimates.items()})
         if distributed.rank() == 0:
             few = sum(float(s.beta) < self.cfg.min_count for s in stats.values())
             say(f"{what}: fMLLR of {len(stats)} speakers gains {gain:.3f} log-likelihood per frame"
                 + (f"; {few} had too few frames" if few else ""))
 
     def apply(self, transforms: dict[str, torch.Tensor]):
-        """Set the shard's features to the plain ones under these transforms."""
+        """Replace the shard's features by the plain features under these transforms."""
         self.transforms = transforms
         shard = self.shard
         for utt in shard.utts:
@@ -106,7 +108,10 @@ class Adapter:
                 self.plain[utt], transform.to(shard.device))
 
     def speaker_independent(self, model: AcousticModel, min_variance: float) -> DiagGmms:
-        """Mixtures for the plain features: each Gaussian's moments of them, with its shares in the adapted ones."""
+        """Estimate mixtures for the plain features, with the Gaussian posteriors of the adapted features.
+
+        This is Kaldi's ``gmm-acc-stats-twofeats``, which makes ``final.alimdl``.
+        """
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
         stats = diag.GmmStats.zeros(model.gmms)
@@ -127,15 +132,15 @@ def write_transforms(directory, transforms: dict[str, torch.Tensor]):
 
 
 def read_transforms(directory) -> dict[str, torch.Tensor]:
-    """Speaker → transform [D, D + 1].
+    """Read ``trans.scp``: speaker → transform [D, D + 1].
 
     Raises:
-        UserError: no such file, damaged, or a matrix that is no affine transform.
+        UserError: the file is missing or damaged, or a matrix is not an affine transform.
     """
     path = Path(directory) / "trans.scp"
     out = {s: torch.from_numpy(read_mat(rx)) for s, rx in read_scp(path).items()}
     for speaker, matrix in out.items():
         if matrix.shape[1] != matrix.shape[0] + 1:
-            raise UserError(f"the matrix of speaker {speaker} is no affine transform: {matrix.shape[0]} rows, "
+            raise UserError(f"the matrix of speaker {speaker} is not an affine transform: {matrix.shape[0]} rows, "
                             f"{matrix.shape[1]} columns", file=path, hint="estimate the transforms again")
     return out

@@ -1,9 +1,9 @@
-"""Align a data dir with a GMM-HMM, and write the alignment as Kaldi does.
+"""Align a data dir with a GMM-HMM, and write the alignment in Kaldi's form.
 
-The folder gets ``ali.ark`` (transition-ids), ``pdf.ark`` (pdf-ids), ``phones.ctm``, ``utt2like`` (acoustic
-log-likelihood per frame), ``failed.txt`` (utterances left out, with the reason) and the model's HMM part. A model of
-speaker-adapted features aligns twice: first with its speaker-independent mixtures, then with the features under the
-fMLLR transforms estimated from that, which are written too (``trans.ark``).
+The output folder gets ``ali.ark`` (transition-ids), ``pdf.ark`` (pdf-ids), ``phones.ctm``, ``utt2like`` (acoustic
+log-likelihood per frame), ``failed.txt`` (utterances that could not be aligned, with the reason) and the HMM part of
+the model. A speaker-adapted model aligns in two passes: the first pass uses its speaker-independent mixtures; fMLLR
+transforms are estimated from that alignment and written to ``trans.ark``; the second pass uses the adapted features.
 """
 
 import time
@@ -30,7 +30,7 @@ from lstmp.stage import Stage
 
 @dataclass(frozen=True)
 class Segment:
-    """A phone in an alignment: its id, first frame and length in frames."""
+    """One phone of an alignment: its id, first frame and length in frames."""
 
     phone: int
     start: int
@@ -38,7 +38,7 @@ class Segment:
 
 
 def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
-    """The phones of an alignment in transition-ids."""
+    """Return the phones of an alignment that is given as transition-ids [T]."""
     if len(tids) == 0:
         return []
     starts = phone_starts(tids, transitions)
@@ -48,34 +48,34 @@ def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
 
 
 def read_alignment(directory, what: str = "transitions") -> dict:
-    """What lies in a folder of alignments, by utterance.
+    """Read an alignment folder.
 
     Args:
-        directory: written by ``steps/align.sh`` or ``steps/align_lstmp.sh``, which has the first three of the below;
-            or by ``lstmp.align`` or ``steps/export_alignment.sh``, which has the last two.
-        what: ``transitions``: Kaldi's transition-ids, of which each says phone, HMM state and pdf;
-            ``pdfs``: pdf-ids, the tied states, which are a network's targets;
-            ``phones``, with position marks where the lang folder has these; or ``words``.
+        directory: a folder written by ``steps/align.sh`` or ``steps/align_lstmp.sh`` (has transitions, pdfs and
+            phones), or by ``lstmp.align`` or ``steps/export_alignment.sh`` (has phones and words).
+        what: ``transitions``: Kaldi's transition-ids, each of which encodes phone, HMM state and pdf;
+            ``pdfs``: pdf-ids, the tied states that are a network's targets;
+            ``phones``, with position marks if the lang folder has them; or ``words``.
 
     Returns:
-        utterance → int32 [T], an id for each frame; for phones and words a list of (label, begin, end), times
-        in seconds.
+        utterance → int32 [T], one id per frame; for phones and words, a list of (label, begin, end) with times in
+        seconds.
 
     Raises:
-        UserError: no such folder, or it lacks this; a damaged file.
+        UserError: the folder or the file for ``what`` is missing, or the file is damaged.
     """
     names = {"transitions": "ali.ark", "pdfs": "pdf.ark", "phones": "phones.ctm", "words": "words.ctm"}
     if what not in names:
         raise UserError(f"an alignment has no `{what}`", hint=f"ask for one of {', '.join(names)}")
     path = Path(directory) / names[what]
     if not path.is_file():
-        raise UserError("no alignment there", file=path, hint="run steps/align.sh first" if what != "words" else
+        raise UserError("no such alignment", file=path, hint="run steps/align.sh first" if what != "words" else
                         "give a folder that lstmp.align or steps/export_alignment.sh wrote")
     return _read_ctm(path) if path.suffix == ".ctm" else dict(read_int_vectors(path))
 
 
 def _read_ctm(path: Path) -> dict[str, list[tuple[str, float, float]]]:
-    found: dict[str, list[tuple[str, float, float]]] = {}
+    labels: dict[str, list[tuple[str, float, float]]] = {}
     for number, line in numbered_lines(path):
         try:
             utt, _, begin, duration, label = line.split()[:5]
@@ -83,13 +83,13 @@ def _read_ctm(path: Path) -> dict[str, list[tuple[str, float, float]]]:
         except ValueError:
             raise UserError("not `utterance channel begin duration label`", file=path, line=number,
                             hint="make the alignment again") from None
-        found.setdefault(utt, []).append((label, *times))
-    return found
+        labels.setdefault(utt, []).append((label, *times))
+    return labels
 
 
 def write_alignment(directory, alignment: dict, scores: dict, failed: dict, model: AcousticModel, lang: Lang,
                     shift: float):
-    """Write the files of an alignment folder, apart from the HMM part; ``shift`` is from frame to frame, in seconds."""
+    """Write the files of an alignment folder except the HMM part; ``shift`` is the frame shift in seconds."""
     directory = Path(directory)
     utts = sorted(alignment)
     config.write_text(directory / "utt2like", "".join(f"{u} {scores[u]:.4f}\n" for u in utts))
@@ -98,7 +98,10 @@ def write_alignment(directory, alignment: dict, scores: dict, failed: dict, mode
 
 
 def write_states(directory, alignment: dict, transitions: TransitionModel, phone_names: dict[int, str], shift: float):
-    """Write what follows from the transition-ids: phones.ctm, num_pdfs, pdf.ark and ali.ark; and frame_shift."""
+    """Write the transition-ids and what is derived from them (ali.ark, pdf.ark, num_pdfs, phones.ctm), and frame_shift.
+
+    ``shift`` is the frame shift in seconds.
+    """
     write_frame_shift(directory, shift)
     tid_pdf = transitions.tid_pdf.numpy()
     utts = sorted(alignment)
@@ -111,27 +114,30 @@ def write_states(directory, alignment: dict, transitions: TransitionModel, phone
 
 
 def ctm_line(utt: str, start: int, length: int, label: str, shift: float) -> str:
-    """A line of a CTM file: utterance, channel 1, start and duration in seconds, label. Given are frames."""
+    """Format a line of a CTM file: utterance, channel 1, start and duration in seconds, label.
+
+    ``start`` and ``length`` are in frames, ``shift`` is the frame shift in seconds.
+    """
     return f"{utt} 1 {start * shift:.3f} {length * shift:.3f} {label}\n"
 
 
 def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
-    """Alignment, scores and failures of all processes, on the first process; None on the others."""
+    """Gather alignment, scores and failures of all processes on the first process; return None on the others."""
     parts = distributed.gather((shard.alignment, shard.score, shard.failed))
     if distributed.rank() != 0:
         return None
     merged = ({}, {}, {})
     for part in parts:
-        for whole, piece in zip(merged, part, strict=True):
-            whole.update(piece)
+        for total, own in zip(merged, part, strict=True):
+            total.update(own)
     return merged
 
 
 def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: FmllrConfig | None) -> dict | None:
-    """Align a shard's utterances; the graphs must have been compiled.
+    """Align a shard's utterances, in two passes if the model is speaker-adapted. Graphs must have been compiled.
 
     Returns:
-        the speakers' transforms that the features are under now, or None for a model that does not adapt.
+        the speakers' transforms that have been applied to the features, or None if the model is not speaker-adapted.
     """
     if model.si_gmms is None:
         shard.align(model, cfg)
@@ -139,7 +145,7 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
     plain_model = model.speaker_independent()
     shard.align(plain_model, cfg, "first pass")
     adapter = Adapter(shard, fmllr)
-    adapter.update(model, str(shard.data_dir), by=plain_model)
+    adapter.update(model, str(shard.data_dir), posteriors_by=plain_model)
     shard.align(model, cfg, "second pass")
     return adapter.transforms
 
@@ -148,7 +154,7 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
     lang = Lang.load(lang_dir)
     model = AcousticModel.load(model_dir, device)
     if model.gmms is None:
-        raise UserError("no Gaussian mixtures in it", file=model_dir, hint="align with a GMM's folder")
+        raise UserError("no Gaussian mixtures in it", file=model_dir, hint="give the folder of a GMM")
     shard = Shard(data, lang, model.feature, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
@@ -169,14 +175,14 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
 
 def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmllr_config, nj: int, *,
           device: str = "cpu", config_file="") -> None:
-    """Align a data dir with a GMM, in ``nj`` processes; skipped where it is done.
+    """Align a data dir with a GMM in ``nj`` processes, unless this has been done already.
 
     Args:
-        fmllr_config: fmllr.yaml, read where the model adapts.
-        config_file: where ``cfg`` comes from, for the record.
+        fmllr_config: path of fmllr.yaml, which is read only for a speaker-adapted model.
+        config_file: the file that ``cfg`` was read from, for align.json.
 
     Raises:
-        UserError: bad input, or too many utterances fail.
+        UserError: the input is bad, or too many utterances fail.
     """
     adapts = AcousticModel.load(model).si_gmms is not None
     fmllr = config.load(fmllr_config, FmllrConfig) if adapts else None

@@ -1,4 +1,4 @@
-"""Alignment of one utterance after the other with a beam, by the compiled search (viterbi.cpp), on the CPU."""
+"""Viterbi alignment with a beam, one utterance at a time, on the CPU: calls the compiled search in viterbi.cpp."""
 
 import ctypes
 
@@ -12,17 +12,17 @@ from lstmp.native import library
 
 
 def search() -> ctypes.CDLL | None:
-    """The compiled search, or None where it cannot be had. Sums may be taken in any order."""
+    """The compiled search, or None if it cannot be compiled here. ``-ffast-math`` allows sums in any order."""
     return library("gmm/viterbi.cpp", "-ffast-math")
 
 
 class BeamAligner:
-    """Aligns with one model.
+    """Aligns utterances with one model.
 
     Args:
-        gmms: its mixtures; None: it is given the log-likelihoods of all pdfs in the place of features.
-        boost: float32 [pdfs], added to their log-likelihoods.
-        acoustic_scale: on the sum of both.
+        gmms: mixtures of the model; None if calls pass the log-likelihoods of all pdfs instead of features.
+        boost: float32 [pdfs], added to the log-likelihoods of the pdfs.
+        acoustic_scale: factor on the boosted log-likelihoods.
         log_prob: float32 [num_tids + 1], arc weights by transition-id (``TransitionModel.graph_log_probs``).
     """
 
@@ -35,15 +35,19 @@ class BeamAligner:
 
     @staticmethod
     def available(device) -> bool:
-        """Whether it can be made here."""
+        """Whether this device is the CPU and the search can be compiled."""
         return torch.device(device).type == "cpu" and search() is not None
 
     def __call__(self, graph: TrainingGraph, feats: torch.Tensor, beam: float):
-        """(transition-ids int32 [T] in Kaldi's reordered form, score, acoustic part of it); None: no path survives.
+        """Align one utterance.
 
         Args:
-            feats: float32 [T, D], or without mixtures [T, pdfs].
-            beam: states this much worse than the best one of their frame are dropped.
+            feats: float32 [T, D]; without mixtures, log-likelihoods [T, pdfs].
+            beam: at each frame, states that score this much less than the best state are pruned.
+
+        Returns:
+            (transition-ids int32 [T] in Kaldi's reordered form, score, acoustic part of the score); None if no path
+            survives.
         """
         arcs, frames = graph.out_arcs, len(feats)
         weight = self.log_prob[arcs.tid] + arcs.extra
@@ -54,12 +58,12 @@ class BeamAligner:
                                       weight.astype(np.float32), graph.starts.astype(np.int64), graph.start_extra,
                                       graph.finals[:, 0].astype(np.int64), final.astype(np.float32))]
         x, pdf, first, to, weight, starts, start_weight, finals, final = arrays
-        lost = self._align(
-            _int(frames), _int(x.shape[1]), _at(x), _int(len(offsets) - 1), _at(offsets), _at(a), _at(b), _at(boost),
-            ctypes.c_float(self.scale), ctypes.c_double(beam), _int(len(pdf)), _at(pdf), _at(first), _at(to),
-            _at(weight), _int(len(starts)), _at(starts), _at(start_weight), _int(len(finals)), _at(finals), _at(final),
-            _at(path), _at(result))
-        if lost:
+        failed = self._align(
+            _int(frames), _int(x.shape[1]), _ptr(x), _int(len(offsets) - 1), _ptr(offsets), _ptr(a), _ptr(b),
+            _ptr(boost), ctypes.c_float(self.scale), ctypes.c_double(beam), _int(len(pdf)), _ptr(pdf), _ptr(first),
+            _ptr(to), _ptr(weight), _int(len(starts)), _ptr(starts), _ptr(start_weight), _int(len(finals)),
+            _ptr(finals), _ptr(final), _ptr(path), _ptr(result))
+        if failed:
             return None
         leaving = np.append(arcs.tid[path[1:]], graph.finals[int(result[2]), 1])
         moved = np.append(~arcs.loop[path[1:]], True)
@@ -73,5 +77,5 @@ def _array(x) -> np.ndarray:
     return np.ascontiguousarray(x.cpu().numpy() if isinstance(x, torch.Tensor) else x)
 
 
-def _at(x: np.ndarray | None) -> ctypes.c_void_p:
+def _ptr(x: np.ndarray | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if x is None else x.ctypes.data)

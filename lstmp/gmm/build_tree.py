@@ -1,8 +1,8 @@
-"""Grow the phonetic decision tree: questions from data, splits by likelihood, and merging of leaves that hardly differ.
+"""Grow the phonetic decision tree: data-driven questions, splits by likelihood, and merging of similar leaves.
 
-The likelihood of a set of frames is that under the single diagonal Gaussian that fits them best. Always the split with
-the largest gain is made next, over all leaves (Young, Odell, Woodland 1994: "Tree-based state tying"); the answer set
-of a split is refined by moving single phones to the side that likes them better.
+The likelihood of a set of frames is its likelihood under the maximum-likelihood diagonal Gaussian. The next split is
+always the one with the largest gain over all leaves (Young, Odell, Woodland 1994: "Tree-based state tying"). The
+yes-set of a split is then refined by moving single phones to the side whose Gaussian fits them better.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from lstmp.errors import UserError
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 from lstmp.gmm.tree_stats import VARIANCE_FLOOR, TreeStats, by_value, log_likelihood
 
-_TIE = 1e-6  # log-likelihood per frame by which gains must differ to count as different
+_TIE = 1e-6  # gains that differ by less than this log-likelihood per frame count as equal
 _COLUMN = {PDF_CLASS: 3, 0: 0, 1: 1, 2: 2}  # key of a question → column of TreeStats.events
 
 
@@ -25,9 +25,9 @@ class TreeConfig:
     """How large the tree grows.
 
     Attributes:
-        max_leaves: leaves before merging.
-        min_gain: a split must gain this much log-likelihood.
-        merge: whether leaves of one root are merged where that loses less than the last split gained.
+        max_leaves: maximum number of leaves before merging.
+        min_gain: minimum gain in log-likelihood of a split.
+        merge: whether leaves of one root are merged if that loses less than the last split gained.
         refine_iters: rounds of moving phones between the sides of a split.
         question_pdf_class: the HMM state whose statistics cluster the phones into questions.
     """
@@ -47,8 +47,8 @@ class TreeConfig:
 class _Leaf:
     node: Node
     root: int
-    rows: np.ndarray  # its events
-    keys: tuple[int, ...]  # what may be asked
+    rows: np.ndarray  # indices of its events in TreeStats
+    keys: tuple[int, ...]  # keys of the questions that may split it
 
 
 class _Grower:
@@ -63,10 +63,10 @@ class _Grower:
         self.class_table = np.tril(np.ones((classes, classes)))[:-1]
 
     def best_split(self, leaf: _Leaf):
-        """(gain, key, yes set) of the best question to a leaf; None if no question divides it."""
+        """Return (gain, key, yes-set) of the best question for a leaf, or None if no question splits it."""
         moments, best = self.stats.moments[leaf.rows], None
         total = moments.sum(0)
-        whole = log_likelihood(total)
+        unsplit = log_likelihood(total)
         for key in leaf.keys:
             values, sums = by_value(moments, self.stats.events[leaf.rows, _COLUMN[key]])
             if len(values) < 2:
@@ -74,21 +74,21 @@ class _Grower:
             table = (self.class_table if key == PDF_CLASS else self.phone_table)[:, values]
             yes = table @ sums
             no = total - yes
-            gain = log_likelihood(yes) + log_likelihood(no) - whole
+            gain = log_likelihood(yes) + log_likelihood(no) - unsplit
             gain[(yes[:, 0] < 0.5) | (no[:, 0] < 0.5)] = -np.inf
-            # Several questions can divide the data alike, and then rounding must not decide: the first of them.
+            # Several questions can split the data in the same way: take the first, not the one that rounding favours.
             q = int(np.argmax(gain >= gain.max() - _TIE * total[0]))
             if not np.isfinite(gain[q]):
                 continue
             side, value = table[q] > 0, gain[q]
             if key != PDF_CLASS:
-                side, value = self._refine(side, sums, total, value, whole)
+                side, value = self._refine(side, sums, total, value, unsplit)
             if best is None or value > best[0] + _TIE * total[0]:
                 best = (float(value), key, frozenset(values[side].tolist()))
         return best
 
-    def _refine(self, side, sums, total, gain, whole):
-        """Move each phone to the side whose Gaussian gives it the higher likelihood, while that gains."""
+    def _refine(self, side, sums, total, gain, unsplit):
+        """Move each phone to the side whose Gaussian gives it the higher likelihood, as long as the gain increases."""
         for _ in range(self.cfg.refine_iters):
             yes = sums[side].sum(0)
             fit = _fit_of(sums, np.stack([total - yes, yes]))
@@ -96,15 +96,18 @@ class _Grower:
             if moved.all() or not moved.any() or (moved == side).all():
                 break
             yes = sums[moved].sum(0)
-            new = log_likelihood(yes) + log_likelihood(total - yes) - whole
-            if new <= gain:
+            new_gain = log_likelihood(yes) + log_likelihood(total - yes) - unsplit
+            if new_gain <= gain:
                 break
-            side, gain = moved, new
+            side, gain = moved, new_gain
         return side, gain
 
 
 def _fit_of(items: np.ndarray, models: np.ndarray) -> np.ndarray:
-    """Log-likelihood [M, V] of each item's data [V, 1 + 2D] under the Gaussian of each model's [M, 1 + 2D]."""
+    """Log-likelihood [M, V] of each item's data under each model's Gaussian.
+
+    ``items`` [V, 1 + 2D] and ``models`` [M, 1 + 2D] are moments as in :class:`TreeStats`.
+    """
     dim = (items.shape[1] - 1) // 2
     n = np.maximum(models[:, :1], 1e-10)
     mean = models[:, 1:1 + dim] / n
@@ -115,17 +118,17 @@ def _fit_of(items: np.ndarray, models: np.ndarray) -> np.ndarray:
 
 
 def cluster_questions(stats: TreeStats, sets: list[list[int]], pdf_class: int) -> list[frozenset[int]]:
-    """Questions from data: the phone sets are divided in two, again and again, by k-means on their Gaussians.
+    """Make questions from data: split the phone sets recursively in two, by k-means on their Gaussians.
 
-    Every set of phones that comes about on the way is a question.
+    Every set of phones that arises in the recursion is a question.
     """
     rows = stats.events[:, 3] == pdf_class
     events, moments = stats.events[rows], stats.moments[rows]
     groups = []
     for phones in sets:
-        mine = np.isin(events[:, 1], phones)
-        if mine.any():
-            groups.append((frozenset(phones), moments[mine].sum(0)))
+        in_set = np.isin(events[:, 1], phones)
+        if in_set.any():
+            groups.append((frozenset(phones), moments[in_set].sum(0)))
     out, todo = [frozenset(phones) for phones in sets], [list(range(len(groups)))]
     while todo:
         members = todo.pop()
@@ -145,8 +148,8 @@ def cluster_questions(stats: TreeStats, sets: list[list[int]], pdf_class: int) -
             if (new == side).all() or new.all() or not new.any():
                 break
             side = new
-        for half in (True, False):
-            part = [m for m, s in zip(members, side, strict=True) if s == half]
+        for which in (True, False):
+            part = [m for m, s in zip(members, side, strict=True) if s == which]
             if part and len(part) < len(members):
                 out.append(frozenset().union(*(groups[m][0] for m in part)))
                 todo.append(part)
@@ -157,7 +160,7 @@ def build(stats: TreeStats, lang: Lang, cfg: TreeConfig) -> tuple[Tree, np.ndarr
     """Grow a triphone tree.
 
     Returns:
-        The tree, and the moments [num_pdfs, 1 + 2D] of each pdf's frames.
+        The tree, and the moments [num_pdfs, 1 + 2D] of the frames of each pdf.
 
     Raises:
         UserError: ``max_leaves`` is smaller than the number of roots.
@@ -207,17 +210,17 @@ def _split_leaves(grower: _Grower, leaves: list[_Leaf], cfg: TreeConfig) -> tupl
 
 
 def _number_leaves(stats: TreeStats, leaves: list[_Leaf], threshold: float) -> np.ndarray:
-    """Give the leaves their pdf-ids, one for several leaves of a root where that loses less than ``threshold``."""
+    """Assign pdf-ids to the leaves. Leaves of one root share a pdf if merging them loses less than ``threshold``."""
     out = []
-    leaves = sorted(leaves, key=lambda leaf: leaf.root)  # stable: within a root in the order of growing
+    leaves = sorted(leaves, key=lambda leaf: leaf.root)  # stable: the leaves of a root stay in the order of growing
     for root in sorted({leaf.root for leaf in leaves}):
-        mine = [leaf for leaf in leaves if leaf.root == root]
-        clusters = [[leaf] for leaf in mine]
-        sums = [stats.moments[leaf.rows].sum(0) for leaf in mine]
+        of_root = [leaf for leaf in leaves if leaf.root == root]
+        clusters = [[leaf] for leaf in of_root]
+        sums = [stats.moments[leaf.rows].sum(0) for leaf in of_root]
         while len(clusters) > 1 and threshold > 0:
             table = np.stack(sums)
-            own = log_likelihood(table)
-            loss = own[:, None] + own[None, :] - log_likelihood(table[:, None] + table[None, :])
+            separate = log_likelihood(table)
+            loss = separate[:, None] + separate[None, :] - log_likelihood(table[:, None] + table[None, :])
             loss[np.tril_indices(len(table))] = np.inf
             a, b = np.unravel_index(int(np.argmin(loss)), loss.shape)
             if loss[a, b] >= threshold:

@@ -1,8 +1,8 @@
 """Gaussian mixtures with diagonal covariances, one per pdf: likelihoods, EM statistics, updates and splitting.
 
-All mixtures lie in flat tensors; the Gaussians of pdf ``p`` are rows ``offsets[p] : offsets[p + 1]``. With
-x̃ = (x, x²), a Gaussian's log-likelihood is linear in x̃, so that the likelihoods of many frames and states are one
-matrix product.
+The Gaussians of all mixtures are stored in flat tensors; those of pdf ``p`` are rows ``offsets[p] : offsets[p + 1]``.
+The log-likelihood of a Gaussian is linear in x̃ = (x, x²), so the likelihoods of many frames and states are one matrix
+product.
 """
 
 import heapq
@@ -14,10 +14,10 @@ import torch
 
 @dataclass
 class DiagGmms:
-    """Mixtures of ``num_pdfs`` pdfs.
+    """The Gaussian mixtures of ``num_pdfs`` pdfs.
 
     Attributes:
-        offsets: int64 [num_pdfs + 1], first row of each pdf's Gaussians.
+        offsets: int64 [num_pdfs + 1], first row of the Gaussians of each pdf.
         weights: float32 [G], summing to 1 within a pdf.
         means, variances: float32 [G, D].
     """
@@ -66,11 +66,11 @@ class DiagGmms:
         return self._linear
 
     def loglikes(self, feats: torch.Tensor, pdfs: torch.Tensor | None = None) -> torch.Tensor:
-        """Natural-log likelihoods.
+        """Log-likelihoods (natural logarithm) of frames under pdfs.
 
         Args:
             feats: float32 [T, D].
-            pdfs: int64 [P], the pdfs wanted; default all.
+            pdfs: int64 [P], pdf-ids to compute; default all.
 
         Returns:
             float32 [T, P].
@@ -81,17 +81,17 @@ class DiagGmms:
         sizes = self.sizes()[pdfs]
         x = torch.cat([feats, feats * feats], 1).t().contiguous()
         out = feats.new_empty(len(pdfs), len(feats))
-        for size in sizes.unique().tolist():  # pdfs with equally many Gaussians make one block [size, pdfs, T]
-            where = (sizes == size).nonzero()[:, 0]
-            step = max(1, (1 << 22) // max(1, len(feats) * size))  # keeps a block within a few tens of MB
-            for part in where.split(step):
+        for size in sizes.unique().tolist():  # pdfs with the same number of Gaussians make one block [size, pdfs, T]
+            same_size = (sizes == size).nonzero()[:, 0]
+            step = max(1, (1 << 22) // max(1, len(feats) * size))  # limits a block to a few tens of MB
+            for part in same_size.split(step):
                 rows = (torch.arange(size, device=feats.device)[:, None] + self.offsets[pdfs[part]]).reshape(-1)
                 block = torch.addmm(b[rows, None], a[rows], x)
                 if size == 1:
                     out[part] = block
                     continue
                 block = block.view(size, len(part), len(feats))
-                top = block.amax(0)  # frames lie innermost, so that each of these runs over contiguous memory
+                top = block.amax(0)  # frames are the innermost dimension, so each operation runs over contiguous memory
                 out[part] = block.sub_(top).exp_().sum(0).log_().add_(top)
         return out.t()
 
@@ -102,14 +102,14 @@ class DiagGmms:
         return torch.addmm(b[rows], torch.cat([feats, feats * feats], 1), a[rows].t())
 
     def posteriors(self, pdf: int, feats: torch.Tensor) -> torch.Tensor:
-        """Share of each Gaussian of one pdf in each frame: float32 [T, D] → [T, K], rows summing to 1."""
+        """Posterior of each Gaussian of one pdf in each frame: float32 [T, D] → [T, K], rows summing to 1."""
         return self.log_joint(pdf, feats).softmax(1)
 
     def split(self, targets: torch.Tensor, perturb: float, generator: torch.Generator) -> "DiagGmms":
-        """Grow each pdf to ``targets[p]`` Gaussians (never fewer than it has) by splitting its heaviest ones.
+        """Grow each pdf to ``targets[p]`` Gaussians (never fewer than it has) by splitting the heaviest Gaussians.
 
-        Each split halves the weight and moves the two means apart by ``perturb`` standard deviations times a random
-        normal vector.
+        A split halves the weight and shifts the two means in opposite directions, by ``perturb`` standard deviations
+        times a random normal vector.
         """
         grow = (targets - self.sizes()).clamp(min=0)
         noise = torch.randn(int(grow.sum()), self.dim, generator=generator)
@@ -158,14 +158,14 @@ class GmmStats:
 
 def accumulate(gmms: DiagGmms, feats: torch.Tensor, pdf_counts: torch.Tensor, stats: GmmStats,
                moments_of: torch.Tensor | None = None, block: int = 65536):
-    """Add the statistics of frames whose pdf is known (the E-step within the mixtures).
+    """Add the statistics of frames with known pdfs to ``stats`` (the E-step within the mixtures).
 
     Args:
         feats: float32 [N, D], sorted by pdf: first all frames of pdf 0, then of pdf 1, …
-        pdf_counts: int64 [num_pdfs], frames of each pdf.
-        moments_of: other features of the same frames [N, D], of which the moments are taken: for the mixtures that
-            explain these as ``gmms`` does ``feats``.
-        block: frames at a time.
+        pdf_counts: int64 [num_pdfs], number of frames of each pdf.
+        moments_of: other features of the same frames [N, D]. If given, the moments are those of these features, while
+            the posteriors still come from ``feats``.
+        block: frames that are processed at a time.
     """
     ends = pdf_counts.cumsum(0).tolist()
     offsets, start = gmms.offsets.tolist(), 0
@@ -191,8 +191,9 @@ def update(gmms: DiagGmms, stats: GmmStats, *, min_occupancy: float = 10.0, min_
            min_variance: float = 0.001, remove: bool = True) -> DiagGmms:
     """Maximum-likelihood update (the M-step).
 
-    A Gaussian with fewer than ``min_occupancy`` frames or less than ``min_weight`` of its mixture is removed, unless
-    it is its pdf's heaviest or ``remove`` is false; then it keeps its mean and variance. A pdf without data keeps all.
+    A Gaussian with fewer than ``min_occupancy`` frames or a weight below ``min_weight`` is removed. The heaviest
+    Gaussian of its pdf is not removed, nor is any if ``remove`` is false: they keep their mean and variance. A pdf
+    without data stays unchanged.
     """
     occupancy = stats.occupancy
     pdf_of = torch.repeat_interleave(torch.arange(gmms.num_pdfs, device=occupancy.device), gmms.sizes())
@@ -217,13 +218,16 @@ def update(gmms: DiagGmms, stats: GmmStats, *, min_occupancy: float = 10.0, min_
 
 
 def split_targets(occupancy: torch.Tensor, num_gaussians: int, power: float, min_count: float = 20.0) -> torch.Tensor:
-    """How many Gaussians each pdf should have, ``num_gaussians`` in all.
+    """Distribute ``num_gaussians`` Gaussians over the pdfs.
 
-    One more Gaussian goes each time to the pdf with the largest occupancy^power per Gaussian that would still have
-    ``min_count`` frames for each.
+    Gaussians are assigned one at a time, to the pdf with the largest occupancy^power per Gaussian. A pdf gets no more
+    Gaussians than leave each of them ``min_count`` frames.
 
     Args:
-        occupancy: float [num_pdfs], frames of each pdf.
+        occupancy: float [num_pdfs], number of frames of each pdf.
+
+    Returns:
+        int64 [num_pdfs], number of Gaussians of each pdf.
     """
     frames = occupancy.tolist()
     sizes = [1] * len(frames)

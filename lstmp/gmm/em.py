@@ -1,6 +1,6 @@
-"""Viterbi training of a GMM-HMM: align, collect statistics, update, split; by any number of processes.
+"""Viterbi training of a GMM-HMM in any number of processes: align, collect statistics, update, split.
 
-Only sums travel between the processes, and every one makes the same update from the same sums.
+The processes exchange only sums of statistics, and each makes the same update from the same sums.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,11 @@ from lstmp.log import say
 
 
 def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_variance: float) -> float:
-    """One pass of EM within the present alignment. Updates ``model``; returns the log-likelihood per frame before."""
+    """Run one EM pass on the current alignment: update ``model`` in place.
+
+    Returns:
+        log-likelihood per frame before the update.
+    """
     with shard.clock("statistics"):
         stats = diag.GmmStats.zeros(model.gmms)
         diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats)
@@ -31,7 +35,7 @@ def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_varian
 
 
 def grow(shard: Shard, model: AcousticModel, num_gaussians: int, power: float, perturb: float, seed: int):
-    """Split to ``num_gaussians`` in all, shared out by the pdfs' frames to the ``power``."""
+    """Split Gaussians until there are ``num_gaussians``; each pdf's share is its number of frames to the ``power``."""
     occupancy = shard.pdf_counts.double().clone()
     distributed.all_reduce(occupancy)
     targets = diag.split_targets(occupancy.cpu(), num_gaussians, power)
@@ -41,16 +45,16 @@ def grow(shard: Shard, model: AcousticModel, num_gaussians: int, power: float, p
 
 @dataclass(frozen=True)
 class EmConfig:
-    """The schedule of a training: passes, realignments and growth.
+    """The training schedule: passes, realignments and number of Gaussians.
 
     Attributes:
-        num_iters: EM passes.
-        realign: passes before which the data are aligned anew.
-        num_gaussians: how many to end with.
-        grow_until: pass after which the number stays.
-        power: a pdf's share of Gaussians goes with its frames to this power.
-        perturb: standard deviations by which the halves of a split Gaussian move apart.
-        min_occupancy: frames below which a Gaussian is removed.
+        num_iters: number of EM passes.
+        realign: numbers of the passes that begin with a realignment of the data.
+        num_gaussians: number of Gaussians at the end.
+        grow_until: the pass after which the number of Gaussians no longer grows.
+        power: a pdf's share of the Gaussians is proportional to its number of frames to this power.
+        perturb: standard deviations by which the mean of each half of a split Gaussian is shifted.
+        min_occupancy: a Gaussian with fewer frames than this is removed.
         min_variance: floor of the variances.
     """
 
@@ -74,8 +78,8 @@ def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig,
           adapt: Callable[[int], bool] | None = None):
     """Run the schedule on ``model``, starting from ``shard.alignment``; prints a line per pass.
 
-    ``adapt(i)`` is called before the statistics of pass i, after any realignment; it may change the features (MLLT,
-    fMLLR), and says whether it has.
+    ``adapt(i)`` is called in pass i after any realignment and before the statistics are collected. It may change the
+    features (MLLT, fMLLR), and returns whether it has.
     """
     first = model.gmms.num_gaussians
     shard.sort_by_pdf(model.transitions)
@@ -85,7 +89,7 @@ def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig,
         if (adapt is not None and adapt(i)) or i in cfg.realign:
             with shard.clock("statistics"):
                 shard.sort_by_pdf(model.transitions)
-        before = model.gmms.num_gaussians
+        num_gaussians = model.gmms.num_gaussians
         loglike = em_step(shard, model, cfg.min_occupancy, cfg.min_variance)
         if i < cfg.num_iters:
             target = first + (cfg.num_gaussians - first) * min(i, cfg.grow_until) // cfg.grow_until
@@ -93,4 +97,4 @@ def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig,
                 grow(shard, model, max(target, model.gmms.num_gaussians), cfg.power, cfg.perturb, seed * 1000 + i)
         if distributed.rank() == 0:
             note = ", realigned" if i in cfg.realign else ""
-            say(f"pass {i}/{cfg.num_iters}: log-likelihood per frame {loglike:.3f}, {before} Gaussians{note}")
+            say(f"pass {i}/{cfg.num_iters}: log-likelihood per frame {loglike:.3f}, {num_gaussians} Gaussians{note}")

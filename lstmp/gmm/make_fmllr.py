@@ -1,7 +1,7 @@
-"""Write the features that a speaker-adapted GMM sees as a data dir of their own, for networks to take as input.
+"""Write a data dir with the features of a speaker-adapted GMM, as input for networks.
 
-A frame goes through the model's LDA+MLLT and its speaker's fMLLR transform: ``trans.ark`` of an alignment (training
-data) or of a decoding (other data, whose transcripts are not looked at).
+The model's LDA+MLLT transform and the speaker's fMLLR transform are applied to each frame. The fMLLR transforms come
+from the ``trans.ark`` of an alignment (training data) or of a decoding (other data; no transcripts are used).
 """
 
 import argparse
@@ -21,18 +21,18 @@ _OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json")
 
 
 def make_fmllr(data, model_dir, transforms_dir, out):
-    """Write the adapted features of ``data`` to the data dir ``out``; skipped where they are done.
+    """Write the adapted features of ``data`` to the data dir ``out``, unless this has been done already.
 
     Raises:
-        UserError: the model does not adapt, a speaker has no transform, or features that the model does not take.
+        UserError: the model is not speaker-adapted, a speaker has no transform, or the features do not fit the model.
     """
     data, model_dir, transforms_dir, out = map(Path, (data, model_dir, transforms_dir, out))
     model = AcousticModel.load(model_dir)
     if model.si_gmms is None:
-        raise UserError("it was not trained with speaker adaptation", file=model_dir,
-                        hint="give a model like tri3b, trained with conf/tri3b.yaml")
+        raise UserError("this model was not trained with speaker adaptation", file=model_dir,
+                        hint="give a model such as tri3b, trained with conf/tri3b.yaml")
     if out.resolve() == data.resolve():
-        raise UserError("it holds the features to be adapted", file=out, hint="give --out another folder")
+        raise UserError("this folder is also the input (--data)", file=out, hint="give another folder as --out")
     tables = tables_of(data)
     inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", *data_inputs(data), *tables]
     stage = Stage(out, "fmllr", inputs, {})
@@ -40,9 +40,9 @@ def make_fmllr(data, model_dir, transforms_dir, out):
         return
     transforms = read_transforms(transforms_dir)
     features = Features(data, model.feature, model.transform, transforms)
-    if strange := sorted({features.speaker(u) for u in features.utts} - set(transforms)):
-        raise UserError(f"speaker {strange[0]} has no transform", file=transforms_dir / "trans.scp",
-                        hint="align or decode this data dir, and give that folder")
+    if missing := sorted({features.speaker(u) for u in features.utts} - set(transforms)):
+        raise UserError(f"speaker {missing[0]} has no transform", file=transforms_dir / "trans.scp",
+                        hint="align or decode this data dir, and give the folder of that alignment or decoding")
     copies = copy_tables(read_data_dir(data, need=("utt2spk",)), out)
     left_out, frames = 0, {}
     with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
@@ -68,7 +68,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="steps/make_fmllr.sh", description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="data dir with MFCC features")
     parser.add_argument("--model", required=True, help="folder of a speaker-adapted GMM, such as exp/<recipe>/tri3b")
-    parser.add_argument("--transforms", required=True, help="folder with trans.ark and trans.scp of its speakers")
+    parser.add_argument("--transforms", required=True, help="folder with trans.ark and trans.scp of the data's "
+                        "speakers")
     parser.add_argument("--out", required=True, help="data dir to write")
     args = parser.parse_args(argv)
     make_fmllr(args.data, args.model, args.transforms, args.out)

@@ -1,8 +1,8 @@
 """Maximum likelihood linear transform (semi-tied covariance with one class), estimated row by row.
 
-Gales, Semi-tied covariance matrices for hidden Markov models, IEEE Trans. SAP 7 (1999). A square matrix A is sought
-that makes diagonal covariances fit best: it maximizes β·log|det A| − ½ Σᵢ aᵢ Gᵢ aᵢᵀ, where aᵢ are its rows and
-Gᵢ = Σ γ (x − μ)(x − μ)ᵀ / σᵢ² over frames and Gaussians.
+Gales, Semi-tied covariance matrices for hidden Markov models, IEEE Trans. SAP 7 (1999). The square matrix A makes
+diagonal covariances fit best: it maximizes β·log|det A| − ½ Σᵢ aᵢ Gᵢ aᵢᵀ, where aᵢ are the rows of A, and
+Gᵢ = Σ γ (x − μ)(x − μ)ᵀ / σᵢ² is summed over frames and Gaussians.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lstmp.gmm.diag import DiagGmms
 
 @dataclass
 class MlltStats:
-    """Sums in float64: ``second`` [D, D, D], the matrices Gᵢ; ``beta`` [1], the frames."""
+    """Statistics in float64: ``second`` [D, D, D], the matrices Gᵢ; ``beta`` [1], the number of frames."""
 
     second: torch.Tensor
     beta: torch.Tensor
@@ -30,12 +30,13 @@ class MlltStats:
 
 def accumulate(gmms: DiagGmms, feats: torch.Tensor, pdf_counts: torch.Tensor, skip: torch.Tensor, stats: MlltStats,
                block: int = 8192):
-    """Add the statistics of frames whose pdf is known.
+    """Add the statistics of frames with known pdfs to ``stats``.
 
     Args:
-        feats: float32 [N, D], sorted by pdf; pdf_counts: int64 [num_pdfs], frames of each pdf.
-        skip: bool [num_pdfs], pdfs whose frames do not count (silence).
-        block: frames at a time.
+        feats: float32 [N, D], sorted by pdf.
+        pdf_counts: int64 [num_pdfs], number of frames of each pdf.
+        skip: bool [num_pdfs], pdfs to leave out (silence).
+        block: frames that are processed at a time.
     """
     start = 0
     for p, end in enumerate(pdf_counts.cumsum(0).tolist()):
@@ -52,15 +53,18 @@ def accumulate(gmms: DiagGmms, feats: torch.Tensor, pdf_counts: torch.Tensor, sk
 
 
 def objective(stats: MlltStats, a: torch.Tensor) -> float:
-    """What A maximizes, per frame: the log-likelihood up to a constant."""
+    """The objective that A maximizes: log-likelihood per frame up to a constant."""
     quadratic = torch.einsum("id,ide,ie->", a, stats.second, a)
     return float(torch.linalg.slogdet(a)[1] - 0.5 * quadratic / stats.beta)
 
 
 def estimate(stats: MlltStats, max_iters: int = 200, tolerance: float = 1e-8) -> tuple[torch.Tensor, float]:
-    """The transform and its gain: (A float64 [D, D], log-likelihood per frame more than without it).
+    """Estimate the transform: each row in turn is set to its optimum given the other rows.
 
-    Each row is set to its best value given the others, in turn, until a round gains less than ``tolerance`` per frame.
+    Iteration stops when a round over the rows gains less than ``tolerance`` per frame.
+
+    Returns:
+        (A float64 [D, D], gain in log-likelihood per frame).
     """
     dim = len(stats.second)
     a = torch.eye(dim, dtype=torch.float64)
@@ -70,11 +74,11 @@ def estimate(stats: MlltStats, max_iters: int = 200, tolerance: float = 1e-8) ->
     inverse = torch.linalg.inv(stats.second)
     for _ in range(max_iters):
         for i in range(dim):
-            cofactor = torch.linalg.inv(a)[:, i]  # up to det A, which cancels
+            cofactor = torch.linalg.inv(a)[:, i]  # the cofactors divided by det A; the factor cancels
             row = inverse[i] @ cofactor
             a[i] = row * torch.sqrt(stats.beta / (cofactor @ row))
-        now = objective(stats, a)
-        if now - last < tolerance:
+        value = objective(stats, a)
+        if value - last < tolerance:
             break
-        last = now
-    return a, now - first
+        last = value
+    return a, value - first

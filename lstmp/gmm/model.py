@@ -1,8 +1,8 @@
-"""An acoustic model on disk: ``final.safetensors`` (transitions, mixtures, transform), ``tree.json``, ``topo``,
+"""An acoustic model and its folder: ``final.safetensors`` (transitions, mixtures, transform), ``tree.json``, ``topo``,
 ``config.yaml``.
 
-The transitions, tree and topology alone, without mixtures, are what a network shares with the GMM that aligned its
-training data; they are kept as ``transitions.safetensors`` in alignment and network folders.
+Alignment and network folders have only the HMM part: ``transitions.safetensors`` with ``tree.json`` and ``topo``. A
+network shares it with the GMM that aligned its training data.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
 from lstmp.tensors import are, read_tensors, write_tensors
 
-_HINT = "the files of this folder do not belong together; train again"
+_HINT = "the files of this folder do not belong together; train the model again"
 
 
 @dataclass
 class AcousticModel:
-    """A GMM-HMM, or with ``gmms=None`` the HMM part that a network shares.
+    """A GMM-HMM, or only its HMM part (``gmms=None``), which a network shares.
 
     Attributes:
-        transitions, tree: the HMM states and which pdf each has.
+        transitions, tree: the HMM states with their transitions and pdfs.
         gmms: the mixtures of the pdfs.
-        feature: what the mixtures take as input.
-        transform: linear transform of those features [D, D'] (LDA+MLLT), or None.
-        si_gmms: of a model of speaker-adapted features, mixtures with the same Gaussians for features that are not
-            adapted, to align or decode with before a speaker's transform is known; or None.
+        feature: the features that the mixtures take as input.
+        transform: linear transform of these features [D, D'] (LDA+MLLT), or None.
+        si_gmms: speaker-independent mixtures of a speaker-adapted model (Kaldi's ``final.alimdl``), with the same
+            Gaussians as ``gmms``, for features that are not adapted; None for any other model.
     """
 
     transitions: TransitionModel
@@ -48,10 +48,10 @@ class AcousticModel:
 
     @classmethod
     def load(cls, directory, device="cpu") -> "AcousticModel":
-        """Read a model folder, or an alignment or network folder for its HMM part.
+        """Read a model folder, or the HMM part of an alignment or network folder.
 
         Raises:
-            UserError: a file is missing, damaged or does not fit the others.
+            UserError: a file is missing or damaged, or does not fit the others.
         """
         directory = Path(directory)
         if not directory.is_dir():
@@ -60,16 +60,16 @@ class AcousticModel:
         if not path.is_file():
             path = directory / "final.safetensors"
         if not path.is_file() and (directory / "final.mdl").is_file():
-            raise UserError("it is a model of Kaldi's", file=directory,
-                            hint="take it over with steps/import_kaldi_model.sh, and give the folder that it writes")
+            raise UserError("this is a Kaldi model", file=directory,
+                            hint="import it with steps/import_kaldi_model.sh, and give the folder that this writes")
         tensors = read_tensors(path)
         if "tuples" not in tensors:
-            raise UserError("no transition model in it", file=path, hint="give a GMM's or an alignment's folder")
+            raise UserError("no transition model in it", file=path, hint="give the folder of a GMM or an alignment")
         tree = Tree.load(directory / "tree.json")
         topology = Topology.read(directory / "topo")
         try:
             transitions = _transitions(topology, tensors, tree.num_pdfs)
-        except (KeyError, IndexError, UserError):  # a phone or a state that the topology does not have
+        except (KeyError, IndexError, UserError):  # a phone or a state that is not in the topology
             raise UserError("its transitions do not fit `topo`", file=path, hint=_HINT) from None
         gmms = feature = si_gmms = None
         if "means" in tensors:
@@ -82,11 +82,11 @@ class AcousticModel:
         return cls(transitions, tree, gmms, feature, tensors.get("transform"), si_gmms)
 
     def speaker_independent(self) -> "AcousticModel":
-        """The model for features that are not adapted to the speaker: itself, unless it has ``si_gmms``."""
+        """The model with ``si_gmms`` as its mixtures; the model itself if it has no ``si_gmms``."""
         return self if self.si_gmms is None else dataclasses.replace(self, gmms=self.si_gmms, si_gmms=None)
 
     def save(self, directory, settings: dict | None = None):
-        """Write the folder; ``settings`` join the feature configuration in ``config.yaml``."""
+        """Write the folder; ``settings`` are added to the feature configuration in ``config.yaml``."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {"tuples": self.transitions.tuples, "log_prob": self.transitions.log_prob}
@@ -108,11 +108,11 @@ class AcousticModel:
         config.write_text(directory / "config.yaml", text)
 
     def silence_boost(self, lang: Lang, factor: float, device="cpu") -> torch.Tensor:
-        """float32 [pdfs]: log of ``factor`` for the pdfs of silence phones, 0 for the others."""
+        """float32 [pdfs]: log of ``factor`` for the pdfs of silence phones, 0 for all other pdfs."""
         return (self.silent_pdfs(lang.silence) * math.log(factor)).to(device)
 
     def silent_pdfs(self, silence: list[int]) -> torch.Tensor:
-        """bool [pdfs]: those of the silence phones."""
+        """bool [pdfs]: True for the pdfs of the phones ``silence``."""
         out = torch.zeros(self.transitions.num_pdfs, dtype=torch.bool)
         tuples = self.transitions.tuples
         out[tuples[torch.isin(tuples[:, 0], torch.tensor(silence)), 2]] = True
@@ -128,7 +128,7 @@ def _transitions(topology: Topology, tensors: dict[str, torch.Tensor], num_pdfs:
 
 
 def _mixtures(tensors: dict[str, torch.Tensor], prefix: str, path: Path) -> DiagGmms:
-    """The mixtures whose tensors have a prefix; sizes and numbers checked."""
+    """The mixtures in the tensors with this prefix. Shapes and values are checked."""
     names = "offsets", f"{prefix}weights", f"{prefix}means", f"{prefix}variances"
     try:
         offsets, *numbers = parts = [tensors[name] for name in names]
@@ -142,20 +142,21 @@ def _mixtures(tensors: dict[str, torch.Tensor], prefix: str, path: Path) -> Diag
     if transform is not None:
         fit = fit and are("float32", transform, dims=2) and len(transform) == means.shape[1]
     if not fit:
-        raise UserError("its mixtures do not fit together", file=path, hint=_HINT)
+        raise UserError("the shapes of its mixtures do not fit together", file=path, hint=_HINT)
     if not all(bool(x.isfinite().all()) for x in numbers) or not bool((variances > 0).all()):
-        raise UserError("numbers that no Gaussian can have", file=path, hint=_HINT)
+        raise UserError("its Gaussians have values that are not finite or variances that are not positive", file=path,
+                        hint=_HINT)
     return DiagGmms(*parts)
 
 
 def copy_hmm(source, target):
-    """Copy tree, topology and transitions (``transitions.safetensors``) of the model at ``source`` to ``target``."""
+    """Copy tree, topology and transitions of the model folder ``source`` to the folder ``target``."""
     model = AcousticModel.load(source)
     AcousticModel(model.transitions, model.tree, None, None).save(target)
 
 
 def read_feature(path) -> FeatureConfig:
-    """The ``feature`` group of a model's ``config.yaml``."""
+    """Read the ``feature`` group of a model's ``config.yaml``."""
     values, lines = config.read_yaml(path)
     if not isinstance(values.get("feature"), dict):
         raise UserError("no group `feature`", file=path, hint="train the model again")

@@ -1,4 +1,4 @@
-"""What the command lines of the GMM steps have in common: their options, and what their results depend on."""
+"""Options and stage inputs that the command lines of the GMM steps share."""
 
 import argparse
 from pathlib import Path
@@ -8,13 +8,13 @@ from lstmp.features.load import data_inputs
 
 
 def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
-    """``--data --lang --out --config --nj --device``; ``config`` is the default file below conf/."""
+    """A parser with ``--data --lang --out --config --nj --device``; ``config`` is the default file below conf/."""
     p = argparse.ArgumentParser(prog=prog, description=description)
     p.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
     p.add_argument("--lang", type=Path, required=True, help="lang folder")
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     p.add_argument("--config", type=Path, default=Path("conf") / config, help="default: %(default)s")
-    p.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    p.add_argument("--nj", type=int, default=1, help="number of processes (default: %(default)s)")
     p.add_argument("--device", default="cpu", type=for_processes, help="cpu or cuda (default: %(default)s)")
     return p
 
@@ -22,16 +22,16 @@ def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
 def training_parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
     """:func:`parser` with ``--seed``."""
     p = parser(prog, description, config)
-    p.add_argument("--seed", type=int, default=1, help="of the splitting of Gaussians (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="random seed for splitting Gaussians (default: %(default)s)")
     return p
 
 
 def add_fmllr(p: argparse.ArgumentParser):
-    """``--fmllr-config``."""
+    """Add ``--fmllr-config``."""
     p.add_argument("--fmllr-config", type=Path, default=Path("conf/fmllr.yaml"),
-                   help="how speakers' transforms are estimated, for a speaker-adapted model (default: %(default)s)")
+                   help="settings of fMLLR estimation, used for a speaker-adapted model (default: %(default)s)")
 
 
 def stage_inputs(data: Path, lang: Path) -> list[Path]:
-    """What training or aligning depends on, for :class:`lstmp.stage.Stage`: a data dir with features, a lang folder."""
+    """Inputs of training or alignment for :class:`lstmp.stage.Stage`: a data dir with features, and a lang folder."""
     return [*data_inputs(data, "text"), lang]

@@ -1,4 +1,4 @@
-"""What a GMM step says of itself: ``train.json`` or ``align.json``, with the time by kind of work and the memory."""
+"""The record of a GMM step, ``train.json`` or ``align.json``: time spent on each part of the work, and peak memory."""
 
 import json
 import resource
@@ -14,9 +14,9 @@ _SPENT = "spent.json"
 
 
 class Clock:
-    """Wall-clock seconds of this process by kind of work.
+    """Wall-clock seconds that this process spends on each part of the work.
 
-    Use ``with clock("aligning"): …``. What is timed within another part counts for the inner one alone.
+    Use ``with clock("aligning"): …``. Time in a nested part counts for the inner part only.
     """
 
     def __init__(self):
@@ -30,12 +30,12 @@ class Clock:
         try:
             yield
         finally:
-            took = time.monotonic() - began
-            self.seconds[part] = self.seconds.get(part, 0.0) + took - self._inner.pop()
-            self._inner[-1] += took
+            elapsed = time.monotonic() - began
+            self.seconds[part] = self.seconds.get(part, 0.0) + elapsed - self._inner.pop()
+            self._inner[-1] += elapsed
 
     def write(self, directory):
-        """Leave the first process's seconds, and the sum of all processes' peak memory, for :func:`write_record`."""
+        """Write the first process's seconds and the summed peak memory of all processes, for :func:`write_record`."""
         peak = sum(distributed.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)) / 2 ** 20  # KiB on Linux
         if distributed.rank() == 0:
             spent = {"seconds": {k: round(v, 2) for k, v in self.seconds.items()}, "peak_memory_gib": round(peak, 2)}
@@ -43,12 +43,12 @@ class Clock:
 
 
 def write_record(directory, began: float, facts: dict):
-    """Write ``align.json``: the minutes since ``began`` (seconds since the epoch), how they were spent, and more."""
+    """Write ``align.json``: ``facts``, minutes since ``began`` (seconds since the epoch), times and peak memory."""
     _write(Path(directory), "align.json", began, facts)
 
 
 def write_training(directory, system: str, began: float, seed: int, config_path):
-    """Write ``train.json`` of a GMM training that began at ``began`` (seconds since the epoch)."""
+    """Write ``train.json`` for a GMM training that started at ``began`` (seconds since the epoch)."""
     model = AcousticModel.load(directory)
     _write(Path(directory), "train.json", began, {
         "system": system, "params": model.gmms.num_params, "seed": seed, "config": str(config_path),
@@ -60,7 +60,7 @@ def _write(directory: Path, name: str, began: float, facts: dict):
     try:
         spent = json.loads(path.read_text())
     except (OSError, ValueError):
-        raise UserError("the step has not left its times", file=path, hint="run it again") from None
+        raise UserError("the step did not write its times", file=path, hint="run it again") from None
     path.unlink()
     record = {**facts, "minutes": round((time.time() - began) / 60, 2), **spent}
     config.write_text(directory / name, json.dumps(record, indent=1) + "\n")

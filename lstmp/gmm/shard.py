@@ -1,6 +1,6 @@
-"""A process's share of the utterances: features, training graphs, alignment; and how they are aligned anew.
+"""A process's share of the utterances, with their features, training graphs and alignment; realigns them.
 
-A process holds them in memory for the whole training; what the others need travels as sums.
+A process keeps its utterances in memory for the whole training. Processes exchange only sums of statistics.
 """
 
 import math
@@ -26,7 +26,7 @@ from lstmp.gmm.training_graph import GraphCompiler
 from lstmp.gmm.viterbi import align_batch
 from lstmp.log import progress, warn
 
-_BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; its scores take four bytes each
+_BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; each takes a score of four bytes
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class AlignConfig:
     """How utterances are aligned.
 
     Attributes:
-        acoustic_scale: weight of the acoustic log-likelihood against the graph.
+        acoustic_scale: weight of the acoustic log-likelihood relative to the graph.
         transition_scale, self_loop_scale: weights of the transition probabilities.
         boost_silence: factor on the likelihood of silence phones.
-        beam: states this much worse than the best one of their frame are dropped; 0: none are.
-        retry_beam: the same for an utterance of which no path was left.
-        max_failed: share of utterances that may fail to align before training stops; at 1, which lets all fail, the
-            caller looks at those that do, and they are not warned of here.
+        beam: at each frame, states that score this much less than the best state are pruned; 0: no pruning.
+        retry_beam: beam of a second try, for an utterance where no path survived.
+        max_failed: maximum share of utterances that may fail to align; with more, the run stops with an error. With 1
+            all may fail and no warning is printed: the caller reports the failures.
     """
 
     acoustic_scale: float
@@ -60,12 +60,12 @@ class AlignConfig:
 
 
 class Shard:
-    """This process's utterances: features, transcripts, graphs and the alignment of the moment.
+    """This process's utterances: features, transcripts, graphs and current alignment.
 
     Args:
         data_dir: Kaldi data dir with features.
         lang: lexicon and topology.
-        feature: what features to load.
+        feature: the features to load.
         device: where likelihoods are computed.
         linear, context: see :class:`lstmp.features.load.Features`.
     """
@@ -85,19 +85,19 @@ class Shard:
         for utt in self.utts:
             self.words[utt], n = lang.word_ids(transcripts[utt].words)
             oov += n
-        oov, said = (sum(distributed.gather(n)) for n in (oov, sum(map(len, self.words.values()))))
-        if oov and oov == said and lang.word_names.pieces:
-            raise UserError("its entries are pieces of words, the transcripts have words", file=lang.dir / "words.txt",
-                            hint="give the lang folder of a dictionary of words")
+        oov, num_words = (sum(distributed.gather(n)) for n in (oov, sum(map(len, self.words.values()))))
+        if oov and oov == num_words and lang.word_names.pieces:
+            raise UserError("its entries are pieces of words, but the transcripts have words",
+                            file=lang.dir / "words.txt", hint="give the lang folder of a dictionary of words")
         if oov:
             counts = Counter(word for utt in known for word in transcripts[utt].words)
             names = {lang.word_names[i] for i in lang.lexicon}
             check_known(counts, names, file=Path(data_dir) / "text", where=lang.dir / "words.txt")
             if distributed.rank() == 0:
-                warn(f"{data_dir}: {oov} of {said} words ({100 * oov / said:.2f} %) are not in words.txt and are taken "
-                     "for the OOV word" + (f"; {hint(counts, names)}" if oov > 0.05 * said else ""))
+                warn(f"{data_dir}: {oov} of {num_words} words ({100 * oov / num_words:.2f} %) are not in words.txt and "
+                     "are replaced by the OOV word" + (f"; {hint(counts, names)}" if oov > 0.05 * num_words else ""))
         self.feats: dict[str, torch.Tensor] = {}
-        self.unusable: dict[str, str] = {}   # reasons; they count as failed in every alignment
+        self.unusable: dict[str, str] = {}   # utterance → reason; these count as failed in every alignment
         with self.clock("reading features"):
             for utt in self.utts:
                 try:
@@ -120,26 +120,27 @@ class Shard:
         return sum(len(f) for f in self.feats.values())
 
     def transform(self, matrix: torch.Tensor):
-        """Put the features through a linear transform [D', D] from now on."""
+        """Apply a linear transform [D', D] to the features, in place."""
         matrix = matrix.to(self.device)
         for utt in self.utts:
             self.feats[utt] = self.feats[utt] @ matrix.t()
         self.dim = len(matrix)
 
     def compile_graphs(self, model: AcousticModel):
-        """Make the graphs; needed again when the tree changes."""
+        """Compile the training graphs; must be called again when the tree changes."""
         with self.clock("graphs"):
             compiler = GraphCompiler(self.lang, model.tree, model.transitions)
             self.graphs = {u: compiler.compile(self.words[u]) for u in self.utts}
 
     def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning",
               scores: Callable[[torch.Tensor], torch.Tensor] | None = None):
-        """Replace the alignment by the best paths under ``model``; failures are counted, with their reasons.
+        """Replace the alignment by the best paths under ``model``; ``self.failed`` gets failures with their reasons.
 
-        ``scores`` makes log-likelihoods [T, pdfs] of an utterance's features [T, D], in the place of mixtures.
+        ``scores`` computes log-likelihoods [T, pdfs] from an utterance's features [T, D]; without it the model's
+        mixtures do.
         """
         log_prob = model.transitions.graph_log_probs(cfg.transition_scale, cfg.self_loop_scale).numpy()
-        quiet = model.silence_boost(self.lang, cfg.boost_silence, self.device)
+        boost = model.silence_boost(self.lang, cfg.boost_silence, self.device)
         self.alignment, self.score, self.failed = {}, {}, dict(self.unusable)
         todo = []
         for utt in self.utts:
@@ -149,38 +150,38 @@ class Shard:
             else:
                 todo.append(utt)
         if BeamAligner.available(self.device):
-            self._align_with_beam(todo, model, quiet, log_prob, cfg, what, scores)
+            self._align_with_beam(todo, model, boost, log_prob, cfg, what, scores)
         else:
-            self._align_exactly(todo, model, quiet, log_prob, cfg, what, scores)
+            self._align_exactly(todo, model, boost, log_prob, cfg, what, scores)
         with self.clock("waiting"):
             self._check_failures(cfg)
 
-    def _align_with_beam(self, todo, model: AcousticModel, quiet, log_prob, cfg: AlignConfig, what, scores):
-        aligner = BeamAligner(None if scores else model.gmms, quiet, cfg.acoustic_scale, log_prob)
+    def _align_with_beam(self, todo, model: AcousticModel, boost, log_prob, cfg: AlignConfig, what, scores):
+        aligner = BeamAligner(None if scores else model.gmms, boost, cfg.acoustic_scale, log_prob)
         for utt in progress(todo, what, unit="utt") if distributed.rank() == 0 else todo:
             with self.clock("alignment"):
                 frames = scores(self.feats[utt]) if scores else self.feats[utt]
                 for beam in (cfg.beam or math.inf, cfg.retry_beam or math.inf):
-                    if found := aligner(self.graphs[utt], frames, beam):
+                    if path := aligner(self.graphs[utt], frames, beam):
                         break
-            if found is None:
+            if path is None:
                 self.failed[utt] = f"no path within the beam {cfg.retry_beam:g}"
                 continue
-            tids, _, acoustic = found
-            boost = float(quiet[model.transitions.tid_pdf[tids.astype(np.int64)]].sum())
-            self.alignment[utt], self.score[utt] = tids, (acoustic / cfg.acoustic_scale - boost) / len(tids)
+            tids, _, acoustic = path
+            path_boost = float(boost[model.transitions.tid_pdf[tids.astype(np.int64)]].sum())
+            self.alignment[utt], self.score[utt] = tids, (acoustic / cfg.acoustic_scale - path_boost) / len(tids)
 
-    def _align_exactly(self, todo, model: AcousticModel, quiet, log_prob, cfg: AlignConfig, what, scores):
-        """Without a beam, many utterances at once: on a GPU, and where nothing can be compiled."""
+    def _align_exactly(self, todo, model: AcousticModel, boost, log_prob, cfg: AlignConfig, what, scores):
+        """Align many utterances at once, without a beam: on a GPU, or where the compiled search is not available."""
         batches = self.batches(todo)
         for batch in progress(batches, what, unit="batch") if distributed.rank() == 0 else batches:
             with self.clock("alignment"):
                 loglikes = []
                 for utt in batch:
                     pdfs = torch.from_numpy(self.graphs[utt].distinct_pdfs).to(self.device)
-                    likes = (scores(self.feats[utt])[:, pdfs] if scores else
-                             model.gmms.loglikes(self.feats[utt], pdfs))
-                    loglikes.append((likes + quiet[pdfs]) * cfg.acoustic_scale)
+                    unscaled = (scores(self.feats[utt])[:, pdfs] if scores else
+                                model.gmms.loglikes(self.feats[utt], pdfs))
+                    loglikes.append((unscaled + boost[pdfs]) * cfg.acoustic_scale)
                 results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
             for utt, scaled, result in zip(batch, loglikes, results, strict=True):
                 if result is None:
@@ -189,11 +190,11 @@ class Shard:
                 self.alignment[utt] = result[0]
                 pdf = model.transitions.tid_pdf.numpy()[result[0]]
                 column = np.searchsorted(self.graphs[utt].distinct_pdfs, pdf)
-                path = scaled[torch.arange(len(pdf)), torch.from_numpy(column)]
-                self.score[utt] = float((path.sum() / cfg.acoustic_scale - quiet[pdf].sum()) / len(pdf))
+                path_loglikes = scaled[torch.arange(len(pdf)), torch.from_numpy(column)]
+                self.score[utt] = float((path_loglikes.sum() / cfg.acoustic_scale - boost[pdf].sum()) / len(pdf))
 
     def batches(self, utts):
-        """Runs of utterances, longest first, whose scores fit in memory."""
+        """Split utterances, which must be sorted by decreasing length, into batches whose scores fit in memory."""
         batches, states = [], 0
         for utt in utts:
             states += len(self.graphs[utt].pdf)
@@ -209,14 +210,14 @@ class Shard:
             for utt in sorted(failed)[:5]:
                 warn(f"{self.data_dir}: {utt} is not aligned: {failed[utt]}")
             if len(failed) > 5:
-                warn(f"{self.data_dir}: {len(failed) - 5} more are not aligned")
+                warn(f"{self.data_dir}: {len(failed) - 5} more utterances are not aligned")
         if len(failed) > cfg.max_failed * self.total_utts:
             utt = min(failed)
             raise UserError(f"{len(failed)} of {self.total_utts} utterances cannot be aligned; {utt}: {failed[utt]}",
                             file=self.data_dir, hint="check transcripts against audio, or raise `max_failed`")
 
     def sort_by_pdf(self, transitions):
-        """Lay this share's frames out by pdf under the present alignment, for :func:`lstmp.gmm.diag.accumulate`."""
+        """Sort this process's frames by their pdf in the current alignment, for :func:`lstmp.gmm.diag.accumulate`."""
         utts = [u for u in self.utts if u in self.alignment]
         tids = np.concatenate([self.alignment[u] for u in utts]) if utts else np.zeros(0, dtype=np.int64)
         pdfs = transitions.tid_pdf.numpy()[tids]
@@ -226,7 +227,7 @@ class Shard:
         self.tid_counts = torch.from_numpy(np.bincount(tids, minlength=transitions.num_tids + 1)).double()
 
     def sorted(self, feats: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Any features of the aligned utterances in the order of :meth:`sort_by_pdf`."""
+        """Concatenate any features of the aligned utterances, in the order of :meth:`sort_by_pdf`."""
         parts = [feats[u] for u in self.utts if u in self.alignment]
         return torch.cat(parts)[self._order] if parts else torch.zeros(0, self.dim, device=self.device)
 
@@ -234,5 +235,5 @@ class Shard:
 def _length(features: Features, utt: str) -> int:
     try:
         return features.num_frames(utt)
-    except UserError:  # a damaged archive; loading will say so
+    except UserError:  # a damaged archive; the error is reported when the features are loaded
         return 0

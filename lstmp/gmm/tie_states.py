@@ -1,8 +1,8 @@
-"""Give an alignment other tied states: those of a tree with more or fewer leaves, or of the monophones.
+"""Convert an alignment to other tied states: of a tree with more or fewer leaves, or of monophones.
 
-Every frame keeps its phone and HMM state, and only the state's name changes, so that networks with output layers of
-different size learn from the same alignment. The folder is an alignment of its own: networks train on it, and search
-graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
+Every frame keeps its phone and HMM state; only the pdf-ids and transition-ids change. So networks with output layers
+of different size can be trained on the same alignment. The output is a complete alignment folder: networks are trained
+on it, and search graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
 """
 
 import argparse
@@ -31,9 +31,9 @@ from lstmp.stage import Stage
 
 
 def rewrite(ali, lang: Lang, tree: Tree, out) -> AcousticModel:
-    """Write the alignment ``ali`` with the states of ``tree`` to the folder ``out``.
+    """Write the alignment ``ali`` with the tied states of ``tree`` to the folder ``out``.
 
-    The transition probabilities are estimated anew from the alignment.
+    The transition probabilities are re-estimated from the alignment.
 
     Returns:
         the HMM part of the new alignment.
@@ -56,7 +56,7 @@ def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConf
     lang, clock = Lang.load(lang_dir), Clock()
     if AcousticModel.load(ali).transitions.topology != lang.topology:
         raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali,
-                        hint="give the lang folder that it was aligned with")
+                        hint="give the lang folder that the alignment was made with")
     if cfg is None:
         tree = monophone_tree(lang.sets, lang.topology)
     else:
@@ -73,10 +73,11 @@ def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConf
 @command
 def main(argv=None):
     p: argparse.ArgumentParser = options.parser("steps/tie_states.sh", __doc__.split("\n")[0], "tri3b.yaml")
-    p.add_argument("--ali", type=Path, required=True, help="alignment of the data")
-    p.add_argument("--model", type=Path, help="folder of the model that made it; needed where features are adapted")
-    p.add_argument("--leaves", type=int, help="of the tree, before merging (default: the configuration's)")
-    p.add_argument("--monophones", action="store_true", help="no tree: the states of phones without context")
+    p.add_argument("--ali", type=Path, required=True, help="alignment folder of the data")
+    p.add_argument("--model", type=Path, help="folder of the model that made the alignment; needed if the "
+                   "configuration adapts features to speakers")
+    p.add_argument("--leaves", type=int, help="maximum number of leaves before merging (default: as in --config)")
+    p.add_argument("--monophones", action="store_true", help="use the states of context-independent phones, no tree")
     options.add_fmllr(p)
     a = p.parse_args(argv)
     if a.monophones and a.leaves is not None:

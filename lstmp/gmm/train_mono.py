@@ -1,7 +1,7 @@
 """Train a monophone GMM-HMM from a flat start.
 
-Every state of every phone begins as the one Gaussian of all the data; the first pass divides each utterance's frames
-equally among its states; from then on the model aligns and learns in turn, while its Gaussians are split.
+Every state of every phone starts with the same Gaussian, estimated on all the data. The first pass divides each
+utterance's frames equally among its states. After that, realignment and EM passes alternate while Gaussians are split.
 """
 
 import time
@@ -27,7 +27,7 @@ from lstmp.stage import Stage
 
 @dataclass(frozen=True)
 class MonoConfig:
-    """conf/mono.yaml: the features, the schedule, the first pass and the alignment."""
+    """conf/mono.yaml: the features, the training schedule, the first pass and the alignment."""
 
     feature: FeatureConfig
     em: em.EmConfig
@@ -36,15 +36,17 @@ class MonoConfig:
 
 
 def equal_alignment(words: list[int], num_frames: int, lang: Lang, model: AcousticModel) -> np.ndarray | None:
-    """Transition-ids that divide the frames equally among the states: silence, first pronunciations, silence.
+    """Divide the frames of an utterance equally among its states: silence, first pronunciation of each word, silence.
 
-    The silences are left out if the frames do not suffice; None if even that is too long.
+    Returns:
+        transition-ids int32 [T]. The silences are left out if there are too few frames with them; None if there are
+        too few frames without them too.
     """
     phones = [p for w in words for p in lang.lexicon[w][0][1]]
     if not phones:
         phones = [lang.optional_silence]
-    edge = [lang.optional_silence]
-    for sequence in (edge + phones + edge, phones):
+    silence = [lang.optional_silence]
+    for sequence in (silence + phones + silence, phones):
         tuples = []
         for phone in sequence:
             for state in range(lang.topology.num_states(phone)):

@@ -1,8 +1,8 @@
-"""Train a triphone GMM-HMM on the alignment of another model: features, tree, a Gaussian a leaf, then EM.
+"""Train a triphone GMM-HMM on the alignment of another model: features, tree, one Gaussian per leaf, then EM.
 
-One schedule for the three kinds, chosen by the configuration: derivatives (conf/tri1.yaml), LDA of spliced frames with
-MLLT updates (conf/tri2b.yaml), and speaker-adaptive training with fMLLR (conf/tri3b.yaml), which goes on with the
-LDA+MLLT transform of the model given by --model.
+The configuration selects one of three types of features: derivatives (conf/tri1.yaml), LDA of spliced frames with MLLT
+updates (conf/tri2b.yaml), or speaker-adaptive training with fMLLR (conf/tri3b.yaml), which uses the LDA+MLLT transform
+of the model given by --model.
 """
 
 import time
@@ -35,12 +35,12 @@ class TriConfig:
 
     Attributes:
         feature: the features, before any transform.
-        lda_dim: LDA of the features to so many dimensions; 0: none.
-        lda_context: frames on each side that LDA sees beside each frame.
-        mllt: passes before whose statistics an MLLT update is made.
-        adapt: passes before whose statistics the speakers' fMLLR transforms are estimated anew, beside the first time
-            before all; empty: no adaptation.
-        tree, em, align: the tree, the schedule and the alignment.
+        lda_dim: output dimension of LDA; 0: no LDA.
+        lda_context: number of frames on each side that are spliced to each frame for LDA.
+        mllt: numbers of the passes that begin with an MLLT update.
+        adapt: numbers of the passes that begin with a re-estimation of the speakers' fMLLR transforms, in addition to
+            the estimation before the first pass; empty: no adaptation.
+        tree, em, align: settings of the tree, the training schedule and the alignment.
     """
 
     feature: FeatureConfig
@@ -62,49 +62,52 @@ class TriConfig:
 
 
 class Trainer:
-    """One process's part of the training; :meth:`run` is the whole of it."""
+    """One process's part of the training. :meth:`run` does all of it, :meth:`grow_tree` only the tree."""
 
     def __init__(self, data, lang_dir, ali_dir, model_dir, cfg: TriConfig, fmllr: FmllrConfig | None, seed: int,
                  device):
         self.cfg, self.fmllr, self.seed = cfg, fmllr, seed
         self.lang, self.ali_dir = Lang.load(lang_dir), Path(ali_dir)
-        self.old = AcousticModel.load(ali_dir)  # the HMMs that the alignment is made of
+        self.ali_model = AcousticModel.load(ali_dir)  # the HMM part that the alignment was made with
         self.base = None if model_dir is None else AcousticModel.load(model_dir, device)
-        if self.old.transitions.topology != self.lang.topology:
+        if self.ali_model.transitions.topology != self.lang.topology:
             raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali_dir,
-                            hint="align with this lang")
+                            hint="align with this lang folder")
         if cfg.adapt and (self.base is None or self.base.gmms is None):
             raise UserError("speaker-adaptive training needs the model that made the alignment",
                             hint="give its folder with --model")
         if cfg.adapt and self.base.feature != cfg.feature:
             raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
-                            hint="set `feature` as it was for this model")
+                            hint="set `feature` in the configuration to that of this model")
         self.transform = self.base.transform if cfg.adapt else None
         self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
                               context=cfg.lda_context if cfg.lda_dim else 0)
         self.adapter = None
         self._take_alignment(read_alignment(ali_dir))
 
-    def _take_alignment(self, everything: dict):
-        shard, transitions = self.shard, self.old.transitions
-        shard.alignment = {u: everything[u] for u in shard.utts if u in everything}
+    def _take_alignment(self, alignment: dict):
+        """Give the shard the alignment of its utterances, checked against features and model."""
+        shard, transitions = self.shard, self.ali_model.transitions
+        shard.alignment = {u: alignment[u] for u in shard.utts if u in alignment}
         for utt, tids in shard.alignment.items():
             if len(tids) != len(shard.feats[utt]):
-                raise UserError(f"{utt} has {len(tids)} frames in the alignment, {len(shard.feats[utt])} in the "
+                raise UserError(f"{utt} has {len(tids)} frames in the alignment, but {len(shard.feats[utt])} in the "
                                 "features", file=self.ali_dir, hint="align these features again")
             transitions.check(utt, tids, file=self.ali_dir / "ali.ark")
         if not any(distributed.gather(len(shard.alignment))):
-            raise UserError("no utterance of the data is aligned there", file=self.ali_dir, hint="align this data dir")
+            raise UserError("no utterance of the data is in this alignment", file=self.ali_dir,
+                            hint="align this data dir")
 
     def run(self, out):
-        """Train, and write the model's folder."""
-        cfg, shard, old = self.cfg, self.shard, self.old
+        """Train, and write the model folder ``out``."""
+        cfg, shard, ali_model = self.cfg, self.shard, self.ali_model
         tree, moments = self.grow_tree()
         model = first_model(moments, tree, self.lang, cfg.feature, cfg.em.min_variance)
         model.gmms, model.transform = model.gmms.to(shard.device), self.transform
-        free = set(self.lang.silence)
-        shard.alignment = {u: tree_stats.convert_alignment(t, old.transitions, model.transitions, tree, free)
-                           for u, t in shard.alignment.items()}
+        context_free = set(self.lang.silence)
+        shard.alignment = {
+            u: tree_stats.convert_alignment(t, ali_model.transitions, model.transitions, tree, context_free)
+            for u, t in shard.alignment.items()}
         shard.compile_graphs(model)
         em.train(shard, model, cfg.em, cfg.align, self.seed, lambda i: self._adapt(model, i))
         if self.adapter is not None:
@@ -114,10 +117,10 @@ class Trainer:
         shard.clock.write(out)
 
     def _lda(self):
-        """LDA by the tied states of the alignment, silence left out."""
-        shard, pdf = self.shard, self.old.transitions.tid_pdf
-        silent = self.old.silent_pdfs(self.lang.silence)
-        stats = lda.LdaStats.zeros(self.old.transitions.num_pdfs, shard.dim)
+        """Estimate and apply LDA; its classes are the tied states of the alignment without silence."""
+        shard, pdf = self.shard, self.ali_model.transitions.tid_pdf
+        silent = self.ali_model.silent_pdfs(self.lang.silence)
+        stats = lda.LdaStats.zeros(self.ali_model.transitions.num_pdfs, shard.dim)
         for utt, tids in shard.alignment.items():
             classes = pdf[torch.from_numpy(tids).long()]
             stats.add(shard.feats[utt].cpu(), torch.where(silent[classes], -1, classes))
@@ -126,7 +129,7 @@ class Trainer:
         shard.transform(self.transform)
 
     def _first_transforms(self):
-        """The speakers' transforms before the first pass: those of the alignment, or new ones by ``base``."""
+        """Apply the fMLLR transforms of the alignment folder; if it has none, estimate them with ``base``."""
         self.adapter = Adapter(self.shard, self.fmllr)
         if (self.ali_dir / "trans.scp").is_file():
             self.adapter.apply(read_transforms(self.ali_dir))
@@ -134,7 +137,11 @@ class Trainer:
             self.adapter.update(self.base.speaker_independent(), "before the first pass")
 
     def grow_tree(self):
-        """The tree and the moments of its leaves, on the features that the configuration asks for."""
+        """Grow the tree on the features of the configuration.
+
+        Returns:
+            The tree, and the moments [num_pdfs, 1 + 2D] of the frames of each pdf.
+        """
         if self.cfg.lda_dim:
             with self.shard.clock("LDA and MLLT"):
                 self._lda()
@@ -144,8 +151,8 @@ class Trainer:
             return self._grow_tree()
 
     def _grow_tree(self):
-        cfg, shard, old = self.cfg, self.shard, self.old
-        stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, old.transitions, set(self.lang.silence))
+        cfg, shard, silence = self.cfg, self.shard, set(self.lang.silence)
+        stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, self.ali_model.transitions, silence)
         text = moments = None
         if distributed.rank() == 0:
             say(f"tree: {len(stats.events)} different triphone states in {stats.moments[:, 0].sum() / 360000:.2f} h")
@@ -159,7 +166,7 @@ class Trainer:
         return Tree.from_json(text), moments
 
     def _adapt(self, model: AcousticModel, i: int) -> bool:
-        """What changes the features before pass ``i``; says whether they changed."""
+        """Update MLLT and fMLLR if the schedule has that in pass ``i``; returns whether the features changed."""
         if i in self.cfg.mllt:
             with self.shard.clock("LDA and MLLT"):
                 self._mllt(model, i)
@@ -168,7 +175,7 @@ class Trainer:
         return i in self.cfg.mllt or i in self.cfg.adapt
 
     def _mllt(self, model: AcousticModel, i: int):
-        """Make the features, the transform and the means such that diagonal covariances fit better."""
+        """Make an MLLT update of the features, the transform and the means."""
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
         stats = mllt.MlltStats.zeros(shard.dim)
@@ -185,7 +192,10 @@ class Trainer:
 
 
 def first_model(moments, tree, lang: Lang, feature: FeatureConfig, min_variance: float) -> AcousticModel:
-    """One Gaussian for each pdf from its moments [num_pdfs, 1 + 2D]; a leaf without frames gets the overall one."""
+    """Make a model with one Gaussian per pdf from the moments [num_pdfs, 1 + 2D] of its frames.
+
+    A pdf without frames gets the Gaussian of all frames.
+    """
     moments = torch.from_numpy(moments)
     dim = (moments.shape[1] - 1) // 2
     moments = torch.where(moments[:, :1] > 0, moments, moments.sum(0))
@@ -204,7 +214,7 @@ def _train(data, lang, ali, model, out, cfg: TriConfig, fmllr: FmllrConfig | Non
 @command
 def main(argv=None):
     p = options.training_parser("steps/train_tri.sh", __doc__.split("\n")[0], "tri1.yaml")
-    p.add_argument("--ali", type=Path, required=True, help="alignment of the data by another model")
+    p.add_argument("--ali", type=Path, required=True, help="alignment folder of the data, made by another model")
     p.add_argument("--model", type=Path, help="folder of that model; needed for speaker-adaptive training")
     options.add_fmllr(p)
     args = p.parse_args(argv)

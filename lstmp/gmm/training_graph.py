@@ -1,8 +1,8 @@
-"""The HMM of one utterance: every way to say its transcript, as a graph over HMM states.
+"""The training graph of one utterance: an HMM that accepts every pronunciation of its transcript.
 
-Words become their pronunciations with optional silence before, between and after them (as in ``L.fst``); phones get
-their context, across word borders too; each becomes the states of its topology. Only pdfs that this transcript can
-use appear, which is what makes alignment cheap.
+Words are expanded to their pronunciations, with optional silence before, between and after them (as in ``L.fst``);
+phones to phones in context, also across word boundaries; phones in context to the states of their topology. The graph
+has only the pdfs that this transcript can use, which makes alignment cheap.
 """
 
 import math
@@ -20,11 +20,14 @@ from lstmp.gmm.tree import Tree
 
 @dataclass(frozen=True)
 class OutArcs:
-    """The arcs of a training graph by the state that they leave, self-loops among them.
+    """The arcs of a training graph, including self-loops, sorted by source state.
 
     Attributes:
-        first: int64 [S + 1]; the arcs of state s are first[s] … first[s + 1] − 1.
-        to: int32 [A], tid: int64 [A], extra: float32 [A], loop: bool [A].
+        first: int64 [S + 1]; the arcs that leave state s are first[s] … first[s + 1] − 1.
+        to: int32 [A], destination states.
+        tid: int64 [A], transition-ids.
+        extra: float32 [A], log-probabilities of pronunciation and silence.
+        loop: bool [A], True for self-loops.
     """
 
     first: np.ndarray
@@ -46,16 +49,16 @@ class OutArcs:
 
 @dataclass(frozen=True)
 class TrainingGraph:
-    """HMM states and the arcs between them; a path leaves a state by an arc, each frame is one state.
+    """HMM states and the arcs between them. A path has one state per frame.
 
     Attributes:
         pdf: int64 [S], pdf-id of each state.
-        self_tid: int64 [S], transition-id of its self-loop, 0 without one.
-        arcs: int64 [A, 3] of (source, destination, transition-id of leaving the source), self-loops apart.
-        arc_extra: float32 [A], log-probability of pronunciation and silence on the arc.
-        starts: int64 [K] first states, with start_extra float32 [K].
-        finals: int64 [F, 2] of (state, transition-id of leaving it), with final_extra float32 [F].
-        min_frames: the fewest frames that any path has.
+        self_tid: int64 [S], transition-id of each state's self-loop, 0 if it has none.
+        arcs: int64 [A, 3] of (source, destination, transition-id of leaving the source), without self-loops.
+        arc_extra: float32 [A], log-probability of pronunciation and silence on each arc.
+        starts: int64 [K], start states; start_extra: float32 [K], their log-probabilities.
+        finals: int64 [F, 2] of (state, transition-id of leaving it); final_extra: float32 [F], their log-probabilities.
+        min_frames: length in frames of the shortest path.
     """
 
     pdf: np.ndarray
@@ -70,55 +73,61 @@ class TrainingGraph:
 
     @cached_property
     def distinct_pdfs(self) -> np.ndarray:
-        """Its pdfs, each once, ascending: the columns of the scores that alignment wants."""
+        """The distinct pdfs in ascending order: the columns of the scores that :func:`align_batch` takes."""
         return np.unique(self.pdf)
 
     @cached_property
     def column(self) -> np.ndarray:
-        """int64 [S]: each state's index in ``distinct_pdfs``."""
+        """int64 [S]: index of each state's pdf in ``distinct_pdfs``."""
         return np.searchsorted(self.distinct_pdfs, self.pdf)
 
     @cached_property
     def out_arcs(self) -> OutArcs:
-        """Its arcs, self-loops included, by the state that they leave."""
+        """All arcs, including self-loops, sorted by source state."""
         return OutArcs.of(self)
 
 
 class GraphCompiler:
-    """Makes the graphs of utterances for one tree and transition model.
+    """Compiles training graphs for one tree and transition model.
 
     Args:
-        lang: lexicon and silence, with the probabilities that ``L.fst`` has.
-        tree: context of one phone to each side at most.
-        transitions: gives topology and transition-ids; its probabilities are not used here.
+        lang: lexicon and optional silence, with the same probabilities as in ``L.fst``.
+        tree: a monophone or triphone tree.
+        transitions: topology and transition-ids; the transition probabilities are not used here.
     """
 
     def __init__(self, lang: Lang, tree: Tree, transitions: TransitionModel):
         if (tree.context_width, tree.central_position) not in ((1, 0), (3, 1)):
-            raise UserError(f"a tree of context width {tree.context_width} and central position "
-                            f"{tree.central_position} cannot be aligned with", hint="use monophones or triphones")
+            raise UserError(f"alignment does not support a tree of context width {tree.context_width} and central "
+                            f"position {tree.central_position}", hint="use monophones or triphones")
         self.lang, self.tree, self.transitions = lang, tree, transitions
         self.silence_model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
-        self._phone_of_context: dict[tuple[int, int, int], tuple] = {}
-        self._free = {p: not tree.depends_on_context(p) for p, c in tree.roots if c == 0}
+        self._hmm_cache: dict[tuple[int, int, int], tuple] = {}
+        self._context_free = {p: not tree.depends_on_context(p) for p, c in tree.roots if c == 0}
         self._self_tid = [transitions.self_loop_tid(i) for i in range(len(transitions.tuples))]
         self._first_tid = transitions.first_tid.tolist()
 
     def compile(self, words: list[int]) -> TrainingGraph:
-        """The graph of a transcript.
+        """Compile the graph of a transcript.
 
         Args:
-            words: word ids; may be empty, then the graph is silence alone.
+            words: word ids; without words the graph has only silence.
 
         Raises:
-            UserError: a word has no pronunciation, or a phone of it no model.
+            UserError: a word has no pronunciation, or one of its phones has no model.
         """
         phones, edges, starts, ends = self._phone_graph(words)
         nodes, of_instance = self._expand_context(phones, edges, starts, ends)
         return self._to_states(nodes, of_instance, phones, edges, starts, ends)
 
     def _phone_graph(self, words):
-        """Phone instances, edges (a, b, log-probability), start and end instances with their log-probabilities."""
+        """Expand words to phone instances.
+
+        Returns:
+            phones: phone id of each instance.
+            edges: (instance, next instance, log-probability).
+            starts, ends: (instance, log-probability).
+        """
         silence, model = self.lang.optional_silence, self.silence_model
         phones, edges = [], []
         starts: list[tuple[int, float]] = []
@@ -130,10 +139,17 @@ class GraphCompiler:
                 else:
                     edges.append((a, target, weight + extra))
 
-        def border(before):
-            """From (instance, probability of silence after it) to what the next word can follow, without and with."""
-            direct = [(a, math.log(1 - p)) for a, p in before if p < 1]
-            into = [(a, math.log(p)) for a, p in before if p > 0]
+        def border(previous):
+            """Add the optional silence of a word boundary.
+
+            Args:
+                previous: (last instance of the previous word, probability of silence after it).
+
+            Returns:
+                Predecessors (instance, log-probability) of the next word without and with silence between.
+            """
+            direct = [(a, math.log(1 - p)) for a, p in previous if p < 1]
+            into = [(a, math.log(p)) for a, p in previous if p > 0]
             paused = []
             if into:
                 phones.append(silence)
@@ -141,7 +157,7 @@ class GraphCompiler:
                 paused.append((len(phones) - 1, 0.0))
             return direct, paused + self._widen_border(direct + paused, phones, connect)
 
-        # None is the utterance's start; without words there is silence in any case
+        # instance None is the start of the utterance; an utterance without words always has silence
         direct, paused = border([(None, model.start if words else model.start or 1.0)])
         if not words:
             direct = []
@@ -165,23 +181,32 @@ class GraphCompiler:
         return phones, edges, starts, ends
 
     def _silence_terms(self, word: int, pronunciation) -> SilenceTerms:
-        """Those of the silence model, but within a word no silence."""
-        after, *before = self.silence_model.of(word, pronunciation)
+        """The terms of the silence model, without silence between the pieces of one word."""
+        after, *left = self.silence_model.of(word, pronunciation)
         begins, ends = self.lang.borders(word)
-        return SilenceTerms(after if ends else 0.0, *(before if begins else (1.0, 1.0)))
+        return SilenceTerms(after if ends else 0.0, *(left if begins else (1.0, 1.0)))
 
-    def _widen_border(self, here, phones, connect) -> list[tuple[int, float]]:
-        """For graphs that allow more at a word border than silence: what else the next word can follow.
+    def _widen_border(self, previous, phones, connect) -> list[tuple[int, float]]:
+        """Hook for subclasses whose graphs allow more at a word boundary than silence.
 
         Args:
-            here: what it can follow already: (instance or None, log-probability).
-            phones: to which instances are added.
-            connect: ``connect(sources, instance, log-probability)`` makes the edges into an instance.
+            previous: predecessors of the next word so far: (instance or None, log-probability).
+            phones: list of phone instances, to append to.
+            connect: ``connect(sources, instance, log-probability)`` adds the edges into an instance.
+
+        Returns:
+            More predecessors of the next word.
         """
         return []
 
     def _expand_context(self, phones, edges, starts, ends):
-        """Nodes (instance, left, right) of phones in context; None where the context makes no difference."""
+        """Expand phone instances to phones in context.
+
+        Returns:
+            nodes: (phone, left phone, right phone).
+            of_instance: for each instance its nodes as (node, left phone, right phone); the phones are None if the
+                instance's phone is context-independent.
+        """
         lefts, rights = [set() for _ in phones], [set() for _ in phones]
         for a, b, _ in edges:
             lefts[b].add(phones[a])
@@ -192,19 +217,21 @@ class GraphCompiler:
             rights[a].add(0)
         nodes, of_instance = [], []
         for i, phone in enumerate(phones):
-            free = self._free.get(phone)
-            if free is None:
+            context_free = self._context_free.get(phone)
+            if context_free is None:
                 raise UserError(f"phone {self.lang.phone_names.get(phone, phone)} has no model",
                                 file=self.lang.dir / "phones.txt", hint="train a model with this lexicon")
-            contexts = [(None, None)] if free else [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
+            contexts = [(None, None)]
+            if not context_free:
+                contexts = [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
             of_instance.append([(len(nodes) + k, x, y) for k, (x, y) in enumerate(contexts)])
             nodes += [(phone, x or 0, y or 0) for x, y in contexts]
         return nodes, of_instance
 
     def _hmm(self, phone: int, left: int, right: int):
-        """(pdfs, self-loop ids, inner arcs (i, j, tid), exits (i, tid)) of a phone in context."""
+        """The HMM of a phone in context: (pdfs, self-loop tids, inner arcs (i, j, tid), exits (i, tid), length)."""
         key = (left, phone, right)
-        hmm = self._phone_of_context.get(key)
+        hmm = self._hmm_cache.get(key)
         if hmm is None:
             window = (phone,) if self.tree.context_width == 1 else key
             entry = self.transitions.topology.entries[phone]
@@ -218,7 +245,7 @@ class GraphCompiler:
                         exits.append((s, tid))
                     elif to != s:
                         inner.append((s, to, tid))
-            hmm = self._phone_of_context[key] = (pdfs, [self._self_tid[t] for t in tuples], inner, exits,
+            hmm = self._hmm_cache[key] = (pdfs, [self._self_tid[t] for t in tuples], inner, exits,
                                                  fewest_states(entry))
         return hmm
 
@@ -252,7 +279,7 @@ class GraphCompiler:
 
 
 def fewest_states(entry) -> int:
-    """The fewest frames that a phone's HMM can last."""
+    """Length in frames of the shortest path through a phone's HMM (``Topology.entries``)."""
     steps = {0: 1}
     frontier = [0]
     while frontier:
@@ -263,13 +290,13 @@ def fewest_states(entry) -> int:
             if to not in steps:
                 steps[to] = steps[s] + 1
                 frontier.append(to)
-    raise UserError("a topology has no way to its final state", hint="correct the lang's topo")
+    raise UserError("the final state of a topology cannot be reached", hint="correct the lang folder's topo")
 
 
 def _shortest(count, edges, starts, ends, lengths) -> int:
     best = [math.inf] * count
     for a, _ in starts:
         best[a] = lengths[a]
-    for a, b, _ in sorted(edges):  # instances are numbered so that every edge goes from a lower to a higher number
+    for a, b, _ in sorted(edges):  # every edge goes from a lower to a higher instance number
         best[b] = min(best[b], best[a] + lengths[b])
     return int(min(best[a] for a, _ in ends))

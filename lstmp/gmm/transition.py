@@ -1,8 +1,8 @@
-"""Transition model: Kaldi's transition-ids over (phone, HMM state, pdf) tuples, and how alignments are read.
+"""Transition model: Kaldi's transition-ids over (phone, HMM state, pdf) tuples.
 
-A *tuple* is one emitting HMM state of one phone with one pdf. Each arc that leaves it has a *transition-id*; ids count
-from 1 over the sorted tuples and, within a tuple, over the arcs in the order of the topology. A frame's transition-id
-says at once pdf, phone, HMM state and where the path goes next, which is why alignments are kept in them.
+A *tuple* is one emitting HMM state of one phone with one pdf. Each arc that leaves it has a *transition-id*. The ids
+are numbered from 1 over the sorted tuples and, within a tuple, over the arcs in the order of the topology. Alignments
+are stored as transition-ids because one id per frame gives pdf, phone, HMM state and the next state of the path.
 """
 
 import numpy as np
@@ -13,15 +13,18 @@ from lstmp.errors import UserError
 
 
 class TransitionModel:
-    """Transition probabilities, tied per tuple.
+    """Transition-ids and transition probabilities, tied per tuple.
 
     Args:
-        topology: the phones' HMM topologies.
+        topology: HMM topologies of the phones.
         tuples: int64 [n, 3] of (phone, hmm_state, pdf), in sorted order.
-        log_prob: float32 [num_tids + 1], natural logs by transition-id (entry 0 unused); default: the topology's.
+        log_prob: float32 [num_tids + 1], natural logarithms by transition-id (entry 0 unused); default: the
+            probabilities of the topology.
 
     Attributes (all indexed by transition-id, entry 0 unused):
-        tid_tuple, tid_pdf, tid_phone, tid_state, tid_dest: int64; ``is_self_loop``, ``is_final``: bool.
+        tid_tuple, tid_pdf, tid_phone, tid_state, tid_dest: int64; index of the tuple, pdf-id, phone, HMM state, and
+            destination HMM state.
+        is_self_loop, is_final: bool; whether the arc is a self-loop, or leads to the final state.
     """
 
     def __init__(self, topology: Topology, tuples, log_prob=None):
@@ -54,7 +57,7 @@ class TransitionModel:
 
     @classmethod
     def from_tree(cls, topology: Topology, tree, phones) -> "TransitionModel":
-        """All tuples that can occur under ``tree`` for ``phones``, with the topology's own probabilities."""
+        """A model of all tuples that can occur under ``tree`` for ``phones``, with the topology's probabilities."""
         tuples = set()
         for phone in phones:
             for state in range(len(topology.entries[phone])):
@@ -70,28 +73,28 @@ class TransitionModel:
         return int(self.tuples[:, 2].max()) + 1
 
     def check(self, utt: str, tids: np.ndarray, *, model="the model", file=None,
-              hint="align again; the alignment is another model's"):
-        """Insist that the alignment of an utterance is made of this model's transition-ids; ``model`` names it.
+              hint="align again; another model made this alignment"):
+        """Check that an utterance's alignment has only transition-ids of this model; ``model`` is its name in errors.
 
         Raises:
-            UserError: it is not.
+            UserError: another transition-id occurs.
         """
-        strange = tids[(tids < 1) | (tids > self.num_tids)]
-        if len(strange):
-            raise UserError(f"transition-id {strange[0]} in {utt}, but {model} has 1 to {self.num_tids}", file=file,
+        unknown = tids[(tids < 1) | (tids > self.num_tids)]
+        if len(unknown):
+            raise UserError(f"transition-id {unknown[0]} in {utt}, but {model} has 1 to {self.num_tids}", file=file,
                             hint=hint)
 
     def tuple_index(self, phone: int, state: int, pdf: int) -> int:
         """Index of a tuple.
 
         Raises:
-            UserError: if the tree gives that phone and state no such pdf.
+            UserError: there is no such tuple.
         """
         try:
             return self._index[phone, state, pdf]
         except KeyError:
             raise UserError(f"no transitions for phone {phone}, state {state}, pdf {pdf}",
-                            hint="the tree and the model do not belong together; train again") from None
+                            hint="the tree and the model do not belong together; train the model again") from None
 
     def self_loop_tid(self, index: int) -> int:
         """Transition-id of the tuple's self-loop, 0 if it has none."""
@@ -101,7 +104,7 @@ class TransitionModel:
         return 0
 
     def self_loop_log_prob(self) -> torch.Tensor:
-        """float32 [n]: log-probability of each tuple's self-loop, −inf without one."""
+        """float32 [n]: log-probability of each tuple's self-loop, −inf if it has none."""
         out = torch.full((len(self.tuples),), -torch.inf)
         loops = self.is_self_loop.nonzero()[:, 0]
         out[self.tid_tuple[loops]] = self.log_prob[loops]
@@ -112,10 +115,10 @@ class TransitionModel:
         return float(torch.log1p(-self.self_loop_log_prob()[index].exp()))
 
     def graph_log_probs(self, transition_scale: float, self_loop_scale: float) -> torch.Tensor:
-        """float32 [num_tids + 1]: arc weights for a search graph, as Kaldi scales them.
+        """float32 [num_tids + 1]: scaled arc weights of a graph, as in Kaldi.
 
-        A self-loop counts ``self_loop_scale · log p(loop)``; any other arc ``transition_scale · log(p / (1 − p(loop)))
-        + self_loop_scale · log(1 − p(loop))``: the choice among ways out, and the leaving itself.
+        The weight of a self-loop is ``self_loop_scale · log p(loop)``. The weight of any other arc is
+        ``transition_scale · log(p / (1 − p(loop))) + self_loop_scale · log(1 − p(loop))``.
         """
         leave = torch.log1p(-self.self_loop_log_prob().exp())[self.tid_tuple.clamp(min=0)]
         weights = transition_scale * (self.log_prob - leave) + self_loop_scale * leave
@@ -124,9 +127,9 @@ class TransitionModel:
         return weights
 
     def update(self, counts: torch.Tensor, floor: float = 0.01, min_count: float = 5.0):
-        """Maximum-likelihood re-estimation from ``counts`` by transition-id [num_tids + 1].
+        """Maximum-likelihood re-estimation from the ``counts`` of transition-ids [num_tids + 1].
 
-        A tuple seen fewer than ``min_count`` times keeps its probabilities; no probability falls below ``floor``.
+        A tuple with a count below ``min_count`` keeps its probabilities. No other probability falls below ``floor``.
         """
         counts = counts.double().clone()
         counts[0] = 0
@@ -135,7 +138,7 @@ class TransitionModel:
         ones[0] = 0
         total = torch.zeros(len(self.tuples), dtype=torch.float64).index_add_(0, index, counts)
         prob = counts / total.clamp(min=1e-10)[index]
-        for _ in range(3):  # flooring one arc takes from the others; three rounds settle it
+        for _ in range(3):  # flooring one arc lowers the others; after three rounds the values no longer change
             prob = prob.clamp(min=floor)
             scale = torch.zeros_like(total).index_add_(0, index, prob * ones)
             prob = prob / scale.clamp(min=1e-10)[index]
@@ -146,10 +149,11 @@ class TransitionModel:
 def phone_starts(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
     """Indices of the frames at which a phone begins, for an alignment in either of Kaldi's two orders.
 
-    In "reordered" alignments (what we and Kaldi's scripts write) a state's forward transition comes before its
-    self-loops; in the plain order it comes after. A frame *continues* its predecessor if it is a self-loop of the
-    same tuple; a non-continuing frame begins a phone if the non-continuing frame before it leaves to the final state.
-    (In the plain order this cannot tell apart two like phones of a single HMM state in a row.)
+    In "reordered" alignments (the order that lstmp and Kaldi's scripts write) a state's forward transition comes before
+    its self-loops; in the other order it comes after them. A frame *continues* its predecessor if it is a self-loop of
+    the same tuple. Any other frame begins a phone if the last frame before it that did not continue its predecessor has
+    a transition to the final state. (In the second order, this does not separate two consecutive instances of a phone
+    that has only one HMM state.)
     """
     if len(tids) == 0:
         return np.zeros(0, dtype=np.int64)

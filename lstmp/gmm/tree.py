@@ -1,8 +1,8 @@
-"""The phonetic decision tree: which pdf a phone's HMM state has in its context.
+"""The phonetic decision tree: maps a phone in context and its HMM state to a pdf.
 
-Each *root* belongs to a group of phones, and either to one pdf-class or, where the group's pdf-classes share a root,
-to all of them. Below a root, a node asks whether one position of the phone window (or the pdf-class) is in a set.
-How trees are grown is in ``build_tree``; this file only asks them.
+Each *root* belongs to a group of phones, and either to one pdf-class or, if the group shares its root, to all
+pdf-classes. Below a root, a node asks whether the phone at one position of the window (or the pdf-class) is in a set.
+Trees are grown in ``build_tree``.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 from lstmp import config
 from lstmp.errors import UserError
 
-_WIDEST, _MOST_PDFS = 20, 1_000_000  # phones of a window, tied states: what is beyond is a damaged file
+_MAX_WIDTH, _MAX_PDFS = 20, 1_000_000  # a file with a wider phone window or more pdfs is damaged
 PDF_CLASS = -1  # the key of a question about the pdf-class; keys from 0 are positions of the phone window
 
 
@@ -29,7 +29,7 @@ class Node:
     otherwise: "Node | None" = None
 
     def leaves(self):
-        """All leaf nodes below, left to right."""
+        """Yield all leaves below this node, left to right."""
         if self.then is None:
             yield self
         else:
@@ -39,7 +39,7 @@ class Node:
 
 @dataclass
 class Tree:
-    """A forest of roots.
+    """A decision tree, which is a forest of roots.
 
     Attributes:
         context_width: phones in the window (3 for triphones, 1 for monophones).
@@ -57,33 +57,33 @@ class Tree:
         return 1 + max(leaf.pdf for root in self.distinct_roots() for leaf in root.leaves())
 
     def distinct_roots(self) -> list[Node]:
-        """The root nodes, each once, in the order of their first (phone, pdf_class)."""
+        """The distinct root nodes, sorted by their first (phone, pdf_class)."""
         seen = {}
         for key in sorted(self.roots):
             seen.setdefault(id(self.roots[key]), self.roots[key])
         return list(seen.values())
 
     def pdf(self, window: tuple[int, ...], pdf_class: int) -> int:
-        """pdf-id of the window's central phone; 0 in the window means beyond the utterance's end.
+        """pdf-id of the central phone of a window; 0 in the window stands for a position outside the utterance.
 
         Raises:
-            UserError: if the tree has no root for that phone and pdf-class.
+            UserError: the tree has no root for this phone and pdf-class.
         """
-        found = self._cache.get((window, pdf_class))
-        if found is None:
+        pdf = self._cache.get((window, pdf_class))
+        if pdf is None:
             phone = window[self.central_position]
             node = self.roots.get((phone, pdf_class))
             if node is None:
                 raise UserError(f"phone {phone} has no model for pdf-class {pdf_class}",
-                                hint="the tree was built with another lexicon; train with this one")
+                                hint="the tree was built with another lexicon; train a model with this lexicon")
             while node.then is not None:
                 value = pdf_class if node.key == PDF_CLASS else window[node.key]
                 node = node.then if value in node.yes else node.otherwise
-            found = self._cache[window, pdf_class] = node.pdf
-        return found
+            pdf = self._cache[window, pdf_class] = node.pdf
+        return pdf
 
     def pdfs(self, windows: np.ndarray, pdf_class: int) -> np.ndarray:
-        """:meth:`pdf` of many windows of one central phone, int [N, context width] → int64 [N]."""
+        """:meth:`pdf` of many windows with the same central phone: int [N, context width] → int64 [N]."""
         out = np.empty(len(windows), np.int64)
         root = self.roots[int(windows[0, self.central_position]), pdf_class] if len(windows) else None
         todo = [(root, np.arange(len(windows)))] if root else []
@@ -100,7 +100,7 @@ class Tree:
         return out
 
     def reachable_pdfs(self, phone: int, pdf_class: int) -> list[int]:
-        """All pdfs that the phone's state can have in some context, sorted."""
+        """All pdfs that this state of a phone can have in any context, sorted."""
         out, todo = set(), [self.roots[phone, pdf_class]]
         while todo:
             node = todo.pop()
@@ -114,7 +114,7 @@ class Tree:
         return sorted(out)
 
     def depends_on_context(self, phone: int) -> bool:
-        """False if every state of the phone has the same pdf in all contexts, as silence has."""
+        """False if every state of the phone has the same pdf in all contexts, as for silence."""
         return any(len(self.reachable_pdfs(p, c)) > 1 for p, c in self.roots if p == phone)
 
     def save(self, path):
@@ -122,7 +122,7 @@ class Tree:
         config.write_text(path, self.to_json() + "\n")
 
     def to_json(self) -> str:
-        """Roots with their (phone, pdf_class) pairs, nodes as nested objects."""
+        """The tree as JSON: roots with their (phone, pdf_class) pairs, nodes as nested objects."""
         pairs = {}
         for key in sorted(self.roots):
             pairs.setdefault(id(self.roots[key]), []).append(list(key))
@@ -132,14 +132,14 @@ class Tree:
 
     @classmethod
     def from_json(cls, text: str) -> "Tree":
-        """The tree of :meth:`to_json`.
+        """Parse the output of :meth:`to_json`.
 
         Raises:
-            ValueError, OverflowError, KeyError, TypeError, RecursionError: it is not one.
+            ValueError, OverflowError, KeyError, TypeError, RecursionError: ``text`` is not a tree.
         """
         data = config.json_value(text)
         width, central = data["context_width"], data["central_position"]
-        if not 0 <= central < width <= _WIDEST:
+        if not 0 <= central < width <= _MAX_WIDTH:
             raise ValueError
         roots = {}
         for root in data["roots"]:
@@ -151,19 +151,19 @@ class Tree:
 
     @classmethod
     def load(cls, path) -> "Tree":
-        """Read what :meth:`save` wrote.
+        """Read a file written by :meth:`save`.
 
         Raises:
-            UserError: if the file is missing or not such a tree.
+            UserError: the file is missing or not a tree.
         """
         path = Path(path)
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError("no such tree", file=path, hint="train the model that it belongs to") from None
+            raise UserError("no such tree", file=path, hint="train the model of this folder") from None
         except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
             raise UserError("not a decision tree, or cut off", file=path,
-                            hint="delete it and train its model again") from None
+                            hint="delete it and train the model again") from None
 
 
 def monophone_tree(groups: list[list[int]], topology) -> Tree:
@@ -186,7 +186,7 @@ def _to_json(node: Node):
 
 def _from_json(data, width: int) -> Node:
     if isinstance(data, int):
-        if not 0 <= data < _MOST_PDFS:
+        if not 0 <= data < _MAX_PDFS:
             raise ValueError
         return Node(pdf=data)
     key, yes = data["key"], data["yes"]

@@ -1,4 +1,4 @@
-"""Statistics for growing a decision tree: one Gaussian for every phone window and pdf-class seen in the alignment."""
+"""Statistics for growing a decision tree: a Gaussian for every phone window and pdf-class of an alignment."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ _LOG_2PI_E = float(np.log(2 * np.pi) + 1)
 
 @dataclass
 class TreeStats:
-    """Frames, sums and sums of squares by event.
+    """Count, sum and sum of squares of the frames of each event.
 
     Attributes:
-        events: int64 [K, 4] of (left phone, phone, right phone, pdf-class); 0 is beyond the utterance's end, and the
-            neighbours of context-independent phones are 0 too.
+        events: int64 [K, 4] of (left phone, phone, right phone, pdf-class). Phone 0 stands for a position outside the
+            utterance, and for the neighbours of a context-independent phone.
         moments: float64 [K, 1 + 2D] of (count, sum of x, sum of x²).
     """
 
@@ -29,7 +29,7 @@ class TreeStats:
 
 
 def windows(tids: np.ndarray, transitions: TransitionModel, context_free: set[int]):
-    """Phone windows of an alignment: int64 [n, 3], and for each frame the index of its window, int64 [T]."""
+    """Return the phone windows of an alignment, int64 [n, 3], and the index of each frame's window, int64 [T]."""
     parts = segments(tids, transitions)
     phones = np.array([0] + [s.phone for s in parts] + [0])
     out = np.stack([phones[:-2], phones[1:-1], phones[2:]], 1)
@@ -39,12 +39,12 @@ def windows(tids: np.ndarray, transitions: TransitionModel, context_free: set[in
 
 def accumulate(alignment: dict, feats: dict, dim: int, transitions: TransitionModel,
                context_free: set[int]) -> TreeStats:
-    """Statistics of this process's utterances, summed over all processes.
+    """Collect the statistics of this process's utterances, and sum them over all processes.
 
     Args:
         alignment: utterance → transition-ids [T].
         feats: utterance → features [T, dim].
-        context_free: phones whose neighbours do not count, as silence.
+        context_free: context-independent phones, such as silence.
     """
     state = transitions.tid_state.numpy()
     radix = int(transitions.tuples[:, 0].max()) + 1
@@ -56,23 +56,23 @@ def accumulate(alignment: dict, feats: dict, dim: int, transitions: TransitionMo
         frames.append(feats[utt])
     codes, inverse = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.int64), return_inverse=True)
     moments = torch.zeros(len(codes), 1 + 2 * dim, dtype=torch.float64)
-    at = 0
+    start = 0
     for x in frames:
         x = x.cpu().double()
-        rows = torch.from_numpy(inverse[at:at + len(x)])
+        rows = torch.from_numpy(inverse[start:start + len(x)])
         moments.index_add_(0, rows, torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x, x * x], 1))
-        at += len(x)
-    everyone = np.unique(np.concatenate(distributed.gather(codes)))
-    summed = torch.zeros(len(everyone), 1 + 2 * dim, dtype=torch.float64)
-    summed[torch.from_numpy(np.searchsorted(everyone, codes))] = moments
+        start += len(x)
+    all_codes = np.unique(np.concatenate(distributed.gather(codes)))
+    summed = torch.zeros(len(all_codes), 1 + 2 * dim, dtype=torch.float64)
+    summed[torch.from_numpy(np.searchsorted(all_codes, codes))] = moments
     distributed.all_reduce(summed)
-    code = everyone // 16
-    events = np.stack([code // (radix * radix), code // radix % radix, code % radix, everyone % 16], 1)
+    code = all_codes // 16
+    events = np.stack([code // (radix * radix), code // radix % radix, code % radix, all_codes % 16], 1)
     return TreeStats(events, summed.numpy())
 
 
 def log_likelihood(moments: np.ndarray) -> np.ndarray:
-    """Log-likelihood of data under the one diagonal Gaussian that fits them best; [..., 1 + 2D] → [...]."""
+    """Log-likelihood of data under their maximum-likelihood diagonal Gaussian: moments [..., 1 + 2D] → [...]."""
     dim = (moments.shape[-1] - 1) // 2
     n = moments[..., 0]
     safe = np.maximum(n, 1e-10)[..., None]
@@ -82,7 +82,7 @@ def log_likelihood(moments: np.ndarray) -> np.ndarray:
 
 
 def by_value(moments: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the rows of ``moments`` that have the same value: (distinct values, sums)."""
+    """Sum the rows of ``moments`` with the same value; returns (distinct values, sums)."""
     order = np.argsort(values, kind="stable")
     distinct, starts = np.unique(values[order], return_index=True)
     return distinct, np.add.reduceat(moments[order], starts, axis=0)
@@ -90,7 +90,7 @@ def by_value(moments: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def convert_alignment(tids: np.ndarray, old: TransitionModel, new: TransitionModel, tree: Tree,
                       context_free: set[int]) -> np.ndarray:
-    """The same path in the transition-ids of another tree."""
+    """Convert an alignment to the transition-ids of another tree; phones and HMM states stay the same."""
     window, index = windows(tids, old, context_free)
     first = np.zeros((len(window), 16), dtype=np.int64)
     for row, (left, phone, right) in enumerate(window.tolist()):

@@ -127,7 +127,7 @@ def main(argv=None):
         raise UserError("what is read and what is written must be different folders", hint="give another --out")
     if a.lang_out:
         import_lang(a.lang, a.lang_out)
-    new_tid = import_model(a.kaldi, a.out, lang=a.lang, kind=a.kind)
+    new_tid = import_model(a.kaldi, a.out, lang=a.lang, feature_type=a.kind)
     if a.graph:
         import_graph(a.graph, a.graph_out, a.out, new_tid, lang=a.lang)
 

@@ -1,8 +1,7 @@
-"""Take over an alignment that Kaldi made: ``ali.*.gz``, ``tree`` and ``final.mdl``, read without Kaldi.
+"""Import a Kaldi alignment (``ali.*.gz``, ``tree``, ``final.mdl``), without Kaldi.
 
-The folder that is written is one of ours, as ``lstmp.gmm.align`` writes it, so that a network can be trained from it.
-Where the phone table beside the alignment numbers the same phones otherwise than the lang folder does, everything is
-renumbered by the phones' names.
+The output is an alignment folder as ``lstmp.gmm.align`` writes it, which networks can be trained on. If Kaldi's phone
+table and the lang folder have different numbers for the phones, phones are matched by name and renumbered.
 """
 
 import argparse
@@ -29,22 +28,22 @@ _OUTPUTS = ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json", "topo",
 
 
 def is_kaldi_alignment(directory) -> bool:
-    """Whether a folder holds an alignment in Kaldi's files and none in ours."""
+    """Whether a folder has Kaldi's alignment files and none of lstmp."""
     directory = Path(directory)
     return any(directory.glob("ali.*.gz")) and not any((directory / n).is_file() for n in ("pdf.scp", "pdf.ark"))
 
 
 def import_alignment(kaldi, out, *, model=None, lang=None):
-    """Write the alignment folder ``out`` from Kaldi's folder ``kaldi``, unless that is already done.
+    """Write the alignment folder ``out`` from Kaldi's folder ``kaldi``, unless this has been done already.
 
     Args:
-        kaldi: folder with ali.1.gz, ali.2.gz …, and where Kaldi's scripts left them num_jobs and phones.txt.
+        kaldi: folder with ali.1.gz, ali.2.gz, … and, as Kaldi's scripts write them, num_jobs and phones.txt.
         model: folder with tree and final.mdl; ``kaldi`` if None.
-        lang: lang folder whose phone numbers to use; None leaves Kaldi's.
+        lang: lang folder whose phone numbers to use; None keeps Kaldi's numbers.
 
     Raises:
-        UserError: a file is missing, damaged or does not belong to the others, HMMs or phones that cannot be taken
-            over, frames of another rate.
+        UserError: a file is missing or damaged, or does not belong to the others; HMMs or phones are not supported; or
+            the alignment has another frame rate than the features (frame_subsampling_factor).
     """
     kaldi, model = Path(kaldi), Path(model or kaldi)
     parts = _parts(kaldi)
@@ -72,10 +71,10 @@ def import_alignment(kaldi, out, *, model=None, lang=None):
 
 
 def phones_of(transitions: TransitionModel, names) -> dict[str, int]:
-    """Name → number of the model's phones, by the phone table ``names``; empty without one.
+    """Name → number of each phone of the model, from the phone table ``names``; empty if ``names`` is None.
 
     Raises:
-        UserError: the model has phones that the table lacks.
+        UserError: a phone of the model is not in the table.
     """
     entries = transitions.topology.entries
     table = {name: i for name, i in (read_symbols(names) if names else {}).items() if i in entries}
@@ -96,35 +95,35 @@ def read_model(directory) -> tuple[Tree, TransitionModel]:
     entries = transitions.topology.entries
     tree, num_pdfs = read_tree(tree_path, {phone: len(states) for phone, states in entries.items()})
     if num_pdfs != transitions.num_pdfs:
-        raise UserError(f"{transitions.num_pdfs} pdfs, but the tree beside it has {num_pdfs}", file=path,
+        raise UserError(f"{transitions.num_pdfs} pdfs, but the tree in the same folder has {num_pdfs}", file=path,
                         hint=_TOGETHER)
     expected = TransitionModel.from_tree(transitions.topology, tree, entries).tuples.tolist()
     if expected != transitions.tuples.tolist():
-        odd = min({*map(tuple, expected)} ^ {*map(tuple, transitions.tuples.tolist())})
-        raise UserError("it does not fit the tree beside it: only one of them knows phone {}, state {}, pdf {}"
-                        .format(*odd), file=path, hint=_TOGETHER)
+        different = min({*map(tuple, expected)} ^ {*map(tuple, transitions.tuples.tolist())})
+        raise UserError("it does not fit the tree in the same folder: only one of them has phone {}, state {}, pdf {}"
+                        .format(*different), file=path, hint=_TOGETHER)
     return tree, transitions
 
 
 def renumber(tree: Tree, transitions: TransitionModel, new_number: dict[int, int]):
-    """Give the phones other numbers.
+    """Renumber the phones of a tree and a transition model.
 
     Args:
         new_number: phone of the topology → its new number.
 
     Returns:
-        Tree and transition model, and int32 [num_tids + 1], old transition-id → new.
+        The new tree and transition model, and int32 [num_tids + 1], old transition-id → new transition-id.
     """
     keep = {0: 0, **new_number}
-    made: dict[int, Node] = {}
+    copies: dict[int, Node] = {}  # by id of the original node
 
     def copy(node: Node) -> Node:
         if node.then is None:
             return node
-        if id(node) not in made:
+        if id(node) not in copies:
             yes = node.yes if node.key < 0 else frozenset(keep[p] for p in node.yes if p in keep)
-            made[id(node)] = Node(key=node.key, yes=yes, then=copy(node.then), otherwise=copy(node.otherwise))
-        return made[id(node)]
+            copies[id(node)] = Node(key=node.key, yes=yes, then=copy(node.then), otherwise=copy(node.otherwise))
+        return copies[id(node)]
 
     roots = {(new_number[p], c): copy(root) for (p, c), root in tree.roots.items()}
     topology = type(transitions.topology)({new_number[p]: e for p, e in transitions.topology.entries.items()})
@@ -139,14 +138,24 @@ def renumber(tree: Tree, transitions: TransitionModel, new_number: dict[int, int
 
 
 def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, lang: Lang) -> dict[int, int]:
-    """Kaldi's phone number → the lang's."""
+    """Kaldi's phone number → phone number of the lang folder.
+
+    Args:
+        transitions: Kaldi's transition model.
+        table: see :func:`phones_of`.
+        names: path of the phone table, or None; without it both must have the same phone numbers.
+        lang: the lang folder.
+
+    Raises:
+        UserError: the lang folder has other phones.
+    """
     ours = {lang.phone_names[p]: p for p in lang.silence + lang.nonsilence}
     hint = f"give the lang folder with the phones that the alignment was made with, instead of {lang.dir}"
     if names is None:
         if set(transitions.topology.entries) != set(ours.values()):
-            raise UserError(f"a model of {len(transitions.topology.entries)} phones, where {lang.dir} has {len(ours)} "
-                            "or numbers them otherwise, and no phones.txt beside it",
-                            hint="copy the phones.txt of Kaldi's lang folder beside final.mdl")
+            raise UserError(f"the model has {len(transitions.topology.entries)} phones, {lang.dir} has {len(ours)} or "
+                            "other numbers for them, and there is no phones.txt next to final.mdl",
+                            hint="copy the phones.txt of Kaldi's lang folder to the folder of final.mdl")
         return {p: p for p in ours.values()}
     for name in sorted(table.keys() ^ ours.keys()):
         raise UserError(f"phone {name} is {'not in it' if name in ours else 'not a phone of the lang folder'}",
@@ -155,8 +164,8 @@ def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, la
 
 
 def _parts(kaldi: Path) -> list[Path]:
-    """ali.1.gz to ali.N.gz, N from ``num_jobs`` or the largest number that is there."""
-    found = {int(n): p for p in kaldi.glob("ali.*.gz") if config.is_count(n := p.name[4:-3])}
+    """The files ali.1.gz to ali.N.gz. N comes from ``num_jobs``, or else is the largest number of an existing file."""
+    files = {int(n): p for p in kaldi.glob("ali.*.gz") if config.is_count(n := p.name[4:-3])}
     jobs = kaldi / "num_jobs"
     if jobs.is_file():
         text = jobs.read_text(encoding="utf-8", errors="replace").strip()
@@ -164,16 +173,16 @@ def _parts(kaldi: Path) -> list[Path]:
             raise UserError(f"{text[:40]!r} is not a number of jobs", file=jobs, line=1, hint="copy it again")
         count = int(text)
     else:
-        count = max(found, default=1)
+        count = max(files, default=1)
     for n in range(1, count + 1):
-        if n not in found:
-            raise UserError(f"no such part of the alignment, of {count}", file=kaldi / f"ali.{n}.gz",
+        if n not in files:
+            raise UserError(f"no such file, although the alignment has {count} parts", file=kaldi / f"ali.{n}.gz",
                             hint="copy all ali.*.gz and num_jobs of Kaldi's alignment folder")
     factor = kaldi / "frame_subsampling_factor"
     if factor.is_file() and factor.read_text(errors="replace").strip() not in ("", "1"):
-        raise UserError("the alignment has one state for several frames", file=factor,
+        raise UserError("the alignment has subsampled frames", file=factor,
                         hint="align with a GMM, not with a chain model")
-    return [found[n] for n in range(1, count + 1)]
+    return [files[n] for n in range(1, count + 1)]
 
 
 def _read_parts(parts: list[Path], transitions: TransitionModel, model: Path) -> dict[str, np.ndarray]:
@@ -182,8 +191,8 @@ def _read_parts(parts: list[Path], transitions: TransitionModel, model: Path) ->
         try:
             for utt, tids in read_int_vectors(path):
                 if utt in alignment:
-                    raise UserError(f"{utt} is in it twice, or also in another part", hint="copy the ali.*.gz of one "
-                                    "alignment")
+                    raise UserError(f"utterance {utt} occurs twice in the alignment",
+                                    hint="copy the ali.*.gz of one alignment only")
                 transitions.check(utt, tids, model=model / "final.mdl", hint=_TOGETHER)
                 alignment[utt] = tids
         except UserError as e:
@@ -199,8 +208,8 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/import_kaldi_alignment.sh", description=__doc__.split("\n")[0])
     p.add_argument("--kaldi", type=Path, required=True, help="Kaldi's alignment folder, with ali.*.gz")
     p.add_argument("--model", type=Path, help="folder with tree and final.mdl (default: --kaldi)")
-    p.add_argument("--lang", type=Path, help="lang folder to use the network with; its phones are Kaldi's by name "
-                   "(default: phone numbers stay Kaldi's)")
+    p.add_argument("--lang", type=Path, help="lang folder that the network will be used with; its phones must have "
+                   "Kaldi's names (default: keep Kaldi's phone numbers)")
     p.add_argument("--out", type=Path, required=True, help="alignment folder to write")
     args = p.parse_args(argv)
     import_alignment(args.kaldi, args.out, model=args.model, lang=args.lang)

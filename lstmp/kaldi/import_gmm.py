@@ -1,8 +1,8 @@
-"""Take over a GMM that Kaldi trained: ``final.mdl``, ``tree`` and what says which features it takes.
+"""Import a Kaldi GMM: ``final.mdl``, ``tree`` and the description of its features.
 
-``cmvn_opts`` says how features are normalized, ``delta_opts`` which derivatives they have, or ``final.mat`` and
-``splice_opts`` which transform of how many frames; ``final.alimdl`` is the model for features that are not adapted to
-the speaker. The folder that is written is one of ours, for steps/align.sh, steps/make_graph.sh and steps/decode.sh.
+The features are described by ``cmvn_opts`` (normalization) and ``delta_opts`` (derivatives), or ``final.mat`` and
+``splice_opts`` (linear transform of spliced frames). ``final.alimdl`` is the model for features that are not adapted to
+the speaker. The output is a model folder for steps/align.sh, steps/make_graph.sh and steps/decode.sh.
 """
 
 import shlex
@@ -27,23 +27,23 @@ _READ = ("final.mdl", "tree", "final.mat", "final.alimdl", "cmvn_opts", "delta_o
 _WRITTEN = ("final.safetensors", "tree.json", "topo", "config.yaml")
 
 
-def import_model(kaldi, out, *, lang=None, kind: str = "mfcc") -> np.ndarray:
-    """Write the model folder ``out`` from Kaldi's folder ``kaldi``, unless that is done.
+def import_model(kaldi, out, *, lang=None, feature_type: str = "mfcc") -> np.ndarray:
+    """Write the model folder ``out`` from Kaldi's folder ``kaldi``, unless this has been done already.
 
     Args:
-        lang: lang folder whose phone numbers to use, found by the phones' names; None leaves Kaldi's.
-        kind: what features it takes: mfcc or fbank.
+        lang: lang folder whose phone numbers to use, with phones matched by name; None keeps Kaldi's numbers.
+        feature_type: mfcc or fbank.
 
     Returns:
-        int32 [num_tids + 1], Kaldi's transition-id → the written model's.
+        int32 [num_tids + 1], Kaldi's transition-id → transition-id of the written model.
 
     Raises:
-        UserError: a file is missing, damaged or does not belong to the others; HMMs, phones or features that cannot be
-            taken over.
+        UserError: a file is missing or damaged, or does not belong to the others; or HMMs, phones or features are not
+            supported.
     """
     kaldi, out = Path(kaldi), Path(out)
     stage = Stage(out, "import", [*(kaldi / n for n in _READ), *([Path(lang) / "phones.txt"] if lang else [])],
-                  {"kind": kind})
+                  {"kind": feature_type})
     tree, transitions = read_model(kaldi)
     new_tid = np.arange(transitions.num_tids + 1, dtype=np.int32)
     if lang is not None:
@@ -53,28 +53,31 @@ def import_model(kaldi, out, *, lang=None, kind: str = "mfcc") -> np.ndarray:
     if stage.is_done():
         return new_tid
     gmms = read_gmm(kaldi / "final.mdl")[1]
-    feature, transform = _features(kaldi, kind, gmms.dim)
+    feature, transform = _features(kaldi, feature_type, gmms.dim)
     model = AcousticModel(transitions, tree, gmms, feature, transform, _unadapted(kaldi, gmms))
     model.save(out, {"from": str(kaldi)})
     stage.mark([out / name for name in _WRITTEN])
     adapted = ", adapted to the speaker" if model.si_gmms else ""
-    say(f"{out}: {tree.num_pdfs} pdfs, {gmms.num_gaussians} Gaussians, from {kaldi}; features: {kind}, cmvn "
+    say(f"{out}: {tree.num_pdfs} pdfs, {gmms.num_gaussians} Gaussians, from {kaldi}; features: {feature_type}, cmvn "
         f"{feature.cmvn}, " + (f"derivatives of order {feature.deltas}" if transform is None else
                                f"transform {transform.shape[1]} → {transform.shape[0]}") + adapted)
     return new_tid
 
 
-def _features(kaldi: Path, kind: str, dim: int) -> tuple[FeatureConfig, torch.Tensor | None]:
-    """As Kaldi's steps/align_si.sh chooses: LDA where there is ``final.mat``, else derivatives."""
-    cmvn = _options(kaldi / "cmvn_opts")
-    normal = "none" if cmvn.get("norm-means") == "false" else (
-        "mean_var" if cmvn.get("norm-vars") == "true" else "mean")
+def _features(kaldi: Path, feature_type: str, dim: int) -> tuple[FeatureConfig, torch.Tensor | None]:
+    """The features of the model and their transform, by the rule of Kaldi's steps/align_si.sh.
+
+    If there is ``final.mat``, the features are spliced and transformed (LDA), else they have derivatives.
+    """
+    options = _options(kaldi / "cmvn_opts")
+    cmvn = "none" if options.get("norm-means") == "false" else (
+        "mean_var" if options.get("norm-vars") == "true" else "mean")
     if not (kaldi / "final.mat").is_file():
         order = _count(kaldi / "delta_opts", "delta-order", 2)
         if order not in (0, 1, 2) or dim % (1 + order):
             raise UserError(f"derivatives of order {order} for a model of {dim} dimensions", file=kaldi / "delta_opts",
-                            hint="0, 1 and 2 can be taken over")
-        return FeatureConfig(kind, normal, order), None
+                            hint="orders 0, 1 and 2 are supported")
+        return FeatureConfig(feature_type, cmvn, order), None
     mat = read_mat(str(kaldi / "final.mat"))
     left, right = (_count(kaldi / "splice_opts", f"{side}-context", 4) for side in ("left", "right"))
     columns = mat.shape[1]
@@ -83,23 +86,23 @@ def _features(kaldi: Path, kind: str, dim: int) -> tuple[FeatureConfig, torch.Te
     if left != right or columns % (left + right + 1) or len(mat) != dim:
         raise UserError(f"a transform of {mat.shape[1]} to {len(mat)} dimensions, of {left} frames before and {right} "
                         f"after, for a model of {dim}", file=kaldi / "final.mat",
-                        hint="a linear transform of as many frames before as after can be taken over")
-    return FeatureConfig(kind, normal, 0), torch.from_numpy(np.ascontiguousarray(mat))
+                        hint="linear transforms of the same number of frames before and after are supported")
+    return FeatureConfig(feature_type, cmvn, 0), torch.from_numpy(np.ascontiguousarray(mat))
 
 
 def _unadapted(kaldi: Path, gmms: DiagGmms) -> DiagGmms | None:
     path = kaldi / "final.alimdl"
     if not path.is_file():
         return None
-    found = read_gmm(path)[1]
-    if found.dim != gmms.dim or not found.offsets.equal(gmms.offsets):
-        raise UserError("its mixtures do not have the Gaussians of final.mdl", file=path,
-                        hint="delete it, to align and decode without adapting to the speaker")
-    return found
+    si_gmms = read_gmm(path)[1]
+    if si_gmms.dim != gmms.dim or not si_gmms.offsets.equal(gmms.offsets):
+        raise UserError("its mixtures do not have as many Gaussians as those of final.mdl", file=path,
+                        hint="delete it, to align and decode without speaker adaptation")
+    return si_gmms
 
 
 def _options(path: Path) -> dict[str, str]:
-    """``--name=value …`` as Kaldi's scripts leave them; no file, no options."""
+    """Read options ``--name=value …`` as Kaldi's scripts write them; empty if there is no such file."""
     try:
         words = shlex.split(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
     except ValueError as e:
@@ -111,9 +114,9 @@ def _options(path: Path) -> dict[str, str]:
     return options
 
 
-def _count(path: Path, name: str, usual: int) -> int:
-    """The whole number of an option; ``usual`` where it is not given."""
-    text = _options(path).get(name, str(usual))
+def _count(path: Path, name: str, default: int) -> int:
+    """The integer value of an option; ``default`` if the option is missing."""
+    text = _options(path).get(name, str(default))
     if not config.is_count(text):
         raise UserError(f"`--{name}={text}` is not a whole number", file=path, hint="copy it again")
     return int(text)

@@ -1,8 +1,9 @@
-"""The elements of Kaldi's objects on disk: tokens, numbers and vectors, in its binary form and in its text form.
+"""Reads and writes the elements of Kaldi's files (tokens, numbers, vectors and matrices), in binary and text form.
 
-A binary file begins with a zero byte and ``B``. Tokens are words followed by a space in both forms. A binary number is
-preceded by a byte with its size (negative if unsigned); an integer vector by the size of its elements and, as a bare
-int32, its length; a float vector by the token ``FV`` (``DV`` for doubles) and its length as a number.
+A binary file begins with a zero byte and ``B``. In both forms a token is a word followed by a space. In binary form a
+number is preceded by a byte with its size (negative if unsigned), an integer vector by a byte with the size of its
+elements and its length as an int32 without size byte, and a float vector by the token ``FV`` (``DV`` for doubles) and
+its length as a number.
 """
 
 import io
@@ -19,14 +20,13 @@ _HINT = "copy it again from where Kaldi wrote it, or give another folder"
 
 
 class KaldiReader:
-    """Reads one file from its first byte on.
+    """Reads a file sequentially.
 
-    Every fault (a token that is not expected, a number of another size, the end of the file) is a UserError that names
-    the file and the byte.
+    All methods raise a UserError that names the file and the byte if the file does not have what they expect.
 
     Attributes:
         binary: whether the file is in Kaldi's binary form.
-        at: byte that is read next.
+        position: index of the next byte.
     """
 
     def __init__(self, path):
@@ -36,111 +36,111 @@ class KaldiReader:
         self.data = self.path.read_bytes()
         self._stream = io.BytesIO(self.data)
         self.binary = self.data[:2] == b"\0B"
-        self.at = 2 if self.binary else 0
+        self.position = 2 if self.binary else 0
 
-    def fault(self, what: str, hint: str = _HINT) -> UserError:
-        """An error about this file."""
+    def error(self, what: str, hint: str = _HINT) -> UserError:
+        """Make an error about this file, for the caller to raise."""
         return UserError(what, file=self.path, hint=hint)
 
     def token(self, *expected: str) -> str:
-        """The next token; with ``expected``, it must be one of these."""
-        found, end = self._word()
-        if expected and found not in expected:
-            shown = repr(found[:30]) if found else "the end of the file"
-            raise self.fault(f"expected {' or '.join(expected)} at byte {self.at}, found {shown}")
-        self.at = end
-        return found
+        """Read a token; if ``expected`` are given, it must be one of them."""
+        token, end = self._word()
+        if expected and token not in expected:
+            shown = repr(token[:30]) if token else "the end of the file"
+            raise self.error(f"expected {' or '.join(expected)} at byte {self.position}, found {shown}")
+        self.position = end
+        return token
 
     def peek(self) -> str:
-        """The next token without taking it; empty at the end of the file."""
+        """Return the next token without moving past it; empty at the end of the file."""
         return self._word()[0]
 
     def integer(self) -> int:
-        """A 32-bit integer, signed or not."""
+        """Read a 32-bit integer, signed or unsigned."""
         if not self.binary:
             return self._number(int)
         size = self._take(1)[0]
         if size not in (4, 256 - 4):
-            raise self.fault(f"expected a 32-bit integer at byte {self.at - 1}")
+            raise self.error(f"expected a 32-bit integer at byte {self.position - 1}")
         return int.from_bytes(self._take(4), "little", signed=size == 4)
 
     def count(self) -> int:
-        """An integer that says how many things follow: no more than the file has bytes left."""
+        """Read the number of items that follow, which must not exceed the number of bytes left in the file."""
         n = self.integer()
-        if not 0 <= n <= len(self.data) - self.at:
-            raise self.fault(f"{n} entries announced at byte {self.at}, which cannot be")
+        if not 0 <= n <= len(self.data) - self.position:
+            raise self.error(f"impossible number of entries {n} before byte {self.position}")
         return n
 
     def real(self) -> float:
-        """A float or double; a float comes back as the shortest decimal that stands for it."""
+        """Read a float or double; a float is returned as the shortest decimal number that rounds to it."""
         if not self.binary:
             return self._number(float)
         size = self._take(1)[0]
         if size not in (4, 8):
-            raise self.fault(f"expected a float at byte {self.at - 1}")
+            raise self.error(f"expected a float at byte {self.position - 1}")
         value = np.frombuffer(self._take(size), dtype=f"<f{size}")[0]
         return float(str(value))
 
     def integers(self) -> list[int]:
-        """A vector of 32-bit integers."""
+        """Read a vector of 32-bit integers."""
         if not self.binary:
             return self._bracketed(int)
         if self._take(1) != b"\4":
-            raise self.fault(f"expected a vector of 32-bit integers at byte {self.at - 1}")
+            raise self.error(f"expected a vector of 32-bit integers at byte {self.position - 1}")
         n = int.from_bytes(self._take(4), "little", signed=True)
         return np.frombuffer(self._take(4 * n), dtype="<i4").tolist()
 
     def reals(self) -> np.ndarray:
-        """A vector of floats or doubles, as float32 [n]."""
+        """Read a vector of floats or doubles, as float32 [n]."""
         if not self.binary:
-            with np.errstate(over="ignore"):  # becomes infinity, for the caller to judge
+            with np.errstate(over="ignore"):  # too large numbers become infinity, which callers check for
                 return np.array(self._bracketed(float)).astype(np.float32)
         size = 4 if self.token("FV", "DV") == "FV" else 8
         return np.frombuffer(self._take(size * self.integer()), dtype=f"<f{size}").astype(np.float32)
 
     def matrix(self) -> np.ndarray:
-        """A matrix of floats or doubles, compressed or not, as float64 [rows, columns]."""
-        self._stream.seek(self.at)
+        """Read a matrix of floats or doubles, compressed or not, as float64 [rows, columns]."""
+        self._stream.seek(self.position)
         try:
             mat = read_binary_matrix(self._stream) if self.binary else read_matrix(self._stream)
         except (EOFError, ValueError):
-            raise self.fault(f"expected a matrix at byte {self.at}") from None
-        self.at = self._stream.tell()
+            raise self.error(f"expected a matrix at byte {self.position}") from None
+        self.position = self._stream.tell()
         return mat.astype(np.float64)
 
     def _word(self) -> tuple[str, int]:
-        match = _WORD.match(self.data, self.at)
+        match = _WORD.match(self.data, self.position)
         if not match:
             return "", len(self.data)
-        # in the binary form exactly one space belongs to the token: a byte of what follows may look like another
+        # In binary form exactly one space belongs to the token: the next byte may look like a space, but is data.
         return match[1].decode("utf-8", "replace"), match.end() + self.binary
 
     def _take(self, n: int) -> bytes:
-        if n < 0 or self.at + n > len(self.data):
-            raise self.fault(f"it is cut off or damaged: {n} bytes wanted at byte {self.at}, the file has "
-                             f"{len(self.data)}")
-        self.at += n
-        return self.data[self.at - n:self.at]
+        if n < 0 or self.position + n > len(self.data):
+            raise self.error(f"it is cut off or damaged: {n} bytes expected at byte {self.position}, but the file has "
+                             f"only {len(self.data)}")
+        self.position += n
+        return self.data[self.position - n:self.position]
 
-    def _number(self, kind: type):
-        start, word = self.at, self.token()
+    def _number(self, number_type: type):
+        start, word = self.position, self.token()
         try:
-            return kind(word)
+            return number_type(word)
         except ValueError:
             shown = repr(word[:30]) if word else "the end of the file"
-            raise self.fault(f"expected a number at byte {start}, found {shown}") from None
+            raise self.error(f"expected a number at byte {start}, found {shown}") from None
 
-    def _bracketed(self, kind: type) -> list:
+    def _bracketed(self, number_type: type) -> list:
         self.token("[")
         values = []
         while self.peek() != "]":
-            values.append(self._number(kind))
+            values.append(self._number(number_type))
         self.token("]")
         return values
 
 
 def reals_text(values) -> str:
-    """A float vector in Kaldi's text form, with as many digits as bring back the same float32."""
+    """A float vector in Kaldi's text form, with enough digits to read the same float32 values back."""
     return " [ " + " ".join(str(x) for x in np.asarray(values, dtype=np.float32)) + " ]\n"
 
 

@@ -1,8 +1,8 @@
-"""Kaldi's ``tree`` file (its ContextDependency), read into a :class:`~lstmp.gmm.tree.Tree` and written from one.
+"""Reads and writes Kaldi's ``tree`` file (ContextDependency) as a :class:`~lstmp.gmm.tree.Tree`.
 
-Kaldi's tree is one map from events to pdfs. An event gives the phones of the window (keys from 0) and the pdf-class
-(key −1). A map is a constant (``CE pdf``), a table with a map for each value of a key, ``NULL`` where there is none
-(``TE key size ( … )``), or a question, whose yes-set is a sorted vector (``SE key [ … ] { yes no }``).
+Kaldi's tree is an event map, which maps events to pdfs. An event has the phones of the window (keys from 0) and the
+pdf-class (key −1). An event map is a constant (``CE pdf``), a table with a map or ``NULL`` for each value of a key
+(``TE key size ( … )``), or a question with a sorted vector as yes-set (``SE key [ … ] { yes no }``).
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from lstmp.errors import UserError
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 from lstmp.kaldi.stream import KaldiReader, integers_text
 
-_DEEPEST = 300  # nested maps; a real tree has some tens
+_MAX_DEPTH = 300  # of nested maps; real trees have depths below 100
 
 
 @dataclass(eq=False)
 class _Table:
-    """A ``TE`` map: value of the key → map, or None."""
+    """A ``TE`` map; ``entries`` has a map or None for each value of the key."""
 
     key: int
     entries: list
@@ -27,58 +27,59 @@ def read_tree(path, num_states: dict[int, int]) -> tuple[Tree, int]:
     """Read a tree, text or binary.
 
     Args:
-        num_states: phone → number of its HMM states, from the topology: the (phone, pdf-class) pairs to make roots for.
+        num_states: phone → number of its HMM states in the topology; determines the (phone, pdf-class) pairs of the
+            roots.
 
     Returns:
-        The tree, and the number of pdfs of the whole file (one more than the largest).
+        The tree, and the number of pdfs in the file (one more than the largest pdf-id).
 
     Raises:
-        UserError: no such file, not a tree, cut off, or without an entry for a phone and pdf-class.
+        UserError: the file is missing, cut off or not a tree, or has no pdf for a phone and pdf-class.
     """
     reader = KaldiReader(path)
     reader.token("ContextDependency")
     width, central = reader.integer(), reader.integer()
     if not 0 <= central < width <= 20:
-        raise reader.fault(f"context width {width} with central position {central}")
-    if reader.token("ToLength", "ToPdf") == "ToLength":  # in trees of before 2011
+        raise reader.error(f"context width {width} with central position {central}")
+    if reader.token("ToLength", "ToPdf") == "ToLength":  # in trees from before 2011
         _read_map(reader, width)
         reader.token("ToPdf")
     pdfs: list[int] = []
     whole = _read_map(reader, width, pdfs)
     reader.token("EndContextDependency")
     if not pdfs:
-        raise reader.fault("the tree has no leaves")
-    made: dict[int, Node] = {}
+        raise reader.error("the tree has no leaves")
+    converted: dict[int, Node] = {}
     roots = {}
     for phone, count in sorted(num_states.items()):
         for pdf_class in range(count):
             known = {central: phone, PDF_CLASS: pdf_class}
             root = _below(whole, known)
             if root is None:
-                raise reader.fault(f"the tree has no pdf for phone {phone}, pdf-class {pdf_class}",
+                raise reader.error(f"the tree has no pdf for phone {phone}, pdf-class {pdf_class}",
                                    hint="give the tree that belongs to final.mdl")
-            roots[phone, pdf_class] = _to_node(root, made, reader)
+            roots[phone, pdf_class] = _to_node(root, converted, reader)
     return Tree(width, central, roots), max(pdfs) + 1
 
 
 def _read_map(reader: KaldiReader, width: int, pdfs: list[int] | None = None, depth: int = 0):
-    """A map as Node or _Table, None for NULL; ``pdfs`` collects its answers."""
-    if depth > _DEEPEST:
-        raise reader.fault(f"more than {_DEEPEST} nested questions at byte {reader.at}")
-    kind = reader.token("CE", "SE", "TE", "NULL")
-    if kind == "NULL":
+    """Read a map as Node or _Table, or None for NULL; the pdf-ids of its leaves are appended to ``pdfs``."""
+    if depth > _MAX_DEPTH:
+        raise reader.error(f"more than {_MAX_DEPTH} nested questions at byte {reader.position}")
+    map_type = reader.token("CE", "SE", "TE", "NULL")
+    if map_type == "NULL":
         return None
-    if kind == "CE":
+    if map_type == "CE":
         pdf = reader.integer()
         if pdf < 0:
-            raise reader.fault(f"negative pdf {pdf} before byte {reader.at}")
+            raise reader.error(f"negative pdf {pdf} before byte {reader.position}")
         if pdfs is not None:
             pdfs.append(pdf)
         return Node(pdf=pdf)
     key = reader.integer()
     if not PDF_CLASS <= key < width:
-        raise reader.fault(f"a question about position {key} of a window of {width} phones")
-    if kind == "TE":
+        raise reader.error(f"a question about position {key} of a window of {width} phones")
+    if map_type == "TE":
         size = reader.count()
         reader.token("(")
         entries = [_read_map(reader, width, pdfs, depth + 1) for _ in range(size)]
@@ -89,12 +90,12 @@ def _read_map(reader: KaldiReader, width: int, pdfs: list[int] | None = None, de
     then, otherwise = (_read_map(reader, width, pdfs, depth + 1) for _ in range(2))
     reader.token("}")
     if then is None or otherwise is None:
-        raise reader.fault(f"a question without an answer before byte {reader.at}")
+        raise reader.error(f"a question without an answer before byte {reader.position}")
     return Node(key=key, yes=yes, then=then, otherwise=otherwise)
 
 
 def _below(node, known: dict[int, int]):
-    """The first map below ``node`` that asks what ``known`` does not answer; None where there is none."""
+    """Follow the answers to keys in ``known`` from ``node`` down to the first map with another key, leaf or None."""
     while node is not None:
         if isinstance(node, _Table) and node.key in known:
             value = known[node.key]
@@ -106,29 +107,33 @@ def _below(node, known: dict[int, int]):
     return None
 
 
-def _to_node(node, made: dict[int, Node], reader: KaldiReader) -> Node:
-    """``node`` with its tables as chains of questions. Each map is converted once, so that shared roots stay shared."""
-    if id(node) in made:
-        return made[id(node)]
+def _to_node(node, converted: dict[int, Node], reader: KaldiReader) -> Node:
+    """Convert tables to chains of questions. Each map is converted only once, so that shared roots stay shared."""
+    if id(node) in converted:
+        return converted[id(node)]
     if isinstance(node, _Table):
         entries = [(value, entry) for value, entry in enumerate(node.entries) if entry is not None]
-        if not 0 < len(entries) <= _DEEPEST:
-            raise reader.fault(f"a table of {len(entries)} entries below a question")
-        # Kaldi has no answer for a value outside the table; here it gets that of the last
-        result = _to_node(entries[-1][1], made, reader)
+        if not 0 < len(entries) <= _MAX_DEPTH:
+            raise reader.error(f"a table of {len(entries)} entries below a question")
+        # Kaldi has no pdf for a value outside the table; here such a value gets the last entry
+        result = _to_node(entries[-1][1], converted, reader)
         for value, entry in reversed(entries[:-1]):
-            result = Node(key=node.key, yes=frozenset({value}), then=_to_node(entry, made, reader), otherwise=result)
+            then = _to_node(entry, converted, reader)
+            result = Node(key=node.key, yes=frozenset({value}), then=then, otherwise=result)
     elif node.then is None:
         result = node
     else:
-        result = Node(key=node.key, yes=node.yes, then=_to_node(node.then, made, reader),
-                      otherwise=_to_node(node.otherwise, made, reader))
-    made[id(node)] = result
+        result = Node(key=node.key, yes=node.yes, then=_to_node(node.then, converted, reader),
+                      otherwise=_to_node(node.otherwise, converted, reader))
+    converted[id(node)] = result
     return result
 
 
 def write_tree(path, tree: Tree):
-    """Write ``tree`` as Kaldi's text form, each root once: questions find the group of phones, tables the pdf-class."""
+    """Write ``tree`` in Kaldi's text form.
+
+    Each root is written once. Questions about the central phone lead to its group, a table to the root of a pdf-class.
+    """
     groups: dict[tuple[int, ...], list[int]] = {}
     for phone in sorted({p for p, _ in tree.roots}):
         roots = [id(tree.roots[p, c]) for p, c in sorted(tree.roots) if p == phone]
@@ -136,8 +141,8 @@ def write_tree(path, tree: Tree):
     for phone in {p for p, _ in tree.roots}:
         classes = sorted(c for p, c in tree.roots if p == phone)
         if classes != list(range(len(classes))):
-            raise UserError(f"phone {phone} has the pdf-classes {classes}, which Kaldi has no table for", file=path,
-                            hint="train the model again")
+            raise UserError(f"phone {phone} has the pdf-classes {classes}, which Kaldi's format does not support",
+                            file=path, hint="train the model again")
     whole = _phones_text(list(groups.values()), tree)
     config.write_text(path, f"ContextDependency {tree.context_width} {tree.central_position} ToPdf {whole}"
                             "EndContextDependency \n")

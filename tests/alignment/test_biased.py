@@ -1,4 +1,4 @@
-"""The phone loop, and alignment that may depart from the transcript."""
+"""The phone loop, and biased alignment, which may depart from the transcript."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ def world(seed, width=3):
     return rng, lang, AcousticModel(random_transitions(lang, tree, rng), tree, None, None)
 
 
-def departed(lang, model, words, scores, frame_cost=0.0, gap_cost=0.0, skip_cost=0.0, at=None):
-    """(loop path, alignment with gaps, forced alignment, compiler) under scores [T, pdfs]."""
+def departed(lang, model, words, scores, frame_cost=0.0, gap_cost=0.0, skip_cost=0.0, borders=None):
+    """Return (path through the loop, alignment with gaps, forced alignment, compiler) for scores [T, pdfs]."""
     log_prob = model.transitions.graph_log_probs(1.0, 1.0).numpy()
     (free,) = PhoneLoop(lang, model, 1.0).best_paths([scores], log_prob)
     compiler = BiasedCompiler(lang, model.tree, model.transitions, gap_cost, skip_cost)
-    graph = compiler.compile(words, at)
+    graph = compiler.compile(words, borders)
     (gapped,) = align_batch([graph], [with_gap(scores, graph, free.score, frame_cost)],
                             compiler.extended(log_prob, len(words)))
     graph = GraphCompiler(lang, model.tree, model.transitions).compile(words)
@@ -37,22 +37,22 @@ def departed(lang, model, words, scores, frame_cost=0.0, gap_cost=0.0, skip_cost
 
 @given(st.integers(0, 10**6), st.integers(5, 40), st.sampled_from([1, 3]))
 @settings(max_examples=30, deadline=None)
-def test_the_loops_frame_scores_add_up_and_bound_any_transcript(seed, frames, width):
+def test_frame_scores_of_the_loop_sum_to_its_score_and_bound_that_of_any_transcript(seed, frames, width):
     rng, lang, model = world(seed, width)
     scores = torch.from_numpy(rng.normal(0, 2, (frames, model.tree.num_pdfs)).astype(np.float32))
     loop = PhoneLoop(lang, model, 0.0)
-    log_prob = np.zeros(model.transitions.num_tids + 1, dtype=np.float32)  # the loop's are of one context only
+    log_prob = np.zeros(model.transitions.num_tids + 1, dtype=np.float32)  # the loop has those of one context
     (free,) = loop.best_paths([scores], log_prob)
     ((_, score),) = align_batch([loop.graph], [loop.scores(scores)], log_prob)
     assert free.score.sum() == pytest.approx(score, abs=1e-3) and free.starts[0]
     graph = GraphCompiler(lang, model.tree, model.transitions).compile(rng.integers(1, 4, 2).tolist())
     (forced,) = align_batch([graph], [scores[:, graph.distinct_pdfs]], log_prob)
-    assert forced is None or forced[1] <= score + 1e-3  # pronunciations and silence only cost
+    assert forced is None or forced[1] <= score + 1e-3  # pronunciations and silence can only lower the score
 
 
 @given(st.integers(0, 10**6), st.integers(12, 30))
 @settings(max_examples=30, deadline=None)
-def test_with_prohibitive_costs_it_is_forced_alignment(seed, frames):
+def test_with_a_very_high_gap_cost_the_result_is_forced_alignment(seed, frames):
     rng, lang, model = world(seed)
     words = rng.integers(1, 4, 2).tolist()
     scores = torch.from_numpy(rng.normal(0, 2, (frames, model.tree.num_pdfs)).astype(np.float32))
@@ -63,7 +63,7 @@ def test_with_prohibitive_costs_it_is_forced_alignment(seed, frames):
 
 
 def spoken(lang, model, phones, each=4, high=20.0):
-    """Scores that demand these phones, ``each`` frames a state."""
+    """Scores that force these phones, with ``each`` frames per state."""
     states = [model.tree.pdf((p,), c) for p in phones for c in range(lang.topology.num_states(p)) for _ in range(each)]
     scores = torch.zeros(len(states), model.tree.num_pdfs)
     scores[range(len(states)), states] = high
@@ -71,7 +71,7 @@ def spoken(lang, model, phones, each=4, high=20.0):
 
 
 def four_words():
-    """Monophones; word w is the phone w + 1 alone, of three states."""
+    """Monophones of three states; word w consists of phone w + 1."""
     rng = np.random.default_rng(1)
     lang = random_lang(rng, states=(3,))
     lang = type(lang)(**{**vars(lang), "lexicon": {w: [(1.0, (w + 1,))] for w in (1, 2, 3, 4)}})
@@ -81,23 +81,23 @@ def four_words():
 
 
 COSTS = {"frame_cost": 0.5, "gap_cost": 3.0, "skip_cost": 3.0}
-SAID = {  # what is said: the transcript is 1 2 3; each phone takes 12 frames
+SPOKEN = {  # spoken phones → departures from the transcript 1 2 3; each phone takes 12 frames
     (2, 3, 4): [], (2, 5, 4): [(12, 12, 1, 1)], (2, 5, 3, 4): [(12, 12, 1, 0)], (5, 2, 3, 4): [(0, 12, 0, 0)],
     (2, 3, 4, 5): [(36, 12, 3, 0)], (5, 5, 5): [(0, 36, 0, 3)]}
 
 
-@pytest.mark.parametrize("phones", SAID)
-def test_departures_are_where_other_words_were_said(phones):
+@pytest.mark.parametrize("phones", SPOKEN)
+def test_departures_are_where_other_words_were_spoken(phones):
     lang, model = four_words()
     scores = spoken(lang, model, phones)
     free, gapped, forced, compiler = departed(lang, model, [1, 2, 3], scores, **COSTS)
     assert [lang.sets[k][0] for k in free.phone[6::12]] == list(phones)
     found = departures(gapped[0], compiler.first_gap_tid, free.phone != lang.sets.index([SIL]))
-    assert found == [Departure(start, length, word, skipped, length) for start, length, word, skipped in SAID[phones]]
+    assert found == [Departure(start, length, word, skipped, length) for start, length, word, skipped in SPOKEN[phones]]
     assert gapped[1] - forced[1] == pytest.approx(0, abs=1e-3) if not found else gapped[1] - forced[1] > 100
 
 
-def test_a_word_that_was_not_said_is_gone_over():
+def test_a_word_that_was_not_spoken_is_skipped():
     lang, model = four_words()
     scores = spoken(lang, model, (2, 4))
     free, gapped, _, compiler = departed(lang, model, [1, 2, 3], scores, **COSTS)
@@ -105,10 +105,10 @@ def test_a_word_that_was_not_said_is_gone_over():
     assert (found.word, found.skipped) == (1, 1) and found.length <= 3
 
 
-def test_gaps_may_be_allowed_at_one_word_only():
+def test_gaps_can_be_restricted_to_some_borders():
     lang, model = four_words()
     scores = spoken(lang, model, (2, 5, 4, 5))  # word 2 was replaced, and something follows word 3
-    free, gapped, forced, compiler = departed(lang, model, [1, 2, 3], scores, **COSTS, at={1, 2})
+    free, gapped, forced, compiler = departed(lang, model, [1, 2, 3], scores, **COSTS, borders={1, 2})
     (found,) = departures(gapped[0], compiler.first_gap_tid, np.ones(48, dtype=bool))
     assert (found.start, found.word, found.skipped) == (12, 1, 1)
     model_part = gapped[0][gapped[0] < compiler.first_gap_tid]

@@ -1,4 +1,4 @@
-"""Suspicious utterances: planted errors are found, and the reasons name them."""
+"""Check of transcripts: planted errors are found, and the reasons describe them."""
 
 import csv
 import shutil
@@ -10,7 +10,7 @@ from helpers.known_gaussians import ALIGN, write_feats
 
 from lstmp.alignment import check as check_alignment
 from lstmp.alignment.biased import Departure
-from lstmp.alignment.suspicion import Heard, JudgeConfig, judge
+from lstmp.alignment.suspicion import JudgeConfig, Measurements, judge
 from lstmp.corpus.datadir import read_table, write_table
 from lstmp.features.ark import read_mat, read_scp
 
@@ -30,7 +30,7 @@ def run(data, world, model, out, *options, **changed):
 
 @pytest.fixture
 def planted(world, tmp_path):
-    """A copy of the data with a swap, an added and a replaced word, and one utterance cut in half."""
+    """A copy of the data with two swapped transcripts, one added word, and one utterance cut in half."""
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     text = read_table(data / "text")
@@ -43,7 +43,7 @@ def planted(world, tmp_path):
     return data
 
 
-def test_planted_errors_head_the_list_and_clean_utterances_do_not(world, mono_dir, tri_dir, planted, tmp_path):
+def test_planted_errors_are_found_with_few_false_alarms(world, mono_dir, tri_dir, planted, tmp_path):
     bad = {"s0-020", "s0-022", "s1-025", "s1-031", "s1-short"}
     for model in (mono_dir, tri_dir):
         found = run(planted, world, model, tmp_path / model.name)
@@ -55,13 +55,13 @@ def test_planted_errors_head_the_list_and_clean_utterances_do_not(world, mono_di
     assert [float(r["score"]) for r in rows] == sorted((float(r["score"]) for r in rows), reverse=True)
 
 
-def test_any_number_of_processes_says_the_same(world, mono_dir, planted, tmp_path):
+def test_the_number_of_processes_does_not_change_the_result(world, mono_dir, planted, tmp_path):
     run(planted, world, mono_dir, tmp_path / "one")
     run(planted, world, mono_dir, tmp_path / "two", "--nj", "2")
     assert (tmp_path / "one" / "utterances.tsv").read_text() == (tmp_path / "two" / "utterances.tsv").read_text()
 
 
-def test_an_unknown_word_is_no_departure(world, mono_dir, tmp_path):
+def test_an_unknown_word_is_not_a_departure_but_a_wrong_word_is(world, mono_dir, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     text = read_table(data / "text")
@@ -74,42 +74,42 @@ def test_an_unknown_word_is_no_departure(world, mono_dir, tmp_path):
     assert "s0-024" in run(data, world, mono_dir, tmp_path / "wrong")
 
 
-def test_faults_are_one_line(world, ali_dir, mono_dir, tmp_path, capsys):
-    for model, changed, expected in [(ali_dir, {}, "no Gaussian mixtures in it; check with a GMM's folder"),
+def test_bad_input_gives_a_one_line_error(world, ali_dir, mono_dir, tmp_path, capsys):
+    for model, changed, expected in [(ali_dir, {}, "no Gaussian mixtures in it; give the folder of a GMM"),
                                      (mono_dir, {"gap_cost": -1}, "`gap_cost` must be 0 or more")]:
         with pytest.raises(SystemExit):
             run(world.data, world, model, tmp_path / "out", **changed)
         assert expected in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def heard(ratio=0.0, length=8, first=None, **given):
+def measurements(ratio=0.0, length=8, first=None, **given):
     phones = np.array([[0, 10 * i, first or length if i == 0 else length] for i in range(10)])
-    return Heard(frames=100, words=3, ratio=ratio, phones=phones, shortest=[3] * 10, **given)
+    return Measurements(frames=100, words=3, ratio=ratio, phones=phones, shortest=[3] * 10, **given)
 
 
-def verdict(odd: Heard):
+def verdict(odd: Measurements):
     rng = np.random.default_rng(0)
-    others = {f"a-{i}": heard(float(x)) for i, x in enumerate(rng.normal(-0.1, 0.01, 20))}
+    others = {f"a-{i}": measurements(float(x)) for i, x in enumerate(rng.normal(-0.1, 0.01, 20))}
     return judge({**others, "a-odd": odd}, dict.fromkeys([*others, "a-odd"], ["ONE", "TWO", "THREE"]),
                  dict.fromkeys([*others, "a-odd"], "a"), ["AH"], LIMITS, 0.01)
 
 
 @pytest.mark.parametrize("odd,reason", [
-    (heard(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 1, 20)]), "TWO not heard at 0.50 s"),
-    (heard(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 0, 20)]), "0.20 s of speech at 0.50 s not in the"),
-    (heard(-0.1, gain=10.0, departures=[Departure(0, 50, 0, 2, 30)]), "2 of 3 words not heard"),
-    (heard(-0.4), "deviations worse than the speaker's others"),
-    (heard(-0.1, length=3), "100% of its phones are of the shortest length"),
-    (heard(-0.1, first=60), "AH at 0.00 s lasts 0.60 s"),
-    (heard(-0.1, length=60), "spoken 0.13 times as fast"),
-    (Heard(failed="no path"), "cannot be aligned: no path")])
-def test_the_reason_names_what_is_odd(odd, reason):
+    (measurements(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 1, 20)]), "TWO not heard at 0.50 s"),
+    (measurements(-0.1, gain=10.0, departures=[Departure(50, 20, 1, 0, 20)]), "0.20 s of speech at 0.50 s not in the"),
+    (measurements(-0.1, gain=10.0, departures=[Departure(0, 50, 0, 2, 30)]), "2 of 3 words not heard"),
+    (measurements(-0.4), "deviations worse than the speaker's other utterances"),
+    (measurements(-0.1, length=3), "100% of its phones are of the shortest length"),
+    (measurements(-0.1, first=60), "AH at 0.00 s lasts 0.60 s"),
+    (measurements(-0.1, length=60), "spoken 0.13 times as fast"),
+    (Measurements(failed="no path"), "cannot be aligned: no path")])
+def test_the_reason_describes_what_is_odd(odd, reason):
     verdicts = verdict(odd)
     assert reason in verdicts["a-odd"].reason and verdicts["a-odd"].score >= 1 and next(iter(verdicts)) == "a-odd"
     assert all(v.score < 1 for u, v in verdicts.items() if u != "a-odd")
 
 
-def test_nothing_odd_is_not_suspicious():
-    assert verdict(heard(-0.1))["a-odd"].score < 1
-    assert verdict(Heard(failed="x"))["a-3"].score < 1
-    assert judge({"u": Heard(failed="x")}, {}, {}, ["AH"], LIMITS, 0.01)["u"].score == np.inf
+def test_normal_utterances_are_not_suspicious():
+    assert verdict(measurements(-0.1))["a-odd"].score < 1
+    assert verdict(Measurements(failed="x"))["a-3"].score < 1
+    assert judge({"u": Measurements(failed="x")}, {}, {}, ["AH"], LIMITS, 0.01)["u"].score == np.inf

@@ -29,7 +29,7 @@ def export(world, out, *options):
     return out
 
 
-def test_ctms_are_the_truth(world, tmp_path):
+def test_ctm_files_have_the_true_words_and_times(world, tmp_path):
     out = export(world, tmp_path, "--data", str(world.data), "--format", "ctm")
     lines = [line.split() for line in (out / "words.ctm").read_text().splitlines()]
     expected = [(u, "1", w, a, n) for u in sorted(world.words) for w, a, n in world.words[u]]
@@ -40,7 +40,7 @@ def test_ctms_are_the_truth(world, tmp_path):
 
 
 def parse_textgrid(text):
-    """A reader of the long form for the test: tier → [(xmin, xmax, text)], all counts and orders checked."""
+    """Parse the long text format: tier → [(xmin, xmax, text)]; all counts and orders are checked."""
     head = re.match(r'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = ([\d.]+)\n'
                     r"tiers\? <exists>\nsize = (\d+)\nitem \[\]:\n", text)
     tiers = {}
@@ -78,7 +78,7 @@ def test_textgrids_cover_the_utterance(world, tmp_path):
         assert starts >= {s.start for s in segments(tids, transitions)}
 
 
-def test_ids_that_lead_elsewhere_stay_in_the_folder(world, tmp_path):
+def test_utterance_ids_that_are_paths_do_not_leave_the_output_folder(world, tmp_path):
     ids = {utt: f"{part}{utt}" for utt, part in zip(world.alignment, (f"{tmp_path}/", "../../", "a/b/"), strict=False)}
     shutil.copytree(world.ali, tmp_path / "ali")
     write_int_vectors(tmp_path / "ali" / "ali.ark", ((new, world.alignment[utt]) for utt, new in ids.items()))
@@ -91,7 +91,7 @@ def test_ids_that_lead_elsewhere_stay_in_the_folder(world, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"ali", "data", "out"}
 
 
-def test_kaldis_folder_comes_back_as_it_was(world, tmp_path):
+def test_an_exported_kaldi_folder_is_imported_again_without_change(world, tmp_path):
     out = export(world, tmp_path / "out", "--format", "kaldi")
     folder = out / "kaldi"
     model = AcousticModel.load(world.ali)
@@ -111,7 +111,7 @@ def test_kaldis_folder_comes_back_as_it_was(world, tmp_path):
         assert (tmp_path / "back" / name).read_bytes() == (world.ali / name).read_bytes(), name
 
 
-def test_words_that_were_not_said_are_named_and_left_out(world, tmp_path, capsys):
+def test_utterances_that_do_not_fit_their_transcript_are_left_out_with_a_warning(world, tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
     lines = (world.data / "text").read_text().splitlines()
@@ -119,7 +119,7 @@ def test_words_that_were_not_said_are_named_and_left_out(world, tmp_path, capsys
     out = export(world, tmp_path / "out", "--data", str(data), "--format", "ctm")
     said = capsys.readouterr().err
     first, last = lines[0].split()[0], lines[-1].split()[0]
-    assert f"no words for {first}: its phones are no pronunciation of its transcript" in said
+    assert f"no words for {first}: its phones are not a pronunciation of its transcript" in said
     assert f"no words for {last}: {data}/text: it has no transcript" in said
     got = {line.split()[0] for line in (out / "words.ctm").read_text().splitlines()}
     assert got == set(world.words) - {first, last}
@@ -130,9 +130,9 @@ def test_words_that_were_not_said_are_named_and_left_out(world, tmp_path, capsys
     assert "text: no utterance of the alignment has words" in capsys.readouterr().err
 
 
-def test_what_cannot_be_exported_is_one_line(world, tmp_path, capsys):
+def test_what_cannot_be_exported_gives_a_one_line_error(world, tmp_path, capsys):
     for options, message in [([], "error: --data is needed for the words; give the data dir"),
-                             (["--format", "kaldi", "--model", str(world.ali)], "no mixtures, or not those")]:
+                             (["--format", "kaldi", "--model", str(world.ali)], "or mixtures for other states")]:
         with pytest.raises(SystemExit):
             export(world, tmp_path / "out", *options)
         assert message in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_what_cannot_be_exported_is_one_line(world, tmp_path, capsys):
 
 
 def test_words_without_marks_are_found_by_their_pronunciations(tmp_path):
-    """A R could end one word and begin the next in several ways; only the transcript's reading is taken."""
+    """The phones A R can be words or parts of words in several ways; the transcript decides."""
     lang = spoken.make(tmp_path, marks=False, utts=1).lang
     a, r = (lang.lexicon[lang.words[w]][0][1][0] for w in ("A", "OR"))
     sil = lang.optional_silence
@@ -151,8 +151,7 @@ def test_words_without_marks_are_found_by_their_pronunciations(tmp_path):
                                                                     ("OR", 18, 3)]
 
 
-def test_frames_of_another_length(tmp_path):
-    """Times are the frames' own: the alignment says how far apart they are."""
+def test_times_follow_the_frame_shift_of_the_alignment(tmp_path):
     world = spoken.make(tmp_path / "world", shift=0.0125)
     out = export(world, tmp_path / "out", "--data", str(world.data), "--format", "ctm", "textgrid")
     utt, words = next((u, w) for u, w in sorted(world.words.items()) if len(w) > 2)

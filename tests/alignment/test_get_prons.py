@@ -1,4 +1,4 @@
-"""Counts on a hand-made alignment, with and without position marks, and alignments that do not say their transcript."""
+"""Counts of a hand-made alignment with and without position marks, and alignments that do not fit their transcripts."""
 
 import re
 
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def write_alignment(folder, spoken):
-    """An alignment of random durations of the phones given by name."""
+    """Write an alignment with random durations; ``spoken``: utterance → names of phones."""
     lang, rng = Lang.load(folder / "lang"), np.random.default_rng(0)
     tree = monophone_tree(lang.sets, lang.topology)
     transitions = random_transitions(lang, tree, rng)
@@ -43,14 +43,14 @@ def write_alignment(folder, spoken):
 
 
 def unmark(folder):
-    """Turn the lang into one without position marks: one variant of each phone loses its mark and is used alone."""
+    """Remove the position marks from the lang folder: only the phones with mark _I are used, and lose the mark."""
     lang = folder / "lang"
     phones = (lang / "phones.txt").read_text()
     (lang / "phones.txt").write_text(re.sub(r"(?m)^([A-Z])_I ", r"\1 ", phones))
     lexicon = (lang / "lexiconp.txt").read_text()
     (lang / "lexiconp.txt").write_text(re.sub(r"_[BIES]\b", "", lexicon))
-    for kind in ("txt", "int"):
-        (lang / "phones" / f"word_boundary.{kind}").unlink()
+    for extension in ("txt", "int"):
+        (lang / "phones" / f"word_boundary.{extension}").unlink()
 
 
 def files(out):
@@ -67,7 +67,7 @@ EXPECTED = {
 }
 
 
-def test_counts(folder, capsys):
+def test_counts_of_a_hand_made_alignment(folder, capsys):
     main(["--data", str(folder / "data"), "--lang", str(folder / "lang"), "--ali", str(folder / "ali"),
           "--out", str(folder / "out")])
     assert files(folder / "out") == EXPECTED | {
@@ -78,7 +78,7 @@ def test_counts(folder, capsys):
     assert "prons is done" in capsys.readouterr().out
 
 
-def test_the_same_without_position_marks(folder):
+def test_counts_are_the_same_without_position_marks(folder):
     unmark(folder)
     write_alignment(folder, {u: re.sub(r"_[BIES]\b", "", s) for u, s in SPOKEN.items()})
     get_prons(folder / "data", folder / "lang", folder / "ali", folder / "out")
@@ -87,8 +87,8 @@ def test_the_same_without_position_marks(folder):
     assert found == EXPECTED
 
 
-def test_the_most_probable_of_several_readings(folder):
-    """Without marks, A E R may be A said A and RED said E R, or A said A E and RED said R."""
+def test_the_most_probable_segmentation_is_counted(folder):
+    """Without marks, A E R may be A with phones A and RED with E R, or A with A E and RED with R."""
     unmark(folder)
     (folder / "lang" / "lexiconp.txt").write_text(
         "!SIL 1.0 SIL\n<UNK> 1.0 SPN\nA 0.2 A\nA 0.9 A E\nRED 0.5 E R\nRED 0.3 R\nREAD 1.0 D\nAIR 1.0 I\n")
@@ -99,22 +99,22 @@ def test_the_most_probable_of_several_readings(folder):
 
 
 @pytest.mark.parametrize("spoken, message", [
-    ("SIL A_S R_B I_I D_E", "`R_B I_I D_E` stands for the word RED"),
-    ("A_S", "there is nothing for the word RED"),
-    ("A_S R_B E_I D_E A_S", "`A_S` stands after the transcript's last word"),
-    ("A_S SPN R_B E_I D_E", "`SPN` stands for the word RED"),
+    ("SIL A_S R_B I_I D_E", "the phones `R_B I_I D_E` are no pronunciation of the word RED"),
+    ("A_S", "there are no phones for the word RED"),
+    ("A_S R_B E_I D_E A_S", "the phones `A_S` follow the transcript's last word"),
+    ("A_S SPN R_B E_I D_E", "the phones `SPN` are no pronunciation of the word RED"),
     ("A_S R_B E_I SIL D_E", "phone 4 is marked nonword, within a word that has not ended"),
     ("A_S E_I D_E", "phone 2 is marked internal, but no word has begun"),
     ("A_S R_B E_I", "the last word has no end"),
 ])
-def test_an_alignment_of_something_else(folder, capsys, spoken, message):
+def test_an_alignment_that_does_not_fit_its_transcript_is_an_error(folder, capsys, spoken, message):
     write_alignment(folder, SPOKEN | {"u1": spoken})
     with pytest.raises(SystemExit):
         main(["--data", str(folder / "data"), "--lang", str(folder / "lang"), "--ali", str(folder / "ali"),
               "--out", str(folder / "out")])
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == (f"error: {folder}/ali/ali.ark: utterance u1 is not aligned to its transcript: {message}; "
-                     "align again, with this lang and these transcripts")
+                     "align again, with this lang folder and these transcripts")
     assert not files(folder / "out")
 
 
@@ -123,7 +123,7 @@ def test_an_alignment_of_something_else(folder, capsys, spoken, message):
     ("A R E D A", "phones are left over after the transcript's last word"),
     ("SIL SIL A R E D", "no pronunciation of the word A fits in its place"),
 ])
-def test_an_alignment_of_something_else_without_marks(folder, spoken, message):
+def test_an_alignment_without_marks_that_does_not_fit_its_transcript_is_an_error(folder, spoken, message):
     unmark(folder)
     write_alignment(folder, {"u1": spoken})
     with pytest.raises(UserError, match=f"utterance u1 is not aligned to its transcript: {message}"):
@@ -143,14 +143,14 @@ def change(name, old, new):
 
 
 @pytest.mark.parametrize("spoil, message", [
-    (change("data/text", "u2 READ XYZ A\n", ""), "data/text: the aligned utterance u2 is not there"),
-    (remove("ali/ali.ark"), "ali.ark: no alignment there; run steps/align.sh first"),
+    (change("data/text", "u2 READ XYZ A\n", ""), "data/text: the aligned utterance u2 is not in it"),
+    (remove("ali/ali.ark"), "ali.ark: no such alignment; run steps/align.sh first"),
     (remove("data/text"), "data/text: no such file"),
     (change("lang/phones/word_boundary.int", "1 nonword", "1 noword"), "word_boundary.int:1: expected a phone id and"),
     (change("lang/phones/word_boundary.int", "1 nonword\n", ""), "word_boundary.int: phone SIL is missing"),
     (change("lang/topo", "0.75", "0.5"), "topo"),
 ])
-def test_faults_are_one_line(folder, spoil, message):
+def test_bad_input_is_an_error(folder, spoil, message):
     spoil(folder)
     with pytest.raises(UserError) as e:
         get_prons(folder / "data", folder / "lang", folder / "ali", folder / "out")

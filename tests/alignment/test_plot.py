@@ -1,4 +1,4 @@
-"""Pictures of alignments, and the word times that they show."""
+"""Plots of alignments, and word times."""
 
 import shutil
 
@@ -25,7 +25,7 @@ UTT = "s0-030"
 
 @pytest.fixture
 def recorded(world, ali_dir, tmp_path):
-    """The data dir with audio, a rising tone, as long as the features of one utterance."""
+    """The data dir with audio: a rising tone, as long as the features of one utterance."""
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     frames = len(read_alignment(ali_dir)[UTT])
@@ -41,7 +41,7 @@ def plot(world, data, ali, out, *options):
     return {p.stem: matplotlib.image.imread(p).shape for p in out.glob("*.png")}
 
 
-def test_the_picture_has_a_panel_more_with_a_model_and_a_part_is_smaller(world, mono_dir, ali_dir, recorded, tmp_path):
+def test_a_model_adds_a_panel_and_a_part_has_a_smaller_plot(world, mono_dir, ali_dir, recorded, tmp_path):
     plain = plot(world, recorded, ali_dir, tmp_path / "plain", UTT)
     scored = plot(world, recorded, ali_dir, tmp_path / "scored", "--model", str(mono_dir), UTT)
     assert set(plain) == {UTT} and scored[UTT][0] > plain[UTT][0] and scored[UTT][1] == plain[UTT][1]
@@ -49,7 +49,7 @@ def test_the_picture_has_a_panel_more_with_a_model_and_a_part_is_smaller(world, 
     assert part[UTT][1] <= plain[UTT][1] and not list((tmp_path / "part").glob(".*"))
 
 
-def test_ids_that_lead_elsewhere_stay_in_the_folder(world, ali_dir, recorded, tmp_path):
+def test_utterance_ids_that_are_paths_do_not_leave_the_output_folder(world, ali_dir, recorded, tmp_path):
     bad = f"{tmp_path}/elsewhere"
     for name in ("wav.scp", "text", "utt2spk"):
         table = read_table(recorded / name)
@@ -69,7 +69,7 @@ def test_long_utterances_take_several_rows(world, ali_dir, recorded, tmp_path, m
     assert several[UTT][0] > 1.7 * one[UTT][0]
 
 
-def test_what_is_drawn_is_the_alignment(world, mono_dir, ali_dir, recorded):
+def test_the_plot_shows_the_alignment(world, mono_dir, ali_dir, recorded):
     lang, model = plot_alignment.Lang.load(world.lang), AcousticModel.load(mono_dir)
     data, alignment = plot_alignment.read_data_dir(recorded), read_alignment(ali_dir)
     picture = plot_alignment.load_picture(UTT, data, lang, model, alignment, model, 0.01)
@@ -80,7 +80,7 @@ def test_what_is_drawn_is_the_alignment(world, mono_dir, ali_dir, recorded):
     assert picture.loglike.mean() == pytest.approx(like[UTT], abs=1e-3)
 
 
-def test_faults_are_one_line(world, mono_dir, tri_dir, ali_dir, recorded, tmp_path, capsys):
+def test_bad_input_gives_a_one_line_error(world, mono_dir, tri_dir, ali_dir, recorded, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(recorded, other)
     write_wav(tmp_path / "short.wav", np.zeros(8000))
@@ -97,7 +97,7 @@ def test_faults_are_one_line(world, mono_dir, tri_dir, ali_dir, recorded, tmp_pa
         assert expected in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_a_tone_is_where_its_frequency_is():
+def test_the_spectrogram_of_a_tone_peaks_at_its_frequency():
     time = np.arange(16000) / 16000
     spectrum = spectrogram(1000 * np.sin(2 * np.pi * 2000 * time).astype(np.float32), 0.01)
     assert spectrum.shape == (98, 257) and (np.abs(spectrum[5:-5].argmax(1) * 16000 / 512 - 2000) < 40).all()
@@ -109,19 +109,19 @@ def test_smoothing_keeps_a_constant_and_the_mean_of_its_window():
     assert smoothed(np.arange(20.0), 5)[10] == pytest.approx(10) and smoothed(np.arange(20.0), 5)[0] == pytest.approx(1)
 
 
-def test_states_begin_where_the_path_moves():
+def test_states_start_where_the_path_enters_a_state():
     rng = np.random.default_rng(0)
     lang = random_lang(rng, states=(3,))
     transitions = random_transitions(lang, random_tree(lang, rng, 1), rng)
     tids = [[t for t in range(1, transitions.num_tids + 1) if transitions.tid_phone[t] == 2
-             and transitions.tid_state[t] == s] for s in range(3)]  # of each state: its self-loop, and leaving it
+             and transitions.tid_state[t] == s] for s in range(3)]  # for each state: self-loop, forward transition
     (loop, go), (_, go2), (loop3, go3) = tids
     assert state_starts(np.array([go, loop, loop, go2, go3, loop3]), transitions).tolist() == [0, 3, 4]
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))
 @settings(max_examples=50, deadline=None)
-def test_words_get_their_phones_whatever_their_pronunciation(seed, count):
+def test_words_get_their_phones_with_any_pronunciations(seed, count):
     rng = np.random.default_rng(seed)
     lang = random_lang(rng)
     ids = rng.integers(1, 4, count).tolist()
@@ -134,5 +134,5 @@ def test_words_get_their_phones_whatever_their_pronunciation(seed, count):
     assert all(any(x == p for _, p in lang.lexicon[w]) for x, w in zip(spelled, ids, strict=True))
     covered = {p.start for p in phones for _, at, length in spans if at <= p.start < at + length}
     assert all(p.phone == SIL for p in phones if p.start not in covered)
-    with pytest.raises(UserError, match="its phones are no pronunciation"):
+    with pytest.raises(UserError, match="its phones are not a pronunciation"):
         word_segments([*phones, Segment(99, 0, 1)], [lang.word_names[w] for w in ids], lang)

@@ -1,4 +1,4 @@
-"""LDA+MLLT and speaker-adaptive triphones end to end, on known features that two speakers have distorted."""
+"""Triphones with LDA+MLLT and speaker-adaptive training end to end, on known features distorted for two speakers."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ DISTORTION = {s: (np.eye(DIM) + 0.12 * RNG.normal(size=(DIM, DIM)), 1.5 * RNG.no
 
 @pytest.fixture(scope="module")
 def distorted(tmp_path_factory):
-    """The known world with an affine transform of each speaker's features."""
+    """The known world with each speaker's features distorted by an affine transform."""
     world = make(tmp_path_factory.mktemp("distorted"), utts=60, seed=3)
     feats = {}
     for utt, rx in read_scp(world.data / "feats.scp").items():
@@ -35,7 +35,7 @@ def distorted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folders(distorted, tmp_path_factory):
-    """mono, tri1, tri2b, tri3b and the alignment of each, as run.sh makes them."""
+    """mono, tri1, tri2b and tri3b with their alignments, as run.sh makes them."""
     exp = tmp_path_factory.mktemp("exp")
     mono(distorted, exp / "mono")
     aligned(distorted, exp / "mono", exp / "mono_ali")
@@ -48,18 +48,18 @@ def folders(distorted, tmp_path_factory):
     return exp
 
 
-def test_every_system_finds_the_alignment_and_adaptation_does_not_harm(distorted, folders):
-    found = {name: agreement(distorted, folders / f"{name}_ali") for name in ("tri1", "tri2b", "tri3b")}
-    assert found["tri2b"] > 0.9 and found["tri3b"] > 0.93, found
-    assert found["tri3b"] >= found["tri2b"] - 0.01, found
+def test_every_system_finds_the_alignment_and_adaptation_does_no_harm(distorted, folders):
+    agreements = {name: agreement(distorted, folders / f"{name}_ali") for name in ("tri1", "tri2b", "tri3b")}
+    assert agreements["tri2b"] > 0.9 and agreements["tri3b"] > 0.93, agreements
+    assert agreements["tri3b"] >= agreements["tri2b"] - 0.01, agreements
 
 
-def test_what_the_folders_hold(folders):
-    two, three = AcousticModel.load(folders / "tri2b"), AcousticModel.load(folders / "tri3b")
-    assert two.transform.shape == (5, 3 * DIM) and two.gmms.dim == 5 and two.si_gmms is None
-    assert torch.equal(three.transform, two.transform)  # taken over, not estimated anew
-    assert torch.equal(three.si_gmms.offsets, three.gmms.offsets)
-    assert not torch.equal(three.si_gmms.means, three.gmms.means)
+def test_model_and_alignment_folders_have_the_expected_contents(folders):
+    tri2b, tri3b = AcousticModel.load(folders / "tri2b"), AcousticModel.load(folders / "tri3b")
+    assert tri2b.transform.shape == (5, 3 * DIM) and tri2b.gmms.dim == 5 and tri2b.si_gmms is None
+    assert torch.equal(tri3b.transform, tri2b.transform)  # reused, not estimated again
+    assert torch.equal(tri3b.si_gmms.offsets, tri3b.gmms.offsets)
+    assert not torch.equal(tri3b.si_gmms.means, tri3b.gmms.means)
     assert json.loads((folders / "tri3b" / "train.json").read_text())["system"] == "tri3b"
     assert not (folders / "tri2b_ali" / "trans.ark").exists()
     shapes = {s: tuple(w.shape) for s, w in read_transforms(folders / "tri3b_ali").items()}
@@ -67,33 +67,33 @@ def test_what_the_folders_hold(folders):
 
 
 def test_the_transforms_bring_the_speakers_together(distorted, folders):
-    """Both transforms undo what the features went through, in one common space: they agree where they are combined."""
+    """The transforms undo the distortions: in the adapted features the speakers' means of a pdf are closer."""
     model = AcousticModel.load(folders / "tri3b")
     shard = Shard(distorted.data, Lang.load(distorted.lang), model.feature, linear=model.transform)
     shard.alignment = read_alignment(folders / "tri3b_ali")
     adapter = Adapter(shard, FmllrConfig(100, 0.0, 20))
     adapter.apply(read_transforms(folders / "tri3b_ali"))
 
-    def apart(feats):  # distance of the two speakers' means of the same pdf, against the spread within
-        pdfs, by = model.transitions.tid_pdf, {}
+    def distance(feats):  # mean distance of the two speakers' means of the same pdf
+        pdfs, frames = model.transitions.tid_pdf, {}
         for utt in shard.alignment:
             for p, x in zip(pdfs[torch.from_numpy(shard.alignment[utt]).long()].tolist(), feats[utt], strict=True):
-                by.setdefault((p, utt[:2]), []).append(x)
-        both = [p for p, s in by if s == "s0" and (p, "s1") in by]
-        return np.mean([float((torch.stack(by[p, "s0"]).mean(0) - torch.stack(by[p, "s1"]).mean(0)).norm())
+                frames.setdefault((p, utt[:2]), []).append(x)
+        both = [p for p, s in frames if s == "s0" and (p, "s1") in frames]
+        return np.mean([float((torch.stack(frames[p, "s0"]).mean(0) - torch.stack(frames[p, "s1"]).mean(0)).norm())
                         for p in both])
 
-    assert apart(shard.feats) < 0.6 * apart(adapter.plain)
+    assert distance(shard.feats) < 0.6 * distance(adapter.plain)
 
 
 def test_transforms_raise_the_likelihood_of_the_alignment(distorted, folders, capsys):
-    """Estimated with the model itself on a fixed alignment, each round gains, and the gain is what is said."""
+    """On a fixed alignment, each re-estimation raises the likelihood, and reports a gain that is not negative."""
     model = AcousticModel.load(folders / "tri3b")
     shard = Shard(distorted.data, Lang.load(distorted.lang), model.feature, linear=model.transform)
     shard.alignment = read_alignment(folders / "tri3b_ali")
     adapter = Adapter(shard, FmllrConfig(100, 1.0, 20))
 
-    def likelihood():  # of the plain features: the transforms' Jacobians count
+    def likelihood():  # of the plain features, so the Jacobians of the transforms are included
         total = 0.0
         for utt, tids in shard.alignment.items():
             pdfs = model.transitions.tid_pdf[torch.from_numpy(tids).long()]
@@ -107,14 +107,15 @@ def test_transforms_raise_the_likelihood_of_the_alignment(distorted, folders, ca
         adapter.update(model, f"round {i}")
         values.append(likelihood())
     assert all(b >= a - 0.01 for a, b in itertools.pairwise(values)) and values[-1] > values[0] + 100
-    said = [float(g) for g in re.findall(r"gains (-?[0-9.]+) log-likelihood", capsys.readouterr().out)]
-    assert len(said) == 4 and all(g >= 0 for g in said)
+    gains = [float(g) for g in re.findall(r"gains (-?[0-9.]+) log-likelihood", capsys.readouterr().out)]
+    assert len(gains) == 4 and all(g >= 0 for g in gains)
 
 
-@pytest.mark.parametrize("name, before, nj", [("tri2b", "tri1", "2"), ("tri3b", "tri2b", "2"), ("tri3b", "tri2b", "4")])
-def test_several_processes_give_the_same(distorted, folders, tmp_path, name, before, nj):
-    """The tree, the transform, the sizes and what the model says of the data."""
-    out = tri(distorted, folders / f"{before}_ali", tmp_path / name, "--model", str(folders / before), "--nj", nj,
+@pytest.mark.parametrize("name, previous, nj",
+                         [("tri2b", "tri1", "2"), ("tri3b", "tri2b", "2"), ("tri3b", "tri2b", "4")])
+def test_several_processes_give_the_same_model(distorted, folders, tmp_path, name, previous, nj):
+    """Tree, transform, sizes and the likelihood of the data are the same."""
+    out = tri(distorted, folders / f"{previous}_ali", tmp_path / name, "--model", str(folders / previous), "--nj", nj,
               conf=distorted.conf / f"{name}.yaml")
     a, b = AcousticModel.load(folders / name), AcousticModel.load(out)
     assert (out / "tree.json").read_bytes() == (folders / name / "tree.json").read_bytes()
@@ -140,21 +141,21 @@ def test_a_speaker_with_one_short_utterance_keeps_its_features(distorted, folder
     assert utt in read_alignment(ali)
 
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, message", [
     ({"adapt": [2]}, "needs the model that made the alignment"),
     ({"mllt": [2], "lda_dim": 0}, "`mllt` must be empty without LDA"),
     ({"adapt": [2], "lda_dim": 4}, "`adapt` must be empty where `lda_dim` is set"),
     ({"mllt": [99], "lda_dim": 4}, "`mllt` must be passes of the training"),
-    ({"lda_dim": 7 * DIM}, "`lda_dim` is 42, the spliced features have 6 dimensions"),
+    ({"lda_dim": 7 * DIM}, "`lda_dim` is 42, but the spliced features have 6 dimensions"),
 ])
-def test_what_cannot_be_trained_is_told(distorted, folders, tmp_path, capsys, options, told):
+def test_an_impossible_configuration_is_an_error(distorted, folders, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit):
         tri(distorted, folders / "mono_ali", tmp_path / "out", conf=distorted.write("tri1", **options))
     err = capsys.readouterr().err
-    assert told in err and err.count("\n") == 1 and "Traceback" not in err
+    assert message in err and err.count("\n") == 1 and "Traceback" not in err
 
 
-def test_adaptation_on_other_features_than_the_models_is_told(distorted, folders, tmp_path, capsys):
+def test_adaptation_on_other_features_than_those_of_the_model_is_an_error(distorted, folders, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tri(distorted, folders / "tri2b_ali", tmp_path / "out", "--model", str(folders / "tri2b"),
             conf=distorted.write("tri3b", feature__deltas=1))

@@ -1,4 +1,4 @@
-"""Training and alignment of what cannot be trained or aligned: one line, and nothing is lost."""
+"""Training and alignment on bad input give a one-line error and write no model."""
 
 import shutil
 
@@ -14,15 +14,15 @@ from lstmp.gmm import align
 
 
 def one_line(capsys, *expected):
-    said = capsys.readouterr().err.strip().splitlines()
-    errors = [line for line in said if line.startswith("error: ")]
-    assert len(errors) == 1 and errors[0] == said[-1] and "Traceback" not in "".join(said)
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1 and errors[0] == lines[-1] and "Traceback" not in "".join(lines)
     for text in expected:
         assert text in errors[0]
 
 
 def copied(world, tmp_path, change):
-    """The data dir with its features changed."""
+    """A copy of the data dir with features ``change(utterance, features)``."""
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     write_feats(data, {utt: change(utt, read_mat(rx)) for utt, rx in read_scp(world.data / "feats.scp").items()})
@@ -39,7 +39,7 @@ BAD_CONFIGS = [("mono", {"em__nun_iters": 3}, ["mono-changed.yaml", "unknown key
 
 
 @pytest.mark.parametrize("name,changed,expected", BAD_CONFIGS)
-def test_bad_configurations_are_one_line(world, ali_dir, tmp_path, capsys, name, changed, expected):
+def test_a_bad_configuration_is_an_error(world, ali_dir, tmp_path, capsys, name, changed, expected):
     conf = world.write(name, **changed)
     with pytest.raises(SystemExit) as e:
         mono(world, tmp_path / "o", conf=conf) if name == "mono" else tri(world, ali_dir, tmp_path / "o", conf=conf)
@@ -48,7 +48,7 @@ def test_bad_configurations_are_one_line(world, ali_dir, tmp_path, capsys, name,
     assert not (tmp_path / "o" / "final.safetensors").exists()
 
 
-def test_other_features_than_the_models_are_one_line(world, mono_dir, tmp_path, capsys):
+def test_features_that_do_not_fit_the_model_are_an_error(world, mono_dir, tmp_path, capsys):
     data = copied(world, tmp_path, lambda utt, x: x[:, :4])
     with pytest.raises(SystemExit):
         aligned(world, mono_dir, tmp_path / "ali", data=data)
@@ -58,7 +58,7 @@ def test_other_features_than_the_models_are_one_line(world, mono_dir, tmp_path, 
 @pytest.mark.parametrize("spelled_badly, expected", [
     (10**9, ["text: ", " words (100.0 %) are not in ", "100 % of these are there but for letter case"]), (1, [])])
 def test_transcripts_in_another_letter_case(world, mono_dir, tmp_path, capsys, spelled_badly, expected):
-    """All of them: an error, since silence would be learned; some: a warning with their share."""
+    """If all are in another case, it is an error; if only some are, a warning with their share."""
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     lines = [line.split(" ", 1) for line in (data / "text").read_text().splitlines()]
@@ -70,7 +70,7 @@ def test_transcripts_in_another_letter_case(world, mono_dir, tmp_path, capsys, s
         one_line(capsys, *expected)
     else:
         aligned(world, mono_dir, tmp_path / "ali", data=data)
-        assert " %) are not in words.txt and are taken for the OOV word" in capsys.readouterr().err
+        assert " %) are not in words.txt and are replaced by the OOV word" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("frames_known", [False, True])
@@ -89,7 +89,7 @@ def test_one_utterance_with_nan_is_left_out_and_reported(world, mono_dir, tmp_pa
     assert "NaN" in (tmp_path / "ali" / "failed.txt").read_text().splitlines()[0]
 
 
-def test_nan_everywhere_is_one_line(world, tmp_path, capsys):
+def test_nan_in_all_utterances_is_an_error(world, tmp_path, capsys):
     with pytest.raises(SystemExit):
         mono(world, tmp_path / "o", data=copied(world, tmp_path, lambda utt, x: x * np.nan))
     one_line(capsys, "NaN")
@@ -97,7 +97,7 @@ def test_nan_everywhere_is_one_line(world, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("nj", ["1", "2"])
-def test_when_all_utterances_are_too_short_it_stops(world, tmp_path, capfd, nj):
+def test_utterances_that_are_all_too_short_are_an_error(world, tmp_path, capfd, nj):
     data = copied(world, tmp_path, lambda utt, x: x[:2])
     with pytest.raises(SystemExit):
         mono(world, tmp_path / "o", "--nj", nj, data=data)
@@ -106,27 +106,27 @@ def test_when_all_utterances_are_too_short_it_stops(world, tmp_path, capfd, nj):
     assert not (tmp_path / "o" / "final.safetensors").exists()
 
 
-def test_missing_folders_are_one_line(world, mono_dir, ali_dir, tmp_path, capsys):
+def test_missing_folders_and_files_are_errors(world, mono_dir, ali_dir, tmp_path, capsys):
     for run, expected in [
             (lambda: mono(world, tmp_path / "o", lang=tmp_path / "no"), ["no: no such lang folder"]),
             (lambda: mono(world, tmp_path / "o", data=tmp_path / "no"), ["no/feats.scp: no such file"]),
             (lambda: mono(world, tmp_path / "o", conf=tmp_path / "no.yaml"), ["no.yaml: no such configuration file"]),
             (lambda: aligned(world, tmp_path / "no", tmp_path / "o"), ["no: no such model folder"]),
             (lambda: aligned(world, ali_dir, tmp_path / "o"), [str(ali_dir), "no Gaussian mixtures in it"]),
-            (lambda: tri(world, mono_dir, tmp_path / "o"), ["ali.ark: no alignment there; run steps/align.sh"])]:
+            (lambda: tri(world, mono_dir, tmp_path / "o"), ["ali.ark: no such alignment; run steps/align.sh"])]:
         with pytest.raises(SystemExit):
             run()
         one_line(capsys, *expected)
 
 
-def test_an_alignment_of_other_features_is_one_line(world, ali_dir, tmp_path, capsys):
+def test_an_alignment_of_other_features_is_an_error(world, ali_dir, tmp_path, capsys):
     data = copied(world, tmp_path, lambda utt, x: x[:-1])
     with pytest.raises(SystemExit):
         tri(world, ali_dir, tmp_path / "o", data=data)
     one_line(capsys, str(ali_dir), "frames in the alignment", "align these features again")
 
 
-def test_an_alignment_of_another_model_is_one_line(world, ali_dir, tmp_path, capsys):
+def test_an_alignment_of_another_model_is_an_error(world, ali_dir, tmp_path, capsys):
     ali = tmp_path / "ali"
     shutil.copytree(ali_dir, ali)
     write_int_vectors(ali / "ali.ark", [(u, t + 10000) for u, t in sorted(align.read_alignment(ali_dir).items())])
@@ -136,11 +136,11 @@ def test_an_alignment_of_another_model_is_one_line(world, ali_dir, tmp_path, cap
     write_int_vectors(ali / "ali.ark", [("stranger", np.ones(5, dtype=np.int32))])
     with pytest.raises(SystemExit):
         tri(world, ali, tmp_path / "o")
-    one_line(capsys, str(ali), "no utterance of the data is aligned there")
+    one_line(capsys, str(ali), "no utterance of the data is in this alignment")
 
 
 @pytest.mark.parametrize("name", ["final.safetensors", "tree.json", "topo", "config.yaml"])
-def test_a_model_with_a_file_cut_off_or_missing_is_one_line(world, mono_dir, tmp_path, capsys, name):
+def test_a_model_with_a_truncated_or_missing_file_is_an_error(world, mono_dir, tmp_path, capsys, name):
     model = tmp_path / "model"
     shutil.copytree(mono_dir, model)
     content = (model / name).read_bytes()
@@ -154,7 +154,7 @@ def test_a_model_with_a_file_cut_off_or_missing_is_one_line(world, mono_dir, tmp
     one_line(capsys, str(model / name))
 
 
-def test_a_lang_with_other_phones_is_one_line(world, mono_dir, ali_dir, tmp_path, capsys):
+def test_a_lang_folder_with_other_phones_is_an_error(world, mono_dir, ali_dir, tmp_path, capsys):
     other = make_other_lang(tmp_path)
     with pytest.raises(SystemExit):
         tri(world, ali_dir, tmp_path / "o", lang=other)

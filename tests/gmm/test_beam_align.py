@@ -1,4 +1,4 @@
-"""The compiled search with a beam, beside the exact one in PyTorch and the search of every path."""
+"""The compiled search with a beam, compared with the exact search in PyTorch and with a search of all paths."""
 
 import math
 
@@ -43,7 +43,7 @@ def scores_of(gmms, boost, scale, feats):
 @needs_compiler
 @given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, 7), st.sampled_from([1, 3]))
 @settings(max_examples=60, deadline=None)
-def test_without_a_beam_it_equals_brute_force(seed, num_words, frames, width):
+def test_the_result_without_a_beam_equals_brute_force(seed, num_words, frames, width):
     rng, lang, tree, transitions = small_world(seed, width)
     words = rng.integers(1, 4, num_words).tolist()
     gmms, boost = random_gmms(tree.num_pdfs, 3, rng), torch.from_numpy(rng.normal(size=tree.num_pdfs)).float()
@@ -64,7 +64,7 @@ def test_without_a_beam_it_equals_brute_force(seed, num_words, frames, width):
 @needs_compiler
 @given(st.integers(0, 10**6), st.integers(2, 12), st.floats(0.5, 40))
 @settings(max_examples=60, deadline=None)
-def test_a_beam_finds_a_path_that_is_no_better_and_a_wide_one_the_best(seed, num_words, beam):
+def test_a_narrow_beam_never_scores_better_and_a_wide_beam_finds_the_best_path(seed, num_words, beam):
     rng, lang, tree, transitions = small_world(seed)
     graph = GraphCompiler(lang, tree, transitions).compile(rng.integers(1, 4, num_words).tolist())
     frames = graph.min_frames + int(rng.integers(0, 60))
@@ -75,16 +75,16 @@ def test_a_beam_finds_a_path_that_is_no_better_and_a_wide_one_the_best(seed, num
     aligner = BeamAligner(gmms, boost, 0.5, log_prob)
     assert aligner(graph, feats, 1e6)[1] == pytest.approx(exact[1], rel=1e-4)
     found = aligner(graph, feats, beam)
-    given = BeamAligner(None, boost, 0.5, log_prob)(graph, gmms.loglikes(feats), beam)  # the scores as a table
-    assert (given is None) == (found is None)
-    assert found is None or given[1] == pytest.approx(found[1], rel=1e-4)
+    from_loglikes = BeamAligner(None, boost, 0.5, log_prob)(graph, gmms.loglikes(feats), beam)
+    assert (from_loglikes is None) == (found is None)
+    assert found is None or from_loglikes[1] == pytest.approx(found[1], rel=1e-4)
     assert found is None or found[1] <= exact[1] + 1e-3 * abs(exact[1])
     assert found is None or len(found[0]) == frames
 
 
 @needs_compiler
-def test_where_no_path_is_left_a_wider_beam_is_tried(world, mono_dir, tmp_path):
-    """With next to no beam some utterances get lost; those, and only those, have the exact alignment by the retry."""
+def test_utterances_that_fail_are_aligned_again_with_the_retry_beam(world, mono_dir, tmp_path):
+    """With a very narrow beam some utterances fail; these, and only these, get the alignment of the retry beam."""
     found = {}
     for name, beams in (("lost", (0.5, 0.5)), ("retried", (0.5, 500.0)), ("exact", (0.0, 0.0))):
         conf = world.write("align", beam=beams[0], retry_beam=beams[1], max_failed=1.0)

@@ -1,4 +1,4 @@
-"""Statistics for the tree, its growth, and alignments carried over to it."""
+"""Statistics for the tree, tree growing, and conversion of alignments to another tree."""
 
 import dataclasses
 
@@ -67,7 +67,7 @@ def test_statistics_are_the_sums_over_the_frames(seed):
     np.testing.assert_allclose(stats.moments, [direct[k] for k in sorted(direct)], rtol=1e-9)
 
 
-def test_the_likelihood_is_that_of_the_gaussian_that_fits_best():
+def test_the_likelihood_is_that_of_the_maximum_likelihood_gaussian():
     x = np.random.default_rng(0).normal(3, 2, (50, DIM))
     moments = np.concatenate([[50], x.sum(0), (x * x).sum(0)])
     variance = x.var(0)
@@ -77,7 +77,7 @@ def test_the_likelihood_is_that_of_the_gaussian_that_fits_best():
 
 
 def below(node, rows, stats):
-    """(node, its rows) of a tree's nodes, from the top."""
+    """Yield (node, rows of its events) for all nodes of a tree, from the root."""
     yield node, rows
     if node.then is not None:
         column = {-1: 3, 0: 0, 1: 1, 2: 2}[node.key]
@@ -92,7 +92,7 @@ def rows_of(tree, root, stats):
 
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_splits_gain_leaves_are_few_and_silence_stays_whole(seed, merge):
+def test_trees_satisfy_their_configuration_and_silence_is_not_split(seed, merge):
     lang, _, _, _, _, stats = gathered(seed)
     for max_leaves, min_gain in ((40, 20.0), (24, 0.0), (1000, 40.0)):
         cfg = dataclasses.replace(CFG, merge=merge, max_leaves=max_leaves, min_gain=min_gain)
@@ -101,7 +101,7 @@ def test_splits_gain_leaves_are_few_and_silence_stays_whole(seed, merge):
         assert len(leaves) <= max_leaves and sorted({leaf.pdf for leaf in leaves}) == list(range(tree.num_pdfs))
         assert tree.num_pdfs <= len(leaves) if merge else tree.num_pdfs == len(leaves)
         roots = tree.distinct_roots()
-        assert len(roots) == 5 + 1 + 4 * 3  # silence's states; phones 2 and 3 share one for all; the others' states
+        assert len(roots) == 5 + 1 + 4 * 3  # states of silence; phones 2 and 3 share a root; states of other phones
         smallest, total, gained = np.inf, 0.0, 0.0
         for root in roots:
             rows = rows_of(tree, root, stats)
@@ -115,14 +115,14 @@ def test_splits_gain_leaves_are_few_and_silence_stays_whole(seed, merge):
                 assert gain > min_gain and min(len(parts[id(node.then)]), len(parts[id(node.otherwise)])) > 0
                 smallest, gained = min(smallest, gain), gained + gain
         assert gained > 0
-        # merging gives back, of the pdfs that it saves, less than the last split gained for each
+        # for each pdf that it saves, merging loses less than the last split gained
         assert log_likelihood(moments).sum() > total + gained - (len(leaves) - tree.num_pdfs + 1e-6) * max(smallest, 1)
         assert all(tree.roots[SIL, c].then is None for c in range(5))
         assert tree.roots[2, 0] is tree.roots[3, 2] and tree.roots[4, 0] is not tree.roots[4, 1]
         owner = {}
         for root in roots:
             for leaf in root.leaves():
-                assert owner.setdefault(leaf.pdf, root) is root  # no pdf of two roots
+                assert owner.setdefault(leaf.pdf, root) is root  # no pdf is shared by two roots
         summed = np.zeros_like(moments)
         for event, row in zip(stats.events.tolist(), stats.moments, strict=True):
             summed[tree.pdf(tuple(event[:3]), event[3])] += row
@@ -131,7 +131,7 @@ def test_splits_gain_leaves_are_few_and_silence_stays_whole(seed, merge):
 
 
 def test_the_first_split_is_the_best_question():
-    """With one split allowed, it is the one that a search over all questions finds (without refinement)."""
+    """With one split allowed and no refinement, the split is the one that a search over all questions finds."""
     lang, _, _, _, _, stats = gathered(0)
     cfg = dataclasses.replace(CFG, max_leaves=19, min_gain=0.0, refine_iters=0, merge=False)
     tree, _ = build(stats, lang, cfg)
@@ -152,7 +152,7 @@ def test_the_first_split_is_the_best_question():
     assert max(gains, key=gains.get) == (id(chosen), chosen.key)
 
 
-def test_questions_hold_every_set_and_only_unions_of_sets():
+def test_questions_include_every_phone_set_and_are_unions_of_sets():
     lang, _, _, _, _, stats = gathered(1)
     questions = cluster_questions(stats, lang.sets, 1)
     assert {frozenset(s) for s in lang.sets} <= set(questions) and len(questions) == len(set(questions))
@@ -160,7 +160,7 @@ def test_questions_hold_every_set_and_only_unions_of_sets():
     assert all(all(set(s) <= q or not set(s) & q for s in lang.sets) for q in questions)
 
 
-def test_a_set_without_data_is_still_a_question():
+def test_a_phone_set_without_data_is_still_a_question():
     lang, _, _, _, _, stats = gathered(1)
     seen = stats.events[:, 1] != 7
     few = TreeStats(stats.events[seen], stats.moments[seen])
@@ -169,7 +169,7 @@ def test_a_set_without_data_is_still_a_question():
     assert all(moments[tree.pdf((0, 7, 0), c), 0] == 0 for c in range(3))
 
 
-def test_fewer_leaves_than_roots_is_one_line():
+def test_fewer_leaves_than_roots_is_an_error():
     lang, _, _, _, _, stats = gathered(0)
     with pytest.raises(UserError, match="`max_leaves` is 17, but the tree has 18 roots; raise max_leaves"):
         build(stats, lang, dataclasses.replace(CFG, max_leaves=17))
@@ -197,7 +197,7 @@ def test_a_converted_alignment_keeps_phones_states_and_durations(seed):
             at += length
 
 
-def test_no_utterance_gives_no_windows():
+def test_an_empty_alignment_has_no_windows():
     lang, transitions, *_ = gathered(0)
     window, index = tree_stats.windows(np.zeros(0, dtype=np.int32), transitions, {SIL})
     assert len(window) == 0 and len(index) == 0

@@ -1,4 +1,4 @@
-"""Training at the edges: very short and very long utterances, phones that never occur, more leaves than data for."""
+"""Extreme cases of training: very short and very long utterances, phones that never occur, too many leaves."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ SHORT, LONG = "s0-x-short", "s1-x-long"  # 0.1 s and 35 s
 
 @pytest.fixture(scope="module")
 def extreme(tmp_path_factory):
-    """The known world with an utterance of 10 frames and one of 3,500, cut from and put together of others."""
+    """The known world with an utterance of 10 frames, cut from another, and one of 3,500 frames, joined from others."""
     world = make(tmp_path_factory.mktemp("extreme"), utts=60, seed=4)
     utts = dict(read_data_dir(world.data).utts)
     del utts["s1-short"]
     feats = {utt: read_mat(rx) for utt, rx in read_scp(world.data / "feats.scp").items() if utt in utts}
-    said = min(u for u in utts if utts[u].words == ("A",))
-    at = world.truth[said].index(next(x for x in world.truth[said] if x))
+    source = min(u for u in utts if utts[u].words == ("A",))
+    start = world.truth[source].index(next(x for x in world.truth[source] if x))
     words, frames = [], []
     for utt in sorted(utts) * 9:
         if sum(map(len, frames)) + len(feats[utt]) > 3500:
@@ -34,7 +34,7 @@ def extreme(tmp_path_factory):
         frames.append(feats[utt])
     rest = 3500 - sum(map(len, frames))
     frames.append(np.random.default_rng(0).normal(-4, 1, (rest, DIM)).astype(np.float32))  # silence
-    feats |= {SHORT: feats[said][at - 1:at + 9], LONG: np.concatenate(frames)}
+    feats |= {SHORT: feats[source][start - 1:start + 9], LONG: np.concatenate(frames)}
     utts |= {SHORT: Utterance(SHORT, "s0", "none.wav", ("A",)), LONG: Utterance(LONG, "s1", "none.wav", tuple(words))}
     write_data_dir(world.data, [utts[u] for u in sorted(utts)])
     write_feats(world.data, feats)
@@ -54,20 +54,20 @@ def systems(extreme, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["mono", "tri1", "tri2b", "tri3b"])
-def test_a_tenth_of_a_second_and_35_seconds(extreme, systems, name):
+def test_utterances_of_a_tenth_of_a_second_and_of_35_seconds_are_aligned(extreme, systems, name):
     ali, model = read_alignment(systems / f"{name}_ali"), AcousticModel.load(systems / name)
     assert (systems / f"{name}_ali" / "failed.txt").read_text() == ""
     assert len(ali[SHORT]) == 10 and len(ali[LONG]) == 3500
     lang = Lang.load(extreme.lang)
-    said = [s.phone for s in segments(ali[LONG], model.transitions) if s.phone not in lang.silence]
+    phones = [s.phone for s in segments(ali[LONG], model.transitions) if s.phone not in lang.silence]
     words = read_data_dir(extreme.data).utts[LONG].words
-    assert len(said) == sum(p not in lang.silence for w in words for p in lang.lexicon[lang.words[w]][0][1])
+    assert len(phones) == sum(p not in lang.silence for w in words for p in lang.lexicon[lang.words[w]][0][1])
     likes = dict(x.split() for x in (systems / f"{name}_ali" / "utt2like").read_text().splitlines())
     assert all(np.isfinite(float(x)) for x in likes.values())
 
 
-def test_phones_that_never_occur(extreme, tmp_path):
-    """They keep a model of finite parameters, and a transcript with them can be aligned."""
+def test_phones_without_data_have_a_valid_model(extreme, tmp_path):
+    """All parameters are finite, and a transcript with such phones has a graph with finite likelihoods."""
     (tmp_path / "lexicon.txt").write_text(LEXICON + "ZOO 1.0 Z U\n")
     prepare_dict(tmp_path / "lexicon.txt", tmp_path / "dict")
     prepare_lang(tmp_path / "dict", tmp_path / "lang", sil_prob=0.5)
@@ -89,7 +89,7 @@ def test_phones_that_never_occur(extreme, tmp_path):
             graph.distinct_pdfs))).all()
 
 
-def test_more_leaves_and_gaussians_than_the_data_allow(extreme, systems, tmp_path):
+def test_more_leaves_and_gaussians_than_the_data_allow_are_not_made(extreme, systems, tmp_path):
     conf = extreme.write("tri1", tree__max_leaves=100_000, tree__min_gain=0.0, tree__merge=False,
                          em__num_gaussians=100_000)
     tri(extreme, systems / "mono_ali", tmp_path / "tri1", conf=conf)

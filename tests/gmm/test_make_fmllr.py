@@ -1,4 +1,4 @@
-"""Speaker-adapted features as a data dir."""
+"""Data dirs with speaker-adapted features."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from lstmp.gmm.model import AcousticModel
 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory):
-    """A world, a speaker-adapted model of it and its alignment."""
+    """A known world, and an exp folder with a speaker-adapted model and its alignment."""
     world, exp = make(tmp_path_factory.mktemp("w"), utts=30, seed=6), tmp_path_factory.mktemp("exp")
     aligned(world, mono(world, exp / "mono"), exp / "mono_ali")
     conf = world.write("tri2b", em__num_iters=3, em__realign=[2], em__grow_until=2, mllt=[2])
@@ -35,7 +35,7 @@ def run(world, exp, out, *, data=None, model="tri3b", transforms="tri3b_ali"):
     return out
 
 
-def test_the_features_are_those_that_the_model_sees(adapted, tmp_path, capsys):
+def test_the_features_are_the_transformed_input_features(adapted, tmp_path, capsys):
     world, exp = adapted
     out = run(world, exp, tmp_path / "fmllr")
     model, transforms = AcousticModel.load(exp / "tri3b"), read_transforms(exp / "tri3b_ali")
@@ -55,19 +55,19 @@ def test_the_features_are_those_that_the_model_sees(adapted, tmp_path, capsys):
     assert "fmllr is done" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change, told", [
-    ({"model": "tri2b"}, "tri2b: it was not trained with speaker adaptation"),
+@pytest.mark.parametrize("change, message", [
+    ({"model": "tri2b"}, "tri2b: this model was not trained with speaker adaptation"),
     ({"transforms": "tri2b_ali"}, "trans.scp: no such file"),
     ({"model": "nowhere"}, "nowhere: no such model folder"),
 ])
-def test_what_cannot_be_made_is_told(adapted, tmp_path, capsys, change, told):
+def test_a_wrong_model_or_transforms_folder_is_an_error(adapted, tmp_path, capsys, change, message):
     with pytest.raises(SystemExit):
         run(*adapted, tmp_path / "fmllr", **change)
     err = capsys.readouterr().err
-    assert told in err and err.count("\n") == 1
+    assert message in err and err.count("\n") == 1
 
 
-def test_a_speaker_without_transform_and_the_source_itself(adapted, tmp_path, capsys):
+def test_a_speaker_without_transform_and_writing_into_the_input_are_errors(adapted, tmp_path, capsys):
     world, exp = adapted
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
@@ -77,10 +77,10 @@ def test_a_speaker_without_transform_and_the_source_itself(adapted, tmp_path, ca
     assert "trans.scp: speaker s7 has no transform" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(world, exp, data, data=data)
-    assert "it holds the features to be adapted" in capsys.readouterr().err
+    assert "this folder is also the input" in capsys.readouterr().err
 
 
-def test_other_models_do_not_take_them_for_mfcc(adapted, tmp_path, capsys):
+def test_a_model_of_mfcc_does_not_accept_them(adapted, tmp_path, capsys):
     world, exp = adapted
     out = run(world, exp, tmp_path / "fmllr")
     with pytest.raises(SystemExit):

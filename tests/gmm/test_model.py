@@ -1,4 +1,4 @@
-"""Model folders whose files are damaged or do not fit each other: one line, before anything is computed."""
+"""Model folders with damaged files or files that do not fit together are errors when they are read."""
 
 import json
 
@@ -33,26 +33,27 @@ def of(name, change):
     return damage
 
 
-def put(at, value):
+def put(index, value):
     def change(t):
-        t.view(-1)[at] = value
+        t.view(-1)[index] = value
         return t
     return change
 
 
 @pytest.mark.parametrize("damage, message", [
-    (of("offsets", put(1, -5)), "its mixtures do not fit together"), (of("offsets", put(-1, 10**9)), "do not fit"),
+    (of("offsets", put(1, -5)), "the shapes of its mixtures do not fit together"),
+    (of("offsets", put(-1, 10**9)), "do not fit"),
     (of("offsets", lambda t: t[:1].clone()), "do not fit"), (of("offsets", lambda t: t.float()), "do not fit"),
     (of("means", lambda t: t[:, :2].clone()), "do not fit"), (of("weights", lambda t: t[1:].clone()), "do not fit"),
-    (of("means", put(3, float("nan"))), "numbers that no Gaussian can have"),
-    (of("variances", put(3, 0.0)), "numbers that no Gaussian can have"),
-    (of("variances", put(3, float("inf"))), "numbers that no Gaussian can have"),
+    (of("means", put(3, float("nan"))), "values that are not finite or variances that are not positive"),
+    (of("variances", put(3, 0.0)), "values that are not finite or variances that are not positive"),
+    (of("variances", put(3, float("inf"))), "values that are not finite or variances that are not positive"),
     (of("transform", lambda t: t[:3].clone()), "do not fit"), (of("transform", lambda t: t.view(-1)), "do not fit"),
     (lambda t: t.pop("weights"), "no weights in it"), (lambda t: t.pop("log_prob"), "do not fit `topo`"),
     (of("tuples", put(0, -1)), "do not fit `topo`"), (of("tuples", put(2, 10**9)), "do not fit `topo`"),
     (of("tuples", put(1, 77)), "do not fit `topo`"), (of("tuples", lambda t: t[:, :2].clone()), "do not fit `topo`"),
     (of("log_prob", put(1, float("nan"))), "do not fit `topo`"), (of("log_prob", lambda t: t[1:].clone()), "`topo`")])
-def test_damaged_tensors(folder, damage, message):
+def test_damaged_tensors_are_errors(folder, damage, message):
     path = folder / "final.safetensors"
     AcousticModel.load(folder)
     tensors = load_file(path)
@@ -73,7 +74,7 @@ LEAF = {"context_width": 1, "central_position": 0, "roots": [{"for": [[1, 0]], "
     {"roots": [{"for": [[1, 0]], "node": {"key": 1, "yes": [], "then": 0, "otherwise": 0}}]},
     {"roots": [{"for": [[1, 0]], "node": {"key": 0, "yes": ["a"], "then": 0, "otherwise": 0}}]},
     {"roots": [{"for": [[1, 0]], "node": {"key": 0.5, "yes": [1], "then": 0, "otherwise": 0}}]}])
-def test_damaged_trees(tmp_path, changes):
+def test_damaged_trees_are_errors(tmp_path, changes):
     path = tmp_path / "tree.json"
     path.write_text(json.dumps(LEAF))
     assert Tree.load(path).num_pdfs == 1
@@ -83,7 +84,7 @@ def test_damaged_trees(tmp_path, changes):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
-def test_trees_without_end(tmp_path, text):
+def test_extremely_deep_trees_are_errors(tmp_path, text):
     (tmp_path / "tree.json").write_text(text)
     with pytest.raises(UserError, match="not a decision tree"):
         Tree.load(tmp_path / "tree.json")

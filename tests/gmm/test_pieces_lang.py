@@ -1,4 +1,4 @@
-"""A lang folder of pieces is not for transcripts of words."""
+"""A lang folder of word pieces cannot be used with transcripts of words."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def shard(folder, transcript):
     return Shard(folder / "data", Lang.load(folder / "lang"), FeatureConfig("mfcc", "none", 0), "cpu")
 
 
-def test_words_are_refused_and_pieces_taken(folder):
-    with pytest.raises(UserError, match="its entries are pieces of words, the transcripts have words"):
+def test_transcripts_of_words_are_an_error_and_transcripts_of_pieces_are_not(folder):
+    with pytest.raises(UserError, match="its entries are pieces of words, but the transcripts have words"):
         shard(folder, "BAKI")
     assert len(shard(folder, "▁BA KI▁").words["a"]) == 2

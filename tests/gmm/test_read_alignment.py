@@ -1,4 +1,4 @@
-"""What lies in a folder of alignments, read by one call."""
+"""Reading alignment folders."""
 
 import shutil
 
@@ -10,7 +10,7 @@ from lstmp.gmm.align import read_alignment, segments
 from lstmp.gmm.model import AcousticModel
 
 
-def test_all_that_it_holds_agrees(ali_dir):
+def test_transitions_pdfs_and_phones_of_a_folder_agree(ali_dir):
     tids, pdfs, phones = (read_alignment(ali_dir, what) for what in ("transitions", "pdfs", "phones"))
     transitions = AcousticModel.load(ali_dir).transitions
     assert set(tids) == set(pdfs) == set(phones) and len(tids) > 1
@@ -22,7 +22,7 @@ def test_all_that_it_holds_agrees(ali_dir):
     assert list(read_alignment(ali_dir)) == list(tids)
 
 
-def test_words_of_a_ctm_with_and_without_confidence(tmp_path):
+def test_words_are_read_from_a_ctm_with_and_without_confidences(tmp_path):
     (tmp_path / "words.ctm").write_text("u1 1 0.100 0.250 HELLO\nu1 1 0.350 0.070 YOU 0.912\nu2 1 0.000 1.000 NO\n")
     assert read_alignment(tmp_path, "words") == {"u1": [("HELLO", 0.1, 0.35), ("YOU", 0.35, 0.42)],
                                                  "u2": [("NO", 0.0, 1.0)]}
@@ -31,12 +31,12 @@ def test_words_of_a_ctm_with_and_without_confidence(tmp_path):
         read_alignment(tmp_path, "words")
 
 
-def test_what_is_not_there(ali_dir, tmp_path):
+def test_missing_and_damaged_files_are_errors(ali_dir, tmp_path):
     with pytest.raises(UserError, match="ask for one of transitions, pdfs, phones, words"):
         read_alignment(ali_dir, "states")
-    with pytest.raises(UserError, match="words.ctm: no alignment there; give a folder that lstmp.align"):
+    with pytest.raises(UserError, match="words.ctm: no such alignment; give a folder that lstmp.align"):
         read_alignment(ali_dir, "words")
-    with pytest.raises(UserError, match="ali.ark: no alignment there; run steps/align.sh first"):
+    with pytest.raises(UserError, match="ali.ark: no such alignment; run steps/align.sh first"):
         read_alignment(tmp_path)
     shutil.copytree(ali_dir, tmp_path / "cut")
     (tmp_path / "cut/ali.ark").write_bytes((ali_dir / "ali.ark").read_bytes()[:-5])

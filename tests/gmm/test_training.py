@@ -1,4 +1,4 @@
-"""Monophones, alignment and triphones end to end, on features drawn from a known HMM."""
+"""Monophone training, alignment and triphone training end to end, on features drawn from a known HMM."""
 
 import itertools
 import json
@@ -36,26 +36,25 @@ def test_the_files_of_an_alignment_agree(world, ali_dir):
         ends = [float(r[2]) + float(r[3]) for r in mine]
         assert ends[:-1] == pytest.approx([float(r[2]) for r in mine[1:]])
         assert ends[-1] == pytest.approx(frames[utt] / 100)
-        words, spoken = [], [r[4] for r in mine if r[4] != "SIL"]  # the phones spell the transcript
-        for phone in spoken:
+        words, phones = [], [r[4] for r in mine if r[4] != "SIL"]  # split into words, these match the transcript
+        for phone in phones:
             words = [*words, [phone]] if phone[-2:] in ("_B", "_S") else [*words[:-1], [*words[-1], phone]]
         text = dict(line.split(maxsplit=1) for line in (world.data / "text").read_text().splitlines())[utt].split()
         assert len(words) == len(text)
-        for word, phones in zip(text, words, strict=True):
-            assert tuple(lang.phones[p] for p in phones) in [s for _, s in lang.lexicon[lang.words[word]]]
+        for word, pron in zip(text, words, strict=True):
+            assert tuple(lang.phones[p] for p in pron) in [s for _, s in lang.lexicon[lang.words[word]]]
     assert (ali_dir / "failed.txt").read_text() == "s1-short 23 frames, but its transcript needs at least 24\n"
     likes = dict(line.split() for line in (ali_dir / "utt2like").read_text().splitlines())
     assert sorted(likes) == sorted(tids) and all(-15 < float(x) < -5 for x in likes.values())
     assert (ali_dir / "num_pdfs").read_text() == f"{model.tree.num_pdfs}\n"
 
 
-def test_the_likelihood_never_falls_within_an_alignment(world, mono_dir, ali_dir):
-    """Through em_step, on the alignment and the model that training made, floors and transitions included."""
+def test_em_step_never_lowers_the_likelihood_of_an_alignment(world, mono_dir, ali_dir):
     lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
     shard = Shard(world.data, lang, model.feature)
     shard.alignment = align.read_alignment(ali_dir)
     shard.sort_by_pdf(model.transitions)
-    # in the place of trained mixtures, poor ones with several Gaussians for each pdf
+    # replace the trained mixtures by bad ones with several Gaussians per pdf
     model.gmms.means += torch.randn(model.gmms.means.shape, generator=torch.Generator().manual_seed(0))
     em.grow(shard, model, 70, 0.25, 0.2, seed=1)
     assert model.gmms.num_gaussians == 70
@@ -66,15 +65,15 @@ def test_the_likelihood_never_falls_within_an_alignment(world, mono_dir, ali_dir
 def test_training_reports_rising_likelihoods_and_the_one_bad_utterance(world, tmp_path, capsys):
     mono(world, tmp_path / "mono", conf=world.write("mono", em__num_iters=5, em__realign=[1, 3], em__grow_until=1,
                                                     em__num_gaussians=1))
-    said, warned = capsys.readouterr()
+    printed, warned = capsys.readouterr()
     values = [(int(n), float(v), "realigned" in tail) for n, v, tail in
-              re.findall(r"pass (\d+)/5: log-likelihood per frame (-[0-9.]+), (.*)", said)]
+              re.findall(r"pass (\d+)/5: log-likelihood per frame (-[0-9.]+), (.*)", printed)]
     assert [v[0] for v in values] == [1, 2, 3, 4, 5]
     assert all(b[1] >= a[1] - 1e-3 for a, b in itertools.pairwise(values))  # no Gaussian is split or removed here
     assert warned.count("s1-short is not aligned: 23 frames, but its transcript needs at least 24") == 2
 
 
-def test_the_schedule_ends_with_the_gaussians_asked_for(mono_dir):
+def test_training_ends_with_the_configured_number_of_gaussians(mono_dir):
     record = json.loads((mono_dir / "train.json").read_text())
     model = AcousticModel.load(mono_dir)
     assert (record["system"], record["seed"], record["gaussians"]) == ("mono", 1, model.gmms.num_gaussians)
@@ -83,7 +82,7 @@ def test_the_schedule_ends_with_the_gaussians_asked_for(mono_dir):
     assert 25 <= model.gmms.num_gaussians <= 30
 
 
-def test_triphones_find_it_too_and_the_tree_finds_the_context(world, tri_dir, ali_dir, tmp_path):
+def test_triphones_find_the_alignment_and_the_tree_the_context_of_e(world, tri_dir, ali_dir, tmp_path):
     assert agreement(world, aligned(world, tri_dir, tmp_path / "ali")) >= 0.97
     lang, tree = Lang.load(world.lang), AcousticModel.load(tri_dir).tree
     e, d = lang.phones["E_I"], lang.phones["D_E"]
@@ -92,15 +91,15 @@ def test_triphones_find_it_too_and_the_tree_finds_the_context(world, tri_dir, al
     assert not any(tree.depends_on_context(p) for p in lang.silence)
 
 
-@pytest.mark.parametrize("kind", ["mono", "ali", "tri"])
-def test_two_processes_give_the_same(world, mono_dir, ali_dir, tri_dir, tmp_path, kind):
-    if kind == "ali":
+@pytest.mark.parametrize("step", ["mono", "ali", "tri"])
+def test_two_processes_give_the_same_result(world, mono_dir, ali_dir, tri_dir, tmp_path, step):
+    if step == "ali":
         aligned(world, mono_dir, tmp_path / "ali", "--nj", "2")
         for name in ("ali.ark", "pdf.ark", "phones.ctm", "failed.txt", "tree.json", "transitions.safetensors"):
             assert (tmp_path / "ali" / name).read_bytes() == (ali_dir / name).read_bytes()
         return
-    one = mono_dir if kind == "mono" else tri_dir
-    two = mono(world, tmp_path / "out", "--nj", "2") if kind == "mono" else tri(world, ali_dir, tmp_path / "out",
+    one = mono_dir if step == "mono" else tri_dir
+    two = mono(world, tmp_path / "out", "--nj", "2") if step == "mono" else tri(world, ali_dir, tmp_path / "out",
                                                                                "--nj", "2")
     assert (two / "tree.json").read_bytes() == (one / "tree.json").read_bytes()
     a, b = AcousticModel.load(one), AcousticModel.load(two)
@@ -110,8 +109,7 @@ def test_two_processes_give_the_same(world, mono_dir, ali_dir, tri_dir, tmp_path
     torch.testing.assert_close(a.transitions.log_prob, b.transitions.log_prob, rtol=1e-3, atol=1e-3)
 
 
-def test_more_processes_than_utterances(world, ali_dir, tmp_path):
-    """A process without utterances takes part in the sums."""
+def test_there_may_be_more_processes_than_utterances(world, ali_dir, tmp_path):
     small = tmp_path / "data"
     shutil.copytree(world.data, small)
     utt = min(world.truth)
@@ -120,10 +118,11 @@ def test_more_processes_than_utterances(world, ali_dir, tmp_path):
         (small / name).write_text("".join(line for line in lines if line.startswith(utt)))
     (small / "spk2utt").unlink()
     tri(world, ali_dir, tmp_path / "tri1", "--nj", "2", data=small)
-    assert AcousticModel.load(tmp_path / "tri1").gmms.num_gaussians == 2 * 5 + 5  # roots that no data split
+    # one Gaussian per root, since there are too few data to split
+    assert AcousticModel.load(tmp_path / "tri1").gmms.num_gaussians == 2 * 5 + 5
 
 
-def test_what_is_done_is_not_done_again(world, mono_dir, ali_dir, tri_dir, capsys):
+def test_finished_steps_are_not_repeated(world, mono_dir, ali_dir, tri_dir, capsys):
     def files():
         return [(p, p.stat().st_mtime_ns) for d in (mono_dir, ali_dir, tri_dir) for p in sorted(d.iterdir())]
     before = files()
@@ -134,8 +133,8 @@ def test_what_is_done_is_not_done_again(world, mono_dir, ali_dir, tri_dir, capsy
     assert files() == before
 
 
-def test_a_killed_training_leaves_what_was_there(world, mono_dir, tmp_path, monkeypatch):
-    """A second training that dies leaves the first one's model in place, but not its mark."""
+def test_a_killed_training_keeps_the_previous_model(world, mono_dir, tmp_path, monkeypatch):
+    """The previous model stays, but the step no longer counts as done."""
     out = tmp_path / "mono"
     shutil.copytree(mono_dir, out)
     model = (out / "final.safetensors").read_bytes()
@@ -150,7 +149,7 @@ def test_a_killed_training_leaves_what_was_there(world, mono_dir, tmp_path, monk
     assert not list(out.glob(".*tmp"))
 
 
-def test_equal_alignment_divides_and_drops_its_silences_where_they_do_not_fit(world, mono_dir):
+def test_equal_alignment_leaves_out_silences_if_there_are_too_few_frames(world, mono_dir):
     lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
     words = [lang.words["DARE"]]
     tids = train_mono.equal_alignment(words, 44, lang, model)
@@ -163,7 +162,7 @@ def test_equal_alignment_divides_and_drops_its_silences_where_they_do_not_fit(wo
     assert {s.phone for s in silence} == {lang.optional_silence}
 
 
-def test_batches_are_small_enough_and_change_nothing(world, mono_dir, monkeypatch):
+def test_batches_respect_the_memory_limit_and_do_not_change_the_result(world, mono_dir, monkeypatch):
     lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
     cfg = config.load(world.conf / "align.yaml", AlignConfig)
     shard = Shard(world.data, lang, model.feature)

@@ -1,4 +1,4 @@
-"""Training graphs say what L says: every path of a transcript's graph is one through ``L.fst``, with its weight."""
+"""Training graphs agree with ``L.fst``: they have the same paths for a transcript, with the same weights."""
 
 import dataclasses
 import itertools
@@ -23,7 +23,7 @@ PIECES = "▁RE 0.7 R E\n▁RE 0.3 R I\nD▁ 1.0 D\n▁A▁ 1.0 A\n▁A▁ 0.4 E
 
 @pytest.fixture(params=["single", "silence model", "pieces", "pieces, silence model"])
 def lang(tmp_path, request):
-    """States without skips or loops back, so that a phone has one path through its HMM apart from self-loops."""
+    """HMMs without skips or backward arcs, so that a phone has a single path apart from self-loops."""
     (tmp_path / "lexicon").write_text(PIECES if "pieces" in request.param else LEXICON)
     prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
     if "silence model" in request.param:
@@ -38,7 +38,7 @@ def lang(tmp_path, request):
 
 
 def paths_of_l(lang, words):
-    """Phones → cost, of each path of L composed with the words."""
+    """Sorted (phones, cost) of each path of L composed with the words."""
     fst = kaldifst.compose(read_fst(lang.dir / "L.fst"), kaldifst.make_linear_acceptor(list(words)))
     a, found = FstArrays.of(fst), []
 
@@ -53,7 +53,7 @@ def paths_of_l(lang, words):
 
 
 def paths_of_graph(graph, transitions):
-    """The same of a training graph; a phone is read where its HMM is left."""
+    """Sorted (phones, cost) of each path of a training graph; a phone is counted at the end of its HMM."""
     found = []
 
     def leave(phones, tid):
@@ -72,7 +72,7 @@ def paths_of_graph(graph, transitions):
     return sorted(found)
 
 
-def test_every_path_is_one_through_l(lang):
+def test_a_training_graph_has_the_paths_of_l(lang):
     tree = monophone_tree(lang.sets, lang.topology)
     transitions = random_transitions(lang, tree, np.random.default_rng(1))
     compiler = GraphCompiler(lang, tree, transitions)
@@ -83,15 +83,15 @@ def test_every_path_is_one_through_l(lang):
         for words in itertools.product(vocabulary, repeat=n):
             borders = [lang.borders(w) for w in words]
             if [True, *(e for _, e in borders)] != [*(b for b, _ in borders), True]:
-                continue  # not whole words: L has nothing
+                continue  # pieces that do not form whole words have no path in L
             expected = [p for p in paths_of_l(lang, words) if p[0]]  # a graph has no path without a phone
             found = paths_of_graph(compiler.compile(list(words)), transitions)
             assert [p for p, _ in found] == [p for p, _ in expected], words
             assert [c for _, c in found] == pytest.approx([c for _, c in expected], abs=3e-4), words
 
 
-def test_terms_make_a_difference(lang):
-    """The comparison above could not fail if the terms were equal."""
+def test_silence_probabilities_change_the_weights(lang):
+    """Otherwise the comparison above would not show that they are used."""
     rng = np.random.default_rng(2)
     other = with_silence_model(lang, rng)
     tree = monophone_tree(lang.sets, lang.topology)

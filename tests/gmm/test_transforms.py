@@ -1,4 +1,4 @@
-"""LDA, MLLT and fMLLR: each against a slow, direct computation in float64, and where the answer is known."""
+"""LDA, MLLT and fMLLR, compared with slow, direct computations in float64 and with known solutions."""
 
 import math
 
@@ -20,7 +20,7 @@ def mixtures(rng, sizes, dim, spread=3.0):
 
 
 def draw(rng, gmms, frames):
-    """Frames of a model, in random order, and their pdfs."""
+    """Draw frames from a model: features [T, D] and random pdfs [T]."""
     pdfs = rng.integers(0, gmms.num_pdfs, frames)
     out = np.zeros((frames, gmms.dim))
     for t, p in enumerate(pdfs):
@@ -32,7 +32,7 @@ def draw(rng, gmms, frames):
 
 
 def slow_posteriors(gmms, p, x):
-    """Share of each Gaussian of pdf p in the frame x, from the densities themselves."""
+    """Posterior of each Gaussian of pdf p for frame x, from the densities: list of (Gaussian, posterior)."""
     rows = range(int(gmms.offsets[p]), int(gmms.offsets[p + 1]))
     densities = []
     for g in rows:
@@ -49,7 +49,7 @@ def test_lda_equals_the_generalized_eigenvectors():
     classes = rng.integers(0, 6, 4000)
     mix = rng.normal(size=(7, 7))
     x = (rng.normal(size=(6, 7))[classes] + rng.normal(size=(4000, 7))) @ mix + 5
-    stats = lda.LdaStats.zeros(7, 7)  # one class more than there are: without frames
+    stats = lda.LdaStats.zeros(7, 7)  # the last of seven classes has no frames
     for part in np.array_split(np.arange(4000), 3):
         stats.add(torch.tensor(x[part]).float(), torch.tensor(classes[part]))
     within = sum(np.cov(x[classes == c].T, bias=True) * (classes == c).mean() for c in range(6))
@@ -64,7 +64,7 @@ def test_lda_equals_the_generalized_eigenvectors():
         assert abs(row @ v) / np.linalg.norm(row) / np.linalg.norm(v) == pytest.approx(1, abs=1e-5)
 
 
-def test_lda_of_two_classes_is_fishers_direction_and_frames_of_no_class_do_not_count():
+def test_lda_of_two_classes_is_fishers_direction_and_ignores_frames_without_class():
     rng = np.random.default_rng(2)
     root = rng.normal(size=(4, 4))
     difference = np.array([1.0, -2.0, 0.5, 0.0])
@@ -79,15 +79,15 @@ def test_lda_of_two_classes_is_fishers_direction_and_frames_of_no_class_do_not_c
     assert abs(row @ known) / np.linalg.norm(row) / np.linalg.norm(known) > 0.999
 
 
-@pytest.mark.parametrize("change, told", [({"dim": 9}, "lda_dim"), ({"frames": 3}, "too few"),
-                                          ({"constant": True}, "does not vary")])
-def test_lda_of_unfit_data_is_a_clear_error(change, told):
+@pytest.mark.parametrize("change, message", [({"dim": 9}, "lda_dim"), ({"frames": 3}, "too few"),
+                                          ({"constant": True}, "is singular")])
+def test_lda_of_unsuitable_data_is_an_error(change, message):
     x = torch.randn(change.get("frames", 100), 4, generator=torch.Generator().manual_seed(0))
     if "constant" in change:
         x[:, 2] = 1.0
     stats = lda.LdaStats.zeros(2, 4)
     stats.add(x, torch.arange(len(x)) % 2)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         lda.estimate(stats, change.get("dim", 2))
 
 
@@ -111,8 +111,7 @@ def test_mllt_statistics_equal_the_definition():
     assert float(stats.beta) == (pdfs != 2).sum()
 
 
-def test_mllt_finds_the_space_in_which_the_dimensions_are_independent():
-    """Full covariances that one rotation makes diagonal, each Gaussian's in its own way."""
+def test_mllt_finds_the_transform_that_makes_all_covariances_diagonal():
     rng = np.random.default_rng(4)
     mix = rng.normal(size=(3, 3))
     stats = mllt.MlltStats.zeros(3)
@@ -121,7 +120,7 @@ def test_mllt_finds_the_space_in_which_the_dimensions_are_independent():
         x = (rng.normal(size=(30_000, 3)) * np.sqrt(scale)) @ mix.T
         gmms = DiagGmms(torch.tensor([0, 1]), torch.ones(1), torch.zeros(1, 3), torch.tensor(x.var(0))[None].float())
         mllt.accumulate(gmms, torch.tensor(x).float(), torch.tensor([len(x)]), torch.tensor([False]), stats)
-    # G of variances that are not A's own lead there step by step, as in training: variances anew, then A anew
+    # as in training, variances and A are re-estimated in turn
     a = np.eye(3)
     for _ in range(30):
         second = np.zeros((3, 3, 3))
@@ -132,9 +131,9 @@ def test_mllt_finds_the_space_in_which_the_dimensions_are_independent():
         step, gain = mllt.estimate(mllt.MlltStats(torch.tensor(second) * 1000, torch.tensor([3000.0]).double()))
         assert gain >= 0
         a = step.numpy()
-    alone = np.abs(a @ mix)
-    alone = np.sort(alone / alone.max(1, keepdims=True), 1)
-    assert (alone[:, :2] < 1e-3).all()  # each row sees one of the independent dimensions only
+    weights = np.abs(a @ mix)
+    weights = np.sort(weights / weights.max(1, keepdims=True), 1)
+    assert (weights[:, :2] < 1e-3).all()  # each row depends on one of the independent dimensions only
     assert mllt.estimate(stats)[1] > 0.01
 
 
@@ -158,16 +157,17 @@ def test_fmllr_statistics_equal_the_definition():
     rng = np.random.default_rng(6)
     gmms, other = mixtures(rng, [2, 1, 3], 3), mixtures(rng, [2, 1, 3], 3)
     x, pdfs = draw(rng, gmms, 50)
-    seen = x + 0.3
+    other_x = x + 0.3
     weight = torch.tensor(rng.choice([0.0, 0.25, 1.0], 50)).float()
-    for like in (None, (other, seen)):
+    for posteriors_by in (None, (other, other_x)):
         stats = fmllr.SpeakerStats.zeros(3)
         for part in torch.arange(50).split(20):
-            stats.add(x[part], *(t[part] for t in fmllr.frame_terms(gmms, x, pdfs, weight, like)), weight[part])
+            terms = fmllr.frame_terms(gmms, x, pdfs, weight, posteriors_by)
+            stats.add(x[part], *(t[part] for t in terms), weight[part])
         second, linear = np.zeros((3, 4, 4)), np.zeros((3, 4))
         for t in range(50):
             xi = np.append(x[t].double().numpy(), 1.0)
-            model, frame = (gmms, x[t]) if like is None else (other, seen[t])
+            model, frame = (gmms, x[t]) if posteriors_by is None else (other, other_x[t])
             for g, share in slow_posteriors(model, int(pdfs[t]), frame.double().numpy()):
                 for i in range(3):
                     gamma = float(weight[t]) * share / float(gmms.variances[g, i])
@@ -185,8 +185,7 @@ def speaker(gmms, x, pdfs):
     return stats
 
 
-def test_fmllr_finds_the_transform_that_was_undone():
-    """A speaker's features are an affine distortion of the model's: the transform takes them back."""
+def test_fmllr_undoes_an_affine_distortion_of_the_features():
     rng = np.random.default_rng(7)
     gmms = mixtures(rng, [1] * 12, 4)
     x, pdfs = draw(rng, gmms, 40_000)
@@ -199,7 +198,7 @@ def test_fmllr_finds_the_transform_that_was_undone():
     assert (back - x).abs().mean() < 0.05
 
 
-def test_fmllr_estimate_is_a_maximum_and_its_gain_the_likelihoods():
+def test_fmllr_estimate_is_a_maximum_and_reports_its_gain_in_likelihood():
     rng = np.random.default_rng(8)
     gmms = mixtures(rng, [1, 1, 1, 1], 3)
     x, pdfs = draw(rng, gmms, 2000)
@@ -207,7 +206,7 @@ def test_fmllr_estimate_is_a_maximum_and_its_gain_the_likelihoods():
     stats = speaker(gmms, x, pdfs)
     w, gain = fmllr.estimate(stats, min_count=0, iters=100)
 
-    def likelihood(transform):  # with one Gaussian a pdf there is nothing hidden: the objective is the likelihood
+    def likelihood(transform):  # with one Gaussian per pdf, the objective is the likelihood
         y = x @ transform[:, :3].t() + transform[:, 3]
         own = gmms.loglikes(y)[torch.arange(len(y)), pdfs]
         return float(own.double().mean() + torch.linalg.slogdet(transform[:, :3].double())[1])
@@ -218,13 +217,13 @@ def test_fmllr_estimate_is_a_maximum_and_its_gain_the_likelihoods():
         assert fmllr.objective(stats, nearby) < fmllr.objective(stats, w)
 
 
-def test_few_frames_or_degenerate_ones_leave_the_features_as_they_are():
+def test_few_or_degenerate_frames_give_the_identity_transform():
     rng = np.random.default_rng(9)
     gmms = mixtures(rng, [2, 2], 3)
     x, pdfs = draw(rng, gmms, 100)
     assert torch.equal(fmllr.estimate(speaker(gmms, x, pdfs), min_count=101)[0], torch.eye(3, 4))
     assert not torch.equal(fmllr.estimate(speaker(gmms, x, pdfs), min_count=100)[0], torch.eye(3, 4))
-    same = x[:1].repeat(100, 1)  # one frame again and again: no second dimension to go by
+    same = x[:1].repeat(100, 1)  # the same frame repeated: the statistics are singular
     w, gain = fmllr.estimate(speaker(gmms, same, pdfs[:1].repeat(100)), min_count=10)
     assert torch.isfinite(w).all() and math.isfinite(gain)
     assert torch.equal(fmllr.estimate(fmllr.SpeakerStats.zeros(3), min_count=0)[0], torch.eye(3, 4))

@@ -1,3 +1,5 @@
+"""The transition model: Kaldi's transition-ids, updates, graph weights and phone boundaries."""
+
 import math
 
 import numpy as np
@@ -16,12 +18,12 @@ from lstmp.gmm.tree import monophone_tree
 
 @pytest.fixture
 def model():
-    """A silence and one phone, as `gmm-init-mono` numbers them."""
+    """Silence and one phone, with the numbering of Kaldi's `gmm-init-mono`."""
     topology = Topology.bakis(nonsilence=[2], silence=[1])
     return TransitionModel.from_tree(topology, monophone_tree([[1], [2]], topology), [1, 2])
 
 
-def test_transition_ids_are_numbered_as_kaldis(model):
+def test_transition_ids_are_numbered_as_in_kaldi(model):
     assert model.tuples.tolist() == [[1, s, s] for s in range(5)] + [[2, s, 5 + s] for s in range(3)]
     assert model.first_tid.tolist() == [1, 5, 9, 13, 17, 19, 21, 23, 25]
     assert (model.num_tids, model.num_pdfs) == (24, 8)
@@ -36,25 +38,25 @@ def test_transition_ids_are_numbered_as_kaldis(model):
     assert model.tuple_index(2, 1, 6) == 6 and model.non_self_loop_log_prob(6) == pytest.approx(math.log(0.25))
 
 
-def test_a_state_without_self_loop():
+def test_a_state_without_self_loop_has_no_loop_probability():
     topology = Topology({1: (((1, 1.0),), ((1, 0.5), (2, 0.5)))})
     model = TransitionModel(topology, [(1, 0, 0), (1, 1, 1)])
     assert model.self_loop_tid(0) == 0 and model.non_self_loop_log_prob(0) == 0.0
     assert model.graph_log_probs(1.0, 0.1)[1] == pytest.approx(0.0)
 
 
-def test_what_does_not_fit_is_one_line(model):
-    with pytest.raises(UserError, match="no transitions for phone 2, state 1, pdf 5.*train again"):
+def test_unknown_tuples_and_wrong_sizes_are_errors(model):
+    with pytest.raises(UserError, match="no transitions for phone 2, state 1, pdf 5.*train the model again"):
         model.tuple_index(2, 1, 5)
     with pytest.raises(UserError, match="3 transition probabilities for 24 transition-ids.*train it again"):
         TransitionModel(model.topology, model.tuples, torch.zeros(4))
 
 
-def test_alignments_of_other_models_are_told(model):
+def test_transition_ids_of_another_model_are_an_error(model):
     model.check("a", np.array([1, 24, 7]))
     model.check("a", np.zeros(0, dtype=np.int32))
-    for tids, strange in (([3, 25], 25), ([0, 1], 0)):
-        with pytest.raises(UserError, match=f"ali.ark: transition-id {strange} in b-1, but the model has 1 to 24"):
+    for tids, unknown in (([3, 25], 25), ([0, 1], 0)):
+        with pytest.raises(UserError, match=f"ali.ark: transition-id {unknown} in b-1, but the model has 1 to 24"):
             model.check("b-1", np.array(tids), file="ali.ark")
 
 
@@ -64,7 +66,7 @@ def test_update_is_the_ratio_of_counts_with_floor_and_minimum(model):
     counts[1:5] = torch.tensor([10.0, 20, 30, 40])
     counts[19:21] = torch.tensor([300.0, 100])
     counts[21:23] = torch.tensor([1000.0, 0])  # never left: floored
-    counts[23:25] = torch.tensor([3.0, 1.9])   # too few to tell
+    counts[23:25] = torch.tensor([3.0, 1.9])   # below min_count: unchanged
     counts[0] = 99                             # not a transition-id
     model.update(counts, floor=0.01, min_count=5)
     prob = model.log_prob.exp()
@@ -90,7 +92,7 @@ def test_updated_probabilities_sum_to_one_and_keep_the_floor(seed, floor):
 
 @given(st.integers(0, 10**6), st.floats(0, 2), st.floats(0, 2))
 @settings(max_examples=30, deadline=None)
-def test_graph_log_probs_are_kaldis_formula(seed, transition_scale, self_loop_scale):
+def test_graph_log_probs_follow_kaldis_formula(seed, transition_scale, self_loop_scale):
     rng = np.random.default_rng(seed)
     lang = random_lang(rng)
     model = random_transitions(lang, random_tree(lang, rng), rng)
@@ -109,8 +111,8 @@ def test_graph_log_probs_are_kaldis_formula(seed, transition_scale, self_loop_sc
 
 @given(st.integers(0, 10**6), st.integers(0, 12), st.sampled_from([0.0, 0.5, 0.9]))
 @settings(max_examples=100, deadline=None)
-def test_phones_are_found_again_in_both_orders(seed, count, stay):
-    """Silences of five ergodic states, like phones in a row, and in Kaldi's order phones of one state too."""
+def test_phones_are_found_in_both_orders_of_transition_ids(seed, count, stay):
+    """With ergodic silences and repeated phones; in Kaldi's reordered form also with phones of one state."""
     rng = np.random.default_rng(seed)
     for states, orders in (((1, 2, 3), (reordered,)), ((2, 3), (reordered, lambda plain, _: plain))):
         lang = random_lang(rng, states=states, phones=3)

@@ -1,3 +1,5 @@
+"""Decision trees: lookup, reachable pdfs, and their JSON file."""
+
 import itertools
 
 import numpy as np
@@ -9,7 +11,7 @@ from lstmp.gmm.tree import PDF_CLASS, Node, Tree, monophone_tree
 
 
 def by_hand():
-    """Phones 1 and 2 share a root over both pdf-classes; phone 3 has one for each, without questions."""
+    """Phones 1 and 2 share a root for both pdf-classes; phone 3 has a root without questions for each."""
     shared = Node(key=0, yes=frozenset({0, 3}), then=Node(pdf=0),
                   otherwise=Node(key=PDF_CLASS, yes=frozenset({0}), then=Node(pdf=1),
                                  otherwise=Node(key=2, yes=frozenset({1}), then=Node(pdf=2), otherwise=Node(pdf=3))))
@@ -17,7 +19,7 @@ def by_hand():
                        (3, 0): Node(pdf=4), (3, 1): Node(pdf=5)})
 
 
-def test_pdfs_are_looked_up_by_the_answers():
+def test_pdfs_follow_the_answers_to_the_questions():
     tree = by_hand()
     assert tree.num_pdfs == 6 and len(tree.distinct_roots()) == 3
     assert [tree.pdf(w, c) for w, c in [((0, 1, 2), 0), ((3, 2, 1), 1), ((1, 1, 1), 0), ((1, 2, 1), 1),
@@ -30,7 +32,7 @@ def test_pdfs_are_looked_up_by_the_answers():
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("width", [1, 3])
-def test_reachable_pdfs_are_those_of_all_windows_and_files_keep_the_tree(tmp_path, seed, width):
+def test_reachable_pdfs_are_those_of_all_windows_and_a_saved_tree_is_read_back(tmp_path, seed, width):
     rng = np.random.default_rng(seed)
     lang = random_lang(rng)
     tree = random_tree(lang, rng, width, depth=4)
@@ -38,30 +40,30 @@ def test_reachable_pdfs_are_those_of_all_windows_and_files_keep_the_tree(tmp_pat
     again = Tree.load(tmp_path / "tree.json")
     assert (again.num_pdfs, again.context_width, again.central_position) == (tree.num_pdfs, width, width // 2)
     assert len(again.distinct_roots()) == len(tree.distinct_roots())
-    everyone = [0, *lang.silence, *lang.nonsilence]
+    phones = [0, *lang.silence, *lang.nonsilence]
     for phone, state in tree.roots:
-        windows = [w for w in itertools.product(everyone, repeat=width) if w[width // 2] == phone]
+        windows = [w for w in itertools.product(phones, repeat=width) if w[width // 2] == phone]
         found = {tree.pdf(w, state) for w in windows}
         assert {again.pdf(w, state) for w in windows} == found
         assert all(again.pdf(w, state) == tree.pdf(w, state) for w in windows)
-        # a question below another of the same key can have an answer that never occurs
+        # a question below another question with the same key can have an answer that never occurs
         assert found <= set(tree.reachable_pdfs(phone, state))
-        if depth_one_key_per_path(tree.roots[phone, state]):
+        if asks_each_key_once(tree.roots[phone, state]):
             assert found == set(tree.reachable_pdfs(phone, state))
     again.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tree.json").read_bytes()
 
 
-def depth_one_key_per_path(node, keys=()) -> bool:
-    """Whether no path asks about the same position twice, and no question about a neighbour has one answer only."""
+def asks_each_key_once(node, keys=()) -> bool:
+    """Whether no path from the root has two questions about the same position of the window."""
     if node.then is None:
         return True
     if node.key >= 0 and node.key in keys:
         return False
-    return all(depth_one_key_per_path(n, (*keys, node.key)) for n in (node.then, node.otherwise))
+    return all(asks_each_key_once(n, (*keys, node.key)) for n in (node.then, node.otherwise))
 
 
-def test_monophones_have_one_pdf_for_each_group_and_state():
+def test_monophones_have_one_pdf_per_group_and_state():
     lang = random_lang(np.random.default_rng(0), states=(3,), phones=3)
     tree = monophone_tree([[1], [2, 3], [4]], lang.topology)
     assert (tree.num_pdfs, tree.context_width, tree.central_position) == (11, 1, 0)
@@ -73,13 +75,13 @@ def test_monophones_have_one_pdf_for_each_group_and_state():
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"roots": []}', '{"context_width": 3, "central_position": 1, '
                                   '"roots": [{"for": [[1, 0]], "node": {"key": 0}}]}',
                                   '{"context_width": 3, "central_position": 1, "roots": [{"for": 7, "node": 0}]}'])
-def test_a_damaged_file_is_one_line(tmp_path, text):
+def test_a_damaged_file_is_an_error(tmp_path, text):
     (tmp_path / "tree.json").write_text(text)
     with pytest.raises(UserError, match="tree.json: not a decision tree, or cut off; delete it and train"):
         Tree.load(tmp_path / "tree.json")
 
 
-def test_bytes_that_are_no_text_and_a_missing_file(tmp_path):
+def test_a_binary_file_and_a_missing_file_are_errors(tmp_path):
     (tmp_path / "tree.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not a decision tree"):
         Tree.load(tmp_path / "tree.json")

@@ -1,4 +1,4 @@
-"""Training graphs and their alignment, against the search of every path that the definition allows."""
+"""Training graphs and exact alignment, compared with a search of all paths that the definition allows."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_alignments_of_random_graphs_equal_brute_force(seed, num_words, frames, 
 
 @given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, MAX_FRAMES))
 @settings(max_examples=40, deadline=None)
-def test_silence_probabilities_of_each_pronunciation(seed, num_words, frames):
+def test_alignments_with_a_silence_model_equal_brute_force(seed, num_words, frames):
     rng, lang, tree, transitions = world(seed)
     compare_with_brute_force(rng, with_silence_model(lang, rng), tree, transitions, num_words, frames, 0.5)
 
@@ -67,7 +67,7 @@ def compare_with_brute_force(rng, lang, tree, transitions, num_words, frames, sp
 
 @given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 4), st.integers(1, 40)), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
-def test_a_batch_of_different_lengths_equals_each_alone(seed, shapes):
+def test_a_batch_gives_the_same_as_each_utterance_alone(seed, shapes):
     rng, lang, tree, transitions = world(seed)
     compiler = GraphCompiler(lang, tree, transitions)
     shapes = sorted(shapes, key=lambda s: -s[1])
@@ -83,7 +83,7 @@ def test_a_batch_of_different_lengths_equals_each_alone(seed, shapes):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_fewest_frames_are_exact(seed):
+def test_min_frames_is_the_length_of_the_shortest_path(seed):
     _, lang, tree, transitions = world(seed, phones=3)
     for words in ([], [1], [2, 3]):
         graph = GraphCompiler(lang, tree, transitions).compile(words)
@@ -94,7 +94,7 @@ def test_the_fewest_frames_are_exact(seed):
 
 
 def test_a_path_through_silence_may_go_back():
-    """The middle states of silence are ergodic: scores that demand 0 1 3 2 1 4 get it."""
+    """The middle states of silence are ergodic, so scores can force the states 0 1 3 2 1 4."""
     _, lang, tree, transitions = world(3)
     pdfs = [tree.pdf((0, SIL, 0), c) for c in range(5)]
     scores = np.full((6, tree.num_pdfs), -50, dtype=np.float32)
@@ -105,18 +105,18 @@ def test_a_path_through_silence_may_go_back():
     assert (transitions.tid_phone[tids.astype(np.int64)] == SIL).all()
 
 
-def test_an_empty_transcript_is_one_silence():
+def test_an_empty_transcript_has_one_silence():
     _, lang, tree, transitions = world(0)
     graph = GraphCompiler(lang, tree, transitions).compile([])
     assert graph.pdf.tolist() == [tree.pdf((0, SIL, 0), c) for c in range(5)] and graph.min_frames == 3
     assert graph.distinct_pdfs[graph.column].tolist() == graph.pdf.tolist()
 
 
-def test_contexts_go_across_words_and_silence():
-    """Every window that some reading of the transcript has, and no other, has its pdf in the graph."""
+def test_contexts_span_words_and_silence():
+    """The graph has the pdfs of exactly the windows that occur in some pronunciation of the transcript."""
     lang = random_lang(np.random.default_rng(5), states=(1,), phones=3)
     lang = type(lang)(**{**vars(lang), "lexicon": {1: [(1.0, (2,)), (0.5, (3,))], 2: [(1.0, (4,))]}})
-    # one pdf per window of phone 4: the left neighbour decides between 3 values, the right between 2
+    # phone 4 has one pdf for each of four classes of left neighbours and two of right neighbours
     right = {x: Node(key=2, yes=frozenset({0}), then=Node(pdf=x), otherwise=Node(pdf=x + 1)) for x in (10, 12, 14, 16)}
     root = Node(key=0, yes=frozenset({SIL}), then=right[10],
                 otherwise=Node(key=0, yes=frozenset({2}), then=right[12],
@@ -129,7 +129,7 @@ def test_contexts_go_across_words_and_silence():
     assert graph.min_frames == 2
 
 
-def test_faults_of_lexicon_and_model_are_one_line():
+def test_missing_phones_and_words_and_unsupported_trees_are_errors():
     _, lang, tree, transitions = world(1)
     lang.lexicon[3] = [(1.0, (77,))]
     with pytest.raises(UserError, match="lang/phones.txt: phone 77 has no model; train a model with this lexicon"):
@@ -137,12 +137,11 @@ def test_faults_of_lexicon_and_model_are_one_line():
     del lang.lexicon[3]
     with pytest.raises(UserError, match="lang/lexiconp.txt: word W3 has no pronunciation"):
         GraphCompiler(lang, tree, transitions).compile([3])
-    with pytest.raises(UserError, match="context width 2 and central position 1 cannot be aligned"):
+    with pytest.raises(UserError, match="does not support a tree of context width 2 and central position 1"):
         GraphCompiler(lang, Tree(2, 1, tree.roots), transitions)
 
 
-def test_silence_may_be_certain():
-    """With probability 1 every word border has a silence."""
+def test_with_silence_probability_1_every_word_border_has_a_silence():
     _, lang, tree, transitions = world(2, states=(1,))
     lang = type(lang)(**{**vars(lang), "sil_prob": 1.0, "lexicon": {1: [(1.0, (2,))]}})
     assert GraphCompiler(lang, tree, transitions).compile([1]).min_frames == 3 + 1 + 3

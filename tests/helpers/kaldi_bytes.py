@@ -1,4 +1,4 @@
-"""Kaldi's binary form written by hand, byte by byte, apart from the code under test."""
+"""Writes Kaldi's binary format byte by byte, independently of the code under test."""
 
 import gzip
 import shutil
@@ -54,17 +54,22 @@ def tree(width, central, whole, before=b"") -> bytes:
 
 
 def model(phones, entry_of, entries, tuples, log_probs, after=b"", numbers=floats) -> bytes:
-    """``entries``: lists of states (pdf-class, [(destination, probability)]), or with the self-loop's class second."""
-    own_loops = len(entries[0][0]) == 3
+    """A transition model.
+
+    Args:
+        entries: HMMs, each a list of states (pdf-class, [(destination, probability)]), or (pdf-class, pdf-class of the
+            self-loop, [(destination, probability)]).
+    """
+    has_loop_class = len(entries[0][0]) == 3
     out = b"\0B" + word("<TransitionModel>") + word("<Topology>") + ints(phones) + ints(entry_of)
-    out += (i4(-1) if own_loops else b"") + i4(len(entries))
+    out += (i4(-1) if has_loop_class else b"") + i4(len(entries))
     for states in entries:
         out += i4(len(states))
         for *classes, arcs in states:
             out += b"".join(map(i4, classes)) + i4(len(arcs)) + b"".join(i4(to) + f4(p) for to, p in arcs)
-    kind = "Tuples" if own_loops else "Triples"
-    out += word("</Topology>") + word(f"<{kind}>") + i4(len(tuples)) + b"".join(i4(x) for t in tuples for x in t)
-    out += word(f"</{kind}>") + word("<LogProbs>") + numbers(log_probs) + word("</LogProbs>")
+    name = "Tuples" if has_loop_class else "Triples"
+    out += word("</Topology>") + word(f"<{name}>") + i4(len(tuples)) + b"".join(i4(x) for t in tuples for x in t)
+    out += word(f"</{name}>") + word("<LogProbs>") + numbers(log_probs) + word("</LogProbs>")
     return out + word("</TransitionModel>") + after
 
 
@@ -73,8 +78,8 @@ def gzipped_ark(vectors: dict) -> bytes:
         word(utt) + b"\0B" + i4(len(v)) + b"".join(map(i4, v)) for utt, v in vectors.items()))
 
 
-# Phone 1 has one state, phones 2 and 3 have two; a pdf for each phone and state. This tree was written by Kaldi's own
-# code (kaldi_hmm_gmm 1.1.4, monophone_context_dependency_shared, ContextDependency.write in binary and in text).
+# Phone 1 has one state, phones 2 and 3 have two, and each state has its own pdf. This tree was written by Kaldi's own
+# code (kaldi_hmm_gmm 1.1.4, monophone_context_dependency_shared, ContextDependency.write in binary and in text form).
 MONO_TREE = (
     b'\x00BContextDependency \x04\x01\x00\x00\x00\x04\x00\x00\x00\x00ToPdf TE \x04\x00\x00\x00\x00\xfc\x04\x00\x00\x00'
     b'( NULL TE \x04\xff\xff\xff\xff\xfc\x01\x00\x00\x00( CE \x04\x00\x00\x00\x00) TE \x04\xff\xff\xff\xff\xfc\x02\x00'
@@ -88,7 +93,7 @@ EndContextDependency\x20"""
 ONE_STATE = [(0, [(0, 0.5), (1, 0.5)]), (-1, [])]
 TWO_STATES = [(0, [(0, 0.75), (1, 0.25)]), (1, [(1, 0.7), (2, 0.3)]), (-1, [])]
 TRIPLES = [(1, 0, 0), (2, 0, 1), (2, 1, 2), (3, 0, 3), (3, 1, 4)]
-# what Kaldi's code makes of that topology and tree: id2pdf_id and log_probs, by transition-id
+# the result of Kaldi's code for this topology and tree: id2pdf_id and log_probs, by transition-id
 MONO_TID_PDF = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 MONO_LOG_PROBS = [0.0, -0.6931471824645996, -0.6931471824645996, -0.28768208622932434, -1.3862943649291992,
                   -0.3566749691963196, -1.2039728164672852, -0.28768208622932434, -1.3862943649291992,
@@ -126,29 +131,29 @@ MONO_MODEL_TEXT = """<TransitionModel>\x20
 """
 
 
-def matrix(rows, kind: str = "f") -> bytes:
-    return (word("FM" if kind == "f" else "DM") + i4(len(rows)) + i4(len(rows[0]))
-            + b"".join(struct.pack(f"<{len(row)}{kind}", *row) for row in rows))
+def matrix(rows, number_type: str = "f") -> bytes:
+    return (word("FM" if number_type == "f" else "DM") + i4(len(rows)) + i4(len(rows[0]))
+            + b"".join(struct.pack(f"<{len(row)}{number_type}", *row) for row in rows))
 
 
-def mixtures(dim: int, pdfs, kind: str = "f") -> bytes:
-    """``pdfs``: (weights, means, variances) of each, as Kaldi's AmDiagGmm has them behind the transition model."""
+def mixtures(dim: int, pdfs, number_type: str = "f") -> bytes:
+    """Kaldi's AmDiagGmm, which follows the transition model; ``pdfs`` has (weights, means, variances) of each pdf."""
     out = word("<DIMENSION>") + i4(dim) + word("<NUMPDFS>") + i4(len(pdfs))
     for weights, means, variances in pdfs:
-        slopes = [[m / v for m, v in zip(*row, strict=True)] for row in zip(means, variances, strict=True)]
+        scaled_means = [[m / v for m, v in zip(*row, strict=True)] for row in zip(means, variances, strict=True)]
         out += word("<DiagGMM>") + word("<GCONSTS>") + floats([0.0] * len(weights)) + word("<WEIGHTS>")
-        out += floats(weights) + word("<MEANS_INVVARS>") + matrix(slopes, kind) + word("<INV_VARS>")
-        out += matrix([[1 / v for v in row] for row in variances], kind) + word("</DiagGMM>")
+        out += floats(weights) + word("<MEANS_INVVARS>") + matrix(scaled_means, number_type) + word("<INV_VARS>")
+        out += matrix([[1 / v for v in row] for row in variances], number_type) + word("</DiagGMM>")
     return out
 
 
-# Five pdfs in two dimensions, of one and of two Gaussians, for MONO_MODEL.
+# Five pdfs with one or two Gaussians in two dimensions, for MONO_MODEL.
 FIVE_PDFS = [([1.0], [[p, -p]], [[0.5, 2.0]]) if p % 2 else ([0.25, 0.75], [[p, 0], [0, p]], [[1, 2], [0.25, 4]])
              for p in range(5)]
 
 
 def lang_folder(source, target):
-    """A lang folder of ours as Kaldi writes its: without the files that only we have."""
+    """Copy a lang folder without the files that Kaldi's lang folders do not have."""
     shutil.copytree(source, target)
     for name in ("lexiconp.txt", "silprob.txt"):
         (target / name).unlink()

@@ -1,6 +1,7 @@
-"""Our trees in the hands of Kaldi's own code, ``pip install kaldi_hmm_gmm``: run by test_kaldi_files.py, if installed.
+"""Compares our trees and transition models with Kaldi's own code (``pip install kaldi_hmm_gmm``).
 
-A process of its own, because that package and kaldifst, each with its OpenFst, wait for ever in one.
+Run by tests/kaldi/test_files.py as a separate process, because that package and kaldifst, each with its own OpenFst,
+deadlock in one process.
 """
 
 import re
@@ -18,7 +19,7 @@ from lstmp.kaldi.tree import read_tree, write_tree
 
 
 def to_binary(text: str) -> bytes:
-    """A tree's text, token by token in the binary form (which is what this package takes)."""
+    """Convert the text form of a tree to the binary form, which is what this package reads."""
     out, tokens, size, previous = b"", re.findall(r"\S+", text), False, ""
     while tokens:
         token = tokens.pop(0)
@@ -35,7 +36,7 @@ def to_binary(text: str) -> bytes:
 
 
 def compare(folder: Path, seed: int):
-    """Same answers to every window, same transition-ids, and Kaldi's own files read back."""
+    """Check that pdfs of all windows and transition-ids are the same, and that files written by Kaldi are read."""
     rng = np.random.default_rng(seed)
     lang = random_lang(rng)
     tree = random_tree(lang, rng, depth=3)

@@ -1,4 +1,4 @@
-"""A data dir whose features are drawn from a known HMM, so that the alignment that training should find is known."""
+"""Makes a data dir with features drawn from a known HMM, so that the true alignment is known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ FMLLR = {"min_count": 100, "silence_weight": 0.0, "iterations": 20}
 
 @dataclass
 class KnownWorld:
-    """Folders, and for each utterance the index of the true phone's set of every frame; silence is 0."""
+    """Folders, and the true phone of every frame of each utterance, as index into ``Lang.sets``; silence is 0."""
 
     data: Path
     lang: Path
@@ -45,21 +45,21 @@ class KnownWorld:
     truth: dict[str, list[int]]
 
     def write(self, name: str, **changed) -> Path:
-        """A configuration of conf/ with keys changed (``em__num_iters=3``), written under another name."""
+        """Write a copy of a configuration of conf/ with changed keys (such as ``em__num_iters=3``)."""
         values = yaml.safe_load((self.conf / f"{name}.yaml").read_text())
         for key, value in changed.items():
             *groups, last = key.split("__")
-            at = values
+            mapping = values
             for group in groups:
-                at = at[group]
-            at[last] = value
+                mapping = mapping[group]
+            mapping[last] = value
         path = self.conf / f"{name}-changed.yaml"
         path.write_text(yaml.safe_dump(values))
         return path
 
 
 def make(folder: Path, utts: int = 40, seed: int = 0) -> KnownWorld:
-    """Write lang, data and conf. E sounds otherwise after R; the last utterance is too short for its words."""
+    """Write lang, data and conf. The features of E depend on R before it; the last utterance is too short."""
     rng = np.random.default_rng(seed)
     (folder / "lexicon.txt").write_text(LEXICON)
     prepare_dict(folder / "lexicon.txt", folder / "dict")
@@ -67,40 +67,40 @@ def make(folder: Path, utts: int = 40, seed: int = 0) -> KnownWorld:
     lang = Lang.load(folder / "lang")
     base = {p: i for i, phones in enumerate(lang.sets) for p in phones}
     r, e = base[lang.phones["R_B"]], base[lang.phones["E_I"]]
-    # as in speech, the states of a phone differ less than the phones do: it is what a flat start can go by
+    # as in speech, the states of a phone differ less than phones do; without that, a flat start would fail
     means = rng.normal(0, 4, (len(lang.sets), 1, DIM)) + rng.normal(0, 1.5, (len(lang.sets), 3, DIM))
     after_r = rng.normal(0, 1.5, DIM)
     silence = np.full(DIM, -4.0)
     data, truth, feats = [], {}, {}
     words = [w for w in lang.lexicon if lang.word_names[w][0] != "<"]
-    single = [w for w in words if len(lang.lexicon[w][0][1]) == 1]  # a flat start needs some plain examples
+    single = [w for w in words if len(lang.lexicon[w][0][1]) == 1]  # a flat start needs some simple utterances
     for n in range(utts):
         utt = f"s{n % 2}-{n:03d}"
-        said = [single[n % len(single)]] if n < utts // 2 else rng.choice(words, rng.integers(2, 4)).tolist()
-        frames, spoken = [], []
+        spoken = [single[n % len(single)]] if n < utts // 2 else rng.choice(words, rng.integers(2, 4)).tolist()
+        frames, phones = [], []
 
-        def pause(frames=frames, spoken=spoken):
+        def pause(frames=frames, phones=phones):
             length = int(rng.integers(8, 15))
             frames.append(silence + rng.normal(0, 1, (length, DIM)))
-            spoken.extend([0] * length)
+            phones.extend([0] * length)
 
         previous = None
         pause()
-        for word in said:
+        for word in spoken:
             pronunciations = lang.lexicon[word]
             for phone in pronunciations[int(rng.integers(len(pronunciations)))][1]:
                 for state in range(3):
                     length = int(rng.integers(3, 6))
                     mean = means[base[phone], state] + (after_r if (previous, base[phone]) == (r, e) else 0)
                     frames.append(mean + rng.normal(0, 1, (length, DIM)))
-                    spoken += [base[phone]] * length
+                    phones += [base[phone]] * length
                 previous = base[phone]
             if rng.random() < 0.4:
                 pause()
                 previous = None
         pause()
-        data.append(Utterance(utt, f"s{n % 2}", "none.wav", tuple(lang.word_names[w] for w in said)))
-        feats[utt], truth[utt] = np.concatenate(frames).astype(np.float32), spoken
+        data.append(Utterance(utt, f"s{n % 2}", "none.wav", tuple(lang.word_names[w] for w in spoken)))
+        feats[utt], truth[utt] = np.concatenate(frames).astype(np.float32), phones
     data.append(Utterance("s1-short", "s1", "none.wav", ("DARE", "DARE")))
     feats["s1-short"] = rng.normal(size=(23, DIM)).astype(np.float32)
     write_data_dir(folder / "data", data)
@@ -160,7 +160,7 @@ def tri_dir(world, ali_dir):
 
 
 def agreement(world, directory) -> float:
-    """Share of frames with the true phone. (Its states a flat start may divide otherwise, as it sees no borders.)"""
+    """Share of frames with the true phone. States are not compared: training may place their boundaries elsewhere."""
     lang, transitions = Lang.load(world.lang), AcousticModel.load(directory).transitions
     base = {p: i for i, phones in enumerate(lang.sets) for p in phones}
     right = total = 0

@@ -1,4 +1,4 @@
-"""Small random recognizers (topology, lexicon, tree, transitions), and alignment by trying every path."""
+"""Small random recognizers (topology, lexicon, tree, transitions), and alignment by trying all paths."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ SIL = 1
 
 
 def random_lang(rng, *, states=(1, 2, 3), phones: int = 4, words: int = 3) -> Lang:
-    """A silence of 5 ergodic states, phones of few states, words of one or two short pronunciations."""
+    """A lang with a silence of 5 ergodic states, small phones, and words with one or two short pronunciations."""
     speech = list(range(2, 2 + phones))
     entries = dict(Topology.bakis(nonsilence=[], silence=[SIL]).entries)
     for phone in speech:
@@ -35,7 +35,7 @@ def random_lang(rng, *, states=(1, 2, 3), phones: int = 4, words: int = 3) -> La
 
 
 def with_silence_model(lang: Lang, rng) -> Lang:
-    """The same with random silence probabilities of each pronunciation and of both ends."""
+    """Copy ``lang`` with random silence probabilities for each pronunciation and both ends of an utterance."""
     def terms():
         return SilenceTerms(*map(float, (rng.uniform(0.05, 0.95), *rng.uniform(0.2, 3.0, 2))))
     of = {(word, phones): terms() for word, prons in lang.lexicon.items() for _, phones in prons}
@@ -43,16 +43,16 @@ def with_silence_model(lang: Lang, rng) -> Lang:
 
 
 def random_tree(lang: Lang, rng, width: int = 3, depth: int = 2) -> Tree:
-    """Random questions about phones and pdf-classes below the roots of speech; width 1 asks nothing of neighbours."""
+    """A tree with random questions about phones and pdf-classes below the roots of speech phones."""
     counter = itertools.count()
-    everyone = [0, *lang.silence, *lang.nonsilence]
+    phones = [0, *lang.silence, *lang.nonsilence]
 
     def grow(level):
         if level == 0 or rng.random() < 0.2:
             return Node(pdf=next(counter))
         key = int(rng.choice([PDF_CLASS, *range(width)]))
-        among = [0, 1, 2] if key == PDF_CLASS else everyone
-        yes = frozenset(rng.choice(among, len(among) // 2, replace=False).tolist())
+        values = [0, 1, 2] if key == PDF_CLASS else phones
+        yes = frozenset(rng.choice(values, len(values) // 2, replace=False).tolist())
         return Node(key=key, yes=yes, then=grow(level - 1), otherwise=grow(level - 1))
 
     roots = {}
@@ -75,16 +75,16 @@ def random_transitions(lang: Lang, tree: Tree, rng) -> TransitionModel:
 
 
 def random_path(phones, transitions: TransitionModel, tree: Tree, rng, stay: float = 0.5):
-    """Arcs of a random walk through the phones' HMMs, one list of transition-ids (plain order) for each phone."""
+    """A random walk through the HMMs of ``phones``: for each phone its transition-ids, not reordered."""
     out = []
     for i, phone in enumerate(phones):
         window = window_at(phones, i, tree)
         entry, state, walk = transitions.topology.entries[phone], 0, []
         while state < len(entry):
             first = int(transitions.first_tid[transitions.tuple_index(phone, state, tree.pdf(window, state))])
-            away = [k for k, (to, _) in enumerate(entry[state]) if to != state]
+            forward = [k for k, (to, _) in enumerate(entry[state]) if to != state]
             loop = [k for k, (to, _) in enumerate(entry[state]) if to == state]
-            k = loop[0] if loop and rng.random() < stay else int(rng.choice(away))
+            k = loop[0] if loop and rng.random() < stay else int(rng.choice(forward))
             walk.append(first + k)
             state = entry[state][k][0]
         out.append(walk)
@@ -97,7 +97,7 @@ def window_at(phones, i, tree: Tree) -> tuple[int, ...]:
 
 
 def reordered(plain, transitions: TransitionModel) -> list[int]:
-    """Kaldi's other order: each state's way out before its self-loops."""
+    """Convert transition-ids to Kaldi's reordered form: the forward transition of a state before its self-loops."""
     out, loops = [], []
     for tid in plain:
         if transitions.is_self_loop[tid]:
@@ -109,30 +109,32 @@ def reordered(plain, transitions: TransitionModel) -> list[int]:
 
 
 def phone_sequences(lang: Lang, words):
-    """Every phone sequence that a transcript may stand for, with its log-probability, from the definition."""
+    """Yield every phone sequence of a transcript with its log-probability, by definition."""
     model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
     if not words:
         yield (lang.optional_silence,), math.log(model.start * model.end_silence)
         return
-    for spellings in itertools.product(*(lang.lexicon[w] for w in words)):
-        terms = [model.of(w, spelling) for w, (_, spelling) in zip(words, spellings, strict=True)]
+    for prons in itertools.product(*(lang.lexicon[w] for w in words)):
+        terms = [model.of(w, pron) for w, (_, pron) in zip(words, prons, strict=True)]
         after = [model.start, *(t.after for t in terms)]
         silence = [*(t.left_silence for t in terms), model.end_silence]
         none = [*(t.left_none for t in terms), model.end_none]
         for pauses in itertools.product((False, True), repeat=len(words) + 1):
             phones = [SIL] if pauses[0] else []
-            for (_, spelling), pause in zip(spellings, pauses[1:], strict=True):
-                phones += [*spelling, *([SIL] if pause else [])]
-            cost = sum(math.log(p) for p, _ in spellings)
+            for (_, pron), pause in zip(prons, pauses[1:], strict=True):
+                phones += [*pron, *([SIL] if pause else [])]
+            cost = sum(math.log(p) for p, _ in prons)
             for pause, p, fs, fn in zip(pauses, after, silence, none, strict=True):
                 cost += math.log(p * fs if pause else (1 - p) * fn)
             yield tuple(phones), cost
 
 
 def exhaustive_alignment(lang, tree, transitions, words, scores, transition_scale, self_loop_scale):
-    """(score, [transition-ids in plain order]) of the best of all paths of exactly ``len(scores)`` frames, or None.
+    """Find the best of all paths of ``len(scores)`` frames.
 
-    Several paths where they tie up to rounding: a phone twice in a row, say, with any division of its frames.
+    Returns:
+        (score, [transition-ids of a path, not reordered]), or None if there is no path. There are several paths if
+        they tie up to rounding, such as different boundaries between two instances of a phone in a row.
     """
     paths = [(cost + score, path) for phones, cost in phone_sequences(lang, words)
              for score, path in _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale)]
@@ -142,27 +144,27 @@ def exhaustive_alignment(lang, tree, transitions, words, scores, transition_scal
 
 def _all_paths(phones, tree, transitions, scores, transition_scale, self_loop_scale):
     entries = [transitions.topology.entries[p] for p in phones]
-    scores, known = scores.tolist(), {}
+    scores, cache = scores.tolist(), {}
 
     def arcs(i, state):
         """(pdf, arcs as (destination, transition-id, weight)) of a state of phone ``i``."""
-        if (i, state) not in known:
+        if (i, state) not in cache:
             pdf, entry = tree.pdf(window_at(phones, i, tree), state), entries[i][state]
             first = int(transitions.first_tid[transitions.tuple_index(phones[i], state, pdf)])
             probs = [math.exp(float(transitions.log_prob[first + k])) for k in range(len(entry))]
             loop = sum(p for p, (to, _) in zip(probs, entry, strict=True) if to == state)
-            known[i, state] = pdf, [
+            cache[i, state] = pdf, [
                 (to, first + k, self_loop_scale * math.log(p) if to == state else
                  transition_scale * math.log(p / (1 - loop)) + self_loop_scale * math.log(1 - loop))
                 for k, ((to, _), p) in enumerate(zip(entry, probs, strict=True))]
-        return known[i, state]
+        return cache[i, state]
 
     def walk(i, state, t, score, path):
-        """Every way to go on from state ``state`` of phone ``i``, which emits frame ``t``."""
-        if len(scores) - t < len(phones) - i:  # a phone takes a frame at least
+        """Yield every continuation of a path that is in state ``state`` of phone ``i`` at frame ``t``."""
+        if len(scores) - t < len(phones) - i:  # a phone takes at least one frame
             return
-        pdf, ways = arcs(i, state)
-        for to, tid, weight in ways:
+        pdf, out_arcs = arcs(i, state)
+        for to, tid, weight in out_arcs:
             new, longer = score + scores[t][pdf] + weight, [*path, tid]
             if to < len(entries[i]):
                 yield from walk(i, to, t + 1, new, longer)

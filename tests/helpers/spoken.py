@@ -1,4 +1,4 @@
-"""An alignment folder whose words are known: random paths through a lexicon's HMMs, with and without position marks."""
+"""Makes an alignment folder with known words: random paths through the HMMs of a lexicon, with or without marks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ LEXICON = "RED R E D\nREAD R E D\nREAD R I D\nA A\nDARE D A R E\nAID A I D\nIDA 
 
 @dataclass
 class Spoken:
-    """Folders, and for each utterance its alignment and the (word, first frame, length) of its words."""
+    """Folders, and for each utterance its alignment and its words as (word, first frame, length)."""
 
     lang_dir: Path
     data: Path
@@ -29,7 +29,7 @@ class Spoken:
 
 
 def make(folder: Path, marks: bool = True, utts: int = 12, seed: int = 0, shift: float = 0.01) -> Spoken:
-    """Write dict, lang, text and alignment below ``folder``, whose frames are ``shift`` seconds apart."""
+    """Write dict, lang, text and alignment below ``folder``; ``shift`` is the frame shift in seconds."""
     rng = np.random.default_rng(seed)
     folder.mkdir(exist_ok=True)
     (folder / "lexicon.txt").write_text(LEXICON)
@@ -44,21 +44,21 @@ def make(folder: Path, marks: bool = True, utts: int = 12, seed: int = 0, shift:
     alignment, words, text = {}, {}, {}
     for n in range(utts):
         utt, phones, owner = f"s{n % 2}-{n:02d}", [], []
-        said = rng.choice(known, 1 + n % 5).tolist()
-        for k, word in enumerate(said):
+        spoken = rng.choice(known, 1 + n % 5).tolist()
+        for k, word in enumerate(spoken):
             if rng.random() < 0.5:
                 phones, owner = [*phones, lang.optional_silence], [*owner, -1]
-            spellings = lang.lexicon[word]
-            spelling = spellings[int(rng.integers(len(spellings)))][1]
-            phones, owner = [*phones, *spelling], [*owner, *[k] * len(spelling)]
+            prons = lang.lexicon[word]
+            pron = prons[int(rng.integers(len(prons)))][1]
+            phones, owner = [*phones, *pron], [*owner, *[k] * len(pron)]
         if n % 2:
             phones, owner = [*phones, lang.optional_silence], [*owner, -1]
         walks = random_path(phones, transitions, tree, rng)
         of_frame = np.repeat(owner, [len(w) for w in walks])
         alignment[utt] = np.array(reordered([t for w in walks for t in w], transitions), dtype=np.int32)
         words[utt] = [(lang.word_names[w], int(np.flatnonzero(of_frame == k)[0]), int((of_frame == k).sum()))
-                      for k, w in enumerate(said)]
-        text[utt] = " ".join(lang.word_names[w] for w in said)
+                      for k, w in enumerate(spoken)]
+        text[utt] = " ".join(lang.word_names[w] for w in spoken)
     (folder / "data").mkdir()
     config.write_text(folder / "data" / "text", "".join(f"{u} {text[u]}\n" for u in sorted(text)))
     write_states(folder / "ali", alignment, transitions, lang.phone_names, shift)
@@ -67,7 +67,7 @@ def make(folder: Path, marks: bool = True, utts: int = 12, seed: int = 0, shift:
 
 
 def without_marks(lang_dir: Path):
-    """Every marked phone of the lexicon as its unmarked or word-internal form: no position can be told any more."""
+    """Replace every marked phone of the lexicon by its word-internal form, so that marks give no positions."""
     path = lang_dir / "lexiconp.txt"
     lines = []
     for line in path.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Kaldi's tree and final.mdl: read from bytes that other code wrote, and back from our own."""
+"""Kaldi's tree and final.mdl: files written by other code are read, and our own files are read back."""
 
 import importlib.util
 import itertools
@@ -31,7 +31,7 @@ def put(path, content):
 
 
 @pytest.mark.parametrize("content", [kb.MONO_TREE, kb.MONO_TREE_TEXT])
-def test_a_tree_that_kaldis_code_wrote(tmp_path, content):
+def test_a_tree_written_by_kaldis_code_is_read(tmp_path, content):
     tree, num_pdfs = read_tree(put(tmp_path / "tree", content), STATES)
     assert (tree.context_width, tree.central_position, num_pdfs, tree.num_pdfs) == (1, 0, 5, 5)
     assert {key: tree.pdf((key[0],), key[1]) for key in tree.roots} == {
@@ -47,7 +47,7 @@ TRI_TREE_TEXT = ("ContextDependency 3 1 ToLength TE 1 2 ( NULL CE 3 ) ToPdf SE 1
 
 
 @pytest.mark.parametrize("content", [TRI_TREE, TRI_TREE_TEXT])
-def test_questions_and_tables_in_any_order(tmp_path, content):
+def test_questions_and_tables_may_be_nested_in_any_order(tmp_path, content):
     tree, num_pdfs = read_tree(put(tmp_path / "tree", content), STATES)
     assert (num_pdfs, tree.num_pdfs) == (7, 7)
     for (left, right), c in itertools.product(itertools.product((0, 1, 2, 3), (1, 2, 3)), (0, 1)):
@@ -65,7 +65,7 @@ def test_questions_and_tables_in_any_order(tmp_path, content):
              numbers=kb.doubles),
     kb.model([1, 2, 3], [-1, 0, 1, 1], [[(c, c, a) for c, a in e] for e in (kb.ONE_STATE, kb.TWO_STATES)],
              [(*t, t[2]) for t in kb.TRIPLES], kb.MONO_LOG_PROBS)])
-def test_a_transition_model_by_hand_is_numbered_as_kaldi_does(tmp_path, content):
+def test_a_hand_written_transition_model_gets_kaldis_transition_ids(tmp_path, content):
     model = read_transition_model(put(tmp_path / "final.mdl", content))
     assert model.tuples.tolist() == [list(t) for t in kb.TRIPLES]
     assert model.tid_pdf.tolist()[1:] == kb.MONO_TID_PDF
@@ -82,15 +82,15 @@ def changed(**changes):
 
 CHAIN = [[(0, 1, [(0, 0.5), (1, 0.5)]), (-1, -1, [])]]
 BAD_MODELS = {
-    "chain": (changed(phones=[1], entry_of=[-1, 0], entries=CHAIN, tuples=[(1, 0, 0, 1)]), "self-loop .* chain models"),
+    "chain": (changed(phones=[1], entry_of=[-1, 0], entries=CHAIN, tuples=[(1, 0, 0, 1)]), "loop, as in chain models"),
     "chain text": (kb.MONO_MODEL_TEXT.replace("<PdfClass> 0", "<ForwardPdfClass> 0 <SelfLoopPdfClass> 1"), "self-loop"),
     "own loop pdf": (changed(phones=[1], entry_of=[-1, 0], entries=[[(c, c, a) for c, a in kb.ONE_STATE]],
-                             tuples=[(1, 0, 0, 7)], log_probs=[0, -1, -1]), "another pdf for its self-loop"),
+                             tuples=[(1, 0, 0, 7)], log_probs=[0, -1, -1]), "separate pdf for its self-loop"),
     "shared class": (changed(entries=[kb.ONE_STATE, [(0, a) if c == 1 else (c, a) for c, a in kb.TWO_STATES]]),
                      "state 1 of phone 2 has pdf-class 0"),
     "no pdf": (kb.MONO_MODEL_TEXT.replace(" <PdfClass> 1", ""), "state 1 of phone 2 has no pdf-class"),
     "no final": (changed(entries=[kb.ONE_STATE[:1], kb.TWO_STATES]), "phone 1 does not end in a final state"),
-    "nowhere": (changed(entries=[[(0, [(0, 0.5), (7, 0.5)]), (-1, [])], kb.TWO_STATES]), "transitions that cannot be"),
+    "nowhere": (changed(entries=[[(0, [(0, 0.5), (7, 0.5)]), (-1, [])], kb.TWO_STATES]), "impossible transitions"),
     "unsorted": (changed(tuples=kb.TRIPLES[::-1]), "not sorted"),
     "other phone": (changed(tuples=[*kb.TRIPLES[:4], (9, 0, 4)]), "no phone 9 with state 0"),
     "other state": (changed(tuples=[*kb.TRIPLES[:4], (3, 2, 4)]), "no phone 3 with state 2"),
@@ -105,7 +105,7 @@ BAD_MODELS = {
 
 
 @pytest.mark.parametrize("name", BAD_MODELS)
-def test_bad_models_are_one_line(tmp_path, name):
+def test_a_bad_model_is_an_error(tmp_path, name):
     content, message = BAD_MODELS[name]
     with pytest.raises(UserError, match=f"final.mdl: .*{message}.*; "):
         read_transition_model(put(tmp_path / "final.mdl", content))
@@ -114,8 +114,8 @@ def test_bad_models_are_one_line(tmp_path, name):
 def test_tree_and_model_must_belong_together(tmp_path):
     put(tmp_path / "final.mdl", kb.MONO_MODEL)
     for content, message in [
-            (kb.MONO_TREE_TEXT.replace("CE 4 )", "CE 5 )"), "final.mdl: 5 pdfs, but the tree beside it has 6"),
-            (kb.MONO_TREE_TEXT.replace("CE 1 CE 2", "CE 2 CE 1"), "only one of them knows phone 2, state 0, pdf 1"),
+            (kb.MONO_TREE_TEXT.replace("CE 4 )", "CE 5 )"), "final.mdl: 5 pdfs, but the tree in the same folder has 6"),
+            (kb.MONO_TREE_TEXT.replace("CE 1 CE 2", "CE 2 CE 1"), "only one of them has phone 2, state 0, pdf 1"),
             (kb.MONO_TREE_TEXT.replace("TE -1 2 ( CE 1 CE 2 )", "TE -1 1 ( CE 1 )"), "no pdf for phone 2, pdf-class 1"),
             (kb.MONO_TREE_TEXT.replace("TE -1 1", "TE 4 1"), "position 4 of a window of 1"),
             ("ContextDependency 1 0 ToPdf " + "SE 0 [ ] { " * 2000, "nested questions")]:
@@ -129,14 +129,14 @@ def test_tree_and_model_must_belong_together(tmp_path):
     lambda n: kb.tree(1, 0, kb.word("TE") + kb.i4(0) + kb.i4(n) + kb.word("(") + kb.leaf(0) * 3),
     lambda n: b"\0B" + kb.word("<TransitionModel>") + kb.word("<Topology>") + kb.ints([1]) + kb.ints([-1, 0]) + kb.i4(1)
     + kb.i4(n) + kb.i4(0) * 9], ids=["tree", "model"])
-def test_more_entries_than_the_file_has_bytes_are_told_before_they_are_read(tmp_path, n, make):
+def test_a_count_larger_than_the_rest_of_the_file_is_an_error(tmp_path, n, make):
     (tmp_path / "x").write_bytes(make(n))
     read = (lambda p: read_tree(p, STATES)) if make(0)[2:3] == b"C" else read_transition_model
-    with pytest.raises(UserError, match=rf"x: {n} entries announced at byte \d+, which cannot be"):
+    with pytest.raises(UserError, match=rf"x: impossible number of entries {n} before byte \d+"):
         read(tmp_path / "x")
 
 
-def test_sizes_that_no_model_has_are_told(tmp_path):
+def test_implausibly_large_tables_and_hmms_are_errors(tmp_path):
     table = kb.question(1, [1], kb.leaf(0), kb.table(0, *[kb.leaf(1)] * 400))
     with pytest.raises(UserError, match="a table of 400 entries below a question"):
         read_tree(put(tmp_path / "tree", kb.tree(3, 1, table)), STATES)
@@ -145,10 +145,10 @@ def test_sizes_that_no_model_has_are_told(tmp_path):
         read_transition_model(put(tmp_path / "x", kb.model([1], [-1, 0], [[*states, (-1, [])]], [(1, 0, 0)], [0.0])))
 
 
-def test_a_count_may_be_all_that_is_left(tmp_path):
+def test_a_count_may_equal_the_number_of_bytes_left(tmp_path):
     reader = KaldiReader(put(tmp_path / "x", b"\0B" + kb.i4(3) + b"abc"))
     assert reader.count() == 3
-    with pytest.raises(UserError, match="4 entries announced"):
+    with pytest.raises(UserError, match="impossible number of entries 4"):
         KaldiReader(put(tmp_path / "x", b"\0B" + kb.i4(4) + b"abc")).count()
 
 
@@ -157,7 +157,7 @@ def test_a_count_may_be_all_that_is_left(tmp_path):
                                           (TRI_TREE, lambda p: read_tree(p, STATES)),
                                           (kb.MONO_MODEL, read_transition_model),
                                           (kb.MONO_MODEL_TEXT, read_transition_model)])
-def test_a_file_cut_off_anywhere_or_damaged_is_one_line(tmp_path, content, read):
+def test_a_truncated_or_damaged_file_is_an_error(tmp_path, content, read):
     content = content.strip() if isinstance(content, bytes) else content.strip().encode()
     path = tmp_path / "file"
     for end in range(len(content)):
@@ -174,13 +174,13 @@ def test_a_file_cut_off_anywhere_or_damaged_is_one_line(tmp_path, content, read)
 
 
 def windows(lang, phone, width):
-    everyone = [0, *lang.silence, *lang.nonsilence]
-    return [w for w in itertools.product(everyone, repeat=width) if w[width // 2] == phone]
+    phones = [0, *lang.silence, *lang.nonsilence]
+    return [w for w in itertools.product(phones, repeat=width) if w[width // 2] == phone]
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 3]))
 @settings(max_examples=20, deadline=None)
-def test_what_is_written_is_read_back(tmp_path_factory, seed, width):
+def test_written_trees_and_models_are_read_back_and_can_be_renumbered(tmp_path_factory, seed, width):
     folder = tmp_path_factory.mktemp("kaldi")
     rng = np.random.default_rng(seed)
     lang = random_lang(rng)
@@ -188,7 +188,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, seed, width):
     transitions = random_transitions(lang, tree, rng)
     write_tree(folder / "tree", tree)
     write_model(folder / "final.mdl", transitions, None)
-    if transitions.num_pdfs < tree.num_pdfs:  # a leaf below contradicting questions; Kaldi's builder makes none
+    if transitions.num_pdfs < tree.num_pdfs:  # a leaf that cannot be reached; Kaldi's trees have none
         return
     again, model = read_model(folder)
     assert (again.context_width, again.central_position, again.num_pdfs) == (width, width // 2, tree.num_pdfs)
@@ -207,7 +207,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, seed, width):
     assert [new[p] for p in model.tid_phone.tolist()[1:]] == moved.tid_phone[new_tid[1:].astype(int)].tolist()
 
 
-def test_mixtures_are_kaldis_numbers(tmp_path):
+def test_written_mixtures_have_kaldis_parameters(tmp_path):
     """A DiagGmm's log-likelihood at x is log Σ exp(gconst + means_invvars · x − ½ inv_vars · x²)."""
     rng = np.random.default_rng(0)
     lang = random_lang(rng)
@@ -220,24 +220,25 @@ def test_mixtures_are_kaldis_numbers(tmp_path):
     write_model(tmp_path / "final.mdl", transitions, gmms)
     assert read_transition_model(tmp_path / "final.mdl").tuples.equal(transitions.tuples)
     reader = KaldiReader(tmp_path / "final.mdl")
-    reader.at = reader.data.index(b"<DIMENSION>")
+    reader.position = reader.data.index(b"<DIMENSION>")
     assert [reader.token(), reader.integer(), reader.token(), reader.integer()] == [
         "<DIMENSION>", 3, "<NUMPDFS>", transitions.num_pdfs]
-    x, expected = torch.randn(1, 3), None
+    x = torch.randn(1, 3)
     expected = gmms.loglikes(x)[0]
     for pdf in range(transitions.num_pdfs):
         reader.token("<DiagGMM>")
-        constants, weights, slopes, inverse = [(reader.token(name), reader.reals())[1] for name in (
+        constants, weights, coefficients, inverse = [(reader.token(name), reader.reals())[1] for name in (
             "<GCONSTS>", "<WEIGHTS>", "<MEANS_INVVARS>", "<INV_VARS>")]
         reader.token("</DiagGMM>")
         assert sum(weights) == pytest.approx(1, abs=1e-5)
-        per = constants + slopes.reshape(-1, 3) @ x[0].numpy() - 0.5 * inverse.reshape(-1, 3) @ x[0].numpy() ** 2
-        assert np.logaddexp.reduce(per) == pytest.approx(float(expected[pdf]), abs=1e-4)
+        linear = coefficients.reshape(-1, 3) @ x[0].numpy()
+        joint = constants + linear - 0.5 * inverse.reshape(-1, 3) @ x[0].numpy() ** 2
+        assert np.logaddexp.reduce(joint) == pytest.approx(float(expected[pdf]), abs=1e-4)
     assert reader.peek() == ""
 
 
 @pytest.mark.skipif(importlib.util.find_spec("kaldi_hmm_gmm") is None, reason="needs pip install kaldi_hmm_gmm")
-def test_kaldis_own_code_answers_and_numbers_as_we_do():
+def test_kaldis_own_code_gives_the_same_pdfs_and_transition_ids():
     script = ROOT / "tests/helpers/kaldi_itself.py"
     done = subprocess.run([sys.executable, script, "5"], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(

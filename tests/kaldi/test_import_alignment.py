@@ -1,4 +1,4 @@
-"""Whole Kaldi alignment folders: taken over, or refused in one line."""
+"""Import of Kaldi alignment folders, and its error messages."""
 
 import gzip
 
@@ -23,7 +23,7 @@ CTM = ["a-1 1 0.000 0.030 SIL", "a-1 1 0.030 0.030 AA", "a-2 1 0.000 0.040 B", "
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three utterances in two parts, one binary and one text, with all that Kaldi leaves beside them."""
+    """A Kaldi alignment folder with three utterances in two parts, one binary and one text."""
     kaldi = tmp_path / "kaldi_ali"
     kaldi.mkdir()
     (kaldi / "ali.1.gz").write_bytes(kb.gzipped_ark({u: ALI[u] for u in ("b-1", "a-1")}))
@@ -39,7 +39,7 @@ def vectors(path):
     return {utt: v.tolist() for utt, v in read_int_vectors(path)}
 
 
-def test_a_folder_is_taken_over(folder, tmp_path, capsys):
+def test_a_kaldi_alignment_folder_is_imported(folder, tmp_path, capsys):
     assert is_kaldi_alignment(folder)
     out = tmp_path / "ali"
     kaldi_import.main(["--kaldi", str(folder), "--out", str(out)])
@@ -57,8 +57,7 @@ def test_a_folder_is_taken_over(folder, tmp_path, capsys):
     assert vectors(out / "pdf.ark")["a-2"] == [3, 3, 4, 4]
 
 
-def test_kaldi_io_writes_what_is_read(folder, tmp_path):
-    """An archive by another writer than this test's."""
+def test_an_archive_written_by_kaldi_io_is_imported(folder, tmp_path):
     with open(tmp_path / "ali.ark", "wb") as f:
         for utt in ("b-1", "a-1"):
             kaldi_io.write_vec_int(f, np.array(ALI[utt], dtype=np.int32), utt)
@@ -67,7 +66,7 @@ def test_kaldi_io_writes_what_is_read(folder, tmp_path):
     assert vectors(tmp_path / "ali" / "ali.ark") == ALI
 
 
-def test_without_phones_or_jobs_and_with_the_model_elsewhere(folder, tmp_path):
+def test_phones_txt_and_num_jobs_are_optional_and_the_model_may_be_in_another_folder(folder, tmp_path):
     (folder / "num_jobs").unlink()
     (folder / "phones.txt").unlink()
     model = tmp_path / "tri"
@@ -80,7 +79,7 @@ def test_without_phones_or_jobs_and_with_the_model_elsewhere(folder, tmp_path):
 
 
 class FakeLang:
-    """What the importer takes of a lang folder."""
+    """The attributes of a lang folder that the importer uses."""
 
     def __init__(self, path, **phones):
         path.mkdir()
@@ -92,7 +91,7 @@ class FakeLang:
 
 @pytest.fixture
 def lang(tmp_path, monkeypatch):
-    """``lang(SIL=1, …)``: a lang folder with these phones."""
+    """A function that makes a lang folder with the given phones: ``lang(SIL=1, …)``."""
     def make(**phones):
         fake = FakeLang(tmp_path / f"lang-{len(list(tmp_path.glob('lang-*')))}", **phones)
         monkeypatch.setattr(kaldi_import.Lang, "load", lambda directory: fake)
@@ -112,14 +111,14 @@ def test_phones_are_renumbered_by_name(folder, tmp_path, lang):
     (folder / "phones.txt").unlink()
     import_alignment(folder, tmp_path / "numbers", lang=lang(SIL=1, X=2, Y=3))
     assert vectors(tmp_path / "numbers" / "ali.ark") == ALI
-    with pytest.raises(UserError, match="a model of 3 phones, where .*lang-3 has 3 or numbers them otherwise, and no "):
+    with pytest.raises(UserError, match="the model has 3 phones, .*lang-3 has 3 or other numbers for them, and there "):
         import_alignment(folder, tmp_path / "o", lang=lang(SIL=1, X=2, Y=4))
 
 
 @pytest.mark.parametrize("phones,message", [
     ({"SIL": 1, "AA": 2, "B": 3, "C": 4}, "phones.txt: phone C is not in it; give the lang folder"),
     ({"SIL": 1, "AA": 2}, "phones.txt: phone B is not a phone of the lang folder")])
-def test_another_phone_table_is_one_line(folder, tmp_path, lang, phones, message):
+def test_a_lang_folder_with_other_phones_is_an_error(folder, tmp_path, lang, phones, message):
     with pytest.raises(UserError, match=message):
         import_alignment(folder, tmp_path / "ali", lang=lang(**phones))
 
@@ -132,27 +131,30 @@ BAD = {
     "no such id": (lambda f: (f / "ali.2.gz").write_bytes(kb.gzipped_ark({"a-2": [8, 11]})),
                    r"ali.2.gz: transition-id 11 in a-2, but .*final.mdl has 1 to 10; give the tree"),
     "id 0": (lambda f: (f / "ali.2.gz").write_bytes(kb.gzipped_ark({"a-2": [8, 0]})), r"ali.2.gz: transition-id 0"),
-    "missing part": (lambda f: (f / "ali.1.gz").unlink(), r"ali.1.gz: no such part of the alignment, of 2; copy all"),
-    "missing last": (lambda f: (f / "num_jobs").write_text("3"), r"ali.3.gz: no such part of the alignment, of 3"),
+    "missing part": (lambda f: (f / "ali.1.gz").unlink(),
+                     r"ali.1.gz: no such file, although the alignment has 2 parts; copy all"),
+    "missing last": (lambda f: (f / "num_jobs").write_text("3"),
+                     r"ali.3.gz: no such file, although the alignment has 3 parts"),
     "jobs": (lambda f: (f / "num_jobs").write_text("two"), r"num_jobs:1: 'two' is not a number of jobs"),
     "cut off": (lambda f: cut(f / "ali.1.gz"), r"ali.1.gz: the archive is cut off or damaged at byte \d+; copy it"),
     "not gzip": (lambda f: (f / "ali.1.gz").write_bytes(b"a-1 1 2 3\n"), r"ali.1.gz: the archive is cut off or damag"),
     "not integers": (lambda f: (f / "ali.2.gz").write_bytes(gzip.compress(b"a-2 8 x 9 \n")), r"ali.2.gz: the archive"),
-    "twice": (lambda f: (f / "ali.2.gz").write_bytes(kb.gzipped_ark({"a-1": [8]})), r"ali.2.gz: a-1 is in it twice"),
+    "twice": (lambda f: (f / "ali.2.gz").write_bytes(kb.gzipped_ark({"a-1": [8]})),
+              r"ali.2.gz: utterance a-1 occurs twice in the alignment"),
     "empty": (lambda f: [(f / f"ali.{n}.gz").write_bytes(gzip.compress(b"")) for n in (1, 2)], r"no utterance in it"),
     "no model": (lambda f: (f / "final.mdl").unlink(), r"final.mdl: no such file; give the folder that has it"),
     "no tree": (lambda f: (f / "tree").unlink(), r"tree: no such file; give the folder that has it"),
     "other tree": (lambda f: (f / "tree").write_text(kb.MONO_TREE_TEXT.replace("CE 4 )", "CE 5 )")),
-                   r"final.mdl: 5 pdfs, but the tree beside it has 6; give the tree and the final.mdl"),
+                   r"final.mdl: 5 pdfs, but the tree in the same folder has 6; give the tree and the final.mdl"),
     "phones": (lambda f: (f / "phones.txt").write_text("<eps> 0\nSIL 1\n"), r"phones.txt: 2 phones of final.mdl"),
-    "subsampled": (lambda f: (f / "frame_subsampling_factor").write_text("3\n"), r"one state for several frames"),
+    "subsampled": (lambda f: (f / "frame_subsampling_factor").write_text("3\n"), r"alignment has subsampled frames"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_folders_are_one_line(folder, tmp_path, capsys, name):
-    fault, message = BAD[name]
-    fault(folder)
+def test_a_bad_folder_gives_a_one_line_error(folder, tmp_path, capsys, name):
+    spoil, message = BAD[name]
+    spoil(folder)
     with pytest.raises(UserError, match=message):
         import_alignment(folder, tmp_path / "ali")
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Kaldi's GMMs: taken over from bytes written by hand, and our own by way of Kaldi's files."""
+"""Import of Kaldi GMMs: from hand-written bytes, and of our own models after export to Kaldi's files."""
 
 import shutil
 
@@ -29,21 +29,21 @@ def kaldi(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["f", "d"])
-def test_mixtures_by_hand(kaldi, kind):
-    (kaldi / "final.mdl").write_bytes(kb.MONO_MODEL + kb.mixtures(2, kb.FIVE_PDFS, kind))
+@pytest.mark.parametrize("number_type", ["f", "d"])
+def test_hand_written_mixtures_are_read(kaldi, number_type):
+    (kaldi / "final.mdl").write_bytes(kb.MONO_MODEL + kb.mixtures(2, kb.FIVE_PDFS, number_type))
     transitions, gmms = read_gmm(kaldi / "final.mdl")
     assert transitions.num_pdfs == gmms.num_pdfs == 5 and gmms.offsets.tolist() == [0, 2, 3, 5, 6, 8]
     for pdf, (weights, means, variances) in enumerate(kb.FIVE_PDFS):
         rows = slice(gmms.offsets[pdf], gmms.offsets[pdf + 1])
-        for found, expected in ((gmms.weights, weights), (gmms.means, means), (gmms.variances, variances)):
-            np.testing.assert_allclose(found[rows], expected, rtol=1e-6)
+        for actual, expected in ((gmms.weights, weights), (gmms.means, means), (gmms.variances, variances)):
+            np.testing.assert_allclose(actual[rows], expected, rtol=1e-6)
     density = torch.distributions.MultivariateNormal(torch.tensor([1.0, -1.0]), torch.diag(torch.tensor([0.5, 2.0])))
     x = torch.tensor([[0.3, 0.7]])
     assert gmms.loglikes(x)[0, 1] == pytest.approx(float(density.log_prob(x[0])), abs=1e-5)
 
 
-def test_a_folder(kaldi, tmp_path, capsys):
+def test_a_kaldi_model_folder_is_imported_once(kaldi, tmp_path, capsys):
     new_tid = import_model(kaldi, tmp_path / "out")
     assert new_tid.tolist() == list(range(11))
     model = AcousticModel.load(tmp_path / "out")
@@ -59,15 +59,15 @@ def test_a_folder(kaldi, tmp_path, capsys):
     ("cmvn_opts", "--norm-means=false --norm-vars=false", FeatureConfig("fbank", "none", 0)),
     ("cmvn_opts", "\n", FeatureConfig("fbank", "mean", 0)),
     ("delta_opts", "--delta-order=1 --delta-window=2", FeatureConfig("fbank", "mean", 1))])
-def test_what_features_it_takes(kaldi, tmp_path, name, text, expected):
+def test_features_follow_the_option_files(kaldi, tmp_path, name, text, expected):
     (kaldi / name).write_text(text)
-    import_model(kaldi, tmp_path / "out", kind="fbank")
+    import_model(kaldi, tmp_path / "out", feature_type="fbank")
     assert AcousticModel.load(tmp_path / "out").feature == expected
 
 
-def test_transform_and_adaptation(kaldi, tmp_path):
+def test_final_mat_and_final_alimdl_are_imported(kaldi, tmp_path):
     rows = np.arange(12.0).reshape(2, 6)
-    for extra in ([], [[0.0], [0.0]]):  # a column of offsets that are none may stand behind
+    for extra in ([], [[0.0], [0.0]]):  # the matrix may have one more column of zero offsets
         mat = np.concatenate([rows, extra], 1) if extra else rows
         (kaldi / "final.mat").write_bytes(b"\0B" + kb.matrix(mat.tolist()))
         (kaldi / "splice_opts").write_text("--left-context=1 --right-context=1\n")
@@ -84,9 +84,9 @@ BAD = {
     "no mixtures": (lambda f: (f / "final.mdl").write_bytes(kb.MONO_MODEL), "final.mdl: no Gaussian mixtures in it"),
     "cut off": (lambda f: (f / "final.mdl").write_bytes((f / "final.mdl").read_bytes()[:-30]), "final.mdl: "),
     "variance": (lambda f: (f / "final.mdl").write_bytes(kb.MONO_MODEL + kb.mixtures(
-        2, [([1.0], [[0, 0]], [[-1, 1]])] * 5)), "final.mdl: the mixture of pdf 0 is none"),
+        2, [([1.0], [[0, 0]], [[-1, 1]])] * 5)), "final.mdl: the mixture of pdf 0 is invalid"),
     "weights": (lambda f: (f / "final.mdl").write_bytes(kb.MONO_MODEL + kb.mixtures(
-        2, [([0.5], [[0, 0]], [[1, 1]])] * 5)), "the mixture of pdf 0 is none: weights must be above 0"),
+        2, [([0.5], [[0, 0]], [[1, 1]])] * 5)), "the mixture of pdf 0 is invalid: weights must be above 0"),
     "dimension": (lambda f: (f / "final.mdl").write_bytes(kb.MONO_MODEL + kb.mixtures(3, kb.FIVE_PDFS)),
                   "final.mdl: pdf 0 has 2 weights, means .2, 2. and variances .2, 2., in 3 dimensions"),
     "full": (lambda f: (f / "final.mdl").write_bytes(kb.MONO_MODEL + kb.mixtures(2, kb.FIVE_PDFS).replace(
@@ -101,21 +101,21 @@ BAD = {
     "offsets": (lambda f: ((f / "final.mat").write_bytes(b"\0B" + kb.matrix([[1.0] * 7] * 2)),
                            (f / "splice_opts").write_text("--left-context=1 --right-context=1")), "of 7 to 2 dim"),
     "other alimdl": (lambda f: (f / "final.alimdl").write_bytes(kb.MONO_MODEL + kb.mixtures(
-        2, [kb.FIVE_PDFS[1]] * 5)), "final.alimdl: its mixtures do not have the Gaussians of final.mdl"),
+        2, [kb.FIVE_PDFS[1]] * 5)), "final.alimdl: its mixtures do not have as many Gaussians as those of final.mdl"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_taken_over_is_one_line(kaldi, tmp_path, name):
-    fault, message = BAD[name]
-    fault(kaldi)
+def test_an_unsupported_or_damaged_model_is_an_error(kaldi, tmp_path, name):
+    spoil, message = BAD[name]
+    spoil(kaldi)
     with pytest.raises(UserError, match=message):
         import_model(kaldi, tmp_path / "out")
     assert not (tmp_path / "out" / "final.safetensors").exists()
 
 
 def to_kaldi(model: AcousticModel, folder, context: int):
-    """A model of ours in Kaldi's files."""
+    """Write a model as a Kaldi model folder."""
     folder.mkdir()
     write_model(folder / "final.mdl", model.transitions, model.gmms)
     write_tree(folder / "tree", model.tree)
@@ -130,7 +130,7 @@ def to_kaldi(model: AcousticModel, folder, context: int):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """mono and the adapted tri3b of the known world."""
+    """mono and the speaker-adapted tri3b of the known world."""
     world, exp = make(tmp_path_factory.mktemp("world")), tmp_path_factory.mktemp("exp")
     mono(world, exp / "mono")
     last = "mono"
@@ -142,7 +142,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["mono", "tri3b"])
-def test_alignment_by_way_of_kaldis_files_is_the_same(trained, tmp_path, name):
+def test_a_model_exported_to_kaldi_and_imported_again_gives_the_same_alignment(trained, tmp_path, name):
     world, exp = trained
     to_kaldi(AcousticModel.load(exp / name), tmp_path / "kaldi", 1)
     shutil.copy(world.lang / "phones.txt", tmp_path / "kaldi" / "phones.txt")
@@ -151,11 +151,11 @@ def test_alignment_by_way_of_kaldis_files_is_the_same(trained, tmp_path, name):
     a = read_alignment(aligned(world, exp / name, tmp_path / "ours"))
     b = read_alignment(aligned(world, tmp_path / "model", tmp_path / "theirs", lang=lang))
     assert a.keys() == b.keys() and len(a) >= 40
-    assert np.mean([np.mean(a[utt] == b[utt]) for utt in a]) > 0.999  # variances are rounded on the way
+    assert np.mean([np.mean(a[utt] == b[utt]) for utt in a]) > 0.999  # not 1: export rounds the variances
 
 
-def test_kaldis_folder_itself_is_told_what_to_do(kaldi, world, tmp_path, capsys):
+def test_aligning_with_a_kaldi_folder_says_how_to_import_it(kaldi, world, tmp_path, capsys):
     with pytest.raises(SystemExit):
         align.main(["--data", str(world.data), "--lang", str(world.lang), "--model", str(kaldi), "--out",
                     str(tmp_path / "ali"), "--config", str(world.conf / "align.yaml")])
-    assert "it is a model of Kaldi's; take it over with steps/import_kaldi_model.sh" in capsys.readouterr().err
+    assert "this is a Kaldi model; import it with steps/import_kaldi_model.sh" in capsys.readouterr().err

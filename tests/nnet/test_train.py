@@ -214,7 +214,7 @@ def test_a_kaldi_alignment_is_imported_and_trains_the_same_network(world, small_
     said = capsys.readouterr().out
     assert "import is done" in said and "lstmp is done" in said
     (world.ali / "tree").write_text((world.ali / "tree").read_text().replace("CE 0", "CE 9"))
-    with pytest.raises(UserError, match="final.mdl: 5 pdfs, but the tree beside it has 10"):
+    with pytest.raises(UserError, match="final.mdl: 5 pdfs, but the tree in the same folder has 10"):
         run(world, small_config(), "theirs")
 
 
