@@ -2,7 +2,7 @@
 // backward: float32 on AVX-512, bfloat16 or sums of two or three of them on AMX (matrices.h). The element-wise part of each
 // frame is applied to a product's tiles while they are in the first cache. lstmp/nnet/kernels/fused.py calls this.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#include "../guard.h"
+#include "../../guard.h"
 #include "backward.h"
 #include "forward.h"
 #include "output.h"
