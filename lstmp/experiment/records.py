@@ -44,8 +44,8 @@ def folders(grid: Grid, run: Run) -> dict[str, Path]:
 def settings(grid: Grid, run: Run) -> dict:
     """All that the result depends on but the data, as JSON keeps it."""
     decode = {k: v for k, v in config.to_dict(grid.decode).items() if k not in _NOT_OF_NETWORKS}
-    found = {"network": result_settings(run.config), "processes": run.processes, "decode": decode if grid.sets else None,
-             "sets": grid.sets}
+    found = {"network": result_settings(run.config), "processes": run.processes,
+             "decode": decode if grid.sets else None, "sets": grid.sets}
     return json.loads(json.dumps(found, sort_keys=True, default=str))
 
 

@@ -1,7 +1,8 @@
 """Augments the input: masks as in SpecAugment (Park et al., arXiv 1904.08779), random loudness, Gaussian noise.
 
-Each is optional. The masks of an epoch are drawn at its start for all utterances, from seed and epoch alone: a mask stays
-in place over the chunks of an utterance, and a resumed training sees the same masks. Masked values become 0, the mean.
+Each is optional. The masks of an epoch are drawn at its start for all utterances, from seed and epoch alone: a mask
+stays in place over the chunks of an utterance, and a resumed training sees the same masks. Masked values become 0, the
+mean.
 """
 
 import math
@@ -54,7 +55,7 @@ class Augment:
 
 
 def _time_masks(rng, offsets: np.ndarray, per_frame: float, width: int) -> torch.Tensor:
-    """bool [F]: True in masks of 0 to ``width`` frames at random positions, on average ``per_frame`` masks per frame."""
+    """bool [F]: True in masks of 0 to ``width`` frames at random positions, ``per_frame`` masks per frame."""
     total = int(offsets[-1])
     count = round(per_frame * total)
     begin = rng.integers(0, total, count)

@@ -132,9 +132,9 @@ class LstmpChunk(Function):
 def factor_cast(bf16: bool, device: torch.device):
     """Return the function that converts a tensor to a factor of a matrix product.
 
-    PyTorch rounds a product of bfloat16 tensors to bfloat16 as well. Where such products are fast (on a GPU, and on a CPU
-    with AMX), the function returns bfloat16. Elsewhere it returns rounded numbers as float32: their product in float32
-    is faster there, and more exact.
+    PyTorch rounds a product of bfloat16 tensors to bfloat16 as well. Where such products are fast (on a GPU, and on a
+    CPU with AMX), the function returns bfloat16. Elsewhere it returns rounded numbers as float32: their product in
+    float32 is faster there, and more exact.
     """
     if not bf16:
         return lambda tensor: tensor

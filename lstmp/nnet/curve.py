@@ -25,7 +25,8 @@ def plot_history(history: list[dict], path, title: str):
 def write_events(record: dict, folder):
     """Add an epoch's record of log.jsonl to the TensorBoard logs in ``folder``.
 
-    Each epoch gets its own file; the first epoch clears the folder. Without the package tensorboardX nothing is written.
+    Each epoch gets its own file; the first epoch clears the folder. Without the package tensorboardX nothing is
+    written.
     """
     try:
         from tensorboardX import SummaryWriter

@@ -48,8 +48,8 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
         data_dir: data dir with features.
         ali_dir: folder with pdf.scp or pdf.ark, Kaldi integer vectors of pdf-ids.
         num_pdfs: pdf-ids must be below this number.
-        max_left_out: the largest fraction of utterances that may be left out because they have no usable alignment or no
-            usable features; more are an error.
+        max_left_out: the largest fraction of utterances that may be left out because they have no usable alignment or
+            no usable features; more are an error.
         what: name of the set in messages.
         only: load only these utterances.
         without: do not load these utterances (they are not counted as left out).
@@ -78,8 +78,9 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
     if left_out > _WARNINGS:
         warn(f"{left_out - _WARNINGS} more utterances of {data_dir} are left out for similar reasons")
     if left_out > max_left_out * len(names):
-        raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment (first {first_error})",
-                        file=data_dir, hint=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
+        raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment (first "
+                        f"{first_error})", file=data_dir,
+                        hint=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
     if not kept:
         raise UserError(f"no utterance for {what} has both features and an alignment", file=data_dir,
                         hint=f"check that {ali_dir} was made from the same utterances")
@@ -152,8 +153,8 @@ def log_priors(pdfs: torch.Tensor, num_pdfs: int, floor: float) -> torch.Tensor:
     """State priors: natural log of the relative frequency of each pdf-id in the alignment, float32 [num_pdfs].
 
     Frequencies below ``floor`` (a fraction of all frames) are raised to the floor, because a rarely seen state would
-    otherwise win through its tiny prior; then all are scaled to sum to 1. With a floor of 0, states that were never seen
-    count as one frame.
+    otherwise win through its tiny prior; then all are scaled to sum to 1. With a floor of 0, states that were never
+    seen count as one frame.
     """
     counts = torch.bincount(pdfs, minlength=num_pdfs).double()
     frequency = counts / counts.sum()

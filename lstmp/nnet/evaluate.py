@@ -30,8 +30,9 @@ def evaluate(model: StateNetwork, frames: FrameSet, delay: int, team: Team,
     @torch.no_grad()
     def run(part: int) -> tuple[float, int]:
         mine = order[part::parts]
-        plan = plan_epoch(frames.lengths, mine, num_streams, chunk, delay) if chunk else plan_in_order(mine, num_streams)
-        streams = Streams(frames, plan, chunk, delay)
+        table = plan_epoch(frames.lengths, mine, num_streams, chunk, delay) if chunk \
+            else plan_in_order(mine, num_streams)
+        streams = Streams(frames, table, chunk, delay)
         state, loss_sum, correct_sum = None, 0.0, 0
         for number in range(len(streams)):
             batch = streams.batch(number)

@@ -1,7 +1,7 @@
 """Layers of the network: LSTMP, dense, simple recurrent, frame stacking, bidirectional; all with one interface.
 
-A layer maps (x [T, N, I], r, c, lengths) to (y [T, N, O], r', c'). The states r and c, [N, ·], are carried from chunk to
-chunk and are zero at the start of an utterance; a layer without memory has states with no columns. ``lengths``,
+A layer maps (x [T, N, I], r, c, lengths) to (y [T, N, O], r', c'). The states r and c, [N, ·], are carried from chunk
+to chunk and are zero at the start of an utterance; a layer without memory has states with no columns. ``lengths``,
 int64 [N], is the number of frames of each stream in x, for layers that must know where a stream ends.
 """
 
@@ -62,7 +62,7 @@ class DenseLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(units))
 
     def initialize(self, generator: torch.Generator):
-        """Weights uniform with variance 1/(number of inputs), or twice that for relu, which zeroes half of its inputs."""
+        """Weights uniform with variance 1/(number of inputs), twice that for relu, which zeroes half of its inputs."""
         uniform(self.w_x, generator, 2.0 if self.activation == "relu" else 1.0)
         nn.init.zeros_(self.bias)
 
@@ -96,11 +96,12 @@ class RnnLayer(DenseLayer):
 
 
 class FrameStack(nn.Module):
-    """Concatenates each frame with the ``frames - 1`` frames before it, oldest first: the feed-forward baseline's input.
+    """Concatenates each frame with the ``frames - 1`` frames before it, oldest first: the feed-forward baseline's
+    input.
 
-    With a label delay of R, the last R frames are those after the frame whose state is predicted: the papers' context of
-    10 frames before and 5 after is ``frames`` 16 with delay 5. The frames before an utterance are zeros, the mean of the
-    features.
+    With a label delay of R, the last R frames are those after the frame whose state is predicted: the papers' context
+    of 10 frames before and 5 after is ``frames`` 16 with delay 5. The frames before an utterance are zeros, the mean of
+    the features.
     """
 
     def __init__(self, inputs: int, frames: int):

@@ -49,8 +49,8 @@ class LstmpNetwork(nn.Module):
         cell_clip: bound of the cells; 0: none.
         dropout: in training, the probability with which an output of a layer other than the last is zeroed. Recurrent
             connections have no dropout (Zaremba et al., arXiv 1409.2329).
-        bidirectional: each layer has a second set of cells that reads the sequences from their ends; the outputs of both
-            directions are concatenated.
+        bidirectional: each layer has a second set of cells that reads the sequences from their ends; the outputs of
+            both directions are concatenated.
         batch_first: x and y are [N, T, ...] instead of [T, N, ...]; states are not affected.
         bf16: round the factors of matrix products to bfloat16, with float32 parameters: several times as fast on a
             processor with AMX and on a GPU.
@@ -66,10 +66,10 @@ class LstmpNetwork(nn.Module):
         layers.k.w_rm      [R, C]        absent without recurrent projection
         layers.k.w_pm      [P, C]        absent without projection
 
-    In float32 the recurrence runs in compiled kernels: over whole chunks on processors with AVX-512 or AMX, by Triton on
-    GPUs of compute capability 8.0 or later. Everywhere else, and in float64, it runs in PyTorch. The first use compiles
-    the kernels, which takes some seconds. Second derivatives are not supported. Under ``torch.autocast`` the network
-    computes in the parameters' dtype.
+    In float32 the recurrence runs in compiled kernels: over whole chunks on processors with AVX-512 or AMX, by Triton
+    on GPUs of compute capability 8.0 or later. Everywhere else, and in float64, it runs in PyTorch. The first use
+    compiles the kernels, which takes some seconds. Second derivatives are not supported. Under ``torch.autocast`` the
+    network computes in the parameters' dtype.
 
     Example::
 
@@ -187,7 +187,7 @@ class LstmpNetwork(nn.Module):
         return PackedSequence(data, x.batch_sizes, x.sorted_indices, x.unsorted_indices), state
 
     def _lengths_and_padding(self, x, lengths):
-        """Lengths, int64 [N], and the mask of the frames beyond them, bool [T, N, 1] or None if there are no such frames."""
+        """Lengths, int64 [N], and the mask of the frames beyond them, bool [T, N, 1], or None if there are none."""
         frames, sequences, _ = x.shape
         if lengths is None:
             return torch.full((sequences,), frames, device=x.device), None
@@ -216,8 +216,8 @@ class LstmpNetwork(nn.Module):
 def _run_direction(layer: LstmpLayer, x, r, c, lengths, padding):
     """One layer in one direction: y [T, N, R + P], and r [N, R], c [N, C] after the last frame of each sequence.
 
-    In the padding, an additional input closes the input gate and opens the forget gate. The cells, and the gradient that
-    passes back through them, then stay bit for bit unchanged.
+    In the padding, an additional input closes the input gate and opens the forget gate. The cells, and the gradient
+    that passes back through them, then stay bit for bit unchanged.
     """
     if padding is None:
         return layer(x, r, c)

@@ -77,10 +77,10 @@ class StateNetwork(nn.Module):
             generator: source of the dropout masks; None means no dropout.
             lengths: int64 [N], frames of each stream in x; required by a bidirectional network.
 
-        A layer's output is normalized (`layer_norm`, Ba et al., arXiv 1607.06450), its input is added if the sizes agree
-        (`residual`), and dropout is applied to the input of the next layer (r and p), never to the recurrent r (Zaremba
-        et al., arXiv 1409.2329). Dropout masks are drawn separately for each stream, and either for each frame or once
-        for the whole chunk.
+        A layer's output is normalized (`layer_norm`, Ba et al., arXiv 1607.06450), its input is added if the sizes
+        agree (`residual`), and dropout is applied to the input of the next layer (r and p), never to the recurrent r
+        (Zaremba et al., arXiv 1409.2329). Dropout masks are drawn separately for each stream, and either for each frame
+        or once for the whole chunk.
 
         Returns: y [T, N, O] of the last layer, and the new state.
         """

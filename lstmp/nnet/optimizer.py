@@ -40,7 +40,7 @@ class Adam(torch.optim.AdamW):
 
 
 def make_optimizer(cfg: LstmpConfig, model: StateNetwork) -> torch.optim.Optimizer:
-    """Make Adam, or SGD with momentum. Weight decay (decoupled for Adam) applies to matrices, not biases and peepholes."""
+    """Make Adam, or SGD with momentum; weight decay (decoupled for Adam) is for matrices, not biases and peepholes."""
     matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.endswith("peephole")]
     others = [p for name, p in model.named_parameters() if p.dim() != 2 or name.endswith("peephole")]
     groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -66,7 +66,8 @@ def set_moments(optimizer: torch.optim.Optimizer, model: StateNetwork, tensors: 
 def learning_rate(cfg: LstmpConfig, progress: float) -> float:
     """The learning rate when the fraction ``progress`` (0 to 1) of the training is done.
 
-    It decays exponentially from lr_initial to lr_final. With `decay: plateau` it is lr_initial, which the trainer scales.
+    It decays exponentially from lr_initial to lr_final. With `decay: plateau` it is lr_initial, which the trainer
+    scales.
     """
     if cfg.decay == "plateau":
         return cfg.lr_initial

@@ -1,9 +1,10 @@
-"""Plans the batches of truncated BPTT: a table of which utterance each stream reads in each batch, and from which frame.
+"""Plans the batches of truncated BPTT: a table of which utterance each stream reads in each batch, and from which
+frame.
 
 A batch has N parallel streams. A stream reads an utterance in chunks of T frames; when the utterance ends, the stream
-continues in the next batch with the next utterance of the epoch's order, from the zero state. The whole epoch is planned
-in advance as a table [batches, streams], so that any batch can be computed from its number. Only the network's state is
-carried from batch to batch, and a resumed training needs only the number of its batch.
+continues in the next batch with the next utterance of the epoch's order, from the zero state. The whole epoch is
+planned in advance as a table [batches, streams], so that any batch can be computed from its number. Only the network's
+state is carried from batch to batch, and a resumed training needs only the number of its batch.
 
 The target of frame t is predicted at frame t + delay. Each utterance is therefore extended by ``delay`` copies of its
 last frame; its first ``delay`` outputs, and the outputs beyond its end, have no loss.
@@ -73,7 +74,7 @@ def epoch_order(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> n
 
 
 def plan_epoch(lengths: torch.Tensor, order, streams: int, chunk: int, delay: int) -> Plan:
-    """Distribute utterances of ``lengths`` frames, in ``order``, over parallel streams in chunks of ``chunk`` frames."""
+    """Distribute utterances of ``lengths`` frames, in ``order``, over the streams in chunks of ``chunk`` frames."""
     chunks = ((lengths + delay + chunk - 1) // chunk).tolist()
     streams = min(streams, len(order))
     free = [(0, stream) for stream in range(streams)]  # heap of (first batch in which the stream is free, stream)

@@ -124,7 +124,7 @@ class Trainer:
         self._end_epoch(len(table))
 
     def _run_until_sync(self, table: Plan, augment: Augment, bar):
-        """Train until all processes synchronize for a checkpoint. A single process writes its checkpoints in between."""
+        """Train until all processes synchronize for a checkpoint; a single process writes checkpoints in between."""
         cfg, team, state, begin, batches = self.cfg, self.team, self.state, self.state.batch, len(table)
         end = min(begin + team.batches_with_same_streams(state.epoch, begin), batches)
         if team.size > 1:

@@ -13,9 +13,9 @@ from lstmp.nnet.model import StateNetwork
 def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[StateNetwork, FrameSet, FrameSet]:
     """Return the result of ``prepare()``, (network, training frames, held-out frames), in all processes.
 
-    Only the process of rank 0 calls ``prepare``. The frames are in ``out/.frames``, on the file system that all machines
-    share, until all processes have mapped them. Each machine's page cache holds what has been read of them, once for all
-    processes, and drops it when memory is short.
+    Only the process of rank 0 calls ``prepare``. The frames are in ``out/.frames``, on the file system that all
+    machines share, until all processes have mapped them. Each machine's page cache holds what has been read of them,
+    once for all processes, and drops it when memory is short.
     """
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)  # left behind by a run that was killed

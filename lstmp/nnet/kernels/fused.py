@@ -3,8 +3,8 @@
 The factors of the matrix products have one of four precisions; sums and everything else are float32:
 
 - `fp32`: float32, on processors with AVX-512.
-- `bf16`: bfloat16, on processors with AMX. The activations stored for the backward pass are bfloat16 too, and with fewer
-  than 49 streams also the products of a layer's input with the weights of the gates.
+- `bf16`: bfloat16, on processors with AMX. The activations stored for the backward pass are bfloat16 too, and with
+  fewer than 49 streams also the products of a layer's input with the weights of the gates.
 - `bf16x3`: a float32 factor is rounded to the sum of two bfloat16 numbers, 16 bits of mantissa, and a product of two
   factors is computed as 3 bfloat16 products, on processors with AMX. Replaces `fp32` and `bf16x6` where
   ``torch.set_float32_matmul_precision`` allows it, as in training (:func:`reduced_precision`): 1.5 times as fast.
@@ -63,7 +63,7 @@ def fits(x, bf16: bool) -> bool:
 
 
 def current_precision(bf16: bool) -> str:
-    """The precision of factors under torch's present settings: `bf16` if ``bf16``, otherwise one for float32 factors."""
+    """The precision that torch's present settings select: `bf16` if ``bf16``, otherwise one for float32 factors."""
     if bf16:
         return "bf16"
     if torch.get_float32_matmul_precision() != "highest" and kernels("bf16x3"):
@@ -90,7 +90,7 @@ def reduced_precision():
 
 
 def resolve_precision(cfg, device: str):
-    """Replace `precision: auto` of an LstmpConfig: by bf16 if that is fast here and the network supports it, else fp32."""
+    """Replace `precision: auto` of an LstmpConfig: by bf16 if it is fast here and the network has it, else by fp32."""
     if cfg.precision != "auto":
         return cfg
     if device == "cpu":
@@ -199,7 +199,7 @@ def check_targets(targets, rows: int, states: int):
 def _check_shapes(tensors, shapes):
     for tensor, shape in zip(tensors, shapes, strict=True):
         if tensor is not None and (tensor.shape != shape or tensor.dtype != torch.float32):
-            raise RuntimeError(f"{tensor.dtype} of shape {list(tensor.shape)} instead of float32 of shape {list(shape)}")
+            raise RuntimeError(f"{tensor.dtype} of shape {list(tensor.shape)}, not float32 of shape {list(shape)}")
 
 
 def _call(name: str, precision: str, *args):

@@ -1,7 +1,7 @@
 """The element-wise part of :class:`lstmp.nnet.cell.LstmpChunk`, frame by frame, in PyTorch and compiled.
 
-:class:`Gates` is the reference and works on any device; :class:`CompiledGates` does the same for float32 on a CPU in one
-pass over memory (kernels.cpp). :func:`gates_for` chooses between them. The tensors belong to a chunk of T frames,
+:class:`Gates` is the reference and works on any device; :class:`CompiledGates` does the same for float32 on a CPU in
+one pass over memory (kernels.cpp). :func:`gates_for` chooses between them. The tensors belong to a chunk of T frames,
 N streams and C cells, with the gates in the order i, f, c, o.
 """
 
@@ -51,7 +51,8 @@ class Gates:
         torch.mul(out_gate, self.tanh_c[t], out=self.outs[t])
 
     def start_backward(self) -> torch.Tensor:
-        """Allocate and return the gradient of the gates' inputs, [T, N, 4, C]; :meth:`backward` fills it frame by frame.
+        """Allocate and return the gradient of the gates' inputs, [T, N, 4, C]; :meth:`backward` fills it frame by
+        frame.
 
         Derivatives that do not depend on later frames are computed here for the whole chunk: `d_gates` first holds the
         factors by which dm (for o) or dc (for the other gates) will be multiplied.

@@ -64,7 +64,8 @@ def forward(x, r_0, c_0, w_x, w_r, bias, peephole, w_rm, w_pm, clip, bf16: bool)
     # without a projection m is r; with one m is only a factor
     outs = recs[1:] if w_rm is None else from_x.new_empty(frames, streams, num_cells)
     cells[0], recs[0] = c_0, r_0
-    triton, gate_options, rec_options = kernels(), _options("gates_forward", bf16, streams), _options("project", bf16, streams)
+    triton = kernels()
+    gate_options, rec_options = _options("gates_forward", bf16, streams), _options("project", bf16, streams)
     gate_grid, rec_grid = _grid(gate_options, num_cells, streams), _grid(rec_options, num_rec, streams)
     with torch.cuda.device(x.device):  # where Triton launches
         for t in range(frames):
@@ -128,8 +129,8 @@ def _sums(d_gates, cells):
     rows, parts = frames * streams, min(32, frames)
     rows_per_part = -(-rows // (32 * parts)) * 32
     out = cells.new_empty(parts, 7, num_cells)
-    kernels().sums[-(-num_cells // 32), parts](rows, streams, rows_per_part, d_gates, cells, out, num_cells, BN=32, BC=32,
-                                               num_warps=4)
+    kernels().sums[-(-num_cells // 32), parts](rows, streams, rows_per_part, d_gates, cells, out, num_cells, BN=32,
+                                               BC=32, num_warps=4)
     total = out.sum(0)
     return total[:4].flatten(), total[4:]
 

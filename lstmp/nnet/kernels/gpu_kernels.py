@@ -19,8 +19,8 @@ def _tanh(x):
 def gates_forward(t, N, from_x, bias, recs, w_r, peephole, clip, gates, cells, outs, C: tl.constexpr, R: tl.constexpr,
                   PEEPHOLES: tl.constexpr, CLIPS: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr,
                   BN: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr):
-    """Frame t, forward. In: `from_x` [T, N, 4, C], which is W_x x; recs [T + 1, N, R]; cells [T + 1, N, C] up to index t.
-    Out: gates [T, N, 4, C], cells[t + 1], outs [T, N, C]."""
+    """Frame t, forward. In: `from_x` [T, N, 4, C], which is W_x x; recs [T + 1, N, R]; cells [T + 1, N, C] up to index
+    t. Out: gates [T, N, 4, C], cells[t + 1], outs [T, N, C]."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     some_c, some_n = (c < C)[None, :], (n < N)[:, None]
@@ -63,12 +63,12 @@ def gates_backward(t, N, later, grad_y, grad_m, partial, w_rm, gates, cells, pee
                    C: tl.constexpr, R: tl.constexpr, PARTS: tl.constexpr, PROJECTS: tl.constexpr, OTHERS: tl.constexpr,
                    PEEPHOLES: tl.constexpr, CLIPS: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr,
                    BN: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr):
-    """Frame t, backward. Out: d_gates [T, N, 4, C], the gradient of the gates' inputs. In and out: dc [N, C], before the
-    call the gradient of cells[t + 1], afterwards that of cells[t].
+    """Frame t, backward. Out: d_gates [T, N, 4, C], the gradient of the gates' inputs. In and out: dc [N, C], before
+    the call the gradient of cells[t + 1], afterwards that of cells[t].
 
     The gradient of recs[t + 1] is the first R of the `width` columns of grad_y[t], plus the PARTS sums of partial
-    [PARTS, N, R] if there is a `later` frame; it is written to grad_r [T, N, R]. `grad_m` [T, N, C] is the gradient of m
-    through the other projection, if there is one (OTHERS)."""
+    [PARTS, N, R] if there is a `later` frame; it is written to grad_r [T, N, R]. `grad_m` [T, N, C] is the gradient of
+    m through the other projection, if there is one (OTHERS)."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     some_c, some_n = (c < C)[None, :], (n < N)[:, None]
@@ -121,8 +121,8 @@ def gates_backward(t, N, later, grad_y, grad_m, partial, w_rm, gates, cells, pee
 @triton.jit(do_not_specialize=["t_in", "t_out", "N"])
 def product(t_in, t_out, N, a, w, out, w_row, w_col, K: tl.constexpr, J: tl.constexpr, PARTS: tl.constexpr,
             FACTOR: tl.constexpr, PRECISION: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr):
-    """out[t_out] = a[t_in] w, for a [.., N, K]; w [K, J] with strides `w_row` and `w_col`; out [.., N, J], float32. The K
-    terms are summed in PARTS separate parts, which are written to out[t_out], out[t_out + 1] …"""
+    """out[t_out] = a[t_in] w, for a [.., N, K]; w [K, J] with strides `w_row` and `w_col`; out [.., N, J], float32. The
+    K terms are summed in PARTS separate parts, which are written to out[t_out], out[t_out + 1] …"""
     j = tl.program_id(0) * BC + tl.arange(0, BC)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     part = tl.program_id(2)
@@ -139,8 +139,8 @@ def product(t_in, t_out, N, a, w, out, w_row, w_col, K: tl.constexpr, J: tl.cons
 
 @triton.jit(do_not_specialize=["rows", "N", "per"])
 def sums(rows, N, per, d_gates, cells, out, C: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr):
-    """Sum over the `rows` of d_gates [T · N, 4, C], `per` rows in each part. Out: out [.., 7, C], float32: for each part
-    the sums of the four gates and the gradients of the peepholes i, f, o."""
+    """Sum over the `rows` of d_gates [T · N, 4, C], `per` rows in each part. Out: out [.., 7, C], float32: for each
+    part the sums of the four gates and the gradients of the peepholes i, f, o."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     part = tl.program_id(1)
     s_i, s_f, s_g = tl.zeros([BC], tl.float32), tl.zeros([BC], tl.float32), tl.zeros([BC], tl.float32)

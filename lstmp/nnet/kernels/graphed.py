@@ -46,7 +46,7 @@ class Graphed:
 
 
 class _Graph:
-    """A recorded CUDA graph, with the tensors that it reads and writes: a replay uses the addresses of the recording."""
+    """A recorded CUDA graph with the tensors that it reads and writes: a replay uses the same addresses."""
 
     def __init__(self, model, pool, x, state, targets, frames, generator, lengths):
         self.inputs = [a.to(x.device, copy=True) for a in _flat(x, state, targets, lengths)]
