@@ -96,8 +96,7 @@ class RnnLayer(DenseLayer):
 
 
 class FrameStack(nn.Module):
-    """Concatenates each frame with the ``frames - 1`` frames before it, oldest first: the feed-forward baseline's
-    input.
+    """Concatenates each frame with the ``frames - 1`` frames before it, oldest first, for the feed-forward baseline.
 
     With a label delay of R, the last R frames are those after the frame whose state is predicted: the papers' context
     of 10 frames before and 5 after is ``frames`` 16 with delay 5. The frames before an utterance are zeros, the mean of

@@ -1,5 +1,4 @@
-"""Plans the batches of truncated BPTT: a table of which utterance each stream reads in each batch, and from which
-frame.
+"""Plans the batches of truncated BPTT: which utterance each stream reads in each batch, and from which frame.
 
 A batch has N parallel streams. A stream reads an utterance in chunks of T frames; when the utterance ends, the stream
 continues in the next batch with the next utterance of the epoch's order, from the zero state. The whole epoch is

@@ -98,8 +98,8 @@ class Trainer:
                 self.return_to_checkpoint(e)
 
     def finished(self) -> bool:
-        """Whether all epochs are done, the held-out loss has not fallen for `patience` epochs, or the learning rate has
-        fallen below its last value."""
+        """Whether training ends: after the last epoch, after `patience` epochs without a lower held-out loss, or when
+        the learning rate is below lr_final."""
         cfg, losses = self.cfg, [h["loss_valid"] for h in self.state.history]
         if self.state.epoch >= cfg.epochs:
             return True

@@ -91,8 +91,7 @@ class _Loss(nn.Module):
 
 
 def _mean_in_bf16(group, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """Communication hook that sends gradients as bfloat16: each process averages one part in float32, and sends it to
-    all.
+    """Communication hook that sends gradients as bfloat16: each process averages one part in float32.
 
     This halves the bytes, and each number is rounded twice, however many processes there are. (torch has a similar
     hook, but gloo cannot add bfloat16 yet, and the hook would round every partial sum.)

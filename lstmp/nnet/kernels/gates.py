@@ -51,8 +51,7 @@ class Gates:
         torch.mul(out_gate, self.tanh_c[t], out=self.outs[t])
 
     def start_backward(self) -> torch.Tensor:
-        """Allocate and return the gradient of the gates' inputs, [T, N, 4, C]; :meth:`backward` fills it frame by
-        frame.
+        """Allocate and return the gradient of the gates' inputs, [T, N, 4, C], which :meth:`backward` fills in.
 
         Derivatives that do not depend on later frames are computed here for the whole chunk: `d_gates` first holds the
         factors by which dm (for o) or dc (for the other gates) will be multiplied.

@@ -15,8 +15,7 @@ _MAX_GRAPHS = 4
 
 
 def loss_and_gradients(model, x, state, targets, frames, generator, lengths):
-    """Compute what :meth:`lstmp.nnet.model.StateNetwork.loss` returns, and the loss's gradients in the order of the
-    parameters.
+    """Compute :meth:`lstmp.nnet.model.StateNetwork.loss`, and its gradients in the order of the parameters.
 
     All results are detached: autograd's nodes remember the CUDA stream that they were made on, and as long as a node of
     an earlier batch exists, recording a graph on another CUDA stream fails.
