@@ -1,11 +1,12 @@
-"""How long training would take on machines that we do not have: a simulation from figures measured on one that we have.
+"""Estimates training times on larger clusters by simulation, from the speed measured on one machine.
 
     python -m benchmarks.projection --core-speed 5500
 
-``--core-speed`` is what benchmarks/scaling.py says of one process: frames per second of the network of conf/lstmp.yaml,
-1.88 million weights. All else is assumed, and stands in the tables below: speeds of GPUs, of networks between machines,
-how much machines differ. The simulation draws every worker's time for every update, adds the exchange, and lets those
-who ask a parameter server wait in line; it prints hours, what share of the time the workers compute, and staleness.
+``--core-speed`` is the speed of one process that benchmarks/scaling.py prints: frames per second for the network of
+conf/lstmp.yaml, 1.88 million weights. Everything else is assumed and is in the tables below: the speeds of GPUs and of
+networks between machines, and how much the time of an update varies. The simulation draws every worker's time for every
+update, adds the exchange, and models the queue at a parameter server. It prints hours, the fraction of time in which
+the workers compute, and the staleness.
 """
 
 import argparse
@@ -16,13 +17,13 @@ import numpy as np
 
 from lstmp.errors import UserError, command
 
-MEASURED_WEIGHTS = 1.88e6  # of the network whose speed --core-speed is
-FLOPS = 6  # floating-point operations for a weight and a frame: forward, and backward twice as many
+MEASURED_WEIGHTS = 1.88e6  # weights of the network for which --core-speed was measured
+FLOPS = 6  # floating-point operations per weight and frame: 2 forward, 4 backward
 FRAMES_PER_HOUR = 360_000
-GPU_FLOPS = 30e12  # assumed: what a GPU of the Hopper class does in float32 products with TF32, of 400e12 on paper
+GPU_FLOPS = 30e12  # assumed: what a Hopper GPU reaches in float32 products with TF32; the data sheet says 400e12
 GPU_STEP = 50e-6  # assumed: seconds for the small operations of one layer and one frame, forward or backward
 JITTER = 0.05  # assumed: standard deviation of the logarithm of an update's time
-SLOW = 0.02, 3.0  # assumed: this share of the updates takes so many times as long (another job, the disk)
+SLOW = 0.02, 3.0  # assumed: fraction of updates slowed down by another job or the disk, and by what factor
 LATENCY = 50e-6  # assumed: seconds for a message between machines
 
 
@@ -36,12 +37,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Cluster:
-    """``workers`` processes on ``machines``; ``bandwidth`` is bytes a second of a machine, ``inside`` of a GPU."""
+    """``workers`` processes on ``machines``; ``bandwidth`` in bytes per second between machines, ``inside`` between the
+    GPUs of a machine."""
 
     name: str
     workers: int
     machines: int
-    streams: int  # of each worker
+    streams: int  # per worker
     gpu: bool
     bandwidth: float
     inside: float = 0.0
@@ -61,7 +63,7 @@ CLUSTERS = [
 
 
 def batch_seconds(data: Data, cluster: Cluster, core_speed: float, chunk: int = 20, layers: int = 2) -> float:
-    """Of a worker's batch, without any exchange."""
+    """Computing time of a worker's batch, without any exchange."""
     frames = cluster.streams * chunk
     if cluster.gpu:
         return 2 * layers * chunk * GPU_STEP + FLOPS * data.weights * frames / GPU_FLOPS
@@ -69,14 +71,15 @@ def batch_seconds(data: Data, cluster: Cluster, core_speed: float, chunk: int = 
 
 
 def jittered(rng, seconds: float, count) -> np.ndarray:
+    """Random times of ``count`` updates (None: one) that take about ``seconds``."""
     slow = np.where(rng.random(count) < SLOW[0], SLOW[1], 1.0)
     return seconds * rng.lognormal(0, JITTER, count) * slow
 
 
 def all_reduce(bytes_: float, cluster: Cluster) -> float:
-    """Seconds: in rings, inside the machines and between them."""
-    per = cluster.workers // cluster.machines
-    inside = 2 * (per - 1) / per * bytes_ / cluster.inside
+    """Seconds for an all-reduce in rings, inside the machines and between them."""
+    per_machine = cluster.workers // cluster.machines
+    inside = 2 * (per_machine - 1) / per_machine * bytes_ / cluster.inside
     if cluster.machines == 1:
         return inside
     return inside + 2 * (cluster.machines - 1) / cluster.machines * bytes_ / cluster.bandwidth \
@@ -84,7 +87,10 @@ def all_reduce(bytes_: float, cluster: Cluster) -> float:
 
 
 def synchronous(data: Data, cluster: Cluster, core_speed: float, rng, updates: int = 2000):
-    """(seconds of an update, of it computing, of it the exchange, staleness): all wait for the slowest."""
+    """Simulate updates in which all workers wait for the slowest.
+
+    Returns: seconds per update, of these for computing, of these for the exchange, and the staleness.
+    """
     compute = batch_seconds(data, cluster, core_speed)
     slowest = jittered(rng, compute, (updates, cluster.workers)).max(1).mean()
     exchange = all_reduce(4 * data.weights, cluster)
@@ -92,31 +98,31 @@ def synchronous(data: Data, cluster: Cluster, core_speed: float, rng, updates: i
 
 
 def asynchronous(data: Data, cluster: Cluster, core_speed: float, rng, exchanges: int = 20_000):
-    """The same for a machine's batch. A machine computes, then sends to all servers and waits for their answers.
+    """Simulate machines that compute, then send to all servers and wait for their answers; returns the same per batch.
 
-    A server gives each exchange the time that its part takes on its network, one after the other; the servers are
-    alike, so that one line stands for all.
+    A server handles one exchange after the other, each for the time that its part takes on the network. All servers
+    behave the same, so one queue represents all of them.
     """
     compute = batch_seconds(data, cluster, core_speed) * cluster.every
-    service = 4 * data.weights / cluster.servers / cluster.bandwidth  # in, and out at the same time
-    wire = 2 * 4 * data.weights / cluster.bandwidth + 2 * LATENCY
+    service = 4 * data.weights / cluster.servers / cluster.bandwidth  # it receives and sends at the same time
+    transfer = 2 * 4 * data.weights / cluster.bandwidth + 2 * LATENCY
     ready = [(t, m) for m, t in enumerate(rng.uniform(0, compute, cluster.machines))]
     heapq.heapify(ready)
     free = done = 0.0
     additions, known, stale = 0, np.zeros(cluster.machines, int), []
     waited = 0.0
     for _ in range(exchanges):
-        at, machine = heapq.heappop(ready)
-        free = max(free, at) + service
-        done = free + wire - service
-        waited += done - at
+        sent, machine = heapq.heappop(ready)
+        free = max(free, sent) + service
+        done = free + transfer - service
+        waited += done - sent
         stale.append(additions - known[machine])
         additions += 1
         known[machine] = additions
         heapq.heappush(ready, (done + float(jittered(rng, compute, None)), machine))
-    half = np.mean(stale[exchanges // 2:])
+    staleness = np.mean(stale[exchanges // 2:])
     cycle = compute * (1 + SLOW[0] * (SLOW[1] - 1)) + waited / exchanges
-    return cycle / cluster.every, compute / cluster.every, waited / exchanges / cluster.every, float(half)
+    return cycle / cluster.every, compute / cluster.every, waited / exchanges / cluster.every, float(staleness)
 
 
 @command
@@ -124,7 +130,7 @@ def main(argv=None):
     """Print the projection."""
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--core-speed", type=float, required=True, help="frames per second of one process, measured")
-    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--seed", type=int, default=1, help="of the random numbers (default: %(default)s)")
     a = p.parse_args(argv)
     if a.core_speed <= 0:
         raise UserError("--core-speed must be above 0", hint="take it from benchmarks/scaling.py")
@@ -133,8 +139,8 @@ def main(argv=None):
           "exchange, ms a batch | staleness, exchanges of others |\n|---|---|---:|---:|---:|---:|---:|---:|---:|")
     for data in DATA:
         for c in CLUSTERS:
-            way = asynchronous if c.servers else synchronous
-            batch, compute, exchange, stale = way(data, c, a.core_speed, rng)
+            simulate = asynchronous if c.servers else synchronous
+            batch, compute, exchange, stale = simulate(data, c, a.core_speed, rng)
             speed = c.workers * c.streams * 20 / batch
             hours = data.hours * FRAMES_PER_HOUR / speed / 3600
             print(f"| {data.name} | {c.name} | {c.workers * c.streams:,} | {speed:,.0f} | {hours:.2f} | "

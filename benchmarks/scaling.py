@@ -1,13 +1,14 @@
-"""Frames per second of training by several processes: synchronous and asynchronous, beside one process.
+"""Measures training speed, in frames per second, with several processes, synchronous and asynchronous, and with one.
 
     python -m benchmarks.scaling --processes 1 2 --streams 64 32 --rounds 5
 
 Every process has one thread. Each row trains the network of conf/lstmp.yaml, without dropout, on random features and
-states through the recipe's own Trainer: forward, backward, exchange, update. Configurations take turns, and the figures
-are medians over the rounds. ``streams`` are those of all processes together: a row of 64 streams and 2 processes
-is the same training as one of 64 and 1, and one of 128 and 2 gives each process as much work as 64 and 1 do.
-``exchange`` is the time of an update that the exchange takes: synchronously, what is left when the same batches are run
-with it and without it; asynchronously, the time in exchanges. Nothing else should run beside it.
+states with the recipe's Trainer: forward, backward, exchange, update. Configurations take turns, and the numbers are
+medians over the rounds. ``streams`` counts the streams of all processes together: a row with 64 streams and 2 processes
+is the same training as one with 64 streams and 1 process; with 128 streams and 2 processes, each process has as much
+work as with 64 and 1. ``exchange`` is the part of an update's time that the exchange takes. For synchronous training it
+is the difference between the same batches with and without the exchange, for asynchronous training the time spent in
+exchanges. Nothing else should run on the machine.
 """
 
 import argparse
@@ -37,7 +38,7 @@ INPUTS, STATES = 40, 2000
 
 
 def frames(streams: int, length: int) -> FrameSet:
-    """An utterance of so many frames for each stream, random, the same in every process."""
+    """One random utterance of ``length`` frames for each stream, the same in every process."""
     generator = torch.Generator().manual_seed(1)
     return FrameSet([f"u{i}" for i in range(streams)], length * torch.arange(streams + 1),
                     torch.randn(streams * length, INPUTS, generator=generator),
@@ -57,15 +58,15 @@ def measure(cfg: LstmpConfig, batches: int, result: str):
         trainer = Trainer(cfg, model, data, data, folder, "", team=team)
         team.join(model)
         table = plan(data.lengths, cfg.streams, cfg.chunk, cfg.label_delay, 1, 0)
-        streams = Streams(data, table.of(team.columns(cfg.streams, 0, 0)), cfg.chunk, cfg.label_delay)
-        augment, full = Augment(cfg, data, 0), cfg.streams * cfg.chunk
+        streams = Streams(data, table.select(team.my_streams(cfg.streams, 0, 0)), cfg.chunk, cfg.label_delay)
+        augment, divisor = Augment(cfg, data, 0), cfg.streams * cfg.chunk
 
         def run(first: int, count: int) -> float:
-            """Seconds an update, from batch ``first`` on."""
+            """Seconds per update, over ``count`` batches from batch ``first``."""
             team.gather(None)
             began = time.perf_counter()
             for number in range(first, first + count):
-                trainer.step(streams.batch(number), augment, number, len(table), full)
+                trainer.step(streams.batch(number), augment, number, len(table), divisor)
                 team.after_batch()
             team.gather(None)
             return (time.perf_counter() - began) / count
@@ -76,10 +77,11 @@ def measure(cfg: LstmpConfig, batches: int, result: str):
         weights = 4 * sum(p.numel() for p in model.parameters())
         if cfg.updates == "asynchronous":
             exchange = team.shared.seconds / (batches + 5)
-            sent = 2 * weights  # to the memory that all share, and from it
+            sent = 2 * weights  # to the shared memory and from it
         elif team.size > 1:
-            trainer.cfg = replace(cfg, accumulate=1 << 30)  # no batch is an update's last: nothing is exchanged
-            trainer.step(streams.batch(5 + batches), augment, 1 << 30, 1 << 31, full)
+            # no batch is the last of an update, so nothing is exchanged
+            trainer.cfg = replace(cfg, accumulate=1 << 30)
+            trainer.step(streams.batch(5 + batches), augment, 1 << 30, 1 << 31, divisor)
             exchange = taken - run(6 + batches, batches) - update_seconds(trainer)
             sent = 2 * (team.size - 1) / team.size * weights / (2 if cfg.gradient_precision == "bf16" else 1)
         if team.leads:
@@ -88,7 +90,7 @@ def measure(cfg: LstmpConfig, batches: int, result: str):
 
 
 def update_seconds(trainer: Trainer) -> float:
-    """Of clipping and the optimizer, which a batch that is not an update's last does without."""
+    """Seconds of clipping and the optimizer's step, which happen only in the last batch of an update."""
     began = time.perf_counter()
     for _ in range(5):
         clip_gradients(trainer.model, 1.0, 0.0)
@@ -106,35 +108,38 @@ def label(cfg: LstmpConfig, nj: int) -> str:
 def main(argv=None):
     """Print frames per second, and what the exchange costs, for each number of processes and streams."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--config", default="conf/lstmp.yaml", help="network (%(default)s)")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="(default: 1 2)")
-    parser.add_argument("--streams", type=int, nargs="+", default=[32, 64, 128], help="(default: 32 64 128)")
-    parser.add_argument("--batches", type=int, default=25, help="of a measurement (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each (%(default)s)")
+    parser.add_argument("--config", default="conf/lstmp.yaml", help="network (default: %(default)s)")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2],
+                        help="numbers of processes to measure (default: 1 2)")
+    parser.add_argument("--streams", type=int, nargs="+", default=[32, 64, 128],
+                        help="numbers of streams to measure (default: 32 64 128)")
+    parser.add_argument("--batches", type=int, default=25, help="batches per measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each row (default: %(default)s)")
     args = parser.parse_args(argv)
     cfg = replace(config.load(args.config, LstmpConfig), dropout=0.0, freq_masks=0)
     jobs = []
     for streams in args.streams:
         for nj in args.processes:
             base = replace(cfg, streams=streams)
-            kinds = [base] if nj == 1 else [base, replace(base, gradient_precision="bf16"),
-                                            replace(base, updates="asynchronous")]
-            jobs += [(kind, nj) for kind in kinds]
-    found = [[] for _ in jobs]
+            configs = [base] if nj == 1 else [base, replace(base, gradient_precision="bf16"),
+                                              replace(base, updates="asynchronous")]
+            jobs += [(conf, nj) for conf in configs]
+    results = [[] for _ in jobs]
     with tempfile.TemporaryDirectory() as folder:
         result = str(Path(folder) / "result.json")
         for _ in progress(range(args.rounds), "rounds", unit="round"):
-            for (kind, nj), values in zip(jobs, found, strict=True):
-                distributed.launch(measure, nj, kind, args.batches, result)
+            for (conf, nj), values in zip(jobs, results, strict=True):
+                distributed.launch(measure, nj, conf, args.batches, result)
                 values.append(json.loads(Path(result).read_text()))
-    speed = {(kind.streams, label(kind, nj), nj): kind.streams * kind.chunk / statistics.median(v[0] for v in values)
-             for (kind, nj), values in zip(jobs, found, strict=True)}
+    speed = {(conf.streams, label(conf, nj), nj):
+             conf.streams * conf.chunk / statistics.median(v[0] for v in values)
+             for (conf, nj), values in zip(jobs, results, strict=True)}
     print("| streams | processes | updates | frames/s | against one process | ms an update | exchange, ms | MB sent |\n"
           "|---:|---:|---|---:|---:|---:|---:|---:|")
-    for (kind, nj), values in zip(jobs, found, strict=True):
-        mine, one = speed[kind.streams, label(kind, nj), nj], speed.get((kind.streams, "one process", 1))
+    for (conf, nj), values in zip(jobs, results, strict=True):
+        mine, one = speed[conf.streams, label(conf, nj), nj], speed.get((conf.streams, "one process", 1))
         taken, exchange, sent = (statistics.median(v[i] for v in values) for i in range(3))
-        print(f"| {kind.streams} | {nj} | {label(kind, nj)} | {mine:,.0f} | {mine / one if one else 0:.2f} | "
+        print(f"| {conf.streams} | {nj} | {label(conf, nj)} | {mine:,.0f} | {mine / one if one else 0:.2f} | "
               f"{1e3 * taken:.1f} | {1e3 * exchange:.1f} | {sent / 1e6:.1f} |")
 
 

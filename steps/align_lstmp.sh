@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# A data dir aligned by a network, to train the next one on.  steps/align_lstmp.sh --help
+# Aligns a data dir with a network, as targets for the next network.  steps/align_lstmp.sh --help
 . "$(dirname "$0")/../local/path.sh"
 on_machines 0 lstmp.nnet.align "$@"

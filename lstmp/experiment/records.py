@@ -19,7 +19,7 @@ from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
 from lstmp.machine import machine
 from lstmp.nnet.data import alignment_file
-from lstmp.nnet.train import what_counts
+from lstmp.nnet.train import result_settings
 from lstmp.score.wer import count_errors, read_hyps, read_refs
 from lstmp.stage import digest
 
@@ -44,8 +44,8 @@ def folders(grid: Grid, run: Run) -> dict[str, Path]:
 def settings(grid: Grid, run: Run) -> dict:
     """All that the result depends on but the data, as JSON keeps it."""
     decode = {k: v for k, v in config.to_dict(grid.decode).items() if k not in _NOT_OF_NETWORKS}
-    found = {"network": what_counts(run.config), "processes": run.processes, "decode": decode if grid.sets else None,
-             "sets": grid.sets}
+    found = {"network": result_settings(run.config), "processes": run.processes,
+             "decode": decode if grid.sets else None, "sets": grid.sets}
     return json.loads(json.dumps(found, sort_keys=True, default=str))
 
 

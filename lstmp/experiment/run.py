@@ -27,7 +27,7 @@ from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.nnet.data import read_num_pdfs
 from lstmp.nnet.distributed.workers import flush_denormals
-from lstmp.nnet.kernels.fused import settled
+from lstmp.nnet.kernels.fused import resolve_precision
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.paths import ROOT
@@ -52,7 +52,7 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
 def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> float:
     """How long training takes for a frame on one core, tried on random data for about ``seconds``."""
     torch.manual_seed(0)
-    model = StateNetwork(settled(cfg, "cpu"), inputs, pdfs)
+    model = StateNetwork(resolve_precision(cfg, "cpu"), inputs, pdfs)
     model.initialize(1)
     frames = cfg.chunk or 500
     x = torch.randn(frames, cfg.streams, inputs)

@@ -1,7 +1,7 @@
-"""Align a data dir with a network, to train the next one on: the files are those of steps/align.sh.
+"""Align a data dir with a network, as targets for the next network; writes the same files as steps/align.sh.
 
-The search is that of a GMM's alignment, with log posterior minus log prior in the place of log-likelihoods. Tree,
-topology and transition probabilities are those of the GMM whose tied states the network has learned.
+The search is the same as with a GMM, with log posterior minus log prior instead of log-likelihoods. Tree, topology and
+transition probabilities come from the GMM whose tied states the network was trained on.
 """
 
 import argparse
@@ -39,18 +39,18 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
         write_alignment(out, *merged, hmm, lang, frame_shift(data))
         frames = sum(map(len, merged[0].values()))
         mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
-        say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, log posterior over prior {mean:.3f} a "
-            "frame")
+        say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, log posterior over prior {mean:.3f} "
+            "per frame")
     shard.clock.write(out)
 
 
 def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: AlignConfig, nj: int, *,
           device: str = "cpu", config_file="") -> None:
-    """Align a data dir with a network, in ``nj`` processes; skipped where it is done.
+    """Align a data dir with a network, in ``nj`` processes; skipped if the alignment is up to date.
 
     Args:
-        hmm: alignment or GMM whose states the network learned.
-        config_file: where ``cfg`` comes from, for the record.
+        hmm: alignment or GMM whose states the network was trained on.
+        config_file: the file that ``cfg`` was read from, for the record.
 
     Raises:
         UserError: bad input, or too many utterances fail.
@@ -73,7 +73,7 @@ def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: Alig
 def main(argv=None):
     p: argparse.ArgumentParser = options.parser("steps/align_lstmp.sh", __doc__.split("\n")[0], "align.yaml")
     p.add_argument("--network", type=Path, required=True, help="folder of the network, such as exp/<recipe>/lstmp")
-    p.add_argument("--hmm", type=Path, required=True, help="alignment or model whose states the network learned")
+    p.add_argument("--hmm", type=Path, required=True, help="alignment or GMM whose states the network was trained on")
     a = p.parse_args(argv)
     align(a.data, a.lang, a.network, a.hmm, a.out, config.load(a.config, AlignConfig), a.nj, device=a.device,
           config_file=a.config)

@@ -1,7 +1,8 @@
-"""Masks on the input, after SpecAugment (Park et al., arXiv 1904.08779), loudness, and Gaussian noise; all may be off.
+"""Augments the input: masks as in SpecAugment (Park et al., arXiv 1904.08779), random loudness, Gaussian noise.
 
-The masks of an epoch are drawn at its start for all utterances, from seed and epoch alone, so that a mask stays in
-place over the chunks of an utterance and a resumed training sees the same. Masked values become 0, the mean.
+Each is optional. The masks of an epoch are drawn at its start for all utterances, from seed and epoch alone: a mask
+stays in place over the chunks of an utterance, and a resumed training sees the same masks. Masked values become 0, the
+mean.
 """
 
 import math
@@ -15,13 +16,13 @@ from lstmp.nnet.streams import Batch
 
 
 class Augment:
-    """The masks of one epoch.
+    """The masks and gains of one epoch, as a function that augments its batches.
 
     Args:
         cfg: configuration.
         frames: the training set, normalized.
         epoch: from 0.
-        std: [D], what the features were divided by; needed where ``cfg.gain_db`` is above 0.
+        std: [D], the standard deviation by which the features were divided; needed if ``cfg.gain_db`` is above 0.
     """
 
     def __init__(self, cfg: LstmpConfig, frames: FrameSet, epoch: int, std: torch.Tensor | None = None):
@@ -35,12 +36,12 @@ class Augment:
             self.freq = _freq_masks(rng, len(frames.utts), frames.features.shape[1], cfg.freq_masks,
                                     cfg.freq_mask_width)
         self.gain = None
-        if cfg.gain_db > 0:  # a louder signal adds the same to the logarithm of each channel's energy
-            louder = rng.uniform(-cfg.gain_db, cfg.gain_db, (len(frames.utts), 1)) * math.log(10) / 10
-            self.gain = (torch.from_numpy(louder) / std.cpu()).float()
+        if cfg.gain_db > 0:  # a gain adds the same number to the log energies of all channels
+            gain = rng.uniform(-cfg.gain_db, cfg.gain_db, (len(frames.utts), 1)) * math.log(10) / 10
+            self.gain = (torch.from_numpy(gain) / std.cpu()).float()
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        """The batch's features [T, n, D], masked and with noise; ``generator`` draws the noise."""
+        """The batch's features [T, n, D] with gain, noise and masks; ``generator`` draws the noise."""
         x = batch.features
         if self.gain is not None:
             x = x + self.gain[batch.utts].unsqueeze(0)
@@ -54,12 +55,12 @@ class Augment:
 
 
 def _time_masks(rng, offsets: np.ndarray, per_frame: float, width: int) -> torch.Tensor:
-    """bool [F]: stretches of 0 to ``width`` frames at random places, ``per_frame`` of them in a frame."""
+    """bool [F]: True in masks of 0 to ``width`` frames at random positions, ``per_frame`` masks per frame."""
     total = int(offsets[-1])
     count = round(per_frame * total)
     begin = rng.integers(0, total, count)
     end = begin + rng.integers(0, width + 1, count)
-    end = np.minimum(end, offsets[np.searchsorted(offsets, begin, side="right")])  # not into the next utterance
+    end = np.minimum(end, offsets[np.searchsorted(offsets, begin, side="right")])  # no mask crosses utterances
     steps = np.zeros(total + 1, dtype=np.int64)
     np.add.at(steps, begin, 1)
     np.add.at(steps, end, -1)
@@ -67,7 +68,7 @@ def _time_masks(rng, offsets: np.ndarray, per_frame: float, width: int) -> torch
 
 
 def _freq_masks(rng, utts: int, dim: int, count: int, width: int) -> torch.Tensor:
-    """bool [U, D]: ``count`` bands of 0 to ``width`` channels in each utterance."""
+    """bool [U, D]: True in ``count`` random bands of 0 to ``width`` channels for each utterance."""
     channel = np.arange(dim)
     masked = np.zeros((utts, dim), dtype=bool)
     for _ in range(count):

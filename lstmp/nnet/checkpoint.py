@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and a JSON header in one safetensors file, written to a temporary name and renamed."""
+"""Reads and writes checkpoints: tensors and a JSON header in one safetensors file, written atomically."""
 
 import json
 
@@ -9,15 +9,17 @@ from lstmp.tensors import opened, write_tensors
 
 
 def write(path, tensors: dict[str, torch.Tensor], header: dict):
-    """Write tensors by name, and ``header``, any JSON-able mapping."""
+    """Write named tensors and ``header``, a mapping that JSON can represent."""
     write_tensors(path, tensors, {"lstmp": json.dumps(header)})
 
 
 def read(path, hint: str) -> tuple[dict[str, torch.Tensor], dict]:
-    """Read what :func:`write` wrote: (tensors, header).
+    """Read a file that :func:`write` wrote.
+
+    Returns: (tensors, header).
 
     Raises:
-        UserError: no such file, or cut off or damaged; ``hint`` is what to do then.
+        UserError: no such file, or it is cut off or damaged; ``hint`` says what to do then.
     """
     with opened(path, "the checkpoint is cut off or damaged", hint, ("no such checkpoint", hint)) as f:
         header = config.json_value(f.metadata()["lstmp"])
@@ -27,12 +29,12 @@ def read(path, hint: str) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def with_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """{name: tensor} → {prefix.name: tensor}."""
+    """Rename tensors from ``name`` to ``prefix.name``."""
     return {f"{prefix}.{name}": t for name, t in tensors.items()}
 
 
 def by_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors whose names start with ``prefix.``, without it."""
+    """The tensors whose names start with ``prefix.``, with the prefix removed."""
     return {name[len(prefix) + 1:]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
 
 

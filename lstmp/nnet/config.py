@@ -1,4 +1,4 @@
-"""The numbers of ``conf/lstmp.yaml``: network, training, regularization."""
+"""The configuration of a network and its training, read from ``conf/lstmp.yaml``."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ class LstmpConfig:
     divergence_retries: int
     divergence_factor: float
     max_left_out: float
-    # kinds of network beside the papers' LSTMP; a value as it stands here changes nothing and need not be given
+    # network types other than the papers' LSTMP; these options, and all below, have defaults and may be left out
     kind: str = "lstmp"
     bidirectional: bool = False
     activation: str = "sigmoid"
@@ -84,7 +84,7 @@ class LstmpConfig:
         check(self.projection == 0 or self.recurrent_projection > 0, "projection",
               "0 where `recurrent_projection` is 0")
         check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
-              "`feature.cmvn` none and `feature.deltas` 0: the rest does not hear how loud a speaker is")
+              "`feature.cmvn` none and `feature.deltas` 0: other features do not depend on loudness")
         check(self.timeout_minutes > 0, "timeout_minutes", "above 0")
         check(self.kind in ("lstmp", "rnn", "dnn"), "kind", "lstmp, rnn or dnn")
         check(self.kind == "lstmp" or self.projection == self.recurrent_projection == 0, "recurrent_projection",
@@ -92,7 +92,7 @@ class LstmpConfig:
         check(self.activation in ("sigmoid", "tanh", "relu"), "activation", "sigmoid, tanh or relu")
         check(not self.bidirectional or self.kind != "dnn", "bidirectional", "false for a network of kind dnn")
         check(not self.bidirectional or self.label_delay == 0, "label_delay",
-              "0 where `bidirectional` is true: it hears what comes as well")
+              "0 where `bidirectional` is true: such a network sees the later frames anyway")
         check(self.precision in ("fp32", "bf16", "auto"), "precision", "fp32, bf16 or auto")
         check(self.precision != "bf16" or self.kind != "rnn", "precision", "fp32 or auto for a network of kind rnn")
         check(self.updates in ("synchronous", "asynchronous"), "updates", "synchronous or asynchronous")

@@ -1,4 +1,4 @@
-"""Loss and frame accuracy over the epochs, as a picture and for TensorBoard."""
+"""Plots loss and frame accuracy over the epochs, and writes them for TensorBoard."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from lstmp.picture import plt, write_png
 
 
 def plot_history(history: list[dict], path, title: str):
-    """Draw the epochs' records of log.jsonl to the PNG file ``path``."""
+    """Plot the epochs' records of log.jsonl to the PNG file ``path``."""
     epochs = [h["epoch"] for h in history]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
     for axis, key, scale, name in ((axes[0], "loss", 1, "cross entropy per frame (nats)"),
@@ -23,9 +23,9 @@ def plot_history(history: list[dict], path, title: str):
 
 
 def write_events(record: dict, folder):
-    """Add an epoch's record of log.jsonl to what `tensorboard --logdir` shows of ``folder``.
+    """Add an epoch's record of log.jsonl to the TensorBoard logs in ``folder``.
 
-    Each epoch gets a file of its own; the first one clears the folder. Without the package tensorboardX nothing is
+    Each epoch gets its own file; the first epoch clears the folder. Without the package tensorboardX nothing is
     written.
     """
     try:

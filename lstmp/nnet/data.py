@@ -1,4 +1,4 @@
-"""Features and their aligned states, all in memory: 2 million frames of 40 float32 are 305 MB."""
+"""Loads features and their aligned states into memory: 2 million frames of 40 float32 take 305 MB."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,16 @@ from lstmp.features.frame_shift import KALDI
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.log import progress, say, warn
 
-_WARNINGS = 5  # so many utterances are named one by one, the others only counted
+_WARNINGS = 5  # this many utterances are named one by one, the others only counted
 
 
 @dataclass(frozen=True)
 class FrameSet:
-    """Frames of many utterances, one after the other.
+    """The frames of many utterances, concatenated.
 
     Attributes:
         utts: ids of the U utterances.
-        offsets: int64 [U + 1]; utterance u has the frames offsets[u] to offsets[u + 1] - 1.
+        offsets: int64 [U + 1]; the frames of utterance u are offsets[u] to offsets[u + 1] - 1.
         features: float32 [F, D].
         pdfs: int64 [F], the aligned pdf-id of each frame.
         frame_shift: seconds from frame to frame.
@@ -36,7 +36,7 @@ class FrameSet:
 
     @property
     def lengths(self) -> torch.Tensor:
-        """int64 [U], frames of each utterance."""
+        """int64 [U], number of frames of each utterance."""
         return self.offsets[1:] - self.offsets[:-1]
 
 
@@ -47,28 +47,28 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
     Args:
         data_dir: data dir with features.
         ali_dir: folder with pdf.scp or pdf.ark, Kaldi integer vectors of pdf-ids.
-        num_pdfs: pdf-ids must be below it.
-        max_left_out: the largest share of utterances that may be left out, for want of a usable alignment or of
-            usable features, before it is an error.
-        what: name for messages.
-        only: take no other utterances than these.
-        without: leave these out (they are not counted as left out).
+        num_pdfs: pdf-ids must be below this number.
+        max_left_out: the largest fraction of utterances that may be left out because they have no usable alignment or
+            no usable features; more are an error.
+        what: name of the set in messages.
+        only: load only these utterances.
+        without: do not load these utterances (they are not counted as left out).
 
     Raises:
-        UserError: nothing is left, or more than ``max_left_out`` had to be left out.
+        UserError: no utterance is usable, or more than ``max_left_out`` had to be left out.
     """
     source = Features(data_dir, cfg)
     names = [u for u in source.utts if u not in without and (only is None or u in only)]
     wanted = set(names)
     pdfs = {utt: ids for utt, ids in read_int_vectors(alignment_file(ali_dir)) if utt in wanted}
-    mats, states, kept, left_out, first = [], [], [], 0, None
+    mats, states, kept, left_out, first_error = [], [], [], 0, None
     for utt in progress(names, f"load {what}"):
         try:
             feats = source.load(utt)
             _check(utt, feats, pdfs.get(utt), num_pdfs, ali_dir)
         except UserError as e:
             left_out += 1
-            first = first or f"{utt}: {e}"
+            first_error = first_error or f"{utt}: {e}"
             if left_out <= _WARNINGS:
                 warn(f"{utt} is left out: {e}")
             continue
@@ -76,10 +76,11 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
         states.append(torch.from_numpy(np.asarray(pdfs[utt], dtype=np.int64)))
         kept.append(utt)
     if left_out > _WARNINGS:
-        warn(f"{left_out - _WARNINGS} more utterances of {data_dir} are left out for such reasons")
+        warn(f"{left_out - _WARNINGS} more utterances of {data_dir} are left out for similar reasons")
     if left_out > max_left_out * len(names):
-        raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment (first {first})",
-                        file=data_dir, hint=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
+        raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment (first "
+                        f"{first_error})", file=data_dir,
+                        hint=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
     if not kept:
         raise UserError(f"no utterance for {what} has both features and an alignment", file=data_dir,
                         hint=f"check that {ali_dir} was made from the same utterances")
@@ -105,7 +106,11 @@ def _check(utt: str, feats: torch.Tensor, pdfs: np.ndarray | None, num_pdfs: int
 
 
 def alignment_file(ali_dir) -> Path:
-    """``pdf.scp`` of an alignment folder, or ``pdf.ark`` where there is no index."""
+    """``pdf.scp`` of an alignment folder, or ``pdf.ark`` if there is no index.
+
+    Raises:
+        UserError: the folder has neither.
+    """
     for name in ("pdf.scp", "pdf.ark"):
         if (Path(ali_dir) / name).is_file():
             return Path(ali_dir) / name
@@ -113,7 +118,11 @@ def alignment_file(ali_dir) -> Path:
 
 
 def read_num_pdfs(ali_dir) -> int:
-    """Number of tied states of the model that made an alignment: the file ``num_pdfs`` beside it."""
+    """Number of tied states of the model that made an alignment, from the file ``num_pdfs`` in the alignment's folder.
+
+    Raises:
+        UserError: no such file, or it contains no number above 0.
+    """
     path = Path(ali_dir) / "num_pdfs"
     try:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
@@ -143,10 +152,11 @@ def mean_and_std(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def log_priors(pdfs: torch.Tensor, num_pdfs: int, floor: float) -> torch.Tensor:
     """State priors: natural log of the relative frequency of each pdf-id in the alignment, float32 [num_pdfs].
 
-    A frequency below ``floor`` (a share of all frames) is raised to it, lest a state that was hardly ever seen wins by
-    its tiny prior; then they are scaled to sum to 1. States never seen get one frame where the floor is 0.
+    Frequencies below ``floor`` (a fraction of all frames) are raised to the floor, because a rarely seen state would
+    otherwise win through its tiny prior; then all are scaled to sum to 1. With a floor of 0, states that were never
+    seen count as one frame.
     """
     counts = torch.bincount(pdfs, minlength=num_pdfs).double()
-    share = counts / counts.sum()
-    share = share.clamp(min=max(floor, 0.0) or 1.0 / float(counts.sum()))
-    return (share / share.sum()).log().float()
+    frequency = counts / counts.sum()
+    frequency = frequency.clamp(min=max(floor, 0.0) or 1.0 / float(counts.sum()))
+    return (frequency / frequency.sum()).log().float()

@@ -1,4 +1,4 @@
-"""Loss and frame accuracy of a network over a set of utterances, nothing masked and nothing dropped."""
+"""Computes loss and frame accuracy of a network over a set of utterances, without masks and without dropout."""
 
 import numpy as np
 import torch
@@ -6,30 +6,33 @@ import torch
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.streams import Streams, carry_state, in_turn, plan_epoch
+from lstmp.nnet.streams import Streams, carry_state, plan_epoch, plan_in_order
 
-_SLOTS, _CHUNK = 64, 50  # the state is carried, so that these change speed and memory only
-_WHOLE_SLOTS = 8  # of a network that hears whole utterances
+_STREAMS, _CHUNK = 64, 50  # the state is carried from chunk to chunk: these change only speed and memory
+_STREAMS_OF_WHOLE_UTTERANCES = 8  # for bidirectional networks
 
 
 def evaluate(model: StateNetwork, frames: FrameSet, delay: int, team: Team,
              device: str = "cpu") -> tuple[float, float]:
-    """(cross entropy per frame, share of frames whose most probable state is the aligned one).
+    """Compute the cross entropy per frame and the fraction of frames whose most probable state is the aligned one.
 
     Args:
         frames: normalized features and pdf-ids.
         delay: label delay in frames.
-        team: each of its processes takes some of the utterances, and of these each thread some.
+        team: its processes, and the threads of each process, divide the utterances among themselves.
+
+    Returns: (cross entropy in nats, frame accuracy from 0 to 1).
     """
     order = np.argsort(-frames.lengths.numpy(), kind="stable")
     parts = team.workers.count * team.size
-    slots, chunk = (_WHOLE_SLOTS, 0) if model.bidirectional else (_SLOTS, _CHUNK)
+    num_streams, chunk = (_STREAMS_OF_WHOLE_UTTERANCES, 0) if model.bidirectional else (_STREAMS, _CHUNK)
 
     @torch.no_grad()
     def run(part: int) -> tuple[float, int]:
         mine = order[part::parts]
-        plan = plan_epoch(frames.lengths, mine, slots, chunk, delay) if chunk else in_turn(mine, slots)
-        streams = Streams(frames, plan, chunk, delay)
+        table = plan_epoch(frames.lengths, mine, num_streams, chunk, delay) if chunk \
+            else plan_in_order(mine, num_streams)
+        streams = Streams(frames, table, chunk, delay)
         state, loss_sum, correct_sum = None, 0.0, 0
         for number in range(len(streams)):
             batch = streams.batch(number)
@@ -41,13 +44,13 @@ def evaluate(model: StateNetwork, frames: FrameSet, delay: int, team: Team,
         return loss_sum, correct_sum
 
     mine = range(team.rank * team.workers.count, (team.rank + 1) * team.workers.count)
-    found = team.workers.map(run, [part for part in mine if part < len(order)])
-    loss, correct = team.sum([sum(loss for loss, _ in found), sum(correct for _, correct in found)])
+    results = team.workers.map(run, [part for part in mine if part < len(order)])
+    loss, correct = team.sum([sum(loss for loss, _ in results), sum(correct for _, correct in results)])
     return loss / len(frames.pdfs), correct / len(frames.pdfs)
 
 
 def subset(frames: FrameSet, count: int, seed: int) -> FrameSet:
-    """``count`` utterances at random (all, if there are no more), with the memory of their frames copied."""
+    """A copy of ``count`` random utterances, or of all if there are fewer."""
     rng = np.random.default_rng([seed, 2])
     chosen = sorted(rng.permutation(len(frames.utts))[:count].tolist())
     rows = torch.cat([torch.arange(int(frames.offsets[u]), int(frames.offsets[u + 1])) for u in chosen])

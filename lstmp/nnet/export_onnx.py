@@ -1,12 +1,12 @@
-"""Write a network as ONNX, for other programs to compute its scores with.
+"""Write a network as ONNX, so that other programs can compute its scores.
 
     steps/export_onnx.sh --model exp/mini_librispeech/lstmp --out lstmp.onnx
 
-Inputs: ``features`` [T, N, D] of N streams, as the data dir has them (the normalization is part of the network), and
-for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores`` [T, N, P], log
-posterior minus log prior of each tied state, and the new states ``r0_next`` …, to be given with the frames that follow.
-T and N may be any. Frame t of the scores belongs to frame t - ``label_delay`` of the features; ``<out>.json`` says how
-large all these are. Where onnxruntime is installed the file is tried out against PyTorch.
+Inputs: ``features`` [T, N, D] of N streams, unnormalized as in the data dir (the normalization is part of the network),
+and for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores`` [T, N, P],
+log posterior minus log prior of each tied state, and the new states ``r0_next`` …, to be passed in with the following
+frames. T and N are arbitrary. Frame t of the scores belongs to frame t - ``label_delay`` of the features;
+``<out>.json`` contains the sizes. If onnxruntime is installed, the file's scores are compared with PyTorch's.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from lstmp.log import say, warn
 from lstmp.nnet.forward import AcousticNetwork
 
 OPSET = 14
-_TOLERANCE = 1e-3  # largest difference of a score
+_TOLERANCE = 1e-3  # largest difference allowed between two scores
 
 
 @torch.jit.script
@@ -44,10 +44,10 @@ def _steps(gates, w_r, peephole, w_rm, r, c, clip: float, project: bool):
 
 
 class PlainNetwork(nn.Module):
-    """The network out of operations that ONNX has.
+    """The network built from operations that ONNX has.
 
     Raises:
-        UserError: it is of another kind than unidirectional LSTM or LSTMP.
+        UserError: it is not a unidirectional LSTM or LSTMP.
     """
 
     def __init__(self, network: AcousticNetwork):
@@ -63,8 +63,8 @@ class PlainNetwork(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """Of the states."""
-        return [f"{kind}{n}" for n in range(len(self.model.layers)) for kind in "rc"]
+        """Names of the states: r0, c0, r1, …"""
+        return [f"{letter}{n}" for n in range(len(self.model.layers)) for letter in "rc"]
 
     def forward(self, x, *states):
         x, out = self.model.normalize(x), []
@@ -94,10 +94,10 @@ def export(network: AcousticNetwork, out) -> None:
     states = [s for pair in network.model.zero_state(2) for s in pair]
     axes = {"features": {0: "T", 1: "N"}, "scores": {0: "T", 1: "N"}}
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
-    # from torch 2.9 on the default is an exporter that does not take a loop over any number of frames
+    # since torch 2.9 the default exporter does not support a loop over an arbitrary number of frames
     scripted = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with files.replacing(out) as tmp, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the tracer, that it takes sizes for constants which are
+        warnings.simplefilter("ignore")  # the tracer warns that it treats sizes as constants, which these sizes are
         torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,
                           input_names=["features", *names], output_names=["scores", *(f"{n}_next" for n in names)],
                           dynamic_axes=axes, **scripted)
@@ -108,7 +108,7 @@ def export(network: AcousticNetwork, out) -> None:
 
 
 def largest_difference(network: AcousticNetwork, path) -> float:
-    """Between the scores of PyTorch and of onnxruntime, on random features in pieces of several lengths.
+    """The largest difference between the scores of PyTorch and onnxruntime, on random features in chunks of any length.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -117,19 +117,20 @@ def largest_difference(network: AcousticNetwork, path) -> float:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()][1:]
-    model, generator, worst = network.model, torch.Generator().manual_seed(1), 0.0
+    model, generator, largest = network.model, torch.Generator().manual_seed(1), 0.0
     for streams in (1, 3):
-        ours = model.zero_state(streams)
-        theirs = {n: s.numpy() for n, s in zip(names, [s for pair in ours for s in pair], strict=True)}
+        state = model.zero_state(streams)
+        onnx_state = {n: s.numpy() for n, s in zip(names, [s for pair in state for s in pair], strict=True)}
         for frames in (1, 7, 40):
             x = model.feature_mean + 2 * model.feature_std * torch.randn(frames, streams, network.dim,
                                                                          generator=generator)
             with torch.no_grad():
-                scores, ours = model(model.normalize(x), ours)
-            found, *state = session.run(None, {"features": x.numpy(), **theirs})
-            theirs = dict(zip(names, state, strict=True))
-            worst = max(worst, float((scores - network.log_priors - torch.from_numpy(found)).abs().max()))
-    return worst
+                log_posteriors, state = model(model.normalize(x), state)
+            scores, *new_states = session.run(None, {"features": x.numpy(), **onnx_state})
+            onnx_state = dict(zip(names, new_states, strict=True))
+            difference = log_posteriors - network.log_priors - torch.from_numpy(scores)
+            largest = max(largest, float(difference.abs().max()))
+    return largest
 
 
 @command
@@ -141,14 +142,14 @@ def main(argv=None):
     network = AcousticNetwork.load(a.model)
     export(network, a.out)
     try:
-        worst = largest_difference(network, a.out)
+        difference = largest_difference(network, a.out)
     except ImportError:
-        warn("onnxruntime is not installed, so that the file was not tried out: `pip install onnxruntime`")
+        warn("onnxruntime is not installed, so the file was not tested: `pip install onnxruntime`")
     else:
-        if worst > _TOLERANCE:
-            raise UserError(f"its scores differ from PyTorch's by up to {worst:g}", file=a.out,
-                            hint="this is a fault of the program; please report it")
-        say(f"scores equal PyTorch's within {worst:.1e}")
+        if difference > _TOLERANCE:
+            raise UserError(f"its scores differ from PyTorch's by up to {difference:g}", file=a.out,
+                            hint="this is a bug in lstmp; please report it")
+        say(f"scores equal PyTorch's within {difference:.1e}")
     say(f"{a.out}: {a.out.stat().st_size / 2**20:.1f} MB, opset {OPSET}")
 
 

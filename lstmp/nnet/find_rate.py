@@ -1,9 +1,9 @@
 """Learning-rate range test: the largest rate at which a network still learns (Smith, arXiv 1506.01186, section 3.3).
 
-The network is trained for some hundred batches while the rate rises geometrically. As long as the rate is too small the
-loss hardly moves, then it falls, and past the largest stable rate it rises again or is no longer finite. The papers use
-the largest rate that is stable; found is the one at which the smoothed loss was least, less the batches by which
-smoothing lags. Nothing is kept but a table and a picture.
+The network is trained for some hundred batches while the rate rises geometrically. While the rate is too small the loss
+hardly changes, then it falls, and above the largest stable rate it rises again or is no longer finite. The papers use
+the largest stable rate. The test estimates it as the rate at which the smoothed loss was smallest, moved back by the
+number of batches by which smoothing lags. It writes only a table and a picture.
 """
 
 import argparse
@@ -21,20 +21,26 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
-from lstmp.nnet.kernels.fused import quick_products, settled
+from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.streams import Streams, frames_of_updates, plan
+from lstmp.nnet.streams import Streams, frames_per_update, plan
 from lstmp.nnet.train import keep_freed_memory, prepare
 from lstmp.nnet.trainer import Diverged, Trainer
 from lstmp.picture import plt, write_png
 
-SMOOTHING = 0.9  # of the exponential mean over batches
-RISE = 1.1  # the test ends where the smoothed loss is this many times its least
+SMOOTHING = 0.9  # weight of the past in the exponential mean over batches
+RISE = 1.1  # the test ends when the smoothed loss is this many times its minimum
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """Rates, float64 [batches], the loss per frame of each batch and its exponential mean; the test ends early."""
+    """The result of a range test, one number per batch: float64 [batches], which may be fewer than asked for.
+
+    Attributes:
+        rates: learning rate.
+        losses: loss per frame.
+        smooth: exponential mean of the losses.
+    """
 
     rates: np.ndarray
     losses: np.ndarray
@@ -42,32 +48,36 @@ class RangeTest:
 
     @property
     def largest_stable(self) -> float:
-        """The rate some batches before that at which the smoothed loss is least: it tells of batches so long ago."""
+        """The rate at the minimum of the smoothed loss, moved back by the batches by which smoothing lags."""
         lag = round(SMOOTHING / (1 - SMOOTHING))
         return float(self.rates[max(int(np.argmin(self.smooth)) - lag, 0)])
 
 
 def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: FrameSet, valid_set: FrameSet, low: float, high: float,
                batches: int, threads: int = 1) -> RangeTest:
-    """Train ``model``, fresh, for at most ``batches`` batches at rates from ``low`` to ``high``."""
+    """Train the freshly initialized ``model`` for at most ``batches`` batches at rates from ``low`` to ``high``.
+
+    Raises:
+        UserError: the loss is not finite at the lowest rate.
+    """
     cfg = replace(cfg, decay="plateau", lr_initial=high, lr_final=min(low, cfg.lr_final))
     rates, losses, smooth, mean = [], [], [], 0.0
-    with files.temporary_folder() as folder, quick_products():
+    with files.temporary_folder() as folder, reduced_precision():
         trainer = Trainer(cfg, model, train_set, valid_set, folder, "", team=Team(threads))
         table = plan(train_set.lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, 0)
         streams = Streams(train_set, table, cfg.chunk, cfg.label_delay)
-        full = frames_of_updates(table, train_set.lengths, cfg.chunk, cfg.accumulate)
+        divisors = frames_per_update(table, train_set.lengths, cfg.chunk, cfg.accumulate)
         augment = Augment(cfg, train_set, 0, model.feature_std)
         try:
             for number in progress(range(min(batches, len(streams))), "rates", unit="batch"):
-                trainer.rate_scale = (low / high) ** (1 - number / max(batches - 1, 1))
-                before = trainer.sums["loss"]
+                trainer.state.rate_scale = (low / high) ** (1 - number / max(batches - 1, 1))
+                previous = trainer.state.sums["loss"]
                 try:
-                    frames = trainer.step(streams.batch(number), augment, number, len(streams), full[number])
+                    frames = trainer.step(streams.batch(number), augment, number, len(streams), divisors[number])
                 except Diverged:
                     break
-                losses.append((trainer.sums["loss"] - before) / max(frames, 1))
-                rates.append(high * trainer.rate_scale)
+                losses.append((trainer.state.sums["loss"] - previous) / max(frames, 1))
+                rates.append(high * trainer.state.rate_scale)
                 mean = SMOOTHING * mean + (1 - SMOOTHING) * losses[-1]
                 smooth.append(mean / (1 - SMOOTHING ** len(losses)))
                 if smooth[-1] > RISE * min(smooth):
@@ -79,14 +89,14 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: FrameSet, valid
     return RangeTest(*map(np.array, (rates, losses, smooth)))
 
 
-def plot(found: RangeTest, path, title: str):
-    """Loss against rate, with the one that was found."""
+def plot(test: RangeTest, path, title: str):
+    """Plot the loss against the rate, and mark the largest stable rate."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.semilogx(found.rates, found.losses, color="0.75", linewidth=0.8, label="each batch")
-    axes.semilogx(found.rates, found.smooth, label="smoothed")
-    axes.axvline(found.largest_stable, linestyle=":", color="C1", label=f"largest stable: {found.largest_stable:.2g}")
+    axes.semilogx(test.rates, test.losses, color="0.75", linewidth=0.8, label="each batch")
+    axes.semilogx(test.rates, test.smooth, label="smoothed")
+    axes.axvline(test.largest_stable, linestyle=":", color="C1", label=f"largest stable: {test.largest_stable:.2g}")
     axes.set(xlabel="learning rate", ylabel="loss per frame, nats", title=title,
-             ylim=(0.95 * found.losses.min(), 1.1 * found.smooth.max()))
+             ylim=(0.95 * test.losses.min(), 1.1 * test.smooth.max()))
     axes.legend()
     write_png(figure, path, dpi=110)
 
@@ -94,29 +104,30 @@ def plot(found: RangeTest, path, title: str):
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/find_rate.sh", description=__doc__.split("\n")[0])
-    p.add_argument("--config", default="conf/lstmp.yaml", help="network and training (default: %(default)s)")
+    p.add_argument("--config", default="conf/lstmp.yaml", help="network and training options (default: %(default)s)")
     p.add_argument("--train", required=True, metavar="DIR", help="data dir with features")
     p.add_argument("--ali", required=True, metavar="DIR", help="its alignment")
-    p.add_argument("--valid", required=True, metavar="DIR|LIST", help="held out, as for steps/train_lstmp.sh")
+    p.add_argument("--valid", required=True, metavar="DIR|LIST", help="held-out set, as for steps/train_lstmp.sh")
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for rates.tsv and rates.png")
     p.add_argument("--low", type=float, default=1e-5, help="first rate (default: %(default)g)")
     p.add_argument("--high", type=float, default=1.0, help="last rate (default: %(default)g)")
-    p.add_argument("--batches", type=int, default=300, help="(default: %(default)s)")
-    p.add_argument("--threads", type=int, default=default_threads(), help="(default: all processors)")
+    p.add_argument("--batches", type=int, default=300, help="number of batches (default: %(default)s)")
+    p.add_argument("--threads", type=int, default=default_threads(),
+                   help="threads that share a batch (default: all processors)")
     a = p.parse_args(argv)
     if not 0 < a.low < a.high < math.inf or a.batches < 10 or a.threads < 1:
         raise UserError("--low must be above 0 and below --high, --batches 10 or more, --threads 1 or more",
                         hint="correct the value")
-    cfg = settled(config.load(a.config, LstmpConfig), "cpu")
+    cfg = resolve_precision(config.load(a.config, LstmpConfig), "cpu")
     flush_denormals()
     keep_freed_memory()
-    found = range_test(cfg, *prepare(cfg, a.train, a.ali, a.valid), a.low, a.high, a.batches, a.threads)
-    rows = zip(found.rates, found.losses, found.smooth, strict=True)
+    test = range_test(cfg, *prepare(cfg, a.train, a.ali, a.valid), a.low, a.high, a.batches, a.threads)
+    rows = zip(test.rates, test.losses, test.smooth, strict=True)
     config.write_text(a.out / "rates.tsv", "rate\tloss\tsmoothed\n" + "".join(
         f"{rate:.6g}\t{loss:.5f}\t{mean:.5f}\n" for rate, loss, mean in rows))
-    plot(found, a.out / "rates.png", f"{cfg.optimizer}, {cfg.layers} layers of {cfg.cells}")
-    say(f"{a.out}: {len(found.rates)} batches; the largest stable rate is about {found.largest_stable:.2g}: a good "
-        "lr_initial is that or some less")
+    plot(test, a.out / "rates.png", f"{cfg.optimizer}, {cfg.layers} layers of {cfg.cells}")
+    say(f"{a.out}: {len(test.rates)} batches; the largest stable rate is about {test.largest_stable:.2g}: a good "
+        "lr_initial is this rate or a little less")
 
 
 if __name__ == "__main__":

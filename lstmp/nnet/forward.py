@@ -1,4 +1,4 @@
-"""A trained network as the decoder wants it: features in, log-posteriors minus log-priors out, without the delay."""
+"""Computes acoustic scores for the decoder with a trained network: log-posteriors minus log-priors, delay removed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,11 @@ from lstmp.nnet.model import StateNetwork
 from lstmp.tensors import are
 
 _LONGEST_DELAY = 1000  # frames
-_CHUNK = 50  # frames at a time: bounds the memory, changes no result
+_CHUNK = 50  # frames at a time: limits the memory, changes no result
 
 
 class AcousticNetwork:
-    """Scores of a network folder as :mod:`lstmp.nnet.train` writes it.
+    """A network folder, as :mod:`lstmp.nnet.train` writes it, as a function from features to acoustic scores.
 
     Attributes:
         feature: FeatureConfig of the input.
@@ -36,7 +36,7 @@ class AcousticNetwork:
         """Read final.safetensors and config.yaml of a network folder.
 
         Raises:
-            UserError: a file is missing, cut off, or does not fit the other.
+            UserError: a file is missing or cut off, or the two files do not fit together.
         """
         directory = Path(directory)
         path, hint = directory / "final.safetensors", "train the network again (steps/train_lstmp.sh)"
@@ -45,31 +45,35 @@ class AcousticNetwork:
         try:
             priors = tensors.pop("log_priors")
             _check_sizes(cfg, tensors, priors)
-            # float32 even if trained with rounded factors: the same scores everywhere, to within rounding
+            # float32 even if trained with rounded factors: then all machines compute the same scores up to rounding
             model = StateNetwork(replace(cfg, precision="fp32"), len(tensors["feature_mean"]), len(priors))
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError, ValueError):
-            raise UserError("does not fit config.yaml beside it", file=path, hint=hint) from None
+            raise UserError("does not fit config.yaml in the same folder", file=path, hint=hint) from None
         return cls(cfg, model, priors, device, frame_shift(directory))
 
     @property
     def dim(self) -> int:
-        """Dimension of the features that it takes."""
+        """Dimension of the input features."""
         return len(self.model.feature_mean)
 
     def check(self, feats: torch.Tensor):
-        """Insist on features [T, dim], T > 0."""
+        """Check that features have the shape [T, dim] with T > 0.
+
+        Raises:
+            UserError: they have another shape.
+        """
         if feats.dim() != 2 or feats.shape[1] != self.dim or not len(feats):
             raise UserError(f"features of shape {list(feats.shape)}, the network takes [T, {self.dim}]",
                             hint="give the data dir with the features it was trained with")
 
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
-        """Features [T, D] → acoustic log-likelihoods up to a constant, [T, num_pdfs]."""
+        """Map features [T, D] to acoustic log-likelihoods up to a constant per frame, [T, num_pdfs]."""
         return self.batch([feats])[0]
 
     @torch.no_grad()
     def batch(self, utterances: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Several utterances at once, each [T, D] → each [T, num_pdfs]; faster where the lengths are alike.
+        """Map several utterances, each [T, D], to scores, each [T, num_pdfs]; faster if the lengths are similar.
 
         Raises:
             UserError: the features have another dimension than the network was trained with.
@@ -81,7 +85,7 @@ class AcousticNetwork:
         x = torch.zeros(max(lengths), len(utterances), self.dim)
         for n, feats in enumerate(utterances):
             x[:len(feats), n] = feats
-            x[len(feats):, n] = feats[-1]  # the last frame stands for the frames of the delay, as in training
+            x[len(feats):, n] = feats[-1]  # the last frame is repeated for the delay, as in training
         x = self.model.normalize(x.to(self.device))
         state, scores = self.model.zero_state(len(utterances)), []
         for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK):
@@ -92,8 +96,11 @@ class AcousticNetwork:
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
-    """Raise KeyError where config.yaml asks for more than the file can hold, before as much is allocated; or where a
-    number is none."""
+    """Check sizes before anything is allocated for them.
+
+    Raises:
+        KeyError: config.yaml has larger sizes than the file can contain, or the file contains NaN or infinity.
+    """
     widest = max(max(t.shape, default=0) for t in tensors.values())
     sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack)
     if max(sizes) > widest or cfg.layers > len(tensors) or cfg.label_delay > _LONGEST_DELAY \
@@ -103,38 +110,38 @@ def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: tor
 
 
 class NetworkStream:
-    """Scores of one utterance while its frames come in: those that :meth:`AcousticNetwork.batch` gives for the whole.
+    """Computes the scores of one utterance online, while its frames arrive; the same as :meth:`AcousticNetwork.batch`.
 
-    They come ``label_delay`` frames late; :meth:`finish` gives the last ones.
+    The scores of a frame are available ``label_delay`` frames later; :meth:`finish` returns the last ones.
 
     Raises:
-        UserError: the network hears utterances from their end as well.
+        UserError: the network is bidirectional, so that it needs whole utterances.
     """
 
     def __init__(self, network: AcousticNetwork):
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
-        self.network, self._last = network, None
-        self._state, self._early = network.model.zero_state(1), network.cfg.label_delay
+        self.network, self._last_frame = network, None
+        self._state, self._to_skip = network.model.zero_state(1), network.cfg.label_delay
 
     @torch.no_grad()
     def accept(self, feats: torch.Tensor) -> torch.Tensor:
-        """More frames [T, D], T may be 0 → scores of earlier ones, [T', num_pdfs]."""
+        """Take more frames [T, D], T ≥ 0, and return the scores of earlier frames, [T', num_pdfs]."""
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
-        self._last, scores = feats[-1:], []
+        self._last_frame, scores = feats[-1:], []
         for chunk in feats.unsqueeze(1).split(_CHUNK):
             x = self.network.model.normalize(chunk.to(self.network.device))
             log_post, self._state = self.network.model(x, self._state, torch.tensor([len(x)]))
             scores.append(log_post.sub_(self.network.log_priors)[:, 0])
         scores = torch.cat(scores)
-        early = min(self._early, len(scores))
-        self._early -= early
-        return scores[early:].cpu()
+        skipped = min(self._to_skip, len(scores))  # the first label_delay outputs belong to no frame
+        self._to_skip -= skipped
+        return scores[skipped:].cpu()
 
     def finish(self) -> torch.Tensor:
-        """The scores of the frames that are still owed; the stream ends."""
-        if self._last is None:
+        """End the utterance and return the scores of the frames that have none yet."""
+        if self._last_frame is None:
             return torch.zeros(0, self.network.num_pdfs)
-        return self.accept(self._last.expand(self.network.cfg.label_delay, -1))
+        return self.accept(self._last_frame.expand(self.network.cfg.label_delay, -1))

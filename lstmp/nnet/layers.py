@@ -1,8 +1,8 @@
-"""Layers of the network, all with one interface, so that one trainer and one decoder serve every kind.
+"""Layers of the network: LSTMP, dense, simple recurrent, frame stacking, bidirectional; all with one interface.
 
-A layer maps (x [T, N, I], r, c, lengths) to (y [T, N, O], r', c'): r and c, [N, ·], are what it carries from chunk to
-chunk, zero at the start of an utterance; a layer without memory carries tensors of no columns. ``lengths``, int64 [N],
-counts the frames that a stream has in x, for layers that must know where it ends.
+A layer maps (x [T, N, I], r, c, lengths) to (y [T, N, O], r', c'). The states r and c, [N, ·], are carried from chunk
+to chunk and are zero at the start of an utterance; a layer without memory has states with no columns. ``lengths``,
+int64 [N], is the number of frames of each stream in x, for layers that must know where a stream ends.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from lstmp.nnet.cell import LstmpChunk, into, rounding
+from lstmp.nnet.cell import LstmpChunk, as_dtype, factor_cast
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
@@ -23,7 +23,7 @@ class LstmpLayer(nn.Module):
         super().__init__()
         self.bf16 = bf16
         self.cells, self.rec = cells, recurrent_projection or cells
-        self.outputs, self.carried = self.rec + projection, (self.rec, cells)
+        self.outputs, self.state_sizes = self.rec + projection, (self.rec, cells)
         self.clip = cell_clip or None
         self.w_x = nn.Parameter(torch.empty(4 * cells, inputs))
         self.w_r = nn.Parameter(torch.empty(4 * cells, self.rec))
@@ -35,7 +35,7 @@ class LstmpLayer(nn.Module):
     def initialize(self, generator: torch.Generator):
         """Weights uniform with variance 1/(number of inputs); peepholes 0; the forget gate's bias 1, the others 0.
 
-        The papers do not say how they started; a forget gate that starts open carries gradients over the chunk.
+        The papers do not give their initialization; a forget gate that starts open carries gradients over the chunk.
         """
         for weight in (self.w_x, self.w_r, self.w_rm, self.w_pm):
             if weight is not None:
@@ -53,34 +53,35 @@ class LstmpLayer(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """y_t = act(W_x x_t + b): of the feed-forward baseline, without memory."""
+    """y_t = act(W_x x_t + b): a layer of the feed-forward baseline, without memory."""
 
     def __init__(self, inputs: int, units: int, activation: str, bf16: bool = False):
         super().__init__()
-        self.outputs, self.carried, self.activation, self.bf16 = units, (0, 0), activation, bf16
+        self.outputs, self.state_sizes, self.activation, self.bf16 = units, (0, 0), activation, bf16
         self.w_x = nn.Parameter(torch.empty(units, inputs))
         self.bias = nn.Parameter(torch.empty(units))
 
     def initialize(self, generator: torch.Generator):
-        """Weights uniform with variance 1/(number of inputs), twice that before a rectifier, which drops half."""
+        """Weights uniform with variance 1/(number of inputs), twice that for relu, which zeroes half of its inputs."""
         uniform(self.w_x, generator, 2.0 if self.activation == "relu" else 1.0)
         nn.init.zeros_(self.bias)
 
     def forward(self, x, r, c, lengths=None):
-        like = rounding(self.bf16, x.device)
-        return ACTIVATIONS[self.activation](into(torch.matmul(like(x), like(self.w_x).t()), x.dtype) + self.bias), r, c
+        cast = factor_cast(self.bf16, x.device)
+        product = as_dtype(torch.matmul(cast(x), cast(self.w_x).t()), x.dtype)
+        return ACTIVATIONS[self.activation](product + self.bias), r, c
 
 
 class RnnLayer(DenseLayer):
-    """y_t = act(W_x x_t + W_r y_{t-1} + b), clipped to [-clip, clip]: the simple recurrent baseline."""
+    """y_t = act(W_x x_t + W_r y_{t-1} + b), clipped to [-clip, clip]: a layer of the simple recurrent baseline."""
 
     def __init__(self, inputs: int, units: int, activation: str, clip: float):
         super().__init__(inputs, units, activation)
-        self.carried, self.clip = (units, 0), clip or None
+        self.state_sizes, self.clip = (units, 0), clip or None
         self.w_r = nn.Parameter(torch.empty(units, units))
 
     def initialize(self, generator: torch.Generator):
-        """As :class:`DenseLayer`, the recurrent weights with variance 1/units."""
+        """Like :class:`DenseLayer`; the recurrent weights have variance 1/units."""
         super().initialize(generator)
         uniform(self.w_r, generator)
 
@@ -95,55 +96,62 @@ class RnnLayer(DenseLayer):
 
 
 class FrameStack(nn.Module):
-    """Each frame beside the ``frames - 1`` before it, the oldest first: the input of the feed-forward baseline.
+    """Concatenates each frame with the ``frames - 1`` frames before it, oldest first, for the feed-forward baseline.
 
-    With a label delay of R the last R frames lie after the one whose state is asked for: the papers' stack of 10 frames
-    before and 5 after is ``frames`` 16 with delay 5. Before an utterance stand zeros, the mean of the features.
+    With a label delay of R, the last R frames are those after the frame whose state is predicted: the papers' context
+    of 10 frames before and 5 after is ``frames`` 16 with delay 5. The frames before an utterance are zeros, the mean of
+    the features.
     """
 
     def __init__(self, inputs: int, frames: int):
         super().__init__()
-        self.frames, self.outputs, self.carried = frames, frames * inputs, ((frames - 1) * inputs, 0)
+        self.frames, self.outputs, self.state_sizes = frames, frames * inputs, ((frames - 1) * inputs, 0)
 
     def initialize(self, generator: torch.Generator):
-        """It has no weights."""
+        """Do nothing: it has no weights."""
 
     def forward(self, x, r, c, lengths=None):
         frames, streams, dim = x.shape
-        before = r.view(streams, self.frames - 1, dim).transpose(0, 1)
-        x = torch.cat([before, x])
+        previous = r.view(streams, self.frames - 1, dim).transpose(0, 1)
+        x = torch.cat([previous, x])
         stacked = torch.cat([x[k:k + frames] for k in range(self.frames)], 2)
         return stacked, x[frames:].transpose(0, 1).reshape(streams, -1), c
 
 
 class Bidirectional(nn.Module):
-    """Two layers over whole utterances, one from the end of each; what both hand up lies side by side."""
+    """A forward and a backward layer over whole utterances; their outputs are concatenated.
+
+    Args:
+        ahead: the layer that reads each utterance from its start.
+        back: the layer that reads each utterance from its end.
+    """
 
     def __init__(self, ahead: nn.Module, back: nn.Module):
         super().__init__()
         self.ahead, self.back = ahead, back
         self.outputs = ahead.outputs + back.outputs
-        self.carried = tuple(a + b for a, b in zip(ahead.carried, back.carried, strict=True))
+        self.state_sizes = tuple(a + b for a, b in zip(ahead.state_sizes, back.state_sizes, strict=True))
 
     def initialize(self, generator: torch.Generator):
-        """As its two layers."""
+        """Initialize both layers."""
         self.ahead.initialize(generator)
         self.back.initialize(generator)
 
     def forward(self, x, r, c, lengths=None):
         if lengths is None:
             raise ValueError("a bidirectional layer must know where the streams end")
-        (r_a, c_a), (r_b, c_b) = zip(r.split(self._parts(0), 1), c.split(self._parts(1), 1), strict=True)
+        (r_a, c_a), (r_b, c_b) = zip(r.split(self._split_sizes(0), 1), c.split(self._split_sizes(1), 1), strict=True)
         ahead, r_a, c_a = self.ahead(x, r_a, c_a, lengths)
-        back, r_b, c_b = self.back(turned(x, lengths), r_b, c_b, lengths)
-        return torch.cat([ahead, turned(back, lengths)], 2), torch.cat([r_a, r_b], 1), torch.cat([c_a, c_b], 1)
+        back, r_b, c_b = self.back(reverse_time(x, lengths), r_b, c_b, lengths)
+        return torch.cat([ahead, reverse_time(back, lengths)], 2), torch.cat([r_a, r_b], 1), torch.cat([c_a, c_b], 1)
 
-    def _parts(self, kind: int) -> list[int]:
-        return [self.ahead.carried[kind], self.back.carried[kind]]
+    def _split_sizes(self, index: int) -> list[int]:
+        """Sizes of both layers' r (``index`` 0) or c (1)."""
+        return [self.ahead.state_sizes[index], self.back.state_sizes[index]]
 
 
-def turned(x, lengths):
-    """x [T, N, D] with the first ``lengths[n]`` frames of stream n in reverse; what lies beyond stays."""
+def reverse_time(x, lengths):
+    """x [T, N, D] with the first ``lengths[n]`` frames of stream n reversed; later frames are unchanged."""
     time = torch.arange(len(x), device=x.device).unsqueeze(1)
     lengths = lengths.to(x.device)
     index = torch.where(time < lengths, lengths - 1 - time, time)
@@ -151,7 +159,7 @@ def turned(x, lengths):
 
 
 def uniform(weight: torch.Tensor, generator: torch.Generator, gain: float = 1.0):
-    """Fill [O, I] uniformly with variance gain / I."""
+    """Fill a weight [O, I] with uniform random numbers of variance gain / I."""
     bound = math.sqrt(3.0 * gain / weight.shape[1])
     with torch.no_grad():
         weight.uniform_(-bound, bound, generator=generator)

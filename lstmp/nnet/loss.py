@@ -1,7 +1,7 @@
-"""Output layer and frame cross entropy in one autograd function.
+"""The output layer and the frame cross entropy in one autograd function.
 
 The scores of all frames of a chunk are by far the largest tensor of the training step (1,280 frames × 1,600 states).
-Here they are made once, and the gradient softmax - onehot is written where the log-probabilities were.
+Here they are computed once, and the gradient softmax - onehot overwrites the log-probabilities.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ import ctypes
 import torch
 from torch.autograd import Function
 
-from lstmp.nnet.cell import affine, into, rounding
+from lstmp.nnet.cell import affine, as_dtype, factor_cast
 from lstmp.nnet.kernels import fused
 from lstmp.nnet.kernels.gates import address, compiled, kernels
 
@@ -21,26 +21,26 @@ class FrameCrossEntropy(Function):
         y: [n, D] output of the last layer.
         weight: [S, D] and bias: [S] of the output layer, S tied states.
         targets: int64 [n] pdf-ids; -1 for a frame without loss.
-        frames: what the summed loss is divided by.
+        frames: the number by which the summed loss is divided.
         bf16: the factors of matrix products are rounded to bfloat16.
-        with_grads: False where no gradient will be asked for, which then may not be computed.
+        with_grads: False if no gradient is needed; its computation may then be skipped.
 
     Returns:
         loss: - sum over the frames with a target of log p(target) / ``frames``, a scalar.
-        correct: int64 scalar, how many of them have the target as their most probable state.
+        correct: int64 scalar, the number of these frames whose most probable state is the target.
     """
 
     @staticmethod
     def forward(ctx, y, weight, bias, targets, frames, bf16=False, with_grads=True):
         ctx.fused = fused.fits(y, bf16)
-        if ctx.fused:  # the gradients as well, at once
+        if ctx.fused:  # computes the gradients at the same time
             loss, correct, grads = fused.cross_entropy(y, weight, bias, targets, frames, bf16, with_grads)
             if with_grads:
                 ctx.save_for_backward(*grads)
             ctx.mark_non_differentiable(correct)
             return loss, correct
-        ctx.kind, ctx.bf16, like = y.dtype, bf16, rounding(bf16, y.device)
-        y, weight = like(y), like(weight)
+        ctx.dtype, ctx.bf16, cast = y.dtype, bf16, factor_cast(bf16, y.device)
+        y, weight = cast(y), cast(weight)
         logits = affine(y, weight, bias)
         loss, correct, grad = (_compiled if compiled(logits) else _in_torch)(logits, targets, frames)
         ctx.save_for_backward(y, weight, grad)
@@ -53,20 +53,20 @@ class FrameCrossEntropy(Function):
         if ctx.fused:
             return *(g * grad_loss for g in ctx.saved_tensors), None, None, None, None
         y, weight, grad = ctx.saved_tensors
-        factor = rounding(ctx.bf16, grad.device)(grad)
-        return (into(torch.mm(factor, weight), ctx.kind).mul_(grad_loss),
-                into(torch.mm(factor.t(), y), ctx.kind).mul_(grad_loss), grad.sum(0).mul_(grad_loss), None, None, None,
-                None)
+        factor = factor_cast(ctx.bf16, grad.device)(grad)
+        return (as_dtype(torch.mm(factor, weight), ctx.dtype).mul_(grad_loss),
+                as_dtype(torch.mm(factor.t(), y), ctx.dtype).mul_(grad_loss), grad.sum(0).mul_(grad_loss), None, None,
+                None, None)
 
 
 def _in_torch(logits, targets, frames):
-    """Loss, correct frames, and the gradient of ``logits``, for any device and any kind of float."""
+    """Loss, number of correct frames, and gradient of ``logits``, for any device and floating-point dtype."""
     valid = targets >= 0
     index = targets.clamp(min=0).unsqueeze(1)
     log_probs = torch.log_softmax(logits, 1)
-    hit = log_probs.gather(1, index).squeeze(1)
-    correct = ((log_probs.amax(1) == hit) & valid).sum()
-    loss = -(hit * valid).sum() / frames
+    of_target = log_probs.gather(1, index).squeeze(1)
+    correct = ((log_probs.amax(1) == of_target) & valid).sum()
+    loss = -(of_target * valid).sum() / frames
     grad = log_probs.exp_()
     grad.scatter_add_(1, index, grad.new_full((1, 1), -1.0).expand_as(index))
     grad.mul_((valid / frames).to(grad.dtype).unsqueeze(1))
@@ -74,7 +74,7 @@ def _in_torch(logits, targets, frames):
 
 
 def _compiled(logits, targets, frames):
-    """The same for float32 on a CPU; the gradient takes the place of ``logits``."""
+    """The same by kernels.cpp, for float32 on a CPU; the gradient overwrites ``logits``."""
     targets, rows = targets.contiguous(), len(logits)
     fused.check_targets(targets, rows, logits.shape[1])
     loss, correct = ctypes.c_double(), ctypes.c_int64()

@@ -1,4 +1,4 @@
-"""A deep network of :mod:`lstmp.nnet.layers`: dropout between the layers, one score per tied state."""
+"""The acoustic model: a stack of :mod:`lstmp.nnet.layers` with dropout, and an output layer over the tied states."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ State = list[tuple[torch.Tensor, torch.Tensor]]  # per layer: r [N, R], c [N, C]
 
 
 class StateNetwork(nn.Module):
-    """Normalization of the input, a stack of layers, and the output layer over the tied states.
+    """Normalizes its input, then applies a stack of layers and the output layer over the tied states.
 
     Args:
         cfg: sizes and options.
@@ -40,7 +40,7 @@ class StateNetwork(nn.Module):
         self.b_out = nn.Parameter(torch.empty(num_pdfs))
 
     def initialize(self, seed: int):
-        """Random weights that depend on the seed alone."""
+        """Set random weights that depend only on the seed."""
         generator = torch.Generator().manual_seed(seed)
         for layer in self.layers:
             layer.initialize(generator)
@@ -52,38 +52,40 @@ class StateNetwork(nn.Module):
 
     @property
     def num_params(self) -> int:
-        """Number of weights as the papers count them: without biases and without what normalizes."""
+        """Number of weights as the papers count them: without biases and without layer normalization."""
         return sum(p.numel() for name, p in self.named_parameters()
                    if not name.endswith(("bias", "b_out")) and not name.startswith("norms"))
 
     def zero_state(self, streams: int) -> State:
         """The state at the start of an utterance."""
-        return [tuple(self.w_out.new_zeros(streams, width) for width in layer.carried) for layer in self._all()]
+        return [tuple(self.w_out.new_zeros(streams, size) for size in layer.state_sizes)
+                for layer in self._all_layers()]
 
-    def _all(self) -> list[nn.Module]:
+    def _all_layers(self) -> list[nn.Module]:
         return [*([self.stack] if self.stack else []), *self.layers]
 
     def normalize(self, x):
-        """Features [..., D] → zero mean and unit variance over the training set."""
+        """Normalize features [..., D] to zero mean and unit variance over the training set."""
         return (x - self.feature_mean) / self.feature_std
 
     def hidden(self, x, state: State, generator: torch.Generator | None = None, lengths=None):
-        """The layers, without the output layer.
+        """Apply all layers except the output layer.
 
         Args:
             x: [T, N, D] normalized features.
-            state: as returned for the chunk before, or :meth:`zero_state`.
+            state: as returned for the previous chunk, or :meth:`zero_state`.
             generator: source of the dropout masks; None means no dropout.
-            lengths: int64 [N], frames of each stream in x; a bidirectional network must have it.
+            lengths: int64 [N], frames of each stream in x; required by a bidirectional network.
 
-        A layer's output is normalized (`layer_norm`, Ba et al., arXiv 1607.06450), its input is added where the widths
-        agree (`residual`), and some of it is dropped: of what goes up (r and p), never of the r that recurs (Zaremba et
-        al., arXiv 1409.2329). A dropout mask is drawn for each stream, for each frame or once for the whole chunk.
+        A layer's output is normalized (`layer_norm`, Ba et al., arXiv 1607.06450), its input is added if the sizes
+        agree (`residual`), and dropout is applied to the input of the next layer (r and p), never to the recurrent r
+        (Zaremba et al., arXiv 1409.2329). Dropout masks are drawn separately for each stream, and either for each frame
+        or once for the whole chunk.
 
         Returns: y [T, N, O] of the last layer, and the new state.
         """
         new_state, norms = [], iter(self.norms)
-        for layer, (r, c) in zip(self._all(), state, strict=True):
+        for layer, (r, c) in zip(self._all_layers(), state, strict=True):
             y, r, c = layer(x, r, c, lengths)
             new_state.append((r, c))
             if layer is self.stack:
@@ -93,10 +95,10 @@ class StateNetwork(nn.Module):
                 y = next(norms)(y)
             if self.residual and y.shape == x.shape:
                 y = y + x
-            x = y if generator is None else self._dropped(y, generator)
+            x = y if generator is None else self._apply_dropout(y, generator)
         return x if self.w_low is None else torch.matmul(x, self.w_low.t()), new_state
 
-    def _dropped(self, x, generator: torch.Generator):
+    def _apply_dropout(self, x, generator: torch.Generator):
         if self.dropout == 0:
             return x
         shape = x.shape if self.dropout_mask == "frame" else (1, *x.shape[1:])
@@ -104,9 +106,9 @@ class StateNetwork(nn.Module):
         return x * x.new_empty(shape).bernoulli_(keep, generator=generator).div_(keep)
 
     def loss(self, x, state: State, targets, frames: int, generator: torch.Generator | None = None, lengths=None):
-        """Cross entropy of a chunk: x [T, N, D], targets int64 [T, N] with -1 for none.
+        """Compute the cross entropy of a chunk: x [T, N, D], targets int64 [T, N], -1 for frames without a target.
 
-        Returns: summed loss / ``frames``, number of correct frames, the new state.
+        Returns: the summed loss divided by ``frames``, the number of correct frames, and the new state.
         """
         y, state = self.hidden(x, state, generator, lengths)
         loss, correct = FrameCrossEntropy.apply(y.reshape(-1, y.shape[2]), self.w_out, self.b_out,
@@ -114,13 +116,13 @@ class StateNetwork(nn.Module):
         return loss, correct, state
 
     def forward(self, x, state: State, lengths=None):
-        """x [T, N, D] normalized features → log-posteriors [T, N, num_pdfs], new state."""
+        """Map normalized features x [T, N, D] to log-posteriors [T, N, num_pdfs]; also returns the new state."""
         y, state = self.hidden(x, state, None, lengths)
         return torch.log_softmax(torch.matmul(y, self.w_out.t()) + self.b_out, 2), state
 
 
 def _layer(cfg: LstmpConfig, inputs: int) -> nn.Module:
-    """A layer of the kind that the configuration asks for."""
+    """A layer of the type that ``cfg.kind`` names."""
     if cfg.kind == "dnn":
         return DenseLayer(inputs, cfg.cells, cfg.activation, cfg.precision == "bf16")
     if cfg.kind == "rnn":

@@ -1,12 +1,12 @@
-"""Truncated BPTT as a table: which utterance is in which slot at which batch, and from which frame on.
+"""Plans the batches of truncated BPTT: which utterance each stream reads in each batch, and from which frame.
 
-N slots run in parallel. A slot reads its utterance in chunks of T frames; when it ends, the next utterance of the
-epoch's order takes the slot at the next batch, from the zero state. The whole epoch is laid out beforehand as a table
-[batches, slots], so that any batch can be made from its number alone: nothing moves but the network's state, and a
-resumed training needs no more than the number of its batch.
+A batch has N parallel streams. A stream reads an utterance in chunks of T frames; when the utterance ends, the stream
+continues in the next batch with the next utterance of the epoch's order, from the zero state. The whole epoch is
+planned in advance as a table [batches, streams], so that any batch can be computed from its number. Only the network's
+state is carried from batch to batch, and a resumed training needs only the number of its batch.
 
-The label of frame t is asked for at output t + delay. An utterance is therefore read ``delay`` frames further, as
-copies of its last frame; its first ``delay`` outputs, and those beyond its end, carry no loss.
+The target of frame t is predicted at frame t + delay. Each utterance is therefore extended by ``delay`` copies of its
+last frame; its first ``delay`` outputs, and the outputs beyond its end, have no loss.
 """
 
 import heapq
@@ -20,9 +20,11 @@ from lstmp.nnet.data import FrameSet
 
 @dataclass(frozen=True)
 class Plan:
-    """The table of an epoch: ``utt`` and ``start``, int64 [batches, slots]; utt is -1 in a slot that has run out.
+    """The table of an epoch: index of the utterance, and first frame of the chunk, for each batch and stream.
 
-    Slots run out at the end only: none is taken up again.
+    Attributes:
+        utt: int64 [batches, streams]; -1 for a stream that has ended. Streams end once: none is used again.
+        start: int64 [batches, streams].
     """
 
     utt: torch.Tensor
@@ -31,23 +33,23 @@ class Plan:
     def __len__(self):
         return len(self.utt)
 
-    def of(self, slots: slice) -> "Plan":
-        """The table of some of the slots."""
-        return Plan(self.utt[:, slots], self.start[:, slots])
+    def select(self, streams: slice) -> "Plan":
+        """The table of some of the streams."""
+        return Plan(self.utt[:, streams], self.start[:, streams])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One chunk of each of the n slots still in use.
+    """One chunk of each of the n active streams.
 
     Attributes:
         features: float32 [T, n, D].
         targets: int64 [T, n], pdf-ids, -1 where there is no loss.
-        frames: int64 [T, n], row of :attr:`FrameSet.features` that each input was taken from.
-        utts: int64 [n], which utterance.
-        carry: int64 [n], where each slot's state lies among those of the batch before; None if the slots are the same.
-        fresh: bool [n], True where an utterance starts and the state is to be zero.
-        lengths: int64 [n], how many of the T frames belong to the utterance (with the delay), at least one.
+        frames: int64 [T, n], row of :attr:`FrameSet.features` from which each input was taken.
+        utts: int64 [n], index of the utterance.
+        carry: int64 [n], index of each stream among the streams of the previous batch; None if all are the same.
+        fresh: bool [n], True where an utterance starts, so that the state must be zero.
+        lengths: int64 [n], number of the T frames that belong to the utterance (with the delay), at least one.
     """
 
     features: torch.Tensor
@@ -59,65 +61,65 @@ class Batch:
     lengths: torch.Tensor
 
 
-def epoch_order(lengths: torch.Tensor, slots: int, seed: int, epoch: int) -> np.ndarray:
-    """Order of the utterances in an epoch, by seed and epoch alone.
+def epoch_order(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> np.ndarray:
+    """Random order of the utterances in an epoch, determined by seed and epoch alone.
 
-    Random, but the last ``slots`` ones by falling length, so that the slots run out at nearly the same time.
+    The last ``streams`` utterances are sorted by decreasing length, so that all streams end at nearly the same time.
     """
     order = np.random.default_rng([seed, epoch, 0]).permutation(len(lengths))
-    tail = order[-slots:]
-    order[-slots:] = tail[np.argsort(-lengths.numpy()[tail], kind="stable")]
+    tail = order[-streams:]
+    order[-streams:] = tail[np.argsort(-lengths.numpy()[tail], kind="stable")]
     return order
 
 
-def plan_epoch(lengths: torch.Tensor, order, slots: int, chunk: int, delay: int) -> Plan:
-    """Lay out utterances of ``lengths`` frames, in ``order``, over ``slots`` slots in chunks of ``chunk`` frames."""
+def plan_epoch(lengths: torch.Tensor, order, streams: int, chunk: int, delay: int) -> Plan:
+    """Distribute utterances of ``lengths`` frames, in ``order``, over the streams in chunks of ``chunk`` frames."""
     chunks = ((lengths + delay + chunk - 1) // chunk).tolist()
-    slots = min(slots, len(order))
-    free = [(0, slot) for slot in range(slots)]  # (batch from which on it is free, slot): a heap
+    streams = min(streams, len(order))
+    free = [(0, stream) for stream in range(streams)]  # heap of (first batch in which the stream is free, stream)
     placed = []
     for u in order:
-        begin, slot = heapq.heappop(free)
-        placed.append((begin, slot, int(u)))
-        heapq.heappush(free, (begin + chunks[u], slot))
+        begin, stream = heapq.heappop(free)
+        placed.append((begin, stream, int(u)))
+        heapq.heappush(free, (begin + chunks[u], stream))
     batches = max(end for end, _ in free)
-    utt = torch.full((batches, slots), -1, dtype=torch.int64)
-    start = torch.zeros((batches, slots), dtype=torch.int64)
-    for begin, slot, u in placed:
-        utt[begin:begin + chunks[u], slot] = u
-        start[begin:begin + chunks[u], slot] = torch.arange(chunks[u]) * chunk
+    utt = torch.full((batches, streams), -1, dtype=torch.int64)
+    start = torch.zeros((batches, streams), dtype=torch.int64)
+    for begin, stream, u in placed:
+        utt[begin:begin + chunks[u], stream] = u
+        start[begin:begin + chunks[u], stream] = torch.arange(chunks[u]) * chunk
     return Plan(utt, start)
 
 
-def plan_whole(lengths: torch.Tensor, slots: int, seed: int, epoch: int) -> Plan:
-    """Whole utterances, ``slots`` of like length in a batch, the batches in an order drawn by seed and epoch."""
+def plan_whole(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> Plan:
+    """Put ``streams`` whole utterances of similar length into each batch; the order of the batches is random."""
     rng = np.random.default_rng([seed, epoch, 0])
-    by_length = np.lexsort([rng.random(len(lengths)), lengths.numpy()])  # those of one length in any order
-    table = in_turn(by_length, slots)
+    by_length = np.lexsort([rng.random(len(lengths)), lengths.numpy()])  # equal lengths in random order
+    table = plan_in_order(by_length, streams)
     return Plan(table.utt[rng.permutation(len(table))], table.start)
 
 
-def in_turn(utts: np.ndarray, slots: int) -> Plan:
-    """Whole utterances in the order given, ``slots`` in a batch; the last batch may have fewer."""
-    utt = torch.full((-(-len(utts) // slots) * slots,), -1, dtype=torch.int64)
+def plan_in_order(utts: np.ndarray, streams: int) -> Plan:
+    """Put ``streams`` whole utterances into each batch, in the given order; the last batch may have fewer."""
+    utt = torch.full((-(-len(utts) // streams) * streams,), -1, dtype=torch.int64)
     utt[:len(utts)] = torch.from_numpy(utts)
-    return Plan(utt.view(-1, slots), torch.zeros(len(utt) // slots, slots, dtype=torch.int64))
+    return Plan(utt.view(-1, streams), torch.zeros(len(utt) // streams, streams, dtype=torch.int64))
 
 
-def plan(lengths: torch.Tensor, slots: int, chunk: int, delay: int, seed: int, epoch: int) -> Plan:
-    """The table of an epoch of training; ``chunk`` 0 means whole utterances."""
+def plan(lengths: torch.Tensor, streams: int, chunk: int, delay: int, seed: int, epoch: int) -> Plan:
+    """The table of a training epoch; ``chunk`` 0 means whole utterances."""
     if chunk == 0:
-        return plan_whole(lengths, slots, seed, epoch)
-    return plan_epoch(lengths, epoch_order(lengths, slots, seed, epoch), slots, chunk, delay)
+        return plan_whole(lengths, streams, seed, epoch)
+    return plan_epoch(lengths, epoch_order(lengths, streams, seed, epoch), streams, chunk, delay)
 
 
 class Streams:
     """Makes the batches of a plan.
 
     Args:
-        frames: features, normalized, and pdf-ids.
-        plan: of :func:`plan_epoch`.
-        chunk: T; 0: as many frames as the longest utterance of a batch has, with the delay.
+        frames: normalized features and pdf-ids.
+        plan: the table of an epoch, from :func:`plan` or :func:`plan_epoch`.
+        chunk: T; 0: the number of frames of the longest utterance of a batch, with the delay.
         delay: label delay in frames.
     """
 
@@ -130,13 +132,13 @@ class Streams:
         return len(self.plan)
 
     def batch(self, number: int) -> Batch | None:
-        """Batch ``number`` (from 0); None if no slot is in use any more."""
+        """Batch ``number`` (from 0); None if all streams have ended."""
         utt, start = self.plan.utt[number], self.plan.start[number]
         carry, active = None, utt >= 0
         if number > 0 and self.chunk:
-            before = self.plan.utt[number - 1] >= 0
-            if not torch.equal(active, before):
-                carry = (before.cumsum(0) - 1)[active]
+            previous = self.plan.utt[number - 1] >= 0
+            if not torch.equal(active, previous):
+                carry = (previous.cumsum(0) - 1)[active]
         if not active.all():
             utt, start = utt[active], start[active]
         if not len(utt):
@@ -149,14 +151,14 @@ class Streams:
         valid = (time >= 0) & (time < length)
         targets = torch.where(valid, self.frames.pdfs[offset + time.clamp(min=0).minimum(length - 1)], -1)
         features = self.frames.features.index_select(0, rows.view(-1)).view(*rows.shape, -1)
-        left = (length + self.delay - start).clamp(max=steps)
-        return Batch(features, targets, rows, utt, carry, start == 0, left)
+        remaining = (length + self.delay - start).clamp(max=steps)
+        return Batch(features, targets, rows, utt, carry, start == 0, remaining)
 
 
 def carry_state(state, batch: Batch):
-    """The state for ``batch``: of its slots only, detached from the chunk before, zero where an utterance starts.
+    """Select the state for the streams of ``batch``, detached from the previous chunk, zero where an utterance starts.
 
-    Not for batches of whole utterances, which begin with the zero state.
+    Not for batches of whole utterances, which start from the zero state.
     """
     carried = []
     for tensors in state:
@@ -166,10 +168,11 @@ def carry_state(state, batch: Batch):
     return carried
 
 
-def frames_of_updates(table: Plan, lengths: torch.Tensor, chunk: int, accumulate: int) -> list[int]:
-    """What the loss of each batch is divided by: the frames of ``accumulate`` full batches, which are one update.
+def frames_per_update(table: Plan, lengths: torch.Tensor, chunk: int, accumulate: int) -> list[int]:
+    """For each batch the number by which its loss is divided: the frames of the ``accumulate`` batches of its update.
 
-    A frame so weighs the same in the last, thinner batches. Whole utterances count as they are.
+    Chunks count as if all streams were active, so that a frame has the same weight in the last, smaller batches. Whole
+    utterances count with their own frames.
     """
     if chunk:
         return [table.utt.shape[1] * chunk * accumulate] * len(table)

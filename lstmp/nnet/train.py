@@ -1,4 +1,4 @@
-"""Train a deep LSTMP network on aligned filterbank features: one command from data dir to network folder."""
+"""Train a deep LSTMP network on aligned filterbank features, and write a network folder."""
 
 import argparse
 import ctypes
@@ -34,7 +34,7 @@ from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
-from lstmp.nnet.kernels.fused import factors_of, quick_products, settled
+from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.trainer import Trainer
 from lstmp.program import program_name
@@ -50,16 +50,17 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 
     Args:
         data: data dir of the training utterances, with features.
-        ali: alignment folder: pdf.scp (or pdf.ark) and num_pdfs; or one of Kaldi's, which is imported below ``out``.
+        ali: alignment folder with pdf.scp (or pdf.ark) and num_pdfs; or a Kaldi alignment, which is imported into a
+            folder below ``out``.
         valid: data dir of the held-out utterances, or a text file with utterance ids (in the first column) that are
             held out of ``data``.
         align_model: folder with tree.json and transitions.safetensors, which are copied to ``out``; ``ali`` if None.
         valid_ali: alignment of ``valid``; ``ali`` if None.
-        threads: how many share the streams of a batch, where one process trains.
-        nj: processes on this machine; torchrun's where it has started this one.
+        threads: number of threads that share the streams of a batch, if a single process trains.
+        nj: number of processes on this machine; ignored under torchrun, which starts the processes.
 
     Raises:
-        UserError: for faults in the input, or if training diverges.
+        UserError: for errors in the input, or if training diverges.
     """
     out, ali = Path(out), Path(ali)
     if not Path(valid).exists():
@@ -75,11 +76,12 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
-    stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=what_counts(cfg))
+    stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=result_settings(cfg))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
         return
-    cfg = distributed.on_first(settled, cfg, device)  # a training begun in bf16 is not gone on with in fp32
+    # the fingerprint has the precision in it: a training that began in bf16 is not resumed in fp32
+    cfg = distributed.on_first(resolve_precision, cfg, device)
     fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
     try:
         distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
@@ -92,7 +94,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
            threads: int):
-    """What each process does."""
+    """The work of each process."""
     flush_denormals()
     keep_freed_memory()
     team = make_team(cfg, device, threads)
@@ -102,21 +104,21 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     if device == "cuda" and team.size > 1:
         if int(os.environ.get("LOCAL_WORLD_SIZE", team.size)) > torch.cuda.device_count():
             raise UserError(f"more processes than the {torch.cuda.device_count()} GPUs of this machine",
-                            hint="give --nj, or torchrun, as many as it has")
+                            hint="start at most one process per GPU (--nj, or torchrun's --nproc_per_node)")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
         torch.cuda.set_device(device)
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
     priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
     model.to(device)
-    sharers = f"{team.size} processes" if team.size > 1 else f"{team.workers.count} threads"
-    factors = factors_of(cfg, device)
+    workers = f"{team.size} processes" if team.size > 1 else f"{team.workers.count} threads"
+    precision = training_precision(cfg, device)
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
-             f"parameters, {factors}, {sharers}")
+             f"parameters, {precision}, {workers}")
     trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
     try:
-        with quick_products():
+        with reduced_precision():
             trainer.run()
-        _finish(cfg, trainer, priors, align_model, factors, data)
+        _finish(cfg, trainer, priors, align_model, precision, data)
     finally:
         team.close()
     if team.leads:
@@ -124,28 +126,33 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
 
 
 def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
-    """Who trains, by the number of processes and the configuration; None in a process that is a parameter server.
+    """Make the team that the number of processes and the configuration ask for; None in a parameter server's process.
 
     Raises:
-        UserError: there are too few processes, or too few streams for them.
+        UserError: there are too few processes, or fewer streams than processes.
     """
     if cfg.updates == "synchronous":
         return Team(threads) if distributed.world_size() == 1 else Synchronous(cfg, device)
     if distributed.world_size() == 1:
-        raise UserError("asynchronous training by one process", hint="start several, with --nj or torchrun, or set "
+        raise UserError("asynchronous training with one process", hint="start several, with --nj or torchrun, or set "
                         "`updates: synchronous` in conf/lstmp.yaml")
     machines = machine_names()
     servers = choose_servers(machines, cfg.parameter_servers)
     workers = [rank for rank in range(len(machines)) if rank not in servers]
-    patience = timedelta(minutes=cfg.timeout_minutes)
-    group = dist.new_group(workers, timeout=patience)  # by all, also those that are not in it
+    timeout = timedelta(minutes=cfg.timeout_minutes)
+    group = dist.new_group(workers, timeout=timeout)  # every process must call this, members of the group or not
     return None if distributed.rank() in servers else Asynchronous(cfg, machines, servers, group)
 
 
 def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNetwork, FrameSet, FrameSet]:
-    """An initialized network, and the frames of the training and held-out utterances, normalized as it wants them.
+    """Make an initialized network, and load the normalized frames of the training and of the held-out utterances.
 
-    Args: as of :func:`train`.
+    Args: as for :func:`train`.
+
+    Returns: (network, training frames, held-out frames).
+
+    Raises:
+        UserError: for errors in the input.
     """
     num_pdfs = read_num_pdfs(ali)
     held_out = None if Path(valid).is_dir() else read_ids(valid)
@@ -154,7 +161,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNe
     train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
                             without=held_out or set(valid_set.utts))
     if valid_set.features.shape[1] != train_set.features.shape[1]:
-        raise UserError("its features have another dimension than the training set's", file=valid,
+        raise UserError("its features do not have the same dimension as those of the training set", file=valid,
                         hint="make both with the same conf/fbank.yaml")
     model = StateNetwork(cfg, train_set.features.shape[1], num_pdfs)
     model.initialize(cfg.seed)
@@ -165,16 +172,15 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNe
     return model, train_set, valid_set
 
 
-def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, factors: str, data):
-    """Choose the weights, measure them once more, write the network folder."""
-    out, model, team = trainer.out, trainer.model, trainer.team
-    done = len(trainer.history)
-    kept = [trainer.epoch_path(e) for e in range(max(0, done - cfg.average_last), done)]
-    paths = kept or [out / "best.safetensors"]
-    read = [checkpoint.read(p, hint=f"delete {trainer.last_path} to train again") for p in paths]
-    epochs = [header["epoch"] for _, header in read]
-    weights = checkpoint.average([tensors for tensors, _ in read])
-    # in float32, as it will be used, whatever it was trained in
+def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, precision: str, data):
+    """Choose or average the final weights, evaluate them once more, and write the network folder."""
+    out, model, team, history = trainer.out, trainer.model, trainer.team, trainer.state.history
+    to_average = [trainer.epoch_path(e) for e in range(max(0, len(history) - cfg.average_last), len(history))]
+    paths = to_average or [out / "best.safetensors"]
+    checkpoints = [checkpoint.read(p, hint=f"delete {trainer.last_path} to train again") for p in paths]
+    epochs = [header["epoch"] for _, header in checkpoints]
+    weights = checkpoint.average([tensors for tensors, _ in checkpoints])
+    # evaluated in float32, the precision in which the network will be used, whatever it was trained in
     model = StateNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs)
     model.load_state_dict(weights)
     model.to(trainer.device)
@@ -182,24 +188,24 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
     loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, team, trainer.device)
     team.say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, "
-             f"{accuracy_train:.2%} on {len(sample.utts)} training utterances; {trainer.seconds / 60:.1f} min of "
+             f"{accuracy_train:.2%} on {len(sample.utts)} training utterances; {trainer.state.seconds / 60:.1f} min of "
              "training")
     if not team.leads:
         return
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
     write_frame_shift(out, trainer.train.frame_shift)
     for name in (*_MODEL_FILES, "topo"):
-        if (align_model / name).is_file():  # folders of alignments imported from elsewhere may lack topo
+        if (align_model / name).is_file():  # imported alignments may have no topo
             config.copy_file(align_model / name, out / name)
     config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
     config.write_text(out / "train.json", json.dumps({
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,
-        "minutes": round(trainer.seconds / 60, 2), "seed": cfg.seed, "factors": factors,
+        "minutes": round(trainer.state.seconds / 60, 2), "seed": cfg.seed, "factors": precision,
         "config": config.to_dict(cfg), "data": str(data), "features": (extraction(data) or {}).get("config"),
-        "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in trainer.history) / 60, 2),
+        "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in history) / 60, 2),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
-        "loss_valid": loss, "chosen_epochs": epochs, "epochs": trainer.history}, indent=1) + "\n")
-    plot_history(trainer.history, out / "curve.png", title=out.name)
+        "loss_valid": loss, "chosen_epochs": epochs, "epochs": history}, indent=1) + "\n")
+    plot_history(history, out / "curve.png", title=out.name)
 
 
 def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
@@ -212,33 +218,33 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
     return inputs + [Path(align_model) / name for name in _MODEL_FILES]
 
 
-def what_counts(cfg: LstmpConfig) -> dict:
-    """What the result depends on: not what only the running does, nor an option that is left at its default."""
+def result_settings(cfg: LstmpConfig) -> dict:
+    """The settings that the result depends on, without options at their defaults and options of the run alone."""
     defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
     return {k: v for k, v in config.to_dict(cfg).items()
             if k not in ("checkpoint_minutes", "timeout_minutes") and v != defaults[k]}
 
 
 def read_ids(path) -> set[str]:
-    """Utterance ids in the first column of a text file.
+    """Read the utterance ids in the first column of a text file.
 
     Raises:
-        UserError: not UTF-8, or no id in it.
+        UserError: the file is not UTF-8, or has no ids.
     """
     ids = set(first_columns(path, compose=False))
     if not ids:
-        raise UserError("no utterance in it", file=path, hint="write one utterance id a line")
+        raise UserError("no utterance in it", file=path, hint="write one utterance id per line")
     return ids
 
 
 def keep_freed_memory():
-    """Let glibc keep freed blocks for the next step instead of returning them to the system (a third more frames/s).
+    """Make glibc reuse freed memory instead of returning it to the system: training is a third faster.
 
-    The tensors of a step are of some MB each; by default each would be mapped and its pages cleared anew every time.
+    The tensors of a step have some MB each. By default each would be mapped, and its pages cleared, in every step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
+    except (OSError, AttributeError):  # the C library is not glibc
         return
     mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
     mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
@@ -248,30 +254,32 @@ def keep_freed_memory():
 def main(argv=None):
     """Command line; see ``--help``."""
     parser = argparse.ArgumentParser(prog=program_name("steps/train_lstmp.sh"), description=__doc__)
-    parser.add_argument("--config", default="conf/lstmp.yaml", help="network and training (default: %(default)s)")
+    parser.add_argument("--config", default="conf/lstmp.yaml",
+                        help="network and training options (default: %(default)s)")
     parser.add_argument("--train", required=True, metavar="DIR", help="data dir with filterbank features")
     parser.add_argument("--ali", required=True, metavar="DIR",
-                        help="alignment: pdf.scp or pdf.ark, and num_pdfs; or of Kaldi: ali.*.gz, tree, final.mdl")
+                        help="alignment with pdf.scp or pdf.ark, and num_pdfs; or from Kaldi, with ali.*.gz, tree, "
+                        "final.mdl")
     parser.add_argument("--valid", required=True, metavar="DIR|LIST",
                         help="held-out data dir, or a list of utterance ids to hold out of --train")
     parser.add_argument("--valid-ali", metavar="DIR", help="alignment of --valid (default: --ali)")
     parser.add_argument("--align-model", metavar="DIR",
                         help="folder with tree.json and transitions.safetensors (default: --ali)")
     parser.add_argument("--out", required=True, metavar="DIR", help="network folder to write, such as exp/tiny/lstmp")
-    parser.add_argument("--device", default="auto", help=f"{CHOICES}; auto: the GPU, if there is one "
+    parser.add_argument("--device", default="auto", help=f"{CHOICES}; auto: a GPU, if there is one "
                         "(default: %(default)s)")
-    parser.add_argument("--nj", type=int, default=1, help="processes that share the streams; `updates` in the "
-                        "configuration says how (default: %(default)s; torchrun's where it starts this)")
+    parser.add_argument("--nj", type=int, default=1, help="number of processes that share the streams, in the way that "
+                        "`updates` in the configuration says (default: %(default)s; ignored under torchrun)")
     parser.add_argument("--threads", type=int, default=default_threads(),
-                        help="threads that share the streams of a batch, in one process (default: OMP_NUM_THREADS or "
-                        "the processors)")
+                        help="number of threads that share the streams, if there is one process (default: "
+                        "OMP_NUM_THREADS, or the number of processors)")
     args = parser.parse_args(argv)
     if args.threads < 1 or args.nj < 1:
-        raise UserError("--threads and --nj must be at least 1", hint="leave them out: one process, all processors")
-    chosen = for_training(args.device)
+        raise UserError("--threads and --nj must be at least 1", hint="without them, one process uses all processors")
+    device = for_training(args.device)
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
-          align_model=args.align_model, valid_ali=args.valid_ali, device=chosen,
-          threads=args.threads if chosen == "cpu" else 0, nj=args.nj)
+          align_model=args.align_model, valid_ali=args.valid_ali, device=device,
+          threads=args.threads if device == "cpu" else 0, nj=args.nj)
 
 
 if __name__ == "__main__":

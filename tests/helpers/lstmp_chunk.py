@@ -1,10 +1,10 @@
-"""The chunk function written out, and random arguments for it."""
+"""A plain reference for LstmpChunk, and random arguments for it."""
 
 import torch
 
 
 def reference(x, r, c, w_x, w_r, bias, peephole, w_rm, w_pm, clip):
-    """The equations of arXiv 1402.1128 frame by frame, gate by gate, left to autograd; as LstmpChunk.apply."""
+    """The equations of arXiv 1402.1128, frame by frame and gate by gate, by autograd; called like LstmpChunk.apply."""
     cells = c.shape[1]
     (w_ix, w_fx, w_cx, w_ox), (w_ir, w_fr, w_cr, w_or) = w_x.split(cells), w_r.split(cells)
     b_i, b_f, b_c, b_o = bias.split(cells)
@@ -37,4 +37,5 @@ def make(frames, streams, inputs, cells, rec, proj, peepholes, seed=0, dtype=tor
 
 
 def off(got, wanted):
+    """Relative difference, in the Euclidean norm."""
     return float((got.double() - wanted.double()).norm() / wanted.double().norm().clamp(min=1e-9))

@@ -1,4 +1,4 @@
-"""Features drawn around the means of known states, an alignment, a list of what is held out, and training on them."""
+"""A small data dir with random features around the means of known states, its alignment, and training on it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ DIM, PDFS = 6, 5
 
 
 class World:
-    """Twelve utterances whose frames lie around the mean of their state; the last two are held out."""
+    """Twelve utterances; their frames are the mean of their state plus noise. The last two are held out."""
 
     def __init__(self, path: Path, lengths=(31, 12, 45, 7, 22, 60, 18, 25, 33, 9, 28, 40)):
         self.path, self.data, self.ali, self.valid = path, path / "train", path / "ali", path / "valid.list"
@@ -35,7 +35,7 @@ class World:
         self.write()
 
     def write(self):
-        """Write features and alignment as they are now."""
+        """Write the current features and alignment."""
         with ArkWriter(self.data / "feats.ark", self.data / "feats.scp") as writer:
             for utt, feats in self.feats.items():
                 writer.write(utt, feats)
@@ -60,16 +60,17 @@ def assert_same(a, b):
 
 
 def interrupted(world, cfg, monkeypatch, **options):
-    """Train in folder `parts`, killed every eighth batch and started again; returns the folder and how often."""
+    """Train in folder `parts`, interrupted and restarted after every eighth batch; returns the folder and the number of
+    interruptions."""
     step, calls = Trainer.step, []
 
-    def killed_now_and_then(self, *args):
+    def interrupted_now_and_then(self, *args):
         calls.append(0)
         if len(calls) % 8 == 0:
             raise KeyboardInterrupt
         return step(self, *args)
 
-    monkeypatch.setattr(Trainer, "step", killed_now_and_then)
+    monkeypatch.setattr(Trainer, "step", interrupted_now_and_then)
     cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0  # after nearly every batch
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Training under torchrun itself, some of whose processes end, or compute NaN, at a batch of their own."""
+"""Starts training under torchrun, with processes that are killed, or compute NaN, at chosen batches."""
 
 import contextlib
 import os
@@ -23,32 +23,32 @@ from lstmp.nnet.trainer import Trainer
 
 kill, poison, marks, step, recv = {kill}, {poison}, {marks!r}, Trainer.step, parameter_server.dist.recv
 
-def once(what):
-    name = marks + "." + what + str(distributed.rank())
+def once(event):
+    name = marks + "." + event + str(distributed.rank())
     if os.path.exists(name):
         return False
     open(name, "w").close()
     return True
 
-def faulty(self, batch, augment, number, batches, full):
+def faulty_step(self, batch, augment, number, batches, divisor):
     time.sleep({pause})
-    at = self.epoch * batches + number
-    if at == kill.get(distributed.rank()) and once("killed"):
+    position = self.state.epoch * batches + number
+    if position == kill.get(distributed.rank()) and once("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
-    if at == poison.get(distributed.rank()) and once("poisoned"):
+    if position == poison.get(distributed.rank()) and once("poisoned"):
         batch = replace(batch, features=batch.features * float("nan"))
-    return step(self, batch, augment, number, batches, full)
+    return step(self, batch, augment, number, batches, divisor)
 
 messages = 0
 
-def mortal(*args, **options):
+def dying_recv(*args, **options):
     global messages
     messages += 1
     if messages == 2 * kill.get(distributed.rank(), -1) and once("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
     return recv(*args, **options)
 
-Trainer.step, parameter_server.dist.recv = faulty, mortal
+Trainer.step, parameter_server.dist.recv = faulty_step, dying_recv
 
 @command
 def main(argv):
@@ -59,8 +59,9 @@ main()
 
 
 def torchrun(world, cfg, out: str, *, nodes: int = 1, **options) -> subprocess.CompletedProcess:
-    """Train with some processes on each of ``nodes`` machines, which are agents of torchrun here; options as of
-    :func:`start`. Returns the worst status and all output."""
+    """Train with some processes on each of ``nodes`` machines, each simulated by an agent of torchrun.
+
+    Options as for :func:`start`. Returns a nonzero status if there is one, and all output."""
     agents = start(world, cfg, out, [[]] * nodes, f"localhost:{free_port()}", str(nodes), **options)
     output = [agent.communicate(timeout=300)[0] for agent in agents]
     status = [agent.returncode for agent in agents]
@@ -68,7 +69,7 @@ def torchrun(world, cfg, out: str, *, nodes: int = 1, **options) -> subprocess.C
 
 
 def free_port() -> int:
-    """One below those that the system gives to connections, any of which may come between."""
+    """A free port below the range from which the system picks ports for outgoing connections."""
     while True:
         with socket.socket() as s, contextlib.suppress(OSError):
             port = random.SystemRandom().randrange(20000, 30000)
@@ -81,8 +82,8 @@ def start(world, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes
           pause: float = 0.0, env: dict[str, str] | None = None) -> list[subprocess.Popen]:
     """Start an agent of torchrun for each machine, after its command ``prefixes[machine]``.
 
-    Before its batch ``kill[rank]`` (counted over epochs; of a server: after about so many exchanges) a process is
-    killed, at its batch ``poison[rank]`` its features are NaN; each once. Every batch takes ``pause`` seconds more.
+    A process is killed before its batch ``kill[rank]``, counted over epochs; a server after about that many exchanges.
+    The features of batch ``poison[rank]`` are NaN. Each happens once. Every batch takes ``pause`` seconds longer.
     """
     config_file, script = world.path / f"{out}.yaml", world.path / f"{out}.py"
     config_file.write_text(yaml.safe_dump(config.to_dict(cfg)))

@@ -1,4 +1,4 @@
-"""A small world for the network's tests: a data dir with features, an alignment, a configuration."""
+"""Fixtures for the tests of networks: a small configuration, and a data dir with features and an alignment."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A network's own alignment: where it has learned the states of a known HMM, it finds that HMM's path."""
+"""Alignment with a network: trained on the states of a known HMM, it finds the path of that HMM."""
 
 
 import numpy as np
@@ -30,9 +30,9 @@ def test_it_finds_the_alignment_that_it_was_trained_on(known, small_config, tmp_
     held_out.write_text("s0-000\n")
     cfg = small_config(epochs=30, lr_initial=0.02, cells=32, recurrent_projection=12)
     train(cfg, world.data, ali, held_out, tmp_path / "net")
-    before, now = read_alignment(ali), run(world, tmp_path / "net", ali, tmp_path / "net_ali")
-    assert before.keys() == now.keys()
-    same = np.concatenate([before[u] == now[u] for u in before])
+    expected, now = read_alignment(ali), run(world, tmp_path / "net", ali, tmp_path / "net_ali")
+    assert expected.keys() == now.keys()
+    same = np.concatenate([expected[u] == now[u] for u in expected])
     assert same.mean() > 0.9
     for name in ("ali.ark", "pdf.ark", "phones.ctm", "utt2like", "failed.txt", "num_pdfs", "tree.json", "align.json"):
         assert (tmp_path / "net_ali" / name).is_file()
@@ -41,10 +41,10 @@ def test_it_finds_the_alignment_that_it_was_trained_on(known, small_config, tmp_
     capsys.readouterr()
     run(world, tmp_path / "net", ali, tmp_path / "net_ali")
     assert "align is done" in capsys.readouterr().out
-    train(small_config(), world.data, tmp_path / "net_ali", held_out, tmp_path / "again")  # the next one learns it
+    train(small_config(), world.data, tmp_path / "net_ali", held_out, tmp_path / "again")  # for the next network
 
 
-def test_a_network_of_other_states_is_told(known, small_config, tmp_path, capsys):
+def test_a_network_with_other_states_is_refused(known, small_config, tmp_path, capsys):
     world, ali = known
     (tmp_path / "held_out").write_text("s0-000\n")
     train(small_config(epochs=1), world.data, ali, tmp_path / "held_out", tmp_path / "net")

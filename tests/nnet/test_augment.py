@@ -1,4 +1,4 @@
-"""Masks and noise on the input."""
+"""Masks, gain and noise on the input."""
 
 import math
 
@@ -68,13 +68,13 @@ def test_gain_adds_the_same_number_of_decibels_to_all_channels_of_an_utterance(s
     std = torch.linspace(0.5, 4.0, 40)
     cfg = small_config(gain_db=6.0, feature=FeatureConfig("fbank", "none", 0))
     augment = Augment(cfg, frames, 0, std)
-    x = (augment(streams.batch(0), torch.Generator()) - 1) * std  # logarithms of energies again
-    x = x[:5]  # label_delay: the utterances all last longer
+    x = (augment(streams.batch(0), torch.Generator()) - 1) * std  # log energies again
+    x = x[:5]  # all utterances are longer than this
     assert torch.allclose(x, x[:1, :, :1].expand_as(x), atol=1e-5)
     drawn = torch.cat([Augment(cfg, frames, e, std).gain * std for e in range(200)])[:, 0] * 10 / math.log(10)
     assert drawn.abs().max() <= 6 and abs(drawn.mean()) < 0.5 and drawn.std() > 3
 
 
-def test_gain_is_for_filterbanks_that_are_not_normalized(small_config):
+def test_gain_is_refused_for_normalized_filterbanks(small_config):
     with pytest.raises(UserError, match="gain_db"):
         small_config(gain_db=6.0, feature=FeatureConfig("fbank", "mean", 0))

@@ -1,4 +1,4 @@
-"""The chunk function: its gradients, and its agreement with the equations written out."""
+"""LstmpChunk: its gradients, and its agreement with the equations written out."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lstmp.nnet.cell import LstmpChunk
 
-# (recurrent projection, other projection, peepholes, clip); 0.3 is a clip that bites in these small cells
+# (recurrent projection, other projection, peepholes, clip); a clip of 0.3 clips some of these small cells
 OPTIONS = [o for o in itertools.product((0, 3), (0, 2), (True, False), (None, 50.0, 0.3)) if o[0] or not o[1]]
 
 
@@ -56,7 +56,7 @@ def test_cells_are_clipped_and_pass_no_gradient():
     assert (far > 70).all()
 
 
-def test_chunks_with_carried_state_equal_the_whole():
+def test_chunks_with_carried_state_equal_the_whole_sequence():
     x, r, c, *weights = make(23, 3, 5, 6, 4, 2, True)
     whole, last = LstmpChunk.apply(x, r, c, *weights, 50.0)
     parts = []
@@ -66,14 +66,14 @@ def test_chunks_with_carried_state_equal_the_whole():
         parts.append(y)
     torch.testing.assert_close(torch.cat(parts), whole)
     torch.testing.assert_close(c, last)
-    # and with nothing detached, the gradient flows through the states of all chunks
+    # without detaching, the gradient flows through the states of all chunks
     tensors = [x, *[w for w in weights if w is not None]]
     for a, b in zip(torch.autograd.grad(torch.cat(parts).sin().sum() + c.sum(), tensors),
                     torch.autograd.grad(whole.sin().sum() + last.sum(), tensors), strict=True):
         torch.testing.assert_close(a, b)
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_changed():
     args = make(4, 2, 3, 4, 3, 2, True)
     before = [a.detach().clone() for a in args]
     y, c = LstmpChunk.apply(*args, 0.3)
@@ -83,7 +83,7 @@ def test_inputs_are_left_alone():
 
 
 @pytest.mark.parametrize("rec,proj", [(0, 0), (24, 0), (24, 12)])
-def test_bfloat16_factors_change_little(rec, proj):
+def test_bfloat16_factors_change_the_results_only_slightly(rec, proj):
     args = make(12, 8, 20, 48, rec, proj, True, dtype=torch.float32, scale=0.2)
     tensors = [a for a in args if a is not None]
     results = []

@@ -1,4 +1,4 @@
-"""What TensorBoard would show."""
+"""The event files that TensorBoard reads."""
 
 import struct
 
@@ -14,18 +14,18 @@ RECORD = {"learning_rate": 0.001, "batches": 10, "frames": 1000, "loss_train": 2
 
 def shown(folder) -> dict[tuple[str, int], float]:
     """(tag, epoch) → value, read from the event files: records of length, checksum, bytes, checksum."""
-    found = {}
+    values = {}
     for path in sorted(folder.iterdir()):
-        data, at = path.read_bytes(), 0
-        while at < len(data):
-            size, = struct.unpack_from("<Q", data, at)
-            event = event_pb2.Event.FromString(data[at + 12:at + 12 + size])
-            at += size + 16
-            found |= {(v.tag, event.step): v.simple_value for v in event.summary.value}
-    return found
+        data, offset = path.read_bytes(), 0
+        while offset < len(data):
+            size, = struct.unpack_from("<Q", data, offset)
+            event = event_pb2.Event.FromString(data[offset + 12:offset + 12 + size])
+            offset += size + 16
+            values |= {(v.tag, event.step): v.simple_value for v in event.summary.value}
+    return values
 
 
-def test_every_epoch_is_there(tmp_path):
+def test_every_epoch_is_written(tmp_path):
     write_events({"epoch": 1} | RECORD, tmp_path / "tb")
     write_events({"epoch": 2} | RECORD | {"loss_valid": 2.5}, tmp_path / "tb")
     values = shown(tmp_path / "tb")

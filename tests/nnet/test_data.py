@@ -1,4 +1,4 @@
-"""Loading of frames and alignments, and what is left out; the priors."""
+"""Loading frames and alignments, leaving out unusable utterances; the priors."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def load(world, cfg, limit=0.2, **kwargs):
     return load_frames(world.data, world.ali, cfg.feature, 5, limit, "test", **kwargs)
 
 
-def test_frames_lie_one_after_the_other(world, small_config):
+def test_frames_of_the_utterances_are_concatenated(world, small_config):
     frames = load(world, small_config())
     assert frames.utts == sorted(world.feats) and frames.features.shape[1] == 6
     for u, utt in enumerate(frames.utts):
@@ -27,14 +27,14 @@ def test_only_and_without(world, small_config):
     assert set(load(world, small_config(), without=held_out).utts) == set(world.feats) - held_out
 
 
-@pytest.mark.parametrize("fault,message", [("missing", "no alignment"), ("length", "45 frames of features, 44"),
+@pytest.mark.parametrize("problem,message", [("missing", "no alignment"), ("length", "45 frames of features, 44"),
                                            ("pdf", "pdf-id 5 is not below 5"), ("nan", "NaN or infinity")])
-def test_a_bad_utterance_is_left_out_and_named(world, small_config, capfd, fault, message):
-    if fault == "missing":
+def test_a_bad_utterance_is_left_out_and_named(world, small_config, capfd, problem, message):
+    if problem == "missing":
         del world.pdfs["a-02"]
-    elif fault == "length":
+    elif problem == "length":
         world.pdfs["a-02"] = world.pdfs["a-02"][:-1]
-    elif fault == "pdf":
+    elif problem == "pdf":
         world.pdfs["a-02"][3] = 5
     else:
         world.feats["a-02"][7, 2] = np.nan
@@ -47,7 +47,7 @@ def test_a_bad_utterance_is_left_out_and_named(world, small_config, capfd, fault
         load(world, small_config(), limit=0.05)
 
 
-def test_nothing_left(world, small_config):
+def test_no_usable_utterance_is_an_error(world, small_config):
     with pytest.raises(UserError, match="no utterance for test has both"):
         load(world, small_config(), only={"someone-else"})
 

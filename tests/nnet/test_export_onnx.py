@@ -1,4 +1,4 @@
-"""Networks as ONNX: the scores of onnxruntime are PyTorch's."""
+"""Networks exported as ONNX: onnxruntime computes the same scores as PyTorch."""
 
 import json
 
@@ -47,12 +47,12 @@ def test_onnxruntime_gives_the_same_scores(small_config, options, tmp_path):
     assert about["dim"] == 6 and about["pdfs"] == 9 and about["label_delay"] == 3 and "c1" in about["states"]
     with torch.no_grad():
         network.model.w_out[0].add_(0.5)
-    assert largest_difference(network, tmp_path / "x.onnx") > 1e-3, "it must be able to fail"
+    assert largest_difference(network, tmp_path / "x.onnx") > 1e-3, "the comparison must be able to fail"
 
 
 @pytest.mark.parametrize("options", [{"kind": "rnn", "recurrent_projection": 0}, {"stack": 3},
                                      {"bidirectional": True, "chunk": 0, "label_delay": 0}])
-def test_others_are_refused(small_config, options):
+def test_other_network_types_are_refused(small_config, options):
     cfg = small_config(**options)
     with pytest.raises(UserError, match="are exported"):
         PlainNetwork(AcousticNetwork(cfg, StateNetwork(cfg, 6, 9), torch.zeros(9)))

@@ -1,4 +1,4 @@
-"""The network as the decoder sees it."""
+"""The acoustic scores that the decoder gets from a network."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_scores_are_posteriors_over_priors_without_the_delay(network):
     torch.testing.assert_close(scores, log_post[3:, 0] - network.log_priors)
 
 
-def test_a_batch_equals_one_by_one(network):
+def test_a_batch_gives_the_scores_of_single_utterances(network):
     utterances = [torch.randn(length, 6) for length in (1, 130, 50, 7)]
     for one, many in zip(map(network, utterances), network.batch(utterances), strict=True):
         torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-5)
@@ -46,7 +46,7 @@ def test_other_features_are_refused(network, shape):
 
 @pytest.fixture
 def saved(network, small_config, tmp_path):
-    """Its folder."""
+    """The folder of a saved network."""
     tensors = {**network.model.state_dict(), "log_priors": network.log_priors}
     checkpoint.write(tmp_path / "final.safetensors", tensors, {"epochs": [1]})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict(network.cfg)))
@@ -57,10 +57,10 @@ def saved(network, small_config, tmp_path):
 @pytest.mark.parametrize("changes", [
     {"cells": 10**9}, {"recurrent_projection": 10**9}, {"layers": 10**9}, {"stack": 10**9}, {"bottleneck": 10**9},
     {"label_delay": 10**9}, {"cells": 8}, {"layers": 9}])
-def test_sizes_that_the_file_does_not_have_are_not_allocated(saved, network, changes):
+def test_sizes_larger_than_the_file_are_refused_before_allocation(saved, network, changes):
     values = config.to_dict(network.cfg) | changes
     (saved / "config.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(UserError, match="final.safetensors: does not fit config.yaml beside it"):
+    with pytest.raises(UserError, match="final.safetensors: does not fit config.yaml in the same folder"):
         AcousticNetwork.load(saved)
 
 
@@ -68,16 +68,16 @@ def test_sizes_that_the_file_does_not_have_are_not_allocated(saved, network, cha
     lambda t: t["w_out"][0, 0].fill_(float("nan")), lambda t: t["log_priors"][:1].fill_(float("inf")),
     lambda t: t.update(log_priors=t["log_priors"].double()), lambda t: t.pop("log_priors"),
     lambda t: t.update(feature_mean=t["feature_mean"][None]), lambda t: t.update(w_out=t["w_out"][:, :2].clone())])
-def test_numbers_that_no_network_has(saved, change):
+def test_files_with_invalid_tensors_are_refused(saved, change):
     tensors, header = checkpoint.read(saved / "final.safetensors", "")
     tensors = {name: t.clone() for name, t in tensors.items()}
     change(tensors)
     checkpoint.write(saved / "final.safetensors", tensors, header)
-    with pytest.raises(UserError, match="final.safetensors: does not fit config.yaml beside it"):
+    with pytest.raises(UserError, match="final.safetensors: does not fit config.yaml in the same folder"):
         AcousticNetwork.load(saved)
 
 
-def test_load(world, small_config):
+def test_a_trained_network_is_loaded_and_damaged_files_are_refused(world, small_config):
     out = world.path / "net"
     cfg = small_config(epochs=20, lr_initial=0.02, cells=24, recurrent_projection=12, average_last=1)
     train(cfg, world.data, world.ali, world.valid, out)
@@ -86,7 +86,7 @@ def test_load(world, small_config):
     config.write_text(out / "frame_shift", "0.0125\n")
     assert AcousticNetwork.load(out).frame_shift == 0.0125
     right = total = 0
-    for utt in list(world.feats)[:-2]:  # of training; with the delay undone, the best posterior is the aligned state
+    for utt in list(world.feats)[:-2]:  # training utterances; with the delay removed, the best state is the aligned one
         scores = network(torch.from_numpy(world.feats[utt])) + network.log_priors
         right += int((scores.argmax(1) == torch.from_numpy(world.pdfs[utt])).sum())
         total += len(scores)
@@ -106,25 +106,25 @@ def test_load(world, small_config):
         AcousticNetwork.load(out)
 
 
-@pytest.mark.parametrize("kind", ["lstmp", "dnn"])
-def test_a_stream_gives_the_scores_of_the_whole(network, small_config, kind):
-    if kind == "dnn":
+@pytest.mark.parametrize("network_type", ["lstmp", "dnn"])
+def test_online_scores_equal_those_of_the_whole_utterance(network, small_config, network_type):
+    if network_type == "dnn":
         cfg = small_config(kind="dnn", recurrent_projection=0, stack=5)
         model = StateNetwork(cfg, 6, 9)
         model.initialize(1)
         network = AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0))
     for length in (1, 2, 3, 4, 131):
         feats = torch.randn(length, 6)
-        stream, at, got = NetworkStream(network), 0, []
-        while at < length:
+        stream, position, got = NetworkStream(network), 0, []
+        while position < length:
             size = int(torch.randint(0, 60, ()))
-            got.append(stream.accept(feats[at:at + size]))
-            at += size
+            got.append(stream.accept(feats[position:position + size]))
+            position += size
         got.append(stream.finish())
         torch.testing.assert_close(torch.cat(got), network(feats), rtol=1e-4, atol=1e-5)
 
 
-def test_a_stream_without_frames_and_a_bidirectional_network(network, small_config):
+def test_no_frames_give_no_scores_and_bidirectional_networks_are_refused(network, small_config):
     stream = NetworkStream(network)
     assert stream.accept(torch.zeros(0, 6)).shape == (0, 9) and stream.finish().shape == (0, 9)
     cfg = small_config(bidirectional=True, chunk=0, label_delay=0)

@@ -1,24 +1,24 @@
-"""Every kind of layer against its equations written out, and as part of a network that is trained and carried on."""
+"""Each type of layer: its equations, its gradients, and networks that are trained, stored and read again."""
 
 import pytest
 import torch
 
 from lstmp.errors import UserError
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.nnet.layers import ACTIVATIONS, Bidirectional, DenseLayer, FrameStack, LstmpLayer, RnnLayer, turned
+from lstmp.nnet.layers import ACTIVATIONS, Bidirectional, DenseLayer, FrameStack, LstmpLayer, RnnLayer, reverse_time
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import train
 
 DNN = {"kind": "dnn", "recurrent_projection": 0, "stack": 4}
 RNN = {"kind": "rnn", "recurrent_projection": 0, "activation": "tanh"}
-BOTH_WAYS = {"bidirectional": True, "chunk": 0, "label_delay": 0}
-KINDS = {"dnn": DNN, "relu": DNN | {"activation": "relu"}, "low rank": DNN | {"bottleneck": 4}, "rnn": RNN,
+BIDIRECTIONAL = {"bidirectional": True, "chunk": 0, "label_delay": 0}
+NETWORKS = {"dnn": DNN, "relu": DNN | {"activation": "relu"}, "low rank": DNN | {"bottleneck": 4}, "rnn": RNN,
          "normalized": {"layer_norm": True}, "residual": {"residual": True, "layers": 3},
          "all": {"layer_norm": True, "residual": True, "projection": 2, "bottleneck": 3, "stack": 2},
          "bf16": {"precision": "bf16", "projection": 2}, "dnn, bf16": DNN | {"precision": "bf16"},
          "whole": {"chunk": 0},
-         "both ways": BOTH_WAYS, "rnn both ways": RNN | BOTH_WAYS,
-         "both ways, normalized": BOTH_WAYS | {"layer_norm": True, "residual": True}}
+         "bidirectional": BIDIRECTIONAL, "bidirectional rnn": RNN | BIDIRECTIONAL,
+         "bidirectional, normalized": BIDIRECTIONAL | {"layer_norm": True, "residual": True}}
 
 
 def ready(layer, seed=0):
@@ -31,7 +31,7 @@ def random(*shape, seed=0):
 
 
 def start(layer, streams):
-    return [torch.zeros(streams, n, dtype=torch.float64) for n in layer.carried]
+    return [torch.zeros(streams, n, dtype=torch.float64) for n in layer.state_sizes]
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
@@ -56,7 +56,7 @@ def test_dense_layer_has_no_memory():
     assert (y == 0).any() and (y > 0).any()
 
 
-def test_stack_holds_the_frames_before_oldest_first():
+def test_stack_contains_the_previous_frames_oldest_first():
     layer, x = FrameStack(2, 4), random(9, 3, 2)
     y, _, _ = layer(x, *start(layer, 3))
     padded = torch.cat([torch.zeros(3, 3, 2, dtype=torch.float64), x])
@@ -64,7 +64,7 @@ def test_stack_holds_the_frames_before_oldest_first():
         assert torch.equal(y[t], torch.cat([padded[t + k] for k in range(4)], 1))
 
 
-def test_both_ways_hears_each_stream_from_its_end():
+def test_the_backward_layer_reads_each_stream_from_its_end():
     lengths = torch.tensor([6, 2, 1])
     layer = ready(Bidirectional(*(LstmpLayer(4, 5, 3, 2, True, 50.0) for _ in range(2))))
     x = random(6, 3, 4)
@@ -74,14 +74,14 @@ def test_both_ways_hears_each_stream_from_its_end():
         ahead, _, _ = layer.ahead(own, *start(layer.ahead, 1))
         back, _, _ = layer.back(own.flip(0), *start(layer.back, 1))
         torch.testing.assert_close(y[:length, n:n + 1], torch.cat([ahead, back.flip(0)], 2))
-    assert torch.equal(turned(turned(x, lengths), lengths), x)
+    assert torch.equal(reverse_time(reverse_time(x, lengths), lengths), x)
     with pytest.raises(ValueError, match="where the streams end"):
         layer(x, *start(layer, 3))
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if "bf16" not in k])
-def test_gradients(small_config, kind):
-    cfg = small_config(**({"cells": 6, "recurrent_projection": 3} | KINDS[kind]))
+@pytest.mark.parametrize("name", [n for n in NETWORKS if "bf16" not in n])
+def test_gradients(small_config, name):
+    cfg = small_config(**({"cells": 6, "recurrent_projection": 3} | NETWORKS[name]))
     model = StateNetwork(cfg, 3, 4).double()
     model.initialize(1)
     x, targets = random(5, 2, 3), torch.tensor([[0, 1], [2, -1], [3, 3], [1, 0], [2, -1]])
@@ -92,7 +92,7 @@ def test_gradients(small_config, kind):
             Loss(model), {f"model.{n}": v for n, v in zip(names, values, strict=True)},
             (x, model.zero_state(2), targets, 5, None, torch.tensor([5, 3])))
 
-    if KINDS[kind].get("activation") != "relu":  # it has no gradient where gradcheck may step over its corner
+    if NETWORKS[name].get("activation") != "relu":  # relu has no derivative at 0, where gradcheck may evaluate it
         assert torch.autograd.gradcheck(loss, params)
     assert all(g.abs().sum() > 0 for g in torch.autograd.grad(loss(*params), params))
 
@@ -106,9 +106,9 @@ class Loss(torch.nn.Module):
         return self.model.loss(*args)[0]
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if "both" not in k and "bf16" not in k])
-def test_chunks_with_carried_state_equal_the_whole(small_config, kind):
-    model = StateNetwork(small_config(**KINDS[kind]), 6, 9).double()
+@pytest.mark.parametrize("name", [n for n in NETWORKS if "bidirectional" not in n and "bf16" not in n])
+def test_chunks_with_carried_state_equal_the_whole(small_config, name):
+    model = StateNetwork(small_config(**NETWORKS[name]), 6, 9).double()
     model.initialize(3)
     x = random(50, 3, 6)
     whole, last = model(x, model.zero_state(3))
@@ -121,10 +121,10 @@ def test_chunks_with_carried_state_equal_the_whole(small_config, kind):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_trained_stored_and_read_again(world, small_config, kind):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_trained_stored_and_read_again(world, small_config, name):
     cfg = small_config(**({"epochs": 40, "lr_initial": 0.02, "cells": 32, "recurrent_projection": 12,
-                           "average_last": 1} | KINDS[kind]))
+                           "average_last": 1} | NETWORKS[name]))
     train(cfg, world.data, world.ali, world.valid, world.path / "net", threads=2)
     network = AcousticNetwork.load(world.path / "net")
     names = list(world.feats)[:-2]
@@ -143,8 +143,9 @@ def test_parameter_count_of_the_feed_forward_baseline(small_config):
 
 @pytest.mark.parametrize(("change", "word"), [
     ({"kind": "gru"}, "kind"), ({"kind": "rnn"}, "recurrent_projection"), ({"activation": "elu"}, "activation"),
-    (BOTH_WAYS | {"label_delay": 5}, "label_delay"), ({"stack": 0}, "stack"),
-    (DNN | BOTH_WAYS, "bidirectional"), ({"bottleneck": -1}, "bottleneck"), (RNN | {"precision": "bf16"}, "precision"),
+    (BIDIRECTIONAL | {"label_delay": 5}, "label_delay"), ({"stack": 0}, "stack"),
+    (DNN | BIDIRECTIONAL, "bidirectional"), ({"bottleneck": -1}, "bottleneck"),
+    (RNN | {"precision": "bf16"}, "precision"),
     ({"precision": "fp16"}, "precision"), ({"chunk": -1}, "chunk")])
 def test_configuration_out_of_range(small_config, change, word):
     with pytest.raises(UserError, match=f"`{word}`"):

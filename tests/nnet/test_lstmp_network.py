@@ -1,4 +1,4 @@
-"""The network for other projects: against its equations written out, against torch.nn.LSTM, and as a good module."""
+"""LstmpNetwork: its equations written out, torch.nn.LSTM as a special case, and what is expected of a module."""
 
 import copy
 import io
@@ -13,11 +13,11 @@ from lstmp.nnet.lstmp_network import LstmpNetwork
 SHAPES = {"plain": {}, "projected": {"recurrent_projection": 3}, "both": {"recurrent_projection": 3, "projection": 2},
           "no peepholes": {"recurrent_projection": 3, "peepholes": False},
           "clipped": {"recurrent_projection": 3, "cell_clip": 0.3}}
-KINDS = [{**shape, "bidirectional": both} for shape in SHAPES.values() for both in (False, True)]
+OPTIONS = [{**shape, "bidirectional": bidirectional} for shape in SHAPES.values() for bidirectional in (False, True)]
 
 
 def network(seed=0, dtype=torch.float64, layers=2, **options):
-    """With random values in every parameter, so that none is multiplied by 0."""
+    """A network with random numbers in every parameter, so that each influences the result."""
     torch.manual_seed(seed)
     made = LstmpNetwork(4, 5, num_layers=layers, dtype=dtype, **options)
     with torch.no_grad():
@@ -64,8 +64,8 @@ def random_state(net, sequences, seed=1):
     return tuple(0.5 * torch.randn(s.shape, dtype=s.dtype, generator=generator) for s in net.zero_state(sequences))
 
 
-@pytest.mark.parametrize("options", KINDS, ids=str)
-def test_equations_at_every_length(options):
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_equations_hold_for_every_length(options):
     net, lengths = network(**options), [6, 2, 6, 0, 1]
     x, (r, c) = torch.randn(6, 5, 4, dtype=torch.float64), random_state(network(**options), 5)
     x[2:, 1] = float("nan")  # beyond the end
@@ -78,7 +78,7 @@ def test_equations_at_every_length(options):
         assert not y[length:, n].any()
 
 
-@pytest.mark.parametrize("options", KINDS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_gradients(options):
     net, x = network(**options), torch.randn(4, 3, 4, dtype=torch.float64, requires_grad=True)
     state = [s.requires_grad_() for s in random_state(net, 3)]
@@ -93,7 +93,7 @@ def test_gradients(options):
 
 @pytest.mark.parametrize("sequences", [3, 20])
 @pytest.mark.parametrize("bf16", [False, True])
-def test_float32_with_lengths_by_the_kernels(sequences, bf16):
+def test_kernels_with_lengths_in_float32(sequences, bf16):
     exact, tolerance = network(recurrent_projection=3, projection=2), 3e-2 if bf16 else 1e-5
     quick = LstmpNetwork(4, 5, 3, 2, 2, bf16=bf16)
     quick.load_state_dict(exact.state_dict())
@@ -109,7 +109,7 @@ def test_float32_with_lengths_by_the_kernels(sequences, bf16):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("proj", [0, 3])
-def test_without_peepholes_it_is_pytorchs_lstm(bidirectional, proj):
+def test_without_peepholes_it_equals_torch_nn_lstm(bidirectional, proj):
     theirs = torch.nn.LSTM(4, 5, 2, proj_size=proj, bidirectional=bidirectional, dtype=torch.float64)
     ours = network(recurrent_projection=proj, peepholes=False, cell_clip=0, bidirectional=bidirectional)
     for k, layer in enumerate(ours.layers):
@@ -132,7 +132,7 @@ def test_without_peepholes_it_is_pytorchs_lstm(bidirectional, proj):
             torch.testing.assert_close(one, two)
 
 
-def test_state_carried_from_chunk_to_chunk():
+def test_chunks_with_carried_state_equal_the_whole_sequence():
     net, x = network(recurrent_projection=3, projection=2), torch.randn(9, 2, 4, dtype=torch.float64)
     whole, end = net(x)
     state, parts = None, []
@@ -143,7 +143,7 @@ def test_state_carried_from_chunk_to_chunk():
     torch.testing.assert_close(state, end)
 
 
-def test_packed_and_batch_first():
+def test_packed_sequences_and_batch_first():
     net, first = network(recurrent_projection=3), network(recurrent_projection=3, batch_first=True)
     sequences = [torch.randn(n, 4, dtype=torch.float64) for n in (5, 3, 2)]
     y, state = net(pack_sequence(sequences))
@@ -153,11 +153,11 @@ def test_packed_and_batch_first():
     torch.testing.assert_close(state, other_state)
     torch.testing.assert_close(first(pack_sequence(sequences))[0].data, y.data)
     assert lengths.tolist() == [5, 3, 2] and other.shape == (3, 5, 3)
-    with pytest.raises(ValueError, match="lengths of its own"):
+    with pytest.raises(ValueError, match="has its own"):
         net(y, lengths=[5, 3, 2])
 
 
-def test_dropout_is_between_the_layers_in_training():
+def test_dropout_is_applied_between_the_layers_in_training():
     net, plain = network(dropout=0.5, layers=3), network(layers=3)
     x = torch.randn(5, 2, 4, dtype=torch.float64)
     net.eval()
@@ -170,7 +170,7 @@ def test_dropout_is_between_the_layers_in_training():
     assert torch.equal(net(x)[0], y)
 
 
-def test_it_is_saved_copied_and_moved_as_modules_are():
+def test_it_can_be_saved_copied_and_moved_like_any_module():
     net, x = network(dtype=torch.float32, recurrent_projection=3), torch.randn(5, 2, 4)
     y, _ = net(x)
     file = io.BytesIO()
@@ -191,7 +191,7 @@ def test_it_is_saved_copied_and_moved_as_modules_are():
     assert shown.startswith("LstmpNetwork(\n  40, 1024, recurrent_projection=512, projection=256, dropout=0.2\n")
 
 
-def test_parameters_at_the_start():
+def test_initial_parameters():
     net = LstmpNetwork(64, 48, 32, num_layers=2)
     net.reset_parameters(torch.Generator().manual_seed(3))
     before = copy.deepcopy(net.state_dict())
@@ -204,7 +204,7 @@ def test_parameters_at_the_start():
     assert not layer.peephole.any() and torch.equal(layer.bias[48:96], torch.ones(48)) and layer.bias.sum() == 48
 
 
-def test_autocast_leaves_the_dtype_of_the_parameters():
+def test_autocast_does_not_change_the_dtype_of_products():
     net, x = network(dtype=torch.float32, recurrent_projection=3), torch.randn(5, 2, 4)
     y, _ = net(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -220,24 +220,24 @@ def test_torch_compile():
     compiled = torch.compile(net, backend="eager")
     y, _ = compiled(x, lengths=torch.tensor([5, 4, 3] * 3))
     y.sum().backward()
-    found = [p.grad.clone() for p in net.parameters()]
+    gradients = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
     expected, _ = net(x, lengths=torch.tensor([5, 4, 3] * 3))
     expected.sum().backward()
     torch.testing.assert_close(y, expected)
-    torch.testing.assert_close(found, [p.grad for p in net.parameters()])
+    torch.testing.assert_close(gradients, [p.grad for p in net.parameters()])
 
 
 @pytest.mark.parametrize("change, message", [
     ({"cells": 0}, "1 or more"), ({"recurrent_projection": -1}, "0 or more"),
     ({"recurrent_projection": 0, "projection": 3}, "needs a recurrent_projection"), ({"dropout": 1.0}, "dropout"),
     ({"cell_clip": -1.0}, "cell_clip")])
-def test_sizes_that_cannot_be(change, message):
+def test_sizes_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         LstmpNetwork(**{"input_size": 4, "cells": 5, "recurrent_projection": 3} | change)
 
 
-def test_shapes_that_do_not_fit():
+def test_shapes_that_do_not_fit_are_refused():
     net, x = network(recurrent_projection=3), torch.randn(5, 2, 4, dtype=torch.float64)
     for wrong in (x[..., :3], x[0], x[:0]):
         with pytest.raises(ValueError, match=r"not \[T, N, 4\]"):

@@ -1,4 +1,4 @@
-"""The network: parameter counts of the papers, dropout, state."""
+"""The acoustic model: parameter counts of the papers, dropout, state."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ TABLE = [(840, 0, 5, 37.52), (440, 0, 5, 13.32), (600, 0, 2, 12.97), (385, 0, 7,
 
 
 def formula(cells, rec, proj, layers, inputs, outputs):
-    """Weights without biases: 4·nc·nr + 4·ni·nc + 3·nc + nc·(nr+np) a layer, (nr+np)·no for the outputs."""
+    """Weights without biases: 4·nc·nr + 4·ni·nc + 3·nc + nc·(nr+np) per layer, (nr+np)·no for the output layer."""
     total = 0
     for _ in range(layers):
         total += 4 * cells * (rec or cells) + 4 * inputs * cells + 3 * cells + (cells * (rec + proj) if rec else 0)
@@ -76,7 +76,7 @@ def test_dropout_masks(small_config, mask, rows):
         assert (kept == kept[:1]).all() and not (kept[0, 0] == kept[0, 1]).all()
     else:
         assert not (kept[0] == kept[1]).all()
-    assert torch.equal(state[0][0], clean_state[0][0])  # what recurs is never dropped
+    assert torch.equal(state[0][0], clean_state[0][0])  # dropout never applies to the recurrent state
 
 
 @pytest.mark.parametrize("change", [{"cells": 0}, {"projection": 4, "recurrent_projection": 0}, {"dropout": 1.0},

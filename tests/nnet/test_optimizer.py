@@ -1,4 +1,4 @@
-"""The update of the weights: Adam in one pass is torch's; clipping."""
+"""Updates of the weights: Adam in one pass agrees with torch's; clipping."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def gradients(of, seed):
 
 @pytest.mark.skipif(gates.kernels() is None, reason="no C++ compiler, or LSTMP_NATIVE=0")
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adam_is_that_of_torch(decay, monkeypatch):
+def test_adam_agrees_with_torch(decay, monkeypatch):
     mine, theirs = weights(), weights()
     one = Adam(mine, lr=0.01, betas=(0.9, 0.999), weight_decay=decay)
     other = torch.optim.AdamW(theirs, lr=0.01, betas=(0.9, 0.999), weight_decay=decay)
@@ -42,7 +42,7 @@ def test_adam_is_that_of_torch(decay, monkeypatch):
             torch.testing.assert_close(one.state[a][key], other.state[b][key], rtol=1e-5, atol=1e-6)
 
 
-def test_adam_where_the_kernel_does_not_fit():
+def test_adam_without_the_kernel_is_that_of_torch():
     mine, theirs = ([w.detach().double().requires_grad_() for w in weights()] for _ in range(2))
     one, other = Adam(mine, lr=0.01), torch.optim.AdamW(theirs, lr=0.01)
     for seed in range(3):
@@ -52,7 +52,7 @@ def test_adam_where_the_kernel_does_not_fit():
         assert torch.equal(a, b)
 
 
-def test_weights_without_gradient_are_left_alone():
+def test_weights_without_gradient_are_not_changed():
     mine = weights()
     before = [w.detach().clone() for w in mine]
     gradients(mine[:2], 3)
@@ -60,7 +60,7 @@ def test_weights_without_gradient_are_left_alone():
     assert [torch.equal(a.detach(), b) for a, b in zip(mine, before, strict=True)] == [False, False, True]
 
 
-def test_moments_go_into_a_checkpoint_and_back(small_config):
+def test_moments_are_restored_from_a_checkpoint(small_config):
     model = StateNetwork(small_config(), 5, 7)
     model.initialize(1)
     one = make_optimizer(small_config(), model)
@@ -74,7 +74,7 @@ def test_moments_go_into_a_checkpoint_and_back(small_config):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_gradient_that_is_not_finite_is_told(small_config, bad):
+def test_a_gradient_that_is_not_finite_gives_a_norm_that_is_not(small_config, bad):
     model = StateNetwork(replace(small_config(), projection=0), 5, 7)
     model.initialize(1)
     gradients(model.parameters(), 2)
@@ -87,7 +87,7 @@ def test_a_gradient_that_is_not_finite_is_told(small_config, bad):
 def test_clipping(small_config):
     model = StateNetwork(small_config(), 5, 7)
     model.initialize(1)
-    gradients(model.parameters(), 4)  # of size 10
+    gradients(model.parameters(), 4)  # of magnitude 10
     clip_gradients(model, 1.0, 0.0)
     assert max(float(p.grad.abs().max()) for p in model.parameters()) == 1.0
     before = [p.grad.clone() for p in model.parameters()]

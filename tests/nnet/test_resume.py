@@ -1,4 +1,4 @@
-"""Training that is interrupted, or whose files are not what they were, ends as it should."""
+"""Training that is interrupted, or whose files have changed: it resumes exactly, starts again, or says what to do."""
 
 import errno
 import json
@@ -65,7 +65,7 @@ def test_kill_dash_nine_and_resume(world, small_config):
     assert_same(world.path / "whole", world.path / "parts")
 
 
-def test_changed_features_start_anew(world, small_config):
+def test_changed_features_start_training_from_scratch(world, small_config):
     first = weights(run(world, small_config()))
     world.feats["a-03"] += 1
     world.write()
@@ -83,7 +83,7 @@ def test_a_cut_off_checkpoint_says_what_to_do(world, small_config):
     assert (out / "final.safetensors").is_file()
 
 
-def test_a_lost_result_is_made_again_without_training(world, small_config, monkeypatch):
+def test_a_deleted_result_is_written_again_without_training(world, small_config, monkeypatch):
     out = run(world, small_config(average_last=1))
     before = (out / "final.safetensors").read_bytes()
     (out / "final.safetensors").unlink()
@@ -93,7 +93,7 @@ def test_a_lost_result_is_made_again_without_training(world, small_config, monke
 
 
 def test_a_full_disk_does_not_end_an_epoch(world, small_config, monkeypatch, capfd):
-    """No checkpoint is written meanwhile; the one at the end of the epoch must be."""
+    """In the middle of an epoch a checkpoint may fail; at the end of the epoch it must be written."""
     write, full = checkpoint.write, []
 
     def no_room(path, tensors, header):
@@ -103,9 +103,9 @@ def test_a_full_disk_does_not_end_an_epoch(world, small_config, monkeypatch, cap
         return write(path, tensors, header)
 
     monkeypatch.setattr(checkpoint, "write", no_room)
-    there = run(world, small_config(checkpoint_minutes=1e-6), "full")
+    with_full_disk = run(world, small_config(checkpoint_minutes=1e-6), "full")
     assert len(full) == 3 and capfd.readouterr().err.count("no checkpoint is written; free some space") == 3
-    assert_same(there, run(world, small_config(), "roomy"))
+    assert_same(with_full_disk, run(world, small_config(), "roomy"))
     monkeypatch.setattr(checkpoint, "write", lambda path, *args: no_room(path, args[0], {"batch": 1}))
     full.clear()
     with pytest.raises(OSError, match="No space left on device"):

@@ -1,4 +1,4 @@
-"""The table of an epoch: every frame once, delayed labels, states that are carried and reset."""
+"""The plan of an epoch: every frame once, delayed targets, states that are carried and reset."""
 
 import numpy as np
 import torch
@@ -19,26 +19,26 @@ def frame_set(lengths, dim=2, seed=0) -> FrameSet:
     return FrameSet([f"u{n}" for n in range(len(lengths))], offsets, features, torch.arange(len(features)))
 
 
-def streams_of(frames, slots, chunk, delay, seed=1, epoch=0):
-    order = epoch_order(frames.lengths, slots, seed, epoch)
-    return Streams(frames, plan_epoch(frames.lengths, order, slots, chunk, delay), chunk, delay)
+def streams_of(frames, num_streams, chunk, delay, seed=1, epoch=0):
+    order = epoch_order(frames.lengths, num_streams, seed, epoch)
+    return Streams(frames, plan_epoch(frames.lengths, order, num_streams, chunk, delay), chunk, delay)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=15), st.integers(1, 6), st.integers(1, 12),
        st.integers(0, 7), st.integers(0, 5))
-def test_every_frame_has_its_label_once_after_the_delay(lengths, slots, chunk, delay, epoch):
+def test_every_frame_is_predicted_once_after_the_delay(lengths, num_streams, chunk, delay, epoch):
     frames = frame_set(lengths)
-    streams = streams_of(frames, slots, chunk, delay, epoch=epoch)
+    streams = streams_of(frames, num_streams, chunk, delay, epoch=epoch)
     seen, history = [], {}
     active = None
     for number in range(len(streams)):
         batch = streams.batch(number)
         assert batch.features.shape == (chunk, len(batch.utts), 2)
-        columns = streams.plan.utt[number] >= 0
+        now_active = streams.plan.utt[number] >= 0
         if active is not None:
-            assert not (columns & ~active).any()  # a slot that ran out is not taken up again
-        active = columns
+            assert not (now_active & ~active).any()  # a stream that has ended is not used again
+        active = now_active
         for n, u in enumerate(batch.utts.tolist()):
             assert bool(batch.fresh[n]) == (u not in history)
             inputs = history.setdefault(u, [])
@@ -62,7 +62,7 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert all(sorted(o) == list(range(100)) for o in orders)
 
 
-def test_slots_run_out_together():
+def test_all_streams_end_at_nearly_the_same_time():
     lengths = torch.from_numpy(np.random.default_rng(0).integers(300, 1700, 1500))
     plan = plan_epoch(lengths, epoch_order(lengths, 64, 1, 0), 64, 20, 5)
     assert (plan.utt < 0).float().mean() < 0.02
@@ -91,5 +91,5 @@ def test_loss_over_streams_equals_loss_over_whole_utterances(small_config):
         state = carry_state(state, batch)
         loss, _, state = model.loss(batch.features, state, batch.targets, 1)
         total += loss
-    assert len(sizes) > 1  # slots did run out on the way
+    assert len(sizes) > 1  # some streams ended earlier than others
     torch.testing.assert_close(total, wanted)

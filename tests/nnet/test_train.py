@@ -1,4 +1,4 @@
-"""Training from data dir to network folder: it learns, it resumes exactly, it says what is wrong."""
+"""Training from data dir to network folder: it learns, and reports bad input. test_resume.py is about resuming."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
 
 
 def test_it_overfits_a_few_utterances(world, small_config):
-    for utt in world.valid.read_text().split():  # held out, but known: the same frames again
+    for utt in world.valid.read_text().split():  # the held-out utterances repeat a training utterance
         world.feats[utt], world.pdfs[utt] = world.feats["a-05"], world.pdfs["a-05"]
     world.write()
     out = run(world, small_config(epochs=40, lr_initial=0.02, cells=24, recurrent_projection=12))
@@ -31,7 +31,7 @@ def test_it_overfits_a_few_utterances(world, small_config):
     assert len(result["epochs"]) == 40 and result["epochs"][-1]["loss_train"] < 0.1 < result["epochs"][0]["loss_train"]
 
 
-def test_a_bidirectional_network_hears_its_chunks_as_utterances(world, small_config, monkeypatch):
+def test_a_bidirectional_network_treats_its_chunks_as_utterances(world, small_config, monkeypatch):
     seen = []
 
     def loss(self, x, state, *args, do=StateNetwork.loss):
@@ -39,14 +39,14 @@ def test_a_bidirectional_network_hears_its_chunks_as_utterances(world, small_con
         return do(self, x, state, *args)
 
     monkeypatch.setattr(StateNetwork, "loss", loss)
-    run(world, small_config(epochs=1), "one way")
+    run(world, small_config(epochs=1), "unidirectional")
     assert any(max(starts) > 0 for starts in seen)
     seen.clear()
-    run(world, small_config(epochs=1, bidirectional=True, chunk=9, label_delay=0), "both ways")
+    run(world, small_config(epochs=1, bidirectional=True, chunk=9, label_delay=0), "bidirectional")
     assert len(seen) > 5 and not any(max(starts) > 0 for starts in seen)
 
 
-def test_a_network_folder_has_all_that_the_decoder_needs(world, small_config, capfd):
+def test_a_network_folder_has_everything_that_the_decoder_needs(world, small_config, capfd):
     out = run(world, small_config())
     tensors = weights(out)
     assert abs(tensors["log_priors"].double().exp().sum() - 1) < 1e-6
@@ -60,14 +60,14 @@ def test_a_network_folder_has_all_that_the_decoder_needs(world, small_config, ca
     assert result["config"] == yaml.safe_load((out / "config.yaml").read_text())
     best = max(result["epochs"], key=lambda e: e["accuracy_valid"])
     assert result["frame_accuracy_valid"] == best["accuracy_valid"]
-    # done is done; a change of the configuration is not
+    # it is not trained again, unless a setting changes that affects the result
     before = (out / "final.safetensors").stat().st_mtime_ns
     capfd.readouterr()
     run(world, small_config(checkpoint_minutes=1.0))
     assert "is done" in capfd.readouterr().out and (out / "final.safetensors").stat().st_mtime_ns == before
     run(world, small_config(seed=2))
     said = capfd.readouterr().out
-    assert "kept until the new one is done (" in said and "training starts anew" not in said
+    assert "kept until the new one is done (" in said and "training starts from scratch" not in said
     assert not torch.equal(weights(out)["w_out"], tensors["w_out"])
 
 
@@ -88,11 +88,11 @@ def test_the_average_of_the_last_epochs(world, small_config):
     parts = [checkpoint.read(out / f"epoch{e}.safetensors", hint="")[0] for e in (2, 3, 4)]
     torch.testing.assert_close(weights(out)["w_out"], sum(p["w_out"] for p in parts) / 3)
     assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [2, 3, 4]
-    out = run(world, small_config(epochs=2, average_last=3), "short")  # of all, where there are fewer
+    out = run(world, small_config(epochs=2, average_last=3), "short")  # averages all epochs if there are fewer
     assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [1, 2]
 
 
-def test_one_thread_is_one(world, small_config, monkeypatch):
+def test_one_thread_is_one_torch_thread(world, small_config, monkeypatch):
     seen = set()
 
     def loss(self, *args, do=StateNetwork.loss):
@@ -115,7 +115,7 @@ def test_threads_share_a_batch_without_changing_the_result(world, small_config):
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
 
 
-def test_a_passing_nan_goes_back_with_a_smaller_rate(world, small_config, monkeypatch, capfd):
+def test_after_a_single_nan_training_returns_with_a_smaller_rate(world, small_config, monkeypatch, capfd):
     step, calls = Trainer.step, []
 
     def poisoned_once(self, batch, *args):
@@ -133,7 +133,7 @@ def test_a_passing_nan_goes_back_with_a_smaller_rate(world, small_config, monkey
     assert all(torch.isfinite(t).all() for t in weights(out).values())
 
 
-def test_a_lasting_nan_names_the_utterances_and_keeps_the_checkpoint(world, small_config, monkeypatch):
+def test_a_recurring_nan_names_the_utterances_and_keeps_the_checkpoint(world, small_config, monkeypatch):
     step = Trainer.step
 
     def poisoned(self, batch, *args):
@@ -150,7 +150,7 @@ def test_a_lasting_nan_names_the_utterances_and_keeps_the_checkpoint(world, smal
     assert all(torch.isfinite(t).all() for t in tensors.values())
 
 
-def test_products_are_quick_in_training_and_exact_afterwards(world, small_config, monkeypatch):
+def test_products_have_reduced_precision_in_training_only(world, small_config, monkeypatch):
     seen = set()
 
     def loss(self, *args, do=StateNetwork.loss):
@@ -161,12 +161,12 @@ def test_products_are_quick_in_training_and_exact_afterwards(world, small_config
     out = run(world, small_config(epochs=1, streams=9))
     assert (True, "high") in seen and (True, "highest") not in seen
     assert torch.get_float32_matmul_precision() == "highest"
-    assert (False, "highest") in seen  # the network that is kept
+    assert (False, "highest") in seen  # the final evaluation
     known = json.loads((out / "train.json").read_text())["factors"]
-    assert known == ("bf16x3" if fused.kernels("bf16x3") else fused.kind_of(False))
+    assert known == ("bf16x3" if fused.kernels("bf16x3") else fused.current_precision(False))
 
 
-def test_rate_decays_exponentially(small_config):
+def test_the_rate_decays_exponentially(small_config):
     cfg = small_config(lr_initial=0.1, lr_final=0.001)
     assert [round(learning_rate(cfg, p), 6) for p in (0, 0.5, 1)] == [0.1, 0.01, 0.001]
 
@@ -183,7 +183,7 @@ def test_gradient_clipping():
 
 
 def kaldi_folder(world):
-    """The world's alignment in Kaldi's files: a phone of one state for each pdf, entered anew at every change."""
+    """The world's alignment in Kaldi's files, with a one-state phone per pdf, entered again at every change."""
     folder, count = world.path / "kaldi", int((world.ali / "num_pdfs").read_text())
     folder.mkdir()
     phones = range(1, count + 1)
@@ -243,9 +243,9 @@ def edit(world, old, new):
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(world, small_config, capfd, name):
-    fault, message = BAD[name]
+    damage, message = BAD[name]
     (world.path / "lstmp.yaml").write_text(yaml.safe_dump(config.to_dict(small_config())))
-    fault(world)
+    damage(world)
     with pytest.raises(SystemExit) as e:
         main(["--config", str(world.path / "lstmp.yaml"), "--train", str(world.data), "--ali", str(world.ali),
               "--valid", str(world.valid), "--out", str(world.path / "net"), "--threads", "1"])

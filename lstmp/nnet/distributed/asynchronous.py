@@ -1,15 +1,15 @@
-"""Asynchronous SGD, as the papers trained: every worker updates the weights by its own streams, and waits for nobody.
+"""Asynchronous SGD, as in the papers: every worker updates the weights from its own streams without waiting for others.
 
-A worker computes on a copy of the weights. Every `exchange_every` updates it adds what it has changed to the weights
-that all workers of its machine share in memory (:mod:`lstmp.nnet.distributed.shared_weights`) and takes these as its own. With
-`parameter_servers` the first worker of each machine then does the same with weights that are spread over servers
-(:mod:`lstmp.nnet.distributed.parameter_server`); these are processes that do nothing else. How old the weights are by which a
-gradient was computed, its staleness, is measured, and bounded: no worker, and no machine, runs more than
+A worker computes with its own copy of the weights. Every `exchange_every` updates it adds its changes to the weights
+that all workers of its machine share in memory (:mod:`lstmp.nnet.distributed.shared_weights`), and copies the result.
+With `parameter_servers`, the first worker of each machine then does the same with weights that are distributed over
+servers (:mod:`lstmp.nnet.distributed.parameter_server`), processes that do nothing else. The staleness of a gradient,
+the age of the weights with which it was computed, is measured and bounded: no worker, and no machine, runs more than
 `max_staleness` batches ahead of the slowest.
 
-For `warm_start` batches at the beginning one worker trains alone, on all streams: gradients by old weights do most harm
-while the weights change fast. All workers come together when a checkpoint is due and at the end of an epoch; then they
-have the same weights, and the means of their optimizers' moments.
+For the first `warm_start` batches one worker trains alone, on all streams: stale gradients do most harm while the
+weights change fast. All workers synchronize when a checkpoint is due and at the end of an epoch; afterwards they have
+the same weights, and the same optimizer state, the mean over the workers.
 """
 
 import contextlib
@@ -30,44 +30,47 @@ _ALIGN = 16  # numbers: every weight begins at a multiple of 64 bytes
 
 
 def choose_servers(machines: list[str], count: int) -> list[int]:
-    """Ranks of ``count`` servers, spread over the machines: the last processes of each, the first machine first.
+    """Choose the ranks of ``count`` servers, spread over the machines: the last processes of each, in turn.
 
     Args:
-        machines: of each rank, which machine it is on.
+        machines: the machine of each rank.
 
     Raises:
         UserError: a machine would have no worker left.
     """
-    of = {name: [r for r, m in enumerate(machines) if m == name] for name in dict.fromkeys(machines)}
+    ranks_of = {name: [r for r, m in enumerate(machines) if m == name] for name in dict.fromkeys(machines)}
     chosen = []
     while len(chosen) < count:
-        before = len(chosen)
-        for ranks in of.values():
+        previous = len(chosen)
+        for ranks in ranks_of.values():
             if len(ranks) > 1 and len(chosen) < count:
                 chosen.append(ranks.pop())
-        if len(chosen) == before:
-            raise UserError(f"{count} parameter servers, but only {len(machines)} processes on {len(of)} machines",
-                            hint="each machine must have a worker besides: start more processes, or lower "
+        if len(chosen) == previous:
+            raise UserError(f"{count} parameter servers, but only {len(machines)} processes on {len(ranks_of)} "
+                            "machines", hint="each machine also needs a worker: start more processes, or lower "
                             "`parameter_servers` in conf/lstmp.yaml")
     return sorted(chosen)
 
 
 def machine_names() -> list[str]:
-    """Of each rank, which machine it is on: as torchrun counts them, else by the machine's name."""
+    """The machine of each rank: torchrun's index of it, or else its host name."""
     return distributed.gather(os.environ.get("GROUP_RANK") or socket.gethostname())
 
 
 class Asynchronous(Team):
-    """The workers, of which this process is one; see the module.
+    """The workers; this process is one of them.
 
     Args:
         cfg: configuration.
-        machines: of each rank of the default group, which machine it is on.
-        servers: ranks that are servers; they are no part of the team.
-        group: of torch.distributed, the workers alone.
+        machines: the machine of each rank of torch.distributed's default group.
+        servers: ranks of the parameter servers, which are not part of the team.
+        group: torch.distributed's group of the workers.
+
+    Raises:
+        UserError: several machines without a parameter server, or fewer streams than workers.
     """
 
-    uses_graphs = False  # not tried
+    uses_graphs = False  # not tested
 
     def __init__(self, cfg: LstmpConfig, machines: list[str], servers: list[int], group):
         super().__init__()
@@ -79,20 +82,20 @@ class Asynchronous(Team):
             raise UserError(f"{len(workers)} workers for {cfg.streams} streams",
                             hint="raise `streams` in conf/lstmp.yaml, or start fewer processes")
         self.cfg, self.group, self.rank, self.size = cfg, group, workers.index(me), len(workers)
-        self._mates = [n for n, r in enumerate(workers) if machines[r] == machines[me]]  # the workers of this machine
+        self._local_workers = [n for n, r in enumerate(workers) if machines[r] == machines[me]]  # on this machine
         self._server_ranks, self._first = servers, workers[0]
-        self._warm = -(-cfg.warm_start // cfg.accumulate) * cfg.accumulate  # whole updates
+        self._warm_start = -(-cfg.warm_start // cfg.accumulate) * cfg.accumulate  # batches, rounded up to whole updates
         self._updates = 0
-        self.own = self.base = None  # this worker's weights as one vector, and what they were at the last exchange
+        self.own = self.base = None  # this worker's weights as one vector, and their values at the last exchange
         self.shared: SharedWeights | None = None
         self.servers: Servers | None = None
 
     def join(self, model: torch.nn.Module):
-        """All take the weights of the first worker."""
+        """Give all workers, and the servers, the weights of the first worker."""
         if self.own is None:
             self._set_up(list(model.parameters()))
         dist.broadcast(self.own, self._first, group=self.group)
-        if self.rank == self._mates[0]:
+        if self.rank == self._local_workers[0]:
             self.shared.set(self.own)
         if self.servers and self.leads:
             self.servers.set(self.own.cpu())
@@ -100,36 +103,38 @@ class Asynchronous(Team):
         if self.servers:
             self.servers.begin(self.own.cpu())
         self.gather(None)
-        self.shared.take(self.own, self.base)
+        self.shared.copy_to(self.own, self.base)
 
     def _set_up(self, params: list[torch.nn.Parameter]):
-        """Make the worker's weights one vector, and find the others' on this machine."""
-        begins, total = [], 0
+        """Put the worker's weights into one vector, and connect to the weights that this machine's workers share."""
+        offsets, total = [], 0
         for p in params:
-            begins.append(total)
+            offsets.append(total)
             total += -(-p.numel() // _ALIGN) * _ALIGN
         self.own = params[0].new_zeros(total).detach()
-        for p, at in zip(params, begins, strict=True):
-            view = self.own[at:at + p.numel()].view_as(p)
+        for p, offset in zip(params, offsets, strict=True):
+            view = self.own[offset:offset + p.numel()].view_as(p)
             view.copy_(p.data)
             p.data = view
         self.base = self.own.clone()
-        first = self._mates[0]
-        index = self._mates.index(self.rank)
-        self.shared = SharedWeights(total, len(self._mates), index, lambda x: self.gather(x)[first])
+        first = self._local_workers[0]
+        index = self._local_workers.index(self.rank)
+        self.shared = SharedWeights(total, len(self._local_workers), index, lambda x: self.gather(x)[first])
         if self._server_ranks and self.rank == first:
             self.servers = Servers(self._server_ranks, total)
 
-    def columns(self, slots: int, epoch: int, batch: int) -> slice:
-        if self._is_warming(epoch, batch):
-            return slice(0, slots) if self.leads else slice(slots, slots)
-        return slice(slots * self.rank // self.size, slots * (self.rank + 1) // self.size)
+    def my_streams(self, streams: int, epoch: int, batch: int) -> slice:
+        if self._in_warm_start(epoch, batch):
+            return slice(0, streams) if self.leads else slice(streams, streams)
+        return slice(streams * self.rank // self.size, streams * (self.rank + 1) // self.size)
 
-    def stretch(self, epoch: int, batch: int) -> int:
-        return self._warm - batch if self._is_warming(epoch, batch) else super().stretch(epoch, batch)
+    def batches_with_same_streams(self, epoch: int, batch: int) -> int:
+        if self._in_warm_start(epoch, batch):
+            return self._warm_start - batch
+        return super().batches_with_same_streams(epoch, batch)
 
-    def _is_warming(self, epoch: int, batch: int) -> bool:
-        return epoch == 0 and batch < self._warm
+    def _in_warm_start(self, epoch: int, batch: int) -> bool:
+        return epoch == 0 and batch < self._warm_start
 
     def update(self, optimizer: torch.optim.Optimizer):
         optimizer.step()
@@ -137,50 +142,50 @@ class Asynchronous(Team):
         if self._updates % self.cfg.exchange_every == 0:
             self.shared.exchange(self.own, self.base)
             if self.servers:
-                self._heed(self.servers.exchange, self.shared.weights, self.shared.clock)
-                self.shared.take(self.own, self.base)
+                self._forward_errors(self.servers.exchange, self.shared.weights, self.shared.clock)
+                self.shared.copy_to(self.own, self.base)
 
     def after_batch(self):
-        bound, patience = self.cfg.max_staleness, 60 * self.cfg.timeout_minutes
-        self._heed(self.shared.tick, bound, patience)
+        bound, timeout = self.cfg.max_staleness, 60 * self.cfg.timeout_minutes
+        self._forward_errors(self.shared.finish_batch, bound, timeout)
         if self.servers:
-            self._heed(self.servers.wait, self.shared.clock, bound, patience)
+            self._forward_errors(self.servers.wait, self.shared.clock, bound, timeout)
 
-    def _heed(self, function, *args):
-        """Call the function; a fault that it hears of is handed on."""
+    def _forward_errors(self, function, *args):
+        """Call a function; if it raises Stopped, report the error to the other processes as well."""
         try:
             function(*args)
         except Stopped:
-            self.report_fault()
+            self.report_error()
             raise
 
-    def report_fault(self):
-        self.shared.fault.fill_(1)
+    def report_error(self):
+        self.shared.error.fill_(1)
         if self.servers:
-            self.servers.report_fault()
+            self.servers.report_error()
 
-    def meet(self):
+    def synchronize(self):
         self.shared.exchange(self.own, self.base)
         self.gather(None)
-        self.shared.rest()
+        self.shared.reset_clock()
         if self._server_ranks:
-            for _ in range(2):  # each machine sends what it has; then, all having sent, each gets the sum of all
+            for _ in range(2):  # first each machine sends its changes; after all have sent, each receives the total
                 if self.servers:
                     self.servers.exchange(self.shared.weights, None)
                     self.shared.weights.copy_(self.servers.base)  # the same bits on every machine
                 self.gather(None)
             if self.servers:
-                self.servers.restart()
+                self.servers.reset_clock()
             self.gather(None)
-        self.shared.take(self.own, self.base)
+        self.shared.copy_to(self.own, self.base)
 
     def gather(self, value) -> list:
-        with self.shared.resting() if self.shared else contextlib.nullcontext():
+        with self.shared.waiting() if self.shared else contextlib.nullcontext():
             return distributed.gather(value, self.group)
 
     def mean(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Of those workers that have any: after a warm start only one has moments."""
-        shapes = [found for found in self.gather({name: t.shape for name, t in tensors.items()}) if found]
+        """The mean over the workers that have an optimizer state: after a warm start only one has."""
+        shapes = [s for s in self.gather({name: t.shape for name, t in tensors.items()}) if s]
         means = {}
         for name, shape in (shapes[0] if shapes else {}).items():
             total = tensors[name].cpu().clone() if name in tensors else torch.zeros(shape)
@@ -188,25 +193,25 @@ class Asynchronous(Team):
             means[name] = total / len(shapes)
         return means
 
-    def account(self) -> dict:
+    def statistics(self) -> dict:
         mine = {"staleness": self.shared.staleness, "wait_seconds": self.shared.waited,
                 "exchange_seconds": self.shared.seconds}
         if self.servers:
             mine |= {"server_staleness": self.servers.staleness, "server_seconds": self.servers.seconds,
                      "server_bytes": self.servers.bytes}
             mine["wait_seconds"] += self.servers.waited
-            self.servers.clear()
-        self.shared.clear()
+            self.servers.reset_statistics()
+        self.shared.reset_statistics()
         everyone = self.gather(mine)
-        found = {"processes": self.size}
+        record = {"processes": self.size}
         for name in ("staleness", "server_staleness"):
             if values := [v for m in everyone for v in m.get(name, ())]:
-                found |= {f"{name}_mean": round(sum(values) / len(values), 2), f"{name}_max": max(values)}
+                record |= {f"{name}_mean": round(sum(values) / len(values), 2), f"{name}_max": max(values)}
         for name in ("wait_seconds", "exchange_seconds", "server_seconds", "server_bytes"):
             if values := [m[name] for m in everyone if name in m]:
-                found[name] = round(sum(values), 2)
-        self.say(f"{self.size} workers; " + ", ".join(f"{k} {v:,}" for k, v in found.items() if k != "processes"))
-        return found
+                record[name] = round(sum(values), 2)
+        self.say(f"{self.size} workers; " + ", ".join(f"{k} {v:,}" for k, v in record.items() if k != "processes"))
+        return record
 
     def close(self):
         super().close()

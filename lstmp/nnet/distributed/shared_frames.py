@@ -1,4 +1,4 @@
-"""Training frames in one file that all processes of a team map into their memory: loaded once, not once for each."""
+"""Loads the training frames once for all processes of a team: into files that every process maps into its memory."""
 
 import shutil
 from pathlib import Path
@@ -11,13 +11,14 @@ from lstmp.nnet.model import StateNetwork
 
 
 def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[StateNetwork, FrameSet, FrameSet]:
-    """What ``prepare()`` gives: the network, training and held-out frames; called in the process of rank 0 only.
+    """Return the result of ``prepare()``, (network, training frames, held-out frames), in all processes.
 
-    The frames lie in ``out/.frames``, on the file system that all machines share, until all have mapped them. The
-    system keeps what is read of them in memory, once a machine, and lets go of it when memory is short.
+    Only the process of rank 0 calls ``prepare``. The frames are in ``out/.frames``, on the file system that all
+    machines share, until all processes have mapped them. Each machine's page cache holds what has been read of them,
+    once for all processes, and drops it when memory is short.
     """
     if team.leads:
-        shutil.rmtree(out / ".frames", ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(out / ".frames", ignore_errors=True)  # left behind by a run that was killed
     if team.size == 1:
         return prepare()
     paths = [out / ".frames" / name for name in ("train.safetensors", "valid.safetensors")]
@@ -28,17 +29,17 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[State
             checkpoint.write(path, {"offsets": frames.offsets, "features": frames.features, "pdfs": frames.pdfs},
                              {"utts": frames.utts, "frame_shift": frames.frame_shift})
         about = model.feature_mean, model.feature_std, model.num_pdfs
-    mean, std, num_pdfs = team.gather(about)[0]  # the others wait here
-    sets = [_mapped(path) for path in paths]
+    mean, std, num_pdfs = team.gather(about)[0]  # the other processes wait here
+    sets = [_map_frames(path) for path in paths]
     if model is None:
         model = StateNetwork(cfg, len(mean), num_pdfs)
         model.feature_mean.copy_(mean), model.feature_std.copy_(std)
-    team.gather(None)  # all have mapped the files, whose names can go: the system keeps them until the last one ends
+    team.gather(None)  # all have mapped the files, so that they can be deleted: open maps stay valid
     if team.leads:
-        shutil.rmtree(out / ".frames", ignore_errors=True)  # NFS keeps the files of open maps there until the end
+        shutil.rmtree(out / ".frames", ignore_errors=True)  # on NFS, files with open maps stay until training ends
     return model, *sets
 
 
-def _mapped(path: Path) -> FrameSet:
+def _map_frames(path: Path) -> FrameSet:
     tensors, about = checkpoint.read(path, hint="run the same command again")
     return FrameSet(about["utts"], tensors["offsets"], tensors["features"], tensors["pdfs"], about["frame_shift"])

@@ -1,9 +1,9 @@
-"""Synchronous training: every update is made from the streams of all processes, by DistributedDataParallel.
+"""Synchronous training: every update uses the streams of all processes, through DistributedDataParallel.
 
-Each process has some of the N streams, always the same, so that the carried state need not move and no utterance is
-seen twice. DistributedDataParallel adds the gradients of all while the backward pass is still at work on the layers
-below, and every process then makes the same update. The weights, and the loss, are those of one process with the same N
-streams, but for the order in which numbers are added (and for dropout and noise, whose random numbers each process
+Each process always has the same part of the N streams, so the recurrent state stays in its process and no utterance is
+used twice. DistributedDataParallel adds the gradients of all processes while the backward pass is still computing the
+lower layers; then every process makes the same update. Weights and loss are those of a single process with the same N
+streams, except for the order in which numbers are added (and for dropout and noise, whose random numbers each process
 draws for its own streams).
 """
 
@@ -22,11 +22,14 @@ from lstmp.nnet.distributed.team import Team
 
 
 class Synchronous(Team):
-    """All processes of torch.distributed's default group; see the module.
+    """All processes of torch.distributed's default group.
 
     Args:
         cfg: configuration.
-        device: of the network; on a GPU the gradients are added by NCCL.
+        device: device of the network; on a GPU the gradients are added by NCCL.
+
+    Raises:
+        UserError: there are fewer streams than processes.
     """
 
     shares_gradients = True
@@ -42,7 +45,7 @@ class Synchronous(Team):
         self.parallel = None
 
     def join(self, model: nn.Module):
-        """All get the weights of rank 0; that is a new DistributedDataParallel."""
+        """Give all processes the weights of rank 0, by making a new DistributedDataParallel."""
         for p in model.parameters():
             p.grad = None
         self.parallel = DistributedDataParallel(_Loss(model), process_group=self.group, broadcast_buffers=False,
@@ -50,8 +53,8 @@ class Synchronous(Team):
         if self.bf16:
             self.parallel.register_comm_hook(self.group, _mean_in_bf16)
 
-    def columns(self, slots: int, epoch: int, batch: int) -> slice:
-        return slice(slots * self.rank // self.size, slots * (self.rank + 1) // self.size)
+    def my_streams(self, streams: int, epoch: int, batch: int) -> slice:
+        return slice(streams * self.rank // self.size, streams * (self.rank + 1) // self.size)
 
     def gradients(self, model, loss_of, streams: int, first: bool, last: bool):
         if first:
@@ -62,43 +65,44 @@ class Synchronous(Team):
                 loss, correct, state = loss_of(self.parallel, self.rank, slice(None))
             else:
                 (loss, correct, state), state = self.parallel(), None
-            # What arrives is the mean over the processes, wanted is the sum; and all must hear of a loss gone wrong.
+            # DistributedDataParallel computes the mean over the processes, but the sum is needed, hence the factor. NaN
+            # instead of infinity makes sure that all processes notice.
             (loss * (self.size if math.isfinite(float(loss)) else math.nan)).backward()
         return float(loss), int(correct), state and [tuple(t.detach() for t in layer) for layer in state]
 
     def gather(self, value) -> list:
         return distributed.gather(value)
 
-    def account(self) -> dict:
+    def statistics(self) -> dict:
         return {"processes": self.size}
 
 
 class _Loss(nn.Module):
-    """The network as a function from a chunk to its loss, which is what DistributedDataParallel wraps."""
+    """The network as a module that maps a chunk to its loss, for DistributedDataParallel to wrap."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
     def forward(self, x=None, *args):
-        if x is None:  # no stream is left here, but the others wait for a gradient
+        if x is None:  # all streams of this process have ended, but the other processes wait for its gradient
             return sum(0 * p.sum() for p in self.model.parameters()), 0, None
         return self.model.loss(x, *args)
 
 
 def _mean_in_bf16(group, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """Gradients on their way in bfloat16: each process adds up one part of them in float32, and sends it to all.
+    """Communication hook that sends gradients as bfloat16: each process averages one part in float32.
 
-    Half the bytes, and each number is rounded twice, however many processes there are. (torch has such a hook, but its
-    gloo of today cannot add bfloat16, and it would round every partial sum.)
+    This halves the bytes, and each number is rounded twice, however many processes there are. (torch has a similar
+    hook, but gloo cannot add bfloat16 yet, and the hook would round every partial sum.)
     """
     flat, size = bucket.buffer(), dist.get_world_size(group)
     part = -(-len(flat) // size)
     sent = torch.zeros(size * part, dtype=torch.bfloat16, device=flat.device)
     sent[:len(flat)] = flat
-    got = torch.empty_like(sent)
-    dist.all_to_all_single(got.view(torch.uint8), sent.view(torch.uint8), group=group)
-    mean = got.view(size, part).float().mean(0).bfloat16()
+    received = torch.empty_like(sent)
+    dist.all_to_all_single(received.view(torch.uint8), sent.view(torch.uint8), group=group)
+    mean = received.view(size, part).float().mean(0).bfloat16()
     all_parts = [torch.empty_like(mean).view(torch.uint8) for _ in range(size)]
     dist.all_gather(all_parts, mean.view(torch.uint8), group=group)
     flat.copy_(torch.cat(all_parts).view(torch.bfloat16)[:len(flat)])

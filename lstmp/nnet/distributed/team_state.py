@@ -1,4 +1,4 @@
-"""The carried state of all streams, each process of a team having some: gathered for a checkpoint, and dealt out."""
+"""Gathers the recurrent states of all streams from the processes for a checkpoint, and distributes them again."""
 
 import torch
 
@@ -7,8 +7,8 @@ from lstmp.nnet.model import State
 from lstmp.nnet.streams import Plan
 
 
-def all_states(team: Team, own: State | None) -> State | None:
-    """The state of all processes' streams, on the CPU, in the order of their slots; None if no stream is left."""
+def gather_states(team: Team, own: State | None) -> State | None:
+    """The states of all processes' streams, on the CPU, in the order of the streams; None if all streams have ended."""
     own = own and [tuple(t.cpu() for t in layer) for layer in own]
     parts = [state for state in team.gather(own) if state]
     if not parts:
@@ -16,8 +16,8 @@ def all_states(team: Team, own: State | None) -> State | None:
     return [tuple(torch.cat(tensors) for tensors in zip(*layer, strict=True)) for layer in zip(*parts, strict=True)]
 
 
-def states_of(table: Plan, batch: int, columns: slice, whole: State, device: str) -> State:
-    """Of the state of all streams after the batch before ``batch``, that of the streams in some of the slots."""
+def select_states(table: Plan, batch: int, streams: slice, all_states: State, device: str) -> State:
+    """Select the states of some ``streams`` from the states of all streams that were active before ``batch``."""
     active = table.utt[batch - 1] >= 0
-    rows = torch.arange(int(active[:columns.start].sum()), int(active[:columns.stop].sum()))
-    return [tuple(t[rows].to(device) for t in layer) for layer in whole]
+    rows = torch.arange(int(active[:streams.start].sum()), int(active[:streams.stop].sum()))
+    return [tuple(t[rows].to(device) for t in layer) for layer in all_states]

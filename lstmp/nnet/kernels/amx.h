@@ -1,4 +1,4 @@
-// Tiles of bfloat16 factors, or of sums of two or three of them, on AMX.
+// Tiles whose factors are bfloat16 numbers, or sums of two or three of them, for processors with AMX.
 #pragma once
 #include "avx512.h"
 
@@ -7,57 +7,60 @@
 
 namespace {
 
-// With one part a factor is rounded to bfloat16; with two it is the sum of two, a + a', which are 16 bits of mantissa; with
-// three these are float32's 24. A product is the sum of those of parts that are together no further than the last from the
-// first: a b + a b' + a' b, or six. All bits are there for numbers and products above 1e-31: AMX takes what is below 1e-38 as
-// zero, and that may be a part. With several parts infinity, and what rounds to it (above 3.39e38), becomes NaN. A tile's row
-// holds the first parts of its 32 numbers, then the second, then the third.
+// A float32 factor as the sum of `kParts` bfloat16 numbers (matrices.h names the three precisions). Of the products between
+// the parts a0 + a1 + a2 and b0 + b1 + b2 only those with i + j < kParts are computed: a0 b0 + a0 b1 + a1 b0 for two parts,
+// six products for three. All bits are kept for numbers and products above 1e-31: AMX treats numbers below 1e-38 as zero,
+// and a part may be that small. With several parts, infinity and numbers that round to it (above 3.39e38) become NaN. A row
+// of a tile holds the first parts of its 32 numbers, then the second parts, then the third.
 template <int kParts>
-struct Bfloat16 {
+struct Bf16Parts {
   struct Number {
     uint16_t parts[kParts];
   };
-  using Kept = std::conditional_t<kParts == 1, Bfloat16, Single>;  // gates are no factors: float32 is as short as two parts
-  static constexpr int64_t kColumns = 4, kLeft = 768 / kParts, kStride = 64 * kParts;
-  // Part `p` of the 32 numbers from `row` on.
+  // Activations of the gates are not factors: where two parts would be needed, float32 is as short.
+  using Stored = std::conditional_t<kParts == 1, Bf16Parts, Fp32>;
+  static constexpr int64_t kColumns = 4, kLeftTiles = 768 / kParts, kStride = 64 * kParts;
+  // Part `p` of the 32 numbers that begin at `row`.
   static auto* part_of(Number* row, int p) { return reinterpret_cast<__m512i*>(row) + p; }
   static auto* part_of(const Number* row, int p) { return reinterpret_cast<const __m512i*>(row) + p; }
-  // Where gates are kept so. Of one that is more than half open it is −(1 − s): bfloat16 would make 1 of all above 0.998, and
-  // the gradient that goes back through a forget gate over hundreds of frames would not decay.
-  static __m512 kept(__m512 s) {
+  // How an activation s is stored in bfloat16. Above 1/2 the stored number is −(1 − s): bfloat16 rounds everything above 0.998
+  // to 1, and the gradient that passes back through a forget gate over hundreds of frames would then not decay.
+  static __m512 encode_gate(__m512 s) {
     const __m512 shut = _mm512_sub_ps(_mm512_set1_ps(1.0f), s);
     const __mmask16 open = _mm512_cmp_ps_mask(s, _mm512_set1_ps(0.5f), _CMP_GT_OQ);
     return _mm512_mask_xor_ps(s, open, shut, _mm512_set1_ps(-0.0f));  // −(1 − s): its sign is there for s = 1 as well
   }
-  static __m512 opening(__m512 x) {
+  static __m512 decode_gate(__m512 x) {
     return _mm512_mask_add_ps(x, _mm512_movepi32_mask(_mm512_castps_si512(x)), x, _mm512_set1_ps(1.0f));
   }
-  static __m512 closing(__m512 x) {
+  static __m512 decode_one_minus_gate(__m512 x) {
     const __mmask16 open = _mm512_movepi32_mask(_mm512_castps_si512(x));
     return _mm512_mask_sub_ps(_mm512_sub_ps(_mm512_set1_ps(1.0f), x), open, _mm512_setzero_ps(), x);
   }
 
-  // The calling thread's tile registers, all 16×64 bytes while this lives; then what they were before: oneDNN has its own.
+  // Sets all tile registers of the calling thread to 16×64 bytes for the lifetime of this object, then restores the previous
+  // configuration, because oneDNN has its own.
   struct Session {
     struct alignas(64) Layout {
       uint8_t palette = 0, start_row = 0, zero[14] = {0};
       uint16_t bytes[16] = {0};
       uint8_t rows[16] = {0};
-    } before;
+    } prev;
     Session() {
-      __asm__ volatile("sttilecfg %0" : "=m"(before));  // GCC 12's own do not say how much they read and write
+      // Assembly, because the intrinsics of GCC 12 do not declare how much memory they read and write.
+      __asm__ volatile("sttilecfg %0" : "=m"(prev));
       Layout all;
       all.palette = 1;
       for (int i = 0; i < 8; ++i) all.bytes[i] = 64, all.rows[i] = kSide;
       __asm__ volatile("ldtilecfg %0" ::"m"(all));
     }
     ~Session() {
-      if (before.palette) __asm__ volatile("ldtilecfg %0" ::"m"(before));
+      if (prev.palette) __asm__ volatile("ldtilecfg %0" ::"m"(prev));
       else _tile_release();
     }
   };
 
-  // 16 numbers, and 32.
+  // All parts of 16 numbers, and of 32.
   struct Row {
     __m256i parts[kParts];
   };
@@ -81,7 +84,7 @@ struct Bfloat16 {
     }
     return out;
   }
-  // (a0, b0, a1, b1, …), `a` and `b` being Row or float32.
+  // Interleaves two rows: (a[0], b[0], a[1], b[1], …); `a` and `b` are Row or float32.
   template <typename R>
   static Rows pair(const R& a, const R& b) {
     alignas(64) static const uint16_t order[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
@@ -99,7 +102,7 @@ struct Bfloat16 {
     return out;
   }
   static __m512 get(const Number* row, int64_t half) {
-    static_assert(kParts == 1, "what is kept is not in parts");
+    static_assert(kParts == 1, "stored activations have one part");
     return widen(_mm256_load_si256(half_of(row, half, 0)));
   }
   static void put(Number* row, int64_t half, __m512 x) {
@@ -119,15 +122,15 @@ struct Bfloat16 {
     for (int64_t k = 0; k < kSide; ++k) put(to + k * kDepth, pair(row(2 * k), row(2 * k + 1)));
   }
   template <typename Get>
-  static void put_turned(Number* to, const Get& row) {
-    put_transposed(to, [&](int64_t k) { return pair(row(2 * k), row(2 * k + 1)); });
+  static void put_left_transposed(Number* to, const Get& row) {
+    store_transposed(to, [&](int64_t k) { return pair(row(2 * k), row(2 * k + 1)); });
   }
   template <typename Get>
   static void put_columns(Number* to, const Get& column) {
-    put_transposed(to, [&](int64_t n) { return join(column(n, 0), column(n, 1)); });
+    store_transposed(to, [&](int64_t n) { return join(column(n, 0), column(n, 1)); });
   }
   template <typename Get>
-  static void put_transposed(Number* to, const Get& rows) {
+  static void store_transposed(Number* to, const Get& rows) {
     __m512i words[kParts][16];
     for (int64_t k = 0; k < kSide; ++k) {
       const Rows numbers = rows(k);
@@ -139,8 +142,8 @@ struct Bfloat16 {
     }
   }
 
-  // Tiles 0 … 3 = sums of four products, or zeros. What was stored before is in memory: GCC's tile loads do not tell the
-  // compiler that they read it.
+  // Loads the sums of four products into tile registers 0 … 3, or zeros. The empty assembly makes earlier stores reach
+  // memory: GCC's tile loads do not tell the compiler that they read it.
   static void begin(const float* const* sums, bool add) {
     __asm__ volatile("" ::: "memory");
     if (add) {
@@ -161,7 +164,7 @@ struct Bfloat16 {
     _tile_stored(2, sums[2], 64);
     _tile_stored(3, sums[3], 64);
   }
-  // A row of tiles times four columns, part `p` of the one by part `q` of the others.
+  // Adds part `p` of a row of tiles times part `q` of four columns.
   static void one_by_four(const Number* a, const Number* const* b, int64_t at, int p, int q) {
     _tile_loadd(4, part_of(a + at, p), kStride);
     _tile_loadd(5, part_of(b[0] + at, q), kStride);
@@ -173,7 +176,7 @@ struct Bfloat16 {
     _tile_dpbf16ps(2, 4, 7);
     _tile_dpbf16ps(3, 4, 5);
   }
-  // Two rows of tiles times two columns.
+  // Two rows of tiles times two columns of tiles.
   static void load_rows(const Number* const* a, int64_t at, int p) {
     _tile_loadd(4, part_of(a[0] + at, p), kStride);
     _tile_loadd(5, part_of(a[1] + at, p), kStride);
@@ -188,35 +191,35 @@ struct Bfloat16 {
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
-  // As Single's. A last row of tiles, where their number is odd, is multiplied by four columns at a time, or by two.
+  // Like Fp32::times. If the number of rows of tiles is odd, the last one is multiplied by four columns at a time, or by two.
   static void times(const Blocked<Number>& a, int64_t rows, const Panel<Number>& b, int64_t column, int64_t columns,
                     int64_t depths, float* sums, bool add) {
-    // All rows are multiplied by as much of two columns as the first cache holds, while the next comes to the second. With one
-    // part columns are seldom longer than that, and weights are in the second anyway.
-    constexpr int64_t kNear = kParts == 1 ? kLeft : 12 / kParts, kProducts = kParts * (kParts + 1) / 2;
+    // All rows are multiplied by as much of two columns as the L1 cache holds, while the next piece is fetched into L2. With
+    // one part, columns are rarely longer than that, and the weights are in L2 anyway.
+    constexpr int64_t kCached = kParts == 1 ? kLeftTiles : 12 / kParts, kProducts = kParts * (kParts + 1) / 2;
     const int64_t pairs = rows / 2, lines = kParts == 1 || !pairs ? 0 : tiles_of(kSide * kParts, pairs * kProducts);
     for (int64_t c = 0; pairs && c < columns; c += 2)
-      for (int64_t at = 0; at < depths; at += kNear) {
-        const int64_t near = depths - at < kNear ? depths - at : kNear;
+      for (int64_t at = 0; at < depths; at += kCached) {
+        const int64_t cached = depths - at < kCached ? depths - at : kCached;
         const Number* right[2] = {b.tile(column + c, at), b.tile(column + c + 1, at)};
-        const Number* next = at + near < depths ? b.tile(column + c, at + near) : b.tile(column + c + 2, 0);
+        const Number* next = at + cached < depths ? b.tile(column + c, at + cached) : b.tile(column + c + 2, 0);
         for (int64_t r = 0; r < pairs; ++r) {
           const Number* left[2] = {a.tile(2 * r, at), a.tile(2 * r + 1, at)};
           float *high = sums + (2 * r * columns + c) * kSums, *low = high + columns * kSums;
-          float* const places[4] = {high, high + kSums, low, low + kSums};
-          const char* soon = reinterpret_cast<const char*>(next) + r * near * kProducts * lines * 64;
-          begin(places, add || at);
-          for (int64_t d = 0; d < near * kTile; d += kTile)
+          float* const outputs[4] = {high, high + kSums, low, low + kSums};
+          const char* upcoming = reinterpret_cast<const char*>(next) + r * cached * kProducts * lines * 64;
+          begin(outputs, add || at);
+          for (int64_t d = 0; d < cached * kTile; d += kTile)
             for (int q = 0; q < kParts; ++q) {
               load_columns(right, d, q);
               for (int p = kParts - 1 - q; p >= 0; --p) {
-                if (!q || q + 1 < kParts) load_rows(left, d, p);  // else it is there
+                if (!q || q + 1 < kParts) load_rows(left, d, p);  // otherwise already loaded
                 two_by_two();
-                ask_for(soon, 64 * lines), ask_for(soon + b.depths * kTile * sizeof(Number), 64 * lines);
-                soon += 64 * lines;
+                prefetch(upcoming, 64 * lines), prefetch(upcoming + b.depths * kTile * sizeof(Number), 64 * lines);
+                upcoming += 64 * lines;
               }
             }
-          end(places);
+          end(outputs);
         }
       }
     alignas(64) float unused[kSums];
@@ -225,18 +228,15 @@ struct Bfloat16 {
       const bool four = c + 2 < columns;
       const int64_t third = column + c + (four ? 2 : 0);
       const Number* right[4] = {b.tile(column + c, 0), b.tile(column + c + 1, 0), b.tile(third, 0), b.tile(third + 1, 0)};
-      float* const places[4] = {to, to + kSums, four ? to + 2 * kSums : unused, four ? to + 3 * kSums : unused};
-      begin(places, add);
+      float* const outputs[4] = {to, to + kSums, four ? to + 2 * kSums : unused, four ? to + 3 * kSums : unused};
+      begin(outputs, add);
       for (int64_t d = 0; d < depths * kTile; d += kTile)
-        for (int q = 0; q < kParts; ++q)  // in the same order, so that a stream's sums do not depend on its place
+        for (int q = 0; q < kParts; ++q)  // the same order as above, so that a stream's sums do not depend on its position
           for (int p = kParts - 1 - q; p >= 0; --p) one_by_four(a.tile(rows - 1, 0), right, d, p, q);
-      end(places);
+      end(outputs);
     }
   }
 };
-using Rounded = Bfloat16<1>;
-using Halves = Bfloat16<2>;
-using Thirds = Bfloat16<3>;
 
 }  // namespace
 

@@ -1,60 +1,61 @@
-// The gradients of an LSTMP layer over a whole chunk.
+// The backward pass of an LSTMP layer over a whole chunk.
 #pragma once
 #include "elements.h"
 #include "layer.h"
 
 namespace {
 
-// A chunk backward. In: what the forward pass was given and left; `d_y` [T, N, R + P], `d_c` [N, C]. Out: `d_c` of
-// c_0, `d_x` [T, N, I] and `d_r0` [N, R] where not null, and the gradients of the weights, those of absent ones null.
-template <class F, typename N = typename F::Number, class K = typename F::Kept, typename A = typename K::Number>
+// In: the inputs and outputs of the forward pass; `d_y` [T, N, R + P]; `d_c` [N, C], the gradient of the last cells.
+// Out: `d_c`, now the gradient of c_0; `d_x` [T, N, I] and `d_r0` [N, R] unless null; the gradients of the weights, null for
+// absent weights.
+template <class F, typename N = typename F::Number, class K = typename F::Stored, typename A = typename K::Number>
 void backward(const int64_t* sizes, const float* x, const float* r_0, const float* w_x, const float* w_r,
               const float* peep, const float* w_rm, const float* w_pm, float clip, const float* y, A* gates,
               const float* cell, N* m, const float* d_y, float* d_c, float* d_x, float* d_r0, float* d_w_x, float* d_w_r,
               float* d_bias, float* d_peep, float* d_w_rm, float* d_w_pm) {
   const Layer l(sizes, w_rm != nullptr);
   const int64_t rows = l.rows(), all = l.all_rows(), blocks = l.blocks(), frame_cells = rows * blocks * kSums, wide_c = l.wide();
-  float* vectors = memory<N>.sums.at_least(10 * wide_c);
+  float* vectors = memory<N>.sums.reserve(10 * wide_c);
   const float* p = padded(l, peep, 3, vectors);
-  float* totals = vectors + 3 * wide_c;  // of the bias, then of the peepholes
+  float* totals = vectors + 3 * wide_c;  // gradients of the bias, then of the peepholes
   padded(l, nullptr, 7, totals);
   const Blocked<A> act{gates, 2 * blocks};
-  const Blocked<N> d_act{memory<N>.d_gates.at_least(all * 2 * blocks * kTile), 2 * blocks};
-  const Blocked<N> d_up{memory<N>.d_up.at_least(all * l.depth_up() * kTile), l.depth_up()};  // gradient of r and p
-  float* dc = memory<N>.cell.at_least(frame_cells);
+  const Blocked<N> d_act{memory<N>.d_gates.reserve(all * 2 * blocks * kTile), 2 * blocks};
+  const Blocked<N> d_rp{memory<N>.d_rp.reserve(all * l.depth_rp() * kTile), l.depth_rp()};  // gradient of r and p
+  float* dc = memory<N>.cell.reserve(frame_cells);
   cells_in_blocks<true>(l, d_c, dc);
-  float* d_m = l.projected ? nullptr : memory<N>.plain.zeros(frame_cells);  // gradient of m = r where nothing projects it
-  const Panel<N> by_r = gates_to<F>(l, w_r, l.recs, memory<N>.weights_rec);
-  Panel<N> by_up{};
+  float* d_m = l.projected ? nullptr : memory<N>.plain.zeros(frame_cells);  // gradient of m = r without projection
+  const Panel<N> w_r_panel = pack_gate_weights_backward<F>(l, w_r, l.recs, memory<N>.weights_rec);
+  Panel<N> w_rp_panel{};
   if (l.projected) {
-    by_up = {memory<N>.weights_up.at_least(blocks * l.depth_up() * kTile), l.depth_up()};
-    pack<F>(by_up, 0, w_rm, l.recs, l.cells, blocks);
-    if (w_pm) pack<F>(by_up, l.depth_recs(), w_pm, l.others, l.cells, blocks);
+    w_rp_panel = {memory<N>.weights_rp.reserve(blocks * l.depth_rp() * kTile), l.depth_rp()};
+    pack_right<F>(w_rp_panel, 0, w_rm, l.recs, l.cells, blocks);
+    if (w_pm) pack_right<F>(w_rp_panel, l.depth_recs(), w_pm, l.others, l.cells, blocks);
   }
   [[maybe_unused]] const typename F::Session session{};
   const __m512 top = _mm512_set1_ps(clip), bottom = _mm512_set1_ps(-clip), one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
   const __m512 two = _mm512_set1_ps(2.0f), four = _mm512_set1_ps(4.0f);
-  alignas(64) float d_outs[kBand * 4 * kSums];  // gradients of m, of four blocks
-  const auto to_rows = [&](float* to, int64_t width) {  // of a frame's streams
+  alignas(64) float d_outs[kBand * 4 * kSums];  // gradients of m, for four blocks
+  const auto to_rows = [&](float* to, int64_t width) {  // writes sums to the rows of a frame's streams
     return [=](int64_t r, int64_t c, const float* pair) {
       const int64_t t = r / rows, n = r % rows * kSide;
-      Place{to + (t * l.streams + n) * width + c * kSide, l.streams - n, width - c * kSide, width}.take(pair);
+      OutputTile{to + (t * l.streams + n) * width + c * kSide, l.streams - n, width - c * kSide, width}.write(pair);
     };
   };
-  const Panel<N> by_x = d_x ? gates_to<F>(l, w_x, l.inputs, memory<N>.weights) : Panel<N>{};
-  const auto frames_of_x = [&](int64_t from, int64_t to) {
-    if (d_x) multiply<F>(d_act, from * rows, to * rows, by_x, 2 * l.depth_in(), to_rows(d_x, l.inputs));
+  const Panel<N> w_x_panel = d_x ? pack_gate_weights_backward<F>(l, w_x, l.inputs, memory<N>.weights) : Panel<N>{};
+  const auto multiply_d_x = [&](int64_t from, int64_t to) {
+    if (d_x) multiply<F>(d_act, from * rows, to * rows, w_x_panel, 2 * l.depth_in(), to_rows(d_x, l.inputs));
   };
   for (int64_t t = l.frames - 1; t >= 0; --t) {
-    const float* above = d_y + t * l.streams * l.up();
-    const Blocked<N> up = d_up.from(t * rows);
-    if (l.others) block<F>(up, l.depth_recs(), above + l.recs, l.streams, l.others, l.up());
-    // the gradient of r: from above, and from the next frame
-    const auto add_above = [&](int64_t r, int64_t c, const float* pair) {
+    const float* d_y_t = d_y + t * l.streams * l.width_rp();
+    const Blocked<N> d_rp_t = d_rp.from(t * rows);
+    if (l.others) pack_left<F>(d_rp_t, l.depth_recs(), d_y_t + l.recs, l.streams, l.others, l.width_rp());
+    // the gradient of r: d_y plus what comes from the next frame
+    const auto add_d_y = [&](int64_t r, int64_t c, const float* pair) {
       for (int64_t n = 0; n < kSide; ++n) {
         const int64_t left = r * kSide + n < l.streams ? l.recs - c * kSide : 0;
-        const float* from = above + (r * kSide + n) * l.up() + c * kSide;
-        __m512 low = part(from, mask_of(left)), high = part(from + kSide, mask_of(left - kSide));
+        const float* from = d_y_t + (r * kSide + n) * l.width_rp() + c * kSide;
+        __m512 low = load_masked(from, mask_of(left)), high = load_masked(from + kSide, mask_of(left - kSide));
         if (pair) {
           low = _mm512_add_ps(low, _mm512_load_ps(pair + n * kSide));
           high = _mm512_add_ps(high, _mm512_load_ps(pair + kSums + n * kSide));
@@ -63,55 +64,56 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
           float* to = d_m + (r * blocks + c) * kSums + n * kSide;
           _mm512_store_ps(to, low), _mm512_store_ps(to + kSums, high);
         } else {
-          F::put(up.tile(r, c / 2) + n * kDepth, low, high);
+          F::put(d_rp_t.tile(r, c / 2) + n * kDepth, low, high);
         }
       }
     };
     if (t + 1 < l.frames) {
-      multiply<F>(d_act.from((t + 1) * rows), 0, rows, by_r, 2 * l.depth_recs(), add_above);
-      if (l.together) frames_of_x(t + 1, t + 2);
+      multiply<F>(d_act.from((t + 1) * rows), 0, rows, w_r_panel, 2 * l.depth_recs(), add_d_y);
+      if (l.input_per_frame) multiply_d_x(t + 1, t + 2);
     } else {
       for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < 2 * l.depth_recs(); c += 2) add_above(r, c, nullptr);
+        for (int64_t c = 0; c < 2 * l.depth_recs(); c += 2) add_d_y(r, c, nullptr);
     }
     for (int64_t k = 0; k < blocks; k += 4) {
-      const int64_t near = std::min<int64_t>(4, blocks - k);
+      const int64_t group = std::min<int64_t>(4, blocks - k);
       for (int64_t first = 0; first < rows; first += kBand) {
         const int64_t band = std::min(kBand, rows - first);
-        if (l.projected) F::times(up.from(first), band, by_up, k, near, by_up.depths, d_outs, false);
-        for (int64_t j = 0; j < near; ++j) {
+        if (l.projected) F::times(d_rp_t.from(first), band, w_rp_panel, k, group, w_rp_panel.depths, d_outs, false);
+        for (int64_t j = 0; j < group; ++j) {
           const int64_t at = (k + j) * kSide;
           const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + wide_c + at), p_o = _mm512_load_ps(p + 2 * wide_c + at);
           __m512 t_i = zero, t_f = zero, t_c = zero, t_o = zero, t_pi = zero, t_pf = zero, t_po = zero;
           for (int64_t r = first; r < first + band; ++r) {
             const int64_t block = (r * blocks + k + j) * kSums;
-            const float* d_out = l.projected ? d_outs + ((r - first) * near + j) * kSums : d_m + block;
-            const float *old = cell + t * frame_cells + block, *now = old + frame_cells;
-            float* later = dc + block;
+            const float* d_out = l.projected ? d_outs + ((r - first) * group + j) * kSums : d_m + block;
+            const float *c_prev = cell + t * frame_cells + block, *c_now = c_prev + frame_cells;
+            float* d_cell = dc + block;
             const A *i_f = act.tile(t * rows + r, 2 * (k + j)), *c_o = i_f + kTile;
             N *d_i_f = d_act.tile(t * rows + r, 2 * (k + j)), *d_c_o = d_i_f + kTile;
             for (int64_t n = 0; n < kSide; ++n, i_f += kDepth, c_o += kDepth, d_i_f += kDepth, d_c_o += kDepth) {
-              for (const A* next : {i_f, c_o}) ask_for(next + near * 2 * kTile, kDepth);  // of the next blocks
-              for (const N* next : {d_i_f, d_c_o}) ask_for(next + near * 2 * kTile, kDepth);
-              const __m512 dm = _mm512_load_ps(d_out + n * kSide), before = _mm512_load_ps(old + n * kSide);
-              const __m512 c = _mm512_load_ps(now + n * kSide), tc = tanh_(c);
+              for (const A* next : {i_f, c_o}) prefetch(next + group * 2 * kTile, kDepth);  // the next blocks'
+              for (const N* next : {d_i_f, d_c_o}) prefetch(next + group * 2 * kTile, kDepth);
+              const __m512 dm = _mm512_load_ps(d_out + n * kSide), prev = _mm512_load_ps(c_prev + n * kSide);
+              const __m512 c = _mm512_load_ps(c_now + n * kSide), tc = tanh_(c);
               const __m512 k_i = K::get(i_f, 0), k_f = K::get(i_f, 1), k_c = K::get(c_o, 0), k_o = K::get(c_o, 1);
-              const __m512 i = K::opening(k_i), f = K::opening(k_f), o = K::opening(k_o), s_c = K::opening(k_c);
+              const __m512 i = K::decode_gate(k_i), f = K::decode_gate(k_f), o = K::decode_gate(k_o), s_c = K::decode_gate(k_c);
               const __m512 g = _mm512_fmsub_ps(two, s_c, one);
-              const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, K::closing(k_o)));
-              __m512 grad = _mm512_fmadd_ps(_mm512_mul_ps(dm, o), _mm512_fnmadd_ps(tc, tc, one), _mm512_load_ps(later + n * kSide));
+              const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, K::decode_one_minus_gate(k_o)));
+              __m512 grad = _mm512_fmadd_ps(_mm512_mul_ps(dm, o), _mm512_fnmadd_ps(tc, tc, one), _mm512_load_ps(d_cell + n * kSide));
               grad = _mm512_fmadd_ps(d_o, p_o, grad);
               const __mmask16 clipped = _mm512_cmp_ps_mask(c, top, _CMP_GE_OQ) | _mm512_cmp_ps_mask(c, bottom, _CMP_LE_OQ);
               grad = _mm512_mask_mov_ps(grad, clipped, zero);  // a clipped cell passes no gradient
-              const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, K::closing(k_i)));
-              const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, before), _mm512_mul_ps(f, K::closing(k_f)));
-              const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i), _mm512_mul_ps(four, _mm512_mul_ps(s_c, K::closing(k_c))));
-              _mm512_store_ps(later + n * kSide, _mm512_fmadd_ps(d_i, p_i, _mm512_fmadd_ps(d_f, p_f, _mm512_mul_ps(grad, f))));
+              const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, K::decode_one_minus_gate(k_i)));
+              const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, prev), _mm512_mul_ps(f, K::decode_one_minus_gate(k_f)));
+              const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i),
+                                               _mm512_mul_ps(four, _mm512_mul_ps(s_c, K::decode_one_minus_gate(k_c))));
+              _mm512_store_ps(d_cell + n * kSide, _mm512_fmadd_ps(d_i, p_i, _mm512_fmadd_ps(d_f, p_f, _mm512_mul_ps(grad, f))));
               F::put(d_i_f, d_i, d_f);
               F::put(d_c_o, d_g, d_o);
               t_i = _mm512_add_ps(t_i, d_i), t_f = _mm512_add_ps(t_f, d_f), t_c = _mm512_add_ps(t_c, d_g);
               t_o = _mm512_add_ps(t_o, d_o);
-              t_pi = _mm512_fmadd_ps(d_i, before, t_pi), t_pf = _mm512_fmadd_ps(d_f, before, t_pf);
+              t_pi = _mm512_fmadd_ps(d_i, prev, t_pi), t_pf = _mm512_fmadd_ps(d_f, prev, t_pf);
               t_po = _mm512_fmadd_ps(d_o, c, t_po);
             }
           }
@@ -129,27 +131,28 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
   for (int64_t g = 0; peep && g < 3; ++g)
     std::memcpy(d_peep + g * l.cells, totals + (4 + g) * wide_c, l.cells * sizeof(float));
 
-  if (d_r0) multiply<F>(d_act, 0, rows, by_r, 2 * l.depth_recs(), to_rows(d_r0, l.recs));
-  frames_of_x(0, l.together ? 1 : l.frames);
+  if (d_r0) multiply<F>(d_act, 0, rows, w_r_panel, 2 * l.depth_recs(), to_rows(d_r0, l.recs));
+  multiply_d_x(0, l.input_per_frame ? 1 : l.frames);
 
-  // gradients of the weights, summed over all frames: of the gates' from x and r of the frame before, of the projections'
-  const Blocked<N> in{memory<N>.input.at_least(all * (l.depth_in() + l.depth_recs()) * kTile), l.depth_in() + l.depth_recs()};
+  // Gradients of the weights, summed over all frames: W_x and W_r from x and the previous frame's r, then the projections.
+  const Blocked<N> in{memory<N>.input.reserve(all * (l.depth_in() + l.depth_recs()) * kTile), l.depth_in() + l.depth_recs()};
   for (int64_t t = 0; t < l.frames; ++t) {
-    block<F>(in.from(t * rows), 0, x + t * l.streams * l.inputs, l.streams, l.inputs, l.inputs);
-    block<F>(in.from(t * rows), l.depth_in(), t ? y + (t - 1) * l.streams * l.up() : r_0, l.streams, l.recs, t ? l.up() : l.recs);
+    pack_left<F>(in.from(t * rows), 0, x + t * l.streams * l.inputs, l.streams, l.inputs, l.inputs);
+    pack_left<F>(in.from(t * rows), l.depth_in(), t ? y + (t - 1) * l.streams * l.width_rp() : r_0, l.streams, l.recs,
+                 t ? l.width_rp() : l.recs);
   }
-  multiply_transposed<F>(d_act, 4 * blocks, in, 2 * in.depths, all, memory<N>.turning, [&](int64_t a, int64_t c) {
+  multiply_transposed<F>(d_act, 4 * blocks, in, 2 * in.depths, all, memory<N>.transpose_buffers, [&](int64_t a, int64_t c) {
     const bool from_x = c < 2 * l.depth_in();
     const int64_t width = from_x ? l.inputs : l.recs, column = (from_x ? c : c - 2 * l.depth_in()) * kSide;
     const int64_t gate = a % 4, cell = a / 4 * kSide;
-    return Place{(from_x ? d_w_x : d_w_r) + (gate * l.cells + cell) * width + column, l.cells - cell, width - column, width};
+    return OutputTile{(from_x ? d_w_x : d_w_r) + (gate * l.cells + cell) * width + column, l.cells - cell, width - column, width};
   });
   if (!l.projected) return;
-  multiply_transposed<F>(d_up, 2 * l.depth_up(), Blocked<N>{m, l.depth_cells()}, blocks, all, memory<N>.turning,
+  multiply_transposed<F>(d_rp, 2 * l.depth_rp(), Blocked<N>{m, l.depth_cells()}, blocks, all, memory<N>.transpose_buffers,
                          [&](int64_t a, int64_t c) {
     const bool recurs = a < 2 * l.depth_recs();
     const int64_t first = (recurs ? a : a - 2 * l.depth_recs()) * kSide;
-    return Place{(recurs ? d_w_rm : d_w_pm) + first * l.cells + c * kSide, (recurs ? l.recs : l.others) - first,
+    return OutputTile{(recurs ? d_w_rm : d_w_pm) + first * l.cells + c * kSide, (recurs ? l.recs : l.others) - first,
                  l.cells - c * kSide, l.cells};
   });
 }

@@ -1,4 +1,4 @@
-// Functions of sixteen numbers at a time.
+// exp, sigmoid and tanh of sixteen float32 numbers at a time.
 #pragma once
 #include <immintrin.h>
 
@@ -6,7 +6,7 @@
 
 namespace {
 
-// eˣ for |x| < 80, as in kernels.cpp. The bound is the first operand of min and max, so that a NaN goes through.
+// eˣ for |x| < 80, as in kernels.cpp. The bound is the first operand of min and max, so that NaN is propagated.
 inline __m512 exp_(__m512 x) {
   x = _mm512_max_ps(_mm512_set1_ps(-80.0f), _mm512_min_ps(_mm512_set1_ps(80.0f), x));
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
@@ -17,7 +17,7 @@ inline __m512 exp_(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
-inline __m512 inverse(__m512 x) {  // one Newton step after 14 bits
+inline __m512 inverse(__m512 x) {  // one Newton step on an approximation with 14 bits
   const __m512 y = _mm512_rcp14_ps(x);
   return _mm512_mul_ps(y, _mm512_fnmadd_ps(x, y, _mm512_set1_ps(2.0f)));
 }

@@ -1,8 +1,8 @@
-"""The element-wise part of :class:`lstmp.nnet.cell.LstmpChunk`, frame by frame: in PyTorch, and compiled.
+"""The element-wise part of :class:`lstmp.nnet.cell.LstmpChunk`, frame by frame, in PyTorch and compiled.
 
-:class:`Gates` is the reference and works anywhere; :class:`CompiledGates` does the same for float32 on a CPU in one
-pass over memory (kernels.cpp). :func:`gates_for` chooses. All tensors are those of a chunk of T frames, N streams and
-C cells, with the gates in the order i, f, c, o.
+:class:`Gates` is the reference and works on any device; :class:`CompiledGates` does the same for float32 on a CPU in
+one pass over memory (kernels.cpp). :func:`gates_for` chooses between them. The tensors belong to a chunk of T frames,
+N streams and C cells, with the gates in the order i, f, c, o.
 """
 
 import ctypes
@@ -14,17 +14,17 @@ from lstmp.native import library
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # grad * y * (1 - y), for y = sigmoid(x)
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input  # grad * (1 - y²), for y = tanh(x)
-FLAGS = ("-fno-math-errno", "-fno-trapping-math")  # what comparisons need to become vector instructions
+FLAGS = ("-fno-math-errno", "-fno-trapping-math")  # without these the compiler does not vectorize comparisons
 
 
 class Gates:
-    """In PyTorch, for any device and any kind of float.
+    """The reference in PyTorch, for any device and floating-point dtype.
 
     Args:
-        gates: [T, N, 4, C] the gates' inputs without what peepholes add, frame by frame replaced by their activations.
-        cells: [T + 1, N, C]; frame 0 holds the cells before the chunk, the others are filled.
-        tanh_c: [T, N, C], filled: tanh of the cells.
-        outs: [T, N, C], filled: m of :mod:`lstmp.nnet.cell`.
+        gates: [T, N, 4, C] inputs of the gates without the peephole terms; replaced frame by frame by the activations.
+        cells: [T + 1, N, C]; index 0 holds the cells before the chunk, the rest is filled in.
+        tanh_c: [T, N, C], filled in with tanh of the cells.
+        outs: [T, N, C], filled in with m of :mod:`lstmp.nnet.cell`.
         peephole: [3, C] or None.
         clip: cells are clipped to [-clip, clip]; or None.
     """
@@ -34,7 +34,7 @@ class Gates:
         self.peephole, self.clip = peephole, clip
 
     def forward(self, t: int):
-        """Frame t: activations, cells and outputs from the gates' inputs."""
+        """Compute activations, cells and outputs of frame t from the gates' inputs."""
         gates, cell, new = self.gates[t], self.cells[t], self.cells[t + 1]
         in_forget, cand, out_gate = gates[:, :2], gates[:, 2], gates[:, 3]
         if self.peephole is not None:
@@ -51,10 +51,10 @@ class Gates:
         torch.mul(out_gate, self.tanh_c[t], out=self.outs[t])
 
     def start_backward(self) -> torch.Tensor:
-        """Returns the gradient of the gates' inputs, [T, N, 4, C], to be filled from the last frame to the first.
+        """Allocate and return the gradient of the gates' inputs, [T, N, 4, C], which :meth:`backward` fills in.
 
-        The derivatives that do not depend on later frames are taken here for the whole chunk: `d_gates` first holds
-        the factor that dm (for o) or dc (for the others) is to be multiplied with.
+        Derivatives that do not depend on later frames are computed here for the whole chunk: `d_gates` first holds the
+        factors by which dm (for o) or dc (for the other gates) will be multiplied.
         """
         in_gate, forget, cand, out_gate = self.gates.unbind(2)
         self.d_gates = torch.empty_like(self.gates)
@@ -69,7 +69,10 @@ class Gates:
         return self.d_gates
 
     def backward(self, t: int, dm, dc):
-        """Frame t: fills ``d_gates[t]`` from the gradient of m_t; ``dc``, that of c_t, becomes that of c_{t-1}."""
+        """Fill ``d_gates[t]`` from the gradient ``dm`` of m_t; turn ``dc``, the gradient of c_t, into that of c_{t-1}.
+
+        Must be called from the last frame to the first.
+        """
         d_gates, peephole = self.d_gates[t], self.peephole
         d_gates[:, 3].mul_(dm)
         dc.addcmul_(dm, self.dm_to_dc[t])
@@ -83,18 +86,18 @@ class Gates:
             dc.addcmul_(d_gates[:, 0], peephole[0]).addcmul_(d_gates[:, 1], peephole[1])
 
     def sums(self):
-        """The gradients of the bias, [4C], and of the peepholes, [3, C] or None, after all frames."""
+        """The gradients of the bias, [4C], and of the peepholes, [3, C] or None, once all frames are done."""
         d_bias = self.d_gates.flatten(2).sum((0, 1))
         if self.peephole is None:
             return d_bias, None
         d_i, d_f, _, d_o = self.d_gates.unbind(2)
-        before, after = self.cells[:-1], self.cells[1:]
-        return d_bias, torch.stack([(d_i * before).sum((0, 1)), (d_f * before).sum((0, 1)),
-                                    (d_o * after).sum((0, 1))])
+        previous, current = self.cells[:-1], self.cells[1:]
+        return d_bias, torch.stack([(d_i * previous).sum((0, 1)), (d_f * previous).sum((0, 1)),
+                                    (d_o * current).sum((0, 1))])
 
 
 class CompiledGates(Gates):
-    """By kernels.cpp, for contiguous float32 on a CPU."""
+    """The same by kernels.cpp, for contiguous float32 tensors on a CPU."""
 
     def __init__(self, gates, cells, tanh_c, outs, peephole, clip):
         super().__init__(gates, cells, tanh_c, outs, peephole, clip)
@@ -125,22 +128,22 @@ class CompiledGates(Gates):
 
 
 def kernels() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where they cannot be had."""
+    """The compiled kernels, or None if they are not available."""
     return library("nnet/kernels/kernels.cpp", *FLAGS)
 
 
 def compiled(*tensors) -> bool:
-    """Whether the kernels can work on these tensors (None is left out of account)."""
-    fit = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors if x is not None)
-    return fit and kernels() is not None
+    """Whether the kernels can compute with these tensors (None is ignored)."""
+    supported = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors if x is not None)
+    return supported and kernels() is not None
 
 
 def gates_for(gates, cells, tanh_c, outs, peephole, clip) -> Gates:
-    """The faster kind that works on these tensors, which are contiguous."""
-    kind = CompiledGates if compiled(gates, cells, peephole) else Gates
-    return kind(gates, cells, tanh_c, outs, peephole, clip)
+    """:class:`CompiledGates` if the kernels support these contiguous tensors, else :class:`Gates`."""
+    gates_class = CompiledGates if compiled(gates, cells, peephole) else Gates
+    return gates_class(gates, cells, tanh_c, outs, peephole, clip)
 
 
 def address(tensor) -> ctypes.c_void_p:
-    """Where a tensor lies, for a kernel; of None the null pointer. The tensor must live until the kernel returns."""
+    """The address of a tensor for a kernel, null for None. The tensor must live until the kernel returns."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

@@ -1,9 +1,9 @@
-"""The Triton kernels of :mod:`lstmp.nnet.kernels.gpu`: one frame of all streams of an LSTMP layer, forward and backward.
+"""The Triton kernels of :mod:`lstmp.nnet.kernels.gpu`: one frame of all streams of an LSTMP layer, both directions.
 
-A program computes a block of BN streams by BC cells or columns, summing BK terms of a product at a time. Tensors are
-those of :mod:`lstmp.nnet.kernels.gpu`, contiguous; T, N, C, R are frames, streams, cells and recurrent projections. Factors of
-products are read as FACTOR, tl.float32 or tl.bfloat16, and float32 ones multiplied as PRECISION says, "ieee" or "tf32";
-all sums are float32.
+A program computes a block of BN streams by BC cells or columns, and adds BK terms of a product at a time. The tensors
+are those of :mod:`lstmp.nnet.kernels.gpu`, contiguous; T, N, C, R are the numbers of frames, streams, cells and
+recurrent projections. The factors of products are read as FACTOR, tl.float32 or tl.bfloat16; float32 factors are
+multiplied with PRECISION "ieee" or "tf32". All sums are float32.
 """
 
 import triton
@@ -19,14 +19,14 @@ def _tanh(x):
 def gates_forward(t, N, from_x, bias, recs, w_r, peephole, clip, gates, cells, outs, C: tl.constexpr, R: tl.constexpr,
                   PEEPHOLES: tl.constexpr, CLIPS: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr,
                   BN: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr):
-    """Frame t: gates [T, N, 4, C], cells[t + 1] of [T + 1, N, C] and outs [T, N, C], from `from_x`, W_x x of all
-    frames, and recs[t] of [T + 1, N, R]."""
+    """Frame t, forward. In: `from_x` [T, N, 4, C], which is W_x x; recs [T + 1, N, R]; cells [T + 1, N, C] up to index
+    t. Out: gates [T, N, 4, C], cells[t + 1], outs [T, N, C]."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     some_c, some_n = (c < C)[None, :], (n < N)[:, None]
     here, row = some_n & some_c, t * N + n
-    at = row[:, None] * C + c[None, :]  # in [T, N, C]
-    gate = row[:, None] * 4 * C + c[None, :]  # of gate i in [T, N, 4, C]; the others follow at distance C
+    at = row[:, None] * C + c[None, :]  # offsets in [T, N, C]
+    gate = row[:, None] * 4 * C + c[None, :]  # offsets of gate i in [T, N, 4, C]; the other gates follow at distance C
     i = tl.load(from_x + gate, here, 0).to(tl.float32) + tl.load(bias + c, c < C, 0)[None, :]
     f = tl.load(from_x + gate + C, here, 0).to(tl.float32) + tl.load(bias + C + c, c < C, 0)[None, :]
     g = tl.load(from_x + gate + 2 * C, here, 0).to(tl.float32) + tl.load(bias + 2 * C + c, c < C, 0)[None, :]
@@ -39,13 +39,13 @@ def gates_forward(t, N, from_x, bias, recs, w_r, peephole, clip, gates, cells, o
         f = tl.dot(r, tl.load(w + C * R, fits, 0), f, input_precision=PRECISION)
         g = tl.dot(r, tl.load(w + 2 * C * R, fits, 0), g, input_precision=PRECISION)
         o = tl.dot(r, tl.load(w + 3 * C * R, fits, 0), o, input_precision=PRECISION)
-    before = tl.load(cells + at, here, 0)
+    prev = tl.load(cells + at, here, 0)
     if PEEPHOLES:
-        i += tl.load(peephole + c, c < C, 0)[None, :] * before
-        f += tl.load(peephole + C + c, c < C, 0)[None, :] * before
+        i += tl.load(peephole + c, c < C, 0)[None, :] * prev
+        f += tl.load(peephole + C + c, c < C, 0)[None, :] * prev
     i, f, g = tl.sigmoid(i), tl.sigmoid(f), _tanh(g)
-    cell = f * before + i * g
-    if CLIPS:  # written so that NaN goes through
+    cell = f * prev + i * g
+    if CLIPS:  # written so that NaN is propagated
         cell = tl.where(cell > clip, clip, tl.where(cell < -clip, -clip, cell))
     if PEEPHOLES:
         o += tl.load(peephole + 2 * C + c, c < C, 0)[None, :] * cell
@@ -63,12 +63,12 @@ def gates_backward(t, N, later, grad_y, grad_m, partial, w_rm, gates, cells, pee
                    C: tl.constexpr, R: tl.constexpr, PARTS: tl.constexpr, PROJECTS: tl.constexpr, OTHERS: tl.constexpr,
                    PEEPHOLES: tl.constexpr, CLIPS: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr,
                    BN: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr):
-    """Frame t: d_gates [T, N, 4, C], the gradient of the gates' inputs, and dc [N, C], which from the gradient of
-    cells[t + 1] becomes that of cells[t].
+    """Frame t, backward. Out: d_gates [T, N, 4, C], the gradient of the gates' inputs. In and out: dc [N, C], before
+    the call the gradient of cells[t + 1], afterwards that of cells[t].
 
-    The gradient of recs[t + 1] is the first R of the `width` columns of grad_y[t] and, if there is a `later` frame, the
-    PARTS sums of partial [PARTS, N, R]; it is left in grad_r [T, N, R]. `grad_m` [T, N, C] is what m gets from the
-    other projection, where there is one (OTHERS)."""
+    The gradient of recs[t + 1] is the first R of the `width` columns of grad_y[t], plus the PARTS sums of partial
+    [PARTS, N, R] if there is a `later` frame; it is written to grad_r [T, N, R]. `grad_m` [T, N, C] is the gradient of
+    m through the other projection, if there is one (OTHERS)."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     some_c, some_n = (c < C)[None, :], (n < N)[:, None]
@@ -97,7 +97,7 @@ def gates_backward(t, N, later, grad_y, grad_m, partial, w_rm, gates, cells, pee
         dm += tl.load(grad_m + at, here, 0).to(tl.float32)
     i, f = tl.load(gates + gate, here, 0), tl.load(gates + gate + C, here, 0)
     g, o = tl.load(gates + gate + 2 * C, here, 0), tl.load(gates + gate + 3 * C, here, 0)
-    before, cell = tl.load(cells + at, here, 0), tl.load(cells + N * C + at, here, 0)
+    prev, cell = tl.load(cells + at, here, 0), tl.load(cells + N * C + at, here, 0)
     own = n[:, None] * C + c[None, :]  # in [N, C]
     grad, tanh_cell = tl.load(dc + own, here, 0), _tanh(cell)
     d_o = dm * tanh_cell * o * (1 - o)
@@ -106,23 +106,23 @@ def gates_backward(t, N, later, grad_y, grad_m, partial, w_rm, gates, cells, pee
         grad += d_o * tl.load(peephole + 2 * C + c, c < C, 0)[None, :]
     if CLIPS:  # a clipped cell passes no gradient
         grad = tl.where((cell >= clip) | (cell <= -clip), 0.0, grad)
-    d_i, d_f, d_g = grad * g * i * (1 - i), grad * before * f * (1 - f), grad * i * (1 - g * g)
+    d_i, d_f, d_g = grad * g * i * (1 - i), grad * prev * f * (1 - f), grad * i * (1 - g * g)
     grad *= f
     if PEEPHOLES:
         grad += d_i * tl.load(peephole + c, c < C, 0)[None, :] + d_f * tl.load(peephole + C + c, c < C, 0)[None, :]
-    kind = d_gates.dtype.element_ty
-    tl.store(d_gates + gate, d_i.to(kind), here)
-    tl.store(d_gates + gate + C, d_f.to(kind), here)
-    tl.store(d_gates + gate + 2 * C, d_g.to(kind), here)
-    tl.store(d_gates + gate + 3 * C, d_o.to(kind), here)
+    dtype = d_gates.dtype.element_ty
+    tl.store(d_gates + gate, d_i.to(dtype), here)
+    tl.store(d_gates + gate + C, d_f.to(dtype), here)
+    tl.store(d_gates + gate + 2 * C, d_g.to(dtype), here)
+    tl.store(d_gates + gate + 3 * C, d_o.to(dtype), here)
     tl.store(dc + own, grad, here)
 
 
 @triton.jit(do_not_specialize=["t_in", "t_out", "N"])
 def product(t_in, t_out, N, a, w, out, w_row, w_col, K: tl.constexpr, J: tl.constexpr, PARTS: tl.constexpr,
             FACTOR: tl.constexpr, PRECISION: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, BK: tl.constexpr):
-    """out[t_out] = a[t_in] w: a [.., N, K]; w [K, J], at distances `w_row` and `w_col`; out [.., N, J] float32. The K
-    terms are summed in PARTS parts, each for itself: out[t_out], out[t_out + 1] …"""
+    """out[t_out] = a[t_in] w, for a [.., N, K]; w [K, J] with strides `w_row` and `w_col`; out [.., N, J], float32. The
+    K terms are summed in PARTS separate parts, which are written to out[t_out], out[t_out + 1] …"""
     j = tl.program_id(0) * BC + tl.arange(0, BC)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     part = tl.program_id(2)
@@ -139,8 +139,8 @@ def product(t_in, t_out, N, a, w, out, w_row, w_col, K: tl.constexpr, J: tl.cons
 
 @triton.jit(do_not_specialize=["rows", "N", "per"])
 def sums(rows, N, per, d_gates, cells, out, C: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr):
-    """out [.., 7, C] float32: over the `rows` of d_gates [T · N, 4, C], `per` of them in each part, the sums of its
-    four gates and of what the peepholes i, f, o have for gradient."""
+    """Sum over the `rows` of d_gates [T · N, 4, C], `per` rows in each part. Out: out [.., 7, C], float32: for each
+    part the sums of the four gates and the gradients of the peepholes i, f, o."""
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     part = tl.program_id(1)
     s_i, s_f, s_g = tl.zeros([BC], tl.float32), tl.zeros([BC], tl.float32), tl.zeros([BC], tl.float32)
@@ -152,14 +152,14 @@ def sums(rows, N, per, d_gates, cells, out, C: tl.constexpr, BN: tl.constexpr, B
         gate, at = d_gates + n[:, None] * 4 * C + c[None, :], cells + n[:, None] * C + c[None, :]
         d_i, d_f = tl.load(gate, here, 0).to(tl.float32), tl.load(gate + C, here, 0).to(tl.float32)
         d_g, d_o = tl.load(gate + 2 * C, here, 0).to(tl.float32), tl.load(gate + 3 * C, here, 0).to(tl.float32)
-        before, after = tl.load(at, here, 0), tl.load(at + N * C, here, 0)
+        previous, current = tl.load(at, here, 0), tl.load(at + N * C, here, 0)
         s_i += tl.sum(d_i, 0)
         s_f += tl.sum(d_f, 0)
         s_g += tl.sum(d_g, 0)
         s_o += tl.sum(d_o, 0)
-        p_i += tl.sum(d_i * before, 0)
-        p_f += tl.sum(d_f * before, 0)
-        p_o += tl.sum(d_o * after, 0)
+        p_i += tl.sum(d_i * previous, 0)
+        p_f += tl.sum(d_f * previous, 0)
+        p_o += tl.sum(d_o * current, 0)
     to = out + part * 7 * C + c
     tl.store(to, s_i, c < C)
     tl.store(to + C, s_f, c < C)

@@ -1,24 +1,24 @@
-"""Loss and gradients of a batch on a GPU, as a CUDA graph.
+"""Computes loss and gradients of a batch, on a GPU by replaying a CUDA graph.
 
-A chunk of 20 frames through two layers is some 200 small kernels, and starting them one by one takes longer than they
-do. A graph starts all of them at once, but is for one set of shapes. Nearly all batches of truncated BPTT have the
-same; others, and the first few, are computed one kernel after the other, with the same result.
+A chunk of 20 frames through two layers takes some 200 small kernels, and launching them one by one takes longer than
+running them. A CUDA graph launches all of them at once, but works for one set of shapes only. Nearly all batches of
+truncated BPTT have the same shapes; other batches, and the first few, are computed kernel by kernel, with the same
+result.
 """
 
 import functools
 
 import torch
 
-_AFTER = 3  # batches of the same shapes, one after the other: whole utterances rarely come so
-_MOST = 4  # graphs
+_MIN_REPEATS = 3  # record a graph after this many batches in a row with the same shapes; whole utterances rarely repeat
+_MAX_GRAPHS = 4
 
 
-def derive(model, x, state, targets, frames, generator, lengths):
-    """What :meth:`lstmp.nnet.model.StateNetwork.loss` returns for these arguments, and the loss's gradients by the
-    parameters, in their order.
+def loss_and_gradients(model, x, state, targets, frames, generator, lengths):
+    """Compute :meth:`lstmp.nnet.model.StateNetwork.loss`, and its gradients in the order of the parameters.
 
-    All are detached: autograd's nodes remember the stream that they were made on, and where one of an earlier batch is
-    still held, recording a graph on another stream fails.
+    All results are detached: autograd's nodes remember the CUDA stream that they were made on, and as long as a node of
+    an earlier batch exists, recording a graph on another CUDA stream fails.
     """
     loss, correct, state = model.loss(x, state, targets, frames, generator, lengths)
     grads = torch.autograd.grad(loss, list(model.parameters()))
@@ -26,25 +26,26 @@ def derive(model, x, state, targets, frames, generator, lengths):
 
 
 class Graphed:
-    """:func:`derive` for a model on a GPU. Of a generator its seed counts; numbers are drawn from its start."""
+    """:func:`loss_and_gradients` for a model on a GPU. Only a generator's seed matters, not its current state."""
 
     def __init__(self, model):
-        self.model, self.last, self.times, self.graphs, self.pool = model, None, 0, {}, torch.cuda.graph_pool_handle()
+        self.model, self.graphs, self.pool = model, {}, torch.cuda.graph_pool_handle()
+        self.last_key, self.repeats = None, 0
 
     def __call__(self, x, state, targets, frames, generator, lengths):
-        # a graph is for these shapes, for weights that lie where they lay, and for products as precise as they were
+        # a graph is valid for these shapes, these addresses of the weights, and this precision of products
         key = (x.shape, frames, generator is None, torch.get_float32_matmul_precision(),
                *(p.data_ptr() for p in self.model.parameters()))
         if key not in self.graphs:
-            self.last, self.times = key, self.times + 1 if key == self.last else 1
-            if self.times <= _AFTER or len(self.graphs) >= _MOST:
-                return derive(self.model, x, state, targets, frames, generator, lengths)
+            self.last_key, self.repeats = key, self.repeats + 1 if key == self.last_key else 1
+            if self.repeats <= _MIN_REPEATS or len(self.graphs) >= _MAX_GRAPHS:
+                return loss_and_gradients(self.model, x, state, targets, frames, generator, lengths)
             self.graphs[key] = _Graph(self.model, self.pool, x, state, targets, frames, generator, lengths)
         return self.graphs[key](x, state, targets, generator, lengths)
 
 
 class _Graph:
-    """One recorded; what it reads and writes lies where it lay at the recording."""
+    """A recorded CUDA graph with the tensors that it reads and writes: a replay uses the same addresses."""
 
     def __init__(self, model, pool, x, state, targets, frames, generator, lengths):
         self.inputs = [a.to(x.device, copy=True) for a in _flat(x, state, targets, lengths)]
@@ -55,19 +56,21 @@ class _Graph:
             self.graph.register_generator_state(self.generator)
 
         def run():
-            return derive(model, inputs[0], pairs, inputs[1], frames, self.generator, inputs[2])
+            return loss_and_gradients(model, inputs[0], pairs, inputs[1], frames, self.generator, inputs[2])
 
-        side = torch.cuda.Stream(x.device)  # once more before the recording, where nothing may be allocated or compiled
+        # a warm-up run first: during the recording nothing may be allocated or compiled
+        side = torch.cuda.Stream(x.device)
         side.wait_stream(torch.cuda.current_stream(x.device))
         with torch.cuda.stream(side):
             run()
         torch.cuda.current_stream(x.device).wait_stream(side)
-        with torch.cuda.graph(self.graph, pool=pool):  # they run one at a time, and what they return is copied at once
+        # graphs can share a memory pool: one is replayed at a time, and its results are copied at once
+        with torch.cuda.graph(self.graph, pool=pool):
             self.outputs = run()
 
     def __call__(self, x, state, targets, generator, lengths):
-        for mine, given in zip(self.inputs, _flat(x, state, targets, lengths), strict=True):
-            mine.copy_(given, non_blocking=True)
+        for recorded, new in zip(self.inputs, _flat(x, state, targets, lengths), strict=True):
+            recorded.copy_(new, non_blocking=True)
         if generator is not None:
             self.generator.manual_seed(generator.initial_seed())
         self.graph.replay()
@@ -80,9 +83,9 @@ def _flat(x, state, targets, lengths):
     return [x, targets, lengths, *(t for pair in state for t in pair)]
 
 
-def function_for(model):
-    """:func:`derive` for a model, as quick as it can be had where the model lies."""
-    able = hasattr(torch.cuda.CUDAGraph, "register_generator_state")  # torch 2.4
-    if next(model.parameters()).device.type == "cuda" and able:
+def loss_and_gradients_for(model):
+    """:func:`loss_and_gradients` with the model filled in: :class:`Graphed` if the model is on a GPU and torch can."""
+    can_draw = hasattr(torch.cuda.CUDAGraph, "register_generator_state")  # random numbers in graphs: torch 2.4
+    if next(model.parameters()).device.type == "cuda" and can_draw:
         return Graphed(model)
-    return functools.partial(derive, model)
+    return functools.partial(loss_and_gradients, model)

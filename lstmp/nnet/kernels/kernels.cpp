@@ -1,21 +1,21 @@
-// What is not a matrix product in a training step: the gates of one frame of all streams, forward and backward, the softmax
-// with its cross entropy, and Adam. One pass over memory each, where PyTorch takes one for every operation.
+// The parts of a training step that are not matrix products: the gates of one frame of all streams, forward and backward, the
+// softmax with its cross entropy, and Adam. Each makes one pass over memory, where PyTorch makes one for every operation.
 //
-// Written so that the compiler vectorizes every inner loop for the processor at hand (AVX2, AVX-512, NEON). A NaN goes
-// through: a minimum or maximum is a comparison that a NaN fails, and none of the flags assumes that there are none.
+// Written so that the compiler vectorizes every inner loop for the processor at hand (AVX2, AVX-512, NEON). NaN is
+// propagated: a minimum or maximum is a comparison that is false for NaN, and no compiler flag assumes that NaN is absent.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 namespace {
 
-// eˣ for |x| < 80, beyond it that of the bound: 2ⁿ times a Taylor series on |r| < ln 2 / 2, relative error below 2e-7
+// eˣ for |x| < 80, and e^±80 beyond: 2ⁿ times a Taylor series on |r| < ln 2 / 2, with a relative error below 2e-7
 inline float exp_(float x) {
   x = x > 80.0f ? 80.0f : x;
   x = x < -80.0f ? -80.0f : x;
-  const float rounder = 12582912.0f;  // 1.5 · 2²³: what is added to it is rounded to a whole number
+  const float rounder = 12582912.0f;  // 1.5 · 2²³: adding it rounds to a whole number
   const float n = (x * 1.44269504f + rounder) - rounder;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, of which the first is exact
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts; the first is exact
   float p = 1.0f / 5040;
   p = p * r + 1.0f / 720;
   p = p * r + 1.0f / 120;
@@ -36,17 +36,17 @@ inline float tanh_(float x) { return 1.0f - 2.0f / (1.0f + exp_(2.0f * x)); }
 
 }  // namespace
 
-// One frame of `streams` rows. In: `gates` [4 · cells a row] with the inputs of i, f, c, o, without peepholes; `before`,
-// the cells of the frame before; `peep` [3 · cells] or null; cells are clipped to ±clip. Out: `gates` with their
-// activations, `cell`, `tanh_cell`, and `out` = o · tanh(cell).
-extern "C" void lstmp_gates_forward(int64_t streams, int64_t cells, float* gates, const float* before, const float* peep,
+// One frame of `streams` rows, forward. In: `gates` [4 · cells per row], the inputs of i, f, c, o without the peepholes;
+// `prev`, the cells of the previous frame; `peep` [3 · cells] or null; cells are clipped to ±clip. Out: `gates`, now the
+// activations; `cell`; `tanh_cell`; and `out` = o · tanh(cell).
+extern "C" void lstmp_gates_forward(int64_t streams, int64_t cells, float* gates, const float* prev, const float* peep,
                                     float clip, float* cell, float* tanh_cell, float* out) {
   for (int64_t n = 0; n < streams; ++n) {
     float* __restrict__ i = gates + 4 * cells * n;
     float* __restrict__ f = i + cells;
     float* __restrict__ g = f + cells;
     float* __restrict__ o = g + cells;
-    const float* __restrict__ old = before + cells * n;
+    const float* __restrict__ old = prev + cells * n;
     float* __restrict__ c = cell + cells * n;
     float* __restrict__ tc = tanh_cell + cells * n;
     float* __restrict__ m = out + cells * n;
@@ -74,10 +74,10 @@ extern "C" void lstmp_gates_forward(int64_t streams, int64_t cells, float* gates
   }
 }
 
-// The same frame backward. In: what the forward pass left; `d_out`, the gradient of `out`; `d_cell`, that of `cell` from
-// the frame after. Out: `d_gates`, the gradient of the gates' inputs; `d_cell`, that of `before`; `d_bias` [4 · cells]
-// and `d_peep` [3 · cells, or null] are added to.
-extern "C" void lstmp_gates_backward(int64_t streams, int64_t cells, const float* gates, const float* before,
+// The same frame, backward. In: the results of the forward pass; `d_out`, the gradient of `out`; `d_cell`, the gradient of
+// `cell` from the next frame. Out: `d_gates`, the gradient of the gates' inputs; `d_cell`, now the gradient of `prev`. Added
+// to: `d_bias` [4 · cells] and `d_peep` [3 · cells, or null].
+extern "C" void lstmp_gates_backward(int64_t streams, int64_t cells, const float* gates, const float* prev,
                                      const float* cell, const float* tanh_cell, const float* peep, float clip,
                                      const float* d_out, float* d_cell, float* d_gates, float* d_bias, float* d_peep) {
   for (int64_t n = 0; n < streams; ++n) {
@@ -85,7 +85,7 @@ extern "C" void lstmp_gates_backward(int64_t streams, int64_t cells, const float
     const float* __restrict__ f = i + cells;
     const float* __restrict__ g = f + cells;
     const float* __restrict__ o = g + cells;
-    const float* __restrict__ old = before + cells * n;
+    const float* __restrict__ old = prev + cells * n;
     const float* __restrict__ c = cell + cells * n;
     const float* __restrict__ tc = tanh_cell + cells * n;
     const float* __restrict__ dm = d_out + cells * n;
@@ -120,9 +120,9 @@ extern "C" void lstmp_gates_backward(int64_t streams, int64_t cells, const float
   }
 }
 
-// Softmax and cross entropy of `rows` rows of `states` scores, which become the gradient of
-// − scale · Σ log p(target) over the rows whose target is not −1. `sums`: that loss, unscaled; `hits`: rows whose target
-// has the highest score (ties count).
+// Softmax and cross entropy of `rows` rows of `states` scores. The scores are replaced by the gradient of
+// −scale · Σ log p(target), summed over the rows whose target is not −1. `sums`: that loss, unscaled; `hits`: rows whose
+// target has the highest score (ties count).
 extern "C" void lstmp_cross_entropy(int64_t rows, int64_t states, float* scores, const int64_t* targets, float scale,
                                     double* sums, int64_t* hits) {
   double loss = 0;
@@ -133,7 +133,7 @@ extern "C" void lstmp_cross_entropy(int64_t rows, int64_t states, float* scores,
       std::memset(s, 0, sizeof(float) * states);
       continue;
     }
-    constexpr int kLanes = 16;  // partial results side by side: order of summation that vectors can keep
+    constexpr int kLanes = 16;  // separate partial sums, an order of summation that vectorized code can keep
     float tops[kLanes], totals[kLanes] = {0};
     for (int j = 0; j < kLanes; ++j) tops[j] = s[0];
     int64_t k = 0;
@@ -157,9 +157,9 @@ extern "C" void lstmp_cross_entropy(int64_t rows, int64_t states, float* scores,
   *sums = loss, *hits = right;
 }
 
-// Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) of `count` weights `w` with
-// gradients `g` and moments `m`, `v`. rest: 1 − β, exactly; `rate`: the learning rate; `rate_1`: that over 1 − β₁ᵗ; `root_2`:
-// the root of 1 − β₂ᵗ.
+// One step of Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) for `count` weights `w`
+// with gradients `g` and moments `m`, `v`. `rest_1`, `rest_2`: 1 − β, exactly; `rate`: the learning rate; `rate_1`: the
+// learning rate divided by 1 − β₁ᵗ; `root_2`: the square root of 1 − β₂ᵗ.
 extern "C" void lstmp_adam(int64_t count, float* __restrict__ w, const float* __restrict__ g, float* __restrict__ m,
                            float* __restrict__ v, float beta_1, float rest_1, float beta_2, float rest_2, float epsilon,
                            float rate, float rate_1, float root_2, float decay) {

@@ -1,4 +1,4 @@
-// The output layer with its cross entropy, forward and backward.
+// The forward and backward pass of the output layer with its cross entropy.
 #pragma once
 #include "elements.h"
 #include "layer.h"
@@ -7,30 +7,34 @@
 
 namespace {
 
-// The output layer: scores y wᵀ + bias of `rows` rows, their softmax and cross entropy, and all gradients of
-// scale · Σ −log p(target) over the rows whose target is not −1. `y` [rows, D], `w` [S, D], `bias` [S]. Out: `d_y`, `d_w`,
-// `d_bias`, or all three null; `loss`, unscaled; `hits`: rows whose target has the highest score (ties count).
+// Computes the scores y wᵀ + bias of `rows` rows, their softmax and cross entropy, and all gradients of
+// scale · Σ −log p(target), summed over the rows whose target is not −1. In: `y` [rows, D], `w` [S, D], `bias` [S].
+// Out: `d_y`, `d_w`, `d_bias`, or all three null; `loss`, unscaled; `hits`: rows whose target has the highest score (ties
+// count).
 template <class F, typename N = typename F::Number>
 void output(int64_t rows, int64_t width, int64_t states, const float* y, const float* w, const float* bias,
             const int64_t* targets, float scale, float* d_y, float* d_w, float* d_bias, double* loss, int64_t* hits) {
-  const int64_t all = tiles_of(rows, kSide), depth = tiles_of(width, kDepth), deep = tiles_of(states, kDepth), columns = 2 * deep;
-  const Blocked<N> in{memory<N>.input.at_least(all * depth * kTile), depth}, grad{memory<N>.d_gates.at_least(all * deep * kTile), deep};
-  const Panel<N> by_w{memory<N>.weights.at_least(columns * depth * kTile), depth};
-  block<F>(in, 0, y, rows, width, width);
-  for (int64_t c = 0; c < columns; ++c) pack_transposed<F>(by_w, c, row_of(w, c * kSide, width), states - c * kSide, width);
+  const int64_t all = tiles_of(rows, kSide), depth = tiles_of(width, kDepth), depth_states = tiles_of(states, kDepth);
+  const int64_t columns = 2 * depth_states;
+  const Blocked<N> in{memory<N>.input.reserve(all * depth * kTile), depth};
+  const Blocked<N> grad{memory<N>.d_gates.reserve(all * depth_states * kTile), depth_states};
+  const Panel<N> w_panel{memory<N>.weights.reserve(columns * depth * kTile), depth};
+  pack_left<F>(in, 0, y, rows, width, width);
+  for (int64_t c = 0; c < columns; ++c)
+    pack_right_transposed<F>(w_panel, c, row_of(w, c * kSide, width), states - c * kSide, width);
   Panel<N> back{};
   if (d_y) {
-    back = {memory<N>.weights_rec.at_least(2 * depth * deep * kTile), deep};
-    pack<F>(back, 0, w, states, width, 2 * depth);
+    back = {memory<N>.weights_rec.reserve(2 * depth * depth_states * kTile), depth_states};
+    pack_right<F>(back, 0, w, states, width, 2 * depth);
   }
   float* totals = memory<N>.sums.zeros(columns * kSide);
-  float* scores = memory<N>.plain.at_least(kBand * columns * kSums);
+  float* scores = memory<N>.plain.reserve(kBand * columns * kSums);
   const __m512 lowest = _mm512_set1_ps(-INFINITY);
   [[maybe_unused]] const typename F::Session session{};
   *loss = 0, *hits = 0;
   for (int64_t r = 0; r < all; r += kBand) {
     const int64_t end = std::min(r + kBand, all);
-    multiply<F>(in, r, end, by_w, columns, [&](int64_t tile, int64_t c, const float* pair) {
+    multiply<F>(in, r, end, w_panel, columns, [&](int64_t tile, int64_t c, const float* pair) {
       float* to = scores + ((tile - r) * kSide * columns + c) * kSide;
       for (int64_t n = 0; n < kSide; ++n, to += columns * kSide)
         _mm512_store_ps(to, _mm512_load_ps(pair + n * kSide)), _mm512_store_ps(to + kSide, _mm512_load_ps(pair + kSums + n * kSide));
@@ -40,13 +44,13 @@ void output(int64_t rows, int64_t width, int64_t states, const float* y, const f
       const int64_t target = row < rows ? targets[row] : -1;
       N* out = grad.tile(row / kSide, 0) + row % kSide * kDepth;
       if (target < 0) {
-        for (int64_t d = 0; d < deep; ++d) F::put(out + d * kTile, _mm512_setzero_ps(), _mm512_setzero_ps());
+        for (int64_t d = 0; d < depth_states; ++d) F::put(out + d * kTile, _mm512_setzero_ps(), _mm512_setzero_ps());
         continue;
       }
       __m512 top = lowest, sum = _mm512_setzero_ps();
-      for (int64_t c = 0; c < states; c += kSide) {  // what is beyond the states scores −∞
+      for (int64_t c = 0; c < states; c += kSide) {  // scores beyond the last state are −∞
         const __mmask16 mask = mask_of(states - c);
-        const __m512 score = _mm512_mask_add_ps(lowest, mask, _mm512_load_ps(s + c), part(bias + c, mask));
+        const __m512 score = _mm512_mask_add_ps(lowest, mask, _mm512_load_ps(s + c), load_masked(bias + c, mask));
         _mm512_store_ps(s + c, score);
         top = _mm512_max_ps(top, score);
       }
@@ -71,13 +75,13 @@ void output(int64_t rows, int64_t width, int64_t states, const float* y, const f
     }
     if (!d_y) continue;
     multiply<F>(grad, r, end, back, 2 * depth, [&](int64_t tile, int64_t c, const float* pair) {
-      Place{d_y + tile * kSide * width + c * kSide, rows - tile * kSide, width - c * kSide, width}.take(pair);
+      OutputTile{d_y + tile * kSide * width + c * kSide, rows - tile * kSide, width - c * kSide, width}.write(pair);
     });
   }
   if (!d_y) return;
   std::memcpy(d_bias, totals, states * sizeof(float));
-  multiply_transposed<F>(grad, columns, in, 2 * depth, all, memory<N>.turning, [&](int64_t a, int64_t c) {
-    return Place{d_w + a * kSide * width + c * kSide, states - a * kSide, width - c * kSide, width};
+  multiply_transposed<F>(grad, columns, in, 2 * depth, all, memory<N>.transpose_buffers, [&](int64_t a, int64_t c) {
+    return OutputTile{d_w + a * kSide * width + c * kSide, states - a * kSide, width - c * kSide, width};
   });
 }
 

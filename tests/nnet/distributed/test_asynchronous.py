@@ -1,4 +1,4 @@
-"""Workers that wait for nobody: exact where only one has work, near synchronous training where all have."""
+"""Asynchronous training: exact if only one worker has streams, close to synchronous training otherwise."""
 
 import json
 
@@ -38,7 +38,7 @@ def assert_alike(a, b):
 @pytest.mark.parametrize("options", [
     {}, pytest.param(SGD, marks=pytest.mark.slow), {"exchange_every": 3, "accumulate": 2}],
     ids=["adam", "sgd", "seldom"])
-def test_a_warm_start_as_long_as_the_training_is_that_of_one_process(world, small_config, options):
+def test_a_warm_start_as_long_as_the_training_equals_one_process(world, small_config, options):
     one = run(world, small_config(epochs=1, accumulate=options.get("accumulate", 1)) if options is not SGD
               else small_config(epochs=1, **SGD), "one")
     two = run(world, small_config(epochs=1, updates="asynchronous", warm_start=1000, **options), "two", nj=2)
@@ -46,7 +46,7 @@ def test_a_warm_start_as_long_as_the_training_is_that_of_one_process(world, smal
 
 
 def test_a_long_warm_start_shows_its_progress(world, small_config):
-    """Whoever has no frames yet has none to show."""
+    """Also of a worker that has no frames during the warm start."""
     cfg = small_config(epochs=1, updates="asynchronous", warm_start=1000, **SGD)
     out = torchrun(world, cfg, "slow", pause=0.1)
     assert out.returncode == 0, out.stdout
@@ -54,7 +54,7 @@ def test_a_long_warm_start_shows_its_progress(world, small_config):
 
 
 @pytest.mark.parametrize("servers", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_one_worker_with_servers_is_one_process(world, small_config, servers):
+def test_one_worker_with_servers_equals_one_process(world, small_config, servers):
     one = run(world, small_config(**SGD), "one")
     served = run(world, small_config(updates="asynchronous", parameter_servers=servers, **SGD), "served",
                  nj=1 + servers)
@@ -64,12 +64,12 @@ def test_one_worker_with_servers_is_one_process(world, small_config, servers):
 
 
 @pytest.mark.parametrize("options", [{}, {"exchange_every": 2, "warm_start": 5, "max_staleness": 1}])
-def test_workers_learn_as_one_process_does(world, small_config, options):
-    # after 20 epochs three workers that push seldom have a loss of 0.12 to 0.27, as it happens; after 30 below 0.1
+def test_workers_learn_as_well_as_one_process(world, small_config, options):
+    # after 20 epochs three workers that exchange seldom have a loss of 0.12 to 0.27, by chance; after 30 below 0.1
     cfg = {"epochs": 30, "streams": 6, "lr_initial": 0.02, "cells": 24, "recurrent_projection": 12}
     one = run(world, small_config(**cfg), "one")
     rows = log(run(world, small_config(updates="asynchronous", **cfg, **options), "three", nj=3))
-    assert [r["frames"] for r in rows] == [r["frames"] for r in log(one)]  # every utterance, once an epoch
+    assert [r["frames"] for r in rows] == [r["frames"] for r in log(one)]  # every utterance once per epoch
     assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.1 < rows[0]["loss_train"]
     assert all(r["processes"] == 3 for r in rows) and max(r["staleness_max"] for r in rows) > 0
     if options:  # two others, each at most 1 batch ahead or behind: at most 3 batches, 2 exchanges, in one's 2 batches
@@ -89,7 +89,7 @@ def test_servers_and_workers_on_two_machines(world, small_config):
 
 
 @pytest.mark.parametrize("servers", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_nan_of_one_worker_takes_all_back(world, small_config, servers):
+def test_after_a_nan_in_one_worker_all_return_to_the_checkpoint(world, small_config, servers):
     cfg = small_config(updates="asynchronous", parameter_servers=servers, **SGD)
     out = torchrun(world, cfg, "net", nproc=2 + servers, poison={1: 9})
     assert out.returncode == 0, out.stdout
@@ -100,17 +100,17 @@ def test_a_nan_of_one_worker_takes_all_back(world, small_config, servers):
 
 
 @pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 2], ids=["worker", "server"])
-def test_a_killed_process_is_started_again(world, small_config, killed):
-    """By torchrun, with all others; they go on from the last checkpoint."""
+def test_after_a_process_is_killed_training_resumes(world, small_config, killed):
+    """torchrun restarts all processes, which resume from the last checkpoint."""
     cfg = small_config(updates="asynchronous", parameter_servers=1, checkpoint_minutes=1e-6, **SGD)
     out = torchrun(world, cfg, "net", nproc=3, kill={killed: 9}, restarts=1)
     assert out.returncode == 0, out.stdout
-    assert "going on from epoch 1, batch" in out.stdout
+    assert "resuming from epoch 1, batch" in out.stdout
     frames = [r["frames"] for r in log(world.path / "net")]
-    assert frames == [262, 262]  # none lost, none twice
+    assert frames == [262, 262]  # none is lost or used twice
 
 
-def test_servers_are_spread_over_the_machines():
+def test_servers_are_distributed_over_the_machines():
     machines = ["a", "a", "a", "b", "b", "b"]
     assert [choose_servers(machines, n) for n in (0, 1, 2, 3, 4)] == [[], [2], [2, 5], [1, 2, 5], [1, 2, 4, 5]]
     with pytest.raises(UserError, match="5 parameter servers, but only 6 processes on 2 machines"):
@@ -118,8 +118,8 @@ def test_servers_are_spread_over_the_machines():
     assert [(p.start, p.stop) for p in parts(10, 3)] == [(0, 3), (3, 6), (6, 10)]
 
 
-def test_what_cannot_be(world, small_config):
-    with pytest.raises(UserError, match="asynchronous training by one process; start several"):
+def test_impossible_configurations_are_refused(world, small_config):
+    with pytest.raises(UserError, match="asynchronous training with one process; start several"):
         run(world, small_config(updates="asynchronous"), "net")
     with pytest.raises(UserError, match="3 workers for 2 streams"):
         run(world, small_config(updates="asynchronous", streams=2), "net", nj=3)

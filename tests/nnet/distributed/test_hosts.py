@@ -1,4 +1,4 @@
-"""Training on two hosts, which are network namespaces: it does as on one, and goes on where one is cut off."""
+"""Training on two hosts, simulated by network namespaces; it continues if one host is cut off."""
 
 import json
 import os
@@ -21,9 +21,9 @@ def ip(*words: str):
 
 @pytest.fixture
 def hosts():
-    """Two namespaces joined by a cable; the commands that run something in each."""
+    """Two namespaces connected by a virtual cable; yields the prefix of commands that run in each."""
     if os.geteuid() or not shutil.which("ip") or not shutil.which("unshare"):
-        pytest.skip("no privilege, or no `ip`, to make network namespaces")
+        pytest.skip("network namespaces need root, `ip` and `unshare`")
     remove()
     try:
         for name in NAMES:
@@ -36,7 +36,7 @@ def hosts():
         ip("-n", name, "address", "add", f"10.77.0.{n}/24", "dev", "cable0")
         for device in ("cable0", "lo"):
             ip("-n", name, "link", "set", device, "up")
-        table = Path(f"/etc/netns/{name}/hosts")  # what `ip netns exec` puts in the place of /etc/hosts
+        table = Path(f"/etc/netns/{name}/hosts")  # what `ip netns exec` uses instead of /etc/hosts
         table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text("127.0.0.1 localhost\n" + "".join(f"10.77.0.{i} {x}\n" for i, x in enumerate(NAMES, 1)))
     yield [["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", f'hostname {name} && exec "$@"', "sh"]
@@ -56,7 +56,7 @@ ON_CABLE = {"GLOO_SOCKET_IFNAME": "cable0"}
 @pytest.mark.parametrize("options", [
     pytest.param({}, marks=pytest.mark.slow), {"updates": "asynchronous", "parameter_servers": 2}],
     ids=["sync", "async"])
-def test_two_hosts(world, small_config, hosts, options):
+def test_training_on_two_hosts(world, small_config, hosts, options):
     agents = start(world, small_config(**options), "net", hosts, "lstmp-a:29400", "2", env=ON_CABLE)
     output = [agent.communicate(timeout=200)[0] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], "\n".join(output)
@@ -67,8 +67,8 @@ def test_two_hosts(world, small_config, hosts, options):
 @pytest.mark.slow
 @pytest.mark.parametrize(("options", "nproc", "team"), [
     ({}, 1, (2, 1)), ({"updates": "asynchronous", "parameter_servers": 1}, 2, (3, 1))], ids=["sync", "async"])
-def test_a_host_that_is_cut_off(world, small_config, hosts, options, nproc, team):
-    """The other one notices, and goes on alone from the last checkpoint."""
+def test_training_continues_when_a_host_is_cut_off(world, small_config, hosts, options, nproc, team):
+    """The other host notices, and resumes alone from the last checkpoint."""
     cfg = small_config(epochs=400, checkpoint_minutes=0.02, timeout_minutes=0.2, **options)
     agents = start(world, cfg, "net", hosts, "lstmp-a:29400", "1:2", nproc=nproc, restarts=3, env=ON_CABLE)
     try:
@@ -78,13 +78,13 @@ def test_a_host_that_is_cut_off(world, small_config, hosts, options, nproc, team
             assert time.monotonic() < deadline and agents[0].poll() is None
             time.sleep(0.1)
         ip("-n", NAMES[1], "link", "set", "cable0", "down")
-        before = checkpoint.read(last, hint="")[1]["epoch"]
+        epoch = checkpoint.read(last, hint="")[1]["epoch"]
         output = agents[0].communicate(timeout=250)[0]
         assert agents[0].returncode == 0, output
-        assert "going on from epoch" in output
+        assert "resuming from epoch" in output
         rows = [json.loads(line) for line in (world.path / "net" / "log.jsonl").read_text().splitlines()]
         assert len(rows) == 400 and [r["frames"] for r in rows] == [262] * 400
-        assert (rows[before - 1]["processes"], rows[-1].get("processes", 1)) == team
+        assert (rows[epoch - 1]["processes"], rows[-1].get("processes", 1)) == team
     finally:
         for agent in agents:
             agent.kill()

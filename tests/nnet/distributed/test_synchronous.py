@@ -1,4 +1,4 @@
-"""Several processes, one update: the loss and the weights of one process with the same streams."""
+"""Synchronous training: loss and weights equal those of one process with the same streams."""
 
 import json
 
@@ -25,7 +25,7 @@ def log(folder):
 
 
 def assert_alike(a, b, tolerance=1e-4):
-    """Same curve, same frames, same weights, to rounding."""
+    """Same losses, same frames, same weights, up to rounding."""
     for x, y in zip(log(a), log(b), strict=True):
         assert x["frames"] == y["frames"]
         for name in ("loss_train", "loss_valid"):
@@ -42,13 +42,13 @@ SGD = {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1}
     ({"bidirectional": True, "chunk": 0, "label_delay": 0, "accumulate": 2}, 2),
     ({"freq_masks": 1, "gain_db": 3.0}, 2)],
     ids=["sgd", "accumulate", "more streams than utterances", "whole utterances", "masks"])
-def test_the_curve_of_one_process(world, small_config, options, nj):
+def test_several_processes_give_the_curve_of_one(world, small_config, options, nj):
     cfg = small_config(**options)
     assert_alike(run(world, cfg, "one"), run(world, cfg, "several", nj=nj))
 
 
-def test_accumulated_gradient_is_that_of_the_larger_batch(world, small_config):
-    """With utterances of one chunk, two batches of 2 streams hold what one of 4 does, and so does the update."""
+def test_an_accumulated_gradient_equals_that_of_the_larger_batch(world, small_config):
+    """With utterances of one chunk, two batches of 2 streams contain the same as one batch of 4."""
     for utt in world.feats:
         world.feats[utt], world.pdfs[utt] = world.feats[utt][:4], world.pdfs[utt][:4]
     world.write()
@@ -56,12 +56,12 @@ def test_accumulated_gradient_is_that_of_the_larger_batch(world, small_config):
     four = run(world, small_config(streams=4, **options), "four")
     two = run(world, small_config(streams=2, accumulate=2, **options), "two")
     assert log(four)[0]["batches"] == 3 and log(two)[0]["batches"] == 5  # 10 utterances
-    # the last update of both is of 2 utterances and divided by the frames of 4
+    # the last update of both has 2 utterances, and is divided by the frames of 4
     for name in ("w_out", "b_out"):
         torch.testing.assert_close(weights(four)[name], weights(two)[name], rtol=1e-4, atol=1e-5)
 
 
-def test_bf16_gradients_are_near(world, small_config):
+def test_bf16_gradients_change_the_loss_only_slightly(world, small_config):
     cfg = small_config(**SGD)
     one = run(world, cfg, "one")
     half = run(world, small_config(gradient_precision="bf16", **SGD), "half", nj=2)
@@ -70,8 +70,8 @@ def test_bf16_gradients_are_near(world, small_config):
 
 
 @pytest.mark.parametrize("then", [pytest.param(2, marks=pytest.mark.slow), 1])
-def test_interrupted_and_gone_on_with_as_many_or_others(world, small_config, then):
-    """The checkpoint of two processes is that of any number: the state of all streams is in it."""
+def test_resuming_with_the_same_or_another_number_of_processes(world, small_config, then):
+    """A checkpoint has the recurrent state of all streams, so any number of processes can resume from it."""
     cfg = small_config(epochs=2, **SGD)
     whole = run(world, cfg, "whole", nj=2)
     out = torchrun(world, small_config(epochs=2, checkpoint_minutes=1e-6, **SGD), "parts", kill={1: 9}, restarts=0)
@@ -84,13 +84,13 @@ def test_interrupted_and_gone_on_with_as_many_or_others(world, small_config, the
     assert_alike(whole, parts)
 
 
-def test_more_processes_than_streams(world, small_config):
+def test_more_processes_than_streams_are_refused(world, small_config):
     with pytest.raises(UserError, match="3 processes for 2 streams; raise `streams`"):
         run(world, small_config(streams=2), "net", nj=3)
 
 
-def test_a_nan_of_one_process_is_told_with_its_utterances(world, small_config):
-    """All see it in the gradient, and go back together."""
+def test_a_nan_in_one_process_is_reported_with_its_utterances(world, small_config):
+    """All processes see it in the gradient, and return to the checkpoint together."""
     out = torchrun(world, small_config(**SGD), "net", poison={1: 9})
     assert out.returncode == 0, out.stdout
     assert "epoch 1, batch 10: the loss is nan in the batch of a-" in out.stdout

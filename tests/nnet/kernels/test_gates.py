@@ -1,4 +1,4 @@
-"""The compiled kernels against PyTorch: any shape, saturated gates, clipped cells, masked frames, and NaN kept."""
+"""The compiled kernels agree with PyTorch: any shape, saturated gates, clipped cells, masked frames, NaN."""
 
 import numpy as np
 import pytest
@@ -21,11 +21,11 @@ def tensors(frames, streams, cells, peepholes, seed, scale=2.0):
 
 
 def both(frames, streams, cells, peepholes, clip, seed, scale=2.0):
-    """What each kind leaves after all frames forward and backward."""
+    """All tensors of the reference and of the compiled class after all frames, forward and backward."""
     results = []
-    for kind in (gates.Gates, gates.CompiledGates):
+    for gates_class in (gates.Gates, gates.CompiledGates):
         made = tensors(frames, streams, cells, peepholes, seed, scale)
-        step = kind(*made, clip)
+        step = gates_class(*made, clip)
         for t in range(frames):
             step.forward(t)
         forward = [x.clone() for x in made[:4]]
@@ -40,7 +40,7 @@ def both(frames, streams, cells, peepholes, clip, seed, scale=2.0):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 70), st.booleans(), st.sampled_from([None, 50.0, 0.4]),
        st.integers(0, 10**6))
-def test_equal_the_reference_on_any_shape(frames, streams, cells, peepholes, clip, seed):
+def test_compiled_gates_equal_the_reference_on_any_shape(frames, streams, cells, peepholes, clip, seed):
     for a, b in zip(*both(frames, streams, cells, peepholes, clip, seed), strict=True):
         if a is None:
             assert b is None
@@ -55,9 +55,9 @@ def test_saturated_gates_stay_finite():
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_nan_goes_through(which):
+def test_nan_is_propagated(which):
     made = tensors(1, 3, 20, True, 0)
-    made[which].view(-1)[7] = float("nan")  # in a gate's input, and in a cell before
+    made[which].view(-1)[7] = float("nan")  # in a gate's input, and in a previous cell
     step = gates.CompiledGates(*made, 50.0)
     step.forward(0)
     assert torch.isnan(step.cells[1]).any() and torch.isnan(step.outs).any()
@@ -75,7 +75,7 @@ def test_cross_entropy_equals_the_reference(rows, states, scale, seed):
         torch.testing.assert_close(a, b, rtol=2e-5, atol=1e-6)
 
 
-def test_cross_entropy_of_what_is_wrong():
+def test_cross_entropy_with_bad_targets_and_numbers():
     logits = torch.randn(4, 30)
     with pytest.raises(IndexError, match="target 30 of 30"):
         loss._compiled(logits.clone(), torch.tensor([0, 30, 1, 2]), 4)
@@ -86,7 +86,7 @@ def test_cross_entropy_of_what_is_wrong():
             assert not torch.isfinite(loss._compiled(bad, torch.tensor([0, 3, 1, 2]), 4)[0])
 
 
-def test_they_are_used_where_they_fit(monkeypatch):
+def test_compiled_gates_are_used_for_float32_only(monkeypatch):
     used = []
     monkeypatch.setattr(gates.CompiledGates, "forward", lambda self, t: used.append(t) or gates.Gates.forward(self, t))
     for dtype, count in ((torch.float64, 0), (torch.float32, 2)):

@@ -1,4 +1,4 @@
-"""On a GPU: the Triton kernels against float64, CUDA graphs against plain execution, and training from end to end."""
+"""On a GPU: the Triton kernels agree with float64, CUDA graphs with plain execution, and training works end to end."""
 
 import json
 
@@ -14,22 +14,24 @@ from lstmp.nnet.kernels import gpu, graphed
 from lstmp.nnet.model import StateNetwork
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-NEAR = {"ieee": 1e-5, "tf32": 4e-3, "bf16": 1e-2}  # of the truth in float64, relative
+NEAR = {"ieee": 1e-5, "tf32": 4e-3, "bf16": 1e-2}  # largest relative difference from float64
 
 
 @pytest.fixture(autouse=True)
-def products_as_they_were():
+def restore_precision_of_products():
     before = torch.get_float32_matmul_precision()
     yield
     torch.set_float32_matmul_precision(before)
 
 
-def results(args, clip, kind):
+def results(args, clip, precision):
     """Outputs and gradients: `fp64` on the CPU; `ieee`, `tf32` or `bf16` on the GPU."""
-    torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
-    place = {"device": "cpu", "dtype": torch.float64} if kind == "fp64" else {"device": "cuda", "dtype": torch.float32}
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    place = {"device": "cuda", "dtype": torch.float32}
+    if precision == "fp64":
+        place = {"device": "cpu", "dtype": torch.float64}
     args = [None if a is None else a.detach().to(**place).requires_grad_() for a in args]
-    out = LstmpChunk.apply(*args, clip, kind == "bf16")
+    out = LstmpChunk.apply(*args, clip, precision == "bf16")
     weight = [torch.cos(torch.arange(o.numel(), dtype=torch.float64)).view(o.shape).to(**place) for o in out]
     grads = torch.autograd.grad(out, [a for a in args if a is not None], weight)
     return [t.cpu() for t in (*out, *grads)]
@@ -41,22 +43,22 @@ SHAPES = [  # frames, streams, inputs, cells, recurrent projection, other projec
     (20, 64, 40, 320, 128, 0, True), (20, 129, 40, 512, 256, 0, True), (37, 133, 40, 129, 64, 33, True)]
 
 
-@pytest.mark.parametrize("kind", NEAR)
+@pytest.mark.parametrize("precision", NEAR)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("clip", [None, 50.0, 0.3])
-def test_any_shape_is_near_the_truth(kind, shape, clip):
-    if kind != "ieee" and clip == 0.3:
+def test_any_shape_is_close_to_float64(precision, shape, clip):
+    if precision != "ieee" and clip == 0.3:
         pytest.skip("rounding decides which cells are clipped")
     args = make(*shape, 1, scale=0.3 if shape[3] < 100 else 0.05)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu, "kernels", lambda: None)
-        plain = results(args, clip, kind)
+        plain = results(args, clip, precision)
     assert gpu.kernels() is not None
-    for got, by_torch, wanted in zip(results(args, clip, kind), plain, results(args, clip, "fp64"), strict=True):
-        assert got.shape == wanted.shape and off(got, wanted) < NEAR[kind] + 2 * off(by_torch, wanted)
+    for got, by_torch, wanted in zip(results(args, clip, precision), plain, results(args, clip, "fp64"), strict=True):
+        assert got.shape == wanted.shape and off(got, wanted) < NEAR[precision] + 2 * off(by_torch, wanted)
 
 
-def test_the_kernels_are_used_unless_told_otherwise(monkeypatch):
+def test_the_kernels_are_used_unless_they_are_disabled(monkeypatch):
     used, args = [], make(2, 8, 3, 4, 2, 0, True)
     do = gpu.forward
     monkeypatch.setattr(gpu, "forward", lambda *a: used.append(0) or do(*a))
@@ -72,12 +74,12 @@ def test_the_kernels_are_used_unless_told_otherwise(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["ieee", "bf16"])
-def test_nan_goes_through(kind):
+@pytest.mark.parametrize("precision", ["ieee", "bf16"])
+def test_nan_is_propagated(precision):
     args = make(3, 4, 3, 20, 18, 0, True, scale=0.1)
     with torch.no_grad():
         args[0][1, 2, 0] = float("nan")
-    y = results(args, 50.0, kind)[0]
+    y = results(args, 50.0, precision)[0]
     assert y[1:, 2].isnan().all() and not y[:, [0, 1, 3]].isnan().any() and not y[0].isnan().any()
 
 
@@ -85,16 +87,16 @@ def test_nan_goes_through(kind):
     {}, {"dropout": 0.3, "precision": "bf16"}, {"kind": "dnn", "recurrent_projection": 0},
     {"bidirectional": True, "label_delay": 0}, {"layer_norm": True, "projection": 4}, {"stack": 3},
     {"kind": "rnn", "recurrent_projection": 0}, {"bottleneck": 4, "residual": True}, {"without": True}])
-def test_a_graph_does_what_its_kernels_do(small_config, monkeypatch, changes):
+def test_a_graph_computes_the_same_as_its_kernels(small_config, monkeypatch, changes):
     if changes.pop("without", False):
         monkeypatch.setattr(gpu, "kernels", lambda: None)
     model = StateNetwork(small_config(**changes), 6, 5)
     model.initialize(1)
     model.cuda()
-    whole, rng = graphed.function_for(model), torch.Generator().manual_seed(1)
+    whole, rng = graphed.loss_and_gradients_for(model), torch.Generator().manual_seed(1)
     assert isinstance(whole, graphed.Graphed)
     for number in range(8):
-        n = 3 if number == 6 else 4  # one batch of another shape between
+        n = 3 if number == 6 else 4  # one batch of another shape in between
         x, targets = torch.randn(7, n, 6, generator=rng).cuda(), torch.randint(-1, 5, (7, n), generator=rng).cuda()
         state = [tuple(torch.randn(t.shape, generator=rng).cuda() for t in pair) for pair in model.zero_state(n)]
         lengths = torch.randint(1, 8, (n,), generator=rng)
@@ -102,12 +104,12 @@ def test_a_graph_does_what_its_kernels_do(small_config, monkeypatch, changes):
         def once(function, *model, number=number, batch=(x, state, targets, 28), lengths=lengths):
             return function(*model, *batch, torch.Generator("cuda").manual_seed(number), lengths)
 
-        (loss, correct, after, grads), wanted = once(whole), once(graphed.derive, model)
+        (loss, correct, after, grads), wanted = once(whole), once(graphed.loss_and_gradients, model)
         assert torch.equal(loss, wanted[0]) and torch.equal(correct, wanted[1])
         for a, b in zip((*grads, *(t for pair in after for t in pair)),
                         (*wanted[3], *(t for pair in wanted[2] for t in pair)), strict=True):
             assert torch.equal(a, b)
-        with torch.no_grad():  # the weights move where they are
+        with torch.no_grad():  # the weights change in place
             for p, g in zip(model.parameters(), grads, strict=True):
                 p.sub_(0.1 * g)
     assert len(whole.graphs) == 1
@@ -125,16 +127,16 @@ def test_an_interrupted_training_ends_with_the_same_weights(world, small_config,
     assert_same(whole, parts)
 
 
-def test_it_learns_what_a_cpu_learns(world, small_config):
+def test_training_reaches_the_accuracy_of_a_cpu(world, small_config):
     cfg = small_config(epochs=20, cells=24, recurrent_projection=12)
-    found = {}
+    accuracies = {}
     for device in ("cpu", "cuda"):
         out = run(world, cfg, device, device=device, threads=1)
-        found[device] = json.loads((out / "train.json").read_text())["frame_accuracy_train"]
+        accuracies[device] = json.loads((out / "train.json").read_text())["frame_accuracy_train"]
         feats = [torch.from_numpy(f) for f in list(world.feats.values())[:3]]
         scores = {d: [s.cpu() for s in AcousticNetwork.load(out, d).batch(feats)] for d in ("cpu", "cuda")}
         for a, b in zip(scores["cpu"], scores["cuda"], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
-    assert found["cpu"] > 0.8 and abs(found["cpu"] - found["cuda"]) < 0.05
+    assert accuracies["cpu"] > 0.8 and abs(accuracies["cpu"] - accuracies["cuda"]) < 0.05
     first = weights(world.path / "cuda")
     assert all(torch.isfinite(t).all() for t in first.values())

@@ -1,4 +1,4 @@
-"""Where the processor has no AVX-512, PyTorch does what the fused kernels do elsewhere, and no fault is told."""
+"""Without AVX-512, PyTorch computes what the fused kernels compute elsewhere, and nothing is reported as an error."""
 
 import platform
 
@@ -11,12 +11,12 @@ from lstmp.nnet.cell import LstmpChunk
 from lstmp.nnet.kernels import fused
 from lstmp.nnet.loss import FrameCrossEntropy
 
-KINDS = ("fp32", "bf16x6", "bf16x3", "bf16")
+PRECISIONS = ("fp32", "bf16x6", "bf16x3", "bf16")
 
 
 @pytest.fixture(params=["x86-64-v2", "x86-64-v3"])
-def lesser_processor(request, tmp_path, monkeypatch):
-    """The C++ parts as such a processor would have them; this one must be able to do as much."""
+def older_processor(request, tmp_path, monkeypatch):
+    """Compile the C++ parts for an older processor; the tests need one that can run them."""
     if platform.machine() != "x86_64" or " avx2 " not in open("/proc/cpuinfo").read():
         pytest.skip("not x86-64 with AVX2")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
@@ -37,9 +37,9 @@ def results(bf16):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_pytorch_does_it(lesser_processor, bf16, monkeypatch, capsys):
+def test_pytorch_computes_the_same(older_processor, bf16, monkeypatch, capsys):
     got = results(bf16)
-    assert not any(fused.kernels(kind) for kind in KINDS) and fused.kind_of(False) == "fp32"
+    assert not any(fused.kernels(precision) for precision in PRECISIONS) and fused.current_precision(False) == "fp32"
     assert not fused.fits(torch.zeros(16, 16), bf16)
     assert not capsys.readouterr().err
     monkeypatch.setenv("LSTMP_NATIVE", "0")
@@ -48,6 +48,6 @@ def test_pytorch_does_it(lesser_processor, bf16, monkeypatch, capsys):
         torch.testing.assert_close(a, b, rtol=0.03 if bf16 else 1e-5, atol=0.01 if bf16 else 1e-5)
 
 
-def test_auto_is_float32(lesser_processor, small_config):
-    assert fused.settled(small_config(precision="auto"), "cpu").precision == "fp32"
-    assert fused.factors_of(small_config(precision="fp32"), "cpu") == "fp32"
+def test_auto_selects_float32(older_processor, small_config):
+    assert fused.resolve_precision(small_config(precision="auto"), "cpu").precision == "fp32"
+    assert fused.training_precision(small_config(precision="fp32"), "cpu") == "fp32"
