@@ -29,7 +29,7 @@ from lstmp.corpus.lang import read_symbols
 from lstmp.decode.acoustic_scorer import load_acoustic_scorer
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
-from lstmp.decode.engine import SearchGraph, compiled
+from lstmp.decode.engine import SearchGraph, search_library
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.search import decode_utterance, load_graph
 from lstmp.errors import UserError, command
@@ -143,7 +143,7 @@ def main(argv=None):
     say(f"{len(utts)} utterances, {audio:.0f} s, {num_words} words; scores took {time.perf_counter() - start:.1f} s")
     decoders = [("native", ours, lambda: SearchGraph.load(args.graph)),
                 ("Kaldi", kaldis, lambda: kaldi_graph(Path(args.graph), Path(graph_info["model"])))]
-    if compiled() is None:
+    if search_library() is None:
         say("there is no compiler here: the native search is the one in NumPy")
     if importlib.util.find_spec("k2"):
         decoders.insert(1, ("k2", ours, lambda: load_graph(args.graph, scorer.num_pdfs, "k2")))

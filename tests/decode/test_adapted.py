@@ -47,7 +47,7 @@ def test_posteriors_equal_the_sum_over_all_paths(seed):
                 key = t, int(lat.arcs[arc, 2]) - 1
                 by_state[key] = by_state.get(key, 0.0) + weight
         np.testing.assert_allclose(arc_posteriors(lat, 0.5), by_arc, atol=1e-5)
-        found = {(int(t), int(p)): w for t, p, w in zip(*pdf_posteriors(lat, 0.5, least=0.01), strict=True)}
+        found = {(int(t), int(p)): w for t, p, w in zip(*pdf_posteriors(lat, 0.5, minimum=0.01), strict=True)}
         assert found == pytest.approx({k: w for k, w in by_state.items() if w >= 0.01}, abs=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_a_graph_that_does_not_name_silence_is_told(adapted_work):
     del info["silence"]
     (adapted_work / "graph" / "graph.json").write_text(json.dumps(info))
     done = run(adapted_work)
-    assert done.returncode == 1 and "graph.json: it does not name the silence phones" in done.stderr
+    assert done.returncode == 1 and "graph.json: the silence phones are missing in it" in done.stderr
 
 
 def test_first_pass_is_narrower():

@@ -130,8 +130,8 @@ def rewrite(name, text):
     (remove("model/final.safetensors"), "final.safetensors: no such file; check --model"),
     (rewrite("model/final.safetensors", "x"), "final.safetensors: not a safetensors file"),
     (lambda work: shutil.rmtree(work / "graph"), "graph.json: no such file; give a graph dir"),
-    (rewrite("graph/graph.json", "{}"), "graph.json: not what make_graph wrote"),
-    (rewrite("graph/graph.json", '{"num_pdfs": 9, "tree": ""}'), "the graph is of a model with 9 pdfs"),
+    (rewrite("graph/graph.json", "{}"), "graph.json: not written by make_graph"),
+    (rewrite("graph/graph.json", '{"num_pdfs": 9, "tree": ""}'), "the graph is for a model with 9 pdfs"),
     (rewrite("graph/graph.json", '{"num_pdfs": 6, "tree": "00"}'), "made from another decision tree"),
     (remove(f"graph/{NAME}"), "HCLG.k2.safetensors: no such file"),
     (lambda work: cut(work / "graph" / NAME), "HCLG.k2.safetensors: not a k2 graph, or cut off"),
@@ -154,7 +154,7 @@ def test_features_of_another_dimension(work):
     values = config.read_yaml(work / "model" / "config.yaml")[0]
     values["feature"]["deltas"] = 1
     (work / "model" / "config.yaml").write_text(json.dumps(values))
-    with pytest.raises(UserError, match="features of 6 dimensions, the model takes 3"):
+    with pytest.raises(UserError, match="features of 6 dimensions, the model expects 3"):
         command.decode(work / "model", work / "graph", work / "data", work / "out",
                        config.load(work / "decode.yaml", command.DecodeConfig), 1, "cpu")
 

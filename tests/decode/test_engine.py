@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, Compiled, Plain, compiled
+from lstmp.decode.engine import NEAR_END, CompiledSearch, NumpySearch, search_library
 from lstmp.decode.lattice_paths import path_scores
 
 k2 = pytest.importorskip("k2")
@@ -19,7 +19,7 @@ k2 = pytest.importorskip("k2")
 def links_of(graph, loglikes, cfg):
     """(frame, label, graph score, extra cost) of every link, sorted; None without a path."""
     rows = (loglikes * cfg.acoustic_scale).numpy()
-    search = (Compiled if compiled() else Plain)(graph, cfg, cfg.output_beam)
+    search = (CompiledSearch if search_library() else NumpySearch)(graph, cfg, cfg.output_beam)
     sure = max(len(rows) - NEAR_END, 0)
     search.advance(rows[:sure], 0)
     search.advance(rows[sure:], len(rows) - sure)

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, SearchGraph
-from lstmp.decode.engine import compiled as compiler
+from lstmp.decode.engine import NEAR_END, SearchGraph, search_library
 from lstmp.decode.online import OnlineSearch
 from lstmp.errors import UserError
 
 BEAMS = st.sampled_from([(3.0, 0, 1000), (6.0, 0, 4), (2.0, 3, 1000), (5.0, 2, 6), (1e4, 0, 100_000)])
-needs_compiler = pytest.mark.skipif(compiler() is None, reason="no compiler")
+needs_compiler = pytest.mark.skipif(search_library() is None, reason="no compiler")
 
 
 def pieces_of(loglikes, seed):

@@ -177,11 +177,11 @@ def test_the_engine_is_chosen_by_what_is_there(monkeypatch):
     assert choose_engine("native") == "native"
     with pytest.raises(UserError, match="engine is k2, which cannot be imported: No module named 'k2'; set"):
         choose_engine("k2")
-    monkeypatch.setattr(search, "compiled", lambda: None)
+    monkeypatch.setattr(search, "search_library", lambda: None)
     assert choose_engine("auto") == "native"
     monkeypatch.setattr(search, "_why_no_k2", lambda: None)
     assert choose_engine("auto") == choose_engine("k2") == "k2"
-    monkeypatch.setattr(search, "compiled", lambda: "a library")
+    monkeypatch.setattr(search, "search_library", lambda: "a library")
     assert choose_engine("auto") == "native"
 
 
@@ -194,7 +194,7 @@ def test_a_k2_that_does_not_load_is_none(tmp_path, monkeypatch):
     try:
         with pytest.raises(UserError, match="cannot be imported: libtorch.so: no such symbol"):
             choose_engine("k2")
-        monkeypatch.setattr(search, "compiled", lambda: None)
+        monkeypatch.setattr(search, "search_library", lambda: None)
         assert choose_engine("auto") == "native"
     finally:
         search._why_no_k2.cache_clear()
@@ -206,7 +206,7 @@ def test_a_graph_of_a_larger_model_is_refused_before_k2_reads_beyond_the_scores(
     from lstmp.decode.k2_search import check_graph
 
     check_graph(graph, 8)
-    with pytest.raises(UserError, match="the graph has pdf-id 7, the model has 7 of them"):
+    with pytest.raises(UserError, match="the graph has pdf-id 7, the model has only 7 pdfs"):
         decode_utterance(graph, torch.zeros(3, 7), WIDE)
 
 

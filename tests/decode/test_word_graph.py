@@ -122,7 +122,7 @@ def test_lists_of_pieces_have_words_each_once(tmp_path):
 
 def test_faults_are_named(decode_dir, tmp_path):
     folder, _, _ = decode_dir
-    with pytest.raises(UserError, match="makes no sense"):
+    with pytest.raises(UserError, match="must be greater than 0"):
         nbest_module.chosen_weights(folder, -1.0, 0.0)
     (folder / "score.json").unlink()
     with pytest.raises(UserError, match="score this set first"):

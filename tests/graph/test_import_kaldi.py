@@ -109,7 +109,7 @@ def test_kaldis_lang_and_a_graph_of_ours_from_it(folder):
 
 BAD = {
     "no graph": (lambda k: (k / "graph" / "HCLG.fst").unlink(), "HCLG.fst: no such file; give the folder that Kaldi's"),
-    "other model": (lambda k: spoil_labels(k / "graph" / "HCLG.fst"), "HCLG.fst: transition-id 99999, where the model"),
+    "other model": (lambda k: spoil_labels(k / "graph" / "HCLG.fst"), "HCLG.fst: it has transition-id 99999, the model"),
     "other words": (lambda k: (k / "graph" / "words.txt").write_text("<eps> 0\n"), "words.txt: word 3 of HCLG.fst is"),
     "silence": (lambda k: (k / "graph" / "phones" / "silence.csl").write_text("1,2"), "silence.csl:1: '1,2' is not a"),
     "cut off": (lambda k: cut(k / "graph" / "HCLG.fst"), "HCLG.fst: not an OpenFst file, or cut off"),
@@ -145,5 +145,5 @@ def test_folders_must_differ(folder, capsys):
 
 
 def test_a_graph_of_kaldis_is_told_what_to_do(folder):
-    with pytest.raises(UserError, match="graph.json: no such file; if Kaldi made this graph, take it over with"):
+    with pytest.raises(UserError, match="graph.json: no such file; if Kaldi made this graph, import it with"):
         check_same_model(folder / "kaldi" / "graph", folder / "ours" / "model", 1)

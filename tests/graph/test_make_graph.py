@@ -100,7 +100,7 @@ def other_topology(folder):
     (lambda f: shutil.rmtree(f / "model"), "model: no such model folder"),
     (lambda f: truncate(f / "model" / "tree.json", 40), "tree.json: not a decision tree, or cut off"),
     (lambda f: truncate(f / "model" / "transitions.safetensors", 40), "transitions.safetensors: not a safetensors"),
-    (other_topology, "topo: its phones or their topology are not those of the model"),
+    (other_topology, "topo: its phones or topology differ from those of the model"),
     (lambda f: (f / "lang_x" / "words.txt").unlink(), "words.txt: no such file"),
 ])
 def test_refused(folder, capsys, damage, message):
@@ -118,7 +118,7 @@ def test_model_of_another_lang(folder):
     other = AcousticModel.load(folder / "model")
     del other.transitions.topology.entries[max(other.transitions.topology.entries)]
     other.transitions.topology.write(folder / "lang_x" / "topo")
-    with pytest.raises(UserError, match="are not those of the model"):
+    with pytest.raises(UserError, match="differ from those of the model"):
         make_graph(folder / "lang_x", folder / "model", folder / "graph")
 
 
@@ -129,20 +129,20 @@ def test_negative_scale(folder):
 
 @pytest.mark.parametrize("change, message", [
     (lambda t: t.pop("words"), "not a k2 graph, or cut off"),
-    (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not fit its arcs"),
-    (lambda t: t.update(words=t["words"].long()), "its parts do not fit together"),
-    (lambda t: t.update(words=t["words"] - 9999), "its words do not fit its arcs"),
-    (lambda t: t.update(word_splits=t["word_splits"][:-1].clone()), "its parts do not fit together"),
-    (lambda t: t["word_splits"][0].sub_(1), "its words do not fit its arcs"),
-    (lambda t: t["word_splits"][3].add_(2**30), "its words do not fit its arcs"),
-    (lambda t: t["word_splits"][3].sub_(2**30), "its words do not fit its arcs"),
-    (lambda t: t["arcs"][:, 0].sub_(1), "its states are not those of"),
-    (lambda t: t["arcs"][5, 1:2].fill_(-1), "its states are not those of"),
-    (lambda t: t["arcs"][5, 1:2].fill_(2**31 - 1), "its states are not those of"),
+    (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not match its arcs"),
+    (lambda t: t.update(words=t["words"].long()), "its tensors are not consistent with each other"),
+    (lambda t: t.update(words=t["words"] - 9999), "its words do not match its arcs"),
+    (lambda t: t.update(word_splits=t["word_splits"][:-1].clone()), "its tensors are not consistent with each other"),
+    (lambda t: t["word_splits"][0].sub_(1), "its words do not match its arcs"),
+    (lambda t: t["word_splits"][3].add_(2**30), "its words do not match its arcs"),
+    (lambda t: t["word_splits"][3].sub_(2**30), "its words do not match its arcs"),
+    (lambda t: t["arcs"][:, 0].sub_(1), "it has negative state numbers, or too many states"),
+    (lambda t: t["arcs"][5, 1:2].fill_(-1), "it has negative state numbers, or too many states"),
+    (lambda t: t["arcs"][5, 1:2].fill_(2**31 - 1), "it has negative state numbers, or too many states"),
     (lambda t: t["arcs"][-1, 0:1].fill_(0), "its arcs are not sorted by state"),
-    (lambda t: t["arcs"][0, 2:3].fill_(-1), "its last arcs do not lead to its last state"),
-    (lambda t: t["arcs"][:, 1].clamp_(max=3), "its last arcs do not lead to its last state"),
-    (lambda t: t["arcs"][0, 3:4].fill_(0x7fc00000), "a score that is no number"),
+    (lambda t: t["arcs"][0, 2:3].fill_(-1), "its final arcs do not match its last state"),
+    (lambda t: t["arcs"][:, 1].clamp_(max=3), "its final arcs do not match its last state"),
+    (lambda t: t["arcs"][0, 3:4].fill_(0x7fc00000), "a score that is not a finite number"),
     (lambda t: t["arcs"][:, 2].add_(1), "its labels are not the"),
     (lambda t: t["arcs"][0, 2:3].add_(10_000), "its labels are not the"),
 ])

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import SearchGraph, compiled
+from lstmp.decode.engine import SearchGraph, search_library
 
 WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_word_arcs=100_000,
                     min_active=0, max_active=100_000, retries=0)
 
 
 NEEDS_K2 = pytest.mark.skipif(importlib.util.find_spec("k2") is None, reason="no k2")
-NEEDS_COMPILER = pytest.mark.skipif(compiled() is None, reason="no compiler")
+NEEDS_COMPILER = pytest.mark.skipif(search_library() is None, reason="no compiler")
 
 
 def scores(seed, frames, num_pdfs=4):
