@@ -1,4 +1,4 @@
-"""The command: what it writes, when it skips, and its faults in one line each."""
+"""The command make_graph: the files it writes, when it is skipped, and its error messages."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def run(folder, *options):
     main(["--lang", str(folder / "lang_x"), "--model", str(folder / "model"), "--out", str(folder / "graph"), *options])
 
 
-def test_files(made):
+def test_the_files_are_consistent(made):
     graph, model = made / "graph", AcousticModel.load(made / "model")
     info = json.loads((graph / "graph.json").read_text())
     hclg = FstArrays.read(graph / "HCLG.fst")
@@ -43,7 +43,7 @@ def test_files(made):
                                                  ".done.k2.json", ".lock"}
 
 
-def test_as_k2_takes_it(made):
+def test_k2_loads_the_graph(made):
     pytest.importorskip("k2")
     from lstmp.graph.k2_graph import load_k2_graph
 
@@ -52,7 +52,7 @@ def test_as_k2_takes_it(made):
     assert torch.equal(fsa.scores, fsa.graph_scores)
 
 
-def test_same_bytes_again_and_skipped(folder, capsys):
+def test_a_second_run_is_skipped_and_a_new_graph_has_the_same_bytes(folder, capsys):
     run(folder)
     out = capsys.readouterr().out
     assert "hclg is done" in out and "k2 is done" in out
@@ -60,11 +60,11 @@ def test_same_bytes_again_and_skipped(folder, capsys):
     shutil.rmtree(folder / "graph")
     run(folder)
     for name, content in before.items():
-        if name != "graph.json":  # names its folders
+        if name != "graph.json":  # has the names of folders
             assert (folder / "graph" / name).read_bytes() == content, name
 
 
-def test_k2_form_alone_is_made_again(folder, capsys):
+def test_the_form_for_the_search_alone_is_made_again(folder, capsys):
     before = (folder / "graph" / NAME).read_bytes()
     (folder / "graph" / NAME).unlink()
     with pytest.raises(UserError, match="no such file; run steps/make_graph.sh"):
@@ -73,7 +73,7 @@ def test_k2_form_alone_is_made_again(folder, capsys):
     assert "determinized" not in capsys.readouterr().out and (folder / "graph" / NAME).read_bytes() == before
 
 
-def test_made_again_for_another_lm_or_scale(folder, capsys):
+def test_the_graph_is_made_again_for_another_lm_or_scale(folder, capsys):
     run(folder, "--self-loop-scale", "0.2")
     assert "its configuration changed" in capsys.readouterr().out
     (folder / "lm.arpa").write_text(ARPA.replace("-0.9 RED", "-0.3 RED"))
@@ -103,7 +103,7 @@ def other_topology(folder):
     (other_topology, "topo: its phones or topology differ from those of the model"),
     (lambda f: (f / "lang_x" / "words.txt").unlink(), "words.txt: no such file"),
 ])
-def test_refused(folder, capsys, damage, message):
+def test_bad_input_is_an_error(folder, capsys, damage, message):
     shutil.rmtree(folder / "graph")
     damage(folder)
     with pytest.raises(SystemExit) as e:
@@ -114,7 +114,7 @@ def test_refused(folder, capsys, damage, message):
     assert not (folder / "graph" / "HCLG.fst").exists()
 
 
-def test_model_of_another_lang(folder):
+def test_a_model_of_another_lang_is_an_error(folder):
     other = AcousticModel.load(folder / "model")
     del other.transitions.topology.entries[max(other.transitions.topology.entries)]
     other.transitions.topology.write(folder / "lang_x" / "topo")
@@ -122,7 +122,7 @@ def test_model_of_another_lang(folder):
         make_graph(folder / "lang_x", folder / "model", folder / "graph")
 
 
-def test_negative_scale(folder):
+def test_a_negative_scale_is_an_error(folder):
     with pytest.raises(UserError, match="scales must not be negative"):
         make_graph(folder / "lang_x", folder / "model", folder / "graph", self_loop_scale=-1)
 
@@ -146,7 +146,7 @@ def test_negative_scale(folder):
     (lambda t: t["arcs"][:, 2].add_(1), "its labels are not the"),
     (lambda t: t["arcs"][0, 2:3].add_(10_000), "its labels are not the"),
 ])
-def test_damaged_k2_form(folder, change, message):
+def test_a_damaged_graph_file_is_an_error(folder, change, message):
     path = folder / "graph" / NAME
     tensors = load_file(path)
     num_pdfs = json.loads((folder / "graph" / "graph.json").read_text())["num_pdfs"]
@@ -156,7 +156,7 @@ def test_damaged_k2_form(folder, change, message):
         read_graph_file(folder / "graph")
 
 
-def test_truncated_k2_form(folder):
+def test_a_truncated_graph_file_is_an_error(folder):
     truncate(folder / "graph" / NAME, 500)
     with pytest.raises(UserError, match="not a k2 graph, or cut off"):
         read_graph_file(folder / "graph")
