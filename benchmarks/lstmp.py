@@ -1,7 +1,7 @@
 """Frames per second of training: our LSTMP layers beside torch.nn.LSTM(proj_size), which has no peepholes.
 
-Ours with factors of float32, of float32 as the trainer has it, and of bfloat16 (:mod:`lstmp.nnet.kernels.fused` says what these
-are on which processor); with the compiled kernels, with those for AVX-512 alone, and without.
+Ours with factors of float32, of float32 as the trainer has it, and of bfloat16 (:mod:`lstmp.nnet.kernels.fused` says
+what these are on which processor); with the compiled kernels, with those for AVX-512 alone, and without.
 
 Both have 2 layers of 512 cells projected to 256, 40 inputs, 2,000 states, our output layer with its fused cross
 entropy, truncated BPTT of 20 steps and no optimizer; both share the streams among the same threads. They take turns in
