@@ -165,13 +165,13 @@ class Task:
         distributed.on_first(stage.mark, [out / "decode.json", *paths])
         return paths
 
-    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *before: list[Path]):
-        """Write decode.json from the lattice files. ``before``: those of earlier passes; only their time is added.
+    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *earlier_jobs: list[Path]):
+        """Write decode.json from the lattice files; of ``earlier_jobs`` (earlier passes) only the time is added.
 
         Raises:
             UserError: too many utterances failed.
         """
-        report = summary(jobs, self.nj * distributed.world_size(), self.shift, *before) | {
+        report = summary(jobs, self.nj * distributed.world_size(), self.shift, *earlier_jobs) | {
             "engine": choose_engine(cfg.engine), "model": str(self.model_dir), "graph": str(self.graph_dir),
             "data": str(self.data_dir),
             "config": config.to_dict(cfg)}

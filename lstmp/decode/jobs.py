@@ -143,15 +143,15 @@ def _info(path) -> dict:
     return info
 
 
-def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path]) -> dict:
-    """Sum up counts and computing times of lattice files; of ``before``, earlier passes, only the times.
+def summary(jobs: list[Path], processes: int, shift: float, *earlier_jobs: list[Path]) -> dict:
+    """Sum up counts and computing times of lattice files; of ``earlier_jobs`` only the times.
 
     ``seconds`` is the wall-clock time that the workers spent on acoustic scores and search. ``core_seconds`` is their
     CPU time, which does not depend on other programs. ``rtf`` is CPU seconds per second of audio.
     """
     infos = [_info(path) for path in jobs]
     audio = sum(i["frames"] for i in infos) * shift
-    timed = infos + [_info(path) for paths in before for path in paths]
+    timed = infos + [_info(path) for paths in earlier_jobs for path in paths]
     wall, cpu = sum(i["seconds"] for i in timed), sum(i["core_seconds"] for i in timed)
     num_utts = sum(i["utterances"] for i in infos)
     return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(wall, 2),
