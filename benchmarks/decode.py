@@ -1,13 +1,13 @@
-"""Our decoder beside k2's search and Kaldi's algorithm, on the same HCLG and the same acoustic scores, in one run.
+"""Compare our decoder with k2's search and Kaldi's algorithm, on the same HCLG and the same acoustic scores.
 
     python -m benchmarks.decode --model DIR --graph DIR --data DIR [--utts 40] [--beams 8,10,13,15]
 
-For each search beam and decoder: WER, real-time factor (seconds of the search for a second of audio, by the clock) with
-one process and with two that share one graph, how much faster two are, and memory: of the graph, and what each process
-has for itself at the end. ``native`` is lstmp.decode.search with its native engine, ``k2``, where it is
-installed, the same with k2's; both make lattices and take the best path from them. ``Kaldi`` is kaldi-decoder's
-``FasterDecoder``, Kaldi's search for a single path, which is less work than for a lattice. All have the beam and
-max_active of the configuration. Nothing else should run beside it.
+For each search beam and decoder, prints the WER, the real-time factor (wall-clock seconds of search per second of
+audio) with one process and with two that share one graph, the speed-up of two processes, and memory: of the graph, and
+private memory of each process at the end. ``native`` is lstmp.decode.search with its native engine; ``k2``, if
+installed, is the same with k2's engine; both make lattices and take their best paths. ``Kaldi`` is ``FasterDecoder`` of
+kaldi-decoder, Kaldi's search for a single path, which is less work than a lattice. All use the beams and max_active of
+the configuration. Do not run other programs at the same time.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from lstmp.corpus.lang import read_symbols
 from lstmp.decode.acoustic_scorer import load_acoustic_scorer
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
-from lstmp.decode.engine import SearchGraph, compiled
+from lstmp.decode.engine import SearchGraph, search_library
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.search import decode_utterance, load_graph
 from lstmp.errors import UserError, command
@@ -39,9 +39,9 @@ from lstmp.log import progress, say
 
 
 def kaldi_graph(graph_dir: Path, model_dir: Path):
-    """HCLG with pdf-id + 1 in place of transition-ids, which is what ``DecodableCtc`` maps to columns.
+    """HCLG with pdf-id + 1 instead of transition-ids, as ``DecodableCtc`` needs it.
 
-    ``model_dir`` is that of the GMM from whose transitions the graph was made.
+    ``model_dir``: the GMM with the transition model that the graph was made from.
     """
     arrays = FstArrays.read(graph_dir / "HCLG.fst")
     column = AcousticModel.load(model_dir).transitions.tid_pdf.numpy().astype("int32") + 1
@@ -51,12 +51,12 @@ def kaldi_graph(graph_dir: Path, model_dir: Path):
 
 
 def ours(graph, loglikes, cfg) -> list[int]:
-    lattice = decode_utterance(graph, loglikes, cfg)  # by the native engine or by k2, as the graph is
+    lattice = decode_utterance(graph, loglikes, cfg)  # with the native engine or k2, depending on the type of the graph
     return lattice.words_on(best_paths(lattice, [(1 / cfg.acoustic_scale, 0.0)])[0])
 
 
 def kaldis(fst, loglikes, cfg) -> list[int]:
-    scores = (loglikes * cfg.acoustic_scale).contiguous().numpy()  # the decoder points to it and to the graph
+    scores = (loglikes * cfg.acoustic_scale).contiguous().numpy()  # must outlive the decoder, which has a pointer to it
     decodable = kaldi_decoder.DecodableCtc(scores)
     decoder = kaldi_decoder.FasterDecoder(fst, kaldi_decoder.FasterDecoderOptions(
         beam=cfg.search_beam, max_active=cfg.max_active, min_active=cfg.min_active))
@@ -68,13 +68,13 @@ def kaldis(fst, loglikes, cfg) -> list[int]:
 
 
 def private_mb() -> float:
-    """Memory that this process shares with no other, MB."""
+    """Private memory of this process, MB."""
     rows = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     return sum(int(r[1]) for r in rows if r[0] in ("Private_Clean:", "Private_Dirty:")) / 1024
 
 
 def resident_mb() -> float:
-    """Memory of this process, MB."""
+    """Resident memory of this process, MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
@@ -100,11 +100,11 @@ def timed(search, graph, scores, cfg, nj: int) -> tuple[dict[str, list[int]], fl
                                                      results)) for i in range(nj)]
     for worker in workers:
         worker.start()
-    time.sleep(1.0)  # all are ready
-    began = time.perf_counter()
+    time.sleep(1.0)  # until all workers are waiting
+    started = time.perf_counter()
     start.set()
     done = [results.get() for _ in workers]
-    wall = time.perf_counter() - began
+    wall = time.perf_counter() - started
     for worker in workers:
         worker.join()
     for failure in (f for _, failed, _ in done for f in failed):
@@ -120,12 +120,13 @@ def errors(references: dict[str, list], hypotheses: dict[str, list]) -> int:
 def main(argv=None):
     """Print word error rate, speed and memory of the decoders for each beam."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--model", required=True, help="model dir")
+    parser.add_argument("--model", required=True, help="folder of a GMM or a network")
     parser.add_argument("--graph", required=True, help="graph dir with HCLG.fst")
     parser.add_argument("--data", required=True, help="data dir with features and text")
     parser.add_argument("--config", default="conf/decode.yaml", help="configuration (%(default)s)")
-    parser.add_argument("--utts", type=int, default=40, help="utterances, spread over the data dir (%(default)s)")
-    parser.add_argument("--beams", default="", help="search beams, as 10,13 (default: that of the configuration)")
+    parser.add_argument("--utts", type=int, default=40, help="number of utterances, evenly spread over the data dir "
+                        "(%(default)s)")
+    parser.add_argument("--beams", default="", help="search beams, such as 10,13 (default: that of the configuration)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     cfg = config.load(args.config, DecodeConfig)
@@ -143,29 +144,29 @@ def main(argv=None):
     say(f"{len(utts)} utterances, {audio:.0f} s, {num_words} words; scores took {time.perf_counter() - start:.1f} s")
     decoders = [("native", ours, lambda: SearchGraph.load(args.graph)),
                 ("Kaldi", kaldis, lambda: kaldi_graph(Path(args.graph), Path(graph_info["model"])))]
-    if compiled() is None:
-        say("there is no compiler here: the native search is the one in NumPy")
+    if search_library() is None:
+        say("no compiler found: the native search is the one in NumPy")
     if importlib.util.find_spec("k2"):
         decoders.insert(1, ("k2", ours, lambda: load_graph(args.graph, scorer.num_pdfs, "k2")))
     beams = [float(b) for b in args.beams.split(",") if b] or [cfg.search_beam]
     rows = {}
-    for name, search, load in decoders:  # one graph in memory at a time
+    for name, search, load in decoders:  # only one graph is in memory at a time
         before = resident_mb()
         graph = load()
         size = resident_mb() - before
         for beam in beams:
-            at = dataclasses.replace(cfg, search_beam=beam)
-            found, one, private = timed(search, graph, scores, at, 1)
-            _, two, private_two = timed(search, graph, scores, at, 2)
-            rows[beam, name] = (100 * errors(references, found) / num_words, one / audio, two / audio, one / two, size,
-                                max(private, private_two))
+            beam_cfg = dataclasses.replace(cfg, search_beam=beam)
+            hypotheses, one, private = timed(search, graph, scores, beam_cfg, 1)
+            _, two, private_two = timed(search, graph, scores, beam_cfg, 2)
+            rows[beam, name] = (100 * errors(references, hypotheses) / num_words, one / audio, two / audio, one / two,
+                                size, max(private, private_two))
             say(f"{name}, beam {beam:g}: real-time factor {one / audio:.4f}")
         del graph
     kaldi = {beam: rows[beam, "Kaldi"][1] for beam in beams}
-    print("| beam | decoder | WER % | RTF, 1 process | RTF, 2 processes | 2 against 1 | Kaldi's RTF over it | graph, "
-          "MB | a process for itself, MB |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|")
-    for (beam, name), (wer, one, two, gain, size, private) in sorted(rows.items(), key=lambda r: r[0][0]):
-        print(f"| {beam:g} | {name} | {wer:.2f} | {one:.4f} | {two:.4f} | {gain:.2f} | {kaldi[beam] / one:.2f} | "
+    print("| beam | decoder | WER % | RTF, 1 process | RTF, 2 processes | speed-up by 2 processes | speed relative to "
+          "Kaldi | graph, MB | private memory of a process, MB |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    for (beam, name), (wer, one, two, speedup, size, private) in sorted(rows.items(), key=lambda r: r[0][0]):
+        print(f"| {beam:g} | {name} | {wer:.2f} | {one:.4f} | {two:.4f} | {speedup:.2f} | {kaldi[beam] / one:.2f} | "
               f"{size:.0f} | {private:.0f} |")
 
 

@@ -1,11 +1,11 @@
-"""The native search and k2 on the same model, graph and speech: do they find the same words, and what does each cost?
+"""Compare the results and computing times of the native search and k2 on the same model, graph and data.
 
     python -m benchmarks.engines --model DIR --graph DIR --data DIR --out DIR [--config conf/decode.yaml] [--nj 2]
 
 Decodes the data dir with ``engine: native`` and with ``engine: k2`` (``OUT/native``, ``OUT/k2``) and compares the
-hypotheses at every LM weight and word insertion penalty. Then the lattices of the native search are gone through by the
-native functions and by k2's: best paths at every weight and penalty (the grid), scores of best paths, and posteriors.
-The last line says whether all agree; where they do not, the exit status is 1.
+hypotheses at every LM weight and word insertion penalty. Then it processes the lattices of the native search with the
+native functions and with those of k2: best paths for the grid of weights and penalties, scores of best paths, and
+posteriors. The last line says whether all results agree; if not, the exit status is 1.
 """
 
 import argparse
@@ -27,18 +27,18 @@ from lstmp.decode.lattice_paths import arc_posteriors, path_scores
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 
-_ARCS = 2_000_000  # searched by k2 in one call: enough to hide the cost of a call, few enough for the memory
+_ARCS = 2_000_000  # arcs in one call of k2: enough to hide the cost of a call, few enough to save memory
 
 
 def to_fsa(lattice: Lattice) -> k2.Fsa:
-    """The lattice's arcs, their scores left zero."""
+    """The lattice as a k2.Fsa with all scores 0."""
     arcs = torch.zeros(lattice.num_arcs, 4, dtype=torch.int32)
     arcs[:, :3] = torch.from_numpy(lattice.arcs)
     return k2.Fsa(arcs)
 
 
 def k2_best_paths(lattices: list[Lattice], points) -> list[np.ndarray]:
-    """Of each lattice int [points, T + 1], as :func:`lstmp.decode.lattice_paths.best_paths`; all in one call of k2."""
+    """The result of :func:`lstmp.decode.lattice_paths.best_paths` for each lattice; one call of k2 for each point."""
     fsas = k2.create_fsa_vec([to_fsa(lattice) for lattice in lattices])
     first_arc = np.cumsum([0] + [lattice.num_arcs for lattice in lattices])
     acoustic, graph, num_words = (torch.from_numpy(np.concatenate([getattr(x, name) for x in lattices])).float()
@@ -54,28 +54,28 @@ def k2_best_paths(lattices: list[Lattice], points) -> list[np.ndarray]:
 
 
 def k2_hypotheses(path, points) -> dict[str, list[list[int]]]:
-    """As :func:`lstmp.decode.best_path.job_hypotheses`, by k2."""
+    """The result of :func:`lstmp.decode.best_path.job_hypotheses`, computed with k2."""
     lattices = read_lattices(path)
-    found = {utt: [[] for _ in points] for utt in lattices}
+    hypotheses = {utt: [[] for _ in points] for utt in lattices}
     batch: list[str] = []
-    spoken = [utt for utt, lattice in lattices.items() if lattice.num_arcs]
-    for i, utt in enumerate(spoken):
+    utts = [utt for utt, lattice in lattices.items() if lattice.num_arcs]
+    for i, utt in enumerate(utts):
         batch.append(utt)
-        if i + 1 == len(spoken) or sum(lattices[u].num_arcs for u in [*batch, spoken[i + 1]]) > _ARCS:
+        if i + 1 == len(utts) or sum(lattices[u].num_arcs for u in [*batch, utts[i + 1]]) > _ARCS:
             for u, paths in zip(batch, k2_best_paths([lattices[u] for u in batch], points), strict=True):
-                found[u] = words_on_paths(lattices[u], paths)
+                hypotheses[u] = words_on_paths(lattices[u], paths)
             batch = []
-    return found
+    return hypotheses
 
 
 def scores_differ(lattice: Lattice, scale: float) -> tuple[float, float]:
-    """By how much at most k2 and we differ in best paths' scores (relative to the best of all) and in posteriors."""
+    """The largest differences to k2 in scores of best paths (relative to the best one) and in posteriors."""
     fsa = k2.create_fsa_vec([to_fsa(lattice)])
     values = lattice.acoustic * np.float32(scale) + lattice.graph
     fsa.scores = torch.from_numpy(values)
-    ahead, back = (getattr(fsa, f"get_{way}_scores")(use_double_scores=True, log_semiring=False).numpy()
-                   for way in ("forward", "backward"))
-    theirs = ahead[lattice.arcs[:, 0]] + values.astype(np.float64) + back[lattice.arcs[:, 1]]
+    forward = fsa.get_forward_scores(use_double_scores=True, log_semiring=False).numpy()
+    backward = fsa.get_backward_scores(use_double_scores=True, log_semiring=False).numpy()
+    theirs = forward[lattice.arcs[:, 0]] + values.astype(np.float64) + backward[lattice.arcs[:, 1]]
     ours = path_scores(lattice.arcs, values.astype(np.float64))[2]
     posteriors = fsa.get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
     return (float(np.abs((ours - theirs) / ours.max()).max()),
@@ -85,10 +85,10 @@ def scores_differ(lattice: Lattice, scale: float) -> tuple[float, float]:
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="model dir, of a GMM or a network")
+    parser.add_argument("--model", required=True, help="folder of a GMM or a network")
     parser.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")
-    parser.add_argument("--data", required=True, help="data dir with the features that the model takes")
-    parser.add_argument("--config", default="conf/decode.yaml", help="(%(default)s)")
+    parser.add_argument("--data", required=True, help="data dir with the features that the model was trained on")
+    parser.add_argument("--config", default="conf/decode.yaml", help="configuration (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the two decodings")
     parser.add_argument("--nj", type=int, default=1, help="number of processes of the decodings (%(default)s)")
     args = parser.parse_args(argv)
@@ -105,27 +105,27 @@ def main(argv=None):
 
     jobs = sorted((args.out / "native").glob("lat.*.safetensors"))
     cost = {"native": 0.0, "k2": 0.0}
-    unlike, off, off_posterior, count = 0, 0.0, 0.0, 0
+    differing, score_error, posterior_error, count = 0, 0.0, 0.0, 0
     for job in progress(jobs, "lattices", unit="job"):
-        found = {}
+        hypotheses = {}
         for engine, function in (("native", job_hypotheses), ("k2", k2_hypotheses)):
-            began = time.process_time()
-            found[engine] = function(job, points)
-            cost[engine] += time.process_time() - began
-        unlike += sum(found["native"][utt] != found["k2"][utt] for utt in found["k2"])
+            start = time.process_time()
+            hypotheses[engine] = function(job, points)
+            cost[engine] += time.process_time() - start
+        differing += sum(hypotheses["native"][utt] != hypotheses["k2"][utt] for utt in hypotheses["k2"])
         for lattice in read_lattices(job).values():
             if lattice.num_arcs:
                 count += 1
                 a, b = scores_differ(lattice, cfg.acoustic_scale)
-                off, off_posterior = max(off, a), max(off_posterior, b)
-    print("| engine | scores and search, processor seconds | grid of best paths, processor seconds | % of search "
+                score_error, posterior_error = max(score_error, a), max(posterior_error, b)
+    print("| engine | scores and search, CPU seconds | grid of best paths, CPU seconds | % of search "
           "|\n|---|---:|---:|---:|")
     for engine in ("native", "k2"):
         print(f"| {engine} | {seconds[engine]:.1f} | {cost[engine]:.2f} | {100 * cost[engine] / seconds[engine]:.1f} |")
-    say(f"{len(points)} pairs of LM weight and penalty: {len(different)} have other words by the other engine; of "
-        f"{count} lattices {unlike} have other best paths by k2's functions, scores differ by {off:.1e} of the best, "
-        f"posteriors by {off_posterior:.1e}")
-    if different or unlike or off > 1e-9 or off_posterior > 1e-6:
+    say(f"{len(points)} pairs of LM weight and penalty: the hypotheses of the engines differ for {len(different)} of "
+        f"them. {count} lattices: the best paths of k2's functions differ for {differing} of them, scores differ by at "
+        f"most {score_error:.1e} (relative), posteriors by at most {posterior_error:.1e}")
+    if different or differing or score_error > 1e-9 or posterior_error > 1e-6:
         raise UserError("the engines do not agree")
     say("the engines agree")
 

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# The best different word sequences of lattices, with their scores.  steps/get_nbest.sh --help
+# Writes n-best lists of lattices with scores; can rescore them with another language model.  steps/get_nbest.sh --help
 . "$(dirname "$0")/../local/path.sh"
 exec python -m lstmp.decode.nbest "$@"

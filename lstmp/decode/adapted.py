@@ -1,13 +1,13 @@
-"""Decoding with a model of speaker-adapted features: speakers' fMLLR transforms from lattices, in several passes.
+"""Decoding with a speaker-adapted GMM: estimates an fMLLR transform for each speaker from lattices, in several passes.
 
-1. Search with the speaker-independent mixtures and a narrow beam (``si/``); a first transform for each speaker.
-2. Search with the adapted features (``adapted2/``); a second transform from these lattices. Then the same again with
-   that one (``adapted3/``), as often as ``passes`` says. Kaldi makes two passes.
-3. The lattices of the last pass with the acoustic scores of the features under the last transform (``trans.ark``): the
-   result.
+1. Search with the speaker-independent mixtures and a narrow beam (``si/``). Estimate a first transform for each speaker
+   from these lattices.
+2. Search with the adapted features (``adapted2/``) and estimate a second transform from these lattices. Further passes
+   (``adapted3/`` …) repeat this step with the latest transform, up to ``passes``. Kaldi makes two passes.
+3. Rescore the lattices of the last pass with the features under the last transform (``trans.ark``). This is the result.
 
-Frames count by the posterior probabilities of the states in the lattice, silence with less weight. As everywhere, all
-utterances of a speaker in the data dir are taken together, and no transcript is looked at.
+Each frame is weighted by the posterior probabilities of the states in the lattice; silence has a lower weight. One
+transform is estimated from all utterances of a speaker in the data dir. Transcripts are not used.
 """
 
 from dataclasses import dataclass
@@ -27,23 +27,23 @@ from lstmp.parallel import run_jobs
 
 
 def state_frames(lattice: Lattice) -> np.ndarray:
-    """int64 [num_states]: the frame that the arcs out of each state emit; T for the last states."""
+    """The frame that the arcs out of each state emit, int64 [num_states]; T for the last states."""
     frames = np.zeros(lattice.num_states, dtype=np.int64)
     for t, part in enumerate(frame_slices(lattice.arcs)):
         frames[lattice.arcs[part, 1]] = t + 1
     return frames
 
 
-def pdf_posteriors(lattice: Lattice, acoustic_scale: float, least: float = 0.01):
-    """(frames, pdfs, weights): the states with a posterior of at least ``least``, frame by frame."""
+def pdf_posteriors(lattice: Lattice, acoustic_scale: float, minimum: float = 0.01):
+    """(frames, pdfs, weights), frame by frame: all pdfs with a posterior of at least ``minimum``."""
     label = lattice.arcs[:, 2].astype(np.int64)
     emitting = label > 0
     frame = state_frames(lattice)[lattice.arcs[:, 0]]
-    radix = int(label.max()) + 1
-    code, index = np.unique(frame[emitting] * radix + label[emitting], return_inverse=True)
-    weight = np.bincount(index, arc_posteriors(lattice, acoustic_scale)[emitting], minlength=len(code))
-    kept = weight >= least
-    return code[kept] // radix, code[kept] % radix - 1, weight[kept]
+    num_labels = int(label.max()) + 1
+    key, index = np.unique(frame[emitting] * num_labels + label[emitting], return_inverse=True)
+    weight = np.bincount(index, arc_posteriors(lattice, acoustic_scale)[emitting], minlength=len(key))
+    kept = weight >= minimum
+    return key[kept] // num_labels, key[kept] % num_labels - 1, weight[kept]
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,11 @@ class SpeakerAdapter:
     """Estimates the transforms of the speakers of a data dir.
 
     Attributes:
-        model: with ``gmms`` and ``si_gmms``.
+        model: a GMM with adapted mixtures (``gmms``) and speaker-independent ones (``si_gmms``).
         plain: the features before adaptation.
         silence: ids of the silence phones.
+        cfg: configuration of decoding.
+        nj: number of processes.
     """
 
     model: AcousticModel
@@ -62,29 +64,29 @@ class SpeakerAdapter:
     cfg: DecodeConfig
     nj: int
 
-    def transforms(self, jobs: list[Path], now: Features | None, what: str) -> dict[str, torch.Tensor]:
-        """Speaker → transform.
+    def transforms(self, jobs: list[Path], adapted: Features | None, what: str) -> dict[str, torch.Tensor]:
+        """Estimate the transforms: speaker → transform.
 
         Args:
             jobs: lattice files.
-            now: the adapted features that they were made with; None: they were made with the plain ones.
-            what: for the line that is printed.
+            adapted: the adapted features that the lattices were made with; None if they were made with ``plain``.
+            what: name of the pass, for progress messages.
         """
         silent = self.model.silent_pdfs(self.silence)
         total: dict[str, fmllr.SpeakerStats] = {}
-        for part in run_jobs(lambda job: self._job_stats(job, now, silent), jobs, self.nj, f"fMLLR, {what}", "job"):
+        for part in run_jobs(lambda job: self._job_stats(job, adapted, silent), jobs, self.nj, f"fMLLR, {what}", "job"):
             for speaker, stats in part.items():
-                mine = total.setdefault(speaker, fmllr.SpeakerStats.zeros(self.plain.dim))
-                for a, b in zip(mine.tensors(), stats.tensors(), strict=True):
+                speaker_total = total.setdefault(speaker, fmllr.SpeakerStats.zeros(self.plain.dim))
+                for a, b in zip(speaker_total.tensors(), stats.tensors(), strict=True):
                     a += b
         speakers = sorted(total)
-        found = run_jobs(lambda s: fmllr.estimate(total[s], self.cfg.fmllr.min_count, self.cfg.fmllr.iterations),
-                         speakers, self.nj, f"transforms, {what}", "speaker")
-        gain = fmllr.mean_gain((total[s], g) for s, (_, g) in zip(speakers, found, strict=True))
+        estimates = run_jobs(lambda s: fmllr.estimate(total[s], self.cfg.fmllr.min_count, self.cfg.fmllr.iterations),
+                             speakers, self.nj, f"transforms, {what}", "speaker")
+        gain = fmllr.mean_gain((total[s], g) for s, (_, g) in zip(speakers, estimates, strict=True))
         say(f"{self.plain.dir}: fMLLR of {len(speakers)} speakers, {what}, gains {gain:.3f} log-likelihood per frame")
-        return {s: w for s, (w, _) in zip(speakers, found, strict=True)}
+        return {s: w for s, (w, _) in zip(speakers, estimates, strict=True)}
 
-    def _job_stats(self, job: Path, now: Features | None, silent: torch.Tensor) -> dict[str, fmllr.SpeakerStats]:
+    def _job_stats(self, job: Path, adapted: Features | None, silent: torch.Tensor) -> dict[str, fmllr.SpeakerStats]:
         """Statistics of the speakers of one lattice file."""
         by_speaker: dict[str, list] = {}
         for utt, lattice in read_lattices(job).items():
@@ -93,19 +95,19 @@ class SpeakerAdapter:
             frames, pdfs, weight = (torch.from_numpy(x) for x in pdf_posteriors(lattice, self.cfg.acoustic_scale))
             weight = (weight * torch.where(silent[pdfs], self.cfg.fmllr.silence_weight, 1.0)).float()
             plain = self.plain.load(utt)[frames]
-            seen = plain if now is None else now.load(utt)[frames]
-            by_speaker.setdefault(self.plain.speaker(utt), []).append((plain, seen, pdfs, weight))
+            searched = plain if adapted is None else adapted.load(utt)[frames]  # the features of the search
+            by_speaker.setdefault(self.plain.speaker(utt), []).append((plain, searched, pdfs, weight))
         out = {}
         for speaker, parts in by_speaker.items():
-            plain, seen, pdfs, weight = (torch.cat(x) for x in zip(*parts, strict=True))
-            like = (self.model.si_gmms, plain) if now is None else None
+            plain, searched, pdfs, weight = (torch.cat(x) for x in zip(*parts, strict=True))
+            si = (self.model.si_gmms, plain) if adapted is None else None
             stats = out[speaker] = fmllr.SpeakerStats.zeros(self.plain.dim)
-            stats.add(plain, *fmllr.frame_terms(self.model.gmms, seen, pdfs, weight, like), weight)
+            stats.add(plain, *fmllr.frame_terms(self.model.gmms, searched, pdfs, weight, si), weight)
         return out
 
 
 def rescored(lattice: Lattice, loglikes: torch.Tensor) -> Lattice:
-    """The lattice with acoustic scores from ``loglikes`` [T, P]; the rest stays."""
+    """The same lattice with its acoustic scores replaced by those of ``loglikes`` [T, P]."""
     label = lattice.arcs[:, 2].astype(np.int64)
     emitting = label > 0
     acoustic = np.zeros_like(lattice.acoustic)
@@ -115,7 +117,7 @@ def rescored(lattice: Lattice, loglikes: torch.Tensor) -> Lattice:
 
 
 def rescore_jobs(jobs: list[Path], out: Path, features: Features, model: AcousticModel, nj: int):
-    """Write the lattices of ``jobs``, rescored with ``features``, to ``out`` under the same names."""
+    """Rescore the lattice files ``jobs`` with ``features``; write them to the folder ``out`` under the same names."""
     def work(job: Path):
         lattices = read_lattices(job)
         for utt, lattice in lattices.items():

@@ -1,4 +1,4 @@
-"""A back-off n-gram language model as an automaton that is walked word by word, read from G.fst of a lang folder."""
+"""A back-off n-gram language model as a deterministic automaton over words, read from the G.fst of a lang folder."""
 
 import ctypes
 from pathlib import Path
@@ -20,12 +20,12 @@ class _LmArrays(ctypes.Structure):
 
 
 class BackoffLm:
-    """A back-off n-gram LM, read from G.fst: its ``#0`` arcs are taken only where a word has no arc of its own.
+    """A back-off n-gram LM from G.fst. A back-off arc (``#0``) is taken only if the state has no arc for the word.
 
     Attributes:
         start: the state before the first word.
-        num_states: how many states there are.
-        arrays: all of it, for compose.cpp.
+        num_states: number of states.
+        arrays: the whole LM, in the form that compose.cpp takes.
     """
 
     def __init__(self, lang):
@@ -47,7 +47,8 @@ class BackoffLm:
         order = np.argsort(keys, kind="stable")
         self._keys = keys[order]
         if (self._keys[1:] == self._keys[:-1]).any():
-            raise UserError("a state has two arcs of one word", file=path, hint="make it with local/prepare_lm.sh")
+            raise UserError("a state has two arcs with the same word", file=path,
+                            hint="make it with local/prepare_lm.sh")
         self._to, self._cost = g.dst[words][order].astype(np.int64), g.weight[words][order].astype(np.float64)
         self._final = g.final.astype(np.float64)
         self.arrays = _LmArrays(array_at(self._keys), len(self._keys), self._width, self.start, array_at(self._to),
@@ -55,26 +56,34 @@ class BackoffLm:
                                 array_at(self._final))
 
     def step(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The states after ``words`` [N] in ``states`` [N], and the words' log-probabilities; −inf: no such word."""
+        """Read one word in each of N states.
+
+        Args:
+            states: int [N].
+            words: int [N], the word read in each state.
+
+        Returns:
+            the next states, int64 [N], and the log-probabilities of the words, float64 [N]; −inf for an unknown word.
+        """
         states, words = states.astype(np.int64), words.astype(np.int64)
         to, cost = np.full(len(states), self.start, np.int64), np.zeros(len(states))
         todo = np.arange(len(states))
         while len(todo):
             key = states[todo] * self._width + words[todo]
-            at = np.searchsorted(self._keys, key).clip(max=len(self._keys) - 1)
-            known = (self._keys[at] == key) & (words[todo] < self._width)
-            to[todo[known]] = self._to[at[known]]
-            cost[todo[known]] += self._cost[at[known]]
+            index = np.searchsorted(self._keys, key).clip(max=len(self._keys) - 1)
+            known = (self._keys[index] == key) & (words[todo] < self._width)
+            to[todo[known]] = self._to[index[known]]
+            cost[todo[known]] += self._cost[index[known]]
             todo = todo[~known]
-            lost = self._back_to[states[todo]] < 0
-            cost[todo[lost]] = np.inf
-            todo = todo[~lost]
+            no_backoff = self._back_to[states[todo]] < 0
+            cost[todo[no_backoff]] = np.inf
+            todo = todo[~no_backoff]
             cost[todo] += self._back_cost[states[todo]]
             states[todo] = self._back_to[states[todo]]
         return to, -cost
 
     def final(self, states: np.ndarray) -> np.ndarray:
-        """Log-probability of the sentence's end in each state."""
+        """Log-probability of the end of the sentence in each state, float64 [N]."""
         states, cost = states.astype(np.int64), np.zeros(len(states))
         while (more := np.isinf(self._final[states]) & (self._back_to[states] >= 0)).any():
             cost[more] += self._back_cost[states[more]]

@@ -5,7 +5,7 @@ scores against the acoustic ones.
 
     python -m lstmp.decode.best_path DECODE_DIR --graph DIR --config conf/decode.yaml
 
-writes ``DECODE_DIR/scoring/<LMWT>_<WIP>.txt``, the hypotheses in the form of a data dir's ``text``.
+writes ``DECODE_DIR/scoring/<LMWT>_<WIP>.txt``: the hypotheses, in the format of ``text`` in a data dir.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def file_name(lm_weight: int, word_penalty: float) -> str:
 
 
 def job_hypotheses(path, points: list[tuple[int, float]]) -> dict[str, list[list[int]]]:
-    """Utterance → word ids for each point of the grid; an utterance without a path has no words."""
+    """Utterance → word ids for each point of the grid. An utterance without a path has no words."""
     return {utt: words_on_paths(lattice, best_paths(lattice, points)) if lattice.num_arcs else [[] for _ in points]
             for utt, lattice in read_lattices(path).items()}
 
@@ -52,7 +52,7 @@ def words_on_paths(lattice: Lattice, paths: np.ndarray) -> list[list[int]]:
 
 
 def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):
-    """Write ``<decode_dir>/scoring/<LMWT>_<WIP>.txt`` from its lattices, unless that is done."""
+    """Write ``<decode_dir>/scoring/<LMWT>_<WIP>.txt`` from the lattices in ``decode_dir``, unless up to date."""
     decode_dir = Path(decode_dir)
     jobs = sorted(decode_dir.glob("lat.*.safetensors"))
     if not jobs:
@@ -66,16 +66,17 @@ def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):
     for part in run_jobs(lambda job: job_hypotheses(job, points), jobs, nj, "best paths", unit="job"):
         hypotheses |= part
     outputs = []
-    for g, point in enumerate(points):
+    for index, point in enumerate(points):
         lines = []
         for utt in sorted(hypotheses):
-            ids = hypotheses[utt][g]
+            ids = hypotheses[utt][index]
             if not all(i in name_of for i in ids):
-                raise UserError(f"word id {max(ids)} is not in it", file=words_txt, hint="decode with its own graph")
+                raise UserError(f"word id {max(ids)} is not in it", file=words_txt,
+                                hint="give the graph that was decoded with")
             lines.append(" ".join([utt, *name_of.words(ids)]))
         outputs.append(decode_dir / "scoring" / file_name(*point))
         config.write_text(outputs[-1], "\n".join(lines) + "\n")
-    for stale in {*(decode_dir / "scoring").glob("*.txt")} - {*outputs}:  # of another grid
+    for stale in {*(decode_dir / "scoring").glob("*.txt")} - {*outputs}:  # left by an earlier run with another grid
         stale.unlink()
     stage.mark(outputs)
     say(f"{decode_dir}: best paths of {len(hypotheses)} utterances for {len(points)} pairs of LM weight and penalty")
@@ -86,7 +87,7 @@ def main(argv=None):
     """Write the hypotheses of a decoding for each point of the grid."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("decode_dir", help="folder of a decoding, with lat.*.safetensors")
-    parser.add_argument("--graph", required=True, help="graph dir that it was decoded with, for words.txt")
+    parser.add_argument("--graph", required=True, help="graph dir of that decoding, for words.txt")
     parser.add_argument("--config", default="conf/decode.yaml", help="LM weights and penalties (%(default)s)")
     parser.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")
     args = parser.parse_args(argv)

@@ -1,5 +1,5 @@
-// A lattice under another language model: the compiled form of Rescorer.compose in lstmp/decode/lm_rescore.py. A state of the
-// result is a lattice state and the states of both LMs; frame by frame, sorted, as the NumPy form numbers them.
+// LM rescoring of a lattice: the compiled form of Rescorer.compose in lstmp/decode/lm_rescore.py. A state of the result
+// consists of a lattice state and a state of each LM. States are sorted and numbered frame by frame, as in the NumPy form.
 #include "../guard.h"
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-struct Lm {  // the arrays of lm_rescore.py's BackoffLm
+struct Lm {  // the arrays of BackoffLm in backoff_lm.py
   const int64_t* keys;  // state * width + word, sorted
   int64_t num_keys, width, start;
   const int64_t* to;
@@ -23,15 +23,15 @@ struct Lm {  // the arrays of lm_rescore.py's BackoffLm
   const double* back_cost;
   const double* final_cost;
 
-  // The cost of `word` in `state`, which becomes the state after it; infinite where there is no such word.
+  // The cost of `word` in `state`, infinite if there is no such word. `state` becomes the next state.
   double step(int64_t* state, int64_t word) const {
     double sum = 0;
     for (int64_t s = *state;; s = back_to[s]) {
       const int64_t key = s * width + word;
-      const int64_t* at = std::lower_bound(keys, keys + num_keys, key);
-      if (word < width && at != keys + num_keys && *at == key) {
-        *state = to[at - keys];
-        return sum + cost[at - keys];
+      const int64_t* arc = std::lower_bound(keys, keys + num_keys, key);
+      if (word < width && arc != keys + num_keys && *arc == key) {
+        *state = to[arc - keys];
+        return sum + cost[arc - keys];
       }
       if (back_to[s] < 0) {
         *state = start;
@@ -41,6 +41,7 @@ struct Lm {  // the arrays of lm_rescore.py's BackoffLm
     }
   }
 
+  // The cost of the end of the sentence in `state`.
   double end(int64_t state) const {
     double sum = 0;
     for (; std::isinf(final_cost[state]) && back_to[state] >= 0; state = back_to[state]) sum += back_cost[state];
@@ -72,9 +73,9 @@ struct Composed {
 
 extern "C" {
 
-// Compose the lattice whose arcs out of state s are first[s] to first[s + 1] (`arcs`: rows of from, to, label) and whose
-// words on arc a are words[splits[a]] to words[splits[a + 1]]. Returns a handle, null where a word is not known to the old
-// LM; `sizes` are the arcs of the result and its frames, with that of the final states and one more.
+// Compose a lattice with both LMs. `arcs` has rows of from-state, to-state, label. The arcs out of state s are first[s] to
+// first[s + 1] - 1, the words on arc a are words[splits[a]] to words[splits[a + 1] - 1]. Returns a handle, null if the old
+// LM does not have one of the words. `sizes`: the number of arcs of the result, and its number of frames plus 2.
 void* lstmp_compose(const int32_t* arcs, const int64_t* first, const int64_t* splits, const int32_t* words,
                     const Lm* old_lm, const Lm* new_lm, int64_t* sizes) try {
   auto out = std::make_unique<Composed>();
@@ -90,10 +91,10 @@ void* lstmp_compose(const int32_t* arcs, const int64_t* first, const int64_t* sp
         const bool last = arcs[3 * a + 2] < 0;
         for (int64_t w = splits[a]; w < splits[a + 1] + last; ++w) {
           const bool end = w == splits[a + 1];
-          const double before = end ? old_lm->end(next.old_lm) : old_lm->step(&next.old_lm, words[w]);
-          const double after = end ? new_lm->end(next.new_lm) : new_lm->step(&next.new_lm, words[w]);
-          if (std::isinf(before)) return nullptr;
-          change += -after - -before;
+          const double old_cost = end ? old_lm->end(next.old_lm) : old_lm->step(&next.old_lm, words[w]);
+          const double new_cost = end ? new_lm->end(next.new_lm) : new_lm->step(&next.new_lm, words[w]);
+          if (std::isinf(old_cost)) return nullptr;
+          change += -new_cost - -old_cost;
         }
         if (last) next.old_lm = next.new_lm = 0;
         if (!(change > -kInfinity)) continue;
@@ -115,7 +116,7 @@ void* lstmp_compose(const int32_t* arcs, const int64_t* first, const int64_t* sp
   return out.release();
 } LSTMP_GUARD(nullptr)
 
-// The arcs of the result: from-state, to-state, arc of the lattice, and by how much its graph score changes. Frees them.
+// Copy the arcs of the result: from-state, to-state, arc of the lattice, and change of its graph score. Frees the handle.
 void lstmp_compose_take(void* handle, int32_t* from, int32_t* to, int32_t* arc, double* change) {
   auto* composed = static_cast<Composed*>(handle);
   for (const Row& row : composed->rows) *from++ = row.from, *to++ = row.to, *arc++ = row.arc, *change++ = row.change;

@@ -9,15 +9,15 @@ from lstmp.gmm.adapt import FmllrConfig
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How wide to search.
+    """Beams and limits of the search.
 
     Attributes:
-        acoustic_scale: acoustic log-likelihoods are multiplied by it in the search, the graph's scores are not.
-        search_beam: states this much worse than the best one of their frame are dropped.
-        output_beam: paths this much worse than the best one are dropped from the lattice.
-        max_word_arcs: arcs with words per frame for which the lattice keeps the best path through them.
-        min_active, max_active: states per frame: the beam is varied to stay between, which succeeds roughly.
-        retries: where no path survives, search again so many times, each with twice the beam and the states.
+        acoustic_scale: factor of the acoustic log-likelihoods in the search; graph scores are not scaled.
+        search_beam: a state is dropped if its score is this much worse than the best state of its frame.
+        output_beam: a path is dropped from the lattice if its score is this much worse than the best path.
+        max_word_arcs: word arcs per frame. The lattice keeps the best path through each of them.
+        min_active, max_active: target range of active states per frame. The beam is adapted to stay roughly within it.
+        retries: number of further attempts if no path survives, each with twice the beam and twice the states.
     """
 
     acoustic_scale: float
@@ -37,26 +37,25 @@ class SearchConfig:
         check(0 <= self.retries <= 6, "retries", "from 0 to 6")
 
     def wider(self):
-        """The configuration of the next try."""
+        """The configuration of the next attempt."""
         return dataclasses.replace(self, search_beam=2 * self.search_beam, max_active=2 * self.max_active)
 
 
 @dataclass(frozen=True)
 class DecodeFmllrConfig(FmllrConfig):
-    """How a model of speaker-adapted features is decoded with: the beams of the passes take the place of
-    ``search_beam`` and ``max_active``.
+    """Decoding with a speaker-adapted model: each pass has its own beam instead of ``search_beam`` and ``max_active``.
 
     Attributes:
-        passes: searches: one before the transforms are known, then each with those of the one before.
-        first_beam, first_max_active: of the first.
-        second_beam, second_max_active: of the others.
+        passes: number of searches: the first without transforms, each later one with those of the previous pass.
+        first_beam, first_max_active: of the first pass.
+        second_beam, second_max_active: of the later passes.
     """
 
     first_beam: float
     first_max_active: int
     second_beam: float
     second_max_active: int
-    passes: int = 2  # as before there was a choice: models were exported then
+    passes: int = 2  # default for configurations in models exported before this option existed
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,14 +66,14 @@ class DecodeFmllrConfig(FmllrConfig):
 
 @dataclass(frozen=True)
 class DecodeConfig(SearchConfig):
-    """The whole of ``conf/decode.yaml``: the search, how the work is cut, and what is scored.
+    """All of ``conf/decode.yaml``: the search, its division into jobs, and the grid for scoring.
 
     Attributes:
-        utts_per_job: utterances of one lattice file; a killed run keeps the finished ones.
-        max_failed: share of utterances that may fail before the decoding is an error; each one counts as an empty
-            hypothesis.
+        utts_per_job: utterances per lattice file. A run that was killed keeps its finished lattice files.
+        max_failed: the decoding is an error if more than this share of the utterances fails. Each failed utterance
+            counts as an empty hypothesis.
         lm_weights, word_penalties: the grid of LM weights and word insertion penalties.
-        fmllr: for models of speaker-adapted features.
+        fmllr: passes and beams for speaker-adapted models.
         engine: ``auto``, ``native`` or ``k2``, see :func:`lstmp.decode.search.choose_engine`.
     """
 
@@ -83,7 +82,7 @@ class DecodeConfig(SearchConfig):
     lm_weights: list[int]
     word_penalties: list[float]
     fmllr: DecodeFmllrConfig
-    engine: str = "auto"  # as before there was a choice: models were exported then
+    engine: str = "auto"  # default for configurations in models exported before this option existed
 
     def __post_init__(self):
         super().__post_init__()
@@ -96,7 +95,7 @@ class DecodeConfig(SearchConfig):
         check(min(self.lm_weights) > 0, "lm_weights", "numbers greater than zero")
 
     def first_pass(self):
-        """The configuration of the search before the speakers' transforms are known."""
+        """The configuration of the search without transforms."""
         return self._with(self.fmllr.first_beam, self.fmllr.first_max_active)
 
     def second_pass(self):

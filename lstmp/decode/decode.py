@@ -1,10 +1,11 @@
-"""Decode a data dir: features → acoustic scores → search → lattices → best paths for the grid of LM weights.
+"""Decode a data dir: features → acoustic scores → search → lattices → best paths for a grid of LM weights.
 
     python -m lstmp.decode.decode --model DIR --graph DIR --data DIR --out DIR --config conf/decode.yaml --nj 2
 
-The utterances, longest first, are cut into jobs; each job ends with its file ``lat.NNN.safetensors``, and a killed run
-goes on with the jobs that are missing. Processes are forked after the graph is loaded and so share one copy of it.
-``decode.json`` tells what was done and how long it took; ``scoring/`` holds the hypotheses.
+The utterances are sorted by length, longest first, and split into jobs. Each job writes one file
+``lat.NNNN.safetensors``; after a kill, the next run does only the missing jobs. Processes are forked after the graph is
+loaded, so that they share one copy of it. ``decode.json`` records the settings, counts and computing time; ``scoring/``
+holds the hypotheses.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from lstmp.decode.acoustic_scorer import AcousticScorer, load_acoustic_scorer
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
-from lstmp.decode.jobs import job_paths, judge, plan, remove, search_jobs, summary
+from lstmp.decode.jobs import check_failed, job_paths, plan, remove, search_jobs, summary
 from lstmp.decode.search import choose_engine, load_graph
 from lstmp.device import for_processes
 from lstmp.errors import UserError, command
@@ -35,39 +36,41 @@ from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.program import program_name
 from lstmp.stage import Stage, digest
 
-_GRID = ("lm_weights", "word_penalties", "max_failed", "fmllr")  # what the lattices do not depend on
+_GRID = ("lm_weights", "word_penalties", "max_failed", "fmllr")  # settings that do not affect the lattices
 
 
 def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
-    """Insist that the graph was made from the model's decision tree; returns what ``graph.json`` says.
+    """Check that the graph was made from the model's decision tree. Returns the contents of ``graph.json``.
 
     Raises:
-        UserError: it was not, or ``graph.json`` is missing or damaged.
+        UserError: the graph was made from another tree, or ``graph.json`` is missing or damaged.
     """
     path = graph_dir / "graph.json"
     if not path.is_file():
         hint = "give a graph dir, or run steps/make_graph.sh"
         if (graph_dir / "HCLG.fst").is_file():
-            hint = "if Kaldi made this graph, take it over with steps/import_kaldi_model.sh --graph"
+            hint = "if Kaldi made this graph, import it with steps/import_kaldi_model.sh --graph"
         raise UserError("no such file", file=path, hint=hint)
     try:
-        made_from = config.json_value(path.read_text(encoding="utf-8"))
-        pdfs, tree = made_from["num_pdfs"], made_from["tree"]
+        graph_info = config.json_value(path.read_text(encoding="utf-8"))
+        pdfs, tree = graph_info["num_pdfs"], graph_info["tree"]
     except (ValueError, KeyError, TypeError):
-        raise UserError("not what make_graph wrote", file=path, hint="run steps/make_graph.sh again") from None
+        raise UserError("not written by make_graph, or damaged", file=path,
+                        hint="run steps/make_graph.sh again") from None
     if pdfs != num_pdfs:
-        raise UserError(f"the graph is of a model with {pdfs} pdfs, {model_dir} has {num_pdfs}", file=path,
+        raise UserError(f"the graph is for a model with {pdfs} pdfs, {model_dir} has {num_pdfs}", file=path,
                         hint="give the graph of this model")
     if tree != digest(model_dir / "tree.json"):
-        raise UserError(f"the graph was made from another decision tree than that of {model_dir}", file=path,
+        raise UserError(f"the graph was not made from the decision tree of {model_dir}", file=path,
                         hint="give the graph of this model, or make it again")
-    return made_from
+    return graph_info
 
 
 def search_settings(cfg: DecodeConfig) -> dict:
-    """The configuration as the mark of a stage holds it.
+    """The configuration as it is recorded for a stage.
 
-    `engine: auto` is left out: what it chooses depends on the machine, and the words do not depend on what it chooses.
+    ``engine: auto`` is left out, because the engine that it chooses depends on the machine and does not change the
+    hypotheses.
     """
     settings = config.to_dict(cfg)
     return settings if cfg.engine != "auto" else {k: v for k, v in settings.items() if k != "engine"}
@@ -79,16 +82,16 @@ def _on_device(model_dir: str, device: str, plain: bool) -> AcousticScorer:
 
 
 def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, device: str):
-    """Decode ``data_dir`` into ``out``; see the module.
+    """Decode ``data_dir`` into ``out``; see the module's docstring.
 
     Raises:
-        UserError: bad input, or more than ``cfg.max_failed`` of the utterances fail.
+        UserError: bad input, or a share of more than ``cfg.max_failed`` of the utterances fails.
     """
     torch.set_num_threads(1)
     flush_denormals()
     task = Task(*map(Path, (model_dir, graph_dir, data_dir)), cfg, nj, device)
     out = Path(out)
-    if task.scorer.adapts:
+    if task.scorer.speaker_adapted:
         _decode_adapted(task, out)
     else:
         task.search(out, cfg)
@@ -97,12 +100,12 @@ def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, devi
 
 @dataclass
 class Task:
-    """What is decoded, with what and how; checked on making.
+    """A decoding: model, graph, data and settings. They are checked when the object is created.
 
     Attributes:
-        scorer: the model; for the pass at hand, see :meth:`search`.
+        scorer: the model; the first pass of a speaker-adapted decoding uses another one, see :meth:`search`.
         utts: all utterances of the data dir.
-        shift: from frame to frame, in seconds.
+        shift: frame shift in seconds.
     """
 
     model_dir: Path
@@ -122,27 +125,28 @@ class Task:
                             hint="give a data dir with utterances")
 
     def features(self, adapted: dict[str, torch.Tensor] | None = None) -> Features:
-        """The data dir's features as the model takes them, under the speakers' transforms if given."""
+        """The model's input features of the data dir, with the speakers' transforms applied if given."""
         features = Features(self.data_dir, self.scorer.feature, self.scorer.transform, adapted)
         if features.dim != self.scorer.input_dim:
-            raise UserError(f"features of {features.dim} dimensions, the model takes {self.scorer.input_dim}",
+            raise UserError(f"features of {features.dim} dimensions, the model expects {self.scorer.input_dim}",
                             file=self.data_dir / "feats.scp",
                             hint="make them with the configuration of the training data")
         return features
 
     def inputs(self) -> list[Path]:
-        """The files that the result depends on."""
+        """The files that the lattices depend on."""
         return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / NAME,
                 self.graph_dir / "words.txt", *data_inputs(self.data_dir)]
 
     def search(self, out: Path, cfg: DecodeConfig, *, plain: bool = False,
                transforms: Path | None = None) -> list[Path]:
-        """Search all utterances, unless that is done; returns the lattice files.
+        """Search all utterances, unless the lattices are up to date. Returns the lattice files.
 
         Args:
             out: folder for the lattices and decode.json.
-            plain: with a model's speaker-independent mixtures.
-            transforms: folder with trans.ark of the speakers.
+            cfg: beams and limits of this pass.
+            plain: use the speaker-independent mixtures of the model.
+            transforms: folder with the speakers' transforms, trans.ark.
         """
         settings = {k: v for k, v in search_settings(cfg).items() if k not in _GRID} | {"utts": self.utts}
         inputs = self.inputs() + ([transforms / "trans.ark"] if transforms else [])
@@ -161,17 +165,17 @@ class Task:
         distributed.on_first(stage.mark, [out / "decode.json", *paths])
         return paths
 
-    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *before: list[Path]):
-        """Write decode.json from the lattice files; ``before`` are those of earlier passes, whose time counts too.
+    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *earlier_jobs: list[Path]):
+        """Write decode.json from the lattice files; of ``earlier_jobs`` (earlier passes) only the time is added.
 
         Raises:
             UserError: too many utterances failed.
         """
-        report = summary(jobs, self.nj * distributed.world_size(), self.shift, *before) | {
+        report = summary(jobs, self.nj * distributed.world_size(), self.shift, *earlier_jobs) | {
             "engine": choose_engine(cfg.engine), "model": str(self.model_dir), "graph": str(self.graph_dir),
             "data": str(self.data_dir),
             "config": config.to_dict(cfg)}
-        judge(jobs, len(self.utts), cfg.max_failed)
+        check_failed(jobs, len(self.utts), cfg.max_failed)
         config.write_text(out / "decode.json", json.dumps(report, indent=1) + "\n")
         say(f"{out}: {len(self.utts)} utterances, {report['audio_seconds'] / 60:.1f} minutes of audio, real-time "
             f"factor {report['rtf']:.3f} on one core, {report['failed']} failed")
@@ -180,7 +184,7 @@ class Task:
 def _decode_adapted(task: Task, out: Path):
     """The passes of :mod:`lstmp.decode.adapted`."""
     if "silence" not in task.graph_info:
-        raise UserError("it does not name the silence phones", file=task.graph_dir / "graph.json",
+        raise UserError("the silence phones are missing in it", file=task.graph_dir / "graph.json",
                         hint="delete the folder and make the graph again")
     cfg, on_first = task.cfg, distributed.on_first
     settings = {k: v for k, v in search_settings(cfg).items() if k not in ("lm_weights", "word_penalties")}
@@ -189,23 +193,24 @@ def _decode_adapted(task: Task, out: Path):
         return
     model = AcousticModel.load(task.model_dir)
     adapter = SpeakerAdapter(model, task.features(), task.graph_info["silence"], cfg, task.nj)
-    wanted = {f"adapted{number}" for number in range(2, cfg.fmllr.passes + 1)}
+    pass_folders = {f"adapted{number}" for number in range(2, cfg.fmllr.passes + 1)}
     for folder in out.glob("adapted*"):
-        if folder.name not in wanted:  # of a decoding with more passes
+        if folder.name not in pass_folders:  # left by an earlier decoding with more passes
             on_first(shutil.rmtree, folder)
-    at, earlier = out / "si", []
-    jobs = task.search(at, cfg.first_pass(), plain=True)
-    on_first(lambda: write_transforms(at, adapter.transforms(jobs, None, "pass 1")))
+    transforms_dir, earlier_jobs = out / "si", []
+    jobs = task.search(transforms_dir, cfg.first_pass(), plain=True)
+    on_first(lambda: write_transforms(transforms_dir, adapter.transforms(jobs, None, "pass 1")))
     for number in range(2, cfg.fmllr.passes + 1):
-        earlier.append(jobs)
-        jobs = task.search(out / f"adapted{number}", cfg.second_pass(), transforms=at)
-        transforms = on_first(adapter.transforms, jobs, task.features(read_transforms(at)), f"pass {number}")
-        at = out / f"adapted{number}" if number < cfg.fmllr.passes else out
-        on_first(write_transforms, at, transforms)
+        earlier_jobs.append(jobs)
+        jobs = task.search(out / f"adapted{number}", cfg.second_pass(), transforms=transforms_dir)
+        features = task.features(read_transforms(transforms_dir))
+        transforms = on_first(adapter.transforms, jobs, features, f"pass {number}")
+        transforms_dir = out / f"adapted{number}" if number < cfg.fmllr.passes else out
+        on_first(write_transforms, transforms_dir, transforms)
     on_first(remove, out.glob("lat.*.safetensors"))
     rescore_jobs(jobs, out, task.features(transforms), model, task.nj)
     jobs = [out / path.name for path in jobs]
-    on_first(task.report, out, jobs, cfg, *earlier)
+    on_first(task.report, out, jobs, cfg, *earlier_jobs)
     on_first(stage.mark, [out / "decode.json", out / "trans.ark", *jobs])
 
 
@@ -217,17 +222,17 @@ def _load_graph(graph_dir: Path, num_pdfs: int, engine: str):
 
 @functools.lru_cache(maxsize=1)
 def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state):
-    """The graph, kept for the next pass; ``_state`` of the file, so that another file is not taken for it."""
+    """Load the graph; it is cached for the next pass. ``_state`` (time and size) tells apart versions of the file."""
     return load_graph(graph_dir, num_pdfs, engine)
 
 
 @command
 def main(argv=None):
-    """Decode a data dir with a model and its graph, and write lattices and hypotheses."""
+    """Decode a data dir with a model and its graph; write lattices, and hypotheses for a grid of LM weights."""
     parser = argparse.ArgumentParser(prog=program_name("steps/decode.sh"), description=main.__doc__)
-    parser.add_argument("--model", required=True, help="model dir, of a GMM or a network")
+    parser.add_argument("--model", required=True, help="folder of a GMM or a network")
     parser.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")
-    parser.add_argument("--data", required=True, help="data dir with the features that the model takes")
+    parser.add_argument("--data", required=True, help="data dir with the features that the model was trained on")
     parser.add_argument("--out", required=True, help="folder for lattices and hypotheses")
     parser.add_argument("--config", default="conf/decode.yaml", help="beams and grid (%(default)s)")
     parser.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")

@@ -1,11 +1,11 @@
-"""Decode a data dir as if its speech came in piece by piece, and say how long each piece took.
+"""Decode a data dir online, piece by piece as if the audio were just arriving, and measure the latency.
 
     steps/decode_online.sh --model DIR --graph DIR --data DIR --out DIR
 
-Each utterance's features go through network and search in pieces of ``chunk_seconds``; the hypotheses are those of the
-LM weight and penalty that the search itself was made with, in ``scoring/<LMWT>_<WIP>.txt``, so that steps/score.sh
-scores them. ``decode.json``: real-time factor, seconds of computing a piece (mean, 95th percentile, worst), and with
-``--same-as`` in how many utterances the words differ from those of a decoding of the whole utterances.
+The features of each utterance go through network and search in pieces of ``chunk_seconds``. The search itself uses one
+LM weight and penalty; the hypotheses are written to ``scoring/<LMWT>_<WIP>.txt``, where steps/score.sh finds them.
+``decode.json`` has the real-time factor, the seconds of computing per piece (mean, 95th percentile, worst), and with
+``--same-as`` the utterances whose words differ from those of a decoding of whole utterances.
 """
 
 import argparse
@@ -35,48 +35,48 @@ from lstmp.parallel import iter_jobs
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """One utterance: its words, whether an end was reached, and the seconds that each of its pieces took."""
+class OnlineResult:
+    """One utterance: word ids, whether its path ends in a final state, and the seconds of computing for each piece."""
 
     words: list[int]
     final: bool
     seconds: list[float]
 
 
-def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.Tensor, piece: int) -> Decoded:
+def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.Tensor, piece: int) -> OnlineResult:
     """Decode the features [T, D] of one utterance, ``piece`` frames at a time.
 
     Raises:
-        UserError: no frame, or no path survives.
+        UserError: there is no frame, or no path survives.
     """
     search.reset()
     stream, seconds = NetworkStream(network), []
     pieces = feats.split(piece)
-    for n, part in enumerate(pieces, 1):
-        began = time.perf_counter()
+    for number, part in enumerate(pieces, 1):
+        start = time.perf_counter()
         search.accept(stream.accept(part))
-        if n < len(pieces):
+        if number < len(pieces):
             path = search.best()
         else:
             search.accept(stream.finish())
             path = search.finish()
-        seconds.append(time.perf_counter() - began)
-    return Decoded([w for _, w in search.graph.words_on(path.arcs)], path.final, seconds)
+        seconds.append(time.perf_counter() - start)
+    return OnlineResult([w for _, w in search.graph.words_on(path.arcs)], path.final, seconds)
 
 
 def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_seconds: float, lm_weight: int,
                   word_penalty: float, nj: int) -> dict:
-    """Decode ``data_dir`` into ``out``; see the module. Returns what decode.json says.
+    """Decode ``data_dir`` into ``out``; see the module's docstring. Returns the contents of decode.json.
 
     Raises:
-        UserError: bad input, or more than ``cfg.max_failed`` of the utterances fail.
+        UserError: bad input, or a share of more than ``cfg.max_failed`` of the utterances fails.
     """
     torch.set_num_threads(1)
     flush_denormals()
     if not is_network(model_dir):
-        raise UserError("it is no network", file=model_dir, hint="GMMs are decoded by steps/decode.sh")
+        raise UserError("it is not a network", file=model_dir, hint="decode a GMM with steps/decode.sh")
     network = AcousticNetwork.load(model_dir)
-    NetworkStream(network)  # it must be able to
+    NetworkStream(network)  # raises an error early if the network cannot run online
     check_same_model(Path(graph_dir), Path(model_dir), network.num_pdfs)
     features = Features(data_dir, network.feature)
     shift = features.frame_shift
@@ -85,40 +85,43 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_
     names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
 
-    def one(utt):
+    def decode_one(utt):
         try:
             return decode_pieces(network, search, features.load(utt), piece)
         except UserError as e:
             return e
 
-    said, seconds, failed, cut = {}, [], 0, 0
-    for utt, found in zip(features.utts, iter_jobs(one, features.utts, nj, "decoding piece by piece"), strict=True):
-        if isinstance(found, UserError):
-            warn(f"{utt}: {found}")
-            failed, said[utt] = failed + 1, []
+    hypotheses, seconds, failed, not_final = {}, [], 0, 0
+    results = iter_jobs(decode_one, features.utts, nj, "decoding piece by piece")
+    for utt, result in zip(features.utts, results, strict=True):
+        if isinstance(result, UserError):
+            warn(f"{utt}: {result}")
+            failed, hypotheses[utt] = failed + 1, []
             continue
-        said[utt] = names.words(found.words)
-        seconds += found.seconds
-        cut += not found.final
+        hypotheses[utt] = names.words(result.words)
+        seconds += result.seconds
+        not_final += not result.final
     if not seconds:
-        raise UserError("no utterance of it could be decoded", file=data_dir, hint="see the warnings above")
-    if failed > cfg.max_failed * len(said):
-        raise UserError(f"{failed} of {len(said)} utterances failed, more than max_failed {cfg.max_failed:g} allows",
-                        file=data_dir, hint="see the warnings above")
+        raise UserError("none of its utterances could be decoded", file=data_dir, hint="see the warnings above")
+    if failed > cfg.max_failed * len(hypotheses):
+        raise UserError(f"{failed} of {len(hypotheses)} utterances failed, more than max_failed {cfg.max_failed:g} "
+                        "allows", file=data_dir, hint="see the warnings above")
     config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
-                      "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(said.items())))
-    audio = sum(features.num_frames(utt) for utt in said) * shift
+                      "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(hypotheses.items())))
+    audio = sum(features.num_frames(utt) for utt in hypotheses) * shift
     report = {
-        "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(said),
-        "failed": failed, "without_end": cut, "audio_seconds": round(audio, 2), "rtf": round(sum(seconds) / audio, 4),
+        "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(hypotheses),
+        "failed": failed, "without_end": not_final, "audio_seconds": round(audio, 2),
+        "rtf": round(sum(seconds) / audio, 4),
         "piece_seconds": piece * shift, "held_back_seconds": (network.cfg.label_delay + 4) * shift,
         "latency": {"mean": float(np.mean(seconds)), "p95": float(np.quantile(seconds, 0.95)), "worst": max(seconds)},
         "lm_weight": lm_weight, "word_penalty": word_penalty, "config": config.to_dict(cfg)}
     config.write_text(Path(out) / "decode.json", json.dumps(report, indent=1) + "\n")
-    late = report["latency"]
-    say(f"{out}: {len(said)} utterances, {audio / 60:.1f} minutes of audio, real-time factor {report['rtf']:.3f}; a "
-        f"piece of {report['piece_seconds']:g} s takes {late['mean'] * 1e3:.0f} ms, 95 % of them at most "
-        f"{late['p95'] * 1e3:.0f}, the worst {late['worst'] * 1e3:.0f}")
+    latency = report["latency"]
+    say(f"{out}: {len(hypotheses)} utterances, {audio / 60:.1f} minutes of audio, "
+        f"real-time factor {report['rtf']:.3f}; a piece of {report['piece_seconds']:g} s takes "
+        f"{latency['mean'] * 1e3:.0f} ms on average, "
+        f"{latency['p95'] * 1e3:.0f} ms at the 95th percentile, {latency['worst'] * 1e3:.0f} ms at most")
     return report
 
 
@@ -135,13 +138,15 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/decode_online.sh", description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True, help="folder of a unidirectional network")
     p.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")
-    p.add_argument("--data", required=True, help="data dir with the features that the network takes")
+    p.add_argument("--data", required=True, help="data dir with the features that the network was trained on")
     p.add_argument("--out", type=Path, required=True, help="folder for the hypotheses")
     p.add_argument("--config", default="conf/decode.yaml", help="beams (%(default)s)")
-    p.add_argument("--live-config", default="conf/live.yaml", help="length of a piece (%(default)s)")
-    p.add_argument("--lm-weight", type=int, default=11, help="acoustic scores are divided by it (%(default)s)")
-    p.add_argument("--word-penalty", type=float, default=0.0, help="subtracted for each word (%(default)s)")
-    p.add_argument("--same-as", type=Path, metavar="DIR", help="compare with this decode dir of whole utterances")
+    p.add_argument("--live-config", default="conf/live.yaml", help="chunk_seconds, the length of a piece (%(default)s)")
+    p.add_argument("--lm-weight", type=int, default=11, help="divisor of the acoustic scores (%(default)s)")
+    p.add_argument("--word-penalty", type=float, default=0.0, help="subtracted from the score for each word "
+                   "(%(default)s)")
+    p.add_argument("--same-as", type=Path, metavar="DIR", help="compare the hypotheses with this decode dir, made from "
+                   "whole utterances")
     p.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")
     a = p.parse_args(argv)
     if a.lm_weight < 1 or a.word_penalty < 0:
@@ -149,7 +154,7 @@ def main(argv=None):
     piece = config.load(a.live_config, LiveConfig).chunk_seconds
     if a.same_as and not (a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty)).is_file():
         raise UserError("no such file", file=a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty),
-                        hint="decode it with that LM weight and penalty among those of conf/decode.yaml")
+                        hint="add this LM weight and penalty to the grid of conf/decode.yaml and decode again")
     report = decode_online(a.model, a.graph, a.data, a.out, config.load(a.config, DecodeConfig), piece, a.lm_weight,
                            a.word_penalty, a.nj)
     if a.same_as:

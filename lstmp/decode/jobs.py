@@ -1,4 +1,4 @@
-"""The jobs of a decoding: some utterances each, searched by worker processes, one lattice file as the result."""
+"""The jobs of a decoding. Each job searches a number of utterances in a worker process and writes one lattice file."""
 
 import math
 import time
@@ -16,12 +16,12 @@ from lstmp.features.load import Features
 from lstmp.log import say, warn
 from lstmp.parallel import iter_jobs
 
-_SCORED_TOGETHER = 16_000  # frames whose scores are held at once: 130 MB with 2,000 tied states
+_FRAMES_PER_BATCH = 16_000  # frames whose scores are in memory at once: 130 MB with 2,000 tied states
 
 
 @dataclass(frozen=True)
 class Job:
-    """The utterances of one lattice file. ``key`` identifies model, graph, features and configuration."""
+    """The utterances of one lattice file. ``key`` is a digest of model, graph, features and configuration."""
 
     path: Path
     utts: list[str]
@@ -37,7 +37,7 @@ class Job:
 
 
 def run_job(job: Job, graph, features: Features, scorer: AcousticScorer, cfg: DecodeConfig) -> dict[str, str]:
-    """Decode the utterances of ``job`` and write their lattices. Returns those that failed, with the reason."""
+    """Decode the utterances of ``job`` and write their lattices. Returns the failed utterances with the reason."""
     lattices = {utt: Lattice.empty() for utt in job.utts}
     failed, wall, cpu, frames = {}, 0.0, 0.0, 0
     for utts in _batches(job.utts, features, failed):
@@ -70,7 +70,7 @@ def _batches(utts, features: Features, failed: dict[str, str]):
         except UserError as e:
             failed[utt] = str(e)
             continue
-        if batch and frames + length > _SCORED_TOGETHER:
+        if batch and frames + length > _FRAMES_PER_BATCH:
             yield batch
             batch, frames = [], 0
         batch.append(utt)
@@ -80,29 +80,38 @@ def _batches(utts, features: Features, failed: dict[str, str]):
 
 
 def job_paths(out: Path, num_utts: int, utts_per_job: int) -> list[Path]:
-    """The lattice files of all jobs, in order; known without the utterances' lengths, which may take long to read."""
+    """The lattice files of all jobs, in order. The utterances' lengths, which may be slow to read, are not needed."""
     return [out / f"lat.{i:04d}.safetensors" for i in range(math.ceil(num_utts / utts_per_job))]
 
 
 def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: str) -> list[Job]:
-    """Jobs of equally many utterances, the longest utterances first; ``paths`` are those of :func:`job_paths`."""
+    """Split the utterances into jobs of equal number, longest utterances first. ``paths``: see :func:`job_paths`."""
     def frames(utt):
         try:
             return features.num_frames(utt)
-        except UserError:  # told when its job comes to it
+        except UserError:  # reported when its job is run
             return 0
 
     ordered = sorted(utts, key=lambda utt: (-frames(utt), utt))
     return [Job(path, ordered[i * utts_per_job:(i + 1) * utts_per_job], key) for i, path in enumerate(paths)]
 
 
-def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, scorer: AcousticScorer | Callable[[], AcousticScorer],
-         cfg: DecodeConfig, nj: int):
-    """Run the jobs that are not done; lattice files of other runs, and halves of killed ones, are removed."""
+def search_jobs(jobs: list[Job], load_graph: Callable, features: Features,
+                scorer: AcousticScorer | Callable[[], AcousticScorer], cfg: DecodeConfig, nj: int):
+    """Run the jobs that are not done. Remove lattice files of other runs and unfinished files of killed ones.
+
+    Args:
+        jobs: all jobs of the decoding.
+        load_graph: loads the decoding graph; called only if a job is to be run.
+        features: the model's input features.
+        scorer: the acoustic model, or a function that loads it in the worker process (on a GPU).
+        cfg: configuration of decoding.
+        nj: number of processes.
+    """
     todo = [jobs[i] for i in distributed.on_first(lambda: [i for i, job in enumerate(jobs) if not job.is_done()])]
     keep = {job.path for job in jobs} - {job.path for job in todo}
     folder = jobs[0].path.parent
-    if todo:  # before anything is removed: is the graph sound?
+    if todo:  # first of all, so that nothing is removed if the graph is damaged
         graph = load_graph()
     distributed.on_first(remove, set(folder.glob("lat.*.safetensors")) - keep)
     distributed.on_first(files.sweep, folder)
@@ -111,7 +120,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
     if keep:
         say(f"{len(keep)} of {len(jobs)} jobs are done already")
 
-    def work(job: Job):  # forked, it sees the graph; a GPU is first used in the worker
+    def work(job: Job):  # forked workers share the graph; a GPU is first used in the worker
         return run_job(job, graph, features, scorer if isinstance(scorer, AcousticScorer) else scorer(), cfg)
 
     for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
@@ -127,22 +136,22 @@ def remove(paths):
 
 def _info(path) -> dict:
     info = read_info(path)
-    for name, kind in (("frames", int), ("utterances", int), ("arcs", int), ("seconds", (int, float)),
-                       ("core_seconds", (int, float)), ("failed", dict)):
-        if not isinstance(info.get(name), kind):
-            raise UserError(f"it does not tell its `{name}`", file=path, hint="delete it and decode again")
+    for name, types in (("frames", int), ("utterances", int), ("arcs", int), ("seconds", (int, float)),
+                        ("core_seconds", (int, float)), ("failed", dict)):
+        if not isinstance(info.get(name), types):
+            raise UserError(f"`{name}` is missing or damaged in it", file=path, hint="delete it and decode again")
     return info
 
 
-def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path]) -> dict:
-    """What the lattice files say of their work, added up; of ``before``, earlier passes, the time alone.
+def summary(jobs: list[Path], processes: int, shift: float, *earlier_jobs: list[Path]) -> dict:
+    """Sum up counts and computing times of lattice files; of ``earlier_jobs`` only the times.
 
-    ``seconds`` is the time that the workers spent on scores and search, by the clock; ``core_seconds`` the time that
-    cores worked for it, which other programs do not lengthen. ``rtf`` is core seconds for a second of audio.
+    ``seconds`` is the wall-clock time that the workers spent on acoustic scores and search. ``core_seconds`` is their
+    CPU time, which does not depend on other programs. ``rtf`` is CPU seconds per second of audio.
     """
     infos = [_info(path) for path in jobs]
     audio = sum(i["frames"] for i in infos) * shift
-    timed = infos + [_info(path) for paths in before for path in paths]
+    timed = infos + [_info(path) for paths in earlier_jobs for path in paths]
     wall, cpu = sum(i["seconds"] for i in timed), sum(i["core_seconds"] for i in timed)
     num_utts = sum(i["utterances"] for i in infos)
     return {"utterances": num_utts, "audio_seconds": round(audio, 2), "seconds": round(wall, 2),
@@ -151,7 +160,8 @@ def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path])
             "mean_lattice_arcs": round(sum(i["arcs"] for i in infos) / max(num_utts, 1), 1)}
 
 
-def judge(jobs: list[Path], num_utts: int, max_failed: float):
+def check_failed(jobs: list[Path], num_utts: int, max_failed: float):
+    """Raise a UserError if more than a share of ``max_failed`` of the utterances failed."""
     failed = {utt: why for path in jobs for utt, why in _info(path)["failed"].items()}
     if failed and len(failed) > max_failed * num_utts:
         utt, why = next(iter(failed.items()))

@@ -1,4 +1,4 @@
-"""The search by k2's ``intersect_dense_pruned``, whose rules are those of :mod:`lstmp.decode.engine`."""
+"""Beam search with k2's ``intersect_dense_pruned``, by the same pruning rules as :mod:`lstmp.decode.engine`."""
 
 import os
 from pathlib import Path
@@ -15,34 +15,34 @@ from lstmp.errors import UserError
 from lstmp.graph.graph_file import NAME
 from lstmp.graph.k2_graph import load_k2_graph
 
-_searched_by: int | None = None  # process id of the last search
+_searched_by: int | None = None  # id of the process that searched last
 
 
 def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
-    """Insist on what k2 does not check: labels within the columns of the scores, and no epsilon. Makes it ready.
+    """Check what k2 does not: labels within the columns of the scores, no epsilons. Adds attributes for the search.
 
     Raises:
-        UserError: the graph is of another model, or holds epsilons.
+        UserError: the graph is for another model, or has epsilons.
     """
     labels = graph.arcs.values()[:, 2]
     highest = int(labels.max()) if len(labels) else 0
     if highest > num_pdfs:
-        raise UserError(f"the graph has pdf-id {highest - 1}, the model has {num_pdfs} of them", file=file,
+        raise UserError(f"the graph has pdf-id {highest - 1}, the model has only {num_pdfs} pdfs", file=file,
                         hint="make the graph from this model")
     if highest < 1 or bool((labels == 0).any()):
-        raise UserError("a graph without labels, or with epsilons left in it", file=file, hint="make the graph again")
+        raise UserError("the graph has no labels, or has epsilons", file=file, hint="make the graph again")
     graph.checked_pdfs = num_pdfs
-    graph.graph_arc = torch.arange(graph.num_arcs, dtype=torch.int32)  # comes along through the search
+    graph.graph_arc = torch.arange(graph.num_arcs, dtype=torch.int32)  # k2 copies it to the arcs of the lattice
     words = graph.aux_labels
     graph.arrays = SearchGraph.of(graph.arcs.values().numpy(), words.shape.row_splits(1).numpy(), words.values.numpy(),
                                   num_pdfs)
 
 
 def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
-    """The graph of a folder, checked.
+    """Load and check the graph of a folder.
 
     Raises:
-        UserError: it is missing, damaged, or of another model.
+        UserError: it is missing, damaged, or for another model.
     """
     graph = load_k2_graph(graph_dir)
     check_graph(graph, num_pdfs, file=Path(graph_dir) / NAME)
@@ -50,13 +50,13 @@ def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
 
 
 def check_before_search(graph: k2.Fsa, num_pdfs: int):
-    """Insist on a graph of such a model, and on the process that searched first.
+    """Check that the graph fits the model, and that this process was not forked after a first search.
 
-    k2 starts a thread in the first search; a process forked after that lacks it and would wait for ever.
+    k2 starts a thread in the first search. A process forked after that does not have this thread and would hang.
 
     Raises:
-        UserError: another model.
-        RuntimeError: another process.
+        UserError: the graph is for another model.
+        RuntimeError: another process has searched before.
     """
     global _searched_by
     if getattr(graph, "checked_pdfs", None) != num_pdfs:
@@ -67,19 +67,19 @@ def check_before_search(graph: k2.Fsa, num_pdfs: int):
 
 
 def search(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice | None:
-    """The lattice of :func:`lstmp.decode.search.decode_utterance` by one search, None where no path survives."""
-    # Column 0 stands for label 0, which k2 does not take as epsilon; the graph has none.
+    """One search for :func:`lstmp.decode.search.decode_utterance`. Returns the lattice; None if no path survives."""
+    # Column 0 is for label 0, which k2 does not treat as epsilon. The graph does not use it.
     scores = torch.full((1, len(loglikes), loglikes.shape[1] + 1), float("-inf"))
     torch.mul(loglikes, cfg.acoustic_scale, out=scores[0, :, 1:])
     dense = k2.DenseFsaVec(scores, torch.tensor([[0, 0, len(loglikes)]], dtype=torch.int32))
     try:
-        found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam + MARGIN,
-                                          cfg.min_active, cfg.max_active, frame_idx_name="frame")
-    except RuntimeError as e:  # a check of k2's own
-        raise UserError(f"k2 gave up: {e}", hint="lower search_beam or max_active") from None
-    label = found.labels.numpy()
-    if not (label < 0).any():  # where no end is reached, arcs of early frames may be left, but no path
+        result = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam + MARGIN,
+                                           cfg.min_active, cfg.max_active, frame_idx_name="frame")
+    except RuntimeError as e:  # a check in k2 failed
+        raise UserError(f"k2 failed: {e}", hint="lower search_beam or max_active") from None
+    label = result.labels.numpy()
+    if not (label < 0).any():  # no final state was reached: there may be arcs of early frames, but no path
         return None
-    frame = np.where(label < 0, len(loglikes), found.frame.numpy())
-    links = Links(found.arcs.values()[:, :2].numpy(), found.graph_arc.numpy(), frame)
+    frame = np.where(label < 0, len(loglikes), result.frame.numpy())
+    links = Links(result.arcs.values()[:, :2].numpy(), result.graph_arc.numpy(), frame)
     return lattice_of(links, graph.arrays, loglikes, cfg)

@@ -1,15 +1,15 @@
-"""Lattices as Kaldi's programs read them: its text form of compact lattices.
+"""Export lattices to Kaldi's text format of compact lattices.
 
     steps/lattices_to_kaldi.sh DECODE_DIR --graph DIR --out DIR
 
-writes ``num_jobs`` and ``lat.N.gz``, which ``lattice-copy "ark:gunzip -c lat.N.gz|" ark:lat.N`` takes. A line is
+writes ``num_jobs`` and ``lat.N.gz``, which ``lattice-copy "ark:gunzip -c lat.N.gz|" ark:lat.N`` reads. An arc is a line
 
-    from-state to-state word-id graph-cost,acoustic-cost,state_state_…
+    from-state to-state word-id graph-cost,acoustic-cost,label_label_…
 
-with costs unscaled, a line for each end with its cost, and an empty line after each utterance. Each frame has one
-number after the costs: pdf-id + 1, where Kaldi has a transition-id, for our search graphs know no more. What goes by
-words, costs and numbers of frames can use them (lattice-best-path, lattice-lmrescore, lattice-mbr-decode …); what looks
-up transition-ids in a model cannot.
+with unscaled costs. Each final state has a line with its cost, and an empty line ends the utterance. After the costs,
+each frame has the label pdf-id + 1, where Kaldi has a transition-id, because our search graphs do not keep
+transition-ids. Programs that use only words, costs and numbers of frames can read these lattices (lattice-best-path,
+lattice-lmrescore, lattice-mbr-decode …); programs that look up transition-ids in a model cannot.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from lstmp.parallel import run_jobs
 
 
 def lines(graph: WordGraph) -> list[str]:
-    """The lines of an utterance's lattice. A node with several words becomes a row of states."""
+    """The lines of an utterance's lattice. A node with several words becomes a chain of states."""
     sizes = np.maximum(graph.num_words, 1)
     states = [range(b - n, b) for b, n in zip(np.cumsum(sizes).tolist(), sizes.tolist(), strict=True)]
     out = []
@@ -37,8 +37,8 @@ def lines(graph: WordGraph) -> list[str]:
         word = graph.words[to][0] if graph.words[to] else 0
         out.append(f"{states[source][-1]} {states[to][0]} {word} {-lm:.6g},{-acoustic:.6g},"
                    + "_".join(map(str, labels.tolist())))
-    for mine, words in zip(states, graph.words, strict=True):
-        out += [f"{at} {at + 1} {word} 0,0," for at, word in zip(mine[:-1], words[1:], strict=True)]
+    for chain, words in zip(states, graph.words, strict=True):
+        out += [f"{state} {state + 1} {word} 0,0," for state, word in zip(chain[:-1], words[1:], strict=True)]
     return [*out, f"{states[graph.end][0]} 0,0,"]
 
 
@@ -46,8 +46,8 @@ def lines(graph: WordGraph) -> list[str]:
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/lattices_to_kaldi.sh", description=__doc__.split("\n")[0])
     add_arguments(p)
-    p.add_argument("--beam", type=float, default=8.0, help="keep paths whose score is so much below the best one's, at "
-                   "the LM weight and penalty given (default: %(default)g)")
+    p.add_argument("--beam", type=float, default=8.0, help="keep paths whose score is at most this much below the best "
+                   "one, at the given LM weight and penalty (default: %(default)g)")
     p.add_argument("--out", type=Path, help="folder to write (default: DECODE_DIR/kaldi)")
     a = p.parse_args(argv)
     if not a.beam >= 0:
@@ -56,8 +56,8 @@ def main(argv=None):
     out = a.out or Path(a.decode_dir) / "kaldi"
     out.mkdir(parents=True, exist_ok=True)
 
-    def job(numbered):
-        number, path = numbered
+    def job(number_and_path):
+        number, path = number_and_path
         utts = {utt: x for utt, x in sorted(read_lattices(path).items()) if x.num_arcs}
         with (files.replacing(out / f"lat.{number}.gz") as tmp,
               gzip.open(tmp, "wt", encoding="utf-8", compresslevel=5) as f):

@@ -1,19 +1,20 @@
-"""State-level lattices: what the search keeps of an utterance, in memory and on disk.
+"""State-level lattices, the result of the search, in memory and on disk.
 
-A lattice is an acyclic graph whose every path is one frame-by-frame explanation of the utterance. All states belong to
-one frame: state 0 to the start, the last state to the end, arcs lead from the states of frame t to those of frame
-t + 1. The scores of its parts are kept apart and unscaled, so that LM weight and word penalty can be chosen later.
+A lattice is an acyclic graph. Each of its paths is one frame-by-frame alignment of the utterance with a word sequence.
+Each state belongs to one frame: state 0 is the start, the last state is the end, and arcs lead from the states of frame
+t to those of frame t + 1. Acoustic and graph scores are stored separately and unscaled, so that LM weight and word
+penalty can be chosen later.
 
-On disk: one safetensors file for the utterances of a job, arcs of all utterances in a row:
+On disk: one safetensors file for the utterances of a job, with the arcs of all utterances concatenated:
 
     arcs        int32   [A, 3]  from-state, to-state, label (pdf-id + 1; -1 on arcs into the last state)
     acoustic    float32 [A]     log-likelihood of the arc's frame, unscaled, natural logarithm; 0 on the last arcs
     graph       float32 [A]     graph score: LM, pronunciation and transition log-probabilities
-    num_words   uint8   [A]     words that the arc emits
+    num_words   uint8   [A]     number of words that the arc emits
     words       int32   [W]     their ids, in the order of the arcs
-    arc_splits  int64   [U + 1] arcs of utterance u: arc_splits[u] to arc_splits[u + 1]; none: it has no path
+    arc_splits  int64   [U + 1] arcs of utterance u: arc_splits[u] to arc_splits[u + 1] - 1; no arcs if it has no path
 
-The file's metadata hold ``format`` and, as JSON, ``utts`` (the ids, in order) and ``info`` (what the writer adds).
+The metadata of the file hold ``format`` and, as JSON, ``utts`` (the ids, in order) and ``info`` (added by the writer).
 """
 
 import contextlib
@@ -35,7 +36,7 @@ _HINT = "delete it and run the same decoding again; the other jobs are kept"
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """One utterance's lattice; the arrays are those of the module's table, for one utterance.
+    """The lattice of one utterance; for its arrays see the table in the module's docstring.
 
     Arcs are sorted by from-state; states are numbered frame by frame.
     """
@@ -48,16 +49,16 @@ class Lattice:
 
     @classmethod
     def empty(cls) -> "Lattice":
-        """The lattice without a path."""
+        """A lattice without a path."""
         return cls(np.zeros((0, 3), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.uint8),
                    np.zeros(0, np.int32))
 
     @classmethod
     def assembled(cls, arcs, acoustic, graph, num_words, words) -> "Lattice":
-        """From arrays of any kind of number.
+        """Make a lattice from arrays of any dtype.
 
         Raises:
-            UserError: more words on an arc than can be counted.
+            UserError: an arc has more than 255 words.
         """
         if len(num_words) and num_words.max() > 255:
             raise UserError(f"{num_words.max()} words on one arc of the graph", hint="make the graph again")
@@ -74,11 +75,11 @@ class Lattice:
 
     @cached_property
     def word_splits(self) -> np.ndarray:
-        """Words of arc a: ``words[splits[a]:splits[a + 1]]``."""
+        """int64 [A + 1]; the words of arc a are ``words[word_splits[a]:word_splits[a + 1]]``."""
         return np.concatenate([[0], np.cumsum(self.num_words, dtype=np.int64)])
 
     def pruned(self, kept: np.ndarray) -> "Lattice":
-        """The lattice of the arcs for which ``kept``, bool [A], is true; states keep their numbers."""
+        """The lattice with only the arcs for which ``kept``, bool [A], is true; states keep their numbers."""
         return Lattice(self.arcs[kept], self.acoustic[kept], self.graph[kept], self.num_words[kept],
                        self.words[np.repeat(kept, self.num_words)])
 
@@ -90,7 +91,7 @@ class Lattice:
 
 
 def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None):
-    """Write the lattices of a job, by a temporary name and a rename. ``info`` is any JSON-able mapping."""
+    """Write the lattices of a job atomically. ``info`` is any mapping that JSON can represent."""
     parts = list(lattices.values()) or [Lattice.empty()]
     tensors = {name: np.ascontiguousarray(np.concatenate([getattr(x, name) for x in parts])) for name in _NAMES[:-1]}
     tensors["arc_splits"] = np.cumsum([0] + [x.num_arcs for x in lattices.values()], dtype=np.int64)
@@ -99,7 +100,7 @@ def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None)
 
 
 def read_info(path) -> dict:
-    """The ``info`` of :func:`write_lattices`, without reading the lattices.
+    """Read the ``info`` of :func:`write_lattices`, without the lattices.
 
     Raises:
         UserError: not a lattice file, or a damaged one.
@@ -116,8 +117,8 @@ def read_lattices(path) -> dict[str, Lattice]:
     """
     with _opened(path) as (f, utts, _):
         data = {name: f.get_tensor(name) for name in _NAMES}
-    if not _fit(data, len(utts)):
-        raise UserError("its parts do not fit together", file=path, hint=_HINT)
+    if not _is_consistent(data, len(utts)):
+        raise UserError("its arrays are not consistent with each other", file=path, hint=_HINT)
     splits = data["arc_splits"]
     word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
     lattices = {}
@@ -127,23 +128,23 @@ def read_lattices(path) -> dict[str, Lattice]:
     return lattices
 
 
-def _fit(data: dict[str, np.ndarray], num_utts: int) -> bool:
-    """Whether the arrays are of the right kinds and sizes, and all arcs and words lie within them."""
+def _is_consistent(data: dict[str, np.ndarray], num_utts: int) -> bool:
+    """Whether the arrays have the right dtypes and sizes, and all arcs and words are within them."""
     arcs, acoustic, graph, num_words, words, splits = (data[name] for name in _NAMES)
-    kinds = are("int32", arcs, dims=2) and are("float32", acoustic, graph) and are("uint8", num_words) \
+    dtypes_ok = are("int32", arcs, dims=2) and are("float32", acoustic, graph) and are("uint8", num_words) \
         and are("int32", words) and are("int64", splits) and arcs.shape[1] == 3
-    if not kinds or not len(acoustic) == len(graph) == len(num_words) == len(arcs) or len(splits) != num_utts + 1:
+    if not dtypes_ok or not len(acoustic) == len(graph) == len(num_words) == len(arcs) or len(splits) != num_utts + 1:
         return False
     lengths = np.diff(splits)
     whole = splits[0] == 0 and splits[-1] == len(arcs) and (lengths >= 0).all()
     if not whole or num_words.sum(dtype=np.int64) != len(words) or (words <= 0).any():
         return False
     labels_fit = (arcs[:, 2] >= -1).all() and (arcs[:, 2] != 0).all()
-    return labels_fit and not np.isnan([acoustic, graph]).any() and _leads_on(arcs, splits, lengths)
+    return labels_fit and not np.isnan([acoustic, graph]).any() and _is_sorted(arcs, splits, lengths)
 
 
-def _leads_on(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> bool:
-    """Whether all arcs lead from a state to a higher one, of which there are no more than arcs, and those of each
+def _is_sorted(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> bool:
+    """Whether each arc leads to a higher state, no state number exceeds the number of arcs, and the arcs of each
     utterance are sorted by from-state."""
     falls = np.flatnonzero(np.diff(arcs[:, 0]) < 0) + 1
     return ((arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all()
@@ -152,7 +153,7 @@ def _leads_on(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> bool
 
 @contextlib.contextmanager
 def _opened(path):
-    """(the open file, its utterances, its info)."""
+    """Open a lattice file: (file, utterances, info)."""
     with opened(path, "not a lattice file, or a damaged one", _HINT, ("no such file", "run the decoding that makes it"),
                 "np") as f:
         metadata = f.metadata()

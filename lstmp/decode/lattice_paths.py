@@ -1,8 +1,8 @@
-"""Best paths and scores of lattices: compiled (lattice.cpp), and in NumPy, with the same results.
+"""Best paths, forward and backward scores, and posteriors of lattices: compiled (lattice.cpp), and in NumPy.
 
-The arcs of a lattice are sorted by from-state and lead from the states of one frame to those of the next, state 0 being
-the first and the highest the last. The NumPy form works frame by frame; it is the reference of the compiled one, and
-does its work where there is no compiler.
+The arcs of a lattice are sorted by from-state and lead from the states of one frame to those of the next. State 0 is
+the first, the highest state is the last. The NumPy form works frame by frame; it is the reference of the compiled form,
+with the same results, and its replacement if there is no compiler.
 """
 
 import ctypes
@@ -15,37 +15,40 @@ from lstmp.decode.lattice import Lattice
 from lstmp.errors import UserError
 from lstmp.native import library
 
-_EXACT = "-ffp-contract=off"  # scores are rounded as NumPy's and k2's are
+_EXACT = "-ffp-contract=off"  # so that scores are rounded as in NumPy and k2
 _int = ctypes.c_int64
 
 
-def compiled() -> ctypes.CDLL | None:
-    """The compiled form, or None where it cannot be had."""
+def lattice_library() -> ctypes.CDLL | None:
+    """lattice.cpp, compiled; None if it cannot be compiled."""
     return library("decode/lattice.cpp", _EXACT)
 
 
 def frame_slices(arcs: np.ndarray) -> Iterator[slice]:
-    """The arcs of each frame of a lattice, [A, 3], in turn."""
+    """The slices of ``arcs``, [A, 3], that belong to each frame of a lattice, in turn."""
     source, begin, last = arcs[:, 0], 0, 0  # `last`: the highest state of the frame
     while begin < len(arcs):
-        end = int(np.searchsorted(source, source.dtype.type(last), "right"))  # of another kind, it would copy them all
+        end = int(np.searchsorted(source, source.dtype.type(last), "right"))  # another dtype would copy the whole array
         if end == begin:
-            raise UserError("a lattice with a state that no arc leads to", hint="decode again")
+            raise UserError("a lattice has a state without incoming arcs", hint="decode again")
         yield slice(begin, end)
         begin, last = end, int(arcs[begin:end, 1].max())
 
 
 def state_scores(arcs: np.ndarray, scores: np.ndarray, log: bool, native: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Of each state, float64 [S]: the score of the paths from the first state to it, and of those from it to the last.
+    """Forward and backward scores of all states: of the paths from the first state to it, and from it to the last one.
 
     Args:
         arcs: int32 [A, 3], A > 0.
         scores: [A], natural logarithms.
-        log: of all paths, the logarithm of the sum of their exponentials; else of the best one.
-        native: use the compiled form where it can be had.
+        log: whether to sum over all paths (log of the sum of the exponentials), or to take the best path.
+        native: use the compiled form if it is available.
+
+    Returns:
+        forward and backward scores, float64 [S] each.
     """
     states, scores = int(arcs[:, 1].max()) + 1, np.ascontiguousarray(scores, np.float64)
-    if native and (lib := compiled()):
+    if native and (lib := lattice_library()):
         arcs, forward, backward = np.ascontiguousarray(arcs, np.int32), np.empty(states), np.empty(states)
         lib.lstmp_lattice_scores(array_at(arcs), _int(len(arcs)), _int(states), array_at(scores), _int(log),
                                  array_at(forward), array_at(backward))
@@ -62,21 +65,21 @@ def state_scores(arcs: np.ndarray, scores: np.ndarray, log: bool, native: bool =
 
 
 def path_scores(arcs: np.ndarray, scores: np.ndarray, native: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each arc, float64 [A]: the score of the best path up to and with it, from it on, and through it."""
+    """Best scores up to each arc, from it to the end (both including the arc), and through it, float64 [A] each."""
     forward, backward = state_scores(arcs, scores, False, native)
-    into, out_of = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
-    return into, out_of, into + backward[arcs[:, 1]]
+    up_to, onwards = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
+    return up_to, onwards, up_to + backward[arcs[:, 1]]
 
 
 def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True) -> np.ndarray:
-    """float64 [A]: the probability of each arc, that of a path being the exponential of its score."""
+    """The posterior probability of each arc, float64 [A]. A path's probability is proportional to exp(its score)."""
     scores = (lattice.acoustic * np.float32(acoustic_scale) + lattice.graph).astype(np.float64)
     forward, backward = state_scores(lattice.arcs, scores, True, native)
     return np.exp(forward[lattice.arcs[:, 0]] + scores + backward[lattice.arcs[:, 1]] - backward[0])
 
 
 def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
-    """The best path of a lattice, which must have one, under each point of a grid.
+    """The best path of a lattice at each point of a grid of LM weights and word penalties.
 
     As in Kaldi, a path's score is  acoustic / LMWT + graph - WIP · (number of words):  the LM weight scales the graph's
     scores against the acoustic ones.
@@ -84,9 +87,11 @@ def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
     Args:
         lattice: of one utterance of T frames.
         points: pairs (LM weight, word insertion penalty).
+        native: use the compiled form if it is available.
 
     Returns:
-        int32 [points, T + 1]: the numbers of the path's arcs. Of equally good paths it is the one that k2 takes.
+        int32 [points, T + 1], the arc numbers of each path. If several paths are equally good, it is the one that k2
+        returns.
 
     Raises:
         UserError: the lattice has no path.
@@ -94,7 +99,7 @@ def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
     weights, penalties = np.array(points, np.float64).reshape(-1, 2).astype(np.float32).T.copy()
     length = sum(1 for _ in frame_slices(lattice.arcs))
     out = np.empty((len(weights), length), np.int32)
-    if native and (lib := compiled()):
+    if native and (lib := lattice_library()):
         parts = [np.ascontiguousarray(x) for x in (lattice.arcs, lattice.acoustic, lattice.graph, lattice.num_words)]
         failed = lib.lstmp_lattice_best(
             array_at(parts[0]), _int(lattice.num_arcs), _int(lattice.num_states), *map(array_at, parts[1:]),
@@ -102,26 +107,26 @@ def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
     else:
         failed = not all(_best_path(lattice, w, p, row) for w, p, row in zip(weights, penalties, out, strict=True))
     if failed or not length:
-        raise UserError("a lattice without a path", hint="decode again")
+        raise UserError("a lattice has no path", hint="decode again")
     return out
 
 
 def _best_path(lattice: Lattice, lm_weight: np.float32, penalty: np.float32, out: np.ndarray) -> bool:
-    """Fill ``out`` with the arcs of the best path; False: there is none."""
+    """Fill ``out`` with the arcs of the best path. Returns False if there is none."""
     arcs, states = lattice.arcs, lattice.num_states
     scores = (lattice.acoustic / lm_weight + lattice.graph) - penalty * lattice.num_words.astype(np.float32)
-    best, by = np.full(states, -np.inf), np.full(states, -1)
+    best, best_arc = np.full(states, -np.inf), np.full(states, -1)
     best[0] = 0.0
     for part in frame_slices(arcs):
         to, end = arcs[part, 1], best[arcs[part, 0]] + scores[part]
-        order = np.lexsort((np.arange(len(to)), end, to))  # of each state the best arc last; of equals the last one
+        order = np.lexsort((np.arange(len(to)), end, to))  # the best arc of each state is last; of equals, the last one
         last = order[np.flatnonzero(np.diff(to[order], append=-1))]
-        best[to[last]], by[to[last]] = end[last], part.start + last
+        best[to[last]], best_arc[to[last]] = end[last], part.start + last
     state = states - 1
     if best[state] == -np.inf:
         return False
     for i in reversed(range(len(out))):
-        out[i] = by[state]
+        out[i] = best_arc[state]
         if out[i] < 0:
             return False
         state = arcs[out[i], 0]

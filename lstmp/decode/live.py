@@ -1,7 +1,7 @@
-"""Recognition of a recording while it comes in: samples in, words out, segment by segment.
+"""Online recognition of a recording: samples in as they arrive, words out, segment by segment.
 
-Filterbank energies, network and search each keep their state from piece to piece. A segment ends where the best path
-has been silent for a while; the search then starts anew, while the network's memory goes on.
+Feature extraction, network and search keep their state between pieces. A segment ends after a pause on the best path.
+The search is then reset, while the network keeps its recurrent state.
 """
 
 from collections.abc import Iterator
@@ -42,12 +42,12 @@ class LiveConfig:
 
 @dataclass(frozen=True)
 class Segment:
-    """What was recognized between two points of time.
+    """A recognized segment.
 
     Attributes:
         begin, end: seconds since the start of the recording.
-        words: the words.
-        final: no longer subject to change.
+        words: the words recognized so far.
+        final: whether the segment has ended, so that its words no longer change.
     """
 
     begin: float
@@ -57,30 +57,30 @@ class Segment:
 
 
 class LiveRecognizer:
-    """Recognizes one recording.
+    """Recognizes one recording online.
 
     Args:
         network: unidirectional, on filterbank energies without CMVN and derivatives.
-        graph: the search graph; see :meth:`SearchGraph.with_penalty` for a word insertion penalty.
-        search: beams and acoustic scale, which is 1 / LM weight.
-        fbank: as for the training data.
+        graph: the search graph; for a word insertion penalty see :meth:`SearchGraph.with_penalty`.
+        search: beams, and the acoustic scale, which is 1 / LM weight.
+        fbank: configuration of the features, the same as for the training data.
         live: where segments end.
-        silent: bool [pdfs], those of the silence phones.
+        silent: bool [pdfs], true for the pdfs of the silence phones.
         words: id → word.
 
     Raises:
-        UserError: the network cannot be used on speech that comes in.
+        UserError: the network cannot run online.
     """
 
     def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
                  live: LiveConfig, silent: np.ndarray, words: Names):
         f = network.feature
         if not f.plain_energies:
-            raise UserError(f"the network takes {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, for which "
-                            "all speech of a speaker must be there",
+            raise UserError(f"the network expects {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, which "
+                            "cannot be computed online",
                             hint="take one that was trained with feature.kind fbank, cmvn none and deltas 0")
         if graph.num_pdfs != network.num_pdfs:
-            raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
+            raise UserError(f"the graph is for a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
                             hint="give the graph of this network")
         self.live, self.silent, self.names, self._shift = live, silent, words, fbank.frame_shift_ms / 1000
         self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network)
@@ -88,25 +88,27 @@ class LiveRecognizer:
         self._begin = 0  # frame at which the segment starts
 
     def accept(self, samples: np.ndarray) -> list[Segment]:
-        """More samples, float32 [n] on the scale of 16-bit integers.
+        """Recognize more samples, float32 [n] in the range of 16-bit integers.
 
-        Returns: what has changed: the segments that ended, and the one that goes on as it stands, if it has words.
+        Returns:
+            a final segment if one has ended, or the words so far of the current one; nothing if there are no words.
         """
         self._search.accept(self._stream.accept(torch.from_numpy(self._features.accept(samples))))
         path = self._search.best()
         if not len(path.arcs):
             return []
         frames, pause = self._search.frames, self._pause(path)
-        spoken = pause < len(path.arcs)
-        if not spoken and pause * self._shift >= self.live.no_speech_seconds or spoken and self._ends(frames, pause):
+        has_speech = pause < len(path.arcs)
+        if not has_speech and pause * self._shift >= self.live.no_speech_seconds \
+                or has_speech and self._ends(frames, pause):
             return list(self._close())
         words = self._words(path)
         return [self._segment(words, False)] if words else []
 
     def finish(self) -> list[Segment]:
-        """The end of the recording: the last segment, if it has words."""
-        last = self._features.finish()
-        self._search.accept(self._stream.accept(torch.from_numpy(last)))
+        """End the recording. Returns the last segment, if it has words."""
+        last_features = self._features.finish()
+        self._search.accept(self._stream.accept(torch.from_numpy(last_features)))
         self._search.accept(self._stream.finish())
         return list(self._close()) if self._search.frames else []
 
@@ -124,12 +126,13 @@ class LiveRecognizer:
         return tuple(self.names.words([w for _, w in self._search.graph.words_on(path.arcs)]))
 
     def _pause(self, path: BestPath) -> int:
-        """Frames of silence at the end of the path."""
+        """Number of silent frames at the end of the path."""
         label = self._search.graph.arcs[path.arcs, 2]
-        loud = np.flatnonzero(~self.silent[label - 1])
-        return len(label) - (int(loud[-1]) + 1 if len(loud) else 0)
+        speech = np.flatnonzero(~self.silent[label - 1])
+        return len(label) - (int(speech[-1]) + 1 if len(speech) else 0)
 
     def _ends(self, frames: int, pause: int) -> bool:
+        """Whether a segment of ``frames`` frames ends if its last ``pause`` frames are silent."""
         length, pause = frames * self._shift, pause * self._shift
         long_enough = length >= self.live.max_seconds and pause >= self.live.short_pause_seconds
         return pause >= self.live.pause_seconds or long_enough or length >= self.live.hard_max_seconds

@@ -1,12 +1,12 @@
-"""Rescore lattices with another language model: the old LM's scores of the words go, the new LM's come.
+"""LM rescoring of lattices: subtract the word scores of the old LM and add those of a new LM.
 
 Both LMs are the G.fst of lang folders with the same words.txt (stage 3). A lattice is composed with both at once: a
-state of the result is a lattice state and what either LM remembers of the words before it, so that every path gets
-its exact scores. LM weight and word penalty are then chosen as ever. ::
+state of the result consists of a lattice state and a state of each LM, so that every path gets its exact scores. LM
+weight and word penalty are then chosen in scoring as usual. ::
 
     python -m lstmp.decode.lm_rescore --lang DIR --new-lang DIR --in DECODE_DIR --out DECODE_DIR
 
-Words that the graph's search left out of the lattice do not come back; a wider ``output_beam`` keeps more of them.
+Rescoring cannot restore words that the search has pruned from the lattice. A wider ``output_beam`` keeps more of them.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from lstmp.stage import Stage
 
 @dataclass
 class Rescorer:
-    """Exchanges the LM scores in lattices.
+    """Replaces the LM scores in lattices.
 
     Attributes:
         old, new: the LMs.
-        acoustic_scale, max_word_arcs: of the composition stay the best paths under this scale through its arcs with
-            words, at most so many of these a frame.
+        acoustic_scale: scale of the acoustic scores when the composed lattice is pruned.
+        max_word_arcs: word arcs per frame. The pruned lattice keeps the best path through each of them.
     """
 
     old: BackoffLm
@@ -51,24 +51,28 @@ class Rescorer:
     max_word_arcs: int
 
     def __call__(self, lattice: Lattice) -> Lattice:
-        """The lattice under the new LM; empty if the new LM knows none of its word sequences.
+        """Rescore a lattice. The result is empty if the new LM allows none of its word sequences.
 
         Raises:
-            UserError: the lattice has words that the old LM does not know.
+            UserError: the lattice has words that are not in the old LM.
         """
         composed, frames = self.compose(lattice)
         if not composed.num_arcs:
             return composed
         scores = composed.acoustic * np.float32(self.acoustic_scale) + composed.graph
-        most = self.max_word_arcs * frames
-        return composed.pruned(word_paths(composed.arcs, path_scores(composed.arcs, scores), composed.num_words, most))
+        max_word_arcs = self.max_word_arcs * frames
+        return composed.pruned(word_paths(composed.arcs, path_scores(composed.arcs, scores), composed.num_words,
+                                          max_word_arcs))
 
     def compose(self, lattice: Lattice, native: bool = True) -> tuple[Lattice, int]:
-        """All of the lattice under the new LM, and its number of frames; by compose.cpp where that can be had."""
+        """The lattice under the new LM without pruning, and its number of frames.
+
+        With ``native`` it is computed by compose.cpp if that can be compiled.
+        """
         first = np.searchsorted(lattice.arcs[:, 0], np.arange(lattice.num_states + 1))
         lib = library("decode/compose.cpp") if native else None
-        found = _by_compiler(lib, self, lattice, first) if lib else self._composed(lattice, first)
-        source, to, arc, change, frames = found
+        composed = _compose_natively(lib, self, lattice, first) if lib else self._composed(lattice, first)
+        source, to, arc, change, frames = composed
         if not (lattice.arcs[arc, 2] < 0).any():
             return Lattice.empty(), 0
         arcs = np.stack([source, to, lattice.arcs[arc, 2]], 1).astype(np.int32)
@@ -77,10 +81,11 @@ class Rescorer:
                        ), frames - 2
 
     def _composed(self, lattice: Lattice, first: np.ndarray):
-        """Arcs of the composition (from-state, to-state, arc of the lattice, change of its graph score), and frames."""
+        """Arcs of the composition (from-state, to-state, arc of the lattice, change of its graph score), and the number
+        of frames."""
         state, old, new = np.zeros(1, np.int64), np.array([self.old.start]), np.array([self.new.start])
         parts, base = [], 0
-        while len(state):  # a frame; the arrays are the composed states of its begin
+        while len(state):  # one frame at a time; the arrays are the composed states at its start
             source, arc = pairs(np.arange(len(state)), first[state], first[state + 1])
             to, change, old, new = self._follow(lattice, arc, old[source], new[source])
             possible = np.flatnonzero(change > -np.inf)
@@ -93,20 +98,20 @@ class Rescorer:
         return *(np.concatenate(x) for x in zip(*parts, strict=True)), len(parts)
 
     def _follow(self, lattice: Lattice, arc, old, new):
-        """Where arcs lead from LM states ``old`` and ``new``: (lattice state, change of graph score, old, new)."""
+        """The targets of arcs from LM states ``old`` and ``new``: (lattice state, change of graph score, old, new)."""
         change, count = np.zeros(len(arc)), lattice.num_words[arc]
         for k in range(count.max(initial=0)):
-            at = np.flatnonzero(count > k)
-            words = lattice.words[lattice.word_splits[arc[at]] + k]
-            old[at], before = self.old.step(old[at], words)
-            new[at], after = self.new.step(new[at], words)
-            self._check(before)
-            change[at] += after - before
+            with_word = np.flatnonzero(count > k)
+            words = lattice.words[lattice.word_splits[arc[with_word]] + k]
+            old[with_word], old_score = self.old.step(old[with_word], words)
+            new[with_word], new_score = self.new.step(new[with_word], words)
+            self._check(old_score)
+            change[with_word] += new_score - old_score
         last = lattice.arcs[arc, 2] < 0
         if last.any():
-            before = self.old.final(old[last])
-            self._check(before)
-            change[last] += self.new.final(new[last]) - before
+            old_score = self.old.final(old[last])
+            self._check(old_score)
+            change[last] += self.new.final(new[last]) - old_score
             old[last], new[last] = 0, 0
         return lattice.arcs[arc, 1].astype(np.int64), change, old, new
 
@@ -117,22 +122,22 @@ class Rescorer:
 
 
 def _unknown_words() -> UserError:
-    return UserError("a lattice has words that the LM given as --lang does not know",
+    return UserError("a lattice has words that are not in the LM given as --lang",
                      hint="give the lang folder that the decoding graph was made from")
 
 
-def _by_compiler(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, first: np.ndarray):
+def _compose_natively(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, first: np.ndarray):
     """As :meth:`Rescorer._composed`."""
     lib.lstmp_compose.restype = ctypes.c_void_p
-    given = [np.ascontiguousarray(x, kind) for x, kind in ((lattice.arcs, np.int32), (first, np.int64),
-                                                           (lattice.word_splits, np.int64), (lattice.words, np.int32))]
+    inputs = [np.ascontiguousarray(x, dtype) for x, dtype in (
+        (lattice.arcs, np.int32), (first, np.int64), (lattice.word_splits, np.int64), (lattice.words, np.int32))]
     sizes = np.zeros(2, np.int64)
-    found = lib.lstmp_compose(*map(array_at, given), ctypes.byref(rescorer.old.arrays),
-                              ctypes.byref(rescorer.new.arrays), array_at(sizes))
-    if not found:
+    handle = lib.lstmp_compose(*map(array_at, inputs), ctypes.byref(rescorer.old.arrays),
+                               ctypes.byref(rescorer.new.arrays), array_at(sizes))
+    if not handle:
         raise _unknown_words()
     out = [np.empty(sizes[0], np.int32) for _ in range(3)] + [np.empty(sizes[0])]
-    lib.lstmp_compose_take(ctypes.c_void_p(found), *map(array_at, out))
+    lib.lstmp_compose_take(ctypes.c_void_p(handle), *map(array_at, out))
     return *out, int(sizes[1])
 
 
@@ -149,54 +154,56 @@ def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):
         raise UserError("no lattices in it", file=source, hint="run steps/decode.sh first")
     words = new_lang / "words.txt"
     if not words.is_file() or words.read_bytes() != (old_lang / "words.txt").read_bytes():
-        raise UserError(f"not the words of {old_lang}", file=words, hint="make both LMs from one lang folder")
+        raise UserError(f"missing, or not the same words as in {old_lang}", file=words,
+                        hint="make both LMs from one lang folder")
     inputs = [old_lang / "G.fst", new_lang / "G.fst", words, *jobs]
     stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_word_arcs])
     if not distributed.on_first(stage.is_done):
         rescorer = Rescorer(BackoffLm(old_lang), BackoffLm(new_lang), cfg.acoustic_scale, cfg.max_word_arcs)
         distributed.on_first(remove, out.glob("lat.*.safetensors"))
-        began = time.time()
+        start = time.time()
         run_jobs(lambda job: _rescore_job(rescorer, job, out / job.name), jobs, nj, "LM rescoring", "job")
-        distributed.on_first(_finish, stage, source, out, jobs, new_lang, (time.time() - began) / 60)
+        distributed.on_first(_finish, stage, source, out, jobs, new_lang, (time.time() - start) / 60)
     distributed.on_first(write_hypotheses, out, words, cfg, nj)
 
 
 def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: Path, minutes: float):
-    done = [out / job.name for job in jobs]
-    made = config.read_json(source / "decode.json", "run steps/decode.sh")
-    facts = made | _spent(made, jobs, done) | {"rescored": str(source), "lm": str(new_lang)}
-    config.write_text(out / "decode.json", json.dumps(facts, indent=1) + "\n")
-    say(f"{out}: {facts['utterances']} utterances rescored with {new_lang} in {minutes:.1f} min")
-    stage.mark([out / "decode.json", *done])
+    rescored = [out / job.name for job in jobs]
+    old_report = config.read_json(source / "decode.json", "run steps/decode.sh")
+    report = old_report | _updated(old_report, jobs, rescored) | {"rescored": str(source), "lm": str(new_lang)}
+    config.write_text(out / "decode.json", json.dumps(report, indent=1) + "\n")
+    say(f"{out}: {report['utterances']} utterances rescored with {new_lang} in {minutes:.1f} min")
+    stage.mark([out / "decode.json", *rescored])
 
 
 def _rescore_job(rescorer: Rescorer, job: Path, out: Path):
-    began = time.perf_counter(), time.process_time()
+    start = time.perf_counter(), time.process_time()
     lattices = {utt: rescorer(lattice) if lattice.num_arcs else lattice for utt, lattice in read_lattices(job).items()}
     info = read_info(job)
-    lost = [utt for utt, lattice in lattices.items() if not lattice.num_arcs and utt not in info["failed"]]
-    info["failed"] |= {utt: "the new LM knows none of its word sequences" for utt in lost}
+    failed = [utt for utt, lattice in lattices.items() if not lattice.num_arcs and utt not in info["failed"]]
+    info["failed"] |= {utt: "the new LM allows none of its word sequences" for utt in failed}
     info["arcs"] = sum(lattice.num_arcs for lattice in lattices.values())
-    info["seconds"] += time.perf_counter() - began[0]
-    info["core_seconds"] += time.process_time() - began[1]
+    info["seconds"] += time.perf_counter() - start[0]
+    info["core_seconds"] += time.process_time() - start[1]
     write_lattices(out, lattices, info)
 
 
-def _spent(made: dict, before: list[Path], after: list[Path]) -> dict:
-    """What of decode.json, ``made``, the rescoring of lattice files ``before`` to ``after`` changes."""
-    a, b = ([read_info(path) for path in paths] for paths in (after, before))
-    seconds, cpu = (made[k] + sum(i[k] for i in a) - sum(i[k] for i in b) for k in ("seconds", "core_seconds"))
+def _updated(old_report: dict, old_jobs: list[Path], new_jobs: list[Path]) -> dict:
+    """The entries of decode.json that rescoring changes: times, failed utterances, size of the lattices."""
+    new, old = ([read_info(path) for path in paths] for paths in (new_jobs, old_jobs))
+    seconds, cpu = (old_report[k] + sum(i[k] for i in new) - sum(i[k] for i in old)
+                    for k in ("seconds", "core_seconds"))
     return {"seconds": round(seconds, 2), "core_seconds": round(cpu, 2),
-            "rtf": round(cpu / max(made["audio_seconds"], 0.01), 4), "failed": sum(len(i["failed"]) for i in a),
-            "mean_lattice_arcs": round(sum(i["arcs"] for i in a) / max(made["utterances"], 1), 1)}
+            "rtf": round(cpu / max(old_report["audio_seconds"], 0.01), 4), "failed": sum(len(i["failed"]) for i in new),
+            "mean_lattice_arcs": round(sum(i["arcs"] for i in new) / max(old_report["utterances"], 1), 1)}
 
 
 @command
 def main(argv=None):
     """Rescore the lattices of a decoding with another language model."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--lang", required=True, help="lang folder with the G.fst that the decoding graph was made of")
-    parser.add_argument("--new-lang", required=True, help="lang folder with the G.fst to score with")
+    parser.add_argument("--lang", required=True, help="lang folder with the G.fst of the decoding graph")
+    parser.add_argument("--new-lang", required=True, help="lang folder with the G.fst to rescore with")
     parser.add_argument("--in", dest="source", required=True, help="folder of a decoding, with lat.*.safetensors")
     parser.add_argument("--out", required=True, help="folder for the new lattices and hypotheses")
     parser.add_argument("--config", default="conf/decode.yaml", help="LM weights, penalties, size of lattices "

@@ -1,15 +1,15 @@
-"""The best different word sequences of a lattice, in order, with their scores.
+"""N-best lists: the best distinct word sequences of a lattice, in order, with their scores.
 
-Found by A* on the word graph: a hypothesis is a sequence of words with, for each node where it may stand, the best
-score of getting there; what it can still reach is known exactly, so that complete hypotheses come out in order of their
-scores and no sequence comes twice. ::
+They are found by an A* search on the word graph. A partial hypothesis is a word sequence, with the best score up to
+each node where it can end. The best score from there to the end is known exactly, so that complete hypotheses are found
+in the order of their scores, and each word sequence only once. ::
 
     steps/get_nbest.sh DECODE_DIR --graph DIR --n 100
 
-writes into DECODE_DIR/nbest, as Kaldi's ``nbest-to-linear`` would: ``text`` (``UTT-1 WORD …``, the best being 1),
-``ac_cost`` and ``lm_cost`` (negative acoustic and graph log-scores, unscaled) and ``score``. With --lang and --new-lang
-the language model's part of the scores is exchanged and each list sorted anew: rescoring of n-best lists. ``best.txt``
-has the first of each list, under the utterance's own id, for steps/compare.sh.
+writes to DECODE_DIR/nbest, in the format of Kaldi's ``nbest-to-linear``: ``text`` (``UTT-1 WORD …``, where 1 is the
+best one), ``ac_cost`` and ``lm_cost`` (negative acoustic and graph log-scores, unscaled) and ``score``. With --lang and
+--new-lang the lists are rescored: the scores of the old language model are replaced by those of the new one, and each
+list is sorted again. ``best.txt`` has the best hypothesis of each utterance under its own id, for steps/compare.sh.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 
-_FIRST_BEAM = 4.0  # of the part of a lattice that is looked at first
+_FIRST_BEAM = 4.0  # initial beam; the search starts with this part of the lattice
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Hypothesis:
     """A word sequence.
 
     Attributes:
-        words: its ids.
-        score: acoustic / LM weight + graph - penalty · words.
+        words: word ids.
+        score: acoustic / LM weight + graph - penalty · number of words.
         acoustic, graph: unscaled log-scores of the best path with these words.
-        frames: where each word is emitted on it.
+        frames: the frame at which that path emits each word.
     """
 
     words: tuple[int, ...]
@@ -54,62 +54,64 @@ class Hypothesis:
 
 
 def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[Hypothesis]:
-    """All word sequences of the graph, the best first."""
-    found = graph.scores(lm_weight, word_penalty)
-    left, scores, targets = graph.to_end(found).tolist(), found.tolist(), graph.links[:, 1].tolist()
-    leaving, node_words, end = graph.leaving.tolist(), graph.words, graph.end
-    count = itertools.count()  # of equals the one found first
-    queue = [(-left[0], next(count), (), {0: (0.0, None)})]  # words → node → (score, the way there: (link, before))
+    """All word sequences of the graph, best first."""
+    link_scores = graph.scores(lm_weight, word_penalty)
+    to_end, scores = graph.to_end(link_scores).tolist(), link_scores.tolist()
+    targets, leaving, node_words, end = graph.links[:, 1].tolist(), graph.leaving.tolist(), graph.words, graph.end
+    count = itertools.count()  # breaks ties: first in, first out
+    # (−best total score, count, words, node → (score, path)); a path is (last link, path before it)
+    queue = [(-to_end[0], next(count), (), {0: (0.0, None)})]
     done = set()
     while queue:
-        _, _, words, at = heapq.heappop(queue)
-        if list(at) == [end]:
-            if words not in done:  # arcs with several words can spell one sequence in two ways
+        _, _, words, nodes = heapq.heappop(queue)
+        if list(nodes) == [end]:
+            if words not in done:  # arcs with several words can give one sequence in two ways
                 done.add(words)
-                yield _hypothesis(graph, words, *at[end])
+                yield _hypothesis(graph, words, *nodes[end])
             continue
-        following: dict[tuple, dict] = {}
-        for node, (score, way) in at.items():
+        extensions: dict[tuple, dict] = {}
+        for node, (score, path) in nodes.items():
             for link in range(leaving[node], leaving[node + 1]):
                 to = targets[link]
-                places = following.setdefault((node_words[to], to == end), {})
+                next_nodes = extensions.setdefault((node_words[to], to == end), {})
                 total = score + scores[link]
-                if to not in places or places[to][0] < total:
-                    places[to] = total, (link, way)
-        for (more, _), places in following.items():
-            reach = max(s + left[n] for n, (s, _) in places.items())
-            if reach > -math.inf:
-                heapq.heappush(queue, (-reach, next(count), words + more, places))
+                if to not in next_nodes or next_nodes[to][0] < total:
+                    next_nodes[to] = total, (link, path)
+        for (next_words, _), next_nodes in extensions.items():
+            best_total = max(s + to_end[n] for n, (s, _) in next_nodes.items())
+            if best_total > -math.inf:
+                heapq.heappush(queue, (-best_total, next(count), words + next_words, next_nodes))
 
 
-def _hypothesis(graph: WordGraph, words, score: float, way) -> Hypothesis:
+def _hypothesis(graph: WordGraph, words, score: float, path) -> Hypothesis:
     links = []
-    while way is not None:
-        links.append(way[0])
-        way = way[1]
+    while path is not None:
+        links.append(path[0])
+        path = path[1]
     nodes = graph.links[links[::-1], 1].tolist()
     frames = tuple(int(graph.frame[n]) for n in nodes for _ in graph.words[n])
     return Hypothesis(words, float(score), float(graph.acoustic[links].sum()), float(graph.graph[links].sum()), frames)
 
 
 def best_hypotheses(lattice: Lattice, n: int, lm_weight: float, word_penalty: float) -> list[Hypothesis]:
-    """The ``n`` best word sequences of a lattice, or as many as it has."""
+    """The ``n`` best word sequences of a lattice; all of them if it has fewer."""
     if not lattice.num_arcs:
         return []
     beam = _FIRST_BEAM
-    while True:  # what lies within the beam is complete
+    while True:  # hypotheses within the beam are complete
         part = near_best(lattice, lm_weight, word_penalty, beam)
-        found = list(itertools.islice(nbest(word_graph(part, lm_weight), lm_weight, word_penalty), n))
-        if part.num_arcs == lattice.num_arcs or len(found) == n and found[0].score - found[-1].score < beam:
-            return found
+        hypotheses = list(itertools.islice(nbest(word_graph(part, lm_weight), lm_weight, word_penalty), n))
+        if part.num_arcs == lattice.num_arcs \
+                or len(hypotheses) == n and hypotheses[0].score - hypotheses[-1].score < beam:
+            return hypotheses
         beam *= 2
 
 
 def rescored(hypotheses: list[Hypothesis], old: BackoffLm, new: BackoffLm, lm_weight: float,
              word_penalty: float) -> list[Hypothesis]:
-    """The same hypotheses with the new LM's scores in the place of the old one's, sorted anew.
+    """The same hypotheses with the scores of the old LM replaced by those of the new one, sorted again.
 
-    Those that the new LM gives no probability are left out.
+    Hypotheses to which the new LM gives no probability are left out.
     """
     out = []
     for h in hypotheses:
@@ -128,13 +130,16 @@ def _lm_score(lm: BackoffLm, words: tuple[int, ...]) -> float:
 
 
 def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
-    """Write the lists of all utterances as Kaldi keeps them; of ways to write the same words in pieces the best."""
+    """Write the lists of all utterances in Kaldi's format.
+
+    If several hypotheses split the same words into different pieces, only the best of them is written.
+    """
     rows = []
     for utt in sorted(lists):
-        different: dict[tuple[str, ...], Hypothesis] = {}
+        distinct: dict[tuple[str, ...], Hypothesis] = {}
         for h in lists[utt]:
-            different.setdefault(tuple(names.words(h.words)), h)
-        rows += [(f"{utt}-{k}", h) for k, h in enumerate(different.values(), 1)]
+            distinct.setdefault(tuple(names.words(h.words)), h)
+        rows += [(f"{utt}-{k}", h) for k, h in enumerate(distinct.values(), 1)]
     texts = {"text": [" ".join((key, *names.words(h.words))) for key, h in rows],
              "ac_cost": [f"{key} {-h.acoustic:.4f}" for key, h in rows],
              "lm_cost": [f"{key} {-h.graph:.4f}" for key, h in rows],
@@ -146,14 +151,14 @@ def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
 
 
 def chosen_weights(decode_dir, lm_weight: float | None, word_penalty: float | None) -> tuple[float, float]:
-    """LM weight and penalty as given, or as they were chosen on dev (score.json of the decode dir)."""
+    """LM weight and penalty as given, or as chosen on dev (from score.json of the decode dir)."""
     if lm_weight is None or word_penalty is None:
         score = config.read_json(Path(decode_dir) / "score.json",
-                          "score this set first, or give --lm-weight and --word-penalty")
+                                 "score this set first, or give --lm-weight and --word-penalty")
         lm_weight = score["lmwt"] if lm_weight is None else lm_weight
         word_penalty = score["wip"] if word_penalty is None else word_penalty
     if not 0 < lm_weight < float("inf"):
-        raise UserError(f"an LM weight of {lm_weight:g} makes no sense", hint="give one above 0")
+        raise UserError(f"the LM weight is {lm_weight:g}, it must be greater than 0", hint="correct the value")
     return lm_weight, word_penalty
 
 
@@ -166,25 +171,27 @@ def lattice_files(decode_dir) -> list[Path]:
 
 
 def add_arguments(p: argparse.ArgumentParser):
-    """``decode_dir --graph --lm-weight --word-penalty --nj``."""
+    """Add ``decode_dir --graph --lm-weight --word-penalty --nj``, which several commands share."""
     p.add_argument("decode_dir", help="folder of a decoding, with lat.*.safetensors")
-    p.add_argument("--graph", required=True, help="graph dir that it was decoded with, for words.txt")
-    p.add_argument("--lm-weight", type=float, help="(default: as chosen on dev, from score.json)")
-    p.add_argument("--word-penalty", type=float, help="(default: as chosen on dev, from score.json)")
-    p.add_argument("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    p.add_argument("--graph", required=True, help="graph dir of that decoding, for words.txt")
+    p.add_argument("--lm-weight", type=float, help="LM weight (default: as chosen on dev, from score.json)")
+    p.add_argument("--word-penalty", type=float, help="word insertion penalty (default: as chosen on dev, from "
+                   "score.json)")
+    p.add_argument("--nj", type=int, default=1, help="number of processes (default: %(default)s)")
 
 
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/get_nbest.sh", description=__doc__.split("\n")[0])
     add_arguments(p)
-    p.add_argument("--n", type=int, default=100, help="word sequences of an utterance (default: %(default)s)")
-    p.add_argument("--lang", help="lang folder with the G.fst of the decoding graph; with --new-lang")
-    p.add_argument("--new-lang", help="lang folder whose G.fst takes its place")
-    p.add_argument("--out", type=Path, help="(default: DECODE_DIR/nbest)")
+    p.add_argument("--n", type=int, default=100, help="word sequences per utterance (default: %(default)s)")
+    p.add_argument("--lang", help="for rescoring: lang folder with the G.fst of the decoding graph")
+    p.add_argument("--new-lang", help="for rescoring: lang folder with the G.fst to rescore with")
+    p.add_argument("--out", type=Path, help="folder to write (default: DECODE_DIR/nbest)")
     a = p.parse_args(argv)
     if a.n < 1 or bool(a.lang) != bool(a.new_lang):
-        raise UserError("--n must be 1 or more, --lang and --new-lang be given together", hint="correct the options")
+        raise UserError("--n must be 1 or more, and --lang and --new-lang must be given together",
+                        hint="correct the options")
     names = read_names(Path(a.graph) / "words.txt")
     weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
     lms = [BackoffLm(lang) for lang in (a.lang, a.new_lang)] if a.lang else []

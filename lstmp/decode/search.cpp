@@ -1,6 +1,6 @@
-// The search of lstmp/decode/engine.py: tokens for the states of the graph that are alive, frame after frame. The rules of
-// pruning, and all arithmetic, are those that engine.py explains. Of the past, either the best arc into each token is
-// kept (for one path), or every arc between tokens that may lie on a path within the output beam (for a lattice).
+// The beam search of lstmp/decode/engine.py, which explains the rules of pruning and the arithmetic. A token stands for an
+// active state of the graph at a frame. Of earlier frames, either the best arc into each token is kept (for the best path),
+// or all arcs between tokens that can be on a path within the output beam (for a lattice).
 #include "../guard.h"
 
 #include <algorithm>
@@ -20,41 +20,41 @@ struct Arc {
   float score;
 };
 
-struct Entry {  // of the history: by which arc a token came, and from which entry
-  int32_t before;
+struct Entry {  // of the history: the best arc into a token, and the entry of the token that it starts from
+  int32_t prev;
   int32_t arc;
 };
 
-struct Step {  // a way out of a token: along an arc to a state of the next frame; `to`, if negative, is its token - kTokens
-  float end;
+struct Step {  // a token with an arc out of its state. `to` is the state that the arc leads to; if negative, token + kTokens
+  float end;   // the score at the end of the arc
   int32_t to, from, arc;
 };
 constexpr int32_t kTokens = std::numeric_limits<int32_t>::min();
 
-struct Link {  // of a lattice: an arc between a token of one frame and one of the next
+struct Link {  // of a lattice: an arc between a token of one frame and a token of the next frame
   int32_t from, to, arc;
-  float end;    // the best score of a path up to and with it
-  float extra;  // how much worse than the best path of all is the best one through it
+  float end;    // the score of the best path up to the link, including it
+  float extra;  // the difference between the best path of the utterance and the best path through the link
 };
 
 struct Frame {
   std::vector<float> score;  // of its tokens
-  std::vector<Link> links;   // out of them, in their order
+  std::vector<Link> links;   // out of its tokens, in their order
 };
 
 constexpr int64_t kPruneEvery = 30;  // frames
-constexpr size_t kAhead = 12;        // tokens: so early their states' arcs are asked for, which lie anywhere in memory
+constexpr size_t kAhead = 12;        // tokens: arcs are prefetched so far ahead, as they are scattered in memory
 
 struct Search {
   const Arc* arcs;
-  const int32_t* first;  // arcs out of state s: first[s] … first[s + 1]
+  const int32_t* first;  // arcs out of state s: first[s] to first[s + 1] - 1
   float default_beam;
   int64_t min_active, max_active;
   float beam;
   Tokens tokens;
   std::vector<int32_t> states, new_states, entry, new_entry;
   std::vector<float> score, new_score;
-  std::vector<Step> steps;  // the first num_steps of them
+  std::vector<Step> steps;  // only the first num_steps are valid
   size_t num_steps = 0;
   std::vector<Link> links;
   std::vector<Entry> history;
@@ -73,47 +73,48 @@ struct Search {
 
   bool lattice() const { return output_beam >= 0; }
 
-  // Drop links worse than the best path by more than the output beam, and tokens without links, in the frames from
-  // `begin` on. `last`: extra cost of the tokens of the frame after the last.
-  void prune(size_t begin, std::vector<float> last, const std::vector<float>& last_score) {
-    std::vector<float> after = std::move(last), here;
-    std::vector<int32_t> renumbered(after.size()), mine;
-    for (size_t i = 0; i < after.size(); ++i) renumbered[i] = static_cast<int32_t>(i);
-    const std::vector<float>* after_score = &last_score;
-    std::vector<float> kept_score;  // of the frame after, before its tokens were renumbered
+  // In the frames from `begin` on, drop links that are worse than the best path by more than the output beam, and tokens
+  // without links. `last_extra`, `last_score`: the extra cost and the score of the tokens after the last frame.
+  void prune(size_t begin, std::vector<float> last_extra, const std::vector<float>& last_score) {
+    std::vector<float> next_extra = std::move(last_extra), extra;
+    std::vector<int32_t> next_number(next_extra.size()), number;  // new numbers of the tokens; -1: dropped
+    for (size_t i = 0; i < next_extra.size(); ++i) next_number[i] = static_cast<int32_t>(i);
+    const std::vector<float>* next_score = &last_score;
+    std::vector<float> old_score;  // of the next frame, before its tokens were renumbered
     for (size_t t = frames.size(); t-- > begin;) {
       Frame& f = frames[t];
-      here.assign(f.score.size(), std::numeric_limits<float>::infinity());
+      extra.assign(f.score.size(), std::numeric_limits<float>::infinity());
       size_t kept = 0;
       for (Link link : f.links) {
-        if (renumbered[link.to] < 0) continue;
-        link.extra = after[link.to] + ((*after_score)[link.to] - link.end);
+        if (next_number[link.to] < 0) continue;
+        link.extra = next_extra[link.to] + ((*next_score)[link.to] - link.end);
         if (!(link.extra <= output_beam)) continue;
-        here[link.from] = std::min(here[link.from], link.extra);
-        link.to = renumbered[link.to];
+        extra[link.from] = std::min(extra[link.from], link.extra);
+        link.to = next_number[link.to];
         f.links[kept++] = link;
       }
       f.links.resize(kept);
-      if (2 * kept < f.links.capacity()) f.links.shrink_to_fit();  // what is left for good is a small part
-      mine.resize(f.score.size());
-      std::vector<float> whole = f.score;
-      int32_t alive = 0;
+      if (2 * kept < f.links.capacity()) f.links.shrink_to_fit();  // usually only a small part remains
+      number.resize(f.score.size());
+      std::vector<float> all_scores = f.score;
+      int32_t num_kept = 0;
       for (size_t i = 0; i < f.score.size(); ++i) {
-        const bool lives = here[i] <= output_beam || (t == begin && begin > 0);  // links into these stay as they are
-        mine[i] = lives ? alive : -1;
-        if (lives) f.score[alive++] = f.score[i];
+        // the tokens of frame `begin` are all kept, as the links into them are not pruned here
+        const bool keep = extra[i] <= output_beam || (t == begin && begin > 0);
+        number[i] = keep ? num_kept : -1;
+        if (keep) f.score[num_kept++] = f.score[i];
       }
-      f.score.resize(alive);
+      f.score.resize(num_kept);
       if (2 * f.score.size() < f.score.capacity()) f.score.shrink_to_fit();
-      for (Link& link : f.links) link.from = mine[link.from];
-      kept_score.swap(whole);
-      after_score = &kept_score;
-      after.swap(here);
-      renumbered.swap(mine);
+      for (Link& link : f.links) link.from = number[link.from];
+      old_score.swap(all_scores);
+      next_score = &old_score;
+      next_extra.swap(extra);
+      next_number.swap(number);
     }
   }
 
-  // The whole lattice, once all frames are in: a frame more, with the final state for its one token.
+  // Complete the lattice after the last frame: add a frame with links into the final state, and prune all frames.
   bool finish_lattice() {
     Frame f;
     f.score = score;
@@ -131,32 +132,32 @@ struct Search {
     return true;
   }
 
-  // Drop the entries from which no living token comes.
+  // Drop the entries of the history that no active token depends on (mark and compact).
   void collect() {
-    std::vector<int32_t> renumbered(history.size(), -1);
+    std::vector<int32_t> new_number(history.size(), -1);
     for (int32_t e : entry)
-      if (e >= 0) renumbered[e] = 0;
+      if (e >= 0) new_number[e] = 0;
     for (int64_t i = static_cast<int64_t>(history.size()) - 1; i >= 0; --i)
-      if (renumbered[i] == 0 && history[i].before >= 0) renumbered[history[i].before] = 0;
+      if (new_number[i] == 0 && history[i].prev >= 0) new_number[history[i].prev] = 0;
     int32_t kept = 0;
     for (size_t i = 0; i < history.size(); ++i) {
-      if (renumbered[i] < 0) continue;
+      if (new_number[i] < 0) continue;
       Entry e = history[i];
-      if (e.before >= 0) e.before = renumbered[e.before];
-      renumbered[i] = kept;
+      if (e.prev >= 0) e.prev = new_number[e.prev];
+      new_number[i] = kept;
       history[kept++] = e;
     }
     history.resize(kept);
     for (int32_t& e : entry)
-      if (e >= 0) e = renumbered[e];
+      if (e >= 0) e = new_number[e];
     collect_at = std::max<size_t>(1 << 18, 2 * history.size());
   }
 
   void choose_beam(bool near_end) {
     const int64_t active = states.size();
-    const int64_t least = near_end ? std::max(min_active, max_active / 2) : min_active;
+    const int64_t minimum = near_end ? std::max(min_active, max_active / 2) : min_active;
     if (active <= max_active) {
-      if (active >= least || active == 0) {
+      if (active >= minimum || active == 0) {
         beam = static_cast<float>(0.8 * beam + 0.2 * default_beam);
       } else {
         if (beam < default_beam) beam = default_beam;
@@ -168,13 +169,13 @@ struct Search {
     }
   }
 
-  // Fill `steps` with the ways out of the living tokens that may survive this frame, and return the best score. They lie
-  // together, as the arcs do not: the graph is far larger than any cache, and is read once a frame. For a lattice also
-  // those that may be within the output beam of one that survives, and lead to the same state.
+  // Fill `steps` with the arcs out of the active tokens that may survive this frame; return the best score. For a lattice,
+  // also with those that may be within the output beam of a surviving arc into the same state. The steps are stored
+  // contiguously, so that the graph, which is far larger than any cache, is read only once per frame.
   float expand(const float* row) {
     size_t count = 0;
     float best = kNever;
-    const float reach = lattice() ? beam + output_beam : beam;
+    const float width = lattice() ? beam + output_beam : beam;
     const size_t n = states.size();
     for (size_t i = 0; i < n; ++i) {
       if (i + 2 * kAhead < n) __builtin_prefetch(&first[states[i + 2 * kAhead]]);
@@ -187,7 +188,7 @@ struct Search {
         const Arc arc = arcs[a];
         const float acoustic = arc.label > 0 ? row[arc.label - 1] : kNever;
         const float end = score[i] + (acoustic + arc.score);
-        if (!(end > best - reach)) continue;  // nor will it be, as the best only gets better
+        if (!(end > best - width)) continue;  // `best` can only increase, so this arc cannot survive
         best = std::max(best, end);
         *out++ = {end, arc.to, static_cast<int32_t>(i), a};
       }
@@ -197,13 +198,14 @@ struct Search {
     return best;
   }
 
-  // Fill `links` with the steps between living tokens; what is worse than the best into its token by more than the output
-  // beam can be on no path within it.
+  // Fill `links` with the steps into new tokens. A step that is worse than the best step into its token by more than the
+  // output beam is left out, as no path through it is within the output beam.
   void link_tokens() {
     for (size_t k = 0; k < num_steps; ++k) {
       const Step& step = steps[k];
-      const int32_t at = step.to < 0 ? step.to - kTokens : tokens.at(step.to);
-      if (at >= 0 && new_score[at] - step.end <= output_beam) links.push_back({step.from, at, step.arc, step.end, 0});
+      const int32_t token = step.to < 0 ? step.to - kTokens : tokens.find(step.to);
+      if (token >= 0 && new_score[token] - step.end <= output_beam)
+        links.push_back({step.from, token, step.arc, step.end, 0});
     }
   }
 
@@ -219,9 +221,9 @@ struct Search {
     for (size_t k = 0; k < num_steps; ++k) {
       Step& step = steps[k];
       if (!(step.end > cutoff)) continue;
-      bool fresh;
-      const int32_t at = tokens.find(step.to, static_cast<int32_t>(new_states.size()), &fresh);
-      if (fresh) {
+      bool is_new;
+      const int32_t token = tokens.find_or_add(step.to, static_cast<int32_t>(new_states.size()), &is_new);
+      if (is_new) {
         new_states.push_back(step.to);
         new_score.push_back(kNever);
         if (!lattice()) {
@@ -230,20 +232,20 @@ struct Search {
         }
       }
       if (lattice()) {
-        new_score[at] = std::max(new_score[at], step.end);
-        step.to = kTokens + at;
-      } else if (step.end > new_score[at]) {
-        new_score[at] = step.end;
-        history[new_entry[at]] = {entry[step.from], step.arc};
+        new_score[token] = std::max(new_score[token], step.end);
+        step.to = kTokens + token;
+      } else if (step.end > new_score[token]) {
+        new_score[token] = step.end;
+        history[new_entry[token]] = {entry[step.from], step.arc};
       }
     }
     if (lattice()) link_tokens();
     states.swap(new_states);
-    if (lattice()) frames.push_back({score, links});  // copies, which take no more room than they need
+    if (lattice()) frames.push_back({score, links});  // copies, without unused capacity
     score.swap(new_score);
     entry.swap(new_entry);
     if (history.size() > collect_at) collect();
-    if (lattice() && frames.size() % kPruneEvery == 0) {  // as if the tokens of now were all as good as the best
+    if (lattice() && frames.size() % kPruneEvery == 0) {  // any current token may become part of the best path
       const size_t begin = frames.size() > 2 * kPruneEvery ? frames.size() - 2 * kPruneEvery : 0;
       prune(begin, std::vector<float>(score.size(), 0.0f), score);
     }
@@ -254,8 +256,8 @@ struct Search {
 
 extern "C" {
 
-// `arcs` [A, 4] as in HCLG.k2.safetensors, sorted by from-state, and `first` [states + 1] outlive the search. With an
-// `output_beam` of 0 or more it makes a lattice.
+// Create a search. `arcs` [A, 4] as in HCLG.k2.safetensors, sorted by from-state, and `first` [states + 1] must outlive
+// it. With an `output_beam` of 0 or more it makes a lattice.
 void* lstmp_search_new(const void* arcs, const int32_t* first, float beam, int64_t min_active, int64_t max_active,
                        float output_beam) try {
   std::unique_ptr<Search> s(new Search{static_cast<const Arc*>(arcs), first, beam, min_active, max_active, beam});
@@ -270,46 +272,47 @@ void lstmp_search_reset(void* handle) try {
   static_cast<Search*>(handle)->reset();
 } LSTMP_GUARD()
 
-// `scores` [frames, pdfs]; of them the last `near_end` are pruned less.
+// Search more frames. `scores` [frames, pdfs]; the last `near_end` frames are pruned less.
 void lstmp_search_advance(void* handle, const float* scores, int64_t frames, int64_t pdfs, int64_t near_end) try {
   auto* s = static_cast<Search*>(handle);
   for (int64_t t = 0; t < frames; ++t) s->advance(scores + t * pdfs, t >= frames - near_end);
 } LSTMP_GUARD()
 
-// The arcs of the best path so far, last first, at most `room` of them into `path`. With `to_end`, that path ends in a
-// final state, its last arc being the first of `path`. Returns their number, -1 where no path is; `score`: the path's.
+// Write the arcs of the best path so far to `path`, last arc first, at most `room` of them, and its score to `score`. With
+// `to_end`, it is the best path that ends in a final state. Returns the number of arcs, -1 if there is no path.
 int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t room, int32_t* path, float* score) {
   auto* s = static_cast<Search*>(handle);
-  if (s->lattice()) return -1;  // which keeps no best arcs
+  if (s->lattice()) return -1;  // a search for a lattice keeps no history of best arcs
   float best = kNever;
-  int32_t at = -1, last = -1;
+  int32_t entry = -1, last = -1;
   bool found = false;
   for (size_t i = 0; i < s->states.size(); ++i) {
     if (!to_end) {
-      if (s->score[i] > best) best = s->score[i], at = s->entry[i], found = true;
+      if (s->score[i] > best) best = s->score[i], entry = s->entry[i], found = true;
       continue;
     }
     for (int32_t a = s->first[s->states[i]]; a < s->first[s->states[i] + 1]; ++a) {
       if (s->arcs[a].label >= 0) continue;
       const float end = s->score[i] + s->arcs[a].score;
-      if (end > best) best = end, at = s->entry[i], last = a, found = true;
+      if (end > best) best = end, entry = s->entry[i], last = a, found = true;
     }
   }
   if (!found) return -1;
   *score = best;
   int64_t n = 0;
   if (last >= 0 && n < room) path[n++] = last;
-  for (; at >= 0 && n < room; at = s->history[at].before) path[n++] = s->history[at].arc;
+  for (; entry >= 0 && n < room; entry = s->history[entry].prev) path[n++] = s->history[entry].arc;
   return n;
 }
 
+// The number of active tokens, and of entries in the history.
 void lstmp_search_sizes(void* handle, int64_t* sizes) {
   auto* s = static_cast<Search*>(handle);
   sizes[0] = s->states.size();
   sizes[1] = s->history.size();
 }
 
-// End the lattice. Returns the number of its links, -1 where no path reaches a final state.
+// Complete the lattice. Returns the number of its links, -1 if no path reaches a final state.
 int64_t lstmp_search_lattice(void* handle) try {
   auto* s = static_cast<Search*>(handle);
   if (!s->finish_lattice()) return -1;
@@ -318,8 +321,8 @@ int64_t lstmp_search_lattice(void* handle) try {
   return n;
 } LSTMP_GUARD(-1)
 
-// The links of the lattice: from-state, to-state (numbered frame by frame), arc of the graph, frame, and how much worse
-// than the best path the best one through the link is.
+// The links of the lattice: from-state, to-state (numbered frame by frame), arc of the graph, frame, and the score
+// difference between the best path of the utterance and the best path through the link.
 void lstmp_search_links(void* handle, int32_t* from, int32_t* to, int32_t* arc, int32_t* frame, float* extra) {
   auto* s = static_cast<Search*>(handle);
   int32_t base = 0, t = 0;

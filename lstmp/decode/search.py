@@ -1,8 +1,9 @@
-"""The search for an utterance's lattice: beam-pruned intersection of the decoding graph with its scores.
+"""Search for the lattice of an utterance: beam-pruned intersection of the decoding graph with the acoustic scores.
 
-It keeps, at every frame, the graph states within ``search_beam`` of the best one, and after the last frame what lies
-within ``output_beam`` of the best path. Two engines do it, by the same rules: ``native`` (:mod:`lstmp.decode.engine`)
-and ``k2`` (:mod:`lstmp.decode.k2_search`), which is imported only where it is used. Their lattices are the same.
+At every frame, the search keeps the graph states within ``search_beam`` of the best one. After the last frame, it keeps
+the paths within ``output_beam`` of the best one. There are two engines with the same rules and the same lattices:
+``native`` (:mod:`lstmp.decode.engine`) and ``k2`` (:mod:`lstmp.decode.k2_search`), which is imported only if it is
+used.
 """
 
 import functools
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, Compiled, Plain, SearchGraph, check_scores, compiled
+from lstmp.decode.engine import NEAR_END, CompiledSearch, NumpySearch, SearchGraph, check_scores, search_library
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.thinning import MARGIN, Links, lattice_of
 from lstmp.errors import UserError
@@ -20,19 +21,19 @@ from lstmp.graph.graph_file import NAME
 
 
 def choose_engine(engine: str) -> str:
-    """``native`` or ``k2``, for the ``engine`` of conf/decode.yaml.
+    """The engine to use, ``native`` or ``k2``, for the setting ``engine`` of conf/decode.yaml.
 
-    ``auto`` is the native search where it can be compiled, else k2 where that can be imported, else the native one in
+    ``auto`` chooses the native search if it can be compiled, else k2 if it can be imported, else the native search in
     NumPy.
 
     Raises:
-        UserError: k2 is asked for, and cannot be imported.
+        UserError: the setting is ``k2``, but k2 cannot be imported.
     """
     if engine == "auto":
-        return "k2" if compiled() is None and not _why_no_k2() else "native"
+        return "k2" if search_library() is None and not _why_no_k2() else "native"
     if engine == "k2" and (why := _why_no_k2()):
         raise UserError(f"decode.engine is k2, which cannot be imported: {why}",
-                        hint="set decode.engine to auto or native, which finds the same words, or install k2 "
+                        hint="set decode.engine to auto or native, which gives the same words, or install k2 "
                              "(LSTMP_ENV=k2 local/env.sh on Python 3.11)")
     return engine
 
@@ -41,16 +42,17 @@ def choose_engine(engine: str) -> str:
 def _why_no_k2() -> str | None:
     try:
         import k2  # noqa: F401
-    except Exception as e:  # a k2 of another torch fails in many ways
+    except Exception as e:  # a k2 built for another torch fails in many ways
         return (str(e).strip().splitlines() or [type(e).__name__])[0]
     return None
 
 
 def load_graph(graph_dir, num_pdfs: int, engine: str = "auto"):
-    """The graph of a folder, as the engine takes it: a :class:`SearchGraph`, or for k2 a ``k2.Fsa``.
+    """Load the graph of a folder for an engine: a :class:`SearchGraph`, or for k2 a ``k2.Fsa``.
 
     Raises:
-        UserError: it is missing, damaged, or of another model, or k2 is asked for and absent.
+        UserError: the graph is missing, damaged, or for another model, or ``engine`` is ``k2``, which cannot be
+            imported.
     """
     if choose_engine(engine) == "k2":
         from lstmp.decode import k2_search
@@ -65,53 +67,56 @@ def decode_utterance(graph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattic
     """Search one utterance.
 
     Args:
-        graph: for the native search a :class:`SearchGraph`; for k2 an FsaVec of one graph, on the CPU: labels pdf-id
-            + 1 and -1, no epsilons, arc-sorted, with attributes ``aux_labels`` (ragged words) and ``graph_scores`` (a
-            copy of ``scores``).
+        graph: for the native search, a :class:`SearchGraph`; for k2, an FsaVec with one graph, on the CPU: labels are
+            pdf-id + 1 and -1, there are no epsilons, arcs are sorted, and it has the attributes ``aux_labels`` (ragged
+            words) and ``graph_scores`` (a copy of ``scores``).
         loglikes: [T, P] acoustic log-likelihoods, unscaled; -inf is allowed.
+        cfg: beams and limits.
 
     Returns:
-        The lattice, with at least one path.
+        the lattice, with at least one path.
 
     Raises:
-        UserError: no frame, NaN among the scores, no path survives the widest beam, or k2 gives up.
+        UserError: there is no frame, there is NaN among the scores, no path survives the widest beam, or k2 fails.
     """
     if not len(loglikes):
         raise UserError("no frame to decode")
     check_scores(loglikes)
     if isinstance(graph, SearchGraph):
         _check_pdfs(graph, loglikes.shape[1])
-        find = search_natively
+        search_once = search_natively
     else:
         from lstmp.decode import k2_search
 
         k2_search.check_before_search(graph, loglikes.shape[1])
-        find = k2_search.search
+        search_once = k2_search.search
     for attempt in range(cfg.retries + 1):
-        if (lattice := find(graph, loglikes, cfg)) is not None:
+        if (lattice := search_once(graph, loglikes, cfg)) is not None:
             return lattice
         if attempt < cfg.retries:
             cfg = cfg.wider()
     raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", hint="raise search_beam or retries, or "
-                    "look whether the utterance is too short for its words")
+                    "check whether the utterance is too short for any word sequence")
 
 
 def _check_pdfs(graph: SearchGraph, num_pdfs: int, file=None):
     if graph.num_pdfs != num_pdfs:
-        raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, this one has {num_pdfs}", file=file,
+        raise UserError(f"the graph is for a model with {graph.num_pdfs} pdfs, this one has {num_pdfs}", file=file,
                         hint="make the graph from this model")
 
 
 def search_natively(graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfig, native: bool = True
                     ) -> Lattice | None:
-    """The lattice of :func:`decode_utterance` by one search, None where no path survives; ``native``: use the compiled
-    form where it can be had."""
+    """One search for :func:`decode_utterance`. Returns the lattice; None if no path survives.
+
+    ``native``: use the compiled search if it is available.
+    """
     rows = (loglikes.float() * cfg.acoustic_scale).contiguous().numpy()
-    search = (Compiled if native and compiled() else Plain)(graph, cfg, cfg.output_beam + MARGIN)
-    sure = max(len(rows) - NEAR_END, 0)
-    search.advance(rows[:sure], 0)
-    search.advance(rows[sure:], len(rows) - sure)
-    if (found := search.links()) is None:
+    search = (CompiledSearch if native and search_library() else NumpySearch)(graph, cfg, cfg.output_beam + MARGIN)
+    near_end = max(len(rows) - NEAR_END, 0)
+    search.advance(rows[:near_end], 0)
+    search.advance(rows[near_end:], len(rows) - near_end)
+    if (links := search.links()) is None:
         return None
-    source, to, arc, frame, _ = found
+    source, to, arc, frame, _ = links
     return lattice_of(Links(np.stack([source, to], 1), arc, frame), graph, loglikes, cfg)

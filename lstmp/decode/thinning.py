@@ -1,8 +1,9 @@
-"""What of a search's result becomes the lattice: the best path through every arc with words.
+"""Thinning of lattices: of the result of a search, keep only the best path through each word arc.
 
-A state-level lattice holds each sequence of words with every way to divide the frames among their states. What is left
-here is a thirtieth, and has every word that it had, each in its best surroundings. (The word graphs of Ortmanns, Ney,
-Aubert, Computer Speech and Language 11, 1997, keep the best boundary of each word pair.)
+The result of a search contains each word sequence with every possible alignment of its states to frames. Thinning
+reduces the lattice to about a thirtieth of its size. It keeps every word arc, each with the best path through it.
+(The word graphs of Ortmanns, Ney, Aubert, Computer Speech and Language 11, 1997, keep the best boundary of each word
+pair.)
 """
 
 from dataclasses import dataclass
@@ -16,17 +17,17 @@ from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import path_scores
 from lstmp.graph.ranges import ranges
 
-MARGIN = 0.01  # so much more than the output beam a search is asked for, as it adds scores in float32
+MARGIN = 0.01  # added to the output beam of a search to allow for rounding, as it adds scores in float32
 
 
 @dataclass(frozen=True, eq=False)
 class Links:
-    """What a search has found in an utterance of T frames: arcs of the graph, each between two states of the result.
+    """The result of a search in an utterance of T frames: L links, each an arc of the graph at a frame.
 
     Attributes:
-        ends: int32 [L, 2], from-state and to-state, numbered frame by frame; sorted by from-state.
+        ends: int32 [L, 2], from-state and to-state in the result, numbered frame by frame; sorted by from-state.
         arc: [L], the arc of the graph.
-        frame: [L], the frame whose score it takes; T for arcs into the last state.
+        frame: [L], the frame of its acoustic score; T for arcs into the last state.
     """
 
     ends: np.ndarray
@@ -35,25 +36,27 @@ class Links:
 
 
 def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
-    """The lattice of what a search has found; the same, to the bit, from every engine that has found the same.
+    """Make the lattice from the result of a search. Engines that find the same links give bitwise the same lattice.
 
     Args:
-        links: all that lies within ``cfg.output_beam`` of the best path, or more.
-        loglikes: [T, P], as they were searched with.
+        links: at least all links on paths within ``cfg.output_beam`` of the best one.
+        graph: the graph that was searched.
+        loglikes: [T, P], the unscaled scores of the search.
+        cfg: the configuration of the search.
     """
     label = graph.arcs[links.arc, 2]
     last = label < 0
     acoustic = loglikes.float().numpy()[np.where(last, 0, links.frame), np.maximum(label - 1, 0)]
     acoustic[last] = 0
     arcs = np.column_stack([links.ends, label]).astype(np.int32)
-    into, out_of, through = path_scores(arcs, acoustic * np.float32(cfg.acoustic_scale) + graph.scores[links.arc])
+    up_to, onwards, through = path_scores(arcs, acoustic * np.float32(cfg.acoustic_scale) + graph.scores[links.arc])
     through[through < through.max() - cfg.output_beam] = -np.inf
     num_words = graph.word_splits[links.arc + 1] - graph.word_splits[links.arc]
-    kept = np.flatnonzero(word_paths(arcs, (into, out_of, through), num_words, cfg.max_word_arcs * len(loglikes),
+    kept = np.flatnonzero(word_paths(arcs, (up_to, onwards, through), num_words, cfg.max_word_arcs * len(loglikes),
                                      links.arc))
     kept = kept[np.lexsort((links.arc[kept], links.frame[kept]))]
     arc, frame = links.arc[kept], links.frame[kept].astype(np.int64)
-    states = np.stack([frame, frame + 1], 1) * (len(graph.first) - 1) + graph.arcs[arc, :2]  # of which frame, and which
+    states = np.stack([frame, frame + 1], 1) * (len(graph.first) - 1) + graph.arcs[arc, :2]  # (frame, state) as one key
     ends = np.unique(states, return_inverse=True)[1].reshape(-1, 2)
     counts = num_words[kept]
     return Lattice.assembled(np.column_stack([ends, label[kept]]), acoustic[kept], graph.scores[arc], counts,
@@ -61,41 +64,51 @@ def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: Se
 
 
 def word_paths(arcs, scores, num_words, most: int, rank=None) -> np.ndarray:
-    """bool [A]: the arcs of the best path through every arc that emits words, and to every end.
+    """The arcs of the best paths through all word arcs, and of the best path to each final arc.
 
     Args:
         arcs: int32 [A, 3], from-state, to-state, label; sorted by from-state.
-        scores: as :func:`lstmp.decode.lattice_paths.path_scores` gives them; arcs whose third is -inf do not count.
+        scores: the result of :func:`lstmp.decode.lattice_paths.path_scores`. Arcs with a third score of -inf are
+            ignored.
         num_words: int [A], words on each arc.
-        most: of the arcs with words, so many are considered, those of the best paths; more where some are equally good.
-        rank: [A], of equally good arcs the one that has more is taken; None: the later one.
+        most: maximum number of word arcs, those on the best paths; more if some of them are equally good.
+        rank: [A], for ties: of equally good arcs the one of the highest rank is taken; None: the last one.
+
+    Returns:
+        bool [A], true for the arcs to keep.
     """
-    into, out_of, worth = scores
+    up_to, onwards, through = scores
     rank = np.arange(len(arcs)) if rank is None else rank
     states = int(arcs[:, 1].max()) + 1 if len(arcs) else 0
     by_target = np.argsort(arcs[:, 1], kind="stable")
-    before = _best_of_runs(into[by_target], arcs[by_target, 1], by_target, states, rank)
-    after = _best_of_runs(out_of, arcs[:, 0], np.arange(len(arcs)), states, rank)
-    with_words = np.flatnonzero((num_words > 0) & (worth > -np.inf))
+    best_in = _best_of_runs(up_to[by_target], arcs[by_target, 1], by_target, states, rank)
+    best_out = _best_of_runs(onwards, arcs[:, 0], np.arange(len(arcs)), states, rank)
+    with_words = np.flatnonzero((num_words > 0) & (through > -np.inf))
     if len(with_words) > most:
-        with_words = with_words[worth[with_words] >= -np.partition(-worth[with_words], most - 1)[most - 1]]
-    chosen = np.concatenate([with_words, np.flatnonzero((arcs[:, 2] < 0) & (worth > -np.inf))])
-    return _linked(chosen, before, arcs[:, 0]) | _linked(chosen, after, arcs[:, 1])
+        with_words = with_words[through[with_words] >= -np.partition(-through[with_words], most - 1)[most - 1]]
+    chosen = np.concatenate([with_words, np.flatnonzero((arcs[:, 2] < 0) & (through > -np.inf))])
+    return _follow(chosen, best_in, arcs[:, 0]) | _follow(chosen, best_out, arcs[:, 1])
 
 
-def _linked(arcs: np.ndarray, links: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """bool [A]: ``arcs``, the arc that ``links`` gives for the state ``end`` of each, and so on to the last."""
+def _follow(arcs: np.ndarray, best: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Mark, as bool [A], the arcs on the best paths from ``arcs`` on in one direction.
+
+    Args:
+        arcs: arc numbers to start with.
+        best: [S], the best arc to continue with in each state; -1 if there is none.
+        end: [A], the state in which each arc ends, in the direction of the paths.
+    """
     kept = np.zeros(len(end), dtype=bool)
     while len(arcs):
         kept[arcs] = True
-        arcs = links[np.unique(end[arcs])]
+        arcs = best[np.unique(end[arcs])]
         arcs = arcs[arcs >= 0]
-        arcs = arcs[~kept[arcs]]  # where a chain meets another, the rest is there already
+        arcs = arcs[~kept[arcs]]  # if a path joins another one, its continuation is marked already
     return kept
 
 
 def _best_of_runs(score, state, arc, num_states: int, rank) -> np.ndarray:
-    """int64 [num_states]: the arc of the best score of each state, -1 where it has none; equal states are in runs."""
+    """The arc with the best score of each state, int64 [num_states]; -1 if it has none. Equal states are adjacent."""
     out = np.full(num_states, -1)
     first = np.flatnonzero(np.diff(state, prepend=-1))
     top = np.repeat(np.maximum.reduceat(score, first), np.diff(np.append(first, len(state))))
@@ -105,5 +118,5 @@ def _best_of_runs(score, state, arc, num_states: int, rank) -> np.ndarray:
     if len(tied):
         best = best[np.union1d(tied, tied + 1)]
         best = best[np.argsort(rank[arc[best]], kind="stable")]
-        out[state[best]] = arc[best]  # the last counts
+        out[state[best]] = arc[best]  # NumPy keeps the last one, which has the highest rank
     return out

@@ -1,10 +1,10 @@
-// The table of the states that are alive in search.cpp.
+// A hash table of the active states in search.cpp.
 #pragma once
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-// State → token of the frame to come: a table that stays in the cache, where one entry for each state would not.
+// State → its token in the next frame. This table stays in the cache; an array with an entry for each state would not.
 class Tokens {
  public:
   void next_frame() {
@@ -13,12 +13,12 @@ class Tokens {
     std::fill(seen_.begin(), seen_.end(), 0);
   }
 
-  // The token of a state; `fresh` says whether there was none, and then it is `token`.
-  int32_t find(int32_t state, int32_t token, bool* fresh) {
+  // The token of a state. If it has none, `*is_new` becomes true, and `token` is added and returned.
+  int32_t find_or_add(int32_t state, int32_t token, bool* is_new) {
     if (2 * used_ >= table_.size()) grow();
-    Slot& slot = table_[place(state)];
-    *fresh = slot.frame != now_;
-    if (*fresh) {
+    Slot& slot = table_[slot_of(state)];
+    *is_new = slot.frame != now_;
+    if (*is_new) {
       seen_[bit(state) >> 6] |= uint64_t{1} << (bit(state) & 63);
       slot = {state, token, now_};
       ++used_;
@@ -26,10 +26,10 @@ class Tokens {
     return slot.token;
   }
 
-  // The token of a state, -1 where it has none, which a few bits tell of most states.
-  int32_t at(int32_t state) const {
+  // The token of a state, -1 if it has none. The bits in seen_ answer this for most states without a look-up.
+  int32_t find(int32_t state) const {
     if (!(seen_[bit(state) >> 6] >> (bit(state) & 63) & 1)) return -1;
-    const Slot& slot = table_[place(state)];
+    const Slot& slot = table_[slot_of(state)];
     return slot.frame == now_ ? slot.token : -1;
   }
 
@@ -41,10 +41,10 @@ class Tokens {
 
   static uint32_t bit(int32_t state) { return (static_cast<uint32_t>(state) * 2654435769u) >> 16; }
 
-  size_t place(int32_t state) const {
-    size_t at = (static_cast<uint32_t>(state) * 2654435769u) >> shift_;
-    while (table_[at].frame == now_ && table_[at].state != state) at = (at + 1) & (table_.size() - 1);
-    return at;
+  size_t slot_of(int32_t state) const {
+    size_t index = (static_cast<uint32_t>(state) * 2654435769u) >> shift_;
+    while (table_[index].frame == now_ && table_[index].state != state) index = (index + 1) & (table_.size() - 1);
+    return index;
   }
 
   void grow() {
@@ -52,7 +52,7 @@ class Tokens {
     old.swap(table_);
     --shift_;
     for (const Slot& slot : old)
-      if (slot.frame == now_) table_[place(slot.state)] = slot;
+      if (slot.frame == now_) table_[slot_of(slot.state)] = slot;
   }
 
   void clear() {
@@ -62,7 +62,7 @@ class Tokens {
 
   int shift_ = 32 - 12;
   std::vector<Slot> table_ = std::vector<Slot>(1 << 12);
-  std::vector<uint64_t> seen_ = std::vector<uint64_t>(1 << 10);  // a bit for each hash of 16 bits
+  std::vector<uint64_t> seen_ = std::vector<uint64_t>(1 << 10);  // one bit for each 16-bit hash
   uint32_t now_ = 0;
   size_t used_ = 0;
 };

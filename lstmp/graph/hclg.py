@@ -1,8 +1,9 @@
-"""HCLG = H ∘ C ∘ L ∘ G, determinized and minimized: the whole of a recognizer's knowledge but the sounds themselves.
+"""Construction of the decoding graph: HCLG = H ∘ C ∘ L ∘ G, determinized and minimized.
 
 The steps are those of Kaldi's ``mkgraph.sh`` (Mohri, Pereira and Riley, 2008; Povey et al., "The Kaldi speech
-recognition toolkit", 2011). kaldifst composes and determinizes; what needs the acoustic model is ours, and so is the
-merging of states in the place of minimization (:mod:`lstmp.graph.merge`), which takes a sixth of the time here.
+recognition toolkit", 2011). kaldifst does composition and determinization. The steps that need the acoustic model are
+implemented here, and states are merged (:mod:`lstmp.graph.merge`) instead of minimized, which takes a sixth of the
+time.
 """
 
 import time
@@ -19,32 +20,33 @@ from lstmp.graph.push import push_special
 from lstmp.graph.self_loops import add_self_loops
 from lstmp.log import say
 
-# A determinization that ends makes about as many states as there were; one that grows beyond this is without end. The
-# first number is small, since states of an endless one may be so alike that each new one takes as long as all before.
-_LEAST_STATES, _GROWTH = 50_000, 10
+# Determinization usually keeps about the number of states. With more than _MIN_STATES + _GROWTH · (number of states) it
+# is assumed not to terminate. _MIN_STATES is small because each further state of an endless determinization may take as
+# long as all states before it.
+_MIN_STATES, _GROWTH = 50_000, 10
 
 
-class _Clock:
-    """Says how large each result is and how long it took: seconds, and of them seconds of computing."""
+class _Progress:
+    """Logs the size of each result, and its wall-clock and CPU time."""
 
     def __init__(self, quiet: bool):
-        self.quiet, self.since = quiet, (time.monotonic(), time.process_time())
+        self.quiet, self.start = quiet, (time.monotonic(), time.process_time())
 
     def __call__(self, what: str, fst: FstArrays):
         now = time.monotonic(), time.process_time()
-        wall, cpu = (b - a for a, b in zip(self.since, now, strict=True))
+        wall, cpu = (b - a for a, b in zip(self.start, now, strict=True))
         if not self.quiet:
             say(f"{what}: {len(fst.final):,} states, {len(fst.src):,} arcs ({wall:.0f} s, CPU {cpu:.0f} s)")
-        self.since = now
+        self.start = now
 
 
 def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, transition_scale: float = 1.0,
                  self_loop_scale: float = 0.1, phone_names=None, quiet: bool = False) -> FstArrays:
-    """Build the graph.
+    """Build the decoding graph.
 
     Args:
-        l_disambig: the lexicon with disambiguation symbols, sorted by output label.
-        g: the grammar, sorted by input label.
+        l_disambig: the lexicon with disambiguation symbols, arcs sorted by output label.
+        g: the grammar, arcs sorted by input label.
         disambig: phone ids of ``#0 #1 …``.
         tree, transitions: of the acoustic model.
         transition_scale, self_loop_scale: see :meth:`lstmp.gmm.transition.TransitionModel.graph_log_probs`.
@@ -52,22 +54,23 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
         quiet: print no progress.
 
     Returns:
-        HCLG: input labels are transition-ids, output labels words, weights costs; epsilons remain.
+        HCLG: input labels are transition-ids, output labels are words, weights are costs. It has epsilons.
 
     Raises:
-        UserError: if the lexicon has a phone that the model lacks, no sentence of the grammar can be pronounced, or a
-            cost is no cost of a probability.
+        UserError: the lexicon has a phone that the model does not have, no sentence of the grammar can be pronounced,
+            or a weight is too large to be the cost of a probability.
     """
-    done = _Clock(quiet)
+    done = _Progress(quiet)
     lg = kaldifst.compose(l_disambig, g, match_side="left")
     if lg.num_states == 0:
-        raise UserError("no sentence of the language model can be pronounced", hint="check that it fits the lexicon")
+        raise UserError("no sentence of the language model can be pronounced",
+                        hint="check that the lexicon has the words of the language model")
     _determinize(lg)
     arrays, spread = push_special(merge_states(FstArrays.of(lg)))
     if not np.isfinite(arrays.weight).all():
-        raise UserError("weights of L_disambig.fst or G.fst are so large, above or below 0, that they are no costs of "
-                        "probabilities", hint="make them again with local/prepare_lang.sh and local/prepare_lm.sh")
-    del lg  # a graph of this size is large: none is kept longer than it is needed
+        raise UserError("weights of L_disambig.fst or G.fst are too large to be costs of probabilities",
+                        hint="make them again with local/prepare_lang.sh and local/prepare_lm.sh")
+    del lg  # graphs are deleted as early as possible to save memory
     done(f"LG, determinized, minimized, weights pushed to within {spread:.2g}", arrays)
 
     if tree.context_width == 1:
@@ -98,21 +101,21 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
 
 
 def _determinize(fst):
-    """In the log semiring, as probabilities of equal paths add up.
+    """Determinize in place, in the log semiring, in which the probabilities of equal paths are added.
 
     Raises:
-        UserError: it would not come to an end.
+        UserError: determinization exceeds the maximum number of states.
     """
     try:
-        kaldifst.determinize_star(fst, max_states=_LEAST_STATES + _GROWTH * fst.num_states, use_log=True)
-    except RuntimeError:  # so it says that there would be more
-        raise UserError("lexicon and language model have no deterministic form of a size that can be used",
-                        hint="prepare the lang folder again: words that sound alike need symbols #1, #2 … behind them"
-                        ) from None
+        kaldifst.determinize_star(fst, max_states=_MIN_STATES + _GROWTH * fst.num_states, use_log=True)
+    except RuntimeError:  # raised when max_states is exceeded
+        raise UserError("the graph of lexicon and language model cannot be determinized",
+                        hint="prepare the lang folder again: the pronunciations of homophones must end in "
+                             "disambiguation symbols #1, #2 …") from None
 
 
 def _single_phones(lg: FstArrays, disambig: list[int]) -> list[list[int]]:
-    """For monophones, C is the identity: the window of a phone is itself."""
+    """The context windows for monophones, where C is the identity: the window of a phone is the phone itself."""
     windows: list[list[int]] = [[] for _ in range(int(lg.ilabel.max(initial=0)) + 1)]
     for phone in np.unique(lg.ilabel[lg.ilabel > 0]).tolist():
         windows[phone] = [-phone] if phone in disambig else [phone]

@@ -1,10 +1,10 @@
-"""Take over what Kaldi trained and built: a GMM for steps/align.sh and steps/decode.sh, a search graph, a lang folder.
+"""Import from Kaldi: a GMM for steps/align.sh and steps/decode.sh, a decoding graph, a lang folder.
 
     steps/import_kaldi_model.sh --kaldi exp/tri2b --out exp/mine/tri2b
     steps/import_kaldi_model.sh --kaldi exp/tri2b --out mine/tri2b --graph exp/tri2b/graph --graph-out mine/tri2b/graph
 
-Kaldi's lang folder can be given to steps/align.sh as it is; with ``--lang-out`` a copy of it gets ``lexiconp.txt`` and
-``silprob.txt``, which some other steps look for.
+steps/align.sh accepts Kaldi's lang folder unchanged. Some other steps need ``lexiconp.txt`` and ``silprob.txt`` as
+well; ``--lang-out`` writes a copy of the folder with these files.
 """
 
 import argparse
@@ -27,15 +27,17 @@ from lstmp.stage import Stage, digest
 
 
 def import_graph(kaldi, out, model_dir, new_tid: np.ndarray, *, lang=None):
-    """Write the graph folder ``out`` from Kaldi's, which has ``HCLG.fst`` and ``words.txt``, unless that is done.
+    """Write the graph folder ``out`` from Kaldi's graph folder, unless it is up to date.
 
     Args:
-        model_dir: the imported model that it was built from.
-        new_tid: int32 [num_tids + 1], its transition-id → the imported model's.
-        lang: lang folder, for the silence phones; None: they are those of Kaldi's ``phones/silence.csl``.
+        kaldi: Kaldi's graph folder, with ``HCLG.fst`` and ``words.txt``.
+        out: folder to write.
+        model_dir: the imported model that the graph was built from.
+        new_tid: int32 [num_tids + 1], transition-id of Kaldi's model → transition-id of the imported model.
+        lang: lang folder, for the silence phones; None: they are read from Kaldi's ``phones/silence.csl``.
 
     Raises:
-        UserError: a file is missing or damaged, or the graph has other transition-ids or words.
+        UserError: a file is missing or damaged, or the graph does not match the model or ``words.txt``.
     """
     kaldi, out, model_dir = Path(kaldi), Path(out), Path(model_dir)
     inputs = [kaldi / "HCLG.fst", kaldi / "words.txt", kaldi / "phones" / "silence.csl", model_dir / "tree.json",
@@ -47,13 +49,13 @@ def import_graph(kaldi, out, model_dir, new_tid: np.ndarray, *, lang=None):
         if not path.is_file():
             raise UserError("no such file", file=path, hint="give the folder that Kaldi's utils/mkgraph.sh made")
     hclg = FstArrays.read(kaldi / "HCLG.fst")
-    most = int(hclg.ilabel.max(initial=0))
-    if most >= len(new_tid) or int(hclg.ilabel.min(initial=0)) < 0:
-        raise UserError(f"transition-id {most}, where the model has 1 to {len(new_tid) - 1}", file=kaldi / "HCLG.fst",
-                        hint="give the model that the graph was built from")
+    highest = int(hclg.ilabel.max(initial=0))
+    if highest >= len(new_tid) or int(hclg.ilabel.min(initial=0)) < 0:
+        raise UserError(f"it has transition-id {highest}, the model has 1 to {len(new_tid) - 1}",
+                        file=kaldi / "HCLG.fst", hint="give the model that the graph was built from")
     words = set(read_symbols(kaldi / "words.txt").values())
-    if strange := sorted(set(np.unique(hclg.olabel).tolist()) - words):
-        raise UserError(f"word {strange[0]} of HCLG.fst is not in it", file=kaldi / "words.txt",
+    if unknown := sorted(set(np.unique(hclg.olabel).tolist()) - words):
+        raise UserError(f"word {unknown[0]} of HCLG.fst is not in it", file=kaldi / "words.txt",
                         hint="give the words.txt that the graph was built with")
     hclg.ilabel = new_tid[hclg.ilabel]
     model = AcousticModel.load(model_dir)
@@ -68,12 +70,12 @@ def import_graph(kaldi, out, model_dir, new_tid: np.ndarray, *, lang=None):
     silence = Lang.load(lang, False).silence if lang else _silence(kaldi / "phones" / "silence.csl")
     config.write_text(out / "graph.json", json.dumps(info | ({"silence": silence} if silence else {}), indent=1) + "\n")
     stage.mark([out / name for name in ("HCLG.fst", "words.txt", "graph.json", NAME)])
-    say(f"{out}: {len(hclg.final):,} states, {len(hclg.src):,} arcs, from {kaldi}; for the search, without epsilons, "
-        f"{len(graph.arcs):,} arcs")
+    say(f"{out}: {len(hclg.final):,} states, {len(hclg.src):,} arcs, from {kaldi}; {len(graph.arcs):,} arcs after "
+        "removal of epsilons")
 
 
 def _silence(path: Path) -> list[int]:
-    """Kaldi's ``1:2:3``; empty without the file."""
+    """The phone ids of Kaldi's ``silence.csl``, such as ``1:2:3``; none if the file is missing."""
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8", errors="replace").strip()
@@ -83,10 +85,10 @@ def _silence(path: Path) -> list[int]:
 
 
 def import_lang(kaldi, out):
-    """Copy Kaldi's lang folder and add ``lexiconp.txt`` and ``silprob.txt``, unless that is done.
+    """Copy Kaldi's lang folder and add ``lexiconp.txt`` and ``silprob.txt``, unless the copy is up to date.
 
     Raises:
-        UserError: the folder is damaged, or its ``L.fst`` of another structure.
+        UserError: the folder is damaged, or its ``L.fst`` does not have the structure that Kaldi's scripts make.
     """
     kaldi, out = Path(kaldi), Path(out)
     stage = Stage(out, "import", [kaldi], {})
@@ -109,22 +111,23 @@ def import_lang(kaldi, out):
 
 @command
 def main(argv=None):
-    """Command line; see ``--help``."""
     p = argparse.ArgumentParser(prog="steps/import_kaldi_model.sh", description=__doc__.split("\n")[0])
     p.add_argument("--kaldi", type=Path, required=True, help="Kaldi's folder with final.mdl and tree")
     p.add_argument("--out", type=Path, required=True, help="model folder to write")
-    p.add_argument("--lang", type=Path, help="lang folder to use it with, whose phones are Kaldi's by name (default: "
-                   "phone numbers stay Kaldi's)")
-    p.add_argument("--lang-out", type=Path, help="write --lang, of Kaldi's, here, with the files that it lacks")
-    p.add_argument("--kind", choices=("mfcc", "fbank"), default="mfcc", help="features that it takes (default: mfcc)")
+    p.add_argument("--lang", type=Path, help="lang folder to use the model with, which has Kaldi's phones by name "
+                   "(default: keep Kaldi's phone ids)")
+    p.add_argument("--lang-out", type=Path, help="write a copy of --lang here, with the files that Kaldi's lang folder "
+                   "does not have")
+    p.add_argument("--kind", choices=("mfcc", "fbank"), default="mfcc", help="type of features (default: mfcc)")
     p.add_argument("--graph", type=Path, help="Kaldi's graph folder, with HCLG.fst and words.txt")
     p.add_argument("--graph-out", type=Path, help="graph folder to write from --graph")
     a = p.parse_args(argv)
     if (a.graph is None) != (a.graph_out is None) or (a.lang_out and not a.lang):
-        raise UserError("--graph and --graph-out go together, and --lang-out with --lang", hint="give both")
+        raise UserError("--graph and --graph-out must be given together, and --lang-out needs --lang",
+                        hint="give both options")
     folders = [path.resolve() for path in (a.kaldi, a.out, a.graph, a.graph_out, a.lang, a.lang_out) if path]
     if len(set(folders)) < len(folders):
-        raise UserError("what is read and what is written must be different folders", hint="give another --out")
+        raise UserError("input and output must be different folders", hint="give another --out")
     if a.lang_out:
         import_lang(a.lang, a.lang_out)
     new_tid = import_model(a.kaldi, a.out, lang=a.lang, feature_type=a.kind)

@@ -1,4 +1,4 @@
-"""The file of a graph for the search, as k2 takes it."""
+"""Loads the graph file for the search as a k2.Fsa."""
 
 import k2
 
@@ -10,10 +10,10 @@ def load_k2_graph(graph_dir) -> k2.Fsa:
 
     Returns:
         an FsaVec of one graph, arc-sorted and epsilon-free, with attributes ``scores``, ``aux_labels`` (ragged word
-        ids) and ``graph_scores``, a copy of ``scores`` that intersection carries along.
+        ids) and ``graph_scores``, a copy of ``scores`` that k2 propagates through intersection.
 
     Raises:
-        UserError: it is missing or damaged, or a label is not a pdf of the model it was made for.
+        UserError: it is missing or damaged, or a label is not a pdf of the model that it was made for.
     """
     arcs, splits, words, _ = read_graph_file(graph_dir)
     fsa = k2.Fsa(arcs)

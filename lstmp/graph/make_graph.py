@@ -1,8 +1,9 @@
-"""Stage 9: the search graph of a model and a language model: ``HCLG.fst``, ``words.txt``, ``graph.json``, the k2 form.
+"""Make the decoding graph of a model and a language model (stage 9): HCLG.fst, its form for the search, words.txt.
 
     python -m lstmp.graph.make_graph --lang data/<recipe>/lang_<lm> --model <model> --out <model>/graph_<lm>
 
-``graph.json`` holds counts and the digest of the model's tree, so that a decoder can refuse the graph of another model.
+``graph.json`` has the size of the graph and a digest of the model's tree, so that the decoder can reject the graph of
+another model.
 """
 
 import argparse
@@ -29,13 +30,14 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
     """Write the graph folder ``out``.
 
     Args:
-        lang_dir: with L_disambig.fst and G.fst.
-        model_dir: a GMM's, an alignment's or a network's folder: its tree and transitions are used.
-        transition_scale, self_loop_scale: on the transitions' log-probabilities; Kaldi's values are 1 and 0.1.
+        lang_dir: lang folder with L_disambig.fst and G.fst.
+        model_dir: folder of a GMM, an alignment or a network; its tree and transition model are used.
+        out: folder to write.
+        transition_scale, self_loop_scale: scales of the transition log-probabilities; Kaldi uses 1 and 0.1.
 
     Raises:
-        UserError: if the two folders do not belong together, a file is missing or damaged, or lexicon and language
-            model go around without a word or have no graph of a size that can be used.
+        UserError: the lang folder does not match the model, a file is missing or damaged, lexicon or language model
+            have a cycle without a word, or no graph of a usable size can be made of them.
     """
     lang_dir, model_dir, out = Path(lang_dir), Path(model_dir), Path(out)
     if min(transition_scale, self_loop_scale) < 0:
@@ -56,7 +58,7 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
             graph = epsilon_free(hclg or FstArrays.read(out / "HCLG.fst"), model.transitions.tid_pdf.numpy())
         write_graph_file(graph, out, model.tree.num_pdfs)
         states = int(graph.arcs[:, :2].max()) + 1
-        say(f"{out}: for the search, without epsilons, {states:,} states, {len(graph.arcs):,} arcs")
+        say(f"{out}: {states:,} states, {len(graph.arcs):,} arcs after removal of epsilons")
         stage.mark(outputs=[out / NAME])
 
 
@@ -64,7 +66,7 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
                self_loop_scale: float) -> FstArrays:
     lang, model = Lang.load(lang_dir, pronunciations=False), AcousticModel.load(model_dir)
     if lang.topology != model.transitions.topology:
-        raise UserError(f"its phones or their topology are not those of the model {model_dir}", file=lang_dir / "topo",
+        raise UserError(f"its phones or topology differ from those of the model {model_dir}", file=lang_dir / "topo",
                         hint="make the graph with the lang folder that the model was trained with")
     l_disambig, g = lang_dir / "L_disambig.fst", lang_dir / "G.fst"
     arcs = _check(l_disambig, g, lang)
@@ -106,9 +108,10 @@ def main(argv=None):
     parser.add_argument("--model", required=True, help="folder of the model whose tree and transitions to use")
     parser.add_argument("--out", required=True, help="folder for the graph, exp/<recipe>/<model>/graph_<lm>")
     parser.add_argument("--transition-scale", type=float, default=1.0,
-                        help="scale of transition log-probabilities other than self-loops' (default: %(default)s)")
+                        help="scale of the transition log-probabilities, except self-loops (default: %(default)s)")
     parser.add_argument("--self-loop-scale", type=float, default=0.1,
-                        help="scale of staying and leaving (default: %(default)s)")
+                        help="scale of the log-probabilities of staying in and of leaving a state (default: "
+                        "%(default)s)")
     args = parser.parse_args(argv)
     make_graph(args.lang, args.model, args.out, transition_scale=args.transition_scale,
                self_loop_scale=args.self_loop_scale)

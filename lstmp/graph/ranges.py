@@ -1,14 +1,14 @@
-"""Many ranges of numbers at once: the arcs out of many states, the words on many arcs."""
+"""Vectorized concatenation of many integer ranges, such as the arcs out of many states or the words on many arcs."""
 
 import numpy as np
 
 
 def ranges(begin: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """begin[0] … begin[0] + length[0] − 1, begin[1] …, int64 [sum of the lengths]."""
+    """Concatenate the ranges begin[i] … begin[i] + length[i] − 1, int64 [sum of the lengths]."""
     length = length.astype(np.int64)
     return np.repeat(begin - np.cumsum(length) + length, length) + np.arange(length.sum())
 
 
 def pairs(items: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each item with each number from its begin up to its end."""
+    """Pair each item with each number of its range begin … end − 1: two arrays [sum of the lengths]."""
     return np.repeat(items, end - begin), ranges(begin, end - begin)

@@ -1,8 +1,8 @@
-"""The last step of HCLG: every state that follows a transition-id gets the self-loop of that id's HMM state.
+"""The last step of HCLG construction: add the self-loops of the HMM states.
 
-This is Kaldi's "reordered" form: a state's forward transition-id comes first, its self-loops after it, so that no
-self-loop needs a state of its own. All arcs into a state must then belong to one HMM state; where they do not, the
-state is split.
+This is Kaldi's "reordered" form: the transition-id that leaves an HMM state comes first, and its self-loops follow on
+the next graph state, so that no additional states are needed for self-loops. All arcs into a graph state must then
+belong to the same HMM state; otherwise the graph state is split.
 """
 
 import numpy as np
@@ -11,25 +11,26 @@ from lstmp.corpus.fst import FstArrays
 
 
 def add_self_loops(graph: FstArrays, transitions, scale: float = 0.1) -> FstArrays:
-    """Add self-loops and the probabilities of leaving.
+    """Add self-loops, and the probabilities of leaving their states.
 
     Args:
         graph: input labels are transition-ids without self-loops, or 0.
-        transitions: the model's; a self-loop weighs ``−scale · log p``, what leaves its state ``−scale · log(1 − p)``.
+        transitions: the transition model. With p the probability of a self-loop, the cost of the self-loop is
+            ``−scale · log p``, and ``−scale · log(1 − p)`` is added to the other arcs out of its state.
         scale: Kaldi's ``--self-loop-scale``.
 
     Returns:
-        the graph, arcs sorted by source state; states added for splitting come last.
+        the graph, arcs sorted by source state; states added by splitting come last.
     """
     num_states = len(graph.final)
     loops = np.flatnonzero(transitions.is_self_loop.numpy())
-    of_tuple = transitions.tid_tuple.numpy() + 1  # 0: epsilon, belongs to no HMM state
+    of_tuple = transitions.tid_tuple.numpy() + 1  # 0: epsilon, which belongs to no HMM state
     group = np.where(graph.ilabel > 0, of_tuple[graph.ilabel], 0)
 
-    entered_by = np.zeros(num_states, group.dtype)  # the group of one of the arcs into each state …
+    entered_by = np.zeros(num_states, group.dtype)  # the group (HMM state) of one of the arcs into each state
     entered_by[graph.dst] = group
-    entered_by[graph.start] = 0  # the utterance begins here, after no transition-id
-    mixed = np.zeros(num_states, bool)  # … and whether all of them are of that group
+    entered_by[graph.start] = 0  # the utterance starts here, before any transition-id
+    mixed = np.zeros(num_states, bool)  # whether the arcs into a state belong to different groups
     mixed[graph.dst[group != entered_by[graph.dst]]] = True
     enters_mixed = mixed[graph.dst] & (group > 0)
     keys, of_key = np.unique(graph.dst[enters_mixed].astype(np.int64) * len(of_tuple) + group[enters_mixed],

@@ -1,7 +1,7 @@
-"""Word alignments to read, in the manner of sclite's ``.pra`` files, with a table of speakers at the end.
+"""Readable word alignments, similar to sclite's ``.pra`` files, followed by a table of error rates by speaker.
 
-Correct words in lower case, wrong ones in upper case (as they are where they differ in letter case alone), ``***``
-where a word is missing::
+Correct words are in lower case, wrong words in upper case (unchanged if they differ only in letter case). ``***``
+stands for a missing word::
 
     id: (1272-128104-0000)
     Scores: (#C #S #D #I) 2 1 0 1
@@ -19,11 +19,12 @@ GAP = "***"
 
 
 def align_words(ref: tuple[str, ...], hyp: tuple[str, ...]) -> tuple[str, str, str]:
-    """The rows REF, HYP and Eval of one utterance, columns padded to the wider word."""
+    """The lines REF, HYP and Eval of one utterance, with columns padded to the width of the longer word."""
     rows: tuple[list[str], list[str], list[str]] = ([], [], [])
     for r, h in kaldialign.align(ref, hyp, ""):
         mark = "" if r == h else "I" if r == "" else "D" if h == "" else "S"
-        wrong = (r, h) if r.casefold() == h.casefold() else (r.upper(), h.upper())  # alike in capitals: as they are
+        # words that differ only in letter case would look equal in capitals
+        wrong = (r, h) if r.casefold() == h.casefold() else (r.upper(), h.upper())
         cells = (wrong[0] or GAP, wrong[1] or GAP, mark) if mark else (r.lower(), h.lower(), "")
         width = max(map(len, cells))
         for row, cell in zip(rows, cells, strict=True):
@@ -32,13 +33,13 @@ def align_words(ref: tuple[str, ...], hyp: tuple[str, ...]) -> tuple[str, str, s
 
 
 def write_alignment(path, refs: Words, hyps: Words, errors: Errors, speakers: dict[str, str]):
-    """Write the alignment of a set, and each speaker's error rate, to ``path``.
+    """Write the alignments of a set, and the error rate of each speaker, to ``path``.
 
     Args:
         path: the file to write.
         refs: utterance → reference words.
-        hyps: utterance → hypothesis; one that is missing is all deletions.
-        errors: the counts of the same pair.
+        hyps: utterance → hypothesis words; if it is missing, all reference words count as deleted.
+        errors: the error counts of ``hyps`` against ``refs``.
         speakers: utterance → speaker.
     """
     lines = []
@@ -51,7 +52,7 @@ def write_alignment(path, refs: Words, hyps: Words, errors: Errors, speakers: di
 
 
 def speaker_table(errors: Errors, speakers: dict[str, str]) -> list[str]:
-    """Lines of a table with the errors of each speaker and of all."""
+    """The lines of a table with the errors of each speaker and in total."""
     totals: dict[str, list[int]] = {}
     for utt, row in zip(errors.utts, errors.counts.tolist(), strict=True):
         total = totals.setdefault(speakers[utt], [0] * 5)

@@ -1,7 +1,8 @@
-"""How sure is a word error rate? The bootstrap interval over utterances.
+"""Bootstrap confidence intervals of word error rates, with resampling of utterances.
 
-M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004: draw as
-many utterances as the set has, with replacement, many times; the interval holds the middle of the error rates so found.
+M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004: sample
+as many utterances as the set has, with replacement, and compute the word error rate; repeat this many times. The
+interval is the central part of the distribution of these error rates.
 """
 
 import numpy as np
@@ -16,13 +17,13 @@ def replicate_wers(errors: np.ndarray, words: np.ndarray, replicates: int, seed:
         errors: [N] errors of each utterance.
         words: [N] reference words of each utterance.
         replicates: number of samples.
-        seed: of the random numbers; the same seed draws the same utterances whatever their errors.
+        seed: random seed; with the same seed, the same utterances are sampled, independent of their errors.
     """
     n = len(errors)
     rng = np.random.default_rng(seed)
     wers = []
     for start in range(0, replicates, _BLOCK):
-        times = rng.multinomial(n, np.full(n, 1 / n), size=min(_BLOCK, replicates - start))  # [block, N]: how often
+        times = rng.multinomial(n, np.full(n, 1 / n), size=min(_BLOCK, replicates - start))  # counts [block, N]
         wers.append(100.0 * (times @ errors) / np.maximum(times @ words, 1))
     return np.concatenate(wers)
 

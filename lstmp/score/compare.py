@@ -1,11 +1,11 @@
-"""Two systems on one set: is one better, for whom, and what does it confuse?
+"""Compare two systems on one set: word error rates, significance of the difference, speakers, and confusions.
 
     steps/compare.sh exp/mini_librispeech/tri3b/decode_tgsmall_test exp/mini_librispeech/lstmp/decode_tgsmall_test
 
-Both decode dirs must have been scored (stage 11). Printed, or with --out written, is a page in Markdown: word error
-rates and their difference with the interval of the paired bootstrap (M. Bisani and H. Ney, ICASSP 2004) and the p-value
-of the matched-pairs test (lstmp.score.segments); both systems by speaker; the most frequent confusions; the utterances
-on which they differ most.
+Both decode dirs must have been scored (stage 11). The report is Markdown, printed or written to --out. It has the word
+error rates and their difference, with the interval of the paired bootstrap (M. Bisani and H. Ney, ICASSP 2004) and the
+p-value of the matched-pairs test (lstmp.score.segments); both systems by speaker; the most frequent confusions; and the
+utterances on which the systems differ most.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
 
 @dataclass(frozen=True)
 class System:
-    """A scored decode dir: its name, the hypotheses chosen on dev, and their errors."""
+    """A scored decode dir: the system's name, the hypotheses at the weights chosen on dev, and their errors."""
 
     name: str
     hyps: Words
@@ -44,75 +44,77 @@ class System:
 
 
 def difference_part(a: System, b: System, refs: Words, replicates: int, seed: int) -> str:
-    """Word error rates, their difference, and whether it could be chance."""
+    """Word error rates, their difference, and its significance."""
     lines = [[s.name, f"{s.errors.wer:.2f}", *(f"{n:,}" for n in s.errors.counts[:, :3].sum(0))] for s in (a, b)]
-    apart = (replicate_wers(b.errors.errors, b.errors.words, replicates, seed)
-             - replicate_wers(a.errors.errors, a.errors.words, replicates, seed))
-    low, high = np.percentile(apart, [2.5, 97.5])
+    differences = (replicate_wers(b.errors.errors, b.errors.words, replicates, seed)
+                   - replicate_wers(a.errors.errors, a.errors.words, replicates, seed))
+    low, high = np.percentile(differences, [2.5, 97.5])
     test = matched_pairs([pair for utt in sorted(refs) for pair in segments(
         errors_at(refs[utt], a.hyps.get(utt, ())), errors_at(refs[utt], b.hyps.get(utt, ())))])
     return "\n\n".join([
         table(["system", "WER %", "ins", "del", "sub"], lines),
-        f"{b.name} less {a.name}: **{b.errors.wer - a.errors.wer:+.2f}** [{low:+.2f}, {high:+.2f}] (paired bootstrap, "
-        f"95 %); {b.name} has fewer errors in {100 * np.mean(apart < 0):.1f} % of {replicates:,} resampled sets.  \n"
+        f"{b.name} minus {a.name}: **{b.errors.wer - a.errors.wer:+.2f}** [{low:+.2f}, {high:+.2f}] (paired bootstrap, "
+        f"95 %); {b.name} has fewer errors in {100 * np.mean(differences < 0):.1f} % of {replicates:,} bootstrap "
+        "samples.  \n"
         f"Matched-pairs test: {test.segments:,} segments, mean difference {-test.mean:+.3f} errors, z {-test.z:+.2f}, "
         f"p {test.p:.2g}."])
 
 
 def speakers_part(a: System, b: System, speakers: dict[str, str]) -> str:
-    """Both systems by speaker, those first for whom the second gains most."""
-    of = np.array([speakers[utt] for utt in a.errors.utts])
+    """Both systems by speaker, sorted by how much the second one is better."""
+    speaker_of = np.array([speakers[utt] for utt in a.errors.utts])
     rows = []
-    for speaker in sorted(set(of)):
-        mine = of == speaker
-        words = max(int(a.errors.words[mine].sum()), 1)
-        wers = [100 * int(s.errors.errors[mine].sum()) / words for s in (a, b)]
-        rows.append((wers[1] - wers[0], [speaker, f"{mine.sum():,}", f"{words:,}", *(f"{w:.2f}" for w in wers),
+    for speaker in sorted(set(speaker_of)):
+        selected = speaker_of == speaker
+        words = max(int(a.errors.words[selected].sum()), 1)
+        wers = [100 * int(s.errors.errors[selected].sum()) / words for s in (a, b)]
+        rows.append((wers[1] - wers[0], [speaker, f"{selected.sum():,}", f"{words:,}", *(f"{w:.2f}" for w in wers),
                                          f"{wers[1] - wers[0]:+.2f}"]))
     return table(["speaker", "utterances", "words", f"{a.name}, WER %", f"{b.name}, WER %", "difference"],
                  [row for _, row in sorted(rows, key=lambda r: r[0])])
 
 
 def confusions(system: System, refs: Words) -> Counter:
-    """(reference word, hypothesis word) → how often; an empty word stands for none."""
+    """(reference word, hypothesis word) → count. The word is empty for insertions and deletions."""
     return Counter((r, h) for utt in refs for r, h in kaldialign.align(refs[utt], system.hyps.get(utt, ()), "")
                    if r != h)
 
 
 def confusions_part(a: System, b: System, refs: Words, most: int) -> str:
-    """The most frequent confusions of either system."""
-    both = confusions(a, refs), confusions(b, refs)
-    pairs = sorted(set(both[0]) | set(both[1]), key=lambda p: (-both[0][p] - both[1][p], p))[:most]
-    return table(["said", "recognized", a.name, b.name], [[p[0] or "–", p[1] or "–", *(str(c[p]) for c in both)]
-                                                          for p in pairs], left=2)
+    """The ``most`` most frequent confusions of both systems."""
+    counts = confusions(a, refs), confusions(b, refs)
+    pairs = sorted(set(counts[0]) | set(counts[1]), key=lambda p: (-counts[0][p] - counts[1][p], p))[:most]
+    return table(["reference", "hypothesis", a.name, b.name],
+                 [[p[0] or "–", p[1] or "–", *(str(c[p]) for c in counts)] for p in pairs], left=2)
 
 
 def utterances_part(a: System, b: System, refs: Words, most: int) -> str:
-    """The utterances on which the two differ most."""
-    apart = b.errors.errors - a.errors.errors
+    """The ``most`` utterances on which the numbers of errors differ most."""
+    difference = b.errors.errors - a.errors.errors
     parts = []
-    for i in sorted(np.flatnonzero(apart), key=lambda i: (-abs(apart[i]), a.errors.utts[i]))[:most]:
+    for i in sorted(np.flatnonzero(difference), key=lambda i: (-abs(difference[i]), a.errors.utts[i]))[:most]:
         utt = a.errors.utts[i]
         hyps = [f"{s.name}, {s.errors.errors[i]}: {' '.join(s.hyps.get(utt, ()))}" for s in (a, b)]
-        parts.append("\n".join([f"    {utt}", f"    said: {' '.join(refs[utt])}", *(f"    {h}" for h in hyps)]))
+        parts.append("\n".join([f"    {utt}", f"    reference: {' '.join(refs[utt])}", *(f"    {h}" for h in hyps)]))
     return "\n\n".join(parts)
 
 
 def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: int = 1) -> str:
-    """The page of two decode dirs.
+    """Compare two decode dirs; returns the report in Markdown.
 
     Args:
-        most: rows of the tables of confusions and of utterances.
+        first, second: DECODE_DIR or DECODE_DIR=DATA_DIR.
+        most: maximum number of confusions and of utterances to show.
         replicates, seed: of the bootstrap.
 
     Raises:
-        UserError: they are not scored, or of different sets.
+        UserError: a decode dir is not scored, or they are of different sets.
     """
     sets = [DecodedSet.parse(str(d)) for d in (first, second)]
     refs = read_refs(sets[0].data)
     if read_refs(sets[1].data) != refs:
         raise UserError(f"it is of another set than {sets[0].dir}", file=sets[1].dir,
-                        hint="compare decodings of one set")
+                        hint="compare decodings of the same set")
     a, b = (System.load(s.dir, refs) for s in sets)
     if a.name == b.name:
         a, b = (System(str(s.dir), x.hyps, x.errors) for s, x in zip(sets, (a, b), strict=True))
@@ -131,11 +133,12 @@ def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: in
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/compare.sh", description=__doc__.split("\n")[0])
-    p.add_argument("first", help="a scored decode dir; or DIR=DATA with a data dir, for one whose decode.json does "
-                   "not name it and for n-best lists")
-    p.add_argument("second", help="another of the same set")
-    p.add_argument("--most", type=int, default=20, help="confusions and utterances to show (default: %(default)s)")
-    p.add_argument("--out", type=Path, help="Markdown file to write (default: print it)")
+    p.add_argument("first", help="a scored decode dir; or DIR=DATA to give its data dir, if decode.json does not name "
+                   "it, and for n-best lists")
+    p.add_argument("second", help="another scored decode dir of the same set")
+    p.add_argument("--most", type=int, default=20, help="maximum number of confusions and of utterances to show "
+                   "(default: %(default)s)")
+    p.add_argument("--out", type=Path, help="Markdown file to write (default: print the report)")
     a = p.parse_args(argv)
     if a.most < 1:
         raise UserError("--most must be 1 or more", hint="correct the value")

@@ -1,4 +1,4 @@
-"""Agreement of two phone alignments: the share of frames with the same base phone, and how far boundaries differ."""
+"""Compare two phone alignments: share of frames with the same base phone, and differences of phone boundaries."""
 
 import argparse
 import json
@@ -13,10 +13,10 @@ from lstmp.score.ctm import compare, read_ctm
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="lstmp.score.compare_ctm", description=__doc__)
     parser.add_argument("ref", help="phone CTM to compare with, may be .gz: `utt [channel] start duration phone`")
-    parser.add_argument("hyp", help="phone CTM of ours, in either form")
+    parser.add_argument("hyp", help="phone CTM to compare, in the same format")
     parser.add_argument("--silence", nargs="+", default=["SIL"], metavar="PHONE",
                         help="base phones that do not count as speech (default: SIL)")
-    parser.add_argument("--out", help="also write the figures to this JSON file, which lstmp.score.results reads")
+    parser.add_argument("--out", help="also write the result to this JSON file, which lstmp.score.results reads")
     args = parser.parse_args(argv)
     result = compare(read_ctm(args.ref), read_ctm(args.hyp), frozenset(args.silence))
     for side in ("reference", "hypothesis"):

@@ -1,8 +1,8 @@
-"""Phone alignments as CTM files, and how far two of them agree.
+"""Reading of phone alignments from CTM files, and their agreement.
 
-Read are Kaldi's five columns ``utterance channel start duration phone`` and the same without the channel, plain or
-gzipped; times in seconds. More columns, the first of them a confidence, and ``;;`` comments are read over, as in NIST's
-format. Where an utterance has several channels, each is one of its own.
+The format has Kaldi's five columns ``utterance channel start duration phone``, or the same without the channel, plain
+or gzipped; times are in seconds. Further columns, of which the first is a confidence, and ``;;`` comments are ignored,
+as in NIST's format. If an utterance has several channels, each is read as an utterance.
 """
 
 import re
@@ -37,7 +37,7 @@ class Alignment:
     end: np.ndarray
 
     def frames(self, symbols: dict[str, int]) -> np.ndarray:
-        """The phone of each frame, int64 [last end]; −1 where there is none. Extends ``symbols`` by new phones."""
+        """The phone of each frame, int64 [last end]; −1 for frames without a phone. Adds new phones to ``symbols``."""
         labels = np.full(int(self.end.max(initial=0)), -1, dtype=np.int64)
         for phone, start, end in zip(self.phones, self.start, self.end, strict=True):
             labels[start:end] = symbols.setdefault(phone, len(symbols))
@@ -45,18 +45,19 @@ class Alignment:
 
 
 def base_phone(phone: str) -> str:
-    """Without position mark and stress: ``AH0_B`` → ``AH``."""
+    """Remove word position and stress from a phone: ``AH0_B`` → ``AH``."""
     return _VARIANT.sub("", phone).rstrip("0123456789") or phone
 
 
 def read_ctm(path) -> dict[str, Alignment]:
-    """Read a phone CTM: utterance → :class:`Alignment`; one with several channels has them behind its id, ``utt 2``.
+    """Read a phone CTM: utterance → :class:`Alignment`. Of several channels, each is added to the id: ``utt 2``.
 
-    Phones that overlap, as those of some tools do by a rounded frame, are warned of: each ends where the next begins.
+    Some tools write phones that overlap by a frame because of rounding. The earlier phone is then cut off where the
+    next one starts, with a warning.
 
     Raises:
-        UserError: no such file, not text, a line without the columns, times that are not numbers, or a phone that
-            begins before the one above it has begun.
+        UserError: no such file, not text, a line with missing columns, times that are not numbers, or a phone that
+            starts before the phone in the line above.
     """
     path = Path(path)
     if not path.is_file():
@@ -70,18 +71,18 @@ def read_ctm(path) -> dict[str, Alignment]:
         phones = rows.setdefault((utt, channel), [])
         total += 1
         if phones and start < phones[-1][2]:
-            before, begun, _ = phones[-1]
-            if start < begun:
-                raise UserError(f"{phone} of {utt} begins before the phone above it has begun", file=path,
-                                line=n, hint="sort the file by utterance and time; each utterance is there once")
-            phones[-1] = before, begun, start
+            previous, previous_start, _ = phones[-1]
+            if start < previous_start:
+                raise UserError(f"{phone} of {utt} starts before the phone in the line above", file=path,
+                                line=n, hint="sort the file by utterance and time; each utterance must be there once")
+            phones[-1] = previous, previous_start, start
             overlaps, example = overlaps + 1, example or n
         phones.append((phone, start, end))
     if not rows:
         raise UserError("it is empty", file=path, hint="run the stage that aligns again")
     if overlaps:
-        warn(f"{path}:{example}: {overlaps} phones overlap with the one before them, which is taken to end where they "
-             "begin" + ("; are these ends of phones, where durations should be?" if overlaps > total / 2 else ""))
+        warn(f"{path}:{example}: {overlaps} phones overlap with the previous phone, which is cut off where they start"
+             + ("; are these ends of phones, where durations should be?" if overlaps > total / 2 else ""))
     result = {}
     channels = Counter(utt for utt, _ in rows)
     for (utt, channel), triples in rows.items():
@@ -94,38 +95,38 @@ def read_ctm(path) -> dict[str, Alignment]:
 def _parse(line: str, path, n: int) -> tuple[str, str, str, int, int]:
     """Utterance, channel (1, 2 … where it is A, B …), phone, and its start and end in frames."""
     fields = columns(line)
-    form = "a line is `utterance [channel] start duration phone [confidence …]`"
+    hint = "a line is `utterance [channel] start duration phone [confidence …]`"
     if not 4 <= len(fields) <= 8:
-        raise UserError(f"{len(fields)} columns, 4 to 8 expected", file=path, line=n, hint=form)
-    at = 2 if len(fields) > 4 else 1
-    if at == 2 and number(fields[4]) is not None and (number(fields[3]) is None or "." in fields[1]):
-        at = 1  # no channel, but a confidence
-    start, duration = number(fields[at]), number(fields[at + 1])
+        raise UserError(f"{len(fields)} columns, 4 to 8 expected", file=path, line=n, hint=hint)
+    first = 2 if len(fields) > 4 else 1  # column of the start time
+    if first == 2 and number(fields[4]) is not None and (number(fields[3]) is None or "." in fields[1]):
+        first = 1  # no channel, but a confidence
+    start, duration = number(fields[first]), number(fields[first + 1])
     if start is None or duration is None or not (0 <= start < 1e6 and 0 <= duration < 1e6):
-        raise UserError(f"start {fields[at]} and duration {fields[at + 1]} are not times in seconds", file=path,
-                        line=n, hint=form)
-    channel = fields[1] if at == 2 else "1"
+        raise UserError(f"start {fields[first]} and duration {fields[first + 1]} are not times in seconds", file=path,
+                        line=n, hint=hint)
+    channel = fields[1] if first == 2 else "1"
     channel = str("ABCDEFGH".index(channel) + 1) if len(channel) == 1 and channel in "ABCDEFGH" else channel
-    return (fields[0], channel, base_phone(fields[at + 2]), round(start / FRAME),
+    return (fields[0], channel, base_phone(fields[first + 2]), round(start / FRAME),
             round((start + duration) / FRAME))
 
 
 def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: frozenset[str] = frozenset({"SIL"})) -> dict:
-    """Agreement of two alignments over the utterances of both.
+    """The agreement of two alignments over the utterances that both have.
 
-    A frame agrees where both have the same base phone; frames that only one alignment reaches do not agree. For the
-    boundaries, the two phone sequences of an utterance are matched by Levenshtein alignment; the starts of phones
-    matched with themselves are compared, except an utterance's first, which is 0 in both.
+    A frame agrees if both alignments have the same base phone; a frame that only one alignment has does not agree. For
+    the boundaries, the two phone sequences of an utterance are matched by Levenshtein alignment. The start times of
+    equal phones are compared, except for the first phone of an utterance, which starts at 0 in both.
 
     Returns:
-        A dictionary, rounded for JSON: ``frame_agreement`` (0 to 1), ``frame_agreement_speech`` (over frames that are
+        a dictionary, rounded for JSON: ``frame_agreement`` (0 to 1), ``frame_agreement_speech`` (over frames that are
         not silence in ``ref``), ``boundary_median_ms``, ``boundary_mean_ms``, ``boundary_within_20ms`` (0 to 1), and
-        the numbers behind them.
+        the counts that they are computed from.
 
-    What looks as if the two did not mean the same is warned of: phones in another letter case, times in another unit.
+    Phones in another letter case and times in another unit are warned of.
 
     Raises:
-        UserError: no utterance in common, or no phone.
+        UserError: the alignments have no utterance, or no phone, in common.
     """
     common = sorted(ref.keys() & hyp.keys())
     if not common:
@@ -181,7 +182,7 @@ def _check_alike(ref: list[Alignment], hyp: list[Alignment]):
 
 
 def _boundary_differences(r: Alignment, h: Alignment) -> np.ndarray:
-    """|start difference| in frames, int64 [matched phones]."""
+    """Absolute differences of start times in frames, int64 [matched phones]."""
     i = j = 0
     pairs = []
     for p, q in kaldialign.align(r.phones, h.phones, ""):

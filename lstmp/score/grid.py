@@ -1,6 +1,7 @@
-"""The grid of LM weights (LMWT) and word insertion penalties (WIP) that decoding leaves: one file of hypotheses a cell.
+"""The grid of LM weights (LMWT) and word insertion penalties (WIP) of a decoding, with one file of hypotheses per cell.
 
-``<decode dir>/scoring/<lmwt>_<wip>.txt``, as ``10_0.5.txt``. The cell is chosen on one set and used on all others.
+The files are ``<decode dir>/scoring/<lmwt>_<wip>.txt``, such as ``10_0.5.txt``. The cell is chosen on one set and used
+for all others.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from lstmp.errors import UserError
 
 
 class Cell(NamedTuple):
-    """One setting of the two weights."""
+    """One pair of LM weight and word insertion penalty."""
 
     lmwt: float
     wip: float
@@ -23,7 +24,7 @@ def read_grid(decode_dir) -> dict[Cell, Path]:
     """The cells of a decode dir and their files, sorted by weight and penalty.
 
     Raises:
-        UserError: no hypotheses there, or a file whose name is not a cell.
+        UserError: there are no hypotheses, or the name of a file is not that of a cell.
     """
     folder = Path(decode_dir) / "scoring"
     files = sorted(folder.glob("[!.]*.txt")) if folder.is_dir() else []
@@ -40,5 +41,5 @@ def read_grid(decode_dir) -> dict[Cell, Path]:
 
 
 def choose(wers: dict[Cell, float]) -> Cell:
-    """The cell with the lowest word error rate; among equals the lower penalty, then the lower LM weight."""
+    """The cell with the lowest word error rate. Ties are resolved to the lower penalty, then to the lower LM weight."""
     return min(wers, key=lambda cell: (wers[cell], cell.wip, cell.lmwt))

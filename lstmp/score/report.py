@@ -1,39 +1,47 @@
-"""RESULTS.md: the rows of ``results.json`` as tables to read."""
+"""RESULTS.md: the contents of ``results.json`` as readable tables."""
 
 import json
 from pathlib import Path
 
 
 def markdown(record: dict) -> str:
-    """The page of a recipe, from what ``results.json`` holds and nothing else.
+    """The page of a recipe, made only from the contents of ``results.json``.
 
     Args:
-        record: "title"; "rows"; "training_data", lines that describe it; "agreement", system → figures of
-            ``lstmp.score.compare_ctm``; "spent", steps of GMM training and alignment with their minutes, seconds by
-            kind of work, and memory; "commit"; "changed", key → [value, default]; "text", what
-            ``lstmp.score.text_report`` found, if it was asked; "sound", bandwidth and level of sets, if they were
-            measured; "epochs", system → records, which become a table; "curves", system → file name of its training
-            picture; "notes", remarks.
+        record: the contents, with the keys
+            "title";
+            "rows", one for each system, LM and set;
+            "training_data", lines that describe the training data;
+            "agreement", system → result of ``lstmp.score.compare_ctm``;
+            "spent", steps of GMM training and alignment with their minutes, seconds by type of work, and memory;
+            "commit";
+            "changed", configuration key → [value, default];
+            "text", result of ``lstmp.score.text_report``, if there is one;
+            "sound", bandwidth and level of the sets, if they were measured;
+            "epochs", system → record of each epoch, shown as a table;
+            "curves", system → file name of its training curves;
+            "notes", remarks.
     """
     rows = record["rows"]
     parts = [f"# Results: {record['title']}", _facts(record), *record["notes"],
              _main_table(rows), _legend(rows), "## Errors", _error_table(rows)]
     if record.get("text"):
-        parts += ["## Words that lexicon and language model lack", text_part(record["text"])]
+        parts += ["## Words missing from lexicon and language model", text_part(record["text"])]
     if record.get("sound"):
         parts += ["## Bandwidth and level of the audio", _sound_table(record["sound"]),
-                  "Medians over utterances, of the louder half of their frames: the frequency above which there is "
-                  "next to nothing, and the RMS."]
+                  "Medians over utterances, measured on the louder half of their frames. Bandwidth: the frequency "
+                  "above which there is almost no energy. Level: RMS."]
     if record.get("changed"):
-        parts += ["## Values that differ from conf/", table(["key", "value", "conf/"], [
+        parts += ["## Settings that differ from conf/", table(["key", "value", "conf/"], [
             [key, *(json.dumps(v, ensure_ascii=False).replace("|", "\\|") for v in both)]
             for key, both in record["changed"].items()])]
     if record["agreement"]:
         parts += ["## Agreement of alignments", _agreement_table(record["agreement"])]
     if record["spent"]:
         parts += ["## Time of GMM training and alignment", _time_table(record["spent"]),
-                  "Seconds of the first process by kind of work; the rest of the minutes goes to starting programs and "
-                  "to reading and writing models and alignments. Memory: the sum of all processes' peaks."]
+                  "Seconds: of the first process, by type of work. The rest of the minutes is spent on starting "
+                  "programs and on reading and writing models and alignments. Memory: sum of the peaks of all "
+                  "processes."]
     for system, epochs in record["epochs"].items():
         parts += [f"## Training of {system}", _epoch_table(epochs)]
         if system in record["curves"]:
@@ -43,28 +51,29 @@ def markdown(record: dict) -> str:
 
 
 def table(header: list[str], lines: list[list[str]], left: int = 1) -> str:
-    """A Markdown table; the first ``left`` columns are flush left, the others right."""
+    """A Markdown table. The first ``left`` columns are left-aligned, the others right-aligned."""
     rule = ["---"] * left + ["---:"] * (len(header) - left)
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
 
 
 def report_path(data, lm: str) -> Path:
-    """Where the report on words of a language model is: ``data/R/text_<lm>.json``, beside its lang folder."""
+    """The path of a language model's report on words: ``data/R/text_<lm>.json``, next to its lang folder."""
     return Path(data) / f"text_{lm}.json"
 
 
-def text_part(found: list[dict]) -> str:
-    """What ``lstmp.score.text_report`` found, as a table and lists of words."""
+def text_part(reports: list[dict]) -> str:
+    """The reports of ``lstmp.score.text_report``, one per set, as a table and lists of words."""
     def share(n: int, of: int) -> str:
         return f"{n:,} ({100 * n / max(of, 1):.2f} %)"
 
     lines = [[f["set"], f"{f['words']:,}", f"{f['different']:,}", share(f["unknown"], f["words"]),
               share(f["unknown_to_lm"], f["words"]) if "unknown_to_lm" in f else "–",
               f"{f['perplexity']:g}" if f.get("perplexity") else "–",
-              ", ".join(f"{kind}: {n:,}" for kind, n in f["other_spelling"].items()) or "–"] for f in found]
-    parts = [table(["set", "words", "different", "not in the lexicon", "not in the language model", "perplexity",
+              ", ".join(f"{difference}: {n:,}" for difference, n in f["other_spelling"].items()) or "–"]
+             for f in reports]
+    parts = [table(["set", "words", "distinct words", "not in the lexicon", "not in the language model", "perplexity",
                     "in the lexicon in another spelling"], lines)]
-    for f in found:
+    for f in reports:
         lists = {"not in the lexicon": [f"{w} ({n:,})" for w, n in f["most_unknown"]],
                  "in the lexicon, not in the language model": [f"{w} ({n:,})"
                                                                for w, n in f.get("most_unknown_to_lm", [])],
@@ -84,7 +93,7 @@ def _facts(record: dict) -> str:
 
 
 def _systems(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict]]:
-    """(system, LM) → set → row, in the order given."""
+    """(system, LM) → set → row, in the order of ``rows``."""
     grouped: dict[tuple[str, str], dict[str, dict]] = {}
     for row in rows:
         grouped.setdefault((row["system"], row["lm"]), {})[row["set"]] = row
@@ -109,25 +118,27 @@ def _wer(row: dict) -> str:
 
 
 def _legend(rows: list[dict]) -> str:
-    engines = {row["engine"]: None for row in rows if row.get("engine")}  # records of earlier versions do not say
-    searched = f" Searched by the {' and the '.join(engines)} engine." if engines else ""
-    chosen = ", ".join(dict.fromkeys(row["set"] for row in rows if row["chosen_here"])) or "a set not shown"
-    return (f"In brackets: the {100 * rows[0]['confidence']:g} % bootstrap interval over utterances (Bisani and Ney, "
-            f"2004). LM weight and word insertion penalty: chosen on {chosen}, applied unchanged to the other sets.  \n"
-            "RTF: seconds of decoding on one core for a second of audio, mean over the sets. Minutes: of training that "
-            f"system alone, from the alignment that it starts with.{searched}")
+    engines = {row["engine"]: None for row in rows if row.get("engine")}  # missing in records of earlier versions
+    decoded_with = f" Decoded with the {' and the '.join(engines)} engine." if engines else ""
+    chosen = ", ".join(dict.fromkeys(row["set"] for row in rows if row["chosen_here"])) or "a set that is not shown"
+    return (f"In brackets: {100 * rows[0]['confidence']:g} % bootstrap interval over utterances (Bisani and Ney, "
+            "2004). "
+            f"LM weight and word insertion penalty were chosen on {chosen} and applied unchanged to the other sets.  \n"
+            "RTF: real-time factor, seconds of decoding on one core per second of audio, averaged over the sets. "
+            "Minutes: training time of the system alone, starting from its alignment."
+            f"{decoded_with}")
 
 
 def _error_table(rows: list[dict]) -> str:
     lines = []
     for row in rows:
-        own = row["best_of_this_set"]
+        best = row["best_of_this_set"]
         lines.append([row["system"], row["set"], row["lm"], f"{row['wer']:.2f}",
                       *(f"{row[k]:,}" for k in ("ins", "del", "sub", "words")), str(row["missing"] + row["failed"]),
-                      f"{row['lmwt']:g}", f"{row['wip']:g}", f"{own['wer']:.2f} ({own['lmwt']:g}, {own['wip']:g})",
+                      f"{row['lmwt']:g}", f"{row['wip']:g}", f"{best['wer']:.2f} ({best['lmwt']:g}, {best['wip']:g})",
                       f"{row['rtf']:.3f}"])
     return table(["system", "set", "LM", "WER %", "ins", "del", "sub", "words", "not decoded", "LM weight", "penalty",
-                  "best of this set (weight, penalty)", "RTF"], lines, left=3)
+                  "best WER on this set (weight, penalty)", "RTF"], lines, left=3)
 
 
 def _sound_table(sounds: list[dict]) -> str:
@@ -146,17 +157,17 @@ def _agreement_table(agreements: dict[str, dict]) -> str:
 
 
 def _time_table(spent: list[dict]) -> str:
-    kinds = list(dict.fromkeys(kind for step in spent for kind in step["seconds"]))
-    lines = [[s["step"], f"{s['minutes']:.2f}", *(f"{s['seconds'].get(k, 0):.1f}" for k in kinds),
+    work_types = list(dict.fromkeys(work for step in spent for work in step["seconds"]))
+    lines = [[s["step"], f"{s['minutes']:.2f}", *(f"{s['seconds'].get(k, 0):.1f}" for k in work_types),
               f"{s['peak_memory_gib']:.2f}"] for s in spent]
-    total = [sum(s["seconds"].get(k, 0) for s in spent) for k in kinds]
+    total = [sum(s["seconds"].get(k, 0) for s in spent) for k in work_types]
     lines.append(["all", f"{sum(s['minutes'] for s in spent):.2f}", *(f"{t:.1f}" for t in total),
                   f"{max(s['peak_memory_gib'] for s in spent):.2f}"])
-    return table(["step", "minutes", *(f"{k}, s" for k in kinds), "memory, GiB"], lines)
+    return table(["step", "minutes", *(f"{k}, s" for k in work_types), "memory, GiB"], lines)
 
 
 def _epoch_table(epochs: list[dict]) -> str:
-    """The columns that all records have in common, accuracies in per cent."""
+    """A table of the values that all epochs have, accuracies in per cent."""
     keys = [k for k in epochs[0] if all(k in e for e in epochs)]
     keys.sort(key=lambda k: k != "epoch")
     return table([k.replace("_", " ") + (", %" if "accuracy" in k else "") for k in keys],

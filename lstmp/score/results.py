@@ -1,8 +1,8 @@
-"""The table of a recipe: what training, decoding and scoring left in its folder, gathered in one place.
+"""Collect the results of a recipe into results.json and RESULTS.md.
 
-From ``<model dir>/train.json``, and from ``decode.json`` and ``score.json`` of every decode dir below it, makes
-``results.json`` (a row for each system, LM and set, and what else the page shows), ``RESULTS.md`` (the same to read)
-and pictures of training. Nothing in them is typed by hand.
+Reads ``train.json`` of each model dir, and ``decode.json`` and ``score.json`` of its decode dirs. Writes
+``results.json`` (a row for each system, LM and set, and everything else that the page shows), ``RESULTS.md`` (the same
+as readable tables) and copies of the training curves. The whole page is generated.
 """
 
 import argparse
@@ -29,14 +29,14 @@ SCORE = ("wer", "ci", "confidence", "ins", "del", "sub", "words", "utterances", 
 
 @dataclass(frozen=True)
 class System:
-    """A row of the table: its name, and its decode dirs as a pattern with ``{lm}`` and ``{set}``."""
+    """A system of the table: its name, and a pattern of its decode dirs with ``{lm}`` and ``{set}``."""
 
     name: str
     pattern: str
 
     @classmethod
     def parse(cls, text: str, recipe_dir) -> "System":
-        """From ``NAME``, which stands for ``NAME=<recipe dir>/NAME/decode_{lm}_{set}``, or ``NAME=PATTERN``."""
+        """Parse ``NAME=PATTERN`` or ``NAME``, which is short for ``NAME=<recipe dir>/NAME/decode_{lm}_{set}``."""
         name, _, pattern = text.partition("=")
         system = cls(name, pattern or f"{recipe_dir}/{name}/decode_{{lm}}_{{set}}")
         try:
@@ -47,27 +47,27 @@ class System:
         return system
 
     def dir(self, lm: str, set_name: str) -> Path:
-        """The decode dir of one LM and set."""
+        """The decode dir of an LM and a set."""
         return Path(self.pattern.format(lm=lm, set=set_name))
 
 
 def collect(systems: list[System], sets: list[str], lms: list[str], command_line: str) -> tuple[list[dict], dict]:
-    """Gather the rows, and each system's ``train.json``.
+    """Collect the rows, and ``train.json`` of each system.
 
-    A system that was not decoded with one of several LMs has no row for it; one that was must be scored on all sets.
-    Rows of other LMs, which earlier runs have scored, come after those.
+    If there are several LMs, a system has rows only for those that it was decoded with, and must then be scored on all
+    sets. The rows are followed by those of other LMs that earlier runs have scored.
 
     Returns:
         (rows, system name → its training record with "dir", the model dir)
 
     Raises:
-        UserError: a file is missing, damaged or lacks a key; the message says which stage makes it.
+        UserError: a file is missing, damaged or has no value for a key. The message names the stage that makes it.
     """
     rows, trainings = [], {}
     for system in systems:
         decoded = [lm for lm in lms if len(lms) == 1 or any(system.dir(lm, s).is_dir() for s in sets)]
         if not decoded:
-            raise UserError(f"system {system.name} is not decoded with any of {', '.join(lms)}", file=system.pattern,
+            raise UserError(f"system {system.name} was not decoded with any of {', '.join(lms)}", file=system.pattern,
                             hint="run stage 10, or correct --systems")
         for lm in decoded + _scored_before(system, sets, lms):
             for set_name in sets:
@@ -85,24 +85,24 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
 
 
 def _scored_before(system: System, sets: list[str], lms: list[str]) -> list[str]:
-    """Language models other than ``lms`` that earlier runs have scored the system with on all sets.
+    """Language models other than ``lms`` with which earlier runs have scored the system on all sets.
 
-    What was decoded before its model was trained anew is left out, with a warning.
+    Decodings that are older than their model are left out, with a warning.
     """
-    found, here = [], Path(system.pattern.format(lm="*", set=sets[0]))
-    root = Path(*here.parts[:next((i for i, part in enumerate(here.parts) if "*" in part), len(here.parts))])
+    earlier_lms, pattern = [], Path(system.pattern.format(lm="*", set=sets[0]))
+    root = Path(*pattern.parts[:next((i for i, part in enumerate(pattern.parts) if "*" in part), len(pattern.parts))])
     name = re.compile(re.escape(system.pattern.format(lm="\0", set=sets[0])).replace(re.escape("\0"), "(.+)"))
-    for folder in sorted(root.glob(str(here.relative_to(root)))) if root != here else ():
+    for folder in sorted(root.glob(str(pattern.relative_to(root)))) if root != pattern else ():
         match = name.fullmatch(str(folder))
-        made = [system.dir(match[1], s) / "score.json" for s in sets] if match and match[1] not in lms else []
-        if not made or not all(p.is_file() for p in made):
+        scores = [system.dir(match[1], s) / "score.json" for s in sets] if match and match[1] not in lms else []
+        if not scores or not all(p.is_file() for p in scores):
             continue
-        trained = folder.parent / "final.safetensors"
-        if trained.is_file() and min(p.stat().st_mtime_ns for p in made) < trained.stat().st_mtime_ns:
-            warn(f"{folder}: of before {system.name} was trained anew; it has no row")
+        model = folder.parent / "final.safetensors"
+        if model.is_file() and min(p.stat().st_mtime_ns for p in scores) < model.stat().st_mtime_ns:
+            warn(f"{folder}: decoded before {system.name} was trained again; it has no row")
             continue
-        found.append(match[1])
-    return found
+        earlier_lms.append(match[1])
+    return earlier_lms
 
 
 def _read(path: Path, keys, hint: str) -> dict:
@@ -114,7 +114,7 @@ def _read(path: Path, keys, hint: str) -> dict:
 
 
 def describe_data(data_dir) -> str:
-    """Utterances, speakers and hours of a data dir in words."""
+    """The number of utterances, speakers and hours of a data dir, as text."""
     speakers = read_table(Path(data_dir) / "utt2spk")
     text = f"{len(speakers):,} utterances of {len(set(speakers.values())):,} speakers"
     path = Path(data_dir) / "utt2dur"
@@ -127,7 +127,7 @@ def describe_data(data_dir) -> str:
 
 
 def copy_curves(trainings: dict, folder: Path) -> dict[str, str]:
-    """Copy the training pictures beside the table. Returns system → file name."""
+    """Copy the training curves to the folder of the table. Returns system → file name."""
     curves = {}
     for name, train in trainings.items():
         source = train["dir"] / "curve.png"
@@ -138,7 +138,7 @@ def copy_curves(trainings: dict, folder: Path) -> dict[str, str]:
 
 
 def read_agreements(pairs: list[str]) -> dict[str, dict]:
-    """``NAME=FILE`` arguments → name → figures that lstmp.score.compare_ctm wrote."""
+    """Read ``NAME=FILE`` arguments: name → result of lstmp.score.compare_ctm."""
     agreements = {}
     for pair in pairs:
         name, equals, path = pair.partition("=")
@@ -150,26 +150,26 @@ def read_agreements(pairs: list[str]) -> dict[str, dict]:
 
 
 def read_spent(paths: list[str]) -> list[dict]:
-    """The records of GMM steps, in their order: step, minutes, seconds by kind of work, peak memory."""
+    """The records of GMM steps, in the given order: step, minutes, seconds by type of work, peak memory."""
     keys = ("minutes", "seconds", "peak_memory_gib")
     return [{"step": Path(p).parent.name} | {k: r[k] for k in keys} for p in paths
             for r in [_read(Path(p), keys, "run the step again")]]
 
 
 def read_text_report(path) -> list[dict]:
-    """What lstmp.score.text_report found, a dictionary a set; empty if there is no such file."""
+    """Read the report of lstmp.score.text_report, a dictionary for each set; empty if there is no such file."""
     if not Path(path).is_file():
         return []
     hint = "run local/check_text.sh again"
-    found = config.read_json(path, hint).get("sets")
+    reports = config.read_json(path, hint).get("sets")
     keys = {"set", "words", "different", "unknown", "most_unknown", "other_spelling", "most_other_spelling"}
-    if not isinstance(found, list) or not all(isinstance(f, dict) and keys <= set(f) for f in found):
-        raise UserError("not a report of words", file=path, hint=hint)
-    return found
+    if not isinstance(reports, list) or not all(isinstance(r, dict) and keys <= set(r) for r in reports):
+        raise UserError("not a report on words", file=path, hint=hint)
+    return reports
 
 
 def read_sounds(data_dirs: list[Path]) -> list[dict]:
-    """Bandwidth and level of the data dirs of which local/validate_data_dir.sh measured them."""
+    """Bandwidth and level of the data dirs in which local/validate_data_dir.sh has measured them."""
     return [{"set": d.name, "bandwidth_hz": sound.bandwidth, "level_db": sound.level}
             for d in dict.fromkeys(data_dirs) if (sound := read_sound(d))]
 
@@ -179,31 +179,33 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="lstmp.score.results", description=__doc__.split("\n")[0])
     parser.add_argument("--recipe-dir", required=True, help="folder of the recipe's models, such as exp/tiny")
     parser.add_argument("--systems", nargs="+", required=True, metavar="NAME[=PATTERN]",
-                        help="rows of the table; PATTERN is the path of its decode dirs with {lm} and {set} in it, its "
-                             "folder is the model dir (default: RECIPE_DIR/NAME/decode_{lm}_{set})")
-    parser.add_argument("--sets", nargs="+", required=True, help="columns of the table, the set used for tuning first")
+                        help="rows of the table; PATTERN is the path of the system's decode dirs, with {lm} and {set}, "
+                             "in the model dir (default: RECIPE_DIR/NAME/decode_{lm}_{set})")
+    parser.add_argument("--sets", nargs="+", required=True, help="columns of the table, starting with the set used "
+                        "for tuning")
     parser.add_argument("--lms", nargs="+", required=True, help="names of the language models")
-    parser.add_argument("--out", help="the Markdown file (default: RECIPE_DIR/RESULTS.md); results.json goes beside it")
-    parser.add_argument("--title", help="heading of the table (default: the name of RECIPE_DIR)")
+    parser.add_argument("--out", help="the Markdown file to write (default: RECIPE_DIR/RESULTS.md), with results.json "
+                        "in the same folder")
+    parser.add_argument("--title", help="heading of the page (default: the name of RECIPE_DIR)")
     parser.add_argument("--command", default=os.environ.get("LSTMP_COMMAND", ""),
-                        help="the command that made all this (default: what run.sh was called with)")
-    parser.add_argument("--train-data", nargs="*", default=[], metavar="DIR", help="data dirs of training, to describe")
+                        help="the command that produced the results (default: the command line of run.sh)")
+    parser.add_argument("--train-data", nargs="*", default=[], metavar="DIR", help="training data dirs, to describe")
     parser.add_argument("--agreement", nargs="*", default=[], metavar="NAME=FILE",
                         help="alignment agreement of a system, written by lstmp.score.compare_ctm --out")
     parser.add_argument("--spent", nargs="*", default=[], metavar="FILE",
-                        help="train.json and align.json of the GMM steps, for the table of where the time went")
-    parser.add_argument("--note", nargs="*", default=[], help="remarks to print above the table")
+                        help="train.json and align.json of the GMM steps, for the table of computing times")
+    parser.add_argument("--note", nargs="*", default=[], help="remarks above the table")
     args = parser.parse_args(argv)
     out = Path(args.out or Path(args.recipe_dir) / "RESULTS.md")
     systems = [System.parse(s, args.recipe_dir) for s in args.systems]
-    # where a run went on says nothing of how the whole is made
+    # the stage at which this run was resumed is not part of the command that reproduces the results
     command = re.sub(r" --(stage|stop-stage)[ =]\S+", "", args.command)
     rows, trainings = collect(systems, args.sets, args.lms, command)
     conf = Path(args.recipe_dir) / "conf"
     out.parent.mkdir(parents=True, exist_ok=True)
     text = [f for d in args.train_data[:1] for f in read_text_report(report_path(Path(d).parent, args.lms[0]))]
-    heard = [Path(d) for d in args.train_data]
-    sound = read_sounds([*heard, *(heard[0].parent / s for s in args.sets)] if heard else [])
+    train_data = [Path(d) for d in args.train_data]
+    sound = read_sounds([*train_data, *(train_data[0].parent / s for s in args.sets)] if train_data else [])
     record = {
         "title": args.title or Path(args.recipe_dir).name, "rows": rows, "notes": args.note,
         "commit": os.environ.get("LSTMP_COMMIT", ""),

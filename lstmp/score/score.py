@@ -1,8 +1,8 @@
-"""Word error rates of decoded sets: LM weight and insertion penalty chosen on dev, applied unchanged to the others.
+"""Word error rates of decoded sets. LM weight and insertion penalty are chosen on dev and applied to all sets.
 
-Leaves in every decode dir ``score.json`` (the figures), ``best.txt`` (the hypotheses of the chosen cell) and
-``align.txt`` (every utterance's alignment, each speaker's figures). A decode dir's ``decode.json`` names its data dir
-under "data".
+Writes to every decode dir ``score.json`` (the figures), ``best.txt`` (the hypotheses of the chosen cell) and
+``align.txt`` (the alignment of every utterance, the error rate of each speaker). The data dir of a decode dir is named
+by "data" in its ``decode.json``.
 """
 
 import argparse
@@ -44,14 +44,14 @@ class ScoreConfig:
 
 @dataclass(frozen=True)
 class DecodedSet:
-    """A decode dir and the data dir whose ``text`` is its reference."""
+    """A decode dir and the data dir with the reference, ``text``."""
 
     dir: Path
     data: Path
 
     @classmethod
     def parse(cls, text: str) -> "DecodedSet":
-        """From ``DECODE_DIR`` or ``DECODE_DIR=DATA_DIR``."""
+        """Parse ``DECODE_DIR`` or ``DECODE_DIR=DATA_DIR``."""
         decode_dir, _, data = text.partition("=")
         path = Path(decode_dir) / "decode.json"
         if not data:
@@ -65,7 +65,7 @@ def score(dev: DecodedSet, tests: list[DecodedSet], cfg: ScoreConfig):
     """Choose the cell on ``dev`` and score all sets with it.
 
     Raises:
-        UserError: a set is not decoded, has another grid than dev, or lacks too many hypotheses.
+        UserError: a set is not decoded, has another grid than dev, or too many of its hypotheses are missing.
     """
     sets = [dev, *tests]
     stage = Stage(dev.dir, "score", settings=config.to_dict(cfg),
@@ -77,8 +77,8 @@ def score(dev: DecodedSet, tests: list[DecodedSet], cfg: ScoreConfig):
         wers = _grid_wers(s)
         best = best or choose(wers)
         if best not in wers:
-            raise UserError(f"no hypotheses for {best}, the choice on {dev.dir}", file=s.dir / "scoring",
-                            hint="decode all sets with one grid")
+            raise UserError(f"no hypotheses for {best}, which was chosen on {dev.dir}", file=s.dir / "scoring",
+                            hint="decode all sets with the same grid")
         _score_set(s, best, wers, dev, cfg)
     stage.mark(outputs=[s.dir / name for s in sets for name in OUTPUTS])
 
@@ -102,18 +102,18 @@ def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedS
                             hint="see the warnings of decoding, or raise max_missing in conf/score.yaml")
     ins, dels, subs, words = errors.counts.sum(axis=0).tolist()
     if spelling := spelling_errors(refs, hyps):
-        (said, found), _ = max(spelling.items(), key=lambda item: (item[1], item[0]))
-        warn(f"{path}: {spelling.total():,} of {subs:,} substitutions are in the spelling alone ("
-             f"{difference(said, found)}), such as {found} for {said}; they count as errors: write text as the lexicon "
-             "does")
+        (ref_word, hyp_word), _ = max(spelling.items(), key=lambda item: (item[1], item[0]))
+        warn(f"{path}: {spelling.total():,} of {subs:,} substitutions differ only in spelling ("
+             f"{difference(ref_word, hyp_word)}), such as {hyp_word} for {ref_word}. They count as errors; use the "
+             "spelling of the lexicon in text")
     low, high = interval(errors.errors, errors.words, replicates=cfg.replicates, seed=cfg.seed,
                          confidence=cfg.confidence)
-    own = choose(wers)
+    best = choose(wers)
     result = {
         "wer": round(errors.wer, 4), "ci": [round(low, 4), round(high, 4)], "confidence": cfg.confidence,
         "ins": ins, "del": dels, "sub": subs, "words": words, "utterances": len(refs), "missing": len(errors.missing),
         "lmwt": cell.lmwt, "wip": cell.wip, "chosen_on": str(dev.dir), "chosen_here": s == dev,
-        "best_of_this_set": {"wer": round(wers[own], 4), "lmwt": own.lmwt, "wip": own.wip},
+        "best_of_this_set": {"wer": round(wers[best], 4), "lmwt": best.lmwt, "wip": best.wip},
         "grid": {f"{c.lmwt:g}_{c.wip:g}": round(wer, 4) for c, wer in wers.items()},
     }
     speakers = read_table(s.data / "utt2spk")
@@ -131,10 +131,10 @@ def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedS
 def main(argv=None):
     parser = argparse.ArgumentParser(prog=program_name("steps/score.sh"), description=__doc__.split("\n")[0])
     parser.add_argument("--dev", required=True, metavar="DIR[=DATA]",
-                        help="decode dir on which LM weight and insertion penalty are chosen; =DATA names its data dir "
-                             "where its decode.json does not")
+                        help="decode dir on which LM weight and insertion penalty are chosen; =DATA gives its data dir "
+                             "if decode.json does not name it")
     parser.add_argument("--test", nargs="*", action="extend", default=[], metavar="DIR[=DATA]",
-                        help="decode dirs of other sets, scored with the same values")
+                        help="decode dirs of other sets, scored with the same weight and penalty")
     parser.add_argument("--config", required=True, help="conf/score.yaml or a copy of it")
     args = parser.parse_args(argv)
     score(DecodedSet.parse(args.dev), [DecodedSet.parse(t) for t in args.test], config.load(args.config, ScoreConfig))

@@ -1,4 +1,4 @@
-"""Word errors of hypotheses against a reference: insertions, deletions, substitutions by Levenshtein alignment."""
+"""Word error rates: counts of insertions, deletions and substitutions by Levenshtein alignment."""
 
 import re
 from collections import Counter
@@ -21,12 +21,12 @@ _NO_WORDS = {"<s>", "</s>", "<eps>"}
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of a set, one row of ``counts`` an utterance.
+    """Errors of a set.
 
     Attributes:
-        utts: the reference's utterances, sorted.
-        counts: int64 [N, 4]: insertions, deletions, substitutions, reference words.
-        missing: utterances without hypothesis; all their words are counted as deleted.
+        utts: the utterances of the reference, sorted.
+        counts: int64 [N, 4]: insertions, deletions, substitutions, and reference words of each utterance.
+        missing: utterances without a hypothesis; all their words count as deleted.
     """
 
     utts: tuple[str, ...]
@@ -35,12 +35,12 @@ class Errors:
 
     @property
     def errors(self) -> np.ndarray:
-        """int64 [N]: all errors of each utterance."""
+        """Number of errors in each utterance, int64 [N]."""
         return self.counts[:, :3].sum(axis=1)
 
     @property
     def words(self) -> np.ndarray:
-        """int64 [N]: reference words of each utterance."""
+        """Number of reference words in each utterance, int64 [N]."""
         return self.counts[:, 3]
 
     @property
@@ -50,18 +50,17 @@ class Errors:
 
 
 def read_refs(data_dir) -> Words:
-    """The reference: ``text`` of a data dir."""
+    """Read the reference, ``text`` of a data dir."""
     return {utt: tuple(text.split()) for utt, text in read_table(Path(data_dir) / "text").items()}
 
 
 def read_hyps(path) -> Words:
-    """Hypotheses, ``utt word word …`` a line; an utterance alone on its line has no word.
+    """Read hypotheses, one per line: ``utt word word …``. A hypothesis may have no words.
 
-    Sclite's form ``word word … (utt)`` is read as well. Symbols such as ``<s>`` are no words: they are left out, with a
-    warning.
+    Sclite's form ``word word … (utt)`` is accepted too. Symbols such as ``<s>`` are removed, with a warning.
 
     Raises:
-        UserError: no such file, not UTF-8, a blank line, an utterance twice, a file with times.
+        UserError: no such file, not UTF-8, a blank line, an utterance is given twice, or a file with times (STM, CTM).
     """
     lines = read_lines(path)
     _check_no_times(lines, path)
@@ -96,7 +95,7 @@ def _check_no_times(lines: list[str], path):
 
 
 def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
-    """Errors of every utterance of ``refs``. ``file``, where the hypotheses are from, is for messages only.
+    """Count the errors in every utterance of ``refs``. ``file``: the file of the hypotheses, for messages.
 
     Raises:
         UserError: a hypothesis of an utterance that is not in the reference, or a reference without words.
@@ -116,8 +115,8 @@ def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
 
 
 def spelling_errors(refs: Words, hyps: Words) -> Counter[tuple[str, str]]:
-    """(reference word, hypothesis word) → how often, of the substitutions in which the two words differ in letter case,
-    apostrophes, width, invisible characters or punctuation alone."""
+    """Substitutions whose words differ only in letter case, apostrophes, width, invisible characters or punctuation:
+    (reference word, hypothesis word) → count."""
     pairs: Counter[tuple[str, str]] = Counter()
     for utt, hyp in hyps.items():
         if refs[utt] != hyp:

@@ -1,4 +1,4 @@
-"""One face for GMMs and networks."""
+"""Acoustic scores of networks, and errors in loading a model."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def network(tmp_path, request):
     return tmp_path, model, log_priors
 
 
-def test_network_scores_are_posterior_over_prior_without_the_delay(network):
+def test_network_scores_are_scaled_likelihoods_without_the_label_delay(network):
     folder, model, log_priors = network
     scorer = load_acoustic_scorer(folder)
     assert (scorer.input_dim, scorer.num_pdfs, scorer.feature.kind) == (4, 7, "fbank")
@@ -38,7 +38,7 @@ def test_network_scores_are_posterior_over_prior_without_the_delay(network):
     assert scorer([]) == []
 
 
-def test_what_is_no_model(tmp_path):
+def test_errors(tmp_path):
     with pytest.raises(UserError, match="final.safetensors: no such file; check --model"):
         load_acoustic_scorer(tmp_path)
     checkpoint.write(tmp_path / "final.safetensors", {"x": torch.zeros(1)}, {})

@@ -1,4 +1,4 @@
-"""The grid of LM weights and penalties against an enumeration of all paths."""
+"""Best paths for a grid of LM weights and penalties, compared with an enumeration of all paths."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def test_equals_enumeration(seed, frames):
                 max(path_score(lattice, p, lm_weight, penalty) for p in paths), abs=1e-4)
 
 
-def test_a_penalty_takes_words_away_and_lm_weight_favours_the_graph():
+def test_a_penalty_removes_words_and_a_high_lm_weight_favours_the_graph():
     graph = SmallGraph([(0, 1, 0, 0.0, (1, 2, 3)), (0, 2, 1, -1.0, ()), (0, 1, 2, -9.0, (4,))],
                        {0: (0, ()), 1: (0, ()), 2: (0, ())})
     lattice = decode_utterance(graph.engine(), torch.tensor([[0.0, 0.0, 20.0]]), WIDE)
@@ -44,7 +44,7 @@ def test_a_penalty_takes_words_away_and_lm_weight_favours_the_graph():
     assert words[10, 0.5] == []
 
 
-def test_files(tmp_path):
+def test_one_file_is_written_for_each_point(tmp_path):
     words = "".join(f"w{i} {i}\n" for i in range(1, 7))
     (tmp_path / "words.txt").write_text("<eps> 0\n" + words)
     (tmp_path / "d").mkdir()
@@ -69,7 +69,7 @@ def test_files(tmp_path):
         write_hypotheses(tmp_path / "d", tmp_path / "words.txt", cfg, 1)
 
 
-def test_no_lattices(tmp_path):
+def test_a_folder_without_lattices_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no lattices in it"):
         write_hypotheses(tmp_path, tmp_path / "words.txt", decode_config(), 1)
 

@@ -1,4 +1,4 @@
-"""Where words are in a lattice, against all of its paths."""
+"""Presence of words in a lattice, compared with an enumeration of its paths."""
 
 import numpy as np
 import pytest
@@ -9,30 +9,30 @@ from lstmp.decode.confidence import word_presence
 
 
 def paths_of(lattice):
-    """The arcs of every path."""
-    found, todo = [], [[]]
+    """All paths of a lattice, each as a list of arcs."""
+    paths, todo = [], [[]]
     while todo:
         arcs = todo.pop()
         state = lattice.arcs[arcs[-1], 1] if arcs else 0
         if state == lattice.num_states - 1:
-            found.append(arcs)
+            paths.append(arcs)
         todo += [[*arcs, a] for a in np.flatnonzero(lattice.arcs[:, 0] == state)]
-    return found
+    return paths
 
 
 @pytest.mark.parametrize("native", [True, False])
 @given(SEEDS)
 @settings(max_examples=20, deadline=None)
-def test_the_probability_of_all_paths_on_which_a_word_is_the_last_one(native, seed):
+def test_presence_is_the_probability_of_the_paths_on_which_a_word_is_the_last_one(native, seed):
     lattice, _ = some_lattice(seed, frames=4)
     words = np.unique(lattice.words)[::2]
     if not len(words):
         return
     scores = lattice.acoustic.astype(np.float64) / 2 + lattice.graph
-    every = paths_of(lattice)
-    weight = np.exp([scores[arcs].sum() for arcs in every])
-    expected = np.zeros((len(words), len(every[0])))
-    for arcs, p in zip(every, weight / weight.sum(), strict=True):
+    paths = paths_of(lattice)
+    weight = np.exp([scores[arcs].sum() for arcs in paths])
+    expected = np.zeros((len(words), len(paths[0])))
+    for arcs, p in zip(paths, weight / weight.sum(), strict=True):
         last = set()
         for t, a in enumerate(arcs):
             if lattice.num_words[a]:

@@ -1,4 +1,4 @@
-"""The decoding command on a small GMM, in processes of its own where it forks."""
+"""The decoding command with a small GMM, in separate processes where it forks."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from lstmp.graph.graph_file import NAME
 
 
 def run(work, out="out", nj=1):
-    """In a process of its own: a process that has searched cannot fork workers that search."""
+    """Run the command in a separate process, because a process that has searched cannot fork workers that search."""
     return subprocess.run([sys.executable, "-m", "lstmp.decode.decode", *arguments(work, out, nj)], cwd=ROOT,
                           capture_output=True, text=True, timeout=120)
 
@@ -30,16 +30,16 @@ def hypotheses(folder):
     return {p.name: p.read_text() for p in (folder / "scoring").iterdir()}
 
 
-def test_lattices_of_other_settings_features_or_graphs_are_not_taken_over(work):
-    """A run that was killed left jobs; the next one has other settings."""
+def test_lattices_of_other_settings_or_features_are_not_reused(work):
+    """A run that was killed has left finished jobs; the next run has other settings or features."""
     assert run(work).returncode == 0
-    left = {p.name: p.read_bytes() for p in (work / "out").glob("lat.*")}
+    old_lattices = {p.name: p.read_bytes() for p in (work / "out").glob("lat.*")}
     for change in (lambda: (work / "decode.yaml").write_text(CONFIG.replace("output_beam: 8.0", "output_beam: 1.0")),
                    lambda: write_data(work / "data", {f"u{i}": 3 * i + 3 for i in range(UTTS)})):
         change()
         for mark in (work / "out").glob(".done.*"):
             mark.unlink()
-        for name, content in left.items():
+        for name, content in old_lattices.items():
             (work / "out" / name).write_bytes(content)
         done, fresh = run(work), run(work, "fresh")
         assert done.returncode == fresh.returncode == 0, done.stderr + fresh.stderr
@@ -47,7 +47,7 @@ def test_lattices_of_other_settings_features_or_graphs_are_not_taken_over(work):
         for path in sorted((work / "out").glob("lat.*")):
             one, two = read_lattices(path), read_lattices(work / "fresh" / path.name)
             assert list(one) == list(two) and all(np.array_equal(one[u].arcs, two[u].arcs) for u in one)
-            assert path.read_bytes() != left[path.name]
+            assert path.read_bytes() != old_lattices[path.name]
 
 
 def test_results_do_not_depend_on_the_number_of_processes(work):
@@ -77,7 +77,7 @@ def test_hypotheses_are_those_of_an_exhaustive_search(work):
         assert line.split() == [utt, *(f"w{i}" for i in words)]
 
 
-def test_longest_utterances_first_and_finished_jobs_are_kept(work):
+def test_the_longest_utterances_come_first_and_finished_jobs_are_kept(work):
     assert run(work).returncode == 0
     jobs = sorted((work / "out").glob("lat.*"))
     assert [list(read_lattices(p)) for p in jobs] == [["u6", "u5"], ["u4", "u3"], ["u2", "u1"], ["u0"]]
@@ -96,7 +96,7 @@ def test_longest_utterances_first_and_finished_jobs_are_kept(work):
     assert read_info(jobs[0])["arcs"] > 0 and "done" in run(work).stdout
 
 
-def test_bad_utterances_are_reported_counted_and_left_empty(work):
+def test_bad_utterances_are_reported_and_counted_and_their_hypotheses_are_empty(work):
     lines = (work / "data" / "utt2spk").read_text()
     (work / "data" / "utt2spk").write_text(lines + "u9 u9\n")  # has no features
     bad = bytearray((work / "data" / "feats.ark").read_bytes())
@@ -126,13 +126,13 @@ def rewrite(name, text):
     return lambda work: (work / name).write_text(text)
 
 
-@pytest.mark.parametrize("damage, told", [
+@pytest.mark.parametrize("damage, message", [
     (remove("model/final.safetensors"), "final.safetensors: no such file; check --model"),
     (rewrite("model/final.safetensors", "x"), "final.safetensors: not a safetensors file"),
     (lambda work: shutil.rmtree(work / "graph"), "graph.json: no such file; give a graph dir"),
-    (rewrite("graph/graph.json", "{}"), "graph.json: not what make_graph wrote"),
-    (rewrite("graph/graph.json", '{"num_pdfs": 9, "tree": ""}'), "the graph is of a model with 9 pdfs"),
-    (rewrite("graph/graph.json", '{"num_pdfs": 6, "tree": "00"}'), "made from another decision tree"),
+    (rewrite("graph/graph.json", "{}"), "graph.json: not written by make_graph"),
+    (rewrite("graph/graph.json", '{"num_pdfs": 9, "tree": ""}'), "the graph is for a model with 9 pdfs"),
+    (rewrite("graph/graph.json", '{"num_pdfs": 6, "tree": "00"}'), "was not made from the decision tree of"),
     (remove(f"graph/{NAME}"), "HCLG.k2.safetensors: no such file"),
     (lambda work: cut(work / "graph" / NAME), "HCLG.k2.safetensors: not a k2 graph, or cut off"),
     (remove("data/feats.scp"), "feats.scp: no such file"),
@@ -140,24 +140,24 @@ def rewrite(name, text):
     (rewrite("decode.yaml", CONFIG + "beam: 3\n"), "unknown key `beam`"),
     (remove("graph/words.txt"), "words.txt: no such file"),
 ])
-def test_bad_input_is_one_line(work, capsys, damage, told):
+def test_bad_input_gives_one_line(work, capsys, damage, message):
     damage(work)
     with pytest.raises(SystemExit) as e:
         main(arguments(work))
     err = capsys.readouterr().err
-    assert e.value.code == 1 and told in err and "Traceback" not in err
+    assert e.value.code == 1 and message in err and "Traceback" not in err
     assert err.count("\n") == 1
 
 
-def test_features_of_another_dimension(work):
+def test_features_of_another_dimension_are_an_error(work):
     write_data(work / "data", {"u1": 4})
     values = config.read_yaml(work / "model" / "config.yaml")[0]
     values["feature"]["deltas"] = 1
     (work / "model" / "config.yaml").write_text(json.dumps(values))
-    with pytest.raises(UserError, match="features of 6 dimensions, the model takes 3"):
+    with pytest.raises(UserError, match="features of 6 dimensions, the model expects 3"):
         command.decode(work / "model", work / "graph", work / "data", work / "out",
                        config.load(work / "decode.yaml", command.DecodeConfig), 1, "cpu")
 
 
-def test_graph_of_the_model_passes(work):
+def test_the_graph_of_the_model_is_accepted(work):
     check_same_model(work / "graph", work / "model", PDFS)

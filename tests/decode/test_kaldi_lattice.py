@@ -1,10 +1,10 @@
-"""Kaldi's text form, read back by its own rules."""
+"""Lattices in Kaldi's text format, read back with a separate parser."""
 
 import gzip
 import math
 
 import pytest
-from helpers.lattices import SEEDS, best_by_words, decode_dir, some_lattice  # noqa: F401 (a fixture)
+from helpers.lattices import SEEDS, best_by_words, some_lattice
 from hypothesis import given, settings
 
 from lstmp.decode.kaldi_lattice import lines, main
@@ -38,7 +38,7 @@ def read(text_lines):
 
 @given(SEEDS)
 @settings(max_examples=40, deadline=None)
-def test_words_costs_and_frames_are_the_lattices(seed):
+def test_words_costs_and_frames_are_those_of_the_lattice(seed):
     lattice, paths = some_lattice(seed, frames=4)
     found = read(lines(word_graph(lattice, 1.0, labels=True)))
     expected = best_by_words(lattice, paths, 1.0, 0.0)
@@ -46,17 +46,17 @@ def test_words_costs_and_frames_are_the_lattices(seed):
     assert {words: -cost for (words, _), cost in found.items()} == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_folder_of_archives(decode_dir):  # noqa: F811
+def test_archives_are_written(decode_dir):
     folder, lattice, paths = decode_dir
     main([str(folder), "--graph", str(folder.parent / "graph"), "--beam", "100", "--lm-weight", "1", "--word-penalty",
           "0"])
     assert (folder / "kaldi/num_jobs").read_text() == "1\n"
     text = gzip.open(folder / "kaldi/lat.1.gz", "rt").read().split("\n")
-    assert text[0] == "a" and text[-2:] == ["", ""]  # the utterance that failed is left out
+    assert text[0] == "a" and text[-2:] == ["", ""]  # without the utterance that failed
     assert {w for w, _ in read(text[1:-2])} == set(best_by_words(lattice, paths, 1.0, 0.0))
 
 
-def test_a_narrow_beam_keeps_the_best(decode_dir):  # noqa: F811
+def test_a_beam_of_0_keeps_the_best_path(decode_dir):
     folder, lattice, paths = decode_dir
     main([str(folder), "--graph", str(folder.parent / "graph"), "--beam", "0", "--out", str(folder / "one")])
     text = gzip.open(folder / "one/lat.1.gz", "rt").read().split("\n")

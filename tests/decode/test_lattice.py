@@ -1,4 +1,4 @@
-"""Lattices on disk."""
+"""Reading and writing of lattices."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def some():
         "utt0": Lattice.empty()}
 
 
-def test_come_back_as_they_were(tmp_path):
+def test_lattices_are_read_as_they_were_written(tmp_path):
     written = some()
     write_lattices(tmp_path / "lat", written, {"key": "x", "failed": {"utt0": "é"}})
     read = read_lattices(tmp_path / "lat")
@@ -30,12 +30,12 @@ def test_come_back_as_they_were(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["lat"]
 
 
-def test_none_at_all(tmp_path):
+def test_a_file_without_lattices(tmp_path):
     write_lattices(tmp_path / "lat", {})
     assert read_lattices(tmp_path / "lat") == {}
 
 
-def test_damaged_files_are_named(tmp_path):
+def test_damaged_files_are_errors(tmp_path):
     path = tmp_path / "lat"
     with pytest.raises(UserError, match=f"{path}: no such file"):
         read_lattices(path)
@@ -49,22 +49,22 @@ def test_damaged_files_are_named(tmp_path):
             read_info(path)
 
 
-def test_parts_that_do_not_fit_are_told(tmp_path):
+def test_unsorted_arcs_are_an_error(tmp_path):
     lattice = some()["utt3"]
     backwards = lattice.arcs.copy()
     backwards[0, :2] = backwards[0, 1::-1]
     write_lattices(tmp_path / "lat", {"a": Lattice(backwards, lattice.acoustic, lattice.graph, lattice.num_words,
                                                    lattice.words)})
-    with pytest.raises(UserError, match="do not fit together"):
+    with pytest.raises(UserError, match="its arrays are not consistent"):
         read_lattices(tmp_path / "lat")
 
 
 DAMAGES = {
-    "another kind of numbers": lambda t: t.update(acoustic=t["acoustic"].double()),
+    "another dtype": lambda t: t.update(acoustic=t["acoustic"].double()),
     "states are bytes": lambda t: t.update(arcs=t["arcs"].to(torch.uint8)),
     "arcs of two columns": lambda t: t.update(arcs=t["arcs"][:, :2].contiguous()),
-    "no such number of splits": lambda t: t.update(arc_splits=t["arc_splits"][:-1].clone()),
-    "splits go back": lambda t: t["arc_splits"][1:2].fill_(10**9),
+    "a split too few": lambda t: t.update(arc_splits=t["arc_splits"][:-1].clone()),
+    "splits not sorted": lambda t: t["arc_splits"][1:2].fill_(10**9),
     "a split below 0": lambda t: t["arc_splits"][:1].sub_(1),
     "a word too few": lambda t: t.update(words=t["words"][:-1].clone()),
     "a word of 0": lambda t: t["words"][:1].zero_(),
@@ -72,26 +72,26 @@ DAMAGES = {
     "a label of -2": lambda t: t["arcs"][0, 2:].fill_(-2),
     "a state of -1": lambda t: t["arcs"][0, :1].fill_(-1),
     "a state of 2^31 - 1": lambda t: t["arcs"][0, 1:2].fill_(2**31 - 1),
-    "a score that is none": lambda t: t["graph"][:1].fill_(float("nan")),
+    "a score that is NaN": lambda t: t["graph"][:1].fill_(float("nan")),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_numbers_that_the_search_could_trip_over(tmp_path, name):
+def test_inconsistent_arrays_are_errors(tmp_path, name):
     write_lattices(tmp_path / "lat", some())
     tensors = load_file(tmp_path / "lat")
     with safe_open(tmp_path / "lat", "pt") as f:
         metadata = f.metadata()
     DAMAGES[name](tensors)
     save_file(tensors, tmp_path / "lat", metadata)
-    with pytest.raises(UserError, match="do not fit together"):
+    with pytest.raises(UserError, match="its arrays are not consistent"):
         read_lattices(tmp_path / "lat")
 
 
 @pytest.mark.parametrize("changes", [
     {"utts": "[1, 2, 3]"}, {"utts": '{"a": 1}'}, {"utts": "["}, {"utts": '["a", "a", "b"]'}, {"info": "[]"},
     {"info": "[" * 100_000}, {"format": "x"}])
-def test_metadata_of_other_kinds(tmp_path, changes):
+def test_invalid_metadata_is_an_error(tmp_path, changes):
     write_lattices(tmp_path / "lat", some())
     with safe_open(tmp_path / "lat", "pt") as f:
         metadata = f.metadata()

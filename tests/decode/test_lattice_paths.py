@@ -1,4 +1,4 @@
-"""Scores, posteriors and best paths of lattices: compiled, in NumPy, by k2, and by enumeration."""
+"""Scores, posteriors and best paths of lattices: compiled, in NumPy, with k2, and by enumeration."""
 
 import itertools
 
@@ -20,7 +20,7 @@ SEEDS = st.integers(0, 10**6)
 
 
 def random_lattice(seed, frames=8, ties=False) -> Lattice:
-    """Of states in layers, with arcs that lead nowhere pruned away; with ``ties``, of few different scores."""
+    """A random lattice; with ``ties``, with few different scores, so that many paths are equally good."""
     rng = np.random.default_rng(seed)
     sizes = [1, *rng.integers(1, 5, frames - 1).tolist(), 1]
     first = np.cumsum([0, *sizes])
@@ -49,7 +49,7 @@ def as_k2(lattice: Lattice, values):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, frames=st.integers(1, 12))
-def test_arcs_of_each_frame(seed, frames):
+def test_frame_slices_divide_the_arcs_by_frame(seed, frames):
     lattice = random_lattice(seed, frames)
     parts = list(frame_slices(lattice.arcs))
     assert len(parts) == frames and [p.start for p in parts[1:]] == [p.stop for p in parts[:-1]]
@@ -63,7 +63,7 @@ def test_arcs_of_each_frame(seed, frames):
 def test_scores_and_posteriors_equal_enumeration(native, seed):
     lattice = random_lattice(seed, 5)
     values = lattice.acoustic.astype(float) / 20 + lattice.graph
-    into, out_of, through = path_scores(lattice.arcs, values, native)
+    up_to, onwards, through = path_scores(lattice.arcs, values, native)
     paths = all_paths(lattice)
     total = np.array([values[p].sum() for p in paths])
     weight = np.exp(total - np.logaddexp.reduce(total))
@@ -71,9 +71,9 @@ def test_scores_and_posteriors_equal_enumeration(native, seed):
     for arc in range(lattice.num_arcs):
         on = [i for i, p in enumerate(paths) if arc in p]
         assert through[arc] == pytest.approx(total[on].max())
-        ahead = [paths[i][:paths[i].index(arc) + 1] for i in on]
-        assert into[arc] == pytest.approx(max(values[p].sum() for p in ahead))
-        assert into[arc] + out_of[arc] - values[arc] == pytest.approx(through[arc])
+        prefixes = [paths[i][:paths[i].index(arc) + 1] for i in on]
+        assert up_to[arc] == pytest.approx(max(values[p].sum() for p in prefixes))
+        assert up_to[arc] + onwards[arc] - values[arc] == pytest.approx(through[arc])
         assert posteriors[arc] == pytest.approx(weight[on].sum(), abs=1e-5)
 
 
@@ -85,8 +85,8 @@ def test_compiled_equals_numpy(seed, frames, ties):
     assert np.array_equal(best_paths(lattice, POINTS), best_paths(lattice, POINTS, native=False))
     values = (lattice.acoustic / np.float32(11) + lattice.graph).astype(np.float64)
     for log in (False, True):
-        compiled, plain = (state_scores(lattice.arcs, values, log, native) for native in (True, False))
-        for one, two in zip(compiled, plain, strict=True):
+        compiled, numpy = (state_scores(lattice.arcs, values, log, native) for native in (True, False))
+        for one, two in zip(compiled, numpy, strict=True):
             assert np.allclose(one, two, rtol=1e-12, atol=1e-12 if log else 0)
 
 
@@ -110,11 +110,11 @@ def test_equals_k2(native, seed, frames, ties):
     for (lm_weight, penalty), path in zip(POINTS, best_paths(lattice, POINTS, native), strict=True):
         fsa.scores = acoustic / lm_weight + graph - penalty * words
         best = k2.shortest_path(fsa, use_double_scores=True).arc.numpy()
-        assert np.array_equal(path, best), "the very arcs, where two paths are equally good as well"
+        assert np.array_equal(path, best), "the same arcs, even if two paths are equally good"
 
 
 @NATIVE
-def test_of_equals_the_last_is_taken(native):
+def test_the_last_of_equally_good_arcs_is_taken(native):
     arcs = np.array([(0, 1, 1), (0, 2, 2), (1, 3, 3), (2, 3, 3), (2, 3, 4), (3, 4, -1)], np.int32)
     zeros = np.zeros(6, np.float32)
     lattice = Lattice(arcs, zeros, zeros, np.zeros(6, np.uint8), np.zeros(0, np.int32))
@@ -122,7 +122,7 @@ def test_of_equals_the_last_is_taken(native):
 
 
 @NATIVE
-def test_many_points_and_one(native):
+def test_many_points_at_once_give_the_same_paths_as_single_points(native):
     lattice = random_lattice(3, 20)
     grid = list(itertools.product(range(1, 12), np.linspace(0, 2, 9)))
     together = best_paths(lattice, grid, native)
@@ -132,28 +132,28 @@ def test_many_points_and_one(native):
 
 
 @NATIVE
-def test_a_lattice_without_a_path(native):
+def test_a_lattice_without_a_path_is_an_error(native):
     arcs = np.array([(0, 1, 1), (1, 2, 1), (3, 4, -1)], np.int32)
     zeros = np.zeros(3, np.float32)
     lattice = Lattice(arcs, zeros, zeros, np.zeros(3, np.uint8), np.zeros(0, np.int32))
-    with pytest.raises(UserError, match="a lattice with"):
+    with pytest.raises(UserError, match="a lattice has "):
         best_paths(lattice, POINTS, native)
 
 
 @NATIVE
-def test_a_path_that_scores_minus_infinity_is_none(native):
+def test_a_path_with_a_score_of_minus_infinity_does_not_count(native):
     arcs, scores_ = np.array([(0, 1, 1), (1, 2, -1)], np.int32), np.array([-np.inf, 0], np.float32)
     lattice = Lattice(arcs, scores_, np.zeros(2, np.float32), np.zeros(2, np.uint8), np.zeros(0, np.int32))
-    with pytest.raises(UserError, match="a lattice without a path"):
+    with pytest.raises(UserError, match="a lattice has no path"):
         best_paths(lattice, POINTS, native)
 
 
 @NATIVE
-def test_a_foreign_lattice_whose_last_arc_does_not_lead_to_the_last_state(native):
+def test_a_lattice_whose_last_arc_does_not_lead_to_the_last_state_is_an_error(native):
     arcs, zeros = np.array([(0, 1, 1), (0, 5, 1), (1, 2, -1)], np.int32), np.zeros(3, np.float32)
     lattice = Lattice(arcs, zeros, zeros, np.zeros(3, np.uint8), np.zeros(0, np.int32))
-    assert lattice.num_states == 6  # room for all
-    with pytest.raises(UserError, match="a lattice without a path"):
+    assert lattice.num_states == 6
+    with pytest.raises(UserError, match="a lattice has no path"):
         best_paths(lattice, POINTS, native)
 
 

@@ -1,4 +1,4 @@
-"""Lattices under another LM, against the score of every path by the definition of a back-off LM."""
+"""LM rescoring, compared with the scores of all paths by the definition of a back-off LM."""
 
 import json
 import math
@@ -23,14 +23,14 @@ from lstmp.errors import UserError
 
 
 def path_scores(lattice):
-    """{(labels, words): (acoustic, graph) of the best such path}, by all paths."""
-    found = {}
+    """(labels, words) → (acoustic, graph) scores of the best path with them, by enumeration of all paths."""
+    best = {}
     for path in all_paths(lattice):
         key = tuple(lattice.arcs[path, 2].tolist()), tuple(lattice.words_on(path))
         graph = float(lattice.graph[path].astype(float).sum())
-        if key not in found or graph > found[key][1]:
-            found[key] = float(lattice.acoustic[path].astype(float).sum()), graph
-    return found
+        if key not in best or graph > best[key][1]:
+            best[key] = float(lattice.acoustic[path].astype(float).sum()), graph
+    return best
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +41,18 @@ def lms(tmp_path_factory):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 6))
-def test_every_path_has_its_new_score(lms, seed, frames):
+def test_every_path_gets_its_new_score(lms, seed, frames):
     folder, old, new = lms
     lattice = lattice_of(seed, frames)
     if lattice is None:
         return
     rescorer = Rescorer(BackoffLm(folder / "old"), BackoffLm(folder / "new"), 1.0, 10**6)
-    composed, counted = rescorer.compose(lattice)
-    assert counted == frames
-    plain, counted = rescorer.compose(lattice, native=False)
-    assert counted == frames
+    composed, num_frames = rescorer.compose(lattice)
+    assert num_frames == frames
+    by_numpy, num_frames = rescorer.compose(lattice, native=False)
+    assert num_frames == frames
     for name in ("arcs", "acoustic", "graph", "num_words", "words"):
-        assert np.array_equal(getattr(composed, name), getattr(plain, name)), name
+        assert np.array_equal(getattr(composed, name), getattr(by_numpy, name)), name
     before, after = path_scores(lattice), path_scores(composed)
     assert set(before) == set(after)
     for key, (acoustic, graph) in before.items():
@@ -66,7 +66,7 @@ def test_every_path_has_its_new_score(lms, seed, frames):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_a_limit_keeps_the_best_path(lms, seed):
+def test_a_limit_of_word_arcs_keeps_the_best_path(lms, seed):
     folder, *_ = lms
     lattice = lattice_of(seed, 6)
     if lattice is None:
@@ -78,7 +78,7 @@ def test_a_limit_keeps_the_best_path(lms, seed):
     assert whole.words_on(one) == few.words_on(two)
 
 
-def test_back_off_and_ends(lms):
+def test_the_automaton_gives_the_scores_of_the_lm(lms):
     folder, old, _ = lms
     lm = BackoffLm(folder / "old")
     rng = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def test_back_offs_around_are_one_line(tmp_path):
         BackoffLm(tmp_path / "lm")
 
 
-def test_words_that_an_lm_lacks(tmp_path):
+def test_words_that_are_not_in_an_lm(tmp_path):
     rng = np.random.default_rng(1)
     random_lm(tmp_path / "all", rng)
     random_lm(tmp_path / "few", rng, known=range(1, WORDS))
@@ -113,7 +113,7 @@ def test_words_that_an_lm_lacks(tmp_path):
     assert [kept.words_on(p) for p in all_paths(kept)] == [[1]]
     only = replace(lattice, words=np.array([WORDS, WORDS], np.int32))
     assert Rescorer(every, few, 1.0, 100)(only).num_arcs == 0
-    with pytest.raises(UserError, match="words that the LM given as --lang does not know"):
+    with pytest.raises(UserError, match="words that are not in the LM given as --lang"):
         Rescorer(few, every, 1.0, 100)(lattice)
 
 
@@ -129,7 +129,7 @@ def decoded(tmp_path, lms):
     return folder
 
 
-def test_a_decode_dir(lms, decoded, tmp_path, capsys):
+def test_a_decode_dir_is_rescored(lms, decoded, tmp_path, capsys):
     out = tmp_path / "new"
     args = ["--lang", str(lms[0] / "old"), "--new-lang", str(lms[0] / "new"), "--in", str(decoded), "--out", str(out)]
     rescore(lms[0] / "old", lms[0] / "new", decoded, out, decode_config(), 1)
@@ -146,12 +146,12 @@ def test_a_decode_dir(lms, decoded, tmp_path, capsys):
     try:
         with pytest.raises(SystemExit):
             lm_rescore.main([*args, "--config", "conf/decode.yaml"])
-        assert "not the words of" in capsys.readouterr().err
+        assert "not the same words as in" in capsys.readouterr().err
     finally:
         (lms[0] / "old" / "kept.txt").rename(lms[0] / "old" / "words.txt")
 
 
-def test_missing_input_is_one_line(lms, tmp_path):
+def test_missing_input_is_an_error(lms, tmp_path):
     with pytest.raises(UserError, match="no lattices in it"):
         rescore(lms[0] / "old", lms[0] / "new", tmp_path, tmp_path / "out", decode_config(), 1)
     with pytest.raises(UserError, match="G.fst: no such file"):

@@ -1,14 +1,14 @@
-"""Decoding on two machines gives the lattices, hypotheses and transforms of one."""
+"""Decoding on two machines gives the same lattices, hypotheses and transforms as on one machine."""
 
 import numpy as np
-from helpers.decoding import adapted_work, arguments, run, work  # noqa: F401  (a fixture)
+from helpers.decoding import arguments, run
 from helpers.machines import on_machines
 
 from lstmp.decode.decode import main
 from lstmp.decode.lattice import read_lattices
 
 
-def test_two_machines_decode_as_one_does(work):  # noqa: F811
+def test_lattices_and_hypotheses_are_the_same(work):
     main(arguments(work, "one"))
     out = on_machines(work, "decode.sh", *arguments(work, "two", nj=2))
     assert out.returncode == 0, out.stdout
@@ -23,7 +23,7 @@ def test_two_machines_decode_as_one_does(work):  # noqa: F811
         assert path.read_bytes() == (work / "two" / "scoring" / path.name).read_bytes()
 
 
-def test_two_machines_adapt_as_one_does(adapted_work):  # noqa: F811
+def test_transforms_are_the_same(adapted_work):
     assert run(adapted_work, out="one").returncode == 0
     out = on_machines(adapted_work, "decode.sh", *arguments(adapted_work, "two", nj=1))
     assert out.returncode == 0, out.stdout

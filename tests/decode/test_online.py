@@ -1,4 +1,4 @@
-"""The search piece by piece: compiled, in NumPy, by k2 for the whole utterance, and exhaustively."""
+"""Online search, compiled and in NumPy, compared with k2's search of the whole utterance and an exhaustive search."""
 
 import dataclasses
 
@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, SearchGraph
-from lstmp.decode.engine import compiled as compiler
+from lstmp.decode.engine import NEAR_END, SearchGraph, search_library
 from lstmp.decode.online import OnlineSearch
 from lstmp.errors import UserError
 
 BEAMS = st.sampled_from([(3.0, 0, 1000), (6.0, 0, 4), (2.0, 3, 1000), (5.0, 2, 6), (1e4, 0, 100_000)])
-needs_compiler = pytest.mark.skipif(compiler() is None, reason="no compiler")
+needs_compiler = pytest.mark.skipif(search_library() is None, reason="no compiler")
 
 
 def pieces_of(loglikes, seed):
@@ -53,9 +52,9 @@ def test_equals_exhaustive_viterbi(seed, frames, scale):
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40))
 def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
-    beam, least, most = beams
+    beam, min_active, max_active = beams
     graph = SmallGraph.random(seed, num_states=states).engine(4)
-    cfg = SearchConfig(0.5, beam, 1.0, 10, least, most, 0)
+    cfg = SearchConfig(0.5, beam, 1.0, 10, min_active, max_active, 0)
     one, two = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, native=False)
     for piece in pieces_of(scores(seed, frames), seed):
         for search in (one, two):
@@ -69,18 +68,18 @@ def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
 
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40))
-def test_equals_k2s_search_of_the_whole_with_the_same_beams(seed, frames, beams, states):
+def test_equals_k2s_search_of_the_whole_utterance_with_the_same_beams(seed, frames, beams, states):
     k2 = pytest.importorskip("k2")
-    beam, least, most = beams
+    beam, min_active, max_active = beams
     graph, loglikes = SmallGraph.random(seed, num_states=states), scores(seed, frames)
-    cfg = SearchConfig(0.5, beam, 1.0, 10, least, most, 0)
+    cfg = SearchConfig(0.5, beam, 1.0, 10, min_active, max_active, 0)
     dense = torch.full((1, frames, 5), float("-inf"))
     dense[0, :, 1:] = loglikes * cfg.acoustic_scale
     dense = k2.DenseFsaVec(dense, torch.tensor([[0, 0, frames]], dtype=torch.int32))
-    lattice = k2.intersect_dense_pruned(graph.k2(), dense, beam, 50.0, least, most)
+    lattice = k2.intersect_dense_pruned(graph.k2(), dense, beam, 50.0, min_active, max_active)
     path = searched(graph.engine(4), loglikes, cfg, seed)
     total = lattice.get_tot_scores(use_double_scores=True, log_semiring=False).item()
-    assert path.final == (total > -np.inf)  # where no end is reached, k2 may leave arcs, but no path
+    assert path.final == (total > -np.inf)  # if no final state is reached, k2's result may have arcs, but no path
     if path.final:
         assert path.score == pytest.approx(total, abs=1e-4)
 
@@ -90,13 +89,13 @@ def test_words_and_penalty():
     loglikes, plain = torch.zeros(3, 2), graph.engine(2)
     path = searched(plain, loglikes, WIDE)
     assert plain.words_on(path.arcs) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2), (3, 3)]
-    path = searched(plain.with_penalty(0.3), loglikes, WIDE)  # two words cost 0.6, none costs 0.5
+    path = searched(plain.with_penalty(0.3), loglikes, WIDE)  # two words cost 0.6, the arc without words costs 0.5
     assert plain.words_on(path.arcs) == [(3, 3)] and path.score == pytest.approx(-1.5 - 0.3)
     assert plain.with_penalty(0.0) is plain
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_may_begin_anew(compiled):
+def test_the_search_can_be_reset(compiled):
     graph = SmallGraph.random(3).engine(4)
     search = OnlineSearch(graph, WIDE, compiled)
     results = []
@@ -108,13 +107,13 @@ def test_may_begin_anew(compiled):
     assert np.array_equal(results[0].arcs, results[2].arcs)
 
 
-def test_where_no_end_is_reached_the_best_path_is_given():
+def test_the_best_path_is_returned_if_no_final_state_is_reached():
     graph = SmallGraph([(0, 1, 0, 0.0, (1,)), (1, 1, 0, 0.0, ()), (0, 2, 1, -1.0, ())], {2: (0.0, ())}).engine(2)
-    path = searched(graph, torch.zeros(4, 2), WIDE)  # state 2 is left at once, state 1 is no end
+    path = searched(graph, torch.zeros(4, 2), WIDE)  # state 2 is pruned at once, state 1 is not final
     assert not path.final and graph.words_on(path.arcs) == [(0, 1)]
 
 
-def test_faults():
+def test_errors():
     graph = SmallGraph.random(1).engine(4)
     search = OnlineSearch(graph, WIDE)
     with pytest.raises(UserError, match="no frame"):
@@ -133,8 +132,8 @@ def test_faults():
 
 
 @needs_compiler
-def test_the_memory_of_an_hour_is_bounded_and_the_path_whole():
-    """360,000 frames: what no living state comes from is forgotten."""
+def test_memory_is_bounded_for_an_hour_of_speech_and_the_path_is_complete():
+    """360,000 frames: history that no active state depends on is discarded."""
     graph = SmallGraph.random(7, num_states=60).engine(4)
     cfg = SearchConfig(1.0, 4.0, 1.0, 10, 0, 1000, 0)
     search, most = OnlineSearch(graph, cfg), 0
@@ -146,4 +145,4 @@ def test_the_memory_of_an_hour_is_bounded_and_the_path_whole():
     path = search.finish()
     arcs = graph.arcs[path.arcs]
     assert len(arcs) == 360_001 and arcs[0, 0] == 0 and (arcs[1:, 0] == arcs[:-1, 1]).all()
-    assert most < 3 * 360_000  # of some ten million entries that there were
+    assert most < 3 * 360_000  # without collection there would be about ten million entries

@@ -1,4 +1,4 @@
-"""The search against an exhaustive Viterbi and against kaldi-decoder."""
+"""The search, compared with an exhaustive Viterbi search and with kaldi-decoder."""
 
 import dataclasses
 import itertools
@@ -53,7 +53,7 @@ def test_same_words_as_kaldi_decoder(as_graph, seed):
     kaldi_decoder = pytest.importorskip("kaldi_decoder")
     graph = SmallGraph.random(seed, num_states=8, num_pdfs=6, most_words=1, final_words=False)
     loglikes = scores(seed, 15, 6)
-    fst, array = graph.openfst(), loglikes.numpy()  # the decoder only points to them: they must outlive it
+    fst, array = graph.openfst(), loglikes.numpy()  # must outlive the decoder, which only has pointers to them
     decodable = kaldi_decoder.DecodableCtc(array)
     decoder = kaldi_decoder.SimpleDecoder(fst, 1000.0)
     decoder.decode(decodable)
@@ -70,7 +70,7 @@ def test_same_words_as_kaldi_decoder(as_graph, seed):
 @ENGINES
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 8))
-def test_parts_add_up_and_belong_to_the_graph(as_graph, seed, frames):
+def test_every_arc_has_its_acoustic_score_and_the_graph_score_of_an_arc_of_the_graph(as_graph, seed, frames):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
     if graph.viterbi(loglikes) is None:
         return
@@ -86,7 +86,7 @@ def test_parts_add_up_and_belong_to_the_graph(as_graph, seed, frames):
 
 
 def trap(as_graph):
-    """The likely state 1 has no way to the end; state 2 has, but looks 40 worse until the last frame."""
+    """State 1 is likely, but cannot reach a final state; state 2 can, but its score is up to 40 worse."""
     graph = SmallGraph([(0, 1, 0, 0.0, (1,)), (1, 1, 0, 0.0, ()), (0, 2, 1, 0.0, (2,)), (2, 2, 1, 0.0, ())],
                        {2: (0.0, ())})
     loglikes = torch.zeros(4, 2)
@@ -95,7 +95,7 @@ def trap(as_graph):
 
 
 @ENGINES
-def test_a_beam_that_prunes_everything_is_told(as_graph):
+def test_a_beam_that_prunes_all_paths_is_an_error(as_graph):
     narrow = SearchConfig(1.0, 2.0, 8.0, 1000, 0, 1000, 0)
     with pytest.raises(UserError, match="no path survives a search beam of 2; raise search_beam"):
         decode_utterance(*trap(as_graph), narrow)
@@ -103,8 +103,8 @@ def test_a_beam_that_prunes_everything_is_told(as_graph):
 
 @ENGINES
 @pytest.mark.parametrize("frames", [30, 60])
-def test_a_long_utterance_whose_end_is_not_reached(as_graph, frames):
-    """k2 leaves arcs of the early frames then."""
+def test_a_long_utterance_without_a_final_state(as_graph, frames):
+    """k2's result then has arcs of early frames."""
     graph, loglikes = trap(as_graph)
     loglikes = loglikes[:1].repeat(frames, 1)
     narrow = SearchConfig(1.0, 2.0, 8.0, 1000, 0, 1000, 0)
@@ -121,8 +121,8 @@ def test_a_wider_beam_is_tried(as_graph):
 
 
 @ENGINES
-def test_one_frame_and_silence_alone(as_graph):
-    graph = SmallGraph([(0, 1, 0, -0.5, ()), (1, 1, 0, -0.5, ())], {1: (-0.25, ())})  # no word anywhere
+def test_one_frame_and_only_silence(as_graph):
+    graph = SmallGraph([(0, 1, 0, -0.5, ()), (1, 1, 0, -0.5, ())], {1: (-0.25, ())})  # no words
     for frames in (1, 30):
         lattice = decode_utterance(as_graph(graph), torch.zeros(frames, 1), WIDE)
         assert best(lattice) == (pytest.approx(-0.5 * frames - 0.25), [])
@@ -143,10 +143,10 @@ def test_impossible_scores(as_graph):
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.sampled_from([1, 2, 7, 29, 30, 31, 95]), states=st.integers(3, 25),
        beams=st.sampled_from([(4.0, 1.5, 0, 1000), (8.0, 3.0, 0, 6), (1e4, 2.0, 0, 10_000), (3.0, 0.1, 2, 50)]))
-def test_compiled_lattices_are_those_of_numpy_to_the_bit(seed, frames, states, beams):
-    search_beam, output_beam, least, most = beams
-    graph, cfg = SmallGraph.random(seed, num_states=states).engine(4), SearchConfig(0.7, search_beam, output_beam, 3,
-                                                                                  least, most, 0)
+def test_compiled_and_numpy_lattices_are_bitwise_equal(seed, frames, states, beams):
+    search_beam, output_beam, min_active, max_active = beams
+    graph = SmallGraph.random(seed, num_states=states).engine(4)
+    cfg = SearchConfig(0.7, search_beam, output_beam, 3, min_active, max_active, 0)
     one, two = (search_natively(graph, scores(seed, frames), cfg, native) for native in (True, False))
     assert (one is None) == (two is None)
     if one is not None:
@@ -158,35 +158,35 @@ def test_compiled_lattices_are_those_of_numpy_to_the_bit(seed, frames, states, b
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.sampled_from([1, 2, 7, 30, 95]), states=st.integers(3, 25),
        beams=st.sampled_from([(4.0, 1.5, 0, 1000), (8.0, 3.0, 0, 6), (1e4, 2.0, 0, 10_000), (3.0, 0.1, 2, 50)]))
-def test_k2s_lattices_are_the_native_ones_to_the_bit(seed, frames, states, beams):
-    search_beam, output_beam, least, most = beams
+def test_k2_and_native_lattices_are_bitwise_equal(seed, frames, states, beams):
+    search_beam, output_beam, min_active, max_active = beams
     small = SmallGraph.random(seed, num_states=states)
-    cfg = SearchConfig(0.7, search_beam, output_beam, 3, least, most, 0)
-    found = []
+    cfg = SearchConfig(0.7, search_beam, output_beam, 3, min_active, max_active, 0)
+    lattices = []
     for graph in (small.k2(), small.engine(4)):
         try:
-            found.append(decode_utterance(graph, scores(seed, frames), cfg))
+            lattices.append(decode_utterance(graph, scores(seed, frames), cfg))
         except UserError:
-            found.append(Lattice.empty())
+            lattices.append(Lattice.empty())
     for name in ("arcs", "acoustic", "graph", "num_words", "words"):
-        assert np.array_equal(*(getattr(x, name) for x in found)), name
+        assert np.array_equal(*(getattr(x, name) for x in lattices)), name
 
 
-def test_the_engine_is_chosen_by_what_is_there(monkeypatch):
+def test_the_engine_is_chosen_by_what_is_available(monkeypatch):
     monkeypatch.setattr(search, "_why_no_k2", lambda: "No module named 'k2'")
     assert choose_engine("native") == "native"
     with pytest.raises(UserError, match="engine is k2, which cannot be imported: No module named 'k2'; set"):
         choose_engine("k2")
-    monkeypatch.setattr(search, "compiled", lambda: None)
+    monkeypatch.setattr(search, "search_library", lambda: None)
     assert choose_engine("auto") == "native"
     monkeypatch.setattr(search, "_why_no_k2", lambda: None)
     assert choose_engine("auto") == choose_engine("k2") == "k2"
-    monkeypatch.setattr(search, "compiled", lambda: "a library")
+    monkeypatch.setattr(search, "search_library", lambda: "a library")
     assert choose_engine("auto") == "native"
 
 
-def test_a_k2_that_does_not_load_is_none(tmp_path, monkeypatch):
-    """As one for another torch does not."""
+def test_a_k2_that_cannot_be_loaded_counts_as_missing(tmp_path, monkeypatch):
+    """Such as one that was built for another torch."""
     (tmp_path / "k2.py").write_text("raise ImportError('libtorch.so: no such symbol')\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "k2", raising=False)
@@ -194,24 +194,24 @@ def test_a_k2_that_does_not_load_is_none(tmp_path, monkeypatch):
     try:
         with pytest.raises(UserError, match="cannot be imported: libtorch.so: no such symbol"):
             choose_engine("k2")
-        monkeypatch.setattr(search, "compiled", lambda: None)
+        monkeypatch.setattr(search, "search_library", lambda: None)
         assert choose_engine("auto") == "native"
     finally:
         search._why_no_k2.cache_clear()
 
 
 @NEEDS_K2
-def test_a_graph_of_a_larger_model_is_refused_before_k2_reads_beyond_the_scores():
+def test_a_graph_of_a_larger_model_is_an_error_before_k2_reads_beyond_the_scores():
     graph = SmallGraph([(0, 0, 7, 0.0, ())], {0: (0.0, ())}).k2()
     from lstmp.decode.k2_search import check_graph
 
     check_graph(graph, 8)
-    with pytest.raises(UserError, match="the graph has pdf-id 7, the model has 7 of them"):
+    with pytest.raises(UserError, match="the graph has pdf-id 7, the model has only 7 pdfs"):
         decode_utterance(graph, torch.zeros(3, 7), WIDE)
 
 
 @NEEDS_K2
-def test_epsilons_are_refused():
+def test_epsilons_are_an_error():
     from lstmp.decode.k2_search import check_graph
 
     graph = SmallGraph([(0, 0, -1, 0.0, ()), (0, 0, 1, 0.0, ())], {0: (0.0, ())}).k2()
@@ -235,8 +235,8 @@ def test_search_after_a_fork_is_an_error_not_a_deadlock():
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), most=st.integers(1, 12))
-def test_the_best_path_through_every_word_is_kept_and_nothing_else(seed, most):
-    """On a random trellis with random scores, against the enumeration of its paths."""
+def test_only_the_best_path_through_each_word_arc_is_kept(seed, most):
+    """On a random trellis with random scores, compared with an enumeration of its paths."""
     rng = np.random.default_rng(seed)
     layers = [[0]]
     for size in rng.integers(1, 4, 5):
@@ -245,23 +245,23 @@ def test_the_best_path_through_every_word_is_kept_and_nothing_else(seed, most):
     rows = [(a, b, -1 if after is layers[-1] else 1) for before, after in itertools.pairwise(layers) for a in before
             for b in after for _ in range(int(rng.integers(1, 3)) if after is not layers[-1] else 1)]
     arcs = np.array(rows, dtype=np.int32)
-    worth, num_words = rng.normal(size=len(arcs)).astype(np.float32), rng.integers(0, 2, len(arcs)).astype(np.uint8)
-    lattice = Lattice(arcs, np.zeros(len(arcs), np.float32), worth, num_words, np.ones(num_words.sum(), np.int32))
-    paths = sorted(all_paths(lattice), key=lambda path: -float(worth[path].astype(float).sum()))
-    through = {}  # the arcs with words, those of the best paths first → the best path through each
+    graph, num_words = rng.normal(size=len(arcs)).astype(np.float32), rng.integers(0, 2, len(arcs)).astype(np.uint8)
+    lattice = Lattice(arcs, np.zeros(len(arcs), np.float32), graph, num_words, np.ones(num_words.sum(), np.int32))
+    paths = sorted(all_paths(lattice), key=lambda path: -float(graph[path].astype(float).sum()))
+    through = {}  # word arc → the best path through it; in the order of these paths, best first
     for path in paths:
         for arc in path:
             if num_words[arc]:
                 through.setdefault(arc, path)
-    ends = {}  # the last arc → the best path to it
+    ends = {}  # final arc → the best path to it
     for path in paths:
         ends.setdefault(path[-1], path)
     expected = {arc for path in [*list(through.values())[:most], *ends.values()] for arc in path}
-    found = set(np.flatnonzero(word_paths(arcs, path_scores(arcs, worth), num_words, most)).tolist())
+    kept = set(np.flatnonzero(word_paths(arcs, path_scores(arcs, graph), num_words, most)).tolist())
     if most >= len(through):
-        assert found == expected
-    else:  # of arcs on one path it does not matter which come in
-        assert {arc for path in ends.values() for arc in path} <= found
+        assert kept == expected
+    else:  # which of the word arcs on a path are chosen is not specified
+        assert {arc for path in ends.values() for arc in path} <= kept
 
 
 @ENGINES
@@ -272,8 +272,8 @@ def test_a_thinned_lattice_keeps_whole_paths_and_the_best_one(as_graph, seed):
     full = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4))
     thin = decode_utterance(graph, loglikes, dataclasses.replace(WIDE, output_beam=1e4, max_word_arcs=2))
     assert thin.num_arcs <= full.num_arcs
-    entered, left = set(thin.arcs[:, 1].tolist()), set(thin.arcs[:, 0].tolist())
-    assert left - entered == {0}, "only the first state cannot be reached"
-    assert len(entered - left) == 1, "only the last state does not go on"
+    targets, sources = set(thin.arcs[:, 1].tolist()), set(thin.arcs[:, 0].tolist())
+    assert sources - targets == {0}, "only the first state has no incoming arcs"
+    assert len(targets - sources) == 1, "only the last state has no outgoing arcs"
     assert best(thin)[0] == pytest.approx(best(full)[0], abs=1e-4)
     assert best(thin)[1] == best(full)[1]

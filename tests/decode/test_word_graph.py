@@ -1,5 +1,4 @@
-"""Word graphs and n-best lists, against all paths of small lattices."""
-
+"""Word graphs and n-best lists, compared with all paths of small lattices."""
 
 import numpy as np
 import pytest
@@ -22,10 +21,10 @@ from lstmp.errors import UserError
 def test_n_best_are_all_word_sequences_in_order(seed, lm_weight, penalty):
     lattice, paths = some_lattice(seed)
     expected = best_by_words(lattice, paths, lm_weight, penalty)
-    found = list(nbest(word_graph(lattice, lm_weight), lm_weight, penalty))
-    assert sorted(h.words for h in found) == sorted(expected)
-    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
-    for h in found:
+    hypotheses = list(nbest(word_graph(lattice, lm_weight), lm_weight, penalty))
+    assert sorted(h.words for h in hypotheses) == sorted(expected)
+    assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+    for h in hypotheses:
         assert h.score == pytest.approx(expected[h.words], abs=1e-3)
         assert h.acoustic / lm_weight + h.graph - penalty * len(h.words) == pytest.approx(h.score, abs=1e-3)
         assert list(h.frames) == sorted(h.frames) and len(h.frames) == len(h.words)
@@ -33,7 +32,7 @@ def test_n_best_are_all_word_sequences_in_order(seed, lm_weight, penalty):
 
 @given(SEEDS, st.integers(1, 30))
 @settings(max_examples=30, deadline=None)
-def test_looking_at_the_near_best_part_first_loses_nothing(seed, n):
+def test_searching_the_near_best_part_first_gives_the_same_list(seed, n):
     lattice, paths = some_lattice(seed)
     expected = sorted(best_by_words(lattice, paths, 2.0, 0.5).values(), reverse=True)[:n]
     assert [h.score for h in best_hypotheses(lattice, n, 2.0, 0.5)] == pytest.approx(expected, abs=1e-3)
@@ -41,21 +40,21 @@ def test_looking_at_the_near_best_part_first_loses_nothing(seed, n):
 
 @given(SEEDS)
 @settings(max_examples=30, deadline=None)
-def test_near_best_holds_just_the_arcs_of_near_best_paths(seed):
+def test_near_best_keeps_only_the_arcs_of_near_best_paths(seed):
     lattice, paths = some_lattice(seed)
     scores = [path_score(lattice, p, 2.0, 0.0) for p in paths]
     near = near_best(lattice, 2.0, 0.0, 3.0)
-    kept = {a for p, s in zip(paths, scores, strict=True) if s >= max(scores) - 3.0 - 1e-4 for a in p}
-    sure = {a for p, s in zip(paths, scores, strict=True) if s >= max(scores) - 3.0 + 1e-4 for a in p}
+    possible = {a for p, s in zip(paths, scores, strict=True) if s >= max(scores) - 3.0 - 1e-4 for a in p}
+    inside = {a for p, s in zip(paths, scores, strict=True) if s >= max(scores) - 3.0 + 1e-4 for a in p}
     arcs = {tuple(a) for a in near.arcs.tolist()}
-    assert {tuple(lattice.arcs[a].tolist()) for a in sure} <= arcs
-    assert len(near.arcs) <= len(kept)
+    assert {tuple(lattice.arcs[a].tolist()) for a in inside} <= arcs
+    assert len(near.arcs) <= len(possible)
 
 
 @given(SEEDS)
 @settings(max_examples=40, deadline=None)
-def test_links_are_the_best_ways_between_words(seed):
-    """Every path through the word graph is a lattice path: same words, scores that add up, labels of every frame."""
+def test_paths_of_the_word_graph_are_paths_of_the_lattice(seed):
+    """With the same words and scores, and a label for every frame."""
     lattice, paths = some_lattice(seed, frames=4)
     graph = word_graph(lattice, 1.5, labels=True)
     lattice_paths = {}
@@ -64,25 +63,24 @@ def test_links_are_the_best_ways_between_words(seed):
         labels = tuple(x for x in lattice.arcs[path, 2].tolist() if x > 0)
         lattice_paths.setdefault((key, labels), []).append(
             (lattice.acoustic[path].sum(dtype=float), lattice.graph[path].sum(dtype=float)))
-    seen = 0
+    num_paths = 0
     todo = [(0, (), (), 0.0, 0.0)]
     while todo:
         node, words, labels, acoustic, lm = todo.pop()
         if node == graph.end:
             near = [p for p in lattice_paths[words, labels] if p == pytest.approx((acoustic, lm), abs=1e-3)]
             assert near and len(labels) == 4
-            seen += 1
+            num_paths += 1
         for link in range(graph.leaving[node], graph.leaving[node + 1]):
             to = int(graph.links[link, 1])
             assert len(labels) + len(graph.labels[link]) == min(graph.frame[to] + (to != graph.end), 4)
             todo.append((to, words + graph.words[to], labels + tuple(graph.labels[link].tolist()),
                          acoustic + graph.acoustic[link], lm + graph.graph[link]))
-    assert seen
-
+    assert num_paths
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_rescoring_a_whole_list_is_exact(seed, tmp_path):
+def test_rescoring_a_complete_list_is_exact(seed, tmp_path):
     rng = np.random.default_rng(seed)
     old, new = (random_lm(tmp_path / name, rng) for name in ("old", "new"))
     lms = [BackoffLm(tmp_path / name) for name in ("old", "new")]
@@ -94,11 +92,11 @@ def test_rescoring_a_whole_list_is_exact(seed, tmp_path):
     assert [h.score for h in after] == sorted((h.score for h in after), reverse=True)
 
 
-def test_a_lattice_without_a_path_has_no_sequence():
+def test_a_lattice_without_a_path_has_no_hypotheses():
     assert best_hypotheses(Lattice.empty(), 5, 10.0, 0.0) == []
 
 
-def test_the_files_are_kaldis(decode_dir):
+def test_the_files_have_kaldis_format(decode_dir):
     folder, lattice, paths = decode_dir
     main([str(folder), "--graph", str(folder.parent / "graph"), "--n", "7"])
     rows = {n: [line.split() for line in (folder / "nbest" / n).read_text().splitlines()]
@@ -112,7 +110,7 @@ def test_the_files_are_kaldis(decode_dir):
         assert float(score) == pytest.approx(-float(ac) / 2 - float(lm) - 0.5 * len(words), abs=1e-3), key
 
 
-def test_lists_of_pieces_have_words_each_once(tmp_path):
+def test_different_pieces_of_the_same_words_are_written_once(tmp_path):
     names = Names({1: "▁BA", 2: "DE▁", 3: "▁BADE▁", 4: "▁A▁"})
     lists = {"a": [Hypothesis(w, -s, -s, 0.0, (0,) * len(w)) for s, w in enumerate([(4, 1, 2), (4, 3), (3,), (1, 2)])]}
     write_nbest(tmp_path, lists, names)
@@ -120,9 +118,9 @@ def test_lists_of_pieces_have_words_each_once(tmp_path):
     assert (tmp_path / "score").read_text() == "a-1 0.0000\na-2 -2.0000\n"
 
 
-def test_faults_are_named(decode_dir, tmp_path):
+def test_errors(decode_dir, tmp_path):
     folder, _, _ = decode_dir
-    with pytest.raises(UserError, match="makes no sense"):
+    with pytest.raises(UserError, match="must be greater than 0"):
         nbest_module.chosen_weights(folder, -1.0, 0.0)
     (folder / "score.json").unlink()
     with pytest.raises(UserError, match="score this set first"):

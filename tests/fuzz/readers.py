@@ -25,7 +25,7 @@ from lstmp.corpus.utterance_audio import check_commands, read_utterance, seconds
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.engine import SearchGraph
-from lstmp.decode.jobs import judge, summary
+from lstmp.decode.jobs import check_failed, summary
 from lstmp.decode.lattice import read_lattices
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.live import LiveConfig
@@ -155,7 +155,7 @@ def _lattices(root: Path):
         if lattice.num_arcs:
             best_paths(lattice, [(8, 0.0)])
     summary([root / "lat"], 1, 0.01)
-    judge([root / "lat"], 3, 1.0)
+    check_failed([root / "lat"], 3, 1.0)
 
 
 def _live(root: Path):

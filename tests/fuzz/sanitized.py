@@ -18,7 +18,7 @@ from lstmp import native  # noqa: E402
 
 native.FLAGS = ("-O1", "-g", "-std=c++17", "-fsanitize=address", "-fno-omit-frame-pointer")
 
-from lstmp.decode.engine import Compiled, SearchGraph  # noqa: E402
+from lstmp.decode.engine import CompiledSearch, SearchGraph  # noqa: E402
 from lstmp.decode.lattice import read_lattices, write_lattices  # noqa: E402
 from lstmp.decode.lattice_paths import arc_posteriors, best_paths  # noqa: E402
 from lstmp.decode.search import decode_utterance  # noqa: E402
@@ -59,7 +59,7 @@ def search(folder: Path, rng: np.random.Generator, seed: int):
     rows = scores(seed, 12)
     for cfg in (WIDE, WIDE.wider()):
         decode_utterance(graph, rows, cfg)
-        one = Compiled(graph, cfg)
+        one = CompiledSearch(graph, cfg)
         one.advance(rows.numpy(), 4)
         for to_end in (False, True):
             if (path := one.path(to_end, 12)) is not None:

@@ -1,4 +1,4 @@
-"""A copy of what a test file has made, to be spoiled."""
+"""A fixture for tests that change or damage files."""
 
 import shutil
 
@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture
 def folder(made, tmp_path):
-    """A copy, to be spoiled, of what the test file's own ``made`` has made."""
+    """A copy of the folder that the fixture ``made`` of the test file has made. The test may change it."""
     shutil.copytree(made, tmp_path / "made")
     return tmp_path / "made"

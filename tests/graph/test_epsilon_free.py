@@ -1,4 +1,4 @@
-"""Graphs without epsilons, and with like states made one: the same paths as before, against k2 and kaldifst."""
+"""Removal of epsilons and merging of states keep all paths; comparison with k2 and kaldifst."""
 
 import math
 
@@ -16,7 +16,8 @@ LABELS, WORDS = 3, 2
 
 
 def random_graph(seed: int, states: int = 8, arcs: int = 18, epsilons: float = 0.4) -> FstArrays:
-    """Connected; epsilons lead to higher states only, so that they go in no circle. Costs are multiples of 1/64."""
+    """A connected graph. Epsilons lead to higher states only, so that there are no cycles of them. Costs are multiples
+    of 1/64."""
     rng = np.random.default_rng(seed)
     src = np.concatenate([np.arange(states - 1), rng.integers(0, states, arcs)])
     dst = np.concatenate([np.arange(1, states), rng.integers(0, states, arcs)])
@@ -29,8 +30,11 @@ def random_graph(seed: int, states: int = 8, arcs: int = 18, epsilons: float = 0
                      (rng.integers(0, 64, len(src)) / 64)[order].astype(np.float32), dst[order].astype(np.int32))
 
 
-def meanings(arcs, start: int, ends: dict[int, float], longest: int) -> dict:
-    """(labels, words) → least cost, of all paths of at most so many labels; arcs: (from, to, label, words, cost)."""
+def relation(arcs, start: int, ends: dict[int, float], longest: int) -> dict:
+    """(labels, words) → lowest cost of the paths with them, for all paths of at most ``longest`` labels.
+
+    ``arcs``: (from, to, label, words, cost).
+    """
     leaving: dict[int, list] = {}
     for arc in arcs:
         leaving.setdefault(arc[0], []).append(arc)
@@ -40,43 +44,43 @@ def meanings(arcs, start: int, ends: dict[int, float], longest: int) -> dict:
         if state in ends:
             key = labels, words
             best[key] = min(best.get(key, math.inf), cost + ends[state])
-        for _, to, label, said, more in leaving.get(state, ()):
+        for _, to, label, arc_words, arc_cost in leaving.get(state, ()):
             if len(labels) + (label > 0) <= longest:
-                todo.append((to, labels + ((label,) if label > 0 else ()), words + said, cost + more))
+                todo.append((to, labels + ((label,) if label > 0 else ()), words + arc_words, cost + arc_cost))
     return best
 
 
-def of_fst(fst: FstArrays, longest: int = 4) -> dict:
+def fst_relation(fst: FstArrays, longest: int = 4) -> dict:
     arcs = [(int(a), int(b), int(x), (int(w),) if w else (), float(c)) for a, b, x, w, c in
             zip(fst.src, fst.dst, fst.ilabel, fst.olabel, fst.weight, strict=True)]
-    return meanings(arcs, fst.start, {int(s): float(fst.final[s]) for s in np.flatnonzero(np.isfinite(fst.final))},
-                    longest)
+    ends = {int(s): float(fst.final[s]) for s in np.flatnonzero(np.isfinite(fst.final))}
+    return relation(arcs, fst.start, ends, longest)
 
 
-def of_search_arcs(arcs: np.ndarray, splits: np.ndarray, words: np.ndarray, longest: int = 4) -> dict:
-    """Labels less 1; the last state is the end."""
+def search_arcs_relation(arcs: np.ndarray, splits: np.ndarray, words: np.ndarray, longest: int = 4) -> dict:
+    """The relation of the arrays of SearchArcs, with pdf-ids for labels."""
     last, score = int(arcs[:, :2].max()), arcs[:, 3].view(np.float32)
     rows = [(int(a), int(b), int(x), tuple(int(w) for w in words[i:j] if w > 0), -float(c)) for (a, b, x, _), i, j, c in
             zip(arcs, splits[:-1], splits[1:], score, strict=True)]
     assert all((x == -1) == (b == last) and x != 0 for _, b, x, _, _ in rows)
-    found = meanings(rows, 0, {last: 0.0}, longest)
-    return {(tuple(x - 1 for x in labels), said): cost for (labels, said), cost in found.items()}
+    costs = relation(rows, 0, {last: 0.0}, longest)
+    return {(tuple(x - 1 for x in labels), words): cost for (labels, words), cost in costs.items()}
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_epsilons_go_and_the_meaning_stays(seed):
+def test_removal_of_epsilons_keeps_the_relation(seed):
     fst = random_graph(seed)
     pdf_of = np.array([0, 0, 1, 2])  # transition-id → pdf
     graph = epsilon_free(fst, pdf_of)
-    expected = {(tuple(int(pdf_of[x]) for x in labels), words): c for (labels, words), c in of_fst(fst).items()}
-    found = of_search_arcs(graph.arcs, graph.word_splits, graph.words)
+    expected = {(tuple(int(pdf_of[x]) for x in labels), words): c for (labels, words), c in fst_relation(fst).items()}
+    found = search_arcs_relation(graph.arcs, graph.word_splits, graph.words)
     assert found == {k: pytest.approx(c) for k, c in expected.items()}
     assert (np.diff(graph.arcs[:, 0]) >= 0).all() and len(graph.words) == graph.word_splits[-1]
     assert any(len(words) > 1 for _, words in expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_k2_means_the_same(seed):
+def test_k2_gives_the_same_relation(seed):
     k2 = pytest.importorskip("k2")
     fst = random_graph(seed)
     last = len(fst.final)
@@ -88,25 +92,27 @@ def test_k2_means_the_same(seed):
     fsa = k2.Fsa(torch.from_numpy(arcs[order].astype(np.int32)), aux_labels=torch.from_numpy(
         np.concatenate([fst.olabel, np.full(len(ends), -1)])[order].astype(np.int32)))
     fsa = k2.connect(k2.remove_epsilon(fsa))
-    theirs = of_search_arcs(fsa.arcs.values().numpy(), fsa.aux_labels.shape.row_splits(1).numpy(),
+    theirs = search_arcs_relation(fsa.arcs.values().numpy(), fsa.aux_labels.shape.row_splits(1).numpy(),
                             fsa.aux_labels.values.numpy())
     graph = epsilon_free(fst, np.array([0, 0, 1, 2]))
-    ours = of_search_arcs(graph.arcs, graph.word_splits, graph.words)
+    ours = search_arcs_relation(graph.arcs, graph.word_splits, graph.words)
     assert {k: pytest.approx(c) for k, c in ours.items()} == theirs
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_merging_keeps_the_meaning(seed):
+def test_merging_keeps_the_relation(seed):
     fst = random_graph(seed, epsilons=0.0)
-    again = FstArrays(fst.start, np.tile(fst.final, 2), np.concatenate([fst.src, fst.src + len(fst.final)]),
-                      np.tile(fst.ilabel, 2), np.tile(fst.olabel, 2), np.tile(fst.weight, 2),
-                      np.concatenate([fst.dst, fst.dst + len(fst.final)]))  # a twin that nothing leads to
-    for graph in (fst, again):
-        assert of_fst(merge_states(graph)) == {k: pytest.approx(c, abs=1e-2) for k, c in of_fst(fst).items()}
+    # with a copy that cannot be reached
+    doubled = FstArrays(fst.start, np.tile(fst.final, 2), np.concatenate([fst.src, fst.src + len(fst.final)]),
+                        np.tile(fst.ilabel, 2), np.tile(fst.olabel, 2), np.tile(fst.weight, 2),
+                        np.concatenate([fst.dst, fst.dst + len(fst.final)]))
+    for graph in (fst, doubled):
+        expected = {k: pytest.approx(c, abs=1e-2) for k, c in fst_relation(fst).items()}
+        assert fst_relation(merge_states(graph)) == expected
 
 
 def a_tree(rng, depth: int = 5) -> FstArrays:
-    """A tree with one word in every leaf, deterministic: much in it is alike."""
+    """A deterministic tree with many equal subtrees."""
     rows, final = [], [math.inf]
     layer = [0]
     for level in range(depth):
@@ -124,16 +130,16 @@ def a_tree(rng, depth: int = 5) -> FstArrays:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_without_cycles_it_is_the_minimal_graph(seed):
+def test_the_result_for_an_acyclic_graph_is_minimal(seed):
     tree = a_tree(np.random.default_rng(seed))
     theirs = tree.to_fst()
     kaldifst.minimize_encoded(theirs)
     ours = merge_states(tree)
     assert len(ours.final) == theirs.num_states < len(tree.final) / 3
-    assert of_fst(ours, 5) == of_fst(tree, 5)
+    assert fst_relation(ours, 5) == fst_relation(tree, 5)
 
 
-def test_costs_within_a_step_are_equal():
+def test_costs_are_equal_within_the_resolution():
     def two(cost):
         return FstArrays(0, np.array([np.inf, 0, 0], np.float32), np.zeros(2, np.int32), np.array([1, 2], np.int32),
                          np.zeros(2, np.int32), np.array([0.5, cost], np.float32), np.array([1, 2], np.int32))
@@ -146,9 +152,9 @@ def test_costs_within_a_step_are_equal():
         assert len(merge_states(fork).final) == states
 
 
-def test_faults():
+def test_errors():
     fst = random_graph(0)
-    with pytest.raises(UserError, match="transition-id 3, the model 2"):
+    with pytest.raises(UserError, match="transition-id 3, the model only 2"):
         epsilon_free(fst, np.array([0, 0, 1]))
     fst.ilabel[:] = 0
     fst.src, fst.dst = np.array([0, 1], np.int32), np.array([1, 0], np.int32)

@@ -1,4 +1,4 @@
-"""The steps that are ours, on random FSTs: what they must keep, and what they must bring about."""
+"""Epsilon removal, weight pushing and self-loops on random FSTs."""
 
 import math
 
@@ -14,7 +14,8 @@ from lstmp.graph.self_loops import add_self_loops
 
 
 def random_fst(seed: int, num_states: int = 12, num_arcs: int = 30, epsilons: float = 0.5) -> FstArrays:
-    """A connected FST without cycles: arcs go to higher states. About that share of arcs is epsilon on both sides."""
+    """A connected FST without cycles: arcs lead to higher states. A share of about ``epsilons`` of the arcs has epsilon
+    on both sides."""
     rng = np.random.default_rng(seed)
     src = np.sort(rng.integers(0, num_states - 1, num_arcs))
     dst = rng.integers(src + 1, num_states)
@@ -29,17 +30,17 @@ def random_fst(seed: int, num_states: int = 12, num_arcs: int = 30, epsilons: fl
 
 
 def relation(fst: FstArrays) -> dict:
-    """(input string, output string) → least cost, by walking all paths."""
+    """(input labels, output labels) → lowest cost, by enumeration of all paths."""
     best: dict = {}
     todo = [(fst.start, (), (), 0.0)]
     while todo:
-        state, given, taken, cost = todo.pop()
+        state, inputs, outputs, cost = todo.pop()
         if np.isfinite(fst.final[state]):
             total = cost + float(fst.final[state])
-            best[given, taken] = min(total, best.get((given, taken), math.inf))
+            best[inputs, outputs] = min(total, best.get((inputs, outputs), math.inf))
         for a in np.flatnonzero(fst.src == state):
-            todo.append((fst.dst[a], given + (int(fst.ilabel[a]),) * bool(fst.ilabel[a]),
-                         taken + (int(fst.olabel[a]),) * bool(fst.olabel[a]), cost + float(fst.weight[a])))
+            todo.append((fst.dst[a], inputs + (int(fst.ilabel[a]),) * bool(fst.ilabel[a]),
+                         outputs + (int(fst.olabel[a]),) * bool(fst.olabel[a]), cost + float(fst.weight[a])))
     return best
 
 
@@ -51,13 +52,13 @@ def test_epsilon_removal_keeps_the_relation(seed):
     assert len(after.src) <= len(before.src)
 
 
-def test_epsilon_removal_does_something():
+def test_epsilon_removal_removes_arcs_and_adds_none():
     removed = [len(fst.src) - len(remove_epsilon_locally(fst).src) for fst in map(random_fst, range(30))]
     assert sum(removed) > 30 and min(removed) >= 0
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_push_keeps_paths_and_equalizes_states(seed):
+def test_pushing_keeps_paths_and_equalizes_the_totals_of_states(seed):
     before = random_fst(seed, epsilons=0.1)
     after, spread = push_special(before)
     assert spread < TOLERANCE
@@ -69,8 +70,8 @@ def test_push_keeps_paths_and_equalizes_states(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_self_loops_follow_their_own_state_only(tmp_path, seed):
-    """After a transition-id come only that HMM state's self-loop and arcs that pay for leaving it."""
+def test_self_loops_follow_only_their_own_hmm_state(tmp_path, seed):
+    """A transition-id is followed only by the self-loop of its HMM state and by arcs with the cost of leaving it."""
     lang, _ = small_lang(tmp_path)
     rng = np.random.default_rng(seed)
     transitions = random_transitions(lang, random_tree(lang, 3, 1, rng), rng)
@@ -97,7 +98,8 @@ def test_self_loops_follow_their_own_state_only(tmp_path, seed):
     acyclic = after.src != after.dst
     plain = FstArrays(after.start, after.final, *(x[acyclic] for x in (after.src, after.ilabel, after.olabel,
                                                                        after.weight, after.dst)))
-    expected = {(given, taken): cost + sum(map(leaving, given)) for (given, taken), cost in relation(before).items()}
+    expected = {(inputs, outputs): cost + sum(map(leaving, inputs))
+                for (inputs, outputs), cost in relation(before).items()}
     assert relation(plain) == {k: pytest.approx(v, abs=1e-4) for k, v in expected.items()}
     for a in np.flatnonzero(~acyclic):
         assert after.weight[a] == pytest.approx(-0.3 * float(transitions.log_prob[after.ilabel[a]]), abs=1e-5)

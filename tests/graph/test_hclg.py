@@ -1,4 +1,4 @@
-"""HCLG says the same as H, C, L and G spelled out: for random trees, transition probabilities and scores."""
+"""HCLG compared with an enumeration of H, C, L and G, for random trees, transition probabilities and scores."""
 
 import kaldifst
 import numpy as np
@@ -25,7 +25,7 @@ from lstmp.graph.epsilon_free import epsilon_free
 from lstmp.graph.graph_file import write_graph_file
 from lstmp.graph.hclg import compose_hclg
 
-FRAMES = 15  # five phones at most
+FRAMES = 15  # enough for at most five phones
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def build(world, seed, width, central, **scales):
 
 @pytest.mark.parametrize("seed, width, central", [(0, 1, 0), (1, 2, 1), (2, 3, 1), (3, 3, 1), (4, 3, 1)])
 def test_graph_equals_enumeration(world, seed, width, central):
-    """Every word sequence has its best cost; there are no others."""
+    """Every word sequence has its lowest cost, and there are no other word sequences."""
     tree, transitions, graph, scores = build(world, seed, width, central)
     expected = exhaustive(*world, tree, transitions, scores)
     found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
@@ -57,7 +57,7 @@ def test_graph_equals_enumeration(world, seed, width, central):
 
 @pytest.mark.parametrize("seed, width", [(10, 1), (11, 3)])
 def test_silence_probabilities_of_each_pronunciation(tmp_path, seed, width):
-    """L with two states for word boundaries goes through composition and determinization as the other does."""
+    """Composition and determinization also work for an L with two states for word boundaries."""
     world = small_lang(tmp_path, np.random.default_rng(seed))
     assert world[0].silence_model is not None
     tree, transitions, graph, scores = build(world, seed, width, width // 2)
@@ -68,7 +68,7 @@ def test_silence_probabilities_of_each_pronunciation(tmp_path, seed, width):
 
 @pytest.mark.parametrize("seed, width, silence", [(20, 1, False), (21, 3, False), (22, 1, True), (23, 3, True)])
 def test_pieces_of_words(tmp_path, seed, width, silence):
-    """Only whole words come out, with silence between them only; with and without silence probabilities."""
+    """The graph gives only whole words, with silence only between them; with and without silence probabilities."""
     world = small_lang(tmp_path, np.random.default_rng(seed) if silence else None, PIECES, PIECES_ARPA)
     tree, transitions, graph, scores = build(world, seed, width, width // 2)
     expected = exhaustive(*world, tree, transitions, scores)
@@ -88,7 +88,7 @@ def test_scales(world):
 
 @pytest.mark.parametrize("seed, width", [(6, 3), (7, 3), (8, 1)])
 def test_the_native_search_finds_the_same_best_path(world, seed, width, tmp_path):
-    """Through the conversion, the file and the search."""
+    """With conversion, file and search."""
     tree, transitions, graph, scores = build(world, seed, width, width // 2)
     expected = exhaustive(*world, tree, transitions, scores)
     write_graph_file(epsilon_free(graph, transitions.tid_pdf.numpy()), tmp_path, tree.num_pdfs)
@@ -102,7 +102,7 @@ def test_the_native_search_finds_the_same_best_path(world, seed, width, tmp_path
 
 @pytest.mark.parametrize("seed, width", [(6, 3), (7, 3), (8, 1)])
 def test_k2_finds_the_same_best_path(world, seed, width, tmp_path):
-    """Through the conversion, the file and k2's search."""
+    """With conversion, file and k2's search."""
     k2 = pytest.importorskip("k2")
     from lstmp.graph.k2_graph import load_k2_graph
 
@@ -118,10 +118,10 @@ def test_k2_finds_the_same_best_path(world, seed, width, tmp_path):
     total = -best.get_tot_scores(True, False).item()
     assert total == pytest.approx(min(expected.values()), abs=2e-2)
     assert expected[words] == pytest.approx(total, abs=2e-2)
-    assert torch.equal(best.scores - best.graph_scores == 0, best.labels < 0)  # the graph's part is carried along
+    assert torch.equal(best.scores - best.graph_scores == 0, best.labels < 0)  # k2 propagates the graph scores
 
 
-def test_grammar_that_cannot_be_spoken(world):
+def test_a_grammar_that_cannot_be_pronounced_is_an_error(world):
     lang, _ = world
     tree = monophone_tree(lang.sets, lang.topology)
     transitions = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
@@ -130,7 +130,7 @@ def test_grammar_that_cannot_be_spoken(world):
         compose_hclg(l_disambig(lang), g, lang.disambig, tree, transitions, quiet=True)
 
 
-def test_phone_without_model(world):
+def test_a_phone_without_a_model_is_an_error(world):
     lang, g = world
     full = monophone_tree(lang.sets, lang.topology)
     d = lang.phones["D_E"]

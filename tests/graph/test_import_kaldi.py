@@ -1,4 +1,4 @@
-"""Kaldi's model, graph and lang folder, taken over by one command, decode and build graphs as ours do."""
+"""Import of Kaldi's model, graph and lang folder by one command. They then work like our own."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ from lstmp.kaldi.tree import write_tree
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """``ours``: lang, G, HMMs, graph; ``kaldi``: the same in Kaldi's files, with mixtures of one Gaussian."""
+    """``ours``: lang, G, HMMs, graph; ``kaldi``: the same in Kaldi's formats, with one Gaussian per state."""
     root = tmp_path_factory.mktemp("made")
     (root / "ours").mkdir()
     small_recognizer(root / "ours", "model", "graph")
@@ -60,9 +60,9 @@ def arcs(graph):
     return load_file(graph / NAME)
 
 
-@pytest.mark.parametrize("form", ["const", "vector"])
-def test_the_graph_is_ours(folder, form, capsys):
-    if form == "vector":
+@pytest.mark.parametrize("fst_type", ["const", "vector"])
+def test_the_imported_graph_is_the_same_as_ours(folder, fst_type, capsys):
+    if fst_type == "vector":
         shutil.copy(folder / "ours" / "graph" / "HCLG.fst", folder / "kaldi" / "graph" / "HCLG.fst")
     run(folder)
     ours, out = folder / "ours" / "graph", folder / "out" / "graph"
@@ -75,8 +75,8 @@ def test_the_graph_is_ours(folder, form, capsys):
     assert capsys.readouterr().out.count("import is done") == 2
 
 
-def test_phones_of_another_table(folder):
-    """With a lang folder that numbers the phones otherwise, the graph still leads to the same pdfs."""
+def test_phones_with_other_ids(folder):
+    """With a lang folder with other phone ids, the graph still has the same pdfs."""
     phones = Lang.load(folder / "ours" / "lang").nonsilence
     new = {n: n for n in read_symbols(folder / "kaldi" / "phones.txt").values()} | dict(
         zip(phones, phones[::-1], strict=True))
@@ -98,7 +98,7 @@ def test_phones_of_another_table(folder):
                           FstArrays.read(folder / "ours" / "graph" / "HCLG.fst").ilabel)
 
 
-def test_kaldis_lang_and_a_graph_of_ours_from_it(folder):
+def test_kaldis_lang_folder_and_a_graph_made_from_it(folder):
     run(folder, "--lang", str(folder / "kaldi" / "lang"), "--lang-out", str(folder / "out" / "lang"))
     a, b = Lang.load(folder / "ours" / "lang_x"), Lang.load(folder / "out" / "lang")
     assert b.sil_prob == pytest.approx(a.sil_prob, rel=1e-5) and a.lexicon.keys() == b.lexicon.keys()
@@ -109,14 +109,14 @@ def test_kaldis_lang_and_a_graph_of_ours_from_it(folder):
 
 BAD = {
     "no graph": (lambda k: (k / "graph" / "HCLG.fst").unlink(), "HCLG.fst: no such file; give the folder that Kaldi's"),
-    "other model": (lambda k: spoil_labels(k / "graph" / "HCLG.fst"), "HCLG.fst: transition-id 99999, where the model"),
+    "other model": (lambda k: damage_labels(k / "graph" / "HCLG.fst"), "HCLG.fst: it has transition-id 99999"),
     "other words": (lambda k: (k / "graph" / "words.txt").write_text("<eps> 0\n"), "words.txt: word 3 of HCLG.fst is"),
     "silence": (lambda k: (k / "graph" / "phones" / "silence.csl").write_text("1,2"), "silence.csl:1: '1,2' is not a"),
     "cut off": (lambda k: cut(k / "graph" / "HCLG.fst"), "HCLG.fst: not an OpenFst file, or cut off"),
 }
 
 
-def spoil_labels(path):
+def damage_labels(path):
     hclg = FstArrays.read(path)
     hclg.ilabel[3] = 99999
     hclg.write(path)
@@ -127,9 +127,9 @@ def cut(path):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_folders_are_one_line(folder, capsys, name):
-    fault, message = BAD[name]
-    fault(folder / "kaldi")
+def test_bad_folders_give_one_line(folder, capsys, name):
+    damage, message = BAD[name]
+    damage(folder / "kaldi")
     with pytest.raises(SystemExit):
         run(folder)
     errors = capsys.readouterr().err.strip().splitlines()
@@ -137,13 +137,13 @@ def test_bad_folders_are_one_line(folder, capsys, name):
     assert not (folder / "out" / "graph" / "graph.json").exists()
 
 
-def test_folders_must_differ(folder, capsys):
+def test_input_and_output_folders_must_differ(folder, capsys):
     for options in (["--lang-out", "x"], ["--lang", str(folder / "out" / "model")]):
         with pytest.raises(SystemExit):
             run(folder, *options)
         assert "; give " in capsys.readouterr().err
 
 
-def test_a_graph_of_kaldis_is_told_what_to_do(folder):
-    with pytest.raises(UserError, match="graph.json: no such file; if Kaldi made this graph, take it over with"):
+def test_kaldis_graph_is_rejected_with_a_hint_to_import_it(folder):
+    with pytest.raises(UserError, match="graph.json: no such file; if Kaldi made this graph, import it with"):
         check_same_model(folder / "kaldi" / "graph", folder / "ours" / "model", 1)

@@ -1,4 +1,4 @@
-"""The command: what it writes, when it skips, and its faults in one line each."""
+"""The command make_graph: the files it writes, when it is skipped, and its error messages."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def run(folder, *options):
     main(["--lang", str(folder / "lang_x"), "--model", str(folder / "model"), "--out", str(folder / "graph"), *options])
 
 
-def test_files(made):
+def test_the_files_are_consistent(made):
     graph, model = made / "graph", AcousticModel.load(made / "model")
     info = json.loads((graph / "graph.json").read_text())
     hclg = FstArrays.read(graph / "HCLG.fst")
@@ -46,7 +46,7 @@ def test_files(made):
                                                  ".done.k2.json", ".lock"}
 
 
-def test_as_k2_takes_it(made):
+def test_k2_loads_the_graph(made):
     pytest.importorskip("k2")
     from lstmp.graph.k2_graph import load_k2_graph
 
@@ -55,7 +55,7 @@ def test_as_k2_takes_it(made):
     assert torch.equal(fsa.scores, fsa.graph_scores)
 
 
-def test_same_bytes_again_and_skipped(folder, capsys):
+def test_a_second_run_is_skipped_and_a_new_graph_has_the_same_bytes(folder, capsys):
     run(folder)
     out = capsys.readouterr().out
     assert "hclg is done" in out and "k2 is done" in out
@@ -63,11 +63,11 @@ def test_same_bytes_again_and_skipped(folder, capsys):
     shutil.rmtree(folder / "graph")
     run(folder)
     for name, content in before.items():
-        if name != "graph.json":  # names its folders
+        if name != "graph.json":  # has the names of folders
             assert (folder / "graph" / name).read_bytes() == content, name
 
 
-def test_k2_form_alone_is_made_again(folder, capsys):
+def test_the_form_for_the_search_alone_is_made_again(folder, capsys):
     before = (folder / "graph" / NAME).read_bytes()
     (folder / "graph" / NAME).unlink()
     with pytest.raises(UserError, match="no such file; run steps/make_graph.sh"):
@@ -76,7 +76,7 @@ def test_k2_form_alone_is_made_again(folder, capsys):
     assert "determinized" not in capsys.readouterr().out and (folder / "graph" / NAME).read_bytes() == before
 
 
-def test_made_again_for_another_lm_or_scale(folder, capsys):
+def test_the_graph_is_made_again_for_another_lm_or_scale(folder, capsys):
     run(folder, "--self-loop-scale", "0.2")
     assert "its configuration changed" in capsys.readouterr().out
     (folder / "lm.arpa").write_text(ARPA.replace("-0.9 RED", "-0.3 RED"))
@@ -103,10 +103,10 @@ def other_topology(folder):
     (lambda f: shutil.rmtree(f / "model"), "model: no such model folder"),
     (lambda f: truncate(f / "model" / "tree.json", 40), "tree.json: not a decision tree, or cut off"),
     (lambda f: truncate(f / "model" / "transitions.safetensors", 40), "transitions.safetensors: not a safetensors"),
-    (other_topology, "topo: its phones or their topology are not those of the model"),
+    (other_topology, "topo: its phones or topology differ from those of the model"),
     (lambda f: (f / "lang_x" / "words.txt").unlink(), "words.txt: no such file"),
 ])
-def test_refused(folder, capsys, damage, message):
+def test_bad_input_is_an_error(folder, capsys, damage, message):
     shutil.rmtree(folder / "graph")
     damage(folder)
     with pytest.raises(SystemExit) as e:
@@ -117,39 +117,39 @@ def test_refused(folder, capsys, damage, message):
     assert not (folder / "graph" / "HCLG.fst").exists()
 
 
-def test_model_of_another_lang(folder):
+def test_a_model_of_another_lang_is_an_error(folder):
     other = AcousticModel.load(folder / "model")
     del other.transitions.topology.entries[max(other.transitions.topology.entries)]
     other.transitions.topology.write(folder / "lang_x" / "topo")
-    with pytest.raises(UserError, match="are not those of the model"):
+    with pytest.raises(UserError, match="differ from those of the model"):
         make_graph(folder / "lang_x", folder / "model", folder / "graph")
 
 
-def test_negative_scale(folder):
+def test_a_negative_scale_is_an_error(folder):
     with pytest.raises(UserError, match="scales must not be negative"):
         make_graph(folder / "lang_x", folder / "model", folder / "graph", self_loop_scale=-1)
 
 
 @pytest.mark.parametrize("change, message", [
     (lambda t: t.pop("words"), "not a k2 graph, or cut off"),
-    (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not fit its arcs"),
-    (lambda t: t.update(words=t["words"].long()), "its parts do not fit together"),
-    (lambda t: t.update(words=t["words"] - 9999), "its words do not fit its arcs"),
-    (lambda t: t.update(word_splits=t["word_splits"][:-1].clone()), "its parts do not fit together"),
-    (lambda t: t["word_splits"][0].sub_(1), "its words do not fit its arcs"),
-    (lambda t: t["word_splits"][3].add_(2**30), "its words do not fit its arcs"),
-    (lambda t: t["word_splits"][3].sub_(2**30), "its words do not fit its arcs"),
-    (lambda t: t["arcs"][:, 0].sub_(1), "its states are not those of"),
-    (lambda t: t["arcs"][5, 1:2].fill_(-1), "its states are not those of"),
-    (lambda t: t["arcs"][5, 1:2].fill_(2**31 - 1), "its states are not those of"),
+    (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not match its arcs"),
+    (lambda t: t.update(words=t["words"].long()), "its tensors are not consistent with each other"),
+    (lambda t: t.update(words=t["words"] - 9999), "its words do not match its arcs"),
+    (lambda t: t.update(word_splits=t["word_splits"][:-1].clone()), "its tensors are not consistent with each other"),
+    (lambda t: t["word_splits"][0].sub_(1), "its words do not match its arcs"),
+    (lambda t: t["word_splits"][3].add_(2**30), "its words do not match its arcs"),
+    (lambda t: t["word_splits"][3].sub_(2**30), "its words do not match its arcs"),
+    (lambda t: t["arcs"][:, 0].sub_(1), "it has negative state numbers, or too many states"),
+    (lambda t: t["arcs"][5, 1:2].fill_(-1), "it has negative state numbers, or too many states"),
+    (lambda t: t["arcs"][5, 1:2].fill_(2**31 - 1), "it has negative state numbers, or too many states"),
     (lambda t: t["arcs"][-1, 0:1].fill_(0), "its arcs are not sorted by state"),
-    (lambda t: t["arcs"][0, 2:3].fill_(-1), "its last arcs do not lead to its last state"),
-    (lambda t: t["arcs"][:, 1].clamp_(max=3), "its last arcs do not lead to its last state"),
-    (lambda t: t["arcs"][0, 3:4].fill_(0x7fc00000), "a score that is no number"),
+    (lambda t: t["arcs"][0, 2:3].fill_(-1), "its final arcs do not match its last state"),
+    (lambda t: t["arcs"][:, 1].clamp_(max=3), "its final arcs do not match its last state"),
+    (lambda t: t["arcs"][0, 3:4].fill_(0x7fc00000), "a score that is not a finite number"),
     (lambda t: t["arcs"][:, 2].add_(1), "its labels are not the"),
     (lambda t: t["arcs"][0, 2:3].add_(10_000), "its labels are not the"),
 ])
-def test_damaged_k2_form(folder, change, message):
+def test_a_damaged_graph_file_is_an_error(folder, change, message):
     path = folder / "graph" / NAME
     tensors = load_file(path)
     num_pdfs = json.loads((folder / "graph" / "graph.json").read_text())["num_pdfs"]
@@ -159,7 +159,7 @@ def test_damaged_k2_form(folder, change, message):
         read_graph_file(folder / "graph")
 
 
-def test_truncated_k2_form(folder):
+def test_a_truncated_graph_file_is_an_error(folder):
     truncate(folder / "graph" / NAME, 500)
     with pytest.raises(UserError, match="not a k2 graph, or cut off"):
         read_graph_file(folder / "graph")

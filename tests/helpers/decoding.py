@@ -1,4 +1,4 @@
-"""A small world to decode in, and its options."""
+"""A small model, graph and data dir for tests of decoding, and command-line options for them."""
 
 import json
 import subprocess
@@ -59,12 +59,12 @@ fmllr:
 """
 
 
-GRAPH = SmallGraph.random(5, num_pdfs=PDFS)  # any length of utterance fits it
+GRAPH = SmallGraph.random(5, num_pdfs=PDFS)  # has paths for utterances of any length
 
 
 @pytest.fixture
 def work(tmp_path):
-    """model/, graph/, data/ and decode.yaml."""
+    """A folder with model/, graph/, data/ and decode.yaml."""
     topology = Topology.bakis(nonsilence=[1, 2], silence=[])
     tree = monophone_tree([[1], [2]], topology)
     generator = torch.Generator().manual_seed(1)
@@ -96,10 +96,10 @@ def arguments(work, out="out", nj=1):
             str(work / out), "--config", str(work / "decode.yaml"), "--nj", str(nj)]
 
 
-def walk(rng, least):
-    """The pdfs on a random path through the graph, of ``least`` frames or a few more."""
+def walk(rng, min_frames):
+    """The pdfs on a random path through the graph, of ``min_frames`` frames or a few more."""
     state, pdfs = 0, []
-    while len(pdfs) < least or state not in GRAPH.final:
+    while len(pdfs) < min_frames or state not in GRAPH.final:
         arcs = [arc for arc in GRAPH.arcs if arc[0] == state]
         _, state, pdf, _, _ = arcs[rng.integers(len(arcs))]
         pdfs.append(pdf)
@@ -107,8 +107,9 @@ def walk(rng, least):
 
 
 @pytest.fixture
-def adapted_work(work):  # noqa: F811
-    """Two speakers: the model's own features, and the same under an affine distortion; both say the same."""
+def adapted_work(work):
+    """``work`` with a speaker-adapted model and two speakers who say the same: the features of a match the model, those
+    of b have an affine distortion."""
     model = AcousticModel.load(work / "model")
     model.gmms.variances.fill_(0.3 ** 2)
     model.si_gmms = DiagGmms(*(x.clone() for x in (model.gmms.offsets, model.gmms.weights, model.gmms.means,
@@ -120,7 +121,7 @@ def adapted_work(work):  # noqa: F811
     distort = torch.cat([torch.eye(3) * 0.8, torch.tensor([[0.5], [-0.5], [0.4]])], 1)
     feats = {}
     for n in range(6):
-        states = walk(rng, least=25)
+        states = walk(rng, min_frames=25)
         x = (model.gmms.means[torch.from_numpy(states)] + 0.3 * torch.tensor(rng.normal(size=(len(states), 3)))).float()
         feats |= {f"a-{n}": x, f"b-{n}": affine_transform(x, distort)}
     with ArkWriter(work / "data" / "feats.ark", work / "data" / "feats.scp") as ark:

@@ -20,22 +20,23 @@ BACKOFF = WORDS + 1
 
 
 def random_lm(folder, rng, known=range(1, WORDS + 1)):
-    """A random bigram LM as lang folder: state 0 has the unigrams, state w the words after w; 1 + WORDS follows <s>.
+    """Write a lang folder with a random bigram LM. State 0 has the unigrams, state w the words after w, state WORDS + 1
+    the words after <s>.
 
-    Returns the probabilities: {(before, word or "end"): natural log}, {before: back-off weight}.
+    Returns the probabilities: {(previous word, word or "end"): natural log}, {previous word: back-off weight}.
     """
     folder.mkdir(parents=True)
     (folder / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, WORDS + 1))
                                       + f"#0 {BACKOFF}\n")
     start = WORDS + 1
     table, weight, rows = {}, {}, []
-    for before in [0, *known, start]:
+    for prev in [0, *known, start]:
         for word in [*known, "end"]:
-            if before == 0 or rng.random() < 0.4:
-                table[before, word] = float(np.float32(-rng.exponential(2)))
-        if before:
-            weight[before] = float(np.float32(-rng.exponential(1)))
-            rows.append((before, BACKOFF, 0, weight[before], 0))
+            if prev == 0 or rng.random() < 0.4:
+                table[prev, word] = float(np.float32(-rng.exponential(2)))
+        if prev:
+            weight[prev] = float(np.float32(-rng.exponential(1)))
+            rows.append((prev, BACKOFF, 0, weight[prev], 0))
     rows += [(b, w, w, p, w) for (b, w), p in table.items() if w != "end"]
     rows.sort()
     src, ilabel, olabel, score, dst = (np.array(x) for x in zip(*rows, strict=True))
@@ -46,15 +47,17 @@ def random_lm(folder, rng, known=range(1, WORDS + 1)):
 
 
 def lm_score(lm, words):
+    """The log-probability of a sentence with an LM of :func:`random_lm`."""
     table, weight = lm
-    total, before = 0.0, WORDS + 1
+    total, prev = 0.0, WORDS + 1
     for word in [*words, "end"]:
-        total += table[before, word] if (before, word) in table else weight[before] + table[0, word]
-        before = word
+        total += table[prev, word] if (prev, word) in table else weight[prev] + table[0, word]
+        prev = word
     return total
 
 
 def lattice_of(seed, frames):
+    """The lattice of random scores in a random graph; None if it has no path."""
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
     return None if graph.viterbi(loglikes) is None else decode_utterance(graph.engine(4), loglikes, WIDE)
 
@@ -71,16 +74,20 @@ def some_lattice(seed, frames=5):
 
 
 def best_by_words(lattice, paths, lm_weight, penalty):
-    found = {}
+    """Words → the score of the best path with them."""
+    best = {}
     for path in paths:
         words = tuple(lattice.words_on(path))
-        found[words] = max(found.get(words, -math.inf), path_score(lattice, path, lm_weight, penalty))
-    return found
+        best[words] = max(best.get(words, -math.inf), path_score(lattice, path, lm_weight, penalty))
+    return best
 
 
 @pytest.fixture
 def decode_dir(tmp_path):
-    """Two utterances, one of which failed; words.txt in a graph dir."""
+    """A decode dir with two utterances, one of which has failed, and a graph dir with words.txt.
+
+    Returns the decode dir, the lattice of the other utterance, and all its paths.
+    """
     lattice, paths = some_lattice(7)
     folder = tmp_path / "decode"
     folder.mkdir()

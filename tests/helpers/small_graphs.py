@@ -1,4 +1,4 @@
-"""Random decoding graphs small enough to be searched exhaustively in plain Python."""
+"""Random decoding graphs that are small enough for an exhaustive search in plain Python."""
 
 import importlib.util
 import itertools
@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import SearchGraph, compiled
+from lstmp.decode.engine import SearchGraph, search_library
 
 WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_word_arcs=100_000,
                     min_active=0, max_active=100_000, retries=0)
 
 
 NEEDS_K2 = pytest.mark.skipif(importlib.util.find_spec("k2") is None, reason="no k2")
-NEEDS_COMPILER = pytest.mark.skipif(compiled() is None, reason="no compiler")
+NEEDS_COMPILER = pytest.mark.skipif(search_library() is None, reason="no compiler")
 
 
 def scores(seed, frames, num_pdfs=4):
@@ -46,7 +46,7 @@ class SmallGraph:
         return cls(arcs, finals)
 
     def _rows(self):
-        """Arcs int32 [A, 4] in the order of a graph file, and the words of each, -1 on those into the final state."""
+        """Arcs int32 [A, 4] in the order of a graph file, and the words of each; -1 on arcs into the final state."""
         last = self.num_states
         rows = [(a, b, pdf + 1, score, words) for a, b, pdf, score, words in self.arcs]
         rows += [(s, last, -1, score, (*words, -1)) for s, (score, words) in self.final.items()]
@@ -56,7 +56,7 @@ class SmallGraph:
         return torch.cat([arcs, scores.view(torch.int32)[:, None]], 1), [list(r[4]) for r in rows]
 
     def k2(self):
-        """For lstmp.decode.k2_search."""
+        """The graph for lstmp.decode.k2_search."""
         k2 = pytest.importorskip("k2")
         arcs, words = self._rows()
         fsa = k2.Fsa(arcs)
@@ -66,14 +66,14 @@ class SmallGraph:
         return fsa
 
     def engine(self, num_pdfs=None):
-        """For the native search; the number of pdfs, if not given, is one more than the highest in the graph."""
+        """The graph for the native search. ``num_pdfs``: default one more than the highest pdf-id in the graph."""
         num_pdfs = num_pdfs or 1 + max(pdf for _, _, pdf, _, _ in self.arcs)
         arcs, words = self._rows()
         splits = np.cumsum([0] + [len(w) for w in words])
         return SearchGraph.of(arcs.numpy(), splits, np.array(list(itertools.chain(*words))), num_pdfs)
 
     def openfst(self):
-        """The same with pdf + 1 as input label; each arc must have one word or none."""
+        """The graph as an OpenFst FST with pdf-id + 1 as input labels. Each arc must have at most one word."""
         fst = kaldifst.StdVectorFst()
         for _ in range(self.num_states):
             fst.add_state()
@@ -99,7 +99,7 @@ class SmallGraph:
 
 
 def all_paths(lattice):
-    """Every path of a lattice as arc numbers."""
+    """All paths of a lattice, each as a list of arc numbers."""
     leaving = {}
     for i, (a, _, _) in enumerate(lattice.arcs.tolist()):
         leaving.setdefault(a, []).append(i)
@@ -111,6 +111,7 @@ def all_paths(lattice):
 
 
 def path_score(lattice, path, lm_weight, penalty):
+    """The score of a path:  acoustic / LM weight + graph - penalty · number of words."""
     path = np.array(path)
     return (float(lattice.acoustic[path].astype(float).sum()) / lm_weight + float(lattice.graph[path].sum())
             - penalty * int(lattice.num_words[path].sum()))

@@ -1,4 +1,4 @@
-"""A small recognizer to build graphs of (lexicon, grammar, random tree), and its meaning spelled out path by path."""
+"""A small recognizer for tests of graphs (lexicon, grammar, random tree), and an enumeration of all its paths."""
 
 import dataclasses
 import itertools
@@ -21,7 +21,7 @@ from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 from lstmp.graph.make_graph import make_graph
 
-# two words that sound the same, one with two pronunciations, one that begins as another does, one of a single phone
+# homophones, a word with two pronunciations, a word that is the beginning of another one, a word with a single phone
 LEXICON = "RED 1.0 R E D\nREAD 0.7 R E D\nREAD 0.3 R I D\nA 1.0 A\nARID 1.0 A R I D\n"
 ARPA = r"""
 \data\
@@ -51,7 +51,7 @@ ngram 3=2
 """
 
 
-# pieces of words: RED whole or in two pieces, D within and at the end of a word, A in every place
+# pieces of words: RED whole or in two pieces, D inside and at the end of a word, A in every position
 PIECES = ("▁RED▁ 1.0 R E D\n▁RE 0.7 R E\n▁RE 0.3 R I\nD▁ 1.0 D\nD 1.0 D\n▁A▁ 1.0 A\n▁A 1.0 A\nA 1.0 A\n"
           "A▁ 1.0 A\n")
 PIECES_ARPA = r"""
@@ -82,7 +82,7 @@ ngram 2=4
 
 
 def small_lang(folder, rng=None, lexicon=LEXICON, arpa=ARPA) -> tuple[Lang, kaldifst.StdVectorFst]:
-    """Write and load a lang folder with L, and G beside it; ``rng``: with silence probabilities by pronunciation."""
+    """Write and load a lang folder, and make G. ``rng``: add random silence probabilities for each pronunciation."""
     (folder / "lexicon.txt").write_text(lexicon)
     (folder / "lm.arpa").write_text(arpa)
     prepare_dict(folder / "lexicon.txt", folder / "dict")
@@ -96,7 +96,7 @@ def small_lang(folder, rng=None, lexicon=LEXICON, arpa=ARPA) -> tuple[Lang, kald
 
 
 def small_recognizer(folder, model: str, graph: str) -> Tree:
-    """Write lang/, lang_x/ with G, the HMMs of a random tree and their graph; returns the tree."""
+    """Write lang/, lang_x/ with G, a model with a random tree, and its graph. Returns the tree."""
     lang, _ = small_lang(folder)
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
     rng = np.random.default_rng(0)
@@ -142,7 +142,7 @@ def random_transitions(lang: Lang, tree: Tree, rng) -> TransitionModel:
 
 
 def spoken(lang: Lang, g, max_phones: int) -> dict[tuple[int, ...], dict[tuple[int, ...], float]]:
-    """Every phone sequence with every word sequence it may stand for, and the least cost in L and G."""
+    """Phone sequence → word sequence → lowest cost in L and G, for all phone sequences of at most ``max_phones``."""
     arcs = FstArrays.of(g)
     backoff = lang.words["#0"]
     sentences: dict[tuple[int, ...], float] = {}
@@ -163,18 +163,18 @@ def spoken(lang: Lang, g, max_phones: int) -> dict[tuple[int, ...], dict[tuple[i
                 walk(arcs.dst[a], (*words, int(arcs.ilabel[a])), cost + float(arcs.weight[a]))
 
     walk(arcs.start, (), 0.0)
-    found: dict[tuple[int, ...], dict[tuple[int, ...], float]] = {}
+    out: dict[tuple[int, ...], dict[tuple[int, ...], float]] = {}
     model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
     border = {w: borders(s) if lang.word_names.pieces else (True, True) for s, w in lang.words.items()}
     for words, cost in sentences.items():
-        inside = [not border[w][1] for w in words]  # after each: in the middle of a word
+        inside = [not border[w][1] for w in words]  # whether the position after each piece is inside a word
         if [True, *(not x for x in inside)] != [*(border[w][0] for w in words), True]:
             continue
         for spellings in itertools.product(*(lang.lexicon[w] for w in words)):
             base = cost - sum(math.log(p) for p, _ in spellings)
             terms = [model.of(w, spelling) for w, (_, spelling) in zip(words, spellings, strict=True)]
             before = [t[1:] for t in terms] + [(model.end_silence, model.end_none)]
-            costs = [(-math.log((1 - p) * fn), -math.log(p * fs))  # of each place for silence, without and with
+            costs = [(-math.log((1 - p) * fn), -math.log(p * fs))  # for each position: without silence, with silence
                      for p, (fs, fn) in zip([model.start, *(t.after for t in terms)], before, strict=True)]
             costs = [(0.0, math.inf) if i else c for i, c in zip([False, *inside], costs, strict=True)]
             for pauses in itertools.product((False, True), repeat=len(words) + 1):
@@ -183,51 +183,51 @@ def spoken(lang: Lang, g, max_phones: int) -> dict[tuple[int, ...], dict[tuple[i
                     phones += spelling + ((lang.optional_silence,) if pause else ())
                 total = base + sum(c[pause] for c, pause in zip(costs, pauses, strict=True))
                 if 0 < len(phones) <= max_phones and total < math.inf:
-                    options = found.setdefault(phones, {})
+                    options = out.setdefault(phones, {})
                     options[words] = min(total, options.get(words, math.inf))
-    return found
+    return out
 
 
 def phone_sequence_cost(phones, tree, transitions, scores, transition_scale, self_loop_scale) -> float:
-    """Viterbi through the HMMs of one phone sequence: least cost over all frames, scores subtracted."""
+    """Viterbi through the HMMs of one phone sequence: lowest cost over all frames, including the negative scores."""
     num_frames = len(scores)
-    alive = np.full(num_frames + 1, np.inf)  # cost of having finished the phones so far after t frames
-    alive[0] = 0.0
+    done = np.full(num_frames + 1, np.inf)  # cost of having finished the phones so far after t frames
+    done[0] = 0.0
     for i in range(len(phones)):
         window = tuple(phones[j] if 0 <= j < len(phones) else 0
                        for j in range(i - tree.central_position, i - tree.central_position + tree.context_width))
         entry = transitions.topology.entries[phones[i]]
         arcs = []  # (state, destination, cost, pdf)
-        for s, ways in enumerate(entry):
+        for s, state_arcs in enumerate(entry):
             index = transitions.tuple_index(phones[i], s, tree.pdf(window, s))
             leave = transitions.non_self_loop_log_prob(index)
-            for k, (to, _) in enumerate(ways):
+            for k, (to, _) in enumerate(state_arcs):
                 tid = int(transitions.first_tid[index]) + k
                 log_p = float(transitions.log_prob[tid])
                 graph = self_loop_scale * (log_p if to == s else leave)
                 graph += 0.0 if to == s else transition_scale * (log_p - leave)
                 arcs.append((s, to, -graph, int(transitions.tid_pdf[tid])))
-        at = np.full((num_frames + 1, len(entry) + 1), np.inf)  # cost of standing before state s after t frames
-        at[:, 0] = alive
+        costs = np.full((num_frames + 1, len(entry) + 1), np.inf)  # cost of being in state s after t frames
+        costs[:, 0] = done
         for t in range(num_frames):
             for s, to, cost, pdf in arcs:
-                at[t + 1, to] = min(at[t + 1, to], at[t, s] + cost - scores[t, pdf])
-        alive = at[:, -1]
-    return float(alive[-1])
+                costs[t + 1, to] = min(costs[t + 1, to], costs[t, s] + cost - scores[t, pdf])
+        done = costs[:, -1]
+    return float(done[-1])
 
 
 def exhaustive(lang, g, tree, transitions, scores, transition_scale=1.0, self_loop_scale=0.1):
-    """The best cost of each word sequence, by enumeration of all that ``scores`` [T, P] is long enough for."""
+    """Word sequence → lowest cost, by enumeration of all phone sequences that fit into T frames; ``scores`` [T, P]."""
     best: dict[tuple[int, ...], float] = {}
-    for phones, meanings in spoken(lang, g, len(scores) // 3).items():  # no HMM is shorter than three frames
+    for phones, word_costs in spoken(lang, g, len(scores) // 3).items():  # each phone takes at least three frames
         cost = phone_sequence_cost(phones, tree, transitions, scores, transition_scale, self_loop_scale)
-        for words, lm_cost in meanings.items():
+        for words, lm_cost in word_costs.items():
             best[words] = min(best.get(words, math.inf), cost + lm_cost)
     return best
 
 
 def graph_viterbi(graph: FstArrays, tid_pdf, scores) -> dict[tuple[int, ...], float]:
-    """Best cost of each word sequence through HCLG by plain token passing with one token per state and words."""
+    """Word sequence → lowest cost in HCLG, by token passing with one token for each state and word sequence."""
     arcs_of = [[] for _ in graph.final]
     for a in range(len(graph.src)):
         arcs_of[graph.src[a]].append(a)

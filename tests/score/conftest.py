@@ -1,4 +1,4 @@
-"""A decoded dev and test set, small enough to count errors by hand."""
+"""A decoded dev and test set that are small enough for counting errors manually."""
 
 import json
 
@@ -8,7 +8,7 @@ from lstmp.corpus.datadir import Utterance, write_data_dir
 
 REFS = {"dev": {"a-1": "ONE TWO THREE FOUR", "a-2": "FIVE SIX", "b-1": "SEVEN"},
         "test": {"c-1": "ONE ONE TWO", "d-1": "THREE"}}
-# errors of a cell, by hand: dev 8_0: 3 of 7; dev 9_0: 2 of 7; dev 9_0.5: 2 of 7 (a tie: the lower penalty wins)
+# errors: dev 8_0: 3 of 7; dev 9_0: 2 of 7; dev 9_0.5: 2 of 7 (a tie: the lower penalty is chosen)
 HYPS = {("dev", "8_0.0"): {"a-1": "ONE THREE FOUR FOUR", "a-2": "FIVE SIX", "b-1": ""},
         ("dev", "9_0.0"): {"a-1": "ONE TWO TREE FOUR", "a-2": "FIVE FIVE SIX", "b-1": "SEVEN"},
         ("dev", "9_0.5"): {"a-1": "ONE TWO TREE FOUR", "a-2": "FIVE", "b-1": "SEVEN"},
@@ -19,7 +19,7 @@ HYPS = {("dev", "8_0.0"): {"a-1": "ONE THREE FOUR FOUR", "a-2": "FIVE SIX", "b-1
 
 @pytest.fixture
 def decoded(tmp_path):
-    """The folder with data/{dev,test} and exp/mono/decode_tg_{dev,test}, and mono's train.json."""
+    """A folder with data/{dev,test}, exp/mono/decode_tg_{dev,test} and exp/mono/train.json."""
     for name, texts in REFS.items():
         write_data_dir(tmp_path / "data" / name, [Utterance(u, u[0], f"{u}.wav", tuple(t.split()))
                                                   for u, t in texts.items()])

@@ -9,14 +9,14 @@ from lstmp.score.wer import count_errors
 words = st.lists(st.sampled_from(["A", "LONGER", "CC"]), max_size=6).map(tuple)
 
 
-def test_example():
+def test_an_example():
     ref, hyp, marks = align_words(("MISTER", "QUILTER", "IS"), ("MISTER", "QUITE", "KILTER", "IS", "IT"))
     assert ref == "mister QUILTER ***    is ***"
     assert hyp == "mister QUITE   KILTER is IT"
     assert marks == "       S       I         I"
 
 
-def test_marks_stand_below_their_words():
+def test_marks_are_below_their_words():
     ref, hyp, marks = align_words(("A", "BEE", "C"), ("A", "C"))
     assert (ref, hyp) == ("a BEE c", "a *** c") and marks.index("D") == ref.index("BEE")
 
@@ -30,7 +30,7 @@ def test_marks_agree_with_the_counts(ref, hyp):
     assert tuple(w.upper() for w in rows[1].split() if w != "***") == hyp
 
 
-def test_file_and_speakers(tmp_path):
+def test_the_file_has_alignments_and_a_table_of_speakers(tmp_path):
     refs = {"s1-a": ("X", "Y"), "s1-b": ("Z",), "s2-a": ("X",)}
     hyps = {"s1-a": ("X",), "s2-a": ("Q", "X")}
     errors = count_errors(refs, hyps)

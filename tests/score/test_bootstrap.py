@@ -6,13 +6,13 @@ from lstmp.score.bootstrap import interval, replicate_wers
 
 
 def simulate(rng, n):
-    """Utterances of 5 to 30 words, each with an error rate of its own around 20 %."""
+    """Utterances of 5 to 30 words, each with a different error rate around 20 %."""
     words = rng.integers(5, 31, n)
     return rng.binomial(words, np.clip(rng.normal(0.2, 0.1, n), 0.01, 0.9)), words
 
 
-def test_coverage_of_95_percent():
-    """The true rate lies in the interval in about 95 of 100 experiments (the binomial spread here is 1.3)."""
+def test_the_interval_covers_the_true_rate_in_95_percent_of_cases():
+    """The standard deviation of the share of hits is 1.3 %."""
     rng = np.random.default_rng(7)
     errors, words = simulate(rng, 200_000)
     truth = 100 * errors.sum() / words.sum()
@@ -23,7 +23,7 @@ def test_coverage_of_95_percent():
     assert 0.90 <= hits / 300 <= 0.985
 
 
-def test_same_seed_same_interval_and_it_holds_the_rate():
+def test_the_seed_determines_the_interval_and_it_contains_the_rate():
     errors, words = simulate(np.random.default_rng(1), 100)
     first = interval(errors, words, replicates=2500, seed=3)
     assert first == interval(errors, words, replicates=2500, seed=3) != interval(errors, words, replicates=2500, seed=4)
@@ -32,8 +32,8 @@ def test_same_seed_same_interval_and_it_holds_the_rate():
     assert first[0] < narrow[0] < narrow[1] < first[1]
 
 
-def test_spread_is_that_of_theory_and_of_kaldialign():
-    """All utterances of one length: the rate's standard error is s/√n."""
+def test_the_spread_agrees_with_theory_and_with_kaldialign():
+    """If all utterances have the same length, the standard error of the rate is s/√n."""
     errors = np.random.default_rng(2).binomial(10, 0.3, 200)
     wers = replicate_wers(errors, np.full(200, 10), 20_000, 1)
     assert len(wers) == 20_000

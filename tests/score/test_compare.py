@@ -1,4 +1,4 @@
-"""Two systems compared, on a set small enough to do it by hand."""
+"""Comparison of two systems on a set that is small enough to check by hand."""
 
 import shutil
 
@@ -29,16 +29,16 @@ def test_rates_speakers_confusions_and_utterances(two):
     lines = text.splitlines()
     assert lines[0] == "# mono and better on test"
     assert "| mono | 50.00 | 1 | 0 | 1 |" in lines and "| better | 25.00 | 1 | 0 | 0 |" in lines
-    assert "better less mono: **-25.00**" in text
+    assert "better minus mono: **-25.00**" in text
     assert "| c | 1 | 3 | 33.33 | 0.00 | -33.33 |" in lines and "| d | 1 | 1 | 100.00 | 100.00 | +0.00 |" in lines
     assert "| – | OH | 1 | 1 |" in lines and "| ONE | TWO | 1 | 0 |" in lines
     assert lines.index("| c | 1 | 3 | 33.33 | 0.00 | -33.33 |") < lines.index("| d | 1 | 1 | 100.00 | 100.00 | +0.00 |")
     assert "    c-1" in lines and "    mono, 1: ONE TWO TWO" in lines and "    d-1" not in lines
 
 
-def test_the_other_way_round_turns_the_signs(two):
+def test_reversing_the_order_changes_the_signs(two):
     text = compare(*reversed(two))
-    assert "mono less better: **+25.00**" in text and "| c | 1 | 3 | 0.00 | 33.33 | +33.33 |" in text
+    assert "mono minus better: **+25.00**" in text and "| c | 1 | 3 | 0.00 | 33.33 | +33.33 |" in text
 
 
 def test_a_system_is_no_better_than_itself(two):
@@ -46,10 +46,10 @@ def test_a_system_is_no_better_than_itself(two):
     assert "**+0.00** [+0.00, +0.00]" in text and "p 1." in text
 
 
-def test_best_paths_of_n_best_lists_are_compared_too(two):
+def test_the_best_hypotheses_of_n_best_lists_can_be_compared(two):
     (two[1] / "score.json").unlink()
     text = compare(*two)
-    assert "better less mono: **-25.00**" in text and "LM weight and penalty: mono: 9, 0." in text
+    assert "better minus mono: **-25.00**" in text and "LM weight and penalty: mono: 9, 0." in text
 
 
 def test_the_page_can_be_written(two, tmp_path, capsys):
@@ -58,7 +58,7 @@ def test_the_page_can_be_written(two, tmp_path, capsys):
     assert capsys.readouterr().out == (tmp_path / "page.md").read_text()
 
 
-def test_faults_are_named(two):
+def test_errors(two):
     mono, better = two
     with pytest.raises(UserError, match="of another set"):
         compare(mono, mono.with_name("decode_tg_dev"))

@@ -1,4 +1,4 @@
-"""Words that the vocabulary lacks."""
+"""Recognition of words that are not in the vocabulary."""
 
 import json
 
@@ -10,17 +10,17 @@ from lstmp.score.oov import count_unknown, main, read_vocabulary
 VOCABULARY = {"the", "cat", "sat"}
 
 
-def test_by_hand():
+def test_counts_match_a_manual_count():
     refs = {"a": ("the", "xerus", "sat"), "b": ("the", "yak"), "c": ("cat",), "d": ("zebu",)}
     hyps = {"a": ("the", "xerus", "cat"), "b": ("the", "gnu", "sat"), "c": ("cat",)}
     n = count_unknown(refs, hyps, VOCABULARY)
     assert (n.words, n.unknown, n.recognized, n.made_up, n.right) == (7, 3, 1, 2, 1)
-    assert n.known_errors == 2 and n.known_wer == 50.0  # sat as cat; one of gnu, sat is an insertion
+    assert n.known_errors == 2 and n.known_wer == 50.0  # cat instead of sat; one of gnu and sat is an insertion
     share, low, high = n.recall
-    assert share == 1 / 3 and (low, high) == pytest.approx((0.0615, 0.7923), abs=1e-4)  # Wilson's formula by hand
+    assert share == 1 / 3 and (low, high) == pytest.approx((0.0615, 0.7923), abs=1e-4)  # from Wilson's formula
 
 
-def test_nothing_unknown():
+def test_without_unknown_words():
     n = count_unknown({"a": ("the", "cat")}, {}, VOCABULARY)
     assert n.recall == (0.0, 0.0, 1.0) and n.known_errors == 2 and n.made_up == 0
 

@@ -26,14 +26,14 @@ def error(decoded, capsys, *more):
     return lines[-1]
 
 
-def test_weights_are_chosen_on_dev_and_used_unchanged_on_test(decoded):
+def test_weights_are_chosen_on_dev_and_applied_unchanged_to_test(decoded):
     run(decoded)
     dev, test = (json.loads((Path(d) / "score.json").read_text()) for d in dirs(decoded))
     assert (dev["lmwt"], dev["wip"]) == (test["lmwt"], test["wip"]) == (9, 0)
     assert (dev["ins"], dev["del"], dev["sub"], dev["words"]) == (1, 0, 1, 7)
     assert dev["wer"] == pytest.approx(200 / 7, abs=1e-3) and dev["chosen_here"] and not test["chosen_here"]
     assert (test["ins"], test["del"], test["sub"], test["words"]) == (1, 0, 1, 4) and test["wer"] == 50
-    assert test["best_of_this_set"] == {"wer": 0.0, "lmwt": 8, "wip": 0}  # shown, not used
+    assert test["best_of_this_set"] == {"wer": 0.0, "lmwt": 8, "wip": 0}  # reported, but not used
     assert test["grid"] == {"8_0": 0.0, "9_0": 50.0, "9_0.5": 75.0}
     assert dev["ci"][0] <= dev["wer"] <= dev["ci"][1]
     folder = Path(dirs(decoded)[1])
@@ -41,8 +41,8 @@ def test_weights_are_chosen_on_dev_and_used_unchanged_on_test(decoded):
     assert "Eval:" in (folder / "align.txt").read_text()
 
 
-def test_errors_of_spelling_are_told(decoded, capsys):
-    """Beside the true errors; none is told where there is none."""
+def test_spelling_errors_are_reported(decoded, capsys):
+    """They are counted separately from other errors; without spelling errors there is no warning."""
     run(decoded)
     assert "spelling" not in capsys.readouterr().err
     hyps = Path(dirs(decoded)[0]) / "scoring"
@@ -50,12 +50,12 @@ def test_errors_of_spelling_are_told(decoded, capsys):
         path.write_text("a-1 one TREE THREE four\na-2 FIVE SIX\nb-1 SEVEN\n")
     run(decoded)
     err = capsys.readouterr().err
-    assert "2 of 3 substitutions are in the spelling alone (letter case), such as one for ONE" in err
+    assert "2 of 3 substitutions differ only in spelling (letter case), such as one for ONE" in err
     align = (Path(dirs(decoded)[0]) / "align.txt").read_text()
     assert "REF:  ONE TWO  three FOUR\nHYP:  one TREE three four\n" in align
 
 
-def test_done_is_skipped_until_a_hypothesis_changes(decoded, capsys):
+def test_scoring_is_skipped_until_a_hypothesis_changes(decoded, capsys):
     run(decoded)
     stamp = (Path(dirs(decoded)[0]) / "score.json").stat().st_mtime_ns
     run(decoded)
@@ -85,10 +85,10 @@ def test_missing_hypotheses(decoded, capsys):
     assert "no hypothesis" in capsys.readouterr().err
 
 
-def test_faults_are_one_line(decoded, capsys):
+def test_errors_are_one_line(decoded, capsys):
     dev, test = map(Path, dirs(decoded))
     (test / "scoring" / "9_0.0.txt").rename(test / "scoring" / "10_0.0.txt")
-    assert "no hypotheses for LMWT 9, WIP 0, the choice on" in error(decoded, capsys)
+    assert "no hypotheses for LMWT 9, WIP 0, which was chosen on" in error(decoded, capsys)
     (dev / "scoring" / "9_0.0.txt").write_text("zz ONE\n")
     assert "9_0.0.txt:1: `zz` is not in the reference" in error(decoded, capsys)
     (decoded / "data/dev/text").unlink()

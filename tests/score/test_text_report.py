@@ -1,4 +1,4 @@
-"""The report on words, before anything is trained."""
+"""The report on unknown words."""
 
 import json
 
@@ -13,7 +13,7 @@ from lstmp.score.text_report import main
 
 @pytest.fixture
 def folder(tmp_path):
-    """A lang with a language model that lacks one word of the lexicon, and two data dirs."""
+    """A lang folder whose language model does not have one word of the lexicon, and two data dirs."""
     (tmp_path / "lexicon").write_text("HELLO HH\nWORLD W\nDON'T D\nRARE R\n")
     (tmp_path / "lm.txt").write_text("HELLO WORLD\nDON'T HELLO\nWORLD HELLO\n")
     prepare_dict.prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
@@ -39,10 +39,10 @@ def error(folder, capsys, *more):
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_report(folder, capsys):
-    found = run(folder)
+def test_all_figures_of_the_report(folder, capsys):
+    reports = run(folder)
     out, err = capsys.readouterr()
-    dev, train = found["dev"], found["train"]
+    dev, train = reports["dev"], reports["train"]
     assert (train["words"], train["unknown"], train["unknown_to_lm"], train["other_spelling"]) == (4, 0, 1, {})
     assert train["most_unknown_to_lm"] == [["RARE", 1]]
     assert (dev["words"], dev["different"], dev["unknown"], dev["unknown_to_lm"]) == (6, 5, 4, 5)
@@ -64,20 +64,20 @@ def test_without_a_language_model(folder):
     assert "| 4 (66.67 %) | – | – |" in (folder / "text.md").read_text()
 
 
-def test_a_lang_folder_of_kaldis(folder):
+def test_kaldis_lang_folder(folder):
     expected = run(folder)
     (folder / "lang_tg/lexiconp.txt").unlink()
     assert run(folder) == expected
 
 
-def test_transcripts_in_another_letter_case(folder, capsys):
+def test_transcripts_in_another_letter_case_are_an_error(folder, capsys):
     (folder / "train/text").write_text("a hello world\nb hello HELLO\n")
     last = error(folder, capsys)
     assert "train/text: 3 of 4 words (75.0 %) are not in" in last and "letter case: hello as HELLO" in last
     run(folder, "--max-unknown", "0.75")
 
 
-def test_nothing_of_a_set_is_known(folder, capsys):
+def test_a_set_with_only_unknown_words_is_an_error(folder, capsys):
     (folder / "dev/text").write_text("a X Y\n")
     assert "dev/text: 2 of 2 words (100.0 %) are not in" in error(folder, capsys)
     (folder / "dev/text").write_text("a RARE RARE\n")
@@ -97,7 +97,7 @@ def test_a_words_txt_without_the_symbol_of_back_offs(folder, capsys):
     table = (folder / "lang_tg" / "words.txt").read_text().splitlines(True)
     (folder / "lang_tg" / "words.txt").unlink()
     (folder / "lang_tg" / "words.txt").write_text("".join(line for line in table if not line.startswith("#0 ")))
-    assert "G.fst: word " in (said := error(folder, capsys)) and "words.txt; take the files that were made" in said
+    assert "G.fst: word " in (said := error(folder, capsys)) and "words.txt; use files that were made" in said
 
 
 def test_files_that_were_not_made_together(folder, capsys):
@@ -108,15 +108,15 @@ def test_files_that_were_not_made_together(folder, capsys):
     assert "lexiconp.txt: none of its words is in" in error(folder, capsys)
 
 
-def test_options(folder, capsys):
+def test_bad_options(folder, capsys):
     assert "--max-unknown must be a share" in error(folder, capsys, "--max-unknown", "50")
     with pytest.raises(SystemExit):
         main(["--lang", str(folder / "lang"), "--out", str(folder / "text.json")])
-    assert "no set to look at" in capsys.readouterr().err
+    assert "no data to check" in capsys.readouterr().err
 
 
 def test_pieces_of_words(folder, capsys):
-    """A word is known if its pieces are; the perplexity is that of words."""
+    """A word is known if its pieces are known. The perplexity is per word."""
     (folder / "text").write_text("".join(f"{w} {w}{v}\n" for w in ("BA", "DE", "KI") for v in ("BA", "DE", "KI")) * 9)
     prepare_dict.prepare_dict(None, folder / "words", spell=[folder / "text"])
     pieces.train_pieces([folder / "text"], folder, size=14)

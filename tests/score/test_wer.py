@@ -19,14 +19,14 @@ def levenshtein(a, b):
 
 
 @given(words.filter(bool), words)
-def test_errors_are_the_edit_distance_and_consistent(ref, hyp):
+def test_the_number_of_errors_is_the_edit_distance_and_counts_are_consistent(ref, hyp):
     e = count_errors({"u": ref}, {"u": hyp})
     ins, dels, subs, n = e.counts[0].tolist()
     assert ins + dels + subs == levenshtein(ref, hyp) == e.errors[0]
     assert n == len(ref) and n - dels + ins == len(hyp) and 0 <= subs <= min(len(ref), len(hyp))
 
 
-def test_corpus_rate_weights_utterances_by_words(decoded):
+def test_the_rate_of_a_set_weights_utterances_by_words(decoded):
     refs = read_refs(decoded / "data" / "dev")
     e = count_errors(refs, read_hyps(decoded / "exp/mono/decode_tg_dev/scoring/9_0.0.txt"))
     assert e.utts == ("a-1", "a-2", "b-1")
@@ -39,7 +39,7 @@ def test_missing_hypotheses_are_deletions():
     assert e.missing == ("a",) and e.counts.tolist() == [[0, 2, 0, 2], [0, 0, 0, 1]]
 
 
-def test_empty_hypothesis_is_not_missing(tmp_path):
+def test_an_empty_hypothesis_is_not_missing(tmp_path):
     (tmp_path / "h.txt").write_text("a\nb Z\n")
     hyps = read_hyps(tmp_path / "h.txt")
     assert hyps == {"a": (), "b": ("Z",)}
@@ -72,7 +72,7 @@ def test_files_with_times_are_no_hypotheses(tmp_path, line, kind):
         read_hyps(tmp_path / "h")
 
 
-def test_other_faults(tmp_path):
+def test_errors(tmp_path):
     with pytest.raises(UserError, match="h.txt:1: `zz` is not in the reference"):
         count_errors({"a": ("X",)}, {"zz": ("X",)}, tmp_path / "h.txt")
     with pytest.raises(UserError, match="h.txt: no such file"):

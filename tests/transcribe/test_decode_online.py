@@ -86,4 +86,4 @@ def test_nothing_can_be_decoded(parts, work, tmp_path, monkeypatch, capsys):
     (tmp_path / "decode.yaml").write_text(re.sub(r"(?m)^max_failed: \S+", "max_failed: 1.0", text))
     with pytest.raises(SystemExit):
         run(parts, work, "--out", tmp_path, "--config", tmp_path / "decode.yaml")
-    assert "data: no utterance of it could be decoded; see the warnings above" in capsys.readouterr().err
+    assert "data: none of its utterances could be decoded; see the warnings above" in capsys.readouterr().err
