@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs the tests, after making or completing the environment.
 # ./test.sh [--slow | --all] [options of pytest]     without --slow or --all, tests marked slow are left out
+# At the end, the tests that were skipped, by reason; one that tests/allowed_skips.txt does not have is an error.
 # Tests on real speech read the corpus pack at $LSTMP_CORPUS, or at ../shared/corpus if that is there; else they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 case "${1:-}" in
-  -h|--help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
+  -h|--help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
   --slow) shift; choice=(-m slow) ;;
   --all) shift; choice=() ;;
   *) choice=(-m "not slow") ;;

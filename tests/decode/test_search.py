@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, path_score, scores
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lstmp.decode import search
@@ -58,8 +58,7 @@ def test_same_words_as_kaldi_decoder(as_graph, seed):
     decoder = kaldi_decoder.SimpleDecoder(fst, 1000.0)
     decoder.decode(decodable)
     assert decoder.reached_final() == (graph.viterbi(loglikes) is not None)
-    if not decoder.reached_final():
-        return
+    assume(decoder.reached_final())
     _, path = decoder.get_best_path()
     _, _, words, weight = kaldifst.get_linear_symbol_sequence(path)
     score, ours = best(decode_utterance(as_graph(graph), loglikes, WIDE))
@@ -72,8 +71,7 @@ def test_same_words_as_kaldi_decoder(as_graph, seed):
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 8))
 def test_parts_add_up_and_belong_to_the_graph(as_graph, seed, frames):
     graph, loglikes = SmallGraph.random(seed), scores(seed, frames)
-    if graph.viterbi(loglikes) is None:
-        return
+    assume(graph.viterbi(loglikes) is not None)
     lattice = decode_utterance(as_graph(graph), loglikes, WIDE)
     depth = {0: 0}
     known = {(pdf + 1, score, words) for _, _, pdf, score, words in graph.arcs}
@@ -149,9 +147,9 @@ def test_compiled_lattices_are_those_of_numpy_to_the_bit(seed, frames, states, b
                                                                                   least, most, 0)
     one, two = (search_natively(graph, scores(seed, frames), cfg, native) for native in (True, False))
     assert (one is None) == (two is None)
-    if one is not None:
-        for name in ("arcs", "acoustic", "graph", "num_words", "words"):
-            assert np.array_equal(getattr(one, name), getattr(two, name)), name
+    assume(one is not None)
+    for name in ("arcs", "acoustic", "graph", "num_words", "words"):
+        assert np.array_equal(getattr(one, name), getattr(two, name)), name
 
 
 @NEEDS_K2
@@ -168,6 +166,7 @@ def test_k2s_lattices_are_the_native_ones_to_the_bit(seed, frames, states, beams
             found.append(decode_utterance(graph, scores(seed, frames), cfg))
         except UserError:
             found.append(Lattice.empty())
+    assume(any(x.num_arcs for x in found))
     for name in ("arcs", "acoustic", "graph", "num_words", "words"):
         assert np.array_equal(*(getattr(x, name) for x in found)), name
 
