@@ -171,6 +171,8 @@ class Trainer:
     def step(self, batch: Batch | None, augment: Augment, number: int, batches: int, full: int) -> int:
         """One batch, and an update of the weights if it is the update's last. Returns how many frames had a target.
 
+        The way from here to the loss and its gradients is drawn in :mod:`lstmp.nnet.kernels.graphed`.
+
         Args:
             batch: this process's streams; None if none is left in the epoch.
             number, batches: which of how many it is in the epoch.
