@@ -32,7 +32,7 @@ def denormals_kept():
 
 
 def _skipped(config) -> Counter | None:
-    """How many tests were skipped for each reason; None in a worker of pytest-xdist, which reports to the first process."""
+    """How many tests were skipped for each reason; None in a worker of pytest-xdist, which reports to another."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is None or hasattr(config, "workerinput"):
         return None
