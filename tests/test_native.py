@@ -22,7 +22,7 @@ from lstmp.paths import PACKAGE
 @pytest.fixture
 def part(tmp_path, monkeypatch):
     """A function that writes a source of one function and loads it, in a cache of its own."""
-    monkeypatch.setattr(native, "ROOT", tmp_path)
+    monkeypatch.setattr(native, "PACKAGE", tmp_path)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "cache"))
 
     def load(body, *flags):
