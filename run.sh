@@ -8,6 +8,7 @@
 #   ./run.sh --lstmp.epochs 3 --seed 2                  any option of the recipe or of conf/*.yaml
 #   ./run.sh --nnodes 4                                 on four machines: docs/scaling.md
 #   ./run.sh --help                                     all options
+# shellcheck disable=SC2154 # $settings sets the variables
 set -euo pipefail
 export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"
 cd "$(dirname "$0")"

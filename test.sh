@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes or completes the environment, then runs the tests.
 # ./test.sh [--slow | --all] [options of pytest]     without --slow or --all, tests marked slow are skipped
+# At the end it lists the skipped tests by reason; a reason that is not in tests/allowed_skips.txt is an error.
 # Tests on real speech read the corpus pack at $LSTMP_CORPUS, or at ../shared/corpus if it exists; else they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 case "${1:-}" in
-  -h|--help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
+  -h|--help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
   --slow) shift; choice=(-m slow) ;;
   --all) shift; choice=() ;;
   *) choice=(-m "not slow") ;;

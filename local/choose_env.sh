@@ -49,6 +49,7 @@ print("venv")' 2>/dev/null)" || true
 # python_hint [3.11]: prints how to install a suitable Python, or this version, on this distribution and on any other.
 python_hint() {
   local os how=""
+  # shellcheck source=/dev/null # whatever the distribution has
   os="$(. "${LSTMP_OS_RELEASE:-/etc/os-release}" 2>/dev/null && echo "${ID:-} ${VERSION_ID:-} ${ID_LIKE:-} ")" || os=""
   case "${1:-} $os" in
     *" debian 12 "* | "3.11 ubuntu 22.04 "*) how="apt-get install python3.11 python3.11-venv libpython3.11" ;;
@@ -99,6 +100,7 @@ choose() {
 
   set=current build=cpu libpython=""
   [ $gpu = no ] || build=gpu
+  # shellcheck disable=SC2034 # local/env.sh reads $set and $build
   if [ $rule = k2 ] && [ "$version" = $K2_PYTHON ] && find_libpython; then set=k2 build=""
   elif [ "$asked" = k2 ] && [ "$version" = $K2_PYTHON ]; then
     die "LSTMP_ENV=k2: k2 needs libpython$K2_PYTHON.so.1.0, and $python has none; leave it out, or install one"$'\n'"$(python_hint $K2_PYTHON)"

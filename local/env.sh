@@ -53,7 +53,7 @@ requirements() {
 digest() { (cat "${requirements[@]}" pyproject.toml; pwd) | sha256sum | cut -d' ' -f1; }
 mark=$VENV/.lstmp
 [ $with_tests = no ] || mark=$VENV/.lstmp-test
-if [ $kept = yes ] && [ $explain = no ] && { [ $set = k2 ] || as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; }; then
+if [ $kept = yes ] && [ $explain = no ] && { [ "$set" = k2 ] || as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; }; then
   requirements $with_tests
   if grep -qsx "$(digest)" $mark; then
     say "$VENV is complete"
@@ -95,7 +95,7 @@ rm -f $mark
 # 5. Install the missing packages, ten at a time, so that a killed run loses little; large ones, and those with a hash,
 #    one by one.
 requirements $with_tests
-if [ $set = current ] && [ "$build" != index ]; then
+if [ "$set" = current ] && [ "$build" != index ]; then
   torch="torch==$(sed -n 's/^torch==//p' requirements-current.txt)"
   if [ "$(recorded torch)" != "$torch" ] || missing | grep "^$torch" >/dev/null; then # after a killed run its dependencies may be missing
     install_torch "$torch"
@@ -114,23 +114,23 @@ while read -r package; do
   [ ${#few[@]} -lt 10 ] || { install_all "${few[@]}"; few=(); }
 done <<<"$wanted"
 [ ${#few[@]} -eq 0 ] || install_all "${few[@]}"
-if [ $set = current ] && [ -n "${LSTMP_TORCH_INDEX:-}" ]; then # its CUDA libraries, if any
+if [ "$set" = current ] && [ -n "${LSTMP_TORCH_INDEX:-}" ]; then # its CUDA libraries, if any
   torch="torch==$(sed -n 's/^torch==//p' requirements-current.txt)"
   pip install --index-url "$LSTMP_TORCH_INDEX" "$torch" || why "what $torch of $LSTMP_TORCH_INDEX needs"
 fi
 install --no-build-isolation -e . || why lstmp
 [ -z "$(missing)" ] || die "$PWD/$VENV: a package is still incomplete; run again"
-if [ $set = current ] && ! as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; then
+if [ "$set" = current ] && ! as_before k2-wheels "${LSTMP_K2_WHEELS:-}"; then
   install_k2 "$LSTMP_K2_WHEELS"
   [ "$k2_answered" = no ] || record k2-wheels "$LSTMP_K2_WHEELS"
 fi
 
 # 6. Check that packages that were built against each other can be loaded.
 modules="torch, kaldifst, soundfile, lstmp"
-[ $set = current ] || modules+=", k2"
+[ "$set" = current ] || modules+=", k2"
 in_venv -c "import $modules" 2>"$log" ||
   die "the packages do not load: $(tail -n1 "$log"); remove $PWD/$VENV and run again"
-[ $set = k2 ] || [ $gpu = no ] || in_venv -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>"$log" ||
+[ "$set" = k2 ] || [ "$gpu" = no ] || in_venv -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>"$log" ||
   say "torch does not reach a GPU here, all runs on the CPU: $(tail -n1 "$log")"
 [ $with_tests = no ] || digest > $VENV/.lstmp-test
 requirements no

@@ -1,12 +1,13 @@
 # Sourced by local/env.sh: functions that install packages, among them torch and k2 for the set `current`.
+# shellcheck disable=SC2154 # local/env.sh and local/choose_env.sh set the variables
 UV=uv==0.13.9
 log="$PWD/$VENV/install.log"
 none='No matching distribution found|ResolutionImpossible' # the latter if pip has a constraint on the package
 full='No space left on device|os error 28'
 network='NewConnectionError|ConnectTimeout|ConnectionError|ReadTimeout|Max retries|Temporary failure|IncompleteRead'
 network+='|ProxyError|Connection (broken|reset|refused)|error sending request|operation timed out'
-in_venv() { LD_LIBRARY_PATH="$(cat $VENV/.libpython)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" $VENV/bin/python "$@"; }
-pip() { $VENV/bin/python -m pip "$1" --no-cache-dir --disable-pip-version-check "${@:2}" >"$log" 2>&1; }
+in_venv() { LD_LIBRARY_PATH="$(cat "$VENV/.libpython")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$VENV/bin/python" "$@"; }
+pip() { "$VENV/bin/python" -m pip "$1" --no-cache-dir --disable-pip-version-check "${@:2}" >"$log" 2>&1; }
 install() { pip install --no-deps --progress-bar off "$@"; }
 
 # why NAME: ends the script with the reason why NAME could not be installed.
@@ -19,18 +20,18 @@ why() {
   die "$1 could not be installed: $(grep -m1 -E '^ERROR|Error: ' "$log" || tail -n1 "$log") (details: $log)"
 }
 
-missing() { $VENV/bin/python local/missing_packages.py "${requirements[@]}"; }
+missing() { "$VENV/bin/python" local/missing_packages.py "${requirements[@]}"; }
 
 # install_all PACKAGE...: installs all at once; if that fails, one by one, to find the one that fails.
 install_all() {
   local package
   number=$((number + $#))
   say "[$number/$total] $*"
-  printf '%s\n' "$@" > $VENV/install.txt # a file, because a line may have a hash
-  install --force-reinstall -r $VENV/install.txt && return
+  printf '%s\n' "$@" > "$VENV/install.txt" # a file, because a line may have a hash
+  install --force-reinstall -r "$VENV/install.txt" && return
   for package; do
-    echo "$package" > $VENV/install.txt
-    install --force-reinstall -r $VENV/install.txt || why "$package"
+    echo "$package" > "$VENV/install.txt"
+    install --force-reinstall -r "$VENV/install.txt" || why "$package"
   done
 }
 
@@ -65,7 +66,7 @@ install_torch() {
   build=index
   record build index
   pip uninstall -y uv || true
-  room $ROOM_INDEX
+  room "$ROOM_INDEX"
 }
 
 # install_k2 PLACE: installs the newest k2 of PLACE for the installed torch, whose version is in the names of the wheels:
@@ -74,7 +75,7 @@ install_torch() {
 install_k2() {
   local from=(--no-index --find-links "$1") fit k2
   find_libpython || true
-  echo "$libpython" > $VENV/.libpython
+  echo "$libpython" > "$VENV/.libpython"
   fit="$(in_venv -c 'import torch
 print(f"cuda{torch.version.cuda}" if torch.version.cuda else "cpu", torch.__version__.split("+")[0], sep=".torch")')"
   pip index versions --pre "${from[@]}" k2 || true

@@ -1,7 +1,9 @@
 """Typed configuration: a YAML file of ``conf/`` read into a frozen dataclass, every key checked.
 
-The files in ``conf/`` hold all values with their comments; the dataclasses give names and types, no defaults. An
-unknown key, a missing one or a wrong type is a :class:`~lstmp.errors.UserError` that names file, line and mend.
+The files in ``conf/`` hold the values with their comments; the dataclasses give names and types. Some fields have a
+default as well: their keys may be left out of a file, and their meaning is then what the software did before it had
+them. An unknown key, a key that is missing and has no default, or a value of the wrong type is a
+:class:`~lstmp.errors.UserError` that names file, line and mend.
 """
 
 import dataclasses

@@ -12,10 +12,10 @@ take_options() {
   shift
   case " $* " in
     *" --help "* | *" -h "*)
-      sed -n '2,/^set /{/^# \{0,1\}/!d;s///;p}' "$0"
+      sed -n '2,/^set /{/^# shellcheck /d;/^# \{0,1\}/!d;s///;p}' "$0"
       exit 0 ;;
   esac
-  cd "$(dirname "${BASH_SOURCE[0]}")/.."
+  cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
   root=$PWD options=()
   for name in $paths; do
     printf -v "${name#--}" ""

@@ -12,11 +12,17 @@ from lstmp.score import oov
 from lstmp.score.report import markdown
 
 RESULTS = sorted(ROOT.glob("recipes/**/RESULTS.md"))
-GRIDS = [g for g in sorted(ROOT.glob("recipes/**/grid.yaml")) if (ROOT / load(g).page).is_file()]
+GRIDS = sorted(ROOT.glob("recipes/**/grid.yaml"))
 
 
 def record(path):
     return json.loads(path.with_name("results.json").read_text(encoding="utf-8"))
+
+
+def test_every_record_has_its_page():
+    assert {p.parent.name for p in RESULTS} >= {"mini_librispeech", "letters", "mp3", "open_vocabulary"}
+    records = {p.parent for p in ROOT.glob("recipes/**/results.json")}
+    assert {p.parent for p in RESULTS} | {(ROOT / load(g).page).parent for g in GRIDS} == records
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
@@ -27,7 +33,9 @@ def test_results_are_those_of_their_record(path):
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
 def test_word_error_rates_are_those_of_their_counts(path):
-    for row in record(path)["rows"]:
+    rows = record(path)["rows"]
+    assert rows
+    for row in rows:
         assert row["wer"] == pytest.approx(100 * (row["ins"] + row["del"] + row["sub"]) / row["words"], abs=1e-3)
         assert row["ci"][0] < row["wer"] < row["ci"][1]
 
@@ -40,5 +48,8 @@ def test_a_grids_page_is_that_of_its_record(path):
 
 def test_the_readme_shows_the_table_of_the_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", readme, re.S).group(1)
-    assert shown.strip() in (ROOT / "recipes/mini_librispeech/RESULTS.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", readme, re.S).group(1).strip()
+    results = ROOT / "recipes/mini_librispeech/RESULTS.md"
+    rows = record(results)["rows"]
+    assert len(shown.splitlines()) == 2 + len({(row["system"], row["lm"]) for row in rows})  # with the head
+    assert f"\n\n{shown}\n\n" in results.read_text(encoding="utf-8")

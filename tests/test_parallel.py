@@ -64,7 +64,7 @@ def test_torch_works_in_workers_after_its_threads_have_started():
         got = run_jobs(lambda i: ((a @ a).numpy(), torch.get_num_threads()), range(6), 2, "matrices")
     finally:
         torch.set_num_threads(threads)
-    assert all(n == 1 and np.allclose(x, expected.numpy(), atol=1e-3) for x, n in got)
+    assert len(got) == 6 and all(n == 1 and np.allclose(x, expected.numpy(), atol=1e-3) for x, n in got)
 
 
 def test_results_come_before_all_jobs_are_done():

@@ -173,6 +173,8 @@ class Trainer:
     def step(self, batch: Batch | None, augment: Augment, number: int, batches: int, divisor: int) -> int:
         """Compute the gradients of one batch; update the weights if it is the last batch of an update.
 
+        The way from here to the loss and its gradients is drawn in :mod:`lstmp.nnet.kernels.graphed`.
+
         Args:
             batch: this process's streams; None if all of them have ended in this epoch.
             number, batches: index of the batch, and the number of batches, in the epoch.

@@ -63,7 +63,7 @@ def test_utterances_of_a_tenth_of_a_second_and_of_35_seconds_are_aligned(extreme
     words = read_data_dir(extreme.data).utts[LONG].words
     assert len(phones) == sum(p not in lang.silence for w in words for p in lang.lexicon[lang.words[w]][0][1])
     likes = dict(x.split() for x in (systems / f"{name}_ali" / "utt2like").read_text().splitlines())
-    assert all(np.isfinite(float(x)) for x in likes.values())
+    assert likes.keys() == ali.keys() and all(np.isfinite(float(x)) for x in likes.values())
 
 
 def test_phones_without_data_have_a_valid_model(extreme, tmp_path):

@@ -31,6 +31,7 @@ def test_the_path_stays_the_same_with_the_pdfs_of_the_new_tree(world, ali_dir, t
     assert 15 < model.tree.num_pdfs <= leaves
     assert states(tmp_path / "tied") == states(ali_dir)
     tids, pdfs = read_alignment(tmp_path / "tied"), dict(read_int_vectors(tmp_path / "tied" / "pdf.ark"))
+    assert tids and tids.keys() == pdfs.keys()
     assert all(model.transitions.tid_pdf.numpy()[tids[u]].tolist() == pdfs[u].tolist() for u in tids)
     assert (tmp_path / "tied" / "num_pdfs").read_text() == f"{model.tree.num_pdfs}\n"
     assert (tmp_path / "tied" / "phones.ctm").read_text() == (ali_dir / "phones.ctm").read_text()

@@ -6,7 +6,7 @@ import yaml
 
 from lstmp import config
 from lstmp.errors import UserError
-from lstmp.nnet import checkpoint
+from lstmp.nnet import checkpoint, forward
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import train
@@ -45,19 +45,30 @@ def test_other_features_are_refused(network, shape):
 
 
 @pytest.fixture
-def saved(network, small_config, tmp_path):
-    """The folder of a saved network."""
+def saved(network, tmp_path):
+    """The folder of ``network``, which can be loaded before a test changes it."""
     tensors = {**network.model.state_dict(), "log_priors": network.log_priors}
     checkpoint.write(tmp_path / "final.safetensors", tensors, {"epochs": [1]})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict(network.cfg)))
-    assert AcousticNetwork.load(tmp_path).num_pdfs == 9
+    feats = torch.randn(8, 6)
+    torch.testing.assert_close(AcousticNetwork.load(tmp_path)(feats), network(feats), rtol=0, atol=0)
     return tmp_path
 
 
 @pytest.mark.parametrize("changes", [
     {"cells": 10**9}, {"recurrent_projection": 10**9}, {"layers": 10**9}, {"stack": 10**9}, {"bottleneck": 10**9},
-    {"label_delay": 10**9}, {"cells": 8}, {"layers": 9}])
-def test_sizes_larger_than_the_file_are_refused_before_allocation(saved, network, changes):
+    {"label_delay": 10**9}])
+def test_sizes_that_the_file_does_not_have_are_not_allocated(saved, network, changes, monkeypatch):
+    monkeypatch.setattr(forward, "StateNetwork", lambda *_: pytest.fail("a network of that size is made"))
+    does_not_fit(saved, network, changes)
+
+
+@pytest.mark.parametrize("changes", [{"cells": 8}, {"layers": 9}, {"layer_norm": True}, {"peepholes": False}])
+def test_a_configuration_of_another_network(saved, network, changes):
+    does_not_fit(saved, network, changes)
+
+
+def does_not_fit(saved, network, changes):
     values = config.to_dict(network.cfg) | changes
     (saved / "config.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(UserError, match="final.safetensors: does not fit config.yaml in the same folder"):

@@ -35,7 +35,9 @@ def spoil(project, old, new, name="tiny"):
 
 
 def test_every_recipe_resolves(project):
-    for path in sorted((project / "recipes").glob("*/recipe.yaml")):
+    paths = sorted((project / "recipes").glob("*/recipe.yaml"))
+    assert {p.parent.name for p in paths} >= {"tiny", "own", "mini_librispeech", "librispeech"}
+    for path in paths:
         run, recipe, sections, found = resolve({"recipe": path.parent.name}, project)
         assert run["exp"] == f"exp/{path.parent.name}"
         assert set(sections) == {p.stem for p in (project / "conf").glob("*.yaml")} | {n.name for n in found}

@@ -68,7 +68,9 @@ def test_the_folder_of_the_network_is_enough(noted, tmp_path, monkeypatch):
 
 def test_notes_of_another_place_are_found_above_the_network(noted, tmp_path, monkeypatch):
     """They are as the steps were called: relative, and the experiment may have been moved."""
-    for path in [*noted.rglob("decode.json"), noted / "graph_x/graph.json"]:
+    decoded = list(noted.rglob("decode.json"))
+    assert decoded
+    for path in [*decoded, noted / "graph_x/graph.json"]:
         path.write_text(path.read_text().replace(f"{tmp_path}/", ""))
     shutil.move(noted, tmp_path / "moved/exp")
     (tmp_path / "elsewhere").mkdir()

@@ -100,7 +100,8 @@ def test_transcripts_in_all_formats(model, recording, tmp_path):
     found = json.loads(out)
     assert found["text"] == first and found["seconds"] == 9.0
     times = [(w["begin"], w["end"]) for w in found["words"]]
-    assert all(0 <= a < b <= 9.0 for a, b in times) and times == sorted(times)
+    assert [w["word"] for w in found["words"]] == first.split() and times == sorted(times)
+    assert all(0 <= a < b <= 9.0 for a, b in times)
     assert all(0 <= w["confidence"] <= 1 for w in found["words"])
     status, _, _ = run("--model", model, "--format", "srt", "--out", tmp_path / "out", recording)
     assert status == 0 and (tmp_path / "out/talk.srt").read_text().startswith("1\n00:00:0")

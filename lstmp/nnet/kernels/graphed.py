@@ -4,6 +4,36 @@ A chunk of 20 frames through two layers takes some 200 small kernels, and launch
 running them. A CUDA graph launches all of them at once, but works for one set of shapes only. Nearly all batches of
 truncated BPTT have the same shapes; other batches, and the first few, are computed kernel by kernel, with the same
 result.
+
+From a step of the training loop to the graph, and back (one process; several go by
+:class:`lstmp.nnet.distributed.synchronous.Synchronous`, or its asynchronous sibling, without graphs)::
+
+    Trainer.step               a batch: x [T, n, D], targets [T, n], the state that its streams carry
+      │                        loss_of(function, part, columns) calls a function with those of some streams
+      ▼
+    Team.gradients             Workers.map(run, shares): on a CPU each thread has a share of the streams; on a GPU
+      │                        there is one share, all of them
+      ▼
+    function_for(model)        on a CPU, and before torch 2.4: derive
+      │                        on a GPU: Graphed
+      ▼
+    Graphed.__call__           the first three batches of the same shapes, and shapes beyond the fourth graph: derive
+      │                        the fourth batch: _Graph.__init__ runs derive once, then records it
+      │                        from then on: _Graph.__call__
+      ▼
+    _Graph.__call__            copies x, state, targets, lengths to where the recording has read them, sets the seed,
+      │                        graph.replay(), copies what it has written
+      ▼
+    derive                     what is recorded, or else runs kernel by kernel:
+        StateNetwork.loss          of each layer LstmpChunk.forward → gpu.forward, two Triton kernels a frame;
+                                   FrameCrossEntropy.forward → scores, loss, and the gradient of the scores
+        torch.autograd.grad        FrameCrossEntropy.backward, and from the last layer to the first
+                                   LstmpChunk.backward → gpu.backward
+      │
+      ▼  loss, number of correct frames, new state, gradients
+    Team.gradients             adds the gradients of all shares up in p.grad
+      ▼
+    Trainer.step               clip_gradients, learning_rate, Team.update → optimizer.step
 """
 
 import functools

@@ -3,6 +3,7 @@
 # the channels costs them. No network. tri3b of the recipe itself is decoded for comparison.
 #
 #   recipes/mini_librispeech/mp3/run.sh --corpus DIR     all of it; what is done is skipped; --nj, --device, --nnodes as run.sh
+# shellcheck disable=SC2154 # $settings sets the variables
 set -euo pipefail
 . "$(dirname "$0")/../../options.sh"
 take_options "" "$@"
