@@ -19,8 +19,8 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp.corpus.coverage import difference, spelled_otherwise
-from lstmp.corpus.fst import FstArrays, determinized
+from lstmp.corpus.coverage import difference, other_spellings
+from lstmp.corpus.fst import FstArrays, determinize
 from lstmp.corpus.jsgf import read_rules
 from lstmp.corpus.textlines import APOSTROPHES, alike, numbered_lines
 from lstmp.errors import UserError
@@ -71,7 +71,7 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
         raise UserError("no phrase in it", file=path, hint="write one phrase a line, or a JSGF grammar")
     size = fst.num_states
     # in the log semiring: a phrase that can come about in several ways is so much likelier
-    fst = determinized(fst, 3 + size // 40_000, 900 + size // 500)
+    fst = determinize(fst, 3 + size // 40_000, 900 + size // 500)
     if fst is None:
         raise UserError("no list of states can tell its phrases apart word by word", file=path,
                         hint="say what repeats (* and +) once, not in several alternatives for the same words")
@@ -110,7 +110,7 @@ class _Builder:
             self.odd.append((line, word, spelling))
             self.used.add(spelling)
             return self.words[spelling]
-        other = spelled_otherwise([word], self._folded.values()).get(word)
+        other = other_spellings([word], self._folded.values()).get(word)
         raise UserError(f"the word {word} is not in the lexicon" + (
             f"; {other} is, which differs in {difference(word, other)}" if other else ""), file=self.path, line=line,
             hint=f"write {other}, if it is meant" if other else

@@ -82,7 +82,7 @@ def _probability(cost: float) -> float:
     return float(f"{min(max(math.exp(-cost), 1e-10), 1.0):.6g}")
 
 
-def is_kaldis(directory) -> bool:
+def is_kaldi_lang(directory) -> bool:
     """Whether a lang folder is one of Kaldi's: it has ``L.fst``, and no ``lexiconp.txt``."""
     d = Path(directory)
     return (d / "L.fst").is_file() and not (d / "lexiconp.txt").exists()

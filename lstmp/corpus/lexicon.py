@@ -16,7 +16,7 @@ from pathlib import Path
 from lstmp.corpus.lexicon_dialects import (
     DECIMAL,
     check_separators,
-    numbers_of,
+    count_numbers,
     take_output_symbols,
     take_probability,
     take_short_pauses,
@@ -58,7 +58,7 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     if phones is None:
         check_separators(rows, path)
         outputs = take_output_symbols(rows, path)
-    numbers = numbers_of(rows, optional=outputs > 0)
+    numbers = count_numbers(rows, optional=outputs > 0)
     bases = _variants({word for _, word, _ in rows}) if phones is None else {}
     entries: dict[tuple[str, tuple[str, ...]], float] = {}
     checked: Counter[str] = Counter()

@@ -82,7 +82,7 @@ def take_short_pauses(rows: list[Row]) -> int:
     return len(ends)
 
 
-def numbers_of(rows: list[Row], optional: bool = False) -> int:
+def count_numbers(rows: list[Row], optional: bool = False) -> int:
     """How many numbers stand between word and phones: 4, 2 (rank and probability), 1 or 0.
 
     Args:
@@ -106,7 +106,7 @@ def take_probability(word: str, rest: list[str], numbers: int, path, n: int, opt
     """The probability of a row, taken off ``rest`` with the other numbers; 1 where there is none.
 
     Args:
-        numbers: of :func:`numbers_of`.
+        numbers: of :func:`count_numbers`.
         path, n: file and line, for messages.
         optional: a line may also have none.
 

@@ -25,7 +25,7 @@ MARK = "\u2581"
 MODEL = "pieces.model"  # in the folders of dictionary and lang
 _WHOLE = re.compile(r"<.+>|\[.+\]|\(.+\)|!SIL")
 _LINE = 500  # words given to sentencepiece at a time; it leaves out lines that are too long for it
-KINDS = ("unigram", "bpe")
+MODEL_TYPES = ("unigram", "bpe")
 
 
 def is_whole(symbol: str) -> bool:
@@ -147,8 +147,8 @@ def train_pieces(texts, out, *, size: int = 1000, kind: str = "unigram", skip_id
     """
     import sentencepiece
 
-    if kind not in KINDS:
-        raise UserError(f"--kind must be one of {', '.join(KINDS)}, not {kind}", hint="correct the value")
+    if kind not in MODEL_TYPES:
+        raise UserError(f"--kind must be one of {', '.join(MODEL_TYPES)}, not {kind}", hint="correct the value")
     if size < 10:
         raise UserError(f"--size must be 10 or more, not {size}", hint="500 to 5000 are usual")
     out = Path(out)
@@ -188,7 +188,7 @@ def main(argv=None):
     parser.add_argument("--text", nargs="+", required=True, help="text, a sentence a line, plain or .gz")
     parser.add_argument("--out", required=True, help="the folder to write pieces.model to")
     parser.add_argument("--size", type=int, default=1000, help="number of pieces (default: %(default)s)")
-    parser.add_argument("--kind", default="unigram", help=f"{' or '.join(KINDS)} (default: %(default)s)")
+    parser.add_argument("--kind", default="unigram", help=f"{' or '.join(MODEL_TYPES)} (default: %(default)s)")
     parser.add_argument("--skip-id", action="store_true", help="the first column is an utterance-id (Kaldi's text)")
     args = parser.parse_args(argv)
     train_pieces(args.text, args.out, size=args.size, kind=args.kind, skip_id=args.skip_id)

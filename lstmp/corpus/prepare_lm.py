@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lstmp import config, files
 from lstmp.corpus.arpa import arpa_to_g, arpa_words
-from lstmp.corpus.coverage import hint, spelled_otherwise, unknown_words
+from lstmp.corpus.coverage import describe_unknown, other_spellings, unknown_words
 from lstmp.corpus.fst import write_fst
 from lstmp.corpus.grammar import grammar_to_g
 from lstmp.corpus.lang import read_symbols
@@ -172,9 +172,9 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
              f"{lang / 'words.txt'}, or their history is no n-gram")
         said = Counter(arpa_words(arpa) - {"<unk>"})
         most, unknown = left_out > sum(counts) / 2, unknown_words(said, words)
-        if unknown and (most or spelled_otherwise(unknown, words)):
+        if unknown and (most or other_spellings(unknown, words)):
             warn(f"{arpa}: {'most of it was left out: ' if most else ''}of its {len(unknown)} words that are not in "
-                 f"{lang / 'words.txt'}, {hint(said, words)}")
+                 f"{lang / 'words.txt'}, {describe_unknown(said, words)}")
     stage.mark(outputs=[p for p in sorted(out.rglob("*")) if p.is_file() and not p.name.startswith(".")])
     say(f"{out}: G from {' / '.join(map(str, counts))} n-grams, {g.num_states} states")
 

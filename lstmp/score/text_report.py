@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config
-from lstmp.corpus.coverage import MAX_UNKNOWN, check_known, difference, hint, spelled_otherwise, unknown_words
+from lstmp.corpus.coverage import MAX_UNKNOWN, check_known, describe_unknown, difference, other_spellings, unknown_words
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.fst_cycles import check_backoff
 from lstmp.corpus.lang import read_symbols
@@ -76,7 +76,7 @@ def report(name: str, refs: Words, said: Counter[str], known: Collection[str], v
         known: words that the lexicon has, of all or of these.
     """
     unknown = unknown_words(said, known)
-    otherwise = spelled_otherwise(unknown, known)
+    otherwise = other_spellings(unknown, known)
     kinds: Counter[str] = Counter()
     for word, other in otherwise.items():
         kinds[difference(word, other)] += unknown[word]
@@ -119,7 +119,7 @@ def check(found: dict, said: Counter[str], known: Collection[str], v: Vocabulary
     """Raise where nothing good can come of it: see :func:`make_report`."""
     check_known(said, known, file=data / "text", where=v.lang / "words.txt", limit=1 - 1e-9 if limit is None else limit)
     if found["unknown"] > MAX_UNKNOWN * found["words"]:
-        warn(f"{found['set']}: most words are not in {v.lang / 'words.txt'}, {hint(said, known)}")
+        warn(f"{found['set']}: most words are not in {v.lang / 'words.txt'}, {describe_unknown(said, known)}")
     if found["words"] and found.get("unknown_to_lm") == found["words"] and limit is None:
         raise UserError("the language model has none of its words", file=data / "text",
                         hint="give a language model whose words are spelled as those of the lexicon")

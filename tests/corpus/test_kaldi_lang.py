@@ -115,7 +115,7 @@ def test_a_const_fst_as_openfst_writes_it(fst, tmp_path):
     whole = (tmp_path / "c.fst").read_bytes()
     for damaged in (whole[:-1], whole + b"\0" * 16, whole[:200], whole[:70]):
         (tmp_path / "d.fst").write_bytes(damaged)
-        with pytest.raises(UserError, match="d.fst: not an OpenFst file, or cut off"):
+        with pytest.raises(UserError, match="d.fst: not an OpenFst file, or damaged or truncated"):
             FstArrays.read(tmp_path / "d.fst")
 
 
@@ -130,7 +130,7 @@ def test_a_const_fst_with_numbers_that_cannot_be(fst, tmp_path, field, value):
     whole[at:at + 4] = value
     (tmp_path / "c.fst").write_bytes(whole)
     for read in (read_fst, FstArrays.read):
-        with pytest.raises(UserError, match="c.fst: not an OpenFst file, or cut off"):
+        with pytest.raises(UserError, match="c.fst: not an OpenFst file, or damaged or truncated"):
             read(tmp_path / "c.fst")
 
 
@@ -163,12 +163,12 @@ def test_symbol_tables_are_skipped(fst, tmp_path):
         assert read_fst(tmp_path / "s.fst").to_str() == fst.to_str()
         for cut in range(header + 1, header + len(table), 7):
             (tmp_path / "s.fst").write_bytes(out[:cut])
-            with pytest.raises(UserError, match="s.fst: not an OpenFst file, or cut off"):
+            with pytest.raises(UserError, match="s.fst: not an OpenFst file, or damaged or truncated"):
                 FstArrays.read(tmp_path / "s.fst")
 
 
 def test_another_kind_is_named(fst, tmp_path):
     data = (tmp_path / "v.fst").read_bytes().replace(b"\x08\0\0\0standard", b"\x03\0\0\0log")
     (tmp_path / "l.fst").write_bytes(data)
-    with pytest.raises(UserError, match="l.fst: an FST of kind `vector log`, where vector or const"):
+    with pytest.raises(UserError, match="l.fst: an FST of the type `vector log` cannot be read, only vector or const"):
         FstArrays.read(tmp_path / "l.fst")

@@ -58,7 +58,7 @@ def test_missing(lang_dir, name):
 def test_damaged_fst(lang_dir, damage):
     path = lang_dir / "L.fst"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or cut off"):
+    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or damaged or truncated"):
         FstArrays.read(path)
 
 
@@ -66,7 +66,7 @@ def test_damaged_fst(lang_dir, damage):
 def test_damaged_fst_for_kaldifst(lang_dir, damage):
     path = lang_dir / "L.fst"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or cut off"):
+    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or damaged or truncated"):
         read_fst(path)
 
 

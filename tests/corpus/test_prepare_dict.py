@@ -99,7 +99,7 @@ def test_missing_file(tmp_path):
     ("nonsilence_phones.txt", "AH0\nSIL\n", "nonsilence_phones.txt:2: phone SIL is listed twice"),
     ("nonsilence_phones.txt", "AH0\n", "extra_questions.txt:2: phone D is in no phone list"),
     ("lexiconp.txt", "<UNK> 1.0 SPN\nA 1.0 XX\n", "lexiconp.txt:2: phone XX is in no phone list"),
-    ("optional_silence.txt", "AH0\n", "optional_silence.txt: expected one phone of silence_phones.txt"),
+    ("optional_silence.txt", "AH0\n", "optional_silence.txt: expected exactly one phone of silence_phones.txt"),
     ("extra_questions.txt", "AH0\nXX\n", "extra_questions.txt:2: phone XX is in no phone list"),
 ])
 def test_folder_refused(tmp_path, name, content, message):

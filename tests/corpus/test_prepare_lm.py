@@ -162,7 +162,7 @@ def test_most_of_a_model_is_left_out(folder, capsys):
     (folder / "lm.arpa").write_text(ARPA.replace(" B", " b").replace("ngram 1=5", "ngram 1=6").replace(
         "-1.2 ZZ", "-1.5 Z\n-1.2 ZZ"))
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
-    assert "are there but for letter case: b as B" in capsys.readouterr().err
+    assert "are spelled differently there, for example b as B (different letter case)" in capsys.readouterr().err
 
 
 def test_trained_from_text(folder):
@@ -199,7 +199,7 @@ def test_lang_is_all_there_and_skipped(folder, capsys):
 
 
 @pytest.mark.parametrize("old, new, message", [
-    ("\\data\\", "\\daten\\", "lm.arpa: not an ARPA file: no \\data\\ line"),
+    ("\\data\\", "\\daten\\", "lm.arpa: this is not an ARPA file: it has no \\data\\ line"),
     ("ngram 2=4", "ngram 2=5", "lm.arpa:21: 4 2-grams, but \\data\\ says 5"),
     ("ngram 2=4\n", "", "expected `ngram 2=count`, found ngram 3=2"),
     ("ngram 1=5\nngram 2=4\nngram 3=2\n", "", "\\data\\ gives no counts"),
@@ -207,22 +207,22 @@ def test_lang_is_all_there_and_skipped(folder, capsys):
     ("\\2-grams:\n", "", "lm.arpa:15: expected a log-probability, 1 words"),
     ("\\end\\\n", "", "the file ends before \\end\\"),
     (ARPA[ARPA.index("-0.35"):], "", "lm.arpa:22: the file ends before \\end\\"),
-    ("-0.8 B", "nan B", "lm.arpa:12: a log-probability that is not a number, or is inf"),
-    ("-0.8 B -0.4", "-0.8 B nan", "lm.arpa:12: a log-probability that is not a number, or is inf"),
-    ("-0.8 B", "0.8 B", "lm.arpa:12: log-probability 0.8"),
-    ("-0.8 B", "-inf B", "lm.arpa:12: a log-probability that is not a number, or is inf"),
-    ("-0.8 B", "-\u0661 B", "lm.arpa:12: a log-probability that is not a number"),
-    ("-0.8 B", "-0_8 B", "lm.arpa:12: a log-probability that is not a number"),
-    ("-0.8 B", "x B", "lm.arpa:12: a log-probability that is not a number"),
+    ("-0.8 B", "nan B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B -0.4", "-0.8 B nan", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "0.8 B", "lm.arpa:12: the log-probability 0.8 is above 0"),
+    ("-0.8 B", "-inf B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "-\u0661 B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "-0_8 B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "x B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
     ("-0.4 A B -0.25", "-0.4 A", "lm.arpa:17: expected a log-probability, 2 words"),
-    ("-0.1 <s> A B", "-0.1 <s> A B -1", "lm.arpa:22: a 3-gram of the highest order has no back-off weight"),
+    ("-0.1 <s> A B", "-0.1 <s> A B -1", "lm.arpa:22: a 3-gram, the highest order, must not have"),
     ("-0.7 </s>", "-0.7 C", "the 1-grams lack <s> or </s>"),
     ("ngram 3=2", "ngram 3=0", "\\data\\ says 0"),
-    ("-0.8 B -0.4", "-0.8 #0 -0.4", "lm.arpa:12: #0 is a symbol of words.txt"),
-    ("-0.8 B -0.4", "-0.8 <eps> -0.4", "lm.arpa:12: <eps> is a symbol of words.txt"),
+    ("-0.8 B -0.4", "-0.8 #0 -0.4", "lm.arpa:12: #0 is a special symbol of words.txt"),
+    ("-0.8 B -0.4", "-0.8 <eps> -0.4", "lm.arpa:12: <eps> is a special symbol of words.txt"),
     ("-0.9 B B", "-0.4 A B", "lm.arpa:18: the 2-gram `A B` is given twice"),
     ("-1.2 ZZ", "-1.2 A", "lm.arpa:13: the 1-gram `A` is given twice"),
-    ("made by hand", "mmap lm http://kheafield.com/code", "lm.arpa:1: a language model in the binary form"),
+    ("made by hand", "mmap lm http://kheafield.com/code", "lm.arpa:1: this is a binary language model"),
     (ARPA, "", "not an ARPA file"),
 ])
 def test_refused(folder, capsys, old, new, message):
@@ -298,7 +298,8 @@ def test_some_words_in_another_spelling(folder, capsys):
     """Said though most of the model fits."""
     (folder / "lm.arpa").write_text(ARPA.replace("ZZ", "b"))
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
-    assert "words.txt, 100 % of these are there but for letter case: b as B" in capsys.readouterr().err
+    assert ("words.txt, 100 % of these are spelled differently there, for example b as B (different letter case)"
+            in capsys.readouterr().err)
 
 
 def test_ids_in_a_text(folder, capsys):
@@ -325,7 +326,7 @@ def test_sentence_marks_in_capitals(folder):
 
 @pytest.mark.parametrize("content, message", [
     (ARPA.replace(" A", " a").replace(" B", " b").encode(), "no word of the LM is in the lexicon, 67 % of these are "
-     "there but for letter case: "),
+     "spelled differently there, for example "),
     (ARPA.encode().replace(b"-0.8 B", b"-0.8 \xc4"), "lm.arpa:12: not UTF-8"),
     (gzip.compress(ARPA.encode(), mtime=0)[:90], "the gzip file is cut off or damaged"),
 ])

@@ -56,7 +56,7 @@ def test_other_features_than_the_models_are_one_line(world, mono_dir, tmp_path, 
 
 
 @pytest.mark.parametrize("spelled_badly, expected", [
-    (10**9, ["text: ", " words (100.0 %) are not in ", "100 % of these are there but for letter case"]), (1, [])])
+    (10**9, ["text: ", " words (100.0 %) are not in ", "100 % of these are spelled differently there"]), (1, [])])
 def test_transcripts_in_another_letter_case(world, mono_dir, tmp_path, capsys, spelled_badly, expected):
     """All of them: an error, since silence would be learned; some: a warning with their share."""
     data = tmp_path / "data"
