@@ -32,8 +32,9 @@ def check_separators(rows: list[Row], path):
             raise UserError(f"the first field of each line contains `{mark}`, such as {rows[0][1]}", file=path,
                             line=n, hint="separate word and phones by blanks or tabs")
     for begin, end in ("//", "[]"):
+        # if the first phone also ends with the closing mark, these are names of phones such as [a]
         if all(rest and rest[0][0] == begin and rest[-1][-1] == end for _, _, rest in rows) and any(
-                len(rest) > 1 and rest[0][-1] != end for _, _, rest in rows):  # otherwise these are names of phones, such as [a]
+                len(rest) > 1 and rest[0][-1] != end for _, _, rest in rows):
             raise UserError(f"each pronunciation is enclosed in {begin} and {end}", file=path, line=n,
                             hint="remove these marks, which would become parts of phones")
 

@@ -91,8 +91,8 @@ def silprob_lexicon_fst(entries: Pronunciations, terms: list[SilenceTerms], mode
     """Build L with silence probabilities of each pronunciation.
 
     There are two states, after silence and after no silence. The path of a pronunciation leads from one of them to one
-    of them. The cost of a sentence is −log of a product: probability · F(before) · P(after) of each word, P at the start
-    and F at the end of the sentence.
+    of them. The cost of a sentence is −log of a product: probability · F(before) · P(after) of each word, P at the
+    start and F at the end of the sentence.
 
     Args:
         entries, silence, backoff, borders: as in :func:`lexicon_fst`.

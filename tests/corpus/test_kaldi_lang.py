@@ -52,7 +52,8 @@ def test_missing_optional_silence_is_warned_of(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text,message", [
-    ("0 1 2 1\n1 0 3 2\n0 0\n", "2 states have arcs with words"), ("0 1 2 1\n1 1 3 0\n1 0 3 0\n0 0\n", "does not lead back"),
+    ("0 1 2 1\n1 0 3 2\n0 0\n", "2 states have arcs with words"),
+    ("0 1 2 1\n1 1 3 0\n1 0 3 0\n0 0\n", "does not lead back"),
     ("0 1 2 1\n1 1 0 0\n1 0 3 0\n0 0\n", "does not lead back"),  # a cycle without a phone
     ("0 1 2 1\n" + "".join(f"{s} {s + 1} {p} 0\n" for s in range(1, 60) for p in (3, 4)) + "60 0 3 0\n0 0\n",
      "does not lead back"),
