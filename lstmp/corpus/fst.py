@@ -304,5 +304,5 @@ def _skip_symbols(f):
 
 
 def _damaged(path) -> UserError:
-    return UserError("not an OpenFst file, or damaged or truncated", file=path,
+    return UserError("not a valid OpenFst file", file=path,
                      hint="remove it and run again the stage that creates it")

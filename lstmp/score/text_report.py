@@ -159,13 +159,13 @@ def make_report(lang, train, others, out, *, max_unknown: float = MAX_UNKNOWN) -
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="local/check_text.sh", description=__doc__.split("\n")[0])
-    p.add_argument("--lang", required=True, help="lang folder, with G.fst or without")
-    p.add_argument("--train", nargs="*", default=[], metavar="DIR", help="data dirs to train on")
+    p.add_argument("--lang", required=True, help="lang folder, with or without G.fst")
+    p.add_argument("--train", nargs="*", default=[], metavar="DIR", help="data dirs for training")
     p.add_argument("--data", nargs="*", default=[], metavar="DIR", help="data dirs to decode")
-    p.add_argument("--out", type=Path, help="the JSON file to write; a page in Markdown goes beside it (default: for "
-                   "data/R/lang_tg data/R/text_tg.json)")
-    p.add_argument("--max-unknown", type=float, default=MAX_UNKNOWN, help="share of the words to train on that may be "
-                   "unknown before it is an error (default: %(default)s)")
+    p.add_argument("--out", type=Path, help="the JSON file to write; a Markdown page is written next to it (default: "
+                   "data/R/text_tg.json for data/R/lang_tg)")
+    p.add_argument("--max-unknown", type=float, default=MAX_UNKNOWN, help="maximum fraction of unknown words in the "
+                   "training data; more are an error (default: %(default)s)")
     a = p.parse_args(argv)
     if not 0 <= a.max_unknown <= 1:
         raise UserError("--max-unknown must be a share from 0 to 1", hint="correct the value")

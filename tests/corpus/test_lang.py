@@ -58,7 +58,7 @@ def test_missing_file_is_an_error(lang_dir, name):
 def test_damaged_fst_is_an_error(lang_dir, damage):
     path = lang_dir / "L.fst"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or damaged or truncated"):
+    with pytest.raises(UserError, match="L.fst: not a valid OpenFst file"):
         FstArrays.read(path)
 
 
@@ -66,7 +66,7 @@ def test_damaged_fst_is_an_error(lang_dir, damage):
 def test_damaged_fst_is_an_error_of_read_fst(lang_dir, damage):
     path = lang_dir / "L.fst"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or damaged or truncated"):
+    with pytest.raises(UserError, match="L.fst: not a valid OpenFst file"):
         read_fst(path)
 
 
