@@ -1,6 +1,7 @@
-"""The pronunciation dictionary: a lexicon file, checked, and Kaldi's ``data/<recipe>/dict/`` folder.
+"""The pronunciation dictionary: built from a lexicon file, read from and written to ``data/<recipe>/dict/``.
 
-A phone's base is its name without the digits at its end: ``AA0 AA1 AA2`` are the stress variants of ``AA``.
+The format of the folder is Kaldi's. The base of a phone is its name without the digits at the end: ``AA0 AA1 AA2`` are
+the stress variants of ``AA``.
 """
 
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ class Dictionary:
 
     Attributes:
         entries: (word, probability, phones), sorted, without duplicates.
-        silence: silence phones; each is a class of its own.
-        nonsilence: one tuple for each base phone: its stress variants.
-        optional_silence: the silence phone that may stand between words.
-        extra_questions: phone groups that the decision tree may ask about.
-        silence_model: how likely silence is around each pronunciation; None: the same everywhere.
+        silence: silence phones; each one forms a separate class.
+        nonsilence: for each base phone, a tuple of its stress variants.
+        optional_silence: the silence phone that may occur between words.
+        extra_questions: phone groups for additional questions of the decision tree.
+        silence_model: silence probabilities of each pronunciation; None: the same probability everywhere.
     """
 
     entries: list[Entry]
@@ -39,20 +40,24 @@ class Dictionary:
 
     @classmethod
     def from_lexicon(cls, path) -> "Dictionary":
-        """The dictionary of a lexicon file (:mod:`lstmp.corpus.lexicon`)."""
+        """Build the dictionary from a lexicon file (:mod:`lstmp.corpus.lexicon`)."""
         return cls.from_entries(read_lexicon(path), path)
 
     @classmethod
     def from_entries(cls, entries: list[Entry], path=None) -> "Dictionary":
-        """Phone classes from the phones' names, and the two special words ``!SIL`` and ``<UNK>`` added.
+        """Build the dictionary from entries: derive the phone classes from the phone names, add ``!SIL`` and ``<UNK>``.
+
+        Args:
+            entries: (word, probability, phones).
+            path: file of the entries, for messages.
 
         Raises:
-            UserError: there is no word, or one of the two is there with other phones; ``path`` is named.
+            UserError: there are no words, or ``!SIL`` or ``<UNK>`` has an entry with different phones.
         """
         for word, phone in ((SILENCE_WORD, SILENCE), (UNKNOWN_WORD, NOISE)):
             if any(e[0] == word and e[2] != (phone,) for e in entries):
                 raise UserError(f"{word} must be pronounced {phone}", file=path,
-                                hint="remove it; it is added by itself")
+                                hint="remove it; it is added automatically")
         entries = sorted({*entries, (SILENCE_WORD, 1.0, (SILENCE,)), (UNKNOWN_WORD, 1.0, (NOISE,))})
         phones = sorted({p for _, _, pronunciation in entries for p in pronunciation} - {SILENCE, NOISE})
         bases: dict[str, list[str]] = {}
@@ -62,17 +67,17 @@ class Dictionary:
             bases.setdefault(base, []).append(phone)
             stresses.setdefault(stress, []).append(phone)
         if not phones:
-            raise UserError("the lexicon has no words", file=path, hint="write `WORD PHONE PHONE …`, one a line")
+            raise UserError("the lexicon has no words", file=path, hint="write one entry `WORD PHONE PHONE …` per line")
         questions = [(SILENCE, NOISE), *(tuple(stresses[s]) for s in sorted(stresses))]
         return cls(entries, (SILENCE, NOISE), [tuple(bases[b]) for b in sorted(bases)], SILENCE, questions)
 
     @classmethod
     def load(cls, directory) -> "Dictionary":
-        """Read a ``dict/`` folder, Kaldi's or ours.
+        """Read a ``dict/`` folder that Kaldi or this program wrote.
 
         Raises:
-            UserError: a file is absent, a phone is in two classes or in none, the lexicon with silence probabilities
-                does not fit the one without.
+            UserError: a file is missing, a phone is in two classes or in none, or the lexicon with silence
+                probabilities does not match the lexicon without them.
         """
         d = Path(directory)
         silence = [f for _, f in _groups(d / "silence_phones.txt")]
@@ -89,23 +94,24 @@ class Dictionary:
         silence = tuple(p for group in silence for p in group)
         optional = [p for _, group in _groups(d / "optional_silence.txt") for p in group]
         if len(optional) != 1 or optional[0] not in silence:
-            raise UserError("expected one phone of silence_phones.txt", file=d / "optional_silence.txt",
+            raise UserError("expected exactly one phone of silence_phones.txt", file=d / "optional_silence.txt",
                             hint=f"write {SILENCE}")
         questions = d / "extra_questions.txt"
-        asked = _groups(questions) if questions.exists() else []  # Kaldi does without
-        for n, group in asked:
+        question_groups = _groups(questions) if questions.exists() else []  # optional in Kaldi
+        for n, group in question_groups:
             for phone in group:
                 if phone not in seen:
                     raise UserError(f"phone {phone} is in no phone list", file=questions, line=n, hint="remove it")
-        plain = not (d / "lexiconp.txt").exists() and (d / "lexicon.txt").exists()  # as Kaldi's folders may be
-        entries = read_lexicon(d / ("lexicon.txt" if plain else "lexiconp.txt"), phones=seen)
+        # a folder of Kaldi may have only lexicon.txt
+        without_probs = not (d / "lexiconp.txt").exists() and (d / "lexicon.txt").exists()
+        entries = read_lexicon(d / ("lexicon.txt" if without_probs else "lexiconp.txt"), phones=seen)
         model = None
         if any((d / name).exists() for name in (silence_model.LEXICON, silence_model.SENTENCE)):
             model = SilenceModel.read(d, {(word, phones): prob for word, prob, phones in entries})
-        return cls(entries, silence, nonsilence, optional[0], [g for _, g in asked], model)
+        return cls(entries, silence, nonsilence, optional[0], [g for _, g in question_groups], model)
 
     def write(self, directory):
-        """Write the folder's five files, and two more if there is a silence model."""
+        """Write the five files of the folder, and two more if there is a silence model."""
         d = Path(directory)
         if self.silence_model is None:
             for name in (silence_model.LEXICON, silence_model.SENTENCE):
@@ -122,7 +128,7 @@ class Dictionary:
 
 
 def split_stress(phone: str) -> tuple[str, str]:
-    """Split a phone's name into base and stress: ``AA1`` → ``("AA", "1")``; a name of digits only is a base."""
+    """Split a phone name into base and stress: ``AA1`` → ``("AA", "1")``. A name that has only digits is a base."""
     base = phone.rstrip("0123456789")
     return (base, phone[len(base):]) if base else (phone, "")
 

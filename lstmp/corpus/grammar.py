@@ -1,15 +1,16 @@
-"""A user's own phrases as the language model: a list of phrases, or rules in the JSpeech Grammar Format.
+"""Builds G from a list of phrases or from a grammar in the JSpeech Grammar Format (JSGF).
 
-A list has one phrase a line, all equally likely. A grammar begins with ``#JSGF`` and has rules:
+A list has one phrase per line; all phrases have the same probability. A grammar begins with ``#JSGF`` and has rules:
 
     #JSGF V1.0;
     public <command> = <verb> [the] (LIGHT | LAMP) | /2/ GOOD NIGHT+ ;   // a weight of 2: twice as likely
     <verb> = TURN ON | TURN OFF;
 
-``|`` separates alternatives, ``/2/`` before one is its weight, ``( )`` groups, ``[ ]`` is optional, ``*`` and ``+``
-repeat what is before them; ``{tags}`` and comments are read over; ``<NULL>`` is nothing said, and what has ``<VOID>``
-or the weight 0 is never said. The public rules are what may be said; without one, the first. A rule may not contain
-itself. Probabilities: alternatives by their weights (1), an optional part and each further repetition 1/2.
+``|`` separates alternatives, and ``/2/`` before an alternative is its weight. ``( )`` groups, ``[ ]`` marks an optional
+part, and ``*`` and ``+`` repeat the preceding part. ``{tags}`` and comments are ignored. ``<NULL>`` means no words. A
+part that contains ``<VOID>`` or has the weight 0 can never be spoken. Users may say what the public rules allow, or
+the first rule if no rule is public. A rule must not contain itself. The probabilities of alternatives are proportional
+to their weights (default 1); an optional part and each further repetition have the probability 1/2.
 """
 
 import math
@@ -19,8 +20,8 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 
-from lstmp.corpus.coverage import difference, spelled_otherwise
-from lstmp.corpus.fst import FstArrays, determinized
+from lstmp.corpus.coverage import difference, other_spellings
+from lstmp.corpus.fst import FstArrays, determinize
 from lstmp.corpus.jsgf import read_rules
 from lstmp.corpus.textlines import APOSTROPHES, alike, numbered_lines
 from lstmp.errors import UserError
@@ -29,63 +30,63 @@ from lstmp.log import warn
 _OTHERS = {"#ABNF": "ABNF (SRGS)", "<?xml": "XML (SRGS)", "<grammar": "XML (SRGS)", "<speak": "XML"}
 _HEADLESS = re.compile(r"(public\s*)?<[^<>\s]+>\s*=|grammar\s+\S+\s*;")
 _HALF = math.log(2)
-_MOST_STATES = 200_000  # of the rules written out
+_MAX_STATES = 200_000  # of the expanded rules
 
 
 def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, int]:
-    """Read a grammar or a list of phrases.
+    """Convert a grammar or a list of phrases to G.
 
     Args:
         path: the file.
-        words: symbol → id. A word that is not there is looked for in capitals and in small letters, with the plain
-            apostrophe, and without invisible characters, which is warned of.
+        words: symbol → id. If a word is not in this table, it is also looked up in upper and lower case and with the
+            ASCII apostrophe, and finally without invisible characters. The last case is reported by a warning.
 
     Returns:
-        the acceptor G, deterministic and sorted, costs for weights; and the number of its different words.
+        The acceptor G, deterministic and sorted, with costs as weights; and the number of distinct words in it.
 
     Raises:
-        UserError: no such file, an unknown word, a rule that is missing, given twice or contains itself, or a fault of
-            form; each with its line.
+        UserError: the file is missing, a word is unknown, a rule is missing, defined twice or contains itself, or the
+            syntax is wrong; with the line number.
     """
     lines = list(numbered_lines(path))
     grammar = any(line.strip().startswith("#JSGF") for _, line in lines)
     n, head = next(((n, line.strip()) for n, line in lines if line.strip()), (1, ""))
     if other := next((name for mark, name in _OTHERS.items() if head.startswith(mark)), None):
-        raise UserError(f"a grammar of the kind {other}, which is not read", file=path, line=n,
-                        hint="write it as #JSGF, or list its phrases, one a line")
+        raise UserError(f"grammars in the format {other} are not supported", file=path, line=n,
+                        hint="write it as #JSGF, or list its phrases, one per line")
     if not grammar and _HEADLESS.match(head):
-        raise UserError("a rule, but the file does not begin as a grammar does", file=path, line=n,
+        raise UserError("the file contains a rule but has no grammar header", file=path, line=n,
                         hint="write `#JSGF V1.0;` as its first line")
     builder = _Builder(Path(path), words)
     try:
         (_rules if grammar else _phrases)(builder, lines)
     except RecursionError:
-        raise UserError("its groups lie too deep in each other", file=path, hint="make some of them rules") from None
-    if builder.odd:
-        n, word, spelling = builder.odd[0]
-        warn(f"{path}:{n}: {word} is taken for {spelling} ({len(builder.odd)} such words): it differs in what is not "
-             "seen, or in width")
+        raise UserError("the groups or rules are nested too deeply", file=path, hint="use fewer levels") from None
+    if builder.inexact:
+        n, word, spelling = builder.inexact[0]
+        warn(f"{path}:{n}: {word} is read as {spelling} ({len(builder.inexact)} such words); they differ in invisible "
+             "characters or in width")
     fst = builder.fst
     kaldifst.connect(fst)
     if not fst.num_states:
-        raise UserError("no phrase in it", file=path, hint="write one phrase a line, or a JSGF grammar")
+        raise UserError("the file contains no phrase", file=path, hint="write one phrase per line, or a JSGF grammar")
     size = fst.num_states
-    # in the log semiring: a phrase that can come about in several ways is so much likelier
-    fst = determinized(fst, 3 + size // 40_000, 900 + size // 500)
+    # in the log semiring, which adds up the probabilities of a phrase that has several paths
+    fst = determinize(fst, 3 + size // 40_000, 900 + size // 500)
     if fst is None:
-        raise UserError("no list of states can tell its phrases apart word by word", file=path,
-                        hint="say what repeats (* and +) once, not in several alternatives for the same words")
+        raise UserError("the grammar cannot be determinized", file=path,
+                        hint="do not repeat (* and +) the same words in several alternatives")
     kaldifst.arcsort(fst, sort_type="ilabel")
     if np.isfinite(FstArrays.of(fst).final[fst.start]):
-        raise UserError("a phrase without any word is possible", file=path, hint="make one part of it obligatory")
+        raise UserError("the grammar allows a phrase without words", file=path, hint="make one part of it obligatory")
     return fst, len(builder.used)
 
 
 class _Builder:
-    """The automaton while it grows: parts go from one state to another."""
+    """The acceptor under construction. Each phrase or part of a rule is a path from one state to another."""
 
     def __init__(self, path: Path, words: dict[str, int]):
-        self.path, self.words, self.used, self.odd = path, words, set(), []
+        self.path, self.words, self.used, self.inexact = path, words, set(), []
         self._folded: dict[str, str] | None = None
         self.fst = kaldifst.StdVectorFst()
         self.fst.start = self.state()
@@ -107,74 +108,82 @@ class _Builder:
         if self._folded is None:
             self._folded = {alike(w): w for w in sorted(self.words, reverse=True) if w[0] not in "<#"}
         if spelling := self._folded.get(alike(word)):
-            self.odd.append((line, word, spelling))
+            self.inexact.append((line, word, spelling))
             self.used.add(spelling)
             return self.words[spelling]
-        other = spelled_otherwise([word], self._folded.values()).get(word)
+        other = other_spellings([word], self._folded.values()).get(word)
         raise UserError(f"the word {word} is not in the lexicon" + (
-            f"; {other} is, which differs in {difference(word, other)}" if other else ""), file=self.path, line=line,
-            hint=f"write {other}, if it is meant" if other else
-            "add it to the lexicon and prepare the lang folder again, or say it in other words")
+            f", but {other} is (different {difference(word, other)})" if other else ""), file=self.path, line=line,
+            hint=f"write {other}, if you mean this word" if other else
+            "add it to the lexicon and prepare the lang folder again, or use other words")
 
 
 def _phrases(builder: _Builder, lines):
     phrases = [(n, line.split()) for n, line in lines if line.strip()]
     for n, phrase in phrases:
-        at = builder.state()
-        builder.arc(0, at, cost=math.log(len(phrases)))
+        state = builder.state()
+        builder.arc(0, state, cost=math.log(len(phrases)))
         for word in phrase:
-            before, at = at, builder.state()
-            builder.arc(before, at, builder.word(word, n))
-        builder.arc(at, builder.end)
+            previous, state = state, builder.state()
+            builder.arc(previous, state, builder.word(word, n))
+        builder.arc(state, builder.end)
 
 
 def _rules(builder: _Builder, lines):
     rules, public, first = read_rules(builder.path, lines, builder.word)
-    chosen = public or [first]
+    top_rules = public or [first]
     if not first:
-        raise UserError("no rule in it", file=builder.path, hint="write `public <name> = … ;`")
-    for name in chosen:
-        at = builder.state()
-        builder.arc(0, at, cost=math.log(len(chosen)))
-        builder.arc(_expand(builder, rules, rules[name][1], at, (name,)), builder.end)
+        raise UserError("the grammar has no rule", file=builder.path, hint="write `public <name> = … ;`")
+    for name in top_rules:
+        begin = builder.state()
+        builder.arc(0, begin, cost=math.log(len(top_rules)))
+        builder.arc(_expand(builder, rules, rules[name][1], begin, (name,)), builder.end)
 
 
-def _expand(builder: _Builder, rules, tree, at: int, inside: tuple[str, ...]) -> int:
-    """Add a tree from the state ``at`` on; returns the state where it ends."""
-    kind = tree[0]
-    if kind == "void":
+def _expand(builder: _Builder, rules, tree, state: int, enclosing: tuple[str, ...]) -> int:
+    """Add a tree to the acceptor, beginning at ``state``, and return the state where it ends.
+
+    Args:
+        builder: the acceptor.
+        rules: name → (line, tree).
+        tree: see :mod:`lstmp.corpus.jsgf`.
+        state: state where the tree begins.
+        enclosing: names of the rules that contain this tree.
+    """
+    node_type = tree[0]
+    if node_type == "void":
         return builder.state()
-    if kind == "word":
+    if node_type == "word":
         end = builder.state()
-        builder.arc(at, end, tree[1])
+        builder.arc(state, end, tree[1])
         return end
-    if kind == "seq":
+    if node_type == "seq":
         for part in tree[1]:
-            at = _expand(builder, rules, part, at, inside)
-        return at
-    if kind == "alt":
+            state = _expand(builder, rules, part, state, enclosing)
+        return state
+    if node_type == "alt":
         total, end = sum(w for w, _ in tree[1]), builder.state()
         for weight, part in tree[1]:
             begin = builder.state()
-            builder.arc(at, begin, cost=-math.log(weight / total))
-            builder.arc(_expand(builder, rules, part, begin, inside), end)
+            builder.arc(state, begin, cost=-math.log(weight / total))
+            builder.arc(_expand(builder, rules, part, begin, enclosing), end)
         return end
-    if kind == "many":
+    if node_type == "many":
         begin, end = builder.state(), builder.state()
-        builder.arc(at, begin, cost=0.0 if tree[2] else _HALF)
+        builder.arc(state, begin, cost=0.0 if tree[2] else _HALF)
         if not tree[2]:
-            builder.arc(at, end, cost=_HALF)
-        last = _expand(builder, rules, tree[1], begin, inside)
+            builder.arc(state, end, cost=_HALF)
+        last = _expand(builder, rules, tree[1], begin, enclosing)
         builder.arc(last, begin, cost=_HALF)
         builder.arc(last, end, cost=_HALF)
         return end
     name, line = tree[1:]
     if name not in rules:
-        raise UserError(f"there is no rule {name}", file=builder.path, line=line, hint="write it, or correct the name"
-                        + ("; rules of other grammars are not read" if "." in name else ""))
-    if name in inside:
+        raise UserError(f"there is no rule {name}", file=builder.path, line=line, hint="add it, or correct the name"
+                        + ("; rules of other grammars cannot be used" if "." in name else ""))
+    if name in enclosing:
         raise UserError(f"the rule {name} contains itself", file=builder.path, line=line, hint="use * or + to repeat")
-    if builder.fst.num_states > _MOST_STATES:
-        raise UserError(f"written out, the rules have more than {_MOST_STATES:,} states", file=builder.path, line=line,
-                        hint="rules that hold each other twice double with every rule; repeat with * or +")
-    return _expand(builder, rules, rules[name][1], at, (*inside, name))
+    if builder.fst.num_states > _MAX_STATES:
+        raise UserError(f"the expanded rules have more than {_MAX_STATES:,} states", file=builder.path, line=line,
+                        hint="a rule that uses another rule twice doubles the size; repeat with * or +")
+    return _expand(builder, rules, rules[name][1], state, (*enclosing, name))

@@ -1,7 +1,8 @@
-"""Lexicons without a dictionary: a word's letters are its phones.
+"""Makes graphemic lexicons, in which the letters of a word are its phones; they need no pronunciation dictionary.
 
-What was first done for Romanian and Spanish by S. Kanthak and H. Ney, "Context-dependent acoustic modeling using
-graphemes for large vocabulary speech recognition", ICASSP 2002: triphones learn most of what a spelling leaves open.
+See S. Kanthak and H. Ney, "Context-dependent acoustic modeling using graphemes for large vocabulary speech
+recognition", ICASSP 2002. Context-dependent models (triphones) learn most of the pronunciation that the spelling does
+not determine.
 """
 
 import unicodedata
@@ -18,21 +19,24 @@ from lstmp.log import warn
 
 
 def spelled(word: str) -> tuple[str, ...]:
-    """The letters, digits and combining signs of a word, in capitals; all else, such as apostrophes, is mute."""
+    """Return the letters, digits and combining marks of a word in upper case; other characters are dropped."""
     return tuple(c for c in composed(word).upper() if unicodedata.category(c)[0] in "LMN"
                  and "VARIATION SELECTOR" not in unicodedata.name(c, ""))
 
 
 def is_graphemic(dictionary: Dictionary) -> bool:
-    """Whether all words of a dictionary are pronounced as they are spelled."""
+    """Whether the phones of all words of a dictionary are their letters."""
     silence = set(dictionary.silence)
     return all(phones == spelled(word) or set(phones) <= silence for word, _, phones in dictionary.entries)
 
 
 def spell_words(sources) -> list[Entry]:
-    """Lexicon entries of all words of data dirs (their transcripts), ARPA language models, and texts.
+    """Make lexicon entries for all words of data dirs (their transcripts), ARPA language models and texts.
 
-    A word without any letter, and one in brackets, such as [NOISE], is left out, with a warning.
+    Words without letters, and words in brackets such as [NOISE], are left out with a warning.
+
+    Args:
+        sources: paths of the data dirs, language models and texts.
 
     Raises:
         UserError: a source is missing or damaged.
@@ -43,8 +47,9 @@ def spell_words(sources) -> list[Entry]:
     words = {w for w in words if not RESERVED.fullmatch(w) and w not in (SILENCE_WORD, UNKNOWN_WORD)}
     entries = [(word, 1.0, phones) for word in sorted(words) if not is_whole(word) and len(word.split()) == 1
                and (phones := spelled(word))]
-    if mute := sorted(words - {e[0] for e in entries}):
-        warn(f"{len(mute)} words without letters, in brackets or with a space are left out: {' '.join(mute[:5])}")
+    if left_out := sorted(words - {e[0] for e in entries}):
+        warn(f"{len(left_out)} words without letters, in brackets or with a space are left out: "
+             f"{' '.join(left_out[:5])}")
     return entries
 
 
@@ -53,12 +58,12 @@ def _words_of(source: Path) -> set[str]:
         return {word for line in read_table(source / "text").values() for word in line.split()}
     words: set[str] = set()
     for _, line in numbered_lines(source):
-        if line.strip() == DATA:  # commentary may stand before it
+        if line.strip() == DATA:  # comments may precede this line
             break
         words.update(line.split())
     else:
         return words
     check_arpa(source)
     if not (words := arpa_words(source)):
-        raise UserError("no words in it", file=source, hint="give a language model with 1-grams")
+        raise UserError("the language model has no words", file=source, hint="give a language model with 1-grams")
     return words

@@ -1,7 +1,7 @@
-"""The JSpeech Grammar Format: the text of a grammar becomes its rules, as trees.
+"""Parses the JSpeech Grammar Format: converts the text of a grammar to rules, which are trees.
 
-A tree is ("alt", [(weight, tree)…]), ("seq", [tree…]), ("many", tree, least), ("rule", name, line), ("word", id), or
-("void",), which cannot be said.
+A tree is one of ("alt", [(weight, tree)…]), ("seq", [tree…]), ("many", tree, minimum number of repetitions),
+("rule", name, line), ("word", id), and ("void",), which stands for a part that can never be spoken.
 """
 
 import bisect
@@ -19,155 +19,158 @@ _TOKEN = re.compile(r"""(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<name><[^<>\s]+>)|(?P
 _HEADER = re.compile(r"#JSGF[^;\n]*;?")
 _GRAMMAR = re.compile(r"grammar\s+([^;=<\s]+)\s*;")
 _SKIPPED = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.S)
-_HELP = "see docs/formats.md for the form of a grammar"
+_HELP = "see docs/formats.md for the syntax of grammars"
 
-Token = tuple[str, str, int]  # kind, text, line
+Token = tuple[str, str, int]  # type, text, line
 
 
 def read_rules(path: Path, lines: list[tuple[int, str]], word: Callable[[str, int], int]):
-    """Read a grammar.
+    """Parse a grammar.
 
     Args:
-        path: of the file, for messages.
-        lines: (line number, line) of all its lines.
-        word: (word, line) → id.
+        path: path of the file, for messages.
+        lines: (line number, line) of all lines of the file.
+        word: function from (word, line number) to the word id.
 
     Returns:
-        name → (line, tree) of all rules, the names of the public ones, the name of the first or None.
+        The rules, name → (line number, tree); the names of the public rules; the name of the first rule or None.
 
     Raises:
-        UserError: a fault of form, an import, a rule given twice; with its line.
+        UserError: a syntax error, an import, or a rule that is defined twice; with the line number.
     """
     tokens, grammar = _tokens(path, "\n".join(line for _, line in lines))
     return _Parser(path, tokens, grammar, word).rules()
 
 
 def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
-    """The tokens, without header, comments and tags; and the grammar's name."""
-    at, grammar = _SKIPPED.match(text).end(), ""
-    for header in (_HEADER, _GRAMMAR):  # each once, before the first rule
-        if found := header.match(text, at):
-            grammar = found[1] if header is _GRAMMAR else grammar
-            at = _SKIPPED.match(text, found.end()).end()
-    out, line, tags = [], 1 + text.count("\n", 0, at), None
-    while at < len(text):
-        if text[at].isspace():
-            line, at = line + (text[at] == "\n"), at + 1
+    """Return the tokens without header, comments and tags, and the name of the grammar."""
+    position, grammar = _SKIPPED.match(text).end(), ""
+    for header in (_HEADER, _GRAMMAR):  # each at most once, before the first rule
+        if match := header.match(text, position):
+            grammar = match[1] if header is _GRAMMAR else grammar
+            position = _SKIPPED.match(text, match.end()).end()
+    out, line, tags = [], 1 + text.count("\n", 0, position), None
+    while position < len(text):
+        if text[position].isspace():
+            line, position = line + (text[position] == "\n"), position + 1
             continue
-        if text[at] == "{":
-            tags = tags or _Tags(text, at)
-            end = tags.end(at)
-        elif found := _TOKEN.match(text, at):
-            kind, value, end = found.lastgroup, found[found.lastgroup], found.end()
-            if kind == "quoted":
+        if text[position] == "{":
+            tags = tags or _Tags(text, position)
+            end = tags.end(position)
+        elif match := _TOKEN.match(text, position):
+            token_type, value, end = match.lastgroup, match[match.lastgroup], match.end()
+            if token_type == "quoted":
                 out += [("word", w, line) for w in re.sub(r"\\(.)", r"\1", value).split()]
-            elif kind != "comment":
-                out.append((kind, value, line))
+            elif token_type != "comment":
+                out.append((token_type, value, line))
         else:
             end = None
         if end is None:
-            raise UserError(f"`{text[at]}` has no meaning here", file=path, line=line, hint=_HELP)
-        line, at = line + text.count("\n", at, end), end
+            raise UserError(f"unexpected `{text[position]}`", file=path, line=line, hint=_HELP)
+        line, position = line + text.count("\n", position, end), end
     return out, grammar
 
 
 class _Tags:
-    """Where tags end. All braces are paired at once, so that many which are never closed cost no more than others."""
+    """Finds the ends of tags. All braces are paired in one pass, so that many unclosed tags do not take longer."""
 
-    def __init__(self, text: str, at: int):
-        """``at``: the first tag's brace; a backslash takes a brace its meaning."""
-        self._end_of, self._closing, opened = {}, [], []
-        for found in re.compile(r"\\.|[{}]", re.S).finditer(text, at):
-            if found[0] == "{":
-                opened.append(found.start())
-            elif found[0] == "}":
-                self._closing.append(found.end())
-                if opened:
-                    self._end_of[opened.pop()] = found.end()
+    def __init__(self, text: str, position: int):
+        """Pair the braces of the text from ``position``, the first brace, on. Braces after a backslash are ignored."""
+        self._end_of, self._closing, open_braces = {}, [], []
+        for match in re.compile(r"\\.|[{}]", re.S).finditer(text, position):
+            if match[0] == "{":
+                open_braces.append(match.start())
+            elif match[0] == "}":
+                self._closing.append(match.end())
+                if open_braces:
+                    self._end_of[open_braces.pop()] = match.end()
 
-    def end(self, at: int) -> int | None:
-        """Behind the tag that begins with the brace at ``at``: at the brace that closes it, or the next one where those
-        within do not match."""
-        if at in self._end_of:
-            return self._end_of[at]
-        k = bisect.bisect(self._closing, at)
+    def end(self, position: int) -> int | None:
+        """Return the end of the tag whose opening brace is at ``position``; None if it is not closed.
+
+        If the brace has no matching closing brace, the tag ends at the next closing brace.
+        """
+        if position in self._end_of:
+            return self._end_of[position]
+        k = bisect.bisect(self._closing, position)
         return self._closing[k] if k < len(self._closing) else None
 
 
 class _Parser:
     def __init__(self, path: Path, tokens: list[Token], grammar: str, word: Callable[[str, int], int]):
-        self.path, self.word, self.at = path, word, 0
+        self.path, self.word, self.position = path, word, 0
         self.tokens = [*tokens, ("end", "the end of the file", tokens[-1][2] if tokens else 0)]
         parts = grammar.split(".")
-        self.own = {".".join(parts[i:]) for i in range(len(parts))}  # names that the grammar may be called by
+        self.own_names = {".".join(parts[i:]) for i in range(len(parts))}  # qualified and short names of this grammar
 
     def next(self) -> Token:
-        self.at += 1
-        return self.tokens[self.at - 1]
+        self.position += 1
+        return self.tokens[self.position - 1]
 
     def fail(self, expected: str):
-        _, text, line = self.tokens[self.at]
+        _, text, line = self.tokens[self.position]
         raise UserError(f"expected {expected}, found {text}", file=self.path, line=line, hint=_HELP)
 
-    def marked(self, mark: str) -> bool:
-        if self.tokens[self.at][:2] != ("mark", mark):
+    def accept(self, mark: str) -> bool:
+        if self.tokens[self.position][:2] != ("mark", mark):
             return False
-        self.at += 1
+        self.position += 1
         return True
 
     def name(self, text: str) -> str:
-        """A rule's name, without the grammar's before it."""
+        """Return the name of a rule without the name of this grammar in front of it."""
         grammar, _, rule = text[1:-1].rpartition(".")
-        return f"<{rule}>" if grammar in self.own and rule else text
+        return f"<{rule}>" if grammar in self.own_names and rule else text
 
     def rules(self):
         rules, public, first = {}, [], None
-        while self.tokens[self.at][0] != "end":
-            is_public = self.tokens[self.at][:2] == ("word", "public")
-            self.at += is_public
-            kind, text, line = self.next()
-            if (kind, text) == ("word", "import") and self.tokens[self.at][0] == "name":
-                raise UserError(f"import {self.tokens[self.at][1]}: other grammars are not read", file=self.path,
-                                line=line, hint="copy their rules into this file")
-            if kind != "name":
-                self.at -= 1
+        while self.tokens[self.position][0] != "end":
+            is_public = self.tokens[self.position][:2] == ("word", "public")
+            self.position += is_public
+            token_type, text, line = self.next()
+            if (token_type, text) == ("word", "import") and self.tokens[self.position][0] == "name":
+                raise UserError(f"import {self.tokens[self.position][1]}: other grammars cannot be imported",
+                                file=self.path, line=line, hint="copy their rules into this file")
+            if token_type != "name":
+                self.position -= 1
                 self.fail("`<name> =`")
             name = self.name(text)
             if name in (NULL, VOID):
-                raise UserError(f"{name} cannot be defined, it has its meaning", file=self.path, line=line,
+                raise UserError(f"{name} cannot be defined, it is a reserved name", file=self.path, line=line,
                                 hint="rename it")
             if name in rules:
-                raise UserError(f"the rule {name} is given twice", file=self.path, line=line, hint="remove one")
-            if not self.marked("="):
+                raise UserError(f"the rule {name} is defined twice", file=self.path, line=line,
+                                hint="remove one definition")
+            if not self.accept("="):
                 self.fail("`=`")
             rules[name], first = (line, self.alternatives()), first or name
             public += [name] if is_public else []
-            if not self.marked(";"):
+            if not self.accept(";"):
                 self.fail("`;`")
         return rules, public, first
 
     def alternatives(self):
-        found = [self.weighted()]
-        while self.marked("|"):
-            found.append(self.weighted())
-        found = [(weight, tree) for weight, tree in found if weight and tree != ("void",)]
-        return ("alt", found) if found else ("void",)
+        alternatives = [self.weighted()]
+        while self.accept("|"):
+            alternatives.append(self.weighted())
+        alternatives = [(weight, tree) for weight, tree in alternatives if weight and tree != ("void",)]
+        return ("alt", alternatives) if alternatives else ("void",)
 
     def weighted(self):
         weight = 1.0
-        if self.tokens[self.at][0] == "weight":
+        if self.tokens[self.position][0] == "weight":
             weight = number(self.next()[1].strip("/ \t\n").rstrip("fFdD"))
             if weight is None or not (weight == 0 or 1e-9 <= weight <= 1e9):
-                self.at -= 1
+                self.position -= 1
                 self.fail("a weight of 0 or more")
         return weight, self.sequence()
 
     def sequence(self):
         parts, nothing = [], ("seq", [])
         while (part := self.part()) is not None:
-            for mark, least in (("*", 0), ("+", 1)):
-                if self.marked(mark) and part != nothing:
-                    part = ("many", part, least) if part != ("void",) else nothing if mark == "*" else part
+            for mark, minimum in (("*", 0), ("+", 1)):
+                if self.accept(mark) and part != nothing:
+                    part = ("many", part, minimum) if part != ("void",) else nothing if mark == "*" else part
                     break
             parts.append(part)
         if not parts:
@@ -175,19 +178,19 @@ class _Parser:
         return ("void",) if ("void",) in parts else ("seq", parts)
 
     def part(self):
-        kind, text, line = self.tokens[self.at]
-        if kind == "word":
-            self.at += 1
+        token_type, text, line = self.tokens[self.position]
+        if token_type == "word":
+            self.position += 1
             return ("word", self.word(text, line))
-        if kind == "name":
-            self.at += 1
+        if token_type == "name":
+            self.position += 1
             return ("seq", []) if text == NULL else ("void",) if text == VOID else ("rule", self.name(text), line)
-        if self.marked("("):
+        if self.accept("("):
             inner = self.alternatives()
-            return inner if self.marked(")") else self.fail("`)`")
-        if self.marked("["):
+            return inner if self.accept(")") else self.fail("`)`")
+        if self.accept("["):
             inner = self.alternatives()
-            if not self.marked("]"):
+            if not self.accept("]"):
                 self.fail("`]`")
             return ("seq", []) if inner == ("void",) else ("alt", [(1.0, inner), (1.0, ("seq", []))])
         return None

@@ -1,12 +1,12 @@
-"""Lexicon files: ``WORD PHONE PHONE …`` lines, in the dialects in which they are found.
+"""Reads lexicon files with lines ``WORD PHONE PHONE …`` in the formats of several tools.
 
-* CMUdict: variants ``WORD(2)`` are pronunciations of WORD, where any word is there without its number too, or with
-  two; lines that begin with ``;;`` or ``#`` and what follows `` #`` are comments. An old entry such as
-  ``#HASH HH AE1 SH`` is no comment, which its phones tell.
-* Kaldi's ``lexiconp.txt``: a probability after the word, in every line or in none.
-* The Montreal Forced Aligner's, and Kaldi's ``lexiconp_silprob.txt``: the probability and three numbers about silence,
-  which are left out; a line may also have the probability alone, or no number.
-* Sequitur's n-best lists, and HTK's dictionaries: :mod:`lstmp.corpus.lexicon_dialects`.
+* CMUdict: a variant ``WORD(2)`` is another pronunciation of WORD, if the file also contains some word both with and
+  without a number, or with two numbers. Lines that begin with ``;;`` or ``#``, and text after `` #``, are comments. An
+  entry of old versions such as ``#HASH HH AE1 SH`` is recognized by its phones.
+* Kaldi's ``lexiconp.txt``: a probability after the word, either in all lines or in none.
+* The Montreal Forced Aligner, and Kaldi's ``lexiconp_silprob.txt``: a probability and three numbers about silence,
+  which are ignored. A line may also have only the probability, or no number.
+* Sequitur's n-best lists and HTK's dictionaries: see :mod:`lstmp.corpus.lexicon_dialects`.
 """
 
 import re
@@ -16,7 +16,7 @@ from pathlib import Path
 from lstmp.corpus.lexicon_dialects import (
     DECIMAL,
     check_separators,
-    numbers_of,
+    count_numbers,
     take_output_symbols,
     take_probability,
     take_short_pauses,
@@ -26,15 +26,15 @@ from lstmp.errors import UserError
 from lstmp.log import say, warn
 
 RESERVED = re.compile(r"#[0-9]+|<eps>|<s>|</s>")
-_NO_PHONE = re.compile(rf"{DECIMAL.pattern}|\d*[.,\u066b]\d+")  # also with a comma, and in other digits than ASCII's
-_COMMENT = re.compile(r";;.*|#(?![0-9]+$).*")  # where a phone may stand
+_NO_PHONE = re.compile(rf"{DECIMAL.pattern}|\d*[.,\u066b]\d+")  # also with a decimal comma or with non-ASCII digits
+_COMMENT = re.compile(r";;.*|#(?![0-9]+$).*")  # at the position of a phone
 _VARIANT = re.compile(r"(.+)\([0-9]{1,2}\)")
 _STRANGE_SPACE = re.compile(r"[^\S \t]")
 _POSITION_MARK = re.compile(r".*_[BIES]")
-_MANY = 1000  # pronunciations, of which each phone should stand in several
+_MANY = 1000  # pronunciations; in a lexicon of this size, each phone should occur in several of them
 
 Entry = tuple[str, float, tuple[str, ...]]
-Row = tuple[int, str, list[str]]  # line, word, the rest
+Row = tuple[int, str, list[str]]  # line number, word, other fields
 
 
 def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
@@ -42,23 +42,23 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
 
     Args:
         path: plain text or gzip, UTF-8, columns separated by blanks or tabs.
-        phones: the phones that may be used, of a Kaldi dictionary folder, which has neither comments nor variants;
-            None: any.
+        phones: the allowed phones, if the file is that of a Kaldi dictionary folder, which has neither comments nor
+            variants; None: any phones.
 
     Returns:
-        entries sorted by word, probability and phones, duplicates removed.
+        The entries sorted by word, probability and phones, without duplicates.
 
     Raises:
-        UserError: a word without phones, a symbol that is reserved, a probability outside (0, 1], an unknown phone.
+        UserError: a word has no phones, a symbol is reserved, a probability is outside (0, 1], or a phone is unknown.
     """
     rows, comments = _rows(path, dialects=phones is None)
     if not rows:
-        raise UserError("the lexicon is empty", file=path, hint="write `WORD PHONE PHONE …`, one a line")
+        raise UserError("the lexicon is empty", file=path, hint="write one entry `WORD PHONE PHONE …` per line")
     outputs = pauses = 0
     if phones is None:
         check_separators(rows, path)
         outputs = take_output_symbols(rows, path)
-    numbers = numbers_of(rows, optional=outputs > 0)
+    numbers = count_numbers(rows, optional=outputs > 0)
     bases = _variants({word for _, word, _ in rows}) if phones is None else {}
     entries: dict[tuple[str, tuple[str, ...]], float] = {}
     checked: Counter[str] = Counter()
@@ -69,47 +69,47 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     for (n, word, rest), prob in zip(rows, probs, strict=True):
         if not rest:
             raise UserError(f"word {word} has no phones", file=path, line=n, hint="write `WORD PHONE PHONE …`, "
-                            "the fields separated by blanks or tabs, or remove the line")
+                            "with blanks or tabs between the fields, or remove the line")
         for phone in rest:
             if phone not in checked:
                 check_phone(phone, path, n)
                 if phones is not None and phone not in phones:
                     raise UserError(f"phone {phone} is in no phone list", file=path, line=n,
-                                    hint="add it to nonsilence_phones.txt or correct the entry")
+                                    hint="add it to nonsilence_phones.txt, or correct the entry")
         checked.update(set(rest))
         variants += word in bases
         word = bases.get(word, word)
         key = (word, tuple(rest))
         entries[key] = max(prob, entries.get(key, 0.0))
-    if told := [f"{what}: {n}" for what, n in (("comments left out", comments),
-                                               ("WORD(2) taken for a pronunciation of WORD", variants),
-                                               ("HTK's [output symbols] left out", outputs)) if n]:
-        say(f"{path}: {'; '.join(told)}")
+    if notes := [f"{what}: {n}" for what, n in (("ignored comments", comments),
+                                                ("words WORD(2) read as pronunciations of WORD", variants),
+                                                ("ignored [output symbols] of HTK", outputs)) if n]:
+        say(f"{path}: {'; '.join(notes)}")
     if pauses:
-        warn(f"{path}: {pauses} pronunciations end in sp or sil, as HTK writes a pause between words; it is left out, "
-             "since silence between words is added by itself")
+        warn(f"{path}: {pauses} pronunciations end in sp or sil, HTK's pause between words; it is removed, because "
+             "silence between words is added automatically")
     if numbers == 4:
-        warn(f"{path}: of four numbers after a word the first is its probability, the others (silence) are left out; "
-             "local/add_pron_probs.sh estimates them")
-    _warn_of_oddities(path, rows, checked if phones is None else Counter())  # those of a list are phones
+        warn(f"{path}: of the four numbers after a word, only the first, its probability, is used; "
+             "local/add_pron_probs.sh estimates the others (silence)")
+    _warn_of_oddities(path, rows, checked if phones is None else Counter())  # phones of a list are known to be phones
     return sorted((word, prob, pronunciation) for (word, pronunciation), prob in entries.items())
 
 
 def check_phone(phone: str, path, n: int):
-    """Raise a UserError for what cannot be the name of a phone."""
+    """Raise a UserError if a name cannot be the name of a phone."""
     if RESERVED.fullmatch(phone) or phone.startswith("#"):
-        raise UserError(f"{phone} is a reserved symbol, it cannot be a phone", file=path, line=n, hint="rename it")
+        raise UserError(f"{phone} is a reserved symbol and cannot be a phone", file=path, line=n, hint="rename it")
     if _POSITION_MARK.fullmatch(phone):
         raise UserError(f"phone {phone} ends in a position mark", file=path, line=n,
-                        hint="give phones without _B _I _E _S; they are added by prepare_lang")
+                        hint="give phones without _B _I _E _S; prepare_lang adds these marks")
     if _NO_PHONE.fullmatch(phone):
         raise UserError(f"{phone} is a number where a phone should be", file=path, line=n,
-                        hint="give every line a probability or none, with a point and ASCII digits")
+                        hint="give all lines a probability or none, with a decimal point and ASCII digits")
 
 
 def _rows(path, dialects: bool) -> tuple[list[Row], int]:
-    """The entries as they stand, and how many comments there are, which are looked for in ``dialects``."""
-    rows, unsure, comments = [], [], 0
+    """Return the entries, not yet interpreted, and the number of comments, which exist only in ``dialects``."""
+    rows, ambiguous, comments = [], [], 0
     for n, line in numbered_lines(path):
         fields = columns(line)
         if not fields:
@@ -122,44 +122,48 @@ def _rows(path, dialects: bool) -> tuple[list[Row], int]:
         _check_spaces(line, fields[:end], path, n)
         word, rest = fields[0], fields[1:end]
         if RESERVED.fullmatch(word):
-            raise UserError(f"{word} is a reserved symbol, it cannot be a word", file=path, line=n,
+            raise UserError(f"{word} is a reserved symbol and cannot be a word", file=path, line=n,
                             hint="remove the line")
-        (unsure if dialects and word[0] == "#" else rows).append((n, word, rest))
-    if unsure:  # such as `#HASH HH AE1 SH`, or `#made by hand`
+        (ambiguous if dialects and word[0] == "#" else rows).append((n, word, rest))
+    if ambiguous:  # an entry such as `#HASH HH AE1 SH`, or a comment such as `#made by hand`
         phones = {x for _, _, rest in rows for x in rest}
-        entries = [row for row in unsure if row[2] and phones.issuperset(row[2])]
-        rows, comments = sorted(rows + entries), comments + len(unsure) - len(entries)
+        entries = [row for row in ambiguous if row[2] and phones.issuperset(row[2])]
+        rows, comments = sorted(rows + entries), comments + len(ambiguous) - len(entries)
     return rows, comments
 
 
 def _variants(words: set[str]) -> dict[str, str]:
-    """``WORD(2)`` → ``WORD``, if numbers in brackets mean that: there is the word itself, or it with two numbers."""
-    bases = {word: found[1] for word in words if (found := _VARIANT.fullmatch(word))}
+    """Map ``WORD(2)`` to ``WORD`` if numbers in brackets mark variants, otherwise return an empty dictionary.
+
+    They mark variants if some word also occurs without a number, or with two different numbers.
+    """
+    bases = {word: match[1] for word in words if (match := _VARIANT.fullmatch(word))}
     return bases if len(set(bases.values())) < len(bases) or not words.isdisjoint(bases.values()) else {}
 
 
 def _check_spaces(line: str, fields: list[str], path, n: int):
     if strange := _STRANGE_SPACE.search(" ".join(fields)):
-        raise UserError(f"a space that is neither a blank nor a tab, {odd_characters([strange[0]])[0]}", file=path,
-                        line=n, hint="separate the fields by blanks or tabs")
-    word, tab, rest = line.partition("\t")
-    if tab and rest.split() and len(before := word.split()) > 1 and len(fields) > len(before) and not any(
-            number(x) is not None for x in before[1:]):
-        raise UserError(f"`{' '.join(before)}` stands before the tab, but a word has no blank in it", file=path, line=n,
-                        hint="write the word without blanks, or the line without tabs")
+        raise UserError(f"the line has a space that is neither a blank nor a tab, {odd_characters([strange[0]])[0]}",
+                        file=path, line=n, hint="separate the fields by blanks or tabs")
+    first_column, tab, rest = line.partition("\t")
+    if tab and rest.split() and len(before_tab := first_column.split()) > 1 and len(fields) > len(before_tab) and (
+            not any(number(x) is not None for x in before_tab[1:])):
+        raise UserError(f"`{' '.join(before_tab)}` before the tab contains a blank, but a word cannot contain blanks",
+                        file=path, line=n, hint="write the word without blanks, or the line without tabs")
 
 
 def _warn_of_oddities(path, rows: list[Row], phones: Counter):
     odd = [(n, word) for n, word, _ in rows if odd_characters([word])]
     if odd:
         n, word = odd[0]
-        warn(f"{Path(path)}:{n}: {odd_characters([word])[0]} in the word {word} ({len(odd)} such words): invisible, so "
-             "words that look the same are not; remove it")
+        warn(f"{Path(path)}:{n}: {odd_characters([word])[0]} in the word {word} ({len(odd)} such words): words with "
+             "this invisible character differ from words that look the same; remove it")
     odd = [(n, phone) for n, _, rest in rows for phone in rest if odd_characters([phone])]
     if odd:
         n, phone = odd[0]
         warn(f"{Path(path)}:{n}: {odd_characters([phone])[0]} in the phone {phone} ({len(odd)} such phones): "
-             "invisible, so it is another phone than the one that looks the same; remove it")
+             "phones with this invisible character differ from phones that look the same; remove it")
     once = sorted(p for p, count in phones.items() if count == 1)
     if once and len(rows) >= _MANY:
-        warn(f"{path}: {len(once)} phones stand in one pronunciation only: {' '.join(once[:10])}; are they phones?")
+        warn(f"{path}: {len(once)} phones occur in only one pronunciation: {' '.join(once[:10])}; check that they are "
+             "phones")

@@ -1,13 +1,14 @@
-"""The lexicon as a transducer L: phones in, words out, optional silence around every word.
+"""Builds the lexicon transducer L from phones to words, with optional silence around every word.
 
-Where silence is equally likely everywhere (Mohri, Pereira and Riley, "Speech recognition with weighted finite-state
-transducers", 2008), every word is a loop at one state; after its last phone either silence follows or not. Where it
-depends on the words (Chen et al., 2015, see :mod:`lstmp.corpus.silence_model`), there are two such states: a word
-begins at the one after silence or at the other, and pays for it. With disambiguation symbols, words that sound the
-same, or that begin as another does, still differ on the input side, so that L ∘ G can be determinized.
+If silence has the same probability everywhere (Mohri, Pereira and Riley, "Speech recognition with weighted finite-state
+transducers", 2008), every word is a loop at one state, and its last phone is followed by silence or not. If the
+probability depends on the words (Chen et al., 2015, see :mod:`lstmp.corpus.silence_model`), there are two such states,
+one after silence and one after no silence, and the first arc of a word has a different cost at each of them.
+Disambiguation symbols make the inputs differ for words that have the same phones, or whose phones are the beginning of
+another word, so that L ∘ G can be determinized.
 
-Entries may be pieces of words (:mod:`lstmp.corpus.pieces`). One more state then stands for the place between two pieces
-of a word: there is no silence, and only what does not begin a word goes on from it.
+Entries may be pieces of words (:mod:`lstmp.corpus.pieces`). One more state then represents the position between two
+pieces of a word. There is no silence at this state, and only pieces that do not begin a word leave it.
 """
 
 from collections import Counter
@@ -22,14 +23,14 @@ Pronunciations = list[tuple[int, float, tuple[int, ...]]]
 Borders = list[tuple[bool, bool]]
 
 START, LOOP, SILENCE, DISAMBIG = 0, 1, 2, 3
-NO_SILENCE = 1  # where a silence model has two states for LOOP, beside SILENCE
+NO_SILENCE = 1  # with a silence model, the states NO_SILENCE and SILENCE replace LOOP
 
 
 def disambiguate(pronunciations) -> list[int]:
-    """For each phone sequence, which disambiguation symbol must follow it: k for ``#k``, 0 for none.
+    """Return the disambiguation symbol that must follow each phone sequence: k for ``#k``, 0 for none.
 
-    None is needed if no other entry has the same phones and none begins with them; equal sequences get #1, #2, … in
-    the order given.
+    A sequence needs no symbol if it occurs once and no other sequence begins with it. Equal sequences get #1, #2, … in
+    the given order.
     """
     count = Counter(pronunciations)
     prefixes = {p[:n] for p in count for n in range(1, len(p))}
@@ -46,25 +47,26 @@ def disambiguate(pronunciations) -> list[int]:
 
 def lexicon_fst(entries: Pronunciations, *, silence: int, sil_prob: float, silence_disambig: int | None = None,
                 backoff: tuple[int, int] | None = None, borders: Borders | None = None) -> kaldifst.StdVectorFst:
-    """Build L from (word id, probability, phone ids).
+    """Build L with one silence probability.
 
     Args:
-        entries: for L_disambig, with the disambiguation symbol as the last of the phone ids.
-        silence: the optional silence phone.
-        sil_prob: probability of silence, at the start and after each word.
+        entries: (word id, probability, phone ids); for L_disambig, the last phone id is the disambiguation symbol.
+        silence: id of the optional silence phone.
+        sil_prob: probability of silence at the start and after each word.
         silence_disambig: symbol that follows each optional silence (L_disambig only).
         backoff: phone and word id of ``#0``, which must pass L unchanged (L_disambig only).
-        borders: of pieces of words, whether a word begins and ends with each; None: entries are words.
+        borders: for each entry that is a piece of a word, whether a word begins and whether it ends with the piece;
+            None: entries are words.
 
     Returns:
-        the transducer, arcs sorted by output label, to be composed with G or with a transcript.
+        The transducer, with arcs sorted by output label, ready for composition with G or with a transcript.
     """
     begins, ends = _borders(borders, entries)
     within = 3 if silence_disambig is None else 4
     special = within + (not ends.all())
     cost_silence, cost_none = -np.log(sil_prob), -np.log(1 - sil_prob)
     phones, words, costs, is_first, is_last, word_of = _phones_of(entries)
-    inner = special + np.arange(len(phones)) - word_of  # the state after this phone, unless it is the word's last
+    inner = special + np.arange(len(phones)) - word_of  # the state after this phone, unless it is the last of the word
 
     closes = is_last & ends[word_of]
     src = np.where(is_first, np.where(begins[word_of], LOOP, within), inner - 1)
@@ -88,33 +90,36 @@ def silprob_lexicon_fst(entries: Pronunciations, terms: list[SilenceTerms], mode
                         borders: Borders | None = None) -> kaldifst.StdVectorFst:
     """Build L with silence probabilities of each pronunciation.
 
-    The path of a pronunciation goes from one of two states, after silence and after none, to one of the two. The cost
-    of a path is −log of the product of, word for word, probability · F(before) · P(after), of P at the start and of F
-    at the end of the sentence.
+    There are two states, after silence and after no silence. The path of a pronunciation leads from one of them to one
+    of them. The cost of a sentence is −log of a product: probability · F(before) · P(after) of each word, P at the
+    start and F at the end of the sentence.
 
     Args:
         entries, silence, backoff, borders: as in :func:`lexicon_fst`.
-        terms: those of each entry.
-        model: for the ends of the sentence.
-        silence_disambig: symbol that stands wherever there is no silence (L_disambig only); Kaldi has it there, as
-            silence is then told from its absence without one more state.
+        terms: silence terms of each entry.
+        model: the silence model, for the ends of the sentence.
+        silence_disambig: symbol that marks the absence of silence (L_disambig only). Kaldi places it there, because
+            then silence and its absence differ without an additional state.
+
+    Returns:
+        The transducer, as from :func:`lexicon_fst`.
     """
     begins, ends = _borders(borders, entries)
     within, no_silence = 3, silence_disambig or 0
     special = within + (not ends.all())
     phones, words, costs, is_first, is_last, word_of = _phones_of(entries)
     after = special + np.arange(len(phones))  # the state after each phone
-    of_word = np.array(terms, np.float64).reshape(-1, 3)
-    of_phone = of_word[word_of]
+    word_terms = np.array(terms, np.float64).reshape(-1, 3)
+    phone_terms = word_terms[word_of]
     arcs = [(after[~is_first] - 1, phones[~is_first], 0, 0.0, after[~is_first])]
-    opens, goes_on = is_first & begins[word_of], is_first & ~begins[word_of]
+    opens, continues = is_first & begins[word_of], is_first & ~begins[word_of]
     for state, column in ((SILENCE, 1), (NO_SILENCE, 2)):
-        cost = costs - np.log(of_phone[:, column])
+        cost = costs - np.log(phone_terms[:, column])
         arcs.append((state, phones[opens], words[opens], cost[opens], after[opens]))
-    arcs.append((within, phones[goes_on], words[goes_on], costs[goes_on], after[goes_on]))
+    arcs.append((within, phones[continues], words[continues], costs[continues], after[continues]))
     closes = after[is_last & ends[word_of]]
-    arcs += [(closes, silence, 0, -np.log(of_word[ends, 0]), SILENCE),
-             (closes, no_silence, 0, -np.log1p(-of_word[ends, 0]), NO_SILENCE),
+    arcs += [(closes, silence, 0, -np.log(word_terms[ends, 0]), SILENCE),
+             (closes, no_silence, 0, -np.log1p(-word_terms[ends, 0]), NO_SILENCE),
              (after[is_last & ~ends[word_of]], 0, 0, 0.0, within)]
     arcs = [tuple(np.broadcast_arrays(*arc)) for arc in arcs]
     arcs += [_arc(START, silence, 0, -np.log(model.start), SILENCE),
@@ -127,13 +132,13 @@ def silprob_lexicon_fst(entries: Pronunciations, terms: list[SilenceTerms], mode
 
 
 def _borders(borders: Borders | None, entries: Pronunciations) -> tuple[np.ndarray, np.ndarray]:
-    """bool [entries], twice."""
+    """Return whether a word begins, and whether it ends, with each entry: two arrays, bool [entries]."""
     both = np.ones((len(entries), 2), bool) if borders is None else np.array(borders, bool).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 
 
 def _phones_of(entries: Pronunciations):
-    """For each phone of each entry: phone, word, cost of the pronunciation, is it first, is it last, which entry."""
+    """Return arrays over all phones of all entries: phone, word, cost of the entry, is first, is last, entry index."""
     length = np.array([len(p) for _, _, p in entries], np.int64)
     phones = np.array([x for _, _, p in entries for x in p], np.int32)
     begin = np.cumsum(length) - length
@@ -145,7 +150,7 @@ def _phones_of(entries: Pronunciations):
 
 
 def _to_fst(arcs, num_states: int, finals: dict[int, float]) -> kaldifst.StdVectorFst:
-    """From arcs as arrays of (src, ilabel, olabel, cost, dst), sorted by output label."""
+    """Build an FST from arcs, given as arrays (src, ilabel, olabel, cost, dst), and sort it by output label."""
     src, ilabel, olabel, cost, dst = (np.concatenate(column) for column in zip(*arcs, strict=True))
     order = np.argsort(src, kind="stable")
     final = np.full(num_states, np.inf, np.float32)

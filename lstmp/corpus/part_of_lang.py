@@ -1,6 +1,7 @@
-"""A lang folder for few words: the same phones and ids, quick to read where the whole one has 100,000 words.
+"""Writes a lang folder that contains only some words, with the same phones and ids.
 
-Words that the whole one lacks can be added to it: to align with, not to decode.
+Such a folder is fast to read even if the full folder has 100,000 words. Words that are missing from the full folder can
+be added; the result can be used for alignment but not for decoding.
 """
 
 from collections.abc import Collection, Iterable
@@ -18,12 +19,12 @@ _BY_WORD = ("words.txt", "lexiconp.txt", LEXICON)  # the word is in the first co
 
 
 def write_part(lang_dir, words: Collection[str], out) -> Path:
-    """Write to ``out`` what the lang folder says of ``words``, and of its symbols that are no words; returns ``out``.
+    """Copy a lang folder to ``out`` with only the given words and the special symbols, and return ``out``.
 
-    The graph L is left out.
+    The transducers L.fst and L_disambig.fst are left out.
 
     Raises:
-        UserError: no such folder, or files missing.
+        UserError: the folder does not exist or has missing files.
     """
     lang_dir, out = Path(lang_dir), Path(out)
     if not (lang_dir / "oov.txt").is_file():
@@ -44,14 +45,14 @@ def write_part(lang_dir, words: Collection[str], out) -> Path:
 
 
 def add_pronunciations(lang_dir, entries: Iterable[Entry]):
-    """Add pronunciations, of new words or of those that are there, to a folder that :func:`write_part` wrote.
+    """Add pronunciations of new or existing words to a folder written by :func:`write_part`.
 
     Args:
         lang_dir: the folder.
-        entries: (word, probability, phones without position marks); what is there already is not added again.
+        entries: (word, probability, phones without position marks). Existing pronunciations are not added again.
 
     Raises:
-        UserError: a phone that the lang folder does not have.
+        UserError: a phone is not in the lang folder.
     """
     d = Path(lang_dir)
     words, phones = read_symbols(d / "words.txt"), read_symbols(d / "phones.txt")
@@ -59,21 +60,21 @@ def add_pronunciations(lang_dir, entries: Iterable[Entry]):
     prons = {(fields[0], tuple(fields[2:])): float(fields[1]) for _, line in numbered_lines(d / "lexiconp.txt")
              if (fields := columns(line))}
     silence = SilenceModel.read(d, prons) if (d / LEXICON).is_file() else None
-    for word, probability, said in entries:
-        spelling = mark_positions(said) if marked else said
-        if unknown := [p for p, q in zip(said, spelling, strict=True) if q not in phones]:
+    for word, probability, plain in entries:
+        pronunciation = mark_positions(plain) if marked else plain
+        if unknown := [p for p, q in zip(plain, pronunciation, strict=True) if q not in phones]:
             base = sorted({plain_phone(p) for p in phones if p[:1] not in "<#"})
-            raise UserError(f"phone {unknown[0]} of the word {word} is not one of the model's",
-                            hint=f"write it with these: {' '.join(base)}")
-        prons.setdefault((word, spelling), probability)
+            raise UserError(f"phone {unknown[0]} of the word {word} is not a phone of the model",
+                            hint=f"use only these phones: {' '.join(base)}")
+        prons.setdefault((word, pronunciation), probability)
         words.setdefault(word, max(words.values()) + 1)
-    entries = [(word, probability, spelling) for (word, spelling), probability in prons.items()]
+    entries = [(word, probability, pronunciation) for (word, pronunciation), probability in prons.items()]
     config.write_text(d / "words.txt", "".join(f"{word} {i}\n" for word, i in words.items()))
     config.write_text(d / "lexiconp.txt", "".join(f"{word} {p!r} {' '.join(x)}\n" for word, p, x in entries))
     if silence:
-        silence.write(d, entries, [silence.of(word, spelling) for word, _, spelling in entries])
+        silence.write(d, entries, [silence.of(word, pronunciation) for word, _, pronunciation in entries])
 
 
 def plain_phone(name: str) -> str:
-    """A phone's name without its position mark: ``AH0_B`` → ``AH0``."""
+    """Return the name of a phone without its position mark: ``AH0_B`` → ``AH0``."""
     return name[:-2] if name.endswith(MARKS) else name

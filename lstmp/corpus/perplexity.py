@@ -1,4 +1,4 @@
-"""How well a language model G foretells sentences."""
+"""Computes the perplexity of a language model G on sentences."""
 
 import math
 from collections.abc import Iterable
@@ -9,16 +9,17 @@ from lstmp.corpus.fst import FstArrays
 
 
 class Perplexity:
-    """Sums over sentences, under a G whose arcs are sorted by their input label.
+    """Accumulates the cost of sentences under a G with arcs sorted by input label.
 
     Args:
-        g: an acceptor; from a state the arc with ``backoff`` leads to that of the shorter history.
+        g: an acceptor; the arc with the label ``backoff`` leads from a state to the state of the shorter history.
         backoff: the id of ``#0``.
 
     Attributes:
-        words, unknown: words that the model has, and those that it lacks, which count neither here nor in the history.
-        sentences: how many there were; the end of each is one event more.
-        impossible: those that the model does not allow, as a grammar may; they count nowhere else.
+        words: number of known words.
+        unknown: number of words that the model does not contain; they count neither in the perplexity nor as history.
+        sentences: number of sentences; the end of each sentence is one more event.
+        impossible: number of sentences that the model, for example a grammar, does not allow; not counted elsewhere.
     """
 
     def __init__(self, g: FstArrays, backoff: int):
@@ -29,8 +30,12 @@ class Perplexity:
         self.cost = 0.0
 
     def add(self, words: Iterable[tuple[int, ...]]):
-        """Count a sentence: of each word the ids of which G is made, itself or its pieces. Ids that G lacks, such as
-        −1, make the word unknown."""
+        """Add a sentence.
+
+        Args:
+            words: for each word its id, or the ids of its pieces. A word with an id that G does not contain, such as
+                −1, is unknown.
+        """
         words = [ids if self.vocabulary.issuperset(ids) else () for ids in words]
         known = sum(map(bool, words))
         cost = self._cost(words)
@@ -42,14 +47,14 @@ class Perplexity:
 
     @property
     def value(self) -> float:
-        """Of a word or the end of a sentence; nan without any."""
+        """Perplexity per event (word or end of sentence); nan if there are no events."""
         events = self.words + self.sentences
         return math.exp(self.cost / events) if events else math.nan
 
     def _cost(self, words: list[tuple[int, ...]]) -> float:
         state, total = self.g.start, 0.0
         for word in words:
-            if not word:  # an unknown word says nothing of what follows it: the shortest history
+            if not word:  # after an unknown word, the history is empty
                 while (arc := self._arc(state, self.backoff)) is not None:
                     state = int(self.g.dst[arc])
             for label in word:
@@ -66,5 +71,5 @@ class Perplexity:
 
     def _arc(self, state: int, label: int) -> int | None:
         begin, end = self.first[state:state + 2]
-        at = begin + int(np.searchsorted(self.g.ilabel[begin:end], label))
-        return at if at < end and self.g.ilabel[at] == label else None
+        arc = begin + int(np.searchsorted(self.g.ilabel[begin:end], label))
+        return arc if arc < end and self.g.ilabel[arc] == label else None

@@ -1,4 +1,4 @@
-"""Stage 2, first half: a lexicon file, or a list of words to be spelled, becomes ``data/<recipe>/dict/``."""
+"""Stage 2, first half: convert a lexicon file, or the words of texts with letters as phones, to a dictionary folder."""
 
 import argparse
 from pathlib import Path
@@ -13,17 +13,18 @@ FILES = ("lexiconp.txt", "silence_phones.txt", "nonsilence_phones.txt", "optiona
 
 
 def prepare_dict(lexicon, out, *, spell=()) -> None:
-    """Write the folder ``out``.
+    """Write the dictionary folder ``out``.
 
     Args:
-        lexicon: see :func:`lstmp.corpus.dictionary.read_lexicon`; None with ``spell``.
-        spell: data dirs, ARPA models and texts whose words are pronounced as they are spelled.
+        lexicon: lexicon file, see :func:`lstmp.corpus.lexicon.read_lexicon`; None if ``spell`` is given.
+        out: the folder to write.
+        spell: data dirs, ARPA models and texts; their words get their letters as phones.
 
     Raises:
-        UserError: a bad line, named.
+        UserError: a line of a file is bad; with the line number.
     """
     if (lexicon is None) == (not spell):
-        raise UserError("give either a lexicon or words to spell", hint="use one of --lexicon, --spell")
+        raise UserError("give either a lexicon or words to spell", hint="use either --lexicon or --spell")
     stage = Stage(out, "dict", inputs=[Path(p) / "text" if Path(p).is_dir() else p for p in spell] or [lexicon],
                   settings={"spell": True} if spell else {}, version=2)
     if stage.is_done():
@@ -42,10 +43,12 @@ def prepare_dict(lexicon, out, *, spell=()) -> None:
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lexicon", help="`WORD PHONE PHONE …` lines, plain or .gz; a probability may stand second")
-    parser.add_argument("--spell", nargs="+", default=[], metavar="SOURCE", help="instead, for a language without a "
-                        "dictionary: the words of these data dirs, ARPA models and texts, their letters for phones")
-    parser.add_argument("--out", required=True, help="the folder to write, data/<recipe>/dict")
+    parser.add_argument("--lexicon", help="file with lines `WORD PHONE PHONE …`, plain or .gz; a probability may "
+                        "follow the word")
+    parser.add_argument("--spell", nargs="+", default=[], metavar="SOURCE", help="instead of --lexicon, for a language "
+                        "without a dictionary: use the words of these data dirs, ARPA models and texts, with their "
+                        "letters as phones")
+    parser.add_argument("--out", required=True, help="the dictionary folder to write, data/<recipe>/dict")
     args = parser.parse_args(argv)
     prepare_dict(args.lexicon, args.out, spell=args.spell)
 

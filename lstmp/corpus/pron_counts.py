@@ -1,7 +1,7 @@
-"""How often each pronunciation was said, and with silence around it: the files of Kaldi's ``get_prons.sh``.
+"""Counts pronunciations and the silence around them, and reads and writes the files of Kaldi's ``get_prons.sh``.
 
-A pronunciation is a word with its phones, ``("READ", "R", "EH1", "D")``, without position marks. ``("<eps>", "SIL")``
-is optional silence; ``("<s>",)`` and ``("</s>",)`` are the ends of an utterance.
+A pronunciation is a word with its phones without position marks, ``("READ", "R", "EH1", "D")``. ``("<eps>", "SIL")`` is
+optional silence; ``("<s>",)`` and ``("</s>",)`` are the start and the end of an utterance.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from lstmp.errors import UserError
 
 PRONS, SILENCES, BIGRAMS = "pron_counts_nowb.txt", "sil_counts_nowb.txt", "pron_bigram_counts_nowb.txt"
 START, END, SILENCE = ("<s>",), ("</s>",), "<eps>"
-MEND = "make the counts again with steps/get_prons.sh"
+HINT = "create the counts again with steps/get_prons.sh"
 
 Pron = tuple[str, ...]
 
@@ -26,10 +26,10 @@ class PronCounts:
     """Counts over utterances.
 
     Attributes:
-        prons: of each pronunciation, and of optional silence.
-        silence_before, none_before: how often silence, or none, stands before a pronunciation or the end.
-        silence_after, none_after: the same after a pronunciation or the start.
-        bigrams: (v, w) → how often w follows v, with silence between them or not; the ends included.
+        prons: counts of pronunciations and of optional silence.
+        silence_before, none_before: how often silence, or no silence, precedes a pronunciation or the end.
+        silence_after, none_after: how often silence, or no silence, follows a pronunciation or the start.
+        bigrams: (v, w) → how often w follows v, with or without silence between them; v may be the start, w the end.
     """
 
     prons: Counter = field(default_factory=Counter)
@@ -39,20 +39,20 @@ class PronCounts:
     none_after: Counter = field(default_factory=Counter)
     bigrams: Counter = field(default_factory=Counter)
 
-    def add(self, said: Iterable[Pron]):
-        """Count one utterance: its pronunciations in order, optional silences among them."""
-        said = list(said)
-        self.prons.update(said)
-        everything = [START, *said, END]
-        for v, w in pairwise(everything):
+    def add(self, prons: Iterable[Pron]):
+        """Count the pronunciations of one utterance, given in order and including optional silences."""
+        prons = list(prons)
+        self.prons.update(prons)
+        sequence = [START, *prons, END]
+        for v, w in pairwise(sequence):
             if v[0] != SILENCE:
                 (self.silence_after if w[0] == SILENCE else self.none_after)[v] += 1
             if w[0] != SILENCE:
                 (self.silence_before if v[0] == SILENCE else self.none_before)[w] += 1
-        self.bigrams.update(pairwise([p for p in everything if p[0] != SILENCE]))
+        self.bigrams.update(pairwise([p for p in sequence if p[0] != SILENCE]))
 
     def write(self, directory):
-        """Write the three files, sorted by pronunciation, that of counts of pronunciations by count first."""
+        """Write the three files, sorted by pronunciation; the pronunciation counts are sorted by count first."""
         d = Path(directory)
         write_counts(d / PRONS, self.prons)
         columns = (self.silence_before, self.none_before, self.silence_after, self.none_after)
@@ -64,30 +64,30 @@ class PronCounts:
 
     @classmethod
     def read(cls, directory) -> "PronCounts":
-        """Read the three files, Kaldi's or ours.
+        """Read the three files, written by Kaldi or by :meth:`write`.
 
         Raises:
-            UserError: a file is absent or a line malformed.
+            UserError: a file is missing or a line is malformed.
         """
         d, counts = Path(directory), cls()
         for n, line in numbered_lines(d / PRONS):
             fields = columns(line)
             if len(fields) < 3:
-                raise UserError("expected `count word phones`", file=d / PRONS, line=n, hint=MEND)
+                raise UserError("expected `count word phones`", file=d / PRONS, line=n, hint=HINT)
             counts.prons[tuple(fields[1:])] += _count(fields[0], d / PRONS, n)
-        kinds = (counts.silence_before, counts.none_before, counts.silence_after, counts.none_after)
+        counters = (counts.silence_before, counts.none_before, counts.silence_after, counts.none_after)
         for n, line in numbered_lines(d / SILENCES):
             fields = columns(line)
             if len(fields) < 5:
-                raise UserError("expected four counts (silence and none before, silence and none after), word and "
-                                "phones", file=d / SILENCES, line=n, hint=MEND)
-            for column, text in zip(kinds, fields[:4], strict=True):
-                column[tuple(fields[4:])] += _count(text, d / SILENCES, n)
+                raise UserError("expected four counts (silence and no silence before and after the word), word and "
+                                "phones", file=d / SILENCES, line=n, hint=HINT)
+            for counter, text in zip(counters, fields[:4], strict=True):
+                counter[tuple(fields[4:])] += _count(text, d / SILENCES, n)
         for n, line in numbered_lines(d / BIGRAMS):
             fields = line.split("\t")
             if len(fields) != 3 or not all(map(columns, fields)):
                 raise UserError("expected a count and two pronunciations, separated by tabs", file=d / BIGRAMS, line=n,
-                                hint=MEND)
+                                hint=HINT)
             v, w = (tuple(columns(f)) for f in fields[1:])
             counts.bigrams[v, w] += _count(fields[0], d / BIGRAMS, n)
         return counts
@@ -101,5 +101,5 @@ def write_counts(path, counts: dict[Pron, int]):
 
 def _count(text: str, path, n: int) -> int:
     if not config.is_count(text, 18):
-        raise UserError(f"expected a count, found {text}", file=path, line=n, hint=MEND)
+        raise UserError(f"expected a count, found {text}", file=path, line=n, hint=HINT)
     return int(text)

@@ -1,10 +1,10 @@
-"""How likely silence is after and before each pronunciation: Kaldi's ``lexiconp_silprob.txt`` and ``silprob.txt``.
+"""Probabilities of silence before and after each pronunciation: Kaldi's ``lexiconp_silprob.txt`` and ``silprob.txt``.
 
 The model is that of Chen, Xu, Povey and Khudanpur, "Pronunciation and silence probability modeling for ASR"
-(Interspeech 2015). Between a pronunciation v and the next one, w, silence has the weight P(s | v) · F(s | w) and its
-absence (1 − P(s | v)) · F(n | w). P is the probability of silence after v; F corrects it by what w is like, above 1
-where w has silence before it more often than the words before it would suggest. The start of the sentence is a v, its
-end a w.
+(Interspeech 2015). Between a pronunciation v and the next pronunciation w, silence has the weight P(s | v) · F(s | w),
+and no silence has the weight (1 − P(s | v)) · F(n | w). P is the probability of silence after v. F is a correction for
+w: it is above 1 if silence precedes w more often than the preceding words predict. The start of the sentence is treated
+as a v, its end as a w.
 """
 
 import math
@@ -18,11 +18,11 @@ from lstmp.corpus.textlines import columns, number, numbered_lines
 from lstmp.errors import UserError
 
 LEXICON, SENTENCE = "lexiconp_silprob.txt", "silprob.txt"
-MEND = "make the folder again with local/add_pron_probs.sh or local/prepare_lang.sh"
+HINT = "create the folder again with local/add_pron_probs.sh or local/prepare_lang.sh"
 
 
 class SilenceTerms(NamedTuple):
-    """Of one pronunciation.
+    """The silence terms of one pronunciation.
 
     Attributes:
         after: P(s | v), the probability of silence after it.
@@ -43,7 +43,8 @@ class SilenceModel:
         start: P(s | <s>), the probability of silence at the start of a sentence.
         end_silence, end_none: F(s | </s>) and F(n | </s>).
         overall: probability of silence at any word boundary.
-        terms: (word, phones) → its terms; in a dictionary folder names, in :class:`lstmp.corpus.lang.Lang` ids.
+        terms: (word, phones) → terms. Words and phones are names in a dictionary folder, and ids in
+            :class:`lstmp.corpus.lang.Lang`.
     """
 
     start: float
@@ -54,11 +55,11 @@ class SilenceModel:
 
     @classmethod
     def constant(cls, sil_prob: float) -> "SilenceModel":
-        """Silence with one probability at the start and after every word, whatever the words."""
+        """Build a model with the same probability of silence at the start and after every word."""
         return cls(sil_prob, 1.0, 1.0, sil_prob)
 
     def of(self, word, phones: tuple) -> SilenceTerms:
-        """The terms of a pronunciation; one that has none of its own takes the overall probability."""
+        """Return the terms of a pronunciation; if it has none, they are made from the overall probability."""
         return self.terms.get((word, phones)) or SilenceTerms(self.overall, 1.0, 1.0)
 
     @classmethod
@@ -68,11 +69,12 @@ class SilenceModel:
 
         Args:
             directory: a dictionary or lang folder.
-            prons: (word, phones) → probability, of the ``lexiconp.txt`` beside them: they must say the same.
-            key: from a word and its phones as they are written to what ``prons`` has; KeyError if that is unknown.
+            prons: (word, phones) → probability, from ``lexiconp.txt`` of the same folder, which must agree.
+            key: function from a word and its phones, as written in the file, to a key of ``prons``; raises KeyError if
+                they are unknown.
 
         Raises:
-            UserError: a file is absent or malformed, or the two lexicons differ.
+            UserError: a file is missing or malformed, or the two lexicons differ.
         """
         path, terms = Path(directory) / LEXICON, {}
         for n, line in numbered_lines(path):
@@ -80,7 +82,7 @@ class SilenceModel:
                 continue
             if len(fields) < 6:
                 raise UserError("expected `word probability P(s after) F(s before) F(no s before) phones`", file=path,
-                                line=n, hint=MEND)
+                                line=n, hint=HINT)
             prob, after, left_silence, left_none = (_number(x, path, n) for x in fields[1:5])
             try:
                 pron = key(fields[0], tuple(fields[5:]))
@@ -88,13 +90,13 @@ class SilenceModel:
                 pron = None
             if prons.get(pron) != prob:
                 raise UserError(f"this pronunciation of {fields[0]} is not in lexiconp.txt, or has another probability",
-                                file=path, line=n, hint=MEND)
+                                file=path, line=n, hint=HINT)
             if pron in terms:
-                raise UserError(f"this pronunciation of {fields[0]} is given twice", file=path, line=n, hint=MEND)
+                raise UserError(f"this pronunciation of {fields[0]} is given twice", file=path, line=n, hint=HINT)
             terms[pron] = SilenceTerms(_below_one(after, path, n), left_silence, left_none)
         if len(terms) < len(prons):
             raise UserError(f"{len(prons) - len(terms)} of the {len(prons)} pronunciations of lexiconp.txt are missing",
-                            file=path, hint=MEND)
+                            file=path, hint=HINT)
         return cls(*_read_sentence(Path(directory) / SENTENCE), terms)
 
     def write(self, directory, entries: Iterable[tuple[str, float, tuple[str, ...]]], terms: Iterable[SilenceTerms]):
@@ -102,8 +104,8 @@ class SilenceModel:
 
         Args:
             directory: the folder.
-            entries: (word, probability, phones), as they shall stand there.
-            terms: those of each entry.
+            entries: (word, probability, phones), as they are to be written.
+            terms: silence terms of each entry.
         """
         lines = [f"{word} {prob!r} {t.after!r} {t.left_silence!r} {t.left_none!r} {' '.join(phones)}\n"
                  for (word, prob, phones), t in zip(entries, terms, strict=True)]
@@ -118,23 +120,23 @@ def _read_sentence(path: Path) -> tuple[float, float, float, float]:
         if fields := columns(line):
             if len(fields) != 2 or fields[0] not in names or fields[0] in values:
                 raise UserError(f"expected the lines {', '.join(names)}, each once with a number", file=path, line=n,
-                                hint=MEND)
+                                hint=HINT)
             value = _number(fields[1], path, n)
             values[fields[0]] = _below_one(value, path, n) if fields[0] in ("<s>", "overall") else value
     if missing := [name for name in names if name not in values]:
-        raise UserError(f"there is no line for {missing[0]}", file=path, hint=MEND)
+        raise UserError(f"there is no line for {missing[0]}", file=path, hint=HINT)
     return tuple(values[name] for name in names)
 
 
 def _number(text: str, path, n: int) -> float:
     value = number(text)
     if value is None or not 0 < value < math.inf:
-        raise UserError(f"expected a number above 0, found {text}", file=path, line=n, hint=MEND)
+        raise UserError(f"expected a number above 0, found {text}", file=path, line=n, hint=HINT)
     return value
 
 
 def _below_one(value: float, path, n: int) -> float:
     if value >= 1:
         raise UserError(f"expected a probability of silence between 0 and 1, found {value}", file=path, line=n,
-                        hint=MEND)
+                        hint=HINT)
     return value

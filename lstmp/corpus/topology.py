@@ -1,7 +1,7 @@
-"""HMM topologies: which states a phone has, and how likely each transition is at the start of training.
+"""HMM topologies: the states of each phone, and the initial probabilities of their transitions.
 
-A state is a tuple of ``(destination, probability)`` transitions; its pdf-class is its index. The final, non-emitting
-state has the index that follows the last one. The text form is Kaldi's ``topo``.
+A state is a tuple of ``(destination, probability)`` transitions; its pdf-class is its index. The index of the final,
+non-emitting state is the number of emitting states. The file format is Kaldi's ``topo``.
 """
 
 import re
@@ -23,13 +23,15 @@ class Topology:
 
     @classmethod
     def bakis(cls, *, nonsilence, silence, nonsilence_states: int = 3, silence_states: int = 5) -> "Topology":
-        """Kaldi's default: left-to-right without skips for speech, an ergodic middle for silence.
+        """Build Kaldi's default topology: left-to-right without skips for speech, ergodic inner states for silence.
 
         Args:
             nonsilence, silence: phone ids.
-            nonsilence_states: each stays with 0.75 and steps to the next with 0.25.
-            silence_states: the first goes to any but the last, the middle ones to any but the first, all with equal
-                probability; the last stays with 0.75 and leaves with 0.25.
+            nonsilence_states: number of states of nonsilence phones. Each state has a self-loop with the probability
+                0.75 and a transition to the next state with 0.25.
+            silence_states: number of states of silence phones. The first state leads to all states except the last, and
+                the inner states lead to all states except the first, with equal probabilities. The last state has a
+                self-loop with the probability 0.75 and leads to the final state with 0.25.
         """
         speech = tuple(((s, 0.75), (s + 1, 0.25)) for s in range(nonsilence_states))
         n = silence_states
@@ -43,11 +45,11 @@ class Topology:
         return cls({**dict.fromkeys(nonsilence, speech), **dict.fromkeys(silence, pause)})
 
     def num_states(self, phone: int) -> int:
-        """Number of emitting states (equally, of pdf-classes) of a phone."""
+        """Return the number of emitting states of a phone, which is also its number of pdf-classes."""
         return len(self.entries[phone])
 
     def text(self) -> str:
-        """Kaldi's ``topo`` text, one entry for each group of phones that share their states."""
+        """Return the text of Kaldi's ``topo`` file, with one entry for each group of phones with equal states."""
         groups: dict[tuple[State, ...], list[int]] = {}
         for phone, states in sorted(self.entries.items()):
             groups.setdefault(states, []).append(phone)
@@ -66,44 +68,44 @@ class Topology:
 
     @classmethod
     def read(cls, path) -> "Topology":
-        """Read Kaldi's ``topo`` text.
+        """Read Kaldi's ``topo`` file.
 
         Raises:
-            UserError: an unknown token, a state out of order, a destination that does not exist, or probabilities
-                that are not positive or do not sum to one.
+            UserError: the file has an unknown token, a state out of order, a destination that does not exist, or
+                probabilities that are not positive or do not sum to 1.
         """
         return _Reader(path).topology()
 
 
 class _Reader:
-    """Tokens of a topo file with their line numbers, and the grammar over them."""
+    """A recursive-descent parser of a topo file; its tokens have line numbers."""
 
     def __init__(self, path):
         self.path = Path(path)
         self.tokens = [(n, t) for n, line in numbered_lines(path) for t in re.findall(r"<[^>]*>|[^\s<>]+", line)]
-        self.at = 0
+        self.position = 0
 
-    def fault(self, what: str) -> UserError:
-        line = self.tokens[min(self.at, len(self.tokens)) - 1][0] if self.tokens else None
+    def error(self, what: str) -> UserError:
+        line = self.tokens[min(self.position, len(self.tokens)) - 1][0] if self.tokens else None
         return UserError(what, file=self.path, line=line,
-                         hint="write it as Kaldi's gen_topo does, or run stage 2 again")
+                         hint="use the format of Kaldi's gen_topo, or run stage 2 again")
 
     def take(self, expected: str | None = None) -> str:
-        token = self.tokens[self.at][1] if self.at < len(self.tokens) else "the end of the file"
-        self.at += 1
+        token = self.tokens[self.position][1] if self.position < len(self.tokens) else "the end of the file"
+        self.position += 1
         if expected is not None and token != expected:
-            raise self.fault(f"expected {expected}, found {token}")
+            raise self.error(f"expected {expected}, found {token}")
         return token
 
     def peek(self) -> str:
-        return self.tokens[self.at][1] if self.at < len(self.tokens) else "the end of the file"
+        return self.tokens[self.position][1] if self.position < len(self.tokens) else "the end of the file"
 
-    def number(self, kind: type):
+    def number(self, number_type: type):
         token = self.take()
         try:
-            return kind(token)
+            return number_type(token)
         except ValueError:
-            raise self.fault(f"expected a number, found {token}") from None
+            raise self.error(f"expected a number, found {token}") from None
 
     def topology(self) -> Topology:
         entries: dict[int, tuple[State, ...]] = {}
@@ -118,7 +120,7 @@ class _Reader:
             states = self.states()
             for phone in phones:
                 if phone in entries:
-                    raise self.fault(f"phone {phone} has two topologies")
+                    raise self.error(f"phone {phone} has two topologies")
                 entries[phone] = states
         return Topology(entries)
 
@@ -127,22 +129,22 @@ class _Reader:
         while True:
             self.take("<State>")
             if self.number(int) != len(states):
-                raise self.fault(f"expected state {len(states)}")
+                raise self.error(f"expected state {len(states)}")
             if self.peek() == "</State>":
                 break
             self.take("<PdfClass>")
             if self.number(int) != len(states):
-                raise self.fault(f"the pdf-class of state {len(states)} must be {len(states)}")
+                raise self.error(f"the pdf-class of state {len(states)} must be {len(states)}")
             transitions = []
             while self.peek() == "<Transition>":
                 self.take()
                 transitions.append((self.number(int), self.number(float)))
             self.take("</State>")
             if any(p <= 0 for _, p in transitions) or abs(sum(p for _, p in transitions) - 1) > 0.01:
-                raise self.fault(f"the transitions of state {len(states)} must be positive and sum to 1")
+                raise self.error(f"the transitions of state {len(states)} must be positive and sum to 1")
             states.append(tuple(transitions))
         self.take("</State>")
         self.take("</TopologyEntry>")
         if not states or any(not 0 <= d <= len(states) for s in states for d, _ in s):
-            raise self.fault("a transition leads to a state that does not exist")
+            raise self.error("a transition leads to a state that does not exist")
         return tuple(states)

@@ -15,7 +15,7 @@ import numpy as np
 
 from lstmp import config
 from lstmp.corpus.fst import FstArrays
-from lstmp.corpus.kaldi_lang import is_kaldis
+from lstmp.corpus.kaldi_lang import is_kaldi_lang
 from lstmp.corpus.lang import Lang, read_symbols
 from lstmp.errors import UserError, command, of_file
 from lstmp.gmm.model import AcousticModel
@@ -98,7 +98,7 @@ def import_lang(kaldi, out):
     written = []
     for source in sorted(p for p in kaldi.rglob("*") if p.is_file() and not p.name.startswith(".")):
         written.append(config.copy_file(source, out / source.relative_to(kaldi)))
-    if is_kaldis(kaldi):
+    if is_kaldi_lang(kaldi):
         lines = [f"{lang.word_names[word]} {p!r} {' '.join(lang.phone_names[x] for x in phones)}\n"
                  for word in sorted(lang.lexicon) for p, phones in lang.lexicon[word]]
         config.write_text(out / "lexiconp.txt", "".join(lines))

@@ -13,7 +13,7 @@ from pathlib import Path
 import kaldialign
 import numpy as np
 
-from lstmp.corpus.coverage import difference, spelled_otherwise
+from lstmp.corpus.coverage import difference, other_spellings
 from lstmp.corpus.textlines import columns, number, numbered_lines
 from lstmp.errors import UserError
 from lstmp.log import warn
@@ -166,7 +166,7 @@ def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: froze
 def _check_alike(ref: list[Alignment], hyp: list[Alignment]):
     ours, theirs = ({phone for a in side for phone in a.phones} for side in (hyp, ref))
     strange = sorted(ours - theirs)
-    otherwise = spelled_otherwise(strange, theirs)
+    otherwise = other_spellings(strange, theirs)
     example = next(iter(otherwise), None)
     why = f"{example} is {otherwise[example]} there but for {difference(example, otherwise[example])}" if example else (
         f"{strange[0]} … and {min(theirs)} …" if strange else "")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config
-from lstmp.corpus.coverage import MAX_UNKNOWN, check_known, difference, hint, spelled_otherwise, unknown_words
+from lstmp.corpus.coverage import MAX_UNKNOWN, check_known, describe_unknown, difference, other_spellings, unknown_words
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.fst_cycles import check_backoff
 from lstmp.corpus.lang import read_symbols
@@ -80,7 +80,7 @@ def report(name: str, refs: Words, counts: Counter[str], known: Collection[str],
         v: the vocabulary.
     """
     unknown = unknown_words(counts, known)
-    other_spelling = spelled_otherwise(unknown, known)
+    other_spelling = other_spellings(unknown, known)
     differences: Counter[str] = Counter()
     for word, other in other_spelling.items():
         differences[difference(word, other)] += unknown[word]
@@ -128,7 +128,7 @@ def check(figures: dict, counts: Counter[str], known: Collection[str], v: Vocabu
     check_known(counts, known, file=data / "text", where=v.lang / "words.txt",
                 limit=1 - 1e-9 if limit is None else limit)
     if figures["unknown"] > MAX_UNKNOWN * figures["words"]:
-        warn(f"{figures['set']}: most words are not in {v.lang / 'words.txt'}, {hint(counts, known)}")
+        warn(f"{figures['set']}: most words are not in {v.lang / 'words.txt'}, {describe_unknown(counts, known)}")
     if figures["words"] and figures.get("unknown_to_lm") == figures["words"] and limit is None:
         raise UserError("the language model has none of its words", file=data / "text",
                         hint="give a language model whose words are spelled as in the lexicon")

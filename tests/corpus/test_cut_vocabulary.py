@@ -1,4 +1,4 @@
-"""A vocabulary cut so that a share of a set's words is unknown."""
+"""Tests of reducing a vocabulary until a given fraction of a set's words is unknown."""
 
 import gzip
 from collections import Counter
@@ -11,12 +11,12 @@ from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.errors import UserError
 
 
-def test_the_fewest_words_that_leave_so_many_unknown():
-    said = Counter(THE=6, CAT=2, DOG=1, EMU=1)
+def test_smallest_vocabulary_for_a_given_rate_of_unknown_words():
+    spoken = Counter(THE=6, CAT=2, DOG=1, EMU=1)
     ranked = ["THE", "OF", "CAT", "DOG", "EMU"]
-    assert [smallest_vocabulary(ranked, said, r) for r in (0.05, 0.1, 0.2, 0.39, 0.4, 0.99)] == [5, 4, 3, 3, 1, 1]
+    assert [smallest_vocabulary(ranked, spoken, r) for r in (0.05, 0.1, 0.2, 0.39, 0.4, 0.99)] == [5, 4, 3, 3, 1, 1]
     with pytest.raises(UserError, match="with all 2 words 40.00 % are unknown"):
-        smallest_vocabulary(["THE", "OF"], said, 0.1)
+        smallest_vocabulary(["THE", "OF"], spoken, 0.1)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_folder(folder, capsys):
+def test_dictionary_and_text_are_reduced_and_repeated_runs_skipped(folder, capsys):
     arguments = ["--rate", "0.1", "--of", str(folder / "data"), "--text", str(folder / "lm"), "--dict",
                  str(folder / "dict"), "--out", str(folder / "out")]
     main(arguments)
@@ -47,11 +47,11 @@ def test_folder(folder, capsys):
     assert (folder / "out/dict/lexiconp.txt").is_file()
 
 
-def test_faults(folder):
+def test_bad_rate_and_reserved_word_are_errors(folder):
     for rate in (0.0, 1.0):
-        with pytest.raises(UserError, match="--rate must lie"):
+        with pytest.raises(UserError, match="--rate must be between"):
             cut_vocabulary(rate, folder / "data", [folder / "lm"], folder / "dict", folder / "out")
     (folder / "lexicon").write_text("THE DH AH\n<unk> SPN\n")
     prepare_dict(folder / "lexicon", folder / "dict2")
-    with pytest.raises(UserError, match="it has the word <unk>"):
+    with pytest.raises(UserError, match="it contains the word <unk>"):
         cut_vocabulary(0.5, folder / "data", [folder / "lm"], folder / "dict2", folder / "out")

@@ -1,4 +1,4 @@
-"""Probabilities from hand-made counts, worked out by hand; the dictionary that they make, and its way into lang."""
+"""Tests of pronunciation and silence probabilities against values computed by hand, and of their use in lang."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ from lstmp.errors import UserError
 
 LEXICON = "A 1.0 AH0\nA 1.0 EY1\nBAT 1.0 B AE1 T\nREAD 0.7 R EH1 D\nREAD 0.3 R IY1 D\n"
 SIL, A1, A2, BAT = ("<eps>", "SIL"), ("A", "AH0"), ("A", "EY1"), ("BAT", "B", "AE1", "T")
-SAID = [[SIL, A1, BAT, SIL], [SIL, A1, SIL, BAT], [A2, BAT, SIL]]
+UTTERANCES = [[SIL, A1, BAT, SIL], [SIL, A1, SIL, BAT], [A2, BAT, SIL]]
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def folder(tmp_path):
     (tmp_path / "lexicon").write_text(LEXICON)
     prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
     counts = PronCounts()
-    for said in SAID:
-        counts.add(said)
+    for utterance in UTTERANCES:
+        counts.add(utterance)
     (tmp_path / "counts").mkdir()
     counts.write(tmp_path / "counts")
     return tmp_path
 
 
-def test_files_of_counts(folder):
-    """In Kaldi's columns; silence before, none before, silence after, none after."""
+def test_count_files_have_kaldi_columns(folder):
+    """The first four columns of the silence counts: silence before, none before, silence after, none after."""
     assert (folder / "counts" / "pron_counts_nowb.txt").read_text() == (
         "5 <eps> SIL\n3 BAT B AE1 T\n2 A AH0\n1 A EY1\n")
     assert (folder / "counts" / "sil_counts_nowb.txt").read_text() == (
@@ -40,36 +40,36 @@ def test_files_of_counts(folder):
     assert (folder / "counts" / "pron_bigram_counts_nowb.txt").read_text() == (
         "2\t<s>\tA AH0\n1\t<s>\tA EY1\n2\tA AH0\tBAT B AE1 T\n1\tA EY1\tBAT B AE1 T\n3\tBAT B AE1 T\t</s>\n")
     counts = PronCounts()
-    for said in SAID:
-        counts.add(said)
+    for utterance in UTTERANCES:
+        counts.add(utterance)
     assert PronCounts.read(folder / "counts") == counts
 
 
-def test_pronunciation_probabilities(folder):
+def test_pronunciation_probabilities_of_both_normalizations(folder):
     entries, counts = Dictionary.load(folder / "dict").entries, PronCounts.read(folder / "counts").prons
     probs = {(word, *phones): prob for word, prob, phones in pron_probs(entries, counts)}
-    assert probs[A1] == 1.0 and probs[A2] == 0.666667  # 2 + 1 and 1 + 1, of 5, by the larger
-    assert probs["READ", "R", "EH1", "D"] == 0.7 and probs["READ", "R", "IY1", "D"] == 0.3  # never said
+    assert probs[A1] == 1.0 and probs[A2] == 0.666667  # (2 + 1) / 5 and (1 + 1) / 5, divided by the larger
+    assert probs["READ", "R", "EH1", "D"] == 0.7 and probs["READ", "R", "IY1", "D"] == 0.3  # never occurred
     probs = {(word, *phones): prob for word, prob, phones in pron_probs(entries, counts, max_normalize=False)}
     assert probs[A1] == 0.6 and probs[A2] == 0.4 and probs[BAT] == 1.0
 
 
-def test_unseen_words_by_both_norms():
+def test_unseen_words_keep_their_probabilities():
     entries = [("X", 0.2, ("P",)), ("X", 0.6, ("Q",))]
     assert pron_probs(entries, Counter()) == entries
     assert pron_probs(entries, Counter(), max_normalize=False) == [("X", 0.25, ("P",)), ("X", 0.75, ("Q",))]
 
 
-def test_a_very_small_probability_is_read_as_one(tmp_path):
-    """Python writes 1e-05 without a point; it may stand in the first line, by which the columns are known."""
+def test_small_probability_without_decimal_point_is_recognized(tmp_path):
+    """Python writes 1e-05 without a point, possibly in the first line, from which the columns are inferred."""
     entries = pron_probs([("A", 1.0, ("AH0",)), ("A", 1.0, ("EY1",))], Counter({A1: 99_999}))
     assert entries == [("A", 1e-05, ("EY1",)), ("A", 1.0, ("AH0",))]
     (tmp_path / "lexiconp.txt").write_text("".join(f"{w} {p!r} {' '.join(phones)}\n" for w, p, phones in entries))
     assert read_lexicon(tmp_path / "lexiconp.txt") == entries
 
 
-def test_silence_terms_by_hand(folder):
-    """Silence is at 5 of 9 places before a word or an end: 0.56; λ₂ = λ₃ = 2."""
+def test_silence_terms_equal_hand_computed_values(folder):
+    """Silence occurs at 5 of the 9 positions before a word or the end: 0.56. λ₂ = λ₃ = 2."""
     model = silence_model(Dictionary.load(folder / "dict").entries, PronCounts.read(folder / "counts"))
     assert model.overall == 0.56
     assert model.start == 0.62  # (2 + 1.12) / (3 + 2) = 0.624
@@ -92,7 +92,7 @@ def test_no_probability_is_zero_or_one():
     assert model.end_none == 0.17  # 2 / (1000 · 0.01 + 2)
 
 
-def test_folder_and_round_trip_through_lang(folder, capsys):
+def test_written_folder_is_read_back_and_used_by_lang(folder, capsys):
     main(["--dict", str(folder / "dict"), "--counts", str(folder / "counts"), "--out", str(folder / "probs")])
     lines = (folder / "probs" / "lexiconp_silprob.txt").read_text().splitlines()
     assert "A 0.666667 0.37 0.76 1.26 EY1" in lines and "READ 0.3 0.56 1.0 1.0 R IY1 D" in lines
@@ -109,7 +109,7 @@ def test_folder_and_round_trip_through_lang(folder, capsys):
     assert len(lang.silence_model.terms) == len(dictionary.entries)
 
 
-def test_without_silence_probabilities_nothing_of_them_is_left(folder):
+def test_old_silence_files_are_removed_without_silence_probabilities(folder):
     add_pron_probs(folder / "dict", folder / "counts", folder / "probs")
     prepare_lang(folder / "probs", folder / "lang")
     add_pron_probs(folder / "dict", folder / "counts", folder / "probs", sil_probs=False)
@@ -129,16 +129,16 @@ def change(name, old, new):
 
 @pytest.mark.parametrize("spoil, message", [
     (change("counts/pron_counts_nowb.txt", "3 BAT B", "3 BAT P"),
-     "pron_counts_nowb.txt: the dictionary has no pronunciation `BAT P AE1 T`; give the dictionary that"),
+     "pron_counts_nowb.txt: the dictionary has no pronunciation `BAT P AE1 T`; give the dictionary from"),
     (change("counts/pron_counts_nowb.txt", "3 BAT", "three BAT"), "nowb.txt:2: expected a count, found three"),
     (change("counts/pron_counts_nowb.txt", "2 A AH0", "2 A"), "nowb.txt:3: expected `count word phones`"),
     (change("counts/sil_counts_nowb.txt", "2 1 0 0 </s>", "2 1 </s>"), "nowb.txt:1: expected four counts"),
     (change("counts/sil_counts_nowb.txt", "A EY1", "A B"), "sil_counts_nowb.txt: the dictionary has no"),
     (change("counts/pron_bigram_counts_nowb.txt", "\tA", " A"), "nowb.txt:1: expected a count and two"),
     (lambda f: (f / "counts/sil_counts_nowb.txt").unlink(), "sil_counts_nowb.txt: no such file"),
-    (lambda f: (f / "counts/sil_counts_nowb.txt").write_text(""), "sil_counts_nowb.txt: no counts"),
+    (lambda f: (f / "counts/sil_counts_nowb.txt").write_text(""), "sil_counts_nowb.txt: the counts are empty"),
 ])
-def test_bad_counts(folder, spoil, message):
+def test_bad_counts_are_errors(folder, spoil, message):
     spoil(folder)
     with pytest.raises(UserError) as e:
         add_pron_probs(folder / "dict", folder / "counts", folder / "probs")
@@ -162,7 +162,7 @@ def test_dictionary_is_not_overwritten(folder):
     (lambda f: (f / "probs/silprob.txt").unlink(), "silprob.txt: no such file"),
     (lambda f: (f / "probs/lexiconp_silprob.txt").unlink(), "lexiconp_silprob.txt: no such file"),
 ])
-def test_damaged_silence_model(folder, spoil, message):
+def test_damaged_silence_model_is_an_error(folder, spoil, message):
     add_pron_probs(folder / "dict", folder / "counts", folder / "probs")
     spoil(folder)
     with pytest.raises(UserError) as e:
@@ -170,7 +170,7 @@ def test_damaged_silence_model(folder, spoil, message):
     assert message in str(e.value)
 
 
-def test_lang_with_a_damaged_silence_model(folder):
+def test_damaged_silence_model_in_lang_is_an_error(folder):
     add_pron_probs(folder / "dict", folder / "counts", folder / "probs")
     prepare_lang(folder / "probs", folder / "lang")
     change("lang/lexiconp_silprob.txt", "B_B", "P_B")(folder)

@@ -1,4 +1,4 @@
-"""OpenFst files that are damaged, or lie about their size, are told of before anything is made of them."""
+"""Tests that damaged OpenFst files, and wrong sizes in their headers, are reported before memory is allocated."""
 
 import struct
 
@@ -6,14 +6,14 @@ import kaldifst
 import numpy as np
 import pytest
 
-from lstmp.corpus.fst import FstArrays, determinized, read_fst, sole_exits
+from lstmp.corpus.fst import FstArrays, determinize, read_fst, sole_exits
 from lstmp.errors import UserError
 
 HEADER = 4 + 4 + 6 + 4 + 8  # bytes before version, flags, properties, start, states and arcs
 
 
 def written(path):
-    """0 → 1 → 2, one arc each. Returns the bytes."""
+    """Write the FST 0 → 1 → 2 with one arc each, and return the bytes of the file."""
     arrays = FstArrays(0, np.float32([np.inf, np.inf, 0.5]), np.int32([0, 1]), np.int32([1, 2]), np.int32([3, 0]),
                        np.float32([0.1, 0.2]), np.int32([1, 2]))
     arrays.write(path)
@@ -42,14 +42,14 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 @pytest.mark.parametrize("read", [read_fst, FstArrays.read])
-def test_damaged(tmp_path, name, read):
+def test_damaged_file_is_an_error(tmp_path, name, read):
     path = tmp_path / "x.fst"
     path.write_bytes(DAMAGES[name](written(path)))
-    with pytest.raises(UserError, match=r"x\.fst: not an OpenFst file, or cut off"):
+    with pytest.raises(UserError, match=r"x\.fst: not a valid OpenFst file"):
         read(path)
 
 
-def test_the_sound_file_is_read_both_ways(tmp_path):
+def test_intact_file_is_read_by_both_functions(tmp_path):
     whole = written(tmp_path / "x.fst")
     assert read_fst(tmp_path / "x.fst").num_states == 3
     FstArrays.read(tmp_path / "x.fst").write(tmp_path / "y.fst")
@@ -58,7 +58,7 @@ def test_the_sound_file_is_read_both_ways(tmp_path):
         FstArrays.read(tmp_path / "none")
 
 
-def test_sole_exits_leave_start_and_ends_alone():
+def test_sole_exits_excludes_start_and_final_states():
     def exits(start, final):
         return sole_exits(FstArrays(start, np.float32(final), np.int32([0, 1, 1, 2]), *[np.int32([1, 1, 2, 1])] * 2,
                                     np.zeros(4, np.float32), np.int32([1, 2, 3, 3]))).tolist()
@@ -69,8 +69,8 @@ def test_sole_exits_leave_start_and_ends_alone():
     assert exits(0, [never, never, 1.0, 0]) == [False, False, False, False]
 
 
-def test_what_has_no_deterministic_form_comes_to_an_end():
-    fst = kaldifst.StdVectorFst()  # a* c and a (a a)* b, with probabilities that drift apart
+def test_determinize_gives_up_on_an_acceptor_that_is_not_determinizable():
+    fst = kaldifst.StdVectorFst()  # a* c and a (a a)* b, with weights that diverge
     for _ in range(5):
         fst.add_state()
     fst.start = 0
@@ -78,7 +78,7 @@ def test_what_has_no_deterministic_form_comes_to_an_end():
                                     (3, 1, 0.9, 2), (2, 2, 0.1, 4)):
         fst.add_arc(source, kaldifst.StdArc(label, label, cost, to))
     fst.set_final(4, 0.0)
-    assert determinized(fst, 1, 900) is None
+    assert determinize(fst, 1, 900) is None
     fst.set_final(3, 0.0)
     plain = kaldifst.StdVectorFst()
     for _ in range(3):
@@ -87,5 +87,5 @@ def test_what_has_no_deterministic_form_comes_to_an_end():
     for to in (1, 2):
         plain.add_arc(0, kaldifst.StdArc(1, 1, 1.0, to))
         plain.set_final(to, 0.0)
-    found = FstArrays.of(determinized(plain, 10, 900))
-    assert len(found.src) == 1 and found.weight[0] + found.final[1] == pytest.approx(1 - np.log(2), abs=1e-3)
+    result = FstArrays.of(determinize(plain, 10, 900))
+    assert len(result.src) == 1 and result.weight[0] + result.final[1] == pytest.approx(1 - np.log(2), abs=1e-3)

@@ -1,4 +1,4 @@
-"""Ways around that say nothing are found, whatever else is there."""
+"""Tests of finding cycles of arcs without words and phones."""
 
 import numpy as np
 import pytest
@@ -11,17 +11,17 @@ from lstmp.errors import UserError
 
 
 def graph(states, arcs):
-    """``arcs``: (from, input, output, to)."""
+    """Build an FST from arcs (source, input label, output label, destination)."""
     src, ilabel, olabel, dst = (np.array(column, np.int32) for column in zip(*sorted(arcs), strict=True))
     return FstArrays(0, np.zeros(states, np.float32), src, ilabel, olabel, np.zeros(len(arcs), np.float32), dst)
 
 
-def goes_around(arcs, state):
+def is_on_cycle(arcs, state):
     """Whether arcs lead from the state back to it."""
     reached, todo = set(), [state]
     while todo:
-        at = todo.pop()
-        new = {to for source, to in arcs if source == at} - reached
+        current = todo.pop()
+        new = {to for source, to in arcs if source == current} - reached
         reached |= new
         todo += new
     return state in reached
@@ -29,25 +29,25 @@ def goes_around(arcs, state):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 1), st.integers(0, 6)), min_size=1, max_size=14))
-def test_as_walking_finds_it(ways):
-    fst = graph(7, [(a, label, 0, b) for a, label, b in ways])
-    silent = {(a, b) for a, label, b in ways if not label}
-    found = state_of_cycle(fst, fst.ilabel == 0)
-    around = [state for state in range(7) if goes_around(silent, state)]
-    assert found in around if around else found is None
+def test_state_of_cycle_agrees_with_a_plain_search(arcs):
+    fst = graph(7, [(a, label, 0, b) for a, label, b in arcs])
+    silent = {(a, b) for a, label, b in arcs if not label}
+    state = state_of_cycle(fst, fst.ilabel == 0)
+    expected = [s for s in range(7) if is_on_cycle(silent, s)]
+    assert state in expected if expected else state is None
 
 
-def test_language_models():
-    """9 is the back-off; a word on the way, and the same state by two back-offs, are no cycle."""
+def test_back_off_cycles_of_language_models_are_errors():
+    """9 is the back-off label. A cycle with a word, or two back-off paths to the same state, are allowed."""
     check_backoff(graph(3, [(2, 9, 0, 1), (1, 9, 0, 0), (0, 5, 5, 2), (2, 9, 0, 0)]), 9, "G.fst")
     for arcs in ([(0, 9, 0, 0)], [(2, 9, 0, 1), (1, 0, 0, 2)], [(1, 0, 0, 1)]):
         with pytest.raises(UserError, match="G.fst: state [01] is on a cycle of arcs without a word"):
             check_backoff(graph(3, [(0, 5, 5, 2), *arcs]), 9, "G.fst")
-    check_backoff(graph(3, [(0, 9, 9, 0)]), None, "G.fst")  # 9 is a word there
+    check_backoff(graph(3, [(0, 9, 9, 0)]), None, "G.fst")  # here 9 is a word
 
 
-def test_lexicons():
-    """Symbols such as #0 pass a lexicon in a loop, with a word; without one that has no end."""
+def test_lexicon_cycles_without_phone_and_word_are_errors():
+    """Self-loops that pass #0 through the lexicon are allowed only if they have an output label."""
     check_lexicon(graph(2, [(0, 9, 7, 0), (0, 3, 5, 1), (1, 3, 0, 1), (1, 9, 0, 0)]), [9], "L.fst")
     for arc in ((0, 9, 0, 0), (0, 0, 0, 0)):
         with pytest.raises(UserError, match="L.fst: state 0 is on a cycle of arcs without phone and word"):

@@ -1,4 +1,4 @@
-"""Letters for phones."""
+"""Tests of graphemic lexicons."""
 
 import gzip
 
@@ -10,33 +10,33 @@ from lstmp.corpus.prepare_dict import main, prepare_dict
 from lstmp.errors import UserError
 
 
-def test_spelling():
+def test_phones_are_upper_case_letters_digits_and_combining_marks():
     assert spelled("don't") == tuple("DONT") and spelled("X-2") == tuple("X2") and spelled("…") == ()
     assert spelled("e\u0301te\u0301") == ("É", "T", "É") and spelled("straße") == tuple("STRASSE")
-    assert spelled("कि") == ("क", "ि")  # a sign that combines is a sound
+    assert spelled("कि") == ("क", "ि")  # a combining vowel sign is a phone
 
 
-def test_what_is_mute():
+def test_joiners_and_variation_selectors_are_dropped():
     assert spelled("می\u200cخ") == ("م", "ی", "خ") and spelled("❤\ufe0f") == ()
     assert spelled("e\u0301") == ("É",) and spelled("क्ष") == ("क", "्", "ष")
 
 
-def test_sources(tmp_path, capsys):
+def test_words_come_from_data_dirs_texts_and_language_models(tmp_path, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/text").write_text("utt-1 GOOD DAY\nutt-2 GOOD --\n")
     with gzip.open(tmp_path / "text.gz", "wt") as f:
         f.write("a day\n\nof rest\n")
     (tmp_path / "arpa").write_text("\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-1 <s> -0.3\n-1 </s>\n-1 night -0.1\n"
                                    "-1 <unk>\n\n\\2-grams:\n-0.1 night </s>\n\n\\end\\\n")
-    found = spell_words([tmp_path / "data", tmp_path / "text.gz", tmp_path / "arpa"])
-    assert found == [(w, 1.0, tuple(w.upper())) for w in ("DAY", "GOOD", "a", "day", "night", "of", "rest")]
+    entries = spell_words([tmp_path / "data", tmp_path / "text.gz", tmp_path / "arpa"])
+    assert entries == [(w, 1.0, tuple(w.upper())) for w in ("DAY", "GOOD", "a", "day", "night", "of", "rest")]
     assert "2 words without letters, in brackets or with a space are left out: -- <unk>" in capsys.readouterr().err
     (tmp_path / "marks").write_text("WE #1 [NOISE] <noise> <s> !SIL <UNK>\n")
     assert [w for w, _, _ in spell_words([tmp_path / "marks"])] == ["WE"]
 
 
-def test_commentary_before_a_model_and_words_that_cannot_be(tmp_path, capsys):
-    """What QuickLM and IRSTLM write before the model is no text; a word with a space in it matches nothing."""
+def test_comments_before_a_model_and_words_with_spaces_are_skipped(tmp_path, capsys):
+    """QuickLM and IRSTLM write comments before the model. A word that contains a space cannot match anything."""
     arpa = ("iARPA\n\nThis is in ARPA format\n\n\\data\\\nngram 1=\t5\n\n \\1-grams:\n-1\t<s>\n-1\t</s>\n-1\tÄ\n"
             "-1\tA\u0308\u00a0B\n-1\tO\u0308\n\n\\end\\\n")
     (tmp_path / "lm").write_text(arpa)
@@ -44,7 +44,7 @@ def test_commentary_before_a_model_and_words_that_cannot_be(tmp_path, capsys):
     assert "1 words without letters, in brackets or with a space are left out" in capsys.readouterr().err
 
 
-def test_dictionary(tmp_path):
+def test_graphemic_dictionary_is_written_and_recognized(tmp_path):
     (tmp_path / "text").write_text("don't stop\n")
     main(["--spell", str(tmp_path / "text"), "--out", str(tmp_path / "dict")])
     d = Dictionary.load(tmp_path / "dict")
@@ -55,14 +55,14 @@ def test_dictionary(tmp_path):
     assert not is_graphemic(Dictionary.load(tmp_path / "phones"))
 
 
-def test_the_same_file_as_a_lexicon_and_as_words(tmp_path):
+def test_same_file_as_lexicon_and_as_word_list_gives_different_dictionaries(tmp_path):
     (tmp_path / "list").write_text("STOP S T AO P\n")
     prepare_dict(tmp_path / "list", tmp_path / "dict")
     prepare_dict(None, tmp_path / "dict", spell=[tmp_path / "list"])
     assert is_graphemic(Dictionary.load(tmp_path / "dict"))
 
 
-def test_faults(tmp_path):
+def test_sources_without_words_are_errors(tmp_path):
     (tmp_path / "text").write_text("-- ...\n")
     with pytest.raises(UserError, match="no words"):
         prepare_dict(None, tmp_path / "dict", spell=[tmp_path / "text"])

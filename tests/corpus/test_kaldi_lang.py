@@ -1,4 +1,4 @@
-"""Kaldi's lang folder and its FSTs: the lexicon out of L.fst, and OpenFst's other files."""
+"""Tests of reading Kaldi's lang folders: the lexicon from L.fst, ConstFst files and symbol tables."""
 
 import struct
 
@@ -13,8 +13,8 @@ from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
 from lstmp.errors import UserError
 
-# what Kaldi's make_lexicon_fst.py prints for `CAT 1.0 K AE T`, `A 0.6 AH`, `A 0.4 EY`, `!SIL 1.0 SIL`, silence at 0.3
-KALDIS = """0 1 0 0 0.35667494
+# output of Kaldi's make_lexicon_fst.py for `CAT 1.0 K AE T`, `A 0.6 AH`, `A 0.4 EY`, `!SIL 1.0 SIL`, silence at 0.3
+KALDI_L = """0 1 0 0 0.35667494
 0 2 0 0 1.2039728
 2 1 1 0
 1 3 2 1
@@ -38,38 +38,39 @@ def compile_fst(text: str, path):
     return path
 
 
-def test_the_lexicon_that_kaldi_writes(tmp_path):
-    lexicon, sil_prob = read_l_fst(compile_fst(KALDIS, tmp_path / "L.fst"), optional_silence=1)
+def test_lexicon_is_read_from_l_fst(tmp_path):
+    lexicon, sil_prob = read_l_fst(compile_fst(KALDI_L, tmp_path / "L.fst"), optional_silence=1)
     assert sil_prob == pytest.approx(0.3, abs=1e-6)
     assert {w: sorted(prons, key=lambda x: x[1]) for w, prons in lexicon.items()} == {
         1: [(1.0, (2, 3, 4))], 2: [(0.6, (5,)), (0.4, (6,))], 3: [(1.0, (1,))]}
 
 
-def test_without_optional_silence(tmp_path, capsys):
+def test_missing_optional_silence_is_warned_of(tmp_path, capsys):
     text = "0 1 2 1\n1 0 3 0\n0 0 5 2 0.6931472\n0 0\n"
     assert read_l_fst(compile_fst(text, tmp_path / "L.fst"), 1) == ({1: [(1.0, (2, 3))], 2: [(0.5, (5,))]}, 0.5)
-    assert "no optional silence in it" in capsys.readouterr().err
+    assert "the lexicon has no optional silence" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text,why", [
-    ("0 1 2 1\n1 0 3 2\n0 0\n", "2 states have words"), ("0 1 2 1\n1 1 3 0\n1 0 3 0\n0 0\n", "does not lead back"),
-    ("0 1 2 1\n1 1 0 0\n1 0 3 0\n0 0\n", "does not lead back"),  # around without a phone
+@pytest.mark.parametrize("text,message", [
+    ("0 1 2 1\n1 0 3 2\n0 0\n", "2 states have arcs with words"),
+    ("0 1 2 1\n1 1 3 0\n1 0 3 0\n0 0\n", "does not lead back"),
+    ("0 1 2 1\n1 1 0 0\n1 0 3 0\n0 0\n", "does not lead back"),  # a cycle without a phone
     ("0 1 2 1\n" + "".join(f"{s} {s + 1} {p} 0\n" for s in range(1, 60) for p in (3, 4)) + "60 0 3 0\n0 0\n",
      "does not lead back"),
-    ("0 1 2 0\n1 0\n", "0 states have words")])
-def test_another_structure_is_one_line(tmp_path, text, why):
-    with pytest.raises(UserError, match=f"L.fst: .*{why}.*; give a lexiconp.txt"):
+    ("0 1 2 0\n1 0\n", "0 states have arcs with words")])
+def test_other_structure_of_l_fst_is_an_error(tmp_path, text, message):
+    with pytest.raises(UserError, match=f"L.fst: .*{message}.*; put a lexiconp.txt"):
         read_l_fst(compile_fst(text, tmp_path / "L.fst"), 1)
 
 
-def test_a_way_too_long_is_no_pronunciation(tmp_path):
-    """It costs time that grows with its square."""
+def test_very_long_path_is_an_error(tmp_path):
+    """The time of reading grows with the square of the length."""
     chain = "0 1 2 1\n" + "".join(f"{s} {s + 1} 3 0\n" for s in range(1, 1100)) + "1100 0 3 0\n0 0\n"
-    with pytest.raises(UserError, match="L.fst: word 1 does not lead back"):
+    with pytest.raises(UserError, match="L.fst: the path of word 1 does not lead back"):
         read_l_fst(compile_fst(chain, tmp_path / "L.fst"), 1)
 
 
-def test_a_lang_folder_without_our_files(tmp_path):
+def test_lang_folder_without_lexiconp_is_read(tmp_path):
     (tmp_path / "lexicon").write_text("A AH0\nA EY1\nBAT B AE1 T\nBAT B AH0 T\nTAB T AE1 B\n")
     prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
     prepare_lang(tmp_path / "dict", tmp_path / "lang", sil_prob=0.4)
@@ -83,7 +84,7 @@ def test_a_lang_folder_without_our_files(tmp_path):
 
 
 @pytest.mark.parametrize("table,what", [("words.txt", "word"), ("phones.txt", "phone")])
-def test_symbols_that_the_tables_lack(tmp_path, table, what):
+def test_label_missing_from_symbol_table_is_an_error(tmp_path, table, what):
     (tmp_path / "lexicon").write_text("A AH0\nBAT B AE1 T\n")
     prepare_dict(tmp_path / "lexicon", tmp_path / "dict")
     prepare_lang(tmp_path / "dict", tmp_path / "lang", sil_prob=0.4)
@@ -93,13 +94,13 @@ def test_symbols_that_the_tables_lack(tmp_path, table, what):
     labels = arrays.olabel if what == "word" else arrays.ilabel
     labels[labels > 0] = np.where(labels == labels.max(), 4711, labels)[labels > 0]
     arrays.write(tmp_path / "lang" / "L.fst")
-    with pytest.raises(UserError, match=rf"L\.fst: {what} 4711 is not in {table}; take"):
+    with pytest.raises(UserError, match=rf"L\.fst: {what} 4711 is not in {table}; use"):
         Lang.load(tmp_path / "lang")
 
 
 @pytest.fixture
 def fst(tmp_path):
-    return kaldifst.StdVectorFst.read(str(compile_fst(KALDIS, tmp_path / "v.fst")))
+    return kaldifst.StdVectorFst.read(str(compile_fst(KALDI_L, tmp_path / "v.fst")))
 
 
 def same(a: FstArrays, b: FstArrays):
@@ -108,34 +109,34 @@ def same(a: FstArrays, b: FstArrays):
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
 
 
-def test_a_const_fst_as_openfst_writes_it(fst, tmp_path):
+def test_const_fst_written_by_openfst_is_read(fst, tmp_path):
     kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
     same(FstArrays.read(tmp_path / "c.fst"), FstArrays.read(tmp_path / "v.fst"))
     assert read_fst(tmp_path / "c.fst").to_str() == fst.to_str()
     whole = (tmp_path / "c.fst").read_bytes()
     for damaged in (whole[:-1], whole + b"\0" * 16, whole[:200], whole[:70]):
         (tmp_path / "d.fst").write_bytes(damaged)
-        with pytest.raises(UserError, match="d.fst: not an OpenFst file, or cut off"):
+        with pytest.raises(UserError, match="d.fst: not a valid OpenFst file"):
             FstArrays.read(tmp_path / "d.fst")
 
 
 @pytest.mark.parametrize("field,value", [(0, struct.pack("<i", -2)), (1, struct.pack("<i", -1)),
                                          (2, struct.pack("<f", float("nan"))), (2, struct.pack("<f", -float("inf"))),
                                          (3, struct.pack("<i", 5)), (3, struct.pack("<i", -1))])
-def test_a_const_fst_with_numbers_that_cannot_be(fst, tmp_path, field, value):
-    """Labels below 0, weights that are no costs, arcs to states that are not there: of its last arc."""
+def test_const_fst_with_invalid_numbers_is_an_error(fst, tmp_path, field, value):
+    """Negative labels, weights of NaN or −inf, and destinations that do not exist, in the last arc."""
     kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
     whole = bytearray((tmp_path / "c.fst").read_bytes())
     at = len(whole) - 16 + 4 * field
     whole[at:at + 4] = value
     (tmp_path / "c.fst").write_bytes(whole)
     for read in (read_fst, FstArrays.read):
-        with pytest.raises(UserError, match="c.fst: not an OpenFst file, or cut off"):
+        with pytest.raises(UserError, match="c.fst: not a valid OpenFst file"):
             read(tmp_path / "c.fst")
 
 
-def test_an_aligned_const_fst(fst, tmp_path):
-    """States and arcs begin at multiples of 16; made by hand from the plain one."""
+def test_aligned_const_fst_is_read(fst, tmp_path):
+    """States and arcs begin at multiples of 16 bytes; the file is constructed from the unaligned one."""
     kaldifst.StdConstFst(fst).write(str(tmp_path / "c.fst"))
     whole = (tmp_path / "c.fst").read_bytes()
     header = len(whole) - 20 * 5 - 16 * 13
@@ -163,12 +164,12 @@ def test_symbol_tables_are_skipped(fst, tmp_path):
         assert read_fst(tmp_path / "s.fst").to_str() == fst.to_str()
         for cut in range(header + 1, header + len(table), 7):
             (tmp_path / "s.fst").write_bytes(out[:cut])
-            with pytest.raises(UserError, match="s.fst: not an OpenFst file, or cut off"):
+            with pytest.raises(UserError, match="s.fst: not a valid OpenFst file"):
                 FstArrays.read(tmp_path / "s.fst")
 
 
-def test_another_kind_is_named(fst, tmp_path):
+def test_other_fst_type_is_named_in_the_error(fst, tmp_path):
     data = (tmp_path / "v.fst").read_bytes().replace(b"\x08\0\0\0standard", b"\x03\0\0\0log")
     (tmp_path / "l.fst").write_bytes(data)
-    with pytest.raises(UserError, match="l.fst: an FST of kind `vector log`, where vector or const"):
+    with pytest.raises(UserError, match="l.fst: an FST of the type `vector log` cannot be read, only vector or const"):
         FstArrays.read(tmp_path / "l.fst")

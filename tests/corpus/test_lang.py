@@ -1,4 +1,4 @@
-"""Reading a lang folder that somebody has damaged."""
+"""Tests of reading a lang folder, in particular a damaged one."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def lang_dir(tmp_path):
 
 
 @pytest.mark.parametrize("name, old, new, message", [
-    ("words.txt", "<eps> 0\n", "", "words.txt: the symbol <eps> must be there"),
+    ("words.txt", "<eps> 0\n", "", "words.txt: the symbol <eps> with the id 0 is missing"),
     ("words.txt", "BAT 4", "BAT", "words.txt:5: expected `symbol id`"),
     ("words.txt", "BAT 4", "BAT 3", "words.txt: an id is given twice"),
     ("words.txt", "BAT 4", "A 4", "words.txt:5: symbol A is given twice"),
@@ -35,7 +35,7 @@ def lang_dir(tmp_path):
     ("silprob.txt", "0.5", "5", "silprob.txt:1: expected a probability"),
     ("topo", "</TopologyEntry>", "", "topo:"),
 ])
-def test_damaged(lang_dir, name, old, new, message):
+def test_damaged_file_is_an_error(lang_dir, name, old, new, message):
     text = (lang_dir / name).read_text()
     assert old in text
     (lang_dir / name).write_text(text.replace(old, new, 1))
@@ -45,7 +45,7 @@ def test_damaged(lang_dir, name, old, new, message):
 
 
 @pytest.mark.parametrize("name", ["words.txt", "phones/sets.int", "topo", "silprob.txt"])
-def test_missing(lang_dir, name):
+def test_missing_file_is_an_error(lang_dir, name):
     (lang_dir / name).unlink()
     with pytest.raises(UserError, match=f"{name}: no such file"):
         Lang.load(lang_dir)
@@ -55,22 +55,22 @@ def test_missing(lang_dir, name):
 
 @pytest.mark.parametrize("damage", [lambda b: b[:50], lambda b: b[:-7], lambda b: b"x" + b[1:], lambda b: b + b"1234",
                                     lambda b: b""])
-def test_damaged_fst(lang_dir, damage):
+def test_damaged_fst_is_an_error(lang_dir, damage):
     path = lang_dir / "L.fst"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or cut off"):
+    with pytest.raises(UserError, match="L.fst: not a valid OpenFst file"):
         FstArrays.read(path)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:50], lambda b: b[:-7], lambda b: b"x" + b[1:], lambda b: b""])
-def test_damaged_fst_for_kaldifst(lang_dir, damage):
+def test_damaged_fst_is_an_error_of_read_fst(lang_dir, damage):
     path = lang_dir / "L.fst"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="L.fst: not an OpenFst file, or cut off"):
+    with pytest.raises(UserError, match="L.fst: not a valid OpenFst file"):
         read_fst(path)
 
 
-def test_fst_arrays_there_and_back(lang_dir):
+def test_fst_arrays_round_trip(lang_dir):
     """Arrays, file and kaldifst agree on states, arcs and weights."""
     fst = read_fst(lang_dir / "L.fst")
     arrays = FstArrays.read(lang_dir / "L.fst")
@@ -79,7 +79,7 @@ def test_fst_arrays_there_and_back(lang_dir):
     assert len(arrays.src) == sum(fst.num_arcs(s) for s in range(fst.num_states))
 
 
-def test_names_are_read_anew_where_the_file_changed(tmp_path):
+def test_names_are_read_again_after_the_file_changed(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("<eps> 0\nA 1\n")
     names = read_names(path)

@@ -1,4 +1,4 @@
-"""L with silence probabilities of each pronunciation, against the formula of every path."""
+"""Tests of L with silence probabilities of each pronunciation, against the formula for every path."""
 
 import dataclasses
 import itertools
@@ -37,7 +37,7 @@ def lang(tmp_path, request):
 
 
 def expected_paths(lang: Lang, longest: int):
-    """Every word sequence, spelling and choice of pauses; the weight of a place is P(s | v) · F(s | w), or of none."""
+    """Enumerate all word sequences, pronunciations and pauses; a pause has the weight P(s | v) · F(s | w)."""
     out, model = [], lang.silence_model
     for n in range(longest + 1):
         for words in itertools.product(lang.lexicon, repeat=n):
@@ -66,7 +66,7 @@ def test_l_equals_the_formula(lang):
     assert len(found) > 100 and found == sort(expected_paths(lang, 4))
 
 
-def test_l_disambig_says_the_same_unambiguously(lang):
+def test_l_disambig_has_the_same_paths_with_unique_inputs(lang):
     backoff = lang.phones["#0"], lang.words["#0"]
     found = paths(read_fst(lang.dir / "L_disambig.fst"), 8)
     assert any(backoff[0] in given for given, _, _ in found), "#0 must pass through L"
@@ -78,7 +78,7 @@ def test_l_disambig_says_the_same_unambiguously(lang):
     assert sort(p for p in plain if len(p[0]) <= 2) == sort(expected_paths(lang, 2))
 
 
-def test_constant_terms_are_the_single_probability(tmp_path):
+def test_constant_terms_are_equivalent_to_one_probability(tmp_path):
     """With equal terms everywhere, both transducers give every path the same weight."""
     (tmp_path / "lexicon").write_text(LEXICON)
     prepare_dict(tmp_path / "lexicon", tmp_path / "dict")

@@ -1,4 +1,4 @@
-"""A part of a lang folder says the same as the whole, of its words."""
+"""Tests that a reduced lang folder has the same ids and pronunciations as the full folder."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def test_same_ids_and_pronunciations(tmp_path, probabilities):
     assert (part.phones, part.roots, part.topology) == (whole.phones, whole.roots, whole.topology)
 
 
-def test_not_a_lang_folder(tmp_path):
+def test_folder_that_is_not_a_lang_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match="oov.txt: no such file"):
         write_part(tmp_path, {"A"}, tmp_path / "part")
 
@@ -54,15 +54,15 @@ def test_pronunciations_are_added(tmp_path, probabilities):
     add_pronunciations(tmp_path / "part", [("RED", 0.5, ("R", "I", "D")), ("RED", 0.1, ("R", "E", "D")),
                                            ("I", 1.0, ("I",)), ("<noise>", 1.0, ("SPN",))])
     after = Lang.load(tmp_path / "part")
-    said = {word: {(p, " ".join(after.phone_names[i] for i in x)) for p, x in after.lexicon[after.words[word]]}
-            for word in ("RED", "A", "I", "<noise>")}
-    assert said == {"RED": {(1.0, "R_B E_I D_E"), (0.5, "R_B I_I D_E")}, "A": {(1.0, "A_S")}, "I": {(1.0, "I_S")},
-                    "<noise>": {(1.0, "SPN_S")}}
+    prons = {word: {(p, " ".join(after.phone_names[i] for i in x)) for p, x in after.lexicon[after.words[word]]}
+             for word in ("RED", "A", "I", "<noise>")}
+    assert prons == {"RED": {(1.0, "R_B E_I D_E"), (0.5, "R_B I_I D_E")}, "A": {(1.0, "A_S")}, "I": {(1.0, "I_S")},
+                     "<noise>": {(1.0, "SPN_S")}}
     assert before.words.items() < after.words.items()
     if probabilities:
         new = after.silence_model.of(after.words["I"], after.lexicon[after.words["I"]][0][1])
         assert new == SilenceTerms(0.4, 1.0, 1.0)
         old = after.silence_model.of(after.words["A"], after.lexicon[after.words["A"]][0][1])
         assert old == SilenceTerms(0.5, 0.6, 0.7)
-    with pytest.raises(UserError, match="phone X of the word EX is not one of the model's; write it with these: A D E"):
+    with pytest.raises(UserError, match="phone X of the word EX is not a phone of the model; use only .*: A D E"):
         add_pronunciations(tmp_path / "part", [("EX", 1.0, ("E", "X"))])

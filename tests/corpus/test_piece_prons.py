@@ -1,4 +1,4 @@
-"""Pronunciations of pieces: EM against the enumeration of all divisions, and a case where the answer is known."""
+"""Tests of learning pronunciations of pieces: EM against the enumeration of all divisions, and a known solution."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import pytest
 
 from lstmp.corpus.dictionary import Dictionary
 from lstmp.corpus.lang import Lang
-from lstmp.corpus.piece_prons import complete, learn, likely, main, prepare_piece_dict
+from lstmp.corpus.piece_prons import complete, learn, main, prepare_piece_dict, prune_prons
 from lstmp.corpus.pieces import MARK, Pieces, train_pieces
 from lstmp.corpus.prepare_dict import prepare_dict
 from lstmp.corpus.prepare_lang import prepare_lang
@@ -20,9 +20,9 @@ SOUNDS = {"BA": "B AA", "DE": "D EY", "KI": "K IH", "LO": "L OW", "MU": "M UW", 
 
 
 def divisions(pieces, phones):
-    for ends in itertools.combinations(range(1, len(phones)), len(pieces) - 1):
-        at = (0, *ends, len(phones))
-        yield [(piece, tuple(phones[a:b])) for piece, a, b in zip(pieces, at, at[1:], strict=False)]
+    for inner in itertools.combinations(range(1, len(phones)), len(pieces) - 1):
+        ends = (0, *inner, len(phones))
+        yield [(piece, tuple(phones[a:b])) for piece, a, b in zip(pieces, ends, ends[1:], strict=False)]
 
 
 def by_enumeration(words, iterations):
@@ -45,21 +45,21 @@ def by_enumeration(words, iterations):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_the_enumeration_of_all_divisions(seed):
+def test_em_equals_the_enumeration_of_all_divisions(seed):
     rng = random.Random(seed)
     words = [(tuple(rng.choices("abcd", k=rng.randint(1, 4))), tuple(rng.choices("xyz", k=rng.randint(4, 6))))
              for _ in range(30)]
     prons, likelihood = learn(words, iterations=4)
     expected, steps = by_enumeration(words, 4)
-    found = {(piece, phones): p for piece, d in prons.items() for phones, p in d.items()}
-    assert set(found) == set(expected)
-    assert all(math.isclose(found[x], expected[x], rel_tol=1e-9, abs_tol=1e-12) for x in expected)
+    probs = {(piece, phones): p for piece, d in prons.items() for phones, p in d.items()}
+    assert set(probs) == set(expected)
+    assert all(math.isclose(probs[x], expected[x], rel_tol=1e-9, abs_tol=1e-12) for x in expected)
     assert likelihood == pytest.approx(steps[1:])
     assert all(b >= a - 1e-9 for a, b in itertools.pairwise(likelihood))
     assert all(math.isclose(sum(d.values()), 1) for d in prons.values())
 
 
-def test_finds_the_sounds_that_the_pieces_have():
+def test_true_pronunciations_of_pieces_are_learned():
     rng = random.Random(1)
     words = [tuple(rng.choices(list(SOUNDS), k=rng.randint(1, 4))) for _ in range(300)]
     prons, _ = learn((w, tuple(" ".join(SOUNDS[p] for p in w).split())) for w in words)
@@ -72,17 +72,17 @@ def test_words_with_fewer_phones_than_pieces_are_left_out():
     assert set(learn([(("a", "b"), ("x",)), (("c",), ("x", "y"))])[0]) == {"c"}
 
 
-def test_symbols_that_no_word_had():
+def test_unseen_symbols_get_pronunciations_from_their_letters():
     prons = {"▁A": {("AA",): 0.75, ("AE",): 0.25}, "A": {("AH",): 1.0}, "B▁": {("B",): 1.0}, "▁AB": {("AE", "B"): 1.0}}
     letters = [(c, left + c + right) for c in "ABQ" for left in ("", MARK) for right in ("", MARK)]
     out = complete(prons, ["AB▁", "BA", "BQ", "▁BAB"], letters)
     assert out["A▁"] == {("AA",): 0.375, ("AE",): 0.125, ("AH",): 0.5} and out["▁B"] == {("B",): 1.0}
-    assert out["AB▁"] == {("AE", "B"): 1.0}  # the same letters elsewhere in a word
+    assert out["AB▁"] == {("AE", "B"): 1.0}  # from the same letters at another position
     assert out["BA"] == {("B", "AH"): 1.0} and out["▁BAB"] == {("B", "AH", "B"): 1.0}  # letter by letter
     assert "BQ" not in out and "Q" not in out
     assert out["▁A"] == prons["▁A"]
-    assert likely(out, 0.3, 2)["A▁"] == {("AH",): 0.5 / 0.875, ("AA",): 0.375 / 0.875}
-    assert set(likely(out, 0.9, 9)["A▁"]) == {("AH",)}
+    assert prune_prons(out, 0.3, 2)["A▁"] == {("AH",): 0.5 / 0.875, ("AA",): 0.375 / 0.875}
+    assert set(prune_prons(out, 0.9, 9)["A▁"]) == {("AH",)}
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_dictionary_of_pieces(folder):
+def test_words_can_be_pronounced_by_their_pieces(folder):
     model = folder / "model/pieces.model"
     prepare_piece_dict(folder / "dict", model, folder / "out")
     words, pieces = Dictionary.load(folder / "dict"), Dictionary.load(folder / "out")
@@ -106,14 +106,14 @@ def test_dictionary_of_pieces(folder):
         prons[symbol].add(phones)
     spoken = [e for e in words.entries if e[0] not in ("!SIL", "<UNK>")]
     right = 0
-    for word, _, phones in spoken:  # a word can be said in its pieces
+    for word, _, phones in spoken:
         ways = itertools.product(*(prons[s] for s in Pieces(model).cut(word)))
         right += phones in [sum(way, ()) for way in ways]
     assert right > 0.95 * len(spoken)
     assert {"!SIL", "<UNK>"} <= set(prons) and (folder / "out/pieces.model").read_bytes() == model.read_bytes()
 
 
-def test_words_of_silence_phones_stay_words(folder):
+def test_words_of_silence_phones_remain_words(folder):
     with open(folder / "lexicon", "a") as f:
         f.write("[NOISE] SPN\nMHM SPN\n")
     prepare_dict(folder / "lexicon", folder / "dict")
@@ -125,7 +125,7 @@ def test_words_of_silence_phones_stay_words(folder):
         assert lang.lexicon[lang.words[symbol]] == [(1.0, (lang.phones["SPN_S"],))]
 
 
-def test_letters_for_phones_are_spelled(folder):
+def test_pieces_of_a_graphemic_dictionary_are_spelled(folder):
     prepare_dict(None, folder / "letters", spell=[folder / "text"])
     prepare_piece_dict(folder / "letters", folder / "model/pieces.model", folder / "out")
     for symbol, prob, phones in Dictionary.load(folder / "out").entries:
@@ -133,7 +133,7 @@ def test_letters_for_phones_are_spelled(folder):
             assert (prob, "".join(phones)) == (1.0, symbol.strip(MARK))
 
 
-def test_models_of_the_words_fit_the_pieces(folder):
+def test_phones_and_topology_equal_those_of_the_word_dictionary(folder):
     prepare_piece_dict(folder / "dict", folder / "model/pieces.model", folder / "out")
     for name in ("dict", "out"):
         prepare_lang(folder / name, folder / f"lang_{name}")
@@ -144,12 +144,12 @@ def test_models_of_the_words_fit_the_pieces(folder):
     assert (folder / "lang_out/pieces.model").is_file() and not (folder / "lang_dict/pieces.model").exists()
 
 
-def test_faults(folder, capsys):
+def test_bad_pieces_and_options_are_errors(folder, capsys):
     (folder / "other").write_text("xyz zyx " * 50 + "\n")
     train_pieces([folder / "other"], folder / "small", size=12)
-    with pytest.raises(UserError, match="no word of it can be cut"):
+    with pytest.raises(UserError, match="no word of the dictionary can be cut"):
         prepare_piece_dict(folder / "dict", folder / "small/pieces.model", folder / "out")
-    for wrong in ({"least": 0}, {"most": 0}):
+    for wrong in ({"cutoff": 0}, {"max_prons": 0}):
         with pytest.raises(UserError, match="--least must"):
             prepare_piece_dict(folder / "dict", folder / "model/pieces.model", folder / "out", **wrong)
     with pytest.raises(SystemExit) as e:

@@ -1,4 +1,4 @@
-"""The lang folder: symbol tables and phone classes as Kaldi has them, and L by enumeration of its paths."""
+"""Tests of the lang folder: Kaldi's symbol tables and phone classes, and L against an enumeration of its paths."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_symbol_tables(folder):
+def test_symbol_tables_have_kaldi_order(folder):
     words = (folder / "lang" / "words.txt").read_text().split("\n")[:-1]
     assert words == [f"{w} {i}" for i, w in enumerate(["<eps>", "!SIL", "<UNK>", "A", "READ", "RED", "[NOISE]", "#0",
                                                        "<s>", "</s>"])]
@@ -33,7 +33,7 @@ def test_symbol_tables(folder):
     assert phones[-4:] == ["#0", "#1", "#2", "#3"]  # #1 #2: RED and READ, <UNK> and [NOISE]; #3 follows silence
 
 
-def test_classes(folder):
+def test_phone_classes_equal_kaldis(folder):
     lang = Lang.load(folder / "lang")
     names = lang.phone_names
     assert [names[i] for i in lang.sets[0]] == ["SIL", "SIL_B", "SIL_E", "SIL_I", "SIL_S"]
@@ -74,7 +74,7 @@ def test_disambiguate():
 
 
 def expected_paths(lang: Lang, longest: int):
-    """The same from the lexicon: words, their pronunciations, a pause or none around each."""
+    """Enumerate the paths from the lexicon: words, their pronunciations, and an optional pause around each word."""
     out = []
     for n in range(longest + 1):
         for words in itertools.product(lang.lexicon, repeat=n):
@@ -91,7 +91,7 @@ def expected_paths(lang: Lang, longest: int):
     return out
 
 
-def test_l_equals_enumeration(folder):
+def test_l_equals_the_enumeration_of_paths(folder):
     from lstmp.corpus.fst import read_fst
 
     lang = Lang.load(folder / "lang")
@@ -100,7 +100,7 @@ def test_l_equals_enumeration(folder):
     assert sort(paths(l_fst, 4)) == sort(expected_paths(lang, 4))
 
 
-def test_l_disambig_says_the_same_unambiguously(folder):
+def test_l_disambig_has_the_same_paths_with_unique_inputs(folder):
     from lstmp.corpus.fst import read_fst
 
     lang = Lang.load(folder / "lang")
@@ -114,7 +114,7 @@ def test_l_disambig_says_the_same_unambiguously(folder):
     assert loops and all(p[1] == (backoff[1],) for p in loops), "#0 must pass through L"
 
 
-def test_same_bytes_and_skipped(folder, capsys):
+def test_output_is_reproducible_and_finished_stage_is_skipped(folder, capsys):
     before = {p: p.read_bytes() for p in (folder / "lang").rglob("*") if p.is_file()}
     prepare_lang(folder / "dict", folder / "lang", sil_prob=0.4)
     assert "lang is done" in capsys.readouterr().out
@@ -125,17 +125,17 @@ def test_same_bytes_and_skipped(folder, capsys):
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--sil-prob", "1"], "--sil-prob must lie between 0 and 1"),
+    (["--sil-prob", "1"], "--sil-prob must be between 0 and 1"),
     (["--oov", "<NONE>"], "the word for unknown words, <NONE>, has no entry"),
     (["--silence-states", "0"], "at least one state"),
 ])
-def test_options_refused(folder, capsys, options, message):
+def test_bad_options_are_errors(folder, capsys, options, message):
     with pytest.raises(SystemExit):
         main(["--dict", str(folder / "dict"), "--out", str(folder / "x"), *options])
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 
 
-def test_missing_dict(tmp_path):
+def test_missing_dictionary_is_an_error(tmp_path):
     with pytest.raises(UserError, match="silence_phones.txt: no such file"):
         prepare_lang(tmp_path / "dict", tmp_path / "lang")

@@ -1,4 +1,4 @@
-"""G from ARPA: every sentence costs what the ARPA says, back-off included; and every way an ARPA file is refused."""
+"""Tests of G: sentences cost the same as in the ARPA file, including back-off; and errors for bad ARPA files."""
 
 import gzip
 import itertools
@@ -109,7 +109,7 @@ def g_cost(g: FstArrays, words, backoff: int) -> float:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_sentences_cost_what_the_arpa_says(folder, zipped, capsys):
+def test_sentences_cost_the_same_in_g_and_arpa(folder, zipped, capsys):
     arpa = folder / "lm.arpa"
     if zipped:
         arpa = folder / "lm.arpa.gz"
@@ -126,8 +126,8 @@ def test_sentences_cost_what_the_arpa_says(folder, zipped, capsys):
             assert cost == pytest.approx(arpa_cost(ngrams, words), abs=1e-4), words
 
 
-def test_perplexity(folder):
-    """By the ARPA itself; an unknown word does not count and leaves no history."""
+def test_perplexity_equals_that_of_the_arpa(folder):
+    """Compare with the ARPA file. An unknown word does not count, and the history after it is empty."""
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
     ids, ngrams = Lang.load(folder / "lang_x").words, read_ngrams(folder / "lm.arpa")
     lm = Perplexity(FstArrays.read(folder / "lang_x/G.fst"), ids["#0"])
@@ -146,7 +146,7 @@ def test_perplexity(folder):
     assert (pairs.words, pairs.unknown) == (1, 1)
 
 
-def test_perplexity_of_a_grammar(folder):
+def test_perplexity_of_a_grammar_counts_impossible_sentences(folder):
     (folder / "phrases").write_text("A B\nB\n")
     prepare_lm(folder / "lang", folder / "lang_x", grammar=folder / "phrases")
     ids = Lang.load(folder / "lang_x").words
@@ -158,15 +158,15 @@ def test_perplexity_of_a_grammar(folder):
     assert math.isnan(Perplexity(lm.g, ids["#0"]).value)
 
 
-def test_most_of_a_model_is_left_out(folder, capsys):
+def test_model_that_is_mostly_left_out_is_warned_of(folder, capsys):
     (folder / "lm.arpa").write_text(ARPA.replace(" B", " b").replace("ngram 1=5", "ngram 1=6").replace(
         "-1.2 ZZ", "-1.5 Z\n-1.2 ZZ"))
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
-    assert "are there but for letter case: b as B" in capsys.readouterr().err
+    assert "are spelled differently there, for example b as B (different letter case)" in capsys.readouterr().err
 
 
-def test_trained_from_text(folder):
-    """Proper probabilities, and what was seen often costs less."""
+def test_model_trained_from_text_is_a_distribution(folder):
+    """Probabilities sum to 1, and frequent sentences have lower costs."""
     rng = random.Random(1)
     vocabulary = [a + b for a in "ABCDEF" for b in "ABCDE"]
     weights = [1 / (i + 1) for i in range(30)]
@@ -185,7 +185,7 @@ def test_trained_from_text(folder):
     assert g_cost(g, [ids["A"], ids["B"]], ids["#0"]) < g_cost(g, [ids["B"], ids["A"]], ids["#0"])
 
 
-def test_lang_is_all_there_and_skipped(folder, capsys):
+def test_lang_files_are_complete_and_finished_stage_is_skipped(folder, capsys):
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
     names = {p.relative_to(folder / "lang") for p in (folder / "lang").rglob("[!.]*")}
     assert {p.relative_to(folder / "lang_x") for p in (folder / "lang_x").rglob("[!.]*")} - names == {
@@ -199,7 +199,7 @@ def test_lang_is_all_there_and_skipped(folder, capsys):
 
 
 @pytest.mark.parametrize("old, new, message", [
-    ("\\data\\", "\\daten\\", "lm.arpa: not an ARPA file: no \\data\\ line"),
+    ("\\data\\", "\\daten\\", "lm.arpa: this is not an ARPA file: it has no \\data\\ line"),
     ("ngram 2=4", "ngram 2=5", "lm.arpa:21: 4 2-grams, but \\data\\ says 5"),
     ("ngram 2=4\n", "", "expected `ngram 2=count`, found ngram 3=2"),
     ("ngram 1=5\nngram 2=4\nngram 3=2\n", "", "\\data\\ gives no counts"),
@@ -207,25 +207,25 @@ def test_lang_is_all_there_and_skipped(folder, capsys):
     ("\\2-grams:\n", "", "lm.arpa:15: expected a log-probability, 1 words"),
     ("\\end\\\n", "", "the file ends before \\end\\"),
     (ARPA[ARPA.index("-0.35"):], "", "lm.arpa:22: the file ends before \\end\\"),
-    ("-0.8 B", "nan B", "lm.arpa:12: a log-probability that is not a number, or is inf"),
-    ("-0.8 B -0.4", "-0.8 B nan", "lm.arpa:12: a log-probability that is not a number, or is inf"),
-    ("-0.8 B", "0.8 B", "lm.arpa:12: log-probability 0.8"),
-    ("-0.8 B", "-inf B", "lm.arpa:12: a log-probability that is not a number, or is inf"),
-    ("-0.8 B", "-\u0661 B", "lm.arpa:12: a log-probability that is not a number"),
-    ("-0.8 B", "-0_8 B", "lm.arpa:12: a log-probability that is not a number"),
-    ("-0.8 B", "x B", "lm.arpa:12: a log-probability that is not a number"),
+    ("-0.8 B", "nan B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B -0.4", "-0.8 B nan", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "0.8 B", "lm.arpa:12: the log-probability 0.8 is above 0"),
+    ("-0.8 B", "-inf B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "-\u0661 B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "-0_8 B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
+    ("-0.8 B", "x B", "lm.arpa:12: the log-probability or back-off weight is not a number"),
     ("-0.4 A B -0.25", "-0.4 A", "lm.arpa:17: expected a log-probability, 2 words"),
-    ("-0.1 <s> A B", "-0.1 <s> A B -1", "lm.arpa:22: a 3-gram of the highest order has no back-off weight"),
+    ("-0.1 <s> A B", "-0.1 <s> A B -1", "lm.arpa:22: a 3-gram, the highest order, must not have"),
     ("-0.7 </s>", "-0.7 C", "the 1-grams lack <s> or </s>"),
     ("ngram 3=2", "ngram 3=0", "\\data\\ says 0"),
-    ("-0.8 B -0.4", "-0.8 #0 -0.4", "lm.arpa:12: #0 is a symbol of words.txt"),
-    ("-0.8 B -0.4", "-0.8 <eps> -0.4", "lm.arpa:12: <eps> is a symbol of words.txt"),
+    ("-0.8 B -0.4", "-0.8 #0 -0.4", "lm.arpa:12: #0 is a special symbol of words.txt"),
+    ("-0.8 B -0.4", "-0.8 <eps> -0.4", "lm.arpa:12: <eps> is a special symbol of words.txt"),
     ("-0.9 B B", "-0.4 A B", "lm.arpa:18: the 2-gram `A B` is given twice"),
     ("-1.2 ZZ", "-1.2 A", "lm.arpa:13: the 1-gram `A` is given twice"),
-    ("made by hand", "mmap lm http://kheafield.com/code", "lm.arpa:1: a language model in the binary form"),
+    ("made by hand", "mmap lm http://kheafield.com/code", "lm.arpa:1: this is a binary language model"),
     (ARPA, "", "not an ARPA file"),
 ])
-def test_refused(folder, capsys, old, new, message):
+def test_bad_arpa_is_an_error(folder, capsys, old, new, message):
     path = folder / "lm.arpa"
     assert old in ARPA
     path.write_text(ARPA.replace(old, new, 1))
@@ -252,16 +252,15 @@ DIALECTS = {
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_dialects(folder, dialect):
-    """The same G, whoever wrote the file."""
+def test_dialects_of_arpa_give_the_same_g(folder, dialect):
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
     (folder / "other.arpa").write_bytes(DIALECTS[dialect](ARPA).encode())
     prepare_lm(folder / "lang", folder / "lang_y", arpa=folder / "other.arpa")
     assert (folder / "lang_x/G.fst").read_bytes() == (folder / "lang_y/G.fst").read_bytes()
 
 
-def test_letters_composed_in_another_way(folder, tmp_path):
-    """In lexicon, LM and words.txt alike: of a lang folder made by Kaldi, words.txt has the letters as they came."""
+def test_words_in_different_unicode_forms_match(folder, tmp_path):
+    """Applies to lexicon, LM and words.txt; a words.txt written by Kaldi has the Unicode form of its input."""
     (folder / "lexicon").write_text("E\u0301 AH0\nB B\n")
     prepare_dict(folder / "lexicon", folder / "dict2")
     prepare_lang(folder / "dict2", folder / "lang2")
@@ -275,8 +274,8 @@ def test_letters_composed_in_another_way(folder, tmp_path):
     assert (folder / "one/G.fst").read_bytes() == (folder / "two/G.fst").read_bytes()
 
 
-def test_text_as_people_write_it(folder, capsys):
-    """Sentence marks, byte order marks and any white space; what is invisible in a word is warned of."""
+def test_variants_of_text_give_the_same_model(folder, capsys):
+    """Sentence marks, byte order marks and any white space are allowed; invisible characters are warned of."""
     (folder / "a").write_text("A B A\nB A\n")
     (folder / "b").write_bytes("\ufeff<s> A\u3000B\u00a0A </s>\r\nB\tA\r\n".encode())
     for name in "ab":
@@ -285,37 +284,38 @@ def test_text_as_people_write_it(folder, capsys):
     assert "warning" not in capsys.readouterr().err
     (folder / "c").write_text("A B\nA\u200bB B\n")
     train_arpa([folder / "c"], folder / "c.lm")
-    assert "c:2: a character that is no spelling" in capsys.readouterr().err
+    assert "c:2: a word contains a character, possibly invisible" in capsys.readouterr().err
 
 
-def test_a_line_separator_in_a_word_is_counted_as_any(folder, capsys):
+def test_word_with_a_line_separator_is_left_out_like_any_other(folder, capsys):
     (folder / "lm.arpa").write_text(ARPA.replace("ZZ", "Z\u2028Z"))
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
     assert "3 of 11 n-grams were left out" in capsys.readouterr().err
 
 
-def test_some_words_in_another_spelling(folder, capsys):
-    """Said though most of the model fits."""
+def test_some_words_in_a_different_spelling_are_warned_of(folder, capsys):
+    """The warning appears even if most n-grams are kept."""
     (folder / "lm.arpa").write_text(ARPA.replace("ZZ", "b"))
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
-    assert "words.txt, 100 % of these are there but for letter case: b as B" in capsys.readouterr().err
+    assert ("words.txt, 100 % of these are spelled differently there, for example b as B (different letter case)"
+            in capsys.readouterr().err)
 
 
-def test_ids_in_a_text(folder, capsys):
+def test_utterance_ids_in_text_are_warned_of(folder, capsys):
     (folder / "text").write_text("".join(f"spk1-{i:03} A B\n" for i in range(5)))
     train_arpa([folder / "text"], folder / "x.arpa")
-    assert "each line begins with a word of its own that has digits, such as spk1-000; if" in capsys.readouterr().err
+    assert "line begins with a different word that contains digits, such as spk1-000; if" in capsys.readouterr().err
     train_arpa([folder / "text"], folder / "y.arpa", skip_id=True)
     assert capsys.readouterr().err == ""
     (folder / "text").write_text("".join(f"A B (spk1-{i:03})\n" for i in range(5)))
     train_arpa([folder / "text"], folder / "x.arpa")
-    assert "each line ends with a word of its own that has digits" in capsys.readouterr().err
+    assert "each line ends with a different word that contains digits" in capsys.readouterr().err
     (folder / "text").write_text("A B\nA A\nB A\n")
     train_arpa([folder / "text"], folder / "x.arpa", skip_id=True)
-    assert "A begins several lines, so the first words may be no ids" in capsys.readouterr().err
+    assert "A begins several lines, so the first words, which are skipped, may not be" in capsys.readouterr().err
 
 
-def test_sentence_marks_in_capitals(folder):
+def test_sentence_marks_in_upper_case_are_removed(folder):
     (folder / "a").write_text("A B A\nB A\n")
     (folder / "b").write_text("<S> A B A </S>\n<S> B A </S>\n")
     for name in "ab":
@@ -325,18 +325,18 @@ def test_sentence_marks_in_capitals(folder):
 
 @pytest.mark.parametrize("content, message", [
     (ARPA.replace(" A", " a").replace(" B", " b").encode(), "no word of the LM is in the lexicon, 67 % of these are "
-     "there but for letter case: "),
+     "spelled differently there, for example "),
     (ARPA.encode().replace(b"-0.8 B", b"-0.8 \xc4"), "lm.arpa:12: not UTF-8"),
     (gzip.compress(ARPA.encode(), mtime=0)[:90], "the gzip file is cut off or damaged"),
 ])
-def test_refused_bytes(folder, content, message):
+def test_unreadable_arpa_is_an_error(folder, content, message):
     (folder / "lm.arpa").write_bytes(content)
     with pytest.raises(UserError) as e:
         prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
     assert message in str(e.value)
 
 
-def test_training_refused(folder):
+def test_bad_training_text_and_options_are_errors(folder):
     text = folder / "text"
     text.write_text("\n \n")
     with pytest.raises(UserError, match="no sentence to train"):
@@ -352,8 +352,8 @@ def test_training_refused(folder):
         prepare_lm(folder / "nowhere", folder / "lang_x", arpa=folder / "lm.arpa")
 
 
-def test_pieces_of_words(tmp_path):
-    """Trained on the text cut into pieces; the same model given as ARPA; grammars are not for it."""
+def test_model_of_pieces_of_words(tmp_path):
+    """The model is trained on text cut into pieces, can be given as ARPA, and excludes grammars."""
     rng = random.Random(4)
     words = ["".join(rng.choices(["BA", "DE", "KI"], k=rng.randint(1, 3))) for _ in range(20)]
     (tmp_path / "text").write_text("".join(" ".join(rng.choices(words, k=5)) + "\n" for _ in range(300)))
@@ -371,9 +371,9 @@ def test_pieces_of_words(tmp_path):
     assert symbols - {"<s>", "</s>", "<unk>"} == {p for w in words for p in pieces.cut(w)}
     prepare_lm(tmp_path / "lang", tmp_path / "given", arpa=tmp_path / "whole/lm.arpa")
     assert (tmp_path / "given/G.fst").read_bytes() == (tmp_path / "whole/G.fst").read_bytes()
-    with pytest.raises(UserError, match="--prune is for a model that is trained"):
+    with pytest.raises(UserError, match="--prune requires a model that is trained"):
         prepare_lm(tmp_path / "lang", tmp_path / "x", arpa=tmp_path / "whole/lm.arpa", prune=0.1)
-    with pytest.raises(UserError, match="--prune must lie between"):
+    with pytest.raises(UserError, match="--prune must be at least 0"):
         prepare_lm(tmp_path / "lang", tmp_path / "x", texts=[tmp_path / "text"], prune=1.0)
-    with pytest.raises(UserError, match="a grammar is of words"):
+    with pytest.raises(UserError, match="a grammar consists of words"):
         prepare_lm(tmp_path / "lang", tmp_path / "x", grammar=tmp_path / "text")

@@ -1,4 +1,4 @@
-"""Topologies: Kaldi's default shapes, the text form there and back, and what is refused."""
+"""Tests of topologies: Kaldi's defaults, the round trip through a file, and errors for bad files."""
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +8,7 @@ from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 
 
-def test_default_shapes():
+def test_default_topology_equals_kaldis():
     topology = Topology.bakis(nonsilence=[2, 3], silence=[1])
     assert topology.entries[2] == (((0, 0.75), (1, 0.25)), ((1, 0.75), (2, 0.25)), ((2, 0.75), (3, 0.25)))
     first, *middle, last = topology.entries[1]
@@ -20,7 +20,7 @@ def test_default_shapes():
 
 @settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 7))
-def test_text_form_there_and_back(tmp_path_factory, speech, silence):
+def test_file_round_trip(tmp_path_factory, speech, silence):
     path = tmp_path_factory.mktemp("topo") / "topo"
     topology = Topology.bakis(nonsilence=[4, 7, 5], silence=[1, 2], nonsilence_states=speech, silence_states=silence)
     topology.write(path)
@@ -29,8 +29,8 @@ def test_text_form_there_and_back(tmp_path_factory, speech, silence):
         assert all(sum(p for _, p in state) == pytest.approx(1) for state in states)
 
 
-def test_reads_kaldi_layout(tmp_path):
-    """Kaldi's scripts break lines elsewhere than we do."""
+def test_files_with_other_line_breaks_are_read(tmp_path):
+    """Kaldi's scripts break lines at other positions."""
     (tmp_path / "topo").write_text(
         "<Topology> <TopologyEntry> <ForPhones> 1 2\n</ForPhones> <State> 0 <PdfClass> 0 <Transition> 0 0.5\n"
         "<Transition> 1 0.5 </State> <State> 1 </State> </TopologyEntry> </Topology>")
@@ -47,7 +47,7 @@ def test_reads_kaldi_layout(tmp_path):
     ("<Transition> 2 0.75", "<Transition> 9 0.75", "a transition leads to a state that does not exist"),
     ("<State> 3 </State>\n</TopologyEntry>\n</Topology>\n", "", "found the end of the file"),
 ])
-def test_refused(tmp_path, old, new, message):
+def test_bad_file_is_an_error(tmp_path, old, new, message):
     path = tmp_path / "topo"
     Topology.bakis(nonsilence=[3, 4], silence=[]).write(path)
     text = path.read_text()
@@ -58,7 +58,7 @@ def test_refused(tmp_path, old, new, message):
     assert message in str(e.value)
 
 
-def test_empty_file(tmp_path):
+def test_empty_file_is_an_error(tmp_path):
     (tmp_path / "topo").write_text("")
     with pytest.raises(UserError, match="expected <Topology>"):
         Topology.read(tmp_path / "topo")

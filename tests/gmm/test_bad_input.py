@@ -56,7 +56,7 @@ def test_features_that_do_not_fit_the_model_are_an_error(world, mono_dir, tmp_pa
 
 
 @pytest.mark.parametrize("spelled_badly, expected", [
-    (10**9, ["text: ", " words (100.0 %) are not in ", "100 % of these are there but for letter case"]), (1, [])])
+    (10**9, ["text: ", " words (100.0 %) are not in ", "100 % of these are spelled differently there"]), (1, [])])
 def test_transcripts_in_another_letter_case(world, mono_dir, tmp_path, capsys, spelled_badly, expected):
     """If all are in another case, it is an error; if only some are, a warning with their share."""
     data = tmp_path / "data"

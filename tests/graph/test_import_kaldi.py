@@ -112,7 +112,7 @@ BAD = {
     "other model": (lambda k: damage_labels(k / "graph" / "HCLG.fst"), "HCLG.fst: it has transition-id 99999"),
     "other words": (lambda k: (k / "graph" / "words.txt").write_text("<eps> 0\n"), "words.txt: word 3 of HCLG.fst is"),
     "silence": (lambda k: (k / "graph" / "phones" / "silence.csl").write_text("1,2"), "silence.csl:1: '1,2' is not a"),
-    "cut off": (lambda k: cut(k / "graph" / "HCLG.fst"), "HCLG.fst: not an OpenFst file, or cut off"),
+    "cut off": (lambda k: cut(k / "graph" / "HCLG.fst"), "HCLG.fst: not a valid OpenFst file"),
 }
 
 

@@ -97,9 +97,9 @@ def other_topology(folder):
 
 
 @pytest.mark.parametrize("damage, message", [
-    (lambda f: (f / "lang_x" / "G.fst").unlink(), "G.fst: no such file; run the stage that makes it"),
-    (lambda f: truncate(f / "lang_x" / "G.fst", -8), "G.fst: not an OpenFst file, or cut off"),
-    (lambda f: truncate(f / "lang_x" / "L_disambig.fst", 50), "L_disambig.fst: not an OpenFst file, or cut off"),
+    (lambda f: (f / "lang_x" / "G.fst").unlink(), "G.fst: no such file; run the stage that creates it"),
+    (lambda f: truncate(f / "lang_x" / "G.fst", -8), "G.fst: not a valid OpenFst file"),
+    (lambda f: truncate(f / "lang_x" / "L_disambig.fst", 50), "L_disambig.fst: not a valid OpenFst file"),
     (lambda f: shutil.rmtree(f / "model"), "model: no such model folder"),
     (lambda f: truncate(f / "model" / "tree.json", 40), "tree.json: not a decision tree, or cut off"),
     (lambda f: truncate(f / "model" / "transitions.safetensors", 40), "transitions.safetensors: not a safetensors"),

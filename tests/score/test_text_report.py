@@ -73,7 +73,7 @@ def test_kaldis_lang_folder(folder):
 def test_transcripts_in_another_letter_case_are_an_error(folder, capsys):
     (folder / "train/text").write_text("a hello world\nb hello HELLO\n")
     last = error(folder, capsys)
-    assert "train/text: 3 of 4 words (75.0 %) are not in" in last and "letter case: hello as HELLO" in last
+    assert "train/text: 3 of 4 words (75.0 %) are not in" in last and "hello as HELLO (different letter case)" in last
     run(folder, "--max-unknown", "0.75")
 
 

@@ -156,7 +156,7 @@ def test_words_that_the_lexicon_lacks(model, tmp_path, capsys):
     assert "".join(phones) == "REDDIRAREDDIRARE"
 
     (tmp_path / "more.txt").write_text("DIRA D I R AH\n")
-    with pytest.raises(UserError, match="more.txt: phone AH of the word DIRA is not one of the model's; write it with"):
+    with pytest.raises(UserError, match="more.txt: phone AH of the word DIRA is not a phone of the model; use only"):
         align(model, tmp_path / "in", tmp_path / "out", lexicon=tmp_path / "more.txt")
 
 
