@@ -211,7 +211,7 @@ def _decode_adapted(task: Task, out: Path):
     rescore_jobs(jobs, out, task.features(transforms), model, task.nj)
     jobs = [out / path.name for path in jobs]
     on_first(task.report, out, jobs, cfg, *earlier_jobs)
-    on_first(stage.mark, [out / "decode.json", out / "trans.ark", *jobs])
+    on_first(stage.mark, [out / "decode.json", out / "trans.ark", out / "trans.scp", *jobs])
 
 
 def _load_graph(graph_dir: Path, num_pdfs: int, engine: str):

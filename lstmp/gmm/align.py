@@ -47,6 +47,16 @@ def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
     return [Segment(int(p), int(s), int(e - s)) for p, s, e in zip(phones, starts, ends, strict=True)]
 
 
+def alignment_files(directory) -> list[Path]:
+    """The files of a finished alignment, for :meth:`lstmp.stage.Stage.mark`: those that each has, and what is there of
+    those that only some have."""
+    each = ("ali.ark", "ali.scp", "pdf.ark", "pdf.scp", "phones.ctm", "num_pdfs", "frame_shift", "tree.json",
+            "transitions.safetensors")
+    some = ("topo", "trans.ark", "trans.scp", "utt2like", "failed.txt")
+    directory = Path(directory)
+    return [directory / name for name in each] + [p for name in some if (p := directory / name).is_file()]
+
+
 def read_alignment(directory, what: str = "transitions") -> dict:
     """Read an alignment folder.
 
@@ -197,8 +207,7 @@ def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmll
     distributed.launch(_align, nj, data, lang, model, out, cfg, fmllr, device)
     copy_hmm(model, out)
     write_record(out, began, {"system": out.name, "config": str(config_file)})
-    stage.mark([out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
-                                  "transitions.safetensors")])
+    stage.mark(alignment_files(out))
 
 
 @command

@@ -95,7 +95,8 @@ class Shard:
             check_known(counts, names, file=Path(data_dir) / "text", where=lang.dir / "words.txt")
             if distributed.rank() == 0:
                 warn(f"{data_dir}: {oov} of {num_words} words ({100 * oov / num_words:.2f} %) are not in words.txt and "
-                     "are replaced by the OOV word" + (f"; {describe_unknown(counts, names)}" if oov > 0.05 * num_words else ""))
+                     "are replaced by the OOV word"
+                     + (f"; {describe_unknown(counts, names)}" if oov > 0.05 * num_words else ""))
         self.feats: dict[str, torch.Tensor] = {}
         self.unusable: dict[str, str] = {}   # utterance → reason; these count as failed in every alignment
         with self.clock("reading features"):

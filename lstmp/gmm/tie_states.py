@@ -19,7 +19,7 @@ from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.adapt import FmllrConfig
-from lstmp.gmm.align import read_alignment, write_states
+from lstmp.gmm.align import alignment_files, read_alignment, write_states
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.record import Clock, write_record
 from lstmp.gmm.train_tri import Trainer, TriConfig
@@ -100,8 +100,7 @@ def main(argv=None):
     began = time.time()
     distributed.launch(_tie, a.nj, a.data, a.lang, a.ali, a.model, a.out, cfg, fmllr, a.device)
     write_record(a.out, began, {"system": a.out.name, "config": str(a.config)})
-    stage.mark([a.out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json", "topo",
-                                    "transitions.safetensors")])
+    stage.mark(alignment_files(a.out))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from lstmp.corpus.lang import Lang, read_symbols
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors
 from lstmp.features.frame_shift import frame_shift
-from lstmp.gmm.align import write_states
+from lstmp.gmm.align import alignment_files, write_states
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Node, Tree
@@ -24,7 +24,6 @@ from lstmp.log import say
 from lstmp.stage import Stage
 
 _TOGETHER = "give the tree and the final.mdl that the alignment was made with (--model)"
-_OUTPUTS = ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json", "topo", "transitions.safetensors")
 
 
 def is_kaldi_alignment(directory) -> bool:
@@ -65,7 +64,7 @@ def import_alignment(kaldi, out, *, model=None, lang=None):
     phone_names = {i: name for name, i in table.items()} or {i: str(i) for i in entries}
     write_states(Path(out), alignment, transitions, phone_names, frame_shift(model))
     AcousticModel(transitions, tree, None, None).save(out)
-    stage.mark([Path(out) / name for name in _OUTPUTS])
+    stage.mark(alignment_files(out))
     say(f"{out}: {len(alignment)} utterances, {sum(map(len, alignment.values())):,} frames, {tree.num_pdfs} pdfs, "
         f"from {kaldi}")
 

@@ -15,7 +15,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
-from lstmp.gmm.align import collect, write_alignment
+from lstmp.gmm.align import alignment_files, collect, write_alignment
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
 from lstmp.gmm.shard import AlignConfig, Shard
@@ -65,8 +65,7 @@ def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: Alig
     distributed.launch(_align, nj, data, lang, network, hmm, out, cfg, device)
     copy_hmm(hmm, out)
     write_record(out, began, {"system": out.name, "config": str(config_file)})
-    stage.mark([out / n for n in ("ali.ark", "pdf.ark", "phones.ctm", "num_pdfs", "tree.json",
-                                  "transitions.safetensors")])
+    stage.mark(alignment_files(out))
 
 
 @command

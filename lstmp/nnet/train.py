@@ -89,7 +89,8 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
-    stage.mark([out / name for name in (*_OUTPUTS, *_MODEL_FILES)])
+    topo = [out / "topo"] if (out / "topo").is_file() else []
+    stage.mark([*(out / name for name in (*_OUTPUTS, *_MODEL_FILES, "frame_shift")), *topo])
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,

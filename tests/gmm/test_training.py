@@ -176,3 +176,12 @@ def test_batches_respect_the_memory_limit_and_do_not_change_the_result(world, mo
                for b in batches)
     shard.align(model, cfg)
     assert all(np.array_equal(whole[u], shard.alignment[u]) for u in whole) and shard.score == scores
+
+
+@pytest.mark.parametrize("name", ["ali.scp", "pdf.scp", "frame_shift", "utt2like", "topo"])
+def test_a_damaged_file_of_an_alignment_is_made_again(world, mono_dir, tmp_path, name):
+    out = aligned(world, mono_dir, tmp_path / "ali")
+    content = (out / name).read_bytes()
+    (out / name).write_bytes(content[:len(content) // 2])
+    aligned(world, mono_dir, out)
+    assert (out / name).read_bytes() == content
