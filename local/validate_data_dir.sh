@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Checks data dirs for all that later stages rely on, every audio file included.  local/validate_data_dir.sh --help
+# Checks data dirs for everything that later stages rely on, including every audio file.  local/validate_data_dir.sh --help
 . "$(dirname "$0")/path.sh"
 exec python -m lstmp.corpus.validate "$@"

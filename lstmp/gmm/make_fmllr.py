@@ -7,7 +7,7 @@ data) or of a decoding (other data, whose transcripts are not looked at).
 import argparse
 from pathlib import Path
 
-from lstmp.corpus.datadir import copy_tables, read_data_dir, tables_of
+from lstmp.corpus.datadir import copy_tables, existing_tables, read_data_dir
 from lstmp.errors import UserError, command
 from lstmp.features.about import write_about
 from lstmp.features.ark import ArkWriter
@@ -33,7 +33,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
                         hint="give a model like tri3b, trained with conf/tri3b.yaml")
     if out.resolve() == data.resolve():
         raise UserError("it holds the features to be adapted", file=out, hint="give --out another folder")
-    tables = tables_of(data)
+    tables = existing_tables(data)
     inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", *data_inputs(data), *tables]
     stage = Stage(out, "fmllr", inputs, {})
     if stage.is_done():

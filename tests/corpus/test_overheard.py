@@ -1,13 +1,13 @@
-"""Lines of the MP3 decoder are counted, those of others passed on."""
+"""Messages of the MP3 decoder are counted; other output is passed on."""
 
 import os
 import sys
 
-from lstmp.corpus.overheard import Overheard
+from lstmp.corpus.overheard import CapturedStderr
 
 
 def test_lines_are_counted_or_passed_on(capfd):
-    with Overheard() as heard:
+    with CapturedStderr() as heard:
         os.write(2, b"[src/libmpg123/layer3.c:1] error: dequantization failed!\nof somebody else\n")
         print("and of Python", file=sys.stderr)
         os.write(2, b"[src/libmpg123/parse.c:2] warning: what\n")
@@ -17,8 +17,8 @@ def test_lines_are_counted_or_passed_on(capfd):
     assert heard.complaints == 3 and capfd.readouterr().err == ""
 
 
-def test_a_program_without_standard_error(monkeypatch):
+def test_program_without_standard_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    with Overheard() as heard:
+    with CapturedStderr() as heard:
         pass
     assert heard.complaints == 0

@@ -85,4 +85,4 @@ def test_other_models_do_not_take_them_for_mfcc(adapted, tmp_path, capsys):
     out = run(world, exp, tmp_path / "fmllr")
     with pytest.raises(SystemExit):
         mono(world, tmp_path / "mono", data=out)
-    assert "the features are fmllr, the model takes mfcc" in capsys.readouterr().err
+    assert "the features are fmllr, the model needs mfcc" in capsys.readouterr().err
