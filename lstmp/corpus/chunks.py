@@ -149,7 +149,7 @@ def _sphere_length(f, size: int) -> SampleRange | None:
 
 
 def _chunks(f, size: int, fmt: _Form, offset: int | None = None):
-    """Yield (offset, name, length) of each chunk from offset ``offset`` on (default: the first chunk)."""
+    """Yield (offset, name, length) of each chunk, from ``offset`` on (default: the first chunk)."""
     offset, width = fmt.first if offset is None else offset, struct.calcsize(fmt.form)
     while offset + fmt.name + width <= size:
         f.seek(offset)

@@ -48,8 +48,8 @@ def list_splits(root) -> list[str]:
     return sorted(d.name for d in root.iterdir() if d.is_dir() and next(d.glob("*/*/*.trans.txt"), None))
 
 
-def read_split(root, split: str, bads: bad.BadUtterances) -> list[Utterance]:
-    """List the utterances of a split from its transcripts and audio files, sorted by id; bad ones go to ``bads``.
+def read_split(root, split: str, bad_utts: bad.BadUtterances) -> list[Utterance]:
+    """List the utterances of a split from its transcripts and audio files, sorted by id; bad ones go to ``bad_utts``.
 
     Raises:
         UserError: there is no such split.
@@ -60,11 +60,11 @@ def read_split(root, split: str, bads: bad.BadUtterances) -> list[Utterance]:
                         hint=f"there are: {', '.join(list_splits(root)) or 'none'}; choose among them in recipe.yaml")
     utts = []
     for chapter in sorted(p for p in (root / split).glob("*/*") if p.is_dir()):
-        utts += _read_chapter(chapter, bads)
+        utts += _read_chapter(chapter, bad_utts)
     return sorted(utts, key=lambda u: u.id)
 
 
-def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
+def _read_chapter(chapter: Path, bad_utts: bad.BadUtterances) -> list[Utterance]:
     """Match the lines of a chapter's transcript with its audio files."""
     speaker = f"{chapter.parent.name}-{chapter.name}"
     transcript = chapter / f"{speaker}.trans.txt"
@@ -96,9 +96,9 @@ def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
                 error = UserError("not UTF-8 text", file=transcript, line=number, hint="save the file as UTF-8")
         seen.add(utt)
         if error:
-            bads.add(f"{utt} (line {number})" if utt in bads.errors else utt, error)
+            bad_utts.add(f"{utt} (line {number})" if utt in bad_utts.errors else utt, error)
     for utt in sorted(set(audio) - seen):
-        bads.add(utt, UserError(f"no transcript in {transcript.name}", file=audio[utt],
+        bad_utts.add(utt, UserError(f"no transcript in {transcript.name}", file=audio[utt],
                                 hint="add its line or delete the file"))
     return utts
 
@@ -115,12 +115,12 @@ def _seconds(utt: Utterance, allow_commands: bool) -> tuple[float, UserError | N
         return 0.0, e
 
 
-def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtterances,
+def check_audio(utts: list[Utterance], what: str, nj: int, bad_utts: bad.BadUtterances,
                 allow_commands: bool = False) -> dict[str, float]:
     """Check the audio of all utterances in ``nj`` processes.
 
     Returns:
-        utterance id → seconds, of the good utterances. Bad ones are added to ``bads``.
+        utterance id → seconds, of the good utterances. Bad ones are added to ``bad_utts``.
     """
     seconds = {}
     with ProcessPoolExecutor(nj) as pool:
@@ -130,7 +130,7 @@ def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtteranc
             if error is None:
                 seconds[utt.id] = duration
             else:
-                bads.add(utt.id, error)
+                bad_utts.add(utt.id, error)
     return seconds
 
 
@@ -158,12 +158,12 @@ def prepare_split(root: Path, split: str, out: Path, *, max_bad: float, max_utts
     if stage.is_done():
         return
     start = time.monotonic()
-    bads = bad.BadUtterances(root / split, max_bad)
-    utts = [u for part in split.split("+") for u in read_split(root, part, bads)]
-    total = len(utts) + len(bads)
+    bad_utts = bad.BadUtterances(root / split, max_bad)
+    utts = [u for part in split.split("+") for u in read_split(root, part, bad_utts)]
+    total = len(utts) + len(bad_utts)
     utts = at_most(utts, max_utts)
-    seconds = check_audio(utts, split, nj, bads)
-    bads.check(total)
+    seconds = check_audio(utts, split, nj, bad_utts)
+    bad_utts.check(total)
     if not seconds:
         raise UserError("no utterance with transcript and audio", file=root / split, hint="check the corpus folder")
     good = [u for u in utts if u.id in seconds]

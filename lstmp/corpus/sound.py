@@ -83,8 +83,8 @@ def write_sound(data_dir, sound: Sound | None):
     if sound is None:
         _path(data_dir).unlink(missing_ok=True)
     else:
-        found = {"bandwidth_hz": sound.bandwidth, "level_db": sound.level}
-        config.write_text(_path(data_dir), json.dumps(found) + "\n")
+        values = {"bandwidth_hz": sound.bandwidth, "level_db": sound.level}
+        config.write_text(_path(data_dir), json.dumps(values) + "\n")
 
 
 def read_sound(data_dir) -> Sound | None:
@@ -96,8 +96,8 @@ def read_sound(data_dir) -> Sound | None:
     path, hint = _path(data_dir), "delete it, and run local/validate_data_dir.sh again"
     if not path.is_file():
         return None
-    found = config.read_json(path, hint)
-    values = [found.get(key) for key in ("bandwidth_hz", "level_db")]
+    content = config.read_json(path, hint)
+    values = [content.get(key) for key in ("bandwidth_hz", "level_db")]
     if not all(type(v) in (int, float) and abs(v) < 1e9 for v in values):
         raise UserError("does not contain bandwidth_hz and level_db", file=path, hint=hint)
     return Sound(*values)

@@ -52,9 +52,9 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
         return
     (out / GIVEN).unlink(missing_ok=True)
     if any(u.wav for u in utts):
-        bads = bad.BadUtterances(source, max_bad)
-        seconds = check_audio(utts, source.name, nj, bads, allow_commands)
-        bads.check(len(utts))
+        bad_utts = bad.BadUtterances(source, max_bad)
+        seconds = check_audio(utts, source.name, nj, bad_utts, allow_commands)
+        bad_utts.check(len(utts))
         if not seconds:
             raise UserError("no utterance with usable audio", file=source / "wav.scp", hint="correct the paths")
         utts = [u for u in utts if u.id in seconds]

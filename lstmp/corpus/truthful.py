@@ -81,8 +81,8 @@ def _shifted(parts: list, offset: int) -> list:
 
 def _streams(f, size: int) -> tuple[list[Stream], int | None]:
     head = _read(f, 0, 12)
-    if found := find_samples(f, size):
-        return _streams_of_samples(f, size, found)
+    if sample_range := find_samples(f, size):
+        return _streams_of_samples(f, size, sample_range)
     if head.startswith(b"OggS"):
         end = following = find_next_start(f, 0, size, ogg=True)
         chained, complete = scan_streams(f, end or size)
@@ -103,38 +103,41 @@ def _streams(f, size: int) -> tuple[list[Stream], int | None]:
     return _mp3_streams(f, size)
 
 
-def _streams_of_samples(f, size: int, found: SampleRange) -> tuple[list[Stream], int | None]:
-    """A file found by :func:`find_samples`: the samples are uncompressed or have few bits each."""
-    if isinstance(found.coding, str) and "shorten" in found.coding:
+def _streams_of_samples(f, size: int, sample_range: SampleRange) -> tuple[list[Stream], int | None]:
+    """A file sample_range by :func:`find_samples`: the samples are uncompressed or have few bits each."""
+    if isinstance(sample_range.coding, str) and "shorten" in sample_range.coding:
         raise UserError("a SPHERE file compressed with shorten, which is not supported",
                         hint="convert it to WAV: `sph2pipe -f wav IN.sph OUT.wav`")
-    end = size if found.next is None else found.next
-    if found.declared is None:
-        at, value = found.field
+    end = size if sample_range.next is None else sample_range.next
+    if sample_range.declared is None:
+        at, value = sample_range.field
         parts = [(0, at), value, (at + len(value), end)]
-    elif found.declared - found.available >= _MAX_MISSING:
-        raise _error(f"cut off: {found.available} of {found.declared} bytes of samples")
-    elif found.parts:
-        at, value = found.field
-        parts = [(0, at), value, (at + len(value), found.begin + found.declared), *found.parts]
+    elif sample_range.declared - sample_range.available >= _MAX_MISSING:
+        raise _error(f"cut off: {sample_range.available} of {sample_range.declared} bytes of samples")
+    elif sample_range.parts:
+        at, value = sample_range.field
+        parts = [(0, at), value, (at + len(value), sample_range.begin + sample_range.declared), *sample_range.parts]
     else:
         parts = [(0, end)]
-    if found.coding == _MP3:
-        last = found.begin + (end - found.begin if found.declared is None else min(found.declared, found.available))
-        if (mp3 := Mp3(_read(f, found.begin, last - found.begin))).frames:
+    if sample_range.coding == _MP3:
+        last = end
+        if sample_range.declared is not None:
+            last = sample_range.begin + min(sample_range.declared, sample_range.available)
+        if (mp3 := Mp3(_read(f, sample_range.begin, last - sample_range.begin))).frames:
             stream = _mp3_stream(mp3)
-            return [replace(stream, parts=_shifted(stream.parts, found.begin))], found.next
-    return [Stream(parts, warning=_length_warning(f, found))], found.next
+            return [replace(stream, parts=_shifted(stream.parts, sample_range.begin))], sample_range.next
+    return [Stream(parts, warning=_length_warning(f, sample_range))], sample_range.next
 
 
-def _length_warning(f, found: SampleRange) -> str:
-    if found.understated is None:
+def _length_warning(f, sample_range: SampleRange) -> str:
+    if sample_range.understated is None:
         return ""
     start = _read(f, 0, 1 << 20)
     if start.count(b"\n") >= _MIN_LINE_FEEDS and start.count(b"\n") == start.count(b"\r\n"):
         raise UserError("it was transferred as text: each line feed has become two bytes, so samples are noise",
                         hint="transfer it again as a binary file")
-    return f"its header gives {found.understated} bytes of samples, but there are {found.available}; all are read"
+    return (f"its header gives {sample_range.understated} bytes of samples, but there are {sample_range.available}; "
+            "all are read")
 
 
 def _flac_stream(f, begin: int, end: int) -> Stream:

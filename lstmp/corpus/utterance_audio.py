@@ -164,8 +164,8 @@ def _run(wav: str) -> tuple[np.ndarray, int]:
 def _archived(wav: str) -> tuple[str, int] | None:
     """Split ``wav.ark:1234`` into (archive, offset); None if the entry is not in an archive."""
     path, colon, offset = wav.rpartition(":")
-    found = colon and config.is_count(offset, 18) and not os.path.exists(wav) and os.path.isfile(path)
-    return (path, int(offset)) if found else None
+    archived = colon and config.is_count(offset, 18) and not os.path.exists(wav) and os.path.isfile(path)
+    return (path, int(offset)) if archived else None
 
 
 def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
@@ -209,9 +209,9 @@ def _stamp(wav: str) -> tuple[int, int] | None:
     return None if wav.endswith("|") or not os.path.isfile(path) else ((s := path.stat()).st_size, s.st_mtime_ns)
 
 
-def log_resampling(where, found: Counter, rate: int):
-    """Log which utterances of a data directory were resampled; ``found`` counts utterances by original rate."""
-    for original_rate, count in sorted(found.items()):
+def log_resampling(where, rates: Counter, rate: int):
+    """Log which utterances of a data directory were resampled; ``rates`` counts utterances by original rate."""
+    for original_rate, count in sorted(rates.items()):
         if original_rate < rate:
             warn(f"{where}: {count} utterances at {original_rate} Hz were resampled to {rate} Hz: they contain "
                  f"nothing above {original_rate // 2} Hz. If all your audio has this rate, set `sample_rate: "

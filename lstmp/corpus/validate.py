@@ -85,7 +85,7 @@ def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool
     data = _read(path)
     check_commands(data, allow_commands)
     check_order(data)
-    bads = bad.BadUtterances(data.path, max_bad)
+    bad_utts = bad.BadUtterances(data.path, max_bad)
     utts = list(data.utts.values())
     seconds, sounds = {}, []
     with ProcessPoolExecutor(nj) as pool:
@@ -98,8 +98,8 @@ def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool
                 seconds[utt.id] = length
                 sounds += [sound] if sound else []
             else:
-                bads.add(utt.id, error)
-    bads.check(len(utts))
+                bad_utts.add(utt.id, error)
+    bad_utts.check(len(utts))
     good = [u for u in utts if u.id in seconds]
     if not good:
         raise UserError("no valid utterance", file=path, hint="fix the data directory")
@@ -109,7 +109,7 @@ def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool
             "words": sum(len(u.words) for u in good), "vocabulary": len({w for u in good for w in u.words}),
             "shortest": min(seconds.values()), "longest": max(seconds.values()),
             "kHz": median_sound and median_sound.bandwidth / 1000, "dBFS": median_sound and median_sound.level,
-            "bad": len(bads)}
+            "bad": len(bad_utts)}
 
 
 def check_disjoint(paths: list[Path]):

@@ -24,11 +24,11 @@ from lstmp.log import say, warn
 from lstmp.parallel import run_jobs
 
 NAME = "given.txt"
-_LOOKED_AT = 10  # utterances checked before all are read
+_CHECKED = 10  # utterances checked before all are read
 _COMPARED = 3  # of these, compared with features computed from audio
-_FRAMES_OFF = 3  # tolerance, since other tools may treat the edges of an utterance differently
-_ALIKE = 0.8  # minimum correlation with features computed from the audio
-_NEIGHBOURS = 0.4  # minimum correlation of neighbouring bands: about 0.8 in speech, 0 for cepstral coefficients
+_MAX_FRAME_DIFFERENCE = 3  # tolerance, since other tools may treat the edges of an utterance differently
+_MIN_CORRELATION = 0.8  # minimum correlation with features computed from the audio
+_MIN_BAND_CORRELATION = 0.4  # of neighbouring bands: about 0.8 in speech, 0 for cepstral coefficients
 
 
 @dataclass(frozen=True)
@@ -53,24 +53,24 @@ class Given:
         return tables + archives_of([*self.feats.values(), *self.cmvn.values()])
 
 
-def find_given(data: DataDir, kind: str, cfg, compute: Callable[[Utterance], np.ndarray] | None,
+def find_given(data: DataDir, feature_type: str, cfg, compute: Callable[[Utterance], np.ndarray] | None,
                quiet: bool = False) -> Given | None:
     """Find the first given features that fit the configuration; None, with a warning that says why, if none fit.
 
     Args:
         data: the data dir.
-        kind: mfcc or fbank.
+        feature_type: mfcc or fbank.
         cfg: the configuration of these features.
         compute: computes the features [T, D] of an utterance from its audio; None: there is no audio.
         quiet: log no warnings.
     """
     folders = [Path(line) for line in read_lines(data.path / NAME)] if (data.path / NAME).is_file() else []
-    if not folders and not (data.path / "wav.scp").exists() and _is_given(data.path):
+    if not folders and not (data.path / "wav.scp").exists() and _has_given_features(data.path):
         folders = [data.path]
     reasons = []
     for folder in folders:
         feats = {utt: rx for utt, rx in read_scp(folder / "feats.scp").items() if utt in data.utts}
-        why = _misfit(folder, feats, data, kind, cfg, compute)
+        why = _mismatch(folder, feats, data, feature_type, cfg, compute)
         if not why:
             return Given(folder, feats, _cmvn(folder, data, feats, cfg.dim, quiet), cfg.dim)
         reasons.append(f"{folder / 'feats.scp'}: not used, {why}")
@@ -79,7 +79,7 @@ def find_given(data: DataDir, kind: str, cfg, compute: Callable[[Utterance], np.
     return None
 
 
-def _is_given(folder: Path) -> bool:
+def _has_given_features(folder: Path) -> bool:
     """Whether a data dir has features that were not computed by this package."""
     about = folder / "feats.json"
     try:
@@ -89,14 +89,14 @@ def _is_given(folder: Path) -> bool:
         return False
 
 
-def _misfit(folder: Path, feats: dict[str, str], data: DataDir, kind: str, cfg, compute) -> str | None:
+def _mismatch(folder: Path, feats: dict[str, str], data: DataDir, feature_type: str, cfg, compute) -> str | None:
     if not feats:
         return f"none of its utterances is in {data.path}"
     shift = _seconds(folder / "frame_shift")  # Kaldi's
     if shift is not None and abs(1000 * shift - cfg.frame_shift_ms) > 1e-3:
         return f"its frame shift is {1000 * shift:g} ms, that of the configuration {cfg.frame_shift_ms:g} ms"
-    looked_at = []
-    for utt in list(feats)[:_LOOKED_AT]:
+    checked = []
+    for utt in list(feats)[:_CHECKED]:
         try:
             mat = read_mat(feats[utt])
         except UserError:  # it is left out later
@@ -104,36 +104,36 @@ def _misfit(folder: Path, feats: dict[str, str], data: DataDir, kind: str, cfg, 
         if mat.shape[1] != cfg.dim:
             return f"its features have {mat.shape[1]} dimensions, those of the configuration {cfg.dim}"
         expected = 1000 * data.durations[utt] / cfg.frame_shift_ms if utt in data.durations else len(mat)
-        if abs(len(mat) - expected) > _FRAMES_OFF:
+        if abs(len(mat) - expected) > _MAX_FRAME_DIFFERENCE:
             return (f"{utt} has {len(mat)} frames, but {data.durations[utt]:g} s are about {expected:.0f} frames "
                     f"of {cfg.frame_shift_ms:g} ms")
-        if compute and len(looked_at) < _COMPARED and (why := _unlike(mat, compute, data.utts[utt])):
+        if compute and len(checked) < _COMPARED and (why := _mismatch_with_audio(mat, compute, data.utts[utt])):
             return f"{utt} {why}"
-        looked_at.append(mat)
-    if kind == "fbank" and not compute and looked_at:
-        every = np.concatenate(looked_at)
-        found = float(np.median([_correlation(every[:, d], every[:, d + 1]) for d in range(cfg.dim - 1)]))
-        if found < _NEIGHBOURS:
-            return (f"neighbouring values hardly correlate ({found:.2f}), unlike log-mel energies; perhaps they are "
-                    "cepstral coefficients")
+        checked.append(mat)
+    if feature_type == "fbank" and not compute and checked:
+        frames = np.concatenate(checked)
+        correlation = float(np.median([_correlation(frames[:, d], frames[:, d + 1]) for d in range(cfg.dim - 1)]))
+        if correlation < _MIN_BAND_CORRELATION:
+            return (f"neighbouring values hardly correlate ({correlation:.2f}), unlike log-mel energies; perhaps they "
+                    "are cepstral coefficients")
     return None
 
 
-def _unlike(mat: np.ndarray, compute, utt: Utterance) -> str | None:
+def _mismatch_with_audio(mat: np.ndarray, compute, utt: Utterance) -> str | None:
     try:
-        own = compute(utt)
+        computed = compute(utt)
     except UserError:  # reported later, with all utterances
         return None
-    if abs(len(own) - len(mat)) > _FRAMES_OFF:
-        return f"has {len(mat)} frames, but its audio has {len(own)}"
-    n = min(len(own), len(mat))
-    own, mat = own[:n], mat[:n]
-    found = float(np.median([_correlation(own[:, d], mat[:, d]) for d in range(own.shape[1])]))
-    if found < _ALIKE:
-        return f"has features that differ from those of its audio (correlation {found:.2f})"
-    off = float(np.median(np.abs(own.mean(0) - mat.mean(0)) / own.std(0).clip(1e-3)))
-    if off > 1:
-        return f"has features that differ from those of its audio: means are {off:.1f} standard deviations apart"
+    if abs(len(computed) - len(mat)) > _MAX_FRAME_DIFFERENCE:
+        return f"has {len(mat)} frames, but its audio has {len(computed)}"
+    n = min(len(computed), len(mat))
+    computed, mat = computed[:n], mat[:n]
+    correlation = float(np.median([_correlation(computed[:, d], mat[:, d]) for d in range(computed.shape[1])]))
+    if correlation < _MIN_CORRELATION:
+        return f"has features that differ from those of its audio (correlation {correlation:.2f})"
+    distance = float(np.median(np.abs(computed.mean(0) - mat.mean(0)) / computed.std(0).clip(1e-3)))
+    if distance > 1:
+        return f"has features that differ from those of its audio: means are {distance:.1f} standard deviations apart"
     return None
 
 
@@ -153,17 +153,17 @@ def _cmvn(folder: Path, data: DataDir, feats: dict[str, str], dim: int, quiet: b
     path = folder / "cmvn.scp"
     if not path.is_file():
         return {}
-    found, speakers = read_scp(path), sorted({data.utts[utt].speaker for utt in feats})
-    missing = [s for s in speakers if s not in found]
+    stats, speakers = read_scp(path), sorted({data.utts[utt].speaker for utt in feats})
+    missing = [s for s in speakers if s not in stats]
     why = f"it lacks speaker {missing[0]}" if missing else None
-    if not why and (shape := read_mat(found[speakers[0]]).shape) != (2, dim + 1):
+    if not why and (shape := read_mat(stats[speakers[0]]).shape) != (2, dim + 1):
         why = f"its statistics are {shape[0]} × {shape[1]}, not 2 × {dim + 1}"
     if why and not quiet:
         warn(f"{path}: not used, {why}; computing statistics instead")
-    return {} if why else {s: found[s] for s in speakers}
+    return {} if why else {s: stats[s] for s in speakers}
 
 
-def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) -> list[Path]:
+def take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg, nj: int) -> list[Path]:
     """Check all given features and write ``out`` as if they had been computed there. Returns the written files.
 
     Raises:
@@ -171,7 +171,7 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) 
     """
     bad, num_frames = BadUtterances(given.folder, cfg.max_bad), {}
 
-    def one(utt: str):
+    def frames_or_error(utt: str):
         if utt not in given.feats:
             return UserError("it has no features", file=given.folder / "feats.scp", hint="leave the utterance out")
         try:
@@ -179,11 +179,12 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) 
         except UserError as e:
             return e
 
-    for utt, found in zip(data.utts, run_jobs(one, data.utts, nj, f"given {kind} {out.name}"), strict=True):
-        if isinstance(found, UserError):
-            bad.add(utt, found)
-        elif found:
-            num_frames[utt] = found
+    results = run_jobs(frames_or_error, data.utts, nj, f"given {feature_type} {out.name}")
+    for utt, result in zip(data.utts, results, strict=True):
+        if isinstance(result, UserError):
+            bad.add(utt, result)
+        elif result:
+            num_frames[utt] = result
     bad.check(len(data.utts))
     if distributed.rank():
         return []
@@ -196,13 +197,14 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) 
         ends = cfg.frame_length_ms - cfg.frame_shift_ms if cfg.snip_edges else 0
         write_table(out / "utt2dur", {utt: f"{(num_frames.get(utt, 1) * cfg.frame_shift_ms + ends) / 1000:.3f}"
                                       for utt in data.utts})
-    frames = write_about(out, kind, given.dim, num_frames, len(bad), cfg.frame_shift_ms / 1000,
+    frames = write_about(out, feature_type, given.dim, num_frames, len(bad), cfg.frame_shift_ms / 1000,
                          config=config.to_dict(cfg), given=str(given.folder))
     if given.cmvn:
         write_table(out / "cmvn.scp", given.cmvn)
     else:
         compute_cmvn(out)
     say(f"{out}: {frames} frames of {given.dim} values, given in {given.folder}; it is not checked whether they are "
-        f"{kind} features made with the sampling rate ({cfg.sample_rate} Hz), windows and bands of the configuration")
+        f"{feature_type} features made with the sampling rate ({cfg.sample_rate} Hz), windows and bands of the "
+        "configuration")
     return [p for name in ("feats.scp", "utt2num_frames", "utt2dur", "feats.json", "cmvn.scp")
             if (p := out / name).exists()]
