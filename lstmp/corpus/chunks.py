@@ -119,7 +119,7 @@ def _length(f, size: int, fmt: _Form, begin: int, length: int, offset: int, form
     elif declared > available and header_too:
         declared = None
     elif declared < available:
-        ends = dict.fromkeys((begin + declared + -declared % fmt.align, begin + declared))  # padding may lack
+        ends = dict.fromkeys((begin + declared + -declared % fmt.align, begin + declared))  # not always padded
         rest = next((r for end in ends if (r := _after_samples(f, size, fmt, end)) is not None), None)
         understated, declared = (declared, None) if rest is None else (None, declared)
         next_file, parts = rest or (None, ())

@@ -54,12 +54,12 @@ def scan_streams(f, size: int) -> tuple[list[ChainedStream], bool]:
     Returns:
         the chained streams, usually one; and whether the last page is complete and marked as the last.
     """
-    at, streams, starting, ended, pages = 0, [], False, False, _Positions()
-    while at < size:
-        f.seek(at)
+    offset, streams, starting, ended, pages = 0, [], False, False, _Positions()
+    while offset < size:
+        f.seek(offset)
         head = f.read(27 + 255)
         if len(head) < 27 or head[:4] != b"OggS":
-            if (at := _next_page(f, at + 1, size)) is None:
+            if (offset := _next_page(f, offset + 1, size)) is None:
                 break
             continue
         first, segments = bool(head[5] & 2), head[26]
@@ -67,13 +67,13 @@ def scan_streams(f, size: int) -> tuple[list[ChainedStream], bool]:
         if first and not starting or not streams:  # interleaved streams start together
             if streams:
                 pages.check(streams[-1])
-            streams.append(ChainedStream(at if streams else 0))
+            streams.append(ChainedStream(offset if streams else 0))
             pages = _Positions()
         starting = first
-        ended = bool(head[5] & 4) and len(head) >= 27 + segments and at + length <= size
-        streams[-1].end, streams[-1].last = size, (at, at + length)
+        ended = bool(head[5] & 4) and len(head) >= 27 + segments and offset + length <= size
+        streams[-1].end, streams[-1].last = size, (offset, offset + length)
         pages.add(head, segments)
-        at += length
+        offset += length
     if not streams:
         return [ChainedStream(0, size)], False
     pages.check(streams[-1])
@@ -128,11 +128,11 @@ def _table() -> list[int]:
 _TABLE = _table()
 
 
-def _next_page(f, at: int, size: int) -> int | None:
-    while at < size:
-        f.seek(at)
+def _next_page(f, offset: int, size: int) -> int | None:
+    while offset < size:
+        f.seek(offset)
         data = f.read(1 << 16)
-        if (streams := data.find(b"OggS")) >= 0:
-            return at + streams
-        at += max(len(data) - 3, 1)
+        if (position := data.find(b"OggS")) >= 0:
+            return offset + position
+        offset += max(len(data) - 3, 1)
     return None

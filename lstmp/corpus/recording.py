@@ -188,9 +188,9 @@ class Recording:
 
     def _beyond_declared(self, stream: Stream, declared: int) -> Iterator[np.ndarray]:
         """Yield the samples of a FLAC file beyond the number in its header (``declared``)."""
-        begin, open_length = 0, Stream(stream.open_length)
-        with self._decoder(open_length) as f, contextlib.suppress(UserError):  # such as a tag
-            for block in self._decoded(f, open_length):
+        begin, unlimited = 0, Stream(stream.open_length)
+        with self._decoder(unlimited) as f, contextlib.suppress(UserError):  # such as a tag
+            for block in self._decoded(f, unlimited):
                 if begin + len(block) > declared:
                     yield block[max(0, declared - begin):]
                 begin += len(block)

@@ -104,19 +104,20 @@ def _streams(f, size: int) -> tuple[list[Stream], int | None]:
 
 
 def _streams_of_samples(f, size: int, sample_range: SampleRange) -> tuple[list[Stream], int | None]:
-    """A file sample_range by :func:`find_samples`: the samples are uncompressed or have few bits each."""
+    """Handle a file in which :func:`find_samples` found samples: uncompressed, or of a few bits each."""
     if isinstance(sample_range.coding, str) and "shorten" in sample_range.coding:
         raise UserError("a SPHERE file compressed with shorten, which is not supported",
                         hint="convert it to WAV: `sph2pipe -f wav IN.sph OUT.wav`")
     end = size if sample_range.next is None else sample_range.next
     if sample_range.declared is None:
-        at, value = sample_range.field
-        parts = [(0, at), value, (at + len(value), end)]
+        offset, value = sample_range.field
+        parts = [(0, offset), value, (offset + len(value), end)]
     elif sample_range.declared - sample_range.available >= _MAX_MISSING:
         raise _error(f"cut off: {sample_range.available} of {sample_range.declared} bytes of samples")
     elif sample_range.parts:
-        at, value = sample_range.field
-        parts = [(0, at), value, (at + len(value), sample_range.begin + sample_range.declared), *sample_range.parts]
+        offset, value = sample_range.field
+        parts = [(0, offset), value, (offset + len(value), sample_range.begin + sample_range.declared),
+                 *sample_range.parts]
     else:
         parts = [(0, end)]
     if sample_range.coding == _MP3:

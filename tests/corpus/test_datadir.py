@@ -149,7 +149,7 @@ SEGMENTS = "19-198-0000 r1 0 1.25\n19-198-0001 r1 1.25 -1\n26-495-0000 r2 0.5 3\
 def test_segments_and_channels_are_read_and_written(tmp_path, monkeypatch):
     path = parts(data_dir(tmp_path / "d"), SEGMENTS, "r1 r1 A\nr2 r2 B\n")
     (path / "wav").mkdir()
-    (path / "wav" / "r1.wav").touch()  # beside the tables, not below the current folder
+    (path / "wav" / "r1.wav").touch()  # next to the tables, not in the current folder
     utts = list(read_data_dir(path).utts.values())
     assert [u.segment for u in utts] == [Segment("r1", 0, 1.25, None), Segment("r1", 1.25, None, None),
                                          Segment("r2", 0.5, 3, None), Segment("r2", 3, 4.125, 0)]
@@ -162,7 +162,7 @@ def test_segments_and_channels_are_read_and_written(tmp_path, monkeypatch):
     (tmp_path / "wav").mkdir()
     (tmp_path / "wav" / "r1.wav").touch()
     monkeypatch.chdir(tmp_path)
-    assert read_data_dir(path).utts["19-198-0000"].wav == "wav/r1.wav"  # as in Kaldi, where it is there
+    assert read_data_dir(path).utts["19-198-0000"].wav == "wav/r1.wav"  # as in Kaldi, if it exists
 
 
 def test_channel_table_is_written_and_removed_when_obsolete(tmp_path):

@@ -84,8 +84,8 @@ def test_one_bad_utterance_is_left_out(tmp_path, capsys, case):
     edit, what = ONE_BAD[case]
     edit(root / CHAPTER)
     prepare(root, tmp_path / "data", "--max-bad", 2)
-    said = capsys.readouterr()
-    assert what in said.err and "left out" in said.out
+    output = capsys.readouterr()
+    assert what in output.err and "left out" in output.out
     assert set(read_data_dir(tmp_path / "data" / "dev").utts) == {
         f"{s}-7-{n:04d}" for s in (10, 11, 12) for n in range(4)} - {"10-7-0001"}
 

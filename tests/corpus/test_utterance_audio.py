@@ -116,7 +116,7 @@ def test_wav_in_an_archive(tmp_path, mono, stereo):
     parts = [b"a " + mono.read_bytes(), b"b " + open(stereo, "rb").read()]
     (tmp_path / "wav.ark").write_bytes(b"".join(parts))
     first, second = f"{tmp_path}/wav.ark:2", f"wav.ark:{len(parts[0]) + 2}"
-    (tmp_path / "wav.scp").write_text(f"a {first}\nb {second}\n")  # the second beside the table
+    (tmp_path / "wav.scp").write_text(f"a {first}\nb {second}\n")  # the second one is next to the table
     (tmp_path / "reco2file_and_channel").write_text("b b B\n")
     a, b = read_data_dir(tmp_path, need=("wav.scp",)).utts.values()
     assert np.array_equal(read_original(a)[0], read_original(utterance(str(mono)))[0])
@@ -166,6 +166,6 @@ def test_commands_are_refused_before_any_work(tmp_path, stereo):
 
 def test_resampled_utterances_are_counted_in_the_log(capsys):
     log_resampling("d", Counter({8000: 3, 16000: 5, 44100: 2}), 16000)
-    said = capsys.readouterr()
-    assert "d: 3 utterances at 8000 Hz were resampled" in said.err and "above 4000 Hz" in said.err
-    assert "d: 2 utterances were resampled from 44100 to 16000" in said.out and "5 utt" not in said.err + said.out
+    output = capsys.readouterr()
+    assert "d: 3 utterances at 8000 Hz were resampled" in output.err and "above 4000 Hz" in output.err
+    assert "d: 2 utterances were resampled from 44100 to 16000" in output.out and "5 utt" not in output.err + output.out

@@ -139,14 +139,14 @@ def test_differences_between_sets_are_warned_of(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
     for _ in range(2):  # the second time, everything is done already
         check(first, near, narrow)
-        said = capsys.readouterr().err
-        assert said.count("warning") == 1 and "in kHz: 8.0 in train, 7.8 in near, 5.9 in narrow; there is" in said
-        assert "Set `high_freq` to 5600 or less" in said
+        stderr = capsys.readouterr().err
+        assert stderr.count("warning") == 1 and "in kHz: 8.0 in train, 7.8 in near, 5.9 in narrow; there is" in stderr
+        assert "Set `high_freq` to 5600 or less" in stderr
     check(narrow, first)  # the other way round
     assert "in kHz: 5.9 in narrow, 8.0 in train; there is" in capsys.readouterr().err
     check(first, low)
-    said = capsys.readouterr().err
-    assert said.count("warning") == 1 and "levels differ, in dB of full scale: -20 in train, -32 in low." in said
+    stderr = capsys.readouterr().err
+    assert stderr.count("warning") == 1 and "levels differ, in dB of full scale: -20 in train, -32 in low." in stderr
 
 
 def test_changed_measurements_are_made_again(tmp_path, capsys):

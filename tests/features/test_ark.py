@@ -58,7 +58,7 @@ def test_ranges_and_gz_archives_in_an_scp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scp = ark.read_scp(tmp_path / "r.scp")
     assert np.array_equal(ark.read_mat(scp["a-1"]), mats["a-1"][1:3])
-    assert np.array_equal(ark.read_mat(scp["b-2"], dim=2), mats["b-2"][:, :2])  # found beside, range and all
+    assert np.array_equal(ark.read_mat(scp["b-2"], dim=2), mats["b-2"][:, :2])  # found next to the .scp, with its range
     assert [ark.archives_of([rx]) for rx in scp.values()] == [[tmp_path / "x.ark"], [tmp_path / "x.ark.gz"]]
     with pytest.raises(UserError, match=r"x.ark: the range of .*\[2:9\]: rows 2 to 9 of a matrix with rows 0 to 3"):
         ark.read_mat(f"x.ark:{at['a-1']}[2:9]")

@@ -216,8 +216,8 @@ def test_kaldi_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
         for utt, frames in (("a-1", 123), ("a-2", 48), ("b-1", 61)):  # 10 ms whatever the rate
             assert np.array_equal(ark.read_mat(found[utt]), ark.read_mat(expected[utt]))
             assert len(ark.read_mat(found[utt])) == frames
-        told = capsys.readouterr().err
-        assert ("3 utterances at 8000 Hz were resampled" in told) == (cfg is FBANK)
+        stderr = capsys.readouterr().err
+        assert ("3 utterances at 8000 Hz were resampled" in stderr) == (cfg is FBANK)
     monkeypatch.chdir("/")
     assert (tmp_path / "out" / "wav.scp").read_text().startswith(f"call {data}/call.wav\n")  # as seen from elsewhere
 
@@ -257,5 +257,5 @@ def test_full_disk_is_reported_in_one_line(data_dir, tmp_path):
     step = [sys.executable, "-m", "lstmp.features.extract", "--kind", "fbank", "--config", str(conf),
             "--nj", "2", "--out", str(tmp_path / "out"), str(data_dir)]
     done = subprocess.run(["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *step], capture_output=True, text=True)
-    said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "utt" not in line]
-    assert len(said) == 1 and said[0].startswith(f"error: {tmp_path}/out/feats.ark: the file grows larger"), done.stderr
+    errs = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "utt" not in line]
+    assert len(errs) == 1 and errs[0].startswith(f"error: {tmp_path}/out/feats.ark: the file grows larger"), done.stderr

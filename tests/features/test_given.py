@@ -98,8 +98,8 @@ MISFITS = {
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_mismatch_is_reported(kaldi, tmp_path, capsys, name):
-    fault, why = MISFITS[name]
-    fault(kaldi / "train")
+    damage, why = MISFITS[name]
+    damage(kaldi / "train")
     train = taken(kaldi, tmp_path / "data")
     with pytest.raises(UserError, match="no wav.scp, and no mfcc features that match the configuration"):
         extract(train, train, MFCC, 1)
@@ -145,9 +145,9 @@ def test_features_that_differ_from_the_audio_are_not_used(data_dir, tmp_path, ca
                         (lambda m: m[:, ::-1] + 99, ": means are")):
         rewrite(root / "train", change)
         extract(train, train, MFCC, 1)
-        said = capsys.readouterr()
-        assert f"not used, s0-u0 has features that differ from those of its audio{why}" in said.err
-        assert "values, given in" not in said.out
+        output = capsys.readouterr()
+        assert f"not used, s0-u0 has features that differ from those of its audio{why}" in output.err
+        assert "values, given in" not in output.out
         assert read_scp(train / "feats.scp")["s0-u0"].startswith(f"{train}/feats.ark:")  # made here
 
 
