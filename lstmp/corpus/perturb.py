@@ -108,9 +108,10 @@ def main(argv=None):
     p.add_argument("--volume", type=float, nargs=2, metavar=("LOW", "HIGH"),
                    help="multiply each copy's samples by a factor drawn from LOW to HIGH (default: keep the volume)")
     p.add_argument("--mp3", type=int, default=0, metavar="KBPS",
-                   help="encode all copies, even those at speed 1, as MP3 with this bit rate (default: 0, WAV)")
+                   help="encode everything, even copies at speed 1, as MP3 with this bit rate (default: 0, WAV)")
     p.add_argument("--once", type=Path, metavar="LIST",
-                   help="file whose first column lists utterances to include once, unchanged, such as held-out ones")
+                   help="file whose first column lists utterances to include once, at their original speed and "
+                        "volume, such as held-out ones")
     p.add_argument("--seed", type=int, default=1, help="random seed of the volumes (default: 1)")
     p.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")
     add_option(p)
