@@ -1,6 +1,6 @@
-"""Audio files to samples: WAV, FLAC, MP3, Opus and whatever else libsndfile reads, checked before anyone trusts it.
+"""Reads, checks and writes audio files: WAV, FLAC, MP3, Opus and every other format that libsndfile reads.
 
-Samples are float32 on the scale of 16-bit integers (±32768), which is what Kaldi's features, and so ours, expect.
+Samples are float32 on the scale of 16-bit integers (±32768), which Kaldi's feature extraction, and ours, expects.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ import numpy as np
 import soundfile
 
 from lstmp import files
-from lstmp.corpus.recording import Recording, reason
+from lstmp.corpus.recording import Recording, libsndfile_reason
 from lstmp.corpus.samples import FULL_SCALE
 from lstmp.errors import UserError
 
 RATE = 16000
-MIN_SECONDS = 0.025  # one analysis window; anything shorter has no frame at all
-MP3_KBPS = (8, 160)  # least and greatest bit rate at 16 kHz
+MIN_SECONDS = 0.025  # one analysis window; a shorter file yields no frame
+MP3_KBPS = (8, 160)  # minimum and maximum bit rate at 16 kHz
 EXTENSIONS = (".flac", ".wav", ".opus", ".mp3", ".ogg")
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Samples per second, number of samples of a channel, seconds, channels."""
+    """Format and length of an audio file: sampling rate in Hz, samples per channel, seconds, number of channels."""
 
     rate: int
     samples: int
@@ -31,50 +31,54 @@ class AudioInfo:
 
 
 def audio_info(path, rate: int | None = RATE) -> AudioInfo:
-    """Check a file, and find how long it is, without decoding more of it than must be.
+    """Check an audio file and determine its length, decoding no more of it than necessary.
 
     Args:
-        rate: what it must have, being mono; None: any rate and number of channels.
+        rate: sampling rate in Hz that the file must have; it must then be mono, too. None: accept any rate and number
+            of channels.
 
     Raises:
-        UserError: missing, empty, not audio, cut off, of another rate than ``rate``, not mono, too short.
+        UserError: the file is missing, empty, not audio, truncated, too short, not sampled at ``rate``, or not mono.
     """
     with Recording(path) as f:
-        _must_fit(f, rate)
+        _check_format(f, rate)
         samples = f.samples()
-    return AudioInfo(f.rate, _long_enough(samples, path, f.rate), samples / f.rate, f.channels)
+    return AudioInfo(f.rate, _check_length(samples, path, f.rate), samples / f.rate, f.channels)
 
 
 def read_audio(path, rate: int = RATE) -> np.ndarray:
-    """Decode a file: float32 ``[samples]``, mono, ±32768.
+    """Decode a mono file: float32 ``[samples]``, ±32768.
 
     Raises:
-        UserError: as :func:`audio_info`, and for values that are not finite or far beyond full scale.
+        UserError: as for :func:`audio_info`; or samples are not finite or far beyond full scale.
     """
     return _decode(path, rate)[0][:, 0]
 
 
 def read_channels(path) -> tuple[np.ndarray, int]:
-    """Decode a file as it is: float32 ``[samples, channels]``, ±32768, and its samples per second.
+    """Decode a file with any rate and number of channels.
+
+    Returns:
+        float32 ``[samples, channels]``, ±32768, and the sampling rate in Hz.
 
     Raises:
-        UserError: as :func:`read_audio`, but for rate and channels.
+        UserError: as for :func:`read_audio`, except that every rate and number of channels is accepted.
     """
     return _decode(path, None)
 
 
 def _decode(path, rate: int | None) -> tuple[np.ndarray, int]:
     with Recording(path) as f:
-        _must_fit(f, rate)
+        _check_format(f, rate)
         try:
             samples = np.concatenate(list(f.blocks()))
         except MemoryError:
             raise UserError("does not fit into memory", file=path, hint="cut it into utterances") from None
-    _long_enough(len(samples), path, f.rate)
+    _check_length(len(samples), path, f.rate)
     return samples * FULL_SCALE, f.rate
 
 
-def _must_fit(f: Recording, rate: int | None):
+def _check_format(f: Recording, rate: int | None):
     if rate is None:
         return
     if f.rate != rate:
@@ -85,7 +89,7 @@ def _must_fit(f: Recording, rate: int | None):
                         hint=f"keep one: `sox {f.path.name} out.wav remix 1`")
 
 
-def _long_enough(samples: int, path, rate: int) -> int:
+def _check_length(samples: int, path, rate: int) -> int:
     if samples < MIN_SECONDS * rate:
         raise UserError(f"too short: {samples / rate:.4f} s, less than one window of {MIN_SECONDS} s", file=path,
                         hint="leave the utterance out")
@@ -93,24 +97,24 @@ def _long_enough(samples: int, path, rate: int) -> int:
 
 
 def write_wav(path, samples: np.ndarray, rate: int = RATE):
-    """Write samples of ±32768 as 16-bit WAV, by a temporary name and a rename; values are rounded, then clipped."""
+    """Write samples of ±32768 as 16-bit WAV, rounded, then clipped. The file is replaced atomically."""
     _write(path, samples, rate, format="WAV", subtype="PCM_16")
 
 
 def write_mp3(path, samples: np.ndarray, kbps: int, rate: int = RATE):
-    """Write samples of ±32768 as MP3 of a constant bit rate; 8 to 160 kbit/s, of which the encoder takes the nearest.
+    """Write samples of ±32768 as MP3 with a constant bit rate: the nearest one that MP3 has from 8 to 160 kbit/s.
 
-    What is read back may be some hundredths of a second longer.
+    The file may decode to a signal that is a few hundredths of a second longer.
     """
     _write(path, samples, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="CONSTANT",
            compression_level=(MP3_KBPS[1] - kbps) / (MP3_KBPS[1] - MP3_KBPS[0]))
 
 
-def _write(path, samples: np.ndarray, rate: int, **how):
+def _write(path, samples: np.ndarray, rate: int, **options):
     path = Path(path)
     try:
         with files.replacing(path) as tmp:
-            soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, **how)
+            soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, **options)
     except soundfile.LibsndfileError as e:
-        raise UserError(f"cannot be written: {reason(e)}", file=path,
+        raise UserError(f"cannot be written: {libsndfile_reason(e)}", file=path,
                         hint="free some disk space, or check that the folder can be written to") from None

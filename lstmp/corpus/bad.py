@@ -1,20 +1,20 @@
-"""One bad utterance among thousands is reported, counted and left out; too many are fatal."""
+"""Skips bad utterances: each is reported and left out, and the run fails only if there are more than ``--max-bad``."""
 
 import argparse
 
 from lstmp.errors import UserError
 from lstmp.log import say, warn
 
-SHOWN = 20  # warnings printed in full; the rest are counted
+MAX_SHOWN = 20  # warnings printed in full; further ones are only counted
 
 
 class BadUtterances:
-    """Collects bad utterances of one set.
+    """Collects the bad utterances of one data set.
 
     Args:
-        where: the set or directory, for the messages.
-        max_bad: a fraction of all utterances (below 1), of which at least one utterance is allowed unless it is 0;
-            or a count (1 and above).
+        where: the data set or directory, named in messages.
+        max_bad: the number of bad utterances allowed, as a count (1 or more) or as a fraction of all utterances
+            (below 1). A fraction above 0 allows at least one utterance.
     """
 
     def __init__(self, where, max_bad: float):
@@ -25,16 +25,19 @@ class BadUtterances:
         return len(self.errors)
 
     def add(self, utt: str, error):
-        """Report and count a bad utterance."""
+        """Report and count one bad utterance."""
         self.errors[utt] = str(error)
-        if len(self.errors) <= SHOWN:
+        if len(self.errors) <= MAX_SHOWN:
             warn(f"left out {utt}: {error}")
 
     def check(self, total: int):
-        """After the last one: say how many were left out of ``total``, good and bad.
+        """After the last utterance, log how many were left out.
+
+        Args:
+            total: number of all utterances, good and bad.
 
         Raises:
-            UserError: more than the limit.
+            UserError: there are more bad utterances than allowed.
         """
         if not self.errors:
             return
@@ -42,12 +45,12 @@ class BadUtterances:
         first = next(iter(self.errors.values()))
         if len(self.errors) > allowed:
             raise UserError(f"{len(self.errors)} of {total} utterances are bad, more than {allowed:g}; the first: "
-                            f"{first}", file=self.where, hint="mend them, or raise --max-bad")
+                            f"{first}", file=self.where, hint="fix them, or raise --max-bad")
         say(f"{self.where}: left out {len(self.errors)} of {total} utterances")
 
 
-def limit(text: str) -> float:
-    """For argparse: ``0.01`` or ``1%`` is a fraction, ``5`` a count."""
+def parse_limit(text: str) -> float:
+    """Parse the value of ``--max-bad`` for argparse: ``0.01`` and ``1%`` are fractions, ``5`` is a count."""
     try:
         if text.endswith("%"):
             if 0 <= float(text[:-1]) < 100:
@@ -61,6 +64,6 @@ def limit(text: str) -> float:
 
 def add_option(parser: argparse.ArgumentParser):
     """Add ``--max-bad`` to a command."""
-    parser.add_argument("--max-bad", type=limit, default=0.01, metavar="N|F",
-                        help="bad utterances that are reported and left out before it is fatal: a count, or a "
-                             "fraction of the set such as 0.01 or 1%% (then at least one; default: 1%%)")
+    parser.add_argument("--max-bad", type=parse_limit, default=0.01, metavar="N|F",
+                        help="bad utterances to skip with a warning; more of them are an error. A count, or a fraction "
+                             "of the set such as 0.01 or 1%%, which allows at least one (default: 1%%)")

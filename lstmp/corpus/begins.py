@@ -1,66 +1,66 @@
-"""Where an audio file begins within another: two that were joined, as by ``cat a.wav b.wav > c.wav``."""
+"""Finds where an audio file starts inside another file, as after ``cat a.wav b.wav > c.wav``."""
 
 import re
 
 from lstmp.corpus.mp3 import after_tags, is_frames
 
-_HEADERS = (  # what to search for, and what it is part of, so long that samples are hardly ever the same by chance
+_HEADERS = (  # (literal to search for, pattern to confirm it; long enough that samples rarely match by chance)
     (b"RIFF", rb"RIFF....WAVE"), (b"RIFX", rb"RIFX....WAVE"), (b"RF64", rb"RF64....WAVE"), (b"BW64", rb"BW64....WAVE"),
     (b"FORM", rb"FORM....AIF[CF]"), (b"riff\x2e\x91\xcf\x11", rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"),
     (b"caff", rb"caff\x00\x01\x00\x00desc"), (b"NIST_1A\n", rb"NIST_1A\n   "),
     (b".snd", rb"\.snd\x00\x00..(?:\xff{4}|\x00...)\x00\x00\x00[\x01-\x1b]\x00"))
 _COMPRESSED = ((b"fLaC", rb"fLaC[\x00\x80]\x00\x00\x22"), (b"OggS", rb"OggS\x00\x02\x00{8}"))
-_LONGEST = 24  # bytes of a header that are looked at
+_MAX_HEADER = 24  # bytes of the longest header pattern
 _BLOCK = 1 << 20
-_FRAMES = 1 << 14  # bytes in which three frames of an MP3 file must be seen
+_MP3_WINDOW = 1 << 14  # bytes within which three MP3 frames must be found
 
 
 def _compiled(headers):
     return tuple((literal, re.compile(pattern, re.S)) for literal, pattern in headers)
 
 
-_WITHIN_OGG, _ANY = _compiled(_HEADERS), _compiled(_HEADERS + _COMPRESSED)
+_NON_OGG, _PATTERNS = _compiled(_HEADERS), _compiled(_HEADERS + _COMPRESSED)
 
 
-def begins_here(f, at: int) -> bool:
-    """Whether an audio file begins at a place where one may: with a header, or with frames of an MP3 file.
-
-    Args:
-        f: opened in binary mode.
-        at: the place.
-    """
-    f.seek(at)
-    start = f.read(_FRAMES)
-    if tag := after_tags(start, 0):  # which may also stand behind the samples, and nothing behind it
-        f.seek(at + tag)
-        return is_frames(f.read(_FRAMES))
-    return any(pattern.match(start) for _, pattern in _ANY) or is_frames(start)
-
-
-def next_begin(f, at: int, end: int, ogg: bool = False) -> int | None:
-    """The first place behind ``at`` and before ``end`` where a file begins that has a header; None: none does.
+def starts_here(f, offset: int) -> bool:
+    """Whether an audio file, with a header or of bare MP3 frames, starts at a given byte.
 
     Args:
-        f: opened in binary mode.
-        ogg: it lies among pages of an Ogg file, which may well hold the header of a FLAC file.
+        f: file opened in binary mode.
+        offset: offset in bytes.
     """
-    at, kept = at + 1, b""
-    while at < end:
-        f.seek(at)
-        new = f.read(min(_BLOCK, end - at))
-        data, first = kept + new, at - len(kept)
-        if found := [n for header in (_WITHIN_OGG if ogg else _ANY) if (n := _find(data, *header)) is not None]:
-            return first + min(found)
+    f.seek(offset)
+    start = f.read(_MP3_WINDOW)
+    if tag := after_tags(start, 0):  # a tag may also end a file: then no frames follow
+        f.seek(offset + tag)
+        return is_frames(f.read(_MP3_WINDOW))
+    return any(pattern.match(start) for _, pattern in _PATTERNS) or is_frames(start)
+
+
+def find_next_start(f, offset: int, end: int, ogg: bool = False) -> int | None:
+    """Find the first byte after ``offset`` and before ``end`` where a file with a header starts; None if none does.
+
+    Args:
+        f: file opened in binary mode.
+        ogg: the range consists of Ogg pages; ignore FLAC and Ogg headers, which such pages may contain.
+    """
+    offset, overlap = offset + 1, b""
+    while offset < end:
+        f.seek(offset)
+        new = f.read(min(_BLOCK, end - offset))
+        data, first = overlap + new, offset - len(overlap)
+        if matches := [n for header in (_NON_OGG if ogg else _PATTERNS) if (n := _find(data, *header)) is not None]:
+            return first + min(matches)
         if not new:
             return None
-        at, kept = at + len(new), data[-_LONGEST:]
+        offset, overlap = offset + len(new), data[-_MAX_HEADER:]
     return None
 
 
 def _find(data: bytes, literal: bytes, pattern: re.Pattern) -> int | None:
-    at = data.find(literal)
-    while at >= 0:
-        if pattern.match(data, at):
-            return at
-        at = data.find(literal, at + 1)
+    offset = data.find(literal)
+    while offset >= 0:
+        if pattern.match(data, offset):
+            return offset
+        offset = data.find(literal, offset + 1)
     return None

@@ -1,12 +1,13 @@
-"""Kaldi data directories: who said what, and in which file. Read with every check, written sorted and whole.
+"""Reads, validates and writes Kaldi data directories.
 
 A data directory holds ``wav.scp`` (utterance, path), ``text`` (utterance, words), ``utt2spk`` (utterance, speaker),
 ``spk2utt`` (speaker, utterances) and ``utt2dur`` (utterance, seconds). Every file is sorted by its first column in
-the C locale's order, which is Python's order of strings. Where utterances are parts of longer recordings, ``segments``
-(utterance, recording, begin, end) says so, and ``wav.scp`` has the recordings.
+the C locale's order, which is Python's order of strings. If utterances are parts of longer recordings, ``segments``
+(utterance, recording, begin, end) lists them, and the first column of ``wav.scp`` is the recording.
 
-A relative path in ``wav.scp`` is relative to the current folder, as in Kaldi, and where that does not exist, to the
-data directory. A line may be a command that ends in ``|``: :mod:`lstmp.corpus.utterance_audio` runs it, where allowed.
+A relative path in ``wav.scp`` is resolved against the current folder, as in Kaldi, or, if there is no such file,
+against the data directory. An entry may be a command that ends in ``|``; :mod:`lstmp.corpus.utterance_audio` runs it if
+that is allowed.
 """
 
 import os
@@ -17,13 +18,13 @@ from pathlib import Path
 
 from lstmp import config
 from lstmp.corpus import ids
-from lstmp.corpus.agreement import check_spk2utt, durations_of, same_utterances
+from lstmp.corpus.agreement import check_same_utterances, check_spk2utt, parse_durations
 from lstmp.corpus.segments import Segment, parse_channels, parse_segments
 from lstmp.corpus.textlines import columns, composed, numbered_lines, odd_characters
 from lstmp.errors import UserError
 
 SORT = "sort it with `LC_ALL=C sort -u`"
-# What a line of each file must hold after its first column: (number of fields or None for any, in words).
+# What each line must contain after its first column: (number of fields or None for any, form of a line).
 FORMS = {
     "wav.scp": (None, "`utterance path`"),
     "text": (None, "`utterance word word …`"),
@@ -32,7 +33,7 @@ FORMS = {
     "utt2dur": (1, "`utterance seconds`"),
 }
 
-AUDIO = ("wav.scp", "utt2spk", "segments", "reco2file_and_channel")  # where audio is, and whose
+AUDIO = ("wav.scp", "utt2spk", "segments", "reco2file_and_channel")  # tables of audio files and speakers
 TABLES = (*AUDIO, "text", "spk2utt", "utt2dur")
 
 
@@ -41,12 +42,12 @@ class Utterance:
     """One utterance.
 
     Attributes:
-        id: its id.
-        speaker: its speaker, the unit of CMVN and adaptation.
-        wav: its audio file, or a command that ends in ``|``.
-        words: what is said.
-        segment: the part of that audio that it is; None: all.
-        channel: the channel of that audio, from 0; None: it has but one.
+        id: utterance id.
+        speaker: speaker id, the unit of CMVN and adaptation.
+        wav: audio file, or a command that ends in ``|``.
+        words: the transcript.
+        segment: which part of the audio the utterance is; None: all of it.
+        channel: channel of the audio, from 0; None: the audio is mono.
     """
 
     id: str
@@ -58,7 +59,7 @@ class Utterance:
 
     @property
     def recording(self) -> str:
-        """The id that ``wav.scp`` has its audio under."""
+        """Recording id: the key of the utterance's audio in ``wav.scp``."""
         return self.segment.recording if self.segment else self.id
 
 
@@ -69,8 +70,8 @@ class DataDir:
     Attributes:
         path: the directory.
         utts: utterance id → :class:`Utterance`, sorted by id.
-        speakers: speaker → its utterance ids, both sorted.
-        durations: utterance id → seconds, from ``utt2dur``; empty where that file is absent.
+        speakers: speaker → utterance ids, both sorted.
+        durations: utterance id → seconds, from ``utt2dur``; empty if there is no such file.
     """
 
     path: Path
@@ -80,7 +81,7 @@ class DataDir:
 
 
 def read_lines(path) -> list[str]:
-    """The lines of a text file as they are, letters not composed: ids and paths are compared byte by byte.
+    """Read the lines of a text file without Unicode normalization, since ids and paths are compared byte by byte.
 
     Raises:
         UserError: see :func:`lstmp.corpus.textlines.numbered_lines`.
@@ -89,16 +90,16 @@ def read_lines(path) -> list[str]:
 
 
 def read_table(path) -> dict[str, str]:
-    """Read a Kaldi table: first column → the rest of the line, spaces at its ends removed.
+    """Read a Kaldi table: first column → the rest of the line, stripped.
 
-    The words of ``text`` are separated by one blank each, whatever white space stands there, their letters composed.
+    In ``text``, white space between words becomes one space, and words are normalized to Unicode's NFC.
 
     Raises:
-        UserError: not UTF-8, a blank line, an id with an invisible character, a line of one field, an id given twice,
-            lines not sorted; with its line.
+        UserError: the file is not UTF-8 or not sorted, a line is blank or has one field only, or an id contains an
+            invisible character or occurs twice. The error names the line.
     """
     path = Path(path)
-    fields, form = FORMS.get(path.name, (None, "an id and its value"))
+    fields, line_form = FORMS.get(path.name, (None, "an id and its value"))
     table, previous = {}, ""
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
@@ -108,17 +109,17 @@ def read_table(path) -> dict[str, str]:
         key = columns(line)[0]
         if odd := odd_characters([key]):
             raise UserError(f"the id `{key}` has {odd[0]} in it", file=path, line=number,
-                            hint="write a blank after the id, and nothing invisible in it")
+                            hint="write a space after the id, and remove invisible characters")
         rest = line[len(key):].strip()
         if path.name == "text":
             rest = " ".join(composed(rest).split())
         if not rest:
             empty = "has an empty transcript" if path.name == "text" else "has nothing after it"
             raise UserError(f"`{key}` {empty}", file=path, line=number,
-                            hint=f"a line is {form}; complete it, or delete it here and in the files beside it")
+                            hint=f"a line is {line_form}; complete it, or delete it here and in the other tables")
         if fields is not None and len(rest.split()) != fields:
             raise UserError(f"{1 + len(rest.split())} fields, not {1 + fields}", file=path, line=number,
-                            hint=f"a line is {form}")
+                            hint=f"a line is {line_form}")
         if key in table:
             raise UserError(f"`{key}` is given twice", file=path, line=number, hint="delete one of the two lines")
         if key < previous:
@@ -135,11 +136,11 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
 
     Args:
         path: the directory.
-        need: the files that must be there. Another of the three is read where it is there; without ``text`` an
-            utterance has no words, without ``utt2spk`` each utterance is its own speaker.
+        need: the tables that must exist. The others of these three are read if they exist; without ``text`` utterances
+            have no words, without ``utt2spk`` each utterance is its own speaker.
 
     Raises:
-        UserError: a file is missing or malformed, two files do not list the same utterances, or an id can be none.
+        UserError: a table is missing or malformed, tables do not list the same utterances, or an id is not allowed.
     """
     path = Path(path)
     if not path.is_dir():
@@ -147,7 +148,7 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
     tables = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
               if name in need or (path / name).exists()}
     if not tables:
-        raise UserError("neither wav.scp, text nor utt2spk is here", file=path, hint="run stage 1, or check the path")
+        raise UserError("no wav.scp, text or utt2spk in it", file=path, hint="run stage 1, or check the path")
     wavs = tables.get("wav.scp", {})
     segments, channels = {}, {}
     if (table := path / "segments").exists():
@@ -159,9 +160,9 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
         _check_ids(path / name, table)
         if name == "utt2spk":
             _check_ids(path / name, table.values())
-    same_utterances(path, tables)
+    check_same_utterances(path, tables)
     texts, speakers = (tables.get(name, {}) for name in ("text", "utt2spk"))
-    wavs = {recording: _found(wav, path) for recording, wav in wavs.items()}
+    wavs = {recording: _resolve(wav, path) for recording, wav in wavs.items()}
     utts = {}
     for u in next(iter(tables.values())):
         part = segments.get(u)
@@ -171,15 +172,15 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
     spk2utt = by_speaker(utts.values())
     if (table := path / "spk2utt").exists():
         check_spk2utt(table, read_table(table), spk2utt)
-    durations = durations_of(table, read_table(table), utts) if (table := path / "utt2dur").exists() else {}
+    durations = parse_durations(table, read_table(table), utts) if (table := path / "utt2dur").exists() else {}
     return DataDir(path, utts, spk2utt, durations)
 
 
-def _found(wav: str, folder: Path) -> str:
-    """A relative path as it can be opened from here; a command and an absolute path stay as they are."""
+def _resolve(wav: str, folder: Path) -> str:
+    """Resolve a relative path of ``wav.scp``; commands and absolute paths are returned unchanged."""
     if wav.endswith("|") or os.path.isabs(wav):
         return wav
-    path, _, offset = wav.rpartition(":")  # a byte of an archive
+    path, _, offset = wav.rpartition(":")  # `archive:offset`
     for name in (wav, path if offset.isdigit() else ""):
         if name and (os.path.exists(name) or os.path.exists(folder / name)):
             return wav if os.path.exists(name) else str(folder / wav)
@@ -189,20 +190,20 @@ def _found(wav: str, folder: Path) -> str:
 def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] | None = None):
     """Write ``wav.scp``, ``text``, ``utt2spk`` and ``spk2utt``, and with ``durations`` (seconds) ``utt2dur``.
 
-    ``segments`` and ``reco2file_and_channel`` are written where there are parts and channels, and else removed.
-    Each file is written under a temporary name and renamed; ``utt2spk``, which every reader needs, comes last.
+    ``segments`` and ``reco2file_and_channel`` are written if utterances have segments and channels, otherwise removed.
+    Each file is replaced atomically. ``utt2spk``, which every reader needs, is written last.
 
     Raises:
-        UserError: no utterance, an id twice, an id or speaker that can be none (:mod:`lstmp.corpus.ids`), an utterance
-            without words, or without audio where others have some.
+        UserError: there is no utterance, an id occurs twice, an id or speaker is not allowed (:mod:`lstmp.corpus.ids`),
+            or an utterance has no words, or no audio although others have some.
     """
     path = Path(path)
     ordered = sorted(utts, key=lambda u: u.id)
     if not ordered:
-        raise UserError("no utterance to write", file=path, hint="check the corpus that it is made from")
+        raise UserError("no utterance to write", file=path, hint="check the corpus that it is prepared from")
     for u in ordered:
         for name in (u.id, u.speaker):
-            if why := ids.why_not(name):
+            if why := ids.id_error(name):
                 raise UserError(f"utterance or speaker {name[:60]!r} of `{u.wav}` {why}", file=path, hint="rename it")
         if not u.words:
             raise UserError(f"`{u.id}` has an empty transcript", file=path, hint="give it one or leave it out")
@@ -220,7 +221,7 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
 
 
 def _write_audio(path: Path, utts: list[Utterance]):
-    """wav.scp, and where it takes these, segments and reco2file_and_channel; none where only features are given."""
+    """Write wav.scp and, if needed, segments or reco2file_and_channel; none of them if no utterance has audio."""
     wavs, segments, channels = path / "wav.scp", path / "segments", path / "reco2file_and_channel"
     if not any(u.wav for u in utts):
         for table in (wavs, segments, channels):
@@ -240,26 +241,26 @@ def _write_audio(path: Path, utts: list[Utterance]):
         channels.unlink(missing_ok=True)
 
 
-def tables_of(path) -> list[Path]:
-    """Those of a data directory's tables that are there."""
+def existing_tables(path) -> list[Path]:
+    """List the tables that exist in a data directory."""
     return [table for name in TABLES if (table := Path(path) / name).is_file()]
 
 
 def copy_tables(data: DataDir, out) -> list[Path]:
-    """Copy the tables to the folder ``out`` and return the copies; none if it is the data directory itself."""
-    out, found = Path(out), tables_of(data.path)
+    """Copy the tables to the folder ``out`` and return the copies; [] if ``out`` is the data directory itself."""
+    out, tables = Path(out), existing_tables(data.path)
     if out.resolve() == data.path.resolve():
         return []
-    for table in found:
-        if table.name == "wav.scp":  # its paths may be relative to its folder
+    for table in tables:
+        if table.name == "wav.scp":  # its paths may be relative to the data directory
             write_table(out / table.name, {u.recording: u.wav for u in data.utts.values()})
         else:
             config.copy_file(table, out / table.name)
-    return [out / table.name for table in found]
+    return [out / table.name for table in tables]
 
 
 def write_table(path, table: dict[str, str]):
-    """Write ``key value`` lines sorted by key, by a temporary name and a rename."""
+    """Write ``key value`` lines sorted by key. The file is replaced atomically."""
     config.write_text(path, "".join(f"{key} {table[key]}\n" for key in sorted(table)))
 
 
@@ -273,5 +274,5 @@ def by_speaker(utts: Iterable[Utterance]) -> dict[str, list[str]]:
 
 def _check_ids(path: Path, names: Iterable[str]):
     for number, name in enumerate(names, 1):
-        if why := ids.why_not(name):
+        if why := ids.id_error(name):
             raise UserError(f"the id {name[:60]!r} {why}", file=path, line=number, hint="rename it in all files")

@@ -1,7 +1,8 @@
 """Downloads LibriSpeech from OpenSLR: 31 (mini_librispeech), 12 (the 1000 hours) and 11 (lexicon and language models).
 
-A download is resumed where it broke off, checked against the published MD5 sum, and renamed into place. An archive is
-unpacked to a temporary folder and its split renamed to ``<out>/LibriSpeech/<split>``; the other files go to ``<out>``.
+An interrupted download is resumed. A complete one is checked against the published MD5 sum and renamed into place.
+Archives are unpacked to a temporary folder, then the split is moved to ``<out>/LibriSpeech/<split>``. Other files go to
+``<out>``.
 """
 
 import argparse
@@ -25,10 +26,10 @@ from lstmp.log import progress, say, warn
 BASE_URL = "https://www.openslr.org/resources"
 BLOCK = 1 << 20
 ATTEMPTS = 5
-_GROWS, _LEAST = 10, 64 << 20  # times its own size, and bytes, that an archive may become
-_KEPT_FREE = 16 << 20  # bytes of the disk
+_MAX_RATIO, _MIN_LIMIT = 10, 64 << 20  # an archive may grow this many-fold, or to this many bytes if more
+_RESERVED = 16 << 20  # bytes of disk space that unpacking leaves free
 
-# Name → (OpenSLR resource, MD5 as OpenSLR's md5sum.txt has it).
+# Name → (OpenSLR resource, MD5 according to OpenSLR's md5sum.txt).
 SPLITS = {
     "train-clean-5": (31, "5df7d4e78065366204ca6845bb08f490"),
     "dev-clean-2": (31, "6d7ab67ac6a1d2c993d050e16d61080d"),
@@ -47,11 +48,11 @@ FILES = {
     "3-gram.arpa.gz": (11, "74cbb837e582378c26c602e1c8cbcb9c"),  # tglarge
     "4-gram.arpa.gz": (11, "6abdcd5b055bd482e4f9defe91d40408"),  # fglarge
 }
-OFFLINE = "check the network and run the same command again to go on, or give a local copy with --corpus DIR"
+OFFLINE = "check the network and run the same command again to resume, or give a local copy with --corpus DIR"
 
 
 def md5sum(path) -> str:
-    """MD5 of a file as hexadecimal digits."""
+    """Return the MD5 sum of a file in hexadecimal digits."""
     h = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as f:
         while block := f.read(BLOCK):
@@ -60,31 +61,32 @@ def md5sum(path) -> str:
 
 
 def fetch(url: str, path, md5: str):
-    """Download ``url`` to ``path`` unless it is there with the right sum. What came before a break is kept and resumed.
+    """Download ``url`` to ``path`` unless it exists with the right MD5 sum; a partial download is resumed.
 
     Raises:
-        UserError: no network, the server does not have it, or the sum is wrong (the download is then removed).
+        UserError: the network is down, the server does not have the file, or the sum is wrong
+            (the download is then removed).
     """
     path = Path(path)
     if path.exists():
         if md5sum(path) == md5:
-            say(f"{path} is here, its MD5 is right")
+            say(f"{path} exists, its MD5 is right")
             return
-        warn(f"{path}: its MD5 is not {md5}, it is downloaded again")
+        warn(f"{path}: its MD5 is not {md5}, downloading it again")
         path.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with naming(part), open(part, "ab") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed when its process ends, however it does
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when the process ends
         except BlockingIOError:
-            raise UserError("another process is downloading it", file=part, hint="wait for that one") from None
+            raise UserError("another process is downloading it", file=part, hint="wait until it has finished") from None
         _fetch(url, path, part, md5)
 
 
 def _fetch(url: str, path: Path, part: Path, md5: str):
     for attempt in range(1, ATTEMPTS + 1):
-        before = part.stat().st_size if part.exists() else 0
+        previous_size = part.stat().st_size if part.exists() else 0
         try:
             _receive(url, part)
             break
@@ -93,26 +95,26 @@ def _fetch(url: str, path: Path, part: Path, md5: str):
                             hint="check --url, or give a local copy with --corpus DIR") from None
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
             reason = getattr(e, "reason", None) or e or type(e).__name__
-            came = (part.stat().st_size if part.exists() else 0) > before
-            if attempt == ATTEMPTS or not came:
+            made_progress = (part.stat().st_size if part.exists() else 0) > previous_size
+            if attempt == ATTEMPTS or not made_progress:
                 raise UserError(f"cannot be downloaded: {reason}", file=url, hint=OFFLINE) from None
             warn(f"{url}: {reason}; resuming")
-    found = md5sum(part)
-    if found != md5:
+    actual = md5sum(part)
+    if actual != md5:
         part.unlink()
-        raise UserError(f"damaged on the way: MD5 {found}, not {md5}", file=url,
-                        hint="run the same command again; if it stays so, choose another mirror with --url")
+        raise UserError(f"damaged during download: MD5 {actual}, not {md5}", file=url,
+                        hint="run the same command again; if the error persists, choose another mirror with --url")
     os.replace(part, path)
 
 
 def _receive(url: str, part: Path):
-    """Append what ``part`` lacks of ``url``; begins anew where the server does not resume."""
+    """Append the rest of ``url`` to ``part``; start again if the server does not support ranges."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as e:
-        if e.code == 416 and have:  # nothing lies beyond what we have: it is whole, or not of this file
+        if e.code == 416 and have:  # no bytes beyond ours: the download is complete, or of another file
             size = e.headers.get("Content-Range", "").rpartition("/")[2]
             if size == str(have):
                 return
@@ -134,56 +136,57 @@ def _receive(url: str, part: Path):
 
 
 def unpack(archive, out):
-    """Unpack a ``.tar.gz`` below ``out``: plain files and folders only, none of them outside.
+    """Unpack a ``.tar.gz`` into ``out``. Only plain files and folders inside ``out`` are allowed.
 
-    Audio that is compressed already becomes hardly larger, so one that grows to ``_GROWS`` times its size is not what
-    it says; and before a file is written, there must be room for it.
+    Compressed audio hardly grows when it is unpacked, so an archive that grows more than
+    ``_MAX_RATIO``-fold is rejected. Free disk space is checked before each file.
 
     Raises:
-        UserError: a member that is a link or device or would lie outside; an archive that is cut off or damaged, that
-            grows beyond all measure, or for which the disk has no room.
+        UserError: a member is a link or device or lies outside ``out``; or the archive is truncated, damaged, unpacks
+            to too many bytes, or needs more disk space than there is.
     """
     archive, out = Path(archive), Path(out)
-    most = max(_LEAST, _GROWS * archive.stat().st_size)
+    max_bytes = max(_MIN_LIMIT, _MAX_RATIO * archive.stat().st_size)
     try:
-        # not tarfile's stream of "r|gz", which does not look at the checksum
-        with open_gzip(archive, most) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
+        # not tarfile's mode "r|gz", which does not verify the checksum
+        with open_gzip(archive, max_bytes) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
             for member in progress(tar, f"unpacking {archive.name}", unit="file"):
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
                     raise UserError(f"member `{member.name}` is a link or lies outside the archive's folder",
                                     file=archive, hint="do not trust this archive; download it from OpenSLR")
                 target = out / name
-                _must_fit(archive, member, most, out)
+                _check_size(archive, member, max_bytes, out)
                 if member.isdir():
                     target.mkdir(parents=True, exist_ok=True)
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with naming(target), open(target, "wb") as f:
                     shutil.copyfileobj(tar.extractfile(member), f, BLOCK)
-            while raw.read(BLOCK):  # to its end, where the checksum is
+            while raw.read(BLOCK):  # to the end, so that the checksum is verified
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise UserError(f"cannot be unpacked: {e}", file=archive,
                         hint="delete it and run the same command again") from None
 
 
-def _must_fit(archive: Path, member: tarfile.TarInfo, most: int, out: Path):
-    """Raises UserError: a member is larger than all of its archive may become, or than what is free on the disk."""
-    if member.size > most:
-        raise UserError(f"member `{member.name}` would have {member.size} bytes, of an archive that may become "
-                        f"{most >> 20} MB", file=archive, hint="do not trust this archive; download it from OpenSLR")
+def _check_size(archive: Path, member: tarfile.TarInfo, max_bytes: int, out: Path):
+    """Raise UserError if a member is larger than the limit for its archive, or than the free disk space."""
+    if member.size > max_bytes:
+        raise UserError(f"member `{member.name}` has {member.size} bytes; all of the archive may have "
+                        f"{max_bytes >> 20} MB", file=archive,
+                        hint="do not trust this archive; download it from OpenSLR")
     free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
-    if member.size > free - _KEPT_FREE:
-        raise UserError(f"no room to unpack it: `{member.name}` needs {member.size >> 20} MB, and {free >> 20} MB are "
-                        "free", file=archive, hint="free some disk space and run the same command again")
+    if member.size > free - _RESERVED:
+        raise UserError(f"disk full: `{member.name}` needs {member.size >> 20} MB, but only {free >> 20} MB "
+                        "are free", file=archive, hint="free some disk space and run the same command again")
 
 
 def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
-    """Download and unpack a split to ``<out>/LibriSpeech/<split>``; nothing is done if it is there.
+    """Download and unpack a split to ``<out>/LibriSpeech/<split>``; do nothing if it exists.
 
     Raises:
-        UserError: as :func:`fetch` and :func:`unpack`; a split that OpenSLR does not have.
+        UserError: as for :func:`fetch` and :func:`unpack`; or OpenSLR has no such split.
     """
     out = Path(out)
     if split not in SPLITS:
@@ -191,7 +194,7 @@ def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
                         hint=f"choose among {', '.join(SPLITS)}, or give a local copy with --corpus DIR")
     target = out / "LibriSpeech" / split
     if target.is_dir():
-        say(f"{target} is here")
+        say(f"{target} exists")
         return
     resource, md5 = SPLITS[split]
     archive = out / f"{split}.tar.gz"
@@ -200,7 +203,7 @@ def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
         unpack(archive, tmp)
         inner = tmp / "LibriSpeech" / split
         if not inner.is_dir():
-            raise UserError(f"holds no LibriSpeech/{split}", file=archive, hint="delete it and download it again")
+            raise UserError(f"contains no LibriSpeech/{split}", file=archive, hint="delete it and download it again")
         target.parent.mkdir(parents=True, exist_ok=True)
         for text in sorted((tmp / "LibriSpeech").glob("*.TXT")):
             os.replace(text, target.parent / text.name)
@@ -214,10 +217,10 @@ def get_file(name: str, out, base_url: str = BASE_URL):
     """Download a file of OpenSLR 11, the lexicon or a language model, to ``<out>/<name>``.
 
     Raises:
-        UserError: as :func:`fetch`; a name that is not in :data:`FILES`.
+        UserError: as for :func:`fetch`; or ``name`` is not in :data:`FILES`.
     """
     if name not in FILES:
-        raise UserError(f"OpenSLR 11 has no file `{name}` that is known here", hint=f"choose among {', '.join(FILES)}")
+        raise UserError(f"unknown file `{name}` of OpenSLR 11", hint=f"choose among {', '.join(FILES)}")
     resource, md5 = FILES[name]
     fetch(f"{base_url}/{resource}/{name}", Path(out) / name, md5)
 
@@ -227,9 +230,9 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog="download_librispeech", description=__doc__.split("\n\n")[0])
     p.add_argument("--out", type=Path, default=Path("downloads"), help="folder to download to (default: downloads)")
     p.add_argument("--splits", nargs="*", default=[], metavar="SPLIT",
-                   help=f"any of {', '.join(SPLITS)}; joined by + too")
+                   help=f"any of {', '.join(SPLITS)}; may be joined by +")
     p.add_argument("--files", nargs="*", default=[], metavar="FILE", help=f"any of {', '.join(FILES)}")
-    p.add_argument("--url", default=BASE_URL, help=f"where OpenSLR's resources are, a mirror (default: {BASE_URL})")
+    p.add_argument("--url", default=BASE_URL, help=f"base URL of OpenSLR or a mirror (default: {BASE_URL})")
     p.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
     a = p.parse_args(argv)
     splits = [s for joined in a.splits for s in joined.split("+")]

@@ -1,8 +1,8 @@
-"""espeak-ng through ctypes: text to samples and to phonemes. The library and its data come with ``espeakng_loader``.
+"""Binds espeak-ng through ctypes: text to samples and to phonemes. ``espeakng_loader`` brings the library and its data.
 
-The functions and constants are those of espeak-ng's ``speak_lib.h`` and ``espeak_ng.h``. The library keeps one global
-state: one engine in a process, no threads, and what is spoken depends by a few samples on what was spoken before. The
-same samples every time need a fresh process and the same utterances in the same order.
+Functions and constants are those of espeak-ng's ``speak_lib.h`` and ``espeak_ng.h``. The library has one global state:
+use one engine per process and no threads. The output depends by a few samples on what the process synthesized before,
+so reproducible samples need a fresh process and the same utterances in the same order.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import numpy as np
 
 from lstmp.errors import UserError
 
-SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback, espeak_Synth returns when all are there
+SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback; espeak_Synth returns after the last
 DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 UTF8 = 1  # espeakCHARS_UTF8
 RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER: words per minute, 0–100, 0–100
@@ -23,8 +23,8 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How to speak: the voice (``en-us+m3`` is an accent and a variant), words per minute, pitch and its range."""
+class VoiceSettings:
+    """Settings of the synthesizer: voice (``en-us+m3``: accent and variant), words per minute, pitch, pitch range."""
 
     voice: str
     rate: int
@@ -33,10 +33,10 @@ class Manner:
 
 
 class Espeak:
-    """The engine.
+    """The synthesizer.
 
     Raises:
-        UserError: the library cannot be loaded or does not find its data.
+        UserError: the library cannot be loaded or cannot find its data.
     """
 
     def __init__(self):
@@ -49,30 +49,30 @@ class Espeak:
         self._lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self.sample_rate = self._lib.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DONT_EXIT)
         if self.sample_rate <= 0:
-            raise UserError("espeak-ng does not find its data", file=data, hint=hint)
+            raise UserError("espeak-ng cannot find its data", file=data, hint=hint)
         self._blocks: list[np.ndarray] = []
-        self._callback = _Callback(self._take)  # kept: ctypes does not keep it alive
+        self._callback = _Callback(self._receive)  # referenced here, because ctypes does not keep it alive
         self._lib.espeak_SetSynthCallback(self._callback)
 
-    def _take(self, samples, count, _events) -> int:
+    def _receive(self, samples, count, _events) -> int:
         if samples and count > 0:
             self._blocks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
-        return 0  # go on
+        return 0  # continue
 
     def set_voice(self, voice: str):
         """Choose a voice by name.
 
         Raises:
-            UserError: there is none of that name.
+            UserError: there is no such voice.
         """
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise UserError(f"espeak-ng has no voice `{voice}`", hint="install espeakng-loader 0.2.4")
 
-    def speak(self, text: str, manner: Manner, seed: int) -> np.ndarray:
-        """Synthesize: int16 ``[samples]`` at ``sample_rate``. ``seed`` is that of the breath noise of some voices."""
-        self.set_voice(manner.voice)
+    def speak(self, text: str, settings: VoiceSettings, seed: int) -> np.ndarray:
+        """Synthesize ``text``: int16 ``[samples]`` at ``sample_rate``. ``seed``: for breath noise of some voices."""
+        self.set_voice(settings.voice)
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-        for parameter, value in ((RATE, manner.rate), (PITCH, manner.pitch), (RANGE, manner.range)):
+        for parameter, value in ((RATE, settings.rate), (PITCH, settings.pitch), (RANGE, settings.range)):
             self._lib.espeak_SetParameter(parameter, value, 0)
         self._blocks.clear()
         raw = text.encode("utf-8")
@@ -81,7 +81,7 @@ class Espeak:
         return np.concatenate(self._blocks)
 
     def phonemes(self, text: str, voice: str) -> list[list[str]]:
-        """espeak's phoneme mnemonics of ``text``, per word as espeak groups them; stress marks ``'`` and ``,`` stay."""
+        """Return espeak's phoneme mnemonics of ``text``, grouped into words; stress marks ``'`` and ``,`` are kept."""
         self.set_voice(voice)
         raw = ctypes.c_char_p(text.encode("utf-8"))
         rest = ctypes.cast(ctypes.pointer(raw), ctypes.POINTER(ctypes.c_char_p))

@@ -1,38 +1,38 @@
-"""Ids of utterances and speakers: which there may be, and the files that are named after them."""
+"""Validates ids of utterances and speakers, and turns them into safe file names."""
 
 import unicodedata
 
 from lstmp.errors import UserError
 
-LONGEST = 200  # bytes; file systems take 255, of which an ending, a prefix and a temporary name need some
-_SPECIAL = "%/\\"  # besides what cannot be printed, and a dot in front
+MAX_BYTES = 200  # bytes; file systems allow 255, of which prefixes, extensions and temporary names need some
+_SPECIAL = "%/\\"  # escaped, as are non-printable characters and a leading dot
 
 
 def file_name(name: str) -> str:
-    """The name of a file for the id ``name``, without an ending: an ordinary id itself, and no two ids have one name.
+    """Return a file name without extension for the id ``name``; different ids have different file names.
 
-    What would lead to another folder, hide the file or not be seen in a listing is written as in URLs: `../a` becomes
-    `%2E.%2Fa`.
+    Most ids are returned unchanged. Characters that would lead to another folder, hide the file or be invisible in a
+    listing are percent-encoded as in URLs: `../a` becomes `%2E.%2Fa`.
 
     Raises:
-        UserError: the id cannot be one, see :func:`why_not`.
+        UserError: the id is not allowed, see :func:`id_error`.
     """
-    if why := why_not(name):
+    if why := id_error(name):
         raise UserError(f"{name[:60]!r} cannot name a file: it {why}", hint="rename it in the data dir")
-    return _coded(name)
+    return _percent_encode(name)
 
 
-def why_not(name: str) -> str | None:
-    """Why ``name`` cannot be the id of an utterance or speaker, None if it can."""
+def id_error(name: str) -> str | None:
+    """Explain why ``name`` is not allowed as an id of an utterance or speaker; None if it is allowed."""
     if not name or name.split() != [name]:
-        return "is empty or holds a space"
+        return "is empty or contains a space"
     if control := [c for c in name if unicodedata.category(c) in ("Cc", "Cs")]:
-        return f"holds a control character, U+{ord(control[0]):04X}"
-    if (size := len(_coded(name).encode())) > LONGEST:
-        return f"is {size} bytes long as the name of a file, {LONGEST} at most can be one"
+        return f"contains a control character, U+{ord(control[0]):04X}"
+    if (size := len(_percent_encode(name).encode())) > MAX_BYTES:
+        return f"is {size} bytes long as a file name; at most {MAX_BYTES} are allowed"
     return None
 
 
-def _coded(name: str) -> str:
+def _percent_encode(name: str) -> str:
     return "".join(c if c.isprintable() and c not in _SPECIAL and (i or c != ".") else
                    "".join(f"%{b:02X}" for b in c.encode("utf-8", "surrogatepass")) for i, c in enumerate(name))

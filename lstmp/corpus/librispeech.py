@@ -1,8 +1,8 @@
-"""LibriSpeech, or a corpus laid out as it is, to Kaldi data directories.
+"""Prepares Kaldi data directories from LibriSpeech, or from a corpus with the same layout.
 
-A split is ``<split>/<speaker>/<chapter>/`` with ``<speaker>-<chapter>.trans.txt`` (lines ``utterance WORDS``) and one
-audio file per utterance, ``<utterance>.flac`` or another extension. The "speaker" of the data directory is
-``<speaker>-<chapter>``, as in Kaldi's mini_librispeech: the unit of CMVN is one reading session.
+A split consists of folders ``<split>/<speaker>/<chapter>/``. Each contains ``<speaker>-<chapter>.trans.txt`` (lines
+``utterance WORDS``) and one audio file per utterance, ``<utterance>.flac`` or another extension. The "speaker" of the
+data directory is ``<speaker>-<chapter>``, as in Kaldi's mini_librispeech, so that CMVN is per reading session.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from lstmp.stage import Stage
 
 
 def find_root(corpus) -> Path:
-    """The folder that holds the splits: ``corpus`` itself or its ``LibriSpeech`` folder.
+    """Find the folder that contains the splits: ``corpus`` itself or its subfolder ``LibriSpeech``.
 
     Raises:
-        UserError: no such folder, or no split in it.
+        UserError: there is no such folder, or it contains no split.
     """
     corpus = Path(os.path.abspath(corpus))
     if not corpus.is_dir():
@@ -36,23 +36,23 @@ def find_root(corpus) -> Path:
     for root in (corpus / "LibriSpeech", corpus):
         if list_splits(root):
             return root
-    raise UserError("no split of LibriSpeech is here", file=corpus,
-                    hint="--corpus must hold LibriSpeech/<split>/<speaker>/<chapter>/, or be that LibriSpeech folder")
+    raise UserError("no LibriSpeech split in this folder", file=corpus,
+                    hint="--corpus must contain LibriSpeech/<split>/<speaker>/<chapter>/, or be the LibriSpeech folder")
 
 
 def list_splits(root) -> list[str]:
-    """Names of the folders below ``root`` that hold a speaker's chapter with a transcript."""
+    """List the folders in ``root`` that contain at least one chapter with a transcript, by name."""
     root = Path(root)
     if not root.is_dir():
         return []
     return sorted(d.name for d in root.iterdir() if d.is_dir() and next(d.glob("*/*/*.trans.txt"), None))
 
 
-def read_split(root, split: str, bads: bad.BadUtterances) -> list[Utterance]:
-    """The utterances of a split by its transcripts and file names, sorted by id; what does not fit goes to ``bads``.
+def read_split(root, split: str, bad_utts: bad.BadUtterances) -> list[Utterance]:
+    """List the utterances of a split from its transcripts and audio files, sorted by id; bad ones go to ``bad_utts``.
 
     Raises:
-        UserError: the split is not there.
+        UserError: there is no such split.
     """
     root = Path(root)
     if not (root / split).is_dir():
@@ -60,12 +60,12 @@ def read_split(root, split: str, bads: bad.BadUtterances) -> list[Utterance]:
                         hint=f"there are: {', '.join(list_splits(root)) or 'none'}; choose among them in recipe.yaml")
     utts = []
     for chapter in sorted(p for p in (root / split).glob("*/*") if p.is_dir()):
-        utts += _read_chapter(chapter, bads)
+        utts += _read_chapter(chapter, bad_utts)
     return sorted(utts, key=lambda u: u.id)
 
 
-def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
-    """Pair the lines of a chapter's transcript with its audio files."""
+def _read_chapter(chapter: Path, bad_utts: bad.BadUtterances) -> list[Utterance]:
+    """Match the lines of a chapter's transcript with its audio files."""
     speaker = f"{chapter.parent.name}-{chapter.name}"
     transcript = chapter / f"{speaker}.trans.txt"
     audio: dict[str, Path] = {}
@@ -78,33 +78,33 @@ def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
         if not parts:
             continue
         utt = parts[0].decode("utf-8", errors="replace")
-        fault = None
+        error = None
         if utt in seen:
-            fault = UserError(f"`{utt}` is given twice", file=transcript, line=number, hint="delete one of the lines")
+            error = UserError(f"`{utt}` is given twice", file=transcript, line=number, hint="delete one of the lines")
         elif not utt.startswith(f"{speaker}-"):
-            fault = UserError(f"`{utt}` does not begin with `{speaker}-`", file=transcript, line=number,
+            error = UserError(f"`{utt}` does not begin with `{speaker}-`", file=transcript, line=number,
                               hint="correct the id")
         elif len(parts) < 2:
-            fault = UserError(f"`{utt}` has an empty transcript", file=transcript, line=number, hint="give it one")
+            error = UserError(f"`{utt}` has an empty transcript", file=transcript, line=number, hint="give it one")
         elif utt not in audio:
-            fault = UserError(f"`{utt}` has no audio", file=transcript, line=number,
+            error = UserError(f"`{utt}` has no audio", file=transcript, line=number,
                               hint=f"restore {chapter / utt}.flac or delete the line")
         else:
             try:
                 utts.append(Utterance(utt, speaker, str(audio[utt]), tuple(composed(parts[1].decode("utf-8")).split())))
             except UnicodeDecodeError:
-                fault = UserError("not UTF-8 text", file=transcript, line=number, hint="save the file as UTF-8")
+                error = UserError("not UTF-8 text", file=transcript, line=number, hint="save the file as UTF-8")
         seen.add(utt)
-        if fault:
-            bads.add(f"{utt} (line {number})" if utt in bads.errors else utt, fault)
+        if error:
+            bad_utts.add(f"{utt} (line {number})" if utt in bad_utts.errors else utt, error)
     for utt in sorted(set(audio) - seen):
-        bads.add(utt, UserError(f"no transcript in {transcript.name}", file=audio[utt],
+        bad_utts.add(utt, UserError(f"no transcript in {transcript.name}", file=audio[utt],
                                 hint="add its line or delete the file"))
     return utts
 
 
 def _raw_lines(transcript: Path) -> list[bytes]:
-    """Lines as bytes, since one that is not UTF-8 costs one utterance, not the chapter. No file, no lines."""
+    """Lines as bytes, so that a line that is not UTF-8 loses one utterance, not the chapter; [] if there is no file."""
     return transcript.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n") if transcript.is_file() else []
 
 
@@ -115,9 +115,13 @@ def _seconds(utt: Utterance, allow_commands: bool) -> tuple[float, UserError | N
         return 0.0, e
 
 
-def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtterances,
+def check_audio(utts: list[Utterance], what: str, nj: int, bad_utts: bad.BadUtterances,
                 allow_commands: bool = False) -> dict[str, float]:
-    """Look at every file's header in ``nj`` processes: utterance id → seconds for those that are sound."""
+    """Check the audio of all utterances in ``nj`` processes.
+
+    Returns:
+        utterance id → seconds, of the good utterances. Bad ones are added to ``bad_utts``.
+    """
     seconds = {}
     with ProcessPoolExecutor(nj) as pool:
         results = pool.map(partial(_seconds, allow_commands=allow_commands), utts,
@@ -126,27 +130,27 @@ def check_audio(utts: list[Utterance], what: str, nj: int, bads: bad.BadUtteranc
             if error is None:
                 seconds[utt.id] = duration
             else:
-                bads.add(utt.id, error)
+                bad_utts.add(utt.id, error)
     return seconds
 
 
 def corpus_listing(root: Path, split: str) -> list:
-    """Name, size and time of every file of a split and its transcripts: what the data directory depends on."""
+    """Name, size and modification time of every file of a split: the inputs of its data directory."""
     files = sorted(p for p in (root / split).glob("*/*/*") if p.is_file())
     return [[str(p.relative_to(root)), (s := p.stat()).st_size, s.st_mtime_ns] for p in files]
 
 
 def prepare_split(root: Path, split: str, out: Path, *, max_bad: float, max_utts: int | None, nj: int):
-    """Write the data directory ``out`` for a split, or for several joined by ``+``; skipped if it is done.
+    """Write the data directory ``out`` for a split, or for several joined by ``+``; skipped if already done.
 
     Args:
-        root: folder that holds the split, see :func:`find_root`.
+        root: folder that contains the split, see :func:`find_root`.
         max_bad: see :class:`lstmp.corpus.bad.BadUtterances`.
-        max_utts: keep at most so many utterances, the same ones each time, spread over all speakers.
-        nj: processes that look at the audio files.
+        max_utts: keep at most this many utterances, spread over all speakers; the choice is reproducible.
+        nj: number of processes that check the audio files.
 
     Raises:
-        UserError: no such split, too many bad utterances.
+        UserError: there is no such split, or there are too many bad utterances.
     """
     stage = Stage(out, "data", inputs=[], version=2,
                   settings={"split": str(root / split), "max_bad": max_bad, "max_utts": max_utts,
@@ -154,12 +158,12 @@ def prepare_split(root: Path, split: str, out: Path, *, max_bad: float, max_utts
     if stage.is_done():
         return
     start = time.monotonic()
-    bads = bad.BadUtterances(root / split, max_bad)
-    utts = [u for part in split.split("+") for u in read_split(root, part, bads)]
-    found = len(utts) + len(bads)
+    bad_utts = bad.BadUtterances(root / split, max_bad)
+    utts = [u for part in split.split("+") for u in read_split(root, part, bad_utts)]
+    total = len(utts) + len(bad_utts)
     utts = at_most(utts, max_utts)
-    seconds = check_audio(utts, split, nj, bads)
-    bads.check(found)
+    seconds = check_audio(utts, split, nj, bad_utts)
+    bad_utts.check(total)
     if not seconds:
         raise UserError("no utterance with transcript and audio", file=root / split, hint="check the corpus folder")
     good = [u for u in utts if u.id in seconds]
@@ -169,7 +173,7 @@ def prepare_split(root: Path, split: str, out: Path, *, max_bad: float, max_utts
 
 
 def summary(utts: Iterable[Utterance], seconds: dict[str, float]) -> str:
-    """Utterances, hours, speakers and words in a line."""
+    """Summarize a data set in one line: utterances, hours, speakers and words."""
     utts = list(utts)
     return (f"{len(utts)} utterances, {sum(seconds[u.id] for u in utts) / 3600:.3f} h, "
             f"{len({u.speaker for u in utts})} speakers, {sum(len(u.words) for u in utts)} words")
@@ -178,13 +182,13 @@ def summary(utts: Iterable[Utterance], seconds: dict[str, float]) -> str:
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="prepare_librispeech", description=__doc__.split("\n\n")[0])
-    p.add_argument("--corpus", required=True, help="folder that holds LibriSpeech/, or that LibriSpeech folder itself")
+    p.add_argument("--corpus", required=True, help="folder that contains LibriSpeech/, or LibriSpeech/ itself")
     p.add_argument("--out", required=True, type=Path, help="data directories are written to OUT/<split>")
     p.add_argument("--splits", required=True, nargs="+", metavar="SPLIT",
-                   help="splits, such as train-clean-5 dev; those joined by + become one data directory")
+                   help="splits, such as train-clean-5 dev; splits joined by + become one data directory")
     p.add_argument("--max-utts", type=int, metavar="N",
                    help="keep at most N utterances of each split, spread over its speakers")
-    p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
+    p.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")
     bad.add_option(p)
     a = p.parse_args(argv)
     if a.nj < 1 or (a.max_utts is not None and a.max_utts < 1):

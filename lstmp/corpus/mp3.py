@@ -1,7 +1,7 @@
-"""Frames of MP3 files: how many there are, whatever a header or the file's size makes believe.
+"""Counts the frames of MP3 files instead of relying on their header or size.
 
-Without a Xing header the number is otherwise guessed from the size and the bit rate of the first frame, and is wrong
-where the bit rate varies, or where something else than sound lies in the file.
+Without a Xing header, decoders estimate the number of frames from the file size and the bit rate of the first frame.
+The estimate is wrong if the bit rate varies or the file contains other data than audio.
 """
 
 import struct
@@ -10,152 +10,153 @@ _KBPS = {1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
          2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
 _RATES = (44100, 48000, 32000)
 _SAMPLES = {1: 1152, 2: 576}
-_PADDED = 4096  # bytes of zeros that are taken for padding, whatever comes behind them
+_PADDING = 4096  # this many zero bytes are padding, whatever follows them
 
 
 class Mp3:
-    """The frames of layer III in the bytes of a file.
+    """The MPEG layer III frames of a file.
 
     Args:
-        data: bytes, or what is like them.
+        data: bytes or a memory map.
 
     Attributes:
-        parts: (begin, end) of the stretches of frames, without what lies between; empty: it is no MP3.
-        frames: how many, without one that holds a Xing or VBRI header.
-        promised: how many that header says there are; None: it does not say.
-        samples: of a frame and channel.
-        strange: bytes between frames that are neither frames nor a tag: damage.
-        seconds: what comes before the first of them.
+        parts: (begin, end) in bytes of each run of frames; empty: the file is not MP3.
+        frames: number of frames, without a frame that contains a Xing or VBRI header.
+        declared: number of frames according to that header; None: it does not give one.
+        samples: samples per frame and channel.
+        damaged_bytes: number of damaged bytes, which are neither frames nor a tag.
+        good_seconds: duration of the audio before the first damaged byte.
     """
 
     def __init__(self, data):
-        self._data, self.parts, self.frames, self.promised, self.samples = data, [], 0, None, 0
-        self.strange, self.seconds = 0, 0.0
-        at, kind, before = after_tags(data, 0), None, 0
-        self._first, begin, self._header, self._bytes_at = at, at, False, None
-        while at + 4 <= len(data):
-            frame = _frame(data, at)
-            if not frame or frame[0] != (kind or _same(data, at)):
-                if at > begin:
-                    self.parts.append((begin, at))
-                if kind is None and at - self._first > 1 << 16:
+        self._data, self.parts, self.frames, self.declared, self.samples = data, [], 0, None, 0
+        self.damaged_bytes, self.good_seconds = 0, 0.0
+        offset, frame_format, previous = after_tags(data, 0), None, 0
+        self._first_frame, begin, self._header, self._byte_count_offset = offset, offset, False, None
+        while offset + 4 <= len(data):
+            frame = _frame(data, offset)
+            if not frame or frame[0] != (frame_format or _common_format(data, offset)):
+                if offset > begin:
+                    self.parts.append((begin, offset))
+                if frame_format is None and offset - self._first_frame > 1 << 16:
                     return
-                gap, at = at, _next(data, at + 1)
-                begin = at
-                if kind and at < len(data) and not _has_tag(data, before, gap, at):
-                    self.seconds = self.seconds if self.strange else self.frames * self.samples / kind[1]
-                    self.strange += at - gap
+                gap_begin, offset = offset, _next_frame(data, offset + 1)
+                begin = offset
+                if frame_format and offset < len(data) and not _is_tag_or_padding(data, previous, gap_begin, offset):
+                    if not self.damaged_bytes:
+                        self.good_seconds = self.frames * self.samples / frame_format[1]
+                    self.damaged_bytes += offset - gap_begin
                 continue
-            if kind is None:
-                kind, self._first, self.samples = frame[0], at, _SAMPLES[frame[0][0]]
+            if frame_format is None:
+                frame_format, self._first_frame, self.samples = frame[0], offset, _SAMPLES[frame[0][0]]
                 self._header = self._read_header(frame)
-            if at + frame[1] > len(data):  # the file ends within it
+            if offset + frame[1] > len(data):  # the last frame is incomplete
                 break
-            self.frames, before = self.frames + 1, at
-            at += frame[1]
-        if min(at, len(data)) > begin:
-            self.parts.append((begin, min(at, len(data))))
-        if kind is None:
+            self.frames, previous = self.frames + 1, offset
+            offset += frame[1]
+        if min(offset, len(data)) > begin:
+            self.parts.append((begin, min(offset, len(data))))
+        if frame_format is None:
             self.parts = []
         else:
             self.frames -= self._header
 
     def _read_header(self, frame) -> bool:
         (version, _, mono), length = frame[0], frame[1]
-        self._side = (17 if mono else 32) if version == 1 else (9 if mono else 17)
-        self._length, data, at = length, self._data, self._first + 4
-        for place in (at + self._side, at + self._side + 2):  # behind a checksum
-            if bytes(data[place:place + 4]) in (b"Xing", b"Info"):
-                if data[place + 7] & 1:
-                    self.promised = int.from_bytes(data[place + 8:place + 12], "big")
-                    self._bytes_at = place + 12 if data[place + 7] & 2 else None
+        self._side_info_size = (17 if mono else 32) if version == 1 else (9 if mono else 17)
+        self._header_size, data, offset = length, self._data, self._first_frame + 4
+        for tag_offset in (offset + self._side_info_size, offset + self._side_info_size + 2):  # 2: with a checksum
+            if bytes(data[tag_offset:tag_offset + 4]) in (b"Xing", b"Info"):
+                if data[tag_offset + 7] & 1:
+                    self.declared = int.from_bytes(data[tag_offset + 8:tag_offset + 12], "big")
+                    self._byte_count_offset = tag_offset + 12 if data[tag_offset + 7] & 2 else None
                 return True
-        if bytes(data[at + 32:at + 36]) == b"VBRI":
-            self.promised = int.from_bytes(data[at + 46:at + 50], "big")
+        if bytes(data[offset + 32:offset + 36]) == b"VBRI":
+            self.declared = int.from_bytes(data[offset + 46:offset + 50], "big")
             return True
         return False
 
-    def told(self) -> list:
-        """Parts for :class:`lstmp.corpus.spliced.Spliced`: the frames alone, behind a header that tells their number.
+    def corrected_parts(self) -> list:
+        """Parts for :class:`lstmp.corpus.spliced.Spliced`: the frames only, after a header with their correct number.
 
-        The file's own header, if it has the number right, stays: it also says how much an encoder has put around the
-        sound.
+        The file's own header is kept if its number of frames is right, because it also gives the encoder's padding.
         """
-        if self.promised == self.frames:
-            return self._with_bytes()
-        head = bytearray(self._data[self._first:self._first + 4])
+        if self.declared == self.frames:
+            return self._with_byte_count()
+        head = bytearray(self._data[self._first_frame:self._first_frame + 4])
         head[1] |= 1  # no checksum
-        head += bytes(self._side) + b"Xing" + struct.pack(">II", 1, self.frames)
+        head += bytes(self._side_info_size) + b"Xing" + struct.pack(">II", 1, self.frames)
         (begin, end), *more = self.parts
         if self._header:
-            begin += self._length  # instead of its own
-        return [bytes(head.ljust(self._length, b"\0")), (begin, end), *more]
+            begin += self._header_size  # replace the file's own header
+        return [bytes(head.ljust(self._header_size, b"\0")), (begin, end), *more]
 
-    def _with_bytes(self) -> list:
-        """The frames, behind their own header, which has the number of their bytes right: else there are complaints."""
-        size, at, (begin, end) = sum(b - a for a, b in self.parts), self._bytes_at, self.parts[0]
-        if at is None or abs(int.from_bytes(self._data[at:at + 4], "big") - size) < size / 200:
+    def _with_byte_count(self) -> list:
+        """The frames after the file's own header, with its byte count corrected if it is wrong."""
+        size, offset, (begin, end) = sum(b - a for a, b in self.parts), self._byte_count_offset, self.parts[0]
+        if offset is None or abs(int.from_bytes(self._data[offset:offset + 4], "big") - size) < size / 200:
             return self.parts
-        return [(begin, at), struct.pack(">I", size), (at + 4, end), *self.parts[1:]]
+        return [(begin, offset), struct.pack(">I", size), (offset + 4, end), *self.parts[1:]]
 
 
-def _frame(data, at: int):
-    """((version, rate, mono), bytes) of the frame at a place; None: there is none."""
-    if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
+def _frame(data, offset: int):
+    """((version, rate, mono), size in bytes) of the frame at offset ``offset``; None: there is no frame."""
+    if offset + 4 > len(data) or data[offset] != 0xFF or data[offset + 1] & 0xE0 != 0xE0:
         return None
-    version, layer = data[at + 1] >> 3 & 3, data[at + 1] >> 1 & 3
-    kbps, rate, pad = data[at + 2] >> 4, data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
+    version, layer = data[offset + 1] >> 3 & 3, data[offset + 1] >> 1 & 3
+    kbps, rate, pad = data[offset + 2] >> 4, data[offset + 2] >> 2 & 3, data[offset + 2] >> 1 & 1
     if version == 1 or layer != 1 or kbps in (0, 15) or rate == 3:
         return None
     rate = _RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
     first = version == 3
-    return ((1 if first else 2, rate, data[at + 3] >> 6 == 3),
+    return ((1 if first else 2, rate, data[offset + 3] >> 6 == 3),
             (144 if first else 72) * 1000 * _KBPS[1 if first else 2][kbps] // rate + pad)
 
 
-def _same(data, at: int):
-    """What three frames in a row from here on are; None: it is not sound, though its first bytes look like it."""
-    kinds = set()
+def _common_format(data, offset: int):
+    """(version, rate, mono) common to the three frames from ``offset`` on; None: they differ, so this is not audio."""
+    formats = set()
     for _ in range(3):
-        if (frame := _frame(data, at)) is None:
-            return None if at < len(data) else kinds.pop()
-        kinds.add(frame[0])
-        at += frame[1]
-    return kinds.pop() if len(kinds) == 1 else None
+        if (frame := _frame(data, offset)) is None:
+            return None if offset < len(data) else formats.pop()
+        formats.add(frame[0])
+        offset += frame[1]
+    return formats.pop() if len(formats) == 1 else None
 
 
-def _has_tag(data, before: int, begin: int, end: int) -> bool:
-    """Whether there is a tag, or zeros, in what is no frame; it may begin in the frame before, which was cut there."""
-    return not any(data[begin:min(end, begin + _PADDED)]) or any(
-        data.find(tag, before, min(end, begin + _PADDED)) >= 0 for tag in (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN"))
+def _is_tag_or_padding(data, previous: int, begin: int, end: int) -> bool:
+    """Whether the gap from ``begin`` to ``end`` is padding or a tag, which may start in the frame at ``previous``."""
+    end = min(end, begin + _PADDING)
+    return not any(data[begin:end]) or any(
+        data.find(tag, previous, end) >= 0 for tag in (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN"))
 
 
 def is_frames(data) -> bool:
-    """Whether bytes begin with three frames of a kind."""
-    at, kinds = 0, []
-    while len(kinds) < 3 and (frame := _frame(data, at)):
-        kinds.append(frame[0])
-        at += frame[1]
-    return len(kinds) == 3 and len(set(kinds)) == 1
+    """Whether ``data`` starts with three frames of the same format."""
+    offset, formats = 0, []
+    while len(formats) < 3 and (frame := _frame(data, offset)):
+        formats.append(frame[0])
+        offset += frame[1]
+    return len(formats) == 3 and len(set(formats)) == 1
 
 
-def after_tags(data, at: int) -> int:
-    """The place behind the ID3 tags, of version 2, that begin at ``at``; that place itself if there are none."""
-    while bytes(data[at:at + 3]) == b"ID3" and at + 10 <= len(data):
-        size = data[at + 6:at + 10]
-        at += 10 + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3]) + 10 * (data[at + 5] >> 4 & 1)
-    return at
+def after_tags(data, offset: int) -> int:
+    """Offset after the ID3v2 tags that start at ``offset``; ``offset`` itself if there are none."""
+    while bytes(data[offset:offset + 3]) == b"ID3" and offset + 10 <= len(data):
+        size = data[offset + 6:offset + 10]
+        offset += 10 + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3]) + 10 * (data[offset + 5] >> 4 & 1)
+    return offset
 
 
-def _next(data, at: int) -> int:
-    """Where the next frame may begin."""
-    if bytes(data[at - 1:at + 2]) == b"ID3":
-        return max(at, after_tags(data, at - 1))
-    while at < len(data):
-        at = data.find(b"\xff", at)
-        if at < 0:
+def _next_frame(data, offset: int) -> int:
+    """Find the offset from ``offset`` on where the next frame may start; the end of ``data`` if there is none."""
+    if bytes(data[offset - 1:offset + 2]) == b"ID3":
+        return max(offset, after_tags(data, offset - 1))
+    while offset < len(data):
+        offset = data.find(b"\xff", offset)
+        if offset < 0:
             return len(data)
-        if (frame := _frame(data, at)) and (at + frame[1] >= len(data) or _frame(data, at + frame[1])):
-            return at
-        at += 1
+        if (frame := _frame(data, offset)) and (offset + frame[1] >= len(data) or _frame(data, offset + frame[1])):
+            return offset
+        offset += 1
     return len(data)

@@ -1,58 +1,58 @@
-"""What a decoder written in C prints on the standard error, for one line of our own instead of many of its."""
+"""Captures what libmpg123 prints on standard error, so that one warning of ours replaces its many lines."""
 
 import os
 import sys
 import tempfile
 import threading
 
-_MARK = b"libmpg123"  # of its lines; what others print in the meantime is passed on
+_MARK = b"libmpg123"  # in each of its lines; all other output is passed on
 _one_at_a_time = threading.Lock()
-os.register_at_fork(after_in_child=lambda: globals().update(_one_at_a_time=threading.Lock()))  # another thread held it
+os.register_at_fork(after_in_child=lambda: globals().update(_one_at_a_time=threading.Lock()))  # may be held
 
 
-class Overheard:
-    """Counts a decoder's complaints.
+class CapturedStderr:
+    """Context manager that counts and hides the MP3 decoder's messages.
 
     Attributes:
-        complaints: how many there were.
+        complaints: number of messages.
     """
 
     def __init__(self):
         self.complaints = 0
 
-    def __enter__(self) -> "Overheard":
+    def __enter__(self) -> "CapturedStderr":
         _one_at_a_time.acquire()
-        self._kept = self._said = None
+        self._stderr = self._captured = None
         try:
             sys.stderr.flush()
-            self._said = tempfile.TemporaryFile()  # noqa: SIM115
-            self._kept = os.dup(2)
-            os.dup2(self._said.fileno(), 2)
-        except (OSError, ValueError, AttributeError):  # the program has no standard error, or no room for a file
-            self._end()
-            self._kept = None
+            self._captured = tempfile.TemporaryFile()  # noqa: SIM115
+            self._stderr = os.dup(2)
+            os.dup2(self._captured.fileno(), 2)
+        except (OSError, ValueError, AttributeError):  # no standard error, or no space for a temporary file
+            self._close()
+            self._stderr = None
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, exc_type, value, traceback):
         try:
-            if self._kept is not None:
-                self._tell()
+            if self._stderr is not None:
+                self._pass_on()
         finally:
             _one_at_a_time.release()
 
-    def _tell(self):
+    def _pass_on(self):
         sys.stderr.flush()
-        kept = self._kept
-        os.dup2(kept, 2)
-        self._said.seek(0)
-        lines = self._said.read().splitlines(keepends=True)
-        self._end()
+        stderr = self._stderr
+        os.dup2(stderr, 2)
+        self._captured.seek(0)
+        lines = self._captured.read().splitlines(keepends=True)
+        self._close()
         self.complaints += sum(_MARK in line for line in lines)
         if others := b"".join(line for line in lines if _MARK not in line):
             os.write(2, others)
 
-    def _end(self):
-        if self._said is not None:
-            self._said.close()
-        if self._kept is not None:
-            os.close(self._kept)
+    def _close(self):
+        if self._captured is not None:
+            self._captured.close()
+        if self._stderr is not None:
+            os.close(self._stderr)

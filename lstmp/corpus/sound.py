@@ -1,10 +1,10 @@
-"""Bandwidth and level of recordings: a network trained on full-band speech reads speech without high frequencies badly,
-and nothing else shows it.
+"""Measures bandwidth and level of recordings, and warns if they differ between data sets.
 
-Both are measured in the louder half of an utterance's frames, where there is speech. The level is their RMS, in dB of
-full scale (a square wave as loud as can be has 0). The bandwidth is the highest frequency at which their mean power is
-within 50 dB of its maximum above 500 Hz: what was coded as MP3 or resampled falls far below that at its edge, to the
-noise floor. ``sound.json`` in a data dir holds the medians over some of its utterances.
+A network trained on full-band speech recognizes band-limited speech poorly, and no other check detects this. Both are
+measured in the louder half of an utterance's frames, which contains the speech. The level is their RMS in dB relative
+to full scale (a full-scale square wave has 0 dB). The bandwidth is the highest frequency at which their mean power is
+at most 50 dB below its maximum above 500 Hz; MP3 coding and resampling leave only the noise floor beyond it.
+``sound.json`` in a data dir contains the medians over a subset of its utterances.
 """
 
 import json
@@ -19,59 +19,59 @@ from lstmp import config
 from lstmp.errors import UserError
 from lstmp.log import warn
 
-MOST_UTTERANCES = 200  # of a set, evenly spread: more do not change the medians, and take time
-FRAME_SECONDS = 0.032  # 31 Hz from bin to bin
-MOST_FRAMES = 60  # of an utterance, of which spectra are taken
+MAX_UTTERANCES = 200  # measured per set, evenly spread; more take time and hardly change the medians
+FRAME_SECONDS = 0.032  # frequency resolution 31 Hz
+MAX_FRAMES = 60  # frames per utterance whose spectra are averaged
 SMOOTHED_HZ = 100
-ABOVE_HZ = 500  # below it are hum, and the strongest harmonics of low voices
+ABOVE_HZ = 500  # hum and the strongest harmonics of low voices are below
 WITHIN_DB = 50
 FULL_SCALE = 32768.0
-QUIETEST_DB = -120.0  # below one bit of 24
+QUIETEST_DB = -120.0  # below one bit of 24-bit samples
 
-MAX_HZ, MAX_SHARE = 500, 0.1  # bandwidths that differ by more than either of them are warned of
-MAX_DB = 10  # levels
-MARGIN = 0.05  # of the bandwidth, for the slope of whatever filter made it
+MAX_HZ, MAX_SHARE = 500, 0.1  # warn of bandwidths that differ by more than the smaller of the two
+MAX_DB = 10  # warn of levels that differ by more
+MARGIN = 0.05  # relative to the bandwidth, for the slope of the filter at its edge
 
 
 @dataclass(frozen=True)
 class Sound:
-    """Of an utterance, or the medians of a set: bandwidth in Hz, level in dB of full scale."""
+    """Bandwidth in Hz and level in dB relative to full scale, of an utterance or as medians over a set."""
 
     bandwidth: float
     level: float
 
 
 def measure(samples: np.ndarray, rate: int) -> Sound:
-    """Bandwidth and level of an utterance.
+    """Measure bandwidth and level of an utterance.
 
     Args:
         samples: float32 [samples], ±32768, one or more, finite.
-        rate: of them a second.
+        rate: sampling rate in Hz.
     """
     n = scipy.fft.next_fast_len(max(8, round(FRAME_SECONDS * rate)), real=True)
     if len(samples) < n:
         samples = np.pad(samples, (0, n - len(samples)))
     frames = samples[:len(samples) // n * n].reshape(-1, n)
-    powers = np.einsum("ij,ij->i", frames, frames) / n - frames.mean(axis=1) ** 2  # an offset is no sound
+    powers = np.einsum("ij,ij->i", frames, frames) / n - frames.mean(axis=1) ** 2  # without the DC offset
     louder = np.flatnonzero(powers >= np.median(powers))
     level = 10 * np.log10(max(powers[louder].mean(), 1e-9) / FULL_SCALE ** 2)
-    some = louder[np.linspace(0, len(louder) - 1, min(len(louder), MOST_FRAMES)).astype(int)]
-    spectra = scipy.fft.rfft(frames[some] * np.hanning(n).astype(np.float32))
+    selected = louder[np.linspace(0, len(louder) - 1, min(len(louder), MAX_FRAMES)).astype(int)]
+    spectra = scipy.fft.rfft(frames[selected] * np.hanning(n).astype(np.float32))
     width = min(max(1, round(SMOOTHED_HZ * n / rate)), spectra.shape[1])
     power = np.convolve((spectra.real ** 2 + spectra.imag ** 2).mean(axis=0), np.ones(width) / width, "same")
-    top = power[round(min(ABOVE_HZ, rate / 4) * n / rate):].max()
-    there = np.flatnonzero(power > top * 10 ** (-WITHIN_DB / 10))
-    return Sound(float(there[-1] * rate / n if top else 0.0), float(max(level, QUIETEST_DB)))
+    maximum = power[round(min(ABOVE_HZ, rate / 4) * n / rate):].max()
+    bins_in_band = np.flatnonzero(power > maximum * 10 ** (-WITHIN_DB / 10))
+    return Sound(float(bins_in_band[-1] * rate / n if maximum else 0.0), float(max(level, QUIETEST_DB)))
 
 
-def chosen(utterances: int) -> list[bool]:
-    """Which of a set are measured: at most ``MOST_UTTERANCES``."""
-    step = max(1, -(-utterances // MOST_UTTERANCES))
+def measured_subset(utterances: int) -> list[bool]:
+    """Select the utterances of a set to measure, at most ``MAX_UTTERANCES``: one flag per utterance."""
+    step = max(1, -(-utterances // MAX_UTTERANCES))
     return [i % step == 0 for i in range(utterances)]
 
 
 def medians(sounds: Sequence[Sound]) -> Sound | None:
-    """Those of a set, to 100 Hz and 0.1 dB; None of an empty one."""
+    """Medians over a set, rounded to 100 Hz and 0.1 dB; None if it is empty."""
     if not sounds:
         return None
     return Sound(round(float(np.median([s.bandwidth for s in sounds])), -2),
@@ -79,46 +79,46 @@ def medians(sounds: Sequence[Sound]) -> Sound | None:
 
 
 def write_sound(data_dir, sound: Sound | None):
-    """Leave ``sound.json`` in a data dir; with None, none."""
+    """Write ``sound.json`` of a data dir; None removes it."""
     if sound is None:
         _path(data_dir).unlink(missing_ok=True)
     else:
-        found = {"bandwidth_hz": sound.bandwidth, "level_db": sound.level}
-        config.write_text(_path(data_dir), json.dumps(found) + "\n")
+        values = {"bandwidth_hz": sound.bandwidth, "level_db": sound.level}
+        config.write_text(_path(data_dir), json.dumps(values) + "\n")
 
 
 def read_sound(data_dir) -> Sound | None:
-    """What was measured of a data dir; None if nothing was.
+    """Read ``sound.json`` of a data dir; None if there is none.
 
     Raises:
-        UserError: its ``sound.json`` is not as :func:`write_sound` leaves it.
+        UserError: the file does not have the form that :func:`write_sound` writes.
     """
     path, hint = _path(data_dir), "delete it, and run local/validate_data_dir.sh again"
     if not path.is_file():
         return None
-    found = config.read_json(path, hint)
-    values = [found.get(key) for key in ("bandwidth_hz", "level_db")]
+    content = config.read_json(path, hint)
+    values = [content.get(key) for key in ("bandwidth_hz", "level_db")]
     if not all(type(v) in (int, float) and abs(v) < 1e9 for v in values):
-        raise UserError("not bandwidth and level of a data dir", file=path, hint=hint)
+        raise UserError("does not contain bandwidth_hz and level_db", file=path, hint=hint)
     return Sound(*values)
 
 
-def warn_of_differences(sets: list[tuple[str, Sound]]):
-    """A line if bandwidths differ from that of the first set, which is trained on, and a line if levels do."""
+def warn_about_differences(sets: list[tuple[str, Sound]]):
+    """Log a warning if bandwidths, or levels, differ from those of the first set, the training set."""
     if not sets:
         return
     (_, first), *others = sets
-    most = min(MAX_HZ, MAX_SHARE * first.bandwidth)
-    if any(abs(s.bandwidth - first.bandwidth) > most for _, s in others):
+    max_difference = min(MAX_HZ, MAX_SHARE * first.bandwidth)
+    if any(abs(s.bandwidth - first.bandwidth) > max_difference for _, s in others):
         edge = int(min(s.bandwidth for _, s in sets) * (1 - MARGIN) // 100 * 100)
         shown = ", ".join(f"{s.bandwidth / 1000:.1f} in {name}" for name, s in sets)
-        warn(f"bandwidths differ, in kHz: {shown}; above them there is next to nothing. Set `high_freq` to {edge} or "
-             "less in conf/mfcc.yaml and conf/fbank.yaml, for training and decoding alike, or the difference costs "
-             "word errors")
+        warn(f"bandwidths differ, in kHz: {shown}; there is hardly any energy above them. Set `high_freq` to {edge} or "
+             "less in conf/mfcc.yaml and conf/fbank.yaml, for both training and decoding, or expect more word "
+             "errors")
     if any(abs(s.level - first.level) > MAX_DB for _, s in others):
         shown = ", ".join(f"{s.level:.0f} in {name}" for name, s in sets)
-        warn(f"levels differ, in dB of full scale: {shown}. Mean normalization takes a constant level out; see that "
-             "nothing is clipped or lost in noise")
+        warn(f"levels differ, in dB of full scale: {shown}. Mean normalization removes a constant level; check that "
+             "nothing is clipped or masked by noise")
 
 
 def _path(data_dir) -> Path:

@@ -1,4 +1,4 @@
-"""A part of a data directory: the first, the shortest, the listed utterances, or a held-out part of every speaker."""
+"""Selects a subset of a data directory: first, shortest or listed utterances, or a held-out part of every speaker."""
 
 import argparse
 import hashlib
@@ -21,16 +21,15 @@ from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.stage import Stage
 
-# Files beside the four that every data directory has, by what their first column is. CMVN statistics stay those of
-# the speaker's whole data.
+# Optional files of a data directory, by their first column. CMVN statistics remain those of all data of the speaker.
 PER_UTTERANCE = ("feats.scp", "utt2num_frames")
 PER_SPEAKER = ("cmvn.scp", "spk2gender")
 
 
 def spread(speakers: dict[str, list[str]], n: int) -> set[str]:
-    """``n`` utterances over all speakers: one of each first, then in proportion to what each speaker has.
+    """Select ``n`` utterances over all speakers: first one of each, then in proportion to their numbers of utterances.
 
-    The choice depends on the ids alone, by hash, so that it is the same on every machine.
+    The choice depends on hashes of the ids only, so it is the same on every machine.
     """
     order = []
     for utts in speakers.values():
@@ -40,7 +39,7 @@ def spread(speakers: dict[str, list[str]], n: int) -> set[str]:
 
 
 def at_most(utts: list[Utterance], n: int | None) -> list[Utterance]:
-    """``n`` of the utterances, :func:`spread` over all speakers; all where there are no more, or ``n`` is None."""
+    """Select at most ``n`` utterances, :func:`spread` over all speakers; None selects all."""
     if n is None or n >= len(utts):
         return utts
     chosen = spread(by_speaker(utts), n)
@@ -48,7 +47,7 @@ def at_most(utts: list[Utterance], n: int | None) -> list[Utterance]:
 
 
 def by_hash(utts: Iterable[str]) -> list[str]:
-    """Utterance ids in an order that is arbitrary but fixed."""
+    """Sort utterance ids by their hashes: an arbitrary but reproducible order."""
     return sorted(utts, key=lambda u: (_hash(u), u))
 
 
@@ -57,12 +56,12 @@ def _hash(utt: str) -> bytes:
 
 
 def first(data: DataDir, n: int) -> set[str]:
-    """The first ``n`` utterances by id."""
+    """Select the first ``n`` utterances by id."""
     return set(list(data.utts)[:n])
 
 
 def shortest(data: DataDir, n: int) -> set[str]:
-    """The ``n`` shortest utterances, by ``utt2dur``; Kaldi's flat start trains on such.
+    """Select the ``n`` shortest utterances by ``utt2dur``, as Kaldi does for the flat start.
 
     Raises:
         UserError: the directory has no ``utt2dur``.
@@ -73,15 +72,15 @@ def shortest(data: DataDir, n: int) -> set[str]:
 
 
 def per_speaker(data: DataDir, n: int) -> set[str]:
-    """``n`` utterances of every speaker, or all where there are fewer."""
+    """Select ``n`` utterances of every speaker, or all of a speaker's if there are fewer."""
     return {utt for utts in data.speakers.values() for utt in by_hash(utts)[:n]}
 
 
 def listed(data: DataDir, path) -> set[str]:
-    """The utterances listed in a file, first column, one a line.
+    """Select the utterances listed in the first column of a file, one per line.
 
     Raises:
-        UserError: a listed utterance is not in the directory, a line has several, or the list is empty.
+        UserError: a listed utterance is not in the directory, a line contains several, or the list is empty.
     """
     chosen = set()
     for number, line in enumerate(read_lines(path), 1):
@@ -89,23 +88,23 @@ def listed(data: DataDir, path) -> set[str]:
             utt, *more = line.split()
             if other := next((x for x in more if x in data.utts and x != utt), None):
                 raise UserError(f"`{utt}` and `{other}` in one line", file=path, line=number,
-                                hint="write one utterance id a line")
+                                hint="write one utterance id per line")
             if utt not in data.utts:
                 raise UserError(f"`{utt}` is not in {data.path}", file=path, line=number, hint="correct the list")
             chosen.add(utt)
     if not chosen:
-        raise UserError("no utterance is listed", file=path, hint="write one utterance id a line")
+        raise UserError("no utterance is listed", file=path, hint="write one utterance id per line")
     return chosen
 
 
 def held_out(data: DataDir, amount: float) -> set[str]:
-    """Some utterances of every speaker, at least one of each, never all of a speaker's.
+    """Select utterances of every speaker for a held-out set: at least one of each speaker, never all of them.
 
     Args:
-        amount: a fraction of all utterances (below 1) or a number of them; raised to the number of speakers.
+        amount: a fraction of all utterances (below 1) or their number; at least one per speaker is selected.
 
     Raises:
-        UserError: no speaker has two utterances, or fewer can be held out than ``amount`` asks for.
+        UserError: no speaker has two utterances, or ``amount`` is too large.
     """
     speakers = {s: by_hash(utts)[:-1] for s, utts in data.speakers.items() if len(utts) > 1}
     available = sum(map(len, speakers.values()))
@@ -117,7 +116,7 @@ def held_out(data: DataDir, amount: float) -> set[str]:
 
 
 def write_subset(data: DataDir, chosen: set[str], out):
-    """Write the data directory ``out`` with the ``chosen`` utterances of ``data``; features are carried over."""
+    """Write the data directory ``out`` with the ``chosen`` utterances of ``data``, including their features."""
     out = Path(out)
     if not chosen:
         raise UserError("the subset has no utterance", file=out, hint="ask for at least one")
@@ -144,25 +143,25 @@ def write_subset(data: DataDir, chosen: set[str], out):
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="subset_data_dir", description=__doc__)
-    p.add_argument("data", type=Path, help="data directory to take from")
+    p.add_argument("data", type=Path, help="data directory to read")
     p.add_argument("out", type=Path, help="data directory to write")
-    how = p.add_mutually_exclusive_group(required=True)
-    how.add_argument("--first", type=int, metavar="N", help="the first N utterances")
-    how.add_argument("--shortest", type=int, metavar="N", help="the N shortest utterances")
-    how.add_argument("--spread", type=int, metavar="N", help="N utterances over all speakers")
-    how.add_argument("--per-speaker", type=int, metavar="N", help="N utterances of every speaker")
-    how.add_argument("--utts", type=Path, metavar="FILE", help="the utterances listed in FILE, first column")
-    how.add_argument("--held-out", type=float, metavar="N|F",
-                     help="a number or fraction of all utterances, some of every speaker; with --rest the others too")
-    p.add_argument("--rest", type=Path, metavar="DIR", help="write what was not chosen to this data directory")
+    mode = p.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--first", type=int, metavar="N", help="the first N utterances")
+    mode.add_argument("--shortest", type=int, metavar="N", help="the N shortest utterances")
+    mode.add_argument("--spread", type=int, metavar="N", help="N utterances, spread over all speakers")
+    mode.add_argument("--per-speaker", type=int, metavar="N", help="N utterances of every speaker")
+    mode.add_argument("--utts", type=Path, metavar="FILE", help="the utterances listed in FILE, first column")
+    mode.add_argument("--held-out", type=float, metavar="N|F",
+                     help="a number or fraction of all utterances, some of every speaker")
+    p.add_argument("--rest", type=Path, metavar="DIR", help="write the remaining utterances to this data directory")
     a = p.parse_args(argv)
     asked = next(v for v in (a.first, a.shortest, a.spread, a.per_speaker, a.held_out, a.utts) if v is not None)
     if not isinstance(asked, Path) and not 0 < asked < float("inf"):
         raise UserError(f"cannot choose {asked} utterances", hint="ask for more than 0")
     names = (*TABLES, "feats.json", *PER_UTTERANCE, *PER_SPEAKER)
-    how = [k for k in ("first", "shortest", "spread", "per_speaker", "held_out", "utts") if getattr(a, k) is not None]
+    mode = [k for k in ("first", "shortest", "spread", "per_speaker", "held_out", "utts") if getattr(a, k) is not None]
     stage = Stage(a.out, "subset", inputs=[a.data / n for n in names] + ([a.utts] if a.utts else []),
-                  settings={"how": how, "asked": str(asked), "rest": str(a.rest)})
+                  settings={"how": mode, "asked": str(asked), "rest": str(a.rest)})
     if stage.is_done():
         return
     data = read_data_dir(a.data)
@@ -173,7 +172,7 @@ def main(argv=None):
     elif a.spread is not None:
         chosen = spread(data.speakers, a.spread)
     else:
-        choose = {"first": first, "shortest": shortest, "per_speaker": per_speaker}[how[0]]
+        choose = {"first": first, "shortest": shortest, "per_speaker": per_speaker}[mode[0]]
         chosen = choose(data, asked)
     write_subset(data, chosen, a.out)
     if a.rest:

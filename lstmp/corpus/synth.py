@@ -1,8 +1,8 @@
-"""``tiny``: a corpus made on the spot, synthetic: some 60 espeak-ng voices say sentences of a small grammar.
+"""Synthesizes the corpus ``tiny``: about 60 espeak-ng voices speak sentences of a small grammar.
 
-Writes the data directories ``<out>/{train,dev,test}``, the audio under ``<out>/audio/<split>/``, and
-``<out>/local/{lexicon.txt,lm_text.txt}``. It is there to run the whole recipe in minutes without a download: its word
-error rates say that the recipe works, not how well it recognizes people.
+Writes the data directories ``<out>/{train,dev,test}``, the audio below ``<out>/audio/<split>/``, and
+``<out>/local/{lexicon.txt,lm_text.txt}``. With it the whole recipe runs in minutes without a download. Its word error
+rates show that the recipe works, not how well it recognizes people.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from lstmp.corpus.espeak import Espeak
 from lstmp.corpus.librispeech import summary
 from lstmp.corpus.synth_lexicon import lexicon
 from lstmp.corpus.synth_text import sentences, vocabulary
-from lstmp.corpus.synth_voice import Voice, cast, max_voices, render
+from lstmp.corpus.synth_voice import Voice, assign_voices, max_voices, render
 from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.stage import Stage
@@ -28,30 +28,30 @@ from lstmp.stage import Stage
 SPLITS = ("train", "dev", "test")
 
 
-def plan(out: Path, seed: int, utts: dict[str, int], voices: dict[str, int]):
-    """Who says what: split → [(voice, its utterances)]. No dev or test sentence is said in another split."""
+def plan_utterances(out: Path, seed: int, utts: dict[str, int], voices: dict[str, int]):
+    """Assign sentences to voices: split → [(voice, its utterances)]. Dev and test sentences occur in no other split."""
     drawn = sentences(seed, sum(utts.values()))
-    casting = cast(seed, voices["train"], voices["dev"], voices["test"])
+    split_voices = assign_voices(seed, voices["train"], voices["dev"], voices["test"])
     plans, start = {}, 0
     for split in SPLITS:
         said = drawn[start:start + utts[split]]
         start += utts[split]
         plans[split] = []
-        for k, voice in enumerate(casting[split]):
-            ids = [f"{voice.name}-{n:04d}" for n in range(k, len(said), len(casting[split]))]
+        for k, voice in enumerate(split_voices[split]):
+            ids = [f"{voice.name}-{n:04d}" for n in range(k, len(said), len(split_voices[split]))]
             plans[split].append((voice, [
                 Utterance(utt, voice.name, str(out / "audio" / split / f"{utt}.wav"), tuple(w.upper() for w in words))
-                for utt, words in zip(ids, said[k::len(casting[split])], strict=True)]))
+                for utt, words in zip(ids, said[k::len(split_voices[split])], strict=True)]))
     return plans
 
 
 def spoken(utt: Utterance) -> list[str]:
-    """Its words as the grammar has them: lower case except for `I`; espeak may spell out words in capitals."""
+    """The words as in the grammar, in lower case except for `I`, since espeak may spell out words in capitals."""
     return [w if w == "I" else w.lower() for w in utt.words]
 
 
 def speak_voice(task: tuple[Voice, list[Utterance], int]) -> dict[str, float]:
-    """Render one voice's utterances in order, in a process of its own. Returns utterance id → seconds."""
+    """Synthesize the utterances of one voice in order; runs in a fresh process. Returns utterance id → seconds."""
     voice, utts, seed = task
     espeak = Espeak()
     seconds = {}
@@ -64,18 +64,18 @@ def speak_voice(task: tuple[Voice, list[Utterance], int]) -> dict[str, float]:
 
 
 def make(out: Path, *, seed: int, utts: dict[str, int], voices: dict[str, int], lm_sentences: int, nj: int):
-    """Make the corpus; skipped if it is done.
+    """Make the corpus; skipped if already done.
 
     Args:
         out: folder to write to.
-        seed: same seed, same bytes, whatever ``nj`` is.
-        utts: utterances of each split.
-        voices: voices of each split; no voice is in two.
-        lm_sentences: sentences of the text that the language model is trained on, none of them of dev or test.
-        nj: processes.
+        seed: the same seed gives the same bytes, whatever ``nj`` is.
+        utts: number of utterances of each split.
+        voices: number of voices of each split; no voice is in two splits.
+        lm_sentences: number of sentences for training the language model; none of them occurs in dev or test.
+        nj: number of processes.
 
     Raises:
-        UserError: more voices than there are, a split without utterance, a disk that is full.
+        UserError: there are not that many voices, a split has no utterance, or the disk is full.
     """
     if sum(voices.values()) > max_voices():
         raise UserError(f"{sum(voices.values())} voices, but there are {max_voices()}", hint="ask for fewer")
@@ -90,17 +90,17 @@ def make(out: Path, *, seed: int, utts: dict[str, int], voices: dict[str, int], 
     if stage.is_done():
         return
     start = time.monotonic()
-    plans = plan(out, seed, utts, voices)
+    plans = plan_utterances(out, seed, utts, voices)
     seconds: dict[str, float] = {}
     tasks = [(voice, said, seed) for split in SPLITS for voice, said in plans[split]]
-    # This process never speaks, so each voice begins in the same state of espeak-ng: that of a fresh fork.
+    # This process never calls espeak-ng, so each forked process starts with the same state of the library.
     with get_context("fork").Pool(nj, maxtasksperchild=1) as pool:
         for done in progress(pool.imap(speak_voice, tasks, chunksize=1), "voices", total=len(tasks), unit="voice"):
             seconds.update(done)
         entries = pool.apply(lexicon, (vocabulary(),))
     config.write_text(out / "local" / "lexicon.txt", "".join(f"{line}\n" for line in entries))
-    held = {tuple(spoken(u)) for split in ("dev", "test") for _, said in plans[split] for u in said}
-    text = sentences(seed + 1_000_003, lm_sentences, avoid=held, unique=False)
+    held_out = {tuple(spoken(u)) for split in ("dev", "test") for _, said in plans[split] for u in said}
+    text = sentences(seed + 1_000_003, lm_sentences, avoid=held_out, unique=False)
     config.write_text(out / "local" / "lm_text.txt", "".join(" ".join(words).upper() + "\n" for words in text))
     outputs = [out / "local" / "lexicon.txt", out / "local" / "lm_text.txt"]
     for split in SPLITS:
@@ -109,7 +109,7 @@ def make(out: Path, *, seed: int, utts: dict[str, int], voices: dict[str, int], 
         outputs += [out / split / name for name in ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")]
         outputs += [Path(u.wav) for u in said]
         for path in {*(out / "audio" / split).glob("*.wav")} - {Path(u.wav) for u in said}:
-            path.unlink()  # of another seed, or of more utterances
+            path.unlink()  # left over from another seed or more utterances
         say(f"{out / split}: {summary(said, seconds)}")
     stage.mark(outputs)
     say(f"{out}: {len(vocabulary())} different words, {len(entries)} pronunciations, {lm_sentences} sentences of text, "
@@ -120,13 +120,13 @@ def make(out: Path, *, seed: int, utts: dict[str, int], voices: dict[str, int], 
 def main(argv=None):
     p = argparse.ArgumentParser(prog="prepare_tiny", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--out", type=Path, default=Path("data/tiny"), help="folder to write to (default: data/tiny)")
-    p.add_argument("--seed", type=int, default=1, help="same seed, same bytes (default: 1)")
+    p.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes (default: 1)")
     for split, n, v in (("train", 700, 44), ("dev", 100, 8), ("test", 100, 8)):
-        p.add_argument(f"--{split}", type=int, default=n, metavar="N", help=f"utterances of {split} (default: {n})")
-        p.add_argument(f"--{split}-voices", type=int, default=v, metavar="N", help=f"voices of {split} (default: {v})")
+        p.add_argument(f"--{split}", type=int, default=n, metavar="N", help=f"utterances in {split} (default: {n})")
+        p.add_argument(f"--{split}-voices", type=int, default=v, metavar="N", help=f"voices in {split} (default: {v})")
     p.add_argument("--lm-sentences", type=int, default=8000, metavar="N",
-                   help="sentences of text for the language model (default: 8000)")
-    p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
+                   help="number of sentences of text for the language model (default: 8000)")
+    p.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")
     a = p.parse_args(argv)
     if a.nj < 1 or a.lm_sentences < 1 or a.seed < 0:
         raise UserError("--nj and --lm-sentences must be 1 or more, --seed 0 or more", hint="correct the value")

@@ -1,21 +1,22 @@
-"""A pronunciation dictionary for ``tiny``: espeak's phonemes in four accents, written as ARPAbet with stress digits.
+"""Makes the pronunciation lexicon of ``tiny``: espeak's phonemes in four accents as ARPAbet with stress digits.
 
-The phone set is CMUdict's: 15 vowels with stress 0, 1 or 2 and 24 consonants. A word gets a pronunciation per accent
-that differs: American (rhotic), British (non-rhotic), Scottish and Caribbean; function words get weak forms too.
+The phone set is CMUdict's: 15 vowels with stress 0, 1 or 2 and 24 consonants. A word has one
+pronunciation per accent, without duplicates: American (rhotic), British (non-rhotic), Scottish and Caribbean. Function
+words also have weak forms.
 """
 
 from lstmp.corpus.espeak import Espeak
 from lstmp.errors import UserError
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-029")
-RHOTIC = ("en-us",)  # where espeak's r-coloured vowels hold the r; in Scottish it writes the r itself
+RHOTIC = ("en-us",)  # espeak's r-coloured vowels include the r here; in Scottish it writes the r itself
 
 CONSONANTS = {
     "b": "B", "d": "D", "f": "F", "g": "G", "h": "HH", "j": "Y", "k": "K", "l": "L", "m": "M", "n": "N", "N": "NG",
     "p": "P", "r": "R", "s": "S", "S": "SH", "t": "T", "t#": "T", "t2": "T", "t[": "T", "tS": "CH", "dZ": "JH",
     "T": "TH", "D": "DH", "v": "V", "w": "W", "w#": "W", "z": "Z", "Z": "ZH",
 }
-# Vowels: the phones outside America, and those of American English where they differ. `*` takes the stress digit.
+# Vowels: first for all accents, then what differs in American English. `*` is replaced by the stress digit.
 VOWELS = {
     "0": "AA*", "O2": "AO*", "A:": "AA*", "a": "AE*", "aa": "AA*", "a#": "AH*", "V": "AH*", "@": "AH*", "@2": "AH*",
     "@-": "AH*", "3": "AH*", "3:": "ER*", "VR": "ER*", "IR": "ER*", "@L": "AH* L", "E": "EH*", "e@": "EH*", "I": "IH*",
@@ -27,7 +28,7 @@ RHOTIC_VOWELS = {"3": "ER*", "e@": "EH* R", "i@3": "IH* R", "O@": "AO* R", "o@":
 SILENT = {";", ":", "|", "r-"}  # palatal and length marks, and the r that links to a following vowel
 STRESS = {"'": "1", ",": "2", "%": "0", "=": "0"}
 
-# Forms that a word takes inside a sentence and espeak does not give when it says the word alone.
+# Forms that words have inside a sentence; espeak does not output them for isolated words.
 WEAK_FORMS = {
     "a": ["AH0", "EY1"], "and": ["AH0 N D", "AH0 N"], "are": ["ER0", "AA1 R"], "at": ["AE0 T", "AH0 T"],
     "for": ["F AO0 R", "F AO0", "F ER0", "F AH0"], "from": ["F R AH0 M"], "in": ["IH0 N"], "is": ["IH0 Z"],
@@ -38,10 +39,10 @@ WEAK_FORMS = {
 
 
 def to_arpabet(phonemes: list[str], rhotic: bool) -> str:
-    """espeak's mnemonics of one word, stress marks attached, as ARPAbet phones separated by spaces.
+    """Convert espeak's mnemonics of one word, with stress marks, to ARPAbet phones separated by spaces.
 
     Raises:
-        UserError: a mnemonic that the tables do not know.
+        UserError: a mnemonic is not in the tables.
     """
     phones = []
     for mnemonic in phonemes:
@@ -59,15 +60,15 @@ def to_arpabet(phonemes: list[str], rhotic: bool) -> str:
 
 
 def pronunciations(espeak: Espeak, word: str) -> list[str]:
-    """All pronunciations of a word, without repetition: those of the accents, then its weak forms."""
-    found = []
+    """All pronunciations of a word, without duplicates: those of the accents, then the weak forms."""
+    prons = []
     for accent in ACCENTS:
         groups = espeak.phonemes(word, accent)
-        found.append(to_arpabet([p for group in groups for p in group], accent in RHOTIC))
-    return list(dict.fromkeys(found + WEAK_FORMS.get(word, [])))
+        prons.append(to_arpabet([p for group in groups for p in group], accent in RHOTIC))
+    return list(dict.fromkeys(prons + WEAK_FORMS.get(word, [])))
 
 
 def lexicon(words: list[str]) -> list[str]:
-    """Lines of Kaldi's ``lexicon.txt``, sorted: the word in capitals and its phones."""
+    """Lines of Kaldi's ``lexicon.txt``, sorted: the word in upper case and its phones."""
     espeak = Espeak()
     return sorted(f"{word.upper()} {p}" for word in words for p in pronunciations(espeak, word))

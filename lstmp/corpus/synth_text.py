@@ -1,10 +1,10 @@
-"""What the voices of ``tiny`` say: sentences of a small grammar about a day at home, in town and on the road."""
+"""Draws the sentences of ``tiny`` from a small context-free grammar about a day at home, in town and on the road."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
-# A rule's right-hand sides are separated by `|`; names in capitals are rules, `*3` after one weighs it threefold.
+# Rule name → right-hand sides, separated by `|`. Names in capitals are rules; `*3` gives a right-hand side weight 3.
 GRAMMAR = {
     "SENTENCE": "HOME *3 | WEATHER *2 | TRAIN *3 | SHOPPING *3 | STORY *5 | DIGITS *2 | MESSAGE *3 | PLAN *4 | FACT *3",
     "HOME": "turn on the DEVICE in the ROOM WHEN | turn off the DEVICE in the ROOM "
@@ -74,7 +74,7 @@ GRAMMAR = {
 
 
 def _parse(grammar: dict[str, str]) -> dict[str, tuple[list[list[str]], np.ndarray]]:
-    """Rule → (right-hand sides as lists of symbols, their probabilities)."""
+    """Parse the grammar: rule → (right-hand sides as lists of symbols, their probabilities)."""
     rules = {}
     for name, text in grammar.items():
         sides, weights = [], []
@@ -98,12 +98,12 @@ def sentence(rng: np.random.Generator, symbol: str = "SENTENCE") -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """Every word of the grammar, sorted."""
+    """All words of the grammar, sorted."""
     return sorted({s for sides, _ in RULES.values() for side in sides for s in side if s not in RULES})
 
 
 def sentences(seed: int, n: int, *, avoid: Iterable[tuple[str, ...]] = (), unique: bool = True) -> list[list[str]]:
-    """``n`` sentences of 4 to 14 words; those in ``avoid`` and, with ``unique``, repetitions are drawn again."""
+    """Draw ``n`` sentences of 4 to 14 words; none is in ``avoid``, and with ``unique`` none occurs twice."""
     rng = np.random.default_rng((seed, 0))
     drawn, seen = [], set(avoid)
     while len(drawn) < n:

@@ -1,8 +1,8 @@
-"""The audio of an utterance, whatever its data directory says of it: a file, one in an archive (``wav.ark:1234``, a WAV
-at that byte), a command, a channel, a part, any rate.
+"""Reads the audio of an utterance: a file, a WAV in an archive (``wav.ark:1234``), or the output of a command; all of
+it or a segment, one channel, at any sampling rate.
 
-A command of ``wav.scp`` is run only where the user said so (``--allow-commands``): it is a program of whoever wrote
-that file. One without pipes, redirections and the like is run without a shell, any other by bash.
+A command in ``wav.scp`` is run only if the user allows it (``--allow-commands``), because it is a program written by
+whoever wrote that file. A command without pipes, redirections etc. is run without a shell, any other by bash.
 """
 
 import argparse
@@ -24,77 +24,77 @@ from lstmp.corpus.datadir import DataDir, Utterance
 from lstmp.errors import UserError
 from lstmp.log import say, warn
 
-_OVERSHOOT = 0.5  # seconds by which a segment may end after its recording, as in Kaldi
-_SHELL = re.compile(r"[|&;<>()$`*?\[\]{}~!#\n]|^\s*\w+=")  # what shlex alone does not understand
+_OVERSHOOT = 0.5  # seconds by which a segment may extend beyond its recording, as in Kaldi
+_SHELL = re.compile(r"[|&;<>()$`*?\[\]{}~!#\n]|^\s*\w+=")  # shell syntax beyond the quoting that shlex handles
 
 
 def add_option(p: argparse.ArgumentParser):
-    """``--allow-commands``."""
+    """Add ``--allow-commands`` to a command."""
     p.add_argument("--allow-commands", action="store_true",
-                   help="run the commands of wav.scp, lines that end in `|`: programs of whoever wrote that file "
-                        "(default: refuse them)")
+                   help="run the commands in wav.scp, lines that end in `|`; they are programs of whoever wrote "
+                        "that file (default: refuse them)")
 
 
 def check_commands(data: DataDir, allow: bool):
-    """Before any work: refuse a data directory with commands, unless they are allowed.
+    """Refuse a data directory with commands before any work, unless commands are allowed.
 
     Raises:
-        UserError: it has some; the first is named.
+        UserError: it contains a command; the first one is named.
     """
     first = next((u for u in data.utts.values() if is_command(u)), None)
     if first is not None and not allow:
         lines = (data.path / "wav.scp").read_text(encoding="utf-8", errors="replace").split("\n")
         number = next((n for n, line in enumerate(lines, 1) if line.split()[:1] == [first.recording]), None)
         raise UserError(f"`{first.recording}` is the command `{_shown(first.wav)}`, and commands are not run unless "
-                        "you say so", file=data.path / "wav.scp", line=number,
+                        "allowed", file=data.path / "wav.scp", line=number,
                         hint="give --allow-commands (in a recipe `allow_commands: true`) if you trust this file, or "
-                             "write what they give to files")
+                             "write their output to files")
 
 
 def is_command(utt: Utterance) -> bool:
-    """Whether its audio is what a command gives."""
+    """Whether the audio is the output of a command."""
     return utt.wav.endswith("|")
 
 
 def read_utterance(utt: Utterance, rate: int, allow_commands: bool = False) -> np.ndarray:
-    """The samples of an utterance at ``rate``: float32 [samples], ±32768; resampled where it is of another rate.
+    """Read the samples of an utterance, resampled to ``rate`` if necessary: float32 [samples], ±32768.
 
     Raises:
-        UserError: as :func:`read_as_is`.
+        UserError: as for :func:`read_original`.
     """
-    samples, own = read_as_is(utt, allow_commands)
-    return at_rate(samples, own, rate)
+    samples, original_rate = read_original(utt, allow_commands)
+    return at_rate(samples, original_rate, rate)
 
 
-def at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
-    """Samples of the rate ``own`` at ``rate``."""
-    return samples if own == rate else soxr.resample(samples, own, rate)
+def at_rate(samples: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
+    """Resample from the rate ``original_rate`` to ``rate``."""
+    return samples if original_rate == rate else soxr.resample(samples, original_rate, rate)
 
 
-def read_as_is(utt: Utterance, allow_commands: bool = False) -> tuple[np.ndarray, int]:
-    """The samples of an utterance, float32 [samples], ±32768, and how many of them are a second.
+def read_original(utt: Utterance, allow_commands: bool = False) -> tuple[np.ndarray, int]:
+    """Read an utterance at its original sampling rate: float32 [samples], ±32768, and the rate in Hz.
 
     Raises:
-        UserError: the audio cannot be read, has several channels of which none is named, or not the one that is; a part
-            that is not within it or too short; a command that is not allowed, or fails.
+        UserError: the audio cannot be read; it has several channels but none is specified, or lacks the one that is;
+            the segment is outside it or too short; or a command is not allowed or fails.
     """
-    whole = _last_recording if utt.segment else _read
-    samples, rate = whole(utt.wav, allow_commands, _stamp(utt.wav))
+    reader = _read_cached if utt.segment else _read
+    samples, rate = reader(utt.wav, allow_commands, _stamp(utt.wav))
     channel = _channel(utt, samples.shape[1])
     begin, end = _part(utt, len(samples) / rate)
     return np.ascontiguousarray(samples[round(begin * rate):round(end * rate), channel]), rate
 
 
 def seconds_of(utt: Utterance, allow_commands: bool = False) -> float:
-    """Its length in seconds, by the header and the last samples of a file, without decoding the rest.
+    """Determine the duration in seconds from the header and last samples of a file, without decoding the rest.
 
     Raises:
-        UserError: as :func:`read_as_is`.
+        UserError: as for :func:`read_original`.
     """
     if is_command(utt) or _archived(utt.wav):
-        samples, rate = read_as_is(utt, allow_commands)
+        samples, rate = read_original(utt, allow_commands)
         return len(samples) / rate
-    info = _info(utt.wav, _stamp(utt.wav))
+    info = _info_cached(utt.wav, _stamp(utt.wav))
     _channel(utt, info.channels)
     begin, end = _part(utt, info.seconds)
     return end - begin
@@ -134,38 +134,38 @@ def _read(wav: str, allow_commands: bool, _stamp) -> tuple[np.ndarray, int]:
     if not wav.endswith("|"):
         return read_channels(wav)
     if not allow_commands:
-        raise UserError(f"the command `{_shown(wav)}` is not run unless you say so", hint="give --allow-commands")
+        raise UserError(f"the command `{_shown(wav)}` is not run unless allowed", hint="give --allow-commands")
     return _run(wav)
 
 
-# Utterances come sorted by id, those of a recording in a row: it is decoded once for them, not once for each.
-_last_recording = functools.lru_cache(maxsize=1)(_read)
-_info = functools.lru_cache(maxsize=1)(lambda wav, stamp: audio_info(wav, None))
+# Utterances are read sorted by id, so those of a recording follow each other; cache it to decode it only once.
+_read_cached = functools.lru_cache(maxsize=1)(_read)
+_info_cached = functools.lru_cache(maxsize=1)(lambda wav, stamp: audio_info(wav, None))
 
 
 def _run(wav: str) -> tuple[np.ndarray, int]:
     text = wav.rstrip("|").strip()
-    with files.temporary_folder() as work, open(work / "sound.wav", "wb") as sound, tempfile.TemporaryFile() as said:
+    with files.temporary_folder() as work, open(work / "sound.wav", "wb") as sound, tempfile.TemporaryFile() as stderr:
         try:
             words = ["bash", "-c", text] if _SHELL.search(text) else shlex.split(text)
-            status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=sound, stderr=said).returncode
-        except (OSError, ValueError) as e:  # no such program, or quotes that do not close
+            status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=sound, stderr=stderr).returncode
+        except (OSError, ValueError) as e:  # no such program, or unbalanced quotes
             raise _failed(wav, getattr(e, "strerror", None) or str(e)) from None
-        said.seek(0)
-        last = (said.read().decode(errors="replace").strip().splitlines() or [""])[-1][:200]
+        stderr.seek(0)
+        last_line = (stderr.read().decode(errors="replace").strip().splitlines() or [""])[-1][:200]
         if status:
-            raise _failed(wav, f"ended with status {status}{f': {last}' if last else ''}")
+            raise _failed(wav, f"ended with status {status}{f': {last_line}' if last_line else ''}")
         try:
             return read_channels(work / "sound.wav")
         except UserError as e:
-            raise _failed(wav, f"{e.what}{f'; it said: {last}' if last else ''}") from None
+            raise _failed(wav, f"{e.what}{f'; it printed: {last_line}' if last_line else ''}") from None
 
 
 def _archived(wav: str) -> tuple[str, int] | None:
-    """(archive, byte) of ``wav.ark:1234``."""
+    """Split ``wav.ark:1234`` into (archive, offset); None if the entry is not in an archive."""
     path, colon, offset = wav.rpartition(":")
-    found = colon and config.is_count(offset, 18) and not os.path.exists(wav) and os.path.isfile(path)
-    return (path, int(offset)) if found else None
+    archived = colon and config.is_count(offset, 18) and not os.path.exists(wav) and os.path.isfile(path)
+    return (path, int(offset)) if archived else None
 
 
 def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
@@ -174,7 +174,7 @@ def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
         head = f.read(8)
         if head[:4] != b"RIFF" or len(head) < 8:
             raise UserError(f"no WAV at byte {offset}", file=path, hint="correct the offset in wav.scp")
-        left = Path(path).stat().st_size - f.tell()  # a size of all ones must not be asked for
+        left = Path(path).stat().st_size - f.tell()  # do not allocate a placeholder size of all ones
         (work / "sound.wav").write_bytes(head + f.read(min(left, int.from_bytes(head[4:], "little"))))
         try:
             return read_channels(work / "sound.wav")
@@ -183,7 +183,7 @@ def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
 
 
 def _failed(wav: str, why: str) -> UserError:
-    return UserError(f"the command `{_shown(wav)}`: {why}", hint="run it by hand; it must write a sound file, such as "
+    return UserError(f"the command `{_shown(wav)}`: {why}", hint="run it by hand; it must write an audio file, such as "
                                                               "WAV, to its standard output")
 
 
@@ -192,13 +192,15 @@ def _shown(wav: str) -> str:
 
 
 def _name(utt: Utterance) -> str:
-    """The file for an error; of a command, the command."""
+    """The audio file, or the command, to name in an error."""
     return f"`{_shown(utt.wav)}`" if is_command(utt) else utt.wav
 
 
 def audio_stamps(utts) -> list:
-    """Size and time of every utterance's audio file, None where it is missing or a command: whether work on it still
-    holds. (Contents would take minutes for a thousand hours.)"""
+    """Size and modification time of every audio file, None if it is missing or a command.
+
+    Stages use them to detect changed audio; digests of the contents would take minutes for 1,000 hours.
+    """
     return [_stamp(utt.wav) for utt in utts]
 
 
@@ -207,12 +209,12 @@ def _stamp(wav: str) -> tuple[int, int] | None:
     return None if wav.endswith("|") or not os.path.isfile(path) else ((s := path.stat()).st_size, s.st_mtime_ns)
 
 
-def tell_rates(where, found: Counter, rate: int):
-    """Say once for a data directory what was resampled: ``found`` counts utterances by their own rate."""
-    for own, count in sorted(found.items()):
-        if own < rate:
-            warn(f"{where}: {count} utterances have {own} samples a second, and were resampled to {rate}: they hold "
-                 f"nothing above {own // 2} Hz. If all speech is so, set `sample_rate: {own}` in conf/mfcc.yaml and "
-                 "conf/fbank.yaml")
-        elif own > rate:
-            say(f"{where}: {count} utterances were resampled from {own} to {rate} samples a second")
+def log_resampling(where, rates: Counter, rate: int):
+    """Log which utterances of a data directory were resampled; ``rates`` counts utterances by original rate."""
+    for original_rate, count in sorted(rates.items()):
+        if original_rate < rate:
+            warn(f"{where}: {count} utterances at {original_rate} Hz were resampled to {rate} Hz: they contain "
+                 f"nothing above {original_rate // 2} Hz. If all your audio has this rate, set `sample_rate: "
+                 f"{original_rate}` in conf/mfcc.yaml and conf/fbank.yaml")
+        elif original_rate > rate:
+            say(f"{where}: {count} utterances were resampled from {original_rate} to {rate} Hz")

@@ -1,26 +1,26 @@
-"""Gzip files that people bring: read without trust in what they say of themselves."""
+"""Reads untrusted gzip files: damaged files and decompression bombs raise an error."""
 
 import gzip
 import io
 import os
 import zlib
 
-_MOST, _LEAST = 200, 16 << 20  # times its own size, and bytes, that a file may become; text becomes some 3 to 10 times
+_MAX_RATIO, _MIN_LIMIT = 200, 16 << 20  # limit: this many-fold, or bytes if more; text grows 3 to 10-fold
 
 
-def open_gzip(path, most: int | None = None) -> io.BufferedReader:
-    """A gzip file for reading bytes; one that is damaged, cut off or grows without end is a ``gzip.BadGzipFile``.
+def open_gzip(path, max_bytes: int | None = None) -> io.BufferedReader:
+    """Open a gzip file for reading bytes. Reading raises ``gzip.BadGzipFile`` if it is damaged, truncated or too large.
 
     Args:
-        most: bytes that it may become; None: as many as text may.
+        max_bytes: maximum uncompressed size in bytes; None: the limit for text, which depends on the compressed size.
     """
-    return io.BufferedReader(_Measured(path, most))
+    return io.BufferedReader(_LimitedGzip(path, max_bytes))
 
 
-class _Measured(io.RawIOBase):
-    def __init__(self, path, most: int | None):
+class _LimitedGzip(io.RawIOBase):
+    def __init__(self, path, max_bytes: int | None):
         self._file = gzip.open(path, "rb")
-        self._most = max(_LEAST, _MOST * os.stat(path).st_size) if most is None else most
+        self._max_bytes = max(_MIN_LIMIT, _MAX_RATIO * os.stat(path).st_size) if max_bytes is None else max_bytes
 
     def readable(self) -> bool:
         return True
@@ -33,13 +33,13 @@ class _Measured(io.RawIOBase):
             n = self._file.readinto(buffer)
         except (EOFError, zlib.error) as e:
             raise gzip.BadGzipFile(str(e)) from None
-        if self._file.tell() > self._most:
-            raise gzip.BadGzipFile(f"it becomes more than {self._most >> 20} MB")
+        if self._file.tell() > self._max_bytes:
+            raise gzip.BadGzipFile(f"it unpacks to more than {self._max_bytes >> 20} MB")
         return n
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence != os.SEEK_SET or not 0 <= offset <= self._most:
-            raise gzip.BadGzipFile(f"no byte {offset} in it")
+        if whence != os.SEEK_SET or not 0 <= offset <= self._max_bytes:
+            raise gzip.BadGzipFile(f"offset {offset} is beyond its end")
         return self._file.seek(offset)
 
     def tell(self) -> int:

@@ -1,4 +1,4 @@
-"""What the features of a data dir are: ``feats.json``, written wherever they are made or taken over."""
+"""Reads and writes ``feats.json``, the description of a data dir's features."""
 
 import json
 from pathlib import Path
@@ -7,29 +7,30 @@ from lstmp import config
 from lstmp.corpus.datadir import write_table
 
 
-def write_about(out, kind: str, dim: int, num_frames: dict[str, int], left_out: int, frame_shift: float, **more) -> int:
-    """Write ``feats.json`` and ``utt2num_frames`` of features that are there.
+def write_about(out, feature_type: str, dim: int, num_frames: dict[str, int], left_out: int,
+                frame_shift: float, **more) -> int:
+    """Write ``feats.json`` and ``utt2num_frames`` for existing features.
 
     Args:
-        kind: mfcc, fbank or fmllr.
-        dim: D.
-        num_frames: utterance → T.
-        left_out: how many utterances have none.
+        feature_type: mfcc, fbank or fmllr.
+        dim: D, the dimension.
+        num_frames: utterance → T, its number of frames.
+        left_out: number of utterances without features.
         frame_shift: seconds from frame to frame.
-        more: how they were made.
+        more: further keys that describe how the features were made.
 
     Returns:
-        the number of all frames.
+        the total number of frames.
     """
     write_table(Path(out) / "utt2num_frames", {utt: str(n) for utt, n in num_frames.items()})
     frames = sum(num_frames.values())
-    about = {"kind": kind, "dim": dim, "utterances": len(num_frames), "left_out": left_out, "frames": frames,
+    about = {"kind": feature_type, "dim": dim, "utterances": len(num_frames), "left_out": left_out, "frames": frames,
              "frame_shift": frame_shift, **more}
     config.write_text(Path(out) / "feats.json", json.dumps(about, indent=1) + "\n")
     return frames
 
 
-def extraction(data_dir) -> dict | None:
-    """What ``feats.json`` says of how the features of a data dir were made; None where there is none."""
+def read_about(data_dir) -> dict | None:
+    """Read ``feats.json`` of a data dir; None if there is none."""
     path = Path(data_dir) / "feats.json"
     return config.read_json(path, "make the features again") if path.is_file() else None

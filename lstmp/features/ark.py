@@ -1,9 +1,9 @@
-"""Kaldi archives: matrices and integer vectors in one ``.ark`` file, with an ``.scp`` index of byte offsets beside it.
+"""Reads and writes Kaldi archives: ``.ark`` files of matrices or integer vectors, and ``.scp`` indexes of byte offsets.
 
-It reads what Kaldi writes and writes what Kaldi reads, matrices with ``kaldi_io``, opens no pipes, and turns every
-damaged file into one line that names it. An ``.scp`` line is ``utt path:offset``, perhaps with a range of rows
-and columns, ``[0:99,0:12]``. A relative path is relative to the current folder, as in Kaldi, and where that does not
-exist, to the folder of the ``.scp`` itself, or the file lies beside it. What is packed by gzip is unpacked.
+Files are compatible with Kaldi; matrices are written with ``kaldi_io``. Pipes are not opened. A damaged file is an
+error that names it. Gzipped files are decompressed. An ``.scp`` line is ``utt path:offset``, optionally with a range of
+rows and columns, ``[0:99,0:12]``. A relative path is resolved against the current folder, as in Kaldi; if there is no
+such file, against the folder of the ``.scp``; otherwise its last part is looked up in that folder.
 """
 
 import contextlib
@@ -21,20 +21,20 @@ from lstmp.corpus.datadir import read_table
 from lstmp.corpus.textlines import odd_characters
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, is_memory, naming
-from lstmp.features.matrix import NotAMatrix, part_of, read_matrix, take
+from lstmp.features.matrix import NotAMatrix, read_exactly, read_matrix, select_range
 from lstmp.files import replacing
 
-with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner and extends PATH for Kaldi's programs
+with contextlib.redirect_stderr(io.StringIO()):  # importing it prints a banner and extends PATH for Kaldi's programs
     _environment = {name: os.environ.get(name) for name in ("KALDI_ROOT", "PATH")}
     import kaldi_io
 
     for _name, _value in _environment.items():
         os.environ.pop(_name, None) if _value is None else os.environ.__setitem__(_name, _value)
 
-_LONGEST_KEY = 4096  # bytes; where no space comes, it is not an archive
-_LONGEST_LINE = 1 << 26  # bytes of a vector as text
-_WHOLE = re.compile(rb"[-+]?[0-9]{1,10}")
-_NUMBER = np.dtype([("size", "i1"), ("value", "<i4")])  # of a binary integer vector
+_MAX_KEY = 4096  # bytes; without a space among them, the file is not an archive
+_MAX_LINE = 1 << 26  # maximum bytes of a vector in text form
+_INTEGER = re.compile(rb"[-+]?[0-9]{1,10}")
+_ELEMENT = np.dtype([("size", "i1"), ("value", "<i4")])  # one element of a binary integer vector
 _HINT = "copy it again, or delete it and run the stage that makes it"
 
 
@@ -42,49 +42,50 @@ def read_scp(path) -> dict[str, str]:
     """Read an ``.scp`` index: utterance (or speaker) → ``path:offset``, for :func:`read_mat`.
 
     Raises:
-        UserError: no such file, a malformed or duplicate line, or a pipe in place of a path.
+        UserError: there is no such file, a line is malformed or duplicate, or an entry is a pipe.
     """
     index, folder = {}, Path(path).parent
     for number, (key, rx) in enumerate(read_table(path).items(), 1):
         if rx.endswith("|") or rx.startswith("|"):
-            raise UserError(f"`{key}` is a command, {rx!r}, which is not run", file=path, line=number,
-                            hint="write what it gives to an archive, such as by `copy-feats scp:feats.scp "
-                                 "ark,scp:new.ark,new.scp`; `id file.ark:offset` is read")
+            raise UserError(f"`{key}` is a command, {rx!r}, and commands are not run", file=path, line=number,
+                            hint="write its output to an archive, such as with `copy-feats scp:feats.scp "
+                                 "ark,scp:new.ark,new.scp`; a line must be `id file.ark:offset`")
         name = _split(rx)[0]
         if not os.path.isabs(name) and not os.path.exists(name):
-            for there in (folder / name, folder / Path(name).name):
-                if there.exists():
-                    rx = f"{there}{rx[len(name):]}"
+            for candidate in (folder / name, folder / Path(name).name):
+                if candidate.exists():
+                    rx = f"{candidate}{rx[len(name):]}"
                     break
         index[key] = rx
     return index
 
 
 def archives_of(rxs: Iterable[str]) -> list[Path]:
-    """The files of values of :func:`read_scp`, each once, sorted."""
+    """List the archives that values of :func:`read_scp` refer to, sorted, without duplicates."""
     return [Path(name) for name in sorted({_split(rx)[0] for rx in rxs})]
 
 
 def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray:
-    """Read the matrix ``[T, D]`` at ``path:offset``, or its part at ``path:offset[rows,columns]``.
+    """Read the matrix ``[T, D]`` at ``path:offset``, or the range of it at ``path:offset[rows,columns]``.
 
     Args:
         rx: a value of :func:`read_scp`.
-        dim: the D to insist on.
+        dim: D that the matrix must have; None: any.
         dtype: np.float32, or np.float64 for statistics.
 
     Raises:
-        UserError: no such file, cut off or damaged, no such part, not ``dim`` wide, NaN or infinity within.
+        UserError: there is no such file or range, the file is truncated or damaged, the matrix does not have ``dim``
+            columns, or a value is NaN or infinite.
     """
-    path, offset, span = _split(rx)
+    path, offset, range_text = _split(rx)
     mat = _parse(read_matrix, path, offset)
-    if span is not None:
+    if range_text is not None:
         try:
-            mat = part_of(mat, span)
+            mat = select_range(mat, range_text)
         except NotAMatrix as e:
             raise UserError(f"the range of {rx}: {e}", file=path, hint="correct the line of the .scp") from None
     if dim is not None and mat.shape[1] != dim:
-        raise UserError(f"the matrix at byte {offset} is {mat.shape[1]} wide, {dim} expected", file=path,
+        raise UserError(f"the matrix at byte {offset} has {mat.shape[1]} columns, {dim} expected", file=path,
                         hint="make all features with one configuration")
     if not np.isfinite(mat).all():
         row = int(np.argwhere(~np.isfinite(mat))[0, 0])
@@ -97,14 +98,14 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
     """Iterate over the integer vectors of an ``.ark`` (also ``.ark.gz``) or ``.scp``: (utterance, np.int32 [T]).
 
     Raises:
-        UserError: no such file, cut off or damaged, an utterance twice.
+        UserError: there is no such file, it is truncated or damaged, or an utterance occurs twice.
     """
     if str(path).endswith(".scp"):
         for key, rx in read_scp(path).items():
-            name, offset, span = _split(rx)
-            if span is not None:
-                raise UserError(f"`{key}` has a range, [{span}], of a vector", file=path,
-                                hint="ranges are of matrices; write the vector itself to an archive")
+            name, offset, range_text = _split(rx)
+            if range_text is not None:
+                raise UserError(f"`{key}` has a range, [{range_text}], of a vector", file=path,
+                                hint="only matrices can have ranges; write the whole vector to an archive")
             yield key, _parse(_read_int_vector, name, offset)
         return
     keys: set[str] = set()
@@ -112,7 +113,7 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
         while True:
             start = f.tell()
             try:
-                if start == 0 and f.peek(3)[:3] == b"\xef\xbb\xbf":  # the mark of an editor
+                if start == 0 and f.peek(3)[:3] == b"\xef\xbb\xbf":  # byte order mark
                     f.seek(3)
                 key = _read_key(f)
                 vector = None if key is None else _read_int_vector(f)
@@ -121,14 +122,14 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
             if key is None:
                 return
             if key in keys:
-                raise UserError(f"`{key}` is there twice, again at byte {start}", file=path,
-                                hint="remove one of the two")
+                raise UserError(f"`{key}` occurs twice, again at byte {start}", file=path,
+                                hint="remove one of them")
             keys.add(key)
             yield key, vector
 
 
 def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
-    """Write (utterance, integers [T]) pairs to the archive ``path`` and its index, ``.scp`` in place of ``.ark``."""
+    """Write (utterance, integers [T]) pairs to the archive ``path`` and its index, the same path with ``.scp``."""
     path = Path(path)
     with ArkWriter(path, path.with_suffix(".scp")) as writer:
         for key, vector in vectors:
@@ -138,15 +139,15 @@ def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
 def write_gzipped_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
     """Write (utterance, integers [T]) pairs as Kaldi's ``ali.1.gz``: a gzipped archive, without an index."""
     with replacing(path) as tmp, open(tmp, "wb") as raw:
-        with gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # the same bytes every time
+        with gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # no time stamp: reproducible bytes
             for key, vector in vectors:
                 f.write(f"{key} ".encode() + _int_vector_bytes(vector))
 
 
 class ArkWriter:
-    """Write an archive and its index by temporary names, and rename both at the end of the ``with`` block.
+    """Context manager that writes an archive and its index; existing files are replaced at the end of the block.
 
-    On an exception nothing is left behind, and what was there before stays.
+    After an exception the existing files are unchanged and temporary files are removed.
     """
 
     def __init__(self, ark_path, scp_path):
@@ -162,7 +163,7 @@ class ArkWriter:
         """Append a float matrix ``[T, D]`` or an integer vector ``[T]`` under ``key``."""
         if key in self._keys or not key or key.split() != [key]:
             raise UserError(f"{key!r} is not an id, or is written twice", file=self.ark,
-                            hint="give each a name of its own, without spaces")
+                            hint="give each a unique id without spaces")
         self._keys.add(key)
         self._ark_file.write(f"{key} ".encode())
         self._scp_file.write(f"{key} {self.ark}:{self._ark_file.tell()}\n")
@@ -176,24 +177,24 @@ class ArkWriter:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, value, traceback):
-        self._stack.__exit__(kind, value, traceback)
+    def __exit__(self, exc_type, value, traceback):
+        self._stack.__exit__(exc_type, value, traceback)
 
 
 def _split(rx: str) -> tuple[str, int, str | None]:
-    """(path, offset, range or None)."""
-    whole, span = rx, None
+    """Split ``path:offset[range]`` into (path, offset, range or None)."""
+    whole, range_text = rx, None
     if rx.endswith("]") and "[" in rx:
-        whole, _, span = rx[:-1].rpartition("[")
+        whole, _, range_text = rx[:-1].rpartition("[")
     path, colon, offset = whole.rpartition(":")
-    return (path, int(offset), span) if colon and config.is_count(offset, 18) else (whole, 0, span)
+    return (path, int(offset), range_text) if colon and config.is_count(offset, 18) else (whole, 0, range_text)
 
 
 def _open(path):
     try:
         with open(path, "rb") as f:
-            packed = f.read(2) == b"\x1f\x8b"
-        return open_gzip(path) if packed else open(path, "rb")
+            gzipped = f.read(2) == b"\x1f\x8b"
+        return open_gzip(path) if gzipped else open(path, "rb")
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in its name
         raise UserError("no such archive", file=path, hint="check the path, or run the stage that makes it") from None
 
@@ -201,12 +202,12 @@ def _open(path):
 def _parse(read, path, offset: int):
     with _open(path) as f:
         try:
-            if isinstance(f.raw, io.FileIO) and offset >= os.stat(path).st_size:  # not of gzip
+            if isinstance(f.raw, io.FileIO) and offset >= os.stat(path).st_size:  # not gzip
                 raise EOFError
             f.seek(offset)
             with naming(path):
                 return read(f)
-        except Exception as e:  # whatever the parsing trips over
+        except Exception as e:  # parsing damaged data may raise anything
             raise _damaged(path, offset, e) from None
 
 
@@ -218,17 +219,17 @@ def _damaged(path, offset: int, e: Exception) -> Exception:
 
 
 def _read_key(f) -> str | None:
-    """The id before the next value, None at the end of the file; white space before it is passed over."""
+    """Read the id before the next value, after optional white space; None at the end of the file."""
     key = bytearray()
     while (c := f.read(1)) not in (b"", b" ", b"\t", b"\r", b"\n") or c and not key:
         key += c.strip()
-        if len(key) > _LONGEST_KEY:
+        if len(key) > _MAX_KEY:
             raise ValueError
     if c == b"" and key:
         raise EOFError
     name = key.decode()
-    if odd := odd_characters([name]):
-        raise NotAMatrix(f"the id `{name[:60]}` has {odd[0]} in it")
+    if bad := odd_characters([name]):
+        raise NotAMatrix(f"the id `{name[:60]}` has {bad[0]} in it")
     if c and c in b"\r\n":
         raise NotAMatrix(f"`{name[:60]}` has nothing after it")
     return name or None
@@ -238,34 +239,34 @@ def _read_int_vector(f) -> np.ndarray:
     if not (first := f.peek(1)[:1]):
         raise EOFError
     if first != b"\0":
-        return _read_text_vector(f.readline(_LONGEST_LINE))
-    head = take(f, 7)
+        return _read_text_vector(f.readline(_MAX_LINE))
+    head = read_exactly(f, 7)
     if head[:3] != b"\0B\4" or (size := int.from_bytes(head[3:], "little", signed=True)) < 0:
         raise ValueError
-    numbers = np.frombuffer(take(f, size * _NUMBER.itemsize), _NUMBER)
+    numbers = np.frombuffer(read_exactly(f, size * _ELEMENT.itemsize), _ELEMENT)
     if (numbers["size"] != 4).any():
         raise ValueError
     return numbers["value"].astype(np.int32)
 
 
 def _read_text_vector(line: bytes) -> np.ndarray:
-    """Whole numbers, perhaps between brackets."""
+    """Parse whole numbers, optionally in brackets."""
     fields = line.split()
     if fields[:1] == [b"["] and fields[-1] == b"]":
         fields = fields[1:-1]
     values = []
     for field in fields:
-        if not _WHOLE.fullmatch(field) or not -2**31 <= (value := int(field)) < 2**31:
+        if not _INTEGER.fullmatch(field) or not -2**31 <= (value := int(field)) < 2**31:
             raise NotAMatrix(f"`{field[:20].decode(errors='replace')}` is not a whole number of 32 bits")
         values.append(value)
     return np.array(values, np.int32)
 
 
 def _int_vector_bytes(vector: np.ndarray) -> bytes:
-    """Kaldi's binary vector<int32>: each number behind a byte with its size. (kaldi_io writes them one by one.)"""
+    """Encode Kaldi's binary vector<int32>: each number follows a byte with its size. (Faster than kaldi_io.)"""
     vector = np.asarray(vector)
     if vector.ndim != 1 or vector.dtype.kind not in "iu":
         raise TypeError(f"an integer vector is expected, not {vector.dtype} {vector.shape}")
-    body = np.empty(len(vector), _NUMBER)
+    body = np.empty(len(vector), _ELEMENT)
     body["size"], body["value"] = 4, vector
     return b"\0B\4" + np.int32(len(vector)).tobytes() + body.tobytes()

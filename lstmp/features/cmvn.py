@@ -1,7 +1,7 @@
-"""Cepstral mean and variance statistics of each speaker, as Kaldi's ``compute-cmvn-stats``.
+"""Computes cepstral mean and variance statistics per speaker, as Kaldi's ``compute-cmvn-stats``.
 
-One matrix [2, D+1] a speaker, in ``cmvn.ark``/``cmvn.scp``: the sum over frames of each dimension and the number of
-frames; the sums of squares and 0.
+Writes one matrix [2, D+1] per speaker to ``cmvn.ark``/``cmvn.scp``. Row 0 contains the sum over frames of each
+dimension and the number of frames; row 1 contains the sums of squares and 0.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def compute_cmvn(data_dir):
     """Write ``cmvn.ark``/``cmvn.scp`` of a data dir with ``feats.scp`` and ``utt2spk``.
 
     Raises:
-        UserError: a file is missing, an archive damaged, an utterance without speaker.
+        UserError: a file is missing, an archive is damaged, or an utterance has no speaker.
     """
     data_dir = Path(data_dir)
     feats, speaker = read_scp(data_dir / "feats.scp"), read_table(data_dir / "utt2spk")

@@ -1,8 +1,8 @@
-"""Features of a data dir from its audio: MFCCs for the GMMs, log-mel filterbank energies for the networks.
+"""Computes the features of a data dir: MFCCs for the GMMs, log-mel filterbank energies for the networks.
 
-The signal processing is Kaldi's, by ``kaldi-native-fbank``. Writes ``feats.ark``/``feats.scp`` (float32 [T, D]),
-``utt2num_frames``, ``feats.json`` (what they are) and the speakers' CMVN statistics. Utterances without usable audio
-are reported and left out of ``feats.scp``, whose ids all later stages take.
+The signal processing is Kaldi's, from ``kaldi-native-fbank``. Writes ``feats.ark``/``feats.scp`` (float32 [T, D]),
+``utt2num_frames``, ``feats.json`` (a description) and the speakers' CMVN statistics. Utterances without usable audio
+are reported and left out of ``feats.scp``; all later stages use the utterances in ``feats.scp``.
 """
 
 import argparse
@@ -19,8 +19,15 @@ import numpy as np
 from lstmp import config, distributed
 from lstmp.config import check
 from lstmp.corpus.bad import BadUtterances
-from lstmp.corpus.datadir import AUDIO, DataDir, Utterance, copy_tables, read_data_dir, tables_of
-from lstmp.corpus.utterance_audio import add_option, at_rate, audio_stamps, check_commands, read_as_is, tell_rates
+from lstmp.corpus.datadir import AUDIO, DataDir, Utterance, copy_tables, existing_tables, read_data_dir
+from lstmp.corpus.utterance_audio import (
+    add_option,
+    at_rate,
+    audio_stamps,
+    check_commands,
+    log_resampling,
+    read_original,
+)
 from lstmp.errors import UserError, command
 from lstmp.features.about import write_about
 from lstmp.features.ark import ArkWriter
@@ -67,7 +74,7 @@ class FbankConfig:
 
     @property
     def dim(self) -> int:
-        """D of the features."""
+        """D, the dimension of the features."""
         return self.num_mel_bins
 
 
@@ -89,24 +96,27 @@ class MfccConfig(FbankConfig):
         return self.num_ceps
 
 
-KINDS = {"mfcc": MfccConfig, "fbank": FbankConfig}
+CONFIGS = {"mfcc": MfccConfig, "fbank": FbankConfig}
 
 
 def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np.ndarray:
-    """Features of one utterance, np.float32 [T, D]: MFCCs if ``cfg`` is a :class:`MfccConfig`, else log-mel energies.
+    """Compute the features of one utterance: MFCCs if ``cfg`` is an :class:`MfccConfig`, else log-mel energies.
 
     Args:
         samples: float32 [samples] on the scale of 16-bit integers.
         cfg: the configuration.
-        utt: its id, which seeds the dither.
+        utt: utterance id, which seeds the dither.
+
+    Returns:
+        np.float32 [T, D].
 
     Raises:
-        UserError: too short for one window.
+        UserError: the utterance is shorter than one window.
     """
-    if cfg.dither > 0:  # our own, because the library's is not seeded
+    if cfg.dither > 0:  # not the library's dither, which has no seed
         noise = np.random.default_rng(zlib.crc32(utt.encode())).standard_normal(len(samples), dtype=np.float32)
         samples = samples + np.float32(cfg.dither) * noise
-    frames = computer(cfg)
+    frames = make_extractor(cfg)
     frames.accept_waveform(cfg.sample_rate, samples)
     frames.input_finished()
     if frames.num_frames_ready == 0:
@@ -114,8 +124,8 @@ def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np
     return np.stack([frames.get_frame(t) for t in range(frames.num_frames_ready)])
 
 
-def computer(cfg: FbankConfig):
-    """The library's object that makes such features, without dither."""
+def make_extractor(cfg: FbankConfig):
+    """Create the object of kaldi-native-fbank that computes features with this configuration, without dither."""
     mfcc = isinstance(cfg, MfccConfig)
     options = knf.MfccOptions() if mfcc else knf.FbankOptions()
     frame, mel = options.frame_opts, options.mel_opts
@@ -130,48 +140,49 @@ def computer(cfg: FbankConfig):
 
 
 def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool = False):
-    """Compute and write the features of a data dir; skipped where they are done.
+    """Compute and write the features of a data dir; skipped if already done.
 
     Args:
-        data_dir: with utt2spk, and wav.scp or features that were given, see :mod:`lstmp.features.given`.
-        out_dir: the same, or another folder, which then becomes a data dir with the same tables.
-        cfg: a :class:`MfccConfig` or :class:`FbankConfig`.
+        data_dir: data dir with utt2spk, and with wav.scp or given features, see :mod:`lstmp.features.given`.
+        out_dir: ``data_dir`` itself, or another folder, which becomes a data dir with the same tables.
+        cfg: an :class:`MfccConfig` or :class:`FbankConfig`.
         nj: number of processes.
         allow_commands: run the commands of wav.scp.
 
     Raises:
-        UserError: a malformed data dir, commands that are not allowed, or more unusable utterances than
+        UserError: the data dir is malformed, commands are not allowed, or more utterances are unusable than
             ``cfg.max_bad`` allows.
     """
     first, on_first = distributed.rank() == 0, distributed.on_first
     data, out = read_data_dir(data_dir, need=("utt2spk",)), Path(out_dir)
-    kind = "mfcc" if isinstance(cfg, MfccConfig) else "fbank"
-    audio = (data.path / "wav.scp").exists()
-    if audio:
+    feature_type = "mfcc" if isinstance(cfg, MfccConfig) else "fbank"
+    has_audio = (data.path / "wav.scp").exists()
+    if has_audio:
         check_commands(data, allow_commands)
 
     def features_of(utt: Utterance) -> tuple[np.ndarray, int]:
-        samples, own = read_as_is(utt, allow_commands)
-        return compute_features(at_rate(samples, own, cfg.sample_rate), cfg, utt.id), own
+        samples, original_rate = read_original(utt, allow_commands)
+        return compute_features(at_rate(samples, original_rate, cfg.sample_rate), cfg, utt.id), original_rate
 
     in_place = out.resolve() == data.path.resolve()
-    tables = tables_of(data.path)
-    if given := find_given(data, kind, cfg, (lambda utt: features_of(utt)[0]) if audio else None, quiet=not first):
-        _take_given(given, data, out, kind, cfg, nj, [data.path / "utt2spk"] if in_place else tables)
+    tables = existing_tables(data.path)
+    compute = (lambda utt: features_of(utt)[0]) if has_audio else None
+    if given := find_given(data, feature_type, cfg, compute, quiet=not first):
+        _take_given(given, data, out, feature_type, cfg, nj, [data.path / "utt2spk"] if in_place else tables)
         return
-    if not audio:
-        raise UserError(f"no wav.scp, and no {kind} features that fit the configuration", file=data.path,
-                        hint="give the audio, or features made with this configuration")
+    if not has_audio:
+        raise UserError(f"no wav.scp, and no {feature_type} features that match the configuration", file=data.path,
+                        hint="provide audio, or features made with this configuration")
     stage = Stage(out, "feats", inputs=[t for t in tables if t.name in AUDIO] if in_place else tables,
-                  settings={**config.to_dict(cfg), "kind": kind, "library": version("kaldi-native-fbank"),
+                  settings={**config.to_dict(cfg), "kind": feature_type, "library": version("kaldi-native-fbank"),
                             "audio": _audio_state(data)}, version=2)
     if on_first(stage.is_done):
         return
-    say(f"{out}: {kind} of {len(data.utts)} utterances")
+    say(f"{out}: {feature_type} of {len(data.utts)} utterances")
     out.mkdir(parents=True, exist_ok=True)
     copies = on_first(copy_tables, data, out)
 
-    def one(utt: Utterance):
+    def features_or_error(utt: Utterance):
         try:
             return features_of(utt)
         except UserError as e:
@@ -180,16 +191,16 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
             return UserError(e.strerror or str(e), file=utt.wav, hint="check the disk and the file's mode")
 
     bad, num_frames, rates = BadUtterances(data.path, cfg.max_bad), {}, Counter()
-    found = iter_jobs(one, data.utts.values(), nj, f"{kind} {out.name}", for_all=False)
+    results = iter_jobs(features_or_error, data.utts.values(), nj, f"{feature_type} {out.name}", for_all=False)
     with ArkWriter(out / "feats.ark", out / "feats.scp") if first else contextlib.nullcontext() as writer:
-        for utt, result in zip(data.utts, found, strict=True):
-            if not first:  # other machines send theirs to the first
+        for utt, result in zip(data.utts, results, strict=True):
+            if not first:  # other machines send their features to the first one
                 continue
             if isinstance(result, UserError):
                 bad.add(utt, result)
             else:
-                feats, own = result
-                rates[own] += 1
+                feats, original_rate = result
+                rates[original_rate] += 1
                 writer.write(utt, feats)
                 num_frames[utt] = len(feats)
                 dim = feats.shape[1]
@@ -198,27 +209,29 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
             raise UserError("no utterance has usable audio", file=data.path / "wav.scp", hint="see the warnings above")
     if not first:
         return
-    tell_rates(data.path, rates, cfg.sample_rate)
-    frames = write_about(out, kind, dim, num_frames, len(bad), cfg.frame_shift_ms / 1000, config=config.to_dict(cfg))
+    log_resampling(data.path, rates, cfg.sample_rate)
+    frames = write_about(out, feature_type, dim, num_frames, len(bad), cfg.frame_shift_ms / 1000,
+                         config=config.to_dict(cfg))
     compute_cmvn(out)
     stage.mark(outputs=[*(out / name for name in OUTPUTS), *copies])
     say(f"{out}: {frames} frames of {dim} values, {frames * cfg.frame_shift_ms / 3.6e6:.2f} h")
 
 
-def _take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: FbankConfig, nj: int, inputs: list[Path]):
-    there = [p for p in given.inputs() if p.resolve().parent == out.resolve()]
-    stage = Stage(out, "feats", inputs + [p for p in given.inputs() if p not in there],
-                  {**config.to_dict(cfg), "kind": kind, "given": str(given.folder)})
+def _take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg: FbankConfig, nj: int,
+                inputs: list[Path]):
+    existing = [p for p in given.inputs() if p.resolve().parent == out.resolve()]
+    stage = Stage(out, "feats", inputs + [p for p in given.inputs() if p not in existing],
+                  {**config.to_dict(cfg), "kind": feature_type, "given": str(given.folder)})
     if distributed.on_first(stage.is_done):
         return
     out.mkdir(parents=True, exist_ok=True)
     copies = distributed.on_first(copy_tables, data, out)
-    made = take_given(given, data, out, kind, cfg, nj)
-    distributed.on_first(stage.mark, [*made, *copies, *there])
+    written = take_given(given, data, out, feature_type, cfg, nj)
+    distributed.on_first(stage.mark, [*written, *copies, *existing])
 
 
 def _audio_state(data: DataDir) -> str:
-    """A digest of every audio file's size and time."""
+    """A digest of the sizes and modification times of all audio files."""
     digest = 0
     for stamp in audio_stamps(data.utts.values()):
         digest = zlib.crc32(repr(stamp).encode(), digest)
@@ -228,15 +241,15 @@ def _audio_state(data: DataDir) -> str:
 @command
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="lstmp.features.extract", description=__doc__.split("\n")[0])
-    parser.add_argument("--kind", choices=list(KINDS), required=True, help="which features")
-    parser.add_argument("--config", required=True, help="conf/mfcc.yaml, conf/fbank.yaml or a copy of it")
+    parser.add_argument("--kind", choices=list(CONFIGS), required=True, help="type of features")
+    parser.add_argument("--config", required=True, help="conf/mfcc.yaml, conf/fbank.yaml or a copy")
     parser.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")
-    parser.add_argument("--out", help="write to this folder, a data dir with the same tables (default: DATA itself)")
+    parser.add_argument("--out", help="write a data dir with the same tables to this folder (default: DATA itself)")
     add_option(parser)
     parser.add_argument("data", metavar="DATA", help="data dir with wav.scp and utt2spk")
     args = parser.parse_args(argv)
-    distributed.together(extract, args.data, args.out or args.data, config.load(args.config, KINDS[args.kind]), args.nj,
-                         args.allow_commands)
+    cfg = config.load(args.config, CONFIGS[args.kind])
+    distributed.together(extract, args.data, args.out or args.data, cfg, args.nj, args.allow_commands)
 
 
 if __name__ == "__main__":

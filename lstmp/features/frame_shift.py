@@ -1,7 +1,7 @@
-"""The time from one frame to the next, which features, alignments and models carry along.
+"""Reads and writes the frame shift of features, alignments and models.
 
-One place says it: ``frame_shift_ms`` of the configuration that features are made with, which ``feats.json`` records.
-Alignments and networks get it from their features, in a file ``frame_shift`` of one number in seconds, as Kaldi has it.
+It is set in one place: ``frame_shift_ms`` of the feature configuration, which ``feats.json`` records. Alignments and
+networks inherit it from their features, in a file ``frame_shift`` that contains the seconds, as in Kaldi.
 """
 
 from pathlib import Path
@@ -9,29 +9,29 @@ from pathlib import Path
 from lstmp import config
 from lstmp.errors import UserError
 
-KALDI = 0.01  # seconds: what Kaldi takes where nothing is said
+DEFAULT_SECONDS = 0.01  # seconds: Kaldi's default
 
 
 def frame_shift(folder) -> float:
-    """Seconds from frame to frame of a data dir, an alignment or a model; Kaldi's 10 ms where it does not say.
+    """Read the frame shift in seconds of a data dir, an alignment or a model; Kaldi's 10 ms if it is not recorded.
 
     Raises:
         UserError: ``feats.json`` or ``frame_shift`` is damaged.
     """
-    about, told = Path(folder) / "feats.json", Path(folder) / "frame_shift"
+    feats_json, frame_shift_file = Path(folder) / "feats.json", Path(folder) / "frame_shift"
     try:
-        if about.is_file():
-            seconds = float(config.json_value(about.read_bytes()).get("frame_shift", KALDI))
+        if feats_json.is_file():
+            seconds = float(config.json_value(feats_json.read_bytes()).get("frame_shift", DEFAULT_SECONDS))
         else:
-            seconds = float(told.read_text()) if told.is_file() else KALDI
+            seconds = float(frame_shift_file.read_text()) if frame_shift_file.is_file() else DEFAULT_SECONDS
         if not 0 < seconds < 1:
             raise ValueError
     except (ValueError, TypeError, AttributeError):
-        raise UserError("it does not tell the time from frame to frame", file=about if about.is_file() else told,
-                        hint="make the features again") from None
+        raise UserError("it does not contain a valid frame shift", hint="make the features again",
+                        file=feats_json if feats_json.is_file() else frame_shift_file) from None
     return seconds
 
 
 def write_frame_shift(folder, seconds: float):
-    """Note it in a folder of an alignment or a model."""
+    """Write the frame shift to a folder of an alignment or a model."""
     config.write_text(Path(folder) / "frame_shift", f"{seconds:g}\n")

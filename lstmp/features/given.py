@@ -1,9 +1,10 @@
-"""Features that came with the data: the user's ``feats.scp`` and ``cmvn.scp``, used where they fit the configuration.
+"""Uses features provided by the user ("given" features), ``feats.scp`` and ``cmvn.scp``, if they fit the configuration.
 
-They are those of the data dir itself, where it has no audio and they were not made here; or those of the data dirs that
-``given.txt`` names, a path a line, which ``local/take_data_dirs.sh`` writes. Nothing says how they were made, so their
-dimension and number of frames are looked at; where there is audio, whether it gives such values; and where there is
-none, whether log-mel energies are like their neighbours, as 40 cepstral coefficients are not.
+Given features are those of the data dir itself, if it has no audio and its features were not computed by this package;
+or those of the data dirs listed in ``given.txt``, one path per line, which ``local/take_data_dirs.sh`` writes. How they
+were made is not recorded, so their dimension and number of frames are checked. If there is audio, some are compared
+with features computed from it. If there is none, log-mel energies must correlate between neighbouring bands, which
+cepstral coefficients do not.
 """
 
 from collections.abc import Callable
@@ -23,21 +24,21 @@ from lstmp.log import say, warn
 from lstmp.parallel import run_jobs
 
 NAME = "given.txt"
-_LOOKED_AT = 10  # utterances, before all are read
-_COMPARED = 3  # of them, computed from their audio
-_FRAMES_OFF = 3  # the ends of an utterance may be treated otherwise
-_ALIKE = 0.8  # correlation with what the audio gives
-_NEIGHBOURS = 0.4  # correlation of neighbouring bands: of speech some 0.8, of cepstral coefficients 0
+_CHECKED = 10  # utterances checked before all are read
+_COMPARED = 3  # of these, compared with features computed from audio
+_MAX_FRAME_DIFFERENCE = 3  # tolerance, since other tools may treat the edges of an utterance differently
+_MIN_CORRELATION = 0.8  # minimum correlation with features computed from the audio
+_MIN_BAND_CORRELATION = 0.4  # of neighbouring bands: about 0.8 in speech, 0 for cepstral coefficients
 
 
 @dataclass(frozen=True)
 class Given:
-    """The features of a data dir.
+    """Given features of a data dir.
 
     Attributes:
-        folder: where they were found.
-        feats: utterance → where in which archive.
-        cmvn: speaker → the same; empty where they are absent or do not fit.
+        folder: the data dir that contains them.
+        feats: utterance → ``path:offset``.
+        cmvn: speaker → ``path:offset`` of its CMVN statistics; empty if they are absent or do not fit.
         dim: D.
     """
 
@@ -47,29 +48,29 @@ class Given:
     dim: int
 
     def inputs(self) -> list[Path]:
-        """The files that they lie in."""
+        """The files that contain the features and statistics."""
         tables = [self.folder / "feats.scp"] + [self.folder / "cmvn.scp"] * bool(self.cmvn)
         return tables + archives_of([*self.feats.values(), *self.cmvn.values()])
 
 
-def find_given(data: DataDir, kind: str, cfg, compute: Callable[[Utterance], np.ndarray] | None,
+def find_given(data: DataDir, feature_type: str, cfg, compute: Callable[[Utterance], np.ndarray] | None,
                quiet: bool = False) -> Given | None:
-    """The first features that fit; where none do, why is said.
+    """Find the first given features that fit the configuration; None, with a warning that says why, if none fit.
 
     Args:
         data: the data dir.
-        kind: mfcc or fbank.
-        cfg: the configuration of these.
-        compute: makes the features [T, D] of an utterance from its audio; None: there is none.
-        quiet: say nothing.
+        feature_type: mfcc or fbank.
+        cfg: the configuration of these features.
+        compute: computes the features [T, D] of an utterance from its audio; None: there is no audio.
+        quiet: log no warnings.
     """
     folders = [Path(line) for line in read_lines(data.path / NAME)] if (data.path / NAME).is_file() else []
-    if not folders and not (data.path / "wav.scp").exists() and _is_given(data.path):
+    if not folders and not (data.path / "wav.scp").exists() and _has_given_features(data.path):
         folders = [data.path]
     reasons = []
     for folder in folders:
         feats = {utt: rx for utt, rx in read_scp(folder / "feats.scp").items() if utt in data.utts}
-        why = _misfit(folder, feats, data, kind, cfg, compute)
+        why = _mismatch(folder, feats, data, feature_type, cfg, compute)
         if not why:
             return Given(folder, feats, _cmvn(folder, data, feats, cfg.dim, quiet), cfg.dim)
         reasons.append(f"{folder / 'feats.scp'}: not used, {why}")
@@ -78,8 +79,8 @@ def find_given(data: DataDir, kind: str, cfg, compute: Callable[[Utterance], np.
     return None
 
 
-def _is_given(folder: Path) -> bool:
-    """Whether it has features, and not such as were computed here."""
+def _has_given_features(folder: Path) -> bool:
+    """Whether a data dir has features that were not computed by this package."""
     about = folder / "feats.json"
     try:
         return (folder / "feats.scp").is_file() and (
@@ -88,51 +89,51 @@ def _is_given(folder: Path) -> bool:
         return False
 
 
-def _misfit(folder: Path, feats: dict[str, str], data: DataDir, kind: str, cfg, compute) -> str | None:
+def _mismatch(folder: Path, feats: dict[str, str], data: DataDir, feature_type: str, cfg, compute) -> str | None:
     if not feats:
         return f"none of its utterances is in {data.path}"
     shift = _seconds(folder / "frame_shift")  # Kaldi's
     if shift is not None and abs(1000 * shift - cfg.frame_shift_ms) > 1e-3:
-        return f"its frames are {1000 * shift:g} ms apart, the configuration's {cfg.frame_shift_ms:g}"
-    looked_at = []
-    for utt in list(feats)[:_LOOKED_AT]:
+        return f"its frame shift is {1000 * shift:g} ms, that of the configuration {cfg.frame_shift_ms:g} ms"
+    checked = []
+    for utt in list(feats)[:_CHECKED]:
         try:
             mat = read_mat(feats[utt])
-        except UserError:  # it costs itself, later
+        except UserError:  # it is left out later
             continue
         if mat.shape[1] != cfg.dim:
-            return f"its features have {mat.shape[1]} dimensions, the configuration's {cfg.dim}"
+            return f"its features have {mat.shape[1]} dimensions, those of the configuration {cfg.dim}"
         expected = 1000 * data.durations[utt] / cfg.frame_shift_ms if utt in data.durations else len(mat)
-        if abs(len(mat) - expected) > _FRAMES_OFF:
-            return (f"{utt} has {len(mat)} frames, where its {data.durations[utt]:g} s would make about {expected:.0f} "
+        if abs(len(mat) - expected) > _MAX_FRAME_DIFFERENCE:
+            return (f"{utt} has {len(mat)} frames, but {data.durations[utt]:g} s are about {expected:.0f} frames "
                     f"of {cfg.frame_shift_ms:g} ms")
-        if compute and len(looked_at) < _COMPARED and (why := _unlike(mat, compute, data.utts[utt])):
+        if compute and len(checked) < _COMPARED and (why := _mismatch_with_audio(mat, compute, data.utts[utt])):
             return f"{utt} {why}"
-        looked_at.append(mat)
-    if kind == "fbank" and not compute and looked_at:
-        every = np.concatenate(looked_at)
-        found = float(np.median([_correlation(every[:, d], every[:, d + 1]) for d in range(cfg.dim - 1)]))
-        if found < _NEIGHBOURS:
-            return (f"its values are hardly like their neighbours (correlation {found:.2f}), as log-mel energies are: "
-                    "perhaps they are cepstral coefficients")
+        checked.append(mat)
+    if feature_type == "fbank" and not compute and checked:
+        frames = np.concatenate(checked)
+        correlation = float(np.median([_correlation(frames[:, d], frames[:, d + 1]) for d in range(cfg.dim - 1)]))
+        if correlation < _MIN_BAND_CORRELATION:
+            return (f"neighbouring values hardly correlate ({correlation:.2f}), unlike log-mel energies; perhaps they "
+                    "are cepstral coefficients")
     return None
 
 
-def _unlike(mat: np.ndarray, compute, utt: Utterance) -> str | None:
+def _mismatch_with_audio(mat: np.ndarray, compute, utt: Utterance) -> str | None:
     try:
-        own = compute(utt)
-    except UserError:  # it will be said of all of them
+        computed = compute(utt)
+    except UserError:  # reported later, with all utterances
         return None
-    if abs(len(own) - len(mat)) > _FRAMES_OFF:
-        return f"has {len(mat)} frames, where its audio gives {len(own)}"
-    n = min(len(own), len(mat))
-    own, mat = own[:n], mat[:n]
-    found = float(np.median([_correlation(own[:, d], mat[:, d]) for d in range(own.shape[1])]))
-    if found < _ALIKE:
-        return f"has other features than its audio gives (correlation {found:.2f})"
-    off = float(np.median(np.abs(own.mean(0) - mat.mean(0)) / own.std(0).clip(1e-3)))
-    if off > 1:
-        return f"has other features than its audio gives: their means are {off:.1f} standard deviations apart"
+    if abs(len(computed) - len(mat)) > _MAX_FRAME_DIFFERENCE:
+        return f"has {len(mat)} frames, but its audio has {len(computed)}"
+    n = min(len(computed), len(mat))
+    computed, mat = computed[:n], mat[:n]
+    correlation = float(np.median([_correlation(computed[:, d], mat[:, d]) for d in range(computed.shape[1])]))
+    if correlation < _MIN_CORRELATION:
+        return f"has features that differ from those of its audio (correlation {correlation:.2f})"
+    distance = float(np.median(np.abs(computed.mean(0) - mat.mean(0)) / computed.std(0).clip(1e-3)))
+    if distance > 1:
+        return f"has features that differ from those of its audio: means are {distance:.1f} standard deviations apart"
     return None
 
 
@@ -152,25 +153,25 @@ def _cmvn(folder: Path, data: DataDir, feats: dict[str, str], dim: int, quiet: b
     path = folder / "cmvn.scp"
     if not path.is_file():
         return {}
-    found, speakers = read_scp(path), sorted({data.utts[utt].speaker for utt in feats})
-    missing = [s for s in speakers if s not in found]
+    stats, speakers = read_scp(path), sorted({data.utts[utt].speaker for utt in feats})
+    missing = [s for s in speakers if s not in stats]
     why = f"it lacks speaker {missing[0]}" if missing else None
-    if not why and (shape := read_mat(found[speakers[0]]).shape) != (2, dim + 1):
+    if not why and (shape := read_mat(stats[speakers[0]]).shape) != (2, dim + 1):
         why = f"its statistics are {shape[0]} × {shape[1]}, not 2 × {dim + 1}"
     if why and not quiet:
-        warn(f"{path}: not used, {why}; statistics are computed")
-    return {} if why else {s: found[s] for s in speakers}
+        warn(f"{path}: not used, {why}; computing statistics instead")
+    return {} if why else {s: stats[s] for s in speakers}
 
 
-def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) -> list[Path]:
-    """Check all of the given features and write ``out`` as if they had been made there. Returns the files of it.
+def take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg, nj: int) -> list[Path]:
+    """Check all given features and write ``out`` as if they had been computed there. Returns the written files.
 
     Raises:
-        UserError: more of them are damaged or absent than ``cfg.max_bad`` allows.
+        UserError: more utterances have damaged or no features than ``cfg.max_bad`` allows.
     """
     bad, num_frames = BadUtterances(given.folder, cfg.max_bad), {}
 
-    def one(utt: str):
+    def frames_or_error(utt: str):
         if utt not in given.feats:
             return UserError("it has no features", file=given.folder / "feats.scp", hint="leave the utterance out")
         try:
@@ -178,11 +179,12 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) 
         except UserError as e:
             return e
 
-    for utt, found in zip(data.utts, run_jobs(one, data.utts, nj, f"given {kind} {out.name}"), strict=True):
-        if isinstance(found, UserError):
-            bad.add(utt, found)
-        elif found:
-            num_frames[utt] = found
+    results = run_jobs(frames_or_error, data.utts, nj, f"given {feature_type} {out.name}")
+    for utt, result in zip(data.utts, results, strict=True):
+        if isinstance(result, UserError):
+            bad.add(utt, result)
+        elif result:
+            num_frames[utt] = result
     bad.check(len(data.utts))
     if distributed.rank():
         return []
@@ -195,13 +197,14 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) 
         ends = cfg.frame_length_ms - cfg.frame_shift_ms if cfg.snip_edges else 0
         write_table(out / "utt2dur", {utt: f"{(num_frames.get(utt, 1) * cfg.frame_shift_ms + ends) / 1000:.3f}"
                                       for utt in data.utts})
-    frames = write_about(out, kind, given.dim, num_frames, len(bad), cfg.frame_shift_ms / 1000,
+    frames = write_about(out, feature_type, given.dim, num_frames, len(bad), cfg.frame_shift_ms / 1000,
                          config=config.to_dict(cfg), given=str(given.folder))
     if given.cmvn:
         write_table(out / "cmvn.scp", given.cmvn)
     else:
         compute_cmvn(out)
-    say(f"{out}: {frames} frames of {given.dim} values as they were given in {given.folder}; that they are "
-        f"{kind} as {cfg.sample_rate} Hz, windows and bands of the configuration make them is taken on trust")
+    say(f"{out}: {frames} frames of {given.dim} values, given in {given.folder}; it is not checked whether they are "
+        f"{feature_type} features made with the sampling rate ({cfg.sample_rate} Hz), windows and bands of the "
+        "configuration")
     return [p for name in ("feats.scp", "utt2num_frames", "utt2dur", "feats.json", "cmvn.scp")
             if (p := out / name).exists()]

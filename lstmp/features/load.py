@@ -1,7 +1,7 @@
-"""Features of a data dir as a model sees them: normalized per speaker, with derivatives or context, transformed.
+"""Loads features as a model's input: normalized per speaker, with derivatives or context frames, transformed.
 
-The archives hold the plain features; all the rest is computed on reading (0.2 ms an utterance), so that one archive
-serves models that want them differently.
+Archives contain the raw features. Everything else is computed on reading (0.2 ms per utterance), so one archive serves
+models with different inputs.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from lstmp import config
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
-from lstmp.features.about import extraction
+from lstmp.features.about import read_about
 from lstmp.features.ark import archives_of, read_mat, read_scp
 from lstmp.features.frame_shift import frame_shift
 
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """What a model takes as input.
+    """The features that a model takes as input.
 
     Attributes:
-        kind: "mfcc", "fbank", or "fmllr": those that a speaker-adapted GMM sees (steps/make_fmllr.sh).
+        kind: "mfcc", "fbank", or "fmllr": the input of a speaker-adapted GMM (steps/make_fmllr.sh).
         cmvn: cepstral mean and variance normalization per speaker: "none", "mean" or "mean_var".
         deltas: order of the time derivatives to append: 0, 1 or 2; they multiply the dimension by 1 + order.
     """
@@ -41,45 +41,44 @@ class FeatureConfig:
 
     @property
     def plain_energies(self) -> bool:
-        """Log-mel energies as they are: a frame needs no other frames, nor anything known of its speaker."""
+        """Raw log-mel energies: a frame depends on no other frames and on no speaker statistics."""
         return (self.kind, self.cmvn, self.deltas) == ("fbank", "none", 0)
 
 
 def archives(data_dir) -> list[Path]:
-    """The archives that a data dir's ``feats.scp`` and ``cmvn.scp`` point into: what a stage depends on, beside them.
+    """List the archives that ``feats.scp`` and ``cmvn.scp`` of a data dir refer to, as further inputs of a stage.
 
-    The archives of a subset or of other features of the same utterances differ, where the tables may not.
+    If features are recomputed, archives change even if the tables stay the same.
     """
     scps = [path for name in ("feats.scp", "cmvn.scp") if (path := Path(data_dir) / name).is_file()]
     return archives_of(rx for path in scps for rx in read_scp(path).values())
 
 
 def data_inputs(data_dir, *more: str) -> list[Path]:
-    """What a stage depends on that reads a data dir's features, for :class:`lstmp.stage.Stage`.
+    """List the inputs of a stage that reads a data dir's features, for :class:`lstmp.stage.Stage`.
 
-    These are the tables of features, of normalization and of speakers, what the features are, and the archives that
-    hold them, wherever they lie.
+    These are the tables of features, CMVN statistics and speakers, ``feats.json``, and the archives, in any folder.
 
     Args:
-        more: names of other files of the data dir that it reads, such as ``text``.
+        more: names of further files of the data dir that the stage reads, such as ``text``.
     """
     names = ("feats.scp", "cmvn.scp", "utt2spk", "feats.json", *more)
     return [Path(data_dir) / name for name in names] + archives(data_dir)
 
 
 def splice(feats: torch.Tensor, context: int) -> torch.Tensor:
-    """Each frame beside its neighbours: [T, D] → [T, (1 + 2·context)·D], from the earliest to the latest.
+    """Concatenate each frame with its neighbours in order of time: [T, D] → [T, (1 + 2·context)·D].
 
-    The first and the last frame are repeated beyond the ends, as in Kaldi.
+    The first and last frames are repeated at the edges, as in Kaldi.
     """
     if not context or not len(feats):
         return feats
-    at = torch.arange(len(feats))[:, None] + torch.arange(-context, context + 1)
-    return feats[at.clamp(0, len(feats) - 1)].reshape(len(feats), -1)
+    index = torch.arange(len(feats))[:, None] + torch.arange(-context, context + 1)
+    return feats[index.clamp(0, len(feats) - 1)].reshape(len(feats), -1)
 
 
 def affine_transform(feats: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
-    """Features [T, D] under an affine transform [D', D + 1], whose last column is the offset: [T, D']."""
+    """Apply an affine transform [D', D + 1], whose last column is the offset, to features [T, D]: [T, D']."""
     return torch.addmm(affine[:, -1], feats, affine[:, :-1].t())
 
 
@@ -88,21 +87,20 @@ class Features:
 
     Args:
         data_dir: Kaldi data dir with features.
-        cfg: what to make of them.
-        transform: linear transform [D, D'] of what ``cfg`` gives, such as LDA+MLLT. If D' is an odd multiple of that
-            dimension, it takes as many neighbouring frames side by side, see :func:`splice`.
-        adapted: speaker → affine transform [D, D + 1] that comes last (fMLLR); an utterance of a speaker that it
-            lacks stays as it is.
-        context: without a transform, lay so many frames on each side beside each frame.
+        cfg: how to process them.
+        transform: linear transform [D, D'], such as LDA+MLLT, applied to the features that ``cfg`` describes. If D' is
+            an odd multiple of their dimension, that many neighbouring frames are spliced first, see :func:`splice`.
+        adapted: speaker → affine transform [D, D + 1], applied last (fMLLR); other speakers are not adapted.
+        context: without a transform, splice each frame with this many frames on each side.
 
     Attributes:
         utts: ids of the utterances that have features, sorted.
-        dim: D of :meth:`load`.
-        frame_shift: seconds.
+        dim: D of the features that :meth:`load` returns.
+        frame_shift: in seconds.
 
     Raises:
-        UserError: no feats.scp, another kind of features than asked for, an utterance without speaker, a speaker
-            without CMVN statistics, or another dimension than the transform takes.
+        UserError: there is no feats.scp, features are of another type or dimension than ``cfg`` and ``transform`` need,
+            an utterance has no speaker, or a speaker has no CMVN statistics.
     """
 
     def __init__(self, data_dir, cfg: FeatureConfig, transform: torch.Tensor | None = None,
@@ -111,7 +109,7 @@ class Features:
         if not (self.dir / "feats.scp").is_file():
             raise UserError("no such file", file=self.dir / "feats.scp",
                             hint=f"run steps/make_{cfg.kind}.sh {data_dir}")
-        self._check_kind()
+        self._check_type()
         self.frame_shift = frame_shift(self.dir)
         self._scp = read_scp(self.dir / "feats.scp")
         self.utts = sorted(self._scp)
@@ -121,9 +119,9 @@ class Features:
         self._base_dim = read_mat(self._scp[self.utts[0]]).shape[1]
         self.dim, self._context = self._base_dim * (1 + cfg.deltas), context
         if transform is not None:
-            frames, rest = divmod(transform.shape[1], self.dim)
+            frames, remainder = divmod(transform.shape[1], self.dim)
             self._context = frames // 2
-            if rest or frames % 2 == 0:
+            if remainder or frames % 2 == 0:
                 raise UserError(f"features of {self.dim} dimensions for a transform of {transform.shape[1]}",
                                 file=self.dir / "feats.scp",
                                 hint="make the features with the configuration that the model was trained with")
@@ -132,7 +130,7 @@ class Features:
         self._num_frames = self._read_num_frames()
 
     def num_frames(self, utt: str) -> int:
-        """T of utterance ``utt``."""
+        """T, the number of frames of utterance ``utt``."""
         if utt not in self._num_frames:
             self._num_frames[utt] = len(read_mat(self._rx(utt)))
         return self._num_frames[utt]
@@ -142,13 +140,14 @@ class Features:
         return self._speaker[utt]
 
     def load(self, utt: str) -> torch.Tensor:
-        """Features of utterance ``utt``: torch.float32 [T, dim], normalized, with derivatives or context, transformed.
+        """Load utterance ``utt``: torch.float32 [T, dim], normalized, with derivatives or context, transformed.
 
-        Derivatives are Kaldi's ``add-deltas``: slope of the regression line over 2 frames to each side, the first and
-        last frame repeated beyond the ends.
+        Derivatives are those of Kaldi's ``add-deltas``: the slope of a regression line over 2 frames on each side;
+        the first and last frames are repeated at the edges.
 
         Raises:
-            UserError: the archive is missing, cut off or damaged, or holds NaN, another dimension or no frame.
+            UserError: the archive is missing, truncated or damaged, or the matrix has NaN, no frames or another
+                dimension.
         """
         mat = read_mat(self._rx(utt), dim=self._base_dim)
         if not len(mat):
@@ -167,21 +166,21 @@ class Features:
     def _rx(self, utt: str) -> str:
         if utt not in self._scp:
             raise UserError(f"utterance {utt} has no features", file=self.dir / "feats.scp",
-                            hint="see the log of their making, or take the utterances of feats.scp")
+                            hint="see the log of the features stage, or use only utterances in feats.scp")
         return self._scp[utt]
 
-    def _check_kind(self):
-        about, path = extraction(self.dir), self.dir / "feats.json"  # data dirs made by Kaldi have none
+    def _check_type(self):
+        about, path = read_about(self.dir), self.dir / "feats.json"  # absent in data dirs made by Kaldi
         if about is None:
             return
         if "kind" not in about:
-            raise UserError("not what extract wrote", file=path, hint="make the features again")
+            raise UserError("not a description of features", file=path, hint="make the features again")
         if about["kind"] != self.cfg.kind:
-            raise UserError(f"the features are {about['kind']}, the model takes {self.cfg.kind}", file=path,
+            raise UserError(f"the features are {about['kind']}, the model needs {self.cfg.kind}", file=path,
                             hint=f"give the data dir with {self.cfg.kind} features")
 
     def _read_cmvn(self) -> dict[str, np.ndarray]:
-        """Speaker → statistics [2, D+1]: sums and count, sums of squares."""
+        """Read the CMVN statistics: speaker → [2, D+1], sums and count, sums of squares."""
         path = self.dir / "cmvn.scp"
         if not path.is_file():
             raise UserError("no such file", file=path, hint=f"run steps/compute_cmvn.sh {self.dir}")
@@ -195,7 +194,7 @@ class Features:
         stats = {speaker: read_mat(rx, dim=self._base_dim + 1, dtype=np.float64) for speaker, rx in scp.items()}
         for speaker, s in stats.items():
             if len(s) != 2 or not s[0, -1] >= 1:
-                raise UserError(f"speaker {speaker} has statistics of no frame", file=path,
+                raise UserError(f"speaker {speaker} has statistics of 0 frames", file=path,
                                 hint=f"run steps/compute_cmvn.sh {self.dir}")
         return stats
 
@@ -207,6 +206,6 @@ class Features:
         for number, (utt, value) in enumerate(read_table(path).items(), 1):
             if not config.is_count(value):
                 raise UserError(f"{value!r} is not a number of frames", file=path, line=number,
-                                hint="delete the file, it is only a shortcut")
+                                hint="delete the file; it is only a cache")
             counts[utt] = int(value)
         return counts

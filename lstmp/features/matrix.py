@@ -1,8 +1,8 @@
-"""One matrix in Kaldi's forms: binary float (``FM``, ``DM``), compressed (``CM``, ``CM2``, ``CM3``), or text.
+"""Reads matrices in Kaldi's formats: binary float (``FM``, ``DM``), compressed (``CM``, ``CM2``, ``CM3``), and text.
 
-A compressed matrix begins with its smallest value, the range of its values, rows and columns. ``CM`` then has four
-quantiles of each column as 16-bit integers and the matrix column by column, a byte a value, which lies on the line
-between two of the quantiles; ``CM2`` has 16-bit and ``CM3`` 8-bit integers row by row, over the whole range.
+A compressed matrix starts with its minimum, the range of its values, and its numbers of rows and columns. In ``CM``,
+four quantiles per column follow as 16-bit integers, then the values column by column, one byte each, interpolated
+linearly between quantiles. ``CM2`` has 16-bit and ``CM3`` 8-bit integers row by row, linear over the whole range.
 """
 
 import struct
@@ -11,64 +11,64 @@ import numpy as np
 
 from lstmp import config
 
-_BLOCK = 1 << 24  # bytes read at once: what a damaged header promises is not allocated before it is there
+_BLOCK = 1 << 24  # bytes read at a time, so that a damaged header cannot cause a huge allocation
 
 
 class NotAMatrix(ValueError):
-    """What is there is not a matrix, for the reason it says; or it has no such part."""
+    """The data are not a matrix, or the matrix does not contain the requested range; the message gives the reason."""
 
 
 def read_matrix(f) -> np.ndarray:
-    """Read the matrix at the position of a binary file: float32 or float64 [rows, columns].
+    """Read the matrix at the current position of a binary file: float32 or float64 [rows, columns].
 
     Raises:
         EOFError: the file ends before the matrix does.
-        NotAMatrix: there is something else.
+        NotAMatrix: the data are not a matrix.
     """
-    head = take(f, 2)
+    head = read_exactly(f, 2)
     return read_binary_matrix(f) if head == b"\0B" else _read_text(f, head)
 
 
 def read_binary_matrix(f) -> np.ndarray:
-    """The same, behind the zero byte and ``B`` of a binary file, such as within a model."""
+    """Read a binary matrix without its leading ``\\0B``, such as inside a model file; else as :func:`read_matrix`."""
     token = b""
     while not token.endswith(b" "):
         if len(token) > 3:
-            raise NotAMatrix(f"{token!r} is not a kind of matrix")
-        token += take(f, 1)
+            raise NotAMatrix(f"{token!r} is not a matrix type")
+        token += read_exactly(f, 1)
     if token in (b"FM ", b"DM "):
-        four, rows, also_four, columns = struct.unpack("<bibi", take(f, 10))
-        if (four, also_four) != (4, 4):
+        row_size, rows, column_size, columns = struct.unpack("<bibi", read_exactly(f, 10))
+        if (row_size, column_size) != (4, 4):
             raise NotAMatrix("its sizes are not 32-bit integers")
         return _values(f, "<f4" if token == b"FM " else "<f8", rows, columns)
     if token not in (b"CM ", b"CM2 ", b"CM3 "):
-        raise NotAMatrix(f"{token!r} is not a kind of matrix")
-    least, spread, rows, columns = struct.unpack("<ffii", take(f, 16))
-    least, spread = np.float32(least), np.float32(spread)
+        raise NotAMatrix(f"{token!r} is not a matrix type")
+    minimum, value_range, rows, columns = struct.unpack("<ffii", read_exactly(f, 16))
+    minimum, value_range = np.float32(minimum), np.float32(value_range)
     if token == b"CM2 ":
-        return least + spread / np.float32(65535) * _values(f, "<u2", rows, columns)
+        return minimum + value_range / np.float32(65535) * _values(f, "<u2", rows, columns)
     if token == b"CM3 ":
-        return least + spread / np.float32(255) * _values(f, "u1", rows, columns)
-    quantiles = least + spread / np.float32(65535) * _values(f, "<u2", columns, 4)
-    return _between(quantiles, _values(f, "u1", columns, rows)).T
+        return minimum + value_range / np.float32(255) * _values(f, "u1", rows, columns)
+    quantiles = minimum + value_range / np.float32(65535) * _values(f, "<u2", columns, 4)
+    return _interpolate(quantiles, _values(f, "u1", columns, rows)).T
 
 
-def _between(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Bytes [columns, rows] as values: 0 to 64, to 192 and to 255 run from one of the four quantiles to the next."""
+def _interpolate(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Decode bytes [columns, rows]: 0 to 64, 64 to 192, 192 to 255 interpolate between the four quantiles."""
     q0, q1, q2, q3 = (quantiles[:, k, None] for k in range(4))
     x = values.astype(np.float32)
     return np.where(x <= 64, q0 + (q1 - q0) * x / 64,
                     np.where(x <= 192, q1 + (q2 - q1) * (x - 64) / 128, q2 + (q3 - q2) * (x - 192) / 63))
 
 
-def _values(f, kind: str, rows: int, columns: int) -> np.ndarray:
+def _values(f, dtype: str, rows: int, columns: int) -> np.ndarray:
     if rows < 0 or columns < 0:
         raise NotAMatrix(f"a matrix of {rows} × {columns}")
-    return np.frombuffer(take(f, rows * columns * np.dtype(kind).itemsize), dtype=kind).reshape(rows, columns)
+    return np.frombuffer(read_exactly(f, rows * columns * np.dtype(dtype).itemsize), dtype=dtype).reshape(rows, columns)
 
 
-def take(f, size: int) -> bytes:
-    """``size`` bytes of a binary file. EOFError: it has fewer, which is seen before memory is taken for all."""
+def read_exactly(f, size: int) -> bytes:
+    """Read exactly ``size`` bytes, in blocks; EOFError if the file has fewer."""
     blocks = []
     while size > 0:
         if not (block := f.read(min(size, _BLOCK))):
@@ -79,7 +79,7 @@ def take(f, size: int) -> bytes:
 
 
 def _read_text(f, head: bytes) -> np.ndarray:
-    """``[``, a row a line or between semicolons, ``]``."""
+    """Read a text matrix: ``[``, rows separated by line ends or semicolons, ``]``."""
     line = head + f.readline()
     before, opened, rest = line.partition(b"[")
     if before.strip() or not opened:
@@ -94,25 +94,25 @@ def _read_text(f, head: bytes) -> np.ndarray:
             raise EOFError
 
 
-def part_of(mat: np.ndarray, span: str) -> np.ndarray:
-    """Kaldi's range of a matrix: ``first:last`` rows, last included, and after a comma columns; ``:`` is all.
+def select_range(mat: np.ndarray, range_text: str) -> np.ndarray:
+    """Select a range in Kaldi's notation: ``first:last`` rows, including last, then optionally a comma and columns.
 
-    As in Kaldi, rows may end up to 3 beyond the matrix, since times of segments are rounded.
+    ``:`` selects all. As in Kaldi, rows may end up to 3 beyond the matrix, since segment times are rounded.
 
     Raises:
-        NotAMatrix: no such range, or it is not within the matrix.
+        NotAMatrix: the range is malformed, or not inside the matrix.
     """
-    spans = span.split(",")
-    if len(spans) > 2:
-        raise NotAMatrix(f"[{span}] is not a range `[first:last]` of rows or `[first:last,first:last]` with columns")
-    for axis, (text, beyond) in enumerate(zip(spans, (3, 0), strict=False)):
+    axis_ranges = range_text.split(",")
+    if len(axis_ranges) > 2:
+        raise NotAMatrix(f"[{range_text}] is not a range `[first:last]` of rows or `[first:last,first:last]` of both")
+    for axis, (text, tolerance) in enumerate(zip(axis_ranges, (3, 0), strict=False)):
         if text in ("", ":"):
             continue
         first, colon, last = text.partition(":")
         if not (colon and config.is_count(first) and config.is_count(last)):
             raise NotAMatrix(f"`{text}` is not a range `first:last`")
-        size, what = mat.shape[axis], ("rows", "columns")[axis]
-        if not int(first) <= int(last) < size + beyond or int(first) >= size:
-            raise NotAMatrix(f"{what} {first} to {last} of a matrix that has {what} 0 to {size - 1}")
+        size, name = mat.shape[axis], ("rows", "columns")[axis]
+        if not int(first) <= int(last) < size + tolerance or int(first) >= size:
+            raise NotAMatrix(f"{name} {first} to {last} of a matrix with {name} 0 to {size - 1}")
         mat = mat[int(first):int(last) + 1] if axis == 0 else mat[:, int(first):int(last) + 1]
     return mat

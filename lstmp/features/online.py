@@ -1,4 +1,4 @@
-"""Features of speech that comes in pieces: the frames that :func:`lstmp.features.extract.compute_features` gives."""
+"""Computes features while audio arrives, identical to :func:`lstmp.features.extract.compute_features`."""
 
 import zlib
 
@@ -6,20 +6,20 @@ import numpy as np
 import soxr
 
 from lstmp.corpus.audio import RATE
-from lstmp.features.extract import FbankConfig, computer
+from lstmp.features.extract import FbankConfig, make_extractor
 
 
 class OnlineFeatures:
-    """The features of one recording, frame by frame as its windows fill. It keeps no frame that it has handed out.
+    """Computes the features of one recording incrementally. Frames that were returned are not kept.
 
     Args:
-        cfg: a :class:`FbankConfig`, or an :class:`MfccConfig`.
-        utt: id that seeds the dither.
-        rate: samples per second of what comes; where ``cfg`` has another rate, they are resampled.
+        cfg: an :class:`FbankConfig` or :class:`MfccConfig`.
+        utt: utterance id, which seeds the dither.
+        rate: sampling rate in Hz of the incoming audio; it is resampled if ``cfg`` has another rate.
     """
 
     def __init__(self, cfg: FbankConfig, utt: str = "", rate: int = RATE):
-        self.cfg, self._computer = cfg, computer(cfg)
+        self.cfg, self._extractor = cfg, make_extractor(cfg)
         self._rng = np.random.default_rng(zlib.crc32(utt.encode()))
         self._next = 0
         self._resampler = None
@@ -28,32 +28,32 @@ class OnlineFeatures:
 
     @property
     def dim(self) -> int:
-        return self._computer.dim
+        return self._extractor.dim
 
     def accept(self, samples: np.ndarray) -> np.ndarray:
-        """Samples float32 [n] on the scale of 16-bit integers → float32 [T, D], the frames that are new."""
-        self._take(samples)
+        """Accept samples, float32 [n] on the scale of 16-bit integers, and return the new frames, float32 [T, D]."""
+        self._feed(samples)
         return self._frames()
 
     def finish(self) -> np.ndarray:
-        """The frames that wait for the end of the recording: none with ``snip_edges`` and samples of the right rate."""
+        """Return the remaining frames at the end of the recording: none with ``snip_edges`` and no resampling."""
         if self._resampler is not None:
-            self._take(np.zeros(0, np.float32), last=True)
-        self._computer.input_finished()
+            self._feed(np.zeros(0, np.float32), last=True)
+        self._extractor.input_finished()
         return self._frames()
 
-    def _take(self, samples: np.ndarray, last: bool = False):
+    def _feed(self, samples: np.ndarray, last: bool = False):
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(np.asarray(samples, np.float32), last=last)
         if self.cfg.dither > 0 and len(samples):
             noise = self._rng.standard_normal(len(samples), dtype=np.float32)
             samples = samples + np.float32(self.cfg.dither) * noise
         if len(samples):
-            self._computer.accept_waveform(self.cfg.sample_rate, samples)
+            self._extractor.accept_waveform(self.cfg.sample_rate, samples)
 
     def _frames(self) -> np.ndarray:
-        ready = self._computer.num_frames_ready
-        out = [np.array(self._computer.get_frame(t)) for t in range(self._next, ready)]  # pop() frees what it shows
-        self._computer.pop(ready - self._next)
+        ready = self._extractor.num_frames_ready
+        out = [np.array(self._extractor.get_frame(t)) for t in range(self._next, ready)]  # pop() frees it
+        self._extractor.pop(ready - self._next)
         self._next = ready
         return np.stack(out) if out else np.zeros((0, self.dim), np.float32)

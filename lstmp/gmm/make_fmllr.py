@@ -7,7 +7,7 @@ from the ``trans.ark`` of an alignment (training data) or of a decoding (other d
 import argparse
 from pathlib import Path
 
-from lstmp.corpus.datadir import copy_tables, read_data_dir, tables_of
+from lstmp.corpus.datadir import copy_tables, existing_tables, read_data_dir
 from lstmp.errors import UserError, command
 from lstmp.features.about import write_about
 from lstmp.features.ark import ArkWriter
@@ -33,7 +33,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
                         hint="give a model such as tri3b, trained with conf/tri3b.yaml")
     if out.resolve() == data.resolve():
         raise UserError("this folder is also the input (--data)", file=out, hint="give another folder as --out")
-    tables = tables_of(data)
+    tables = existing_tables(data)
     inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", *data_inputs(data), *tables]
     stage = Stage(out, "fmllr", inputs, {})
     if stage.is_done():

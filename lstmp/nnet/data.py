@@ -9,7 +9,7 @@ import torch
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vectors
-from lstmp.features.frame_shift import KALDI
+from lstmp.features.frame_shift import DEFAULT_SECONDS
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.log import progress, say, warn
 
@@ -32,7 +32,7 @@ class FrameSet:
     offsets: torch.Tensor
     features: torch.Tensor
     pdfs: torch.Tensor
-    frame_shift: float = KALDI
+    frame_shift: float = DEFAULT_SECONDS
 
     @property
     def lengths(self) -> torch.Tensor:

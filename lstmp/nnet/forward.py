@@ -7,7 +7,7 @@ import torch
 
 from lstmp import config
 from lstmp.errors import UserError
-from lstmp.features.frame_shift import KALDI, frame_shift
+from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
@@ -27,7 +27,7 @@ class AcousticNetwork:
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
-                 frame_shift: float = KALDI):
+                 frame_shift: float = DEFAULT_SECONDS):
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
 

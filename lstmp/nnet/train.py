@@ -18,7 +18,7 @@ from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
 from lstmp.device import CHOICES, for_training
 from lstmp.errors import UserError, command
-from lstmp.features.about import extraction
+from lstmp.features.about import read_about
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
 from lstmp.features.load import data_inputs
@@ -202,7 +202,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     config.write_text(out / "train.json", json.dumps({
         "system": out.name, "params": model.num_params, "num_pdfs": model.num_pdfs,
         "minutes": round(trainer.state.seconds / 60, 2), "seed": cfg.seed, "factors": precision,
-        "config": config.to_dict(cfg), "data": str(data), "features": (extraction(data) or {}).get("config"),
+        "config": config.to_dict(cfg), "data": str(data), "features": (read_about(data) or {}).get("config"),
         "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in history) / 60, 2),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
         "loss_valid": loss, "chosen_epochs": epochs, "epochs": history}, indent=1) + "\n")

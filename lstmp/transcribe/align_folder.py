@@ -24,7 +24,7 @@ from lstmp.corpus.pieces import made_of_pieces
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.device import for_processes
 from lstmp.errors import UserError, command
-from lstmp.features.extract import KINDS, extract
+from lstmp.features.extract import CONFIGS, extract
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
 from lstmp.gmm.align import read_alignment, segments
@@ -162,7 +162,7 @@ def _write_data(folder: Path, recordings, said, data: Path, nj: int, result: Ali
 def _align(model: ModelFolder, work: Path, lang: Path, nj: int, device: str) -> Path:
     """Features, adaptation where the network wants it, alignment. Returns its folder."""
     data, conf, kind = work / "data", model.path / "conf", model.extracted
-    extract(data, data, replace(config.load(conf / f"{kind}.yaml", KINDS[kind]), max_bad=float(10 ** 9)), nj)
+    extract(data, data, replace(config.load(conf / f"{kind}.yaml", CONFIGS[kind]), max_bad=float(10 ** 9)), nj)
     cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # those that fail are told of below
     if model.adapts:
         gmm_align.align(data, lang, model.path / "adapt", work / "adapt", cfg, conf / "fmllr.yaml", nj)

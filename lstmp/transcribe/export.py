@@ -17,7 +17,7 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.live import LiveConfig
 from lstmp.errors import UserError, command
-from lstmp.features.extract import KINDS
+from lstmp.features.extract import CONFIGS
 from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.shard import AlignConfig
@@ -97,10 +97,10 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
         if adapts:
             _copy(Path(adapt), new / "adapt", _ADAPT)
         kind = "mfcc" if adapts else network.feature.kind
-        write_conf(recorded, graph, kind, KINDS[kind], new / "conf", Path(conf) if conf else None)
+        write_conf(recorded, graph, kind, CONFIGS[kind], new / "conf", Path(conf) if conf else None)
         _copy(Path(conf or recorded.conf()), new / "conf", [], optional=[n for n in _CONF if n != "decode.yaml"])
         _copy(ROOT / "conf", new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
-        for file, cls in {f"{kind}.yaml": KINDS[kind], **_CONF}.items():
+        for file, cls in {f"{kind}.yaml": CONFIGS[kind], **_CONF}.items():
             config.load(new / "conf" / file, cls)
         live = network.feature.plain_energies and not network.model.bidirectional
         silent = states.silent_pdfs(phones.silence).nonzero().flatten().tolist()

@@ -21,8 +21,8 @@ import soxr
 
 from lstmp import files
 from lstmp.corpus.audio import RATE
-from lstmp.corpus.recording import Recording, Unknown
-from lstmp.corpus.samples import FULL_SCALE, RATES, Mixer, must_be_sound
+from lstmp.corpus.recording import Recording, UnsupportedFormat
+from lstmp.corpus.samples import FULL_SCALE, RATES, Mixer, check_float_samples
 from lstmp.errors import UserError
 from lstmp.log import warn
 
@@ -65,7 +65,7 @@ def recording_blocks(path) -> Iterator[np.ndarray]:
         try:
             with Recording(file, path) as f:
                 yield from _at_one_rate(f.blocks(), f.rate, path)
-        except Unknown as e:
+        except UnsupportedFormat as e:
             yield from _by_ffmpeg(file, e, path)
 
 
@@ -177,7 +177,7 @@ def ffmpeg_program() -> str | None:
         return None
 
 
-def _by_ffmpeg(file: Path, unknown: Unknown, path) -> Iterator[np.ndarray]:
+def _by_ffmpeg(file: Path, unknown: UnsupportedFormat, path) -> Iterator[np.ndarray]:
     if (program := ffmpeg_program()) is None:
         raise UserError(f"{unknown.what}, and there is no ffmpeg", file=path,
                         hint="if it is audio or video, install ffmpeg, or the Python package imageio-ffmpeg, or make a "
@@ -212,7 +212,7 @@ def _floats(stream, channels: int, path) -> Iterator[np.ndarray]:
     size = 4 * channels * (_BLOCK // channels)
     while data := stream.read(size):
         block = np.frombuffer(data[:len(data) - len(data) % (4 * channels)], ">f4").astype(np.float32)
-        must_be_sound(block, path)
+        check_float_samples(block, path)
         yield block.reshape(-1, channels)
 
 

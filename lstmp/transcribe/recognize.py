@@ -17,7 +17,7 @@ from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.ctm import TimedWord, timed_words
 from lstmp.decode.decode import decode
-from lstmp.features.extract import KINDS, extract
+from lstmp.features.extract import CONFIGS, extract
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.make_fmllr import make_fmllr
 from lstmp.graph.make_graph import make_graph
@@ -102,7 +102,7 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wan
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
                   lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])
     kind = model.extracted
-    extract(data, data, replace(config.load(conf / f"{kind}.yaml", KINDS[kind]), max_bad=float(10 ** 9)), nj)
+    extract(data, data, replace(config.load(conf / f"{kind}.yaml", CONFIGS[kind]), max_bad=float(10 ** 9)), nj)
     if model.adapts:
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
         make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")

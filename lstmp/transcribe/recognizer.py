@@ -8,7 +8,7 @@ import numpy as np
 
 from lstmp import files
 from lstmp.corpus.audio import RATE
-from lstmp.corpus.samples import own_samples, whole_rate
+from lstmp.corpus.samples import checked_rate, to_int16_scale
 from lstmp.decode.live import Segment
 from lstmp.errors import UserError
 from lstmp.log import quiet
@@ -64,8 +64,8 @@ class Recognizer:
                 raise UserError("a rate beside the path of a file, which has its own", hint="leave rate out")
             name, samples = str(recording), read_recording(recording)
         else:
-            to_rate = Resampler(whole_rate(rate))
-            name, samples = "", to_rate(own_samples(recording), last=True)
+            to_rate = Resampler(checked_rate(rate))
+            name, samples = "", to_rate(to_int16_scale(recording), last=True)
         with _recognizing, quiet(bars=False), files.temporary_folder() as work:
             return recognize(self.model, [(name, samples)], work, 1)[0]
 
@@ -129,12 +129,12 @@ class Stream:
         if self._recognizer is None:
             raise UserError("the recording is at its end", hint="take a new stream()")
         if self._to_rate is None or rate is not None:
-            rate = whole_rate(rate)
+            rate = checked_rate(rate)
             if self._to_rate is not None and rate != self._rate:
                 raise UserError(f"{rate} samples a second after {self._rate}", hint="keep to one rate in a stream")
         if self._to_rate is None:
             self._rate, self._to_rate = rate, Resampler(rate)
-        return self._more(self._to_rate(own_samples(samples)))
+        return self._more(self._to_rate(to_int16_scale(samples)))
 
     def finish(self) -> list[Segment]:
         """The end of the recording.

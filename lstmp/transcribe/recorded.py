@@ -8,7 +8,7 @@ import yaml
 from lstmp import config
 from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
-from lstmp.features.about import extraction
+from lstmp.features.about import read_about
 from lstmp.paths import ROOT
 
 _GIVE = "give --{0}"
@@ -84,7 +84,7 @@ class Recorded:
 
     def _features(self, about: dict) -> dict:
         data = self.located(about["data"], "conf", must=False) if "data" in about else None
-        return extraction(data) or {} if data else {}
+        return read_about(data) or {} if data else {}
 
     def decode_config(self, graph: Path) -> dict | None:
         """The configuration of the decoding with a graph, on which the LM weight was chosen."""

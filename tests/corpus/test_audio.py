@@ -1,4 +1,4 @@
-"""Audio: samples come at Kaldi's scale, and no broken file passes as a sound one."""
+"""Reading audio: samples have Kaldi's scale, and every broken file is rejected."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_wav_round_trip_at_16_bit_scale(tmp_path):
 
 
 @pytest.mark.parametrize("ext", FORMATS)
-def test_every_format_is_read(tmp_path, ext):
+def test_all_formats_are_read(tmp_path, ext):
     path = tone(tmp_path / f"a.{ext}", seconds=1.0, **FORMATS[ext])
     info, samples = audio_info(path), read_audio(path)
     assert info.samples == len(samples) and abs(info.seconds - 1.0) < 0.1
@@ -31,7 +31,7 @@ def test_every_format_is_read(tmp_path, ext):
 
 @pytest.mark.parametrize("ext", FORMATS)
 @pytest.mark.parametrize("kept", [0.95, 0.5, 0.05])
-def test_cut_off_file_is_refused_by_header_and_by_decoding(tmp_path, ext, kept):
+def test_truncated_file_is_rejected_by_info_and_by_decoding(tmp_path, ext, kept):
     path = tone(tmp_path / f"a.{ext}", seconds=3.0, **FORMATS[ext])
     raw = path.read_bytes()
     path.write_bytes(raw[:int(kept * len(raw))])
@@ -52,13 +52,13 @@ CASES = {
     "44100 Hz, not 16000": lambda p: tone(p, rate=44100),
     "2 channels, not one": lambda p: tone(p, channels=2),
     "too short": lambda p: tone(p, seconds=0.02),
-    "holds no samples": lambda p: tone(p, seconds=0),
+    "contains no samples": lambda p: tone(p, seconds=0),
     "NaN": nan,
 }
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_bad_file(tmp_path, what):
+def test_bad_file_is_rejected(tmp_path, what):
     path = tmp_path / "a.wav"
     CASES[what](path)
     with pytest.raises(UserError) as e:
@@ -69,7 +69,7 @@ def test_bad_file(tmp_path, what):
             audio_info(path)
 
 
-def test_stream_of_unknown_length_passes(tmp_path):
+def test_wav_with_placeholder_length_is_read(tmp_path):
     path = tone(tmp_path / "a.wav")
     raw = bytearray(path.read_bytes())
     at = raw.index(b"data") + 4

@@ -1,4 +1,4 @@
-"""Data directories: what is written is read back, and every malformed file is named with its line."""
+"""Data directories: reading returns what was written, and errors name the malformed file and line."""
 
 import pytest
 from helpers.corpora import TEXT, data_dir
@@ -13,7 +13,7 @@ from lstmp.errors import UserError
 NAME = st.text(st.characters(whitelist_categories=("L", "N"), whitelist_characters="-_'"), min_size=1, max_size=8)
 
 
-def test_reads_what_is_there(tmp_path):
+def test_valid_directory_is_read(tmp_path):
     data = read_data_dir(data_dir(tmp_path / "d"))
     assert list(data.utts) == sorted(TEXT)
     utt = data.utts["26-495-0001"]
@@ -23,8 +23,8 @@ def test_reads_what_is_there(tmp_path):
     assert data.durations["19-198-0001"] == 0.6
 
 
-def test_words_are_read_as_they_look(tmp_path):
-    """Byte order mark, CRLF, any white space and letters in two parts; paths and ids stay as their bytes are."""
+def test_words_are_normalized_but_ids_and_paths_are_not(tmp_path):
+    """Byte order mark, CRLF, Unicode white space, decomposed letters; paths and ids keep their bytes."""
     path = data_dir(tmp_path / "d")
     wav = f"{tmp_path}/d/cafe\u0301\u00a01.wav"
     change(path, "wav.scp", 1, f"\ufeff19-198-0000 {wav}\r".encode())
@@ -34,19 +34,19 @@ def test_words_are_read_as_they_look(tmp_path):
     assert read_table(path / "text")["19-198-0000"] == "CAF\u00c9 SAT DOWN"
 
 
-def test_ids_composed_in_two_ways(tmp_path):
+def test_ids_in_different_normalization_forms_are_reported(tmp_path):
     path = data_dir(tmp_path / "d")
     for name, e in (("wav.scp", "\u00e9"), ("text", "e\u0301"), ("utt2spk", "\u00e9")):
         change(path, name, 4, (path / name).read_text().splitlines()[3].replace("26-495-0001", f"27{e}").encode())
     (path / "utt2dur").unlink()
-    with pytest.raises(UserError, match="there its letters are composed in another way"):
+    with pytest.raises(UserError, match="there it uses another Unicode normalization form"):
         read_data_dir(path)
 
 
 @pytest.mark.parametrize("other, hint", [
-    ("19-198-0000A", "there it is `19-198-0000A`; write it in the same letter case"),
-    ("19-198-0000a.wav", "there it is `19-198-0000a.wav`; write it without the ending of a file")])
-def test_ids_in_another_spelling(tmp_path, other, hint):
+    ("19-198-0000A", "there it is `19-198-0000A`; use the same letter case"),
+    ("19-198-0000a.wav", "there it is `19-198-0000a.wav`; write it without the file extension")])
+def test_ids_in_different_spelling_are_reported(tmp_path, other, hint):
     path = data_dir(tmp_path / "d")
     for name, utt in (("wav.scp", "19-198-0000a"), ("text", other), ("utt2spk", "19-198-0000a")):
         change(path, name, 1, (path / name).read_text().splitlines()[0].replace("19-198-0000", utt, 1).encode())
@@ -57,7 +57,7 @@ def test_ids_in_another_spelling(tmp_path, other, hint):
 
 @given(st.dictionaries(NAME, st.tuples(NAME, st.lists(NAME.map(composed), min_size=1, max_size=3)), min_size=1,
                        max_size=6))
-def test_written_is_read_back(tmp_path_factory, table):
+def test_reading_returns_what_was_written(tmp_path_factory, table):
     path = tmp_path_factory.mktemp("d")
     utts = [Utterance(u, speaker, f"/a b/{u}.wav", tuple(words)) for u, (speaker, words) in table.items()]
     write_data_dir(path, reversed(utts), {u.id: 1.5 for u in utts})
@@ -102,7 +102,7 @@ BAD = [  # file, line to change, what it becomes (None: deleted), file and line 
 
 
 @pytest.mark.parametrize(("name", "line", "new", "where", "what"), BAD)
-def test_bad_line(tmp_path, name, line, new, where, what):
+def test_bad_line_is_reported(tmp_path, name, line, new, where, what):
     path = data_dir(tmp_path / "d")
     if name == "spk2utt":
         (path / name).write_bytes(new + b"\n")
@@ -115,7 +115,7 @@ def test_bad_line(tmp_path, name, line, new, where, what):
     assert e.value.hint
 
 
-def test_more_of_the_same_are_counted(tmp_path):
+def test_further_mismatches_are_counted(tmp_path):
     path = data_dir(tmp_path / "d")
     for name in ("wav.scp", "text"):
         lines = (path / name).read_text().splitlines(keepends=True)
@@ -124,7 +124,7 @@ def test_more_of_the_same_are_counted(tmp_path):
         read_data_dir(path)
 
 
-def test_missing_file_and_directory(tmp_path):
+def test_missing_file_and_directory_are_reported(tmp_path):
     path = data_dir(tmp_path / "d")
     (path / "text").unlink()
     with pytest.raises(UserError, match="text: no such file"):
@@ -135,7 +135,7 @@ def test_missing_file_and_directory(tmp_path):
 
 
 def parts(path, segments, channels=None):
-    """The sound data directory as parts of two recordings, the second by a command."""
+    """The valid data directory as segments of two recordings; the second is the output of a command."""
     (path / "wav.scp").write_text("r1 wav/r1.wav\nr2 sph2pipe -f wav r2.sph |\n")
     (path / "segments").write_text(segments)
     if channels:
@@ -146,10 +146,10 @@ def parts(path, segments, channels=None):
 SEGMENTS = "19-198-0000 r1 0 1.25\n19-198-0001 r1 1.25 -1\n26-495-0000 r2 0.5 3\n26-495-0001 r2 3 4.125 0\n"
 
 
-def test_parts_of_recordings_and_channels(tmp_path, monkeypatch):
+def test_segments_and_channels_are_read_and_written(tmp_path, monkeypatch):
     path = parts(data_dir(tmp_path / "d"), SEGMENTS, "r1 r1 A\nr2 r2 B\n")
     (path / "wav").mkdir()
-    (path / "wav" / "r1.wav").touch()  # beside the tables, not below the current folder
+    (path / "wav" / "r1.wav").touch()  # next to the tables, not in the current folder
     utts = list(read_data_dir(path).utts.values())
     assert [u.segment for u in utts] == [Segment("r1", 0, 1.25, None), Segment("r1", 1.25, None, None),
                                          Segment("r2", 0.5, 3, None), Segment("r2", 3, 4.125, 0)]
@@ -162,10 +162,10 @@ def test_parts_of_recordings_and_channels(tmp_path, monkeypatch):
     (tmp_path / "wav").mkdir()
     (tmp_path / "wav" / "r1.wav").touch()
     monkeypatch.chdir(tmp_path)
-    assert read_data_dir(path).utts["19-198-0000"].wav == "wav/r1.wav"  # as in Kaldi, where it is there
+    assert read_data_dir(path).utts["19-198-0000"].wav == "wav/r1.wav"  # as in Kaldi, if it exists
 
 
-def test_a_channel_of_whole_files_is_written_and_goes_when_it_is_not_wanted(tmp_path):
+def test_channel_table_is_written_and_removed_when_obsolete(tmp_path):
     path = data_dir(tmp_path / "d")
     (path / "reco2file_and_channel").write_text("19-198-0000 x 2\n26-495-0000 x A\n")
     utts = read_data_dir(path).utts
@@ -188,14 +188,14 @@ def test_a_channel_of_whole_files_is_written_and_goes_when_it_is_not_wanted(tmp_
     (SEGMENTS, "r1 r1 left\n", "reco2file_and_channel:1", "is not `recording file channel`"),
     (SEGMENTS, "r1 A\n", "reco2file_and_channel:1", "is not `recording file channel`"),
     (SEGMENTS, "r1 r1 0\n", "reco2file_and_channel:1", "is not `recording file channel`")])
-def test_bad_parts_are_one_line(tmp_path, segments, channels, where, what):
+def test_bad_segments_and_channels_are_reported_in_one_line(tmp_path, segments, channels, where, what):
     path = parts(data_dir(tmp_path / "d"), segments, channels)
     with pytest.raises(UserError) as e:
         read_data_dir(path)
     assert str(e.value).startswith(f"{path}/{where}: ") and what in str(e.value)
 
 
-def test_empty_table(tmp_path):
+def test_empty_table_is_reported(tmp_path):
     (tmp_path / "text").write_text("")
     with pytest.raises(UserError, match="empty"):
         read_table(tmp_path / "text")
@@ -208,7 +208,7 @@ GOOD = Utterance("a", "s", "a.wav", ("A",))
     [], [GOOD, GOOD], [Utterance("a b", "s", "a.wav", ("A",))], [Utterance("a", "", "a.wav", ("A",))],
     [Utterance("a\x1b", "s", "a.wav", ("A",))], [Utterance("a", "s" * 300, "a.wav", ("A",))],
     [Utterance("a", "s", "a.wav", ())], [GOOD, Utterance("b", "s", "", ("A",))]])
-def test_refuses_to_write(tmp_path, utts):
+def test_invalid_utterances_are_not_written(tmp_path, utts):
     with pytest.raises(UserError):
         write_data_dir(tmp_path / "d", utts)
     assert not (tmp_path / "d").exists()

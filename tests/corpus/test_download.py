@@ -1,4 +1,4 @@
-"""Downloads from a server of our own: checked, resumed, unpacked without harm."""
+"""Downloads from a local server are verified, resumed and unpacked safely."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ from lstmp.errors import UserError
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves bytes of ``server.files``, ranges too; with ``server.cut`` it breaks off after so many bytes, once."""
+    """Serves bytes of ``server.files``, with ranges; ``server.cut``: the first response stops after that many bytes."""
 
     def do_GET(self):
         body = self.server.files.get(self.path)
@@ -58,7 +58,7 @@ BODY = bytes(range(256)) * 5000
 MD5 = hashlib.md5(BODY).hexdigest()
 
 
-def test_fetch_and_no_second_fetch(server, tmp_path):
+def test_file_is_downloaded_once(server, tmp_path):
     server.files["/f"] = BODY
     for _ in range(2):
         download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
@@ -74,7 +74,7 @@ def test_broken_connection_is_resumed(server, tmp_path, ranges):
     assert [r for _, r in server.asked] == [None, "bytes=400000-"]
 
 
-def test_part_of_a_killed_run_is_resumed(server, tmp_path):
+def test_partial_download_of_a_killed_run_is_resumed(server, tmp_path):
     server.files["/f"] = BODY
     (tmp_path / "f.part").write_bytes(BODY[:1000])
     download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
@@ -82,35 +82,35 @@ def test_part_of_a_killed_run_is_resumed(server, tmp_path):
 
 
 @pytest.mark.parametrize("part", [BODY, BODY + b"more"])
-def test_part_that_is_whole_or_too_long(server, tmp_path, part):
+def test_partial_download_that_is_complete_or_too_long(server, tmp_path, part):
     server.files["/f"] = BODY
     (tmp_path / "f.part").write_bytes(part)
     download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_wrong_sum_is_refused_and_removed(server, tmp_path):
+def test_download_with_wrong_md5_is_removed(server, tmp_path):
     server.files["/f"] = BODY[:-1] + b"!"
-    with pytest.raises(UserError, match="damaged on the way"):
+    with pytest.raises(UserError, match="damaged during download"):
         download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
     assert not list(tmp_path.iterdir())
 
 
-def test_damaged_file_is_fetched_again(server, tmp_path):
+def test_damaged_file_is_downloaded_again(server, tmp_path):
     server.files["/f"] = BODY
     (tmp_path / "f").write_bytes(b"half")
     download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_no_network_names_the_mend(tmp_path, capsys):
+def test_error_without_network_says_what_to_do(tmp_path, capsys):
     with pytest.raises(SystemExit):
         download.main(["--out", str(tmp_path), "--url", "http://127.0.0.1:1", "--splits", "dev-clean-2"])
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--corpus DIR" in error and "127.0.0.1:1/31/dev-clean-2.tar.gz" in error
 
 
-def test_not_on_the_server(server, tmp_path):
+def test_file_missing_on_the_server(server, tmp_path):
     with pytest.raises(UserError, match="404.*--corpus"):
         download.fetch(f"{server.url}/f", tmp_path / "f", MD5)
 
@@ -151,7 +151,7 @@ def test_split_command(server, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("members", [
     {**GOOD, "../evil": b"x"}, {**GOOD, "/evil": b"x"}, {**GOOD, "LibriSpeech/link": None}, {"other/file": b"x"}])
-def test_harmful_or_foreign_archive(server, tmp_path, monkeypatch, members):
+def test_harmful_or_unrelated_archive_is_rejected(server, tmp_path, monkeypatch, members):
     serve_split(server, monkeypatch, archive(members))
     with pytest.raises(UserError, match="dev-clean-2.tar.gz: "):
         download.get_split("dev-clean-2", tmp_path / "in" / "out", server.url)
@@ -161,20 +161,20 @@ def test_harmful_or_foreign_archive(server, tmp_path, monkeypatch, members):
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b[:len(b) // 2] + b"\0\0\0\0\0" + b[len(b) // 2 + 5:],
                                     lambda b: b"not gzip"])
-def test_damaged_archive(tmp_path, damage):
+def test_damaged_archive_is_rejected(tmp_path, damage):
     body = archive({f"LibriSpeech/dev/{i}": hashlib.sha512(bytes(i)).digest() * 9 for i in range(50)})
     (tmp_path / "a.tar.gz").write_bytes(damage(body))
     with pytest.raises(UserError, match="cannot be unpacked"):
         download.unpack(tmp_path / "a.tar.gz", tmp_path / "out")
 
 
-def test_an_archive_that_grows_without_end(tmp_path, monkeypatch):
-    """Of zeros, which become a thousandth; as one file, as many, as the header of one, and behind the last."""
-    monkeypatch.setattr(download, "_LEAST", 1 << 20)
+def test_decompression_bomb_is_rejected(tmp_path, monkeypatch):
+    """Zeros, compressed a thousandfold: as one file, many files, a header's size, or after the last file."""
+    monkeypatch.setattr(download, "_MIN_LIMIT", 1 << 20)
     zeros, path = bytes(3 << 20), tmp_path / "a.tar.gz"
     path.write_bytes(archive({"LibriSpeech/zeros": zeros}))
-    with pytest.raises(UserError, match="a.tar.gz: member `LibriSpeech/zeros` would have 3145728 bytes, of an archive "
-                                        "that may become 1 MB; do not trust"):
+    with pytest.raises(UserError, match="a.tar.gz: member `LibriSpeech/zeros` has 3145728 bytes; all of the "
+                                        "archive may have 1 MB; do not trust"):
         download.unpack(path, tmp_path / "out")
     assert not list(tmp_path.rglob("zeros"))
     header = tarfile.TarInfo("LibriSpeech/" + "x" * (3 << 20))  # a name that tarfile reads into memory
@@ -184,26 +184,26 @@ def test_an_archive_that_grows_without_end(tmp_path, monkeypatch):
     for body in (archive({f"LibriSpeech/{i}": bytes(1000) for i in range(2000)}), raw.getvalue(),
                  gzip.compress(gzip.decompress(archive(GOOD)) + zeros)):
         path.write_bytes(body)
-        with pytest.raises(UserError, match="a.tar.gz: cannot be unpacked: it becomes more than 1 MB; delete it"):
+        with pytest.raises(UserError, match="a.tar.gz: cannot be unpacked: it unpacks to more than 1 MB; delete it"):
             download.unpack(path, tmp_path / "out")
     path.write_bytes(archive({"LibriSpeech/noise": random.Random(0).randbytes(3 << 20)}))
     download.unpack(path, tmp_path / "out")
     assert (tmp_path / "out/LibriSpeech/noise").stat().st_size == 3 << 20
 
 
-def test_no_room_to_unpack(tmp_path, monkeypatch):
+def test_full_disk_is_detected_before_unpacking(tmp_path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=40 << 20))
     path = tmp_path / "a.tar.gz"
     path.write_bytes(archive({"LibriSpeech/more": bytes(30 << 20)}))
-    with pytest.raises(UserError, match="a.tar.gz: no room to unpack it: `LibriSpeech/more` needs 30 MB, and 40 MB are "
+    with pytest.raises(UserError, match="a.tar.gz: disk full: `LibriSpeech/more` needs 30 MB, but only 40 MB are "
                                         "free; free some"):
         download.unpack(path, tmp_path / "out")
 
 
-def test_unknown_names(tmp_path):
+def test_unknown_names_are_rejected(tmp_path):
     with pytest.raises(UserError, match="no split `dev`.*dev-clean-2"):
         download.get_split("dev", tmp_path)
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match="unknown file"):
         download.get_file("lexicon", tmp_path)
     with pytest.raises(SystemExit):
         download.main(["--out", str(tmp_path)])

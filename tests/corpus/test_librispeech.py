@@ -1,4 +1,4 @@
-"""Stage 1 of a LibriSpeech layout: good utterances come through, bad ones are reported, too many are fatal."""
+"""Preparing LibriSpeech: bad utterances are reported and left out; too many of them are an error."""
 
 import pytest
 from helpers.corpora import librispeech, tone
@@ -15,7 +15,7 @@ def prepare(root, out, *options, splits=("dev",)):
 
 @pytest.mark.parametrize("ext", ["flac", "wav", "mp3"])
 @pytest.mark.parametrize("inner", ["", "LibriSpeech"])
-def test_good_corpus(tmp_path, ext, inner):
+def test_good_corpus_is_prepared(tmp_path, ext, inner):
     root = librispeech(tmp_path / "c", ext=ext)
     prepare(root / inner, tmp_path / "data")
     data = read_data_dir(tmp_path / "data" / "dev")
@@ -25,7 +25,7 @@ def test_good_corpus(tmp_path, ext, inner):
     assert abs(data.durations["11-7-0003"] - 0.6) < 0.1
 
 
-def test_skips_when_done_and_sees_a_changed_file(tmp_path, capsys):
+def test_done_is_skipped_until_a_file_changes(tmp_path, capsys):
     root = librispeech(tmp_path / "c")
     prepare(root, tmp_path / "data")
     prepare(root, tmp_path / "data")
@@ -35,7 +35,7 @@ def test_skips_when_done_and_sees_a_changed_file(tmp_path, capsys):
     assert read_data_dir(tmp_path / "data" / "dev").durations["10-7-0000"] == 0.9
 
 
-def test_max_utts_is_spread_and_fixed(tmp_path):
+def test_max_utts_is_spread_over_speakers_and_reproducible(tmp_path):
     root = librispeech(tmp_path / "c")
     prepare(root, tmp_path / "a", "--max-utts", 4)
     prepare(root, tmp_path / "b", "--max-utts", 4)
@@ -44,7 +44,7 @@ def test_max_utts_is_spread_and_fixed(tmp_path):
     assert chosen.utts == read_data_dir(tmp_path / "b" / "dev").utts
 
 
-def test_joined_splits(tmp_path):
+def test_splits_joined_by_plus_become_one_directory(tmp_path):
     root = librispeech(tmp_path / "c")
     (root / "LibriSpeech/more/50").mkdir(parents=True)
     (root / "LibriSpeech/dev/12").rename(root / "LibriSpeech/more/12")
@@ -84,14 +84,14 @@ def test_one_bad_utterance_is_left_out(tmp_path, capsys, case):
     edit, what = ONE_BAD[case]
     edit(root / CHAPTER)
     prepare(root, tmp_path / "data", "--max-bad", 2)
-    said = capsys.readouterr()
-    assert what in said.err and "left out" in said.out
+    output = capsys.readouterr()
+    assert what in output.err and "left out" in output.out
     assert set(read_data_dir(tmp_path / "data" / "dev").utts) == {
         f"{s}-7-{n:04d}" for s in (10, 11, 12) for n in range(4)} - {"10-7-0001"}
 
 
 @pytest.mark.parametrize("case", ONE_BAD)
-def test_bad_utterance_beyond_the_limit_is_fatal(tmp_path, capsys, case):
+def test_too_many_bad_utterances_are_an_error(tmp_path, capsys, case):
     root = librispeech(tmp_path / "c")
     ONE_BAD[case][0](root / CHAPTER)
     with pytest.raises(SystemExit) as e:
@@ -120,8 +120,8 @@ def test_default_limit_allows_one_of_few(tmp_path):
 
 @pytest.mark.parametrize(("corpus", "splits", "what"), [
     ("nowhere", ["dev"], "no such corpus folder"), ("c", ["dev-clean"], "there are: dev"),
-    ("c/LibriSpeech/dev", ["dev"], "no split of LibriSpeech")])
-def test_folder_that_is_not_there(tmp_path, capsys, corpus, splits, what):
+    ("c/LibriSpeech/dev", ["dev"], "no LibriSpeech split")])
+def test_missing_folder_is_reported(tmp_path, capsys, corpus, splits, what):
     librispeech(tmp_path / "c")
     with pytest.raises(SystemExit) as e:
         prepare(tmp_path / corpus, tmp_path / "data", splits=splits)
@@ -130,7 +130,7 @@ def test_folder_that_is_not_there(tmp_path, capsys, corpus, splits, what):
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "abc", "120%", "nan", "inf"])
-def test_senseless_limit(tmp_path, capsys, text):
+def test_invalid_limit_is_rejected(tmp_path, capsys, text):
     with pytest.raises(SystemExit):
         prepare(tmp_path, tmp_path, f"--max-bad={text}")
     assert "neither a count" in capsys.readouterr().err

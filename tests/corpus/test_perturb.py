@@ -1,4 +1,4 @@
-"""Copies at other speeds and volumes: pitch and length move together; held-out speech stays as it is."""
+"""Speed and volume perturbation: pitch and duration change together; held-out speech is unchanged."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from helpers.corpora import TEXT, data_dir
 from lstmp.corpus.audio import RATE, read_audio, write_wav
 from lstmp.corpus.datadir import read_data_dir, write_data_dir
 from lstmp.corpus.perturb import at_speed, gain, main
-from lstmp.corpus.utterance_audio import read_as_is
+from lstmp.corpus.utterance_audio import read_original
 from lstmp.errors import UserError
 
 TONE = 1000.0  # Hz
@@ -22,7 +22,7 @@ def tone(samples: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
-def test_a_tone_gets_higher_as_it_gets_shorter(speed):
+def test_faster_tone_is_shorter_and_higher(speed):
     samples = at_speed(tone(RATE), speed)
     assert abs(len(samples) - RATE / speed) <= 1
     middle = samples[2000:-2000]
@@ -31,7 +31,7 @@ def test_a_tone_gets_higher_as_it_gets_shorter(speed):
     assert abs(2 * np.vdot(expected, middle) / len(middle)) == pytest.approx(8000, rel=0.01)  # all its power is there
 
 
-def test_what_would_lie_above_the_band_is_filtered_out():
+def test_frequencies_above_the_band_are_filtered_out():
     high = (8000 * np.sin(2 * np.pi * 7800 / RATE * np.arange(RATE))).astype(np.float32)  # 8,580 Hz at speed 1.1
     assert np.abs(at_speed(high, 1.1)[500:-500]).max() < 80
 
@@ -60,7 +60,7 @@ def test_copies_of_a_data_dir(tmp_path):
             assert abs(len(samples) - len(read_audio(same.wav)) / speed) <= 1
 
 
-def test_ids_that_lead_elsewhere_stay_in_the_folder(tmp_path):
+def test_files_of_special_ids_stay_in_the_folder(tmp_path):
     data = data_dir(tmp_path / "data", audio=True)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     ids = {"19-198-0000": f"{tmp_path}/data/19-198-0001", "19-198-0001": "../../data/26-495-0000", "26-495-0000": "."}
@@ -74,7 +74,7 @@ def test_ids_that_lead_elsewhere_stay_in_the_folder(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"data", "evil", "out"}
 
 
-def test_volumes_are_drawn_by_name_and_never_clip(tmp_path):
+def test_volumes_depend_on_the_id_and_never_clip(tmp_path):
     drawn = [gain(f"u{i}", (0.5, 2.0), 1) for i in range(2000)]
     assert 0.5 <= min(drawn) < 0.51 and 1.99 < max(drawn) <= 2.0 and np.mean(drawn) == pytest.approx(1.25, abs=0.03)
     assert drawn[0] == gain("u0", (0.5, 2.0), 1) != gain("u0", (0.5, 2.0), 2)
@@ -90,7 +90,7 @@ def test_volumes_are_drawn_by_name_and_never_clip(tmp_path):
         assert np.allclose(after, before * expected, atol=1)
 
 
-def test_copies_as_mp3_lose_what_that_loses(tmp_path):
+def test_mp3_copies_have_a_lower_bandwidth(tmp_path):
     data = data_dir(tmp_path / "data", audio=True)
     noise = 3000 * np.random.default_rng(1).standard_normal(4 * RATE)
     write_wav(data / "19-198-0000.wav", noise)
@@ -106,7 +106,7 @@ def test_copies_as_mp3_lose_what_that_loses(tmp_path):
         assert power[high].sum() < 0.01 * power.sum()  # of white noise a quarter lay there
 
 
-def test_copies_keep_the_rate_of_their_recordings_and_lose_its_other_parts(tmp_path):
+def test_copies_of_segments_keep_the_sampling_rate(tmp_path):
     data = data_dir(tmp_path / "data", audio=True)
     call = np.stack([np.zeros(3 * 8000), 0.2 * np.sin(2 * np.pi * 500 / 8000 * np.arange(3 * 8000))], 1)
     soundfile.write(data / "call.wav", call, 8000)
@@ -116,20 +116,20 @@ def test_copies_keep_the_rate_of_their_recordings_and_lose_its_other_parts(tmp_p
     got = run(data, tmp_path / "out", "--speeds", "1.25", "1")
     assert [u.recording == u.id for u in got.utts.values()] == [False] * 4 + [True] * 4
     copy = got.utts["sp1.25-19-198-0000"]
-    samples, rate = read_as_is(copy)
+    samples, rate = read_original(copy)
     assert rate == 8000 and len(samples) == 3200 and got.durations[copy.id] == 0.4
     assert np.abs(np.fft.rfft(samples)).argmax() / 0.4 == pytest.approx(625)
-    assert np.array_equal(*(read_as_is(d.utts["19-198-0001"])[0] for d in (got, read_data_dir(data))))
+    assert np.array_equal(*(read_original(d.utts["19-198-0001"])[0] for d in (got, read_data_dir(data))))
 
 
-def test_what_is_taken_once_goes_through_mp3_as_well(tmp_path):
+def test_utterances_included_once_are_encoded_as_mp3_too(tmp_path):
     data = data_dir(tmp_path / "data", audio=True)
     (tmp_path / "list").write_text("19-198-0000\n")
     got = run(data, tmp_path / "out", "--mp3", "24", "--once", str(tmp_path / "list"))
     assert got.utts["19-198-0000"].wav.endswith(".mp3") and "sp0.9-19-198-0000" not in got.utts
 
 
-def test_done_once_and_the_same_for_any_number_of_processes(tmp_path, capsys):
+def test_result_does_not_depend_on_the_number_of_processes(tmp_path, capsys):
     data = data_dir(tmp_path / "data", audio=True)
     run(data, tmp_path / "one", "--volume", "0.5", "1")
     main([str(data), str(tmp_path / "two"), "--nj", "2", "--volume", "0.5", "1"])
@@ -148,7 +148,7 @@ def test_done_once_and_the_same_for_any_number_of_processes(tmp_path, capsys):
     (["--mp3", "4"], "from 8 to 160"),
     (["--once", "LIST"], "`nobody` is not in"),
 ])
-def test_wrong_options(tmp_path, options, words, capsys):
+def test_invalid_options_are_rejected(tmp_path, options, words, capsys):
     data = data_dir(tmp_path / "data", audio=True)
     (tmp_path / "list").write_text("nobody\n")
     with pytest.raises((UserError, SystemExit)) as e:
@@ -156,7 +156,7 @@ def test_wrong_options(tmp_path, options, words, capsys):
     assert words in str(e.value) + capsys.readouterr().err
 
 
-def test_a_missing_recording_is_named(tmp_path, capsys):
+def test_missing_recording_is_named(tmp_path, capsys):
     data = data_dir(tmp_path / "data", audio=True)
     (data / "19-198-0000.wav").unlink()
     with pytest.raises((UserError, SystemExit)) as e:

@@ -1,4 +1,4 @@
-"""Files are decoded to their end, whatever the header says; what is really cut off is told."""
+"""Files are decoded completely whatever their header says; truncated files are an error."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ def lengths(path) -> tuple[int, int]:
 
 
 def fields(kind: str, data: bytes) -> list[tuple[int, str]]:
-    """Where the header says how long it is, and how."""
+    """Offset and struct format of the length in the header."""
     at = {name: data.find(name) for name in (b"data", b"SSND", b"COMM", b"ds64")}
     return {"wav": [(at[b"data"] + 4, "<I")], "aiff": [(at[b"SSND"] + 4, ">I"), (at[b"COMM"] + 10, ">I")],
             "au": [(8, ">I")], "w64": [(at[b"data"] + 16, "<Q")], "caf": [(at[b"data"] + 4, ">Q")],
@@ -37,7 +37,7 @@ def fields(kind: str, data: bytes) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("kind", ["wav", "aiff", "au", "w64", "rf64", "caf"])
 @pytest.mark.parametrize("value", [0, 0x7FFFF000, 0x7FFFFFFF, 2 ** 64 - 1, 2 ** 64 - 37, 10001, 10000])
-def test_lengths_that_nobody_knew(tmp_path, kind, value):
+def test_placeholder_lengths_are_ignored(tmp_path, kind, value):
     data = bytearray(data_of(kind))
     for at, form in fields(kind, data):
         struct.pack_into(form, data, at, value % (1 << 8 * struct.calcsize(form)))
@@ -49,7 +49,7 @@ def test_lengths_that_nobody_knew(tmp_path, kind, value):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kept", [0.9, 0.5])
-def test_a_file_that_is_cut_off_is_told(tmp_path, kind, kept):
+def test_truncated_file_is_an_error(tmp_path, kind, kept):
     data = data_of(kind)
     path = tmp_path / f"x.{kind}"
     path.write_bytes(data[:int(kept * len(data))])
@@ -59,20 +59,20 @@ def test_a_file_that_is_cut_off_is_told(tmp_path, kind, kept):
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "opus", "mp3"])
-def test_what_stands_behind_the_samples_is_none_of_them(tmp_path, kind):
+def test_data_after_the_samples_are_not_decoded(tmp_path, kind):
     path = tmp_path / f"x.{kind}"
     for more in (b"LIST\x04\0\0\0INFO" if kind == "wav" else b"", b"TAG" + b"x" * 125):
         path.write_bytes(data_of(kind) + more)
         assert lengths(path) == (48000, 48000)
 
 
-def test_an_odd_last_byte_and_an_empty_file(tmp_path):
+def test_incomplete_last_sample_and_empty_file(tmp_path):
     data, path = data_of("wav"), tmp_path / "x.wav"
     path.write_bytes(data[:-1])
     assert lengths(path) == (47999, 47999)
     for empty in (data[:40] + bytes(4), data[:40] + bytes(4) + b"LIST\x04\0\0\0INFO"):
         path.write_bytes(empty)
-        with pytest.raises(UserError, match="holds no samples"):
+        with pytest.raises(UserError, match="contains no samples"):
             read_audio(path)
 
 
@@ -92,7 +92,7 @@ def test_flac_of_unknown_and_of_wrong_length(tmp_path):
         read_audio(path)
 
 
-def test_a_claim_of_2_to_the_36_samples_takes_no_memory(tmp_path):
+def test_header_with_2_to_the_36_samples_takes_no_memory(tmp_path):
     path = tmp_path / "x.flac"
     path.write_bytes(of_flac((1 << 36) - 1))
     for read in (audio_info, read_audio):
@@ -101,7 +101,7 @@ def test_a_claim_of_2_to_the_36_samples_takes_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ogg", "opus", "flac", "mp3"])
-def test_files_that_were_joined(tmp_path, kind):
+def test_joined_files_are_read_completely(tmp_path, kind):
     path = tmp_path / f"x.{kind}"
     path.write_bytes(2 * data_of(kind))
     assert lengths(path)[0] == lengths(path)[1] == pytest.approx(96000, rel=0.04)
@@ -116,7 +116,7 @@ def test_files_that_were_joined(tmp_path, kind):
 
 
 def without_xing(bit_rates) -> bytes:
-    """MP3 frames of a tone, in parts of several bit rates, without the frame that says how many there are."""
+    """MP3 frames of a tone with several bit rates, without the Xing frame that counts them."""
     out = b""
     for level in bit_rates:
         file = io.BytesIO()
@@ -138,7 +138,7 @@ def test_mp3_without_a_header(tmp_path, bit_rates, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_mp3_with_a_header_that_has_the_bytes_wrong(tmp_path, capfd):
+def test_mp3_with_a_wrong_byte_count(tmp_path, capfd):
     data, path = bytearray(data_of("mp3")), tmp_path / "x.mp3"
     at = data.index(b"Xing") + 12
     data[at:at + 4] = b"\0\0\1\0"
@@ -146,12 +146,12 @@ def test_mp3_with_a_header_that_has_the_bytes_wrong(tmp_path, capfd):
     assert lengths(path) == (48000, 48000) and capfd.readouterr() == ("", "")
 
 
-def test_faults_of_content(tmp_path):
+def test_invalid_content_is_rejected(tmp_path):
     path = tmp_path / "x.wav"
     data = data_of("wav")
     for rate in (0x7FFFFFFF, 16):
         path.write_bytes(data[:24] + struct.pack("<I", rate) + data[28:])
-        with pytest.raises(UserError, match=f"sampled at {rate} Hz, as its header says, which cannot be right"):
+        with pytest.raises(UserError, match=f"its header gives a sampling rate of {rate} Hz, which cannot be right"):
             read_audio(path)
     ogg = data_of("ogg")
     path.write_bytes(ogg[:5] + b"\0" + ogg[6:])  # no page begins a stream
@@ -159,13 +159,13 @@ def test_faults_of_content(tmp_path):
         read_audio(path)
     soundfile.write(str(path), 6000 * TONE, 16000, subtype="FLOAT")
     for read in (audio_info, read_audio):
-        with pytest.raises(UserError, match="samples up to 1200, where floats are in ±1; divide"):
+        with pytest.raises(UserError, match="samples up to 1200, but floats must be in ±1; divide"):
             read(path)
     soundfile.write(str(path), 3 * TONE, 16000, subtype="DOUBLE")
     assert np.abs(read_audio(path)).max() == pytest.approx(0.6 * 32768, rel=0.01)
 
 
-def test_names_do_not_decide(tmp_path, capfd):
+def test_format_is_detected_by_content_not_by_name(tmp_path, capfd):
     for name in ("x.raw", "x.mp3", "x"):
         (tmp_path / name).write_bytes(data_of("wav"))
         assert lengths(tmp_path / name) == (48000, 48000)
@@ -178,14 +178,14 @@ def test_names_do_not_decide(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_blocks_of_many_channels_are_no_larger(tmp_path):
+def test_block_size_does_not_grow_with_channels(tmp_path):
     soundfile.write(str(tmp_path / "x.wav"), np.zeros((50000, 60)), 16000)
     with Recording(tmp_path / "x.wav") as f:
         blocks = list(f.blocks())
         assert f.channels == 60 and sum(map(len, blocks)) == f.samples() == 50000 and len(blocks) == 3
 
 
-def test_spliced_reads_as_its_parts_joined():
+def test_spliced_file_reads_as_concatenated_parts():
     f, rng = io.BytesIO(bytes(range(256))), np.random.default_rng(0)
     spliced = Spliced(f, [(3, 10), b"abc", (20, 20), b"", (0, 100)])
     whole = bytes(range(3, 10)) + b"abc" + bytes(range(100))

@@ -1,4 +1,4 @@
-"""Subsets: the right utterances, every speaker in a held-out part, features carried over."""
+"""Subsets contain the right utterances, held-out sets contain every speaker, and features are copied."""
 
 import pytest
 from helpers.corpora import data_dir
@@ -23,7 +23,7 @@ def test_spread_covers_all_speakers(speakers, n):
 
 
 @given(SPEAKERS, st.floats(0.01, 0.4))
-def test_held_out_leaves_some_of_each(tmp_path_factory, speakers, fraction):
+def test_held_out_set_leaves_utterances_of_each_speaker(tmp_path_factory, speakers, fraction):
     path = tmp_path_factory.mktemp("d")
     write_data_dir(path, [Utterance(u, s, "a.wav", ("A",)) for s, utts in speakers.items() for u in utts])
     data = read_data_dir(path)
@@ -39,7 +39,7 @@ def test_held_out_leaves_some_of_each(tmp_path_factory, speakers, fraction):
     assert len(chosen) == max(len(able), round(fraction * len(data.utts)))
 
 
-def test_a_segment_that_changes_is_seen(tmp_path, capsys):
+def test_changed_segment_is_detected(tmp_path, capsys):
     path = data_dir(tmp_path / "d")
     lines = [f"{utt} rec {i} {i + 1}\n" for i, utt in enumerate(read_data_dir(path).utts)]
     (path / "wav.scp").write_text("rec rec.wav\n")
@@ -82,7 +82,7 @@ def test_command(tmp_path, capsys):
 @pytest.mark.parametrize(("options", "what"), [
     (["--first", "0"], "cannot choose"), (["--held-out", "3"], "cannot be held out"),
     (["--utts", "{list}"], "list:2: `nobody`"), (["--shortest", "1"], "utt2dur")])
-def test_bad_command_is_one_line(tmp_path, capsys, options, what):
+def test_invalid_options_are_reported_in_one_line(tmp_path, capsys, options, what):
     path = data_dir(tmp_path / "d")
     (path / "utt2dur").unlink()
     (tmp_path / "list").write_text("19-198-0000\nnobody\n")

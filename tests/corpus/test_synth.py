@@ -1,4 +1,4 @@
-"""The corpus made on the spot: same seed, same bytes; unseen voices and sentences; every word pronounced."""
+"""The synthetic corpus: reproducible bytes, unseen voices and sentences in test sets, complete lexicon."""
 
 import hashlib
 import subprocess
@@ -15,7 +15,7 @@ from lstmp.corpus.audio import read_audio
 from lstmp.corpus.datadir import read_data_dir, read_lines
 from lstmp.corpus.synth import main
 from lstmp.corpus.synth_lexicon import to_arpabet
-from lstmp.corpus.synth_voice import cast, coloured_noise, max_voices, resample
+from lstmp.corpus.synth_voice import assign_voices, coloured_noise, max_voices, resample
 from lstmp.errors import UserError
 
 SMALL = ["--train", "12", "--dev", "5", "--test", "4", "--train-voices", "4", "--dev-voices", "2", "--test-voices", "2",
@@ -30,7 +30,7 @@ def tiny(tmp_path_factory):
 
 
 def make(out, nj, seed=1):
-    """In a process of its own, as run.sh does: espeak-ng must not have spoken in it before."""
+    """Make it in a fresh process, as run.sh does: espeak-ng must not have been used in it before."""
     subprocess.run([sys.executable, "-m", "lstmp.corpus.synth", "--out", str(out), "--nj", str(nj), "--seed", str(seed),
                     *SMALL], check=True, capture_output=True)
 
@@ -51,7 +51,7 @@ def test_same_seed_same_bytes_whatever_nj(tiny, tmp_path):
         d for name, d in digests(tiny).items() if name.endswith(".wav")}
 
 
-def test_splits(tiny):
+def test_splits_are_disjoint(tiny):
     sets = {s: read_data_dir(tiny / s) for s in ("train", "dev", "test")}
     assert [len(d.utts) for d in sets.values()] == [12, 5, 4]
     assert [len(d.speakers) for d in sets.values()] == [4, 2, 2]
@@ -64,7 +64,7 @@ def test_splits(tiny):
     assert {w for t in [*texts, *lm] for w in t} <= words
 
 
-def test_audio_is_speech_by_numbers(tiny):
+def test_audio_has_plausible_statistics(tiny):
     for split in ("train", "dev", "test"):
         data = read_data_dir(tiny / split)
         for utt in data.utts.values():
@@ -77,7 +77,7 @@ def test_audio_is_speech_by_numbers(tiny):
             assert 0 < edge < 0.7 * np.sqrt(np.mean(samples**2))
 
 
-def test_done_is_skipped_and_a_lost_file_made_again(tiny, capsys):
+def test_done_is_skipped_and_a_missing_file_is_made_again(tiny, capsys):
     args = ["--out", str(tiny), *SMALL]
     main(args)
     assert "is done" in capsys.readouterr().out
@@ -118,8 +118,8 @@ def test_arpabet():
 
 
 @given(st.integers(0, 1000), st.integers(0, 20), st.integers(0, 20), st.integers(1, 64))
-def test_no_voice_is_in_two_sets(seed, n_dev, n_test, n_train):
-    voices = cast(seed, n_train, n_dev, n_test)
+def test_no_voice_is_in_two_splits(seed, n_dev, n_test, n_train):
+    voices = assign_voices(seed, n_train, n_dev, n_test)
     assert [len(voices[s]) for s in ("train", "dev", "test")] == [n_train, n_dev, n_test]
     names = [v.name for s in voices.values() for v in s]
     assert len(set(names)) == len(names) <= max_voices()
@@ -136,13 +136,13 @@ def test_resampling_keeps_a_tone(frequency):
     np.testing.assert_allclose(y[inner], np.sin(2 * np.pi * frequency * np.arange(16000) / 16000)[inner], atol=0.01)
 
 
-def test_resampling_removes_what_would_alias():
+def test_resampling_removes_frequencies_that_would_alias():
     y = resample(np.sin(2 * np.pi * 9500 * np.arange(22050) / 22050), 22050, 16000)
     assert np.abs(y[800:-800]).max() < 0.01
 
 
 @pytest.mark.parametrize("tilt", [0, 1, 2])
-def test_noise_has_its_tilt(tilt):
+def test_noise_has_the_given_spectral_tilt(tilt):
     noise = coloured_noise(np.random.default_rng(1), 100_000, tilt)
     assert np.mean(noise**2) == pytest.approx(1)
     power = np.abs(np.fft.rfft(noise)) ** 2
@@ -154,7 +154,7 @@ def test_noise_has_its_tilt(tilt):
 @pytest.mark.parametrize(("options", "what"), [
     (["--train-voices", "100"], "116 voices"), (["--train", "3"], "3 utterances by 44 voices"),
     (["--nj", "0"], "--nj")])
-def test_bad_options(tmp_path, capsys, options, what):
+def test_invalid_options_are_rejected(tmp_path, capsys, options, what):
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), *options])
     error = capsys.readouterr().err

@@ -5,7 +5,7 @@ from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.take_data_dirs import main, take
 
 
-def test_takes_what_is_given_and_measures_durations(tmp_path):
+def test_tables_are_copied_and_durations_measured(tmp_path):
     source = data_dir(tmp_path / "src" / "train", audio=True)
     (source / "utt2dur").unlink()
     main(["--corpus", str(tmp_path / "src"), "--out", str(tmp_path / "data"), "--splits", "train", "--nj", "1"])
@@ -14,7 +14,7 @@ def test_takes_what_is_given_and_measures_durations(tmp_path):
     assert data.durations == pytest.approx({u: 0.5 + i / 10 for i, u in enumerate(TEXT)}, abs=0.001)
 
 
-def test_relative_paths_are_of_the_current_folder(tmp_path, monkeypatch):
+def test_relative_paths_are_resolved_against_the_current_folder(tmp_path, monkeypatch):
     source = data_dir(tmp_path / "src", audio=True)
     (source / "wav.scp").write_text("".join(f"{u} src/{u}.wav\n" for u in TEXT))
     monkeypatch.chdir(tmp_path)
@@ -24,7 +24,7 @@ def test_relative_paths_are_of_the_current_folder(tmp_path, monkeypatch):
     assert all(u.wav == str(source / f"{u.id}.wav") for u in data.utts.values())
 
 
-def test_done_until_audio_changes(tmp_path, capsys):
+def test_done_is_skipped_until_audio_changes(tmp_path, capsys):
     source = data_dir(tmp_path / "src", audio=True)
     how = dict(max_bad=0, max_utts=None, nj=1)
     take(source, tmp_path / "out", **how)

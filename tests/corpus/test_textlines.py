@@ -1,4 +1,4 @@
-"""The one reader of text: what editors, other systems and tools leave in files is read, or named with its line."""
+"""Reading text files: variants written by editors and tools are read; errors name the line."""
 
 import gzip
 import unicodedata
@@ -17,17 +17,17 @@ def lines(tmp_path, content, **how):
 @pytest.mark.parametrize("content", ["A\nB\n", "A\nB", "A\r\nB\r\n", "A\rB\r", "A\r\r\nB\n", "\ufeffA\nB\n",
                                      "A\n\ufeffB\n", gzip.compress(b"A\r\nB\r\n", mtime=0),
                                      gzip.compress("\ufeffA\nB".encode(), mtime=0)])
-def test_line_ends_marks_and_gzip(tmp_path, content):
+def test_line_ends_byte_order_marks_and_gzip(tmp_path, content):
     assert lines(tmp_path, content) == [(1, "A"), (2, "B")]
 
 
-def test_only_line_ends_end_lines(tmp_path):
-    """As in Kaldi; ``str.splitlines`` would part the line, and numbers of lines would not be those of an editor."""
+def test_other_separators_do_not_end_lines(tmp_path):
+    """As in Kaldi; ``str.splitlines`` splits at more characters, so line numbers would differ from an editor's."""
     text = "A\x0bB\x0cC\x1cD\u0085E\u2028F\u2029G"
     assert lines(tmp_path, text + "\n\nX\n") == [(1, text), (2, ""), (3, "X")]
 
 
-def test_letters_are_composed_unless_bytes_count(tmp_path):
+def test_text_is_normalized_to_nfc_unless_disabled(tmp_path):
     decomposed = unicodedata.normalize("NFD", "CAFÉ 각 ё Å")
     assert lines(tmp_path, decomposed) == [(1, "CAFÉ 각 ё Å")]
     assert lines(tmp_path, decomposed, compose=False) == [(1, decomposed)]
@@ -41,10 +41,10 @@ def test_letters_are_composed_unless_bytes_count(tmp_path):
     ("AB\nC\n".encode("utf-16-be"), "t:1: not UTF-8 text but UTF-16BE"),
     ("A\nB\n".encode("utf-32"), "t:1: not UTF-8 text but UTF-32"),
     (b"A\nB\0\n", "t:2: a NUL byte"),
-    (b"BZh91AY", "t: packed by bzip2"), (b"PK\x03\x04x", "t: packed by zip"),
+    (b"BZh91AY", "t: compressed with bzip2"), (b"PK\x03\x04x", "t: compressed with zip"),
     (gzip.compress(b"A\n" * 9999, mtime=0)[:40], "t:.*the gzip file is cut off"),
 ])
-def test_told(tmp_path, content, message):
+def test_malformed_files_are_reported(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         lines(tmp_path, content)
 
@@ -63,13 +63,13 @@ def test_first_columns(tmp_path):
 @pytest.mark.parametrize("text, value", [("1", 1), ("-0.5", -0.5), (".5", 0.5), ("1.", 1), ("1.000000e+00", 1),
                                          ("2E-3", 0.002), ("", None), ("-", None), ("nan", None), ("inf", None),
                                          ("1_0", None), ("\u0661", None), ("0,5", None), ("1e", None), ("0x1", None)])
-def test_number(text, value):
+def test_decimal_numbers(text, value):
     assert number(text) == value
 
 
 @pytest.mark.parametrize("word", ["HELLO", "DON'T", "می\u200cخواهم", "क्\u200dष", "❤\ufe0f", "👩\u200d🚀", "ᠮᠣᠩ\u180eᠭ",
                                   "\u06dd١", "É", "e\u0301"])
-def test_spelling_is_not_odd(word):
+def test_allowed_format_characters(word):
     assert odd_characters([word]) == []
 
 
@@ -89,5 +89,5 @@ def test_alike(one, other):
     assert alike(one) == alike(other) and one != other
 
 
-def test_not_alike():
+def test_different_words_are_not_alike():
     assert len({alike(w) for w in ("CAFE", "CAFÉ", "CAFES", "CAFE'S")}) == 4

@@ -1,4 +1,4 @@
-"""The audio of utterances: parts, channels, rates and commands, and every fault in one line."""
+"""Audio of utterances: segments, channels, sampling rates and commands; errors are one line."""
 
 import sys
 from collections import Counter
@@ -14,10 +14,10 @@ from lstmp.corpus.take_data_dirs import main as take
 from lstmp.corpus.utterance_audio import (
     audio_stamps,
     check_commands,
-    read_as_is,
+    log_resampling,
+    read_original,
     read_utterance,
     seconds_of,
-    tell_rates,
 )
 from lstmp.corpus.validate import main as validate
 from lstmp.errors import UserError
@@ -31,7 +31,7 @@ def wave(hertz, seconds=2.0, rate=RATE):
 
 @pytest.fixture
 def stereo(tmp_path):
-    """Two seconds of a tone of 440 Hz at the left and 1000 Hz at the right, 8000 samples a second."""
+    """Two seconds at 8000 Hz: a tone of 440 Hz in the left channel and of 1000 Hz in the right channel."""
     path = tmp_path / "a b.wav"
     soundfile.write(path, np.stack([wave(440), wave(1000)], 1), RATE)
     return str(path)
@@ -47,20 +47,20 @@ def pitch(samples, rate):
 
 @pytest.mark.parametrize("channel,hertz", [(0, 440), (1, 1000)])
 @pytest.mark.parametrize("rate", [8000, 16000, 11025])
-def test_a_channel_and_a_part_at_any_rate(stereo, channel, hertz, rate):
+def test_segment_of_a_channel_at_any_rate(stereo, channel, hertz, rate):
     utt = utterance(stereo, 0.5, 1.25, channel)
     samples = read_utterance(utt, rate)
     assert samples.dtype == np.float32 and len(samples) == pytest.approx(0.75 * rate, abs=1)
     assert pitch(samples, rate) == pytest.approx(hertz, abs=2)
     assert np.abs(samples[100:-100]).max() == pytest.approx(0.3 * 32768, rel=0.01)
     assert seconds_of(utt) == 0.75
-    own, own_rate = read_as_is(utt)
+    own, own_rate = read_original(utt)
     assert own_rate == RATE and np.allclose(own, 32768 * wave(hertz)[4000:10000], atol=1)
 
 
-def test_a_part_may_end_a_little_late_or_at_the_end(stereo):
+def test_segment_may_end_slightly_after_the_recording(stereo):
     late = utterance(stereo, 1.5, 2.4, 0)
-    assert seconds_of(late) == len(read_as_is(late)[0]) / RATE == 0.5
+    assert seconds_of(late) == len(read_original(late)[0]) / RATE == 0.5
     assert seconds_of(utterance(stereo, 0.25, None, 0)) == 1.75
 
 
@@ -70,8 +70,8 @@ def test_a_part_may_end_a_little_late_or_at_the_end(stereo):
     ((0.0, 1.0, 2), "2 channels, but channel 3 is asked for"),
     ((0.0, 1.0, None), "2 channels, and none is named; write `r file A` .or B. to reco2file_and_channel"),
     ((None, None, None), "2 channels, and none is named; write `u file A`")])
-def test_what_cannot_be_had_is_one_line(stereo, utt, what):
-    for read in (read_as_is, seconds_of):
+def test_invalid_utterance_is_reported_in_one_line(stereo, utt, what):
+    for read in (read_original, seconds_of):
         with pytest.raises(UserError, match=f"a b.wav: .*{what}"):
             read(utterance(stereo, *utt))
 
@@ -87,18 +87,18 @@ def mono(tmp_path):
                                      "X=MONO; cat $X |"])
 def test_commands_with_and_without_a_shell(mono, command):
     utt = utterance(command.replace("MONO", str(mono)), channel=1)  # of a single channel it is that, as after sph2pipe
-    with pytest.raises(UserError, match="the command `.*cat.* is not run unless you say so; give --allow-commands"):
-        read_as_is(utt)
-    samples, rate = read_as_is(utt, allow_commands=True)
-    assert rate == RATE and np.array_equal(samples, read_as_is(utterance(str(mono)))[0])
+    with pytest.raises(UserError, match="the command `.*cat.* is not run unless allowed; give --allow-commands"):
+        read_original(utt)
+    samples, rate = read_original(utt, allow_commands=True)
+    assert rate == RATE and np.array_equal(samples, read_original(utterance(str(mono)))[0])
     assert seconds_of(utt, allow_commands=True) == 2.0 and audio_stamps([utt]) == [None]
 
 
-def test_a_plain_command_needs_no_shell(mono, monkeypatch):
+def test_simple_command_runs_without_a_shell(mono, monkeypatch):
     seen, run = [], utterance_audio.subprocess.run
     monkeypatch.setattr(utterance_audio.subprocess, "run", lambda words, **how: seen.append(words) or run(words, **how))
-    read_as_is(utterance(f'cat "{mono}" |'), allow_commands=True)
-    read_as_is(utterance(f"cat {mono} | cat |"), allow_commands=True)
+    read_original(utterance(f'cat "{mono}" |'), allow_commands=True)
+    read_original(utterance(f"cat {mono} | cat |"), allow_commands=True)
     assert seen == [["cat", str(mono)], ["bash", "-c", f"cat {mono} | cat"]]
 
 
@@ -106,35 +106,35 @@ def test_a_plain_command_needs_no_shell(mono, monkeypatch):
     ("no-such-program x |", "No such file"), ("cat 'x |", "No closing quotation"), ("echo hello |", "cannot be read"),
     ("true |", "empty"), ("echo 'cannot open: reel 7' >&2; exit 3 |", "ended with status 3: cannot open: reel 7"),
     ("cat /no/such/file |", "ended with status 1: .*No such file")])
-def test_a_failing_command_is_named(command, what):
+def test_failing_command_is_named(command, what):
     with pytest.raises(UserError, match=f"the command `.*: .*{what}.*; run it by hand"):
-        read_as_is(utterance(command), allow_commands=True)
+        read_original(utterance(command), allow_commands=True)
 
 
-def test_a_wav_in_an_archive(tmp_path, mono, stereo):
+def test_wav_in_an_archive(tmp_path, mono, stereo):
     """As Kaldi's wav-copy writes them: an id, a space, the WAV."""
     parts = [b"a " + mono.read_bytes(), b"b " + open(stereo, "rb").read()]
     (tmp_path / "wav.ark").write_bytes(b"".join(parts))
     first, second = f"{tmp_path}/wav.ark:2", f"wav.ark:{len(parts[0]) + 2}"
-    (tmp_path / "wav.scp").write_text(f"a {first}\nb {second}\n")  # the second beside the table
+    (tmp_path / "wav.scp").write_text(f"a {first}\nb {second}\n")  # the second one is next to the table
     (tmp_path / "reco2file_and_channel").write_text("b b B\n")
     a, b = read_data_dir(tmp_path, need=("wav.scp",)).utts.values()
-    assert np.array_equal(read_as_is(a)[0], read_as_is(utterance(str(mono)))[0])
-    assert np.array_equal(read_as_is(b)[0], read_as_is(utterance(stereo, channel=1))[0])
+    assert np.array_equal(read_original(a)[0], read_original(utterance(str(mono)))[0])
+    assert np.array_equal(read_original(b)[0], read_original(utterance(stereo, channel=1))[0])
     assert seconds_of(a) == seconds_of(b) == 2.0 and audio_stamps([a, b])[0] is not None
     with pytest.raises(UserError, match="wav.ark: no WAV at byte 3; correct the offset"):
-        read_as_is(utterance(f"{tmp_path}/wav.ark:3"))
+        read_original(utterance(f"{tmp_path}/wav.ark:3"))
 
 
-def test_the_parts_of_a_recording_run_its_command_once(tmp_path, mono):
+def test_command_of_a_recording_runs_once_for_all_segments(tmp_path, mono):
     count = tmp_path / "count"
     wav = f"echo x >> {count}; cat {mono} |"
     for n in range(4):
-        assert len(read_as_is(utterance(wav, 0.1 * n, 1.0), allow_commands=True)[0]) == round((1 - 0.1 * n) * RATE)
+        assert len(read_original(utterance(wav, 0.1 * n, 1.0), allow_commands=True)[0]) == round((1 - 0.1 * n) * RATE)
     assert count.read_text() == "x\n"
 
 
-def test_kaldis_data_dir_through_stage_1(tmp_path, stereo, mono, capsys):
+def test_kaldi_data_dir_through_stage_1(tmp_path, stereo, mono, capsys):
     source = tmp_path / "src" / "dev"
     utts = [Utterance("a-1", "a", stereo, ("ONE",), Segment("call", 0.0, 0.5, None), 0),
             Utterance("a-2", "a", stereo, ("TWO",), Segment("call", 0.5, 1.5, None), 1),
@@ -148,7 +148,7 @@ def test_kaldis_data_dir_through_stage_1(tmp_path, stereo, mono, capsys):
     out = tmp_path / "data" / "dev"
     taken = read_data_dir(out)
     assert taken.durations == {"a-1": 0.5, "a-2": 1.0, "b-1": 2.0}
-    assert [pitch(*read_as_is(u, True)) for u in taken.utts.values()] == pytest.approx([440, 1000, 440], abs=2)
+    assert [pitch(*read_original(u, True)) for u in taken.utts.values()] == pytest.approx([440, 1000, 440], abs=2)
     with pytest.raises(SystemExit):
         validate([str(out), "--nj", "1"])
     for options in ([], ["--quick"]):
@@ -164,8 +164,8 @@ def test_commands_are_refused_before_any_work(tmp_path, stereo):
     check_commands(data, True)
 
 
-def test_resampling_is_told_with_its_count(capsys):
-    tell_rates("d", Counter({8000: 3, 16000: 5, 44100: 2}), 16000)
-    said = capsys.readouterr()
-    assert "d: 3 utterances have 8000 samples a second" in said.err and "above 4000 Hz" in said.err
-    assert "d: 2 utterances were resampled from 44100 to 16000" in said.out and "5 utt" not in said.err + said.out
+def test_resampled_utterances_are_counted_in_the_log(capsys):
+    log_resampling("d", Counter({8000: 3, 16000: 5, 44100: 2}), 16000)
+    output = capsys.readouterr()
+    assert "d: 3 utterances at 8000 Hz were resampled" in output.err and "above 4000 Hz" in output.err
+    assert "d: 2 utterances were resampled from 44100 to 16000" in output.out and "5 utt" not in output.err + output.out

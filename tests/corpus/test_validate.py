@@ -1,11 +1,11 @@
-"""Validation: sound directories pass and are summed up; what later stages cannot use is found."""
+"""Validation: valid directories pass, with statistics; what later stages cannot use is reported."""
 
 import numpy as np
 import pytest
 import soundfile
 from helpers.corpora import data_dir, tone
 
-from lstmp.corpus.sound import MOST_UTTERANCES, chosen, measure, read_sound
+from lstmp.corpus.sound import MAX_UTTERANCES, measure, measured_subset, read_sound
 from lstmp.corpus.validate import main
 
 
@@ -14,7 +14,7 @@ def check(*args):
 
 
 @pytest.mark.parametrize(("options", "measured"), [([], "8.0 -16.9"), (["--quick"], "– –")])
-def test_sound_directory(tmp_path, capsys, options, measured):
+def test_valid_directory(tmp_path, capsys, options, measured):
     path = data_dir(tmp_path / "d", audio=True)
     check(path, *options)
     out = capsys.readouterr().out
@@ -40,7 +40,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("word", ["می\u200cخواهم", "क्\u200dष", "❤\ufe0f", "e\u0301", "A\u3000B"])
-def test_spelling_that_is_not_seen(tmp_path, capsys, word):
+def test_invisible_characters_of_the_spelling_are_allowed(tmp_path, capsys, word):
     path = data_dir(tmp_path / "d", audio=True)
     (path / "text").write_text((path / "text").read_text().replace("ON", word))
     check(path, "--max-bad", 0)
@@ -48,7 +48,7 @@ def test_spelling_that_is_not_seen(tmp_path, capsys, word):
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_utterance(tmp_path, capsys, what):
+def test_bad_utterance_is_reported(tmp_path, capsys, what):
     path = data_dir(tmp_path / "d", audio=True)
     check(path)
     BAD[what](path)
@@ -60,7 +60,7 @@ def test_bad_utterance(tmp_path, capsys, what):
     assert e.value.code == 1 and what in last and "--max-bad" in last
 
 
-def test_malformed_table_is_one_line(tmp_path, capsys):
+def test_malformed_table_is_reported_in_one_line(tmp_path, capsys):
     path = data_dir(tmp_path / "d", audio=True)
     (path / "text").write_text("b X\na Y\n")
     with pytest.raises(SystemExit):
@@ -69,13 +69,13 @@ def test_malformed_table_is_one_line(tmp_path, capsys):
     assert error.startswith(f"error: {path}/text:2: not sorted") and error.count("\n") == 1
 
 
-def test_sets_must_be_apart(tmp_path, capsys):
+def test_utterance_in_two_sets_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit):
         check(data_dir(tmp_path / "a", audio=True), data_dir(tmp_path / "b", audio=True))
-    assert "b/utt2spk: `19-198-0000` is in" in capsys.readouterr().err
+    assert "b/utt2spk: `19-198-0000` is also in" in capsys.readouterr().err
 
 
-def test_order_of_speakers_is_said(tmp_path, capsys):
+def test_order_of_speakers_is_warned_of(tmp_path, capsys):
     path = data_dir(tmp_path / "d", audio=True)
     (path / "utt2spk").write_text((path / "utt2spk").read_text().replace(" 26-495", " 01"))
     check(path)
@@ -83,7 +83,7 @@ def test_order_of_speakers_is_said(tmp_path, capsys):
 
 
 def noise(path, edge, level=-20.0, rate=16000):
-    """A set of four utterances of noise: nothing above ``edge`` Hz, so many dB of full scale."""
+    """A set of four utterances of noise with bandwidth ``edge`` Hz and a level in dB of full scale."""
     data_dir(path)
     for i, name in enumerate(sorted(line.split()[0] for line in (path / "text").read_text().splitlines())):
         n = round((0.5 + i / 10) * rate)
@@ -104,7 +104,7 @@ def test_bandwidth_and_level(tmp_path, edge, rate, level):
     assert abs(found.bandwidth - edge) <= 200 and abs(found.level - level) <= 0.5
 
 
-def test_pauses_and_an_offset_do_not_count():
+def test_level_ignores_pauses_and_dc_offset():
     speech = np.random.default_rng(0).normal(0, 1000, 16000)
     samples = np.concatenate([speech, np.zeros(15000)]).astype(np.float32)
     expected = 20 * np.log10(1000 / 32768)
@@ -113,18 +113,18 @@ def test_pauses_and_an_offset_do_not_count():
 
 @pytest.mark.parametrize("samples", [np.ones(1), np.full(16000, 7), np.eye(1, 400)[0], np.full(100, 1e6)])
 @pytest.mark.parametrize("rate", [50, 8000, 192000])
-def test_odd_samples_have_figures_too(samples, rate):
+def test_unusual_samples_are_measured(samples, rate):
     found = measure(samples.astype(np.float32), rate)
     assert 0 <= found.bandwidth <= rate / 2 and found.level >= -120
 
 
 @pytest.mark.parametrize("utterances", [1, 199, 200, 201, 100_000])
-def test_a_large_set_is_measured_in_part(utterances):
-    found = chosen(utterances)
-    assert len(found) == utterances and min(utterances, MOST_UTTERANCES / 2) <= sum(found) <= MOST_UTTERANCES
+def test_large_set_is_measured_in_part(utterances):
+    found = measured_subset(utterances)
+    assert len(found) == utterances and min(utterances, MAX_UTTERANCES / 2) <= sum(found) <= MAX_UTTERANCES
 
 
-def test_differences_between_sets_are_said(tmp_path, capsys):
+def test_differences_between_sets_are_warned_of(tmp_path, capsys):
     first = noise(tmp_path / "train", 8000)
 
     def other(name, *how):
@@ -137,19 +137,19 @@ def test_differences_between_sets_are_said(tmp_path, capsys):
     near, narrow, low = other("near", 7700, -28), other("narrow", 5800), other("low", 8000, -32)
     check(first, near)
     assert "warning" not in capsys.readouterr().err
-    for _ in range(2):  # also when all is done before
+    for _ in range(2):  # the second time, everything is done already
         check(first, near, narrow)
-        said = capsys.readouterr().err
-        assert said.count("warning") == 1 and "in kHz: 8.0 in train, 7.8 in near, 5.9 in narrow; above" in said
-        assert "Set `high_freq` to 5600 or less" in said
+        stderr = capsys.readouterr().err
+        assert stderr.count("warning") == 1 and "in kHz: 8.0 in train, 7.8 in near, 5.9 in narrow; there is" in stderr
+        assert "Set `high_freq` to 5600 or less" in stderr
     check(narrow, first)  # the other way round
-    assert "in kHz: 5.9 in narrow, 8.0 in train; above" in capsys.readouterr().err
+    assert "in kHz: 5.9 in narrow, 8.0 in train; there is" in capsys.readouterr().err
     check(first, low)
-    said = capsys.readouterr().err
-    assert said.count("warning") == 1 and "levels differ, in dB of full scale: -20 in train, -32 in low." in said
+    stderr = capsys.readouterr().err
+    assert stderr.count("warning") == 1 and "levels differ, in dB of full scale: -20 in train, -32 in low." in stderr
 
 
-def test_what_was_measured_goes_with_the_mark(tmp_path, capsys):
+def test_changed_measurements_are_made_again(tmp_path, capsys):
     path = data_dir(tmp_path / "d", audio=True)
     check(path)
     measured = (path / "sound.json").read_bytes()

@@ -1,4 +1,4 @@
-"""Gzip files: read as the standard library reads them, up to where they could only be meant to fill the memory."""
+"""Gzip files are read as by the standard library, but decompression bombs are rejected."""
 
 import gzip
 import zlib
@@ -14,14 +14,14 @@ from lstmp.score.ctm import read_ctm
 
 @pytest.fixture
 def bomb(tmp_path):
-    """A file of 20 kB that becomes 20 MB."""
+    """A file of 20 kB that unpacks to 20 MB."""
     def write(name, start=b"", filling=b"\0"):
         (tmp_path / name).write_bytes(gzip.compress(start + filling * (20 << 20), 6))
         return tmp_path / name
     return write
 
 
-def test_the_same_bytes_from_any_place(tmp_path):
+def test_reading_from_any_offset(tmp_path):
     text = bytes(range(256)) * 500
     (tmp_path / "x.gz").write_bytes(gzip.compress(text))
     with open_gzip(tmp_path / "x.gz") as f:
@@ -31,26 +31,26 @@ def test_the_same_bytes_from_any_place(tmp_path):
         assert f.read() == text[71_000:] and f.read(1) == b""
 
 
-def test_much_of_the_same_is_read(tmp_path):
+def test_highly_compressible_text_is_read(tmp_path):
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"a b c\n" * 2_000_000))  # 12 MB, a 600th of it on the disk
     assert sum(1 for _ in numbered_lines(tmp_path / "x.gz")) == 2_000_000
 
 
-def test_text_without_end_is_told_with_its_line(bomb):
-    with pytest.raises(UserError, match=r"x\.gz:3: the gzip file is .*becomes more than 16 MB; fetch"):
+def test_bomb_as_text_is_reported_with_its_line(bomb):
+    with pytest.raises(UserError, match=r"x\.gz:3: the gzip file is .*unpacks to more than 16 MB; fetch"):
         list(numbered_lines(bomb("x.gz", b"a\nb\n")))
 
 
-def test_so_are_archives_and_ctms(bomb):
+def test_bomb_as_archive_and_ctm_is_reported(bomb):
     for read in (lambda p: list(read_int_vectors(p)), lambda p: read_mat(f"{p}:{2**59}"), lambda p: read_mat(f"{p}:5")):
         with pytest.raises(UserError, match=r"x\.gz: the archive is cut off or damaged"):
             read(bomb("x.gz", b"utt \0BIM "))
-    with pytest.raises(UserError, match=r"c\.gz:2: the gzip file is cut off or damaged: it becomes more than 16 MB"):
+    with pytest.raises(UserError, match=r"c\.gz:2: the gzip file is cut off or damaged: it unpacks to more than 16 MB"):
         read_ctm(bomb("c.gz", b"utt 1 0.0 0.1 A\n"))
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-9], lambda data: data[:40] + b"xxxx" + data[44:]])
-def test_a_damaged_one_is_told_as_before(tmp_path, change):
+def test_damaged_gzip_file_is_reported(tmp_path, change):
     (tmp_path / "x.gz").write_bytes(change(gzip.compress(zlib.crc32(b"seed").to_bytes(4, "big").hex().encode() * 20)))
     with pytest.raises(UserError, match=r"x\.gz:1: the gzip file is cut off or damaged"):
         list(numbered_lines(tmp_path / "x.gz"))

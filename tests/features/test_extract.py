@@ -1,4 +1,4 @@
-"""The library's features against the textbook's formulas in float64, and the command on good and bad data."""
+"""The library's features against textbook formulas in float64, and the command on good and bad data."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def samples():
                                     {"num_mel_bins": 23, "low_freq": 100.0, "preemphasis": 0.0},
                                     {"sample_rate": 8000}, {"sample_rate": 8000, "high_freq": -300.0},
                                     {"window": "hanning", "frame_length_ms": 32.0, "frame_shift_ms": 8.0}])
-def test_fbank_formula(samples, change):
+def test_fbank_follows_the_formula(samples, change):
     cfg = dataclasses.replace(FBANK, **change)
     expected = reference_fbank(samples, cfg)
     got = compute_features(samples, cfg)
@@ -81,7 +81,7 @@ def test_fbank_formula(samples, change):
 
 
 @pytest.mark.parametrize("change", [{}, {"high_freq": 5500.0}, {"cepstral_lifter": 0.0, "num_ceps": 20}])
-def test_mfcc_formula(samples, change):
+def test_mfcc_follows_the_formula(samples, change):
     cfg = dataclasses.replace(MFCC, **change)
     expected = reference_mfcc(samples, cfg)
     got = compute_features(samples, cfg)
@@ -110,7 +110,7 @@ def test_dither_is_seeded_by_the_id(samples):
     np.testing.assert_allclose(quiet.mean(0), noise.mean(0), atol=0.7)  # as loud as white noise of deviation 1
 
 
-def test_too_short():
+def test_too_short_audio_is_an_error():
     with pytest.raises(UserError, match="399 samples, too short"):
         compute_features(np.zeros(399, dtype=np.float32), MFCC)
     assert len(compute_features(np.zeros(400, dtype=np.float32), MFCC)) == 1
@@ -118,7 +118,7 @@ def test_too_short():
 
 @pytest.mark.parametrize("key, value", [("high_freq", 9000), ("high_freq", 10), ("low_freq", -1), ("window", "black"),
                                         ("num_ceps", 24), ("dither", -1), ("frame_shift_ms", 0), ("max_bad", -1)])
-def test_bad_values(tmp_path, key, value):
+def test_invalid_configuration_values_are_rejected(tmp_path, key, value):
     lines = (CONF / "mfcc.yaml").read_text().splitlines()
     changed = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
     (tmp_path / "mfcc.yaml").write_text("\n".join(changed))
@@ -147,7 +147,7 @@ def state(folder):
     return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
 
 
-def test_done_is_skipped_and_repeats_to_the_same_bytes(data_dir):
+def test_done_is_skipped_and_results_are_reproducible(data_dir):
     extract(data_dir, data_dir, MFCC, 1)
     first = state(data_dir)
     extract(data_dir, data_dir, MFCC, 2)
@@ -161,7 +161,7 @@ def test_done_is_skipped_and_repeats_to_the_same_bytes(data_dir):
     assert state(data_dir)["feats.ark"][0] != first["feats.ark"][0]
 
 
-def test_changed_audio_runs_again(data_dir):
+def test_changed_audio_is_extracted_again(data_dir):
     extract(data_dir, data_dir, MFCC, 1)
     before = (data_dir / "feats.ark").read_bytes()
     wav = Path((data_dir / "wav.scp").read_text().split()[1])
@@ -190,8 +190,8 @@ def test_bad_utterances_are_left_out_up_to_a_limit(data_dir, capsys, nj):
     assert list(ark.read_scp(data_dir / "feats.scp")) == ["s0-u0", "s1-u3"]
 
 
-def test_kaldis_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
-    """Two parts of a stereo recording beside the tables, and a command; the features are those of files cut by hand."""
+def test_kaldi_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
+    """Two segments of a stereo recording and a command: features equal those of manually cut files."""
     rng, data, cut = np.random.default_rng(2), tmp_path / "kaldi", tmp_path / "cut"
     call = (0.1 * rng.standard_normal((16000, 2))).astype(np.float32)
     for folder in (data, cut):
@@ -216,13 +216,13 @@ def test_kaldis_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
         for utt, frames in (("a-1", 123), ("a-2", 48), ("b-1", 61)):  # 10 ms whatever the rate
             assert np.array_equal(ark.read_mat(found[utt]), ark.read_mat(expected[utt]))
             assert len(ark.read_mat(found[utt])) == frames
-        told = capsys.readouterr().err
-        assert ("3 utterances have 8000 samples a second" in told) == (cfg is FBANK)
+        stderr = capsys.readouterr().err
+        assert ("3 utterances at 8000 Hz were resampled" in stderr) == (cfg is FBANK)
     monkeypatch.chdir("/")
     assert (tmp_path / "out" / "wav.scp").read_text().startswith(f"call {data}/call.wav\n")  # as seen from elsewhere
 
 
-def test_no_usable_audio_at_all(data_dir):
+def test_no_usable_audio_is_an_error(data_dir):
     for line in (data_dir / "wav.scp").read_text().splitlines():
         Path(line.split()[1]).unlink()
     with pytest.raises(UserError, match="no utterance has usable audio"):
@@ -252,10 +252,10 @@ def test_read_only_folder(data_dir, capsys):
     assert "permission denied" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_one_line(data_dir, tmp_path):
+def test_full_disk_is_reported_in_one_line(data_dir, tmp_path):
     conf = CONF / "fbank.yaml"
     step = [sys.executable, "-m", "lstmp.features.extract", "--kind", "fbank", "--config", str(conf),
             "--nj", "2", "--out", str(tmp_path / "out"), str(data_dir)]
     done = subprocess.run(["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *step], capture_output=True, text=True)
-    said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "utt" not in line]
-    assert len(said) == 1 and said[0].startswith(f"error: {tmp_path}/out/feats.ark: the file grows larger"), done.stderr
+    errs = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "utt" not in line]
+    assert len(errs) == 1 and errs[0].startswith(f"error: {tmp_path}/out/feats.ark: the file grows larger"), done.stderr

@@ -28,7 +28,7 @@ def data(tmp_path):
     return path
 
 
-def test_features_tell_it_and_a_subset_keeps_it(data, tmp_path):
+def test_feats_json_records_it_and_a_subset_keeps_it(data, tmp_path):
     assert frame_shift(data) == 0.0125
     assert Features(data, FeatureConfig("mfcc", "none", 0)).frame_shift == 0.0125
     assert read_table(data / "utt2num_frames")["a-1"] == "79"  # (16000 - 400) / 200 + 1
@@ -39,7 +39,7 @@ def test_features_tell_it_and_a_subset_keeps_it(data, tmp_path):
     assert not (tmp_path / "part/feats.json").exists()
 
 
-def test_kaldis_file_and_kaldis_default(tmp_path):
+def test_kaldis_file_and_default(tmp_path):
     assert frame_shift(tmp_path) == 0.01
     write_frame_shift(tmp_path, 0.0125)
     assert frame_shift(tmp_path) == 0.0125 and (tmp_path / "frame_shift").read_text() == "0.0125\n"
@@ -51,7 +51,7 @@ def test_kaldis_file_and_kaldis_default(tmp_path):
 
 @pytest.mark.parametrize(("name", "text"), [("frame_shift", "ten"), ("frame_shift", "-1"), ("frame_shift", "10"),
                                             ("feats.json", "[]"), ("feats.json", '{"frame_shift": null}')])
-def test_what_does_not_tell_it(tmp_path, name, text):
+def test_damaged_files_are_rejected(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=f"{name}: it does not tell the time from frame to frame"):
+    with pytest.raises(UserError, match=f"{name}: it does not contain a valid frame shift"):
         frame_shift(tmp_path)

@@ -1,4 +1,4 @@
-"""Features by one call: those of the steps, to the last bit, with the options and values of conf/."""
+"""Feature functions: bit-identical to the steps, with the options and defaults in conf/."""
 
 import inspect
 
@@ -11,7 +11,7 @@ from lstmp import config
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.errors import UserError
 from lstmp.features.ark import read_mat, read_scp
-from lstmp.features.extract import KINDS, main
+from lstmp.features.extract import CONFIGS, main
 from lstmp.features.functions import fbank, mfcc
 
 FUNCTIONS = {"fbank": fbank, "mfcc": mfcc}
@@ -19,7 +19,7 @@ FUNCTIONS = {"fbank": fbank, "mfcc": mfcc}
 
 @pytest.mark.parametrize("kind", FUNCTIONS)
 def test_options_are_those_of_the_configuration(kind):
-    cfg = config.to_dict(config.load(CONF / f"{kind}.yaml", KINDS[kind]))
+    cfg = config.to_dict(config.load(CONF / f"{kind}.yaml", CONFIGS[kind]))
     del cfg["sample_rate"], cfg["max_bad"]  # the argument `rate`; of sets
     options = {name: p.default for name, p in inspect.signature(FUNCTIONS[kind]).parameters.items()
                if p.kind is p.KEYWORD_ONLY and name != "utt"}
@@ -27,7 +27,7 @@ def test_options_are_those_of_the_configuration(kind):
 
 
 @pytest.mark.parametrize("kind", FUNCTIONS)
-def test_they_are_what_the_step_writes(kind, data_dir):
+def test_result_is_what_the_step_writes(kind, data_dir):
     main(["--kind", kind, "--config", str(CONF / f"{kind}.yaml"), "--nj", "1", str(data_dir)])
     written, utts = read_scp(data_dir / "feats.scp"), read_data_dir(data_dir, need=("wav.scp",)).utts
     assert len(written) == 4
@@ -48,7 +48,7 @@ def test_options_and_rate_have_an_effect():
     assert mfcc(samples, 16000, num_ceps=20, snip_edges=False).shape == (50, 20)
 
 
-def test_faults():
+def test_invalid_arguments_are_rejected():
     samples = np.zeros(16000)
     for function in FUNCTIONS.values():
         with pytest.raises(TypeError, match="num_mel_bin"):

@@ -1,4 +1,4 @@
-"""Features that came with the data are used where they fit, and told of where they do not."""
+"""Given features are used if they fit the configuration, otherwise a warning says why not."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ BOTH = (("mfcc", MFCC), ("fbank", FBANK))
 
 @pytest.fixture
 def kaldi(data_dir, tmp_path):
-    """``train`` and ``train_fbank``, features made elsewhere (here by ourselves), and no audio."""
+    """``train`` and ``train_fbank`` without audio; their features stand for ones made elsewhere."""
     root = tmp_path / "kaldi"
     for wav in (tmp_path / "wav").iterdir():  # loud and soft, as speech is
         samples = read_audio(wav)
@@ -50,14 +50,14 @@ def taken(kaldi, out):
     return out / "train"
 
 
-def test_a_recipe_without_audio(kaldi, tmp_path, capsys):
+def test_recipe_without_audio(kaldi, tmp_path, capsys):
     train = taken(kaldi, tmp_path / "data")
     assert "4 utterances, without audio, with features" in capsys.readouterr().out
     assert not (train / "wav.scp").exists()
     assert validate(train, max_bad=0, quick=False, nj=1)["utterances"] == 4
     for (kind, cfg), source, out in zip(BOTH, ("train", "train_fbank"), (train, tmp_path / "fbank"), strict=True):
         extract(train, out, cfg, 2)
-        assert "taken on trust" in capsys.readouterr().out
+        assert "it is not checked" in capsys.readouterr().out
         given, used = (read_scp(d / "feats.scp") for d in (kaldi / source, out))
         assert used == given and read_scp(out / "cmvn.scp") == read_scp(kaldi / source / "cmvn.scp")
         assert not (out / "cmvn.ark").exists()
@@ -86,35 +86,36 @@ def test_in_place_and_without_statistics(kaldi, capsys):
 
 
 MISFITS = {
-    "dimension": (lambda d: rewrite(d, lambda m: m[:, :12]), "its features have 12 dimensions, the configuration's 13"),
+    "dimension": (lambda d: rewrite(d, lambda m: m[:, :12]),
+                  "its features have 12 dimensions, those of the configuration 13"),
     "shift": (lambda d: (d / "frame_shift").write_text("0.0125\n"),
-              "its frames are 12.5 ms apart, the configuration's 10"),
+              "its frame shift is 12.5 ms, that of the configuration 10 ms"),
     "frames": (lambda d: (rewrite(d, lambda m: m[::2]),
                           (d / "utt2dur").write_text("s0-u0 0.3\ns0-u1 0.5\ns1-u2 0.7\ns1-u3 0.9\n")),
-               "s0-u0 has 14 frames, where its 0.3 s would make about 30 of 10 ms"),
+               "s0-u0 has 14 frames, but 0.3 s are about 30 frames of 10 ms"),
 }
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_does_not_fit_is_told(kaldi, tmp_path, capsys, name):
-    fault, why = MISFITS[name]
-    fault(kaldi / "train")
+def test_mismatch_is_reported(kaldi, tmp_path, capsys, name):
+    damage, why = MISFITS[name]
+    damage(kaldi / "train")
     train = taken(kaldi, tmp_path / "data")
-    with pytest.raises(UserError, match="no wav.scp, and no mfcc features that fit the configuration"):
+    with pytest.raises(UserError, match="no wav.scp, and no mfcc features that match the configuration"):
         extract(train, train, MFCC, 1)
     assert f"kaldi/train/feats.scp: not used, {why}" in capsys.readouterr().err
 
 
-def test_forty_cepstra_are_not_taken_for_energies(kaldi, tmp_path, capsys):
+def test_forty_cepstra_are_not_accepted_as_energies(kaldi, tmp_path, capsys):
     rng = np.random.default_rng(0)
     rewrite(kaldi / "train_fbank", lambda m: rng.standard_normal(m.shape).astype(np.float32))
     train = taken(kaldi, tmp_path / "data")
-    with pytest.raises(UserError, match="no fbank features that fit"):
+    with pytest.raises(UserError, match="no fbank features that match"):
         extract(train, tmp_path / "f", FBANK, 1)
-    assert "train_fbank/feats.scp: not used, its values are hardly like their neighbours" in capsys.readouterr().err
+    assert "train_fbank/feats.scp: not used, neighbouring values hardly correlate" in capsys.readouterr().err
 
 
-def test_statistics_that_do_not_fit(kaldi, capsys):
+def test_mismatched_statistics_are_not_used(kaldi, capsys):
     folder = kaldi / "train"
     shutil.copy(kaldi / "train_fbank" / "cmvn.scp", folder / "cmvn.scp")
     extract(folder, folder, MFCC, 1)
@@ -122,7 +123,7 @@ def test_statistics_that_do_not_fit(kaldi, capsys):
     assert read_mat(read_scp(folder / "cmvn.scp")["s1"]).shape == (2, 14)
 
 
-def test_an_utterance_without_features_costs_itself(kaldi, capsys):
+def test_utterance_without_features_is_left_out(kaldi, capsys):
     folder = kaldi / "train"
     (folder / "feats.scp").write_text("".join((folder / "feats.scp").read_text().splitlines(True)[1:]))
     extract(folder, folder, MFCC, 1)
@@ -132,26 +133,26 @@ def test_an_utterance_without_features_costs_itself(kaldi, capsys):
         extract(folder, folder, MFCC, 1)
 
 
-def test_with_audio_they_must_be_what_it_gives(data_dir, tmp_path, capsys):
+def test_features_that_differ_from_the_audio_are_not_used(data_dir, tmp_path, capsys):
     root = tmp_path / "kaldi"
     shutil.copytree(data_dir, root / "train")
     extract(root / "train", root / "train", dataclasses.replace(MFCC, dither=1.0), 1)
     train = taken(root, tmp_path / "data")
     capsys.readouterr()
     extract(train, train, MFCC, 1)
-    assert "as they were given" in capsys.readouterr().out
-    for change, why in ((lambda m: m[:, ::-1], "gives (correlation"),
-                        (lambda m: m[:, ::-1] + 99, "gives: their means are")):
+    assert "values, given in" in capsys.readouterr().out
+    for change, why in ((lambda m: m[:, ::-1], " (correlation"),
+                        (lambda m: m[:, ::-1] + 99, ": means are")):
         rewrite(root / "train", change)
         extract(train, train, MFCC, 1)
-        said = capsys.readouterr()
-        assert f"not used, s0-u0 has other features than its audio {why}" in said.err
-        assert "as they were given" not in said.out
+        output = capsys.readouterr()
+        assert f"not used, s0-u0 has features that differ from those of its audio{why}" in output.err
+        assert "values, given in" not in output.out
         assert read_scp(train / "feats.scp")["s0-u0"].startswith(f"{train}/feats.ark:")  # made here
 
 
-def test_frames_of_another_length_are_told_on(data_dir, tmp_path):
-    """What was taken over says how far apart its frames are, as what was made here does."""
+def test_frame_shift_of_given_features_is_recorded(data_dir, tmp_path):
+    """feats.json of given features records the frame shift, as that of computed features does."""
     cfg = dataclasses.replace(MFCC, frame_shift_ms=12.5)
     extract(data_dir, tmp_path / "kaldi/train", cfg, 1)
     for name in ("feats.json", ".done.feats.json", "wav.scp", "utt2dur"):

@@ -29,7 +29,7 @@ def raw(folder, utt):
     return ark.read_mat(ark.read_scp(folder / "feats.scp")[utt])
 
 
-def test_plain(folder):
+def test_raw_features(folder):
     feats = Features(folder, FeatureConfig("mfcc", "none", 0))
     assert feats.utts == list(UTT2SPK) and feats.dim == 4
     for utt in feats.utts:
@@ -50,7 +50,7 @@ def test_cmvn_is_per_speaker(folder, cmvn, std):
 
 
 @pytest.mark.parametrize("deltas", [0, 2])
-def test_an_utterance_without_frames_is_told(folder, deltas):
+def test_utterance_without_frames_is_an_error(folder, deltas):
     with ark.ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
         for utt, frames in zip(UTT2SPK, (3, 0, 5), strict=True):
             writer.write(utt, np.zeros((frames, 4), np.float32))
@@ -61,20 +61,20 @@ def test_an_utterance_without_frames_is_told(folder, deltas):
 
 
 @pytest.mark.parametrize("speaker, count", [("a", 0.5), ("b", 0.0), ("b", float("nan"))])
-def test_statistics_of_less_than_a_frame_are_told(folder, speaker, count):
+def test_statistics_of_less_than_one_frame_are_an_error(folder, speaker, count):
     stats = {s: ark.read_mat(rx, dtype=np.float64) for s, rx in ark.read_scp(folder / "cmvn.scp").items()}
     stats[speaker][0, -1] = count
     with ark.ArkWriter(folder / "cmvn.ark", folder / "cmvn.scp") as writer:
         for name, matrix in stats.items():
             writer.write(name, matrix)
-    with pytest.raises(UserError, match=f"speaker {speaker} has statistics of no frame|NaN"):
+    with pytest.raises(UserError, match=f"speaker {speaker} has statistics of 0 frames|NaN"):
         Features(folder, FeatureConfig("mfcc", "mean", 0))
 
 
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("frames", [1, 2, 3, 30])
-def test_deltas_are_kaldis(folder, order, frames):
-    """Δ by the regression formula over clamped frames; ΔΔ by the window convolved with itself, clamped once."""
+def test_deltas_match_kaldi(folder, order, frames):
+    """Δ: regression over edge-padded frames; ΔΔ: the window convolved with itself, padded once."""
     x = np.random.default_rng(frames).standard_normal((frames, 4))
     with ark.ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
         writer.write("a-1", x.astype(np.float32))
@@ -91,7 +91,7 @@ def test_deltas_are_kaldis(folder, order, frames):
     np.testing.assert_allclose(got, np.concatenate(blocks, axis=1), atol=1e-5)
 
 
-def test_deltas_follow_normalization(folder):
+def test_deltas_are_computed_after_normalization(folder):
     x = Features(folder, FeatureConfig("mfcc", "mean_var", 2))
     plain = Features(folder, FeatureConfig("mfcc", "mean_var", 0))
     assert x.dim == 12
@@ -99,20 +99,20 @@ def test_deltas_follow_normalization(folder):
 
 
 @pytest.mark.parametrize("name, value", [("kind", "plp"), ("cmvn", "sliding"), ("deltas", 3)])
-def test_bad_configuration(tmp_path, name, value):
+def test_invalid_configuration_is_rejected(tmp_path, name, value):
     values = {"kind": "mfcc", "cmvn": "mean", "deltas": 2, name: value}
     (tmp_path / "c.yaml").write_text("".join(f"{k}: {v}\n" for k, v in values.items()))
     with pytest.raises(UserError, match=rf"c\.yaml:\d: `{name}` must be"):
         config.load(tmp_path / "c.yaml", FeatureConfig)
 
 
-def test_faults_name_the_file(folder):
+def test_errors_name_the_file(folder):
     cfg = FeatureConfig("mfcc", "mean", 0)
     feats = Features(folder, cfg)
     with pytest.raises(UserError, match=r"feats\.scp: utterance zzz has no features"):
         feats.load("zzz")
     (folder / "feats.json").write_text(json.dumps({"kind": "fbank"}))
-    with pytest.raises(UserError, match=r"feats\.json: the features are fbank, the model takes mfcc"):
+    with pytest.raises(UserError, match=r"feats\.json: the features are fbank, the model needs mfcc"):
         Features(folder, cfg)
     (folder / "feats.json").write_text("{")
     with pytest.raises(UserError, match=r"feats\.json"):
@@ -136,24 +136,24 @@ def test_faults_name_the_file(folder):
         Features(folder, cfg)
 
 
-def test_statistics_of_other_features(folder):
+def test_statistics_of_other_dimension_are_rejected(folder):
     with ark.ArkWriter(folder / "cmvn.ark", folder / "cmvn.scp") as writer:
         for speaker in "ab":
             writer.write(speaker, np.ones((2, 9)))
-    with pytest.raises(UserError, match=r"cmvn\.ark: .* 9 wide, 5 expected"):
+    with pytest.raises(UserError, match=r"cmvn\.ark: .* 9 columns, 5 expected"):
         Features(folder, FeatureConfig("mfcc", "mean", 0))
     with ark.ArkWriter(folder / "cmvn.ark", folder / "cmvn.scp") as writer:
         for speaker in "ab":
             writer.write(speaker, np.zeros((2, 5)))
-    with pytest.raises(UserError, match="statistics of no frame"):
+    with pytest.raises(UserError, match="statistics of 0 frames"):
         Features(folder, FeatureConfig("mfcc", "mean", 0))
 
 
-def test_utterance_of_another_dimension(folder):
+def test_utterance_of_other_dimension_is_rejected(folder):
     with ark.ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
         writer.write("a-1", np.ones((3, 4), dtype=np.float32))
         writer.write("b-1", np.ones((3, 5), dtype=np.float32))
-    with pytest.raises(UserError, match=r"feats\.ark: .* 5 wide, 4 expected"):
+    with pytest.raises(UserError, match=r"feats\.ark: .* 5 columns, 4 expected"):
         Features(folder, FeatureConfig("mfcc", "none", 0)).load("b-1")
     with pytest.raises(UserError, match="utt2spk: utterance b-1 has no speaker"):
         (folder / "utt2spk").write_text("a-1 a\n")
@@ -161,7 +161,7 @@ def test_utterance_of_another_dimension(folder):
 
 
 @pytest.mark.parametrize("context", [0, 1, 3])
-def test_neighbouring_frames_and_a_transform_of_them(folder, context):
+def test_spliced_frames_and_their_transform(folder, context):
     plain = Features(folder, FeatureConfig("mfcc", "mean", 0))
     spliced = Features(folder, FeatureConfig("mfcc", "mean", 0), context=context)
     x, y = plain.load("b-1"), spliced.load("b-1")
@@ -178,6 +178,6 @@ def test_neighbouring_frames_and_a_transform_of_them(folder, context):
 
 
 @pytest.mark.parametrize("width", [6, 8, 3])
-def test_a_transform_of_another_dimension_is_told(folder, width):
+def test_transform_of_other_dimension_is_rejected(folder, width):
     with pytest.raises(UserError, match=f"features of 4 dimensions for a transform of {width}"):
         Features(folder, FeatureConfig("mfcc", "none", 0), torch.zeros(2, width))

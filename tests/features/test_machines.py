@@ -1,4 +1,4 @@
-"""Features made on several machines are those of one."""
+"""Features computed on several machines are identical to those of one machine."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def test_features_of_several_machines(data_dir, tmp_path, machines, nj):
     assert "fbank is done" in again.stdout or "feats is done" in again.stdout
 
 
-def test_a_fault_of_one_machine_is_told_once_and_ends_all(data_dir, tmp_path):
+def test_error_on_one_machine_is_reported_once_and_ends_all(data_dir, tmp_path):
     for line in (data_dir / "wav.scp").read_text().splitlines()[1:]:
         open(line.split()[1], "w").close()
     out = on_machines(tmp_path, "make_fbank.sh", "--config", str(ROOT / "conf" / "fbank.yaml"), str(data_dir))
@@ -36,7 +36,7 @@ def test_a_fault_of_one_machine_is_told_once_and_ends_all(data_dir, tmp_path):
 
 
 
-def test_the_launcher_wants_a_list_of_machines(tmp_path):
+def test_launcher_needs_a_list_of_machines(tmp_path):
     for text in ("# none\n", None):
         hosts = tmp_path / "hosts.txt"
         hosts.write_text(text) if text else hosts.unlink()
@@ -44,8 +44,8 @@ def test_the_launcher_wants_a_list_of_machines(tmp_path):
         assert out.returncode == 1 and out.stderr.startswith(f"error: {hosts}: no ")
 
 
-def test_the_launcher_ends_the_others_where_one_fails(tmp_path):
-    """Also a command that is no child of the launcher's ssh, as on another machine."""
+def test_launcher_ends_all_machines_if_one_fails(tmp_path):
+    """Also a command that is not a child of the launcher's ssh, as on another machine."""
     (tmp_path / "hosts.txt").write_text("a\nb  # the second\n")
     (tmp_path / "ssh").write_text('#!/bin/sh\nname=$1\nexport name\nsetsid -w bash -c "$2"\n')
     (tmp_path / "ssh").chmod(0o755)

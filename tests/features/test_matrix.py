@@ -1,4 +1,4 @@
-"""Kaldi's forms of a matrix, from bytes written here by the letter of its compressed-matrix.cc."""
+"""Kaldi's matrix formats, from bytes written here according to its compressed-matrix.cc."""
 
 import io
 import struct
@@ -7,7 +7,7 @@ import kaldi_io
 import numpy as np
 import pytest
 
-from lstmp.features.matrix import NotAMatrix, part_of, read_matrix
+from lstmp.features.matrix import NotAMatrix, read_matrix, select_range
 
 MAT = np.array([[0, 1.5, -2], [3, 4, 5], [6, 7.25, 8], [9, 10, 11]], np.float32)
 
@@ -23,7 +23,7 @@ def compressed(kind: str, least: float, spread: float, rows: int, columns: int, 
     return b"\0B" + kind.encode() + b" " + struct.pack("<ffii", least, spread, rows, columns) + body
 
 
-def test_sixteen_and_eight_bits_by_rows():
+def test_cm2_and_cm3_by_rows():
     least, spread = float(MAT.min()), float(MAT.max() - MAT.min())
     for kind, steps, form in (("CM2", 65535, "<u2"), ("CM3", 255, "u1")):
         numbers = np.rint((MAT - least) / spread * steps).astype(form)
@@ -33,8 +33,8 @@ def test_sixteen_and_eight_bits_by_rows():
         assert found.min() == least and found.max() == pytest.approx(least + spread)
 
 
-def test_quantiles_and_bytes_by_columns():
-    """Column 0 runs evenly, column 1 has most of its values between the inner quantiles."""
+def test_cm_quantiles_and_bytes_by_columns():
+    """Column 0 is uniform; column 1 has most values between the inner quantiles."""
     quantiles = [(0, 16384, 49152, 65535), (0, 30000, 30400, 65535)]
     numbers = [(0, 64, 128, 192, 255), (32, 96, 160, 200, 250)]
     body = b"".join(struct.pack("<4H", *q) for q in quantiles) + b"".join(map(bytes, numbers))
@@ -51,7 +51,7 @@ def test_quantiles_and_bytes_by_columns():
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_floats_are_kaldi_ios(kind, tmp_path):
+def test_floats_match_kaldi_io(kind, tmp_path):
     kaldi_io.write_mat(str(tmp_path / "mat"), MAT.astype(kind))
     found = read((tmp_path / "mat").read_bytes())
     assert found.dtype == kind and np.array_equal(found, MAT)
@@ -60,11 +60,11 @@ def test_floats_are_kaldi_ios(kind, tmp_path):
 @pytest.mark.parametrize("text", [" [\n  0 1.5 -2 \n  3 4 5 \n  6 7.25 8 \n  9 10 11 ]\n",
                                   "[ 0 1.5 -2\n3 4 5\n\n6 7.25 8\n9 10 11\n]\n",
                                   "[ 0 1.5 -2 ; 3 4 5; 6 7.25 8 ;9 10 11 ]\n"])
-def test_text(text):
+def test_text_matrix(text):
     assert np.array_equal(read(text.encode()), MAT)
 
 
-def test_cut_off_is_told_at_every_byte():
+def test_truncation_at_every_byte_is_detected():
     whole = compressed("CM", 0, 1, 2, 2, bytes(20))
     for data in (whole, compressed("CM2", 0, 1, 2, 2, bytes(8)), b"[ 1 2\n 3 4 ]\n"):
         read(data)
@@ -74,14 +74,14 @@ def test_cut_off_is_told_at_every_byte():
 
 
 @pytest.mark.parametrize("data,why", [
-    (b"\0BSM \4", "b'SM ' is not a kind"), (b"\0BFV \4", "b'FV '"), (b"\0BNothing", "b'Noth'"), (b"a 1 2\n", "`\\["),
+    (b"\0BSM \4", "b'SM ' is not a matrix"), (b"\0BFV \4", "b'FV '"), (b"\0BNothing", "b'Noth'"), (b"a 1 2\n", "`\\["),
     (compressed("CM3", 0, 1, -1, 4, b""), "-1 × 4"), (b"\0BFM \7" + bytes(9), "32-bit")])
-def test_what_is_no_matrix(data, why):
+def test_other_data_are_rejected(data, why):
     with pytest.raises(NotAMatrix, match=why):
         read_matrix(io.BytesIO(data))
 
 
-def test_a_header_that_promises_gigabytes_allocates_nothing():
+def test_header_with_gigabytes_allocates_nothing():
     import tracemalloc
     tracemalloc.start()
     with pytest.raises(EOFError):
@@ -94,14 +94,14 @@ def test_a_header_that_promises_gigabytes_allocates_nothing():
     ("1:2", MAT[1:3]), ("0:3", MAT), ("2:6", MAT[2:]), (":,0:1", MAT[:, :2]), ("1:1,2:2", MAT[1:2, 2:]), (":", MAT),
     (",1:2", MAT[:, 1:])])
 def test_ranges_include_their_ends(span, expected):
-    assert np.array_equal(part_of(MAT, span), expected)
+    assert np.array_equal(select_range(MAT, span), expected)
 
 
 @pytest.mark.parametrize("span,why", [
-    ("2:7", "rows 2 to 7 of a matrix that has rows 0 to 3"), ("4:5", "rows 4 to 5"), ("2:1", "rows 2 to 1"),
-    (":,0:3", "columns 0 to 3 of a matrix that has columns 0 to 2"), ("3", "`3` is not a range"), ("-1:2", "`-1:2`"),
+    ("2:7", "rows 2 to 7 of a matrix with rows 0 to 3"), ("4:5", "rows 4 to 5"), ("2:1", "rows 2 to 1"),
+    (":,0:3", "columns 0 to 3 of a matrix with columns 0 to 2"), ("3", "`3` is not a range"), ("-1:2", "`-1:2`"),
     ("0:1,0:1,0:1", "is not a range `\\[first:last\\]` of rows"), ("a:b", "`a:b`"), ("²:3", "`²:3`"),
     ("0:" + "9" * 5000, "is not a range")])
-def test_ranges_that_are_none(span, why):
+def test_invalid_ranges_are_rejected(span, why):
     with pytest.raises(NotAMatrix, match=why):
-        part_of(MAT, span)
+        select_range(MAT, span)

@@ -1,4 +1,4 @@
-"""Features of speech that comes in pieces are those of the whole."""
+"""Features computed online equal those of the whole recording."""
 
 
 import numpy as np
@@ -7,16 +7,16 @@ import soxr
 from helpers import CONF
 
 from lstmp import config
-from lstmp.features.extract import KINDS, compute_features
+from lstmp.features.extract import CONFIGS, compute_features
 from lstmp.features.online import OnlineFeatures
 
 
 @pytest.mark.parametrize("kind", ["fbank", "mfcc"])
 @pytest.mark.parametrize("snip", [True, False])
-def test_same_frames_whatever_the_pieces(kind, snip):
+def test_frames_do_not_depend_on_chunk_sizes(kind, snip):
     rng = np.random.default_rng(0)
     samples = (3000 * rng.standard_normal(16000)).astype(np.float32)
-    cfg = config.load(CONF / f"{kind}.yaml", KINDS[kind])
+    cfg = config.load(CONF / f"{kind}.yaml", CONFIGS[kind])
     cfg = type(cfg)(**{**config.to_dict(cfg), "snip_edges": snip})
     assert cfg.dither > 0  # whose random numbers must be the same as well
     whole = compute_features(samples, cfg, "utt")
@@ -33,10 +33,10 @@ def test_same_frames_whatever_the_pieces(kind, snip):
 
 
 @pytest.mark.parametrize("snip", [True, False])
-def test_of_another_rate_they_are_resampled(snip):
+def test_other_sampling_rates_are_resampled(snip):
     t = np.arange(32000) / 16000
     samples = (4000 * np.sin(2 * np.pi * (300 + 400 * t) * t)).astype(np.float32)
-    cfg = config.load(CONF / "fbank.yaml", KINDS["fbank"])
+    cfg = config.load(CONF / "fbank.yaml", CONFIGS["fbank"])
     cfg = type(cfg)(**{**config.to_dict(cfg), "sample_rate": 8000, "snip_edges": snip, "dither": 0.0})
     whole = compute_features(soxr.resample(samples, 16000, 8000), cfg)
     online = OnlineFeatures(cfg)
@@ -46,8 +46,8 @@ def test_of_another_rate_they_are_resampled(snip):
     assert np.abs(got - whole).mean() < 0.01
 
 
-def test_nothing_yet():
-    online = OnlineFeatures(config.load(CONF / "fbank.yaml", KINDS["fbank"]))
+def test_no_frames_before_the_first_window():
+    online = OnlineFeatures(config.load(CONF / "fbank.yaml", CONFIGS["fbank"]))
     assert online.accept(np.zeros(0, np.float32)).shape == (0, 40)
     assert online.accept(np.zeros(399, np.float32)).shape == (0, 40)
     assert online.accept(np.zeros(1, np.float32)).shape == (1, 40)

@@ -85,4 +85,4 @@ def test_a_model_of_mfcc_does_not_accept_them(adapted, tmp_path, capsys):
     out = run(world, exp, tmp_path / "fmllr")
     with pytest.raises(SystemExit):
         mono(world, tmp_path / "mono", data=out)
-    assert "the features are fmllr, the model takes mfcc" in capsys.readouterr().err
+    assert "the features are fmllr, the model needs mfcc" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Small corpora for the tests of this folder, written file by file."""
+"""Writes small corpora for tests."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ import soundfile
 TEXT = {"19-198-0000": "THE CAT SAT", "19-198-0001": "ON A MAT", "26-495-0000": "DOGS BARK", "26-495-0001": "AND RUN"}
 
 
-def tone(path, seconds=0.5, rate=16000, channels=1, **how):
-    """Write a quiet tone with some noise."""
+def tone(path, seconds=0.5, rate=16000, channels=1, **options):
+    """Write a quiet tone with a little noise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     n = int(seconds * rate)
     samples = 0.2 * np.sin(np.arange(n) * 0.1) + np.random.default_rng(0).normal(0, 0.01, n)
-    soundfile.write(str(path), np.tile(samples[:, None], channels) if channels > 1 else samples, rate, **how)
+    soundfile.write(str(path), np.tile(samples[:, None], channels) if channels > 1 else samples, rate, **options)
     return path
 
 
 def data_dir(path: Path, audio: bool = False) -> Path:
-    """A sound data directory of four utterances and two speakers."""
+    """Write a valid data directory of four utterances and two speakers."""
     path.mkdir(parents=True)
     (path / "wav.scp").write_text("".join(f"{u} {path}/{u}.wav\n" for u in TEXT))
     (path / "text").write_text("".join(f"{u} {t}\n" for u, t in TEXT.items()))
@@ -32,7 +32,7 @@ def data_dir(path: Path, audio: bool = False) -> Path:
 
 
 def librispeech(root: Path, split: str = "dev", speakers: int = 3, utts: int = 4, ext: str = "wav") -> Path:
-    """A corpus laid out as LibriSpeech. Returns ``root``."""
+    """Write a corpus with the layout of LibriSpeech. Returns ``root``."""
     for s in range(speakers):
         chapter = root / "LibriSpeech" / split / str(10 + s) / "7"
         chapter.mkdir(parents=True)

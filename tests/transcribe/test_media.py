@@ -108,7 +108,7 @@ def test_faults(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="raw PCM.*transcribe it as `- --rate 16000 < x.raw`"):
         read_recording(tmp_path / "x.raw")
     soundfile.write(str(tmp_path / "empty.wav"), np.zeros(0), 16000)
-    with pytest.raises(UserError, match="holds no samples"):
+    with pytest.raises(UserError, match="contains no samples"):
         read_recording(tmp_path / "empty.wav")
     soundfile.write(str(tmp_path / "nan.wav"), np.full(100, np.nan), 16000, subtype="FLOAT")
     with pytest.raises(UserError, match="not numbers"):
@@ -133,10 +133,10 @@ def test_a_pipe_is_a_file(tmp_path, kind, capfd, monkeypatch):
     late = f"sleep 0.2; exec 3> '{tmp_path}/pipe.wav'; sleep 0.6; cat '{tmp_path}/x.{kind}' >&3"
     with subprocess.Popen(["bash", "-c", late]):
         assert (read_recording(tmp_path / "pipe.wav") == expected).all()
-    with pytest.raises(UserError, match="/dev/null: a pipe or a device, no file"):
+    with pytest.raises(UserError, match="/dev/null: a pipe or a device, not a file"):
         read_recording("/dev/null")
     os.symlink("nowhere", tmp_path / "link.wav")
-    with pytest.raises(UserError, match="link.wav: a link to nowhere, which is not there"):
+    with pytest.raises(UserError, match="link.wav: a link to nowhere, which is missing"):
         read_recording(tmp_path / "link.wav")
     assert capfd.readouterr() == ("", "")
 
