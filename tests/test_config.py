@@ -52,7 +52,7 @@ def test_types_and_nesting(tmp_path):
     ("steps: 3", "steps: true", "c.yaml:2: `steps` must be a whole number, not True"),
     ("mixed: true", "mixed: 1", "c.yaml:3: `mixed` must be true or false, not 1"),
     ("rate: 0.5", "rate: fast", "c.yaml:1: `rate` must be a number, not 'fast'"),
-    ("rate: 0.5", "rate: 1e-3", "c.yaml:1: `rate` must be a number, not '1e-3'; YAML takes it for text"),
+    ("rate: 0.5", "rate: 1e-3", "c.yaml:1: `rate` must be a number, not '1e-3'; YAML reads it as text"),
     ("rate: 0.5", "rate: 1.0e3", "write it with a dot and a sign"),
     ("rate: 0.5", "rate: .nan", "c.yaml:1: `rate` must be a number, not nan"),
     ("rate: 0.5", "rate: .inf", "c.yaml:1: `rate` must be a number, not inf"),
@@ -91,7 +91,7 @@ def test_faults_name_file_line_and_mend(tmp_path, old, new, message):
      "c.yaml:2: an alias, `*a`"),
     (b"rate: " + b"[" * 20_000, "not valid YAML"), (b"rate: " + b"{a: " * 20_000, "not valid YAML"),
     (b"rate: 2001-13-45\n", "not valid YAML: month must be"), (b"rate: " + b"9" * 5000, "not valid YAML"),
-    (b"# " + b"x" * (1 << 18), "where some thousand are usual")])
+    (b"# " + b"x" * (1 << 18), "but a few thousand are usual")])
 def test_not_a_configuration_at_all(tmp_path, text, message):
     with pytest.raises(UserError) as e:
         load(tmp_path, text)
@@ -130,7 +130,7 @@ def test_write_text_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text, message", [
     ('{"a": ' + "[" * 100_000, "not valid JSON"), ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
-    ("[1]", "expected a JSON object"), ('{"a": "' + "x" * (32 << 20) + '"}', "where some thousand are usual")])
+    ("[1]", "expected a JSON object"), ('{"a": "' + "x" * (32 << 20) + '"}', "but a few thousand are usual")])
 def test_json_beyond_measure(tmp_path, text, message):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match=message):
