@@ -50,7 +50,7 @@ def test_what_cannot_be_compiled_is_said_and_done_without(part, capsys):
         pytest.skip("no C++ compiler")
     assert part("this is no C++;") is None
     said = capsys.readouterr().err
-    assert "part.cpp is not compiled, going on without it, slower: " in said and "error: " in said
+    assert "part.cpp is not compiled; continuing without it, more slowly: " in said and "error: " in said
     assert said.count("\n") == 1
 
 
@@ -65,7 +65,7 @@ def test_without_a_compiler_one_line_says_how_to_get_one(part, tmp_path, monkeyp
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert part("return 1;") is None
-    assert "no C++ compiler: going on" in capsys.readouterr().err
+    assert "no C++ compiler: continuing" in capsys.readouterr().err
 
 
 def test_what_was_compiled_before_needs_no_compiler(part, monkeypatch):
@@ -152,7 +152,7 @@ def test_a_compilation_that_hangs_is_not_waited_for_for_ever(part, tmp_path):
     first = another(tmp_path, CXX=str(halted))
     try:
         assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
-        said, _ = another(tmp_path, "native._PATIENCE = 0.5").communicate(timeout=60)
+        said, _ = another(tmp_path, "native._TIMEOUT = 0.5").communicate(timeout=60)
         assert "answer 9" in said
     finally:
         first.kill()
@@ -166,7 +166,7 @@ def test_a_compiler_that_hangs_is_given_up(part, tmp_path, monkeypatch, capsys):
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
     monkeypatch.setenv("CXX", str(slow))
-    monkeypatch.setattr(native, "_PATIENCE", 0.1)
+    monkeypatch.setattr(native, "_TIMEOUT", 0.1)
     assert part("return 2;") is None and "timed out" in capsys.readouterr().err
 
 

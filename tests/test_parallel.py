@@ -51,7 +51,7 @@ def test_a_killed_worker_is_one_clear_line():
         if i == 7:
             os.kill(os.getpid(), signal.SIGKILL)
         return i
-    with pytest.raises(UserError, match="dying: a worker process was killed; most often the memory ran out"):
+    with pytest.raises(UserError, match="dying: a worker process was killed; probably the memory ran out"):
         run_jobs(die, range(1000), 2, "dying")
 
 

@@ -191,7 +191,7 @@ class TestKeptBeside:
         self.train(out, 2, killed=True)
         assert self.train(out, 1) == "skipped"
         assert (out / "weights").read_text() == "weights 1" and [p.name for p in tmp_path.iterdir()] == ["net"]
-        assert "is taken from" in capsys.readouterr().out
+        assert "is restored from" in capsys.readouterr().out
 
     def test_it_returns_after_a_fault_before_the_new_one_is_begun(self, tmp_path, capsys):
         out = tmp_path / "net"
@@ -205,7 +205,7 @@ class TestKeptBeside:
             stage.give_back(unless="checkpoint")
             assert (out / "weights").exists() == (not begun)
             lock.release(out)
-        assert "is again as it was" in capsys.readouterr().out
+        assert "is restored" in capsys.readouterr().out
         assert self.train(out, 1) == "skipped" and (out / "weights").read_text() == "weights 1"
 
     def test_others_of_like_names_stay(self, tmp_path):

@@ -15,7 +15,7 @@ from lstmp.errors import UserError
 from lstmp.transcribe import align_folder
 from lstmp.transcribe.align_folder import align
 from lstmp.transcribe.media import ffmpeg_program
-from lstmp.transcribe.transcribed_folder import _Ids, look_through
+from lstmp.transcribe.transcribed_folder import _Ids, find_recordings
 
 
 def put(folder, name, text, seconds=3.0, seed=0, ending="txt"):
@@ -109,14 +109,14 @@ def test_what_cannot_be_used_costs_itself(model, tmp_path, capsys):
     put(folder, ".hidden", "red")
     align_folder.main([str(model), str(folder), str(tmp_path / "out"), "--nj", "1"])
     said = capsys.readouterr()
-    for line in ("none.wav is left out: it has no transcript beside it (none.txt or none.lab)",
-                 "empty.wav is left out: its transcript cannot be read: there are no words in it",
+    for line in ("none.wav is left out: it has no transcript (none.txt or none.lab)",
+                 "empty.wav is left out: its transcript cannot be read: it contains no words",
                  "latin.wav is left out: its transcript cannot be read: line 2 is not UTF-8 text",
                  "broken.wav is left out: cannot be read as audio", "short.wav is left out: 0.05 s is too short",
                  "little.wav is left out: 98 frames, but its transcript needs at least",
-                 "README.txt is left out: there is no audio file of this name",
-                 "good.flac is left out: good.wav, of the same name, is taken",
-                 "good.lab is left out: good.txt is taken"):
+                 "README.txt is left out: there is no audio file with this name",
+                 "good.flac is left out: good.wav, which has the same name, is used instead",
+                 "good.lab is left out: good.txt is used instead"):
         assert said.err.count(f"warning: {line}") == 1, line
     assert said.err.count("\n") == 9 and "1 recordings aligned, 9 files left out" in said.out
     assert list(ctm(tmp_path / "out/words.ctm")) == ["good"]
@@ -125,8 +125,8 @@ def test_what_cannot_be_used_costs_itself(model, tmp_path, capsys):
 def test_one_line_where_nothing_can_be_aligned(model, tmp_path, capsys):
     put(tmp_path / "in", "a", "red", seconds=0.05)
     (tmp_path / "empty").mkdir()
-    for options, message in (([model, tmp_path / "in"], "not one recording could be aligned; a.wav: 0.05 s is too"),
-                             ([model, tmp_path / "empty"], "no audio files in it"),
+    for options, message in (([model, tmp_path / "in"], "no recording could be aligned; a.wav: 0.05 s is too"),
+                             ([model, tmp_path / "empty"], "it contains no audio files"),
                              ([model, tmp_path / "none"], "no such folder"),
                              ([tmp_path / "in", tmp_path / "in"], "steps/export_model.sh")):
         with pytest.raises(SystemExit) as stopped:
@@ -164,7 +164,7 @@ def test_ids_are_safe_and_each_is_given_once(tmp_path):
     for folder, name in (("a b", "x"), ("a_b", "x"), ("a", "b-x"), (".", "a-b-x"), (".", "a")):
         put(tmp_path / folder, name, "red", seconds=0.1)
     (tmp_path / "a/again").symlink_to(tmp_path)  # a loop
-    found, left_out = look_through(tmp_path)
+    found, left_out = find_recordings(tmp_path)
     assert not left_out and len({r.utt for r in found}) == len(found) == 5
     assert len({r.speaker for r in found}) == 5  # the folder `a` and the recording `a` are two
     assert all(len(r.utt.split()) == len(r.speaker.split()) == 1 for r in found)
