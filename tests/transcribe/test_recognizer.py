@@ -126,7 +126,7 @@ def test_two_streams_at_once_and_one_rate_in_each(recognizer, floats):
     assert found[0] == found[1] and one.finish() == two.finish() != []
     stream = recognizer.stream()
     stream.accept(floats[:100], 16000)
-    with pytest.raises(UserError, match="8000 samples a second after 16000"):
+    with pytest.raises(UserError, match="8000 samples per second after 16000"):
         stream.accept(floats[:100], 8000)
     assert recognizer.stream().finish() == []
 

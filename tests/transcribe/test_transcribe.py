@@ -55,12 +55,12 @@ def test_export_again_replaces_and_other_folders_are_left_alone(parts, tmp_path,
     (tmp_path / "mine/thesis.txt").write_text("all of it")
     with pytest.raises(SystemExit):
         export.main(export_options(parts, tmp_path / "mine"))
-    assert "it holds other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
+    assert "it contains other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
     for about in ("{}", '{"format": "lstmp model 1", "files": {}}', "[]", "not json"):
         (tmp_path / "mine/model.json").write_text(about)
         with pytest.raises(SystemExit):
             export.main(export_options(parts, tmp_path / "mine"))
-        assert "it holds other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
+        assert "it contains other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
 
 
 def test_parts_that_do_not_belong_together(parts, tmp_path, capsys):
@@ -72,7 +72,7 @@ def test_parts_that_do_not_belong_together(parts, tmp_path, capsys):
     (tmp_path / "p/net/decode_x_dev/score.json").unlink()
     with pytest.raises(SystemExit):
         export.main(options)
-    assert "no decode dir of it with graph_x is scored" in capsys.readouterr().err
+    assert "none of its decode dirs with graph_x is scored" in capsys.readouterr().err
     export.main([*options, "--lm-weight", "3", "--word-penalty", "0"])
     assert ModelFolder.load(tmp_path / "m").lm_weight == 3
     for more, message in ((["--lm-weight", "0"], "an LM weight of 0"),
