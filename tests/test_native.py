@@ -22,7 +22,7 @@ from lstmp.paths import PACKAGE
 @pytest.fixture
 def part(tmp_path, monkeypatch):
     """A function that writes a source of one function and loads it, in a cache of its own."""
-    monkeypatch.setattr(native, "ROOT", tmp_path)
+    monkeypatch.setattr(native, "PACKAGE", tmp_path)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "cache"))
 
     def load(body, *flags):
@@ -108,7 +108,7 @@ def test_processes_that_ask_together_compile_once(part, tmp_path):
     if part("return 1;") is None:
         pytest.skip("no C++ compiler")
     (tmp_path / "part.cpp").write_text('extern "C" int answer() { return 9; }\n')
-    code = (f"from pathlib import Path; from lstmp import native; native.ROOT = Path({str(tmp_path)!r});"
+    code = (f"from pathlib import Path; from lstmp import native; native.PACKAGE = Path({str(tmp_path)!r});"
             "print('answer', native.library('part.cpp').answer())")
     with ThreadPoolExecutor(3) as pool:
         said = "".join(pool.map(lambda _: run([executable, "-c", code], capture_output=True, text=True).stdout,
@@ -118,7 +118,7 @@ def test_processes_that_ask_together_compile_once(part, tmp_path):
 
 def another(tmp_path, more="", **environment):
     """Compile part.cpp in another process, which runs ``more`` first."""
-    code = (f"from pathlib import Path; from lstmp import native; native.ROOT = Path({str(tmp_path)!r})\n{more}\n"
+    code = (f"from pathlib import Path; from lstmp import native; native.PACKAGE = Path({str(tmp_path)!r})\n{more}\n"
             "print('answer', native.library('part.cpp').answer())")
     return Popen([executable, "-c", code], stdout=PIPE, stderr=PIPE, text=True, env=os.environ | environment)
 
