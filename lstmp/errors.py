@@ -131,7 +131,7 @@ def out_of_memory(e: BaseException) -> UserError:
     """Make the error that says for which file or in which function memory ran out, and the amount if it is known."""
     amount = re.search(r"allocate (\d[\d.]* ?[KMGT]?i?B|\d+ bytes)", str(e))
     file = getattr(e, "file", None) or getattr(e, "filename", None)
-    what = "out of memory" + (f", {amount[1]} asked for" if amount else "") + ("" if file else f" in {_origin(e)}")
+    what = "out of memory" + (f", {amount[1]} requested" if amount else "") + ("" if file else f" in {_origin(e)}")
     return UserError(what, file=file, hint=_MEMORY_HINT)
 
 

@@ -1,4 +1,4 @@
-"""What several tests need: the corpus pack of real speech, if there is one."""
+"""Fixtures for several tests: the corpus pack of real speech, if there is one."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from helpers import ROOT
 from hypothesis import settings
 
-# The same examples in every run; HYPOTHESIS_PROFILE=random looks for new ones.
+# The same examples in every run; HYPOTHESIS_PROFILE=random tries new ones.
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("random", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
@@ -25,6 +25,6 @@ def corpus_pack() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def denormals_kept():
-    """Commands set the processor to flush denormals; a test must not find it so because of the one before."""
+def denormals_not_flushed():
+    """Commands make the processor flush denormals; this must not affect the next test."""
     torch.set_flush_denormal(False)

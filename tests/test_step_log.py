@@ -43,7 +43,7 @@ def step(tmp_path):
     return call
 
 
-def test_all_that_a_step_says_is_kept(step, tmp_path):
+def test_the_whole_output_of_a_step_is_logged(step, tmp_path):
     done = step("--out", "a folder", LSTMP_LOG=str(tmp_path / "log"))
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "log/6-a_step.log").read_text()
@@ -65,13 +65,13 @@ def test_an_error_names_the_log(step, tmp_path):
     assert "what is wrong" in path.read_text() and "exit status 1" in path.read_text()
 
 
-def test_a_traceback_is_kept(step, tmp_path):
+def test_a_traceback_is_logged(step, tmp_path):
     assert "ZeroDivisionError" in step("bug", LSTMP_LOG=str(tmp_path / "log")).stderr
     assert "ZeroDivisionError: a bug\n==== exit status 1" in (tmp_path / "log/6-a_step.log").read_text()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_log_that_cannot_be_written_ends_no_step(step, tmp_path):
+def test_a_step_runs_even_if_the_log_cannot_be_written(step, tmp_path):
     (tmp_path / "log").mkdir()
     (tmp_path / "log/6-a_step.log").symlink_to("/dev/full")  # a full disk
     done = step(LSTMP_LOG=str(tmp_path / "log"))
@@ -83,6 +83,6 @@ def test_a_log_that_cannot_be_written_ends_no_step(step, tmp_path):
     assert done.stderr.endswith("error: some/file: what is wrong\n")
 
 
-def test_alone_a_step_keeps_nothing(step, tmp_path):
+def test_a_step_called_by_hand_has_no_log(step, tmp_path):
     assert step("user").stderr.endswith("error: some/file: what is wrong\n")
     assert {p.name for p in tmp_path.iterdir()} <= {"a_step.py", "__pycache__"}
