@@ -276,7 +276,7 @@ def _lost_peer(e: Exception) -> bool:
 
 
 def _wait(workers, errors):
-    """Return when all workers have succeeded; raise as soon as one has failed for a reason of its own."""
+    """Return when all workers have succeeded; raise as soon as one fails, unless it only lost its peer."""
     running = list(workers)
     while running:
         wait([worker.sentinel for worker in running])

@@ -1,5 +1,4 @@
-"""Applies a function to many items in several processes, with results in order, errors passed on, and a check for
-killed workers.
+"""Applies a function to many items in several processes: results are in order, and errors of workers are raised.
 
 Workers are forked. They read the parent's memory without copying it (a decoding graph of 13 million arcs, a model), so
 ``fn`` may be any function, including a closure. They also start at once, whereas ``spawn`` would import torch and send

@@ -161,7 +161,7 @@ open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((max(starts) - min(starts),
 
 def test_a_users_error_is_not_retried(tmp_path, monkeypatch, capfd):
     """torchrun would restart the processes again and again. Another run with the same id does not see the error, and a
-    link that another user has put in the place of the marker is not followed."""
+    link that another user has made instead of the marker is not followed."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "reused")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)

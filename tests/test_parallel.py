@@ -126,7 +126,7 @@ def _is_running(pid):
         return False
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs a /dev/shm of its own")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs a separate /dev/shm")
 @pytest.mark.parametrize("start", ["parallel.run_jobs(len, ['a', 'b'], 2, 'w')", "distributed.launch(len, 2, 'a')"])
 def test_a_full_dev_shm_is_named(start):
     code = ("from lstmp import distributed, parallel\nfrom lstmp.errors import command\n@command\n"

@@ -61,7 +61,7 @@ def test_an_error_names_the_log(step, tmp_path):
     path = tmp_path / "log/6-a_step.log"
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: some/file: what is wrong [log: {path}]"
-    assert path.read_text().count("command: ") == 2  # the calls of one step lie one after the other
+    assert path.read_text().count("command: ") == 2  # further calls of a step are appended
     assert "what is wrong" in path.read_text() and "exit status 1" in path.read_text()
 
 

@@ -4,7 +4,7 @@ LSTMP_KILL_BELOW    the folder
 LSTMP_KILL_COUNT    a file that grows by one byte at each change by any of the processes
 LSTMP_KILL_AT       n, from 1; 0: only count
 
-A change is reported by Python's audit hooks: a file is opened for writing, renamed, removed or linked; a folder is made.
+Changes are reported by Python's audit hooks: a file is opened to write, renamed, removed or linked; a folder is made.
 Libraries that write files themselves are noticed at the rename that follows.
 """
 
