@@ -130,8 +130,7 @@ def sound_parts(samples: np.ndarray) -> list[tuple[int, int]]:
 def _margin(noisy: np.ndarray) -> int:
     """Number of samples to search next to a part, up to loud steady noise, in which words would be recognized.
 
-    Args:
-        noisy: bool [n]: which steps are such noise, beginning with the one next to the part.
+    ``noisy`` says which of the next steps are such noise, beginning with the one next to the part.
     """
     steps = np.flatnonzero(noisy)
     return round((MARGIN if len(steps) <= _EDGE // 2 else min(MARGIN, steps[0] / 100 + NOISY_MARGIN)) * RATE)
@@ -167,12 +166,9 @@ def quietest(samples: np.ndarray) -> np.ndarray | None:
 
 
 def with_noise(samples: np.ndarray, runs: np.ndarray, quiet: np.ndarray | None) -> np.ndarray:
-    """Add noise to these runs of samples; it is reproducible.
+    """Add noise with the level and the spectrum of ``quiet`` to these runs of samples; it is always the same.
 
-    Args:
-        samples: float32 [n].
-        runs: begin and end of each run, int64 [n, 2].
-        quiet: a tenth of a second, whose level and spectrum the noise has; None: white noise at the level FAINT.
+    If ``quiet`` is None, it is white noise at the level FAINT.
     """
     if not len(runs):
         return samples

@@ -77,13 +77,9 @@ class LiveModel:
                                                   self.silent, self.names))
 
     def segments(self, blocks) -> Iterator[Segment]:
-        """Recognize a recording online.
+        """Recognize a recording online: yields each change of a segment as soon as possible.
 
-        Args:
-            blocks: its samples, float32 at 16 kHz, ±32768, in blocks of any length.
-
-        Yields:
-            segments that have changed, as soon as possible.
+        ``blocks`` are its samples, float32 at 16 kHz, ±32768, in blocks of any length.
         """
         recognizer = self.recognizer()
         piece = round(self.live.chunk_seconds * RATE)
@@ -97,11 +93,9 @@ def stream(model: LiveModel, file: str, blocks, form: str, out, name: str | None
     """Recognize a recording online and write each segment to ``out`` when it ends; JSON also gets unfinished segments.
 
     Args:
-        model: the model.
         file: name of the recording in JSON.
         blocks: its samples, see :meth:`LiveModel.segments`.
         form: text or json.
-        out: text file to write to.
         name: name before the words of each segment in text; None: no name.
     """
     shown = sys.stderr.isatty() and form == "text"
