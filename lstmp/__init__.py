@@ -1,19 +1,19 @@
 """Hybrid HMM acoustic modelling with deep LSTMP networks, from audio to word error rates.
 
-For other programs it has these names, which docs/python.md explains; all else may change from version to version:
+Other programs can use these names, which docs/python.md explains; everything else may change between versions:
 
     Recognizer       transcribe recordings, or speech as it comes in, with a trained model
     align            align recordings with their transcripts
-    read_alignment   read what an alignment folder holds
-    fbank, mfcc      features of samples
+    read_alignment   read an alignment folder
+    fbank, mfcc      compute features from samples
     LstmpNetwork     LSTM with peepholes and projections, a torch.nn.Module
     UserError        raised for errors that the caller can fix
 
-They are imported when they are first used: ``import lstmp`` itself takes milliseconds, without torch.
+Each is imported at its first use: ``import lstmp`` itself takes milliseconds and does not import torch.
 
-The rooms of the package, each of which may use those before it and none after:
+The subpackages, which we call rooms, are ordered. Each may import the rooms to its left, but none to its right:
 `corpus` → `features` → `gmm` → `kaldi` → `alignment` → `graph` → `nnet` → `decode` → `score` → `transcribe` →
-`recipe` → `experiment`. The modules at this level (``errors``, ``config``, ``stage``, ``log``, …) serve every room.
+`recipe` → `experiment`. Every room may use the modules at this level (``errors``, ``config``, ``stage``, ``log``, …).
 """
 
 import importlib
@@ -22,7 +22,7 @@ import sys
 
 __version__ = "0.1.0"
 
-_PLACES = {
+_MODULE_OF = {
     "LstmpNetwork": "lstmp.nnet.lstmp_network",
     "Recognizer": "lstmp.transcribe.recognizer",
     "UserError": "lstmp.errors",
@@ -35,10 +35,10 @@ __all__ = ["LstmpNetwork", "Recognizer", "UserError", "align", "fbank", "mfcc", 
 
 
 def __getattr__(name: str):
-    if name not in _PLACES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(importlib.import_module(_PLACES[name]), name)
-    return found
+    globals()[name] = value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
@@ -46,28 +46,29 @@ def __dir__() -> list[str]:
 
 
 def _let_mkl_use_avx2_on_amd():
-    """MKL 2020.0, which torch 1.13 carries, runs SSE code on AMD unless told otherwise: GEMM is 3 to 4 times slower.
+    """Make MKL 2020.0, which torch 1.13 contains, use AVX2 on AMD processors.
 
-    The variable must be set before torch is imported; later MKL releases do not read it.
+    By default it runs SSE code there, and GEMM is 3 to 4 times slower. The variable must be set before torch is
+    imported; later MKL releases do not read it.
     """
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
-            head = f.read(4096)
+            cpu_info = f.read(4096)
     except OSError:
         return
-    if "AuthenticAMD" in head and " avx2 " in head:
+    if "AuthenticAMD" in cpu_info and " avx2 " in cpu_info:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
 
 
-def _tell_of_memory(kind, e, trace):
-    """In the place of a traceback, one line where there is not even memory for torch itself."""
+def _report_out_of_memory(exception_type, e, trace):
+    """An exception hook: print one line instead of a traceback if there is too little memory even to import torch."""
     if isinstance(e, MemoryError) or isinstance(e, ImportError) and "failed to map segment" in str(e):
-        print("error: out of memory while packages are loaded; a process needs 3 GB of addresses, raise `ulimit -v`",
-              file=sys.stderr)
+        print("error: out of memory while packages are loaded; a process needs 3 GB of address space, raise "
+              "`ulimit -v`", file=sys.stderr)
     else:
-        sys.__excepthook__(kind, e, trace)
+        sys.__excepthook__(exception_type, e, trace)
 
 
 _let_mkl_use_avx2_on_amd()
-if sys.argv[:1] == ["-m"]:  # `python -m lstmp.…`, a command, whose modules are still to be imported
-    sys.excepthook = _tell_of_memory
+if sys.argv[:1] == ["-m"]:  # a command, `python -m lstmp.…`: its modules have not been imported yet
+    sys.excepthook = _report_out_of_memory

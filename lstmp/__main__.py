@@ -1,4 +1,4 @@
-"""``python -m lstmp`` is the command ``lstmp``."""
+"""``python -m lstmp`` runs the command ``lstmp``."""
 
 from lstmp.cli import main
 

@@ -1,6 +1,6 @@
-"""The command ``lstmp``: each subcommand is the ``main`` of a module that a script of steps/ starts as well.
+"""The command ``lstmp``. Each subcommand calls the ``main`` of a module, most of which also have a script in steps/.
 
-A module is imported when its subcommand is called, since most of them import torch, which takes seconds.
+A module is imported only when its subcommand is called, because most of them import torch, which takes seconds.
 """
 
 import importlib
@@ -13,18 +13,18 @@ from lstmp.program import name_subcommand
 COMMANDS = {
     "run": ("lstmp.recipe.working_folder",
             "train and test a recipe, from audio to word error rates: the stages of run.sh"),
-    "transcribe": ("lstmp.transcribe.transcribe", "recordings to text, with a model folder"),
+    "transcribe": ("lstmp.transcribe.transcribe", "transcribe recordings with a model folder"),
     "align": ("lstmp.transcribe.align_folder",
-              "recordings and their transcripts to Praat TextGrids and CTM, with a model folder"),
+              "align recordings with their transcripts, to Praat TextGrids and CTM, with a model folder"),
     "train": ("lstmp.nnet.train", "train a network (steps/train_lstmp.sh)"),
     "decode": ("lstmp.decode.decode", "decode a data dir (steps/decode.sh)"),
     "score": ("lstmp.score.score", "word error rates of decode dirs (steps/score.sh)"),
-    "export": ("lstmp.transcribe.export", "put a trained network and all it needs into a model folder"),
+    "export": ("lstmp.transcribe.export", "put a trained network and everything it needs into a model folder"),
 }
 
 
 def help_text() -> str:
-    """What ``lstmp --help`` prints."""
+    """The text that ``lstmp --help`` prints."""
     width = max(map(len, COMMANDS))
     lines = ["usage: lstmp COMMAND [OPTIONS]        lstmp COMMAND --help        lstmp --version", "",
              "Hybrid HMM acoustic modelling with LSTMP networks.", ""]

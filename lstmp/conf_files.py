@@ -1,4 +1,4 @@
-"""A folder of configurations, conf/ or <exp>/conf, as nested values: one section for each file."""
+"""Reads a folder of configurations, conf/ or <exp>/conf, as nested dictionaries: one section per file."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from lstmp import config
 
 
 def read_sections(folder) -> dict[str, dict]:
-    """The default configurations: file name without ``.yaml`` → its values, for every file of ``conf/``."""
+    """Read every YAML file of ``folder``: file name without ``.yaml`` → its values."""
     return {p.stem: config.read_yaml(p)[0] for p in sorted(Path(folder).glob("*.yaml"))}
 
 
 def leaves(values: dict, prefix: str = "") -> dict:
-    """Nested groups as one, with dotted names."""
+    """Flatten nested groups into one dictionary with dotted keys."""
     out = {}
     for key, value in values.items():
         out |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -19,18 +19,19 @@ def leaves(values: dict, prefix: str = "") -> dict:
 
 
 def changed(folder, defaults, networks) -> dict[str, list]:
-    """Every value of a run's configurations that is not the default: ``section.key`` → [value, default].
+    """Find every value in a run's configurations that is not the default: ``section.key`` → [value, default].
 
     Args:
         folder: <exp>/conf.
         defaults: conf/.
-        networks: names of sections whose defaults are those of ``lstmp``; others that ``defaults`` lacks do not count.
+        networks: names of the sections whose defaults are those of the section ``lstmp``. Other sections that
+            ``defaults`` lacks are ignored.
     """
-    usual, found = read_sections(defaults), {}
+    default_sections, differing = read_sections(defaults), {}
     for section, values in read_sections(folder).items():
-        if section not in usual and section not in networks:
+        if section not in default_sections and section not in networks:
             continue
-        default = leaves(usual.get(section, usual["lstmp"]))
-        found |= {f"{section}.{key}": [value, default.get(key)] for key, value in leaves(values).items()
-                  if value != default.get(key)}
-    return found
+        default = leaves(default_sections.get(section, default_sections["lstmp"]))
+        differing |= {f"{section}.{key}": [value, default.get(key)] for key, value in leaves(values).items()
+                      if value != default.get(key)}
+    return differing

@@ -1,9 +1,9 @@
-"""Typed configuration: a YAML file of ``conf/`` read into a frozen dataclass, every key checked.
+"""Typed configuration: reads a YAML file of ``conf/`` into a frozen dataclass and checks every key.
 
-The files in ``conf/`` hold the values with their comments; the dataclasses give names and types. Some fields have a
-default as well: their keys may be left out of a file, and their meaning is then what the software did before it had
-them. An unknown key, a key that is missing and has no default, or a value of the wrong type is a
-:class:`~lstmp.errors.UserError` that names file, line and mend.
+The files in ``conf/`` hold the values with comments; the dataclasses give names and types. Some fields have a default:
+their keys may be left out of a file, which then means what it meant before the key existed. An unknown key, a key that
+is missing and has no default, or a value of the wrong type raises a :class:`~lstmp.errors.UserError` that names the
+file, the line and the fix.
 """
 
 import dataclasses
@@ -22,24 +22,31 @@ from lstmp import files
 from lstmp.errors import UserError
 
 T = TypeVar("T")
-_MOST_YAML, _MOST_JSON = 1 << 18, 32 << 20  # bytes: what is far more costs minutes and gigabytes to read
-_DEEPEST = 20  # groups in each other
+_MAX_YAML, _MAX_JSON = 1 << 18, 32 << 20  # bytes: much larger files would take minutes and gigabytes to read
+_MAX_DEPTH = 20  # of nested groups
 
 
 def read_yaml(path) -> tuple[dict, dict[str, int]]:
-    """Read a YAML mapping. Returns (values, line number of each key; one in a group by its dotted name)."""
+    """Read a YAML mapping.
+
+    Returns:
+        (values, line number of each key; a key inside a group has a dotted name)
+
+    Raises:
+        UserError: no such file, not a YAML mapping, or too large.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError("no such configuration file", file=path, hint="check the path; the defaults are in conf/")
-    _check_size(path, _MOST_YAML, "see the files in conf/ for the form")
+    _check_size(path, _MAX_YAML, "see the files in conf/ for the form")
     try:
         text = path.read_text(encoding="utf-8")
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise ValueError("groups in groups without end")
-            if isinstance(event, yaml.AliasEvent):  # a few of them in each other stand for billions of values
+            if depth > _MAX_DEPTH:
+                raise ValueError("groups are nested too deeply")
+            if isinstance(event, yaml.AliasEvent):  # a few nested aliases can stand for billions of values
                 raise UserError(f"an alias, `*{event.anchor}`", file=path, line=event.start_mark.line + 1,
                                 hint="write the value itself")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -51,7 +58,7 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
         problem = getattr(e, "problem", None) or "cannot be parsed"
         raise UserError(f"not valid YAML: {problem}", file=path, line=mark.line + 1 if mark else None,
                         hint="write `key: value`, one a line") from None
-    except (ValueError, RecursionError) as e:  # a date or number that cannot be, groups nested without end
+    except (ValueError, RecursionError) as e:  # an impossible date or number, groups that are nested too deeply
         raise UserError(f"not valid YAML: {str(e)[:80]}", file=path, hint="write `key: value`, one a line") from None
     if values is None:
         return {}, {}
@@ -60,13 +67,13 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
     return values, _key_lines(node, path)
 
 
-def _check_size(path: Path, most: int, hint: str):
-    if (size := path.stat().st_size) > most:
-        raise UserError(f"{size} bytes, where some thousand are usual", file=path, hint=hint)
+def _check_size(path: Path, maximum: int, hint: str):
+    if (size := path.stat().st_size) > maximum:
+        raise UserError(f"its size is {size} bytes, but a few thousand are usual", file=path, hint=hint)
 
 
 def _key_lines(node: yaml.MappingNode, path: Path, prefix: str = "") -> dict[str, int]:
-    """Line of each key of a mapping and of the groups in it; a key given twice is an error."""
+    """Find the line of each key of a mapping and of its groups; a key that is given twice is an error."""
     lines: dict[str, int] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
@@ -80,28 +87,28 @@ def _key_lines(node: yaml.MappingNode, path: Path, prefix: str = "") -> dict[str
 
 
 def is_count(text: str, digits: int = 9) -> bool:
-    """Whether ``text`` is a whole number of so many digits at most, without a sign; ``isdigit`` takes `²` for one."""
+    """Whether ``text`` is an unsigned whole number of at most ``digits`` digits; ``isdigit`` alone accepts `²` too."""
     return text.isascii() and text.isdigit() and len(text) <= digits
 
 
 def json_value(text: str | bytes):
-    """``json.loads``, of which every fault is a ValueError, values nested too deep included."""
+    """Call ``json.loads``, but raise ValueError for every error, also for values that are nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError("nested too deeply") from None
 
 
 def read_json(path, hint: str) -> dict:
     """Read a JSON object.
 
     Raises:
-        UserError: no such file (``hint`` says who makes it), not a JSON object, or beyond all measure.
+        UserError: no such file (``hint`` says how to make it), not a JSON object, or too large.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError("no such file", file=path, hint=hint)
-    _check_size(path, _MOST_JSON, f"delete it; {hint}")
+    _check_size(path, _MAX_JSON, f"delete it; {hint}")
     try:
         value = json_value(path.read_text(encoding="utf-8"))
     except ValueError as e:
@@ -123,7 +130,13 @@ def load(path, cls: type[T]) -> T:
 
 
 def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None = None, prefix: str = "") -> T:
-    """Check ``values`` against the fields of dataclass ``cls`` and build it; nested dataclasses are nested mappings."""
+    """Check ``values`` against the fields of the dataclass ``cls`` and build it; nested mappings give nested ones.
+
+    Args:
+        values: field → value.
+        file, lines: the source, for error messages: the file, and the line of each key by its dotted name.
+        prefix: is put before the names of keys in error messages.
+    """
     lines = lines or {}
     values = group(values, prefix.rstrip("."), file=file)
     hints = typing.get_type_hints(cls)
@@ -152,7 +165,7 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
 
 
 def group(value, name: str, *, file=None, line: int | None = None) -> dict:
-    """``value``, which must be a mapping; ``name`` is its key."""
+    """Return ``value`` if it is a mapping, else raise an error; ``name`` is its key."""
     if not isinstance(value, dict):
         raise UserError(f"`{name}` must be a group of keys, not {value!r}", file=file, line=line,
                         hint="indent its keys below it")
@@ -160,20 +173,23 @@ def group(value, name: str, *, file=None, line: int | None = None) -> dict:
 
 
 def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:
-    """The error for an unknown name: says the nearest known one, and lists those that there are, ten at most."""
+    """Make the error for an unknown name. It suggests the most similar known name, and lists at most ten of them."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean `{near[0]}`? " if near else ""
     if len(known) > 10:
-        alike = sorted(known, key=lambda k: -difflib.SequenceMatcher(None, name, k).ratio())[:10]
-        listed = f"among the {len(known)} known are: {', '.join(sorted(alike))}"
+        similar = sorted(known, key=lambda k: -difflib.SequenceMatcher(None, name, k).ratio())[:10]
+        listed = f"among the {len(known)} known are: {', '.join(sorted(similar))}"
     else:
         listed = f"known are: {', '.join(known)}"
     return UserError(f"unknown {what}", file=file, line=line, hint=hint + listed)
 
 
 def coerce(value, expected, name: str, *, file=None, line=None):
-    """Check ``value`` against a type hint (bool, int, float, str, list[...], X | None); an int passes as a float."""
+    """Check ``value`` against a type hint (bool, int, float, str, list[...], X | None) and return it.
+
+    An int is accepted as a float.
+    """
     origin, args = typing.get_origin(expected), typing.get_args(expected)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in args:
@@ -190,39 +206,40 @@ def coerce(value, expected, name: str, *, file=None, line=None):
             return float(value)
     elif isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
         return value
-    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(expected, str(expected))
+    type_name = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
+        expected, str(expected))
     hint = "correct the value"
     if expected is float and isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+[eE][-+]?[0-9]+", value):
-        hint = "YAML takes it for text; write it with a dot and a sign, as 1.0e-3 or 1.0e+3"
+        hint = "YAML reads it as text; write it with a dot and a sign, as 1.0e-3 or 1.0e+3"
     elif expected is str and isinstance(value, (bool, int, float)):
         hint = f'write "{value}", in quotes'
-    raise UserError(f"`{name}` must be {kind}, not {value!r}", file=file, line=line, hint=hint)
+    raise UserError(f"`{name}` must be {type_name}, not {value!r}", file=file, line=line, hint=hint)
 
 
 def check(ok: bool, name: str, rule: str):
-    """For ``__post_init__``: raise unless ``ok``. ``rule`` completes the sentence '`name` must be …'."""
+    """Raise an error unless ``ok``; for ``__post_init__``. ``rule`` completes the sentence '`name` must be …'."""
     if not ok:
         raise UserError(f"`{name}` must be {rule}", hint="correct the value")
 
 
 def to_dict(cfg) -> dict:
-    """A dataclass configuration as plain nested dictionaries, for YAML, JSON and hashing."""
+    """Convert a dataclass configuration to plain nested dictionaries, for YAML, JSON and hashing."""
     return dataclasses.asdict(cfg)
 
 
 def write_text(path, text: str):
-    """Write ``text`` to ``path`` by a temporary name and a rename, so that a killed run leaves no half file."""
+    """Write ``text`` to a temporary file and rename it to ``path``, so that a killed run leaves no half file."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path, content: bytes):
-    """Write ``content`` to ``path``, as :func:`write_text` does."""
+    """Write ``content`` to ``path`` in the way of :func:`write_text`."""
     with files.replacing(path) as tmp:
         tmp.write_bytes(content)
 
 
 def copy_file(source, path) -> Path:
-    """Copy a file to ``path``, as :func:`write_text` writes it. Returns ``path``."""
+    """Copy a file to ``path`` in the way of :func:`write_text`. Returns ``path``."""
     with files.replacing(path) as tmp:
         shutil.copyfile(source, tmp)
     return Path(path)

@@ -1,7 +1,7 @@
-"""The device that a step computes on, as given by ``--device``: ``cpu``, ``cuda``, or ``auto``.
+"""Chooses the device that a step computes on from its ``--device``: ``cpu``, ``cuda``, or ``auto``.
 
-``auto`` is the GPU for the training of networks, where torch finds one. All else is done by many processes at once, for
-which the processors are the better place; there ``auto`` is the CPU, and ``cuda`` must be asked for.
+For the training of networks, ``auto`` means the GPU if torch finds one. The other steps run many processes at once,
+which suits CPU cores better: there ``auto`` means the CPU, and a GPU is used only with ``cuda``.
 """
 
 import torch
@@ -13,23 +13,23 @@ CHOICES = "auto, cpu or cuda"
 
 
 def for_training(device: str) -> str:
-    """``cpu`` or ``cuda``, for the training of a network; says so where it is the GPU.
+    """Return ``cpu`` or ``cuda``, for the training of a network; a GPU is announced.
 
     Raises:
-        UserError: no such device here.
+        UserError: this machine has no such device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if _checked(device) == "cuda":
-        say("training on the GPU (--device cpu: on the CPU)")  # its name would start CUDA, before processes are forked
+        say("training on the GPU (--device cpu: on the CPU)")  # to ask for its name would start CUDA before the forks
     return device
 
 
 def for_processes(device: str) -> str:
-    """``cpu`` or ``cuda``, for a step whose processes share the work.
+    """Return ``cpu`` or ``cuda``, for a step whose processes share the work.
 
     Raises:
-        UserError: no such device here.
+        UserError: this machine has no such device.
     """
     return _checked("cpu" if device == "auto" else device)
 
@@ -42,5 +42,5 @@ def _checked(device: str) -> str:
             raise UserError(f"no GPU that torch can use: torch {torch.__version__} is a build for the CPU",
                             hint="give --device cpu, or install a build of torch for CUDA; in a checkout, delete .venv "
                                  "and run LSTMP_ENV=current local/env.sh")
-        raise UserError("no GPU that torch can use", hint="give --device cpu, or look what nvidia-smi says")
+        raise UserError("no GPU that torch can use", hint="give --device cpu, or check the output of nvidia-smi")
     return device

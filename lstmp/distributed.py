@@ -1,8 +1,8 @@
-"""Several processes on one job: each takes its share of the utterances, sums are made with ``all_reduce``.
+"""Runs one job in several processes: each takes its share of the utterances; sums are made with ``all_reduce``.
 
-Under ``torchrun`` the processes are torchrun's, on one machine or many. Without it, :func:`launch` starts ``nj``
-processes on this machine, so that ``--nj`` needs no launcher. Work that is given by utterances is shared by taking
-every world-size-th one, in order of length, so that shares are of nearly equal size.
+Under ``torchrun`` the processes are those that torchrun has started, on one machine or several. Without it,
+:func:`launch` starts ``nj`` processes on this machine, so that ``--nj`` needs no launcher. Utterances are sorted by
+length and dealt out in turn, so that all shares are nearly equal.
 """
 
 import contextlib
@@ -27,20 +27,22 @@ import torch.distributed as dist
 from lstmp import files, message, step_log
 from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
 
-_PATIENCE = 30.0  # minutes to wait for another process
-_LOST_PEER = 77  # exit status of a worker that only noticed that another one had gone
+_TIMEOUT = 30.0  # minutes to wait for another process
+_LOST_PEER = 77  # exit status of a worker that stopped only because another worker had ended
 
 _apart = contextvars.ContextVar("_apart", default=False)
 
 
 class LostPeer(RuntimeError):
-    """Another process does not answer; it, or torchrun, says why."""
+    """Another process does not answer; that process, or torchrun, reports the reason."""
 
 
 @contextlib.contextmanager
 def apart():
-    """Have nothing to do with the processes of torchrun or of a process group meanwhile: they are of the program that
-    calls this package, and about its own work."""
+    """Ignore torchrun's processes and any process group inside this block.
+
+    They belong to the program that calls this package, and serve its own work.
+    """
     token = _apart.set(True)
     try:
         yield
@@ -48,78 +50,79 @@ def apart():
         _apart.reset(token)
 
 
-def _met() -> bool:
+def _in_group() -> bool:
     return dist.is_initialized() and not _apart.get()
 
 
-def _by_torchrun() -> bool:
+def _started_by_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ and not _apart.get()
 
 
-def begin(minutes: float = _PATIENCE):
-    """Meet the other processes that torchrun has started, unless that is done; without torchrun nothing happens.
+def begin(minutes: float = _TIMEOUT):
+    """Form a process group with the other processes that torchrun has started, if that has not been done yet.
 
-    ``minutes`` is how long to wait for another one, then and later.
+    Without torchrun nothing happens. ``minutes`` is how long to wait for another process, now and later.
     """
-    if _by_torchrun() and not dist.is_initialized():
-        here, size = int(os.environ.get("LOCAL_WORLD_SIZE", "0")), int(os.environ["WORLD_SIZE"])
-        path = _meeting(here == size)
-        if here == size:
-            _stay_on_this_machine()
-        own = {} if path is None else {"store": dist.FileStore(str(path), size), "rank": int(os.environ["RANK"]),
-                                       "world_size": size}
-        dist.init_process_group("gloo", timeout=timedelta(minutes=minutes), **own)
+    if _started_by_torchrun() and not dist.is_initialized():
+        local_size, size = int(os.environ.get("LOCAL_WORLD_SIZE", "0")), int(os.environ["WORLD_SIZE"])
+        path = _rendezvous_file(local_size == size)
+        if local_size == size:
+            _use_loopback_only()
+        by_file = {} if path is None else {"store": dist.FileStore(str(path), size), "rank": int(os.environ["RANK"]),
+                                           "world_size": size}
+        dist.init_process_group("gloo", timeout=timedelta(minutes=minutes), **by_file)
 
 
-def _meeting(alone: bool) -> Path | None:
-    """The file by which torchrun's processes find each other; None: by torch's store, which listens on all interfaces.
+def _rendezvous_file(one_machine: bool) -> Path | None:
+    """The file through which torchrun's processes find each other.
 
-    ``alone``: all are on this machine.
+    None: they use torch's store, which listens on all network interfaces. ``one_machine``: all processes are on this
+    machine.
     """
-    where = f"{os.environ.get('MASTER_ADDR')}-{os.environ.get('MASTER_PORT')}"  # new with each start of the processes
+    name = f"{os.environ.get('MASTER_ADDR')}-{os.environ.get('MASTER_PORT')}"  # new with each start of the processes
     if os.environ.get("LSTMP_MEETING"):
-        return files.meeting_folder() / where
-    if alone:
+        return files.meeting_folder() / name
+    if one_machine:
         files.sweep(tempfile.gettempdir())
-        return files.meeting_folder() / f"{where}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        return files.meeting_folder() / f"{name}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     return None
 
 
-def _stay_on_this_machine():
-    """Listen to this machine's processes alone."""
+def _use_loopback_only():
+    """Accept connections only from processes of this machine."""
     if any(name == "lo" for _, name in socket.if_nameindex()):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 
 def rank() -> int:
-    return dist.get_rank() if _met() else 0
+    return dist.get_rank() if _in_group() else 0
 
 
 def local_rank() -> int:
-    """Which of its machine's processes this is."""
+    """Index of this process among those of its machine."""
     return int(os.environ.get("LOCAL_RANK", rank()))
 
 
 def world_size() -> int:
-    return dist.get_world_size() if _met() else 1
+    return dist.get_world_size() if _in_group() else 1
 
 
 def all_reduce(*tensors: torch.Tensor):
-    """Sum each tensor in place over all processes; every process gets the same bits."""
-    if _met():
+    """Sum each tensor in place over all processes; every process gets bit-identical results."""
+    if _in_group():
         for tensor in tensors:
             dist.all_reduce(tensor)
 
 
 def share(items: list, cost) -> list:
-    """This process's part of ``items``: of the list sorted by falling ``cost(item)``, every world-size-th one."""
+    """This process's part of ``items``: every world-size-th item of the list, sorted by decreasing ``cost(item)``."""
     ordered = sorted(items, key=lambda item: (-cost(item), item))
     return ordered[rank()::world_size()]
 
 
 def gather(value, group=None) -> list:
-    """A small value, see :mod:`lstmp.message`, from every process (of a group), in order of rank, on every process."""
-    if not _met():
+    """Gather a small value (see :mod:`lstmp.message`) from every process of a group on every process, by rank."""
+    if not _in_group():
         return [value]
     data, count = message.pack(value), dist.get_world_size(group)
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(count)]
@@ -130,17 +133,17 @@ def gather(value, group=None) -> list:
     return [message.unpack(part[:int(size)]) for part, size in zip(parts, sizes, strict=True)]
 
 
-def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
-    """Call ``fn(*args)`` in ``nj`` processes that can talk to each other (or in this one, if ``nj`` is 1).
+def launch(fn, nj: int, *args, timeout: float = _TIMEOUT):
+    """Call ``fn(*args)`` in ``nj`` processes that form a process group (or in this process, if ``nj`` is 1).
 
-    Under torchrun only the process of rank 0 returns; the others exit once all have ended, so that the rest of a
+    Under torchrun only the process of rank 0 returns. The others exit when all have finished, so that the rest of a
     command runs once. A process that waits for another one longer than ``timeout`` minutes gives up.
 
     Raises:
-        UserError: the one that a process raised, or one that says that a process was killed.
-        Exception: any other that a process raised, with that process's traceback as a note.
+        UserError: as raised in one of the processes, or because a process was killed.
+        Exception: any other exception of a process, with that process's traceback as a note.
     """
-    if _by_torchrun():  # torchrun has made the processes already
+    if _started_by_torchrun():  # the processes exist already
         _under_torchrun(fn, args, timeout)
         return
     if nj <= 1:
@@ -166,37 +169,38 @@ def launch(fn, nj: int, *args, timeout: float = _PATIENCE):
 
 
 def together(fn, *args):
-    """Call ``fn(*args)``, in every process that torchrun has started: one a machine, which shares out its work by
-    :func:`lstmp.parallel.iter_jobs` and does what must be done once by :func:`on_first`. As for :func:`launch`, only
-    the process of rank 0 returns.
+    """Call ``fn(*args)`` in every process that torchrun has started, one per machine.
+
+    ``fn`` shares its work with :func:`lstmp.parallel.iter_jobs`, and uses :func:`on_first` for what must be done only
+    once. As with :func:`launch`, only the process of rank 0 returns.
     """
-    if _by_torchrun():
-        _under_torchrun(fn, args, _PATIENCE)
+    if _started_by_torchrun():
+        _under_torchrun(fn, args, _TIMEOUT)
     else:
         fn(*args)
 
 
-_alone = False  # on_first is at work
+_inside_on_first = False
 
 
 def shares_work() -> bool:
-    """Whether there are other processes to share work with, here and now."""
-    return world_size() > 1 and not _alone
+    """Whether there are other processes that now take part in the work."""
+    return world_size() > 1 and not _inside_on_first
 
 
 def on_first(fn, *args):
-    """Call ``fn(*args)`` in the process of rank 0 alone; the others wait. Returns what it returned, in all."""
-    global _alone
+    """Call ``fn(*args)`` only in the process of rank 0, while the others wait. Returns its result in all processes."""
+    global _inside_on_first
     begin()
     if not shares_work():
         return fn(*args)
     value = None
     if rank() == 0:
-        _alone = True
+        _inside_on_first = True
         try:
             value = fn(*args)
         finally:
-            _alone = False
+            _inside_on_first = False
     try:
         return pass_on(value, 0)
     except RuntimeError as e:
@@ -206,8 +210,8 @@ def on_first(fn, *args):
 
 
 def pass_on(value, source: int):
-    """The value that the process of rank ``source`` has, in all."""
-    if not _met():
+    """Broadcast ``value`` from the process of rank ``source``. Returns it in all processes."""
+    if not _in_group():
         return value
     data = message.pack(value) if rank() == source else None
     size = torch.tensor([0 if data is None else len(data)])
@@ -218,7 +222,7 @@ def pass_on(value, source: int):
 
 
 def hand_in(value, source: int):
-    """The value that the process of rank ``source`` has, in that of rank 0; None in the others."""
+    """Send ``value`` from the process of rank ``source`` to rank 0. Returns it there, and None in the others."""
     if source == 0:
         return value if rank() == 0 else None
     size = torch.zeros(1, dtype=torch.int64)
@@ -236,42 +240,43 @@ def hand_in(value, source: int):
 
 def _under_torchrun(fn, args, timeout):
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it looked at them only afterwards
+    np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it computed them after denormals are flushed
     torch.set_flush_denormal(True)
     try:
         begin(timeout)
-        fn(*args)  # if it raises, the group is left as it is: to take it down would wait for the others
+        fn(*args)  # if it raises, the group is not destroyed: that would wait for the other processes
         dist.barrier()
     except RuntimeError as e:
         if _lost_peer(e):
             _leave(_LOST_PEER)
         raise
-    follower, here = rank() != 0, int(os.environ.get("LOCAL_WORLD_SIZE", "0")) == world_size()
+    first, one_machine = rank() == 0, int(os.environ.get("LOCAL_WORLD_SIZE", "0")) == world_size()
     dist.destroy_process_group()
-    if follower:
+    if not first:
         _leave(0)
-    if here and not os.environ.get("LSTMP_MEETING"):
+    if one_machine and not os.environ.get("LSTMP_MEETING"):
         shutil.rmtree(files.meeting_folder(), ignore_errors=True)
 
 
 def _leave(status: int):
-    """End this process, whose work is done or lost, at once.
+    """End this process at once, with its work done or lost.
 
-    Were Python taken down first, torch 2 would now and then abort it for a thread of a process group that still runs.
+    If Python were shut down in the usual way, torch 2 would sometimes abort it, because a thread of a process group
+    still runs.
     """
     if status == 0:
-        multiprocessing.util._exit_function()  # as after a fork: gives back semaphores, such as that of the bars
+        multiprocessing.util._exit_function()  # as after a fork: frees semaphores, such as that of the progress bars
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(status)
 
 
 def _lost_peer(e: Exception) -> bool:
-    """Whether it says only that another process has gone; that one gives the reason."""
+    """Whether an exception means only that another process has ended; that process reports the reason."""
     return isinstance(e, LostPeer) or isinstance(e, RuntimeError) and "gloo" in str(e)
 
 
 def _wait(workers, errors):
-    """Return when all have ended well; raise as soon as one has ended for a reason of its own."""
+    """Return when all workers have succeeded; raise as soon as one fails, unless it only lost its peer."""
     running = list(workers)
     while running:
         wait([worker.sentinel for worker in running])
@@ -283,19 +288,19 @@ def _wait(workers, errors):
                 raise errors.get()
             if worker.exitcode != _LOST_PEER or not running:
                 raise UserError(f"a worker process ended with status {worker.exitcode}",
-                                hint="if it was killed for memory, lower --nj; run the same command again to go on")
+                                hint="if it was killed for memory, lower --nj; run the same command again to continue")
 
 
 def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive a killed parent
         if os.getppid() != parent:
             os._exit(1)
     step_log.join()
     torch.set_num_threads(threads)
-    _stay_on_this_machine()
-    np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it looked at them only afterwards
+    _use_loopback_only()
+    np.finfo(np.float32), np.finfo(np.float64)  # numpy would warn if it computed them after denormals are flushed
     torch.set_flush_denormal(True)
     try:
         dist.init_process_group("gloo", init_method=f"file://{Path(folder) / 'rendezvous'}", rank=index,
@@ -306,12 +311,12 @@ def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
             _leave(_LOST_PEER)
         if is_memory(e):
             e = out_of_memory(e)
-        where = "".join(traceback.format_exception(e))
+        trace = "".join(traceback.format_exception(e))
         if hasattr(e, "add_note"):
-            e.add_note(where)
-        elif not isinstance(e, UserError):  # Python 3.10, whose exceptions have no notes
-            print(where, file=sys.stderr)
+            e.add_note(trace)
+        elif not isinstance(e, UserError):  # Python 3.10, where exceptions have no notes
+            print(trace, file=sys.stderr)
         errors.put(e)
-        _leave(1)  # not through destroy_process_group, which would wait for the others
+        _leave(1)  # without destroy_process_group, which would wait for the others
     dist.destroy_process_group()
     _leave(0)

@@ -1,6 +1,6 @@
-"""One clear line for every fault that a user can hint, and never a traceback.
+"""Reports every error that the user can fix in one clear line, without a traceback.
 
-Library code raises :class:`UserError`; every command's ``main`` is wrapped by :func:`command`, which prints the
+Library code raises :class:`UserError`. The ``main`` of every command is wrapped by :func:`command`, which prints that
 line and exits with status 1.
 """
 
@@ -29,28 +29,28 @@ _DISK = {
     errno.EFBIG: "the file grows larger than the file system or `ulimit -f` allows; raise the limit",
 }
 
-# how libraries say that memory ran out: torch on the CPU and on a GPU, C++, Python of a thread's stack
-_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc", "can't start new thread",
-           "Cannot allocate memory")
-_LESS = "lower --nj or the batch size in conf/"
-_HERE = Path(__file__).parent
-_LONGEST = 1000  # letters of what a message says
+# messages of libraries that ran out of memory: torch on the CPU and on a GPU, C++, Python for the stack of a thread
+_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc",
+                    "can't start new thread", "Cannot allocate memory")
+_MEMORY_HINT = "lower --nj or the batch size in conf/"
+_PACKAGE = Path(__file__).parent
+_MAX_LENGTH = 1000  # characters of the description in a message
 
 
 class UserError(Exception):
-    """A fault in input, configuration or machine, said in one line: where it is, what it is, and the mend.
+    """An error in the input, the configuration or the machine. Its message is one line: where, what, and the fix.
 
     Args:
         what: what is wrong, without a full stop.
-        file: the file at fault.
-        line: its 1-based line number.
+        file: the file with the error.
+        line: 1-based line number in it.
         hint: what the user can do about it.
     """
 
     def __init__(self, what: str, *, file=None, line: int | None = None, hint: str | None = None):
         self.what, self.file, self.line, self.hint = what, file, line, hint
         where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
-        shown = what if len(what) <= _LONGEST else f"{what[:_LONGEST]} …"  # what it quotes may be megabytes
+        shown = what if len(what) <= _MAX_LENGTH else f"{what[:_MAX_LENGTH]} …"  # it may quote megabytes of input
         text = where + shown + (f"; {hint}" if hint else "")
         super().__init__(printable(" ".join(text.split())))
 
@@ -63,7 +63,7 @@ def _rebuild(what, file, line, hint):
 
 
 def command(main):
-    """Wrap a command's ``main(argv=None)``: mendable faults end in one line on stderr and exit status 1."""
+    """Wrap a command's ``main(argv=None)``: an error that the user can fix gives one line on stderr and status 1."""
 
     @functools.wraps(main)
     def wrapped(argv=None):
@@ -72,31 +72,33 @@ def command(main):
             run(argv)
 
     def run(argv):
-        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and (note := _note()) and note.exists():
-            sys.exit(1)  # torchrun starts it again, but the fault is the user's, and told
+        restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        if restarted and (marker := _failed_marker()) and marker.exists():
+            sys.exit(1)  # torchrun has restarted it after an error that only the user can fix; it was printed before
         try:
             main(argv)
         except UserError as e:
             fail(str(e))
-        except BrokenPipeError:  # the reader of our output went away, as `head` does
+        except BrokenPipeError:  # the reader of our output has ended, for example `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except KeyboardInterrupt:
-            print("\nerror: interrupted; run the same command again to go on", file=sys.stderr)
+            print("\nerror: interrupted; run the same command again to continue", file=sys.stderr)
             sys.exit(130)
         except Exception as e:
             if is_memory(e):
                 fail(str(out_of_memory(e)))
             if not isinstance(e, OSError) or e.errno is None:
                 raise
-            fail(f"{e.filename2 or e.filename or _asked(e)}: {_DISK.get(e.errno) or os.strerror(e.errno)}")
+            fail(f"{e.filename2 or e.filename or _origin(e)}: {_DISK.get(e.errno) or os.strerror(e.errno)}")
 
     return wrapped
 
 
 @contextlib.contextmanager
 def naming(path, *also):
-    """Have faults of disk and memory in the ``with`` block name the file ``path``, where they name none or ``also``."""
+    """Make disk and memory errors in the ``with`` block name the file ``path`` if they name no file or one of ``also``.
+    """
     try:
         yield
     except Exception as e:
@@ -122,7 +124,7 @@ def of_file(path):
 
 @contextlib.contextmanager
 def locks_of_workers():
-    """Have a fault say what the ``with`` block needs: it makes locks for worker processes, which lie in /dev/shm."""
+    """Explain errors of the ``with`` block, which makes locks for worker processes: these are files in /dev/shm."""
     try:
         yield
     except OSError as e:
@@ -131,53 +133,54 @@ def locks_of_workers():
 
 
 def is_memory(e: BaseException) -> bool:
-    """Whether it says that memory ran out."""
+    """Whether an exception means that memory ran out."""
     return isinstance(e, MemoryError) or isinstance(e, OSError) and e.errno == errno.ENOMEM or (
-        isinstance(e, RuntimeError) and any(text in str(e) for text in _MEMORY))
+        isinstance(e, RuntimeError) and any(text in str(e) for text in _MEMORY_MESSAGES))
 
 
 def out_of_memory(e: BaseException) -> UserError:
-    """The line that says for which file, or in which function, memory ran out, and for how much if that is known."""
+    """Make the error that says for which file or in which function memory ran out, and the amount if it is known."""
     amount = re.search(r"allocate (\d[\d.]* ?[KMGT]?i?B|\d+ bytes)", str(e))
     file = getattr(e, "file", None) or getattr(e, "filename", None)
-    what = "out of memory" + (f", {amount[1]} asked for" if amount else "") + ("" if file else f" in {_asked(e)}")
-    return UserError(what, file=file, hint=_LESS)
+    what = "out of memory" + (f", {amount[1]} requested" if amount else "") + ("" if file else f" in {_origin(e)}")
+    return UserError(what, file=file, hint=_MEMORY_HINT)
 
 
-def _asked(e: BaseException) -> str:
-    """The function of the package in which it was raised."""
-    frames = [f for f in traceback.extract_tb(e.__traceback__) if _HERE in Path(f.filename).parents]
+def _origin(e: BaseException) -> str:
+    """The function of this package in which an exception was raised."""
+    frames = [f for f in traceback.extract_tb(e.__traceback__) if _PACKAGE in Path(f.filename).parents]
     own = next((f for f in reversed(frames) if Path(f.filename) != Path(__file__) and f.name[0] != "<"), None)
     if own is None:
         return "input/output"
-    return ".".join([*Path(own.filename).relative_to(_HERE.parent).with_suffix("").parts, own.name])
+    return ".".join([*Path(own.filename).relative_to(_PACKAGE.parent).with_suffix("").parts, own.name])
 
 
 def fail(message: str):
     """Print ``error: message`` on stderr and exit with status 1.
 
-    Of torchrun's processes that have not met yet, one a machine speaks: all have the same options and files.
+    Before torchrun's processes have formed their group, only one per machine prints it: all have the same options
+    and files.
     """
     close_bars()
     group = sys.modules.get("torch.distributed")
-    met = group is not None and group.is_available() and group.is_initialized()
-    if met or os.environ.get("LOCAL_RANK", "0") == "0":
+    connected = group is not None and group.is_available() and group.is_initialized()
+    if connected or os.environ.get("LOCAL_RANK", "0") == "0":
         log = f" [log: {step_log.current()}]" if step_log.current() else ""
         print(f"error: {message}{log}", file=sys.stderr, flush=True)
-    if note := _note():
+    if marker := _failed_marker():
         with contextlib.suppress(OSError):
-            note.touch(exist_ok=True)
+            marker.touch(exist_ok=True)
     sys.exit(1)
 
 
-def _note() -> Path | None:
-    """A file that says that a fault which no new start can mend has ended this run of torchrun.
+def _failed_marker() -> Path | None:
+    """The file that marks a torchrun job as failed: an error that no restart can fix has ended it.
 
-    It lies in the folder in which the processes meet, which only this user can enter.
+    It is in the meeting folder of the processes, which only this user can enter.
     """
     if not (os.environ.get("LSTMP_MEETING") or os.environ.get("TORCHELASTIC_RUN_ID", "none") != "none"):
         return None
-    from lstmp import files  # which imports this module
+    from lstmp import files  # not at the top, because it imports this module
 
     with contextlib.suppress(OSError):
         return files.meeting_folder() / "fault"

@@ -1,8 +1,9 @@
-"""Temporary names that no two processes share, and an end for what killed processes leave under them.
+"""Makes temporary names that no two processes share, and removes the temporary files that killed processes left.
 
-A name holds the machine, the process and a random number: ``.feats.ark.1f0c22aa.4711-8123.9be3a1c4.tmp``. Who writes
-into a folder first removes what is left there by processes of the same machine and user that no longer run; of other
-machines it cannot be known. A process is told from a later one with its number by the time at which it was started.
+A name contains the machine, the process and a random number: ``.feats.ark.1f0c22aa.4711-8123.9be3a1c4.tmp``. Before a
+process writes into a folder, it removes the files left there by processes of the same machine and user that no longer
+run. Whether a process of another machine still runs cannot be known. The start time distinguishes a process from a
+later one that has the same number.
 """
 
 import contextlib
@@ -24,23 +25,24 @@ from lstmp.errors import naming
 _ID = r"(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)-(?P<start>\d+)"
 _FILE = re.compile(rf"\..+\.{_ID}\.[0-9a-f]{{8}}\.(tmp|old)")
 _FOLDER = re.compile(rf"lstmp-{_ID}\.\w+")  # in the system's folder for temporary files
-_BEFORE = re.compile(r"\..+\.(?P<pid>\d+)\.tmp")  # of earlier versions, without the machine
-_LONGEST = 120  # bytes of a file's own name that are kept, so that a long one with the rest is still a name
+_OLD_FILE = re.compile(r"\..+\.(?P<pid>\d+)\.tmp")  # names of earlier versions, without the machine
+_MAX_NAME = 120  # bytes of the file's own name that are kept, so that the temporary name is not too long
 _swept: set[str] = set()
 
 
-def temporary_name(path, kind: str = "tmp") -> Path:
-    """A new name in the folder of ``path``."""
+def temporary_name(path, suffix: str = "tmp") -> Path:
+    """Make a new temporary name in the folder of ``path``."""
     path = Path(path)
-    name = path.name.encode()[:_LONGEST].decode(errors="ignore")
-    return path.with_name(f".{name}.{identity()}.{secrets.token_hex(4)}.{kind}")
+    name = path.name.encode()[:_MAX_NAME].decode(errors="ignore")
+    return path.with_name(f".{name}.{identity()}.{secrets.token_hex(4)}.{suffix}")
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """The name to write a file under; at the end of the ``with`` block it becomes ``path``.
+    """Give a temporary name to write a file to; at the end of the ``with`` block it is renamed to ``path``.
 
-    Missing folders are made. After a fault nothing is left and ``path`` is what it was; the fault names ``path``.
+    Missing folders are made. If an error is raised, the temporary file is removed, ``path`` is unchanged, and the error
+    names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,10 +59,10 @@ def replacing(path):
 
 @contextlib.contextmanager
 def temporary_folder(inside=None):
-    """A folder for this process alone, which is removed at the end of the ``with`` block.
+    """Make a folder for this process alone; it is removed at the end of the ``with`` block.
 
     Args:
-        inside: where it is to lie, where there is room for what is large; by default the system's place.
+        inside: folder to make it in, one with enough space for large files; by default the system's temporary folder.
     """
     place = Path(inside or tempfile.gettempdir())
     sweep(place)
@@ -68,32 +70,34 @@ def temporary_folder(inside=None):
     with naming(place, made):
         made.mkdir(mode=0o700)
     try:
-        with naming(place):  # the disk is full, and a library does not say of which file
+        with naming(place):  # a library that fails on a full disk may not name the file
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
 def private_folder(folder) -> Path:
-    """A folder of a known name that this user alone can enter; made where it is not there.
+    """Make or check a folder with a known name that only this user can enter.
 
     Raises:
-        PermissionError: it is somebody else's, no folder, or others can enter it.
+        PermissionError: it belongs to another user, is not a folder, or others can enter it.
     """
     folder = Path(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    state = folder.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid() or state.st_mode & 0o077:
         raise PermissionError(errno.EPERM, "not a folder that only this user can enter", str(folder))
     return folder
 
 
 def meeting_folder() -> Path:
-    """A folder for the processes that torchrun starts, and starts again: of lstmp.machines, which all machines see;
-    or one of their agent's, on this machine, which is swept when that has gone.
+    """The folder through which the processes that torchrun starts, or restarts, find each other.
+
+    It is the folder of :mod:`lstmp.machines`, which all machines see; or else a folder on this machine that belongs to
+    torchrun's agent and is swept when the agent has ended.
 
     Raises:
-        PermissionError: it is somebody else's.
+        PermissionError: it belongs to another user.
     """
     if folder := os.environ.get("LSTMP_MEETING"):
         return Path(folder)
@@ -101,10 +105,10 @@ def meeting_folder() -> Path:
 
 
 def replace_folder(new, path):
-    """Give the folder ``new`` the name ``path``; a folder of that name is removed.
+    """Rename the folder ``new`` to ``path``; a folder that had this name is removed.
 
-    The two names are exchanged in one step where the file system can. Elsewhere the old folder has another name for a
-    moment; :func:`restore_folder` gives it back where a kill has come between.
+    Where the file system allows it, the two names are exchanged in one step. Elsewhere the old folder has another name
+    for a moment; if the process is killed in that moment, :func:`restore_folder` renames it back.
     """
     new, path = Path(new), Path(path)
     if not path.exists():
@@ -119,61 +123,64 @@ def replace_folder(new, path):
 
 
 def hidden_folder(path) -> Path | None:
-    """The folder that was ``path`` until a kill came between the two steps of :func:`replace_folder`."""
+    """The folder that was ``path`` before a process was killed between the two steps of :func:`replace_folder`."""
     path = Path(path)
     if path.exists():
         return None
-    found = (p for p in path.parent.glob(".*.old") if p.name.startswith(f".{path.name}.") and _FILE.fullmatch(p.name))
-    return max(found, key=lambda p: p.stat().st_mtime, default=None)
+    old = (p for p in path.parent.glob(".*.old") if p.name.startswith(f".{path.name}.") and _FILE.fullmatch(p.name))
+    return max(old, key=lambda p: p.stat().st_mtime, default=None)
 
 
 def restore_folder(path):
-    """Give ``path`` back to the folder that a killed process has left without its name."""
+    """Rename back to ``path`` the folder that a killed process left under another name."""
     if old := hidden_folder(path):
         os.replace(old, path)
 
 
 def sweep(place):
-    """Remove the temporary files and folders that processes of this machine and user have left in a folder, once."""
+    """Remove the temporary files and folders that ended processes of this machine and user left in a folder.
+
+    This is done once per folder and process.
+    """
     place = os.path.realpath(place)
     if place in _swept:
         return
     _swept.add(place)
     with contextlib.suppress(OSError), os.scandir(place) as entries:
-        for path in [e.path for e in entries if e.name[0] in ".l" and _is_left(e)]:
+        for path in [e.path for e in entries if e.name[0] in ".l" and _is_leftover(e)]:
             shutil.rmtree(path, ignore_errors=True)
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
 
-def _is_left(entry: os.DirEntry) -> bool:
+def _is_leftover(entry: os.DirEntry) -> bool:
     name = _FILE.fullmatch(entry.name) or _FOLDER.fullmatch(entry.name)
-    before = None if name else _BEFORE.fullmatch(entry.name)
-    if name and name["machine"] != _machine() or not (name or before):
+    old_name = None if name else _OLD_FILE.fullmatch(entry.name)
+    if name and name["machine"] != _machine() or not (name or old_name):
         return False
     state = entry.stat(follow_symlinks=False)
     if state.st_uid != os.geteuid() or stat.S_ISLNK(state.st_mode):
         return False
     if entry.name.endswith(".old") and hidden_folder(_without(entry.path, name)) is not None:
-        return False  # the only one there is: restore_folder's
-    started = _started(int((name or before)["pid"]))
+        return False  # the only copy: restore_folder needs it
+    started = _started(int((name or old_name)["pid"]))
     return started is None or bool(name) and started != int(name["start"])
 
 
 def _without(path: str, name: re.Match) -> Path:
-    """``path`` of which a temporary name was made."""
+    """The path from which a temporary name was made."""
     return Path(path).with_name(Path(path).name[1:name.start("machine") - 1])
 
 
 def identity(pid: int | None = None) -> str:
-    """Machine, process number and start, of this process or of another one of this machine."""
+    """Machine, process number and start time, of this process or of another one on this machine."""
     pid = pid or os.getpid()
     return f"{_machine()}.{pid}-{_started(pid) or 0}"
 
 
 @functools.cache
 def _machine() -> str:
-    """This machine, or container: where a process number means the same process."""
+    """Identify this machine or container, within which a process number is unique."""
     try:
         numbers = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -182,7 +189,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process was started, in the kernel's ticks; None if it does not run, 0 where that cannot be known."""
+    """When a process was started, in the kernel's ticks; None if it does not run, 0 if that cannot be known."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
@@ -195,12 +202,12 @@ def _started(pid: int) -> int | None:
         except OSError:
             pass
         return 0
-    fields = text.rpartition(")")[2].split()  # its name, before, may hold anything
+    fields = text.rpartition(")")[2].split()  # the name in parentheses may contain anything
     return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two names in one step; False where kernel or file system cannot."""
+    """Exchange two names in one step; False if the kernel or the file system cannot."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):  # another C library

@@ -1,26 +1,29 @@
-"""The kit: what belongs to the package beside its Python files: run.sh, steps/, local/, conf/, recipes/.
+"""Lists the kit, the files of the package that are not Python modules: run.sh, steps/, local/, conf/, recipes/.
 
-In a checkout these lie beside the package. A wheel carries a copy in ``lstmp/kit`` (setup.py), from which ``lstmp run``
-lays out a working folder (:mod:`lstmp.recipe.working_folder`). setup.py runs this file by itself: it imports nothing that has
-to be installed.
+In a checkout they are next to the package. A wheel contains a copy in ``lstmp/kit`` (made by setup.py), from which
+``lstmp run`` fills a working folder (:mod:`lstmp.recipe.working_folder`). setup.py also runs this file by itself, so it
+must not import anything that has to be installed.
 """
 
 from pathlib import Path
 
-PARTS = ("conf", "recipes", "steps", "local", "transcribe.sh", "run.sh")  # run.sh last: with it, a copy is complete
-_RESULTS = ("records", "RESULTS.md", "results.json")  # of recipes; they and the pictures stay in the checkout
+PARTS = ("conf", "recipes", "steps", "local", "transcribe.sh", "run.sh")  # run.sh last: it marks a copy as complete
+_RESULTS = ("records", "RESULTS.md", "results.json")  # of recipes; like pictures, they are not part of the kit
 OWN_ENVIRONMENT = tuple(f"local/{name}" for name in ("env.sh", "choose_env.sh", "install_packages.sh",
                                                      "missing_packages.py"))  # they make the checkout's .venv
 
 
 def kit_files(source: Path) -> list[Path]:
-    """The files of a kit, or of a checkout those that belong to it, relative to it, in the order of ``PARTS``."""
-    found = []
+    """List the files of a kit, or those files of a checkout that belong to it.
+
+    The paths are relative to ``source`` and in the order of ``PARTS``.
+    """
+    names = []
     for part in PARTS:
         for file in sorted((source / part).rglob("*")) if (source / part).is_dir() else [source / part]:
             name = file.relative_to(source)
-            left_out = (set(name.parts) & {*_RESULTS, "__pycache__"} or file.suffix == ".png"
+            excluded = (set(name.parts) & {*_RESULTS, "__pycache__"} or file.suffix == ".png"
                         or any(p.startswith(".") for p in name.parts) or name.as_posix() in OWN_ENVIRONMENT)
-            if file.is_file() and not left_out:
-                found.append(name)
-    return found
+            if file.is_file() and not excluded:
+                names.append(name)
+    return names

@@ -1,7 +1,7 @@
-"""One process at a time in a folder: the second one is told who is there, and stops.
+"""Locks a folder for one process at a time: a second process stops with an error that names the first.
 
-The lock is on the file ``<folder>/.lock``, which stays, and is the system's own (``flock``): it ends with its process,
-however that ends. ``.lock`` says who holds it.
+The lock is an ``flock`` on the file ``<folder>/.lock``, which is never removed. The system frees the lock when its
+process ends, in whatever way. The content of ``.lock`` says who holds it.
 """
 
 import functools
@@ -17,16 +17,16 @@ from lstmp.log import warn
 
 try:
     import fcntl
-except ImportError:  # a system without it
+except ImportError:  # this system lacks it
     fcntl = None
 
 _held: dict[str, list] = {}  # folder → [open file, how often this process holds it]
 
 
 def hold(folder):
-    """Let no other process hold ``folder``, which is made if absent, until :func:`release` or this process ends.
+    """Lock ``folder`` until :func:`release` or the end of this process; the folder is made if absent.
 
-    A process may hold a folder several times over, and must release it as often. What it forks does not hold it.
+    A process may hold a folder several times, and must then release it as often. Its forked children do not hold it.
 
     Raises:
         UserError: another process holds it.
@@ -46,7 +46,7 @@ def hold(folder):
 
 
 def release(folder):
-    """Undo one :func:`hold`; without one, nothing happens."""
+    """Undo one :func:`hold`; if there was none, nothing happens."""
     name = os.path.realpath(folder)
     if name not in _held:
         return
@@ -56,7 +56,7 @@ def release(folder):
 
 
 def _forget():
-    """In a forked process, whose copies of the files would keep the locks after the death of their holder."""
+    """Close the copies of the files in a forked process, which would keep the locks after their holder has ended."""
     for file, _ in _held.values():
         file.close()
     _held.clear()
@@ -70,7 +70,7 @@ def take(file, folder: Path, who: str | None = None):
     """Lock an open ``.lock`` and write into it who holds it.
 
     Args:
-        who: the command line of this process's parent, which has opened the file; None: it is this process's own.
+        who: the command line of this process's parent, if the parent has opened the file; None: this process has.
 
     Raises:
         UserError: another process holds it.
@@ -81,7 +81,7 @@ def take(file, folder: Path, who: str | None = None):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(f"{_holder(folder)} is at work here", file=folder,
-                        hint="wait for its end, or choose another folder") from None
+                        hint="wait until it ends, or choose another folder") from None
     except OSError as e:
         _warn_no_locks(e.strerror)
         return
@@ -95,7 +95,7 @@ def take(file, folder: Path, who: str | None = None):
 
 @functools.cache
 def _warn_no_locks(why: str):
-    warn(f"the file system has no locks ({why}); see to it that one process at a time works in a folder")
+    warn(f"the file system has no locks ({why}); make sure that only one process at a time works in a folder")
 
 
 def _holder(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""The machine and the commit of a run: every figure that depends on them names them."""
+"""Describes the machine and the commit of a run, to be reported with every result that depends on them."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout, and whether files were changed since; "" for an installed package."""
+    """The commit of the checkout, with a note if files have been changed since; "" for an installed package."""
     if not (root() / ".git").exists():
         return ""
     try:

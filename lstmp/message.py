@@ -1,7 +1,7 @@
-"""Values as bytes, to be sent between processes: JSON for what is small, arrays as they are; nothing is unpickled.
+"""Packs values into bytes, to be sent between processes: JSON for small values, arrays unchanged, no pickle.
 
-A message can make numbers, texts, containers, arrays and tensors, and objects of this package's dataclasses and errors,
-which are only data. It cannot name a function to call.
+A message can contain numbers, strings, containers, arrays, tensors, and objects of this package's dataclasses and
+errors, which are only data. It cannot name a function to call.
 """
 
 import dataclasses
@@ -17,26 +17,26 @@ from lstmp.errors import UserError
 
 _PLAIN = (type(None), bool, int, float, str)
 _CONTAINERS = {"tuple": tuple, "set": set, "frozenset": frozenset}
-_BFLOAT16 = "bfloat16"  # which NumPy lacks
+_BFLOAT16 = "bfloat16"  # NumPy has no such type
 
 
 def pack(value) -> torch.Tensor:
-    """A value as bytes, uint8 [n].
+    """Pack a value into bytes, uint8 [n].
 
     Raises:
-        TypeError: there is something in it that cannot be sent.
+        TypeError: a part of the value cannot be sent.
     """
     arrays: list[np.ndarray] = []
-    head = json.dumps(_to_json(value, arrays)).encode()
-    parts = [np.array([len(head)], "<i8"), np.frombuffer(head, np.uint8), *arrays]
+    header = json.dumps(_to_json(value, arrays)).encode()
+    parts = [np.array([len(header)], "<i8"), np.frombuffer(header, np.uint8), *arrays]
     return torch.from_numpy(np.concatenate([np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in parts]))
 
 
 def unpack(data: torch.Tensor):
-    """The value of :func:`pack`.
+    """Unpack the value that :func:`pack` has packed.
 
     Raises:
-        ValueError: it is no such message.
+        ValueError: ``data`` is not such a message.
     """
     raw = data.numpy()
     try:
@@ -64,25 +64,25 @@ def _to_json(value, arrays: list[np.ndarray]):
     if dataclasses.is_dataclass(value) and type(value).__module__.startswith("lstmp."):
         fields = {f.name: _to_json(getattr(value, f.name), arrays) for f in dataclasses.fields(value) if f.init}
         return {"object": [type(value).__module__, type(value).__qualname__], "fields": fields}
-    for name, kind in _CONTAINERS.items():
-        if isinstance(value, kind):
+    for name, container in _CONTAINERS.items():
+        if isinstance(value, container):
             return {name: [_to_json(x, arrays) for x in value]}
-    raise TypeError(f"{type(value).__name__} is not sent between processes")
+    raise TypeError(f"a {type(value).__name__} cannot be sent between processes")
 
 
 def _array(value, arrays: list[np.ndarray]) -> dict:
-    kind = "tensor" if isinstance(value, torch.Tensor) else "array" if isinstance(value, np.ndarray) else "number"
+    tag = "tensor" if isinstance(value, torch.Tensor) else "array" if isinstance(value, np.ndarray) else "number"
     dtype = None
-    if kind == "tensor":
+    if tag == "tensor":
         value = value.detach().cpu().contiguous()
         if value.dtype == torch.bfloat16:
             dtype, value = _BFLOAT16, value.view(torch.int16)
         value = value.numpy()
     if value.dtype.kind not in "biufcU":
-        raise TypeError(f"an array of {value.dtype} is not sent between processes")
+        raise TypeError(f"an array of {value.dtype} cannot be sent between processes")
     begin = sum(x.nbytes for x in arrays)
     arrays.append(np.asarray(value))
-    return {kind: [dtype or value.dtype.str, list(value.shape), begin]}
+    return {tag: [dtype or value.dtype.str, list(value.shape), begin]}
 
 
 def _from_json(value, raw: np.ndarray):
@@ -90,40 +90,40 @@ def _from_json(value, raw: np.ndarray):
         return [_from_json(x, raw) for x in value]
     if not isinstance(value, dict):
         return value
-    kind, content = next(iter(value.items()))
-    if kind == "dict":
+    tag, content = next(iter(value.items()))
+    if tag == "dict":
         return {_from_json(k, raw): _from_json(v, raw) for k, v in content}
-    if kind in _CONTAINERS:
-        return _CONTAINERS[kind](_from_json(x, raw) for x in content)
-    if kind == "path":
+    if tag in _CONTAINERS:
+        return _CONTAINERS[tag](_from_json(x, raw) for x in content)
+    if tag == "path":
         return Path(content)
-    if kind == "bytes":
+    if tag == "bytes":
         return _from_json(content, raw).tobytes()
-    if kind == "error":
+    if tag == "error":
         what, file, line, hint = content
         return UserError(what, file=file, line=line, hint=hint)
-    if kind == "object":
+    if tag == "object":
         return _object(*content, {k: _from_json(v, raw) for k, v in value["fields"].items()})
     dtype, shape, begin = content
-    plain = np.dtype("<i2" if dtype == _BFLOAT16 else dtype)
-    if plain.kind not in "biufcU" or kind not in ("tensor", "array", "number"):
-        raise ValueError(f"a message with a {kind} of {dtype}")
-    size = plain.itemsize * math.prod(shape)
+    numpy_dtype = np.dtype("<i2" if dtype == _BFLOAT16 else dtype)
+    if numpy_dtype.kind not in "biufcU" or tag not in ("tensor", "array", "number"):
+        raise ValueError(f"a message with a {tag} of {dtype}")
+    size = numpy_dtype.itemsize * math.prod(shape)
     if min(shape, default=0) < 0 or size > len(raw):
         raise ValueError(f"a message with an array of shape {shape} in {len(raw)} bytes")
-    array = np.frombuffer(raw[begin:begin + size].tobytes(), plain).reshape(shape).copy()
-    if kind == "tensor":
+    array = np.frombuffer(raw[begin:begin + size].tobytes(), numpy_dtype).reshape(shape).copy()
+    if tag == "tensor":
         tensor = torch.from_numpy(array)
         return tensor.view(torch.bfloat16) if dtype == _BFLOAT16 else tensor
-    return array if kind == "array" else array[()]
+    return array if tag == "array" else array[()]
 
 
 def _object(module: str, name: str, fields: dict):
     if not module.startswith("lstmp."):
         raise ValueError(f"a message with an object of {module}")
-    found = importlib.import_module(module)
+    cls = importlib.import_module(module)
     for part in name.split("."):
-        found = getattr(found, part)
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)) or found.__module__ != module:
-        raise ValueError(f"a message with a {name}, which is no dataclass")
-    return found(**fields)
+        cls = getattr(cls, part)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)) or cls.__module__ != module:
+        raise ValueError(f"a message with a {name}, which is not a dataclass")
+    return cls(**fields)

@@ -1,11 +1,11 @@
-"""C++ parts of the package: compiled at their first use, for the processor at hand, and kept.
+"""Compiles the C++ parts of the package at their first use, for this machine's processor, and caches them.
 
-Each has a counterpart in PyTorch or NumPy, which is its reference in the tests and does its work where there is no
-compiler. Set ``LSTMP_NATIVE=0`` to go without.
+Each part has a counterpart in PyTorch or NumPy, which is the reference in its tests and replaces it where there is no
+compiler. ``LSTMP_NATIVE=0`` disables the C++ parts.
 
-They are plain C++17 with functions for ctypes, so a compiler is all that is needed: the one that ``CXX`` names, or
-else ``c++``, ``g++`` or ``clang++``. What needs certain instructions asks the preprocessor for them (fused.cpp): every
-source compiles for every processor.
+They are plain C++17 with functions for ctypes, so only a compiler is needed: the one that ``CXX`` names, or else
+``c++``, ``g++`` or ``clang++``. Code that needs certain instructions checks for them with the preprocessor
+(fused.cpp), so that every source compiles for every processor.
 """
 
 import contextlib
@@ -26,25 +26,25 @@ from lstmp import files
 from lstmp.log import say, warn
 from lstmp.paths import PACKAGE
 
-# All that the processor at hand can do: on x86 by -march; on ARM by -mcpu, as Clang did not always know the other.
-# Elsewhere neither is sure to be known, and the compiler's own choice runs anyway.
+# Use all instructions of this processor: on x86 with -march; on ARM with -mcpu, because older Clangs lack -march there.
+# On other processors the compiler may know neither option; its default works anyway.
 _NATIVE = {"x86_64": "-march=native", "amd64": "-march=native", "aarch64": "-mcpu=native", "arm64": "-mcpu=native"}
 FLAGS = ("-O3", *filter(None, [_NATIVE.get(platform.machine().lower())]), "-std=c++17")
 
-_PATIENCE = 300.0  # seconds to wait for another process that compiles the same
+_TIMEOUT = 300.0  # seconds to wait for another process that compiles the same source
 _lock = threading.Lock()
 
 
 def library(source: str, *flags: str) -> ctypes.CDLL | None:
-    """The compiled ``lstmp/<source>``, or None where it cannot be compiled; the reason is told once.
+    """Load the compiled ``lstmp/<source>``; None if it cannot be compiled. The reason is printed once.
 
-    ``flags`` are the compiler's, besides those of all sources.
+    ``flags`` are added to the compiler's flags for all sources.
 
-    It lies below ``TORCH_EXTENSIONS_DIR`` (default: torch's folder in ~/.cache), under a name that stands for its text,
-    that of the headers beside it, the flags, the processor and the C library. A process that is killed meanwhile, or
-    hangs, keeps no other one from compiling.
+    The library is kept below ``TORCH_EXTENSIONS_DIR`` (default: torch's folder in ~/.cache). Its name contains a digest
+    of the source, the headers next to it, the flags, the processor and the C library. A process that is killed or hangs
+    while it compiles does not prevent another one from compiling.
     """
-    with _lock:  # threads that ask at the same time wait for one compilation
+    with _lock:  # threads that call this at the same time wait for one compilation
         return _library(source, *flags)
 
 
@@ -60,20 +60,20 @@ def _library(source: str, *flags: str) -> ctypes.CDLL | None:
         built = _cache() / name / f"{name}.so"
         if built.is_file():
             with contextlib.suppress(OSError):
-                return _load(built)  # unless the machine went down before all of it was on the disk
+                return _load(built)  # fails if the machine crashed before the whole file was on the disk
         compiler = _compiler()
         if compiler is None:
-            _tell_no_compiler()
+            _warn_no_compiler()
             return None
         _compile(compiler, [*FLAGS, *flags], path, built)
         return _load(built)
-    except Exception as e:  # no place to write, a compiler that cannot, a file system without programs: of many kinds
-        warn(f"{source} is not compiled, going on without it, slower: {' '.join(str(e).split())}")
+    except Exception as e:  # many types: nowhere to write, a compiler that fails, a file system without executables
+        warn(f"{source} is not compiled; continuing without it, more slowly: {' '.join(str(e).split())}")
         return None
 
 
 class _Guarded(ctypes.CDLL):
-    """A library with guard.h: what of it finds no memory raises MemoryError."""
+    """A library with guard.h: a function that runs out of memory raises MemoryError."""
 
     def __getattr__(self, name):
         function = super().__getattr__(name)
@@ -88,19 +88,19 @@ class _Guarded(ctypes.CDLL):
 
 
 def _load(built: Path) -> ctypes.CDLL:
-    found = ctypes.CDLL(str(built))
-    return _Guarded(str(built)) if hasattr(found, "lstmp_out_of_memory") else found
+    plain = ctypes.CDLL(str(built))
+    return _Guarded(str(built)) if hasattr(plain, "lstmp_out_of_memory") else plain
 
 
 def _cache() -> Path:
-    """The folder of the compiled parts; where there is no home to write to, one of this user's for temporary files.
+    """The folder of the compiled parts; without a writable home folder, one of this user's in the temporary folder.
 
     Raises:
-        OSError: that one is somebody else's, or others can enter it.
+        OSError: the temporary one belongs to another user, or others can enter it.
     """
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(named)
-    with contextlib.suppress(RuntimeError, OSError):  # no HOME, and a user whom the system does not know; read-only
+    with contextlib.suppress(RuntimeError, OSError):  # no HOME and a user unknown to the system; or it is read-only
         folder = Path.home() / ".cache" / "torch_extensions"
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
@@ -109,69 +109,69 @@ def _cache() -> Path:
 
 
 @functools.cache
-def _tell_no_compiler():
-    """One line for all sources together."""
+def _warn_no_compiler():
+    """Print one warning for all sources together."""
     named = os.environ.get("CXX")
-    warn(f"no C++ compiler{f' where CXX says, `{named}`' if named else ''}: going on without the compiled parts, "
-         "slower; get one by `apt-get install g++`, or as your system has it")
+    warn(f"no C++ compiler{f' where CXX says, `{named}`' if named else ''}: continuing without the compiled parts, "
+         "more slowly; install one, for example with `apt-get install g++`")
 
 
 def _forget():
     _library.cache_clear()
-    _tell_no_compiler.cache_clear()
+    _warn_no_compiler.cache_clear()
 
 
 library.cache_clear = _forget  # for tests
 
 
 def _compiler() -> list[str] | None:
-    """The command of the compiler, with what belongs to it (as in ``CXX="ccache g++"``)."""
+    """The command of the compiler, as a list (``CXX`` may have several words, such as ``ccache g++``)."""
     named = shlex.split(os.environ.get("CXX", ""))
     return next((c for c in ([named] if named else [["c++"], ["g++"], ["clang++"]]) if shutil.which(c[0])), None)
 
 
 def _compile(compiler: list[str], flags: list[str], path: Path, built: Path):
-    """Make ``built``, which is there whole or not at all."""
+    """Compile ``path`` to ``built``, which is either complete or absent at any time."""
     built.parent.mkdir(parents=True, exist_ok=True)
-    before = _inode(built)
-    with _alone(built.parent), files.temporary_folder(built.parent) as scratch:
-        if _inode(built) != before:  # by another process, meanwhile
+    previous = _inode(built)
+    with _locked(built.parent), files.temporary_folder(built.parent) as scratch:
+        if _inode(built) != previous:  # another process has made it while this one waited
             return
         say(f"compiling {path.name}, once")
-        part, made = (str(scratch / f"{built.stem}{kind}") for kind in (".o", ".so"))
-        _run([*compiler, *flags, "-fPIC", "-c", str(path), "-o", part])
-        # By a command of its own, without the flags: where GCC links for -ffast-math it adds a start-up function that
-        # rounds the small numbers of the whole process to zero.
-        _run([*compiler, "-shared", part, "-o", made])
-        os.replace(made, built)
+        object_file, library_file = (str(scratch / f"{built.stem}{suffix}") for suffix in (".o", ".so"))
+        _run([*compiler, *flags, "-fPIC", "-c", str(path), "-o", object_file])
+        # Linking is a separate command, without the flags: when GCC links with -ffast-math, it adds a start-up function
+        # that makes the whole process flush denormals to zero.
+        _run([*compiler, "-shared", object_file, "-o", library_file])
+        os.replace(library_file, built)
 
 
 def _run(command: list[str]):
     """Run a compiler.
 
     Raises:
-        RuntimeError: its first complaint.
+        RuntimeError: it failed; the message is its first error.
         subprocess.TimeoutExpired: it has not ended after a quarter of an hour.
     """
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                          env={**os.environ, "LC_ALL": "C"}, timeout=3 * _PATIENCE)
+                          env={**os.environ, "LC_ALL": "C"}, timeout=3 * _TIMEOUT)
     if done.returncode:
         lines = done.stderr.split("\n")
         raise RuntimeError(next((x for x in lines if "error" in x), lines[0] or f"{command[0]} failed"))
 
 
 @contextlib.contextmanager
-def _alone(folder: Path):
-    """Let one process at a time compile in ``folder``, where its file system can see to that; elsewhere each does.
+def _locked(folder: Path):
+    """Let only one process at a time compile in ``folder``, if its file system supports locks.
 
-    The lock is free when its process ends, however it does. Where that one hangs, the next goes on after a while: all
-    compile in folders of their own, and it is only the work that is done twice.
+    The lock is freed when its process ends, in whatever way. If that process hangs, the next one continues after a
+    while. This is safe, because each compiles in a separate folder; only the work is done twice.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
             lock = stack.enter_context(open(folder / "busy", "w"))
-            until = time.monotonic() + _PATIENCE
+            until = time.monotonic() + _TIMEOUT
             while time.monotonic() < until:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,11 +187,11 @@ def _inode(path: Path) -> int | None:
 
 
 def _processor() -> bytes:
-    """What the flags' "native" depends on, and whether what is compiled can be loaded."""
+    """What ``native`` in the flags means on this machine, and what decides whether a compiled file can be loaded."""
     machine = " ".join((platform.machine(), *platform.libc_ver()))
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         return f"{machine} {platform.processor()}".encode()
-    told = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")  # by x86; by ARM
-    return "".join([machine, *sorted({x for x in lines if x.startswith(told)})]).encode()
+    fields = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")  # of x86 and of ARM
+    return "".join([machine, *sorted({x for x in lines if x.startswith(fields)})]).encode()

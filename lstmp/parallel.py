@@ -1,9 +1,10 @@
-"""One function over many items in several processes: results in order, faults as they are, killed workers noticed.
+"""Applies a function to many items in several processes: results are in order, and errors of workers are raised.
 
-Workers are forked. They see the parent's memory without copying it (a decoding graph of 13 million arcs, a model), so
-``fn`` may be any function, closures included, and start at once, where ``spawn`` would import torch and send the graph
-to each. What makes forking unsafe beside torch is its pool of OpenMP threads, which a child does not inherit; each
-worker runs torch on one thread and never touches it. A parent that has used CUDA must not let its workers use it.
+Workers are forked. They read the parent's memory without copying it (a decoding graph of 13 million arcs, a model), so
+``fn`` may be any function, including a closure. They also start at once, whereas ``spawn`` would import torch and send
+the graph to each worker. Forking is unsafe with torch because a child does not inherit its pool of OpenMP threads;
+therefore each worker runs torch on one thread and never uses the pool. If the parent has used CUDA, its workers must
+not use it.
 """
 
 import collections
@@ -24,15 +25,15 @@ from lstmp.log import progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_work: tuple[Callable, list] | None = None  # what the workers inherit by the fork
-_AHEAD = 8  # jobs handed out per worker before the oldest result is taken; bounds the memory for results
+_work: tuple[Callable, list] | None = None  # function and items, which the workers inherit by the fork
+_QUEUE_PER_WORKER = 8  # jobs handed out before the oldest result is taken; limits the memory for results
 
 
 def run_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what: str,
              unit: str = "utt") -> list[Result]:
-    """``[fn(item) for item in items]`` over ``nj`` processes, with a progress bar named ``what``.
+    """Compute ``[fn(item) for item in items]`` in ``nj`` processes, with a progress bar named ``what``.
 
-    With ``nj`` 1 all runs in this process. Results are pickled on their way back.
+    With ``nj`` 1 everything runs in this process. Results are pickled to be sent back.
 
     Raises:
         UserError: as raised by ``fn`` in a worker, or because a worker was killed.
@@ -42,10 +43,10 @@ def run_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what:
 
 def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what: str, unit: str = "utt",
               for_all: bool = True) -> Iterator[Result]:
-    """As :func:`run_jobs`, but yields each result in turn, a few jobs behind the workers.
+    """Like :func:`run_jobs`, but yield each result in turn, while the workers compute the next ones.
 
-    Under torchrun each process, one a machine, does its share of the items with ``nj`` workers of its own. All get all
-    results; or the first process alone, if they need not be known ``for_all``, and the others None.
+    Under torchrun each process, one per machine, computes its share of the items with ``nj`` workers. With ``for_all``
+    every process gets all results; otherwise only the first process does, and the others get None.
     """
     items = list(items)
     if not distributed.shares_work():
@@ -53,7 +54,7 @@ def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what
         return
     first, count = distributed.rank(), distributed.world_size()
     mine = _iter_here(fn, items[first::count], nj, what, unit, fork=True)
-    next(mine, None)  # starts the workers, which go on while this process waits for others' results
+    next(mine, None)  # starts the workers, which continue while this process waits for others' results
     for i in range(len(items)):
         owner = i % count
         result = next(mine) if owner == first else None
@@ -67,45 +68,48 @@ def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: s
         yield from map(fn, progress(items, what, unit=unit))
         return
     global _work
-    before, outer = set(multiprocessing.active_children()), _work
+    older_children, outer = set(multiprocessing.active_children()), _work
     _work = fn, items
     with locks_of_workers():
         pool = concurrent.futures.ProcessPoolExecutor(
             nj, mp_context=multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),))
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
-        for i in range(min(len(items), _AHEAD * nj)):
+        for i in range(min(len(items), _QUEUE_PER_WORKER * nj)):
             pending.append(pool.submit(_call, i))
         _work = outer  # all workers are forked by the first submit
         if fork:
             yield None
         for i in progress(range(len(items)), what, unit=unit):
             yield _await(pending.popleft())
-            if i + _AHEAD * nj < len(items):
-                pending.append(pool.submit(_call, i + _AHEAD * nj))
+            if i + _QUEUE_PER_WORKER * nj < len(items):
+                pending.append(pool.submit(_call, i + _QUEUE_PER_WORKER * nj))
     except concurrent.futures.process.BrokenProcessPool:
-        raise UserError(f"{what}: a worker process was killed", hint="most often the memory ran out: lower --nj, then "
+        raise UserError(f"{what}: a worker process was killed", hint="probably the memory ran out: lower --nj, then "
                         "run the same command again") from None
     except BaseException:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()  # rather than wait for jobs whose results nobody takes
+        for process in set(multiprocessing.active_children()) - older_children:
+            process.terminate()  # do not wait for jobs whose results are no longer needed
         raise
     finally:
         _work = outer
-        with contextlib.suppress(OSError):  # where a fault ends the command meanwhile, its pipes are closed already
+        with contextlib.suppress(OSError):  # if an error ends the command, the pipes may be closed already
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _await(future: concurrent.futures.Future):
-    """The future's result, waited for in short sleeps: the kernel may hand Ctrl-C to another thread of this process,
-    and Python acts on it only when the main thread wakes."""
+    """Wait for the future's result in short sleeps.
+
+    The kernel may deliver Ctrl-C to another thread of this process, and Python handles it only when the main thread
+    wakes up.
+    """
     while not future.done():
         concurrent.futures.wait([future], timeout=1)
     return future.result()
 
 
 def _begin(parent: int):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive a killed parent
         if os.getppid() != parent:
@@ -120,5 +124,5 @@ def _call(i: int):
         return fn(items[i])
     except Exception as e:
         if is_memory(e):
-            raise out_of_memory(e) from None  # here it is known who asked for it
+            raise out_of_memory(e) from None  # here the traceback still shows which function asked for it
         raise

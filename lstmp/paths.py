@@ -1,4 +1,4 @@
-"""Where the package lies, and the folder whose run.sh, conf/ and recipes/ are used."""
+"""Locates the package, and the folder whose run.sh, conf/ and recipes/ are used."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ def kit() -> Path:
 
 
 def root() -> Path:
-    """The folder of the script that runs (LSTMP_ROOT, set by local/path.sh); without a script, that of the kit."""
+    """The folder of the running script (LSTMP_ROOT, set by local/path.sh); without a script, the folder of the kit."""
     return Path(os.environ.get("LSTMP_ROOT") or kit())
 
 

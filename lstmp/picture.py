@@ -1,4 +1,4 @@
-"""Pictures on disk: PNG files of matplotlib's figures, by a temporary name and a rename, the same bytes each time."""
+"""Writes matplotlib figures to PNG files, with a temporary name and a rename; the bytes are reproducible."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What the running command is called in its help and messages: a script of steps/, or a subcommand of ``lstmp``."""
+"""Gives the name of the running command for its help and messages: a script in steps/, or a subcommand of ``lstmp``."""
 
 _subcommand: str | None = None  # such as "lstmp train"
 
@@ -10,5 +10,5 @@ def name_subcommand(name: str):
 
 
 def program_name(script: str) -> str:
-    """The subcommand by which the program was started, or else ``script``, which starts it."""
+    """The subcommand with which the program was started, or else the name of its ``script``."""
     return _subcommand or script

@@ -1,8 +1,8 @@
-"""When is a stage done? When its mark says so: same inputs, configuration and code, outputs as they were left.
+"""Decides whether a stage is already done: its mark must show unchanged inputs, configuration, code and outputs.
 
-A mark is a small JSON file ``<dir>/.done.<name>.json``, written last and renamed into place. It holds the digest of
-the inputs' contents as they were before the work began, the configuration, the version of the stage's code, and size
-and time of each output. Anything that differs, and the stage runs again; the reason is printed.
+A mark is a small JSON file ``<dir>/.done.<name>.json``, written last and renamed into place. It contains the digest of
+the inputs' contents from before the work began, the configuration, the version of the stage's code, and the size and
+modification time of each output. If anything differs, the stage runs again, and the reason is printed.
 """
 
 import glob
@@ -16,12 +16,15 @@ from pathlib import Path
 from lstmp import config, lock
 from lstmp.log import say
 
-_SHOWN, _WIDTH = 5, 60  # changed keys that are named, and characters of a value
+_MAX_KEYS, _MAX_WIDTH = 5, 60  # changed keys that are named, and characters of a value
 _digests: dict[tuple, str] = {}
 
 
 def digest(path) -> str:
-    """Content digest of a file, or of all files below a folder by relative name (marks and hidden files left out)."""
+    """Digest the contents of a file, or of all files below a folder with their relative names.
+
+    Hidden files, marks among them, are left out.
+    """
     path = Path(path)
     if path.is_dir():
         h = hashlib.blake2b(digest_size=16)
@@ -46,13 +49,14 @@ class Stage:
     """A unit of work that is skipped when it is already done.
 
     Args:
-        directory: where its outputs and its mark lie; made if absent. While a stage is at work, no other process can
-            begin one there (:mod:`lstmp.lock`).
+        directory: folder of its outputs and its mark; made if absent. While a stage is running, no other process can
+            start one there (:mod:`lstmp.lock`).
         name: short name, part of the mark's file name.
         inputs: files or folders whose contents the result depends on.
-        settings: everything else that it depends on: a JSON-able value (``config.to_dict(cfg)``, seed …), not ``nj``.
-        version: of the code; to be raised with every change of the code that changes results, so that they are made
-            again.
+        settings: everything else that the result depends on, as a value that JSON can hold (``config.to_dict(cfg)``,
+            seed …); not ``nj``.
+        version: version of the code. Raise it with every change of the code that changes results, so that they are
+            made again.
 
     Use::
 
@@ -68,7 +72,7 @@ class Stage:
         self.path = self.directory / f".done.{name}.json"
         self.inputs = [Path(p) for p in inputs]
         self.settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
-        self._begun: dict | None = None  # the state at the beginning of the work
+        self._begun: dict | None = None  # the state when the work began
         self._keeps, self._kept = False, None
         self._unlock = lambda: None
 
@@ -76,11 +80,12 @@ class Stage:
         return {"version": self.version, "inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
 
     def key(self) -> str:
-        """A digest of all that the result depends on: of what :meth:`is_done` found, if it was called."""
+        """A digest of everything that the result depends on, in the state that :meth:`is_done` found if it was called.
+        """
         return _key(self._begun or self._state())
 
     def why_not(self) -> str | None:
-        """None if done, else the reason in a few words."""
+        """None if the stage is done, else the reason in a few words."""
         return self._differs(self._state())
 
     def _differs(self, state: dict) -> str | None:
@@ -102,32 +107,34 @@ class Stage:
         return None
 
     def _read_mark(self) -> dict | None:
-        """The mark with all its parts; None if it is not one. One without a version is of the first."""
+        """Read the mark; None if it is missing or damaged. A mark without a version is from version 1."""
         try:
             mark = {"version": 1, **json.loads(self.path.read_bytes())}
-            whole = {"inputs", "settings", "outputs"} <= set(mark) and all(
+            complete = {"inputs", "settings", "outputs"} <= set(mark) and all(
                 isinstance(mark[part], dict) for part in ("inputs", "outputs"))
-            return mark if whole else None
+            return mark if complete else None
         except (OSError, ValueError, TypeError, RecursionError):  # TypeError: not an object
             return None
 
     def _lock(self):
-        """Hold the directory until :meth:`mark`; or, after a fault, for as long as anyone has this object."""
+        """Lock the directory until :meth:`mark`; or, after an error, until this object is freed."""
         self._unlock()
         lock.hold(self.directory)
         self._unlock = weakref.finalize(self, lock.release, self.directory)
 
     def is_done(self) -> bool:
-        """True if the mark fits; says which. A stale mark is removed, so that a killed rerun is not taken as done.
+        """Return True if the mark is up to date; what was found is printed.
+
+        A stale mark is removed, so that a killed rerun is not taken as done.
 
         Raises:
-            UserError: it is not done, and another process is at work in its directory.
+            UserError: the stage is not done, and another process is at work in its directory.
         """
         self._begun = self._state()
         reason = self._differs(self._begun)
         if reason is not None:
             self._lock()
-            reason = self._differs(self._begun)  # another process may have done it while this one looked
+            reason = self._differs(self._begun)  # another process may have finished it just before the lock
         if reason is None:
             self._unlock()
             say(f"{self.directory}: {self.name} is done, inputs and configuration unchanged")
@@ -138,46 +145,48 @@ class Stage:
         return False
 
     def keep_previous(self):
-        """Before :meth:`is_done`: what a rerun would overwrite, such as a trained network, is put beside it.
+        """Keep what a rerun would overwrite, such as a trained network; to be called before :meth:`is_done`.
 
-        If the stage was done with another configuration or other inputs, its folder becomes ``<directory>.<key>``, with
-        everything below, and stays until :meth:`mark`. If the folder of the present configuration lies there, it
-        returns to its place.
+        If the stage was done with another configuration or other inputs, its folder and everything below is renamed to
+        ``<directory>.<key>`` and stays there until :meth:`mark`. If there is such a folder for the present
+        configuration, it is renamed back.
         """
         self._keeps = True
         reason = self.why_not()
-        if reason is None or reason == "not made yet" and not self._beside(self.key()).is_dir():
+        if reason is None or reason == "not made yet" and not self._sibling(self.key()).is_dir():
             return
         self._lock()
         try:
             mark = self._read_mark()
             if mark and all((self.directory / name).exists() for name in mark["outputs"]):
-                old = self._beside(_key(mark))
+                old = self._sibling(_key(mark))
                 shutil.rmtree(old, ignore_errors=True)
                 self.directory.rename(old)
                 self._kept = old
-                say(f"{old}: {self.name} as it was, kept until the new one is done ({reason})")
-            wanted = self._beside(self.key())
+                say(f"{old}: the previous {self.name} is kept here until the new one is done ({reason})")
+            wanted = self._sibling(self.key())
             if Stage(wanted, self.name, self.inputs, self.settings, self.version).why_not() is None:
-                shutil.rmtree(self.directory, ignore_errors=True)  # one that was begun since, and not finished
+                shutil.rmtree(self.directory, ignore_errors=True)  # a later one that was not finished
                 wanted.rename(self.directory)
-                say(f"{self.directory}: {self.name} of this configuration is taken from {wanted}")
+                say(f"{self.directory}: the {self.name} of this configuration is restored from {wanted}")
         finally:
             self._unlock()
 
     def give_back(self, unless: str):
-        """After a fault: what :meth:`keep_previous` has put beside returns, unless the new one was begun, which has a
-        file ``unless``."""
+        """After an error, restore what :meth:`keep_previous` has moved, unless the new one has a file ``unless``.
+
+        That file shows that the new one was begun.
+        """
         if self._kept and not (self.directory / unless).exists():
             shutil.rmtree(self.directory, ignore_errors=True)
             self._kept.rename(self.directory)
-            say(f"{self.directory}: {self.name} is again as it was")
+            say(f"{self.directory}: the previous {self.name} is restored")
 
-    def _beside(self, key: str) -> Path:
+    def _sibling(self, key: str) -> Path:
         return self.directory.with_name(f"{self.directory.name}.{key[:12]}")
 
     def mark(self, outputs):
-        """Write the mark. ``outputs`` are files or folders that must exist."""
+        """Write the mark. ``outputs`` are files or folders, which must exist."""
         stamps = {}
         for p in map(Path, outputs):
             try:
@@ -195,16 +204,16 @@ class Stage:
 
 
 def _key(state: dict) -> str:
-    """Of a state or a mark; names of inputs do not count."""
+    """The key of a state or a mark; it does not depend on the names of the inputs."""
     parts = [state["version"], list(state["inputs"].values()), state["settings"]]
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _differences(old, new) -> str:
-    """Which keys of a configuration differ, with both values."""
-    found = list(_changed(old, new, ""))
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(found[:_SHOWN]) + more
+    """Describe which keys of a configuration differ, with both values."""
+    changes = list(_changed(old, new, ""))
+    more = f" and {len(changes) - _MAX_KEYS} more" if len(changes) > _MAX_KEYS else ""
+    return ", ".join(changes[:_MAX_KEYS]) + more
 
 
 def _changed(old, new, name: str):
@@ -223,9 +232,9 @@ def _short(value) -> str:
     if value is _ABSENT:
         return "none"
     text = json.dumps(value, ensure_ascii=False)
-    if len(text) <= _WIDTH:
+    if len(text) <= _MAX_WIDTH:
         return text
-    return f"({len(value)} values)" if isinstance(value, (list, dict)) else f"{text[:_WIDTH]}…"
+    return f"({len(value)} values)" if isinstance(value, (list, dict)) else f"{text[:_MAX_WIDTH]}…"
 
 
 def _stamp(path: Path):

@@ -1,8 +1,8 @@
-"""What a step of run.sh prints is also kept: <exp>/log/<stage>-<step>.log, one after the other for every call.
+"""Copies the output of a step of run.sh to <exp>/log/<stage>-<step>.log; further calls are appended.
 
-Each call begins with its command, commit, versions, machine and time and ends with its exit status and how long it
-took. Progress bars are left out. ``LSTMP_LOG`` names the folder; without it, as where a step is called alone, nothing
-is kept.
+The log of a call begins with its command, commit, versions, machine and time. It ends with its exit status and
+duration. Progress bars are left out. ``LSTMP_LOG`` names the folder; without it, for example when a step is called by
+hand, there is no log.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from pathlib import Path
 
 from lstmp.machine import machine
 
-_OPEN = "LSTMP_STEP_LOG"  # the file that is written to, for the processes that the step starts
+_VARIABLE = "LSTMP_STEP_LOG"  # tells the processes that the step starts which file to write to
 _PACKAGES = ("lstmp", "torch", "numpy", "k2", "kaldi-native-fbank", "kaldifst", "kaldilm", "soundfile", "soxr")
 
 
 class _Log:
-    """The file. That it cannot be written to ends no step: a full disk is told of by what the step itself writes."""
+    """The log file. A failure to write to it does not end the step: on a full disk the step's own writing fails too."""
 
     def __init__(self, path: Path):
         self._file = open(path, "a", buffering=1, encoding="utf-8", errors="replace")
@@ -39,13 +39,13 @@ class _Log:
 
 
 class _Tee:
-    """A stream whose whole lines go into the log as well."""
+    """A stream whose lines also go into the log."""
 
     def __init__(self, stream, log: _Log):
         self._stream, self._log = stream, log
 
     def write(self, text: str) -> int:
-        if "\r" not in text and "\x1b" not in text:  # a bar, or what removes it
+        if "\r" not in text and "\x1b" not in text:  # else it draws or removes a progress bar
             self._log.write(text)
         return self._stream.write(text)
 
@@ -54,12 +54,12 @@ class _Tee:
 
 
 def current() -> str | None:
-    """The log of the step at work, if it has one."""
-    return os.environ.get(_OPEN)
+    """The log file of the running step, if it has one."""
+    return os.environ.get(_VARIABLE)
 
 
 def join():
-    """Write into the log of the step that has started this process, if there is one."""
+    """Copy the output of this process into the log of the step that has started it, if there is one."""
     if current() and not isinstance(sys.stdout, _Tee):
         with contextlib.suppress(OSError):
             _tee(Path(current()))
@@ -73,7 +73,7 @@ def _tee(path: Path) -> _Log:
 
 @contextlib.contextmanager
 def kept(module: str) -> Iterator[None]:
-    """Keep what the command ``module`` prints, where ``LSTMP_LOG`` says so and no other step keeps it already."""
+    """Copy the output of the command ``module`` to a log if ``LSTMP_LOG`` is set and no other step already does so."""
     folder, streams = os.environ.get("LSTMP_LOG"), (sys.stdout, sys.stderr)
     if not folder or current():
         join()
@@ -84,10 +84,10 @@ def kept(module: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = _tee(path)
     except OSError as e:
-        print(f"warning: {path}: no log is kept: {e.strerror}", file=sys.stderr)
+        print(f"warning: {path}: the log cannot be written: {e.strerror}", file=sys.stderr)
         yield
         return
-    os.environ[_OPEN] = str(path)
+    os.environ[_VARIABLE] = str(path)
     began, status, first = time.time(), 0, os.environ.get("RANK", "0") == "0"
     try:
         if first:
@@ -98,13 +98,13 @@ def kept(module: str) -> Iterator[None]:
         raise
     except BaseException:
         status = 1
-        log.write(traceback.format_exc())  # Python prints it when the streams are themselves again
+        log.write(traceback.format_exc())  # Python prints it only after the streams have been restored
         raise
     finally:
         if first:
             log.write(f"==== exit status {status} after {time.time() - began:.1f} s\n\n")
         sys.stdout, sys.stderr = streams
-        del os.environ[_OPEN]
+        del os.environ[_VARIABLE]
         log.close()
 
 

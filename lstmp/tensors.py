@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors files, written to a temporary name and renamed, with the mode of any other file."""
+"""Reads and writes safetensors files. They are written to a temporary name and renamed, with the usual file mode."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def write_tensors(path, tensors: dict[str, torch.Tensor], metadata: dict[str, st
 
     Raises:
         OSError: the disk is full, the folder cannot be written to …
-        UserError: for any other reason that safetensors gives.
+        UserError: any other error of safetensors.
     """
     path = Path(path)
     try:
@@ -27,9 +27,9 @@ def write_tensors(path, tensors: dict[str, torch.Tensor], metadata: dict[str, st
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, str(tmp), metadata)
             mask = os.umask(0)
             os.umask(mask)
-            tmp.chmod(0o666 & ~mask)  # safetensors writes for the owner alone
+            tmp.chmod(0o666 & ~mask)  # safetensors makes files that only the owner can read
     except SafetensorError as e:
-        if number := re.search(r"os error (\d+)", str(e)):  # a full disk and the like: said as for any other file
+        if number := re.search(r"os error (\d+)", str(e)):  # such as a full disk: reported as for any other file
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         raise UserError(f"cannot be written: {e}", file=path,
                         hint="check the free space and the folder's mode") from None
@@ -48,11 +48,11 @@ def read_tensors(path) -> dict[str, torch.Tensor]:
 @contextlib.contextmanager
 def opened(path, what: str, hint: str, missing=("no such file", "run the stage that makes it"),
            framework: str = "pt") -> Iterator:
-    """A safetensors file for reading; what its body finds wrong with names or metadata is a fault of the file as well.
+    """Open a safetensors file for reading. Errors that the ``with`` block finds in names or metadata are reported too.
 
     Args:
-        what: what to say of a damaged file, with the hint ``hint``.
-        missing: the same for none.
+        what: the message for a damaged file; ``hint`` is its hint.
+        missing: message and hint for a missing file.
         framework: pt or np.
 
     Raises:
@@ -63,10 +63,10 @@ def opened(path, what: str, hint: str, missing=("no such file", "run the stage t
     try:
         with naming(path), safe_open(str(path), framework) as f:
             yield f
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError):  # so it tells of kinds of numbers, too
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError):  # also raised for unknown dtypes
         raise UserError(what, file=path, hint=hint) from None
 
 
-def are(kind: str, *tensors, dims: int = 1) -> bool:
-    """Whether all tensors or arrays hold numbers of a kind (as ``int32``) and have so many dimensions."""
-    return all(str(t.dtype).removeprefix("torch.") == kind and t.ndim == dims for t in tensors)
+def are(dtype: str, *tensors, dims: int = 1) -> bool:
+    """Whether all tensors or arrays have this dtype (such as ``int32``) and this number of dimensions."""
+    return all(str(t.dtype).removeprefix("torch.") == dtype and t.ndim == dims for t in tensors)

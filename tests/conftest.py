@@ -1,4 +1,4 @@
-"""What several tests need: the corpus pack of real speech, if there is one; and the list of skipped tests."""
+"""Fixtures for several tests: the corpus pack of real speech, if there is one; and the list of skipped tests."""
 
 import os
 from collections import Counter
@@ -9,7 +9,7 @@ import torch
 from helpers import ROOT, skips
 from hypothesis import settings
 
-# The same examples in every run; HYPOTHESIS_PROFILE=random looks for new ones.
+# The same examples in every run; HYPOTHESIS_PROFILE=random tries new ones.
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("random", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
@@ -26,8 +26,8 @@ def corpus_pack() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def denormals_kept():
-    """Commands set the processor to flush denormals; a test must not find it so because of the one before."""
+def denormals_not_flushed():
+    """Commands make the processor flush denormals; this must not affect the next test."""
     torch.set_flush_denormal(False)
 
 

@@ -1,4 +1,4 @@
-"""The command `lstmp`, and the working folder that `lstmp run` lays out."""
+"""The command `lstmp`, and the working folder that `lstmp run` makes."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def test_help_and_version(capsys):
     assert lstmp("--version") == (0, f"lstmp {__version__}\n", "")
 
 
-def test_an_unknown_command_is_one_line():
+def test_an_unknown_command_gives_one_line():
     status, out, err = lstmp("trian")
     assert (status, out) == (1, "")
     assert err.startswith("error: unknown command `lstmp trian`; did you mean `train`? known are: run, transcribe, ")
@@ -51,7 +51,7 @@ def test_every_command_is_the_main_of_its_module(name, monkeypatch, capsys):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder, this one, with a `bash` that tells what it is given in the place of the stages."""
+    """An empty folder, with a `bash` on PATH that prints its arguments instead of running the stages."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/bash").write_text('#!/bin/sh\necho "$@"\necho "python ${LSTMP_PYTHON:-none}"\n')
     (tmp_path / "bin/bash").chmod(0o755)
@@ -64,13 +64,13 @@ def run(folder, *options):
     return lstmp("run", *options, cwd=folder, env=CLEAN | {"PATH": path})
 
 
-def test_a_working_folder_is_laid_out_once(folder):
+def test_a_working_folder_is_made_only_once(folder):
     (folder / "conf").mkdir()
     (folder / "conf/lstmp.yaml").write_text("mine: true\n")
     status, out, err = run(folder, "--stop-stage", "5")
     assert status == 0, err
     assert "laid out as a working folder of lstmp" in out and f"{folder}/run.sh --stop-stage 5\npython none\n" in out
-    assert err == "warning: 1 files were there and stay as they are: conf/lstmp.yaml\n"
+    assert err == "warning: 1 existing files are kept: conf/lstmp.yaml\n"
     assert (folder / "conf/lstmp.yaml").read_text() == "mine: true\n"
     for name in kit.kit_files(ROOT):
         assert (folder / name).is_file()
@@ -81,7 +81,7 @@ def test_a_working_folder_is_laid_out_once(folder):
     assert (status, err) == (0, "") and "laid out" not in out and (folder / "run.sh").read_text() == "echo mine\n"
 
 
-def test_its_scripts_work_by_hand_and_read_its_own_conf(folder):
+def test_the_scripts_of_a_working_folder_use_its_conf(folder):
     assert run(folder)[0] == 0
     (folder / "recipes/mine").mkdir()
     (folder / "recipes/mine/recipe.yaml").write_text((folder / "recipes/tiny/recipe.yaml").read_text())
@@ -101,7 +101,7 @@ def test_its_scripts_work_by_hand_and_read_its_own_conf(folder):
     assert f"runs with {sys.executable} from now on" in run(folder)[1]
 
 
-def test_another_version_is_told(folder, capsys):
+def test_a_folder_of_another_version_gives_a_warning(folder, capsys):
     assert run(folder)[0] == 0
     (folder / ".lstmp/version").write_text("0.0.9\n")
     working_folder.warn_of_another_version(folder)
@@ -111,17 +111,17 @@ def test_another_version_is_told(folder, capsys):
     assert done.returncode == 0 and "laid out by lstmp 0.0.9" in done.stderr
 
 
-def test_nothing_is_laid_out_for_a_mistake_or_for_help(folder):
+def test_a_wrong_option_or_help_copies_nothing(folder):
     status, out, err = run(folder, "--recpie", "tiny")
     assert status == 1 and "did you mean `--recipe`?" in err
     assert run(folder, "--help")[:2] == (0, f"{ROOT}/run.sh --help\npython {sys.executable}\n")
     assert not list(folder.iterdir())
 
 
-def test_another_programs_run_sh_is_not_run(folder):
+def test_a_run_sh_of_another_program_is_not_run(folder):
     (folder / "run.sh").write_text("echo kaldi\n")
     status, out, err = run(folder)
-    assert (status, out) == (1, "") and "run.sh: it is not lstmp's; call `lstmp run` in another folder" in err
+    assert (status, out) == (1, "") and "run.sh: it does not belong to lstmp; call `lstmp run` in another folder" in err
 
 
 def test_in_a_checkout_the_python_of_lstmp_is_used():
@@ -139,7 +139,7 @@ def test_path_sh_names_what_is_missing(tmp_path):
         assert done.returncode == 1 and message in done.stderr
 
 
-def test_whose_conf_counts(monkeypatch, tmp_path):
+def test_lstmp_root_sets_the_folder_of_conf(monkeypatch, tmp_path):
     monkeypatch.delenv("LSTMP_ROOT", raising=False)
     assert paths.root() == paths.kit() == ROOT == paths.ROOT
     monkeypatch.setenv("LSTMP_ROOT", str(tmp_path))

@@ -37,10 +37,10 @@ def load(tmp_path, text):
     return config.load(path, Outer)
 
 
-def test_types_and_nesting(tmp_path):
+def test_values_are_read_with_their_types_and_nesting(tmp_path):
     cfg = load(tmp_path, GOOD)
     assert cfg == Outer(0.5, 3, True, "abc", [1, 2], None, Inner(2, "x"))
-    assert load(tmp_path, GOOD.replace("0.5", "2")).rate == 2.0  # a whole number passes as a number
+    assert load(tmp_path, GOOD.replace("0.5", "2")).rate == 2.0  # a whole number is accepted as a number
     assert load(tmp_path, GOOD.replace("null", "1.5")).limit == 1.5
     assert config.build(config.to_dict(cfg), Outer) == cfg
 
@@ -52,7 +52,7 @@ def test_types_and_nesting(tmp_path):
     ("steps: 3", "steps: true", "c.yaml:2: `steps` must be a whole number, not True"),
     ("mixed: true", "mixed: 1", "c.yaml:3: `mixed` must be true or false, not 1"),
     ("rate: 0.5", "rate: fast", "c.yaml:1: `rate` must be a number, not 'fast'"),
-    ("rate: 0.5", "rate: 1e-3", "c.yaml:1: `rate` must be a number, not '1e-3'; YAML takes it for text"),
+    ("rate: 0.5", "rate: 1e-3", "c.yaml:1: `rate` must be a number, not '1e-3'; YAML reads it as text"),
     ("rate: 0.5", "rate: 1.0e3", "write it with a dot and a sign"),
     ("rate: 0.5", "rate: .nan", "c.yaml:1: `rate` must be a number, not nan"),
     ("rate: 0.5", "rate: .inf", "c.yaml:1: `rate` must be a number, not inf"),
@@ -75,7 +75,7 @@ def test_types_and_nesting(tmp_path):
     ("word: abc", "\tword: abc", "c.yaml:4: not valid YAML"),
     ("word: abc", "word: !!python/object/apply:os.getcwd []", "c.yaml:4: not valid YAML"),
 ])
-def test_faults_name_file_line_and_mend(tmp_path, old, new, message):
+def test_errors_name_file_line_and_fix(tmp_path, old, new, message):
     assert old in GOOD
     with pytest.raises(UserError) as e:
         load(tmp_path, GOOD.replace(old, new))
@@ -91,20 +91,20 @@ def test_faults_name_file_line_and_mend(tmp_path, old, new, message):
      "c.yaml:2: an alias, `*a`"),
     (b"rate: " + b"[" * 20_000, "not valid YAML"), (b"rate: " + b"{a: " * 20_000, "not valid YAML"),
     (b"rate: 2001-13-45\n", "not valid YAML: month must be"), (b"rate: " + b"9" * 5000, "not valid YAML"),
-    (b"# " + b"x" * (1 << 18), "where some thousand are usual")])
-def test_not_a_configuration_at_all(tmp_path, text, message):
+    (b"# " + b"x" * (1 << 18), "but a few thousand are usual")])
+def test_a_file_that_is_not_a_configuration_is_an_error(tmp_path, text, message):
     with pytest.raises(UserError) as e:
         load(tmp_path, text)
     assert message in str(e.value)
 
 
-def test_no_such_file(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(UserError, match="none.yaml: no such configuration file"):
         config.load(tmp_path / "none.yaml", Outer)
 
 
-def test_all_of_conf_is_plain_and_documented():
-    """Every key of conf/ has a comment on its line or above it; a group's keys speak for the group."""
+def test_every_key_of_conf_is_documented():
+    """Every key of conf/ has a comment on its line or above it; groups and their keys need none."""
     files = sorted(CONF.glob("*.yaml"))
     assert files
     for path in files:
@@ -115,7 +115,7 @@ def test_all_of_conf_is_plain_and_documented():
             assert explained or "." in key or isinstance(values[key], dict), f"{path.name}: {key}"
 
 
-def test_write_text_is_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_write_text_leaves_a_complete_file_or_none(tmp_path, monkeypatch):
     path = tmp_path / "new" / "f.txt"
     config.write_text(path, "öne\n")
     assert path.read_text(encoding="utf-8") == "öne\n" and os.listdir(path.parent) == ["f.txt"]
@@ -130,8 +130,8 @@ def test_write_text_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text, message", [
     ('{"a": ' + "[" * 100_000, "not valid JSON"), ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
-    ("[1]", "expected a JSON object"), ('{"a": "' + "x" * (32 << 20) + '"}', "where some thousand are usual")])
-def test_json_beyond_measure(tmp_path, text, message):
+    ("[1]", "expected a JSON object"), ('{"a": "' + "x" * (32 << 20) + '"}', "but a few thousand are usual")])
+def test_json_that_is_too_large_or_not_an_object_is_an_error(tmp_path, text, message):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match=message):
         config.read_json(tmp_path / "x.json", "make it")

@@ -1,4 +1,4 @@
-"""Every C++ source compiles for x86-64 with and without AVX2 and AVX-512, and for aarch64, whatever the machine."""
+"""On every machine, all C++ sources compile for x86-64 with and without AVX2 and AVX-512, and for aarch64."""
 
 import ctypes
 import platform
@@ -10,7 +10,7 @@ import pytest
 from lstmp.paths import PACKAGE
 
 SOURCES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.cpp"))
-# An ARM with vectors of a length that the compiler does not know, besides the plainest.
+# For ARM: the base instruction set, and one whose vector length is unknown to the compiler.
 TARGETS = [("x86_64", "-march=x86-64-v2"), ("x86_64", "-march=x86-64-v3"), ("x86_64", "-march=skylake-avx512"),
            ("aarch64", "-march=armv8-a"), ("aarch64", "-march=armv8.2-a+sve")]
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-Wall", "-Werror",
@@ -19,7 +19,7 @@ FLAGS = ["-std=c++17", "-O1", "-fPIC", "-Wall", "-Werror",
 
 
 def compiler_for(machine: str, flag: str) -> str:
-    """Skips where there is none."""
+    """Find a compiler for a processor; skip the test if there is none."""
     here = platform.machine() == machine
     command = next(filter(shutil.which, ["c++", "g++"] if here else [f"{machine}-linux-gnu-g++"]), None)
     if command is None:
@@ -46,7 +46,7 @@ def test_the_sources_are_found():
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="not x86-64")
 @pytest.mark.parametrize("flag,ready", [("-march=x86-64-v2", 0), ("-march=x86-64-v3", 0), ("-march=skylake-avx512", 1)])
-def test_the_fused_kernels_say_what_they_were_compiled_for(flag, ready, tmp_path):
+def test_the_fused_kernels_report_whether_they_can_run(flag, ready, tmp_path):
     made = tmp_path / "fused.so"
     command = compiler_for("x86_64", flag)
     subprocess.run([command, flag, *FLAGS, "-shared", str(PACKAGE / "nnet/kernels/fused.cpp"), "-o", str(made)],

@@ -1,4 +1,4 @@
-"""Several processes on one job. What the workers run is text for ``exec``: it needs no module that they can import."""
+"""One job in several processes. The workers run text with ``exec``, so that they need not import a module."""
 
 import contextlib
 import inspect
@@ -43,7 +43,7 @@ open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((d.world_size(), a.tolist()
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_without_processes_it_is_the_plain_thing():
+def test_without_other_processes_the_function_is_just_called():
     assert (distributed.rank(), distributed.world_size(), distributed.gather("x")) == (0, 1, ["x"])
     assert distributed.pass_on("x", 0) == distributed.hand_in("x", 0) == "x"
     assert distributed.share(["b", "a", "c"], {"a": 1, "b": 5, "c": 1}.get) == ["b", "a", "c"]
@@ -51,25 +51,25 @@ def test_without_processes_it_is_the_plain_thing():
         launch(1, "raise UserError('here')")
 
 
-def test_a_workers_error_is_the_parents_and_nothing_else_is_printed(capfd):
-    """The others wait in a sum; that they lose their peer must not be heard of."""
+def test_an_error_of_a_worker_is_raised_and_nothing_else_is_printed(capfd):
+    """The other workers wait in a sum; the loss of their peer must not be reported."""
     with pytest.raises(UserError) as e:
         launch(2, """
 if d.rank() == 1:
-    raise UserError('bad', file='f.txt', line=3, hint='mend it')
+    raise UserError('bad', file='f.txt', line=3, hint='fix it')
 d.all_reduce(torch.ones(1))
 """)
-    assert (str(e.value), e.value.line) == ("f.txt:3: bad; mend it", 3)
+    assert (str(e.value), e.value.line) == ("f.txt:3: bad; fix it", 3)
     assert capfd.readouterr().err == ""
 
 
-def test_a_mistake_of_ours_arrives_with_its_traceback():
+def test_a_bug_arrives_with_its_traceback():
     with pytest.raises(ZeroDivisionError) as e:
         launch(2, "d.all_reduce(torch.ones(1))\n1 // (1 - d.rank())\nd.all_reduce(torch.ones(1))")
     assert "Traceback" in e.value.__notes__[0] and "in <module>" in e.value.__notes__[0]
 
 
-def test_a_killed_worker_is_one_clear_line(capfd):
+def test_a_killed_worker_gives_one_clear_line(capfd):
     with pytest.raises(UserError, match="a worker process ended with status -9; if it was killed for memory, lower"):
         launch(2, """
 d.all_reduce(torch.ones(1))
@@ -109,7 +109,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
 
 
 def under_torchrun(code, count=2):
-    """Run ``code`` as torchrun would; (exit status, stdout, stderr) of each process."""
+    """Run ``code`` as torchrun does. Returns (exit status, stdout, stderr) of each process."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -129,7 +129,7 @@ def test_under_torchrun_the_rest_of_a_command_runs_once():
     assert [re.sub(r"\s+", " ", out).strip() for _, out, _ in results] == ["sum 2.0 of 2 the rest", "sum 2.0 of 2"]
 
 
-def test_under_torchrun_only_the_one_at_fault_speaks():
+def test_under_torchrun_only_the_failing_process_prints_the_error():
     job = HEAD + "if d.rank():\n    raise UserError('bad')\nd.all_reduce(torch.ones(1))"
     results = under_torchrun("from lstmp import distributed\nfrom lstmp.errors import command\n@command\n"
                              f"def main(argv):\n    distributed.launch(exec, 1, {job!r}, {{}})\nmain()")
@@ -137,8 +137,8 @@ def test_under_torchrun_only_the_one_at_fault_speaks():
     assert results[1][0] == 1 and results[1][2] == "error: bad\n"
 
 
-def test_several_machines_begin_at_once(tmp_path):
-    """Each starts its workers before it waits for the results of the others; all get all, in order."""
+def test_several_machines_start_at_the_same_time(tmp_path):
+    """Each starts its workers before it waits for results of the others; each gets all results, in order."""
     job = f"""
 from lstmp.parallel import iter_jobs
 began = time.time()
@@ -155,13 +155,13 @@ open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((max(starts) - min(starts),
     results = under_torchrun(f"from lstmp import distributed\ndistributed.together(exec, {HEAD + job!r}, {{}})", 3)
     assert [status for status, *_ in results] == [0, 0, 0], results
     for i in range(3):
-        apart, first = eval((tmp_path / str(i)).read_text())
-        assert apart < 0.9 and first == [[0, 1, 2], 0]
+        delay, first = eval((tmp_path / str(i)).read_text())
+        assert delay < 0.9 and first == [[0, 1, 2], 0]
 
 
-def test_a_fault_of_the_user_is_not_tried_again(tmp_path, monkeypatch, capfd):
-    """torchrun would start the processes again and again. Another run of the same id has not heard of the fault, nor
-    is a link followed that somebody has put in its place."""
+def test_a_users_error_is_not_retried(tmp_path, monkeypatch, capfd):
+    """torchrun would restart the processes again and again. Another run with the same id does not see the error, and a
+    link that another user has made instead of the marker is not followed."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "reused")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -194,7 +194,7 @@ def test_a_fault_of_the_user_is_not_tried_again(tmp_path, monkeypatch, capfd):
 
 
 def addresses(pids) -> set[str]:
-    """Own addresses of the processes' sockets, at which they listen or are connected, as /proc/net writes them."""
+    """Local addresses of the processes' sockets that listen or are connected, in the form of /proc/net."""
     sockets = set()
     for pid in pids:
         for entry in os.scandir(f"/proc/{pid}/fd"):
@@ -217,7 +217,7 @@ d.gather(None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
-def test_on_one_machine_nothing_listens_but_to_it(tmp_path, monkeypatch):
+def test_on_one_machine_only_loopback_addresses_are_used(tmp_path, monkeypatch):
     launch(2, LISTEN)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     results = under_torchrun(f"from lstmp import distributed\ndistributed.launch(exec, 1, {HEAD + LISTEN!r}, {{}})")
@@ -225,8 +225,8 @@ def test_on_one_machine_nothing_listens_but_to_it(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_travels_is_not_pickled():
-    """Neither by us nor, by the functions that we call, by torch."""
+def test_values_sent_between_processes_are_not_pickled():
+    """Neither our code nor the functions of torch that it calls use pickle."""
     launch(2, """
 import pickle, io
 def refuse(*args, **options):

@@ -1,4 +1,4 @@
-"""Temporary names: unlike those of any other process, and swept when their process has gone."""
+"""Temporary names: unique for each process, and removed when their process has ended."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def nothing_swept_yet(monkeypatch):
 
 
 def left_by_killed(place: Path, code: str) -> list[str]:
-    """What a process leaves in a folder that is killed in the middle of ``code``."""
+    """The files that a process leaves in a folder when it is killed in the middle of ``code``."""
     before = set(os.listdir(place))
     head = "import os, signal\nfrom lstmp import files\n"
     done = subprocess.run([sys.executable, "-c", head + code])
@@ -37,7 +37,7 @@ def test_no_two_names_are_the_same():
     assert len(os.fsencode(files.temporary_name("ä" * 120).name)) <= 255
 
 
-def test_whole_or_not_at_all(tmp_path):
+def test_a_file_is_written_completely_or_not_at_all(tmp_path):
     with files.replacing(tmp_path / "new/f") as tmp:
         tmp.write_text("1")
         assert not (tmp_path / "new/f").exists()
@@ -47,7 +47,7 @@ def test_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path / "new") == ["f"] and (tmp_path / "new/f").read_text() == "1"
 
 
-def test_what_a_killed_process_leaves_goes_with_the_next_writing(tmp_path):
+def test_files_of_a_killed_process_are_removed_at_the_next_write(tmp_path):
     code = f"with files.replacing(r'{tmp_path}/big') as tmp:\n tmp.write_text('half')\n {KILL}"
     assert len(left_by_killed(tmp_path, code)) == 1
     code = f"with files.temporary_folder(r'{tmp_path}') as tmp:\n (tmp / 'x').write_text('half')\n {KILL}"
@@ -56,7 +56,7 @@ def test_what_a_killed_process_leaves_goes_with_the_next_writing(tmp_path):
     assert os.listdir(tmp_path) == ["other"]
 
 
-def test_of_the_systems_place_too(tmp_path, monkeypatch):
+def test_the_systems_temporary_folder_is_cleaned_too(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     (name,) = left_by_killed(tmp_path, "with files.temporary_folder() as tmp:\n"
@@ -67,7 +67,7 @@ def test_of_the_systems_place_too(tmp_path, monkeypatch):
     assert not os.listdir(tmp_path)
 
 
-def test_only_ours_and_only_of_the_dead_of_this_machine(tmp_path):
+def test_only_files_of_our_ended_processes_on_this_machine_are_removed(tmp_path):
     code = f"with files.replacing(r'{tmp_path}/f') as tmp:\n tmp.write_text('half')\n {KILL}"
     (dead,) = left_by_killed(tmp_path, code)
     machine, pid, start = files.identity().replace("-", ".").split(".")
@@ -84,7 +84,7 @@ def test_only_ours_and_only_of_the_dead_of_this_machine(tmp_path):
         kept["another user's"] = dead.replace(dead.split(".")[-2], "eeeeeeee")
         (tmp_path / kept["another user's"]).write_text("")
         os.chown(tmp_path / kept["another user's"], 12345, 12345)
-    reused = f".f.{machine}.{pid}-{int(start) + 1}.00000000.tmp"  # this number once was another process's
+    reused = f".f.{machine}.{pid}-{int(start) + 1}.00000000.tmp"  # another process had this number before
     (tmp_path / reused).write_text("")
     files.sweep(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted([*kept.values(), ".f.linked", other])
@@ -101,8 +101,8 @@ def test_a_folder_is_replaced_in_one_step(tmp_path, monkeypatch):
             assert (tmp_path / "model/f").read_text() == text and os.listdir(tmp_path) == ["model"]
 
 
-def test_a_folder_whose_replacing_was_killed_is_found_again(tmp_path):
-    """Where names cannot be exchanged, a kill may come between the two steps."""
+def test_a_folder_is_restored_after_a_killed_replacement(tmp_path):
+    """If names cannot be exchanged, the process may be killed between the two steps."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model/f").write_text("old")
     left_by_killed(tmp_path, f"""
@@ -116,7 +116,7 @@ with files.temporary_folder(r'{tmp_path}') as work:
     (work / 'm').mkdir()
     files.replace_folder(work / 'm', r'{tmp_path}/model')""")
     assert not (tmp_path / "model").exists()
-    files.sweep(tmp_path)  # the new one, not known to be whole, goes; the old one does not
+    files.sweep(tmp_path)  # removes the new folder, which may be incomplete, but not the old one
     assert files.hidden_folder(tmp_path / "model") is not None
     files.restore_folder(tmp_path / "model")
     assert (tmp_path / "model/f").read_text() == "old" and os.listdir(tmp_path) == ["model"]
@@ -138,7 +138,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_file_that_cannot_be_written_is_named(tmp_path, kind):
-    """The limit on a file's size stands for a full disk."""
+    """A limit on the file size simulates a full disk."""
     (tmp_path / "source").write_bytes(bytes(100_000))
     code = f"""
 import os, resource

@@ -1,4 +1,4 @@
-"""The names for other programs: what is there, what it costs to import, and that the page's examples run."""
+"""The public names of the package, the time to import them, and the examples of the documentation."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def python(program: str, folder=ROOT) -> str:
     return done.stdout
 
 
-def test_names():
+def test_the_package_has_its_public_names():
     assert set(lstmp.__all__) == NAMES and NAMES | {"__version__"} <= set(dir(lstmp))
     for name in NAMES:
         assert getattr(lstmp, name).__doc__ and getattr(lstmp, name).__name__ == name
@@ -26,16 +26,16 @@ def test_names():
         lstmp.Recogniser  # noqa: B018
 
 
-def test_what_an_import_costs():
-    told = python("import sys, lstmp\n"
+def test_importing_the_package_does_not_import_torch():
+    output = python("import sys, lstmp\n"
                   "print(*(m in sys.modules for m in ('torch', 'numpy', 'lstmp.errors')))\n"
                   "lstmp.fbank, lstmp.LstmpNetwork\n"
                   "print(*(m in sys.modules for m in ('torch', 'matplotlib', 'k2', 'lstmp.decode.decode')))")
-    assert told.split("\n")[:2] == ["False False False", "True False False False"]
+    assert output.split("\n")[:2] == ["False False False", "True False False False"]
 
 
-def test_the_pages_examples(tmp_path):
-    """In one program each section, in a folder with a model, recordings and an alignment."""
+def test_the_examples_of_the_page_run(tmp_path):
+    """Each section is one program, in a folder with a model, recordings and an alignment."""
     from helpers.five_words import babble, export_options, make_parts
 
     from lstmp.corpus.audio import write_wav
@@ -55,6 +55,6 @@ def test_the_pages_examples(tmp_path):
         assert any(f"lstmp.{name}" in p for p in programs), name
     for program in programs:
         expected = re.findall(r"# → (.*)", program)
-        told = python(program, tmp_path)
+        output = python(program, tmp_path)
         for line in expected:
-            assert line in told, program
+            assert line in output, program

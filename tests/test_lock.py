@@ -29,7 +29,7 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_the_second_process_is_told_who_is_there(holder):
+def test_the_error_names_the_process_that_holds_the_lock(holder):
     folder, process = holder
     with pytest.raises(UserError) as e:
         lock.hold(folder)
@@ -47,7 +47,7 @@ def test_the_lock_ends_with_its_process(holder, how):
     lock.release(folder)
 
 
-def test_what_is_done_needs_no_lock(tmp_path):
+def test_a_stage_that_is_done_needs_no_lock(tmp_path):
     folder = tmp_path / "out"
     stage = Stage(folder, "x", [], {})
     assert not stage.is_done()
@@ -61,10 +61,10 @@ def test_what_is_done_needs_no_lock(tmp_path):
         process.wait()
 
 
-def test_after_a_fault_in_a_process_that_goes_on_others_may_come(tmp_path):
+def test_an_error_frees_the_lock_if_the_process_continues(tmp_path):
     def fail():
         assert not Stage(tmp_path / "out", "x", [], {}).is_done()
-        raise UserError("a fault")
+        raise UserError("an error")
     with pytest.raises(UserError):
         fail()
     done = subprocess.run([sys.executable, "-c", "import sys; from lstmp import lock; lock.hold(sys.argv[1])",
@@ -73,7 +73,7 @@ def test_after_a_fault_in_a_process_that_goes_on_others_may_come(tmp_path):
 
 
 def test_a_process_may_hold_it_several_times(tmp_path):
-    """As the passes of a decoding do; another process gets it after the last release only."""
+    """The passes of a decoding do so; another process gets the lock only after the last release."""
     def other():
         return subprocess.run([sys.executable, "-c", "import sys; from lstmp import lock; lock.hold(sys.argv[1])",
                                tmp_path], capture_output=True, text=True)
@@ -87,7 +87,7 @@ def test_a_process_may_hold_it_several_times(tmp_path):
 
 
 def test_a_forked_child_does_not_keep_it(tmp_path):
-    """A worker that outlives its killed parent does not keep the next run from beginning."""
+    """A worker that outlives its killed parent does not block the next run."""
     read, write = os.pipe()
     parent = os.fork()
     if not parent:
@@ -105,7 +105,7 @@ def test_a_forked_child_does_not_keep_it(tmp_path):
     lock.release(tmp_path)
 
 
-def test_from_a_shell_script(tmp_path):
+def test_a_shell_script_can_hold_the_lock(tmp_path):
     (tmp_path / "out/.conf.1").mkdir(parents=True)
     script = (f'exec 9>> out/.lock; "{sys.executable}" -m lstmp.recipe.begin_run 9 out out/.conf.1 || exit 7; '
               'echo in; exec sleep 60')

@@ -1,4 +1,4 @@
-"""The committed tables are those of the committed records: nobody has edited them by hand."""
+"""The committed pages match the committed records, so they have not been edited by hand."""
 
 import json
 import re
@@ -26,13 +26,13 @@ def test_every_record_has_its_page():
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
-def test_results_are_those_of_their_record(path):
+def test_a_page_of_results_matches_its_record(path):
     made = oov.page if path.parent.name == "open_vocabulary" else markdown
     assert path.read_text(encoding="utf-8") == made(record(path))
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda p: p.parent.name)
-def test_word_error_rates_are_those_of_their_counts(path):
+def test_word_error_rates_match_their_counts(path):
     rows = record(path)["rows"]
     assert rows
     for row in rows:
@@ -41,7 +41,7 @@ def test_word_error_rates_are_those_of_their_counts(path):
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda p: p.parent.name)
-def test_a_grids_page_is_that_of_its_record(path):
+def test_the_page_of_a_grid_matches_its_record(path):
     made = ROOT / load(path).page
     assert made.read_text(encoding="utf-8") == page.render(record(made))
 

@@ -24,34 +24,34 @@ def test_results_are_in_order_and_functions_may_be_closures(nj):
     assert run_jobs(square, [], nj, "nothing") == [] and run_jobs(square, [3], nj, "one") == [9]
 
 
-def test_it_does_use_processes():
+def test_the_work_runs_in_other_processes():
     pids = set(run_jobs(lambda i: (time.sleep(0.01), os.getpid())[1], range(20), 2, "pids"))
     assert len(pids) == 2 and os.getpid() not in pids
 
 
 @pytest.mark.parametrize("nj", [1, 2])
-def test_a_users_error_arrives_as_itself(nj):
+def test_a_user_error_of_a_worker_is_preserved(nj):
     def fail(i):
         if i == 30:
-            raise UserError("bad", file="f.txt", line=30, hint="mend it")
+            raise UserError("bad", file="f.txt", line=30, hint="fix it")
         return i
     with pytest.raises(UserError) as e:
         run_jobs(fail, range(1000), nj, "failing")
-    assert (str(e.value), e.value.line) == ("f.txt:30: bad; mend it", 30)
+    assert (str(e.value), e.value.line) == ("f.txt:30: bad; fix it", 30)
 
 
 @pytest.mark.parametrize("nj", [1, 2])
-def test_our_own_mistake_arrives_too(nj):
+def test_a_bug_in_a_worker_is_raised(nj):
     with pytest.raises(ZeroDivisionError):
         run_jobs(lambda i: 1 // i, range(3), nj, "dividing")
 
 
-def test_a_killed_worker_is_one_clear_line():
+def test_a_killed_worker_gives_one_clear_line():
     def die(i):
         if i == 7:
             os.kill(os.getpid(), signal.SIGKILL)
         return i
-    with pytest.raises(UserError, match="dying: a worker process was killed; most often the memory ran out"):
+    with pytest.raises(UserError, match="dying: a worker process was killed; probably the memory ran out"):
         run_jobs(die, range(1000), 2, "dying")
 
 
@@ -75,7 +75,7 @@ def test_results_come_before_all_jobs_are_done():
     assert time.monotonic() - begun < 30  # all jobs would take 250 s
 
 
-def test_a_call_within_a_call():
+def test_calls_can_be_nested():
     def inner(i):
         return sum(run_jobs(lambda j: i * j, range(4), 2, "inner"))
     assert run_jobs(inner, range(4), 2, "outer") == [6 * i for i in range(4)]
@@ -114,7 +114,7 @@ def test_workers_do_not_outlive_their_parent(sig, tmp_path):
 
 
 def _heed_interrupts():
-    """Undo what a shell does to the jobs that it starts in the background: they ignore SIGINT."""
+    """Restore the default for SIGINT, which background jobs of a shell ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -126,7 +126,7 @@ def _is_running(pid):
         return False
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs a /dev/shm of its own")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs a separate /dev/shm")
 @pytest.mark.parametrize("start", ["parallel.run_jobs(len, ['a', 'b'], 2, 'w')", "distributed.launch(len, 2, 'a')"])
 def test_a_full_dev_shm_is_named(start):
     code = ("from lstmp import distributed, parallel\nfrom lstmp.errors import command\n@command\n"

@@ -1,4 +1,4 @@
-"""The rooms of the package import in one direction: each may use those before it in README.md's list, none after."""
+"""The rooms of the package import in one direction: each imports only rooms before it in README.md's list."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ PACKAGE = ROOT / "lstmp"
 
 
 def rooms_of(text: str) -> list[str]:
-    """The rooms in the order in which a text names them, joined by arrows."""
+    """The rooms of a text in which arrows join them, in order."""
     chain = re.search(r"(?:`[\w/]+`\s*→\s*)+`[\w/]+`", text)[0]
     return [name.removeprefix("lstmp/") for name in re.findall(r"`([\w/]+)`", chain)]
 
@@ -22,7 +22,7 @@ ORDER = rooms_of((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 def imports(file: Path) -> list[tuple[int, str]]:
-    """(line, dotted name) of what a module imports of the package, in functions as well."""
+    """(line, dotted name) of each import of the package in a module, including those in functions."""
     found = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -33,7 +33,7 @@ def imports(file: Path) -> list[tuple[int, str]]:
 
 
 def room_of(name: str) -> str:
-    """The room of a dotted name; "" for a module that serves all rooms."""
+    """The room of a dotted name; "" for a module that all rooms use."""
     part = [*name.split("."), ""][1]
     return part if (PACKAGE / part / "__init__.py").is_file() and part else ""
 
@@ -44,7 +44,7 @@ def test_the_readme_and_the_package_name_every_room_once():
 
 
 @pytest.mark.parametrize("room", ["", *ORDER])
-def test_a_room_uses_only_those_before_it(room):
+def test_a_room_imports_only_rooms_before_it(room):
     before, used = set(ORDER[:ORDER.index(room)]) if room else set(), 0
     for file in PACKAGE.glob("*.py") if not room else (PACKAGE / room).rglob("*.py"):
         for line, name in imports(file):

@@ -8,7 +8,7 @@ from lstmp.stage import Stage, digest
 
 @pytest.fixture
 def work(tmp_path):
-    """A folder with two inputs, given out of alphabetical order, and what makes an output of them."""
+    """A folder with two inputs, in non-alphabetical order, and a function that makes an output from them."""
     (tmp_path / "z.txt").write_text("z")
     (tmp_path / "a.txt").write_text("a")
     out = tmp_path / "out"
@@ -24,7 +24,7 @@ def work(tmp_path):
     return tmp_path, run
 
 
-def test_done_is_skipped(work, capsys):
+def test_a_stage_that_is_done_is_skipped(work, capsys):
     _, run = work
     assert [run(), run(), run()] == ["ran", "skipped", "skipped"]
     assert "join is done" in capsys.readouterr().out
@@ -45,7 +45,7 @@ def test_done_is_skipped(work, capsys):
     (lambda d: (d / "out/.done.join.json").write_text('{"inputs": {}, "settings": {"n": 1}, "outputs": []}'),
      "mark is damaged"),
 ])
-def test_what_makes_it_run_again(work, capsys, change, reason):
+def test_any_change_makes_a_stage_run_again(work, capsys, change, reason):
     folder, run = work
     run()
     capsys.readouterr()
@@ -56,7 +56,7 @@ def test_what_makes_it_run_again(work, capsys, change, reason):
     assert not stage.path.exists()  # so that a rerun that is killed is not taken as done
 
 
-def test_settings_and_swapped_inputs_count(work):
+def test_changed_settings_and_swapped_inputs_are_noticed(work):
     _, run = work
     run()
     assert run({"n": 2}) == "ran"
@@ -64,7 +64,7 @@ def test_settings_and_swapped_inputs_count(work):
     assert run({"n": 2}, ("a.txt", "z.txt")) == "ran"
 
 
-def test_contents_count_not_times(work):
+def test_inputs_are_compared_by_content_not_by_time(work):
     folder, run = work
     run()
     os.utime(folder / "a.txt", ns=(5, 5))
@@ -85,7 +85,7 @@ def test_a_missing_output_is_an_error(tmp_path):
     assert not stage.path.exists()
 
 
-def test_outputs_elsewhere(tmp_path):
+def test_outputs_may_be_in_another_folder(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/f").write_text("1")
     stage = Stage(tmp_path / "out", "x", [], {})
@@ -96,7 +96,7 @@ def test_outputs_elsewhere(tmp_path):
     assert "was changed" in stage.why_not()
 
 
-def test_digest_of_a_folder(tmp_path):
+def test_the_digest_of_a_folder_depends_on_names_and_contents(tmp_path):
     (tmp_path / "d/e").mkdir(parents=True)
     (tmp_path / "d/e/f").write_text("1")
     first = digest(tmp_path / "d")
@@ -109,7 +109,7 @@ def test_digest_of_a_folder(tmp_path):
     assert digest(tmp_path / "none") == "absent"
 
 
-def test_digest_sees_a_file_replaced_by_one_of_the_same_size_and_time(tmp_path):
+def test_the_digest_notices_a_replaced_file_of_the_same_size_and_time(tmp_path):
     path = tmp_path / "f"
     path.write_text("1")
     os.utime(path, ns=(9, 9))
@@ -120,13 +120,13 @@ def test_digest_sees_a_file_replaced_by_one_of_the_same_size_and_time(tmp_path):
     assert digest(path) != first
 
 
-def test_an_input_that_changes_during_the_work_is_not_taken_for_the_one_used(work):
+def test_an_input_that_changes_during_the_work_makes_it_run_again(work):
     folder, run = work
     out = folder / "out"
     stage = Stage(out, "join", [folder / "a.txt"], {})
     assert not stage.is_done()
     used = (folder / "a.txt").read_text()
-    (folder / "a.txt").write_text("changed meanwhile")
+    (folder / "a.txt").write_text("changed during the work")
     (out / "joined.txt").write_text(used)
     stage.mark([out / "joined.txt"])
     assert "a.txt changed" in Stage(out, "join", [folder / "a.txt"], {}).why_not()
@@ -159,8 +159,8 @@ def test_what_changed_in_the_configuration_is_named(tmp_path):
     assert Stage(tmp_path, "x", [], [1]).why_not().startswith("its configuration changed: (4 values) → [1]")
 
 
-class TestKeptBeside:
-    """A trained network, and another one in its place."""
+class TestKeepPrevious:
+    """A trained network is kept until another one has replaced it."""
 
     def train(self, out, rate, killed=False):
         stage = Stage(out, "net", [], {"rate": rate})
@@ -173,7 +173,7 @@ class TestKeptBeside:
             stage.mark([out / "weights"])
         return "trained"
 
-    def test_until_the_new_one_is_done(self, tmp_path, capsys):
+    def test_the_previous_one_is_kept_until_the_new_one_is_done(self, tmp_path, capsys):
         out = tmp_path / "net"
         self.train(out, 1)
         assert self.train(out, 2, killed=True) == "trained"
@@ -185,15 +185,15 @@ class TestKeptBeside:
         assert self.train(out, 2) == "trained"
         assert [p.name for p in tmp_path.iterdir()] == ["net"]
 
-    def test_it_returns_with_its_configuration(self, tmp_path, capsys):
+    def test_the_previous_one_is_restored_with_its_configuration(self, tmp_path, capsys):
         out = tmp_path / "net"
         self.train(out, 1)
         self.train(out, 2, killed=True)
         assert self.train(out, 1) == "skipped"
         assert (out / "weights").read_text() == "weights 1" and [p.name for p in tmp_path.iterdir()] == ["net"]
-        assert "is taken from" in capsys.readouterr().out
+        assert "is restored from" in capsys.readouterr().out
 
-    def test_it_returns_after_a_fault_before_the_new_one_is_begun(self, tmp_path, capsys):
+    def test_the_previous_one_is_restored_after_an_early_error(self, tmp_path, capsys):
         out = tmp_path / "net"
         self.train(out, 1)
         for begun in (False, True):
@@ -205,10 +205,10 @@ class TestKeptBeside:
             stage.give_back(unless="checkpoint")
             assert (out / "weights").exists() == (not begun)
             lock.release(out)
-        assert "is again as it was" in capsys.readouterr().out
+        assert "is restored" in capsys.readouterr().out
         assert self.train(out, 1) == "skipped" and (out / "weights").read_text() == "weights 1"
 
-    def test_others_of_like_names_stay(self, tmp_path):
+    def test_other_folders_with_similar_names_are_kept(self, tmp_path):
         out, other = tmp_path / "net", tmp_path / "net.0123456789ab"
         other.mkdir()
         (other / "mine").write_text("")

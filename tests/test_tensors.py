@@ -1,4 +1,4 @@
-"""Safetensors files: whole or not at all, readable by others, one line for a damaged one."""
+"""Safetensors files are written completely or not at all, with the usual mode; a damaged one gives one line."""
 
 import os
 import stat
@@ -10,12 +10,12 @@ from lstmp.errors import UserError
 from lstmp.tensors import read_tensors, write_tensors
 
 
-def test_written_and_read_again_with_the_mode_of_any_file(tmp_path):
-    before = os.umask(0o027)
+def test_a_file_has_the_usual_mode_and_can_be_read_again(tmp_path):
+    previous = os.umask(0o027)
     try:
         write_tensors(tmp_path / "new" / "a.safetensors", {"x": torch.arange(6).view(2, 3).t()}, {"format": "1"})
     finally:
-        os.umask(before)
+        os.umask(previous)
     path = tmp_path / "new" / "a.safetensors"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert read_tensors(path)["x"].tolist() == [[0, 3], [1, 4], [2, 5]]
@@ -31,7 +31,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, content):
         read_tensors(path)
 
 
-def test_a_fault_of_the_system_is_told_as_such(tmp_path):
+def test_an_error_of_the_operating_system_is_passed_on(tmp_path):
     (tmp_path / "a.safetensors").mkdir()
     with pytest.raises(OSError, match="directory"):
         write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(1)})

@@ -1,4 +1,4 @@
-"""A wheel holds all that the package needs; nothing is fetched to build it."""
+"""A wheel contains everything that the package needs, and is built without a network."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ SOURCES = ("lstmp", "conf", "recipes", "steps", "local", "run.sh", "transcribe.s
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A copy of what is built, so that the checkout gets no build/."""
+    """A copy of the sources, so that building makes no build/ in the checkout."""
     folder = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -28,7 +28,7 @@ def source(tmp_path_factory):
 
 
 def build(source, out):
-    """Build the wheel as a user without network does."""
+    """Build the wheel without a network."""
     done = subprocess.run([sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--no-index",
                            "-w", str(out)], cwd=source, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -44,7 +44,7 @@ def wheel(source, tmp_path_factory):
     return build(source, tmp_path_factory.mktemp("wheel"))
 
 
-def test_what_is_in_it(wheel, source):
+def test_the_wheel_contains_the_package_and_the_kit(wheel, source):
     names = set(wheel.namelist())
     code = {str(p.relative_to(source)) for end in ("py", "cpp", "h") for p in (source / "lstmp").rglob(f"*.{end}")}
     scripts = {f"lstmp/kit/{p.relative_to(source)}" for d in ("conf", "steps", "local") for p in (source / d).iterdir()
@@ -59,7 +59,7 @@ def test_what_is_in_it(wheel, source):
     assert all(wheel.getinfo(n).external_attr >> 16 & 0o111 for n in names if n.startswith("lstmp/kit/steps/"))
 
 
-def test_what_it_says_of_itself(wheel):
+def test_the_metadata_of_the_wheel_are_correct(wheel):
     about = f"lstmp-{__version__}.dist-info"
     text = wheel.read(f"{about}/METADATA").decode()
     assert f"Version: {__version__}\n" in text and "Requires-Python: <3.15,>=3.10\n" in text

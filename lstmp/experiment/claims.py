@@ -1,4 +1,4 @@
-"""What becomes of a claim: each of its comparisons holds, fails, or is not decided by this data."""
+"""Decides claims: each comparison of a claim holds, fails, or is not decided by the data."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,13 @@ HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "not decided", "not tested"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one network over its seeds.
+    """The results of one network over its seeds.
 
     Attributes:
-        records: ``train.json`` of each seed.
-        errors: of each seed, the errors of every utterance of the first set [N]; empty where nothing was decoded.
-        words: [N] reference words of these utterances.
+        records: for each seed, the content of ``train.json``.
+        errors: for each seed, the number of word errors in every utterance of the first set [N]; empty if nothing was
+            decoded.
+        words: number of reference words in these utterances [N].
     """
 
     records: list[dict]
@@ -25,7 +26,7 @@ class Outcome:
     words: np.ndarray
 
     def values(self, measure: str) -> list[float]:
-        """The measure for each seed, in per cent."""
+        """The value of a measure for each seed, in per cent."""
         if measure == "wer":
             return [100 * e.sum() / self.words.sum() for e in self.errors]
         read = {"accuracy": lambda r: r["frame_accuracy_valid"], "early": lambda r: r["epochs"][0]["accuracy_valid"],
@@ -34,13 +35,13 @@ class Outcome:
 
 
 def compare(c: Comparison, first: Outcome, second: Outcome) -> tuple[Difference, str]:
-    """The difference of the two networks, and whether it is as claimed."""
+    """The difference between two networks, and the verdict on the comparison."""
     if c.measure == "wer":
         d = wer_difference(first.errors, second.errors, first.words)
     else:
         d = difference(first.values(c.measure), second.values(c.measure))
-    up = c.relation == "more" or c.measure != "wer"  # whether a larger value is what `better` means
-    low, high = (d.low, d.high) if up else (-d.high, -d.low)
+    larger_is_better = c.relation == "more" or c.measure != "wer"
+    low, high = (d.low, d.high) if larger_is_better else (-d.high, -d.low)
     if c.relation in ("better", "more"):
         return d, HOLDS if low > 0 else FAILS if high < 0 else OPEN
     if c.relation == "no_better":
@@ -49,21 +50,21 @@ def compare(c: Comparison, first: Outcome, second: Outcome) -> tuple[Difference,
 
 
 def verdict(claim: Claim, outcomes: dict[str, Outcome]) -> tuple[str, list[tuple[Comparison, Difference, str]]]:
-    """The verdict on a claim, and its comparisons with theirs.
+    """The verdict on a claim, and its comparisons with their differences and verdicts.
 
-    A claim holds where all its comparisons do, and fails where one does. Networks that were not all run leave it
-    untested.
+    A claim holds if all its comparisons hold, and fails if one of them fails. It is untested if some of its networks
+    have not been run.
     """
     names = {n for c in claim.comparisons for n in (c.first, c.second)}
     if not claim.comparisons or not names <= set(outcomes):
         return UNTESTED, []
     rows = [(c, *compare(c, outcomes[c.first], outcomes[c.second])) for c in claim.comparisons]
-    found = {v for _, _, v in rows}
-    return FAILS if FAILS in found else OPEN if OPEN in found else HOLDS, rows
+    verdicts = {v for _, _, v in rows}
+    return FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS, rows
 
 
 def sentence(c: Comparison) -> str:
-    """A comparison in words."""
+    """Describe a comparison in words."""
     what = {"accuracy": "frame accuracy held out", "early": "frame accuracy held out after one epoch",
             "gap": "frame accuracy in training less that held out", "wer": "WER"}[c.measure]
     how = {"better": "better than", "more": "more than", "no_better": f"no more than {c.margin:g} better than",

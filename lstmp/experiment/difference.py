@@ -1,11 +1,12 @@
-"""Is one network better than another? The difference of their means over seeds, its interval and p-value.
+"""Tests whether one network is better than another: the difference of their means, its interval and p-value.
 
-Two things scatter: the training, from seed to seed, and the choice of the utterances that were decoded. The variance of
-the difference is the sum of three: each network's over its seeds, divided by their number, and, for word error rates,
-that of the difference over utterances by the bootstrap (Bisani and Ney, 2004), the same utterances being drawn for both
-networks. Interval and p-value are those of Student's distribution, its degrees of freedom by Welch and Satterthwaite.
-Where a network has one seed only, the scatter of training is unknown and left out: only word error rates can then be
-compared, and their intervals are too narrow.
+There are two sources of variance: the training, which varies with the seed, and the choice of the decoded utterances.
+The variance of the difference is the sum of three terms. Two are the variances of the networks over their seeds,
+divided by the number of seeds. For word error rates, the third is the variance of the difference over utterances; it is
+estimated by the bootstrap (Bisani and Ney, 2004), which draws the same utterances for both networks. The interval and
+the p-value come from Student's t distribution, with the degrees of freedom by Welch and Satterthwaite. If a network has
+only one seed, the variance of training is unknown and left out. Then only word error rates can be compared, and their
+intervals are too narrow.
 """
 
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ _REPLICATES = 2000
 
 @dataclass(frozen=True)
 class Difference:
-    """First less second, in the unit of the measure.
+    """The difference of two networks, first minus second, in the unit of the measure.
 
     Attributes:
-        mean: of the first less that of the second.
-        low, high: 95 % interval; infinite where nothing is known of the scatter.
-        p: two-sided, of no difference; 1 where nothing is known of the scatter.
+        mean: mean of the first minus mean of the second.
+        low, high: 95 % interval; infinite if no variance is known.
+        p: two-sided p-value of the hypothesis that there is no difference; 1 if no variance is known.
     """
 
     mean: float
@@ -38,13 +39,14 @@ def difference(first, second, extra: tuple[float, float] | None = None, confiden
     """Difference of the means of two independent samples.
 
     Args:
-        first, second: one value a seed.
-        extra: (variance of the difference from another cause, its degrees of freedom).
+        first, second: one value per seed.
+        extra: (variance of the difference from another source, its degrees of freedom).
+        confidence: of the interval.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     mean = float(a.mean() - b.mean())
     parts = [extra] if extra else []
-    if min(len(a), len(b)) > 1:  # else the scatter of training is not known
+    if min(len(a), len(b)) > 1:  # else the variance of training is not known
         parts += [(a.var(ddof=1) / len(a), len(a) - 1), (b.var(ddof=1) / len(b), len(b) - 1)]
     if not parts:
         return Difference(mean, -np.inf, np.inf, 1.0)
@@ -61,12 +63,13 @@ def wer_difference(first: list[np.ndarray], second: list[np.ndarray], words: np.
     """Difference of word error rates in per cent.
 
     Args:
-        first, second: for each seed the errors of every utterance [N].
-        words: [N] reference words.
+        first, second: for each seed, the number of word errors in every utterance [N].
+        words: number of reference words in every utterance [N].
+        seed: random seed of the bootstrap.
     """
     def wers(runs):
         return [100 * e.sum() / words.sum() for e in runs]
 
-    apart = (replicate_wers(np.mean(first, 0), words, _REPLICATES, seed)
-             - replicate_wers(np.mean(second, 0), words, _REPLICATES, seed))
-    return difference(wers(first), wers(second), (float(apart.var(ddof=1)), len(words) - 1))
+    replicates = (replicate_wers(np.mean(first, 0), words, _REPLICATES, seed)
+                  - replicate_wers(np.mean(second, 0), words, _REPLICATES, seed))
+    return difference(wers(first), wers(second), (float(replicates.var(ddof=1)), len(words) - 1))

@@ -1,4 +1,4 @@
-"""The page of a grid: a row for each network, curves, and the verdict on each claim. Nothing in it is typed by hand."""
+"""Generates the page of a grid: a table of networks, learning curves, and the verdict on each claim."""
 
 import argparse
 import json
@@ -17,41 +17,41 @@ from lstmp.score.report import table
 
 
 def finished(grid: Grid) -> dict[str, list[dict]]:
-    """Network → the records of its runs, for those networks all of whose seeds are done.
+    """Read the records: network → the records of its runs, for the networks for which all seeds are done.
 
     Raises:
-        UserError: none is, or two runs were scored on other utterances.
+        UserError: no network is done, or two runs were scored on different utterances.
     """
-    found, scored = {}, {}
+    done, scored = {}, {}
     for name in grid.networks:
         runs = {records.path(grid, r): records.read(grid, r) for r in grid.runs([name])}
         if None in runs.values():
             continue
         for file, run in runs.items():
-            for a_set, of_set in run["sets"].items():
-                if scored.setdefault(a_set, of_set["words"]) != of_set["words"]:
-                    raise UserError(f"it was scored on other utterances of {a_set} than those before it", file=file,
-                                    hint="delete the records that are out of date, and run the grid")
-        found[name] = list(runs.values())
-    if not found:
-        raise UserError("no network of the grid is done", file=grid.exp, hint="steps/run_grid.sh makes them")
-    return found
+            for set_name, scores in run["sets"].items():
+                if scored.setdefault(set_name, scores["words"]) != scores["words"]:
+                    raise UserError(f"it was scored on other utterances of {set_name} than the previous records",
+                                    file=file, hint="delete the records that are out of date, and run the grid")
+        done[name] = list(runs.values())
+    if not done:
+        raise UserError("no network of the grid is done", file=grid.exp, hint="run steps/run_grid.sh")
+    return done
 
 
 def outcome(grid: Grid, runs: list[dict]) -> Outcome:
-    """What the claims are judged by, out of a network's records."""
+    """Extract from a network's records what the claims are decided by."""
     sets = [r["sets"][grid.sets[0]] for r in runs] if grid.sets else []
     return Outcome([r["training"] for r in runs], [np.array(s["errors"]) for s in sets],
                    np.array(sets[0]["words"] if sets else []))
 
 
-def rows(grid: Grid, found: dict[str, list[dict]]) -> list[dict]:
-    """A row for each network that is done, in the grid's order: what it is, and the figures of each of its seeds."""
+def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
+    """Make a row for each network that is done: its description, and the values of each of its seeds."""
     out = []
-    for name, runs in found.items():
+    for name, runs in done.items():
         cfg, trained = grid.networks[name], [r["training"] for r in runs]
         out.append({
-            "network": name, "kind": kind(cfg) + trained_by(cfg, grid.processes_of[name]),
+            "network": name, "kind": network_type(cfg) + trained_by(cfg, grid.processes_of[name]),
             "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": trained[0]["num_pdfs"],
             "params": trained[0]["params"], "seeds": grid.seeds_of[name],
@@ -66,8 +66,8 @@ def rows(grid: Grid, found: dict[str, list[dict]]) -> list[dict]:
     return out
 
 
-def kind(cfg) -> str:
-    """What the papers call such a network."""
+def network_type(cfg) -> str:
+    """The name of such a network in the papers."""
     if cfg.kind != "lstmp":
         return cfg.kind.upper()
     name = "LSTM" if not cfg.recurrent_projection else "LSTMP r+p" if cfg.projection else "LSTMP r"
@@ -75,36 +75,36 @@ def kind(cfg) -> str:
 
 
 def trained_by(cfg, processes: int) -> str:
-    """By how many processes, and how, if by several."""
+    """Describe the parallel training: update scheme, workers and parameter servers; "" for one process."""
     if processes == 1:
         return ""
     servers = f" + {cfg.parameter_servers} of servers" if cfg.parameter_servers else ""
     return f", {cfg.updates}, {processes - cfg.parameter_servers}{servers}"
 
 
-def around(values: list[float], digits: int = 2) -> str:
-    """Mean and, of several values, standard deviation."""
+def mean_and_std(values: list[float], digits: int = 2) -> str:
+    """Format the mean and, for several values, the standard deviation."""
     text = f"{np.mean(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def record(grid: Grid, command_line: str) -> dict:
-    """All that the page shows: what ``results.json`` holds."""
+    """Collect everything that the page shows; this is the content of ``results.json``."""
     done = finished(grid)
-    found = {name: outcome(grid, runs) for name, runs in done.items()}
-    base = found.get(grid.baseline) if grid.sets else None
+    outcomes = {name: outcome(grid, runs) for name, runs in done.items()}
+    base = outcomes.get(grid.baseline) if grid.sets else None
     networks = rows(grid, done)
     for row in networks if base else []:
-        d = wer_difference(found[row["network"]].errors, base.errors, base.words)
+        d = wer_difference(outcomes[row["network"]].errors, base.errors, base.words)
         row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
-            "clock": grid.clock, "machines": made_on(done),
-            "claims": [judged(claim, found) for claim in grid.claims]}
+            "clock": grid.clock, "machines": machines_and_data(done),
+            "claims": [decided(claim, outcomes) for claim in grid.claims]}
 
 
-def made_on(done: dict[str, list[dict]]) -> str:
-    """Where the runs were made, and whether all had the same data, in words."""
+def machines_and_data(done: dict[str, list[dict]]) -> str:
+    """Say on which machines the runs were made, and whether all used the same data."""
     runs = [r for of_network in done.values() for r in of_network]
     data, contents = {}, set()
     for r in runs:
@@ -115,18 +115,18 @@ def made_on(done: dict[str, list[dict]]) -> str:
     return f"Trained on {' and '.join(machines)}; all on {same}."
 
 
-def judged(claim: Claim, found: dict[str, Outcome]) -> dict:
-    """A claim with its verdict and its comparisons."""
-    word, compared = verdict(claim, found)
-    missing = sorted({n for c in claim.comparisons for n in (c.first, c.second)} - set(found))
-    return {"claim": claim.text, "verdict": word,
+def decided(claim: Claim, outcomes: dict[str, Outcome]) -> dict:
+    """A claim with its verdict and its comparisons, for ``results.json``."""
+    claim_verdict, compared = verdict(claim, outcomes)
+    missing = sorted({n for c in claim.comparisons for n in (c.first, c.second)} - set(outcomes))
+    return {"claim": claim.text, "verdict": claim_verdict,
             "why": claim.untested or (f"not yet run: {', '.join(missing)}" if missing else ""),
             "comparisons": [{"claimed": sentence(c), "difference": d.mean, "p": d.p, "verdict": v,
                              "interval": [d.low, d.high] if np.isfinite(d.low) else None} for c, d, v in compared]}
 
 
 def render(r: dict) -> str:
-    """The page, from what ``results.json`` holds and nothing else."""
+    """Render the page from the content of ``results.json`` alone."""
     done = sum(len(n["seeds"]) for n in r["networks"])
     spent = sum(sum(n["minutes"]) for n in r["networks"]) / 60
     parts = [f"# {r['title']}",
@@ -134,55 +134,57 @@ def render(r: dict) -> str:
              f"hours of training. {r.get('machines', '')}".rstrip(), r["note"], networks_table(r),
              "C: memory cells, or units, of a layer; P: recurrent projection, + non-recurrent one; N: weights without "
              "biases, by the papers' formula. Mean ± standard deviation over the seeds."
-             + (" In brackets: the 95 % interval; of a network with one seed it knows of the scatter over utterances "
-                "alone, not of that of training." if r["baseline"] else "")]
+             + (" In brackets: the 95 % interval; for a network with one seed it contains only the variance over "
+                "utterances, not the variance of training." if r["baseline"] else "")]
     parts += [f"![{text}]({name})" for name, text in pictures(r)]
     if r["claims"]:
-        parts += ["## Claims", f"A comparison {HOLDS} where its whole 95 % interval lies on the claimed side, fails "
-                  "where all of it lies on the other, and is else not decided; a claim holds where all its comparisons "
-                  "do, and fails where one does. Intervals and p-values: Welch's t over the seeds; for WER the scatter "
-                  "over utterances is added (lstmp/experiment/difference.py). No correction is made for the number of "
-                  "comparisons.", claims_part(r["claims"])]
+        parts += ["## Claims", f"A comparison {HOLDS} if its whole 95 % interval is on the claimed side, fails if all "
+                  "of the interval is on the other side, and is otherwise not decided. A claim holds if all its "
+                  "comparisons hold, and fails if one of them fails. Intervals and p-values: Welch's t over the seeds; "
+                  "for WER the variance over utterances is added (lstmp/experiment/difference.py). There is no "
+                  "correction for the number of comparisons.", claims_part(r["claims"])]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
 def networks_table(r: dict) -> str:
-    """The papers' table: cells, projection, depth, parameters, frame accuracies, WER; and how that differs from the
-    baseline's."""
+    """The table of the papers: cells, projection, depth, parameters, frame accuracies, WER; and the difference of the
+    WER from the baseline's."""
     header = ["network", "kind", "C", "P", "layers", "delay", "states", "N", "seeds", "frame acc. held out %",
               "frame acc. train %", *(f"WER {s} %" for s in r["sets"]),
-              *([f"less that of {r['baseline']}, {r['sets'][0]}"] if r["baseline"] else []), "core minutes",
+              *([f"minus {r['baseline']}, {r['sets'][0]}"] if r["baseline"] else []), "core minutes",
               *(["minutes", "staleness"] if r["clock"] == "wall" else [])]
     lines = []
     for n in r["networks"]:
         projection = "–" if not n["r"] else f"{n['r']}+{n['p']}" if n["p"] else str(n["r"])
-        apart = n.get("apart")
+        interval = n.get("apart")
         lines.append([n["network"], n["kind"], str(n["cells"]), projection, str(n["layers"]), str(n["label_delay"]),
                       f"{n['states']:,}", f"{n['params'] / 1e6:.2f}M", str(len(n["seeds"])),
-                      around(n["accuracy_valid"]), around(n["accuracy_train"]),
-                      *(around(n["wer"][s]) for s in r["sets"]),
-                      *([_apart(apart) if apart else "–"] if r["baseline"] else []), around(n["minutes"], 1),
-                      *([around(n["wall_minutes"], 1), _stale(n["staleness"])] if r["clock"] == "wall" else [])])
+                      mean_and_std(n["accuracy_valid"]), mean_and_std(n["accuracy_train"]),
+                      *(mean_and_std(n["wer"][s]) for s in r["sets"]),
+                      *([_interval(interval) if interval else "–"] if r["baseline"] else []),
+                      mean_and_std(n["minutes"], 1),
+                      *([mean_and_std(n["wall_minutes"], 1), _staleness(n["staleness"])]
+                        if r["clock"] == "wall" else [])])
     return table(header, lines, left=2)
 
 
-def _stale(values: list) -> str:
-    return "–" if None in values else around(values)
+def _staleness(values: list) -> str:
+    return "–" if None in values else mean_and_std(values)
 
 
-def _apart(d: list[float]) -> str:
+def _interval(d: list[float]) -> str:
     return f"{d[0]:+.2f} [{d[1]:+.2f}, {d[2]:+.2f}]"
 
 
 def claims_part(claims: list[dict]) -> str:
-    """The claims with their verdicts, then each with its comparisons."""
+    """The table of claims with their verdicts, then the comparisons of each claim."""
     summary = [[str(i), c["claim"], f"**{c['verdict']}**"] for i, c in enumerate(claims, 1)]
     details = []
     for i, c in enumerate(claims, 1):
         if not c["comparisons"]:
             details.append(f"{i}. Not tested: {c['why']}.")
             continue
-        head = ["claimed", "first less second, %", "95 % interval", "p", "verdict"]
+        head = ["claimed", "first minus second, %", "95 % interval", "p", "verdict"]
         lines = [[d["claimed"], f"{d['difference']:+.2f}",
                   "[{:+.2f}, {:+.2f}]".format(*d["interval"]) if d["interval"] else "unknown", f"{d['p']:.3g}",
                   d["verdict"]] for d in c["comparisons"]]
@@ -193,13 +195,13 @@ def claims_part(claims: list[dict]) -> str:
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/make_grid_page.sh", description=__doc__.split("\n")[0])
-    p.add_argument("grid", help="such as recipes/sak2014/grid.yaml")
+    p.add_argument("grid", help="file of the grid, such as recipes/sak2014/grid.yaml")
     a = p.parse_args(argv)
     grid = load(a.grid)
-    made = record(grid, f"steps/make_grid_page.sh {a.grid}")
-    draw(made, grid.page.parent)
-    config.write_text(grid.page.with_name("results.json"), json.dumps(made, indent=1) + "\n")
-    config.write_text(grid.page, render(made))
+    results = record(grid, f"steps/make_grid_page.sh {a.grid}")
+    draw(results, grid.page.parent)
+    config.write_text(grid.page.with_name("results.json"), json.dumps(results, indent=1) + "\n")
+    config.write_text(grid.page, render(results))
     say(f"{grid.page} is written")
 
 

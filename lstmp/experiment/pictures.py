@@ -1,4 +1,4 @@
-"""Pictures of a grid: frame accuracy against epochs and minutes, word error rate against parameters."""
+"""Draws the pictures of a grid: frame accuracy against epochs and minutes, word error rate against parameters."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from lstmp.picture import plt, write_png
 
 _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN": "C4"}
-_OTHERS = ("C5", "C6", "C7", "C8", "C9")
+_OTHER_COLORS = ("C5", "C6", "C7", "C8", "C9")
 
 
 def pictures(record: dict) -> list[tuple[str, str]]:
-    """(file name, what it shows) of the pictures of a grid's record."""
+    """List the pictures of a grid: (file name, description)."""
     out = [("learning.png", "frame accuracy held out against epochs and against minutes")]
     if record["sets"]:
         out.append(("size.png", f"word error rate on {record['sets'][0]} against the number of parameters"))
@@ -20,11 +20,11 @@ def pictures(record: dict) -> list[tuple[str, str]]:
 
 
 def draw(record: dict, folder):
-    """Draw them."""
+    """Draw all pictures of a grid's record into ``folder``."""
     rows = record["networks"]
-    kinds = list(dict.fromkeys(r["kind"] for r in rows))
-    rest = iter(_OTHERS * len(kinds))
-    color = {k: _COLORS.get(k) or next(rest) for k in kinds}
+    network_types = list(dict.fromkeys(r["kind"] for r in rows))
+    rest = iter(_OTHER_COLORS * len(network_types))
+    color = {t: _COLORS.get(t) or next(rest) for t in network_types}
     clock = {"processor": "minutes on one core", "wall": "minutes by the clock"}[record["clock"]]
     _learning(rows, color, clock, Path(folder) / "learning.png")
     if record["sets"]:

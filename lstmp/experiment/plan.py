@@ -1,19 +1,19 @@
-"""A grid of networks: which are trained, on what, with how many seeds, and what is claimed of them.
+"""Reads a grid of networks: which networks are trained, on which data, with which seeds, and claims about them.
 
 A grid is a YAML file:
 
     exp: exp/sak2014                 # folder for the networks
-    page: recipes/sak2014/README.md  # the generated page; its pictures and results.json lie beside it
+    page: recipes/sak2014/README.md  # the generated page; its pictures and results.json are in the same folder
     title: …
     note: …                          # a paragraph for the page
-    sets: [dev]                      # decoded; LM weight and penalty are chosen on the first
-    seeds: [1, 2, 3]                 # of every network that does not say otherwise; empty decode: no word error rates
-    sources:                         # data to learn from
+    sets: [dev]                      # test sets; LM weight and penalty are chosen on the first; empty: no WERs
+    seeds: [1, 2, 3]                 # of every network that does not set others
+    sources:                         # training data, alignments and test data
       tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}}
     decode: {search_beam: 10.0}      # keys of conf/decode.yaml
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
     networks:
-      lstm-2: {source: tied, seeds: [1], layers: 2, …}  # and such keys for each
+      lstm-2: {source: tied, seeds: [1], layers: 2, …}  # changes to `common`, for each network
     baseline: lstm-2                 # optional: the table says how each network's WER differs from this one's
     claims:                          # see lstmp.experiment.claims
 """
@@ -34,14 +34,14 @@ from lstmp.recipe.sections import override
 
 @dataclass(frozen=True)
 class Source:
-    """Data to learn from and to decode.
+    """Data to train on and to decode.
 
     Attributes:
         train: data dir of the training utterances, with features.
-        ali: its alignment.
-        valid: list of utterances to hold out of it, or a data dir of such.
-        graph: search graph of the alignment's states.
-        decode: set → data dir with its features.
+        ali: alignment of the training utterances.
+        valid: list of training utterances to hold out, or a data dir of held-out utterances.
+        graph: search graph for the states of the alignment.
+        decode: test set → its data dir, with features.
     """
 
     train: str
@@ -53,15 +53,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a claim says of two networks.
+    """What a claim says about two networks.
 
     Attributes:
-        first, second: their names.
-        measure: `accuracy` (of frames held out), `early` (the same after the first epoch), `gap` (accuracy in training
-            less that held out) or `wer`.
-        relation: the first is `better`; `more`, its measure is larger; `no_better`, by no more than `margin`; `equal`,
-            within `margin`.
-        margin: in per cent, absolute.
+        first, second: names of the networks.
+        measure: `accuracy` (frame accuracy on held-out speech), `early` (the same after the first epoch), `gap`
+            (training accuracy minus held-out accuracy) or `wer`.
+        relation: `better`: the first network is better; `more`: its measure is larger; `no_better`: it is better by
+            at most `margin`; `equal`: the difference is within `margin`.
+        margin: absolute difference in per cent.
     """
 
     first: str
@@ -83,7 +83,7 @@ RELATIONS = ("better", "more", "no_better", "equal")
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence and the comparisons that it rests on; without any, ``untested`` says why."""
+    """A statement and the comparisons that test it; if there are none, ``untested`` says why."""
 
     text: str
     comparisons: list[Comparison] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Run:
-    """One network with one seed, trained by so many processes."""
+    """One training of a network, with one seed, in ``processes`` processes."""
 
     network: str
     seed: int
@@ -104,9 +104,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid as its file has it; ``networks`` holds the keys of each with those of ``common``, checked.
+    """The content of a grid's file; ``networks`` contains the checked configurations, including ``common``.
 
-    ``clock`` says what the minutes of training are: of processors, whatever else they do, or of the wall.
+    ``clock`` says how the training time is measured: as processor time or as wall-clock time.
     """
 
     exp: Path
@@ -125,7 +125,7 @@ class Grid:
     claims: list[Claim]
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
-        """All runs, the first seeds of all networks before the second ones; of the networks ``only``.
+        """List all runs, or those of the networks ``only``: the first seeds of all networks, then the second ones …
 
         Raises:
             UserError: a name in ``only`` is not in the grid.
@@ -134,10 +134,10 @@ class Grid:
             if name not in self.networks:
                 raise config.unknown(f"network `{name}`", name, self.networks)
         chosen = [n for n in self.networks if not only or n in only]
-        deep = max(len(self.seeds_of[n]) for n in chosen)
+        max_seeds = max(len(self.seeds_of[n]) for n in chosen)
         return [Run(n, seed, replace(self.networks[n], seed=seed), self.sources[self.source_of[n]],
                     self.exp / n / f"seed{seed}", self.processes_of[n])
-                for k in range(deep) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
+                for k in range(max_seeds) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
 
 
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
@@ -145,10 +145,10 @@ _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "
 
 
 def load(path) -> Grid:
-    """Read a grid.
+    """Read the file of a grid.
 
     Raises:
-        UserError: an unknown or missing key, a value of the wrong type, or a name that stands for nothing.
+        UserError: an unknown or missing key, a value of the wrong type, or an undefined name.
     """
     values, lines = config.read_yaml(path)
     for key in values:
@@ -168,7 +168,7 @@ def load(path) -> Grid:
     for name, own in _group(values, "networks", path, lines).items():
         if not re.fullmatch(r"[\w.+-]+", str(name)):
             raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
-                            hint="its folder bears the name", **where)
+                            hint="its folder has this name", **where)
         own = dict(config.group(own or {}, f"networks.{name}", **where))
         source_of[name] = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)

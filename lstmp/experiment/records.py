@@ -1,11 +1,13 @@
-"""What is known of a run of a grid: a small file beside the grid's page, to be published with it.
+"""Reads and writes the records of a grid's runs: small files next to the grid's page, to be published with it.
 
-A record, ``records/<network>-seed<seed>.json``, says what was trained, decoded and on which data, and what came of it:
-all that the page shows. So a page can be made again, and a grid carried on, where the networks themselves are not.
+A record, ``records/<network>-seed<seed>.json``, says what was trained and decoded, on which data, and with which
+results: everything that the page shows. So the page can be generated again, and the grid continued, on a machine that
+does not have the trained networks.
 
-A run is done when its record's settings are the grid's and its inputs those that are here, by their contents. Data made
-anew on another machine may differ in the last bits of their numbers. :data:`ALIKE` counts such a run as well, by what
-it can see: the same utterances, lengths and number of states, graphs of the same size. It compares no other number.
+A run is done if its record has the settings of the grid, and if the contents of its inputs are the same as here. Data
+that were computed again on another machine may differ in the last bits of their numbers. With :data:`ALIKE` such a run
+counts as done too. Then only utterances, lengths, the number of states and the sizes of graphs must be equal; no other
+numbers are compared.
 """
 
 import json
@@ -24,7 +26,7 @@ from lstmp.score.wer import count_errors, read_hyps, read_refs
 from lstmp.stage import digest
 
 SAME, ALIKE = "same", "alike"
-_TEXTS = ("utt2num_frames", "num_pdfs")  # files whose contents must be the same in either case
+_TEXTS = ("utt2num_frames", "num_pdfs")  # files whose contents must always be the same
 _NOT_OF_NETWORKS = ("fmllr", "utts_per_job", "max_failed")  # keys of conf/decode.yaml
 _KEYS = ("settings", "inputs", "machine", "training", "sets")
 _TRAINING = ("num_pdfs", "params", "cpu_minutes", "minutes", "frame_accuracy_train", "frame_accuracy_valid")
@@ -32,25 +34,25 @@ _EPOCH = ("accuracy_valid", "cpu_seconds", "seconds", "staleness_mean")
 
 
 def path(grid: Grid, run: Run) -> Path:
-    """Where the run's record lies."""
+    """The file of a run's record."""
     return grid.page.parent / "records" / f"{run.network}-seed{run.seed}.json"
 
 
 def folders(grid: Grid, run: Run) -> dict[str, Path]:
-    """Set → decode dir of a run."""
+    """The decode dirs of a run: test set → folder."""
     return {name: run.folder / f"decode_{name}" for name in grid.sets}
 
 
 def settings(grid: Grid, run: Run) -> dict:
-    """All that the result depends on but the data, as JSON keeps it."""
+    """Everything that the result depends on except the data, as JSON values."""
     decode = {k: v for k, v in config.to_dict(grid.decode).items() if k not in _NOT_OF_NETWORKS}
-    found = {"network": result_settings(run.config), "processes": run.processes,
-             "decode": decode if grid.sets else None, "sets": grid.sets}
-    return json.loads(json.dumps(found, sort_keys=True, default=str))
+    values = {"network": result_settings(run.config), "processes": run.processes, "decode": decode if grid.sets else None,
+              "sets": grid.sets}
+    return json.loads(json.dumps(values, sort_keys=True, default=str))
 
 
 def inputs(grid: Grid, run: Run) -> dict[str, list]:
-    """File → [digest of its contents, its bytes], of the data that the run learns from and decodes.
+    """The data that the run is trained on and decodes: file → [digest of its contents, its size in bytes].
 
     Raises:
         UserError: one of the files is missing.
@@ -60,7 +62,7 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     ali = alignment_file(s.ali)
     files = [Path(s.ali) / "num_pdfs", _held_out(run)]
     files += archives_of(read_scp(ali).values()) if ali.suffix == ".scp" else [ali]
-    files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not their tables, which name folders
+    files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not their tables, which contain paths
     if grid.sets:
         files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]
     if absent := [p for p in files if not p.is_file()]:
@@ -74,12 +76,12 @@ def _held_out(run: Run) -> Path:
 
 
 def _name(file: Path) -> str:
-    """The file as seen from here, so that it has one name wherever the checkout lies."""
+    """The path relative to the working folder, so that it does not depend on where the checkout is."""
     return os.path.relpath(file) if file.resolve().is_relative_to(Path.cwd().resolve()) else str(file)
 
 
 def read(grid: Grid, run: Run) -> dict | None:
-    """The run's record; None where there is none, or one of other settings.
+    """Read a run's record; None if there is none, or if it has other settings.
 
     Raises:
         UserError: it is damaged.
@@ -94,7 +96,7 @@ def read(grid: Grid, run: Run) -> dict | None:
 
 
 def is_done(grid: Grid, run: Run, data: str = SAME) -> bool:
-    """Whether a record of the run has these settings, and inputs that are the same, or alike, as those here."""
+    """Whether there is a record of the run with these settings, and with the same (or similar) inputs as here."""
     record = read(grid, run)
     if record is None:
         return False
@@ -108,7 +110,7 @@ def is_done(grid: Grid, run: Run, data: str = SAME) -> bool:
 
 
 def without_run(grid: Grid) -> list[Path]:
-    """Records that belong to no run of the grid: of networks or seeds that it had once."""
+    """Records that belong to no run of the grid, but to networks or seeds that it had earlier."""
     return sorted(set((grid.page.parent / "records").glob("*.json")) - {path(grid, run) for run in grid.runs()})
 
 

@@ -1,8 +1,8 @@
-"""Train, decode and score the networks of a grid: what is done is skipped, several run side by side, one core each.
+"""Train, decode and score the networks of a grid, several at a time on one core each; finished runs are skipped.
 
-The steps are those that run.sh calls (steps/train_lstmp.sh, decode.sh, score.sh), so that any network of the grid can
-be made by hand. What it will take is said before it starts; --dry-run says that and no more. A run that is done
-leaves a record beside the page of the grid (lstmp.experiment.records).
+The steps are those that run.sh calls (steps/train_lstmp.sh, decode.sh, score.sh), so any network of the grid can also
+be made by hand. The expected time is printed before the first run; --dry-run prints only that. A finished run has a
+record next to the page of the grid (lstmp.experiment.records).
 """
 
 import argparse
@@ -32,11 +32,11 @@ from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.paths import ROOT
 
-_DECODING = 0.05  # real-time factor of decoding that the budget reckons with
+_DECODING_RTF = 0.05  # real-time factor of decoding that is assumed in the budget
 
 
 def commands(grid: Grid, run: Run) -> list[list[str]]:
-    """The steps of a run, in order."""
+    """The commands of a run, in order."""
     s, conf = run.source, run.folder / "conf"
     out = [["steps/train_lstmp.sh", "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
             "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes)]]
@@ -50,7 +50,7 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
 
 
 def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> float:
-    """How long training takes for a frame on one core, tried on random data for about ``seconds``."""
+    """Measure the training time per frame on one core, on random data, for about ``seconds``."""
     torch.manual_seed(0)
     model = StateNetwork(resolve_precision(cfg, "cpu"), inputs, pdfs)
     model.initialize(1)
@@ -58,47 +58,47 @@ def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> floa
     x = torch.randn(frames, cfg.streams, inputs)
     targets = torch.randint(pdfs, (frames, cfg.streams))
     lengths = torch.full((cfg.streams,), frames)
-    params, generator, took = list(model.parameters()), torch.Generator().manual_seed(1), []
+    params, generator, times = list(model.parameters()), torch.Generator().manual_seed(1), []
     began = time.monotonic()
-    while len(took) < 3 or time.monotonic() - began < seconds:
-        at = time.monotonic()
+    while len(times) < 3 or time.monotonic() - began < seconds:
+        start = time.monotonic()
         loss, _, _ = model.loss(x, model.zero_state(cfg.streams), targets, targets.numel(), generator, lengths)
         torch.autograd.grad(loss, params)
-        took.append(time.monotonic() - at)
-    return sorted(took)[len(took) // 2] / targets.numel()
+        times.append(time.monotonic() - start)
+    return sorted(times)[len(times) // 2] / targets.numel()
 
 
 def budget(grid: Grid, runs: list[Run], nj: int) -> float:
-    """Say what the runs will take. Returns the core minutes."""
+    """Print the expected time of the runs. Returns it in core minutes."""
     torch.set_num_threads(1)
     flush_denormals()
     keep_freed_memory()
     total, sizes = 0.0, {}
     for name in dict.fromkeys(r.network for r in runs):
-        mine = [r for r in runs if r.network == name]
-        s, cfg = mine[0].source, mine[0].config
+        of_network = [r for r in runs if r.network == name]
+        s, cfg = of_network[0].source, of_network[0].config
         if s.train not in sizes:
             sizes[s.train] = Features(s.train, cfg.feature).dim, _frames(s.train, s.valid)
         inputs, frames = sizes[s.train]
         pdfs = read_num_pdfs(s.ali)
         train = cfg.epochs * frames * seconds_per_frame(cfg, inputs, pdfs) / 60
-        decode = sum(_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING
-        total += len(mine) * (train + decode)
-        say(f"{name}: {StateNetwork(cfg, inputs, pdfs).num_params:,} parameters, {len(mine)} x {train:.1f} core "
+        decode = sum(_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING_RTF
+        total += len(of_network) * (train + decode)
+        say(f"{name}: {StateNetwork(cfg, inputs, pdfs).num_params:,} parameters, {len(of_network)} x {train:.1f} core "
             f"minutes of training, {decode:.1f} of decoding")
     say(f"{len(runs)} runs to do, about {total / 60:.1f} core hours: {total / 60 / nj:.1f} hours, {nj} at a time")
     return total
 
 
 def _frames(data_dir: str, without: str | None = None) -> int:
-    """Frames of a data dir, less those of the utterances listed in ``without``."""
+    """Number of frames of a data dir, except those of the utterances listed in ``without``."""
     lengths = read_table(Path(data_dir) / "utt2num_frames")
-    out = read_ids(without) if without and not Path(without).is_dir() else set()
-    return sum(int(n) for utt, n in lengths.items() if utt not in out)
+    excluded = read_ids(without) if without and not Path(without).is_dir() else set()
+    return sum(int(n) for utt, n in lengths.items() if utt not in excluded)
 
 
 def execute(grid: Grid, run: Run) -> str | None:
-    """Do the steps of a run, their output into its log.txt. Returns None, or what went wrong."""
+    """Run the commands of a run, with their output in its log.txt. Returns None, or an error message."""
     config.write_text(run.folder / "conf/lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
     config.write_text(run.folder / "conf/decode.yaml", yaml.safe_dump(config.to_dict(grid.decode), sort_keys=False))
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -112,14 +112,14 @@ def execute(grid: Grid, run: Run) -> str | None:
         records.write(grid, run)
     except UserError as e:
         return str(e)
-    for folder in folders(grid, run).values():  # only for other lm weights: 200 MB a set
+    for folder in folders(grid, run).values():  # needed only for other LM weights: 200 MB per test set
         for lattice in folder.glob("lat.*.safetensors"):
             lattice.unlink()
     return None
 
 
 class _Cores:
-    """So many cores, to be had by those who wait for them."""
+    """A number of cores that threads can wait for and take."""
 
     def __init__(self, count: int):
         self.free, self.change = count, threading.Condition()
@@ -138,54 +138,54 @@ class _Cores:
 
 
 def run_all(grid: Grid, runs: list[Run], nj: int):
-    """Do the runs on ``nj`` cores, one of several processes on as many; of more than ``nj``, alone.
+    """Do the runs on ``nj`` cores. Each takes as many cores as it has processes; with more than ``nj``, it runs alone.
 
     Raises:
-        UserError: some failed; the others were done.
+        UserError: some runs failed; the others were done.
     """
-    began, faults, cores = time.monotonic(), [], _Cores(nj)
+    began, errors, cores = time.monotonic(), [], _Cores(nj)
 
     def one(numbered):
         number, run = numbered
         with cores.taken(min(run.processes, nj)):
-            fault = execute(grid, run)
-        if fault:
-            faults.append(fault)
-        say(fault or f"{run.folder}: done, {number + 1} of {len(runs)}, {(time.monotonic() - began) / 60:.0f} min")
+            error = execute(grid, run)
+        if error:
+            errors.append(error)
+        say(error or f"{run.folder}: done, {number + 1} of {len(runs)}, {(time.monotonic() - began) / 60:.0f} min")
 
     with ThreadPoolExecutor(nj) as pool:
-        list(pool.map(one, enumerate(sorted(runs, key=lambda run: run.processes))))  # lest one waits for several cores
-    if faults:
-        raise UserError(f"{len(faults)} of {len(runs)} runs failed; {faults[0]}", file=grid.exp,
-                        hint="see the end of its log.txt, mend that, and start again: what is done is kept")
+        list(pool.map(one, enumerate(sorted(runs, key=lambda run: run.processes))))  # several cores come last
+    if errors:
+        raise UserError(f"{len(errors)} of {len(runs)} runs failed; {errors[0]}", file=grid.exp,
+                        hint="see the end of its log.txt, fix that, and start again; finished runs are kept")
 
 
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/run_grid.sh", description=__doc__.split("\n")[0])
-    p.add_argument("grid", help="such as recipes/sak2014/grid.yaml")
-    p.add_argument("--only", nargs="+", metavar="NETWORK", help="these networks of the grid")
-    p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side, one core each "
-                   "(default: the processors)")
-    p.add_argument("--alike", action="store_true", help="carry on what was begun with data made on another "
-                   "machine: a record counts if utterances, lengths and number of states are those here")
-    p.add_argument("--dry-run", action="store_true", help="say what it would take, and no more")
+    p.add_argument("grid", help="file of the grid, such as recipes/sak2014/grid.yaml")
+    p.add_argument("--only", nargs="+", metavar="NETWORK", help="run only these networks of the grid")
+    p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="number of runs at a time, one core "
+                   "each (default: the number of cores)")
+    p.add_argument("--alike", action="store_true", help="continue a grid with data that were made on another machine: "
+                   "a record counts if utterances, lengths and the number of states are the same as here")
+    p.add_argument("--dry-run", action="store_true", help="only print the expected time")
     a = p.parse_args(argv)
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", hint="correct the value")
     grid = load(a.grid)
     runs = grid.runs(a.only)
-    left = [r for r in runs if not records.is_done(grid, r, records.ALIKE if a.alike else records.SAME)]
-    say(f"{a.grid}: {len(runs)} runs, {len(runs) - len(left)} done before")
-    if not a.alike and (apart := [r for r in left if records.is_done(grid, r, records.ALIKE)]):
-        say(f"{len(apart)} of the others are recorded for data of the same utterances, lengths and states, but not the "
-            "same contents; --alike counts them as done")
-    if strange := records.without_run(grid):
-        say(f"{len(strange)} records belong to no run of this grid, such as {strange[0]}; delete them")
-    if left:
-        budget(grid, left, a.nj)
+    remaining = [r for r in runs if not records.is_done(grid, r, records.ALIKE if a.alike else records.SAME)]
+    say(f"{a.grid}: {len(runs)} runs, {len(runs) - len(remaining)} done before")
+    if not a.alike and (similar := [r for r in remaining if records.is_done(grid, r, records.ALIKE)]):
+        say(f"{len(similar)} of the others are recorded for data with the same utterances, lengths and states, but "
+            "different contents; --alike counts them as done")
+    if unknown := records.without_run(grid):
+        say(f"{len(unknown)} records belong to no run of this grid, such as {unknown[0]}; delete them")
+    if remaining:
+        budget(grid, remaining, a.nj)
     if not a.dry_run:
-        run_all(grid, left, a.nj)
+        run_all(grid, remaining, a.nj)
 
 
 if __name__ == "__main__":

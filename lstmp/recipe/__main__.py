@@ -2,7 +2,8 @@
 
     python -m lstmp.recipe [options of run.sh]
 
-The configurations go to a folder that :mod:`lstmp.recipe.begin_run` makes <exp>/conf of, which the steps read.
+The configurations are written to a temporary folder. :mod:`lstmp.recipe.begin_run` moves them to <exp>/conf, which the
+steps read.
 """
 
 import dataclasses
@@ -36,7 +37,7 @@ def write_sections(sections: dict[str, dict], folder):
 
 @command
 def main(argv=None):
-    """Print the shell variables for run.sh's options, or with --help the list of options."""
+    """Print the shell variables for the options of run.sh, or with --help the list of options."""
     arguments = sys.argv[1:] if argv is None else argv
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
@@ -50,7 +51,7 @@ def main(argv=None):
         check_predecessors(int(run["stage"]), exp, data, recipe, networks, gmm_train(recipe), systems)
     recipe = dataclasses.replace(recipe, **{key: find_file(getattr(recipe, key), run, recipe)
                                             for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")})
-    new_conf = exp / f".conf.{os.getpid()}"  # becomes <exp>/conf by lstmp.recipe.begin_run, once the run has the lock
+    new_conf = exp / f".conf.{os.getpid()}"  # begin_run moves it to <exp>/conf under the lock
     if not dry_run:
         write_sections(sections, new_conf)
     values = run_variables(run, recipe, systems, networks, read_sections(ROOT / "conf")["lstmp"])

@@ -1,9 +1,10 @@
-"""The beginning of run.sh: no other run in its folder, and the configuration in its place.
+"""Begin run.sh: lock its folder, so that no other run works there, and install the configuration.
 
     python -m lstmp.recipe.begin_run FD EXP CONF
 
-FD is run.sh's open file <EXP>/.lock, with which the lock stays for as long as run.sh or what it has started is there.
-CONF, which :mod:`lstmp.recipe` wrote, becomes <EXP>/conf; other files there stay, and so do those that are alike.
+FD is the descriptor of run.sh's open file <EXP>/.lock. The lock lasts as long as run.sh or a process that it has
+started has this file open. The files of CONF, which :mod:`lstmp.recipe` has written, are moved to <EXP>/conf if they
+differ from those there; other files there are kept.
 """
 
 import os
@@ -17,7 +18,7 @@ from lstmp.errors import command
 
 @command
 def main(argv=None):
-    """Take the lock and put the configuration in its place."""
+    """Take the lock and install the configuration."""
     fd, exp, new = sys.argv[1:] if argv is None else argv
     exp, new = Path(exp), Path(new)
     try:
@@ -25,13 +26,13 @@ def main(argv=None):
             lock.take(file, exp, os.environ.get("LSTMP_COMMAND", "./run.sh"))
         (exp / "conf").mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
-            there = exp / "conf" / path.name
-            if not there.is_file() or there.read_bytes() != path.read_bytes():
-                os.replace(path, there)
+            target = exp / "conf" / path.name
+            if not target.is_file() or target.read_bytes() != path.read_bytes():
+                os.replace(path, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    for left in exp.glob(".conf.*"):  # of a run that was killed at this point
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in exp.glob(".conf.*"):  # of a run that was killed at this point
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The keys of recipes/<name>/recipe.yaml beside the sections of conf/, each with its check."""
+"""The keys of recipes/<name>/recipe.yaml other than the sections of conf/, with their checks."""
 
 import dataclasses
 import re
@@ -9,36 +9,37 @@ from lstmp import config
 
 @dataclass(frozen=True)
 class Recipe:
-    """The keys of recipe.yaml beside the sections of conf/.
+    """The keys of recipe.yaml other than the sections of conf/.
 
     Attributes:
-        source: what makes the data dirs: `tiny`, `librispeech`, or `datadirs`: Kaldi data dirs, taken from --corpus.
-        train, dev, tests: splits to train on, to choose LM weight and insertion penalty on, and to report. Several
-            training splits, joined by `+`, are trained on as one.
-        lexicon, arpa, lm_text: the dictionary's source (empty: letters are phones); an ARPA language model, or else the
-            text to train one from (a sentence a line; empty: the transcripts of training). Paths are relative to the
-            corpus.
+        source: what makes the data dirs: `tiny`, `librispeech`, or `datadirs` (Kaldi data dirs in --corpus).
+        train, dev, tests: the splits to train on, to choose LM weight and insertion penalty on, and to report. Several
+            training splits can be joined by `+`.
+        lexicon, arpa, lm_text: source of the dictionary (empty: letters are used as phones); an ARPA language model;
+            or else the text to train one on, one sentence per line (empty: the training transcripts). Paths are
+            relative to the corpus.
         lm: name of the language model, part of folder names.
-        rescore_lm, rescore_arpa: a larger language model, given as ARPA, to rescore the lattices with; empty: none.
+        rescore_lm, rescore_arpa: name and ARPA file of a larger language model to rescore lattices with; empty: none.
         lm_order: order of a language model that is trained here.
-        train_utterances, test_utterances: so many utterances of each split, for short trials; 0: all.
-        mono_utterances: the monophones are trained on so many of the shortest utterances.
-        triphones: the triphone systems to train, each on the alignment of the one before, the first on that of the
-            monophones; names of files of conf/.
-        pron_probs: the last of them and the network get a lexicon with probabilities of pronunciations and of silence
-            around them, from the alignment before.
-        targets: the one of them whose tied states the network learns.
-        gmm_mp3_kbps: the GMMs are trained on the training data put through such MP3; 0: as they are.
-        networks: name → keys of conf/lstmp.yaml, and of `speeds`, `volumes`, `mp3_kbps`, in which it differs from what
-            is said of all; the networks to train. None, and the recipe ends with the triphones.
-        speeds: the networks are trained on copies of the training data at these speeds; [1.0]: on the data alone.
-        volumes: the copies' samples are multiplied by a factor drawn between these two, each by its own; empty: not.
-        mp3_kbps: these copies, that at speed 1 too, are put through MP3 of this bit rate; 0: they are not.
-        held_out: share of the training utterances, some of every speaker, that the networks do not train on.
-        systems: those to decode, the rows of the table, the last triphones among them; no other network is trained, and
-            no graph made that none of them needs. Empty: all.
-        allow_commands: run the commands of `wav.scp`, lines that end in `|`: programs of whoever wrote that file.
-        seed: seed of everything that draws at random, where a section of conf/ does not set its own.
+        train_utterances, test_utterances: number of utterances of each split to use, for short trials; 0: all.
+        mono_utterances: number of the shortest utterances on which the monophones are trained.
+        triphones: the triphone systems to train, which are names of files of conf/. Each is trained on the alignment of
+            the previous one; the first on the alignment of the monophones.
+        pron_probs: whether the last triphone system and the networks use a lexicon with probabilities of pronunciations
+            and of silence around them, estimated from the previous alignment.
+        targets: the triphone system with the tied states that are the networks' targets.
+        gmm_mp3_kbps: bit rate of the MP3 coding of the data that the GMMs are trained on; 0: no coding.
+        networks: the networks to train: name → its changes to keys of conf/lstmp.yaml, and to `speeds`, `volumes`,
+            `mp3_kbps`. If there are none, the recipe ends with the triphones.
+        speeds: the networks are trained on copies of the training data at these speeds; [1.0]: only the data itself.
+        volumes: the samples of each copied utterance are multiplied by a random factor between these two; empty: not.
+        mp3_kbps: bit rate of the MP3 coding of all copies, including the one at speed 1; 0: no coding.
+        held_out: share of the training utterances, some of every speaker, that the networks are not trained on.
+        systems: the systems to decode, which are the rows of the table. They must include the last triphones. Other
+            networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
+        allow_commands: whether to run the commands in `wav.scp`, which are lines that end in `|`. Such a command is a
+            program chosen by whoever wrote that file.
+        seed: random seed of everything for which the section of conf/ does not set another one.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""The options of run.sh: their text, their checks, and the values of those that belong to the run itself."""
+"""The options of run.sh: their help, their checks, and the values of those that concern the run itself."""
 
 import os
 import re
@@ -19,20 +19,20 @@ RUN_OPTIONS = {
     "stop-stage": "last stage to run (11)",
     "nj": "number of processes, on each machine (the number of cores)",
     "nnodes": "number of machines; more than one share the folder of this checkout (1)",
-    "rdzv-endpoint": "HOST:PORT where the machines meet, HOST being one of them (default: in a folder that all share)",
-    "launcher": "command that starts another one on all machines (srun --ntasks-per-node=1)",
-    "device": "auto, cpu or cuda; auto: networks are trained on the GPU if there is one, all else on the CPU (auto)",
+    "rdzv-endpoint": "HOST:PORT on one of the machines, where they connect (default: by a folder that all share)",
+    "launcher": "command that starts a given command on all machines (srun --ntasks-per-node=1)",
+    "device": "auto, cpu or cuda; auto: networks are trained on the GPU if there is one, the rest uses the CPU (auto)",
     "exp": "folder for models and results (exp/<recipe>)",
     "data": "folder for data dirs (data/<recipe>)",
     "reference-ctm": "phone times of another aligner, to compare the triphones' alignment with (none)",
 }
-FLAGS = {"dry-run": "check all options, print the commands of the stages, and do nothing"}
+FLAGS = {"dry-run": "check all options and print the commands of the stages, without running them"}
 
-MACHINES = ("nnodes", "rdzv-endpoint", "launcher", "nj")  # what local/path.sh must know to start torchrun
+MACHINES = ("nnodes", "rdzv-endpoint", "launcher", "nj")  # passed to local/path.sh, which starts torchrun
 
 
 def parse_options(arguments: list[str]) -> dict[str, str]:
-    """``--name value`` or ``--name=value`` pairs → {name: value}; the last of several counts."""
+    """Parse ``--name value`` and ``--name=value`` to {name: value}. Of a repeated option, the last value is used."""
     options, rest = {}, list(arguments)
     while rest:
         name = rest.pop(0)
@@ -50,7 +50,7 @@ def parse_options(arguments: list[str]) -> dict[str, str]:
 
 
 def known_options(sections: dict[str, dict]) -> list[str]:
-    """Names of all options: those of the run, the recipe's keys, then ``section.key``."""
+    """Names of all options: those of the run, the keys of the recipe, then ``section.key``."""
     names = [*RUN_OPTIONS, *FLAGS, *RECIPE_KEYS]
     for section, values in sections.items():
         names += [f"{section}.{key}" for key in leaves(values)]
@@ -58,9 +58,9 @@ def known_options(sections: dict[str, dict]) -> list[str]:
 
 
 def parse_value(option: str, text: str):
-    if not text:  # YAML takes it for null; what is given as an empty text is one
+    if not text:  # YAML would read it as null, but an empty text is meant
         return ""
-    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):  # 1e-4, which YAML takes for text
+    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):  # such as 1e-4, which YAML reads as text
         return float(text)
     try:
         return yaml.safe_load(text)
@@ -87,7 +87,7 @@ def run_values(options: dict[str, str], name: str) -> dict:
         raise UserError(f"--device must be auto, cpu or cuda, not `{run['device']}`", hint="correct the value")
     if not re.fullmatch(r"([^\s:]+:\d+)?", run["rdzv-endpoint"]):
         raise UserError(f"--rdzv-endpoint must be HOST:PORT, not `{run['rdzv-endpoint']}`", hint="correct the value")
-    for key in ("corpus", "exp", "data", "reference-ctm"):  # as seen from where run.sh was called
+    for key in ("corpus", "exp", "data", "reference-ctm"):  # relative to the folder where run.sh was called
         if key in options and (start := os.environ.get("LSTMP_FROM", os.getcwd())) != os.getcwd():
             run[key] = os.path.join(start, run[key])
     if run["corpus"] and not Path(run["corpus"]).is_dir():
@@ -100,6 +100,6 @@ def help_text() -> str:
     lines = ["", "options of the run, with their defaults:"]
     lines += [f"  --{name:<13} {text}" for name, text in {**RUN_OPTIONS, **FLAGS}.items()]
     lines += ["options of the recipe (recipes/<name>/recipe.yaml):", "  " + " ".join(f"--{k}" for k in RECIPE_KEYS)]
-    lines += ["options of the configurations (conf/<section>.yaml, where each is explained):"]
+    lines += ["options of the configurations (explained in conf/<section>.yaml):"]
     lines += [f"  --{s}.{{{','.join(leaves(values))}}}" for s, values in sections.items()]
     return "\n".join(lines)

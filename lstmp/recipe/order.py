@@ -1,4 +1,4 @@
-"""What each stage of run.sh needs of those before it: a run that begins later than with the first is told at once."""
+"""Checks that a run of run.sh that begins with a later stage has the files that the earlier stages make."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ from lstmp.recipe.keys import Recipe
 from lstmp.recipe.networks import Network
 
 
-def needs(stage: int, exp: Path, data: Path, recipe: Recipe, found: list[Network], gmm_train: str,
+def needs(stage: int, exp: Path, data: Path, recipe: Recipe, networks: list[Network], gmm_train: str,
           systems: list[str]) -> Iterator[tuple[int, Path]]:
-    """(stage that makes it, file) of all that ``stage`` reads."""
+    """Yield (stage that makes it, file) for the files that ``stage`` reads."""
     train, last, lang = data / recipe.train, recipe.triphones[-1], (2, data / "lang/words.txt")
     features = [(4, data / gmm_train / "feats.scp")]
     with_lm = (3, data / f"lang_{recipe.lm}/G.fst")
@@ -24,13 +24,13 @@ def needs(stage: int, exp: Path, data: Path, recipe: Recipe, found: list[Network
         yield from [(5, exp / "mono/final.safetensors")] if stage == 6 else []
         yield from [(6, exp / last / "final.safetensors")] if stage == 7 else []
     elif stage == 8:
-        for net in found:
-            yield 7, exp / f"{recipe.targets}_ali{net.varied}" / "num_pdfs"
+        for net in networks:
+            yield 7, exp / f"{recipe.targets}_ali{net.suffix}" / "num_pdfs"
     elif stage == 9:
         yield from ((6, exp / tri / "final.safetensors") for tri in recipe.triphones)
         yield with_lm
     elif stage == 10:
-        names = [n.name for n in found]
+        names = [n.name for n in networks]
         yield from ((4, data / split / "feats.scp") for split in (recipe.dev, *recipe.tests))
         for system in systems:
             yield 8 if system in names else 5 if system == "mono" else 6, exp / system / "final.safetensors"
@@ -41,12 +41,12 @@ def needs(stage: int, exp: Path, data: Path, recipe: Recipe, found: list[Network
 
 
 def check_predecessors(stage: int, *what):
-    """Raise where a file is missing that an earlier stage makes; the arguments are those of :func:`needs`.
+    """Check that the files from earlier stages exist; the arguments are those of :func:`needs`.
 
     Raises:
-        UserError: one is.
+        UserError: a file is missing.
     """
     for maker, path in needs(stage, *what):
         if not path.is_file():
             raise UserError(f"stage {stage} needs what stage {maker} makes", file=path,
-                            hint=f"run it before: --stage {maker}")
+                            hint=f"run that stage first: --stage {maker}")

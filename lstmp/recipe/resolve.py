@@ -1,4 +1,4 @@
-"""What is to be run: conf/*.yaml, overridden by recipes/<name>/recipe.yaml, overridden by the options of run.sh."""
+"""Combines conf/*.yaml, the overrides of recipes/<name>/recipe.yaml, and the overrides of run.sh's options."""
 
 import re
 from pathlib import Path
@@ -17,10 +17,11 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
     """Combine ``conf/``, the recipe and the options.
 
     Returns:
-        (values of the run options, the recipe, section name → values, the networks, each with a section of its name)
+        (values of the run options, the recipe, section name → values, the networks); each network has a section with
+        its name
 
     Raises:
-        UserError: for an unknown recipe, option or key, or a value of the wrong type or out of its range.
+        UserError: an unknown recipe, option or key, or a value of the wrong type or out of range.
     """
     name = options.get("recipe", "tiny")
     path = Path(root) / "recipes" / name / "recipe.yaml"
@@ -48,7 +49,7 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
         chosen[option] = parse_value(option, text)
     values |= {k: v for k, v in chosen.items() if k in RECIPE_KEYS}
 
-    for section in sections.values():  # one seed for all, unless a section's own is set below
+    for section in sections.values():  # one seed for all sections, unless it is overridden below
         if "seed" in section and "seed" in values:
             section["seed"] = config.coerce(values["seed"], int, "seed", file=path, line=lines.get("seed"))
     for key in [k for k in values if k in sections]:
@@ -63,16 +64,16 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
     if absent := [name for name in recipe.triphones if name not in sections]:
         raise config.unknown(f"system `{absent[0]}`", absent[0], [s for s in sections if s.startswith("tri")],
                              file=path, line=lines.get("triphones"))
-    at = {"lines": {}} if "networks" in chosen else {"file": path, "lines": lines}
-    for network in (found := networks(recipe, sections["lstmp"], **at)):
+    source = {"lines": {}} if "networks" in chosen else {"file": path, "lines": lines}
+    for network in (recipe_networks := networks(recipe, sections["lstmp"], **source)):
         if network.name in sections and network.name != "lstmp":
-            raise UserError(f"network `{network.name}` bears the name of a file of conf/", file=path,
-                            line=lines.get(f"networks.{network.name}"), hint="name it otherwise")
-    names = [n.name for n in found]
+            raise UserError(f"network `{network.name}` has the name of a file of conf/", file=path,
+                            line=lines.get(f"networks.{network.name}"), hint="choose another name")
+    names = [n.name for n in recipe_networks]
 
     def origin(section: str, key: str):
-        own = key.split(".")[0] in (recipe.networks.get(section) or {})
-        if section in names and own:
+        set_by_network = key.split(".")[0] in (recipe.networks.get(section) or {})
+        if section in names and set_by_network:
             return "--networks" if "networks" in chosen else (path, lines.get(f"networks.{section}.{key}"))
         section = "lstmp" if section in names else section
         if f"{section}.{key}" in chosen:
@@ -82,13 +83,13 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
         file = Path(root) / f"conf/{section}.yaml"
         return file, config.read_yaml(file)[1].get(key)
 
-    sections |= {n.name: n.config for n in found}
+    sections |= {n.name: n.config for n in recipe_networks}
     check_sections(sections, names, origin)
-    return run, recipe, sections, found
+    return run, recipe, sections, recipe_networks
 
 
 def _recipe(values: dict, path: Path, lines: dict[str, int], chosen: dict) -> Recipe:
-    """The recipe's own keys; an error names the option that a value comes from, or the line of the recipe."""
+    """Build the recipe. An error names the option that a value comes from, or the line of the recipe."""
     try:
         return config.build(values, Recipe, file=path, lines=lines)
     except UserError as e:
@@ -99,39 +100,42 @@ def _recipe(values: dict, path: Path, lines: dict[str, int], chosen: dict) -> Re
 
 
 def choose_layout(layouts: dict, run: dict, *, file, line) -> dict:
-    """The keys of the first layout all of whose splits are in the corpus; without --corpus, those of `download`.
+    """Choose the first layout for which the corpus contains all splits; without --corpus, the layout `download`.
 
-    A corpus may be had in several forms, with other names of splits and files: `layouts: {name: {key: value}}`.
+    A corpus may exist in several forms, with different names of splits and files: `layouts: {name: {key: value}}`.
+
+    Returns:
+        the keys of that layout
 
     Raises:
         UserError: no layout fits the corpus.
     """
     for name, keys in layouts.items():
         if not isinstance(keys, dict) or not {"train", "dev", "tests"} <= set(keys) <= set(RECIPE_KEYS):
-            raise UserError(f"layout `{name}` must give train, dev and tests, and else keys of the recipe", file=file,
+            raise UserError(f"layout `{name}` must give train, dev and tests, and no unknown keys", file=file,
                             line=line, hint="see recipes/mini_librispeech/recipe.yaml")
-        for key, kind in (("train", str), ("dev", str), ("tests", list[str])):
-            config.coerce(keys[key], kind, f"layouts.{name}.{key}", file=file, line=line)
+        for key, expected in (("train", str), ("dev", str), ("tests", list[str])):
+            config.coerce(keys[key], expected, f"layouts.{name}.{key}", file=file, line=line)
         splits = [*keys["train"].split("+"), keys["dev"], *keys["tests"]]
-        here = [Path(run["corpus"]) / "LibriSpeech", Path(run["corpus"])]
-        if any(all((d / s).is_dir() for s in splits) for d in here) if run["corpus"] else name == "download":
+        folders = [Path(run["corpus"]) / "LibriSpeech", Path(run["corpus"])]
+        if any(all((d / s).is_dir() for s in splits) for d in folders) if run["corpus"] else name == "download":
             return keys
     if layouts:
         known = "; ".join(f"{n}: {k['train']}, {k['dev']}{''.join(f', {t}' for t in k['tests'])}"
                           for n, k in layouts.items())
-        raise UserError("the splits of the recipe are not all there", file=run["corpus"],
+        raise UserError("it does not contain all splits of the recipe", file=run["corpus"],
                         hint=f"it needs the folders of one of these layouts: {known}")
     return {}
 
 
 def find_file(name: str, run: dict, recipe: Recipe) -> str:
-    """Where a file is that the recipe names by its place in the corpus.
+    """Find a file that the recipe names relative to the corpus.
 
-    It is looked for in the corpus and the folder above, and in their `lm` folders. The corpus `tiny` has it in
-    <data>/local; a file of a download need not be there yet.
+    It is looked for in the corpus and its parent folder, and in their `lm` folders. For the corpus `tiny` it is in
+    <data>/local. A file that is downloaded need not exist yet.
 
     Raises:
-        UserError: it is not in --corpus.
+        UserError: --corpus does not contain it.
     """
     if not name:
         return ""
@@ -140,10 +144,10 @@ def find_file(name: str, run: dict, recipe: Recipe) -> str:
     else:
         corpus = Path(run["corpus"] or "downloads")
     base = Path(name).name
-    places = [c / n for c in (corpus, corpus.parent) for n in (name, f"lm/{base}", base)]
-    for place in [*places, Path(name)]:
-        if place.is_file():
-            return str(place)
+    candidates = [c / n for c in (corpus, corpus.parent) for n in (name, f"lm/{base}", base)]
+    for path in [*candidates, Path(name)]:
+        if path.is_file():
+            return str(path)
     if recipe.source == "datadirs" or run["corpus"] and recipe.source != "tiny":
-        raise UserError("no such file", file=places[0], hint=f"put it there, or in {places[1].parent}")
-    return str(places[0])
+        raise UserError("no such file", file=candidates[0], hint=f"put it there, or in {candidates[1].parent}")
+    return str(candidates[0])

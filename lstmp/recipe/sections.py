@@ -1,4 +1,4 @@
-"""The sections of conf/: overridden by recipe and options, and checked as the steps that read them will check them."""
+"""The sections of conf/: overrides them by recipe and options, and checks them in the same way as the steps do."""
 
 import re
 
@@ -7,57 +7,62 @@ from lstmp.errors import UserError
 
 
 def override(values: dict, key: str, value, *, what: str, file=None, lines: dict[str, int] | None = None):
-    """Set ``values[key]``, which must exist, to ``value``, which must be of its type.
+    """Set ``values[key]``, which must exist, to ``value``, which must have the same type.
 
     Args:
-        what: its dotted name, for errors.
-        file, lines: where the value comes from, and the line of each dotted name.
+        values: a section or a group of it.
+        key: the key to change.
+        value: its new value; a mapping changes the keys of a group.
+        what: dotted name of the key, for errors.
+        file, lines: the file that the value comes from, and the line of each dotted name.
     """
-    at = {"file": file, "line": (lines or {}).get(what)}
+    source = {"file": file, "line": (lines or {}).get(what)}
     if key not in values:
-        raise config.unknown(what, key, sorted(values), **at)
+        raise config.unknown(what, key, sorted(values), **source)
     old = values[key]
     if isinstance(old, dict):
-        for k, v in config.group(value, what, **at).items():
+        for k, v in config.group(value, what, **source).items():
             override(old, k, v, what=f"{what}.{k}", file=file, lines=lines)
         return
     if old is None or type(old) is int and isinstance(value, float):  # the step's own dataclass decides
         values[key] = value
-    elif isinstance(old, list) and not old and isinstance(value, list):  # of what, the step's own dataclass knows
+    elif isinstance(old, list) and not old and isinstance(value, list):  # the step's own dataclass checks its items
         values[key] = value
     elif isinstance(old, list):
-        values[key] = config.coerce(value, list[type(old[0])] if old else list[str], what, **at)
+        values[key] = config.coerce(value, list[type(old[0])] if old else list[str], what, **source)
     else:
-        values[key] = config.coerce(value, type(old), what, **at)
+        values[key] = config.coerce(value, type(old), what, **source)
 
 
 def check_sections(sections: dict[str, dict], networks: list[str], origin):
-    """Build each section's dataclass, as its step will.
+    """Build each section's dataclass, as its step does.
 
     Args:
-        networks: sections that are those of a network.
-        origin: (section, dotted key) → where its value comes from: (file, line) or the name of an option.
+        sections: name → values.
+        networks: names of the sections that belong to networks.
+        origin: function of a section and a dotted key that says where the value comes from: (file, line), or the name
+            of an option.
 
     Raises:
-        UserError: a value out of its range, at its origin.
+        UserError: a value is out of range; the error names its origin.
     """
     known = _types()
     for section, values in sections.items():
         cls = known.get("tri" if section.startswith("tri") else "lstmp" if section in networks else section)
-        if cls is None:  # a file of the user's own
+        if cls is None:  # a file that the user has added
             continue
         try:
             config.build(values, cls)
         except UserError as e:
             named = re.search("`([^`]+)`", e.what)
-            found = origin(section, named[1] if named else "")
-            if isinstance(found, str):
-                raise UserError(f"option {found}: {e.what}", hint=e.hint) from None
-            raise UserError(e.what, file=found[0], line=found[1], hint=e.hint) from None
+            source = origin(section, named[1] if named else "")
+            if isinstance(source, str):
+                raise UserError(f"option {source}: {e.what}", hint=e.hint) from None
+            raise UserError(e.what, file=source[0], line=source[1], hint=e.hint) from None
 
 
 def _types() -> dict[str, type]:
-    """Section → the dataclass that it is read as. Imported here: with what they import they take a second."""
+    """Section → its dataclass. They are imported here, because the imports take about a second."""
     from lstmp.alignment.check import CheckConfig
     from lstmp.decode.config import DecodeConfig
     from lstmp.decode.live import LiveConfig

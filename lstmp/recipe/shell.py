@@ -1,4 +1,4 @@
-"""What run.sh is told: variables of the run, and the function ``settings_of`` that sets those of one system."""
+"""Makes the shell code for run.sh: variables of the run, and the function ``settings_of`` for those of one system."""
 
 import dataclasses
 import shlex
@@ -14,23 +14,23 @@ def gmm_train(recipe: Recipe) -> str:
 
 
 def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[Network], defaults: dict) -> dict:
-    """Variables of the whole run: the options, the recipe's keys, and what follows from them.
+    """Variables of the whole run: the options, the keys of the recipe, and values derived from them.
 
     Args:
         run: values of the options of the run itself.
-        recipe: its paths are those of files, "" for none.
+        recipe: the recipe, with existing paths, or "" for none.
         systems: names of the systems to decode.
-        networks: those to train.
-        defaults: conf/lstmp.yaml, to tell how the networks differ from it.
+        networks: the networks to train.
+        defaults: conf/lstmp.yaml, to describe how the networks differ from it.
 
     Returns:
-        name → text, number, truth value or list, for :func:`assignments`. Beside the options and keys:
-        `last` (triphone system whose transforms adapt the networks' input), `aligners` (systems that align copies of
-        the training data), `graph_models` (systems to make a graph of), `gmm_train`, `training_note`, and options of steps:
-        `dict_source`, `lm_source`, `wav_options`, `limit_train`, `limit_test`, `downloads`.
+        name → text, number, truth value or list, for :func:`assignments`. Besides the options and keys:
+        `last` (triphone system with the transforms that adapt the networks' input), `aligners` (systems that align
+        copies of the training data), `graph_models` (systems to make a graph for), `gmm_train`, `training_note`, and
+        options of steps: `dict_source`, `lm_source`, `wav_options`, `limit_train`, `limit_test`, `downloads`.
     """
     train_text = Path(run["data"]) / recipe.train / "text"
-    spelled = ["--spell", str(train_text.parent), *filter(None, (recipe.arpa, recipe.lm_text))]
+    from_spelling = ["--spell", str(train_text.parent), *filter(None, (recipe.arpa, recipe.lm_text))]
     if recipe.arpa:
         lm_source = ["--arpa", recipe.arpa]
     elif recipe.lm_text:
@@ -43,7 +43,7 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
         "aligners": sorted({last, recipe.targets}),
         "graph_models": [m for m in gmms if m in systems or m == recipe.targets],
         "gmm_train": gmm_train(recipe), "training_note": describe(networks, defaults, recipe.gmm_mp3_kbps),
-        "dict_source": ["--lexicon", recipe.lexicon] if recipe.lexicon else spelled,
+        "dict_source": ["--lexicon", recipe.lexicon] if recipe.lexicon else from_spelling,
         "lm_source": lm_source,
         "wav_options": ["--allow-commands"] if recipe.allow_commands else [],
         "limit_train": ["--max-utts", recipe.train_utterances] if recipe.train_utterances else [],
@@ -56,35 +56,37 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
     """Variables of one system.
 
     Args:
-        name: of a GMM system, or of ``network``.
+        name: name of a GMM system, or of ``network``.
+        network: the network; None for a GMM system.
+        run, recipe: see :func:`run_variables`.
 
     Returns:
         name → value, for :func:`assignments`:
-        `lang` (its lexicon and phones; with the grammar of the language model, ``${lang}_$lm``), `graph` (its search
-        graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms` (language
-        models that it is scored with); for a network also `copies` and `copies_suffix` (data dir of the copies of the
-        training data that it is trained on, and what that adds to the name of an alignment), `perturb_options` (how the
-        copies are made) and `train_feats` (data dir of its input).
+        `lang` (its lexicon and phones; with the grammar of the language model it is ``${lang}_$lm``), `graph` (its
+        search graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms`
+        (language models that it is scored with); for a network also `copies` and `copies_suffix` (data dir of the
+        perturbed copies of the training data, and the suffix that they add to the name of an alignment),
+        `perturb_options` (how the copies are made) and `train_feats` (data dir of its input).
     """
     exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
-    model = recipe.targets if network else name  # whose tied states it has
+    model = recipe.targets if network else name  # the system that defines its tied states
     rescore = bool(recipe.rescore_lm) and (network is not None or name == last)
     values = {
         "lang": f"{exp}/lang_{model}" if recipe.pron_probs and model == last else f"{data}/lang",
         "graph": f"{exp}/{model}/graph_{recipe.lm}", "feature_type": "mfcc", "rescore": rescore,
         "lms": [recipe.lm, recipe.rescore_lm] if rescore else [recipe.lm]}
     if network:
-        copies, feature_type = recipe.train + network.varied, network.config["feature"]["kind"]
+        copies, feature_type = recipe.train + network.suffix, network.config["feature"]["kind"]
         volume = ["--volume", *map("{:g}".format, network.volumes)] if network.volumes else []
         values |= {
-            "feature_type": feature_type, "copies": copies, "copies_suffix": network.varied,
+            "feature_type": feature_type, "copies": copies, "copies_suffix": network.suffix,
             "perturb_options": ["--speeds", *map("{:g}".format, network.speeds), "--mp3", network.mp3_kbps, *volume],
             "train_feats": f"{exp}/fmllr/{copies}" if feature_type == "fmllr" else f"{data}/{copies}_fbank"}
     return values
 
 
 def assignments(values: dict) -> list[str]:
-    """``name=value`` for bash, quoted; lists become arrays, `-` in names becomes `_`."""
+    """Write ``name=value`` for bash, quoted; lists become arrays, and `-` in names becomes `_`."""
     lines = []
     for name, value in values.items():
         if isinstance(value, list):
@@ -96,10 +98,10 @@ def assignments(values: dict) -> list[str]:
 
 
 def settings_function(systems: dict[str, dict]) -> list[str]:
-    """The lines of ``settings_of SYSTEM``, which sets that system's variables.
+    """Write the bash function ``settings_of SYSTEM``, which sets the variables of a system.
 
     Args:
-        systems: name → variables.
+        systems: name → its variables.
     """
     cases = [f"    {shlex.quote(name)}) {' '.join(assignments(values))} ;;" for name, values in systems.items()]
     return ["settings_of() {", "  case $1 in", *cases,

@@ -1,4 +1,4 @@
-"""What a program that calls this package as a library may rely on: :func:`contained` leaves its process as it was."""
+"""Protects a program that uses this package as a library: :func:`contained` restores the settings of its process."""
 
 import contextlib
 import threading
@@ -8,40 +8,40 @@ import torch
 from lstmp.distributed import apart
 from lstmp.nnet.distributed.workers import flush_denormals
 
-_lock, _mine = threading.Lock(), threading.local()
-_inside, _threads = 0, 1
+_lock, _thread_state = threading.Lock(), threading.local()
+_entered, _num_threads = 0, 1
 
 
 @contextlib.contextmanager
 def contained():
-    """Work as the commands do, with torch on one thread and denormals flushed, and put both back afterwards.
+    """Use the commands' settings, one torch thread and flushed denormals, and restore both at the end of the block.
 
-    Other processes of torchrun, or of a process group that the program has made, are left out of the work. May be
-    entered in several threads at once, and again within itself. Also a decorator: ``@contained()``.
+    Other processes of torchrun, or of a process group that the program has made, take no part in the work. The block
+    may be entered in several threads at once, and may be nested. Also a decorator: ``@contained()``.
     """
-    global _inside, _threads
-    if getattr(_mine, "here", False):
+    global _entered, _num_threads
+    if getattr(_thread_state, "inside", False):
         yield
         return
     with _lock:
-        told = torch.get_num_threads()  # at a thread's first call torch settles its number, and would do so later
-        _threads = _threads if _inside else told  # while another thread is inside, the number is that set there
-        _inside += 1
-    flushed = _flushes()
-    _mine.here = True
+        current = torch.get_num_threads()  # torch initializes the number at a thread's first call, so call it now
+        _num_threads = _num_threads if _entered else current  # else another thread inside has set the current number
+        _entered += 1
+    flushed = _flushes_denormals()
+    _thread_state.inside = True
     try:
         torch.set_num_threads(1)
         flush_denormals()
         with apart():
             yield
     finally:
-        _mine.here = False
+        _thread_state.inside = False
         torch.set_flush_denormal(flushed)
         with _lock:
-            _inside -= 1
-            torch.set_num_threads(_threads)
+            _entered -= 1
+            torch.set_num_threads(_num_threads)
 
 
-def _flushes() -> bool:
-    """Whether the calling thread takes denormal numbers for 0; torch does not tell."""
+def _flushes_denormals() -> bool:
+    """Whether the calling thread treats denormal numbers as 0; torch has no function for this."""
     return float(torch.full((1,), 1e-40) * 1) == 0

@@ -1,9 +1,10 @@
-"""Put a trained network, its graph and all that recognition needs beside them into one folder.
+"""Export a trained network, its graph and everything else that recognition needs into one folder.
 
     steps/export_model.sh exp/mini_librispeech/lstmp
 
-Graph, lang folder, the GMM that adapts the features and the configurations are those that training and decoding have
-noted; LM weight and word insertion penalty those that steps/score.sh chose on dev. Options name others.
+The graph, the lang folder, the GMM that adapts the features, and the configurations are those that training and
+decoding have recorded. The LM weight and the word insertion penalty are those that steps/score.sh chose on dev. Options
+can replace each of them.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from lstmp.paths import ROOT
 from lstmp.program import program_name
 from lstmp.transcribe.folder import FORMAT, ModelFolder
 from lstmp.transcribe.pauses import CutConfig
-from lstmp.transcribe.recorded import Recorded, write_conf
+from lstmp.transcribe.recorded import RecordedInputs, write_conf
 
 _NETWORK = ("final.safetensors", "config.yaml", "tree.json", "transitions.safetensors", "train.json")
 _GRAPH = (NAME, "words.txt", "graph.json")
@@ -40,7 +41,7 @@ _CONF = {"decode.yaml": DecodeConfig, "align.yaml": AlignConfig, "fmllr.yaml": F
 
 
 def scores(model_dir: Path, graph_dir: Path) -> list[dict]:
-    """What score.json says of the decode dirs of a model that are of this graph, with their names."""
+    """Read score.json of those decode dirs of a model that used this graph; adds the name of the test set to each."""
     lm = graph_dir.name.removeprefix("graph_")
     return [{"set": path.parent.name.removeprefix("decode_"), **config.read_json(path, "score it again")}
             for path in sorted(model_dir.glob(f"decode_{lm}_*/score.json"))]
@@ -48,18 +49,18 @@ def scores(model_dir: Path, graph_dir: Path) -> list[dict]:
 
 def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=None, lm_weight: float | None = None,
            word_penalty: float | None = None):
-    """Write the folder ``out``; see the module. What is None is as noted beside the network.
+    """Write the model folder ``out``, as described above. Arguments that are None are taken from the network's records.
 
     Raises:
-        UserError: parts are missing or do not belong together, or ``out`` holds something else.
+        UserError: parts are missing or do not belong together, or ``out`` contains other files.
     """
     model = Path(model)
     out = Path(out) if out else default_out(model)
     files.restore_folder(out)
     _check_target(out)
     if not is_network(model):
-        raise UserError("it is no network", file=model, hint="give the folder of a trained network")
-    recorded, network = Recorded.of(model), AcousticNetwork.load(model)
+        raise UserError("it is not a network", file=model, hint="give the folder of a trained network")
+    recorded, network = RecordedInputs.of(model), AcousticNetwork.load(model)
     graph = Path(graph) if graph else recorded.graph()
     lang = Path(lang) if lang else recorded.lang(graph)
     adapts = network.feature.kind == "fmllr"
@@ -71,16 +72,16 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     if adapt:
         check_same_model(graph, Path(adapt), AcousticModel.load(adapt).tree.num_pdfs)
     if not hmm and not (model / "topo").is_file():
-        raise UserError("it holds no `topo`, as networks of earlier versions", file=model,
+        raise UserError("it contains no `topo`, like networks of earlier versions", file=model,
                         hint="give --hmm the alignment that it was trained on")
     states, phones = AcousticModel.load(hmm or model), Lang.load(lang)
     if states.tree.num_pdfs != network.num_pdfs or phones.topology != states.transitions.topology:
-        raise UserError("its phones or states are not the network's", file=hmm or lang,
+        raise UserError("its phones or states differ from the network's", file=hmm or lang,
                         hint="give the lang folder of the graph, and the alignment that the network was trained on")
     scored = scores(model, graph)
     chosen = next((s for s in scored if s.get("chosen_here")), None)
     if chosen is None and (lm_weight is None or word_penalty is None):
-        raise UserError(f"no decode dir of it with {graph.name} is scored", file=model,
+        raise UserError(f"none of its decode dirs with {graph.name} is scored", file=model,
                         hint="run steps/score.sh, or give --lm-weight and --word-penalty")
     lm_weight = chosen["lmwt"] if lm_weight is None else lm_weight
     word_penalty = chosen["wip"] if word_penalty is None else word_penalty
@@ -96,11 +97,11 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
         copy_hmm(hmm or model, new / "hmm")
         if adapts:
             _copy(Path(adapt), new / "adapt", _ADAPT)
-        kind = "mfcc" if adapts else network.feature.kind
-        write_conf(recorded, graph, kind, CONFIGS[kind], new / "conf", Path(conf) if conf else None)
+        feature_type = "mfcc" if adapts else network.feature.kind
+        write_conf(recorded, graph, feature_type, CONFIGS[feature_type], new / "conf", Path(conf) if conf else None)
         _copy(Path(conf or recorded.conf()), new / "conf", [], optional=[n for n in _CONF if n != "decode.yaml"])
         _copy(ROOT / "conf", new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
-        for file, cls in {f"{kind}.yaml": CONFIGS[kind], **_CONF}.items():
+        for file, cls in {f"{feature_type}.yaml": CONFIGS[feature_type], **_CONF}.items():
             config.load(new / "conf" / file, cls)
         live = network.feature.plain_energies and not network.model.bidirectional
         silent = states.silent_pdfs(phones.silence).nonzero().flatten().tolist()
@@ -111,25 +112,25 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
         files.replace_folder(new, out)
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     say(f"{out}: a model of {size / 2**20:.0f} MB, LM weight {lm_weight:g}, word penalty {word_penalty:g}"
-        + (", for live use as well" if folder.live else ""))
+        + (", also for online recognition" if folder.live else ""))
 
 
 def default_out(model: Path) -> Path:
-    """``models/<recipe>`` for a recipe's `lstmp`, else ``models/<recipe>_<network>``."""
+    """``models/<recipe>`` for the network `lstmp` of a recipe, else ``models/<recipe>_<network>``."""
     network = model.absolute()
     return Path("models") / (network.parent.name + ("" if network.name == "lstmp" else f"_{network.name}"))
 
 
 def _check_target(out: Path):
-    """What is replaced must be an exported model, and nothing else may lie in it."""
-    there = {str(f.relative_to(out)) for f in out.rglob("*") if f.is_file()} if out.exists() else set()
+    """Raise an error unless ``out`` is absent or an exported model without other files, which may be replaced."""
+    present = {str(f.relative_to(out)) for f in out.rglob("*") if f.is_file()} if out.exists() else set()
     try:
         about = config.read_json(out / "model.json", "")
         known = {"model.json", *about.get("files", {})} if about.get("format") == FORMAT else set()
-    except UserError:  # there is none, or not one of ours
+    except UserError:  # there is no model.json, or it is not ours
         known = set()
-    if other := sorted(there - known):
-        raise UserError(f"it holds other files: {other[0]}", file=out, hint="give --out a new folder")
+    if other := sorted(present - known):
+        raise UserError(f"it contains other files: {other[0]}", file=out, hint="give --out a new folder")
 
 
 def _copy(source: Path, target: Path, names, optional=()):
@@ -141,30 +142,30 @@ def _copy(source: Path, target: Path, names, optional=()):
 
 
 def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: list[dict]) -> str:
-    """The model card."""
+    """The text of the model card."""
     rows = "".join(f"| {s['set']} | {s['wer']:.2f} [{s['ci'][0]:.2f}, {s['ci'][1]:.2f}] | {s['words']:,} |\n"
                    for s in scored)
-    heard = {"fmllr": "MFCCs with LDA+MLLT, adapted to the speaker by fMLLR (a recording is decoded by the GMM in "
-             "`adapt/` first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs"}[folder.feature]
+    features = {"fmllr": "MFCCs with LDA+MLLT, adapted to the speaker by fMLLR (the GMM in `adapt/` decodes a "
+                "recording first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs"}[folder.feature]
     if read_names(folder.path / "graph/words.txt").pieces:
-        vocabulary = "It writes words in pieces (`graph/words.txt`), and can so spell words that it has never seen."
+        vocabulary = "It writes words in pieces (`graph/words.txt`), so it can spell words that it has never seen."
     else:
-        vocabulary = ("It writes the words of its own list (`graph/words.txt`) and no others, in the spelling and the "
-                      "language of that list.")
+        vocabulary = ("It writes only the words of its list (`graph/words.txt`), in the spelling and the language of "
+                      "that list.")
     return f"""# {name}
 
 A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}, recurrent projection
 {cfg.recurrent_projection}), {train['params']:,} parameters, {train['num_pdfs']:,} tied states, and the search graph
-of one language model. Input: {heard}.
+of one language model. Input: {features}.
 
 ```sh
 lstmp transcribe --model {name} recording.wav      # or ./transcribe.sh, in a checkout
 lstmp align {name} FOLDER OUT                      # times of words and phones of recordings with transcripts
 ```
 
-{'It can be used live, with --stream.' if folder.live else 'It needs whole recordings: --stream is not possible.'}
+{'It can recognize online, with --stream.' if folder.live else 'It needs whole recordings: --stream is not possible.'}
 {vocabulary}
-It has learned from what it was trained on: other accents, channels and noises cost accuracy.
+It is less accurate for accents, channels and noises that differ from its training data.
 
 | decoding (LM and set) | WER %, 95 % interval | words |
 |---|---|---|
@@ -181,12 +182,12 @@ def main(argv=None):
     p = argparse.ArgumentParser(prog=program_name("steps/export_model.sh"), description=__doc__.split("\n")[0])
     p.add_argument("network", nargs="?", metavar="MODEL", help="folder of the network, such as exp/<recipe>/lstmp")
     p.add_argument("--model", help="the same, as an option")
-    p.add_argument("--graph", help="graph dir to recognize with (default: that of its decodings)")
-    p.add_argument("--lang", help="lang folder that the graph was made from (default: as the graph has noted)")
-    p.add_argument("--hmm", help="alignment or GMM whose states the network learned (default: --model)")
-    p.add_argument("--adapt", help="GMM that adapts the features, such as exp/<recipe>/tri3b (default: as noted)")
-    p.add_argument("--conf", help="folder of configurations; those of the features must be the training's (default: "
-                   "as noted)")
+    p.add_argument("--graph", help="graph dir to recognize with (default: the one it was decoded with)")
+    p.add_argument("--lang", help="lang folder that the graph was made from (default: as recorded with the graph)")
+    p.add_argument("--hmm", help="alignment or GMM with the states that the network was trained on (default: --model)")
+    p.add_argument("--adapt", help="GMM that adapts the features, such as exp/<recipe>/tri3b (default: as recorded)")
+    p.add_argument("--conf", help="folder of configurations; the feature configuration must be the same as in training "
+                   "(default: as recorded)")
     p.add_argument("--lm-weight", type=float, help="default: as chosen on dev")
     p.add_argument("--word-penalty", type=float, help="default: as chosen on dev")
     p.add_argument("--out", help="folder to make (default: models/<recipe>)")

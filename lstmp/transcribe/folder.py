@@ -1,12 +1,12 @@
-"""A model in one folder: all that recognition needs, to be moved to another machine by copying.
+"""Reads and writes a model folder, which contains everything that recognition needs and can be copied elsewhere.
 
-    model.json    what it is, and the size of every file below
+    model.json    description of the model, and the size of every other file
     README.md     the model card
     network/      weights and configuration of the network
-    hmm/          topology, tree and transitions whose states it has learned
-    graph/        the search graph, and its words
+    hmm/          topology, tree and transitions; their states are the network's outputs
+    graph/        the search graph and its words
     lang/         lexicon and phones, for the times of words and for grammars
-    adapt/        the GMM that adapts features to the speaker, for networks on such features
+    adapt/        the GMM that adapts features to the speaker, if the network uses such features
     conf/         configurations of features, decoding, alignment
 """
 
@@ -21,21 +21,21 @@ from lstmp.errors import UserError
 from lstmp.files import hidden_folder
 
 FORMAT = "lstmp model 1"
-_HINT = "copy the whole folder again, or make it with steps/export_model.sh"
+_HINT = "copy the whole folder again, or make it again with steps/export_model.sh"
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder that was looked through.
+    """A model folder whose model.json has been read and checked.
 
     Attributes:
-        path: where it is.
-        feature: kind of the network's features.
-        adapts: whether its features are adapted to the speaker, by ``adapt/``.
-        live: whether it can be used on speech that comes in.
-        lm_weight, word_penalty: as chosen on a development set.
+        path: the folder.
+        feature: type of the network's features: mfcc, fbank or fmllr.
+        adapts: whether its features are adapted to the speaker by the GMM in ``adapt/``.
+        live: whether it can recognize online.
+        lm_weight, word_penalty: LM weight and word insertion penalty that were chosen on a development set.
         silent: the pdf-ids of the silence phones.
-        stamp: tells it from another model in the same place.
+        stamp: distinguishes it from another model that replaces it at the same path.
     """
 
     path: Path
@@ -49,72 +49,72 @@ class ModelFolder:
 
     @property
     def extracted(self) -> str:
-        """Kind of the features that are computed from audio; adapted ones are made of MFCCs."""
+        """Type of the features that are computed from audio; adapted features are computed from MFCCs."""
         return "mfcc" if self.adapts else self.feature
 
     @classmethod
     def load(cls, path) -> "ModelFolder":
-        """Read model.json, and look whether everything is there.
+        """Read model.json, and check that all files are complete.
 
         Raises:
-            UserError: no such folder, not a model, or files that are missing or cut off.
+            UserError: no such folder, not a model, or files are missing or truncated.
         """
         path = Path(path)
         if hidden_folder(path):
-            raise UserError("its replacing by another model was cut off", file=path,
+            raise UserError("its replacement by another model was interrupted", file=path,
                             hint="run steps/export_model.sh again")
         stamp = _stamp(path)
         about = config.read_json(path / "model.json", "give a folder made by steps/export_model.sh")
         if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise UserError(f"not a model of the form `{FORMAT}`", file=path / "model.json", hint=_HINT)
-        kinds = typing.get_type_hints(cls)
+            raise UserError(f"not a model in the format `{FORMAT}`", file=path / "model.json", hint=_HINT)
+        type_hints = typing.get_type_hints(cls)
         try:
-            found = cls(path, stamp=stamp, **{
-                f.name: config.coerce(about[f.name], kinds[f.name], f.name, file=path / "model.json")
+            folder = cls(path, stamp=stamp, **{
+                f.name: config.coerce(about[f.name], type_hints[f.name], f.name, file=path / "model.json")
                 for f in dataclasses.fields(cls) if f.name not in ("path", "stamp")})
             files = about["files"].items()
         except (KeyError, AttributeError):
-            raise UserError("a part of it is missing", file=path / "model.json", hint=_HINT) from None
+            raise UserError("a part of the description is missing", file=path / "model.json", hint=_HINT) from None
         for name, size in files:
             parts = PurePath(name).parts
             if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
-                raise UserError(f"{name!r} among its files does not lie in it", file=path / "model.json", hint=_HINT)
-            there = (path / name).stat().st_size if (path / name).is_file() else None
-            if there != size:
-                raise UserError("no such file" if there is None else f"{there} of {size} bytes", file=path / name,
+                raise UserError(f"{name!r} among its files is not in the folder", file=path / "model.json", hint=_HINT)
+            present = (path / name).stat().st_size if (path / name).is_file() else None
+            if present != size:
+                raise UserError("no such file" if present is None else f"{present} of {size} bytes", file=path / name,
                                 hint=_HINT)
-        return found
+        return folder
 
     def check_unchanged(self):
-        """Insist on the model that was loaded: an export replaces a folder in one step, also while it is in use.
+        """Check that the folder still contains the model that was loaded; an export may replace it while it is in use.
 
         Raises:
-            UserError: another one is there.
+            UserError: it has been replaced.
         """
         if self.stamp != _stamp(self.path):
-            raise UserError("it was replaced by another model meanwhile", file=self.path,
+            raise UserError("it was replaced by another model while it was in use", file=self.path,
                             hint="run the same command again")
 
     def __post_init__(self):
         if self.feature not in ("mfcc", "fbank", "fmllr"):
-            raise UserError(f"features of kind {self.feature!r}", file=self.path / "model.json", hint=_HINT)
+            raise UserError(f"features of unknown type {self.feature!r}", file=self.path / "model.json", hint=_HINT)
         if not (0 < self.lm_weight < float("inf") and 0 <= self.word_penalty < float("inf")):
             raise UserError(f"an LM weight of {self.lm_weight:g} and a word penalty of {self.word_penalty:g}",
-                            file=self.path / "model.json", hint="the one must be above 0, the other 0 or more")
+                            file=self.path / "model.json", hint="the weight must be above 0, the penalty 0 or more")
 
     def check_live(self):
-        """Insist on a model that can be used on speech that comes in.
+        """Check that the model can recognize online.
 
         Raises:
             UserError: it cannot.
         """
         if not self.live:
-            raise UserError("its network needs whole recordings, for --stream another one is needed", file=self.path,
+            raise UserError("its network needs whole recordings, so it cannot be used with --stream", file=self.path,
                             hint="export a unidirectional one with feature.kind fbank and cmvn none, such as "
                                  "lstmp_live of mini_librispeech; or leave --stream out")
 
     def write(self, **more):
-        """Write model.json, for the files that are there; ``more`` is for the reader."""
+        """Write model.json for the files in the folder; ``more`` holds additional entries for human readers."""
         files = {str(f.relative_to(self.path)): f.stat().st_size for f in sorted(self.path.rglob("*"))
                  if f.is_file() and f.name != "model.json"}
         about = {"format": FORMAT, "feature": self.feature, "adapts": self.adapts, "live": self.live,

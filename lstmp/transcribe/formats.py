@@ -1,17 +1,17 @@
-"""What was recognized, as text, CTM, subtitles (SRT) or JSON."""
+"""Writes transcripts as text, CTM, subtitles (SRT) or JSON."""
 
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-FORMATS = {"text": "", "ctm": "confidences", "srt": "times", "json": "confidences"}  # and what they need beside words
-_LINE_SECONDS, _LINE_LETTERS, _GAP_SECONDS = 6.0, 84, 0.8  # of a subtitle: two lines of 42 letters
+FORMATS = {"text": "", "ctm": "confidences", "srt": "times", "json": "confidences"}  # → what they need besides words
+_MAX_SECONDS, _MAX_LETTERS, _MIN_PAUSE = 6.0, 84, 0.8  # of a subtitle: two lines of 42 letters
 
 
 @dataclass(frozen=True)
 class Word:
-    """A recognized word: seconds since the start of the recording, and confidence from 0 to 1."""
+    """A recognized word: begin and end in seconds since the start of the recording, and confidence from 0 to 1."""
 
     word: str
     begin: float
@@ -21,7 +21,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Transcript:
-    """A recording: its name, its length in seconds, and its words in order."""
+    """The transcript of a recording: its name, its length in seconds, and its words in order."""
 
     name: str
     seconds: float
@@ -33,9 +33,9 @@ class Transcript:
 
 
 def names(files: list[str]) -> list[str]:
-    """Short names of files, all different where the files are: without folder and ending, or with what differs.
+    """Short names of files, unique for each file: without folder and ending if possible, or with parts of the path.
 
-    A name has no blanks, which separate columns.
+    Blanks are replaced, because they separate columns.
     """
     def forms():
         paths = [Path("stdin" if f == "-" else f) for f in files]
@@ -52,10 +52,13 @@ def names(files: list[str]) -> list[str]:
 
 
 def write(transcript: Transcript, form: str, name: str | None = None) -> str:
-    """The transcript in one of FORMATS, with a line feed at its end unless it is empty.
+    """Format a transcript as one of FORMATS, with a line feed at its end unless it is empty.
 
     Args:
-        name: the recording's in a CTM, and before its words in a text; None: the file's, and no name in a text.
+        transcript: the transcript.
+        form: text, ctm, srt or json.
+        name: name of the recording in a CTM, and before its words in a text. None: a CTM has the name of the file, a
+            text has no name.
     """
     if form == "text":
         return f"{name} {transcript.text}".rstrip() + "\n" if name else transcript.text + "\n"
@@ -81,12 +84,12 @@ def _srt(t: Transcript) -> str:
 
 
 def subtitles(words: tuple[Word, ...]) -> list[list[Word]]:
-    """The words of each subtitle: not too many letters, not too long, none across a pause."""
+    """Group words into subtitles with limited letters and duration, none of which spans a pause."""
     out: list[list[Word]] = []
     for w in words:
         line = out[-1] if out else None
-        if line and w.begin - line[-1].end < _GAP_SECONDS and w.end - line[0].begin <= _LINE_SECONDS and (
-                sum(len(x.word) + 1 for x in line) + len(w.word) <= _LINE_LETTERS):
+        if line and w.begin - line[-1].end < _MIN_PAUSE and w.end - line[0].begin <= _MAX_SECONDS and (
+                sum(len(x.word) + 1 for x in line) + len(w.word) <= _MAX_LETTERS):
             line.append(w)
         else:
             out.append([w])

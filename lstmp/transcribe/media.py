@@ -1,7 +1,7 @@
-"""Recordings of any kind to 16 kHz, mono: what libsndfile reads, and the rest through ffmpeg.
+"""Reads recordings of any format as 16 kHz mono: with libsndfile, or with ffmpeg if libsndfile cannot read them.
 
-What comes from a pipe, as of ``<(zcat a.wav.gz)``, is copied to a file first.
-ffmpeg is the one on PATH, or else that of the package imageio-ffmpeg.
+The content of a pipe, such as ``<(zcat a.wav.gz)``, is copied to a file first.
+ffmpeg is taken from PATH, or else from the package imageio-ffmpeg.
 """
 
 import contextlib
@@ -29,20 +29,20 @@ from lstmp.log import warn
 _FILES = {b"RIFF": "a WAV file", b"RF64": "a WAV file", b"RIFX": "a WAV file", b"fLaC": "a FLAC file",
           b"OggS": "an Ogg file", b"ID3": "an MP3 file", b"FORM": "an AIFF file", b".snd": "an AU file",
           b"caff": "a CAF file", b"riff": "a Wave64 file", b"NIST": "a SPHERE file"}  # by their first bytes
-_BLOCK = 1 << 18  # values that are taken from ffmpeg at a time
-_PIPED = 1 << 20  # bytes that are taken from a pipe at a time
-_WAITED = 2.0  # seconds for somebody to open the other end of a pipe
-_PLACE = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+")  # in ffmpeg, before what it says
-_IN_GENERAL = ("Error opening", "Nothing was written", "Conversion failed", "Terminating thread")  # beside the reason
-_FAR_BEYOND = 2.0  # times full scale: decoders and resampling overshoot by less
+_FFMPEG_BLOCK = 1 << 18  # values that are read from ffmpeg at a time
+_PIPE_BLOCK = 1 << 20  # bytes that are read from a pipe at a time
+_PIPE_TIMEOUT = 2.0  # seconds to wait until a program writes into a pipe
+_FFMPEG_PREFIX = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+")  # the component of ffmpeg, before its message
+_UNSPECIFIC = ("Error opening", "Nothing was written", "Conversion failed", "Terminating thread")  # not the reason
+_MAX_OVERSHOOT = 2.0  # times full scale: decoders and resampling overshoot by less
 
 
 def read_recording(path) -> np.ndarray:
-    """All samples of a file: float32 [n] at 16 kHz, ±32768, one channel.
+    """Read all samples of a file: float32 [n] at 16 kHz, ±32768, one channel.
 
     Raises:
-        UserError: no such file, not audio, cut off, no samples, too many for the memory, or values that are not finite
-            or far beyond full scale.
+        UserError: no such file, not audio, truncated, without samples, too large for the memory, or with values that
+            are not finite.
     """
     try:
         return _within_scale(np.concatenate([np.zeros(0, np.float32), *recording_blocks(path)]), path)
@@ -51,16 +51,16 @@ def read_recording(path) -> np.ndarray:
 
 
 def _within_scale(samples: np.ndarray, path) -> np.ndarray:
-    """Samples of ±32768, made quieter where floats are so far beyond it that to clip them would spoil them."""
+    """Scale samples to ±32768 if they are so far beyond it that clipping would damage the signal."""
     beyond = np.abs(samples).max(initial=0.0) / FULL_SCALE
-    if beyond <= _FAR_BEYOND:
+    if beyond <= _MAX_OVERSHOOT:
         return samples
-    warn(f"{path}: its samples are up to {beyond:.1f} times full scale; it is made quieter by that")
+    warn(f"{path}: its samples are up to {beyond:.1f} times full scale; they are divided by that factor")
     return samples / beyond
 
 
 def recording_blocks(path) -> Iterator[np.ndarray]:
-    """The same piece by piece, so that a long recording need not fit into memory."""
+    """Like :func:`read_recording`, but in blocks, so that a long recording need not fit into memory."""
     with _as_file(path) as file:
         try:
             with Recording(file, path) as f:
@@ -71,10 +71,10 @@ def recording_blocks(path) -> Iterator[np.ndarray]:
 
 @contextlib.contextmanager
 def _as_file(path) -> Iterator[Path]:
-    """A file with what comes from ``path``, a pipe; any other path as it is."""
+    """A temporary file with the content of ``path`` if that is a pipe; any other path unchanged."""
     try:
         piped = stat.S_ISFIFO(os.stat(path).st_mode)
-    except OSError:  # told where it is opened
+    except OSError:  # reported when it is opened
         piped = False
     if not piped:
         yield Path(path)
@@ -85,26 +85,30 @@ def _as_file(path) -> Iterator[Path]:
 
 
 def _copy_pipe(path, copy: Path):
-    """Raises UserError: nobody writes into it, it cannot be opened, or nothing comes."""
+    """Copy the content of a pipe to a file.
+
+    Raises:
+        UserError: the pipe cannot be opened, or no program writes into it.
+    """
     try:
-        source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else it would wait for ever for somebody to write into it
+        source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else this would wait forever if no program writes into it
     except OSError as e:
         raise UserError(f"cannot be opened: {e.strerror or e}", file=path, hint="give a file") from None
     with open(source, "rb", buffering=0) as f, open(copy, "wb") as out:
-        until, data = time.monotonic() + _WAITED, b""
+        until, data = time.monotonic() + _PIPE_TIMEOUT, b""
         while data == b"" and time.monotonic() < until:
-            data = f.read(_PIPED)  # None: somebody has it open, and has not written yet
+            data = f.read(_PIPE_BLOCK)  # None: a program has opened the pipe, but has not written yet
             time.sleep(0 if data else 0.02)
         os.set_blocking(source, True)
-        while data := data or f.read(_PIPED):
+        while data := data or f.read(_PIPE_BLOCK):
             out.write(data)
             data = b""
         if not out.tell():
-            raise UserError("a pipe from which nothing comes", file=path, hint="check the command that writes into it")
+            raise UserError("a pipe that gives no data", file=path, hint="check the command that writes into it")
 
 
 def _at_one_rate(blocks: Iterable[np.ndarray], rate: int, path) -> Iterator[np.ndarray]:
-    """Blocks of samples in ±1, [n, channels], as one channel of 16 kHz and ±32768."""
+    """Convert blocks of samples in ±1, [n, channels], to one channel at 16 kHz and ±32768."""
     to_rate, mixed = Resampler(rate), Mixer(path)
     for block in blocks:
         yield to_rate(mixed(block) * FULL_SCALE)
@@ -112,10 +116,12 @@ def _at_one_rate(blocks: Iterable[np.ndarray], rate: int, path) -> Iterator[np.n
 
 
 def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
-    """Raw PCM on the standard input as it comes in, at most ``seconds`` at a time: as :func:`recording_blocks`.
+    """Read raw PCM from the standard input as it arrives, at most ``seconds`` at a time.
+
+    The blocks are like those of :func:`recording_blocks`.
 
     Raises:
-        UserError: nothing comes in, or an audio file where raw PCM is expected.
+        UserError: no data arrives, or it is an audio file instead of raw PCM.
     """
     pcm, size, begin = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels), b""
     while data := os.read(0, size):
@@ -124,17 +130,18 @@ def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.n
             if len(begin) < 4:
                 continue
             data, begin = begin, None
-            if kind := next((name for magic, name in _FILES.items() if data.startswith(magic)), None):
-                raise UserError(f"{kind} on the standard input, where raw PCM is expected", hint="give the name of the "
-                                "file, or make raw PCM of it: `sox FILE -t raw -e signed -b 16 -c 1 -r 16000 - | …`")
+            if file_type := next((name for magic, name in _FILES.items() if data.startswith(magic)), None):
+                raise UserError(f"{file_type} on the standard input, where raw PCM is expected", hint="give the name "
+                                "of the file, or convert it to raw PCM: `sox FILE -t raw -e signed -b 16 -c 1 -r 16000 "
+                                "- | …`")
         yield pcm(data)
     if begin == b"":
-        raise UserError("nothing came in on the standard input", hint="check the command before the `|`")
+        raise UserError("no data on the standard input", hint="check the command before the `|`")
     yield pcm(begin or b"", last=True)
 
 
 class Resampler:
-    """Samples of ``rate``, piece by piece, to 16 kHz."""
+    """Resamples from ``rate`` to 16 kHz, piece by piece."""
 
     def __init__(self, rate: int):
         self._stream = None if rate == RATE else soxr.ResampleStream(rate, RATE, 1, dtype="float32")
@@ -144,11 +151,11 @@ class Resampler:
 
 
 class RawPcm:
-    """Bytes of 16-bit little-endian PCM, in pieces of any length, to samples at 16 kHz.
+    """Converts 16-bit little-endian PCM, in pieces of any number of bytes, to samples at 16 kHz.
 
     Args:
-        rate: samples a second and channel.
-        channels: interleaved; they become one.
+        rate: samples per second and channel.
+        channels: number of interleaved channels; they are mixed into one.
     """
 
     def __init__(self, rate: int = RATE, channels: int = 1):
@@ -166,25 +173,25 @@ class RawPcm:
 
 
 def ffmpeg_program() -> str | None:
-    """ffmpeg, as the shell calls it; None: there is none."""
+    """The path of ffmpeg; None if it is not installed."""
     if found := shutil.which("ffmpeg"):
         return found
     try:
         import imageio_ffmpeg
 
         return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):  # not installed, or without a program for this machine
+    except (ImportError, RuntimeError):  # not installed, or it contains no program for this machine
         return None
 
 
 def _by_ffmpeg(file: Path, unknown: UnsupportedFormat, path) -> Iterator[np.ndarray]:
     if (program := ffmpeg_program()) is None:
         raise UserError(f"{unknown.what}, and there is no ffmpeg", file=path,
-                        hint="if it is audio or video, install ffmpeg, or the Python package imageio-ffmpeg, or make a "
-                             "WAV file of it")
+                        hint="if it is audio or video, install ffmpeg or the Python package imageio-ffmpeg, or convert "
+                             "it to a WAV file")
     command = [program, "-nostdin", "-v", "error", "-i", f"file:{file}", "-vn", "-f", "au", "-c:a", "pcm_f32be", "-"]
     read = 0
-    with tempfile.TemporaryFile() as errors:  # not a pipe, which would fill while nobody reads it
+    with tempfile.TemporaryFile() as errors:  # not a pipe, which would fill up because it is read only later
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as ffmpeg:
             head = ffmpeg.stdout.read(24)
             if len(head) == 24:  # magic, where the samples begin, how many bytes, encoding, rate, channels
@@ -194,30 +201,31 @@ def _by_ffmpeg(file: Path, unknown: UnsupportedFormat, path) -> Iterator[np.ndar
                     read += len(block)
                     yield block
         errors.seek(0)
-        said = [_PLACE.sub("", line) for line in errors.read().decode(errors="replace").strip().splitlines()]
+        messages = [_FFMPEG_PREFIX.sub("", line)
+                    for line in errors.read().decode(errors="replace").strip().splitlines()]
     if ffmpeg.returncode or not read:
-        if _is_silent_film(program, file):
-            raise UserError("no audio track in it", file=path, hint="take the file that has the sound")
-        why = next((line for line in reversed(said) if not any(text in line for text in _IN_GENERAL)), None)
-        why = why or ("of no format that is known" if said else "no samples in it")
+        if _has_only_video(program, file):
+            raise UserError("it contains no audio track", file=path, hint="give the file that contains the sound")
+        why = next((line for line in reversed(messages) if not any(text in line for text in _UNSPECIFIC)), None)
+        why = why or ("unknown format" if messages else "it contains no samples")
         if "Format not recognised" not in unknown.what:  # libsndfile knows the format, and what is wrong
             raise UserError(unknown.what, file=path, hint="fetch or make it again")
         raise UserError(f"cannot be read as audio: {why}", file=path, hint="fetch or make it again")
-    if said:
-        warn(f"{path}: cut off or damaged, as ffmpeg says in {len(said)} line{'s' * (len(said) > 1)}, the last "
-             f"`{said[-1]}`; {read / RATE:.1f} s of it are read")
+    if messages:
+        warn(f"{path}: truncated or damaged, as ffmpeg reports in {len(messages)} line{'s' * (len(messages) > 1)}, the "
+             f"last `{messages[-1]}`; {read / RATE:.1f} s of it are read")
 
 
 def _floats(stream, channels: int, path) -> Iterator[np.ndarray]:
-    size = 4 * channels * (_BLOCK // channels)
+    size = 4 * channels * (_FFMPEG_BLOCK // channels)
     while data := stream.read(size):
         block = np.frombuffer(data[:len(data) - len(data) % (4 * channels)], ">f4").astype(np.float32)
         check_float_samples(block, path)
         yield block.reshape(-1, channels)
 
 
-def _is_silent_film(program: str, path) -> bool:
-    """Whether ffmpeg knows streams in a file, and none of them is audio."""
-    said = subprocess.run([program, "-nostdin", "-hide_banner", "-i", f"file:{path}"], capture_output=True).stderr
-    streams = [line for line in said.splitlines() if line.strip().startswith(b"Stream #")]
+def _has_only_video(program: str, path) -> bool:
+    """Whether ffmpeg finds streams in a file, but none of them is audio."""
+    output = subprocess.run([program, "-nostdin", "-hide_banner", "-i", f"file:{path}"], capture_output=True).stderr
+    streams = [line for line in output.splitlines() if line.strip().startswith(b"Stream #")]
     return bool(streams) and not any(b"Audio:" in line for line in streams)

@@ -1,6 +1,6 @@
-"""Whole recordings to transcripts: cut at pauses, decoded by the steps that decode a data dir, words with times.
+"""Transcribes whole recordings: cuts them at pauses, decodes the pieces like any data dir, and gives words with times.
 
-The pieces become a data dir in a temporary folder, every recording a speaker of its own.
+The pieces become a data dir in a temporary folder, where each recording is a separate speaker.
 """
 
 from dataclasses import dataclass, replace
@@ -25,10 +25,10 @@ from lstmp.log import warn
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript, Word
 from lstmp.transcribe.pauses import CutConfig, cuts
-from lstmp.transcribe.sound import Natural, heard, nothing_heard
+from lstmp.transcribe.sound import WithoutDigitalSilence, sound_parts, why_no_sound
 
-_ALIGNED_BY_ONE = 50  # utterances: to start another process takes some seconds
-_LEAST = RATE // 10  # samples: what is shorter is not worth a search
+_UTTS_PER_PROCESS = 50  # utterances to align, since another process takes some seconds to start
+_MIN_SAMPLES = RATE // 10  # a shorter piece is not worth a search
 
 
 @dataclass(frozen=True)
@@ -40,40 +40,41 @@ class _Piece:
 
 def recognize(model: ModelFolder, recordings: list[tuple[str, np.ndarray]], work: Path, nj: int,
               graph: Path | None = None, wanted: str = "confidences") -> list[Transcript]:
-    """Transcribe recordings. Where there is nothing to hear, see :mod:`lstmp.transcribe.sound`, nothing is found.
+    """Transcribe recordings. Parts without sound (see :mod:`lstmp.transcribe.sound`) give no words.
 
     Args:
-        model: what to recognize with.
+        model: the model to recognize with.
         recordings: (name, samples float32 at 16 kHz, ±32768).
-        work: an empty folder for what lies between; some 200 MB for an hour.
+        work: an empty folder for intermediate files; about 200 MB for an hour of audio.
         nj: number of processes.
-        graph: a graph dir in the place of the model's own.
-        wanted: what else than words: "" nothing, begins and ends of words being 0, "times", or "confidences" as well.
+        graph: a graph dir to use instead of the model's.
+        wanted: what is needed besides the words: "times" of words, "confidences" (which includes times), or "" for
+            neither; without times they are all 0.
     """
     graph = graph or model.path / "graph"
-    natural = [Natural(samples) for _, samples in recordings]
+    replaced = [WithoutDigitalSilence(samples) for _, samples in recordings]
     cfg = config.load(model.path / "conf/transcribe.yaml", CutConfig)
-    pieces = _cut([x.samples for x in natural], cfg, work / "data")
+    pieces = _cut([x.samples for x in replaced], cfg, work / "data")
     for r in {*range(len(recordings))} - {piece.recording for piece in pieces}:
         name, samples = recordings[r]
-        warn(f"{name or 'the samples'}: nothing is heard, and its transcript is empty: {nothing_heard(samples)}")
+        warn(f"{name or 'the samples'}: no speech found, the transcript is empty: {why_no_sound(samples)}")
     words: list[list[Word]] = [[] for _ in recordings]
     if pieces:
-        found = _decode(model, graph, work, len(pieces), nj, wanted)
+        words_of = _decode(model, graph, work, len(pieces), nj, wanted)
         shift = frame_shift(work / "data")
         for piece in pieces:
-            words[piece.recording] += [_word(w, piece.begin, shift, natural[piece.recording])
-                                       for w in found.get(piece.utt, [])]
+            words[piece.recording] += [_word(w, piece.begin, shift, replaced[piece.recording])
+                                       for w in words_of.get(piece.utt, [])]
     model.check_unchanged()
-    return [Transcript(name, len(samples) / RATE, tuple(said))
-            for (name, samples), said in zip(recordings, words, strict=True)]
+    return [Transcript(name, len(samples) / RATE, tuple(recognized))
+            for (name, samples), recognized in zip(recordings, words, strict=True)]
 
 
 def _cut(recordings, cfg: CutConfig, data: Path) -> list[_Piece]:
     pieces, wavs, speakers = [], {}, {}
     for r, samples in enumerate(recordings):
-        parts = [(first + begin, first + end) for first, last in heard(samples)
-                 for begin, end in cuts(samples[first:last], cfg) if end - begin >= _LEAST]
+        parts = [(first + begin, first + end) for first, last in sound_parts(samples)
+                 for begin, end in cuts(samples[first:last], cfg) if end - begin >= _MIN_SAMPLES]
         for n, (begin, end) in enumerate(parts):
             speaker = f"r{r:04d}"
             pieces.append(_Piece(f"{speaker}-{n:05d}", r, begin / RATE))
@@ -96,13 +97,14 @@ def grammar_graph(model: ModelFolder, grammar, work: Path) -> Path:
 
 
 def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wanted: str) -> dict[str, list[TimedWord]]:
-    """Features, adaptation where the network wants it, search, and what is wanted."""
+    """Extract features, adapt them if the network needs that, search, and compute what is wanted."""
     data, conf = work / "data", model.path / "conf"
     per_job = min(32, -(-utts // nj))
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
                   lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])
-    kind = model.extracted
-    extract(data, data, replace(config.load(conf / f"{kind}.yaml", CONFIGS[kind]), max_bad=float(10 ** 9)), nj)
+    feature_type = model.extracted
+    cfg_features = config.load(conf / f"{feature_type}.yaml", CONFIGS[feature_type])
+    extract(data, data, replace(cfg_features, max_bad=float(10 ** 9)), nj)
     if model.adapts:
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
         make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")
@@ -117,10 +119,10 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wan
 
 
 def processes(nj: int, utts: int) -> int:
-    """How many of ``nj`` processes are worth their start, to align so many utterances."""
-    return min(nj, -(-utts // _ALIGNED_BY_ONE))
+    """How many processes, at most ``nj``, are worth starting to align ``utts`` utterances."""
+    return min(nj, -(-utts // _UTTS_PER_PROCESS))
 
 
-def _word(w: TimedWord, begin: float, shift: float, natural: Natural) -> Word:
+def _word(w: TimedWord, begin: float, shift: float, replaced: WithoutDigitalSilence) -> Word:
     start = begin + w.begin * shift
-    return Word(w.word, natural.seconds(start), natural.seconds(start + w.frames * shift), w.confidence)
+    return Word(w.word, replaced.seconds(start), replaced.seconds(start + w.frames * shift), w.confidence)

@@ -1,4 +1,4 @@
-"""A model folder as an object: :class:`Recognizer` for recordings, and :class:`Stream` for speech as it comes in."""
+"""The Python interface for recognition: :class:`Recognizer` for recordings, :class:`Stream` for online recognition."""
 
 import functools
 import threading
@@ -19,21 +19,21 @@ from lstmp.transcribe.media import Resampler, read_recording
 from lstmp.transcribe.recognize import recognize
 from lstmp.transcribe.transcribe import LiveModel
 
-_recognizing = threading.Lock()  # what is decoded passes through state of the whole process
+_recognizing = threading.Lock()  # decoding uses global state of the process
 
 
 class Recognizer:
-    """Transcribes with a model in one folder.
+    """Transcribes recordings with a model folder.
 
-    It works on one core in the calling thread, prints nothing but warnings, on the standard error, and leaves torch's
-    settings as they were. :meth:`transcribe` may be called from several threads, which then wait for each other. For
-    many recordings at once, ``lstmp transcribe`` with its ``--nj`` is quicker.
+    It uses one core in the calling thread. It prints only warnings, on the standard error, and restores torch's
+    settings. :meth:`transcribe` may be called from several threads, which then wait for each other. For many
+    recordings, ``lstmp transcribe`` with its ``--nj`` is faster.
 
     Args:
         directory: folder made by ``steps/export_model.sh``.
 
     Raises:
-        UserError: no such folder, not a model, or files that are missing or cut off.
+        UserError: no such folder, not a model, or files are missing or truncated.
     """
 
     def __init__(self, directory):
@@ -44,24 +44,24 @@ class Recognizer:
 
     @contained()
     def transcribe(self, recording, rate: int | None = None) -> Transcript:
-        """The words of a recording, as ``./transcribe.sh`` finds them.
+        """Recognize the words of a recording, in the same way as ``./transcribe.sh``.
 
         Args:
             recording: path of a file that libsndfile or ffmpeg reads; or samples, floats in ±1 or int16, [n] or
-                [n, channels], of which the mean is taken.
-            rate: samples a second, where samples are given; they are resampled to 16,000.
+                [n, channels]; channels are averaged.
+            rate: samples per second if samples are given; they are resampled to 16,000.
 
         Returns:
             ``text``, ``seconds``, ``name`` (the path, or "") and ``words``, each with ``word``, ``begin``, ``end`` in
             seconds and ``confidence`` from 0 to 1.
 
         Raises:
-            UserError: a file that is not there or cannot be read, samples without a rate, or a damaged model.
+            UserError: a file is missing or cannot be read, samples without a rate, or a damaged model.
             TypeError: samples that are neither floats nor int16.
         """
         if isinstance(recording, (str, Path)):
             if rate is not None:
-                raise UserError("a rate beside the path of a file, which has its own", hint="leave rate out")
+                raise UserError("a rate was given with the path of a file, which has its own", hint="leave rate out")
             name, samples = str(recording), read_recording(recording)
         else:
             to_rate = Resampler(checked_rate(rate))
@@ -70,7 +70,7 @@ class Recognizer:
             return recognize(self.model, [(name, samples)], work, 1)[0]
 
     def stream(self) -> "Stream":
-        """Recognize one recording while it comes in.
+        """Recognize one recording online, while its samples arrive.
 
         Raises:
             UserError: the model needs whole recordings.
@@ -89,7 +89,7 @@ class Recognizer:
 
 
 class Stream:
-    """One recording that comes in piece by piece, see :meth:`Recognizer.stream`. Not for several threads at once.
+    """Recognizes one recording online, see :meth:`Recognizer.stream`. It must not be used in several threads at once.
 
     ::
 
@@ -101,7 +101,7 @@ class Stream:
             for segment in stream.finish():
                 print(*segment.words)
 
-    At the end of the ``with`` block what it holds is freed; segments that are still due are lost unless
+    At the end of the ``with`` block its memory is freed. Segments that have not been returned yet are lost unless
     :meth:`finish` is called before.
     """
 
@@ -111,58 +111,58 @@ class Stream:
         self._to_rate: Resampler | None = None
 
     def accept(self, samples, rate: int | None = None) -> list[Segment]:
-        """More of the recording.
+        """Recognize the next samples of the recording.
 
         Args:
-            samples: as of :meth:`Recognizer.transcribe`, of any length.
-            rate: samples a second; may be left out from the second call on.
+            samples: as for :meth:`Recognizer.transcribe`, of any length.
+            rate: samples per second; may be left out from the second call on.
 
         Returns:
-            what has changed, in order: the segments that ended (``final``), and the open one as it stands, if it has
-            words. A segment has ``begin`` and ``end`` in seconds since the start of the recording, ``words``, and
-            ``final``.
+            the segments that have changed, in order: those that have ended (``final``), and then the open segment in
+            its present state, if it has words. A segment has ``begin`` and ``end`` in seconds since the start of the
+            recording, ``words``, and ``final``.
 
         Raises:
-            UserError: the recording is at its end, or there is no rate, or another one than before.
+            UserError: the recording has been finished, or the rate is missing or differs from the previous one.
             TypeError: samples that are neither floats nor int16.
         """
         if self._recognizer is None:
-            raise UserError("the recording is at its end", hint="take a new stream()")
+            raise UserError("the recording has been finished", hint="take a new stream()")
         if self._to_rate is None or rate is not None:
             rate = checked_rate(rate)
             if self._to_rate is not None and rate != self._rate:
-                raise UserError(f"{rate} samples a second after {self._rate}", hint="keep to one rate in a stream")
+                raise UserError(f"{rate} samples per second after {self._rate}", hint="use one rate in a stream")
         if self._to_rate is None:
             self._rate, self._to_rate = rate, Resampler(rate)
-        return self._more(self._to_rate(to_int16_scale(samples)))
+        return self._recognize(self._to_rate(to_int16_scale(samples)))
 
     def finish(self) -> list[Segment]:
-        """The end of the recording.
+        """End the recording.
 
         Returns:
-            the last segments, all of them final; none if that is known already.
+            the last segments, all of them final; none if the recording had been finished before.
         """
         if self._recognizer is None:
             return []
-        rest = [] if self._to_rate is None else self._more(self._to_rate(np.zeros(0, np.float32), last=True))
+        rest = [] if self._to_rate is None else self._recognize(self._to_rate(np.zeros(0, np.float32), last=True))
         with contained():
             last = self._recognizer.finish()
         self.close()
         return [s for s in rest if s.final] + last
 
     def close(self):
-        """End without the segments that are still due."""
+        """Stop without the segments that have not been returned yet."""
         self._recognizer = self._to_rate = None
 
     @contained()
-    def _more(self, samples: np.ndarray) -> list[Segment]:
-        found: list[Segment] = []
-        for at in range(0, len(samples), self._piece):
-            found = [s for s in found if s.final] + self._recognizer.accept(samples[at:at + self._piece])
-        return found
+    def _recognize(self, samples: np.ndarray) -> list[Segment]:
+        segments: list[Segment] = []
+        for begin in range(0, len(samples), self._piece):
+            segments = [s for s in segments if s.final] + self._recognizer.accept(samples[begin:begin + self._piece])
+        return segments
 
     def __enter__(self) -> "Stream":
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, exception_type, value, traceback):
         self.close()

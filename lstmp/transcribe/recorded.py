@@ -1,4 +1,4 @@
-"""What training and decoding have noted beside a network: the graph, the configurations and all that belongs to it."""
+"""Finds what a network was trained and decoded with, from the records in its folder: graph, configurations, GMM …"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,37 +12,37 @@ from lstmp.features.about import read_about
 from lstmp.paths import ROOT
 
 _GIVE = "give --{0}"
-_NOT_THE_RESULT = ("max_bad", "dither")  # keys of a feature configuration that change no feature
+_IGNORED_KEYS = ("max_bad", "dither")  # keys of a feature configuration that may differ
 
 
 @dataclass
-class Recorded:
-    """Of a network's folder.
+class RecordedInputs:
+    """The records in the folder of a network.
 
     Attributes:
-        model: the folder.
-        decodings: its decode dirs with a graph of their own: folder → decode.json.
+        model: the folder of the network.
+        decodings: its decode dirs, except rescored ones: folder → content of decode.json.
     """
 
     model: Path
     decodings: dict[Path, dict]
 
     @classmethod
-    def of(cls, model: Path) -> "Recorded":
-        """Look through a network's folder."""
-        found = {p.parent: config.read_json(p, "decode again") for p in sorted(model.glob("decode_*/decode.json"))}
-        return cls(model, {d: about for d, about in found.items() if "rescored" not in about})
+    def of(cls, model: Path) -> "RecordedInputs":
+        """Read the records in the folder of a network."""
+        records = {p.parent: config.read_json(p, "decode again") for p in sorted(model.glob("decode_*/decode.json"))}
+        return cls(model, {d: about for d, about in records.items() if "rescored" not in about})
 
     def graph(self) -> Path:
-        """The graph that it was decoded with.
+        """The graph that the network was decoded with.
 
         Raises:
-            UserError: none, or several.
+            UserError: there is none, or several.
         """
         scored = {d: a for d, a in self.decodings.items() if (d / "score.json").is_file()} or self.decodings
         graphs = sorted({str(a["graph"]) for a in scored.values() if "graph" in a})
         if not graphs:
-            raise UserError("it was not decoded yet", file=self.model, hint="run steps/decode.sh, or give --graph")
+            raise UserError("it has not been decoded yet", file=self.model, hint="run steps/decode.sh, or give --graph")
         if len(graphs) > 1:
             raise UserError(f"it was decoded with several graphs: {', '.join(graphs)}", file=self.model,
                             hint="give one of them with --graph")
@@ -64,77 +64,92 @@ class Recorded:
         return self.located(about["model"], "adapt")
 
     def features(self) -> dict | None:
-        """The configuration by which the features of training and decoding were extracted; None if it is not known.
+        """The configuration of the features in training and decoding; None if it is not known.
 
         Raises:
-            UserError: they differ.
+            UserError: several configurations were used.
         """
         trained = config.read_json(self.model / "train.json", "train the network again").get("features")
-        found = [trained] if trained else []
+        configs = [trained] if trained else []
         for about in self.decodings.values():
             features = self._features(about)
-            if "transforms" in features:  # adapted: made of those that the GMM decoded
+            if "transforms" in features:  # adapted features: computed from those that the GMM decoded
                 path = self.located(features["transforms"], "adapt", must=False)
-                below = path and path / "decode.json"
-                features = self._features(config.read_json(below, "decode again")) if below and below.is_file() else {}
-            found += [features["config"]] if features.get("config") else []
-        for other in found[1:]:
-            check_same(found[0], other, self.model, "its features were extracted in two ways")
-        return found[0] if found else None
+                record = path and path / "decode.json"
+                decoded = record and record.is_file()
+                features = self._features(config.read_json(record, "decode again")) if decoded else {}
+            configs += [features["config"]] if features.get("config") else []
+        for other in configs[1:]:
+            check_same(configs[0], other, self.model, "its features were extracted in two ways")
+        return configs[0] if configs else None
 
     def _features(self, about: dict) -> dict:
         data = self.located(about["data"], "conf", must=False) if "data" in about else None
         return read_about(data) or {} if data else {}
 
     def decode_config(self, graph: Path) -> dict | None:
-        """The configuration of the decoding with a graph, on which the LM weight was chosen."""
+        """The configuration with which the network was decoded with this graph, when the LM weight was chosen."""
         return next((a.get("config") for a in self.decodings.values() if Path(a.get("graph", "")).name == graph.name),
                     None)
 
     def conf(self) -> Path:
-        """The configurations of the recipe's run; those of the package where there are none."""
+        """The folder of configurations of the recipe's run; if there is none, the defaults of the package."""
         folder = self.model.absolute().parent / "conf"
         return folder if folder.is_dir() else ROOT / "conf"
 
-    def located(self, noted: str, option: str, must: bool = True) -> Path | None:
-        """A path as it was noted, relative to where the step ran: here, the checkout, or above the network's folder."""
-        places = [Path(noted), ROOT / noted, *(above / noted for above in self.model.resolve().parents)]
-        found = next((p for p in places if p.exists()), None)
-        if found is None and must:
-            raise UserError(f"it was made with {noted}, which is not there", file=self.model, hint=_GIVE.format(option))
-        return found
+    def located(self, recorded: str, option: str, must: bool = True) -> Path | None:
+        """Find a recorded path, which is relative to the folder where the step ran.
+
+        It is looked for below the working folder, the checkout, and all folders above the network's.
+
+        Args:
+            recorded: the path.
+            option: the option with which the user can give it instead.
+            must: whether it is an error if the path does not exist; else the result is None.
+        """
+        candidates = [Path(recorded), ROOT / recorded, *(above / recorded for above in self.model.resolve().parents)]
+        path = next((p for p in candidates if p.exists()), None)
+        if path is None and must:
+            raise UserError(f"it was made with {recorded}, which does not exist", file=self.model,
+                            hint=_GIVE.format(option))
+        return path
 
 
 def check_same(expected: dict, given: dict, file, what: str):
     """Compare two feature configurations.
 
     Raises:
-        UserError: ``what``, with the first key whose values differ.
+        UserError: they differ; the message is ``what`` and the first key whose values differ.
     """
     for key in sorted(set(expected) | set(given)):
         a, b = expected.get(key), given.get(key)
-        if a != b and key not in _NOT_THE_RESULT:
+        if a != b and key not in _IGNORED_KEYS:
             raise UserError(f"{what}: `{key}` is {b}, and {a} before", file=file,
-                            hint="make all features with one configuration, or give --conf that of the training")
+                            hint="use one configuration for all features, or give --conf the one of the training")
 
 
-def write_conf(recorded: Recorded, graph: Path, kind: str, cls: type, out: Path, given: Path | None):
-    """Write the configurations of features and decoding: those noted, or of the folder ``given`` if they agree.
+def write_conf(recorded: RecordedInputs, graph: Path, feature_type: str, cls: type, out: Path, given: Path | None):
+    """Write the configurations of features and decoding: the recorded ones, or those of ``given`` if they agree.
 
     Args:
-        kind: fbank or mfcc; ``cls`` is its configuration.
+        recorded: the records of the network.
+        graph: graph dir.
+        feature_type: fbank or mfcc.
+        cls: dataclass of its configuration.
+        out: folder to write to.
+        given: folder of configurations that the user has given, or None.
 
     Raises:
-        UserError: the folder's are not those of the training, or nothing is known.
+        UserError: the configurations of ``given`` differ from those of the training, or none are known.
     """
     features, search = recorded.features(), recorded.decode_config(graph)
-    path = (given or recorded.conf()) / f"{kind}.yaml"
+    path = (given or recorded.conf()) / f"{feature_type}.yaml"
     if given or features is None:
         if not path.is_file():
             raise UserError("no such file", file=path, hint="check --conf, or leave it out")
         values = config.to_dict(config.load(path, cls))
         if features is not None:
-            check_same(features, values, path, "not the features that the network knows")
+            check_same(features, values, path, "not the features that the network was trained on")
         features = values
     path = (given or recorded.conf()) / "decode.yaml"
     if given and path.is_file():
@@ -143,7 +158,7 @@ def write_conf(recorded: Recorded, graph: Path, kind: str, cls: type, out: Path,
             raise UserError(f"`acoustic_scale` is {values['acoustic_scale']}, and {search.get('acoustic_scale')} where "
                             "the LM weight was chosen", file=path, hint="decode and score with this configuration")
         search = values
-    for name, values, kinds in ((kind, features, cls), ("decode", search, DecodeConfig)):
+    for name, values, config_class in ((feature_type, features, cls), ("decode", search, DecodeConfig)):
         if values is not None:
-            values = config.to_dict(config.build(values, kinds, file=recorded.model))
+            values = config.to_dict(config.build(values, config_class, file=recorded.model))
             config.write_text(out / f"{name}.yaml", yaml.safe_dump(values, sort_keys=False))

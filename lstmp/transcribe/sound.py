@@ -1,19 +1,21 @@
-"""Where in a recording there is something to hear, so that nothing is read into silence and quiet noise.
+"""Finds the parts of a recording that contain sound, so that no words are recognized in silence or steady noise.
 
-Levels are in dB, 0 being a mean square of 32768², and are those of a tenth of a second: the median of ten hundredths,
-so that a click does not count. It is *sound* if it is louder than LOUD; or if it is louder than FAINT and stands RISE
-above the recording's floor, the level that a tenth of all levels do not reach, digital silence left out. So speech at
-low volume is heard, since it rises and falls by tens of decibels, and steady noise at that volume is not. Where there
-is no sound for PAUSE or longer, nothing is searched, but for MARGIN at either side.
+Levels are in dB; 0 dB is a mean square of 32768². Each level describes a tenth of a second: it is the median over ten
+hundredths, so that a click does not count. There is *sound* if the level is above LOUD, or if it is above FAINT and at
+least RISE above the recording's floor. The floor is the tenth percentile of all levels outside digital silence. Speech
+at low volume is therefore found, because it rises and falls by tens of decibels, but steady noise at that volume is
+not. Gaps of MIN_GAP or more without sound are not searched, except for MARGIN at both ends.
 
-Noise, hum and tones are no sound at any volume where they are *steady*: for LASTING or longer the level stays within
-STEADY dB, both of what lies above some 180 Hz and of the differences of samples, which are high frequencies above all.
-Of speech at least one of the two varies by 5 dB or more: vowels hardly differ in the one, but consonants do in the
-other. A word in steady noise that is as loud as the noise makes it unsteady.
+Noise, hum and tones are not sound, at any volume, if they are *steady*: for STEADY_SECONDS or longer, two levels stay
+within STEADY_RANGE dB. One is the level above about 180 Hz; the other is the level of the differences of successive
+samples, which emphasizes high frequencies. In speech at least one of the two varies by 5 dB or more: vowels hardly
+change the former, but consonants change the latter. A word in steady noise that is as loud as the noise makes it
+unsteady.
 
-Models are trained on recordings from microphones, which never give the same number hundreds of times: features of
-digital silence are far from all that a model has seen, and words are found in it. It is made SHORT at most, and becomes
-noise with the level and the spectrum of the quietest tenth of a second of the recording.
+Models are trained on recordings from microphones, which never give the same number hundreds of times. The features of
+digital silence are therefore far from all training data, and words would be recognized in it. Digital silence is
+shortened to MAX_SILENCE, and noise is added to it that has the level and the spectrum of the quietest tenth of a second
+of the recording.
 """
 
 import numpy as np
@@ -24,27 +26,27 @@ from lstmp.corpus.audio import RATE
 LOUD = -40.0  # dB
 FAINT = -80.0  # dB: three units of a 16-bit sample
 RISE = 6.0  # dB; a tenth of a second of steady noise is hardly ever 2 dB above the tenth percentile
-PAUSE = 2.0  # seconds
+MIN_GAP = 2.0  # seconds
 MARGIN = 0.5  # seconds
 NOISY_MARGIN = 0.1  # seconds of loud steady noise
-STEADY = 3.0  # dB; white noise stays within 1.5, brown noise and noise that was coded as MP3 or Opus within 2.9
-LASTING = 2.0  # seconds; the whole of a shorter recording
-SHORT = 0.3  # seconds: a pause between two words
-_FLOOR = 10  # per cent
-_SAME = RATE // 100  # samples of one value: so many are digital silence
-_STEP = RATE // 100
+STEADY_RANGE = 3.0  # dB; white noise stays within 1.5, brown noise and noise coded as MP3 or Opus within 2.9
+STEADY_SECONDS = 2.0  # in a shorter recording: its whole length
+MAX_SILENCE = 0.3  # seconds: a pause between two words
+_FLOOR_PERCENTILE = 10
+_MIN_DIGITAL_SILENCE = RATE // 100  # samples of equal value
+_STEP = RATE // 100  # samples
 _WINDOW = 10  # steps
-_LEAST = 100  # steps: in a shorter recording nothing is called steady
-_EDGE = 20  # steps: the begin and end of noise
+_MIN_STEPS = 100  # in a shorter recording nothing is called steady
+_EDGE = 20  # steps at the beginning and the end of noise
 _MARGIN_STEPS = round(MARGIN * 100)
 _PIECE = 60 * RATE  # samples
-_LOUDER = 1.0  # dB
-_LOW = 40  # samples whose mean is what lies below 180 Hz
-_KEPT = 600  # levels, a minute: how far back the floor of live speech is looked for
+_MAX_EDGE_RISE = 1.0  # dB by which the edge of noise may be louder than the noise
+_LOW_PASS = 40  # samples: a moving average of this width keeps what is below about 180 Hz
+_MAX_LEVELS = 600  # one minute: the floor of online speech is computed over these
 
 
 def levels(samples: np.ndarray) -> np.ndarray:
-    """float64 [n]: the level around every 10 ms; a constant part does not count.
+    """Compute the level around every 10 ms, float64 [n]; a constant offset is removed.
 
     Args:
         samples: float32, 16 kHz, ±32768.
@@ -60,96 +62,102 @@ def _decibels(power: np.ndarray) -> np.ndarray:
 
 
 def floor(level: np.ndarray) -> float:
-    """The level that a tenth of a recording does not reach; FAINT where there is nothing but digital silence."""
-    heard = level[level > -120]
-    return max(FAINT, float(np.percentile(heard, _FLOOR))) if len(heard) else FAINT
+    """The tenth percentile of a recording's levels, at least FAINT; digital silence is left out."""
+    recorded = level[level > -120]
+    return max(FAINT, float(np.percentile(recorded, _FLOOR_PERCENTILE))) if len(recorded) else FAINT
 
 
 def is_sound(level: np.ndarray, floor_level: float) -> np.ndarray:
-    """bool [n], of levels."""
+    """Which levels are sound, bool [n]."""
     return (level > LOUD) | (level > max(FAINT, floor_level + RISE))
 
 
 def steady(samples: np.ndarray) -> np.ndarray:
-    """bool [n], of the steps of :func:`levels`: those of steady noise.
+    """Which steps of :func:`levels` are steady noise, bool [n].
 
     Args:
         samples: float32, 16 kHz, ±32768.
     """
     n = len(samples) // _STEP
-    if n < _LEAST:
+    if n < _MIN_STEPS:
         return np.zeros(n, bool)
-    return _stays(_high_levels(samples), min(n, round(LASTING * 100)), _EDGE)
+    return _is_constant(_high_levels(samples), min(n, round(STEADY_SECONDS * 100)), _EDGE)
 
 
 def _high_levels(samples: np.ndarray) -> np.ndarray:
-    """float64 [2, n]: levels of what lies above some 180 Hz, and of the differences of samples."""
-    found = []
-    for begin in range(0, len(samples), _PIECE):  # a long recording is not copied as a whole
+    """The levels above about 180 Hz, and of the differences of successive samples, float64 [2, n]."""
+    rows = []
+    for begin in range(0, len(samples), _PIECE):  # so that a long recording is not copied as a whole
         piece = samples[begin:begin + _PIECE]
-        around = np.pad(piece.astype(np.float64), (_LOW // 2, _LOW - _LOW // 2), mode="edge").cumsum()
-        above = piece - (around[_LOW:] - around[:-_LOW]) / _LOW
-        if len(above) > 2 * _STEP:  # at both ends that mean is of less
-            above[:_STEP], above[-_STEP:] = above[_STEP:2 * _STEP], above[-2 * _STEP:-_STEP]
-        found.append([levels(above), levels(np.diff(piece, prepend=piece[:1]))])
-    return np.concatenate(found, axis=1)
+        sums = np.pad(piece.astype(np.float64), (_LOW_PASS // 2, _LOW_PASS - _LOW_PASS // 2), mode="edge").cumsum()
+        high = piece - (sums[_LOW_PASS:] - sums[:-_LOW_PASS]) / _LOW_PASS
+        if len(high) > 2 * _STEP:  # at both ends the moving average covers fewer samples
+            high[:_STEP], high[-_STEP:] = high[_STEP:2 * _STEP], high[-2 * _STEP:-_STEP]
+        rows.append([levels(high), levels(np.diff(piece, prepend=piece[:1]))])
+    return np.concatenate(rows, axis=1)
 
 
-def _stays(level: np.ndarray, least: int, edge: int) -> np.ndarray:
-    """bool [n]: where both rows of levels [2, n] stay within STEADY for ``least`` steps; and ``edge`` steps before and
-    behind, where noise begins and ends, unless they are louder, as speech is that follows."""
-    windows = np.lib.stride_tricks.sliding_window_view(level, least, axis=1)
-    begins = (windows.max(axis=2) - windows.min(axis=2) < STEADY).all(axis=0)
-    core = np.convolve(begins, np.ones(least, int)) > 0
+def _is_constant(level: np.ndarray, min_steps: int, edge: int) -> np.ndarray:
+    """Where both rows of ``level`` [2, n] stay within STEADY_RANGE for at least ``min_steps`` steps, bool [n].
+
+    This includes up to ``edge`` steps before and after, where noise begins and ends, unless they are louder, as
+    adjacent speech is.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(level, min_steps, axis=1)
+    begins = (windows.max(axis=2) - windows.min(axis=2) < STEADY_RANGE).all(axis=0)
+    core = np.convolve(begins, np.ones(min_steps, int)) > 0
     loudest = maximum_filter1d(np.where(core, level, -np.inf), 2 * edge + 1, axis=1, mode="nearest")
-    return core | (level <= loudest + _LOUDER).all(axis=0)
+    return core | (level <= loudest + _MAX_EDGE_RISE).all(axis=0)
 
 
-def heard(samples: np.ndarray) -> list[tuple[int, int]]:
-    """The parts of a recording that are worth a search, in order: (begin, end) in samples; of silence none."""
+def sound_parts(samples: np.ndarray) -> list[tuple[int, int]]:
+    """Find the parts of a recording to search for words: (begin, end) in samples, in order; none in silence."""
     level = levels(samples)
     sound = is_sound(level, floor(level))
     noisy = steady(samples) & sound if sound.any() else sound
-    at = np.flatnonzero(sound & ~noisy)
-    if not len(at):
+    steps = np.flatnonzero(sound & ~noisy)
+    if not len(steps):
         return []
-    breaks = np.flatnonzero(np.diff(at) > PAUSE * 100)
+    breaks = np.flatnonzero(np.diff(steps) > MIN_GAP * 100)
     parts = []
-    for first, last in zip(at[np.append(0, breaks + 1)], at[np.append(breaks, -1)], strict=True):
-        before, behind = (_margin(noisy[max(0, first - _MARGIN_STEPS):first][::-1]),
-                          _margin(noisy[last + 1:last + 1 + _MARGIN_STEPS]))
-        parts.append((max(0, int(first) * _STEP - before), min(len(samples), int(last + 1) * _STEP + behind)))
+    for first, last in zip(steps[np.append(0, breaks + 1)], steps[np.append(breaks, -1)], strict=True):
+        before, after = (_margin(noisy[max(0, first - _MARGIN_STEPS):first][::-1]),
+                         _margin(noisy[last + 1:last + 1 + _MARGIN_STEPS]))
+        parts.append((max(0, int(first) * _STEP - before), min(len(samples), int(last + 1) * _STEP + after)))
     return parts
 
 
 def _margin(noisy: np.ndarray) -> int:
-    """Samples to search beside a part, of steps from it on: up to loud steady noise, in which words would be found."""
-    at = np.flatnonzero(noisy)
-    return round((MARGIN if len(at) <= _EDGE // 2 else min(MARGIN, at[0] / 100 + NOISY_MARGIN)) * RATE)
+    """Number of samples to search next to a part, up to loud steady noise, in which words would be recognized.
+
+    ``noisy`` says which of the next steps are such noise, beginning with the one next to the part.
+    """
+    steps = np.flatnonzero(noisy)
+    return round((MARGIN if len(steps) <= _EDGE // 2 else min(MARGIN, steps[0] / 100 + NOISY_MARGIN)) * RATE)
 
 
-def nothing_heard(samples: np.ndarray) -> str:
-    """Why :func:`heard` finds nothing in a recording, for a message."""
+def why_no_sound(samples: np.ndarray) -> str:
+    """Say, for a message, why :func:`sound_parts` finds nothing in a recording."""
     level = levels(samples)
     loudest = float(level.max(initial=-np.inf))
     if len(level) < _WINDOW:
-        return f"it has {len(samples) / RATE:.3f} s, in which no word is"
+        return f"its {len(samples) / RATE:.3f} s are too short for a word"
     if loudest < -120:
         return "digital silence"
     if is_sound(level, floor(level)).any():
-        return f"steady noise or tones of {loudest:.0f} dB, and no speech"
-    return f"its level is {loudest:.0f} dB of full scale at most{', and hardly varies' * (loudest > FAINT)}"
+        return f"steady noise or tones of {loudest:.0f} dB, but no speech"
+    return f"its level is at most {loudest:.0f} dB of full scale{', and hardly varies' * (loudest > FAINT)}"
 
 
 def digital_silence(samples: np.ndarray) -> np.ndarray:
-    """int64 [n, 2]: begin and end of each run of equal samples that is too long to have been recorded."""
+    """Begin and end of each run of equal samples that is too long to have been recorded, int64 [n, 2]."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(samples)) + 1, [len(samples)]])
     runs = np.stack([edges[:-1], edges[1:]], axis=1)
-    return runs[runs[:, 1] - runs[:, 0] >= _SAME]
+    return runs[runs[:, 1] - runs[:, 0] >= _MIN_DIGITAL_SILENCE]
 
 
 def quietest(samples: np.ndarray) -> np.ndarray | None:
-    """float64 [1600]: the tenth of a second with the least power; None: there is not a tenth of a second."""
+    """The tenth of a second with the least power, float64 [1600]; None if there are fewer samples than that."""
     size = _WINDOW * _STEP
     if len(samples) < size:
         return None
@@ -158,7 +166,10 @@ def quietest(samples: np.ndarray) -> np.ndarray | None:
 
 
 def with_noise(samples: np.ndarray, runs: np.ndarray, quiet: np.ndarray | None) -> np.ndarray:
-    """The samples with noise like ``quiet`` in these runs, of FAINT if it is None; the same each time."""
+    """Add noise with the level and the spectrum of ``quiet`` to these runs of samples; it is always the same.
+
+    If ``quiet`` is None, it is white noise at the level FAINT.
+    """
     if not len(runs):
         return samples
     size = _WINDOW * _STEP
@@ -174,14 +185,14 @@ def with_noise(samples: np.ndarray, runs: np.ndarray, quiet: np.ndarray | None) 
     return out
 
 
-class Natural:
-    """A recording as a microphone might have given it, without digital silence.
+class WithoutDigitalSilence:
+    """A recording in which digital silence is shortened and replaced by noise, as a microphone might have recorded it.
 
     Args:
         samples: float32, 16 kHz, ±32768.
 
     Attributes:
-        samples: what to recognize instead.
+        samples: the samples to recognize instead.
     """
 
     def __init__(self, samples: np.ndarray):
@@ -189,22 +200,22 @@ class Natural:
         recorded, kept = np.ones(len(samples), bool), np.ones(len(samples), bool)
         for begin, end in runs:
             recorded[begin:end] = False
-            kept[begin + round(SHORT * RATE):end] = False
-        self._at = None if kept.all() else np.append(np.flatnonzero(kept), len(samples))
-        short = np.stack([runs[:, 0], np.minimum(runs[:, 1], runs[:, 0] + round(SHORT * RATE))], axis=1)
-        self.samples = with_noise(samples, short, quietest(samples[recorded]) if len(runs) else None)
-        if self._at is not None:
+            kept[begin + round(MAX_SILENCE * RATE):end] = False
+        self._positions = None if kept.all() else np.append(np.flatnonzero(kept), len(samples))
+        shortened = np.stack([runs[:, 0], np.minimum(runs[:, 1], runs[:, 0] + round(MAX_SILENCE * RATE))], axis=1)
+        self.samples = with_noise(samples, shortened, quietest(samples[recorded]) if len(runs) else None)
+        if self._positions is not None:
             self.samples = self.samples[kept]
 
     def seconds(self, seconds: float) -> float:
-        """The time in the recording of a time in what was recognized."""
-        if self._at is None:
+        """Convert a time in ``samples`` to a time in the original recording."""
+        if self._positions is None:
             return seconds
-        return float(self._at[min(round(seconds * RATE), len(self._at) - 1)]) / RATE
+        return float(self._positions[min(round(seconds * RATE), len(self._positions) - 1)]) / RATE
 
 
-class Listener:
-    """A recognizer of live speech that is given no digital silence, and whose words count where there is sound.
+class SoundOnlyRecognizer:
+    """An online recognizer that adds noise to digital silence, and drops the words in parts without sound.
 
     Args:
         recognizer: a :class:`lstmp.decode.live.LiveRecognizer`.
@@ -214,30 +225,30 @@ class Listener:
         self._recognizer = recognizer
         self._rest, self._steps = np.zeros(0, np.float32), 0
         self._quiet: np.ndarray | None = None
-        self._levels = np.zeros((3, 0))  # of all, and as of _high_levels, for each tenth of a second
+        self._levels = np.zeros((3, 0))  # for each tenth of a second: the level, and the two of _high_levels
 
     def accept(self, samples: np.ndarray):
-        """As of the recognizer."""
+        """See :meth:`lstmp.decode.live.LiveRecognizer.accept`."""
         runs, last = digital_silence(samples), len(self._rest)
         samples = np.concatenate([self._rest, samples])
         whole = len(samples) - len(samples) % (_WINDOW * _STEP)
         self._rest, self._steps = samples[whole:], self._steps + whole // (_WINDOW * _STEP)
         if whole:
             new = np.concatenate([levels(samples[:whole])[np.newaxis], _high_levels(samples[:whole])])
-            self._levels = np.concatenate([self._levels, new[:, _WINDOW // 2::_WINDOW]], axis=1)[:, -_KEPT:]
+            self._levels = np.concatenate([self._levels, new[:, _WINDOW // 2::_WINDOW]], axis=1)[:, -_MAX_LEVELS:]
         if not len(runs) and (quiet := quietest(samples[:whole])) is not None and (
                 self._quiet is None or quiet.var() < self._quiet.var()):
             self._quiet = quiet
-        return self._heard(self._recognizer.accept(with_noise(samples[last:], runs, self._quiet)))
+        return self._with_sound(self._recognizer.accept(with_noise(samples[last:], runs, self._quiet)))
 
     def finish(self):
-        """As of the recognizer."""
-        return self._heard(self._recognizer.finish())
+        """See :meth:`lstmp.decode.live.LiveRecognizer.finish`."""
+        return self._with_sound(self._recognizer.finish())
 
-    def _heard(self, segments):
-        level, least = self._levels[0], round(LASTING * 10)
+    def _with_sound(self, segments):
+        level, min_steps = self._levels[0], round(STEADY_SECONDS * 10)
         sound, first = is_sound(level, floor(level)), self._steps - len(level)
-        if len(level) >= least and sound.any():
-            sound &= ~_stays(self._levels[1:], least, _EDGE // _WINDOW)
+        if len(level) >= min_steps and sound.any():
+            sound &= ~_is_constant(self._levels[1:], min_steps, _EDGE // _WINDOW)
         return [s for s in segments
                 if sound[max(0, int(s.begin * 10) - 1 - first):max(0, int(s.end * 10) + 2 - first)].any()]

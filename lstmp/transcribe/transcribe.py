@@ -1,13 +1,14 @@
 """Transcribe recordings with an exported model.
 
-    ./transcribe.sh --model DIR talk.mp3 interview.wav      text, a line for each file, which begins with its name
+    ./transcribe.sh --model DIR talk.mp3 interview.wav      text: one line per file, beginning with its name
     ./transcribe.sh --model DIR --format srt talk.mp3       subtitles; also ctm, json
-    ./transcribe.sh --model DIR --stream talk.mp3           piece by piece, each segment as soon as it ends
+    ./transcribe.sh --model DIR --stream talk.mp3           online: each segment as soon as it ends
     arecord -f S16_LE -r 16000 -t raw | ./transcribe.sh --model DIR --stream -
 
-Any format that libsndfile or ffmpeg reads, any rate, any number of channels (their mean); `-` is raw 16-bit PCM on the
-standard input. What is recognized goes to the standard output, or to --out DIR, as soon as a recording is done;
-messages go to the standard error. A file that cannot be read is warned of; the exit status is 1 after the others.
+Files may have any format that libsndfile or ffmpeg reads, any sampling rate, and any number of channels, which are
+averaged; `-` is raw 16-bit PCM on the standard input. The transcript of a recording is written to the standard output,
+or to --out DIR, as soon as it is done; messages go to the standard error. A file that cannot be read gives a warning;
+the other files are transcribed, and then the exit status is 1.
 """
 
 import argparse
@@ -39,16 +40,16 @@ from lstmp.transcribe import formats
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import RawPcm, on_standard_input, read_recording, recording_blocks
 from lstmp.transcribe.recognize import grammar_graph, recognize
-from lstmp.transcribe.sound import Listener
+from lstmp.transcribe.sound import SoundOnlyRecognizer
 
-_BUSY_SECONDS = 20.0  # of speech for each process: to begin costs some tenths of a second
+_BATCH_SECONDS = 20.0  # of speech for each process, because each batch takes some tenths of a second to start
 
 
 class LiveModel:
-    """A model folder, loaded once for any number of recordings."""
+    """A model folder for online recognition, loaded once for any number of recordings."""
 
     def __init__(self, model: ModelFolder, graph: Path | None = None):
-        """``graph``: a graph dir in the place of the model's own."""
+        """``graph`` is a graph dir to use instead of the model's."""
         model.check_live()
         graph = graph or model.path / "graph"
         torch.set_num_threads(1)
@@ -60,35 +61,42 @@ class LiveModel:
         self.fbank = config.load(path / "conf/fbank.yaml", FbankConfig)
         self.live = config.load(path / "conf/live.yaml", LiveConfig)
         if not all(0 <= pdf < self.network.num_pdfs for pdf in model.silent):
-            raise UserError("`silent` are not states of its network", file=path / "model.json", hint="export it again")
+            raise UserError("`silent` contains numbers that are not states of its network", file=path / "model.json",
+                            hint="export it again")
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
         self.names = read_names(graph / "words.txt")
-        if strange := {*np.unique(self.graph.words).tolist()} - self.names.keys():
-            raise UserError(f"word id {min(strange)} of the graph is not in it", file=graph / "words.txt",
-                            hint="take the words.txt that was made with the graph")
+        if unknown := {*np.unique(self.graph.words).tolist()} - self.names.keys():
+            raise UserError(f"it does not contain word id {min(unknown)} of the graph", file=graph / "words.txt",
+                            hint="use the words.txt that was made with the graph")
         model.check_unchanged()
 
-    def recognizer(self) -> Listener:
-        """For one recording."""
-        return Listener(LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live, self.silent,
-                                       self.names))
+    def recognizer(self) -> SoundOnlyRecognizer:
+        """Make a recognizer for one recording."""
+        return SoundOnlyRecognizer(LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live,
+                                                  self.silent, self.names))
 
     def segments(self, blocks) -> Iterator[Segment]:
-        """What is recognized in a recording, as it comes in: pieces of samples of any length."""
+        """Recognize a recording online: yields each change of a segment as soon as possible.
+
+        ``blocks`` are its samples, float32 at 16 kHz, ±32768, in blocks of any length.
+        """
         recognizer = self.recognizer()
         piece = round(self.live.chunk_seconds * RATE)
         for block in blocks:
-            for at in range(0, len(block), piece):
-                yield from recognizer.accept(block[at:at + piece])
+            for begin in range(0, len(block), piece):
+                yield from recognizer.accept(block[begin:begin + piece])
         yield from recognizer.finish()
 
 
 def stream(model: LiveModel, file: str, blocks, form: str, out, name: str | None = None):
-    """Write the segments of a recording to ``out`` as they end; in JSON, what is still open as well, line by line.
+    """Recognize a recording online and write each segment to ``out`` when it ends; JSON also gets unfinished segments.
 
     Args:
-        name: what is written before the words of a text; None: nothing.
+        file: name of the recording in JSON.
+        blocks: its samples, see :meth:`LiveModel.segments`.
+        form: text or json.
+        name: name before the words of each segment in text; None: no name.
     """
     shown = sys.stderr.isatty() and form == "text"
     for s in model.segments(blocks):
@@ -101,11 +109,11 @@ def stream(model: LiveModel, file: str, blocks, form: str, out, name: str | None
 
 
 def _targets(files: list[str], names: list[str], out: str | None, form: str) -> list[Path | None]:
-    """Where each transcript goes; None: to the standard output."""
+    """The file to write each transcript to; None means the standard output."""
     if out is None:
         return [None] * len(files)
     if twice := {f for f in files if files.count(f) > 1}:
-        raise UserError("it is given twice", file=sorted(twice)[0], hint="give it once")
+        raise UserError("it is given more than once", file=sorted(twice)[0], hint="give it once")
     suffix = {"text": ".txt"}.get(form, f".{form}")
     return [Path(out) / (name + suffix) for name in names]
 
@@ -118,14 +126,15 @@ def main(argv=None):
     p.add_argument("files", nargs="+", metavar="FILE", help="recordings; - is raw PCM on the standard input")
     p.add_argument("--model", required=True, help="folder made by steps/export_model.sh")
     p.add_argument("--format", choices=formats.FORMATS, default="text", help="default: text")
-    p.add_argument("--out", help="folder for a file each (default: the standard output)")
-    p.add_argument("--stream", action="store_true", help="recognize piece by piece; formats text and json")
-    p.add_argument("--rate", type=int, default=RATE, help="of raw PCM (default: %(default)s)")
-    p.add_argument("--channels", type=int, default=1, help="of raw PCM (default: %(default)s)")
+    p.add_argument("--out", help="folder to write one file per recording to (default: the standard output)")
+    p.add_argument("--stream", action="store_true", help="recognize online, piece by piece; formats text and json")
+    p.add_argument("--rate", type=int, default=RATE, help="sampling rate of raw PCM (default: %(default)s)")
+    p.add_argument("--channels", type=int, default=1, help="channels of raw PCM (default: %(default)s)")
     p.add_argument("--grammar", help="what may be said: a list of phrases, one a line, or a JSGF grammar (default: the "
                    "model's own language model)")
-    p.add_argument("--verbose", action="store_true", help="tell on the standard error what is done")
-    p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: the processors)")
+    p.add_argument("--verbose", action="store_true", help="print progress on the standard error")
+    p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="number of processes (default: one for "
+                   "each core)")
     a = p.parse_args(argv)
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", hint="correct the value")
@@ -136,10 +145,10 @@ def main(argv=None):
 
 
 def transcribe(a: argparse.Namespace):
-    """What the command's options say. A recording that cannot be read is warned of, and the others are transcribed.
+    """Transcribe the recordings as the command's options say. One that cannot be read gives a warning and is skipped.
 
     Raises:
-        UserError: bad options or model; or at the end, because of recordings that could not be transcribed.
+        UserError: bad options or model; or at the end, if some recordings could not be transcribed.
     """
     model, names = ModelFolder.load(a.model), formats.names(a.files)
     targets = _targets(a.files, names, a.out, a.format)
@@ -155,7 +164,7 @@ def transcribe(a: argparse.Namespace):
                 raise
             failed.append(file)
             warn(str(e) if e.file else f"{file}: {e}")
-        except OSError as e:  # of this file's disk, say; a full one of ours names another file
+        except OSError as e:  # such as a read error of this file; a full disk for our output names another file
             if len(a.files) == 1 or e.filename not in (None, file):
                 raise
             failed.append(file)
@@ -181,7 +190,7 @@ def transcribe(a: argparse.Namespace):
 
 
 def _batches(a: argparse.Namespace, todo, one_of_many) -> Iterator[list]:
-    """Recordings with their samples, name and target: one, or as many short ones as keep all processes busy."""
+    """Read the recordings in batches, large enough to keep all processes busy: (file, samples, name, target)."""
     batch, seconds = [], 0.0
     for file, name, target in todo:
         with one_of_many(file):
@@ -189,7 +198,7 @@ def _batches(a: argparse.Namespace, todo, one_of_many) -> Iterator[list]:
                 read_recording(file)
             batch.append((file, samples, name, target))
             seconds += len(samples) / RATE
-        if seconds >= _BUSY_SECONDS * a.nj:
+        if seconds >= _BATCH_SECONDS * a.nj:
             yield batch
             batch, seconds = [], 0.0
     if batch:
@@ -197,11 +206,11 @@ def _batches(a: argparse.Namespace, todo, one_of_many) -> Iterator[list]:
 
 
 def _transcribe(a: argparse.Namespace, model: ModelFolder, graph: Path | None, batch: list, one_of_many):
-    """Write the transcripts of a few recordings."""
+    """Transcribe a batch of recordings and write the transcripts."""
     try:
         with temporary_folder() as work, _stdout_to_stderr():
-            found = recognize(model, [(file, samples) for file, samples, _, _ in batch], work, a.nj, graph,
-                              formats.FORMATS[a.format])
+            transcripts = recognize(model, [(file, samples) for file, samples, _, _ in batch], work, a.nj, graph,
+                                    formats.FORMATS[a.format])
     except UserError:
         if len(batch) == 1:
             with one_of_many(batch[0][0]):
@@ -210,9 +219,9 @@ def _transcribe(a: argparse.Namespace, model: ModelFolder, graph: Path | None, b
             for one in batch:
                 _transcribe(a, model, graph, [one], one_of_many)
         return
-    for transcript, (_, _, name, target) in zip(found, batch, strict=True):
-        told = name if a.format == "ctm" or len(a.files) > 1 and target is None else None
-        text = formats.write(transcript, a.format, told)
+    for transcript, (_, _, name, target) in zip(transcripts, batch, strict=True):
+        shown_name = name if a.format == "ctm" or len(a.files) > 1 and target is None else None
+        text = formats.write(transcript, a.format, shown_name)
         if target is None:
             print(text, end="", flush=True)
         else:
@@ -221,21 +230,21 @@ def _transcribe(a: argparse.Namespace, model: ModelFolder, graph: Path | None, b
 
 @contextlib.contextmanager
 def _stdout_to_stderr():
-    """What this process or one that it starts prints goes to the standard error."""
+    """Send what this process and its children print to the standard error inside this block."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    original = os.dup(1)
     os.dup2(2, 1)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(original, 1)
+        os.close(original)
 
 
 @contextlib.contextmanager
 def _opened(target: Path | None):
-    """The standard output, or a file that takes its name when it is complete."""
+    """The standard output, or a file that gets its final name when it is complete."""
     if target is None:
         yield sys.stdout
         return

@@ -1,4 +1,4 @@
-"""Makes each test a copy of the world."""
+"""Gives each test a copy of the small experiment."""
 
 import shutil
 
@@ -8,7 +8,7 @@ from helpers import world
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """(folder that tests work in, untouched copy of it); the files name each other by the first one's path."""
+    """(folder that tests work in, unchanged copy of it); the files contain paths of the first one."""
     folder = tmp_path_factory.mktemp("bad_input")
     world.build(folder / "world")
     shutil.copytree(folder / "world", folder / "untouched", symlinks=True)
@@ -17,7 +17,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def root(made, monkeypatch):
-    """The world's folder, restored, as the working directory."""
+    """The folder of the experiment, restored, as the working directory."""
     folder, untouched = made
     shutil.rmtree(folder)
     shutil.copytree(untouched, folder, symlinks=True)

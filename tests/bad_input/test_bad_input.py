@@ -1,6 +1,6 @@
-"""Bad input, through the real commands: one line that names file, line and mend; exit status 1; nothing made is lost.
+"""Bad input to the real commands gives one line with file, line and fix, exit status 1, and loses no files.
 
-``world.py`` makes a miniature recipe once. Each case spoils one thing in a copy (``spoil.py``) and runs one command.
+``world.py`` makes a small experiment once. Each case damages one thing in a copy (``spoil.py``) and runs one command.
 """
 
 import re
@@ -42,7 +42,7 @@ RESULTS = (results, "--recipe-dir exp --systems mono --sets train --lms lm")
 
 NONE_MAY_FAIL = edit("conf/align.yaml", "max_failed: 0.05", "max_failed: 0.0")
 CASES = {
-    # name: (spoil, command, what the line must hold: file or file:line, and words)
+    # name: (damage, command, what the line must contain: file or file:line, and words)
     # stage 1
     "missing wav": (remove("src/ann-2.wav"), TAKE, ["ann-2.wav"]),
     "truncated wav": (cut("src/ann-2.wav"), TAKE, ["ann-2.wav"]),
@@ -119,7 +119,7 @@ CASES = {
 
 
 def argv(root: Path, text: str) -> list[str]:
-    """The command's arguments, with paths below the world's folder."""
+    """The command's arguments, with paths below the folder of the experiment."""
     return [f"{root}/{a}" if re.match(r"(src|data|exp|conf|heldout)\b", a) else a for a in text.split()]
 
 
@@ -145,7 +145,7 @@ def run(root, command, capsys) -> Outcome:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_line_and_nothing_lost(name, root, capsys):
+def test_bad_input_gives_one_line_and_loses_nothing(name, root, capsys):
     spoil, command, words = CASES[name]
     spoil(root)
     before = w.snapshot(root)
@@ -156,12 +156,12 @@ def test_one_line_and_nothing_lost(name, root, capsys):
     line = outcome.errors[0]
     for word in words:
         assert word in line, line
-    assert "; " in line, f"no mend: {line}"
+    assert "; " in line, f"no hint: {line}"
     after = w.snapshot(root)
     lost = [p for p in before if p not in after]
     assert not lost, f"{lost} are lost"
-    spoiled = [p for p in before if p.endswith((".safetensors", ".fst", ".json", ".ark")) and after[p] != before[p]]
-    assert not spoiled, f"{spoiled} were overwritten"
+    overwritten = [p for p in before if p.endswith((".safetensors", ".fst", ".json", ".ark")) and after[p] != before[p]]
+    assert not overwritten, f"{overwritten} were overwritten"
 
 
 def test_there_are_enough_cases():

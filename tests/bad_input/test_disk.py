@@ -1,4 +1,4 @@
-"""A full disk and a read-only one, in a mount namespace of its own, where that is allowed."""
+"""A full disk and a read-only disk, in a separate mount namespace, where that is allowed."""
 
 import re
 import shutil

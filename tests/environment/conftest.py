@@ -1,4 +1,4 @@
-"""A machine that local/env.sh takes for another one."""
+"""A simulated machine for local/env.sh."""
 
 import pytest
 from helpers.other_machine import Machine

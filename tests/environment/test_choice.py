@@ -1,4 +1,4 @@
-"""What local/env.sh chooses on which machine, and what it says where nothing fits."""
+"""The Python and packages that local/env.sh chooses on each machine, and its errors if nothing fits."""
 
 import shutil
 
@@ -20,8 +20,8 @@ from helpers.other_machine import DEBIAN_12
     ("3.9 3.10", {}, ("python3.10", "current", "cpu")),
     ("3.15 3.14 3.13", {}, ("python3.13", "current", "cpu")),
 ])
-def test_the_rule(machine, pythons, variables, expected):
-    """`pythons` are versions; python3 is the first of them."""
+def test_the_choice_depends_on_pythons_and_variables(machine, pythons, variables, expected):
+    """`pythons` are the installed versions; python3 is the first one."""
     for version in pythons.split():
         machine.python(f"python{version}", version)
     machine.python("python3", pythons.split()[0])
@@ -30,7 +30,7 @@ def test_the_rule(machine, pythons, variables, expected):
     assert machine.choice(**variables) == expected
 
 
-def test_no_k2_on_aarch64(machine):
+def test_there_is_no_k2_on_aarch64(machine):
     machine.python("python3.11", "3.11")
     machine.command("uname", "echo aarch64")
     assert machine.choice() == ("python3.11", "current", "cpu")
@@ -44,13 +44,13 @@ def test_without_libpython_the_set_is_current(machine):
     assert "k2 needs libpython3.11.so.1.0" in machine.error(LSTMP_ENV="k2")
 
 
-def test_a_driver_is_seen(machine):
+def test_a_gpu_driver_is_noticed(machine):
     machine.python("python3.11", "3.11")
     machine.command("nvidia-smi", "exit 0")
     assert machine.choice(LSTMP_GPU="") == ("python3.11", "current", "gpu")
 
 
-def test_a_python_without_venv_is_passed_over(machine):
+def test_a_python_without_venv_is_skipped(machine):
     machine.python("python3.11", "3.11", venv=False)
     machine.python("python3", "3.13")
     assert machine.choice() == ("python3", "current", "cpu")
@@ -63,15 +63,15 @@ def test_a_python_without_venv_is_passed_over(machine):
     ("cat", "does not run as Python"),
     ("/nowhere/python3", "not found"),
 ])
-def test_a_python_asked_for_that_does_not_work_is_an_error(machine, python, why):
+def test_a_chosen_python_that_does_not_work_is_an_error(machine, python, why):
     machine.python("python3.9", "3.9")
     machine.python("pypy3", "pypy-3.11")
     machine.python("python3.13", "3.13", venv=False)
-    machine.python("python3.11", "3.11")  # which fits, but is not what was asked for
+    machine.python("python3.11", "3.11")  # which fits, but was not chosen
     assert machine.error(PYTHON=python).startswith(f"error: PYTHON={python}: {why}; ")
 
 
-def test_sets_that_cannot_be_are_errors(machine):
+def test_impossible_sets_are_errors(machine):
     machine.python("python3", "3.12")
     assert machine.error(LSTMP_ENV="kaldi") == "error: LSTMP_ENV=kaldi: no such set; there are k2 and current\n"
     assert "k2 1.23.4 needs Python 3.11, and" in machine.error(LSTMP_ENV="k2")
@@ -100,7 +100,7 @@ def test_sets_that_cannot_be_are_errors(machine):
     ('ID=nixos\nVERSION_ID="25.05"\n', None),
     ('', None),
 ])
-def test_no_python_is_told_in_the_distributions_words(machine, release, command):
+def test_without_a_python_the_error_gives_the_distributions_command(machine, release, command):
     machine.release.write_text(release)
     machine.python("python3", "3.9")
     first, *ways = machine.error().splitlines()
@@ -110,8 +110,8 @@ def test_no_python_is_told_in_the_distributions_words(machine, release, command)
     assert 'uv python install 3.12; PYTHON="$(uv python find 3.12)" ./run.sh' in ways[-1]
 
 
-def test_the_choice_is_kept_unless_a_variable_asks_for_another(machine):
-    """Neither a new driver nor another Python changes an environment that is there."""
+def test_the_choice_is_kept_unless_a_variable_changes_it(machine):
+    """Neither a new driver nor another Python changes an existing environment."""
     machine.python("python3.11", "3.11")
     machine.python("python3.12", "3.12")
     inside = machine.root / ".venv" / "bin" / "python"
@@ -124,6 +124,6 @@ def test_the_choice_is_kept_unless_a_variable_asks_for_another(machine):
     assert machine.choice(PYTHON="python3.11", LSTMP_GPU="no") == ("python3.11", "k2", "1.13.1")
     assert machine.choice(LSTMP_GPU="yes", PYTHON="python3.12") == ("python3.12", "current", "gpu")
     assert machine.choice(LSTMP_ENV="k2") == ("python3.11", "k2", "1.13.1")
-    assert "not found" in machine.error(PYTHON="python3.99")  # also where an environment is there
-    inside.unlink()  # one that does not work is chosen anew
+    assert "not found" in machine.error(PYTHON="python3.99")  # also if there is an environment
+    inside.unlink()  # an environment that does not work is chosen again
     assert machine.choice() == ("python3.11", "k2", "1.13.1")

@@ -1,4 +1,4 @@
-"""The Dockerfile, and what an image gets."""
+"""The Dockerfile and the content of the image."""
 
 import os
 import re
@@ -6,8 +6,8 @@ import re
 from helpers import ROOT
 
 
-def test_dockerfile_does_what_the_page_says():
-    """The packages are those of the page, and the environment is made in the copy, by the user who uses it."""
+def test_the_dockerfile_matches_the_documentation():
+    """It installs the packages of the page, and the user of the image makes the environment in the copy."""
     text = (ROOT / "Dockerfile").read_text()
     page = (ROOT / "docs" / "stage-00-environment.md").read_text()
     steps = re.findall(r"^([A-Z]+) (.*)$", re.sub(r"\\\n *", "", text), re.M)
@@ -24,6 +24,6 @@ def test_dockerfile_does_what_the_page_says():
     assert all(v in (ROOT / "local/env.sh").read_text() for v in variables)
 
 
-def test_the_image_gets_no_results_and_no_environment():
+def test_the_image_contains_no_results_and_no_environment():
     ignored = {line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] != "#"}
     assert {".git", ".venv", "exp", "data", "downloads", "models"} <= ignored

@@ -1,4 +1,4 @@
-"""Which build of torch local/install_packages.sh takes, and which k2 for it."""
+"""The builds of torch and k2 that local/install_packages.sh installs."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ echo "build $build"
 
 
 def installs(machine, call: str, pip: str, uv: str = "exit 1", build: str = "cpu", **variables: str):
-    """The outcome of a function of local/install_packages.sh, and the calls of pip and uv, which are stand-ins."""
+    """Run a function of local/install_packages.sh with fake pip and uv. Returns the process, and their calls."""
     scripts = machine.root / ".venv" / "bin"
     scripts.mkdir(parents=True, exist_ok=True)
     machine.python("python3", "3.12")
@@ -40,12 +40,12 @@ def installs(machine, call: str, pip: str, uv: str = "exit 1", build: str = "cpu
 NO_CPU = "*torch==2.13.0+cpu*) echo 'ERROR: No matching distribution found for torch'; exit 1 ;;"
 
 
-def test_torch_from_where_the_users_pip_looks(machine):
+def test_torch_is_installed_from_the_index_of_the_users_pip(machine):
     done, calls = installs(machine, "install_torch torch==2.13.0", "*) ;;")
     assert done.stdout.endswith("build cpu\n") and len(calls) == 1 and calls[0].endswith("torch==2.13.0+cpu")
 
 
-def test_torch_from_pytorchs_index_by_uv(machine):
+def test_torch_is_installed_from_pytorchs_index_by_uv(machine):
     done, calls = installs(machine, "install_torch torch==2.13.0", NO_CPU, uv="exit 0")
     assert done.stdout.endswith("build cpu\n")
     assert [c for c in calls if c.startswith("uv ")][0].endswith("--no-deps --torch-backend=cpu torch==2.13.0")
@@ -55,7 +55,7 @@ def test_torch_from_pytorchs_index_by_uv(machine):
     ("error: Request failed\n  cause: error sending request for url", "PyTorch's own index cannot be reached"),
     ("error: no wheel for this machine", "error: no wheel for this machine"),
 ])
-def test_torch_of_pips_index_where_no_other_is_to_be_had(machine, said, reason):
+def test_torch_of_pips_index_is_used_if_no_other_build_is_available(machine, said, reason):
     done, calls = installs(machine, "install_torch torch==2.13.0", NO_CPU, uv=f"echo '{said}'; exit 2")
     assert f"that build is not to be had: {reason}\n" in done.stdout
     assert "recorded build index\n" in done.stdout and done.stdout.endswith("build index\n")
@@ -67,14 +67,14 @@ def test_torch_without_a_network_is_an_error(machine):
     assert done.stderr.startswith("error: no connection to the package index while installing torch==2.13.0; ")
 
 
-def test_torch_for_a_gpu(machine):
+def test_torch_is_installed_for_a_gpu(machine):
     machine.command("nvidia-smi", "exit 0")
     done, calls = installs(machine, "install_torch torch==2.13.0", "*) ;;", uv="exit 0", build="gpu")
     assert done.stdout.endswith("build gpu\n")
     assert "--torch-backend=auto torch==2.13.0" in calls[1] and "--no-deps" not in calls[1]
 
 
-def test_torch_from_an_index_of_the_users(machine):
+def test_torch_is_installed_from_a_given_index(machine):
     done, calls = installs(machine, "install_torch torch==2.13.0", "*) exit 1 ;;", LSTMP_TORCH_INDEX="file:///wheels")
     assert done.returncode == 1 and "torch==2.13.0 of file:///wheels could not be installed" in done.stderr
     assert len(calls) == 1 and "--index-url file:///wheels torch==2.13.0" in calls[0]
@@ -90,7 +90,7 @@ VERSIONS_OF_K2 = ("1.24.4.dev20260815+cuda12.8.torch2.13.0, 1.24.4.dev20260715+c
     ("cpu.torch2.13.0", False, "1.24.4.dev20260715+cpu.torch2.13.0", "does not load: undefined symbol"),
     ("cpu.torch2.1", True, None, "going on without k2: wheels has none for cpu.torch2.1 and Python 3.12"),
 ])
-def test_k2_for_the_torch_at_hand(machine, torch, loads, version, said):
+def test_k2_fits_the_installed_torch(machine, torch, loads, version, said):
     done, calls = installs(machine, "install_k2 wheels", f"""
       *" versions "*) echo 'k2 (1)'; echo 'Available versions: {VERSIONS_OF_K2}' ;;
       *"import torch"*) echo {torch} ;;

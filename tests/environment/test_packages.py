@@ -1,4 +1,4 @@
-"""Which pinned packages local/missing_packages.py takes for installed, and what is pinned."""
+"""Which pinned packages local/missing_packages.py counts as installed, and which packages are pinned."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 @pytest.fixture
 def package(tmp_path):
-    """A folder with one installed package `toy` 1.0 of two files, and a requirements file that asks for it."""
+    """A folder with an installed package `toy` 1.0 of two files, and a requirements file that needs it."""
     site = tmp_path / "site"
     info = site / "toy-1.0.dist-info"
     info.mkdir(parents=True)
@@ -69,8 +69,8 @@ FILES = sorted(p.name for p in ROOT.glob("requirements*.txt"))
 
 @pytest.mark.parametrize("name", FILES)
 def test_requirements_are_pinned_for_every_python(name):
-    """One exact release each; where a line is for some versions of Python only, others cover the rest or none does."""
-    only_old = {"six", "exceptiongroup", "tomli"}  # which newer ones bring or do without
+    """Each package has one exact release for each Python; packages for some versions of Python only are listed here."""
+    only_old = {"six", "exceptiongroup", "tomli"}  # newer versions contain them or do not need them
     for requirement in lines(name):
         assert re.fullmatch(r"==[\w.]+", str(requirement.specifier)), requirement
     for version in VERSIONS:

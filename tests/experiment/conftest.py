@@ -1,4 +1,4 @@
-"""A grid over the small world of the network's tests."""
+"""A grid on the small data of the network's tests."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "l
 
 
 class GridWorld:
-    """The file of a grid, to be changed, and what it refers to."""
+    """The file of a grid, which tests can change, and the data that it refers to."""
 
     def __init__(self, path: Path):
         small = World(path)

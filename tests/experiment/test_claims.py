@@ -1,4 +1,4 @@
-"""Verdicts on claims."""
+"""The verdicts on claims."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def of(first, second, measure="accuracy", relation="better", margin=0.0):
 
 
 @pytest.mark.parametrize("measure", ["accuracy", "wer"])
-def test_better_is_more_accurate_or_fewer_errors(measure):
+def test_better_means_higher_accuracy_or_fewer_errors(measure):
     assert of("good", "bad", measure) == HOLDS
     assert of("bad", "good", measure) == FAILS
 
 
-def test_what_scatters_too_much_is_not_decided():
+def test_with_too_much_variance_nothing_is_decided():
     assert of("noisy", "bad") == OPEN == of("bad", "noisy")
 
 
@@ -38,19 +38,19 @@ def test_a_gap_can_be_larger():
     assert of("bad", "good", "gap", "more") == HOLDS and of("good", "bad", "gap", "more") == FAILS
 
 
-def test_likeness_needs_a_narrow_interval():
+def test_equality_needs_a_narrow_interval():
     assert of("good", "bad", relation="equal", margin=5.0) == HOLDS
     assert of("good", "bad", relation="equal", margin=1.0) == FAILS
     assert of("noisy", "bad", relation="equal", margin=1.0) == OPEN
 
 
 @pytest.mark.parametrize("measure, margin", [("accuracy", 0.5), ("wer", 1.0)])
-def test_no_better_is_fulfilled_by_worse(measure, margin):
+def test_no_better_holds_if_the_network_is_worse(measure, margin):
     assert of("bad", "good", measure, "no_better", margin) == HOLDS
     assert of("good", "bad", measure, "no_better", margin) == FAILS
 
 
-def test_one_comparison_that_fails_fails_the_claim():
+def test_a_claim_fails_if_one_comparison_fails():
     good, bad = Comparison("good", "bad", "accuracy"), Comparison("bad", "good", "accuracy")
     undecided = Comparison("noisy", "bad", "accuracy")
     assert verdict(Claim("", [good, bad]), ALL)[0] == FAILS
@@ -58,6 +58,6 @@ def test_one_comparison_that_fails_fails_the_claim():
     assert len(verdict(Claim("", [good, undecided]), ALL)[1]) == 2
 
 
-def test_what_was_not_run_is_not_judged():
+def test_a_claim_about_a_network_that_was_not_run_is_untested():
     assert verdict(Claim("", [Comparison("good", "bad", "accuracy")]), {"good": GOOD}) == (UNTESTED, [])
     assert verdict(Claim("", [], "why"), ALL) == (UNTESTED, [])

@@ -1,4 +1,4 @@
-"""Differences of means with their intervals."""
+"""Differences of means and their intervals."""
 
 import numpy as np
 import pytest
@@ -17,37 +17,37 @@ def test_it_is_welchs_test():
     assert d.mean == pytest.approx(np.mean(first) - np.mean(second))
 
 
-def test_one_seed_decides_nothing():
+def test_with_one_seed_the_interval_is_infinite():
     d = difference([61.0], [50.0, 50.1])
     assert d.mean == pytest.approx(10.95) and d.p == 1 and d.low == -np.inf and d.high == np.inf
 
 
-def test_one_seed_each_leaves_the_utterances():
+def test_with_one_seed_each_only_the_utterances_vary():
     words = np.full(400, 10)
     rng = np.random.default_rng(2)
     first, second = rng.binomial(words, 0.1), rng.binomial(words, 0.2)
     d = wer_difference([first], [second], words)
-    apart = 100 * (first - second) / 10
-    assert d.mean == pytest.approx(apart.mean()) and d.p < 1e-6
-    assert d.high - d.low == pytest.approx(2 * 1.96 * apart.std() / 20, rel=0.1)
+    differences = 100 * (first - second) / 10
+    assert d.mean == pytest.approx(differences.mean()) and d.p < 1e-6
+    assert d.high - d.low == pytest.approx(2 * 1.96 * differences.std() / 20, rel=0.1)
 
 
-def test_another_cause_of_scatter_widens_the_interval():
+def test_another_source_of_variance_changes_the_interval():
     plain, more = (difference([61.0, 61.2], [60.0, 60.2], extra) for extra in (None, (0.5, 100)))
     assert more.high - more.low != plain.high - plain.low and more.p > 0
-    # with much of it and many degrees of freedom, it is the normal interval of that scatter
+    # if it is large and has many degrees of freedom, the interval is the normal one of that source
     wide = difference([61.0, 61.2], [60.0, 60.2], (100.0, 1e6))
     assert wide.high - wide.mean == pytest.approx(1.96 * 10, rel=0.01)
 
 
-def test_without_scatter_there_is_no_doubt():
+def test_without_variance_the_p_value_is_0_or_1():
     assert difference([5, 5], [4, 4]).p == 0 and difference([4, 4], [4, 4]).p == 1
 
 
 def test_word_errors_of_the_same_utterances_are_compared_pairwise():
     rng = np.random.default_rng(0)
     words = rng.integers(5, 30, 300)
-    hard = rng.random(300)  # some utterances are hard for both, which must not blur the difference
+    hard = rng.random(300)  # some utterances are hard for both, which must not widen the interval
     first = [rng.binomial(words, 0.3 * hard) for _ in range(3)]
     second = [rng.binomial(words, 0.3 * hard + 0.02) for _ in range(3)]
     d = wer_difference(first, second, words)
@@ -56,8 +56,8 @@ def test_word_errors_of_the_same_utterances_are_compared_pairwise():
     assert same.mean == 0 and same.low < 0 < same.high
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    """Simulated: two networks of known error rates, scatter by seed and by utterance."""
+def test_the_interval_covers_the_true_difference_as_often_as_stated():
+    """With simulated results of two networks with known error rates, and variance over seeds and utterances."""
     rng, covered, trials = np.random.default_rng(1), 0, 200
     words = np.full(200, 15)
     for _ in range(trials):

@@ -1,4 +1,4 @@
-"""The page of runs whose results are known, made without training."""
+"""The page of a grid, for runs with given results, without training."""
 
 import json
 import re
@@ -21,7 +21,7 @@ ERRORS = {("small", 1): 30, ("small", 2): 32, ("large", 1): 20, ("large", 2): 21
 
 @pytest.fixture
 def finished(grid_world):
-    """The grid of known results: every run's records, and hypotheses with so many words wrong."""
+    """A grid with given results: the record of every run, and hypotheses with the errors of ERRORS."""
     dev = grid_world.path / "dev"
     utts = [f"a-{n:03d}" for n in range(100)]
     write_data_dir(dev, [Utterance(u, "a", f"{u}.wav", tuple(WORDS)) for u in utts])
@@ -54,7 +54,7 @@ def cells(text: str, name: str) -> list[str]:
     return [c.strip() for c in row.strip("|").split("|")]
 
 
-def test_means_deviations_and_the_difference_from_the_baseline(finished):
+def test_the_table_has_means_deviations_and_differences_from_the_baseline(finished):
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()
     small, large, once = (cells(text, n) for n in ("small", "large", "once"))
@@ -64,7 +64,7 @@ def test_means_deviations_and_the_difference_from_the_baseline(finished):
     assert "0.2 core hours" in text  # five runs of three minutes
 
 
-def test_the_claim_is_judged_by_errors_and_accuracy(finished):
+def test_the_claim_is_decided_by_errors_and_accuracy(finished):
     page.main([str(finished.file)])
     made = json.loads((finished.path / "page/results.json").read_text())
     wer, early = made["claims"][0]["comparisons"]
@@ -82,7 +82,7 @@ def test_pictures_show_every_network(finished):
         assert f"]({name})" in (finished.path / "page/README.md").read_text()
 
 
-def test_a_network_whose_record_is_of_other_settings_is_left_out(finished):
+def test_a_record_with_other_settings_is_ignored(finished):
     networks = {**finished.values["networks"], "large": {"cells": 17}}
     finished.write(**{**yaml.safe_load(finished.file.read_text()), "networks": networks})
     page.main([str(finished.file)])
@@ -101,7 +101,7 @@ def test_the_page_needs_nothing_but_the_records(finished):
     assert "all on the same data" in text
 
 
-def test_it_says_where_runs_had_other_data_and_refuses_other_utterances(finished, capsys):
+def test_other_data_are_mentioned_and_other_utterances_refused(finished, capsys):
     grid = load(finished.file)
     file = path(grid, grid.runs()[0])
     record = json.loads(file.read_text())
@@ -118,17 +118,17 @@ def test_it_says_where_runs_had_other_data_and_refuses_other_utterances(finished
     assert "scored on other utterances of dev" in capsys.readouterr().err
 
 
-def test_a_run_is_done_where_its_data_are_the_same_or_if_asked_for_alike(finished):
+def test_a_run_is_done_if_its_data_are_the_same_or_with_alike_similar(finished):
     grid = load(finished.file)
     run, dev = grid.runs()[0], finished.path / "dev"
     assert is_done(grid, run) and is_done(grid, run, ALIKE)
 
     def with_change(file, change):
-        before = file.read_bytes()
-        file.write_bytes(change(before))
-        found = is_done(grid, run), is_done(grid, run, ALIKE)
-        file.write_bytes(before)
-        return found
+        original = file.read_bytes()
+        file.write_bytes(change(original))
+        done = is_done(grid, run), is_done(grid, run, ALIKE)
+        file.write_bytes(original)
+        return done
 
     def last_changed(content):
         return content[:-1] + bytes([content[-1] ^ 1])
@@ -145,7 +145,7 @@ def test_a_run_is_done_where_its_data_are_the_same_or_if_asked_for_alike(finishe
         is_done(grid, run)
 
 
-def test_what_no_network_depends_on_does_not_undo_a_record(finished):
+def test_settings_that_no_network_depends_on_do_not_invalidate_a_record(finished):
     values = yaml.safe_load(finished.file.read_text())
     for decode, done in (({"fmllr": {"passes": 7}}, True), ({"search_beam": 5.0}, False)):
         grid = load(finished.write(**{**values, "decode": decode}))

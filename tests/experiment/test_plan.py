@@ -1,4 +1,4 @@
-"""The file of a grid: what it means, and what is wrong with it."""
+"""The file of a grid, and errors in it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from lstmp.experiment.plan import load
 from lstmp.paths import ROOT
 
 
-def test_networks_take_the_defaults_the_common_keys_and_their_own(grid_world):
+def test_a_network_has_the_defaults_the_common_keys_and_its_own(grid_world):
     grid = load(grid_world.write())
     assert grid.networks["small"].cells == 8 and grid.networks["large"].cells == 16
     assert grid.networks["large"].epochs == 2 and grid.networks["once"].layers == 1
@@ -15,7 +15,7 @@ def test_networks_take_the_defaults_the_common_keys_and_their_own(grid_world):
     assert grid.networks["small"].feature.kind == "fbank" and grid.networks["small"].feature.cmvn == "none"
 
 
-def test_first_seeds_come_first(grid_world):
+def test_the_first_seeds_of_all_networks_are_run_first(grid_world):
     grid = load(grid_world.write())
     assert [(r.network, r.seed) for r in grid.runs()] == [("small", 1), ("large", 1), ("once", 3), ("small", 2),
                                                           ("large", 2)]
@@ -42,7 +42,7 @@ def test_first_seeds_come_first(grid_world):
     ({"claims": [{"text": "So.", "comparisons": [
         {"first": "small", "second": "large", "measure": "wer", "relation": "equal"}]}]}, "margin` must be above 0"),
     ({"sources": {"tied": {"train": "x"}}}, "sources.tied.ali` is missing")])
-def test_faults_are_named(grid_world, changed, message):
+def test_errors_name_what_is_wrong(grid_world, changed, message):
     with pytest.raises(UserError) as e:
         load(grid_world.write(**changed)).runs()
     assert message in str(e.value)

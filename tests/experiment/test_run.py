@@ -1,4 +1,4 @@
-"""A small grid from its file to its page, through the steps' own scripts."""
+"""A small grid from its file to its page, with the scripts of the steps."""
 
 import json
 import os
@@ -16,18 +16,18 @@ from lstmp.paths import ROOT
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The scripts of steps/, and this checkout's package in them, whatever the environment they run in."""
+    """The scripts of steps/, with the package of this checkout."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @pytest.fixture
 def python_steps(monkeypatch, steps):
-    """The same steps without the shell around them, which needs .venv."""
+    """The same steps without their shell scripts, which need .venv."""
     def commands(grid, one):
         return [[sys.executable, "-m", "lstmp.nnet.train", *step[1:]] if "train" in step[0] else step
-                for step in plain(grid, one)]
-    plain = run.commands
+                for step in original(grid, one)]
+    original = run.commands
     monkeypatch.setattr(run, "commands", commands)
 
 
@@ -38,8 +38,8 @@ def grid_run(file, *options):
 def test_a_grid_is_run_once_and_gets_its_page(grid_world, python_steps, capsys):
     file = grid_world.write()
     grid_run(file, "--nj", "2")
-    said = capsys.readouterr().out
-    assert "5 runs, 0 done before" in said and "5 of 5" in said and "core hours" in said
+    output = capsys.readouterr().out
+    assert "5 runs, 0 done before" in output and "5 of 5" in output and "core hours" in output
     grid_run(file)
     assert "5 runs, 5 done before" in capsys.readouterr().out
     page.main([str(file)])
@@ -57,7 +57,7 @@ def test_a_grid_is_run_once_and_gets_its_page(grid_world, python_steps, capsys):
         sum(made["networks"][1]["accuracy_valid"]) / 2 - sum(seeds) / 2)
 
 
-def test_part_of_it_can_be_run_by_name_and_what_changed_is_run_again(grid_world, python_steps, capsys):
+def test_networks_can_be_run_by_name_and_run_again_after_a_change(grid_world, python_steps, capsys):
     grid_run(grid_world.write(), "--only", "once")
     assert sorted(p.name for p in (grid_world.path / "exp").iterdir()) == ["once"]
     page.main([str(grid_world.file)])
@@ -70,7 +70,7 @@ def test_part_of_it_can_be_run_by_name_and_what_changed_is_run_again(grid_world,
     assert json.loads((grid_world.path / "exp/once/seed3/train.json").read_text())["config"]["cells"] == 9
 
 
-def test_what_was_recorded_with_data_made_elsewhere_counts_if_asked(grid_world, python_steps, capsys):
+def test_with_alike_records_of_data_from_another_machine_count(grid_world, python_steps, capsys):
     grid_run(grid_world.write(), "--only", "once")
     feats = archives(grid_world.values["sources"]["tied"]["train"])[0]
     data = bytearray(feats.read_bytes())
@@ -78,21 +78,21 @@ def test_what_was_recorded_with_data_made_elsewhere_counts_if_asked(grid_world, 
     feats.write_bytes(data)
     capsys.readouterr()
     grid_run(grid_world.file, "--only", "once", "--dry-run")
-    said = capsys.readouterr().out
-    assert "1 runs, 0 done before" in said and "--alike counts them as done" in said
+    output = capsys.readouterr().out
+    assert "1 runs, 0 done before" in output and "--alike counts them as done" in output
     grid_run(grid_world.file, "--only", "once", "--alike")
     assert "1 runs, 1 done before" in capsys.readouterr().out
 
 
-def test_a_dry_run_only_says_what_it_would_take(grid_world, capsys):
+def test_a_dry_run_only_prints_the_expected_time(grid_world, capsys):
     grid_run(grid_world.write(), "--dry-run")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     weights = sum(4 * 8 * 4 + 4 * inputs * 8 + 3 * 8 + 8 * 4 for inputs in (6, 4)) + 4 * 5  # the papers' formula
-    assert f"small: {weights} parameters, 2 x" in said and "5 runs to do" in said
+    assert f"small: {weights} parameters, 2 x" in output and "5 runs to do" in output
     assert not (grid_world.path / "exp").exists()
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_done(grid_world, python_steps, capsys):
+def test_a_failed_run_is_named_and_the_others_are_done(grid_world, python_steps, capsys):
     networks = {"good": {}, "bad": {"optimizer": "sgd", "lr_initial": 1.0e+30, "divergence_retries": 0,
                                     "grad_clip": 0.0}}
     with pytest.raises(SystemExit):
@@ -110,12 +110,12 @@ def test_without_any_run_there_is_no_page(grid_world, capsys):
 
 
 @pytest.mark.parametrize("script", ["run_grid", "make_grid_page", "tie_states"])
-def test_the_scripts_say_what_they_do(script):
+def test_the_scripts_have_help(script):
     if not (ROOT / ".venv").is_dir():
         pytest.skip("no .venv here")
-    said = subprocess.run([ROOT / "steps" / f"{script}.sh", "--help"], capture_output=True, text=True,
+    output = subprocess.run([ROOT / "steps" / f"{script}.sh", "--help"], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert said.returncode == 0 and "usage:" in said.stdout
+    assert output.returncode == 0 and "usage:" in output.stdout
 
 
 def test_the_commands_of_a_run_decode_and_score_every_set(grid_world):

@@ -1,10 +1,11 @@
-"""Fuzzing of all readers: seeds are damaged, and whatever a reader then does but read, or refuse in one line, is told.
+"""Fuzzing of all readers: seed files are damaged; a reader must read the damaged file, or refuse it in one line.
 
     tests/fuzz/run.sh                 10,000 damages; --count N --begin N --seed N --readers NAME … for others
-    tests/fuzz/run.sh --only 4711     that one again, with its traceback; the damaged file is kept
+    tests/fuzz/run.sh --only 4711     repeat one damage, with its traceback; the damaged file is kept
 
-Each damage is drawn from the seed and its number alone. Damages are tried in worker processes; one that crashes, takes
-more than 10 s of a processor (60 s by the clock) or more than 1 GB of memory is a fault too, and costs itself alone.
+A damage depends only on the seed and its number. Damages are tried in worker processes. It is a failure too if one
+crashes, takes more than 10 s of processor time (60 s of wall-clock time), or needs more than 1 GB of memory; the others
+are still tried.
 """
 
 import argparse
@@ -34,37 +35,39 @@ CPU_SECONDS, WALL_SECONDS, MEMORY = 10, 60, 1 << 30
 
 
 def damage(root: Path, n: int, seed: int, names: list[str]) -> tuple[str, Path, bytes, bytes]:
-    """What number ``n`` is: the reader, the file, its bytes before and after."""
+    """Make damage number ``n``: the reader, the file, its original bytes, and its damaged bytes."""
     rng = np.random.default_rng((seed, n))
     name = draw(rng, names)
     paths = [p for pattern in READERS[name].files for p in sorted(root.glob(pattern)) if p.is_file()]
     path = paths[rng.integers(len(paths))]
-    sound, others = path.read_bytes(), [p.read_bytes() for p in paths[:20]]
-    return name, path, sound, mutated(sound, rng, others)
+    original, others = path.read_bytes(), [p.read_bytes() for p in paths[:20]]
+    return name, path, original, mutated(original, rng, others)
 
 
 def attempt(root: Path, n: int, seed: int, names: list[str]) -> dict:
-    """Try number ``n``. Returns ``reader``, ``file`` and ``outcome``: taken, refused, or fault with ``what``."""
-    name, path, sound, bad = damage(root, n, seed, names)
-    told = {"n": n, "reader": name, "file": str(path.relative_to(root))}
+    """Try damage number ``n``. Returns ``reader``, ``file`` and ``outcome``: read, refused, or failed with ``what``."""
+    name, path, original, bad = damage(root, n, seed, names)
+    report = {"n": n, "reader": name, "file": str(path.relative_to(root))}
     path.write_bytes(bad)
     try:
         READERS[name].read(root)
-        return told | {"outcome": "taken"}
+        return report | {"outcome": "read"}
     except UserError as e:
         one_line = str(e).isprintable() and len(str(e)) < 5000
-        return told | ({"outcome": "refused"} if one_line else {"outcome": "fault", "what": f"line: {str(e)[:200]!r}"})
-    except BaseException as e:  # whatever it is: the command would end with a traceback
-        if isinstance(e, OSError) and e.errno and e.filename:  # of which the command makes a line
-            return told | {"outcome": "refused"}
-        return told | {"outcome": "fault", "what": traceback.format_exc()[-3000:]}
+        if one_line:
+            return report | {"outcome": "refused"}
+        return report | {"outcome": "failed", "what": f"line: {str(e)[:200]!r}"}
+    except BaseException as e:  # of any type: the command would end with a traceback
+        if isinstance(e, OSError) and e.errno and e.filename:  # the command prints one line for it
+            return report | {"outcome": "refused"}
+        return report | {"outcome": "failed", "what": traceback.format_exc()[-3000:]}
     finally:
-        path.write_bytes(sound)
+        path.write_bytes(original)
         shutil.rmtree(root / "out", ignore_errors=True)
 
 
 def _work(root: Path, numbers, seed: int, names: list[str], out: int):
-    """In a process of its own: try ``numbers``, and say so line by line."""
+    """Try ``numbers``, in a separate process, and write a report as a line of JSON for each."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1), os.dup2(null, 2)
     for n in numbers:
@@ -92,10 +95,10 @@ def _start(root: Path, numbers, seed: int, names) -> tuple[int, int]:
 
 
 def run(root: Path, numbers: list[int], seed: int, names: list[str]):
-    """Yield what became of each of ``numbers``."""
+    """Try ``numbers`` and yield the report of each."""
     while numbers:
         pid, pipe = _start(root, numbers, seed, names)
-        rest, at, stuck = b"", None, False
+        rest, current, stuck = b"", None, False
         while True:
             if not select.select([pipe], [], [], WALL_SECONDS)[0]:
                 stuck = True
@@ -103,32 +106,32 @@ def run(root: Path, numbers: list[int], seed: int, names: list[str]):
             if not (data := os.read(pipe, 1 << 16)):
                 break
             *lines, rest = (rest + data).split(b"\n")
-            for told in map(json.loads, lines):
-                if told["outcome"] == "begun":
-                    at = told["n"]
+            for report in map(json.loads, lines):
+                if report["outcome"] == "begun":
+                    current = report["n"]
                 else:
-                    yield told
-                    numbers, at = [n for n in numbers if n > told["n"]], None
+                    yield report
+                    numbers, current = [n for n in numbers if n > report["n"]], None
         os.close(pipe)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if at is not None:  # the file is still damaged
-            name, path, sound, _ = damage(fresh(root), at, seed, names)
+        if current is not None:  # the file is still damaged
+            name, path, *_ = damage(fresh(root), current, seed, names)
             shutil.copytree(fresh(root), root, dirs_exist_ok=True)
             what = "hangs" if stuck or status == -signal.SIGXCPU else f"ends the process ({status})"
             file = str(path.relative_to(fresh(root)))
-            yield {"n": at, "reader": name, "file": file, "outcome": "fault", "what": what}
-            numbers = [n for n in numbers if n > at]
+            yield {"n": current, "reader": name, "file": file, "outcome": "failed", "what": what}
+            numbers = [n for n in numbers if n > current]
         elif status:
             raise RuntimeError(f"a worker ended with {status}")
 
 
 def fresh(root: Path) -> Path:
-    """The untouched copy of the seeds."""
+    """The folder of the unchanged copy of the seed files."""
     return root.with_name("untouched")
 
 
 def prepared(folder: Path) -> Path:
-    """The seeds below ``folder``, each of which its reader takes as it is."""
+    """Make the seed files below ``folder``, and check that their readers accept them."""
     torch.set_num_threads(1)
     root = folder / "seeds"
     with quiet():
@@ -138,7 +141,7 @@ def prepared(folder: Path) -> Path:
             try:
                 reader.read(root)
             except UserError as e:
-                raise RuntimeError(f"the seeds of {name} are not sound: {e}") from e
+                raise RuntimeError(f"the seed files of {name} are not valid: {e}") from e
             shutil.rmtree(root / "out", ignore_errors=True)
     shutil.copytree(root, fresh(root))
     return root
@@ -160,17 +163,17 @@ def main():
         path.write_bytes(bad)
         READERS[name].read(root)
         return
-    start, counts, faults = time.monotonic(), Counter(), []
-    for told in run(root, list(range(a.begin, a.begin + a.count)), a.seed, a.readers):
-        counts[told["reader"], told["outcome"]] += 1
-        if told["outcome"] == "fault":
-            faults.append(told)
-            print(f"--only {told['n']}: {told['reader']}, {told['file']}: {told['what']}", flush=True)
+    start, counts, failures = time.monotonic(), Counter(), []
+    for report in run(root, list(range(a.begin, a.begin + a.count)), a.seed, a.readers):
+        counts[report["reader"], report["outcome"]] += 1
+        if report["outcome"] == "failed":
+            failures.append(report)
+            print(f"--only {report['n']}: {report['reader']}, {report['file']}: {report['what']}", flush=True)
     for name in a.readers:
-        print(f"{name:15}" + "".join(f"  {counts[name, o]:6,} {o}" for o in ("taken", "refused", "fault")))
-    print(f"{a.count:,} damages, {len(faults)} faults, {time.monotonic() - start:.0f} s")
+        print(f"{name:15}" + "".join(f"  {counts[name, o]:6,} {o}" for o in ("read", "refused", "failed")))
+    print(f"{a.count:,} damages, {len(failures)} failures, {time.monotonic() - start:.0f} s")
     shutil.rmtree(folder)
-    sys.exit(bool(faults))
+    sys.exit(bool(failures))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small damages to a file's bytes, drawn from a random generator: such as bad disks, editors and attackers make."""
+"""Small random damages to the bytes of a file, such as bad disks, editors and attackers cause."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ NUMBER = re.compile(rb"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 def mutated(data: bytes, rng: np.random.Generator, others: list[bytes]) -> bytes:
-    """One to three damages; a gzip file is damaged in its stream or in what it holds. ``others`` are mixed in."""
+    """Apply one to three damages; a gzip file is damaged in its stream or its content. ``others`` are mixed in."""
     if data[:2] == b"\x1f\x8b" and rng.random() < 0.6:
         return gzip.compress(mutated(gzip.decompress(data), rng, others), 1)
     if rng.random() < 0.5 and (within := _within(data, rng, others)) is not None:
@@ -34,7 +34,7 @@ def mutated(data: bytes, rng: np.random.Generator, others: list[bytes]) -> bytes
 
 
 def _within(data: bytes, rng, others) -> bytes | None:
-    """A damage that leaves the form of a JSON or binary file as it is; None for files of another form."""
+    """Damage the values of a JSON or binary file but not its structure; None for files of other formats."""
     if data[8:9] == b"{":
         size = int.from_bytes(data[:8], "little")
         if rng.random() < 0.4 and (header := _odd_leaf(data[8:8 + size], rng)) is not None:
@@ -49,7 +49,7 @@ def _within(data: bytes, rng, others) -> bytes | None:
 
 
 def _odd_leaf(text: bytes, rng) -> bytes | None:
-    """JSON with one value replaced, taken out or doubled; JSON within strings is looked into as well."""
+    """Replace or remove one value in JSON, also in JSON inside strings; None if it is not JSON."""
     try:
         whole = [json.loads(text)]
     except ValueError:
@@ -67,9 +67,9 @@ def _odd_leaf(text: bytes, rng) -> bytes | None:
     return json.dumps(whole[0]).encode()
 
 
-def _at(data: bytes, rng, most: int | None = None) -> int:
-    """A place, every second time near the beginning, where headers are."""
-    size = len(data) if most is None else most
+def _position(data: bytes, rng, maximum: int | None = None) -> int:
+    """Draw a position, half of the time near the beginning, where headers are."""
+    size = len(data) if maximum is None else maximum
     return int(rng.integers(min(size, 200) + 1 if rng.random() < 0.5 else size + 1)) if size > 0 else 0
 
 
@@ -77,36 +77,36 @@ def _flip(data, rng, others):
     out = bytearray(data)
     for _ in range(rng.integers(1, 5)):
         if out:
-            out[_at(data, rng, len(out) - 1)] ^= 1 << rng.integers(8)
+            out[_position(data, rng, len(out) - 1)] ^= 1 << rng.integers(8)
     return bytes(out)
 
 
 def _cut(data, rng, others):
-    return data[:_at(data, rng)]
+    return data[:_position(data, rng)]
 
 
 def _delete(data, rng, others):
-    at = _at(data, rng)
+    at = _position(data, rng)
     return data[:at] + data[at + int(rng.integers(1, 40)):]
 
 
 def _double(data, rng, others):
-    at, size = _at(data, rng), int(rng.integers(1, 200))
+    at, size = _position(data, rng), int(rng.integers(1, 200))
     return data[:at] + data[at:at + size] * int(rng.choice([2, 2, 3, 50])) + data[at + size:]
 
 
 def _insert(data, rng, others):
-    at, text = _at(data, rng), TEXTS[rng.integers(len(TEXTS))]
+    at, text = _position(data, rng), TEXTS[rng.integers(len(TEXTS))]
     return data[:at] + text + data[at:]
 
 
 def _bytes(data, rng, others):
-    at = _at(data, rng)
+    at = _position(data, rng)
     return data[:at] + rng.bytes(int(rng.integers(1, 9))) + data[at + int(rng.integers(9)):]
 
 
 def _binary_number(data, rng, others):
-    at = _at(data, rng)
+    at = _position(data, rng)
     at -= at % 4 if rng.random() < 0.5 else 0
     number = NUMBERS[rng.integers(len(NUMBERS))]
     form, mask = (("<I", 2**32 - 1), ("<Q", 2**64 - 1), ("<H", 2**16 - 1))[rng.integers(3)]
@@ -151,7 +151,7 @@ def _lines(data, rng, others):
 
 def _splice(data, rng, others):
     other = others[rng.integers(len(others))]
-    at, b = _at(data, rng), _at(other, rng)
+    at, b = _position(data, rng), _position(other, rng)
     return data[:at] + other[b:b + int(rng.integers(1, 2000))] + data[at + int(rng.integers(0, 100)):]
 
 

@@ -1,4 +1,4 @@
-"""Everything that reads a file, with the files that it reads below the folder of ``seeds.py``."""
+"""All readers of files, with the files that they read below the folder of ``seeds.py``."""
 
 import shutil
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ CONFIGS = {"mfcc": MfccConfig, "fbank": FbankConfig, "mono": MonoConfig, "tri1":
 
 @dataclass(frozen=True)
 class Reader:
-    """``files``: patterns of the files one of which is damaged; ``weight``: how often it is drawn."""
+    """``files``: patterns of files, of which one is damaged; ``weight``: how often the reader is drawn."""
 
     files: tuple[str, ...]
     read: object
@@ -271,7 +271,7 @@ READERS = {
 
 
 def copy_configs(root: Path):
-    """conf/, the recipe of tiny, and a grid of experiments, from the checkout."""
+    """Copy conf/, the recipe of tiny, and a grid of networks, from the checkout."""
     shutil.copytree(ROOT / "conf", root / "conf")
     for name in ("tiny/recipe.yaml", "mini_librispeech/recipe.yaml", "sak2014/grid.yaml"):
         (root / "recipes" / name).parent.mkdir(parents=True)
@@ -279,6 +279,6 @@ def copy_configs(root: Path):
 
 
 def draw(rng: np.random.Generator, names: list[str]) -> str:
-    """A reader's name."""
+    """Draw the name of a reader."""
     weights = np.array([READERS[n].weight for n in names])
     return str(rng.choice(names, p=weights / weights.sum()))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Damages files of all kinds and reads them: 10,000 damages, about half an hour; for a weekly run. Options: --help
+# Damages files of all formats and reads them: 10,000 damages, about half an hour; for a weekly run. Options: --help
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$here/../../local/path.sh"

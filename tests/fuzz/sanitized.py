@@ -2,7 +2,7 @@
 
     LD_PRELOAD=libasan.so python sanitized.py FOLDER COUNT SEED
 
-What the readers take of the damaged files is searched; what they refuse is told in one line. Prints both counts.
+Damaged files that the readers accept are searched; the others are refused. Prints the number of both.
 """
 
 import sys
@@ -38,11 +38,11 @@ def damaged(path: Path, rng: np.random.Generator):
     flat = tensors[name].reshape(-1).clone()
     for _ in range(rng.integers(1, 4)):
         if len(flat) and rng.random() < 0.8:
-            at = int(rng.integers(len(flat)))
-            near = int(flat[at]) + int(rng.integers(-3, 4)) if flat[at].isfinite() else 0
+            index = int(rng.integers(len(flat)))
+            near = int(flat[index]) + int(rng.integers(-3, 4)) if flat[index].isfinite() else 0
             value = ODD[rng.integers(len(ODD))] if rng.random() < 0.5 else near
             low, high = (0, 255) if flat.dtype == torch.uint8 else (-(2**31), 2**31 - 1)
-            flat[at] = min(max(value, low), high)
+            flat[index] = min(max(value, low), high)
     tensors[name] = flat.reshape(tensors[name].shape)
     if rng.random() < 0.1:
         tensors[name] = tensors[name][:rng.integers(len(tensors[name]) + 1)].clone()
@@ -78,16 +78,16 @@ def paths(folder: Path, rng: np.random.Generator, seed: int):
 
 
 def main(folder: Path, count: int, seed: int):
-    taken = refused = 0
+    accepted = refused = 0
     for n in range(count):
         rng = np.random.default_rng((seed, n))
         for work in (search, paths):
             try:
                 work(folder, rng, n % 20)
-                taken += 1
+                accepted += 1
             except UserError:
                 refused += 1
-    print(f"{taken} taken, {refused} refused")
+    print(f"{accepted} accepted, {refused} refused")
 
 
 if __name__ == "__main__":

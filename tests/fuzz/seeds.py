@@ -1,4 +1,4 @@
-"""Makes the sound files that are damaged: one of each kind that the project reads, below one folder."""
+"""Makes the valid files that are damaged: one of each format that the project reads, below one folder."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ public <command> = <verb> [GREEN] (RED | BLUE)+ | /2/ BLUE RED*; // a comment
 
 
 def make(root: Path):
-    """Write all of them."""
+    """Write all files."""
     root.mkdir()
     make_parts(root)  # lexicon, dict, lang, ARPA, HMM, graph, network …
     export.main(export_options(root, root / "model"))
@@ -102,7 +102,7 @@ def _audio(folder: Path):
                              ("a.w64", "W64", "PCM_16"), ("a.rf64", "RF64", "PCM_16"), ("a.au", "AU", "ULAW")):
         soundfile.write(folder / name, samples / 32768, 16000, format=form, subtype=kind)
     whole = bytearray((folder / "a.flac").read_bytes())
-    whole[22:26], whole[21] = bytes(4), whole[21] & 0xF0  # its number of samples left open
+    whole[22:26], whole[21] = bytes(4), whole[21] & 0xF0  # without its number of samples
     (folder / "open.flac").write_bytes(whole)
     whole = bytearray((folder / "a.wav").read_bytes())
     whole[40:44] = b"\xff" * 4
@@ -131,7 +131,7 @@ def _alignments(root: Path):
 
 
 def _segments(root: Path):
-    """A data dir of parts of recordings: of a file, of an archive and of a channel."""
+    """Write a data dir with segments of recordings: of a file, of an archive and of a channel."""
     data, audio = root / "segmented", root / "audio"
     data.mkdir()
     begin = len(b"rec2 ")
@@ -153,7 +153,7 @@ def _segments(root: Path):
 
 
 def _kaldis(root: Path):
-    """What Kaldi makes: a GMM with its transform, a lang folder, a graph."""
+    """Write files in Kaldi's formats: a GMM with its transform, a lang folder, a graph."""
     hmm, kaldi = AcousticModel.load(root / "hmm"), root / "kaldi_gmm"
     size, graph = hmm.tree.num_pdfs, kaldi / "graph"
     (graph / "phones").mkdir(parents=True)
@@ -172,7 +172,7 @@ def _kaldis(root: Path):
 
 
 def _fsts(root: Path):
-    """Files of OpenFst's other kinds: const, aligned, with symbol tables."""
+    """Write files of other OpenFst types: const, aligned, with symbol tables."""
     folder = root / "fsts"
     folder.mkdir()
     fst = read_fst(root / "lang_x" / "G.fst")

@@ -1,4 +1,4 @@
-"""The compiled search reads and writes within its arrays, whatever is in the files that the readers take."""
+"""The compiled search stays within its arrays for all files that the readers accept."""
 
 import os
 import re
@@ -12,7 +12,7 @@ COUNT = int(os.environ.get("LSTMP_FUZZ", "1000"))
 
 
 def asan() -> str | None:
-    """The library of g++'s AddressSanitizer, which must be there before Python."""
+    """The library of g++'s AddressSanitizer, which must be loaded before Python."""
     try:
         found = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
@@ -29,6 +29,6 @@ def test_damaged_graphs_and_lattices_under_addresssanitizer(tmp_path):
     done = subprocess.run([sys.executable, str(ROOT / "tests/fuzz" / "sanitized.py"), str(tmp_path), str(COUNT), "1"],
                           env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    taken, refused = map(int, re.findall(r"\d+", done.stdout.strip().splitlines()[-1]))
-    assert taken > COUNT / 10 and refused > COUNT / 10 and taken + refused == 2 * COUNT
+    accepted, refused = map(int, re.findall(r"\d+", done.stdout.strip().splitlines()[-1]))
+    assert accepted > COUNT / 10 and refused > COUNT / 10 and accepted + refused == 2 * COUNT
     assert "not compiled" not in done.stderr, done.stderr

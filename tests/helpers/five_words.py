@@ -1,4 +1,4 @@
-"""A recognizer for five words with a network that was never trained: what it says is nonsense, but always the same."""
+"""A recognizer for five words with an untrained network: its output has no meaning, but is always the same."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from lstmp.nnet.model import StateNetwork
 
 
 def make_parts(folder: Path) -> Path:
-    """net/, hmm/, graph_x/, lang_x/, conf/: what steps/export_model.sh takes."""
+    """Make net/, hmm/, graph_x/ and lang_x/, which steps/export_model.sh exports."""
     tree = small_recognizer(folder, "hmm", "graph_x")
     shutil.copytree(folder / "hmm", folder / "net")
     cfg = config.load(ROOT / "conf/lstmp.yaml", LstmpConfig)
@@ -46,7 +46,7 @@ def export_options(parts, out, *more):
 
 
 def babble(seconds: float, seed: int = 0) -> np.ndarray:
-    """Bursts of noise of changing colour and strength, with pauses: float32, ±32768, 16 kHz."""
+    """Make bursts of noise with varying spectrum and volume, with pauses: float32, ±32768, 16 kHz."""
     rng, out = np.random.default_rng(seed), []
     while sum(map(len, out)) < seconds * 16000:
         burst = rng.normal(size=int(rng.integers(1600, 8000)))

@@ -1,4 +1,4 @@
-"""Steps on several machines: local/on_hosts.sh with a shell of this machine in the place of ssh."""
+"""Runs steps on several machines: local/on_hosts.sh with a shell on this machine instead of ssh."""
 
 import os
 import socket
@@ -16,8 +16,10 @@ def free_port() -> int:
 
 def on_machines(folder: Path, step: str, *arguments: str, machines: int = 2, nj: int = 2, ssh: str | None = None,
                 endpoint: str | None = None, restarts: int = 0) -> subprocess.CompletedProcess:
-    """Run a script of steps/ as run.sh does with --nnodes, the machines meeting at a port of ``endpoint``, or in a
-    folder; all output as ``stdout``."""
+    """Run a script of steps/ as run.sh does with --nnodes. The whole output is in ``stdout``.
+
+    The machines find each other at a port of ``endpoint``, or by a folder.
+    """
     (folder / "hosts.txt").write_text("# machines\n" + "".join(f"host{n}\n" for n in range(machines)))
     if ssh is None:
         ssh = str(folder / "ssh")

@@ -1,4 +1,4 @@
-"""A checkout on a machine of a test's own making."""
+"""A checkout on a simulated machine."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ DEBIAN_12 = 'ID=debian\nVERSION_ID="12"\n'
 
 
 class Machine:
-    """A checkout, and a PATH of a few real tools and of Pythons that only say what local/choose_env.sh asks them."""
+    """A checkout, and a PATH with a few real tools and fake Pythons that only answer local/choose_env.sh."""
 
     def __init__(self, folder: Path):
         self.root, self.bin = folder / "a check out", folder / "bin"
@@ -47,11 +47,11 @@ class Machine:
                               capture_output=True)
 
     def choice(self, **variables: str) -> tuple[str, str, str]:
-        """Its Python's name, the set, and torch with its build."""
+        """The chosen Python's name, set of packages, and torch with its build."""
         done = self.env_sh("--explain", **variables)
         assert done.returncode == 0, done.stderr
-        said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-        return Path(said["python"].split(" ", 1)[1]).name, said["set"], said["torch"].split(" ", 1)[-1]
+        choice = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+        return Path(choice["python"].split(" ", 1)[1]).name, choice["set"], choice["torch"].split(" ", 1)[-1]
 
     def error(self, **variables: str) -> str:
         done = self.env_sh("--explain", **variables)

@@ -1,4 +1,4 @@
-"""Ways to spoil the world of ``world.py``; each returns a function of its folder, or is one."""
+"""Ways to damage the small experiment of ``world.py``; each is, or returns, a function of its folder."""
 
 import shutil
 
@@ -46,7 +46,7 @@ def audio(name, rate=16000, channels=1, value=None):
 
 
 def features(utt, change):
-    """Rewrite data/train's features with those of ``utt`` changed; the same names, the same sizes of the others."""
+    """Rewrite the features of data/train, with those of ``utt`` changed; names and other sizes stay the same."""
     def spoil(root):
         folder = root / "data" / "train"
         mats = {u: read_mat(rx).copy() for u, rx in read_scp(folder / "feats.scp").items()}

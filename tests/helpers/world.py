@@ -1,4 +1,4 @@
-"""A whole recipe in miniature, made by the real commands: six utterances of noise by two speakers, to be spoiled."""
+"""A very small experiment, made by the real commands from six utterances of noise; tests damage its files."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,7 @@ SMALL = {
 
 
 def build(root: Path):
-    """Run every step below ``root``: src/ (given), data/, exp/, conf/."""
+    """Run every step below ``root``: writes src/ (the input), data/, exp/ and conf/."""
     write_configs(root / "conf")
     write_source(root / "src")
     data, exp, conf = root / "data", root / "exp", root / "conf"
@@ -50,7 +50,7 @@ def build(root: Path):
 
 
 def write_configs(folder: Path):
-    """conf/ with small models."""
+    """Write conf/ with small models."""
     shutil.copytree(ROOT / "conf", folder)
     for name, changes in SMALL.items():
         values = yaml.safe_load((folder / f"{name}.yaml").read_text())
@@ -60,7 +60,7 @@ def write_configs(folder: Path):
 
 
 def write_source(src: Path):
-    """What a user gives: audio, three tables, a lexicon, a language model."""
+    """Write what a user provides: audio, three tables, a lexicon, a language model."""
     folder = src / "train"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
@@ -78,6 +78,6 @@ def write_source(src: Path):
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    """Contents of all files below data/ and exp/, hidden ones apart."""
+    """The contents of all files below data/ and exp/ except hidden ones."""
     return {str(p.relative_to(root)): p.read_bytes() for top in ("data", "exp") for p in (root / top).rglob("*")
             if p.is_file() and not p.name.startswith(".")}

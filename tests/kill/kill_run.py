@@ -1,12 +1,12 @@
-"""Kill the whole way from speech to a transcript, again and again, and compare what it ends with.
+"""Kill all steps from speech to a transcript again and again, and compare the final files.
 
     python tests/kill/kill_run.py FOLDER [--kills 100] [--seed 1]
 
-The way is ./run.sh on a small `tiny`, with its compilations, then an export of the network and a transcription. It runs
-once undisturbed; then anew, and each time it is killed (`kill -9` of all its processes) after a random time, or at a
-random change of a file (sitecustomize.py beside this file). Now and then it is started with other options in between,
-or one of its files is spoiled. The same command then must end with the same bytes, times apart, and leave no temporary
-file. FOLDER keeps the state: the same command goes on where it was stopped.
+The steps are ./run.sh on a small `tiny`, with its compilations, then an export of the network and a transcription. They
+run once undisturbed. Then they run again, and each time all processes are killed (`kill -9`) after a random time, or at
+a random change of a file (sitecustomize.py in this folder). Sometimes they are started with other options in between,
+or one of the files is damaged. The same command must then end with the same bytes, except times, and leave no temporary
+file. FOLDER contains the state: the same command continues where it was stopped.
 """
 
 import argparse
@@ -40,7 +40,7 @@ NOT_COMPARED = re.compile(r"(^|/)(tensorboard|log)/|RESULTS\.md$|README\.md$|\.l
 
 
 def way(folder: Path, other: list[str] = ()) -> list[str]:
-    """The command."""
+    """The command for all steps from speech to a transcript."""
     exp, model = folder / "exp", folder / "model"
     run = ["./run.sh", "--exp", str(exp), "--data", str(folder / "data"), *SMALL, *other]
     return ["bash", "-ec", f'''"$@"
@@ -49,7 +49,7 @@ steps/export_model.sh {exp}/lstmp --out {model}
 
 
 def start(folder: Path, other: list[str] = (), at: int | None = None) -> subprocess.Popen:
-    """Start the way in a process group of its own, to be killed at its change number ``at``."""
+    """Start the steps in a new process group, to be killed at file change number ``at``."""
     env = os.environ | {"TORCH_EXTENSIONS_DIR": str(folder / "compiled"), "TMPDIR": str(folder / "tmp"),
                         "OMP_NUM_THREADS": "1"}
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def start(folder: Path, other: list[str] = (), at: int | None = None) -> subproc
 
 
 def finish(folder: Path, at: int | None = None) -> float:
-    """Run to the end; the seconds."""
+    """Run to the end. Returns the seconds."""
     began, process = time.monotonic(), start(folder, at=at)
     if process.wait():
         raise SystemExit(f"it failed:\n{(folder.parent / 'last.log').read_text()[-3000:]}")
@@ -72,7 +72,7 @@ def finish(folder: Path, at: int | None = None) -> float:
 
 
 def result(folder: Path) -> dict[str, str]:
-    """Digest of each file, of what is in it but for times; marks of stages have the times of files."""
+    """Digest the content of each file without times; the marks of stages contain times of files."""
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = str(path.relative_to(folder))
@@ -100,13 +100,13 @@ def _timeless(value):
 
 
 def left_over(folder: Path) -> list[str]:
-    """Temporary files and folders."""
+    """List the temporary files and folders."""
     return [str(p) for p in folder.rglob("*") if re.search(r"\.(tmp|old)$", p.name)] + [
         str(p) for p in (folder / "tmp").iterdir() if p.name.startswith("lstmp-")]
 
 
-def spoil(folder: Path, rng: random.Random) -> str:
-    """Cut one file of the data or the experiment in half; not of a training in progress, which says what to delete."""
+def damage(folder: Path, rng: random.Random) -> str:
+    """Cut one file in half; not one of a training in progress, where the error says which file to delete."""
     files = sorted(p for part in ("data", "exp") for p in (folder / part).rglob("*")
                    if p.is_file() and p.stat().st_size > 1 and not p.name.startswith(".")
                    and "/conf/" not in str(p) and not re.match(r"(last|best|epoch\d+)\.safetensors", p.name))
@@ -117,8 +117,8 @@ def spoil(folder: Path, rng: random.Random) -> str:
     return str(path.relative_to(folder))
 
 
-def campaign(place: Path, kills: int, seed: int, spoiling: bool = True) -> dict:
-    """Kill ``kills`` times in all; the state, with what differs at the end of each round."""
+def campaign(place: Path, kills: int, seed: int, damaging: bool = True) -> dict:
+    """Kill ``kills`` times in all. Returns the state, with the differences at the end of each round."""
     place.mkdir(parents=True, exist_ok=True)
     folder, path = place.resolve() / "run", place / "state.json"
     state = json.loads(path.read_text()) if path.is_file() else {}
@@ -144,19 +144,19 @@ def campaign(place: Path, kills: int, seed: int, spoiling: bool = True) -> dict:
                 "last": (place / "last.log").read_text().strip().splitlines()[-1:]}
         if status == -signal.SIGKILL:
             state["kills"].append(kill)
-            if spoiling and rng.random() < 0.2:
-                kill["spoiled"] = spoil(folder, rng)
+            if damaging and rng.random() < 0.2:
+                kill["damaged"] = damage(folder, rng)
         elif status:
             state["differ"].append({"failed": (place / "last.log").read_text()[-1500:], **kill})
             shutil.rmtree(folder)
-        if not status or len(state["kills"]) >= kills:  # it got to the end, or is to
+        if not status or len(state["kills"]) >= kills:  # it has reached the end, or must do so
             finish(folder)
             found = result(folder)
             differ = sorted(n for n in {*found, *state["expected"]} if found.get(n) != state["expected"].get(n))
             state["rounds"].append(len(state["kills"]))
             if differ or left_over(folder):
                 state["differ"].append({"files": differ, "left": left_over(folder)})
-            shutil.rmtree(folder)  # begin anew, more kills to come
+            shutil.rmtree(folder)  # start again, because there are more kills to do
         path.write_text(json.dumps(state))
         print(len(state["kills"]), kill, len(state["differ"]), flush=True)
     return state
@@ -170,7 +170,7 @@ def main():
     args = parser.parse_args()
     state = campaign(args.folder, args.kills, args.seed)
     print(f"{len(state['kills'])} kills in {len(state['rounds'])} rounds, {state['changes']} changes of files in a run "
-          f"of {state['seconds']:.0f} s: {len(state['differ'])} rounds ended otherwise")
+          f"of {state['seconds']:.0f} s: {len(state['differ'])} rounds ended differently")
     print(json.dumps(state["differ"], indent=1))
     sys.exit(bool(state["differ"]))
 

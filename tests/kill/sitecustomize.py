@@ -1,11 +1,11 @@
-"""Kill the whole process group at its n-th change of a file below a folder: on PYTHONPATH, for every Python it starts.
+"""Kills the process group at its n-th change of a file below a folder. On PYTHONPATH, it works in every Python.
 
 LSTMP_KILL_BELOW    the folder
-LSTMP_KILL_COUNT    a file that grows by a byte at each change, whichever process makes it
+LSTMP_KILL_COUNT    a file that grows by one byte at each change by any of the processes
 LSTMP_KILL_AT       n, from 1; 0: only count
 
-A change is what Python tells its audit hooks of: a file opened to be written, renamed, removed, linked, a folder made.
-Libraries that write by themselves are caught at the rename after it.
+Changes are reported by Python's audit hooks: a file is opened to write, renamed, removed or linked; a folder is made.
+Libraries that write files themselves are noticed at the rename that follows.
 """
 
 import os

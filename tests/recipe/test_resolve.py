@@ -20,7 +20,7 @@ from lstmp.recipe.resolve import choose_layout, find_file, resolve
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of conf/ and recipes/ that a test may spoil."""
+    """A copy of conf/ and recipes/ that a test may change."""
     for name in ("conf", "recipes"):
         shutil.copytree(ROOT / name, tmp_path / name)
     return tmp_path
@@ -43,8 +43,8 @@ def test_every_recipe_resolves(project):
         assert set(sections) == {p.stem for p in (project / "conf").glob("*.yaml")} | {n.name for n in found}
 
 
-def test_order_of_precedence(project):
-    """conf < recipe < option, and `seed` reaches every section that does not set its own."""
+def test_options_override_the_recipe_which_overrides_conf(project):
+    """`seed` also sets the seed of every section, unless the section sets another one."""
     default = read_sections(project / "conf")["fbank"]
     spoil(project, "seed: 1", "seed: 5\nfbank:\n  low_freq: 30\n  high_freq: 5000")
     _, recipe, sections, _ = resolve({"fbank.high_freq": "5500", "score.seed": "9"}, project)
@@ -54,7 +54,7 @@ def test_order_of_precedence(project):
     assert sections["score"]["seed"] == 9
 
 
-def test_nested_option_and_lists(project):
+def test_options_can_set_nested_keys_and_lists(project):
     options = {"mono.em.num_iters": "3", "mono.em.grow_until": "2", "tests": "[a, b]", "mono.em.realign": "[1, 2]"}
     _, recipe, sections, _ = resolve(options, project)
     assert sections["mono"]["em"]["num_iters"] == 3
@@ -102,7 +102,7 @@ def test_nested_option_and_lists(project):
     ({"corpus": "/no/such/folder"}, ["/no/such/folder", "--corpus"]),
     ({"recipe": "mini_librispeech", "corpus": str(ROOT)}, ["splits", "train-clean-5", "pack", "download"]),
 ])
-def test_wrong_options(project, options, words):
+def test_wrong_options_are_named_in_the_error(project, options, words):
     with pytest.raises(UserError) as e:
         resolve(options, project)
     assert all(w in str(e.value) for w in words), str(e.value)
@@ -117,7 +117,7 @@ def test_wrong_options(project, options, words):
     ("seed: 1", "seed: 1\nfbank: {high: 3}", ["fbank.high", "known are"]),
     ("seed: 1", "seed: 1\nlayouts: {download: {train: a}}", ["`download`", "train, dev and tests"]),
 ])
-def test_wrong_recipe_names_file_and_line(project, old, new, words):
+def test_errors_in_a_recipe_name_file_and_line(project, old, new, words):
     path = spoil(project, old, new)
     with pytest.raises(UserError) as e:
         resolve({}, project)
@@ -127,12 +127,12 @@ def test_wrong_recipe_names_file_and_line(project, old, new, words):
         assert e.value.line is not None
 
 
-def test_networks_start_from_the_section_and_hear_what_they_say(project):
+def test_a_network_has_its_own_configuration_and_training_data(project):
     options = {"lstmp.epochs": "7", "speeds": "[1.0]", "networks": (
         "{lstmp: {cells: 99}, wide: {cells: 2048, feature: {cmvn: none}, speeds: [0.9, 1.0, 1.1], mp3_kbps: 24}, "
         "odd: {speeds: [1.0, 1.2], mp3_kbps: 32}}")}
     _, _, sections, found = resolve(options, project)
-    assert [(n.name, n.varied) for n in found] == [("lstmp", ""), ("wide", "_sp_mp3"), ("odd", "_sp_1_1.2_mp3_32")]
+    assert [(n.name, n.suffix) for n in found] == [("lstmp", ""), ("wide", "_sp_mp3"), ("odd", "_sp_1_1.2_mp3_32")]
     base = read_sections(project / "conf")["lstmp"]
     assert sections["wide"]["cells"] == 2048 and sections["lstmp"]["cells"] == 99
     assert sections["odd"]["cells"] == resolve({}, project)[2]["lstmp"]["cells"]
@@ -141,26 +141,26 @@ def test_networks_start_from_the_section_and_hear_what_they_say(project):
     assert sections["odd"]["feature"] == base["feature"]
 
 
-def test_the_page_of_results_says_what_each_network_is(project):
+def test_the_page_of_results_describes_each_network(project):
     own = "{feature: {cmvn: none}, speeds: [1.0, 1.1], mp3_kbps: 24}"
     options = {"lstmp.epochs": "7", "networks": "{lstmp: {}, b: " + own + "}"}
     base = read_sections(project / "conf")["lstmp"]
     first, second = describe(resolve(options, project)[3], base).split("  \n")
-    assert first.startswith("`lstmp` hears the training data without MP3 coding; changed in conf/lstmp.yaml: ")
+    assert first.startswith("`lstmp` is trained on the training data without MP3 coding; changed in conf/lstmp.yaml: ")
     assert "epochs 7" in first and "feature.cmvn" not in first
-    assert "`b` hears the training data at speeds 1, 1.1 after MP3 coding at 24 kbit/s" in second
+    assert "`b` is trained on the training data at speeds 1, 1.1 after MP3 coding at 24 kbit/s" in second
     assert "feature.cmvn none" in second and "epochs 7" in second
 
 
-def test_gmms_that_hear_mp3_make_the_speech_as_it_is_a_variant_of_its_own(project):
+def test_if_gmms_are_trained_on_mp3_unchanged_speech_is_a_separate_variant(project):
     options = {"gmm_mp3_kbps": "24", "speeds": "[1.0]", "networks": "{a: {}, b: {mp3_kbps: 24}}"}
     _, recipe, _, found = resolve(options, project)
-    assert [n.varied for n in found] == ["_plain", "_mp3"]
+    assert [n.suffix for n in found] == ["_plain", "_mp3"]
     first = describe(found, read_sections(project / "conf")["lstmp"], recipe.gmm_mp3_kbps).split("  \n")[0]
-    assert first == "The GMMs hear the training data after MP3 coding at 24 kbit/s."
+    assert first == "The GMMs are trained on the training data after MP3 coding at 24 kbit/s."
 
 
-def test_parse_options():
+def test_options_are_parsed_in_all_forms():
     assert parse_options(["--nj", "3", "--stop_stage=4", "--train_utterances", "5", "--fbank.high_freq", "-400"]) == {
         "nj": "3", "stop-stage": "4", "train_utterances": "5", "fbank.high_freq": "-400"}
     for wrong in (["nj", "3"], ["--"], ["--nj"], ["--nj", "--seed", "1"]):
@@ -168,21 +168,21 @@ def test_parse_options():
             parse_options(wrong)
 
 
-def test_layout_is_chosen_by_the_corpus(tmp_path):
+def test_the_layout_is_chosen_by_the_folders_of_the_corpus(tmp_path):
     layouts = {"pack": {"train": "a", "dev": "b", "tests": ["c"]}, "download": {"train": "a", "dev": "d", "tests": []}}
     for split in ("a", "b", "d"):
         (tmp_path / "LibriSpeech" / split).mkdir(parents=True)
-    at = dict(file="recipe.yaml", line=1)
-    assert choose_layout(layouts, {"corpus": ""}, **at) == layouts["download"]
-    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **at) == layouts["download"]
+    source = dict(file="recipe.yaml", line=1)
+    assert choose_layout(layouts, {"corpus": ""}, **source) == layouts["download"]
+    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **source) == layouts["download"]
     (tmp_path / "LibriSpeech" / "c").mkdir()
-    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **at) == layouts["pack"]
-    assert choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech")}, **at) == layouts["pack"]
+    assert choose_layout(layouts, {"corpus": str(tmp_path)}, **source) == layouts["pack"]
+    assert choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech")}, **source) == layouts["pack"]
     with pytest.raises(UserError):
-        choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech" / "a")}, **at)
+        choose_layout(layouts, {"corpus": str(tmp_path / "LibriSpeech" / "a")}, **source)
 
 
-def test_files_of_the_corpus(project, tmp_path):
+def test_files_of_the_corpus_are_found(project, tmp_path):
     run, recipe, _, _ = resolve({"recipe": "librispeech"}, project)
     corpus = tmp_path / "corpus"
     (corpus / "LibriSpeech").mkdir(parents=True)
@@ -197,7 +197,7 @@ def test_files_of_the_corpus(project, tmp_path):
 
 
 class TestRanges:
-    """Values are checked as the steps will check them, each named where it stands."""
+    """Values are checked as the steps check them, and the error names their origin."""
 
     def error(self, options, project):
         with pytest.raises(UserError) as e:
@@ -237,7 +237,7 @@ class TestRanges:
         assert found.startswith(f"{path}:{line}: `epochs` must be")
 
 
-def test_at_most_ten_known_names(project):
+def test_an_error_lists_at_most_ten_known_names(project):
     with pytest.raises(UserError) as e:
         resolve({"lstmp.epoch": "1"}, project)
     assert str(e.value).partition("known are: ")[2].count(",") == 9
@@ -254,7 +254,7 @@ def test_main_writes_the_configuration_for_begin_run(tmp_path, capsys):
         stamp = path.stat().st_mtime_ns
         main(["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"])
         begin_run.main([str(lock.fileno()), str(tmp_path / "exp"), new])
-    assert path.stat().st_mtime_ns == stamp  # as it was
+    assert path.stat().st_mtime_ns == stamp  # not written again
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
@@ -304,14 +304,14 @@ def test_help_and_known_options_agree(capsys):
         assert option.partition(".")[2] in text or option in RECIPE_KEYS
 
 
-def test_without_a_lexicon(tmp_path, capsys):
-    """Letters are phones then: run.sh sees an empty name, and no file is looked for."""
+def test_without_a_lexicon_the_name_is_empty(tmp_path, capsys):
+    """Letters are used as phones, and no file is looked for."""
     main(["--recipe", "tiny", "--lexicon", "", "--exp", str(tmp_path)])
     assert "\nlexicon=''\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given,wanted", [(None, "(mono tri1 lstmp)"), ("[lstmp, tri1]", "(tri1 lstmp)")])
-def test_systems_that_are_decoded(tmp_path, capsys, given, wanted):
+def test_the_given_systems_are_decoded(tmp_path, capsys, given, wanted):
     main(["--recipe", "tiny", "--exp", str(tmp_path), *(["--systems", given] if given else [])])
     assert f"\nsystems={wanted}\n" in capsys.readouterr().out
 
@@ -323,7 +323,7 @@ def test_networks_that_are_not_decoded_are_not_trained(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("given", ["[lstmp]", "[tri1, tri3b]"])
-def test_systems_that_are_not_there_or_need_another(tmp_path, capsys, given):
+def test_unknown_systems_or_missing_triphones_are_an_error(tmp_path, capsys, given):
     with pytest.raises(SystemExit):
         main(["--recipe", "tiny", "--exp", str(tmp_path), "--systems", given])
     assert "`systems` must be empty, or some of mono, tri1, lstmp, tri1 among them" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""run.sh, test.sh and the scripts of steps/ and local/ from outside: help, and options that do not exist."""
+"""run.sh, test.sh and the scripts of steps/ and local/, called as a user does: help, and wrong options."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from helpers import ROOT
 
 from lstmp import lock
 
-SOURCED = ("path.sh", "choose_env.sh", "install_packages.sh", "begin_run.sh")  # by the others
+SOURCED = ("path.sh", "choose_env.sh", "install_packages.sh", "begin_run.sh")  # by the other scripts
 SCRIPTS = sorted(str(p.relative_to(ROOT)) for folder in ("steps", "local") for p in (ROOT / folder).glob("*.sh")
                  if p.name not in SOURCED)
 
@@ -18,7 +18,7 @@ def call(*command, cwd=ROOT):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
-def test_unknown_option_dies_with_the_known_ones(tmp_path):
+def test_an_unknown_option_is_an_error_that_lists_the_known_ones(tmp_path):
     done = call("./run.sh", "--epochs", "3", "--exp", str(tmp_path / "exp"), "--data", str(tmp_path / "data"))
     assert done.returncode == 1
     lines = done.stderr.splitlines()
@@ -34,14 +34,14 @@ def test_unknown_option_dies_with_the_known_ones(tmp_path):
     (["--lstmp.epochs", "many"], ["--lstmp.epochs", "many"]),
     (["--nj"], ["--nj", "no value"]),
 ])
-def test_wrong_values(options, words, tmp_path):
+def test_a_wrong_value_gives_one_error(options, words, tmp_path):
     done = call("./run.sh", "--exp", str(tmp_path / "exp"), *options)
     assert done.returncode == 1
     assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr
     assert all(word in done.stderr for word in words), done.stderr
 
 
-def test_a_dry_run_prints_the_commands_and_does_nothing(tmp_path):
+def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path):
     done = call("./run.sh", "--dry-run", "--exp", str(tmp_path / "exp &1"), "--data", str(tmp_path / "data"))
     assert done.returncode == 0, done.stderr
     commands = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("  ")]
@@ -50,8 +50,8 @@ def test_a_dry_run_prints_the_commands_and_does_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_two_runs_in_one_folder(tmp_path):
-    """The second is told who is there before it has changed anything."""
+def test_a_second_run_in_a_folder_stops_before_it_changes_anything(tmp_path):
+    """The error names the first run."""
     (tmp_path / "exp/conf").mkdir(parents=True)
     (tmp_path / "exp/conf/mono.yaml").write_text("of the first")
     with open(tmp_path / "exp/.lock", "a+b") as file:
@@ -69,7 +69,7 @@ def test_help_names_every_option():
         assert word in done.stdout
 
 
-def test_paths_are_those_of_the_caller(tmp_path):
+def test_paths_are_relative_to_the_folder_of_the_caller(tmp_path):
     """run.sh works from any folder; --exp is relative to the folder that it is called in."""
     done = call(str(ROOT / "run.sh"), "--stop-stage", "0", "--exp", "here", "--data", "data", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -84,8 +84,8 @@ def test_every_script_has_help_and_works_from_anywhere(script, tmp_path):
     assert os.access(ROOT / script, os.X_OK)
 
 
-def test_folders_of_any_name(tmp_path):
-    """An & stands for what was replaced in bash 5.2's ${x/#/&}; the names of data dirs are made so."""
+def test_folders_may_have_any_name(tmp_path):
+    """In bash 5.2, & in ${x/#/&} means the matched text; run.sh makes the names of data dirs in this way."""
     folder = tmp_path / "a & b|'\"\\c $x"
     done = call("./run.sh", "--exp", f"{folder}/exp", "--data", f"{folder}/data", "--stop-stage", "1", "--nj", "1",
                 "--train_utterances", "44", "--test_utterances", "9")
@@ -103,7 +103,7 @@ def test_run_sh_calls_scripts_that_exist():
 
 
 @pytest.mark.parametrize("script", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("recipes/**/run.sh")))
-def test_recipes_with_a_script_of_their_own_have_help(script, tmp_path):
+def test_recipes_with_another_script_have_help(script, tmp_path):
     done = call(str(ROOT / script), "--help", cwd=tmp_path)
     assert done.returncode == 0 and script in done.stdout and "set -" not in done.stdout, done.stderr
 
@@ -116,13 +116,13 @@ def test_recipes_with_a_script_of_their_own_have_help(script, tmp_path):
     ("letters", ["--lstmp.epochs=many"], ["--lstmp.epochs", "whole number"]),
     ("mp3", ["--exp", "mine"], ["--exp would change what is compared"]),
 ])
-def test_variants_of_mini_librispeech_refuse_what_they_cannot_take(recipe, options, words, tmp_path):
+def test_variants_of_mini_librispeech_refuse_wrong_options(recipe, options, words, tmp_path):
     done = call(str(ROOT / f"recipes/mini_librispeech/{recipe}/run.sh"), *options, cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.count("error: ") == 1
     assert all(word in done.stderr for word in words), done.stderr
 
 
-def test_recipes_with_a_script_of_their_own_split_the_command_line_alike(tmp_path):
+def test_recipes_with_another_script_parse_the_command_line_in_the_same_way(tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/options.sh").write_bytes((ROOT / "recipes/options.sh").read_bytes())
     (tmp_path / "called from").mkdir()

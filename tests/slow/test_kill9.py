@@ -1,4 +1,4 @@
-"""`kill -9` at random moments and changes of files: running the same command again ends with the same bytes."""
+"""After `kill -9` at random times and file changes, running the same command again gives the same bytes."""
 
 import pytest
 from kill.kill_run import campaign

@@ -8,7 +8,7 @@ from lstmp.corpus.audio import write_wav
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory):
-    """What steps/export_model.sh takes."""
+    """The parts that steps/export_model.sh exports."""
     return make_parts(tmp_path_factory.mktemp("parts"))
 
 

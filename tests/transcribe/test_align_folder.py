@@ -1,4 +1,4 @@
-"""Aligning what people bring: all kinds of files, and all kinds of faults in them."""
+"""Alignment of folders of recordings in all formats, and with all kinds of errors in them."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from lstmp.errors import UserError
 from lstmp.transcribe import align_folder
 from lstmp.transcribe.align_folder import align
 from lstmp.transcribe.media import ffmpeg_program
-from lstmp.transcribe.transcribed_folder import _Ids, look_through
+from lstmp.transcribe.transcribed_folder import _Ids, find_recordings
 
 
 def put(folder, name, text, seconds=3.0, seed=0, ending="txt"):
@@ -52,8 +52,8 @@ def test_recordings_in_subfolders(model, tmp_path, capsys):
     put(tmp_path / "in", "alone", "a red", seed=2)
     shutil.copytree(model, tmp_path / "moved")
     align_folder.main([str(tmp_path / "moved"), str(tmp_path / "in"), str(tmp_path / "out"), "--nj", "1"])
-    said = capsys.readouterr()
-    assert "3 recordings aligned, 0 files left out" in said.out and said.err == ""
+    output = capsys.readouterr()
+    assert "3 recordings aligned, 0 files left out" in output.out and output.err == ""
     made = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert made == {"Ann B/first take.TextGrid", "Ann B/second.TextGrid", "alone.TextGrid", "words.ctm", "phones.ctm",
                     "recordings.txt"}
@@ -70,8 +70,8 @@ def test_recordings_in_subfolders(model, tmp_path, capsys):
     assert (tmp_path / "out/recordings.txt").read_text().splitlines()[0] == "Ann_B-first_take Ann B/first take.wav"
 
 
-def test_the_times_are_those_of_the_other_formats(model, tmp_path):
-    """Rate, channels and coding do not matter, nor what the file is called."""
+def test_all_formats_give_the_same_times(model, tmp_path):
+    """Sampling rate, channels, coding and the file's ending do not matter."""
     samples = babble(3.0)
     for name in "abcd":
         (tmp_path / "in" / name).mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_the_times_are_those_of_the_other_formats(model, tmp_path):
     assert [b for b, *_ in words["b-x"]] == pytest.approx(exact, abs=0.02)
 
 
-def test_what_cannot_be_used_costs_itself(model, tmp_path, capsys):
+def test_files_that_cannot_be_used_do_not_affect_the_others(model, tmp_path, capsys):
     folder = tmp_path / "in"
     put(folder, "good", "red")
     put(folder, "none", "red"), (folder / "none.txt").unlink()
@@ -108,25 +108,25 @@ def test_what_cannot_be_used_costs_itself(model, tmp_path, capsys):
     (folder / "good.lab").write_text("arid")
     put(folder, ".hidden", "red")
     align_folder.main([str(model), str(folder), str(tmp_path / "out"), "--nj", "1"])
-    said = capsys.readouterr()
-    for line in ("none.wav is left out: it has no transcript beside it (none.txt or none.lab)",
-                 "empty.wav is left out: its transcript cannot be read: there are no words in it",
+    output = capsys.readouterr()
+    for line in ("none.wav is left out: it has no transcript (none.txt or none.lab)",
+                 "empty.wav is left out: its transcript cannot be read: it contains no words",
                  "latin.wav is left out: its transcript cannot be read: line 2 is not UTF-8 text",
                  "broken.wav is left out: cannot be read as audio", "short.wav is left out: 0.05 s is too short",
                  "little.wav is left out: 98 frames, but its transcript needs at least",
-                 "README.txt is left out: there is no audio file of this name",
-                 "good.flac is left out: good.wav, of the same name, is taken",
-                 "good.lab is left out: good.txt is taken"):
-        assert said.err.count(f"warning: {line}") == 1, line
-    assert said.err.count("\n") == 9 and "1 recordings aligned, 9 files left out" in said.out
+                 "README.txt is left out: there is no audio file with this name",
+                 "good.flac is left out: good.wav, which has the same name, is used instead",
+                 "good.lab is left out: good.txt is used instead"):
+        assert output.err.count(f"warning: {line}") == 1, line
+    assert output.err.count("\n") == 9 and "1 recordings aligned, 9 files left out" in output.out
     assert list(ctm(tmp_path / "out/words.ctm")) == ["good"]
 
 
-def test_one_line_where_nothing_can_be_aligned(model, tmp_path, capsys):
+def test_if_nothing_can_be_aligned_the_error_is_one_line(model, tmp_path, capsys):
     put(tmp_path / "in", "a", "red", seconds=0.05)
     (tmp_path / "empty").mkdir()
-    for options, message in (([model, tmp_path / "in"], "not one recording could be aligned; a.wav: 0.05 s is too"),
-                             ([model, tmp_path / "empty"], "no audio files in it"),
+    for options, message in (([model, tmp_path / "in"], "no recording could be aligned; a.wav: 0.05 s is too"),
+                             ([model, tmp_path / "empty"], "it contains no audio files"),
                              ([model, tmp_path / "none"], "no such folder"),
                              ([tmp_path / "in", tmp_path / "in"], "steps/export_model.sh")):
         with pytest.raises(SystemExit) as stopped:
@@ -137,20 +137,20 @@ def test_one_line_where_nothing_can_be_aligned(model, tmp_path, capsys):
     assert not [p for p in tmp_path.rglob(".align-*")]
 
 
-def test_words_that_the_lexicon_lacks(model, tmp_path, capsys):
+def test_words_that_the_lexicon_lacks_are_aligned_as_unknown(model, tmp_path, capsys):
     put(tmp_path / "in", "a", "red Dira red dira 7 red-arid")
     found = align(model, tmp_path / "in", tmp_path / "out")
     assert dict(found.unknown) == {"Dira": 1, "dira": 1, "7": 1} and found.words == 6
     warned = capsys.readouterr().err
     assert "3 of 6 words, 3 different ones, are not in the lexicon" in warned
     assert "numbers must be written out" in warned
-    said = ["red", "Dira", "red", "dira", "7", "red-arid"]
-    assert labels(tmp_path / "out/a.TextGrid")["words"] == said
+    written = ["red", "Dira", "red", "dira", "7", "red-arid"]
+    assert labels(tmp_path / "out/a.TextGrid")["words"] == written
     assert labels(tmp_path / "out/a.TextGrid")["phones"].count("SPN") == 3
 
     (tmp_path / "more.txt").write_text("DIRA D I R A\nseven R E\n")
     (tmp_path / "in/a.txt").write_text("red Dira red dira SEVEN")
-    found = align(model, tmp_path / "in", tmp_path / "in", lexicon=tmp_path / "more.txt")  # beside the recordings
+    found = align(model, tmp_path / "in", tmp_path / "in", lexicon=tmp_path / "more.txt")  # into the same folder
     assert not found.unknown and labels(tmp_path / "in/a.TextGrid")["words"] == ["red", "Dira", "red", "dira", "SEVEN"]
     phones = [p for p in labels(tmp_path / "in/a.TextGrid")["phones"] if p != "SIL"]
     assert "".join(phones) == "REDDIRAREDDIRARE"
@@ -160,23 +160,23 @@ def test_words_that_the_lexicon_lacks(model, tmp_path, capsys):
         align(model, tmp_path / "in", tmp_path / "out", lexicon=tmp_path / "more.txt")
 
 
-def test_ids_are_safe_and_each_is_given_once(tmp_path):
+def test_ids_are_valid_and_unique(tmp_path):
     for folder, name in (("a b", "x"), ("a_b", "x"), ("a", "b-x"), (".", "a-b-x"), (".", "a")):
         put(tmp_path / folder, name, "red", seconds=0.1)
     (tmp_path / "a/again").symlink_to(tmp_path)  # a loop
-    found, left_out = look_through(tmp_path)
+    found, left_out = find_recordings(tmp_path)
     assert not left_out and len({r.utt for r in found}) == len(found) == 5
     assert len({r.speaker for r in found}) == 5  # the folder `a` and the recording `a` are two
     assert all(len(r.utt.split()) == len(r.speaker.split()) == 1 for r in found)
 
 
-def test_ids_of_deep_folders_can_name_files():
+def test_long_ids_can_be_used_as_file_names():
     ids = _Ids()
     found = [ids("名" * 90 + str(n), n) for n in range(3)]
     assert len(set(found)) == 3 and all(file_name(i) == i for i in found)
 
 
-def test_the_script_is_the_same_code(model, tmp_path):
+def test_the_script_runs_the_same_code(model, tmp_path):
     put(tmp_path / "in", "a", "red")
     done = subprocess.run([ROOT / "steps/align_folder.sh", model, tmp_path / "in", tmp_path / "out", "--nj", "1"],
                           capture_output=True, text=True, timeout=300)

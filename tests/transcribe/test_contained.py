@@ -1,4 +1,4 @@
-"""A program that calls the package finds its process as it was."""
+"""The settings of a program that calls the package are restored."""
 
 import os
 import threading
@@ -13,17 +13,17 @@ from lstmp.transcribe.contained import contained
 
 @pytest.fixture(autouse=True)
 def two_threads():
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(previous)
 
 
 def state():
     return torch.get_num_threads(), float(torch.full((1,), 1e-40)) != 0
 
 
-def test_settings_are_put_back_after_a_fault_too():
+def test_settings_are_also_restored_after_an_error():
     with pytest.raises(KeyError), contained():
         assert state() == (1, False)
         with contained():
@@ -37,7 +37,7 @@ def test_settings_are_put_back_after_a_fault_too():
     assert state() == (2, False)
 
 
-def test_several_threads_at_once():
+def test_it_works_in_several_threads_at_once():
     entered, leave, seen = threading.Barrier(3), threading.Event(), []
 
     def work():
@@ -78,11 +78,11 @@ def test_a_process_group_of_the_caller_is_left_alone(monkeypatch, tmp_path):
     assert distributed.rank() == 1
 
 
-def test_quiet_leaves_the_environment(monkeypatch):
-    for before in (None, "1"):
+def test_quiet_restores_the_environment(monkeypatch):
+    for value in (None, "1"):
         monkeypatch.delenv("LSTMP_QUIET", raising=False)
-        if before:
-            monkeypatch.setenv("LSTMP_QUIET", before)
+        if value:
+            monkeypatch.setenv("LSTMP_QUIET", value)
         with quiet(bars=False):
             assert os.environ["LSTMP_QUIET"] == "1"
-        assert os.environ.get("LSTMP_QUIET") == before
+        assert os.environ.get("LSTMP_QUIET") == value

@@ -1,4 +1,4 @@
-"""The command that decodes piece by piece, beside the one that decodes whole utterances."""
+"""The command that decodes online, compared with the command that decodes whole utterances."""
 
 import json
 import re
@@ -71,7 +71,7 @@ def test_a_difference_is_found(parts, work, tmp_path):
     (["--graph", "nowhere"], "graph.json: no such file"),
     (["--model", "nowhere"], "nowhere/final.safetensors: no such file"),
 ])
-def test_faults(parts, work, tmp_path, more, message, capsys):
+def test_wrong_input_gives_one_clear_line(parts, work, tmp_path, more, message, capsys):
     with pytest.raises(SystemExit):
         run(parts, work, "--out", tmp_path, *more)
     assert message in capsys.readouterr().err

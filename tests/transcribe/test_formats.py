@@ -1,4 +1,4 @@
-"""Text, CTM, subtitles, JSON."""
+"""Transcripts as text, CTM, subtitles and JSON."""
 
 import json
 import re
@@ -39,6 +39,6 @@ def test_subtitles_are_short_and_end_at_pauses():
 
 
 @pytest.mark.parametrize("form, empty", [("text", "\n"), ("ctm", ""), ("srt", "")])
-def test_nothing_was_said(form, empty):
+def test_a_transcript_without_words(form, empty):
     assert write(Transcript("x", 1.0, ()), form) == empty
     assert re.search(r'"words": \[\]', write(Transcript("x", 1.0, ()), "json"))

@@ -1,4 +1,4 @@
-"""Recordings of several kinds, rates and numbers of channels, and what is wrong with some."""
+"""Recordings of several formats, sampling rates and numbers of channels, and errors in them."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ def tone(rate, seconds=SECONDS):
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
-def test_any_kind_and_rate_is_the_same_tone(tmp_path, rate, kind):
+def test_a_tone_is_the_same_in_any_format_and_rate(tmp_path, rate, kind):
     path = tmp_path / f"x.{kind}"
     soundfile.write(str(path), tone(rate), rate)
     samples = read_recording(path)
@@ -37,7 +37,7 @@ def test_channels_are_averaged(tmp_path):
     assert np.allclose(read_recording(tmp_path / "x.wav"), 32768 * left / 4, atol=0.01)
 
 
-def test_long_recordings_come_in_pieces_that_fit_together(tmp_path):
+def test_the_blocks_of_a_long_recording_fit_together(tmp_path):
     long = np.random.default_rng(0).uniform(-0.5, 0.5, 25 * 44100)
     soundfile.write(str(tmp_path / "x.wav"), long, 44100)
     blocks = list(recording_blocks(tmp_path / "x.wav"))
@@ -45,7 +45,7 @@ def test_long_recordings_come_in_pieces_that_fit_together(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["wav", "raw"])
-def test_channels_that_cancel_become_one_of_them(tmp_path, kind, capsys):
+def test_if_channels_cancel_one_of_them_is_used(tmp_path, kind, capsys):
     left = tone(16000)
     both = np.stack([0.8 * left, -left], 1)
     if kind == "wav":
@@ -58,7 +58,7 @@ def test_channels_that_cancel_become_one_of_them(tmp_path, kind, capsys):
 
 
 @pytest.mark.parametrize("magic", [b"RIFF", b"fLaC", b"OggS", b"ID3\4"])
-def test_a_file_on_the_standard_input_is_no_raw_pcm(monkeypatch, magic):
+def test_an_audio_file_on_the_standard_input_is_an_error(monkeypatch, magic):
     pieces = [magic[:3], magic[3:] + bytes(100), b""]
     monkeypatch.setattr(media.os, "read", lambda *_: pieces.pop(0))
     with pytest.raises(UserError, match="file on the standard input, where raw PCM is expected; give the name"):
@@ -67,11 +67,11 @@ def test_a_file_on_the_standard_input_is_no_raw_pcm(monkeypatch, magic):
 
 def test_nothing_on_the_standard_input(monkeypatch):
     monkeypatch.setattr(media.os, "read", lambda *_: b"")
-    with pytest.raises(UserError, match="nothing came in"):
+    with pytest.raises(UserError, match="no data on the standard input"):
         list(on_standard_input(16000, 1, 1.0))
 
 
-def test_raw_pcm_comes_in_whole(monkeypatch):
+def test_raw_pcm_split_within_samples_is_read_correctly(monkeypatch):
     pieces = [b"\1", b"\0\2", b"\0\3\0", b"\4\0", b""]
     monkeypatch.setattr(media.os, "read", lambda *_: pieces.pop(0))
     assert np.concatenate([*on_standard_input(16000, 1, 1.0)]).tolist() == [1, 2, 3, 4]
@@ -89,7 +89,7 @@ def test_raw_pcm_in_odd_pieces(channels):
         RawPcm(16000, 0)
 
 
-def test_faults(tmp_path, monkeypatch):
+def test_a_file_that_is_not_audio_gives_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(media, "ffmpeg_program", lambda: None)
     with pytest.raises(UserError, match="no such audio file"):
         read_recording(tmp_path / "x.wav")
@@ -116,19 +116,19 @@ def test_faults(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["wav", "mp3"])
-def test_a_pipe_is_a_file(tmp_path, kind, capfd, monkeypatch):
-    monkeypatch.setattr(media, "_WAITED", 0.5)
+def test_a_pipe_is_read_like_a_file(tmp_path, kind, capfd, monkeypatch):
+    monkeypatch.setattr(media, "_PIPE_TIMEOUT", 0.5)
     soundfile.write(str(tmp_path / f"x.{kind}"), tone(16000), 16000)
     expected = read_recording(tmp_path / f"x.{kind}")
     with subprocess.Popen(["cat", tmp_path / f"x.{kind}"], stdout=subprocess.PIPE) as cat:
         assert (read_recording(f"/dev/fd/{cat.stdout.fileno()}") == expected).all()
-    for content, message in ((b"", "/dev/fd/[0-9]+: a pipe from which nothing comes; check the command"),
+    for content, message in ((b"", "/dev/fd/[0-9]+: a pipe that gives no data; check the command"),
                              (b"text\n", "^/dev/fd/[0-9]+: cannot be read as audio: it is text")):
         with subprocess.Popen(["printf", content], stdout=subprocess.PIPE) as printf, \
                 pytest.raises(UserError, match=message):
             read_recording(f"/dev/fd/{printf.stdout.fileno()}")
     os.mkfifo(tmp_path / "pipe.wav")
-    with pytest.raises(UserError, match="pipe.wav: a pipe from which nothing comes"):  # it does not wait for ever
+    with pytest.raises(UserError, match="pipe.wav: a pipe that gives no data"):  # it does not wait forever
         read_recording(tmp_path / "pipe.wav")
     late = f"sleep 0.2; exec 3> '{tmp_path}/pipe.wav'; sleep 0.6; cat '{tmp_path}/x.{kind}' >&3"
     with subprocess.Popen(["bash", "-c", late]):
@@ -141,7 +141,7 @@ def test_a_pipe_is_a_file(tmp_path, kind, capfd, monkeypatch):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_must_not_be_read(tmp_path, monkeypatch):
+def test_a_file_without_read_permission(tmp_path, monkeypatch):
     soundfile.write(str(tmp_path / "x.wav"), tone(16000), 16000)
 
     def refused(*_, **__):
@@ -155,7 +155,7 @@ def test_a_file_that_must_not_be_read(tmp_path, monkeypatch):
 def test_floats_far_beyond_full_scale_are_not_clipped(tmp_path, capsys):
     soundfile.write(str(tmp_path / "x.wav"), 20 * tone(16000), 16000, subtype="FLOAT")
     assert np.allclose(read_recording(tmp_path / "x.wav"), 65536 * tone(16000), atol=0.1)
-    assert "x.wav: its samples are up to 10.0 times full scale; it is made quieter" in capsys.readouterr().err
+    assert "x.wav: its samples are up to 10.0 times full scale; they are divided by" in capsys.readouterr().err
     soundfile.write(str(tmp_path / "x.wav"), 3 * tone(16000), 16000, subtype="FLOAT")
     assert np.abs(read_recording(tmp_path / "x.wav")).max() == pytest.approx(1.5 * 32768)
     assert capsys.readouterr().err == ""
@@ -168,7 +168,7 @@ def a_program(folder, text):
 
 
 def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch, capsys):
-    """A stand-in for ffmpeg: the real one may not be installed."""
+    """With a script in place of ffmpeg, which may not be installed."""
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "x.m4a").write_bytes(b"\xff not for libsndfile")
     au = r"printf '.snd\0\0\0\030\377\377\377\377\0\0\0\006\0\0\076\200\0\0\0\001"  # a header: 16 kHz, mono, floats
@@ -177,8 +177,8 @@ def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch
     a_program(tmp_path, au + r"\077\000\000\000'; echo '[in#0/x @ 0x5f] File ended prematurely' >&2")
     capsys.readouterr()
     assert read_recording(tmp_path / "x.m4a").tolist() == [16384]
-    assert capsys.readouterr().err == (f"warning: {tmp_path}/x.m4a: cut off or damaged, as ffmpeg says in 1 line, the "
-                                       "last `File ended prematurely`; 0.0 s of it are read\n")
+    assert capsys.readouterr().err == (f"warning: {tmp_path}/x.m4a: truncated or damaged, as ffmpeg reports in 1 line, "
+                                       "the last `File ended prematurely`; 0.0 s of it are read\n")
     a_program(tmp_path, "echo 'Invalid data found' >&2; echo 'Error opening input files: what' >&2; exit 1")
     with pytest.raises(UserError, match="x.m4a: cannot be read as audio: Invalid data found"):
         read_recording(tmp_path / "x.m4a")
@@ -186,10 +186,10 @@ def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch
               r"\077\000\000\000'")
     assert read_recording(tmp_path / "x.m4a").tolist() == [16384]
     a_program(tmp_path, "exit 0")
-    with pytest.raises(UserError, match="no samples in it"):
+    with pytest.raises(UserError, match="it contains no samples"):
         read_recording(tmp_path / "x.m4a")
     a_program(tmp_path, "echo '  Stream #0:0(und): Video: h264' >&2; exit 1")
-    with pytest.raises(UserError, match="no audio track in it"):
+    with pytest.raises(UserError, match="it contains no audio track"):
         read_recording(tmp_path / "x.m4a")
 
 
@@ -197,7 +197,7 @@ def test_what_libsndfile_does_not_read_goes_through_ffmpeg(tmp_path, monkeypatch
     ("x.m4a", "aac", 44100, 2, 0.99), ("x.webm", "libopus", 48000, 1, 0.97), ("x.wma", "wmav2", 22050, 1, 0.98),
     ("x.mkv", "flac", 16000, 1, 0.9999)])
 def test_ffmpeg_itself(tmp_path, monkeypatch, name, codec, rate, channels, least):
-    """The program of imageio-ffmpeg, on formats that libsndfile does not know; one is a film."""
+    """The program of imageio-ffmpeg, on formats that libsndfile cannot read; one file also contains video."""
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed")
     monkeypatch.setenv("PATH", str(tmp_path))  # not the system's
     time = np.arange(2 * rate) / rate

@@ -1,4 +1,4 @@
-"""Long recordings are cut in their pauses, and nothing is lost."""
+"""Long recordings are cut in their pauses, and no sample is lost."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ CFG = CutConfig(min_seconds=5.0, max_seconds=20.0, pause_seconds=0.3)
 
 @settings(max_examples=30, deadline=None)
 @given(seconds=st.floats(0, 90), seed=st.integers(0, 1000))
-def test_pieces_follow_each_other_and_have_the_length_that_is_asked_for(seconds, seed):
+def test_pieces_have_no_gaps_and_the_configured_lengths(seconds, seed):
     samples = (1000 * np.random.default_rng(seed).standard_normal(round(16000 * seconds))).astype(np.float32)
     found = cuts(samples, CFG)
     assert found[0][0] == 0 and found[-1][1] == len(samples)
@@ -23,20 +23,20 @@ def test_pieces_follow_each_other_and_have_the_length_that_is_asked_for(seconds,
 
 
 def test_cuts_are_in_the_pauses():
-    rng, parts, pauses, at = np.random.default_rng(0), [], [], 0
+    rng, parts, pauses, end = np.random.default_rng(0), [], [], 0
     for _ in range(12):
         speech = 2000 * rng.standard_normal(rng.integers(4 * 16000, 8 * 16000))
         pause = 5 * rng.standard_normal(8000)
-        at += len(speech)
-        pauses.append((at, at + 8000))
-        at += 8000
+        end += len(speech)
+        pauses.append((end, end + 8000))
+        end += 8000
         parts += [speech, pause]
     found = cuts(np.concatenate(parts).astype(np.float32), CFG)
     assert len(found) >= 4
-    for _, end in found[:-1]:
-        assert any(a + 2000 <= end <= b - 2000 for a, b in pauses)
+    for _, cut in found[:-1]:
+        assert any(a + 2000 <= cut <= b - 2000 for a, b in pauses)
 
 
-def test_configuration():
+def test_a_maximum_below_twice_the_minimum_is_an_error():
     with pytest.raises(UserError, match="twice min_seconds"):
         CutConfig(5.0, 8.0, 0.3)

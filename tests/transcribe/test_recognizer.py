@@ -1,4 +1,4 @@
-"""A model folder as an object: the same words as by the command, from every form of sound, and no traces."""
+"""Recognizer: it gives the same words as the command, accepts every form of samples, and restores all settings."""
 
 import json
 import shutil
@@ -27,19 +27,20 @@ def floats(recording):
     return read_audio(recording) / 32768
 
 
-def test_the_words_are_those_of_the_command(recognizer, recording, floats, capsys):
+def test_it_gives_the_same_words_as_the_command(recognizer, recording, floats, capsys):
     found = recognizer.transcribe(recording)
     assert capsys.readouterr() == ("", "")
     transcribe.main(["--model", str(recognizer.model.path), "--format", "json", "--nj", "1", str(recording)])
-    told = json.loads(capsys.readouterr().out)
-    assert found.text == told["text"] and len(found.words) > 1 and (found.name, found.seconds) == (str(recording), 9.0)
-    assert [round(w.begin, 3) for w in found.words] == [w["begin"] for w in told["words"]]
+    output = json.loads(capsys.readouterr().out)
+    assert found.text == output["text"] and len(found.words) > 1
+    assert (found.name, found.seconds) == (str(recording), 9.0)
+    assert [round(w.begin, 3) for w in found.words] == [w["begin"] for w in output["words"]]
     for samples in (floats, floats.astype(np.float64), (floats * 32768).astype(np.int16), np.stack([floats] * 2, 1),
                     torch.from_numpy(floats)):
         assert recognizer.transcribe(samples, 16000).words == found.words
 
 
-def test_other_rates_as_from_a_file(recognizer, floats, tmp_path):
+def test_samples_of_other_rates_give_the_same_words_as_a_file(recognizer, floats, tmp_path):
     stereo = np.stack([floats, 0.9 * floats], 1)
     for rate, seconds in ((48000, 9), (22050, 25)):  # 25 s: a file is read in pieces of 10
         samples = soxr.resample(np.tile(stereo, (3, 1))[:seconds * 16000], 16000, rate).astype(np.float32)
@@ -49,7 +50,7 @@ def test_other_rates_as_from_a_file(recognizer, floats, tmp_path):
         assert found.seconds == pytest.approx(seconds, abs=0.01)
 
 
-def test_the_process_stays_as_it_was(recognizer, floats, monkeypatch, capfd):
+def test_the_settings_of_the_process_are_restored(recognizer, floats, monkeypatch, capfd):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     threads = torch.get_num_threads()
@@ -70,7 +71,7 @@ def test_the_graph_is_read_once(recognizer, floats, monkeypatch):
     assert recognizer.transcribe(floats, 16000) == expected
 
 
-def test_in_other_threads(recognizer, floats):
+def test_several_threads_give_the_same_result(recognizer, floats):
     expected, found = recognizer.transcribe(floats, 16000), []
     threads = [threading.Thread(target=lambda: found.append(recognizer.transcribe(floats, 16000))) for _ in range(2)]
     for thread in threads:
@@ -80,13 +81,13 @@ def test_in_other_threads(recognizer, floats):
     assert found == [expected] * 2
 
 
-def test_nothing_and_silence(recognizer):
+def test_empty_recordings_and_silence_give_no_words(recognizer):
     for samples in ([], np.zeros(200), np.zeros(16000, np.int16)):
         found = recognizer.transcribe(samples, 16000)
         assert found.seconds == len(samples) / 16000 and found.words == ()
 
 
-def test_faults(recognizer, recording, floats, tmp_path):
+def test_wrong_input_gives_clear_errors(recognizer, recording, floats, tmp_path):
     with pytest.raises(UserError, match="steps/export_model.sh"):
         Recognizer(tmp_path)
     with pytest.raises(UserError, match="no such audio file"):
@@ -103,7 +104,7 @@ def test_faults(recognizer, recording, floats, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
-def test_a_stream_gives_the_segments_of_the_command(recognizer, floats, rate):
+def test_a_stream_gives_the_same_segments_as_the_command(recognizer, floats, rate):
     expected = [s for s in recognizer._live.segments([floats * 32768]) if s.final]
     samples = soxr.resample(floats, 16000, rate) if rate != 16000 else floats
     with recognizer.stream() as stream:
@@ -117,7 +118,7 @@ def test_a_stream_gives_the_segments_of_the_command(recognizer, floats, rate):
         stream.accept(samples)
 
 
-def test_two_streams_at_once_and_one_rate_in_each(recognizer, floats):
+def test_two_streams_can_run_at_once_with_one_rate_each(recognizer, floats):
     one, two = recognizer.stream(), recognizer.stream()
     found = [[], []]
     for block in np.array_split(floats, 11):
@@ -126,7 +127,7 @@ def test_two_streams_at_once_and_one_rate_in_each(recognizer, floats):
     assert found[0] == found[1] and one.finish() == two.finish() != []
     stream = recognizer.stream()
     stream.accept(floats[:100], 16000)
-    with pytest.raises(UserError, match="8000 samples a second after 16000"):
+    with pytest.raises(UserError, match="8000 samples per second after 16000"):
         stream.accept(floats[:100], 8000)
     assert recognizer.stream().finish() == []
 

@@ -1,4 +1,4 @@
-"""Words as people write them, found in a lexicon."""
+"""Words of ordinary written text are found in a lexicon."""
 
 import pytest
 
@@ -28,5 +28,5 @@ KNOWN = {"HELLO", "WORLD", "DON'T", "'EM", "DOGS'", "WELL", "KNOWN", "T-SHIRT", 
     ("می\u200cخ میخ بد\u200cون.", [("می\u200cخ", ["می\u200cخ"]), ("میخ", ["می\u200cخ"]), ("بد\u200cون", ["بدون"])]),
     (" \r\n\t. ", []),
 ])
-def test_words_as_they_are_written(text, expected):
+def test_written_words_are_found_in_the_lexicon(text, expected):
     assert [(w.written, list(w.words)) for w in Speller(KNOWN).read(text)] == expected

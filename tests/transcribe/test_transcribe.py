@@ -1,4 +1,4 @@
-"""Export and transcription as a user runs them, with a network that was never trained."""
+"""Export and transcription as a user runs them, with an untrained network."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def fails(capsys, *options):
     return message
 
 
-def test_what_is_exported(model, parts):
+def test_the_exported_folder_is_complete(model, parts):
     folder = ModelFolder.load(model)
     assert (folder.feature, folder.adapts, folder.live) == ("fbank", False, True)
     assert (folder.lm_weight, folder.word_penalty) == (0.5, 0.25) and folder.silent
@@ -48,22 +48,22 @@ def test_what_is_exported(model, parts):
     assert (model / "graph/HCLG.k2.safetensors").read_bytes() == (parts / "graph_x/HCLG.k2.safetensors").read_bytes()
 
 
-def test_export_again_replaces_and_other_folders_are_left_alone(parts, tmp_path, capsys):
+def test_a_second_export_replaces_the_model_but_no_other_folder(parts, tmp_path, capsys):
     for _ in range(2):
         export.main(export_options(parts, tmp_path / "m"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("all of it")
     with pytest.raises(SystemExit):
         export.main(export_options(parts, tmp_path / "mine"))
-    assert "it holds other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
+    assert "it contains other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
     for about in ("{}", '{"format": "lstmp model 1", "files": {}}', "[]", "not json"):
         (tmp_path / "mine/model.json").write_text(about)
         with pytest.raises(SystemExit):
             export.main(export_options(parts, tmp_path / "mine"))
-        assert "it holds other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
+        assert "it contains other files" in capsys.readouterr().err and (tmp_path / "mine/thesis.txt").is_file()
 
 
-def test_parts_that_do_not_belong_together(parts, tmp_path, capsys):
+def test_parts_that_do_not_belong_together_are_refused(parts, tmp_path, capsys):
     shutil.copytree(parts, tmp_path / "p")
     options = export_options(tmp_path / "p", tmp_path / "m")
     with pytest.raises(SystemExit):
@@ -72,7 +72,7 @@ def test_parts_that_do_not_belong_together(parts, tmp_path, capsys):
     (tmp_path / "p/net/decode_x_dev/score.json").unlink()
     with pytest.raises(SystemExit):
         export.main(options)
-    assert "no decode dir of it with graph_x is scored" in capsys.readouterr().err
+    assert "none of its decode dirs with graph_x is scored" in capsys.readouterr().err
     export.main([*options, "--lm-weight", "3", "--word-penalty", "0"])
     assert ModelFolder.load(tmp_path / "m").lm_weight == 3
     for more, message in ((["--lm-weight", "0"], "an LM weight of 0"),
@@ -89,7 +89,7 @@ def test_parts_that_do_not_belong_together(parts, tmp_path, capsys):
 
 def test_transcripts_in_all_formats(model, recording, tmp_path):
     shutil.copyfile(recording, tmp_path / "other.wav")
-    shutil.copytree(model, tmp_path / "moved")  # it must work where it was not made
+    shutil.copytree(model, tmp_path / "moved")  # it must work at another path
     status, text, err = run("--model", tmp_path / "moved", recording, tmp_path / "other.wav")
     assert status == 0, err
     (talk, first), (other, second) = (line.split(" ", 1) for line in text.splitlines())
@@ -107,7 +107,7 @@ def test_transcripts_in_all_formats(model, recording, tmp_path):
     assert status == 0 and (tmp_path / "out/talk.srt").read_text().startswith("1\n00:00:0")
 
 
-def test_long_recordings_are_cut_and_their_times_run_on(model, tmp_path):
+def test_times_continue_across_the_pieces_of_a_long_recording(model, tmp_path):
     write_wav(tmp_path / "long.wav", babble(50.0))
     status, out, err = run("--model", model, "--format", "json", "--nj", 2, tmp_path / "long.wav")
     assert status == 0, err
@@ -116,7 +116,7 @@ def test_long_recordings_are_cut_and_their_times_run_on(model, tmp_path):
     assert begins == sorted(begins) and begins[-1] > 25 and words[-1]["end"] <= 50.0
 
 
-def test_where_the_alignment_fails_the_words_stay_and_their_times_are_guessed(model, recording, tmp_path):
+def test_if_the_alignment_fails_words_are_kept_with_estimated_times(model, recording, tmp_path):
     shutil.copytree(model, tmp_path / "m")
     text = (tmp_path / "m/conf/align.yaml").read_text()
     (tmp_path / "m/conf/align.yaml").write_text(re.sub(r"(beams?): .*", lambda m: f"{m[1]}: " + (
@@ -143,8 +143,8 @@ def test_raw_pcm_on_the_standard_input(model, recording):
     assert out.strip()
 
 
-def test_the_segments_of_a_stream_are_those_of_whole_decodings(model, recording):
-    """Whatever the pieces, one segment gives the words of the search of all its frames."""
+def test_a_segment_has_the_words_of_offline_decoding(model, recording):
+    """For any division into blocks, a segment has the words that a search over all its frames gives."""
     live = LiveModel(ModelFolder.load(model))
     live.live = dataclasses.replace(live.live, pause_seconds=100.0, max_seconds=101.0, hard_max_seconds=102.0,
                                     short_pause_seconds=100.0, no_speech_seconds=100.0)
@@ -167,14 +167,14 @@ def test_partial_results_and_segments(model):
     assert all(a.end <= b.begin for a, b in zip(final[:-1], final[1:], strict=True))
 
 
-def test_silence_and_a_recording_of_no_length(model, tmp_path):
+def test_a_recording_that_is_too_short_gives_no_words(model, tmp_path):
     write_wav(tmp_path / "short.wav", np.zeros(200))
     status, out, err = run("--model", model, tmp_path / "short.wav")
     assert (status, out) == (0, "\n"), err
     assert list(LiveModel(ModelFolder.load(model)).segments([np.zeros(200, np.float32)])) == []
 
 
-def test_no_words_where_there_is_nothing_to_hear(model, tmp_path):
+def test_parts_without_sound_give_no_words(model, tmp_path):
     noise = np.random.default_rng(0).normal(size=48000)
     quiet = {"zeros": np.zeros(48000), "noise": 30 * noise, "mean": np.full(48000, 400)}
     for name, samples in quiet.items():
@@ -188,7 +188,7 @@ def test_no_words_where_there_is_nothing_to_hear(model, tmp_path):
         assert list(LiveModel(ModelFolder.load(model)).segments([samples.astype(np.float32)])) == []
 
 
-def test_digital_silence_within_a_recording_changes_no_word_and_times_run_on(model, tmp_path):
+def test_digital_silence_changes_no_word_and_times_stay_correct(model, tmp_path):
     talk = babble(8.0)
     for n, zeros in enumerate((4000, 8000, 80000)):
         write_wav(tmp_path / f"{n}.wav", np.concatenate([talk[:64000], np.zeros(zeros), talk[64000:]]))
@@ -200,7 +200,7 @@ def test_digital_silence_within_a_recording_changes_no_word_and_times_run_on(mod
     assert ends and ends[-1][0] > 4.5 and all(b == pytest.approx(a + 4.5 * (a > 4.3), abs=0.011) for a, b in ends)
 
 
-def test_a_bad_recording_costs_itself(model, recording, tmp_path):
+def test_a_bad_recording_does_not_affect_the_others(model, recording, tmp_path):
     (tmp_path / "b").mkdir()
     shutil.copyfile(recording, tmp_path / "b/talk.wav")
     (tmp_path / "page.mp3").write_text("<html>")
@@ -213,7 +213,7 @@ def test_a_bad_recording_costs_itself(model, recording, tmp_path):
     assert status == 0 and list(dict.fromkeys(line.split()[0] for line in out.splitlines())) == ["talk", "b/talk"]
 
 
-def test_a_text_takes_neither_times_nor_confidences(model, recording, monkeypatch, capsys):
+def test_for_text_neither_times_nor_confidences_are_computed(model, recording, monkeypatch, capsys):
     transcribe.main(["--model", str(model), "--nj", "1", "--format", "json", str(recording)])
     text = json.loads(capsys.readouterr().out)["text"]
     monkeypatch.setattr(recognize, "timed_words", lambda *_: pytest.fail("not needed"))
@@ -221,21 +221,21 @@ def test_a_text_takes_neither_times_nor_confidences(model, recording, monkeypatc
     assert capsys.readouterr().out == text + "\n"
 
 
-def test_transcripts_are_written_as_they_come(model, recording, tmp_path, monkeypatch, capsys):
+def test_each_transcript_is_written_when_it_is_done(model, recording, tmp_path, monkeypatch, capsys):
     shutil.copyfile(recording, tmp_path / "other.wav")
-    monkeypatch.setattr(transcribe, "_BUSY_SECONDS", 5.0)
-    before, there = transcribe.read_recording, []
-    monkeypatch.setattr(transcribe, "read_recording", lambda f: (there.append((tmp_path / "out/talk.txt").is_file()),
-                                                                 before(f))[1])
+    monkeypatch.setattr(transcribe, "_BATCH_SECONDS", 5.0)
+    read, written = transcribe.read_recording, []
+    monkeypatch.setattr(transcribe, "read_recording", lambda f: (written.append((tmp_path / "out/talk.txt").is_file()),
+                                                                 read(f))[1])
     transcribe.main(["--model", str(model), "--nj", "1", "--out", str(tmp_path / "out"), str(recording),
                      str(tmp_path / "other.wav")])
-    assert there == [False, True] and (tmp_path / "out/other.txt").is_file()
+    assert written == [False, True] and (tmp_path / "out/other.txt").is_file()
 
 
-def test_faults(model, recording, tmp_path, capsys):
+def test_wrong_input_gives_one_clear_line(model, recording, tmp_path, capsys):
     assert "no such audio file" in fails(capsys, "--model", model, tmp_path / "absent.wav")
     assert "srt; leave --stream out" in fails(capsys, "--model", model, "--stream", "--format", "srt", recording)
-    assert "given twice" in fails(capsys, "--model", model, "--out", tmp_path, recording, recording)
+    assert "given more than once" in fails(capsys, "--model", model, "--out", tmp_path, recording, recording)
     assert "steps/export_model.sh" in fails(capsys, "--model", tmp_path, recording)
     shutil.copytree(model, tmp_path / "cut")
     graph = tmp_path / "cut/graph/HCLG.k2.safetensors"
@@ -246,7 +246,7 @@ def test_faults(model, recording, tmp_path, capsys):
     assert "no such file" in fails(capsys, "--model", tmp_path / "cut", recording)
 
 
-def test_a_network_for_whole_recordings_is_not_used_live(model, recording, tmp_path, capsys):
+def test_a_network_for_whole_recordings_is_not_used_online(model, recording, tmp_path, capsys):
     shutil.copytree(model, tmp_path / "m")
     about = json.loads((tmp_path / "m/model.json").read_text()) | {"live": False}
     (tmp_path / "m/model.json").write_text(json.dumps(about))
@@ -260,7 +260,7 @@ def test_a_network_for_whole_recordings_is_not_used_live(model, recording, tmp_p
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_grammar_in_the_place_of_the_language_model(model, recording, tmp_path, stream):
+def test_a_grammar_can_replace_the_language_model(model, recording, tmp_path, stream):
     (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\npublic <x> = ARID (READ | RED)+;\n")
     status, out, err = run("--model", model, "--grammar", tmp_path / "g.jsgf", recording, *["--stream"] * stream)
     assert status == 0, err
