@@ -46,8 +46,8 @@ def folders(grid: Grid, run: Run) -> dict[str, Path]:
 def settings(grid: Grid, run: Run) -> dict:
     """Everything that the result depends on except the data, as JSON values."""
     decode = {k: v for k, v in config.to_dict(grid.decode).items() if k not in _NOT_OF_NETWORKS}
-    values = {"network": result_settings(run.config), "processes": run.processes, "decode": decode if grid.sets else None,
-              "sets": grid.sets}
+    values = {"network": result_settings(run.config), "processes": run.processes,
+              "decode": decode if grid.sets else None, "sets": grid.sets}
     return json.loads(json.dumps(values, sort_keys=True, default=str))
 
 

@@ -14,17 +14,19 @@ From a step of the training loop to the graph, and back (one process; several go
     Team.gradients             Workers.map(run, shares): on a CPU each thread has a share of the streams; on a GPU
       │                        there is one share, all of them
       ▼
-    function_for(model)        on a CPU, and before torch 2.4: derive
+    loss_and_gradients_for(model)   on a CPU, and before torch 2.4: loss_and_gradients
       │                        on a GPU: Graphed
       ▼
-    Graphed.__call__           the first three batches of the same shapes, and shapes beyond the fourth graph: derive
-      │                        the fourth batch: _Graph.__init__ runs derive once, then records it
+    Graphed.__call__           the first three batches of the same shapes, and shapes beyond the
+      │                        fourth graph: loss_and_gradients
+      │                        the fourth batch: _Graph.__init__ runs loss_and_gradients once,
+      │                        then records it
       │                        from then on: _Graph.__call__
       ▼
     _Graph.__call__            copies x, state, targets, lengths to where the recording has read them, sets the seed,
       │                        graph.replay(), copies what it has written
       ▼
-    derive                     what is recorded, or else runs kernel by kernel:
+    loss_and_gradients         what is recorded, or else runs kernel by kernel:
         StateNetwork.loss          of each layer LstmpChunk.forward → gpu.forward, two Triton kernels a frame;
                                    FrameCrossEntropy.forward → scores, loss, and the gradient of the scores
         torch.autograd.grad        FrameCrossEntropy.backward, and from the last layer to the first
