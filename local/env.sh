@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the Python environment in .venv, or completes it: only what is missing is installed, and a killed run goes on.
 # local/env.sh [--test] [--explain]
-#   --test      also what the tests need (pytest, hypothesis, ruff, kaldi-decoder)
+#   --test      also what the tests need (pytest, hypothesis, ruff, mypy, kaldi-decoder)
 #   --explain   tell which Python, set of packages and build of torch it would be, and change nothing
 # The machine decides (local/choose_env.sh says how), and what was decided is kept, unless one of these asks for another:
 #   PYTHON=python3.12        the interpreter, from 3.10 to 3.14
