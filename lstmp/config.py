@@ -11,20 +11,25 @@ import re
 import shutil
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from lstmp import files
+from lstmp.aliases import Json
 from lstmp.errors import UserError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 _MOST_YAML, _MOST_JSON = 1 << 18, 32 << 20  # bytes: what is far more costs minutes and gigabytes to read
 _DEEPEST = 20  # groups in each other
 
 
-def read_yaml(path) -> tuple[dict, dict[str, int]]:
+def read_yaml(path: Path | str) -> tuple[Json, dict[str, int]]:
     """Read a YAML mapping. Returns (values, line number of each key; one in a group by its dotted name)."""
     path = Path(path)
     if not path.is_file():
@@ -38,7 +43,8 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
             if depth > _DEEPEST:
                 raise ValueError("groups in groups without end")
             if isinstance(event, yaml.AliasEvent):  # a few of them in each other stand for billions of values
-                raise UserError(f"an alias, `*{event.anchor}`", file=path, line=event.start_mark.line + 1,
+                mark = event.start_mark
+                raise UserError(f"an alias, `*{event.anchor}`", file=path, line=mark.line + 1 if mark else None,
                                 mend="write the value itself")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -53,12 +59,12 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
         raise UserError(f"not valid YAML: {str(e)[:80]}", file=path, mend="write `key: value`, one a line") from None
     if values is None:
         return {}, {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise UserError("expected `key: value` lines", file=path, line=1, mend="see the files in conf/ for the form")
     return values, _key_lines(node, path)
 
 
-def _check_size(path: Path, most: int, mend: str):
+def _check_size(path: Path, most: int, mend: str) -> None:
     if (size := path.stat().st_size) > most:
         raise UserError(f"{size} bytes, where some thousand are usual", file=path, mend=mend)
 
@@ -82,7 +88,7 @@ def is_count(text: str, digits: int = 9) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= digits
 
 
-def json_value(text: str | bytes):
+def json_value(text: str | bytes) -> Any:
     """``json.loads``, of which every fault is a ValueError, values nested too deep included."""
     try:
         return json.loads(text)
@@ -90,7 +96,7 @@ def json_value(text: str | bytes):
         raise ValueError("nested too deep") from None
 
 
-def read_json(path, mend: str) -> dict:
+def read_json(path: Path | str, mend: str) -> Json:
     """Read a JSON object.
 
     Raises:
@@ -110,7 +116,7 @@ def read_json(path, mend: str) -> dict:
     return value
 
 
-def load(path, cls: type[T]) -> T:
+def load(path: Path | str, cls: type[T]) -> T:
     """Read the YAML file at ``path`` into the dataclass ``cls``.
 
     Raises:
@@ -120,7 +126,8 @@ def load(path, cls: type[T]) -> T:
     return build(values, cls, file=path, lines=lines)
 
 
-def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None = None, prefix: str = "") -> T:
+def build(values: Json, cls: type[T], *, file: Path | str | None = None,
+          lines: Mapping[str, int | None] | None = None, prefix: str = "") -> T:
     """Check ``values`` against the fields of dataclass ``cls`` and build it; nested dataclasses are nested mappings."""
     lines = lines or {}
     values = group(values, prefix.rstrip("."), file=file)
@@ -144,12 +151,12 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
     try:
         return cls(**checked)
     except UserError as e:  # raised by a __post_init__ that checks ranges; it does not know the file
-        key = e.what.split("`")[1] if e.what.count("`") >= 2 else None
+        key = e.what.split("`")[1] if e.what.count("`") >= 2 else ""
         what = e.what.replace(f"`{key}`", f"`{prefix}{key}`", 1) if key in names else e.what
         raise UserError(what, file=e.file or file, line=lines.get(key), mend=e.mend) from None
 
 
-def group(value, name: str, *, file=None, line: int | None = None) -> dict:
+def group(value: Any, name: str, *, file: Path | str | None = None, line: int | None = None) -> Json:
     """``value``, which must be a mapping; ``name`` is its key."""
     if not isinstance(value, dict):
         raise UserError(f"`{name}` must be a group of keys, not {value!r}", file=file, line=line,
@@ -157,7 +164,8 @@ def group(value, name: str, *, file=None, line: int | None = None) -> dict:
     return value
 
 
-def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:
+def unknown(what: str, name: str, known: Iterable[str], *, file: Path | str | None = None,
+            line: int | None = None) -> UserError:
     """The error for an unknown name: says the nearest known one, and lists those that there are, ten at most."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
@@ -170,7 +178,7 @@ def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:
     return UserError(f"unknown {what}", file=file, line=line, mend=hint + listed)
 
 
-def coerce(value, hint, name: str, *, file=None, line=None):
+def coerce(value: Any, hint: Any, name: str, *, file: Path | str | None = None, line: int | None = None) -> Any:
     """Check ``value`` against a type hint (bool, int, float, str, list[...], X | None); an int passes as a float."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
@@ -197,29 +205,29 @@ def coerce(value, hint, name: str, *, file=None, line=None):
     raise UserError(f"`{name}` must be {kind}, not {value!r}", file=file, line=line, mend=mend)
 
 
-def check(ok: bool, name: str, rule: str):
+def check(ok: bool, name: str, rule: str) -> None:
     """For ``__post_init__``: raise unless ``ok``. ``rule`` completes the sentence '`name` must be …'."""
     if not ok:
         raise UserError(f"`{name}` must be {rule}", mend="correct the value")
 
 
-def to_dict(cfg) -> dict:
+def to_dict(cfg: "DataclassInstance") -> Json:
     """A dataclass configuration as plain nested dictionaries, for YAML, JSON and hashing."""
     return dataclasses.asdict(cfg)
 
 
-def write_text(path, text: str):
+def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` to ``path`` by a temporary name and a rename, so that a killed run leaves no half file."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path, content: bytes):
+def write_bytes(path: Path | str, content: bytes) -> None:
     """Write ``content`` to ``path``, as :func:`write_text` does."""
     with files.replacing(path) as tmp:
         tmp.write_bytes(content)
 
 
-def copy_file(source, path) -> Path:
+def copy_file(source: Path | str, path: Path | str) -> Path:
     """Copy a file to ``path``, as :func:`write_text` writes it. Returns ``path``."""
     with files.replacing(path) as tmp:
         shutil.copyfile(source, tmp)

@@ -11,16 +11,19 @@ import json
 import re
 import shutil
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lstmp import config, lock
+from lstmp.aliases import Json
 from lstmp.log import say
 
 _SHOWN, _WIDTH = 5, 60  # changed keys that are named, and characters of a value
-_digests: dict[tuple, str] = {}
+_digests: dict[tuple[str, int, int, int], str] = {}
 
 
-def digest(path) -> str:
+def digest(path: Path | str) -> str:
     """Content digest of a file, or of all files below a folder by relative name (marks and hidden files left out)."""
     path = Path(path)
     if path.is_dir():
@@ -63,16 +66,17 @@ class Stage:
         stage.mark(outputs=[out / "feats.scp", out / "feats.ark"])
     """
 
-    def __init__(self, directory, name: str, inputs, settings, version: int = 1):
+    def __init__(self, directory: Path | str, name: str, inputs: Iterable[Path | str], settings: Any, version: int = 1):
         self.directory, self.name, self.version = Path(directory), name, version
         self.path = self.directory / f".done.{name}.json"
         self.inputs = [Path(p) for p in inputs]
         self.settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
-        self._begun: dict | None = None  # the state at the beginning of the work
-        self._keeps, self._kept = False, None
-        self._unlock = lambda: None
+        self._begun: Json | None = None  # the state at the beginning of the work
+        self._keeps = False
+        self._kept: Path | None = None
+        self._unlock: Callable[[], object] = lambda: None
 
-    def _state(self) -> dict:
+    def _state(self) -> Json:
         return {"version": self.version, "inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
 
     def key(self) -> str:
@@ -83,7 +87,7 @@ class Stage:
         """None if done, else the reason in a few words."""
         return self._differs(self._state())
 
-    def _differs(self, state: dict) -> str | None:
+    def _differs(self, state: Json) -> str | None:
         if not self.path.is_file():
             return "not made yet"
         if (mark := self._read_mark()) is None:
@@ -101,7 +105,7 @@ class Stage:
                 return f"{p} is missing or was changed"
         return None
 
-    def _read_mark(self) -> dict | None:
+    def _read_mark(self) -> Json | None:
         """The mark with all its parts; None if it is not one. One without a version is of the first."""
         try:
             mark = {"version": 1, **json.loads(self.path.read_bytes())}
@@ -111,7 +115,7 @@ class Stage:
         except (OSError, ValueError, TypeError, RecursionError):  # TypeError: not an object
             return None
 
-    def _lock(self):
+    def _lock(self) -> None:
         """Hold the directory until :meth:`mark`; or, after a fault, for as long as anyone has this object."""
         self._unlock()
         lock.hold(self.directory)
@@ -137,7 +141,7 @@ class Stage:
         self.path.unlink(missing_ok=True)
         return False
 
-    def keep_previous(self):
+    def keep_previous(self) -> None:
         """Before :meth:`is_done`: what a rerun would overwrite, such as a trained network, is put beside it.
 
         If the stage was done with another configuration or other inputs, its folder becomes ``<directory>.<key>``, with
@@ -165,7 +169,7 @@ class Stage:
         finally:
             self._unlock()
 
-    def give_back(self, unless: str):
+    def give_back(self, unless: str) -> None:
         """After a fault: what :meth:`keep_previous` has put beside returns, unless the new one was begun, which has a
         file ``unless``."""
         if self._kept and not (self.directory / unless).exists():
@@ -176,7 +180,7 @@ class Stage:
     def _beside(self, key: str) -> Path:
         return self.directory.with_name(f"{self.directory.name}.{key[:12]}")
 
-    def mark(self, outputs):
+    def mark(self, outputs: Iterable[Path | str]) -> None:
         """Write the mark. ``outputs`` are files or folders that must exist."""
         stamps = {}
         for p in map(Path, outputs):
@@ -194,20 +198,20 @@ class Stage:
         self._unlock()
 
 
-def _key(state: dict) -> str:
+def _key(state: Json) -> str:
     """Of a state or a mark; names of inputs do not count."""
     parts = [state["version"], list(state["inputs"].values()), state["settings"]]
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _differences(old, new) -> str:
+def _differences(old: Any, new: Any) -> str:
     """Which keys of a configuration differ, with both values."""
     found = list(_changed(old, new, ""))
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return ", ".join(found[:_SHOWN]) + more
 
 
-def _changed(old, new, name: str):
+def _changed(old: Any, new: Any, name: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if old.get(key, _ABSENT) != new.get(key, _ABSENT):
@@ -219,7 +223,7 @@ def _changed(old, new, name: str):
 _ABSENT = object()
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     if value is _ABSENT:
         return "none"
     text = json.dumps(value, ensure_ascii=False)
@@ -228,7 +232,7 @@ def _short(value) -> str:
     return f"({len(value)} values)" if isinstance(value, (list, dict)) else f"{text[:_WIDTH]}…"
 
 
-def _stamp(path: Path):
+def _stamp(path: Path) -> list[Any]:
     if path.is_dir():
         return ["folder"]
     stat = path.stat()

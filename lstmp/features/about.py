@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lstmp import config
+from lstmp.aliases import Json
 from lstmp.corpus.datadir import write_table
 
 
-def write_about(out, kind: str, dim: int, num_frames: dict[str, int], left_out: int, frame_shift: float, **more) -> int:
+def write_about(out: Path | str, kind: str, dim: int, num_frames: dict[str, int], left_out: int, frame_shift: float,
+                **more: Any) -> int:
     """Write ``feats.json`` and ``utt2num_frames`` of features that are there.
 
     Args:
@@ -29,7 +32,7 @@ def write_about(out, kind: str, dim: int, num_frames: dict[str, int], left_out: 
     return frames
 
 
-def extraction(data_dir) -> dict | None:
+def extraction(data_dir: Path | str) -> Json | None:
     """What ``feats.json`` says of how the features of a data dir were made; None where there is none."""
     path = Path(data_dir) / "feats.json"
     return config.read_json(path, "make the features again") if path.is_file() else None

@@ -10,12 +10,14 @@ import contextlib
 import gzip
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, is_memory, naming
@@ -34,7 +36,7 @@ _NUMBER = np.dtype([("size", "i1"), ("value", "<i4")])  # of a binary integer ve
 _MEND = "copy it again, or delete it and run the stage that makes it"
 
 
-def read_scp(path) -> dict[str, str]:
+def read_scp(path: Path | str) -> dict[str, str]:
     """Read an ``.scp`` index: utterance (or speaker) → ``path:offset``, for :func:`read_mat`.
 
     Raises:
@@ -61,7 +63,7 @@ def archives_of(rxs: Iterable[str]) -> list[Path]:
     return [Path(name) for name in sorted({_split(rx)[0] for rx in rxs})]
 
 
-def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray:
+def read_mat(rx: str, *, dim: int | None = None, dtype: type[np.floating[Any]] = np.float32) -> Array:
     """Read the matrix ``[T, D]`` at ``path:offset``, or its part at ``path:offset[rows,columns]``.
 
     Args:
@@ -89,7 +91,7 @@ def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray
     return np.array(mat, dtype=dtype, order="C")
 
 
-def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
+def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
     """Iterate over the integer vectors of an ``.ark`` (also ``.ark.gz``) or ``.scp``: (utterance, np.int32 [T]).
 
     Raises:
@@ -107,16 +109,16 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
         while True:
             start = f.tell()
             try:
-                key = _read_key(f)
-                vector = None if key is None else _read_int_vector(f)
+                found = _read_key(f)
+                vector = None if found is None else _read_int_vector(f)
             except Exception as e:  # kaldi_io raises whatever its parsing trips over
                 raise _damaged(path, start, e) from None
-            if key is None:
+            if found is None or vector is None:
                 return
-            yield key, vector
+            yield found, vector
 
 
-def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
+def write_int_vectors(path: Path | str, vectors: Iterable[tuple[str, Array]]) -> None:
     """Write (utterance, integers [T]) pairs to the archive ``path`` and its index, ``.scp`` in place of ``.ark``."""
     path = Path(path)
     with ArkWriter(path, path.with_suffix(".scp")) as writer:
@@ -124,7 +126,7 @@ def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
             writer.write(key, vector)
 
 
-def write_gzipped_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
+def write_gzipped_int_vectors(path: Path | str, vectors: Iterable[tuple[str, Array]]) -> None:
     """Write (utterance, integers [T]) pairs as Kaldi's ``ali.1.gz``: a gzipped archive, without an index."""
     with replacing(path) as tmp, open(tmp, "wb") as raw:
         with gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # the same bytes every time
@@ -138,7 +140,7 @@ class ArkWriter:
     On an exception nothing is left behind, and what was there before stays.
     """
 
-    def __init__(self, ark_path, scp_path):
+    def __init__(self, ark_path: Path | str, scp_path: Path | str):
         self.ark, self.scp = Path(ark_path), Path(scp_path)
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(replacing(p)) for p in (self.scp, self.ark)]  # .ark is renamed first
@@ -147,7 +149,7 @@ class ArkWriter:
             self._stack = stack.pop_all()
         self._keys: set[str] = set()
 
-    def write(self, key: str, array: np.ndarray):
+    def write(self, key: str, array: Array) -> None:
         """Append a float matrix ``[T, D]`` or an integer vector ``[T]`` under ``key``."""
         if key in self._keys or not key or key.split() != [key]:
             raise UserError(f"{key!r} is not an id, or is written twice", file=self.ark,
@@ -162,11 +164,11 @@ class ArkWriter:
         else:
             self._ark_file.write(_int_vector_bytes(array))
 
-    def __enter__(self):
+    def __enter__(self) -> "ArkWriter":
         return self
 
-    def __exit__(self, kind, value, traceback):
-        self._stack.__exit__(kind, value, traceback)
+    def __exit__(self, *fault: Any) -> None:
+        self._stack.__exit__(*fault)
 
 
 def _split(rx: str) -> tuple[str, int, str | None]:
@@ -178,14 +180,14 @@ def _split(rx: str) -> tuple[str, int, str | None]:
     return (path, int(offset), span) if colon and config.is_count(offset, 18) else (whole, 0, span)
 
 
-def _open(path):
+def _open(path: Path | str) -> Any:
     try:
         return open_gzip(path) if str(path).endswith(".gz") else open(path, "rb")
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in its name
         raise UserError("no such archive", file=path, mend="check the path, or run the stage that makes it") from None
 
 
-def _parse(read, path, offset: int):
+def _parse(read: Callable[[BinaryIO], Array], path: Path | str, offset: int) -> Array:
     with _open(path) as f:
         try:
             if offset >= os.stat(path).st_size and not str(path).endswith(".gz"):
@@ -197,14 +199,14 @@ def _parse(read, path, offset: int):
             raise _damaged(path, offset, e) from None
 
 
-def _damaged(path, offset: int, e: Exception) -> Exception:
+def _damaged(path: Path | str, offset: int, e: Exception) -> Exception:
     if is_memory(e) or isinstance(e, OSError) and e.errno is not None:
         return e
     why = f": {e}" if isinstance(e, NotAMatrix) else ""
     return UserError(f"the archive is cut off or damaged at byte {offset}{why}", file=path, mend=_MEND)
 
 
-def _read_key(f) -> str | None:
+def _read_key(f: BinaryIO) -> str | None:
     """The id before the next value, None at the end of the file. (kaldi_io's own takes ids for Latin-1.)"""
     key = bytearray()
     while (c := f.read(1)) not in (b"", b" ", b"\t"):
@@ -216,11 +218,11 @@ def _read_key(f) -> str | None:
     return key.decode().strip() or None
 
 
-def _read_int_vector(f) -> np.ndarray:
+def _read_int_vector(f: Any) -> Array:
     if not (first := f.peek(1)[:1]):
         raise EOFError
     if first != b"\0":
-        return kaldi_io.read_vec_int(f).astype(np.int32)  # text; of binary ones it believes the length
+        return np.asarray(kaldi_io.read_vec_int(f), np.int32)  # text; of binary ones it believes the length
     head = take(f, 7)
     if head[:3] != b"\0B\4" or (size := int.from_bytes(head[3:], "little", signed=True)) < 0:
         raise ValueError
@@ -230,7 +232,7 @@ def _read_int_vector(f) -> np.ndarray:
     return numbers["value"].astype(np.int32)
 
 
-def _int_vector_bytes(vector: np.ndarray) -> bytes:
+def _int_vector_bytes(vector: Array) -> bytes:
     """Kaldi's binary vector<int32>: each number behind a byte with its size. (kaldi_io writes them one by one.)"""
     vector = np.asarray(vector)
     if vector.ndim != 1 or vector.dtype.kind not in "iu":

@@ -12,11 +12,13 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import kaldi_native_fbank as knf
 import numpy as np
 
 from lstmp import config, distributed
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import AUDIO, DataDir, Utterance, copy_tables, read_data_dir, tables_of
@@ -50,7 +52,7 @@ class FbankConfig:
     high_freq: float
     max_bad: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         nyquist = self.sample_rate / 2
         high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
         check(self.sample_rate > 0, "sample_rate", "above 0")
@@ -79,7 +81,7 @@ class MfccConfig(FbankConfig):
     cepstral_lifter: float
     use_energy: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check(1 <= self.num_ceps <= self.num_mel_bins, "num_ceps", "from 1 to num_mel_bins")
         check(self.cepstral_lifter >= 0, "cepstral_lifter", "0 or more")
@@ -92,7 +94,7 @@ class MfccConfig(FbankConfig):
 KINDS = {"mfcc": MfccConfig, "fbank": FbankConfig}
 
 
-def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np.ndarray:
+def compute_features(samples: Array, cfg: FbankConfig, utt: str = "") -> Array:
     """Features of one utterance, np.float32 [T, D]: MFCCs if ``cfg`` is a :class:`MfccConfig`, else log-mel energies.
 
     Args:
@@ -114,22 +116,21 @@ def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np
     return np.stack([frames.get_frame(t) for t in range(frames.num_frames_ready)])
 
 
-def computer(cfg: FbankConfig):
+def computer(cfg: FbankConfig) -> Any:
     """The library's object that makes such features, without dither."""
-    mfcc = isinstance(cfg, MfccConfig)
-    options = knf.MfccOptions() if mfcc else knf.FbankOptions()
+    options = knf.MfccOptions() if isinstance(cfg, MfccConfig) else knf.FbankOptions()
     frame, mel = options.frame_opts, options.mel_opts
     frame.samp_freq, frame.dither, frame.snip_edges = cfg.sample_rate, 0, cfg.snip_edges
     frame.frame_length_ms, frame.frame_shift_ms = cfg.frame_length_ms, cfg.frame_shift_ms
     frame.window_type, frame.preemph_coeff = cfg.window, cfg.preemphasis
     mel.num_bins, mel.low_freq, mel.high_freq = cfg.num_mel_bins, cfg.low_freq, cfg.high_freq
-    if not mfcc:
+    if not isinstance(cfg, MfccConfig):
         return knf.OnlineFbank(options)
     options.num_ceps, options.cepstral_lifter, options.use_energy = cfg.num_ceps, cfg.cepstral_lifter, cfg.use_energy
     return knf.OnlineMfcc(options)
 
 
-def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool = False):
+def extract(data_dir: Path | str, out_dir: Path | str, cfg: FbankConfig, nj: int, allow_commands: bool = False) -> None:
     """Compute and write the features of a data dir; skipped where they are done.
 
     Args:
@@ -150,7 +151,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     if audio:
         check_commands(data, allow_commands)
 
-    def features_of(utt: Utterance) -> tuple[np.ndarray, int]:
+    def features_of(utt: Utterance) -> tuple[Array, int]:
         samples, own = read_as_is(utt, allow_commands)
         return compute_features(at_rate(samples, own, cfg.sample_rate), cfg, utt.id), own
 
@@ -171,7 +172,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     out.mkdir(parents=True, exist_ok=True)
     copies = on_first(copy_tables, data, out)
 
-    def one(utt: Utterance):
+    def one(utt: Utterance) -> tuple[Array, int] | UserError:
         try:
             return features_of(utt)
         except UserError as e:
@@ -179,11 +180,13 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
         except OSError as e:
             return UserError(e.strerror or str(e), file=utt.wav, mend="check the disk and the file's mode")
 
-    bad, num_frames, rates = BadUtterances(data.path, cfg.max_bad), {}, Counter()
+    bad = BadUtterances(data.path, cfg.max_bad)
+    num_frames: dict[str, int] = {}
+    rates: Counter[int] = Counter()
     found = iter_jobs(one, data.utts.values(), nj, f"{kind} {out.name}", for_all=False)
     with ArkWriter(out / "feats.ark", out / "feats.scp") if first else contextlib.nullcontext() as writer:
         for utt, result in zip(data.utts, found, strict=True):
-            if not first:  # other machines send theirs to the first
+            if writer is None:  # other machines send theirs to the first
                 continue
             if isinstance(result, UserError):
                 bad.add(utt, result)
@@ -205,7 +208,8 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     say(f"{out}: {frames} frames of {dim} values, {frames * cfg.frame_shift_ms / 3.6e6:.2f} h")
 
 
-def _take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: FbankConfig, nj: int, inputs: list[Path]):
+def _take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: FbankConfig, nj: int,
+                inputs: list[Path]) -> None:
     there = [p for p in given.inputs() if p.resolve().parent == out.resolve()]
     stage = Stage(out, "feats", inputs + [p for p in given.inputs() if p not in there],
                   {**config.to_dict(cfg), "kind": kind, "given": str(given.folder)})
@@ -226,7 +230,7 @@ def _audio_state(data: DataDir) -> str:
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="lstmp.features.extract", description=__doc__.split("\n")[0])
     parser.add_argument("--kind", choices=list(KINDS), required=True, help="which features")
     parser.add_argument("--config", required=True, help="conf/mfcc.yaml, conf/fbank.yaml or a copy of it")

@@ -12,7 +12,7 @@ from lstmp.errors import UserError
 KALDI = 0.01  # seconds: what Kaldi takes where nothing is said
 
 
-def frame_shift(folder) -> float:
+def frame_shift(folder: Path | str) -> float:
     """Seconds from frame to frame of a data dir, an alignment or a model; Kaldi's 10 ms where it does not say.
 
     Raises:
@@ -32,6 +32,6 @@ def frame_shift(folder) -> float:
     return seconds
 
 
-def write_frame_shift(folder, seconds: float):
+def write_frame_shift(folder: Path | str, seconds: float) -> None:
     """Note it in a folder of an alignment or a model."""
     config.write_text(Path(folder) / "frame_shift", f"{seconds:g}\n")

@@ -3,16 +3,15 @@
 The values of an option left out are those of conf/fbank.yaml and conf/mfcc.yaml, which explain them.
 """
 
-import numpy as np
-
 from lstmp import config
+from lstmp.aliases import Array, Json
 from lstmp.corpus.samples import own_samples, whole_rate
 from lstmp.features.extract import FbankConfig, MfccConfig, compute_features
 
 
-def fbank(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, frame_shift_ms: float = 10.0,
-          window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0, snip_edges: bool = True,
-          num_mel_bins: int = 40, low_freq: float = 20.0, high_freq: float = 0.0) -> np.ndarray:
+def fbank(samples: Array | list[float], rate: int, *, utt: str = "", frame_length_ms: float = 25.0,
+          frame_shift_ms: float = 10.0, window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0,
+          snip_edges: bool = True, num_mel_bins: int = 40, low_freq: float = 20.0, high_freq: float = 0.0) -> Array:
     """Log-mel filterbank energies, as Kaldi's ``compute-fbank-feats``.
 
     They are those that ``steps/make_fbank.sh`` writes, to the last bit, for an utterance of id ``utt``.
@@ -42,10 +41,10 @@ def fbank(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, f
         "low_freq": low_freq, "high_freq": high_freq})
 
 
-def mfcc(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, frame_shift_ms: float = 10.0,
-         window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0, snip_edges: bool = True,
-         num_mel_bins: int = 23, low_freq: float = 20.0, high_freq: float = 0.0, num_ceps: int = 13,
-         cepstral_lifter: float = 22.0, use_energy: bool = False) -> np.ndarray:
+def mfcc(samples: Array | list[float], rate: int, *, utt: str = "", frame_length_ms: float = 25.0,
+         frame_shift_ms: float = 10.0, window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0,
+         snip_edges: bool = True, num_mel_bins: int = 23, low_freq: float = 20.0, high_freq: float = 0.0,
+         num_ceps: int = 13, cepstral_lifter: float = 22.0, use_energy: bool = False) -> Array:
     """Mel-frequency cepstral coefficients, as Kaldi's ``compute-mfcc-feats`` and ``steps/make_mfcc.sh``.
 
     Args:
@@ -67,7 +66,7 @@ def mfcc(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, fr
         "use_energy": use_energy})
 
 
-def _features(kind: type, samples, rate: int, utt: str, options: dict) -> np.ndarray:
+def _features(kind: type[FbankConfig], samples: Array | list[float], rate: int, utt: str, options: Json) -> Array:
     # max_bad is of data dirs, whose bad utterances are counted
     cfg = config.build({"sample_rate": whole_rate(rate), "max_bad": 0.0, **options}, kind)
     return compute_features(own_samples(samples), cfg, utt)

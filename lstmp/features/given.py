@@ -9,10 +9,12 @@ none, whether log-mel energies are like their neighbours, as 40 cepstral coeffic
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lstmp import config, distributed
+from lstmp.aliases import Array
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import DataDir, Utterance, read_lines, write_table
 from lstmp.errors import UserError
@@ -21,6 +23,11 @@ from lstmp.features.ark import archives_of, read_mat, read_scp
 from lstmp.features.cmvn import compute_cmvn
 from lstmp.log import say, warn
 from lstmp.parallel import run_jobs
+
+if TYPE_CHECKING:
+    from lstmp.features.extract import FbankConfig  # which imports this module
+
+Compute = Callable[[Utterance], Array]
 
 NAME = "given.txt"
 _LOOKED_AT = 10  # utterances, before all are read
@@ -52,7 +59,7 @@ class Given:
         return tables + archives_of([*self.feats.values(), *self.cmvn.values()])
 
 
-def find_given(data: DataDir, kind: str, cfg, compute: Callable[[Utterance], np.ndarray] | None,
+def find_given(data: DataDir, kind: str, cfg: "FbankConfig", compute: Compute | None,
                quiet: bool = False) -> Given | None:
     """The first features that fit; where none do, why is said.
 
@@ -88,13 +95,14 @@ def _is_given(folder: Path) -> bool:
         return False
 
 
-def _misfit(folder: Path, feats: dict[str, str], data: DataDir, kind: str, cfg, compute) -> str | None:
+def _misfit(folder: Path, feats: dict[str, str], data: DataDir, kind: str, cfg: "FbankConfig",
+            compute: Compute | None) -> str | None:
     if not feats:
         return f"none of its utterances is in {data.path}"
     shift = _seconds(folder / "frame_shift")  # Kaldi's
     if shift is not None and abs(1000 * shift - cfg.frame_shift_ms) > 1e-3:
         return f"its frames are {1000 * shift:g} ms apart, the configuration's {cfg.frame_shift_ms:g}"
-    looked_at = []
+    looked_at: list[Array] = []
     for utt in list(feats)[:_LOOKED_AT]:
         try:
             mat = read_mat(feats[utt])
@@ -118,7 +126,7 @@ def _misfit(folder: Path, feats: dict[str, str], data: DataDir, kind: str, cfg, 
     return None
 
 
-def _unlike(mat: np.ndarray, compute, utt: Utterance) -> str | None:
+def _unlike(mat: Array, compute: Compute, utt: Utterance) -> str | None:
     try:
         own = compute(utt)
     except UserError:  # it will be said of all of them
@@ -136,7 +144,7 @@ def _unlike(mat: np.ndarray, compute, utt: Utterance) -> str | None:
     return None
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: Array, b: Array) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-10))
 
@@ -162,15 +170,16 @@ def _cmvn(folder: Path, data: DataDir, feats: dict[str, str], dim: int, quiet: b
     return {} if why else {s: found[s] for s in speakers}
 
 
-def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg, nj: int) -> list[Path]:
+def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: "FbankConfig", nj: int) -> list[Path]:
     """Check all of the given features and write ``out`` as if they had been made there. Returns the files of it.
 
     Raises:
         UserError: more of them are damaged or absent than ``cfg.max_bad`` allows.
     """
-    bad, num_frames = BadUtterances(given.folder, cfg.max_bad), {}
+    bad = BadUtterances(given.folder, cfg.max_bad)
+    num_frames: dict[str, int] = {}
 
-    def one(utt: str):
+    def one(utt: str) -> int | UserError:
         if utt not in given.feats:
             return UserError("it has no features", file=given.folder / "feats.scp", mend="leave the utterance out")
         try:

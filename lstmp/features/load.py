@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
@@ -34,7 +35,7 @@ class FeatureConfig:
     cmvn: str
     deltas: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.kind in ("mfcc", "fbank", "fmllr"), "kind", "mfcc, fbank or fmllr")
         check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
@@ -45,7 +46,7 @@ class FeatureConfig:
         return (self.kind, self.cmvn, self.deltas) == ("fbank", "none", 0)
 
 
-def archives(data_dir) -> list[Path]:
+def archives(data_dir: Path | str) -> list[Path]:
     """The archives that a data dir's ``feats.scp`` and ``cmvn.scp`` point into: what a stage depends on, beside them.
 
     The archives of a subset or of other features of the same utterances differ, where the tables may not.
@@ -54,7 +55,7 @@ def archives(data_dir) -> list[Path]:
     return archives_of(rx for path in scps for rx in read_scp(path).values())
 
 
-def data_inputs(data_dir, *more: str) -> list[Path]:
+def data_inputs(data_dir: Path | str, *more: str) -> list[Path]:
     """What a stage depends on that reads a data dir's features, for :class:`lstmp.stage.Stage`.
 
     These are the tables of features, of normalization and of speakers, what the features are, and the archives that
@@ -105,7 +106,7 @@ class Features:
             without CMVN statistics, or another dimension than the transform takes.
     """
 
-    def __init__(self, data_dir, cfg: FeatureConfig, transform: torch.Tensor | None = None,
+    def __init__(self, data_dir: Path | str, cfg: FeatureConfig, transform: torch.Tensor | None = None,
                  adapted: dict[str, torch.Tensor] | None = None, context: int = 0):
         self.dir, self.cfg, self._transform, self.adapted = Path(data_dir), cfg, transform, adapted or {}
         if not (self.dir / "feats.scp").is_file():
@@ -161,7 +162,7 @@ class Features:
         feats = splice(torch.from_numpy(mat), self._context)
         if self._transform is not None:
             feats = feats @ self._transform.t()
-        affine = self.adapted.get(self._speaker.get(utt)) if self.adapted else None
+        affine = self.adapted.get(self._speaker.get(utt, "")) if self.adapted else None
         return feats if affine is None else affine_transform(feats, affine)
 
     def _rx(self, utt: str) -> str:
@@ -170,7 +171,7 @@ class Features:
                             mend="see the log of their making, or take the utterances of feats.scp")
         return self._scp[utt]
 
-    def _check_kind(self):
+    def _check_kind(self) -> None:
         about, path = extraction(self.dir), self.dir / "feats.json"  # data dirs made by Kaldi have none
         if about is None:
             return
@@ -180,7 +181,7 @@ class Features:
             raise UserError(f"the features are {about['kind']}, the model takes {self.cfg.kind}", file=path,
                             mend=f"give the data dir with {self.cfg.kind} features")
 
-    def _read_cmvn(self) -> dict[str, np.ndarray]:
+    def _read_cmvn(self) -> dict[str, Array]:
         """Speaker → statistics [2, D+1]: sums and count, sums of squares."""
         path = self.dir / "cmvn.scp"
         if not path.is_file():

@@ -6,10 +6,12 @@ between two of the quantiles; ``CM2`` has 16-bit and ``CM3`` 8-bit integers row 
 """
 
 import struct
+from typing import BinaryIO
 
 import numpy as np
 
 from lstmp import config
+from lstmp.aliases import Array
 
 _BLOCK = 1 << 24  # bytes read at once: what a damaged header promises is not allocated before it is there
 
@@ -18,7 +20,7 @@ class NotAMatrix(ValueError):
     """What is there is not a matrix, for the reason it says; or it has no such part."""
 
 
-def read_matrix(f) -> np.ndarray:
+def read_matrix(f: BinaryIO) -> Array:
     """Read the matrix at the position of a binary file: float32 or float64 [rows, columns].
 
     Raises:
@@ -29,7 +31,7 @@ def read_matrix(f) -> np.ndarray:
     return read_binary_matrix(f) if head == b"\0B" else _read_text(f, head)
 
 
-def read_binary_matrix(f) -> np.ndarray:
+def read_binary_matrix(f: BinaryIO) -> Array:
     """The same, behind the zero byte and ``B`` of a binary file, such as within a model."""
     token = b""
     while not token.endswith(b" "):
@@ -53,7 +55,7 @@ def read_binary_matrix(f) -> np.ndarray:
     return _between(quantiles, _values(f, "u1", columns, rows)).T
 
 
-def _between(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _between(quantiles: Array, values: Array) -> Array:
     """Bytes [columns, rows] as values: 0 to 64, to 192 and to 255 run from one of the four quantiles to the next."""
     q0, q1, q2, q3 = (quantiles[:, k, None] for k in range(4))
     x = values.astype(np.float32)
@@ -61,13 +63,13 @@ def _between(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
                     np.where(x <= 192, q1 + (q2 - q1) * (x - 64) / 128, q2 + (q3 - q2) * (x - 192) / 63))
 
 
-def _values(f, kind: str, rows: int, columns: int) -> np.ndarray:
+def _values(f: BinaryIO, kind: str, rows: int, columns: int) -> Array:
     if rows < 0 or columns < 0:
         raise NotAMatrix(f"a matrix of {rows} × {columns}")
     return np.frombuffer(take(f, rows * columns * np.dtype(kind).itemsize), dtype=kind).reshape(rows, columns)
 
 
-def take(f, size: int) -> bytes:
+def take(f: BinaryIO, size: int) -> bytes:
     """``size`` bytes of a binary file. EOFError: it has fewer, which is seen before memory is taken for all."""
     blocks = []
     while size > 0:
@@ -78,7 +80,7 @@ def take(f, size: int) -> bytes:
     return b"".join(blocks)
 
 
-def _read_text(f, head: bytes) -> np.ndarray:
+def _read_text(f: BinaryIO, head: bytes) -> Array:
     """``[``, a row a line or between semicolons, ``]``."""
     line = head + f.readline()
     before, opened, rest = line.partition(b"[")
@@ -94,7 +96,7 @@ def _read_text(f, head: bytes) -> np.ndarray:
             raise EOFError
 
 
-def part_of(mat: np.ndarray, span: str) -> np.ndarray:
+def part_of(mat: Array, span: str) -> Array:
     """Kaldi's range of a matrix: ``first:last`` rows, last included, and after a comma columns; ``:`` is all.
 
     As in Kaldi, rows may end up to 3 beyond the matrix, since times of segments are rounded.

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import soxr
 
+from lstmp.aliases import Array
 from lstmp.corpus.audio import RATE
 from lstmp.features.extract import FbankConfig, computer
 
@@ -28,21 +29,21 @@ class OnlineFeatures:
 
     @property
     def dim(self) -> int:
-        return self._computer.dim
+        return int(self._computer.dim)
 
-    def accept(self, samples: np.ndarray) -> np.ndarray:
+    def accept(self, samples: Array) -> Array:
         """Samples float32 [n] on the scale of 16-bit integers → float32 [T, D], the frames that are new."""
         self._take(samples)
         return self._frames()
 
-    def finish(self) -> np.ndarray:
+    def finish(self) -> Array:
         """The frames that wait for the end of the recording: none with ``snip_edges`` and samples of the right rate."""
         if self._resampler is not None:
             self._take(np.zeros(0, np.float32), last=True)
         self._computer.input_finished()
         return self._frames()
 
-    def _take(self, samples: np.ndarray, last: bool = False):
+    def _take(self, samples: Array, last: bool = False) -> None:
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(np.asarray(samples, np.float32), last=last)
         if self.cfg.dither > 0 and len(samples):
@@ -51,7 +52,7 @@ class OnlineFeatures:
         if len(samples):
             self._computer.accept_waveform(self.cfg.sample_rate, samples)
 
-    def _frames(self) -> np.ndarray:
+    def _frames(self) -> Array:
         ready = self._computer.num_frames_ready
         out = [np.array(self._computer.get_frame(t)) for t in range(self._next, ready)]  # pop() frees what it shows
         self._computer.pop(ready - self._next)
