@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.lattice_paths import arc_posteriors, frame_slices
@@ -26,7 +27,7 @@ from lstmp.log import say
 from lstmp.parallel import run_jobs
 
 
-def state_frames(lattice: Lattice) -> np.ndarray:
+def state_frames(lattice: Lattice) -> Array:
     """int64 [num_states]: the frame that the arcs out of each state emit; T for the last states."""
     frames = np.zeros(lattice.num_states, dtype=np.int64)
     for t, part in enumerate(frame_slices(lattice.arcs)):
@@ -34,7 +35,7 @@ def state_frames(lattice: Lattice) -> np.ndarray:
     return frames
 
 
-def pdf_posteriors(lattice: Lattice, acoustic_scale: float, least: float = 0.01):
+def pdf_posteriors(lattice: Lattice, acoustic_scale: float, least: float = 0.01) -> tuple[Array, Array, Array]:
     """(frames, pdfs, weights): the states with a posterior of at least ``least``, frame by frame."""
     label = lattice.arcs[:, 2].astype(np.int64)
     emitting = label > 0
@@ -86,7 +87,7 @@ class SpeakerAdapter:
 
     def _job_stats(self, job: Path, now: Features | None, silent: torch.Tensor) -> dict[str, fmllr.SpeakerStats]:
         """Statistics of the speakers of one lattice file."""
-        by_speaker: dict[str, list] = {}
+        by_speaker: dict[str, list[tuple[torch.Tensor, ...]]] = {}
         for utt, lattice in read_lattices(job).items():
             if not lattice.num_arcs:
                 continue
@@ -98,9 +99,9 @@ class SpeakerAdapter:
         out = {}
         for speaker, parts in by_speaker.items():
             plain, seen, pdfs, weight = (torch.cat(x) for x in zip(*parts, strict=True))
-            like = (self.model.si_gmms, plain) if now is None else None
+            like = (self.model.speaker_independent().mixtures, plain) if now is None else None
             stats = out[speaker] = fmllr.SpeakerStats.zeros(self.plain.dim)
-            stats.add(plain, *fmllr.frame_terms(self.model.gmms, seen, pdfs, weight, like), weight)
+            stats.add(plain, *fmllr.frame_terms(self.model.mixtures, seen, pdfs, weight, like), weight)
         return out
 
 
@@ -114,15 +115,15 @@ def rescored(lattice: Lattice, loglikes: torch.Tensor) -> Lattice:
     return Lattice(lattice.arcs, acoustic, lattice.graph, lattice.num_words, lattice.words)
 
 
-def rescore_jobs(jobs: list[Path], out: Path, features: Features, model: AcousticModel, nj: int):
+def rescore_jobs(jobs: list[Path], out: Path, features: Features, model: AcousticModel, nj: int) -> None:
     """Write the lattices of ``jobs``, rescored with ``features``, to ``out`` under the same names."""
-    def work(job: Path):
+    def work(job: Path) -> None:
         lattices = read_lattices(job)
         for utt, lattice in lattices.items():
             if lattice.num_arcs:
                 pdfs = np.unique(lattice.arcs[:, 2][lattice.arcs[:, 2] > 0]) - 1
-                scores = torch.zeros(features.num_frames(utt), model.gmms.num_pdfs)
-                scores[:, pdfs] = model.gmms.loglikes(features.load(utt), torch.from_numpy(pdfs).long())
+                scores = torch.zeros(features.num_frames(utt), model.mixtures.num_pdfs)
+                scores[:, pdfs] = model.mixtures.loglikes(features.load(utt), torch.from_numpy(pdfs).long())
                 lattices[utt] = rescored(lattice, scores)
         write_lattices(out / job.name, lattices, read_info(job))
 

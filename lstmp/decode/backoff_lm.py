@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.lang import read_symbols
 from lstmp.decode.engine import array_at
@@ -27,7 +28,7 @@ class BackoffLm:
         arrays: all of it, for compose.cpp.
     """
 
-    def __init__(self, lang):
+    def __init__(self, lang: Path | str):
         path = Path(lang) / "G.fst"
         if not path.is_file():
             raise UserError("no such file", file=path, mend="make it with local/prepare_lm.sh")
@@ -52,7 +53,7 @@ class BackoffLm:
                                 array_at(self._cost), array_at(self._back_to), array_at(self._back_cost),
                                 array_at(self._final))
 
-    def step(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, states: Array, words: Array) -> tuple[Array, Array]:
         """The states after ``words`` [N] in ``states`` [N], and the words' log-probabilities; −inf: no such word."""
         states, words = states.astype(np.int64), words.astype(np.int64)
         to, cost = np.full(len(states), self.start, np.int64), np.zeros(len(states))
@@ -71,10 +72,11 @@ class BackoffLm:
             states[todo] = self._back_to[states[todo]]
         return to, -cost
 
-    def final(self, states: np.ndarray) -> np.ndarray:
+    def final(self, states: Array) -> Array:
         """Log-probability of the sentence's end in each state."""
         states, cost = states.astype(np.int64), np.zeros(len(states))
         while (more := np.isinf(self._final[states]) & (self._back_to[states] >= 0)).any():
             cost[more] += self._back_cost[states[more]]
             states[more] = self._back_to[states[more]]
-        return -(cost + self._final[states])
+        score: Array = -(cost + self._final[states])
+        return score

@@ -57,7 +57,8 @@ def best_with_confidences(lattice: Lattice, lm_weight: float, word_penalty: floa
                    zip(np.searchsorted(different, words), frames, ends, strict=True)]
 
 
-def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, out: Path, conf: Path, nj: int) -> Path:
+def align_hypotheses(decode_dir: Path | str, hypotheses: dict[str, list[str]], lang: Path | str, hmm: Path | str | None,
+                     out: Path, conf: Path, nj: int) -> Path:
     """Align what was recognized with the model that recognized it. Returns the alignment's folder."""
     about = config.read_json(Path(decode_dir) / "decode.json", "decode this set first (stage 10)")
     data = read_data_dir(about["data"], need=("wav.scp", "utt2spk"))
@@ -69,11 +70,13 @@ def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, ou
     write_table(out / "data" / "text", {utt: " ".join(spoken[utt]) for utt in sorted(spoken)})
     model = Path(about["model"])
     cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # the caller looks at those that fail
-    record = {"config_file": conf / "align.yaml"}
+    record = conf / "align.yaml"
     if is_network(model):
-        network_align.align(out / "data", Path(lang), model, Path(hmm or model), out / "ali", cfg, nj, **record)
+        network_align.align(out / "data", Path(lang), model, Path(hmm or model), out / "ali", cfg, nj,
+                            config_file=record)
     else:
-        gmm_align.align(out / "data", Path(lang), model, out / "ali", cfg, conf / "fmllr.yaml", nj, **record)
+        gmm_align.align(out / "data", Path(lang), model, out / "ali", cfg, conf / "fmllr.yaml", nj,
+                        config_file=record)
     return out / "ali"
 
 
@@ -87,8 +90,9 @@ class TimedWord:
     confidence: float
 
 
-def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tuple[float, float],
-                nj: int, confident: bool = True) -> dict[str, list[TimedWord]]:
+def timed_words(decode_dir: Path | str, graph: Path | str, lang: Path | str, hmm: Path | str | None, out: Path,
+                conf: Path, weights: tuple[float, float], nj: int,
+                confident: bool = True) -> dict[str, list[TimedWord]]:
     """Utterance → its words; of a decode dir, at an LM weight and a word insertion penalty.
 
     Args:
@@ -102,7 +106,7 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
     """
     names = read_names(Path(graph) / "words.txt")
 
-    def job(path):
+    def job(path: Path) -> dict[str, tuple[list[int], list[float], int]]:
         lattices = {utt: x for utt, x in read_lattices(path).items() if x.num_arcs}
         return {utt: (*found_in(x), int(state_frames(x)[-1])) for utt, x in lattices.items()}
 
@@ -150,7 +154,7 @@ def _evenly(words: list[str], frames: int) -> list[tuple[str, int, int]]:
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="steps/get_ctm.sh", description=__doc__.split("\n")[0])
     add_arguments(p)
     p.add_argument("--lang", required=True, help="lang folder that the graph was made from")

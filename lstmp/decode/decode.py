@@ -13,10 +13,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lstmp import config, distributed
+from lstmp.aliases import Json
 from lstmp.corpus.datadir import read_table
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
@@ -38,7 +40,7 @@ from lstmp.stage import Stage, digest
 _GRID = ("lm_weights", "word_penalties", "max_failed", "fmllr")  # what the lattices do not depend on
 
 
-def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
+def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> Json:
     """Insist that the graph was made from the model's decision tree; returns what ``graph.json`` says.
 
     Raises:
@@ -51,7 +53,7 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
             mend = "if Kaldi made this graph, take it over with steps/import_kaldi_model.sh --graph"
         raise UserError("no such file", file=path, mend=mend)
     try:
-        made_from = config.json_value(path.read_text(encoding="utf-8"))
+        made_from: Json = config.json_value(path.read_text(encoding="utf-8"))
         pdfs, tree = made_from["num_pdfs"], made_from["tree"]
     except (ValueError, KeyError, TypeError):
         raise UserError("not what make_graph wrote", file=path, mend="run steps/make_graph.sh again") from None
@@ -64,7 +66,7 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
     return made_from
 
 
-def search_settings(cfg: DecodeConfig) -> dict:
+def search_settings(cfg: DecodeConfig) -> Json:
     """The configuration as the mark of a stage holds it.
 
     `engine: auto` is left out: what it chooses depends on the machine, and the words do not depend on what it chooses.
@@ -78,7 +80,8 @@ def _on_device(model_dir: str, device: str, plain: bool) -> Scorer:
     return load_scorer(model_dir, device, plain)
 
 
-def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, device: str):
+def decode(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, out: Path | str, cfg: DecodeConfig,
+           nj: int, device: str) -> None:
     """Decode ``data_dir`` into ``out``; see the module.
 
     Raises:
@@ -86,7 +89,7 @@ def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, devi
     """
     torch.set_num_threads(1)
     flush_denormals()
-    task = Task(*map(Path, (model_dir, graph_dir, data_dir)), cfg, nj, device)
+    task = Task(Path(model_dir), Path(graph_dir), Path(data_dir), cfg, nj, device)
     out = Path(out)
     if task.scorer.adapts:
         _decode_adapted(task, out)
@@ -112,7 +115,7 @@ class Task:
     nj: int
     device: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.scorer = load_scorer(self.model_dir, "cpu")
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
         self.shift = self.features().frame_shift
@@ -161,7 +164,7 @@ class Task:
         distributed.on_first(stage.mark, [out / "decode.json", *paths])
         return paths
 
-    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *before: list[Path]):
+    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *before: list[Path]) -> None:
         """Write decode.json from the lattice files; ``before`` are those of earlier passes, whose time counts too.
 
         Raises:
@@ -177,7 +180,7 @@ class Task:
             f"factor {report['rtf']:.3f} on one core, {report['failed']} failed")
 
 
-def _decode_adapted(task: Task, out: Path):
+def _decode_adapted(task: Task, out: Path) -> None:
     """The passes of :mod:`lstmp.decode.adapted`."""
     if "silence" not in task.graph_info:
         raise UserError("it does not name the silence phones", file=task.graph_dir / "graph.json",
@@ -209,20 +212,20 @@ def _decode_adapted(task: Task, out: Path):
     on_first(stage.mark, [out / "decode.json", out / "trans.ark", *jobs])
 
 
-def _load_graph(graph_dir: Path, num_pdfs: int, engine: str):
+def _load_graph(graph_dir: Path, num_pdfs: int, engine: str) -> Any:
     path = graph_dir / NAME
     state = path.stat() if path.is_file() else None
     return _graph(graph_dir, num_pdfs, engine, state and (state.st_mtime_ns, state.st_size))
 
 
 @functools.lru_cache(maxsize=1)
-def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state):
+def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state: tuple[int, ...] | None) -> Any:
     """The graph, kept for the next pass; ``_state`` of the file, so that another file is not taken for it."""
     return load_graph(graph_dir, num_pdfs, engine)
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Decode a data dir with a model and its graph, and write lattices and hypotheses."""
     parser = argparse.ArgumentParser(prog=program_name("steps/decode.sh"), description=main.__doc__)
     parser.add_argument("--model", required=True, help="model dir, of a GMM or a network")

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Json
 from lstmp.corpus.lang import read_names
 from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
@@ -64,8 +65,8 @@ def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.T
     return Decoded([w for _, w in search.graph.words_on(path.arcs)], path.final, seconds)
 
 
-def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_seconds: float, lm_weight: int,
-                  word_penalty: float, nj: int) -> dict:
+def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, out: Path | str,
+                  cfg: DecodeConfig, piece_seconds: float, lm_weight: int, word_penalty: float, nj: int) -> Json:
     """Decode ``data_dir`` into ``out``; see the module. Returns what decode.json says.
 
     Raises:
@@ -85,13 +86,15 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_
     names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
 
-    def one(utt):
+    def one(utt: str) -> Decoded | UserError:
         try:
             return decode_pieces(network, search, features.load(utt), piece)
         except UserError as e:
             return e
 
-    said, seconds, failed, cut = {}, [], 0, 0
+    said: dict[str, list[str]] = {}
+    seconds: list[float] = []
+    failed = cut = 0
     for utt, found in zip(features.utts, iter_jobs(one, features.utts, nj, "decoding piece by piece"), strict=True):
         if isinstance(found, UserError):
             warn(f"{utt}: {found}")
@@ -108,7 +111,7 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_
     config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
                       "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(said.items())))
     audio = sum(features.num_frames(utt) for utt in said) * shift
-    report = {
+    report: Json = {
         "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(said),
         "failed": failed, "without_end": cut, "audio_seconds": round(audio, 2), "rtf": round(sum(seconds) / audio, 4),
         "piece_seconds": piece * shift, "held_back_seconds": (network.cfg.label_delay + 4) * shift,
@@ -131,7 +134,7 @@ def compare(out: Path, other: Path, lm_weight: int, word_penalty: float) -> list
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="steps/decode_online.sh", description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True, help="folder of a unidirectional network")
     p.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")

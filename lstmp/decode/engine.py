@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.errors import UserError
 from lstmp.graph.graph_file import read_graph_file
@@ -45,14 +46,14 @@ class SearchGraph:
         num_pdfs: the pdf-ids of the model.
     """
 
-    arcs: np.ndarray
-    first: np.ndarray
-    word_splits: np.ndarray
-    words: np.ndarray
+    arcs: Array
+    first: Array
+    word_splits: Array
+    words: Array
     num_pdfs: int
 
     @classmethod
-    def of(cls, arcs, word_splits, words, num_pdfs: int) -> "SearchGraph":
+    def of(cls, arcs: Array, word_splits: Array, words: Array, num_pdfs: int) -> "SearchGraph":
         """From the arrays of a graph file, or of a ``k2.Fsa``."""
         arcs, word_splits, words = (np.ascontiguousarray(x, dtype=np.int32) for x in (arcs, word_splits, words))
         source = arcs[:, 0]
@@ -66,7 +67,7 @@ class SearchGraph:
         return cls(arcs, first, before[word_splits].astype(np.int32), words[real], num_pdfs)
 
     @classmethod
-    def load(cls, graph_dir) -> "SearchGraph":
+    def load(cls, graph_dir: Path | str) -> "SearchGraph":
         """Read the graph of a folder that ``make_graph`` wrote.
 
         Raises:
@@ -77,11 +78,11 @@ class SearchGraph:
         return cls.of(arcs.numpy().copy(), splits.numpy(), words.numpy(), num_pdfs)
 
     @functools.cached_property
-    def scores(self) -> np.ndarray:
+    def scores(self) -> Array:
         """float32 [A]."""
         return self.arcs[:, 3].view(np.float32)
 
-    def words_on(self, path: np.ndarray) -> list[tuple[int, int]]:
+    def words_on(self, path: Array) -> list[tuple[int, int]]:
         """(position in the path, word id) of every word that the arcs of a path emit."""
         out = []
         begin, end = self.word_splits[path], self.word_splits[path + 1]
@@ -98,7 +99,7 @@ class SearchGraph:
         return dataclasses.replace(self, arcs=arcs)
 
 
-def check_scores(loglikes: torch.Tensor):
+def check_scores(loglikes: torch.Tensor) -> None:
     """Insist on log-likelihoods that can be searched with; -inf is allowed.
 
     Raises:
@@ -118,12 +119,12 @@ class BestPath:
         final: whether it ends in a final state.
     """
 
-    arcs: np.ndarray
+    arcs: Array
     score: float
     final: bool
 
 
-def compiled():
+def compiled() -> ctypes.CDLL | None:
     found = library("decode/search.cpp", "-ffp-contract=off")  # sums are rounded as NumPy's
     if found is not None:
         found.lstmp_search_new.restype = ctypes.c_void_p
@@ -135,19 +136,21 @@ class Compiled:
     """search.cpp; with an ``output_beam`` it makes lattices."""
 
     def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
-        self._lib, self._graph = compiled(), graph  # the graph's arrays must live as long
+        lib = compiled()
+        assert lib is not None
+        self._lib, self._graph = lib, graph  # the graph's arrays must live as long
         self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
             array_at(graph.arcs), array_at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
             _int(cfg.max_active), ctypes.c_float(output_beam)))
 
-    def __del__(self):
+    def __del__(self) -> None:
         if getattr(self, "_search", None):
             self._lib.lstmp_search_free(self._search)
 
-    def reset(self):
+    def reset(self) -> None:
         self._lib.lstmp_search_reset(self._search)
 
-    def advance(self, rows: np.ndarray, near_end: int):
+    def advance(self, rows: Array, near_end: int) -> None:
         self._lib.lstmp_search_advance(self._search, array_at(rows), *map(_int, rows.shape), _int(near_end))
 
     def path(self, to_end: bool, frames: int) -> BestPath | None:
@@ -156,7 +159,7 @@ class Compiled:
                                         ctypes.byref(score))
         return None if n < 0 else BestPath(arcs[:n][::-1].copy(), score.value, to_end)
 
-    def links(self) -> tuple[np.ndarray, ...] | None:
+    def links(self) -> tuple[Array, ...] | None:
         """The lattice, after the last frame: from-state, to-state, arc of the graph, frame, and how much worse than the
         best path the best one through it is; None: no path reaches a final state."""
         n = self._lib.lstmp_search_lattice(self._search)
@@ -175,7 +178,7 @@ class Compiled:
 _int = ctypes.c_int64
 
 
-def array_at(x: np.ndarray) -> ctypes.c_void_p:
+def array_at(x: Array) -> ctypes.c_void_p:
     """Where the numbers of an array lie; the array must outlive the call that this is given to."""
     return ctypes.c_void_p(x.ctypes.data)
 
@@ -188,18 +191,20 @@ class Plain:
         self.to, self.label, self.score_of = graph.arcs[:, 1], graph.arcs[:, 2], graph.scores
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         self.states, self.score = np.zeros(1, np.int64), np.zeros(1, np.float32)
         self.beam = np.float32(self.cfg.search_beam)
-        self.before, self.by = [], []  # per frame: index of the state before, arc
-        self.frames = []  # for a lattice, per frame: the scores of its states, and the links out of them
+        self.before: list[Array] = []  # per frame: index of the state before
+        self.by: list[Array] = []  # per frame: arc
+        # for a lattice, per frame: the scores of its states, and the links out of them
+        self.frames: list[tuple[Array, ...]] = []
 
-    def _arcs_out(self):
+    def _arcs_out(self) -> tuple[Array, Array]:
         """(index of the living state, arc) of every arc out of one."""
         first = self.graph.first
         return pairs(np.arange(len(self.states)), first[self.states], first[self.states + 1])
 
-    def advance(self, rows: np.ndarray, near_end: int):
+    def advance(self, rows: Array, near_end: int) -> None:
         for t, row in enumerate(rows):
             source, arc = self._arcs_out()
             label = self.label[arc]
@@ -221,7 +226,8 @@ class Plain:
             self.before.append(source[best])
             self.by.append(arc[best])
 
-    def _links(self, ways, states, place, score):
+    def _links(self, ways: tuple[Array, Array, Array], states: Array, place: Array,
+               score: Array) -> tuple[Array, ...]:
         """Of ``ways``, (index of the state before, arc, score at the end), those that lead to living ``states``, whose
         numbers are ``place``, and are within the output beam of the best into them; with the number after the first."""
         source, arc, end = ways
@@ -231,7 +237,7 @@ class Plain:
         on = on[score[to[on]] - end[on] <= self.output_beam]
         return source[on], to[on], arc[on], end[on]
 
-    def _choose_beam(self, near_end: bool):
+    def _choose_beam(self, near_end: bool) -> None:
         active, default = len(self.states), np.float32(self.cfg.search_beam)
         least = max(self.cfg.min_active, self.cfg.max_active // 2) if near_end else self.cfg.min_active
         if active > self.cfg.max_active:
@@ -242,7 +248,7 @@ class Plain:
         else:
             self.beam = np.float32(float(max(self.beam, default)) * 1.25)
 
-    def _ends(self):
+    def _ends(self) -> tuple[Array, Array, Array]:
         """(index of the living state, arc, score with it) of every arc into the final state."""
         source, arc = self._arcs_out()
         source, arc = source[self.label[arc] < 0], arc[self.label[arc] < 0]
@@ -266,7 +272,7 @@ class Plain:
             at = int(before[at])
         return BestPath(np.array(arcs[::-1], np.int32), score, to_end)
 
-    def links(self) -> tuple[np.ndarray, ...] | None:
+    def links(self) -> tuple[Array, ...] | None:
         """As :meth:`Compiled.links`."""
         source, arc, end = self._ends()
         if not end.max(initial=_NEVER) > _NEVER:

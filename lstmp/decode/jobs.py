@@ -2,11 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lstmp import distributed, files
+from lstmp.aliases import Json
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
 from lstmp.decode.scorer import Scorer
@@ -36,10 +38,11 @@ class Job:
             return False
 
 
-def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConfig) -> dict[str, str]:
+def run_job(job: Job, graph: Any, features: Features, scorer: Scorer, cfg: DecodeConfig) -> dict[str, str]:
     """Decode the utterances of ``job`` and write their lattices. Returns those that failed, with the reason."""
     lattices = {utt: Lattice.empty() for utt in job.utts}
-    failed, wall, cpu, frames = {}, 0.0, 0.0, 0
+    failed: dict[str, str] = {}
+    wall, cpu, frames = 0.0, 0.0, 0
     for utts in _batches(job.utts, features, failed):
         feats = []
         for utt in utts:
@@ -62,8 +65,9 @@ def run_job(job: Job, graph, features: Features, scorer: Scorer, cfg: DecodeConf
     return failed
 
 
-def _batches(utts, features: Features, failed: dict[str, str]):
-    batch, frames = [], 0
+def _batches(utts: list[str], features: Features, failed: dict[str, str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    frames = 0
     for utt in utts:
         try:
             length = features.num_frames(utt)
@@ -84,9 +88,9 @@ def job_paths(out: Path, num_utts: int, utts_per_job: int) -> list[Path]:
     return [out / f"lat.{i:04d}.safetensors" for i in range(math.ceil(num_utts / utts_per_job))]
 
 
-def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: str) -> list[Job]:
+def plan(paths: list[Path], features: Features, utts: Iterable[str], utts_per_job: int, key: str) -> list[Job]:
     """Jobs of equally many utterances, the longest utterances first; ``paths`` are those of :func:`job_paths`."""
-    def frames(utt):
+    def frames(utt: str) -> int:
         try:
             return features.num_frames(utt)
         except UserError:  # told when its job comes to it
@@ -96,8 +100,8 @@ def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: st
     return [Job(path, ordered[i * utts_per_job:(i + 1) * utts_per_job], key) for i, path in enumerate(paths)]
 
 
-def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, scorer: Scorer | Callable[[], Scorer],
-         cfg: DecodeConfig, nj: int):
+def search_jobs(jobs: list[Job], load_graph: Callable[[], Any], features: Features,
+                scorer: Scorer | Callable[[], Scorer], cfg: DecodeConfig, nj: int) -> None:
     """Run the jobs that are not done; lattice files of other runs, and halves of killed ones, are removed."""
     todo = [jobs[i] for i in distributed.on_first(lambda: [i for i, job in enumerate(jobs) if not job.is_done()])]
     keep = {job.path for job in jobs} - {job.path for job in todo}
@@ -111,7 +115,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
     if keep:
         say(f"{len(keep)} of {len(jobs)} jobs are done already")
 
-    def work(job: Job):  # forked, it sees the graph; a GPU is first used in the worker
+    def work(job: Job) -> dict[str, str]:  # forked, it sees the graph; a GPU is first used in the worker
         return run_job(job, graph, features, scorer if isinstance(scorer, Scorer) else scorer(), cfg)
 
     for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
@@ -119,13 +123,13 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features, score
             warn(f"{utt}: {reason}")
 
 
-def remove(paths):
+def remove(paths: Iterable[Path]) -> None:
     """Delete files."""
     for path in paths:
         path.unlink()
 
 
-def _info(path) -> dict:
+def _info(path: Path | str) -> Json:
     info = read_info(path)
     for name, kind in (("frames", int), ("utterances", int), ("arcs", int), ("seconds", (int, float)),
                        ("core_seconds", (int, float)), ("failed", dict)):
@@ -134,7 +138,7 @@ def _info(path) -> dict:
     return info
 
 
-def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path]) -> dict:
+def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path]) -> Json:
     """What the lattice files say of their work, added up; of ``before``, earlier passes, the time alone.
 
     ``seconds`` is the time that the workers spent on scores and search, by the clock; ``core_seconds`` the time that
@@ -151,7 +155,7 @@ def summary(jobs: list[Path], processes: int, shift: float, *before: list[Path])
             "mean_lattice_arcs": round(sum(i["arcs"] for i in infos) / max(num_utts, 1), 1)}
 
 
-def judge(jobs: list[Path], num_utts: int, max_failed: float):
+def judge(jobs: list[Path], num_utts: int, max_failed: float) -> None:
     failed = {utt: why for path in jobs for utt, why in _info(path)["failed"].items()}
     if failed and len(failed) > max_failed * num_utts:
         utt, why = next(iter(failed.items()))

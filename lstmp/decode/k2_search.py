@@ -18,7 +18,7 @@ from lstmp.graph.k2_graph import load_k2_graph
 _searched_by: int | None = None  # process id of the last search
 
 
-def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
+def check_graph(graph: k2.Fsa, num_pdfs: int, file: Path | str | None = None) -> None:
     """Insist on what k2 does not check: labels within the columns of the scores, and no epsilon. Makes it ready.
 
     Raises:
@@ -38,7 +38,7 @@ def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
                                   num_pdfs)
 
 
-def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
+def load_graph(graph_dir: Path | str, num_pdfs: int) -> k2.Fsa:
     """The graph of a folder, checked.
 
     Raises:
@@ -49,7 +49,7 @@ def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
     return graph
 
 
-def check_before_search(graph: k2.Fsa, num_pdfs: int):
+def check_before_search(graph: k2.Fsa, num_pdfs: int) -> None:
     """Insist on a graph of such a model, and on the process that searched first.
 
     k2 starts a thread in the first search; a process forked after that lacks it and would wait for ever.

@@ -18,13 +18,17 @@ The file's metadata hold ``format`` and, as JSON, ``utts`` (the ids, in order) a
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array, Json
 from lstmp.errors import UserError
 from lstmp.tensors import are, opened, write_tensors
 
@@ -40,11 +44,11 @@ class Lattice:
     Arcs are sorted by from-state; states are numbered frame by frame.
     """
 
-    arcs: np.ndarray
-    acoustic: np.ndarray
-    graph: np.ndarray
-    num_words: np.ndarray
-    words: np.ndarray
+    arcs: Array
+    acoustic: Array
+    graph: Array
+    num_words: Array
+    words: Array
 
     @classmethod
     def empty(cls) -> "Lattice":
@@ -53,7 +57,7 @@ class Lattice:
                    np.zeros(0, np.int32))
 
     @classmethod
-    def assembled(cls, arcs, acoustic, graph, num_words, words) -> "Lattice":
+    def assembled(cls, arcs: Array, acoustic: Array, graph: Array, num_words: Array, words: Array) -> "Lattice":
         """From arrays of any kind of number.
 
         Raises:
@@ -73,23 +77,23 @@ class Lattice:
         return int(self.arcs[:, 1].max()) + 1 if len(self.arcs) else 0
 
     @cached_property
-    def word_splits(self) -> np.ndarray:
+    def word_splits(self) -> Array:
         """Words of arc a: ``words[splits[a]:splits[a + 1]]``."""
         return np.concatenate([[0], np.cumsum(self.num_words, dtype=np.int64)])
 
-    def pruned(self, kept: np.ndarray) -> "Lattice":
+    def pruned(self, kept: Array) -> "Lattice":
         """The lattice of the arcs for which ``kept``, bool [A], is true; states keep their numbers."""
         return Lattice(self.arcs[kept], self.acoustic[kept], self.graph[kept], self.num_words[kept],
                        self.words[np.repeat(kept, self.num_words)])
 
-    def words_on(self, arcs) -> list[int]:
+    def words_on(self, arcs: Array) -> list[int]:
         """Word ids along a sequence of arc numbers."""
         arcs = np.asarray(arcs)
         splits = self.word_splits
         return [int(w) for a in arcs[self.num_words[arcs] > 0] for w in self.words[splits[a]:splits[a + 1]]]
 
 
-def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None):
+def write_lattices(path: Path | str, lattices: dict[str, Lattice], info: Json | None = None) -> None:
     """Write the lattices of a job, by a temporary name and a rename. ``info`` is any JSON-able mapping."""
     parts = list(lattices.values()) or [Lattice.empty()]
     tensors = {name: np.ascontiguousarray(np.concatenate([getattr(x, name) for x in parts])) for name in _NAMES[:-1]}
@@ -98,7 +102,7 @@ def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None)
                   {"format": FORMAT, "utts": json.dumps(list(lattices)), "info": json.dumps(info or {})})
 
 
-def read_info(path) -> dict:
+def read_info(path: Path | str) -> Json:
     """The ``info`` of :func:`write_lattices`, without reading the lattices.
 
     Raises:
@@ -108,7 +112,7 @@ def read_info(path) -> dict:
         return info
 
 
-def read_lattices(path) -> dict[str, Lattice]:
+def read_lattices(path: Path | str) -> dict[str, Lattice]:
     """Read a job's lattices.
 
     Raises:
@@ -122,12 +126,12 @@ def read_lattices(path) -> dict[str, Lattice]:
     word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
     lattices = {}
     for utt, a, b in zip(utts, splits[:-1], splits[1:], strict=True):
-        lattices[utt] = Lattice(*(data[name][a:b] for name in _NAMES[:4]),
-                                data["words"][word_splits[a]:word_splits[b]])
+        arcs, acoustic, graph, num_words = (data[name][a:b] for name in _NAMES[:4])
+        lattices[utt] = Lattice(arcs, acoustic, graph, num_words, data["words"][word_splits[a]:word_splits[b]])
     return lattices
 
 
-def _fit(data: dict[str, np.ndarray], num_utts: int) -> bool:
+def _fit(data: dict[str, Array], num_utts: int) -> bool:
     """Whether the arrays are of the right kinds and sizes, and all arcs and words lie within them."""
     arcs, acoustic, graph, num_words, words, splits = (data[name] for name in _NAMES)
     kinds = are("int32", arcs, dims=2) and are("float32", acoustic, graph) and are("uint8", num_words) \
@@ -139,19 +143,19 @@ def _fit(data: dict[str, np.ndarray], num_utts: int) -> bool:
     if not whole or num_words.sum(dtype=np.int64) != len(words) or (words <= 0).any():
         return False
     labels_fit = (arcs[:, 2] >= -1).all() and (arcs[:, 2] != 0).all()
-    return labels_fit and not np.isnan([acoustic, graph]).any() and _leads_on(arcs, splits, lengths)
+    return bool(labels_fit) and not np.isnan([acoustic, graph]).any() and _leads_on(arcs, splits, lengths)
 
 
-def _leads_on(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> bool:
+def _leads_on(arcs: Array, splits: Array, lengths: Array) -> bool:
     """Whether all arcs lead from a state to a higher one, of which there are no more than arcs, and those of each
     utterance are sorted by from-state."""
     falls = np.flatnonzero(np.diff(arcs[:, 0]) < 0) + 1
-    return ((arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all()
-            and (arcs[:, 1] <= np.repeat(lengths, lengths)).all() and np.isin(falls, splits).all())
+    return bool((arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all()
+                and (arcs[:, 1] <= np.repeat(lengths, lengths)).all() and np.isin(falls, splits).all())
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path: Path | str) -> Iterator[tuple[Any, list[str], Json]]:
     """(the open file, its utterances, its info)."""
     with opened(path, "not a lattice file, or a damaged one", _MEND, ("no such file", "run the decoding that makes it"),
                 "np") as f:

@@ -6,10 +6,11 @@ does its work where there is no compiler.
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.decode.engine import array_at
 from lstmp.decode.lattice import Lattice
 from lstmp.errors import UserError
@@ -24,7 +25,7 @@ def compiled() -> ctypes.CDLL | None:
     return library("decode/lattice.cpp", _EXACT)
 
 
-def frame_slices(arcs: np.ndarray) -> Iterator[slice]:
+def frame_slices(arcs: Array) -> Iterator[slice]:
     """The arcs of each frame of a lattice, [A, 3], in turn."""
     source, begin, last = arcs[:, 0], 0, 0  # `last`: the highest state of the frame
     while begin < len(arcs):
@@ -35,7 +36,7 @@ def frame_slices(arcs: np.ndarray) -> Iterator[slice]:
         begin, last = end, int(arcs[begin:end, 1].max())
 
 
-def state_scores(arcs: np.ndarray, scores: np.ndarray, log: bool, native: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def state_scores(arcs: Array, scores: Array, log: bool, native: bool = True) -> tuple[Array, Array]:
     """Of each state, float64 [S]: the score of the paths from the first state to it, and of those from it to the last.
 
     Args:
@@ -61,21 +62,22 @@ def state_scores(arcs: np.ndarray, scores: np.ndarray, log: bool, native: bool =
     return forward, backward
 
 
-def path_scores(arcs: np.ndarray, scores: np.ndarray, native: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def path_scores(arcs: Array, scores: Array, native: bool = True) -> tuple[Array, Array, Array]:
     """Of each arc, float64 [A]: the score of the best path up to and with it, from it on, and through it."""
     forward, backward = state_scores(arcs, scores, False, native)
     into, out_of = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
     return into, out_of, into + backward[arcs[:, 1]]
 
 
-def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True) -> np.ndarray:
+def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True) -> Array:
     """float64 [A]: the probability of each arc, that of a path being the exponential of its score."""
     scores = (lattice.acoustic * np.float32(acoustic_scale) + lattice.graph).astype(np.float64)
     forward, backward = state_scores(lattice.arcs, scores, True, native)
-    return np.exp(forward[lattice.arcs[:, 0]] + scores + backward[lattice.arcs[:, 1]] - backward[0])
+    posteriors: Array = np.exp(forward[lattice.arcs[:, 0]] + scores + backward[lattice.arcs[:, 1]] - backward[0])
+    return posteriors
 
 
-def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
+def best_paths(lattice: Lattice, points: Sequence[tuple[float, float]], native: bool = True) -> Array:
     """The best path of a lattice, which must have one, under each point of a grid.
 
     As in Kaldi, a path's score is  acoustic / LMWT + graph - WIP · (number of words):  the LM weight scales the graph's
@@ -106,7 +108,7 @@ def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
     return out
 
 
-def _best_path(lattice: Lattice, lm_weight: np.float32, penalty: np.float32, out: np.ndarray) -> bool:
+def _best_path(lattice: Lattice, lm_weight: np.float32, penalty: np.float32, out: Array) -> bool:
     """Fill ``out`` with the arcs of the best path; False: there is none."""
     arcs, states = lattice.arcs, lattice.num_states
     scores = (lattice.acoustic / lm_weight + lattice.graph) - penalty * lattice.num_words.astype(np.float32)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.pieces import Names
 from lstmp.decode.config import SearchConfig
@@ -32,7 +33,7 @@ class LiveConfig:
     short_pause_seconds: float
     hard_max_seconds: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("chunk_seconds", "pause_seconds", "no_speech_seconds", "short_pause_seconds"):
             check(getattr(self, name) >= 0.01, name, "0.01 or more")
         check(self.short_pause_seconds <= self.pause_seconds, "short_pause_seconds", "at most pause_seconds")
@@ -73,7 +74,7 @@ class LiveRecognizer:
     """
 
     def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
-                 live: LiveConfig, silent: np.ndarray, words: Names):
+                 live: LiveConfig, silent: Array, words: Names):
         f = network.feature
         if not f.plain_energies:
             raise UserError(f"the network takes {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, for which "
@@ -87,7 +88,7 @@ class LiveRecognizer:
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts
 
-    def accept(self, samples: np.ndarray) -> list[Segment]:
+    def accept(self, samples: Array) -> list[Segment]:
         """More samples, float32 [n] on the scale of 16-bit integers.
 
         Returns: what has changed: the segments that ended, and the one that goes on as it stands, if it has words.
@@ -129,7 +130,7 @@ class LiveRecognizer:
         loud = np.flatnonzero(~self.silent[label - 1])
         return len(label) - (int(loud[-1]) + 1 if len(loud) else 0)
 
-    def _ends(self, frames: int, pause: int) -> bool:
+    def _ends(self, frames: int, pause: float) -> bool:
         length, pause = frames * self._shift, pause * self._shift
         long_enough = length >= self.live.max_seconds and pause >= self.live.short_pause_seconds
         return pause >= self.live.pause_seconds or long_enough or length >= self.live.hard_max_seconds

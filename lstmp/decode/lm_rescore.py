@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config, distributed
+from lstmp.aliases import Array, Json
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
@@ -76,7 +77,7 @@ class Rescorer:
                        lattice.num_words[arc], lattice.words[ranges(lattice.word_splits[arc], lattice.num_words[arc])]
                        ), frames - 2
 
-    def _composed(self, lattice: Lattice, first: np.ndarray):
+    def _composed(self, lattice: Lattice, first: Array) -> tuple[Array, Array, Array, Array, int]:
         """Arcs of the composition (from-state, to-state, arc of the lattice, change of its graph score), and frames."""
         state, old, new = np.zeros(1, np.int64), np.array([self.old.start]), np.array([self.new.start])
         parts, base = [], 0
@@ -90,9 +91,10 @@ class Rescorer:
             parts.append((base + source, base + len(state) + number, arc, change))
             base += len(state)
             state, old, new = to[index], old[index], new[index]
-        return *(np.concatenate(x) for x in zip(*parts, strict=True)), len(parts)
+        source, to, arc, change = (np.concatenate(x) for x in zip(*parts, strict=True))
+        return source, to, arc, change, len(parts)
 
-    def _follow(self, lattice: Lattice, arc, old, new):
+    def _follow(self, lattice: Lattice, arc: Array, old: Array, new: Array) -> tuple[Array, Array, Array, Array]:
         """Where arcs lead from LM states ``old`` and ``new``: (lattice state, change of graph score, old, new)."""
         change, count = np.zeros(len(arc)), lattice.num_words[arc]
         for k in range(count.max(initial=0)):
@@ -111,7 +113,7 @@ class Rescorer:
         return lattice.arcs[arc, 1].astype(np.int64), change, old, new
 
     @staticmethod
-    def _check(scores):
+    def _check(scores: Array) -> None:
         if np.isinf(scores).any():
             raise _unknown_words()
 
@@ -121,7 +123,8 @@ def _unknown_words() -> UserError:
                      mend="give the lang folder that the decoding graph was made from")
 
 
-def _by_compiler(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, first: np.ndarray):
+def _by_compiler(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice,
+                 first: Array) -> tuple[Array, Array, Array, Array, int]:
     """As :meth:`Rescorer._composed`."""
     lib.lstmp_compose.restype = ctypes.c_void_p
     given = [np.ascontiguousarray(x, kind) for x, kind in ((lattice.arcs, np.int32), (first, np.int64),
@@ -131,12 +134,14 @@ def _by_compiler(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, first: 
                               ctypes.byref(rescorer.new.arrays), array_at(sizes))
     if not found:
         raise _unknown_words()
-    out = [np.empty(sizes[0], np.int32) for _ in range(3)] + [np.empty(sizes[0])]
-    lib.lstmp_compose_take(ctypes.c_void_p(found), *map(array_at, out))
-    return *out, int(sizes[1])
+    source, to, arc = arcs = [np.empty(sizes[0], np.int32) for _ in range(3)]
+    change = np.empty(sizes[0])
+    lib.lstmp_compose_take(ctypes.c_void_p(found), *map(array_at, arcs), array_at(change))
+    return source, to, arc, change, int(sizes[1])
 
 
-def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):
+def rescore(old_lang: Path | str, new_lang: Path | str, source: Path | str, out: Path | str, cfg: DecodeConfig,
+            nj: int) -> None:
     """Rescore all lattices of the decode dir ``source`` into the decode dir ``out``.
 
     Raises:
@@ -161,7 +166,7 @@ def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):
     distributed.on_first(write_hypotheses, out, words, cfg, nj)
 
 
-def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: Path, minutes: float):
+def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: Path, minutes: float) -> None:
     done = [out / job.name for job in jobs]
     made = config.read_json(source / "decode.json", "run steps/decode.sh")
     facts = made | _spent(made, jobs, done) | {"rescored": str(source), "lm": str(new_lang)}
@@ -170,7 +175,7 @@ def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: P
     stage.mark([out / "decode.json", *done])
 
 
-def _rescore_job(rescorer: Rescorer, job: Path, out: Path):
+def _rescore_job(rescorer: Rescorer, job: Path, out: Path) -> None:
     began = time.perf_counter(), time.process_time()
     lattices = {utt: rescorer(lattice) if lattice.num_arcs else lattice for utt, lattice in read_lattices(job).items()}
     info = read_info(job)
@@ -182,7 +187,7 @@ def _rescore_job(rescorer: Rescorer, job: Path, out: Path):
     write_lattices(out, lattices, info)
 
 
-def _spent(made: dict, before: list[Path], after: list[Path]) -> dict:
+def _spent(made: Json, before: list[Path], after: list[Path]) -> Json:
     """What of decode.json, ``made``, the rescoring of lattice files ``before`` to ``after`` changes."""
     a, b = ([read_info(path) for path in paths] for paths in (after, before))
     seconds, cpu = (made[k] + sum(i[k] for i in a) - sum(i[k] for i in b) for k in ("seconds", "core_seconds"))
@@ -192,7 +197,7 @@ def _spent(made: dict, before: list[Path], after: list[Path]) -> dict:
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Rescore the lattices of a decoding with another language model."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--lang", required=True, help="lang folder with the G.fst that the decoding graph was made of")

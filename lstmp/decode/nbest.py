@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 
+_Way = tuple[int, Any] | None  # to a node: the last link, and the way before it
 _FIRST_BEAM = 4.0  # of the part of a lattice that is looked at first
 
 
@@ -59,6 +61,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
     left, scores, targets = graph.to_end(found).tolist(), found.tolist(), graph.links[:, 1].tolist()
     leaving, node_words, end = graph.leaving.tolist(), graph.words, graph.end
     count = itertools.count()  # of equals the one found first
+    queue: list[tuple[float, int, tuple[int, ...], dict[int, tuple[float, _Way]]]]
     queue = [(-left[0], next(count), (), {0: (0.0, None)})]  # words → node → (score, the way there: (link, before))
     done = set()
     while queue:
@@ -68,7 +71,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
                 done.add(words)
                 yield _hypothesis(graph, words, *at[end])
             continue
-        following: dict[tuple, dict] = {}
+        following: dict[tuple[tuple[int, ...], bool], dict[int, tuple[float, _Way]]] = {}
         for node, (score, way) in at.items():
             for link in range(leaving[node], leaving[node + 1]):
                 to = targets[link]
@@ -82,7 +85,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
                 heapq.heappush(queue, (-reach, next(count), words + more, places))
 
 
-def _hypothesis(graph: WordGraph, words, score: float, way) -> Hypothesis:
+def _hypothesis(graph: WordGraph, words: tuple[int, ...], score: float, way: _Way) -> Hypothesis:
     links = []
     while way is not None:
         links.append(way[0])
@@ -127,7 +130,7 @@ def _lm_score(lm: BackoffLm, words: tuple[int, ...]) -> float:
     return total + float(lm.final(state)[0])
 
 
-def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
+def write_nbest(out: Path | str, lists: dict[str, list[Hypothesis]], names: Names) -> None:
     """Write the lists of all utterances as Kaldi keeps them; of ways to write the same words in pieces the best."""
     rows = []
     for utt in sorted(lists):
@@ -145,7 +148,7 @@ def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
         config.write_text(Path(out) / name, "".join(f"{line}\n" for line in lines))
 
 
-def chosen_weights(decode_dir, lm_weight: float | None, word_penalty: float | None) -> tuple[float, float]:
+def chosen_weights(decode_dir: Path | str, lm_weight: float | None, word_penalty: float | None) -> tuple[float, float]:
     """LM weight and penalty as given, or as they were chosen on dev (score.json of the decode dir)."""
     if lm_weight is None or word_penalty is None:
         score = config.read_json(Path(decode_dir) / "score.json",
@@ -157,7 +160,7 @@ def chosen_weights(decode_dir, lm_weight: float | None, word_penalty: float | No
     return lm_weight, word_penalty
 
 
-def lattice_files(decode_dir) -> list[Path]:
+def lattice_files(decode_dir: Path | str) -> list[Path]:
     """The lattice files of a decode dir."""
     jobs = sorted(Path(decode_dir).glob("lat.*.safetensors"))
     if not jobs:
@@ -165,7 +168,7 @@ def lattice_files(decode_dir) -> list[Path]:
     return jobs
 
 
-def add_arguments(p: argparse.ArgumentParser):
+def add_arguments(p: argparse.ArgumentParser) -> None:
     """``decode_dir --graph --lm-weight --word-penalty --nj``."""
     p.add_argument("decode_dir", help="folder of a decoding, with lat.*.safetensors")
     p.add_argument("--graph", required=True, help="graph dir that it was decoded with, for words.txt")
@@ -175,7 +178,7 @@ def add_arguments(p: argparse.ArgumentParser):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="steps/get_nbest.sh", description=__doc__.split("\n")[0])
     add_arguments(p)
     p.add_argument("--n", type=int, default=100, help="word sequences of an utterance (default: %(default)s)")
@@ -187,9 +190,9 @@ def main(argv=None):
         raise UserError("--n must be 1 or more, --lang and --new-lang be given together", mend="correct the options")
     names = read_names(Path(a.graph) / "words.txt")
     weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
-    lms = [BackoffLm(lang) for lang in (a.lang, a.new_lang)] if a.lang else []
+    lms = (BackoffLm(a.lang), BackoffLm(a.new_lang)) if a.lang else None
 
-    def job(path):
+    def job(path: Path) -> dict[str, list[Hypothesis]]:
         lists = {utt: best_hypotheses(x, a.n, *weights) for utt, x in read_lattices(path).items()}
         return {utt: rescored(h, *lms, *weights) for utt, h in lists.items()} if lms else lists
 

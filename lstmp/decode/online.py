@@ -31,13 +31,13 @@ class OnlineSearch:
         self._engine = (Compiled if native and compiled() else Plain)(graph, cfg)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all frames."""
         self._engine.reset()
         self._held = torch.zeros(0, self.graph.num_pdfs)
         self.frames = 0  # accepted
 
-    def accept(self, loglikes: torch.Tensor):
+    def accept(self, loglikes: torch.Tensor) -> None:
         """Take more frames: [T, P] acoustic log-likelihoods, unscaled; T may be 0.
 
         Raises:

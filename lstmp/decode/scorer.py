@@ -46,7 +46,7 @@ class Scorer:
         return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
 
 
-def load_scorer(model_dir, device="cpu", plain: bool = False) -> Scorer:
+def load_scorer(model_dir: Path | str, device: str = "cpu", plain: bool = False) -> Scorer:
     """Load the GMM or the network of ``model_dir``; with ``plain``, a GMM's speaker-independent mixtures.
 
     Raises:
@@ -61,12 +61,13 @@ def load_scorer(model_dir, device="cpu", plain: bool = False) -> Scorer:
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
         model = model.speaker_independent() if plain else model
-        return Scorer(model.feature, model.transform, model.gmms.dim, model.gmms.num_pdfs, model.si_gmms is not None,
-                      lambda utterances: [model.gmms.loglikes(feats.to(device)) for feats in utterances])
+        gmms = model.mixtures
+        return Scorer(model.input, model.transform, gmms.dim, gmms.num_pdfs, model.si_gmms is not None,
+                      lambda utterances: [gmms.loglikes(feats.to(device)) for feats in utterances])
     raise UserError("neither a GMM nor a network", file=path, mend="give the folder of a trained model")
 
 
-def is_network(model_dir) -> bool:
+def is_network(model_dir: Path | str) -> bool:
     """Whether a network, and no GMM, lies in a folder."""
     return "log_priors" in _tensor_names(Path(model_dir) / "final.safetensors")
 

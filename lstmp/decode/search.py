@@ -6,7 +6,9 @@ and ``k2`` (:mod:`lstmp.decode.k2_search`), which is imported only where it is u
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +48,7 @@ def _why_no_k2() -> str | None:
     return None
 
 
-def load_graph(graph_dir, num_pdfs: int, engine: str = "auto"):
+def load_graph(graph_dir: Path | str, num_pdfs: int, engine: str = "auto") -> Any:
     """The graph of a folder, as the engine takes it: a :class:`SearchGraph`, or for k2 a ``k2.Fsa``.
 
     Raises:
@@ -61,7 +63,7 @@ def load_graph(graph_dir, num_pdfs: int, engine: str = "auto"):
     return graph
 
 
-def decode_utterance(graph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
+def decode_utterance(graph: Any, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
     """Search one utterance.
 
     Args:
@@ -81,7 +83,7 @@ def decode_utterance(graph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattic
     check_scores(loglikes)
     if isinstance(graph, SearchGraph):
         _check_pdfs(graph, loglikes.shape[1])
-        find = search_natively
+        find: Callable[[Any, torch.Tensor, SearchConfig], Lattice | None] = search_natively
     else:
         from lstmp.decode import k2_search
 
@@ -96,7 +98,7 @@ def decode_utterance(graph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattic
                     "look whether the utterance is too short for its words")
 
 
-def _check_pdfs(graph: SearchGraph, num_pdfs: int, file=None):
+def _check_pdfs(graph: SearchGraph, num_pdfs: int, file: Path | str | None = None) -> None:
     if graph.num_pdfs != num_pdfs:
         raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, this one has {num_pdfs}", file=file,
                         mend="make the graph from this model")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import SearchGraph
 from lstmp.decode.lattice import Lattice
@@ -29,9 +30,9 @@ class Links:
         frame: [L], the frame whose score it takes; T for arcs into the last state.
     """
 
-    ends: np.ndarray
-    arc: np.ndarray
-    frame: np.ndarray
+    ends: Array
+    arc: Array
+    frame: Array
 
 
 def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
@@ -60,7 +61,8 @@ def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: Se
                              graph.words[ranges(graph.word_splits[arc], counts)])
 
 
-def word_paths(arcs, scores, num_words, most: int, rank=None) -> np.ndarray:
+def word_paths(arcs: Array, scores: tuple[Array, Array, Array], num_words: Array, most: int,
+               rank: Array | None = None) -> Array:
     """bool [A]: the arcs of the best path through every arc that emits words, and to every end.
 
     Args:
@@ -83,7 +85,7 @@ def word_paths(arcs, scores, num_words, most: int, rank=None) -> np.ndarray:
     return _linked(chosen, before, arcs[:, 0]) | _linked(chosen, after, arcs[:, 1])
 
 
-def _linked(arcs: np.ndarray, links: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _linked(arcs: Array, links: Array, end: Array) -> Array:
     """bool [A]: ``arcs``, the arc that ``links`` gives for the state ``end`` of each, and so on to the last."""
     kept = np.zeros(len(end), dtype=bool)
     while len(arcs):
@@ -94,7 +96,7 @@ def _linked(arcs: np.ndarray, links: np.ndarray, end: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _best_of_runs(score, state, arc, num_states: int, rank) -> np.ndarray:
+def _best_of_runs(score: Array, state: Array, arc: Array, num_states: int, rank: Array) -> Array:
     """int64 [num_states]: the arc of the best score of each state, -1 where it has none; equal states are in runs."""
     out = np.full(num_states, -1)
     first = np.flatnonzero(np.diff(state, prepend=-1))

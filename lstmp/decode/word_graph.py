@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import path_scores
 from lstmp.graph.ranges import pairs
@@ -28,31 +29,32 @@ class WordGraph:
     """
 
     words: list[tuple[int, ...]]
-    frame: np.ndarray
-    links: np.ndarray
-    acoustic: np.ndarray
-    graph: np.ndarray
-    labels: list[np.ndarray] | None = None
+    frame: Array
+    links: Array
+    acoustic: Array
+    graph: Array
+    labels: list[Array] | None = None
 
     @property
     def end(self) -> int:
         return len(self.words) - 1
 
     @cached_property
-    def leaving(self) -> np.ndarray:
+    def leaving(self) -> Array:
         """int64 [N + 2]: the links from node n are leaving[n] to leaving[n + 1] - 1."""
         return np.searchsorted(self.links[:, 0], np.arange(len(self.words) + 1))
 
     @cached_property
-    def num_words(self) -> np.ndarray:
+    def num_words(self) -> Array:
         """int64 [N + 1], words of each node."""
         return np.array([len(w) for w in self.words])
 
-    def scores(self, lm_weight: float, word_penalty: float) -> np.ndarray:
+    def scores(self, lm_weight: float, word_penalty: float) -> Array:
         """float64 [L]: as in scoring, acoustic / LM weight + graph - penalty · words."""
-        return self.acoustic / lm_weight + self.graph - word_penalty * self.num_words[self.links[:, 1]]
+        scores: Array = self.acoustic / lm_weight + self.graph - word_penalty * self.num_words[self.links[:, 1]]
+        return scores
 
-    def to_end(self, scores: np.ndarray) -> np.ndarray:
+    def to_end(self, scores: Array) -> Array:
         """float64 [N + 1]: score of the best way from each node to the end."""
         out = np.full(len(self.words), -np.inf)
         out[self.end] = 0.0
@@ -84,7 +86,9 @@ def word_graph(lattice: Lattice, lm_weight: float, labels: bool = False) -> Word
     first = np.searchsorted(lattice.arcs[:, 0], np.arange(lattice.num_states + 1))
     score = lattice.acoustic.astype(np.float64) / lm_weight + lattice.graph
     last = lattice.arcs[:, 2] < 0
-    frame, found, history = np.zeros(end + 1, np.int64), [], []
+    frame = np.zeros(end + 1, np.int64)
+    found: list[tuple[Array, ...]] = []
+    history: list[tuple[Array, Array]] = []
     # At each frame: ways (node, state) from the last emitting arc to a state, the best of each kind.
     node, state, here = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros((1, 3))
     t = 0
@@ -116,13 +120,14 @@ def word_graph(lattice: Lattice, lm_weight: float, labels: bool = False) -> Word
     return _assemble(lattice, emitting, frame, found, history if labels else None)
 
 
-def _best(key: np.ndarray, score: np.ndarray) -> np.ndarray:
+def _best(key: Array, score: Array) -> Array:
     """Of each run of equal keys the index with the highest score."""
-    order = np.lexsort((-score, key))
-    return order[np.flatnonzero(np.diff(key[order], prepend=-1))] if len(key) else order
+    order: Array = np.lexsort((-score, key))
+    return np.asarray(order[np.flatnonzero(np.diff(key[order], prepend=-1))]) if len(key) else order
 
 
-def _assemble(lattice: Lattice, emitting: np.ndarray, frame: np.ndarray, found, history) -> WordGraph:
+def _assemble(lattice: Lattice, emitting: Array, frame: Array, found: list[tuple[Array, ...]],
+              history: list[tuple[Array, Array]] | None) -> WordGraph:
     source, to, sums, when, way, arc = (np.concatenate(x) for x in zip(*found, strict=True))
     order = np.lexsort((to, source))
     splits = lattice.word_splits
@@ -132,7 +137,7 @@ def _assemble(lattice: Lattice, emitting: np.ndarray, frame: np.ndarray, found, 
     return WordGraph(words, frame, np.stack([source, to], 1)[order], sums[order, 0], sums[order, 1], labels)
 
 
-def _labels(lattice: Lattice, history, when: int, way: int, arc: int) -> np.ndarray:
+def _labels(lattice: Lattice, history: list[tuple[Array, Array]], when: int, way: int, arc: int) -> Array:
     """pdf-id + 1 of the frames of a link: that to the arc ``arc``, at frame ``when``, from place ``way`` in the list of
     that frame. ``history`` says of each place of the next frame's list where it came from (-1: it began there) and by
     which arc."""

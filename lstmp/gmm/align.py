@@ -120,7 +120,7 @@ def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
     parts = distributed.gather((shard.alignment, shard.score, shard.failed))
     if distributed.rank() != 0:
         return None
-    merged = ({}, {}, {})
+    merged: tuple[dict, dict, dict] = ({}, {}, {})
     for part in parts:
         for whole, piece in zip(merged, part, strict=True):
             whole.update(piece)
@@ -138,6 +138,7 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
         return None
     plain_model = model.speaker_independent()
     shard.align(plain_model, cfg, "first pass")
+    assert fmllr is not None
     adapter = Adapter(shard, fmllr)
     adapter.update(model, str(shard.data_dir), by=plain_model)
     shard.align(model, cfg, "second pass")
@@ -149,7 +150,7 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
     model = AcousticModel.load(model_dir, device)
     if model.gmms is None:
         raise UserError("no Gaussian mixtures in it", file=model_dir, mend="align with a GMM's folder")
-    shard = Shard(data, lang, model.feature, device, model.transform)
+    shard = Shard(data, lang, model.input, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
                         mend="make the features with the configuration that the model was trained with")
@@ -168,7 +169,7 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
 
 
 def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmllr_config, nj: int, *,
-          device: str = "cpu", config_file="") -> None:
+          device: str = "cpu", config_file: Path | str = "") -> None:
     """Align a data dir with a GMM, in ``nj`` processes; skipped where it is done.
 
     Args:
@@ -182,7 +183,7 @@ def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmll
     fmllr = config.load(fmllr_config, FmllrConfig) if adapts else None
     inputs = options.stage_inputs(data, lang) + [
         model / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml")]
-    settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if adapts else {})
+    settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if fmllr else {})
     stage = Stage(out, "align", inputs, settings)
     if distributed.on_first(stage.is_done):
         return
