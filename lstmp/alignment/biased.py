@@ -53,7 +53,8 @@ class BiasedCompiler(GraphCompiler):
 
     def compile(self, words: list[int], at: set[int] | None = None) -> TrainingGraph:
         """As :meth:`GraphCompiler.compile`; with ``at``, gaps only at these borders (border k is before word k)."""
-        self._last_gap, self._borders, self._at = None, 0, at
+        self._last_gap: int | None = None
+        self._borders, self._at = 0, at
         return super().compile(words)
 
     def extended(self, log_prob: np.ndarray, num_words: int) -> np.ndarray:

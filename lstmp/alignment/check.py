@@ -86,7 +86,7 @@ class Listener:
         return heard
 
     def _hear(self, batch: list[str]) -> list[Heard]:
-        raw = [self.model.gmms.loglikes(self.shard.feats[u]) for u in batch]
+        raw = [self.model.mixtures.loglikes(self.shard.feats[u]) for u in batch]
         scaled = [(x + self.boost) * self.cfg.align.acoustic_scale for x in raw]
         words, graphs = [self.shard.words[u] for u in batch], [self.shard.graphs[u] for u in batch]
         forced = align_batch(graphs, [x[:, g.distinct_pdfs] for x, g in zip(scaled, graphs, strict=True)],
@@ -151,7 +151,7 @@ def load(data, lang, model_dir, device="cpu") -> tuple[Shard, AcousticModel]:
     model = AcousticModel.load(model_dir, device).speaker_independent()
     if model.gmms is None:
         raise UserError("no Gaussian mixtures in it", file=model_dir, mend="check with a GMM's folder")
-    shard = Shard(data, Lang.load(lang), model.feature, device, model.transform)
+    shard = Shard(data, Lang.load(lang), model.input, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
                         mend="make the features with the configuration that the model was trained with")

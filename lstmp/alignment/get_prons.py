@@ -44,9 +44,9 @@ def read_boundaries(lang: Lang) -> dict[int, str] | None:
             raise UserError(f"expected a phone id and one of {', '.join(BOUNDARIES)}", file=path, line=n,
                             mend="make the lang again")
         places[int(phone)] = place
-    for phone in lang.silence + lang.nonsilence:
-        if phone not in places:
-            raise UserError(f"phone {lang.phone_names[phone]} is missing", file=path, mend="make the lang again")
+    for number in lang.silence + lang.nonsilence:
+        if number not in places:
+            raise UserError(f"phone {lang.phone_names[number]} is missing", file=path, mend="make the lang again")
     return places
 
 
@@ -56,7 +56,8 @@ def cut_at_marks(phones: list[int], places: dict[int, str]) -> list[tuple[int, .
     Raises:
         ValueError: the marks are out of order, such as an end without a beginning.
     """
-    pieces, word = [], []
+    pieces: list[tuple[int, ...]] = []
+    word: list[int] = []
     for i, phone in enumerate(phones):
         place = places[phone]
         if bool(word) != (place in ("internal", "end")):
@@ -85,7 +86,8 @@ def words_by_marks(phones: list[int], words: list[int], lang: Lang, places: dict
     Raises:
         ValueError: the two do not agree; says where.
     """
-    said, rest = [], iter(words)
+    said: Said = []
+    rest = iter(words)
     for piece in cut_at_marks(phones, places):
         if piece == (lang.optional_silence,):
             said.append((0, piece))
@@ -123,7 +125,8 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
                         mend="give the lang that the alignment was made with")
     texts, alignment, places = read_table(data / "text"), read_alignment(ali_dir), read_boundaries(lang)
     names = {i: s if places is None else _MARK.sub("", s) for i, s in lang.phone_names.items()}
-    marked, counts = Counter(), PronCounts()
+    marked: Counter = Counter()
+    counts = PronCounts()
     for utt in progress(sorted(alignment), "pronunciations"):
         if utt not in texts:
             raise UserError(f"the aligned utterance {utt} is not there", file=data / "text",

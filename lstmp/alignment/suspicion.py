@@ -8,6 +8,7 @@ DOGS not heard at 8.14 s" knows where to listen.
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -124,11 +125,12 @@ def judge(heard: dict[str, Heard], words: dict[str, list[str]], speaker: dict[st
     out = {}
     for utt, h in heard.items():
         if h.failed:
-            out[utt] = Verdict(np.inf, own[utt], *[0] * 11, f"cannot be aligned: {h.failed}")
+            out[utt] = Verdict(np.inf, own[utt], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, f"cannot be aligned: {h.failed}")
             continue
         factor = float(np.exp(rates.get(utt, 0.0)))
         deviations, which = long[utt]
-        parts = [(h.gain / cfg.max_gain, lambda h=h, utt=utt: _departed(h, words[utt], shift)),
+        parts: list[tuple[float, Any]] = [
+                 (h.gain / cfg.max_gain, lambda h=h, utt=utt: _departed(h, words[utt], shift)),
                  (-unlike[utt] / cfg.max_unlike,
                   lambda utt=utt: f"fits {-unlike[utt]:.1f} deviations worse than the speaker's others"),
                  (short_dev[utt] / cfg.max_short, lambda utt=utt: f"{short[utt]:.0%} of its phones are of the shortest "

@@ -31,7 +31,8 @@ def word_segments(phones: list[Segment], words: list[str], lang: Lang) -> list[t
     except ValueError as e:
         raise UserError(f"its phones are no pronunciation of its transcript: {e}",
                         mend="give the lang folder and the transcripts that it was aligned with") from None
-    found, at = [], 0
+    found: list[tuple[str, int, int]] = []
+    at = 0
     for word, spelling in said:
         first, last = phones[at], phones[at + len(spelling) - 1]
         at += len(spelling)
@@ -55,11 +56,11 @@ def words_by_pronunciations(phones: list[int], words: list[int], lang: Lang) -> 
     Raises:
         ValueError: no reading fits; says where.
     """
-    phones, pause = tuple(phones), (lang.optional_silence,)
+    read, pause = tuple(phones), (lang.optional_silence,)
 
     def with_pause(reached):
         for at, (score, said) in list(reached.items()):
-            if phones[at:at + 1] == pause and reached.get(at + 1, (-math.inf,))[0] < score:
+            if read[at:at + 1] == pause and reached.get(at + 1, (-math.inf,))[0] < score:
                 reached[at + 1] = score, (said, (0, pause))
         return reached
 
@@ -69,7 +70,7 @@ def words_by_pronunciations(phones: list[int], words: list[int], lang: Lang) -> 
         for at, (score, said) in reached.items():
             for prob, p in lang.lexicon.get(word, ()):
                 end, total = at + len(p), score + math.log(prob)
-                if phones[at:end] == p and following.get(end, (-math.inf,))[0] < total:
+                if read[at:end] == p and following.get(end, (-math.inf,))[0] < total:
                     following[end] = total, (said, (word, p))
         if not following:
             raise ValueError(f"no pronunciation of the word {lang.word_names[word]} fits in its place")

@@ -78,8 +78,8 @@ class Adapter:
             weight = torch.where(silent[everything], self.cfg.silence_weight, 1.0).to(shard.device)
             plain = torch.cat([self.plain[u] for u in utts])
             now = plain if by is not None or not self.transforms else torch.cat([shard.feats[u] for u in utts])
-            precision, target = fmllr.frame_terms(model.gmms, now, everything.to(shard.device), weight,
-                                                  like=None if by is None else (by.gmms, plain))
+            precision, target = fmllr.frame_terms(model.mixtures, now, everything.to(shard.device), weight,
+                                                  like=None if by is None else (by.mixtures, plain))
             lengths = [len(pdfs[u]) for u in utts]
             parts = zip(utts, *(x.split(lengths) for x in (plain, precision, target, weight)), strict=True)
             for utt, *frames in parts:
@@ -109,10 +109,10 @@ class Adapter:
         """Mixtures for the plain features: each Gaussian's moments of them, with its shares in the adapted ones."""
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
-        stats = diag.GmmStats.zeros(model.gmms)
-        diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.plain))
+        stats = diag.GmmStats.zeros(model.mixtures)
+        diag.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.plain))
         distributed.all_reduce(*stats.tensors())
-        return diag.update(model.gmms, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
+        return diag.update(model.mixtures, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
 
     def _all_speakers(self) -> list[str]:
         return sorted({s for part in distributed.gather(set(self.shard.speaker.values())) for s in part})

@@ -49,10 +49,10 @@ def write_record(directory, began: float, facts: dict):
 
 def write_training(directory, system: str, began: float, seed: int, config_path):
     """Write ``train.json`` of a GMM training that began at ``began`` (seconds since the epoch)."""
-    model = AcousticModel.load(directory)
+    gmms = AcousticModel.load(directory).mixtures
     _write(Path(directory), "train.json", began, {
-        "system": system, "params": model.gmms.num_params, "seed": seed, "config": str(config_path),
-        "pdfs": model.gmms.num_pdfs, "gaussians": model.gmms.num_gaussians})
+        "system": system, "params": gmms.num_params, "seed": seed, "config": str(config_path),
+        "pdfs": gmms.num_pdfs, "gaussians": gmms.num_gaussians})
 
 
 def _write(directory: Path, name: str, began: float, facts: dict):

@@ -73,16 +73,18 @@ class Trainer:
         if self.old.transitions.topology != self.lang.topology:
             raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali_dir,
                             mend="align with this lang")
-        if cfg.adapt and (self.base is None or self.base.gmms is None):
-            raise UserError("speaker-adaptive training needs the model that made the alignment",
-                            mend="give its folder with --model")
-        if cfg.adapt and self.base.feature != cfg.feature:
-            raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
-                            mend="set `feature` as it was for this model")
-        self.transform = self.base.transform if cfg.adapt else None
+        self.transform = None
+        if cfg.adapt:
+            if self.base is None or self.base.gmms is None:
+                raise UserError("speaker-adaptive training needs the model that made the alignment",
+                                mend="give its folder with --model")
+            if self.base.feature != cfg.feature:
+                raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
+                                mend="set `feature` as it was for this model")
+            self.transform = self.base.transform
         self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
                               context=cfg.lda_context if cfg.lda_dim else 0)
-        self.adapter = None
+        self.adapter: Adapter | None = None
         self._take_alignment(read_alignment(ali_dir))
 
     def _take_alignment(self, everything: dict):
@@ -101,7 +103,7 @@ class Trainer:
         cfg, shard, old = self.cfg, self.shard, self.old
         tree, moments = self.grow_tree()
         model = first_model(moments, tree, self.lang, cfg.feature, cfg.em.min_variance)
-        model.gmms, model.transform = model.gmms.to(shard.device), self.transform
+        model.gmms, model.transform = model.mixtures.to(shard.device), self.transform
         free = set(self.lang.silence)
         shard.alignment = {u: tree_stats.convert_alignment(t, old.transitions, model.transitions, tree, free)
                            for u, t in shard.alignment.items()}
@@ -127,6 +129,7 @@ class Trainer:
 
     def _first_transforms(self):
         """The speakers' transforms before the first pass: those of the alignment, or new ones by ``base``."""
+        assert self.fmllr is not None and self.base is not None
         self.adapter = Adapter(self.shard, self.fmllr)
         if (self.ali_dir / "trans.scp").is_file():
             self.adapter.apply(read_transforms(self.ali_dir))
@@ -164,6 +167,7 @@ class Trainer:
             with self.shard.clock("LDA and MLLT"):
                 self._mllt(model, i)
         if i in self.cfg.adapt:
+            assert self.adapter is not None
             self.adapter.update(model, f"pass {i}")
         return i in self.cfg.mllt or i in self.cfg.adapt
 
@@ -172,13 +176,15 @@ class Trainer:
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
         stats = mllt.MlltStats.zeros(shard.dim)
-        mllt.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, model.silent_pdfs(self.lang.silence), stats)
+        silent = model.silent_pdfs(self.lang.silence)
+        mllt.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, silent, stats)
         distributed.all_reduce(*stats.tensors())
         a, gain = mllt.estimate(stats)
         a = a.float()
         shard.transform(a)
+        assert model.transform is not None
         self.transform = model.transform = a @ model.transform
-        gmms = model.gmms
+        gmms = model.mixtures
         model.gmms = DiagGmms(gmms.offsets, gmms.weights, gmms.means @ a.to(gmms.means.device).t(), gmms.variances)
         if distributed.rank() == 0:
             say(f"pass {i}: MLLT gains {gain:.3f} log-likelihood per frame of speech")

@@ -182,7 +182,8 @@ class GraphCompiler:
 
     def _expand_context(self, phones, edges, starts, ends):
         """Nodes (instance, left, right) of phones in context; None where the context makes no difference."""
-        lefts, rights = [set() for _ in phones], [set() for _ in phones]
+        lefts: list[set[int]] = [set() for _ in phones]
+        rights: list[set[int]] = [set() for _ in phones]
         for a, b, _ in edges:
             lefts[b].add(phones[a])
             rights[a].add(phones[b])
@@ -190,7 +191,8 @@ class GraphCompiler:
             lefts[a].add(0)
         for a, _ in ends:
             rights[a].add(0)
-        nodes, of_instance = [], []
+        nodes: list[tuple[int, int, int]] = []
+        of_instance = []
         for i, phone in enumerate(phones):
             free = self._free.get(phone)
             if free is None:
@@ -223,7 +225,8 @@ class GraphCompiler:
         return hmm
 
     def _to_states(self, nodes, of_instance, phones, edges, starts, ends):
-        pdf, self_tid, arcs, extra, base, hmms = [], [], [], [], [], []
+        pdf: list[int] = []
+        self_tid, arcs, extra, base, hmms = [], [], [], [], []
         for node in nodes:
             hmm = self._hmm(*node)
             hmms.append(hmm)

@@ -26,7 +26,7 @@ class Node:
     key: int = 0
     yes: frozenset[int] = frozenset()
     then: "Node | None" = None
-    otherwise: "Node | None" = None
+    otherwise: "Node" = None  # type: ignore[assignment]  # there, or not, with `then`, which is asked
 
     def leaves(self):
         """All leaf nodes below, left to right."""
@@ -58,7 +58,7 @@ class Tree:
 
     def distinct_roots(self) -> list[Node]:
         """The root nodes, each once, in the order of their first (phone, pdf_class)."""
-        seen = {}
+        seen: dict[int, Node] = {}
         for key in sorted(self.roots):
             seen.setdefault(id(self.roots[key]), self.roots[key])
         return list(seen.values())
@@ -123,7 +123,7 @@ class Tree:
 
     def to_json(self) -> str:
         """Roots with their (phone, pdf_class) pairs, nodes as nested objects."""
-        pairs = {}
+        pairs: dict[int, list[list[int]]] = {}
         for key in sorted(self.roots):
             pairs.setdefault(id(self.roots[key]), []).append(list(key))
         roots = [{"for": pairs[id(root)], "node": _to_json(root)} for root in self.distinct_roots()]

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lstmp import config
 from lstmp.corpus.lang import Lang, read_symbols
@@ -135,7 +136,7 @@ def renumber(tree: Tree, transitions: TransitionModel, new_number: dict[int, int
     new_tid = np.zeros(len(old), dtype=np.int32)
     new_tid[old] = np.arange(len(old))
     return (Tree(tree.context_width, tree.central_position, roots),
-            TransitionModel(topology, [tuples[i] for i in order], transitions.log_prob[old]), new_tid)
+            TransitionModel(topology, [tuples[i] for i in order], transitions.log_prob[torch.from_numpy(old)]), new_tid)
 
 
 def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, lang: Lang) -> dict[int, int]:
@@ -156,7 +157,7 @@ def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, la
 
 def _parts(kaldi: Path) -> list[Path]:
     """ali.1.gz to ali.N.gz, N from ``num_jobs`` or the largest number that is there."""
-    found = {int(n): p for p in kaldi.glob("ali.*.gz") if config.is_count(n := p.name[4:-3])}
+    found = {int(number): p for p in kaldi.glob("ali.*.gz") if config.is_count(number := p.name[4:-3])}
     jobs = kaldi / "num_jobs"
     if jobs.is_file():
         text = jobs.read_text(encoding="utf-8", errors="replace").strip()
