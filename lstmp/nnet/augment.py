@@ -37,6 +37,7 @@ class Augment:
         self.gain = None
         if cfg.gain_db > 0:  # a louder signal adds the same to the logarithm of each channel's energy
             louder = rng.uniform(-cfg.gain_db, cfg.gain_db, (len(frames.utts), 1)) * math.log(10) / 10
+            assert std is not None
             self.gain = (torch.from_numpy(louder) / std.cpu()).float()
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:

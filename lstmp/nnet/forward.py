@@ -87,8 +87,8 @@ class AcousticNetwork:
         for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK):
             log_post, state = self.model(chunk, state, torch.tensor(lengths))
             scores.append(log_post.sub_(self.log_priors))
-        scores = torch.cat(scores)
-        return [scores[delay:length, n] for n, length in enumerate(lengths)]
+        joined = torch.cat(scores)
+        return [joined[delay:length, n] for n, length in enumerate(lengths)]
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
@@ -114,7 +114,8 @@ class NetworkStream:
     def __init__(self, network: AcousticNetwork):
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", mend="give a unidirectional one")
-        self.network, self._last = network, None
+        self.network = network
+        self._last: torch.Tensor | None = None
         self._state, self._early = network.model.zero_state(1), network.cfg.label_delay
 
     @torch.no_grad()
@@ -128,10 +129,10 @@ class NetworkStream:
             x = self.network.model.normalize(chunk.to(self.network.device))
             log_post, self._state = self.network.model(x, self._state, torch.tensor([len(x)]))
             scores.append(log_post.sub_(self.network.log_priors)[:, 0])
-        scores = torch.cat(scores)
-        early = min(self._early, len(scores))
+        new = torch.cat(scores)
+        early = min(self._early, len(new))
         self._early -= early
-        return scores[early:].cpu()
+        return new[early:].cpu()
 
     def finish(self) -> torch.Tensor:
         """The scores of the frames that are still owed; the stream ends."""

@@ -119,7 +119,7 @@ class FrameStack(nn.Module):
 class Bidirectional(nn.Module):
     """Two layers over whole utterances, one from the end of each; what both hand up lies side by side."""
 
-    def __init__(self, ahead: nn.Module, back: nn.Module):
+    def __init__(self, ahead: LstmpLayer | DenseLayer, back: LstmpLayer | DenseLayer):
         super().__init__()
         self.ahead, self.back = ahead, back
         self.outputs = ahead.outputs + back.outputs

@@ -4,6 +4,8 @@ The recognizer's own network, which adds normalization of its features and an ou
 :class:`lstmp.nnet.model.StateNetwork`. Both are stacks of :class:`lstmp.nnet.layers.LstmpLayer`.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import dropout
@@ -78,6 +80,8 @@ class LstmpNetwork(nn.Module):
         ValueError: sizes that cannot be.
     """
 
+    layers: Any  # a ModuleList of LstmpLayer or Bidirectional
+
     def __init__(self, input_size: int, cells: int, recurrent_projection: int = 0, projection: int = 0,
                  num_layers: int = 1, *, peepholes: bool = True, cell_clip: float = 50.0, dropout: float = 0.0,
                  bidirectional: bool = False, batch_first: bool = False, bf16: bool = False, device=None, dtype=None):
@@ -124,7 +128,8 @@ class LstmpNetwork(nn.Module):
     def zero_state(self, sequences: int) -> State:
         """The state before the first frame, for so many sequences."""
         layer, parameter = self._directions()[0], next(self.parameters())
-        return tuple(parameter.new_zeros(self._count(), sequences, width) for width in layer.carried)
+        r, c = (parameter.new_zeros(self._count(), sequences, width) for width in layer.carried)
+        return r, c
 
     def forward(self, x, state: State | None = None, lengths=None):
         """Run through some frames of each sequence.
@@ -167,7 +172,8 @@ class LstmpNetwork(nn.Module):
             for back, one in enumerate([layer.ahead, layer.back] if self.bidirectional else [layer]):
                 y, r, c = _layer(one, turned(x, lengths) if back else x, r_0[n], c_0[n], lengths, beyond)
                 outputs.append(turned(y, lengths) if back else y)
-                rs.append(r), cs.append(c)
+                rs.append(r)
+                cs.append(c)
                 n += 1
             x = torch.cat(outputs, 2) if self.bidirectional else outputs[0]
         return x, (torch.stack(rs), torch.stack(cs))

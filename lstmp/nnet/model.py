@@ -1,5 +1,7 @@
 """A deep network of :mod:`lstmp.nnet.layers`: dropout between the layers, one score per tied state."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,6 +20,10 @@ class StateNetwork(nn.Module):
         inputs: dimension of the features.
         num_pdfs: number of tied states.
     """
+
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+    layers: Any  # a ModuleList of those of lstmp.nnet.layers
 
     def __init__(self, cfg: LstmpConfig, inputs: int, num_pdfs: int):
         super().__init__()
@@ -58,9 +64,10 @@ class StateNetwork(nn.Module):
 
     def zero_state(self, streams: int) -> State:
         """The state at the start of an utterance."""
-        return [tuple(self.w_out.new_zeros(streams, width) for width in layer.carried) for layer in self._all()]
+        widths = [layer.carried for layer in self._all()]
+        return [(self.w_out.new_zeros(streams, r), self.w_out.new_zeros(streams, c)) for r, c in widths]
 
-    def _all(self) -> list[nn.Module]:
+    def _all(self) -> list[Any]:  # modules of lstmp.nnet.layers
         return [*([self.stack] if self.stack else []), *self.layers]
 
     def normalize(self, x):
@@ -119,7 +126,7 @@ class StateNetwork(nn.Module):
         return torch.log_softmax(torch.matmul(y, self.w_out.t()) + self.b_out, 2), state
 
 
-def _layer(cfg: LstmpConfig, inputs: int) -> nn.Module:
+def _layer(cfg: LstmpConfig, inputs: int) -> LstmpLayer | DenseLayer:
     """A layer of the kind that the configuration asks for."""
     if cfg.kind == "dnn":
         return DenseLayer(inputs, cfg.cells, cfg.activation, cfg.precision == "bf16")

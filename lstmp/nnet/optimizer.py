@@ -35,7 +35,9 @@ class Adam(torch.optim.AdamW):
         numbers = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, group["eps"], rate, rate / (1 - beta_1**step),
                    math.sqrt(1 - beta_2**step), group["weight_decay"])
         tensors = p, p.grad, state["exp_avg"], state["exp_avg_sq"]
-        kernels().lstmp_adam(ctypes.c_int64(p.numel()), *map(address, tensors), *map(ctypes.c_float, numbers))
+        library = kernels()
+        assert library is not None
+        library.lstmp_adam(ctypes.c_int64(p.numel()), *map(address, tensors), *map(ctypes.c_float, numbers))
 
 
 def make_optimizer(cfg: LstmpConfig, model: StateNetwork) -> torch.optim.Optimizer:
@@ -75,7 +77,7 @@ def clip_gradients(model: StateNetwork, element: float, norm: float) -> float:
 
     Returns: the joint norm before the second; NaN or infinite if one of them was (clipping would hide an infinity).
     """
-    grads = [p.grad for p in model.parameters()]
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
     total = _joint_norm(grads)
     if element > 0 and total > element and np.isfinite(total):  # no element is larger than the norm
         for g in grads:

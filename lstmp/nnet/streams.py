@@ -94,7 +94,7 @@ def plan_whole(lengths: torch.Tensor, slots: int, seed: int, epoch: int) -> Plan
     rng = np.random.default_rng([seed, epoch, 0])
     by_length = np.lexsort([rng.random(len(lengths)), lengths.numpy()])  # those of one length in any order
     table = in_turn(by_length, slots)
-    return Plan(table.utt[rng.permutation(len(table))], table.start)
+    return Plan(table.utt[torch.from_numpy(rng.permutation(len(table)))], table.start)
 
 
 def in_turn(utts: np.ndarray, slots: int) -> Plan:

@@ -25,7 +25,7 @@ from lstmp.nnet.data import FrameSet
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import all_states, states_of
 from lstmp.nnet.evaluate import evaluate
-from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.model import State, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_of_updates, plan
 
@@ -65,7 +65,7 @@ class Trainer:
         self.sums = dict(_NO_SUMS)
         self.history: list[dict] = []
         self.state = None  # of this process's streams
-        self._whole_state = None  # of all streams, as in the checkpoint gone on from
+        self._whole_state: State | None = None  # of all streams, as in the checkpoint gone on from
         self._batch_seconds = 0.0  # how long a batch took of late; 0: not known yet
         self.seconds = 0.0  # of all runs, up to the last clock()
         self._clock = self._saved = time.monotonic()
@@ -187,6 +187,7 @@ class Trainer:
             state = self.model.zero_state(n) if fresh else carry_state(self.state, batch)
 
         def loss_of(function, part, columns):
+            assert batch is not None
             generator = torch.Generator(device=self.device).manual_seed(batch_seed(*key, part))
             return function(x[:, columns], [(r[columns], c[columns]) for r, c in state], targets[:, columns], full,
                             generator, batch.lengths[columns])

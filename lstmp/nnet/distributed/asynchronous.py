@@ -15,6 +15,7 @@ have the same weights, and the means of their optimizers' moments.
 import contextlib
 import os
 import socket
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,7 +40,7 @@ def choose_servers(machines: list[str], count: int) -> list[int]:
         UserError: a machine would have no worker left.
     """
     of = {name: [r for r, m in enumerate(machines) if m == name] for name in dict.fromkeys(machines)}
-    chosen = []
+    chosen: list[int] = []
     while len(chosen) < count:
         before = len(chosen)
         for ranks in of.values():
@@ -83,13 +84,14 @@ class Asynchronous(Team):
         self._server_ranks, self._first = servers, workers[0]
         self._warm = -(-cfg.warm_start // cfg.accumulate) * cfg.accumulate  # whole updates
         self._updates = 0
-        self.own = self.base = None  # this worker's weights as one vector, and what they were at the last exchange
-        self.shared: SharedWeights | None = None
+        self.own: torch.Tensor  # from join() on: this worker's weights as one vector
+        self.base: torch.Tensor  # what they were at the last exchange
+        self._shared: SharedWeights | None = None
         self.servers: Servers | None = None
 
     def join(self, model: torch.nn.Module):
         """All take the weights of the first worker."""
-        if self.own is None:
+        if self._shared is None:
             self._set_up(list(model.parameters()))
         dist.broadcast(self.own, self._first, group=self.group)
         if self.rank == self._mates[0]:
@@ -101,6 +103,12 @@ class Asynchronous(Team):
             self.servers.begin(self.own.cpu())
         self.gather(None)
         self.shared.take(self.own, self.base)
+
+    @property
+    def shared(self) -> SharedWeights:
+        """The weights of this machine; from :meth:`join` on."""
+        assert self._shared is not None
+        return self._shared
 
     def _set_up(self, params: list[torch.nn.Parameter]):
         """Make the worker's weights one vector, and find the others' on this machine."""
@@ -116,7 +124,7 @@ class Asynchronous(Team):
         self.base = self.own.clone()
         first = self._mates[0]
         index = self._mates.index(self.rank)
-        self.shared = SharedWeights(total, len(self._mates), index, lambda x: self.gather(x)[first])
+        self._shared = SharedWeights(total, len(self._mates), index, lambda x: self.gather(x)[first])
         if self._server_ranks and self.rank == first:
             self.servers = Servers(self._server_ranks, total)
 
@@ -175,7 +183,7 @@ class Asynchronous(Team):
         self.shared.take(self.own, self.base)
 
     def gather(self, value) -> list:
-        with self.shared.resting() if self.shared else contextlib.nullcontext():
+        with self._shared.resting() if self._shared else contextlib.nullcontext():
             return distributed.gather(value, self.group)
 
     def mean(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -189,8 +197,8 @@ class Asynchronous(Team):
         return means
 
     def account(self) -> dict:
-        mine = {"staleness": self.shared.staleness, "wait_seconds": self.shared.waited,
-                "exchange_seconds": self.shared.seconds}
+        mine: dict[str, Any] = {"staleness": self.shared.staleness, "wait_seconds": self.shared.waited,
+                                "exchange_seconds": self.shared.seconds}
         if self.servers:
             mine |= {"server_staleness": self.servers.staleness, "server_seconds": self.servers.seconds,
                      "server_bytes": self.servers.bytes}

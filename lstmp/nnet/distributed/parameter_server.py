@@ -6,6 +6,7 @@ go through torch.distributed, from point to point.
 """
 
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,7 +33,7 @@ def serve():
     clocks: dict[int, int] = {}
     additions = fault = 0
     while True:
-        source = dist.recv(head, tag=_HEAD)
+        source: Any = dist.recv(head, tag=_HEAD)  # an int, whatever the types of torch 1.13 say
         kind, clock, known = head.tolist()
         if kind == _END:
             return
@@ -73,7 +74,8 @@ class Servers:
     def __init__(self, ranks: list[int], size: int):
         self.ranks, self.parts = ranks, parts(size, len(ranks))
         self.base = torch.zeros(size)
-        self.staleness, self.seconds, self.bytes, self.waited = [], 0.0, 0, 0.0
+        self.staleness: list[int] = []
+        self.seconds, self.bytes, self.waited = 0.0, 0, 0.0
         self._known, self._slowest = [0] * len(ranks), 0
 
     def clear(self):
@@ -106,7 +108,7 @@ class Servers:
         now = weights.clone()
         change, fresh = now - self.base, torch.empty_like(now)
         heads = [torch.zeros(4, dtype=torch.int64) for _ in self.ranks]
-        pending = []
+        pending: list[Any] = []
         for n, (rank, part) in enumerate(zip(self.ranks, self.parts, strict=True)):
             head = torch.tensor([_EXCHANGE, _RESTING if clock is None else clock, self._known[n]])
             pending += [dist.isend(head, rank, tag=_HEAD), dist.isend(change[part], rank, tag=_BODY),

@@ -33,13 +33,14 @@ class SharedWeights:
     """
 
     def __init__(self, size: int, workers: int, index: int, agree):
-        self.index, self.staleness, self.waited, self.seconds = index, [], 0.0, 0.0
+        self.index, self.waited, self.seconds = index, 0.0, 0.0
+        self.staleness: list[int] = []
         fault, name, handle, length = None, None, None, _length(size, workers)
         if index == 0:
             try:
                 handle, name = _memory(length)
             except OSError as e:  # told by all: the others would wait
-                fault = f"{length:,} bytes of memory for the weights cannot be had: {os.strerror(e.errno)}"
+                fault = f"{length:,} bytes of memory for the weights cannot be had: {e.strerror or e}"
         fault, name = agree((fault, name))
         if fault:
             raise UserError(fault, mend="start fewer processes on this machine, or give it more memory")

@@ -36,7 +36,8 @@ class Team:
 
     def __init__(self, threads: int = 0):
         self.workers = Workers(threads)
-        self._model = self._derive = None
+        self._model: torch.nn.Module | None = None
+        self._derive: Callable | None = None
 
     @property
     def leads(self) -> bool:

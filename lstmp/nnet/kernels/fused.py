@@ -35,7 +35,8 @@ _NUMBERS = {"bf16": (torch.bfloat16, 1), "bf16x3": (torch.int32, 1), "bf16x6": (
 _ALL = " ".join(_BITS)
 _FLAGS = ("-fno-math-errno",)
 _FEW_STREAMS = 8  # 16 are computed at a time: with fewer than these PyTorch is as fast in float32
-_quick, _users = threading.Lock(), []
+_quick = threading.Lock()
+_users: list = []
 
 
 def kernels(kind: str) -> ctypes.CDLL | None:
