@@ -68,16 +68,18 @@ def samples_length(f, size: int) -> Length | None:
     if head.startswith(b"NIST_1A"):
         return _of_sphere(f, size)
     kind = next((k for magic, k in _KINDS if magic.match(head)), None)
-    long = None  # the field of a length of 64 bits
-    for at, name, length in _chunks(f, size, kind) if kind else ():
+    if kind is None:
+        return None
+    long: tuple[int, str, int] | None = None  # the field of a length of 64 bits
+    for at, name, length in _chunks(f, size, kind):
         if name == b"ds64":
             f.seek(at + 16)
-            long = at + 16, "<Q", *struct.unpack("<Q", f.read(8).ljust(8, b"\0"))
+            long = at + 16, "<Q", struct.unpack("<Q", f.read(8).ljust(8, b"\0"))[0]
         if name == kind.data:
             width = struct.calcsize(kind.form)
             begin = at + kind.name + width + kind.skip
             if long and length >= 0xFFFFFFFF:
-                return _length(f, size, kind, begin, long[2], *long[:2], 0)
+                return _length(f, size, kind, begin, long[2], long[0], long[1], 0)
             return _length(f, size, kind, begin, length, at + kind.name, kind.form,
                            kind.skip + kind.head * (kind.name + width))
     return None
@@ -85,11 +87,12 @@ def samples_length(f, size: int) -> Length | None:
 
 def _length(f, size: int, kind: _Kind, begin: int, length: int, at: int, form: str, more: int) -> Length:
     """``more``: how much the field at ``at`` counts beyond the samples."""
-    there, promised = max(0, size - begin), length - more
+    there, said = max(0, size - begin), length - more
+    promised: int | None = said
     close = any(top - _NEAR <= length <= top for top in (1 << 31, 1 << 32, 1 << 63, 1 << 64))
-    if close and promised > there or promised <= 0:
+    if close and said > there or said <= 0:
         promised = None if there and (close or not _remainder(f, size, kind, begin)) else 0
-    elif promised < there and not _remainder(f, size, kind, begin + promised + -promised % kind.align):
+    elif said < there and not _remainder(f, size, kind, begin + said + -said % kind.align):
         promised = None
     return Length(promised, there, (at, struct.pack(form, min(there + more, (1 << 8 * struct.calcsize(form)) - 1))))
 

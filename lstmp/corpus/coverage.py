@@ -25,7 +25,8 @@ def spelled_otherwise(unknown: Iterable[str], known: Iterable[str]) -> dict[str,
     for word in sorted(known) if wanted else ():
         if (form := alike(word)) in wanted:
             there.setdefault(form, word)
-    return {word: there[form] for word, pair in forms.items() if (form := next((f for f in pair if f in there), None))}
+    found = {word: next((form for form in pair if form in there), None) for word, pair in forms.items()}
+    return {word: there[form] for word, form in found.items() if form}
 
 
 def difference(word: str, other: str) -> str:

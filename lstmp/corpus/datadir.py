@@ -144,7 +144,7 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
     path = Path(path)
     if not path.is_dir():
         raise UserError("no such data directory", file=path, mend="run stage 1, or check the path")
-    tables = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
+    tables: dict[str, dict] = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
               if name in need or (path / name).exists()}
     if not tables:
         raise UserError("neither wav.scp, text nor utt2spk is here", file=path, mend="run stage 1, or check the path")

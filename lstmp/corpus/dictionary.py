@@ -75,7 +75,7 @@ class Dictionary:
                 does not fit the one without.
         """
         d = Path(directory)
-        silence = [f for _, f in _groups(d / "silence_phones.txt")]
+        silence = tuple(p for _, group in _groups(d / "silence_phones.txt") for p in group)
         nonsilence = [f for _, f in _groups(d / "nonsilence_phones.txt")]
         seen: set[str] = set()
         for name in ("silence_phones.txt", "nonsilence_phones.txt"):
@@ -86,7 +86,6 @@ class Dictionary:
                         raise UserError(f"phone {phone} is listed twice", file=d / name, line=n,
                                         mend="keep one of the two")
                     seen.add(phone)
-        silence = tuple(p for group in silence for p in group)
         optional = [p for _, group in _groups(d / "optional_silence.txt") for p in group]
         if len(optional) != 1 or optional[0] not in silence:
             raise UserError("expected one phone of silence_phones.txt", file=d / "optional_silence.txt",

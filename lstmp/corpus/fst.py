@@ -105,7 +105,7 @@ class FstArrays:
             raw = np.fromfile(path, dtype=np.int32, offset=header.length)
         if not 0 <= 3 * num_states <= len(raw):  # before anything is made of such a size
             raise _damaged(path)
-        words = memoryview(raw)
+        words = raw.data
         first = np.empty(num_states, np.int64)  # where each state's record begins; each depends on the one before
         at, end = 0, len(raw)
         for s in range(num_states):
@@ -183,7 +183,7 @@ class FstArrays:
         header += struct.pack("<iiQqqq", 2, 0, _EXPANDED_MUTABLE, self.start, num_states, num_arcs)
         with files.replacing(path) as tmp, open(tmp, "wb") as f:
             f.write(header)
-            f.write(memoryview(out).cast("B"))
+            f.write(out.data.cast("B"))
 
 
 def bypass(fst: FstArrays, useless: np.ndarray) -> FstArrays:

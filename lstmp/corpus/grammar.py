@@ -74,7 +74,8 @@ class _Builder:
     """The automaton while it grows: parts go from one state to another."""
 
     def __init__(self, path: Path, words: dict[str, int]):
-        self.path, self.words, self.used = path, words, set()
+        self.path, self.words = path, words
+        self.used: set[str] = set()
         self.fst = kaldifst.StdVectorFst()
         self.fst.start = self.state()
         self.end = self.state()

@@ -42,13 +42,18 @@ def read_rules(path: Path, lines: list[tuple[int, str]], word: Callable[[str, in
     return _Parser(path, tokens, grammar, word).rules()
 
 
+def _skipped(text: str, at: int) -> int:
+    found = _SKIPPED.match(text, at)  # at least nothing
+    return found.end() if found else at
+
+
 def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
     """The tokens, without header, comments and tags; and the grammar's name."""
-    at, grammar = _SKIPPED.match(text).end(), ""
+    at, grammar = _skipped(text, 0), ""
     for header in (_HEADER, _GRAMMAR):  # each once, before the first rule
         if found := header.match(text, at):
             grammar = found[1] if header is _GRAMMAR else grammar
-            at = _SKIPPED.match(text, found.end()).end()
+            at = _skipped(text, found.end())
     out, line, tags = [], 1 + text.count("\n", 0, at), None
     while at < len(text):
         if text[at].isspace():
@@ -58,7 +63,8 @@ def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
             tags = tags or _Tags(text, at)
             end = tags.end(at)
         elif found := _TOKEN.match(text, at):
-            kind, value, end = found.lastgroup, found[found.lastgroup], found.end()
+            kind, end = found.lastgroup or "", found.end()
+            value = found[kind]
             if kind == "quoted":
                 out += [("word", w, line) for w in re.sub(r"\\(.)", r"\1", value).split()]
             elif kind != "comment":
@@ -154,7 +160,7 @@ class _Parser:
         return ("alt", found) if found else ("void",)
 
     def weighted(self):
-        weight = 1.0
+        weight: float | None = 1.0
         if self.tokens[self.at][0] == "weight":
             weight = number(self.next()[1].strip("/ \t\n").rstrip("fFdD"))
             if weight is None or not (weight == 0 or 1e-9 <= weight <= 1e9):
@@ -163,7 +169,8 @@ class _Parser:
         return weight, self.sequence()
 
     def sequence(self):
-        parts, nothing = [], ("seq", [])
+        parts: list[tuple] = []
+        nothing: tuple = ("seq", [])
         while (part := self.part()) is not None:
             for mark, least in (("*", 0), ("+", 1)):
                 if self.marked(mark) and part != nothing:

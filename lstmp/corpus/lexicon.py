@@ -91,7 +91,9 @@ def check_phone(phone: str, path, n: int):
 
 def _rows(path, dialects: bool) -> tuple[list[Row], int]:
     """The entries as they stand, and how many comments there are, which are looked for in ``dialects``."""
-    rows, unsure, comments = [], [], 0
+    rows: list[Row] = []
+    unsure: list[Row] = []
+    comments = 0
     for n, line in numbered_lines(path):
         fields = columns(line)
         if not fields:

@@ -107,7 +107,7 @@ def _frame(data, at: int):
 
 def _same(data, at: int):
     """What three frames in a row from here on are; None: it is not sound, though its first bytes look like it."""
-    kinds = set()
+    kinds: set[tuple] = set()
     for _ in range(3):
         if (frame := _frame(data, at)) is None:
             return None if at < len(data) else kinds.pop()

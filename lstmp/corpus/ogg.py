@@ -16,8 +16,9 @@ def look_through(f, size: int) -> tuple[list[tuple[int, int]], bool]:
         f.seek(at)
         head = f.read(27 + 255)
         if len(head) < 27 or head[:4] != b"OggS":
-            if (at := _next_page(f, at + 1, size)) is None:
+            if (found := _next_page(f, at + 1, size)) is None:
                 break
+            at = found
             continue
         first, segments = bool(head[5] & 2), head[26]
         if first and not starting:  # streams that are interleaved begin together

@@ -98,7 +98,7 @@ class Pieces:
         except (RuntimeError, OSError):
             raise UserError("not a sentencepiece model", file=path, mend="make it with local/train_pieces.sh") from None
         self.letters = {s for s in map(self._model.id_to_piece, range(len(self._model))) if len(s) == 1} - {MARK}
-        self.cut = functools.cache(self.cut)
+        self.cut = functools.cache(self.cut)  # type: ignore[method-assign]  # of this object alone
 
     def cut(self, word: str) -> tuple[str, ...]:
         """The pieces of a word, with their marks; one in brackets, or with an unknown letter, stays whole."""

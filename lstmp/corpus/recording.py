@@ -60,9 +60,10 @@ class Recording:
         self._size = self.path.stat().st_size
         if not self._size:
             raise self._fault("the audio file is empty")
-        self._file, self._to_the_end = open(self.path, "rb"), None  # noqa: SIM115
+        self._file = open(self.path, "rb")  # noqa: SIM115
+        self._to_the_end: list | None = None
         try:
-            self._streams, self._promised = self._truthful()
+            self._streams, promised = self._truthful()
             with self._decoder(self._streams[0]) as f:
                 self.rate, self.channels = f.samplerate, f.channels
                 if not f.frames:
@@ -70,8 +71,8 @@ class Recording:
                 if self.rate not in RATES:
                     raise self._fault(f"sampled at {self.rate} Hz, as its header says, which cannot be right")
                 self._by_its_end = (f.format != "MP3" and f.subtype not in ("FLOAT", "DOUBLE")
-                                    and len(self._streams) == 1 and self._promised != 0)
-                self._promised = f.frames if self._promised is None else self._promised
+                                    and len(self._streams) == 1 and promised != 0)
+                self._promised = f.frames if promised is None else promised
         except BaseException:
             self._file.close()
             raise
@@ -122,7 +123,7 @@ class Recording:
         if len(self._streams) == 1 and read < self._promised or not read:
             raise self._fault(f"cut off: {read} of {self._promised} samples can be decoded")
         if self._to_the_end and len(self._streams) == 1:
-            yield from self._beyond(read)
+            yield from self._beyond(self._to_the_end, read)
 
     def _decoded(self, f: _Onward) -> Iterator[np.ndarray]:
         most, read = max(1, _BLOCK // self.channels), 0
@@ -134,10 +135,10 @@ class Recording:
             read += len(block)
             yield block
 
-    def _beyond(self, promised: int) -> Iterator[np.ndarray]:
+    def _beyond(self, stream: list, promised: int) -> Iterator[np.ndarray]:
         """What a FLAC file holds beyond the samples that its header promises."""
         begin = 0
-        with self._decoder(self._to_the_end) as f, contextlib.suppress(soundfile.LibsndfileError):  # a tag, or so
+        with self._decoder(stream) as f, contextlib.suppress(soundfile.LibsndfileError):  # a tag, or so
             for block in self._decoded(f):
                 if begin + len(block) > promised:
                     yield block[max(0, promised - begin):]
@@ -164,6 +165,7 @@ class Recording:
             return [[stream] for stream in streams], None
         if found := samples_length(f, size):
             if found.promised is None:
+                assert found.field is not None
                 at, value = found.field
                 return [[(0, at), value, (at + len(value), size)]], None
             if found.promised - found.there >= _MISSED:

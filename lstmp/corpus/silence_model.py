@@ -86,7 +86,7 @@ class SilenceModel:
                 pron = key(fields[0], tuple(fields[5:]))
             except KeyError:
                 pron = None
-            if prons.get(pron) != prob:
+            if pron is None or prons.get(pron) != prob:
                 raise UserError(f"this pronunciation of {fields[0]} is not in lexiconp.txt, or has another probability",
                                 file=path, line=n, mend=MEND)
             if pron in terms:
@@ -123,7 +123,8 @@ def _read_sentence(path: Path) -> tuple[float, float, float, float]:
             values[fields[0]] = _below_one(value, path, n) if fields[0] in ("<s>", "overall") else value
     if missing := [name for name in names if name not in values]:
         raise UserError(f"there is no line for {missing[0]}", file=path, mend=MEND)
-    return tuple(values[name] for name in names)
+    start, end_silence, end_none, overall = (values[name] for name in names)
+    return start, end_silence, end_none, overall
 
 
 def _number(text: str, path, n: int) -> float:

@@ -32,7 +32,8 @@ def plan(out: Path, seed: int, utts: dict[str, int], voices: dict[str, int]):
     """Who says what: split → [(voice, its utterances)]. No dev or test sentence is said in another split."""
     drawn = sentences(seed, sum(utts.values()))
     casting = cast(seed, voices["train"], voices["dev"], voices["test"])
-    plans, start = {}, 0
+    plans: dict[str, list[tuple[Voice, list[Utterance]]]] = {}
+    start = 0
     for split in SPLITS:
         said = drawn[start:start + utts[split]]
         start += utts[split]

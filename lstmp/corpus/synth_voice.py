@@ -38,7 +38,7 @@ def cast(seed: int, n_train: int, n_dev: int, n_test: int) -> dict[str, list[Voi
     """Voices of train, dev and test: no voice is in two of them, and every accent comes in turn in each."""
     rng = np.random.default_rng((seed, 1))
     queues = {accent: list(rng.permutation(VARIANTS)) for accent in ACCENTS}
-    voices = {}
+    voices: dict[str, list[Voice]] = {}
     for split, n in (("dev", n_dev), ("test", n_test), ("train", n_train)):
         voices[split] = []
         while len(voices[split]) < n:

@@ -53,7 +53,7 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
     (out / GIVEN).unlink(missing_ok=True)
     if any(u.wav for u in utts):
         bads = bad.BadUtterances(source, max_bad)
-        seconds = check_audio(utts, source.name, nj, bads, allow_commands)
+        seconds: dict[str, float] | None = check_audio(utts, source.name, nj, bads, allow_commands)
         bads.check(len(utts))
         if not seconds:
             raise UserError("no utterance with sound audio", file=source / "wav.scp", mend="correct the paths")

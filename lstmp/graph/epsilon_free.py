@@ -120,4 +120,5 @@ def _ways(hclg: FstArrays, epsilons: np.ndarray) -> _Ways:
         used = w.words[:, (w.words > 0).any(axis=0)] if len(w.src) else w.words[:, :0]
         words[at:at + len(w.src), :used.shape[1]] = used
         at += len(w.src)
-    return _Ways(*(np.concatenate([getattr(w, name) for w in found]) for name in ("src", "to", "cost")), words)
+    src, dst, cost = (np.concatenate([getattr(w, name) for w in found]) for name in ("src", "to", "cost"))
+    return _Ways(src, dst, cost, words)

@@ -80,8 +80,8 @@ def read_ctm(path) -> dict[str, Alignment]:
              "begin")
     result = {}
     for utt, triples in rows.items():
-        phones, start, end = zip(*triples, strict=True)
-        result[utt] = Alignment(list(phones), np.array(start), np.array(end))
+        names, starts, ends = zip(*triples, strict=True)
+        result[utt] = Alignment(list(names), np.array(starts), np.array(ends))
     return result
 
 

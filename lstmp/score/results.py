@@ -95,7 +95,7 @@ def _scored_before(system: System, sets: list[str], lms: list[str]) -> list[str]
     for folder in sorted(root.glob(str(here.relative_to(root)))) if root != here else ():
         match = name.fullmatch(str(folder))
         made = [system.dir(match[1], s) / "score.json" for s in sets] if match and match[1] not in lms else []
-        if not made or not all(p.is_file() for p in made):
+        if match is None or not made or not all(p.is_file() for p in made):
             continue
         trained = folder.parent / "final.safetensors"
         if trained.is_file() and min(p.stat().st_mtime_ns for p in made) < trained.stat().st_mtime_ns:
