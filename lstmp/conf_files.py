@@ -12,7 +12,7 @@ def read_sections(folder) -> dict[str, dict]:
 
 def leaves(values: dict, prefix: str = "") -> dict:
     """Nested groups as one, with dotted names."""
-    out = {}
+    out: dict = {}
     for key, value in values.items():
         out |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return out
@@ -26,7 +26,8 @@ def changed(folder, defaults, networks) -> dict[str, list]:
         defaults: conf/.
         networks: names of sections whose defaults are those of ``lstmp``; others that ``defaults`` lacks do not count.
     """
-    usual, found = read_sections(defaults), {}
+    usual = read_sections(defaults)
+    found: dict[str, list] = {}
     for section, values in read_sections(folder).items():
         if section not in usual and section not in networks:
             continue

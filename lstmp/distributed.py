@@ -19,6 +19,7 @@ import traceback
 from datetime import timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,8 +67,8 @@ def begin(minutes: float = _PATIENCE):
         path = _meeting(here == size)
         if here == size:
             _stay_on_this_machine()
-        own = {} if path is None else {"store": dist.FileStore(str(path), size), "rank": int(os.environ["RANK"]),
-                                       "world_size": size}
+        own: dict[str, Any] = {} if path is None else {
+            "store": dist.FileStore(str(path), size), "rank": int(os.environ["RANK"]), "world_size": size}
         dist.init_process_group("gloo", timeout=timedelta(minutes=minutes), **own)
 
 
@@ -260,7 +261,8 @@ def _leave(status: int):
     Were Python taken down first, torch 2 would now and then abort it for a thread of a process group that still runs.
     """
     if status == 0:
-        multiprocessing.util._exit_function()  # as after a fork: gives back semaphores, such as that of the bars
+        # as after a fork: gives back semaphores, such as that of the bars
+        multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # it is private
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(status)
 

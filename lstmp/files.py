@@ -148,16 +148,16 @@ def sweep(place):
 
 def _is_left(entry: os.DirEntry) -> bool:
     name = _FILE.fullmatch(entry.name) or _FOLDER.fullmatch(entry.name)
-    before = None if name else _BEFORE.fullmatch(entry.name)
-    if name and name["machine"] != _machine() or not (name or before):
+    found = name or _BEFORE.fullmatch(entry.name)
+    if name and name["machine"] != _machine() or not found:
         return False
     state = entry.stat(follow_symlinks=False)
     if state.st_uid != os.geteuid() or stat.S_ISLNK(state.st_mode):
         return False
-    if entry.name.endswith(".old") and hidden_folder(_without(entry.path, name)) is not None:
+    if name and entry.name.endswith(".old") and hidden_folder(_without(entry.path, name)) is not None:
         return False  # the only one there is: restore_folder's
-    started = _started(int((name or before)["pid"]))
-    return started is None or bool(name) and started != int(name["start"])
+    started = _started(int(found["pid"]))
+    return started is None or name is not None and started != int(name["start"])
 
 
 def _without(path: str, name: re.Match) -> Path:

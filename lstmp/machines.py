@@ -61,7 +61,7 @@ def _check_locks(folder: Path):
         with open(folder / "lock", "w") as f:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
-        raise UserError(f"its file system cannot lock files ({os.strerror(e.errno)}), by which the machines would meet",
+        raise UserError(f"its file system cannot lock files ({e.strerror or e}), by which the machines would meet",
                         file=folder.parent, mend="give --rdzv-endpoint HOST:PORT, and see docs/security.md") from None
 
 

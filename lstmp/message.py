@@ -103,7 +103,8 @@ def _from_json(value, raw: np.ndarray):
         what, file, line, mend = content
         return UserError(what, file=file, line=line, mend=mend)
     if kind == "object":
-        return _object(*content, {k: _from_json(v, raw) for k, v in value["fields"].items()})
+        module, name = content
+        return _object(module, name, {k: _from_json(v, raw) for k, v in value["fields"].items()})
     dtype, shape, begin = content
     plain = np.dtype("<i2" if dtype == _BFLOAT16 else dtype)
     if plain.kind not in "biufcU" or kind not in ("tensor", "array", "number"):

@@ -60,9 +60,9 @@ def current() -> str | None:
 
 def join():
     """Write into the log of the step that has started this process, if there is one."""
-    if current() and not isinstance(sys.stdout, _Tee):
+    if (log := current()) and not isinstance(sys.stdout, _Tee):
         with contextlib.suppress(OSError):
-            _tee(Path(current()))
+            _tee(Path(log))
 
 
 def _tee(path: Path) -> _Log:

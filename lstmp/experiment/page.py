@@ -22,10 +22,12 @@ def finished(grid: Grid) -> dict[str, list[dict]]:
     Raises:
         UserError: none is, or two runs were scored on other utterances.
     """
-    found, scored = {}, {}
+    found: dict[str, list[dict]] = {}
+    scored: dict[str, int] = {}
     for name in grid.networks:
-        runs = {records.path(grid, r): records.read(grid, r) for r in grid.runs([name])}
-        if None in runs.values():
+        wanted = grid.runs([name])
+        runs = {records.path(grid, r): run for r in wanted if (run := records.read(grid, r)) is not None}
+        if len(runs) < len(wanted):
             continue
         for file, run in runs.items():
             for a_set, of_set in run["sets"].items():
@@ -94,9 +96,10 @@ def record(grid: Grid, command_line: str) -> dict:
     found = {name: outcome(grid, runs) for name, runs in done.items()}
     base = found.get(grid.baseline) if grid.sets else None
     networks = rows(grid, done)
-    for row in networks if base else []:
-        d = wer_difference(found[row["network"]].errors, base.errors, base.words)
-        row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
+    if base is not None:
+        for row in networks:
+            d = wer_difference(found[row["network"]].errors, base.errors, base.words)
+            row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
             "clock": grid.clock, "machines": made_on(done),
@@ -106,7 +109,8 @@ def record(grid: Grid, command_line: str) -> dict:
 def made_on(done: dict[str, list[dict]]) -> str:
     """Where the runs were made, and whether all had the same data, in words."""
     runs = [r for of_network in done.values() for r in of_network]
-    data, contents = {}, set()
+    data: dict[str, str] = {}
+    contents = set()
     for r in runs:
         contents |= {(file, digest) for file, (digest, _) in r["inputs"].items()}
         data |= {file: digest for file, (digest, _) in r["inputs"].items()}

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -48,8 +49,9 @@ def main(argv=None):
     exp, data, dry_run = Path(run["exp"]), Path(run["data"]), run["dry-run"] == "true"
     if not dry_run:
         check_predecessors(int(run["stage"]), exp, data, recipe, networks, gmm_train(recipe), systems)
-    recipe = dataclasses.replace(recipe, **{key: find_file(getattr(recipe, key), run, recipe)
-                                            for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")})
+    files: dict[str, Any] = {key: find_file(getattr(recipe, key), run, recipe)
+                             for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
+    recipe = dataclasses.replace(recipe, **files)
     new_conf = exp / f".conf.{os.getpid()}"  # becomes <exp>/conf by lstmp.recipe.begin_run, once the run has the lock
     if not dry_run:
         write_sections(sections, new_conf)

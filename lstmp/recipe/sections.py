@@ -1,6 +1,7 @@
 """The sections of conf/: overridden by recipe and options, and checked as the steps that read them will check them."""
 
 import re
+from types import GenericAlias
 
 from lstmp import config
 from lstmp.errors import UserError
@@ -26,7 +27,7 @@ def override(values: dict, key: str, value, *, what: str, file=None, lines: dict
     elif isinstance(old, list) and not old and isinstance(value, list):  # of what, the step's own dataclass knows
         values[key] = value
     elif isinstance(old, list):
-        values[key] = config.coerce(value, list[type(old[0])] if old else list[str], what, **at)
+        values[key] = config.coerce(value, GenericAlias(list, (type(old[0]) if old else str,)), what, **at)
     else:
         values[key] = config.coerce(value, type(old), what, **at)
 

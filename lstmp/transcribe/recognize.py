@@ -96,7 +96,8 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wan
     data, conf = work / "data", model.path / "conf"
     per_job = min(32, -(-utts // nj))
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
-                  lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])
+                  lm_weights=[model.lm_weight],  # type: ignore[list-item]  # only files say whole numbers
+                  word_penalties=[model.word_penalty])
     kind = model.extracted
     extract(data, data, replace(config.load(conf / f"{kind}.yaml", KINDS[kind]), max_bad=float(10 ** 9)), nj)
     if model.adapts:

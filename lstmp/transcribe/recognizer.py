@@ -17,6 +17,7 @@ from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript
 from lstmp.transcribe.media import Resampler, read_recording
 from lstmp.transcribe.recognize import recognize
+from lstmp.transcribe.sound import Listener
 from lstmp.transcribe.transcribe import LiveModel
 
 _recognizing = threading.Lock()  # what is decoded passes through state of the whole process
@@ -106,7 +107,8 @@ class Stream:
     """
 
     def __init__(self, live: LiveModel):
-        self._recognizer, self._piece = live.recognizer(), round(live.live.chunk_seconds * RATE)
+        self._recognizer: Listener | None = live.recognizer()
+        self._piece = round(live.live.chunk_seconds * RATE)
         self._rate: int | None = None
         self._to_rate: Resampler | None = None
 
@@ -130,10 +132,10 @@ class Stream:
             raise UserError("the recording is at its end", mend="take a new stream()")
         if self._to_rate is None or rate is not None:
             rate = whole_rate(rate)
-            if self._to_rate is not None and rate != self._rate:
+            if self._to_rate is None:
+                self._rate, self._to_rate = rate, Resampler(rate)
+            elif rate != self._rate:
                 raise UserError(f"{rate} samples a second after {self._rate}", mend="keep to one rate in a stream")
-        if self._to_rate is None:
-            self._rate, self._to_rate = rate, Resampler(rate)
         return self._more(self._to_rate(own_samples(samples)))
 
     def finish(self) -> list[Segment]:
@@ -152,10 +154,12 @@ class Stream:
 
     def close(self):
         """End without the segments that are still due."""
-        self._recognizer = self._to_rate = None
+        self._recognizer = None
+        self._to_rate = None
 
     @contained()
     def _more(self, samples: np.ndarray) -> list[Segment]:
+        assert self._recognizer is not None
         found: list[Segment] = []
         for at in range(0, len(samples), self._piece):
             found = [s for s in found if s.final] + self._recognizer.accept(samples[at:at + self._piece])

@@ -74,7 +74,7 @@ class Recorded:
         for about in self.decodings.values():
             features = self._features(about)
             if "transforms" in features:  # adapted: made of those that the GMM decoded
-                path = self.located(features["transforms"], "adapt", must=False)
+                path = self._found(features["transforms"])
                 below = path and path / "decode.json"
                 features = self._features(config.read_json(below, "decode again")) if below and below.is_file() else {}
             found += [features["config"]] if features.get("config") else []
@@ -83,7 +83,7 @@ class Recorded:
         return found[0] if found else None
 
     def _features(self, about: dict) -> dict:
-        data = self.located(about["data"], "conf", must=False) if "data" in about else None
+        data = self._found(about["data"]) if "data" in about else None
         return extraction(data) or {} if data else {}
 
     def decode_config(self, graph: Path) -> dict | None:
@@ -96,11 +96,15 @@ class Recorded:
         folder = self.model.absolute().parent / "conf"
         return folder if folder.is_dir() else ROOT / "conf"
 
-    def located(self, noted: str, option: str, must: bool = True) -> Path | None:
+    def _found(self, noted: str) -> Path | None:
         """A path as it was noted, relative to where the step ran: here, the checkout, or above the network's folder."""
         places = [Path(noted), ROOT / noted, *(above / noted for above in self.model.resolve().parents)]
-        found = next((p for p in places if p.exists()), None)
-        if found is None and must:
+        return next((p for p in places if p.exists()), None)
+
+    def located(self, noted: str, option: str) -> Path:
+        """The same, which must be there; ``option`` gives another."""
+        found = self._found(noted)
+        if found is None:
             raise UserError(f"it was made with {noted}, which is not there", file=self.model, mend=_GIVE.format(option))
         return found
 
@@ -143,7 +147,7 @@ def write_conf(recorded: Recorded, graph: Path, kind: str, cls: type, out: Path,
             raise UserError(f"`acoustic_scale` is {values['acoustic_scale']}, and {search.get('acoustic_scale')} where "
                             "the LM weight was chosen", file=path, mend="decode and score with this configuration")
         search = values
-    for name, values, kinds in ((kind, features, cls), ("decode", search, DecodeConfig)):
-        if values is not None:
-            values = config.to_dict(config.build(values, kinds, file=recorded.model))
+    for name, noted, kinds in ((kind, features, cls), ("decode", search, DecodeConfig)):
+        if noted is not None:
+            values = config.to_dict(config.build(noted, kinds, file=recorded.model))
             config.write_text(out / f"{name}.yaml", yaml.safe_dump(values, sort_keys=False))

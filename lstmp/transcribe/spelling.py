@@ -73,7 +73,8 @@ class Speller:
             if found := self._find(candidate):
                 return Spoken(candidate, (found,))
         parts = [self._find(_stripped(part, "'")) or self._find(_stripped(part)) for part in _PARTS.split(core) if part]
-        return Spoken(core, tuple(parts) if len(parts) > 1 and all(parts) else (UNKNOWN,))
+        known = tuple(part for part in parts if part)
+        return Spoken(core, known if len(parts) > 1 and len(known) == len(parts) else (UNKNOWN,))
 
     def _find(self, word: str) -> str | None:
         """The word of the lexicon that this is, whatever its case, the form of its apostrophes, and joiners in it."""
