@@ -30,7 +30,7 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.engine import SearchGraph, compiled
 from lstmp.decode.lattice_paths import best_paths
-from lstmp.decode.scorer import load_scorer
+from lstmp.decode.acoustic_scorer import load_acoustic_scorer
 from lstmp.decode.search import decode_utterance, load_graph
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
@@ -129,7 +129,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     cfg = config.load(args.config, DecodeConfig)
-    scorer = load_scorer(args.model)
+    scorer = load_acoustic_scorer(args.model)
     graph_info = check_same_model(Path(args.graph), Path(args.model), scorer.num_pdfs)
     features, data = Features(args.data, scorer.feature), read_data_dir(args.data)
     utts = [utt for utt in features.utts if utt in data.utts]

@@ -40,7 +40,7 @@ def main(argv=None):
     p.add_argument("files", nargs="+", metavar="FILE")
     a = p.parse_args(argv)
     if a.seconds < 10:
-        raise UserError("--seconds must be 10 or more", mend="correct the value")
+        raise UserError("--seconds must be 10 or more", hint="correct the value")
     began = time.perf_counter()
     model = LiveModel(ModelFolder.load(a.model))
     print(f"the model is loaded in {time.perf_counter() - began:.1f} s")

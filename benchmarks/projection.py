@@ -127,7 +127,7 @@ def main(argv=None):
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args(argv)
     if a.core_speed <= 0:
-        raise UserError("--core-speed must be above 0", mend="take it from benchmarks/scaling.py")
+        raise UserError("--core-speed must be above 0", hint="take it from benchmarks/scaling.py")
     rng = np.random.default_rng(a.seed)
     print("| data | machines | streams in all | frames/s | hours an epoch | hours in all | computing, % of the time | "
           "exchange, ms a batch | staleness, exchanges of others |\n|---|---|---:|---:|---:|---:|---:|---:|---:|")

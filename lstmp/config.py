@@ -33,7 +33,7 @@ def read_yaml(path: Path | str) -> tuple[Json, dict[str, int]]:
     """Read a YAML mapping. Returns (values, line number of each key; one in a group by its dotted name)."""
     path = Path(path)
     if not path.is_file():
-        raise UserError("no such configuration file", file=path, mend="check the path; the defaults are in conf/")
+        raise UserError("no such configuration file", file=path, hint="check the path; the defaults are in conf/")
     _check_size(path, _MOST_YAML, "see the files in conf/ for the form")
     try:
         text = path.read_text(encoding="utf-8")
@@ -45,28 +45,28 @@ def read_yaml(path: Path | str) -> tuple[Json, dict[str, int]]:
             if isinstance(event, yaml.AliasEvent):  # a few of them in each other stand for billions of values
                 mark = event.start_mark
                 raise UserError(f"an alias, `*{event.anchor}`", file=path, line=mark.line + 1 if mark else None,
-                                mend="write the value itself")
+                                hint="write the value itself")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", file=path, mend="save it as UTF-8") from None
+        raise UserError("not UTF-8 text", file=path, hint="save it as UTF-8") from None
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         problem = getattr(e, "problem", None) or "cannot be parsed"
         raise UserError(f"not valid YAML: {problem}", file=path, line=mark.line + 1 if mark else None,
-                        mend="write `key: value`, one a line") from None
+                        hint="write `key: value`, one a line") from None
     except (ValueError, RecursionError) as e:  # a date or number that cannot be, groups nested without end
-        raise UserError(f"not valid YAML: {str(e)[:80]}", file=path, mend="write `key: value`, one a line") from None
+        raise UserError(f"not valid YAML: {str(e)[:80]}", file=path, hint="write `key: value`, one a line") from None
     if values is None:
         return {}, {}
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
-        raise UserError("expected `key: value` lines", file=path, line=1, mend="see the files in conf/ for the form")
+        raise UserError("expected `key: value` lines", file=path, line=1, hint="see the files in conf/ for the form")
     return values, _key_lines(node, path)
 
 
-def _check_size(path: Path, most: int, mend: str) -> None:
+def _check_size(path: Path, most: int, hint: str) -> None:
     if (size := path.stat().st_size) > most:
-        raise UserError(f"{size} bytes, where some thousand are usual", file=path, mend=mend)
+        raise UserError(f"{size} bytes, where some thousand are usual", file=path, hint=hint)
 
 
 def _key_lines(node: yaml.MappingNode, path: Path, prefix: str = "") -> dict[str, int]:
@@ -76,7 +76,7 @@ def _key_lines(node: yaml.MappingNode, path: Path, prefix: str = "") -> dict[str
         line = key.start_mark.line + 1
         name = f"{prefix}{key.value}"
         if name in lines:
-            raise UserError(f"key `{key.value}` is given twice", file=path, line=line, mend="keep one of the two")
+            raise UserError(f"key `{key.value}` is given twice", file=path, line=line, hint="keep one of the two")
         lines[name] = line
         if isinstance(value, yaml.MappingNode):
             lines |= _key_lines(value, path, f"{name}.")
@@ -96,23 +96,23 @@ def json_value(text: str | bytes) -> Any:
         raise ValueError("nested too deep") from None
 
 
-def read_json(path: Path | str, mend: str) -> Json:
+def read_json(path: Path | str, hint: str) -> Json:
     """Read a JSON object.
 
     Raises:
-        UserError: no such file (``mend`` says who makes it), not a JSON object, or beyond all measure.
+        UserError: no such file (``hint`` says who makes it), not a JSON object, or beyond all measure.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError("no such file", file=path, mend=mend)
-    _check_size(path, _MOST_JSON, f"delete it; {mend}")
+        raise UserError("no such file", file=path, hint=hint)
+    _check_size(path, _MOST_JSON, f"delete it; {hint}")
     try:
         value = json_value(path.read_text(encoding="utf-8"))
     except ValueError as e:
         line = getattr(e, "lineno", None)
-        raise UserError("not valid JSON", file=path, line=line, mend=f"delete it; {mend}") from None
+        raise UserError("not valid JSON", file=path, line=line, hint=f"delete it; {hint}") from None
     if not isinstance(value, dict):
-        raise UserError("expected a JSON object", file=path, mend=f"delete it; {mend}")
+        raise UserError("expected a JSON object", file=path, hint=f"delete it; {hint}")
     return value
 
 
@@ -139,7 +139,7 @@ def build(values: Json, cls: type[T], *, file: Path | str | None = None,
     missing = [f.name for f in dataclasses.fields(cls)
                if f.name not in values and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
-        raise UserError(f"key `{prefix}{missing[0]}` is missing", file=file, mend="copy its line from conf/")
+        raise UserError(f"key `{prefix}{missing[0]}` is missing", file=file, hint="copy its line from conf/")
     checked = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]):
@@ -153,14 +153,14 @@ def build(values: Json, cls: type[T], *, file: Path | str | None = None,
     except UserError as e:  # raised by a __post_init__ that checks ranges; it does not know the file
         key = e.what.split("`")[1] if e.what.count("`") >= 2 else ""
         what = e.what.replace(f"`{key}`", f"`{prefix}{key}`", 1) if key in names else e.what
-        raise UserError(what, file=e.file or file, line=lines.get(key), mend=e.mend) from None
+        raise UserError(what, file=e.file or file, line=lines.get(key), hint=e.hint) from None
 
 
 def group(value: Any, name: str, *, file: Path | str | None = None, line: int | None = None) -> Json:
     """``value``, which must be a mapping; ``name`` is its key."""
     if not isinstance(value, dict):
         raise UserError(f"`{name}` must be a group of keys, not {value!r}", file=file, line=line,
-                        mend="indent its keys below it")
+                        hint="indent its keys below it")
     return value
 
 
@@ -175,7 +175,7 @@ def unknown(what: str, name: str, known: Iterable[str], *, file: Path | str | No
         listed = f"among the {len(known)} known are: {', '.join(sorted(alike))}"
     else:
         listed = f"known are: {', '.join(known)}"
-    return UserError(f"unknown {what}", file=file, line=line, mend=hint + listed)
+    return UserError(f"unknown {what}", file=file, line=line, hint=hint + listed)
 
 
 def coerce(value: Any, hint: Any, name: str, *, file: Path | str | None = None, line: int | None = None) -> Any:
@@ -197,18 +197,18 @@ def coerce(value: Any, hint: Any, name: str, *, file: Path | str | None = None, 
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, str(hint))
-    mend = "correct the value"
+    hint = "correct the value"
     if hint is float and isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+[eE][-+]?[0-9]+", value):
-        mend = "YAML takes it for text; write it with a dot and a sign, as 1.0e-3 or 1.0e+3"
+        hint = "YAML takes it for text; write it with a dot and a sign, as 1.0e-3 or 1.0e+3"
     elif hint is str and isinstance(value, (bool, int, float)):
-        mend = f'write "{value}", in quotes'
-    raise UserError(f"`{name}` must be {kind}, not {value!r}", file=file, line=line, mend=mend)
+        hint = f'write "{value}", in quotes'
+    raise UserError(f"`{name}` must be {kind}, not {value!r}", file=file, line=line, hint=hint)
 
 
 def check(ok: bool, name: str, rule: str) -> None:
     """For ``__post_init__``: raise unless ``ok``. ``rule`` completes the sentence '`name` must be …'."""
     if not ok:
-        raise UserError(f"`{name}` must be {rule}", mend="correct the value")
+        raise UserError(f"`{name}` must be {rule}", hint="correct the value")
 
 
 def to_dict(cfg: "DataclassInstance") -> Json:

@@ -36,11 +36,11 @@ def for_processes(device: str) -> str:
 
 def _checked(device: str) -> str:
     if device not in ("cpu", "cuda"):
-        raise UserError(f"no such device as {device}", mend=f"give --device {CHOICES}")
+        raise UserError(f"no such device as {device}", hint=f"give --device {CHOICES}")
     if device == "cuda" and not torch.cuda.is_available():
         if torch.version.cuda is None:
             raise UserError(f"no GPU that torch can use: torch {torch.__version__} is a build for the CPU",
-                            mend="give --device cpu, or install a build of torch for CUDA; in a checkout, delete .venv "
+                            hint="give --device cpu, or install a build of torch for CUDA; in a checkout, delete .venv "
                                  "and run LSTMP_ENV=current local/env.sh")
-        raise UserError("no GPU that torch can use", mend="give --device cpu, or look what nvidia-smi says")
+        raise UserError("no GPU that torch can use", hint="give --device cpu, or look what nvidia-smi says")
     return device

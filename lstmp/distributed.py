@@ -285,7 +285,7 @@ def _wait(workers, errors):
                 raise errors.get()
             if worker.exitcode != _LOST_PEER or not running:
                 raise UserError(f"a worker process ended with status {worker.exitcode}",
-                                mend="if it was killed for memory, lower --nj; run the same command again to go on")
+                                hint="if it was killed for memory, lower --nj; run the same command again to go on")
 
 
 def _work(fn, args, index, count, threads, folder, errors, parent, timeout):

@@ -1,4 +1,4 @@
-"""One clear line for every fault that a user can mend, and never a traceback.
+"""One clear line for every fault that a user can hint, and never a traceback.
 
 Library code raises :class:`UserError`; every command's ``main`` is wrapped by :func:`command`, which prints the
 line and exits with status 1.
@@ -44,22 +44,22 @@ class UserError(Exception):
         what: what is wrong, without a full stop.
         file: the file at fault.
         line: its 1-based line number.
-        mend: what the user can do about it.
+        hint: what the user can do about it.
     """
 
-    def __init__(self, what: str, *, file=None, line: int | None = None, mend: str | None = None):
-        self.what, self.file, self.line, self.mend = what, file, line, mend
+    def __init__(self, what: str, *, file=None, line: int | None = None, hint: str | None = None):
+        self.what, self.file, self.line, self.hint = what, file, line, hint
         where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
         shown = what if len(what) <= _LONGEST else f"{what[:_LONGEST]} …"  # what it quotes may be megabytes
-        text = where + shown + (f"; {mend}" if mend else "")
+        text = where + shown + (f"; {hint}" if hint else "")
         super().__init__(printable(" ".join(text.split())))
 
     def __reduce__(self):  # so that a worker process can hand it to its parent
-        return _rebuild, (self.what, self.file, self.line, self.mend)
+        return _rebuild, (self.what, self.file, self.line, self.hint)
 
 
-def _rebuild(what, file, line, mend):
-    return UserError(what, file=file, line=line, mend=mend)
+def _rebuild(what, file, line, hint):
+    return UserError(what, file=file, line=line, hint=hint)
 
 
 def command(main):
@@ -116,7 +116,7 @@ def locks_of_workers():
         yield
     except OSError as e:
         raise UserError(f"no room for the locks of worker processes: {e.strerror or e}", file="/dev/shm",
-                        mend="make it larger, a container's with --shm-size=64m, or give --nj 1") from None
+                        hint="make it larger, a container's with --shm-size=64m, or give --nj 1") from None
 
 
 def is_memory(e: BaseException) -> bool:
@@ -130,7 +130,7 @@ def out_of_memory(e: BaseException) -> UserError:
     amount = re.search(r"allocate (\d[\d.]* ?[KMGT]?i?B|\d+ bytes)", str(e))
     file = getattr(e, "file", None) or getattr(e, "filename", None)
     what = "out of memory" + (f", {amount[1]} asked for" if amount else "") + ("" if file else f" in {_asked(e)}")
-    return UserError(what, file=file, mend=_LESS)
+    return UserError(what, file=file, hint=_LESS)
 
 
 def _asked(e: BaseException) -> str:

@@ -81,7 +81,7 @@ def take(file, folder: Path, who: str | None = None):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(f"{_holder(folder)} is at work here", file=folder,
-                        mend="wait for its end, or choose another folder") from None
+                        hint="wait for its end, or choose another folder") from None
     except OSError as e:
         _warn_no_locks(e.strerror)
         return

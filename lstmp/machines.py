@@ -62,7 +62,7 @@ def _check_locks(folder: Path):
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         raise UserError(f"its file system cannot lock files ({e.strerror or e}), by which the machines would meet",
-                        file=folder.parent, mend="give --rdzv-endpoint HOST:PORT, and see docs/security.md") from None
+                        file=folder.parent, hint="give --rdzv-endpoint HOST:PORT, and see docs/security.md") from None
 
 
 @command

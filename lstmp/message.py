@@ -60,7 +60,7 @@ def _to_json(value, arrays: list[np.ndarray]):
     if isinstance(value, bytes):
         return {"bytes": _to_json(np.frombuffer(value, np.uint8), arrays)}
     if isinstance(value, UserError):
-        return {"error": [value.what, None if value.file is None else str(value.file), value.line, value.mend]}
+        return {"error": [value.what, None if value.file is None else str(value.file), value.line, value.hint]}
     if dataclasses.is_dataclass(value) and type(value).__module__.startswith("lstmp."):
         fields = {f.name: _to_json(getattr(value, f.name), arrays) for f in dataclasses.fields(value) if f.init}
         return {"object": [type(value).__module__, type(value).__qualname__], "fields": fields}
@@ -100,8 +100,8 @@ def _from_json(value, raw: np.ndarray):
     if kind == "bytes":
         return _from_json(content, raw).tobytes()
     if kind == "error":
-        what, file, line, mend = content
-        return UserError(what, file=file, line=line, mend=mend)
+        what, file, line, hint = content
+        return UserError(what, file=file, line=line, hint=hint)
     if kind == "object":
         module, name = content
         return _object(module, name, {k: _from_json(v, raw) for k, v in value["fields"].items()})

@@ -84,7 +84,7 @@ def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: s
             if i + _AHEAD * nj < len(items):
                 pending.append(pool.submit(_call, i + _AHEAD * nj))
     except concurrent.futures.process.BrokenProcessPool:
-        raise UserError(f"{what}: a worker process was killed", mend="most often the memory ran out: lower --nj, then "
+        raise UserError(f"{what}: a worker process was killed", hint="most often the memory ran out: lower --nj, then "
                         "run the same command again") from None
     except BaseException:
         for process in set(multiprocessing.active_children()) - before:

@@ -32,7 +32,7 @@ def write_tensors(path, tensors: dict[str, torch.Tensor], metadata: dict[str, st
         if number := re.search(r"os error (\d+)", str(e)):  # a full disk and the like: said as for any other file
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         raise UserError(f"cannot be written: {e}", file=path,
-                        mend="check the free space and the folder's mode") from None
+                        hint="check the free space and the folder's mode") from None
 
 
 def read_tensors(path) -> dict[str, torch.Tensor]:
@@ -46,12 +46,12 @@ def read_tensors(path) -> dict[str, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def opened(path, what: str, mend: str, missing=("no such file", "run the stage that makes it"),
+def opened(path, what: str, hint: str, missing=("no such file", "run the stage that makes it"),
            framework: str = "pt") -> Iterator:
     """A safetensors file for reading; what its body finds wrong with names or metadata is a fault of the file as well.
 
     Args:
-        what: what to say of a damaged file, with the hint ``mend``.
+        what: what to say of a damaged file, with the hint ``hint``.
         missing: the same for none.
         framework: pt or np.
 
@@ -59,12 +59,12 @@ def opened(path, what: str, mend: str, missing=("no such file", "run the stage t
         UserError: it is missing or damaged.
     """
     if not Path(path).is_file():
-        raise UserError(missing[0], file=path, mend=missing[1])
+        raise UserError(missing[0], file=path, hint=missing[1])
     try:
         with naming(path), safe_open(str(path), framework) as f:
             yield f
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError):  # so it tells of kinds of numbers, too
-        raise UserError(what, file=path, mend=mend) from None
+        raise UserError(what, file=path, hint=hint) from None
 
 
 def are(kind: str, *tensors, dims: int = 1) -> bool:

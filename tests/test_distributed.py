@@ -56,7 +56,7 @@ def test_a_workers_error_is_the_parents_and_nothing_else_is_printed(capfd):
     with pytest.raises(UserError) as e:
         launch(2, """
 if d.rank() == 1:
-    raise UserError('bad', file='f.txt', line=3, mend='mend it')
+    raise UserError('bad', file='f.txt', line=3, hint='mend it')
 d.all_reduce(torch.ones(1))
 """)
     assert (str(e.value), e.value.line) == ("f.txt:3: bad; mend it", 3)

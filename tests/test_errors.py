@@ -30,21 +30,21 @@ def raising(exception):
 
 
 @pytest.mark.parametrize("kwargs, text", [
-    ({}, "bad thing"), ({"mend": "do so"}, "bad thing; do so"), ({"file": "a/b.txt"}, "a/b.txt: bad thing"),
+    ({}, "bad thing"), ({"hint": "do so"}, "bad thing; do so"), ({"file": "a/b.txt"}, "a/b.txt: bad thing"),
     ({"file": "b.txt", "line": 3}, "b.txt:3: bad thing"),
-    ({"file": "b.txt", "line": 3, "mend": "do so"}, "b.txt:3: bad thing; do so")])
+    ({"file": "b.txt", "line": 3, "hint": "do so"}, "b.txt:3: bad thing; do so")])
 def test_one_line(kwargs, text, capsys):
     assert str(UserError("bad thing", **kwargs)) == text
     assert run(raising(UserError("bad thing", **kwargs)), capsys) == (1, f"error: {text}\n")
 
 
 def test_line_breaks_are_removed():
-    assert str(UserError("a\n  b", file="f", mend="c\nd")) == "f: a b; c d"
+    assert str(UserError("a\n  b", file="f", hint="c\nd")) == "f: a b; c d"
 
 
 def test_travels_between_processes():
-    e = pickle.loads(pickle.dumps(UserError("what", file="f", line=2, mend="m")))
-    assert (str(e), e.what, e.file, e.line, e.mend) == ("f:2: what; m", "what", "f", 2, "m")
+    e = pickle.loads(pickle.dumps(UserError("what", file="f", line=2, hint="m")))
+    assert (str(e), e.what, e.file, e.line, e.hint) == ("f:2: what; m", "what", "f", 2, "m")
 
 
 @pytest.mark.parametrize("number, part", [
@@ -148,7 +148,7 @@ def test_fail(capsys):
 
 def test_what_is_quoted_moves_no_cursor_and_fills_no_screen(capsys):
     from lstmp.log import warn
-    e = UserError(f"odd \x1b[31m\u202e\udcff {'x' * 5000}", file="a\x07b", mend="mend it")
+    e = UserError(f"odd \x1b[31m\u202e\udcff {'x' * 5000}", file="a\x07b", hint="mend it")
     assert str(e).startswith(r"a\x07b: odd \x1b[31m\u202e\udcff xxx") and str(e).endswith(" …; mend it")
     assert str(e).isprintable() and len(str(e)) < 1100
     warn("u\x1b[2J: é 名")

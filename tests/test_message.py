@@ -45,7 +45,7 @@ def test_tensors_and_numbers():
 
 
 def test_a_fault_arrives_as_it_was():
-    found = message.unpack(message.pack(UserError("bad", file=Path("f"), line=3, mend="mend")))
+    found = message.unpack(message.pack(UserError("bad", file=Path("f"), line=3, hint="mend")))
     assert str(found) == "f:3: bad; mend" and isinstance(found, UserError)
 
 

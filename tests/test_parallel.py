@@ -33,7 +33,7 @@ def test_it_does_use_processes():
 def test_a_users_error_arrives_as_itself(nj):
     def fail(i):
         if i == 30:
-            raise UserError("bad", file="f.txt", line=30, mend="mend it")
+            raise UserError("bad", file="f.txt", line=30, hint="mend it")
         return i
     with pytest.raises(UserError) as e:
         run_jobs(fail, range(1000), nj, "failing")

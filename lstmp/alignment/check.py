@@ -150,11 +150,11 @@ def load(data, lang, model_dir, device="cpu") -> tuple[Shard, AcousticModel]:
     """This process's utterances, and the GMM to check them with."""
     model = AcousticModel.load(model_dir, device).speaker_independent()
     if model.gmms is None:
-        raise UserError("no Gaussian mixtures in it", file=model_dir, mend="check with a GMM's folder")
+        raise UserError("no Gaussian mixtures in it", file=model_dir, hint="check with a GMM's folder")
     shard = Shard(data, Lang.load(lang), model.input, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
-                        mend="make the features with the configuration that the model was trained with")
+                        hint="make the features with the configuration that the model was trained with")
     return shard, model
 
 

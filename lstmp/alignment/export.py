@@ -50,7 +50,7 @@ def find_words(alignment: dict[str, np.ndarray], transitions: TransitionModel, l
         warn(f"no words for {len(failed) - _WARNINGS} more utterances")
     if failed and not words:
         raise UserError(f"no utterance of the alignment has words: {failed[0]}", file=text_path,
-                        mend="give the data dir and the lang folder that were aligned")
+                        hint="give the data dir and the lang folder that were aligned")
     return words
 
 
@@ -123,12 +123,12 @@ def _load(ali, model_dir, lang: Lang) -> tuple[dict[str, np.ndarray], AcousticMo
     strange = sorted(set(transitions.tid_phone.tolist()[1:]) - set(lang.phone_names))
     if strange:
         raise UserError(f"phone {strange[0]} of the alignment is not in it", file=lang.dir / "phones.txt",
-                        mend="give the lang folder that the alignment was made with")
+                        hint="give the lang folder that the alignment was made with")
     if model_dir is not None:
         full = AcousticModel.load(model_dir)
         if full.gmms is None or full.transitions.tuples.tolist() != transitions.tuples.tolist():
             raise UserError("it has no mixtures, or not those of the alignment's states", file=model_dir,
-                            mend="give the GMM that made the alignment, or leave out --model")
+                            hint="give the GMM that made the alignment, or leave out --model")
         model = full
     return alignment, model
 
@@ -146,7 +146,7 @@ def main(argv=None):
     args = p.parse_args(argv)
     times = set(args.format) & {"ctm", "textgrid"}
     if times and args.data is None:
-        raise UserError("--data is needed for the words", mend="give the data dir, or --format kaldi")
+        raise UserError("--data is needed for the words", hint="give the data dir, or --format kaldi")
     inputs = [args.ali / n for n in ("ali.ark", "tree.json", "topo", "transitions.safetensors")] + [args.lang]
     inputs += [args.data / "text"] if times else []
     inputs += [args.model / "final.safetensors"] if args.model else []

@@ -24,7 +24,7 @@ from lstmp.stage import Stage
 
 BOUNDARIES = ("nonword", "begin", "end", "internal", "singleton")
 _MARK = re.compile("_[BIES]$")
-_MEND = "align again, with this lang and these transcripts"
+_HINT = "align again, with this lang and these transcripts"
 
 
 
@@ -42,11 +42,11 @@ def read_boundaries(lang: Lang) -> dict[int, str] | None:
         phone, _, place = line.partition(" ")
         if not config.is_count(phone) or place not in BOUNDARIES:
             raise UserError(f"expected a phone id and one of {', '.join(BOUNDARIES)}", file=path, line=n,
-                            mend="make the lang again")
+                            hint="make the lang again")
         places[int(phone)] = place
     for number in lang.silence + lang.nonsilence:
         if number not in places:
-            raise UserError(f"phone {lang.phone_names[number]} is missing", file=path, mend="make the lang again")
+            raise UserError(f"phone {lang.phone_names[number]} is missing", file=path, hint="make the lang again")
     return places
 
 
@@ -122,7 +122,7 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
     lang, transitions = Lang.load(lang_dir), AcousticModel.load(ali_dir).transitions
     if lang.topology != transitions.topology:
         raise UserError(f"its phones or their topology are not those of {ali_dir}", file=lang.dir / "topo",
-                        mend="give the lang that the alignment was made with")
+                        hint="give the lang that the alignment was made with")
     texts, alignment, places = read_table(data / "text"), read_alignment(ali_dir), read_boundaries(lang)
     names = {i: s if places is None else _MARK.sub("", s) for i, s in lang.phone_names.items()}
     marked: Counter = Counter()
@@ -130,9 +130,9 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
     for utt in progress(sorted(alignment), "pronunciations"):
         if utt not in texts:
             raise UserError(f"the aligned utterance {utt} is not there", file=data / "text",
-                            mend="give the data dir that was aligned")
+                            hint="give the data dir that was aligned")
         tids = alignment[utt]
-        transitions.check(utt, tids, file=ali_dir / "ali.ark", mend=_MEND)
+        transitions.check(utt, tids, file=ali_dir / "ali.ark", hint=_HINT)
         phones = [s.phone for s in segments(tids, transitions)]
         words, _ = lang.word_ids(texts[utt].split())
         try:
@@ -140,11 +140,11 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
                     words_by_marks(phones, words, lang, places))
         except ValueError as e:
             raise UserError(f"utterance {utt} is not aligned to its transcript: {e}", file=ali_dir / "ali.ark",
-                            mend=_MEND) from None
+                            hint=_HINT) from None
         marked.update((lang.word_names[word], *(lang.phone_names[x] for x in p)) for word, p in said)
         counts.add((lang.word_names[word], *(names[x] for x in p)) for word, p in said)
     if not alignment:
-        raise UserError("no utterance in it", file=ali_dir / "ali.ark", mend="align first")
+        raise UserError("no utterance in it", file=ali_dir / "ali.ark", hint="align first")
     write_counts(out / "pron_counts.txt", marked)
     counts.write(out)
     stage.mark([out / n for n in ("pron_counts.txt", pron_counts.PRONS, pron_counts.SILENCES, pron_counts.BIGRAMS)])

@@ -171,21 +171,21 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
         UserError: the utterance is unknown, was not aligned, or its audio or features do not fit its alignment.
     """
     if utt not in data.utts:
-        raise UserError(f"no utterance {utt}", file=data.path / "text", mend="give ids from its first column")
+        raise UserError(f"no utterance {utt}", file=data.path / "text", hint="give ids from its first column")
     if utt not in alignment:
-        raise UserError(f"{utt} is not aligned", mend="see failed.txt in the alignment's folder")
+        raise UserError(f"{utt} is not aligned", hint="see failed.txt in the alignment's folder")
     tids = alignment[utt].astype(np.int64)
     hmm.transitions.check(utt, tids)
     spectrum = spectrogram(read_utterance(data.utts[utt], RATE, allow_commands), shift)
     if abs(len(spectrum) - len(tids)) > 2:
         raise UserError(f"{len(tids)} frames in the alignment of {utt}, but {len(spectrum)} in its audio",
-                        file=data.utts[utt].wav, mend="make the features and the alignment again")
+                        file=data.utts[utt].wav, hint="make the features and the alignment again")
     loglike = None
     if gmm is not None:
         feats = Features(data.path, gmm.input, gmm.transform, transforms).load(utt)
         if len(feats) != len(tids):
             raise UserError(f"{len(tids)} frames in the alignment of {utt}, but {len(feats)} in its features",
-                            file=data.path / "feats.scp", mend="align these features again")
+                            file=data.path / "feats.scp", hint="align these features again")
         loglike = frame_loglikes(gmm, feats, tids)
     parts = segments(tids, hmm.transitions)
     names = [(lang.phone_names[s.phone].partition("_")[0].replace("SIL", ""), s.start, s.length) for s in parts]
@@ -212,19 +212,19 @@ def main(argv=None):
     p.add_argument("utts", nargs="+", metavar="UTT", help="utterance ids")
     args = p.parse_args(argv)
     if args.start < 0 or (args.end is not None and args.end <= args.start):
-        raise UserError("--end must be later than --start", mend="give seconds from the utterance's beginning")
+        raise UserError("--end must be later than --start", hint="give seconds from the utterance's beginning")
     data, lang, hmm = read_data_dir(args.data), Lang.load(args.lang), AcousticModel.load(args.ali)
     check_commands(data, args.allow_commands)
     gmm = AcousticModel.load(args.model) if args.model else None
     if gmm is not None and (gmm.gmms is None or gmm.transitions.num_pdfs != hmm.transitions.num_pdfs):
-        raise UserError("not the GMM that made the alignment", file=args.model, mend="give that one, or none")
+        raise UserError("not the GMM that made the alignment", file=args.model, hint="give that one, or none")
     alignment = read_alignment(args.ali)
     transforms = read_transforms(args.ali) if gmm and (args.ali / "trans.scp").is_file() else None
     for utt in args.utts:
         picture = load_picture(utt, data, lang, hmm, alignment, gmm, frame_shift(args.ali), transforms,
                                args.allow_commands)
         if args.start >= len(picture.spectrum) * picture.shift:
-            raise UserError(f"{utt} ends at {len(picture.spectrum) * picture.shift:.2f} s", mend="lower --start")
+            raise UserError(f"{utt} ends at {len(picture.spectrum) * picture.shift:.2f} s", hint="lower --start")
         path = args.out / f"{file_name(utt)}.png"
         draw(picture, path, args.start, args.end)
         say(str(path))

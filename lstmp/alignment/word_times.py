@@ -30,7 +30,7 @@ def word_segments(phones: list[Segment], words: list[str], lang: Lang) -> list[t
         said = words_by_pronunciations([p.phone for p in phones], lang.word_ids(words)[0], lang)
     except ValueError as e:
         raise UserError(f"its phones are no pronunciation of its transcript: {e}",
-                        mend="give the lang folder and the transcripts that it was aligned with") from None
+                        hint="give the lang folder and the transcripts that it was aligned with") from None
     found: list[tuple[str, int, int]] = []
     at = 0
     for word, spelling in said:

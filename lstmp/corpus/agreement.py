@@ -17,22 +17,22 @@ def same_utterances(path: Path, tables: dict[str, dict[str, str]]):
                 more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
                 alike = composed(utt) in map(composed, others)
                 raise UserError(f"`{utt}`{more} has {lacks[other]}: it is not in {other}", file=path / name,
-                                line=missing[0], mend="there its letters are composed in another way; write it with "
+                                line=missing[0], hint="there its letters are composed in another way; write it with "
                                 "the same bytes" if alike else f"add it to {other} or delete this line")
 
 
 def check_spk2utt(path: Path, found: dict[str, str], expected: dict[str, list[str]]):
     """``spk2utt``, as ``found``, says what ``utt2spk`` does."""
-    mend = "delete it and run stage 1 again; utt2spk is what counts"
+    hint = "delete it and run stage 1 again; utt2spk is what counts"
     for number, (speaker, utts) in enumerate(found.items(), 1):
         if speaker not in expected:
-            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=number, mend=mend)
+            raise UserError(f"speaker `{speaker}` is not in utt2spk", file=path, line=number, hint=hint)
         if sorted(utts.split()) != expected[speaker]:
             raise UserError(f"the utterances of speaker `{speaker}` differ from utt2spk's", file=path, line=number,
-                            mend=mend)
+                            hint=hint)
     missing = sorted(set(expected) - set(found))
     if missing:
-        raise UserError(f"speaker `{missing[0]}` of utt2spk is missing", file=path, mend=mend)
+        raise UserError(f"speaker `{missing[0]}` of utt2spk is missing", file=path, hint=hint)
 
 
 def durations_of(path: Path, table: dict[str, str], utts) -> dict[str, float]:
@@ -44,10 +44,10 @@ def durations_of(path: Path, table: dict[str, str], utts) -> dict[str, float]:
         except ValueError:
             seconds = float("nan")
         if not 0 < seconds < float("inf"):
-            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=number, mend="run stage 1 again")
+            raise UserError(f"`{text}` is not a duration in seconds", file=path, line=number, hint="run stage 1 again")
         durations[utt] = seconds
     missing = [u for u in utts if u not in durations]
     if missing or len(durations) > len(utts):
         odd = missing[0] if missing else next(u for u in durations if u not in utts)
-        raise UserError(f"`{odd}` is in one of utt2dur and utt2spk only", file=path, mend="run stage 1 again")
+        raise UserError(f"`{odd}` is in one of utt2dur and utt2spk only", file=path, hint="run stage 1 again")
     return durations

@@ -39,8 +39,8 @@ def check_arpa(path, copy=None) -> list[int]:
     """
     path = Path(path)
 
-    def fault(n: int, what: str, mend: str = "make the LM again, or fetch it again"):
-        return UserError(what, file=path, line=n, mend=mend)
+    def fault(n: int, what: str, hint: str = "make the LM again, or fetch it again"):
+        return UserError(what, file=path, line=n, hint=hint)
 
     counts: list[int] = []
     boundaries: set[str] = set()
@@ -90,7 +90,7 @@ def check_arpa(path, copy=None) -> list[int]:
         if copy is not None:
             copy.write(line + "\n")
     if order < 0:
-        raise UserError("not an ARPA file: no \\data\\ line", file=path, mend="give a language model in ARPA format")
+        raise UserError("not an ARPA file: no \\data\\ line", file=path, hint="give a language model in ARPA format")
     raise fault(n, "the file ends before \\end\\")
 
 
@@ -130,7 +130,7 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
                              stderr=subprocess.PIPE, text=True, errors="replace")
         if job.returncode != 0 or not out.is_file():
             said = [line for line in job.stderr.splitlines() if line.startswith("[E]")] or [job.stderr[-200:]]
-            raise UserError(f"kaldilm refuses it: {said[0].removeprefix('[E]')}", file=path, mend="make the LM again")
+            raise UserError(f"kaldilm refuses it: {said[0].removeprefix('[E]')}", file=path, hint="make the LM again")
         left_out = sum(line.startswith("[W]") and " skipped: " in line for line in job.stderr.splitlines())
         g = FstArrays.read(out)
     # A history that no longer n-gram extends can do nothing but back off: three quarters of a pruned trigram's states.
@@ -138,6 +138,6 @@ def arpa_to_g(path, words_txt) -> tuple[kaldifst.StdVectorFst, list[int], int]:
     kaldifst.connect(g)
     if g.num_states < 1 or not (FstArrays.of(g).olabel > 0).any():
         raise UserError("no word of the LM is in the lexicon", file=path,
-                        mend="check that both write words in the same letter case")
+                        hint="check that both write words in the same letter case")
     kaldifst.arcsort(g, sort_type="ilabel")
     return g, counts, left_out

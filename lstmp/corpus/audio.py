@@ -69,7 +69,7 @@ def _decode(path, rate: int | None) -> tuple[np.ndarray, int]:
         try:
             samples = np.concatenate(list(f.blocks()))
         except MemoryError:
-            raise UserError("does not fit into memory", file=path, mend="cut it into utterances") from None
+            raise UserError("does not fit into memory", file=path, hint="cut it into utterances") from None
     _long_enough(len(samples), path, f.rate)
     return samples * FULL_SCALE, f.rate
 
@@ -79,16 +79,16 @@ def _must_fit(f: Recording, rate: int | None):
         return
     if f.rate != rate:
         raise UserError(f"sampled at {f.rate} Hz, not {rate}", file=f.path,
-                        mend=f"convert it: `sox {f.path.name} -r {rate} out.wav`")
+                        hint=f"convert it: `sox {f.path.name} -r {rate} out.wav`")
     if f.channels != 1:
         raise UserError(f"{f.channels} channels, not one", file=f.path,
-                        mend=f"keep one: `sox {f.path.name} out.wav remix 1`")
+                        hint=f"keep one: `sox {f.path.name} out.wav remix 1`")
 
 
 def _long_enough(samples: int, path, rate: int) -> int:
     if samples < MIN_SECONDS * rate:
         raise UserError(f"too short: {samples / rate:.4f} s, less than one window of {MIN_SECONDS} s", file=path,
-                        mend="leave the utterance out")
+                        hint="leave the utterance out")
     return samples
 
 
@@ -113,4 +113,4 @@ def _write(path, samples: np.ndarray, rate: int, **how):
             soundfile.write(str(tmp), np.clip(np.rint(samples), -32768, 32767).astype(np.int16), rate, **how)
     except soundfile.LibsndfileError as e:
         raise UserError(f"cannot be written: {reason(e)}", file=path,
-                        mend="free some disk space, or check that the folder can be written to") from None
+                        hint="free some disk space, or check that the folder can be written to") from None

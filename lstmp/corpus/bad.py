@@ -42,7 +42,7 @@ class BadUtterances:
         first = next(iter(self.errors.values()))
         if len(self.errors) > allowed:
             raise UserError(f"{len(self.errors)} of {total} utterances are bad, more than {allowed:g}; the first: "
-                            f"{first}", file=self.where, mend="mend them, or raise --max-bad")
+                            f"{first}", file=self.where, hint="mend them, or raise --max-bad")
         say(f"{self.where}: left out {len(self.errors)} of {total} utterances")
 
 

@@ -69,5 +69,5 @@ def check_known(said: Counter[str], known: Collection[str], *, file, where, limi
     n, total = unknown_words(said, known).total(), said.total()
     if n > limit * total:
         raise UserError(f"{n:,} of {total:,} words ({100 * n / total:.1f} %) are not in {where}, {hint(said, known)}",
-                        file=file, mend="give transcripts and lexicon one spelling (letter case, apostrophes), or a "
+                        file=file, hint="give transcripts and lexicon one spelling (letter case, apostrophes), or a "
                         "lexicon that has these words")

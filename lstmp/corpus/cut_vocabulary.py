@@ -38,7 +38,7 @@ def smallest_vocabulary(ranked: list[str], said: Counter, rate: float) -> int:
         unknown -= said[word]
     if unknown > allowed:
         raise UserError(f"with all {len(ranked):,} words {100 * unknown / said.total():.2f} % are unknown",
-                        mend="raise --rate, or give more text")
+                        hint="raise --rate, or give more text")
     return len(ranked)
 
 
@@ -55,14 +55,14 @@ def cut_vocabulary(rate: float, data_dir, texts, dict_dir, out) -> None:
         UserError: a file is missing or damaged, or the share cannot be had.
     """
     if not 0 < rate < 1:
-        raise UserError("--rate must lie between 0 and 1", mend="0.03 makes three words of a hundred unknown")
+        raise UserError("--rate must lie between 0 and 1", hint="0.03 makes three words of a hundred unknown")
     out, transcripts = Path(out), Path(data_dir) / "text"
     stage = Stage(out, "cut", inputs=[transcripts, *texts, dict_dir], settings=rate)
     if stage.is_done():
         return
     dictionary = Dictionary.load(dict_dir)
     if any(word == UNKNOWN for word, _, _ in dictionary.entries):
-        raise UserError(f"it has the word {UNKNOWN}, which is to stand for the words that are cut", mend="rename it",
+        raise UserError(f"it has the word {UNKNOWN}, which is to stand for the words that are cut", hint="rename it",
                         file=Path(dict_dir) / "lexiconp.txt")
     silence = set(dictionary.silence)
     spoken = {word for word, _, phones in dictionary.entries if not set(phones) <= silence}

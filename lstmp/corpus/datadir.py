@@ -102,31 +102,31 @@ def read_table(path) -> dict[str, str]:
     table, previous = {}, ""
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
-            raise UserError("blank line", file=path, line=number, mend="delete it")
+            raise UserError("blank line", file=path, line=number, hint="delete it")
         if line[0].isspace():
-            raise UserError("the line begins with a space", file=path, line=number, mend="delete the space")
+            raise UserError("the line begins with a space", file=path, line=number, hint="delete the space")
         key = columns(line)[0]
         if odd := odd_characters([key]):
             raise UserError(f"the id `{key}` has {odd[0]} in it", file=path, line=number,
-                            mend="write a blank after the id, and nothing invisible in it")
+                            hint="write a blank after the id, and nothing invisible in it")
         rest = line[len(key):].strip()
         if path.name == "text":
             rest = " ".join(composed(rest).split())
         if not rest:
             empty = "has an empty transcript" if path.name == "text" else "has nothing after it"
             raise UserError(f"`{key}` {empty}", file=path, line=number,
-                            mend=f"a line is {form}; complete it, or delete it here and in the files beside it")
+                            hint=f"a line is {form}; complete it, or delete it here and in the files beside it")
         if fields is not None and len(rest.split()) != fields:
             raise UserError(f"{1 + len(rest.split())} fields, not {1 + fields}", file=path, line=number,
-                            mend=f"a line is {form}")
+                            hint=f"a line is {form}")
         if key in table:
-            raise UserError(f"`{key}` is given twice", file=path, line=number, mend="delete one of the two lines")
+            raise UserError(f"`{key}` is given twice", file=path, line=number, hint="delete one of the two lines")
         if key < previous:
-            raise UserError(f"not sorted, `{key}` comes after `{previous}`", file=path, line=number, mend=SORT)
+            raise UserError(f"not sorted, `{key}` comes after `{previous}`", file=path, line=number, hint=SORT)
         table[key] = rest
         previous = key
     if not table:
-        raise UserError("the file is empty", file=path, mend="make it again, or leave this set out")
+        raise UserError("the file is empty", file=path, hint="make it again, or leave this set out")
     return table
 
 
@@ -143,11 +143,11 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
     """
     path = Path(path)
     if not path.is_dir():
-        raise UserError("no such data directory", file=path, mend="run stage 1, or check the path")
+        raise UserError("no such data directory", file=path, hint="run stage 1, or check the path")
     tables: dict[str, dict] = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
               if name in need or (path / name).exists()}
     if not tables:
-        raise UserError("neither wav.scp, text nor utt2spk is here", file=path, mend="run stage 1, or check the path")
+        raise UserError("neither wav.scp, text nor utt2spk is here", file=path, hint="run stage 1, or check the path")
     wavs = tables.get("wav.scp", {})
     segments, channels = {}, {}
     if (table := path / "segments").exists():
@@ -199,18 +199,18 @@ def write_data_dir(path, utts: Iterable[Utterance], durations: dict[str, float] 
     path = Path(path)
     ordered = sorted(utts, key=lambda u: u.id)
     if not ordered:
-        raise UserError("no utterance to write", file=path, mend="check the corpus that it is made from")
+        raise UserError("no utterance to write", file=path, hint="check the corpus that it is made from")
     for u in ordered:
         for name in (u.id, u.speaker):
             if why := ids.why_not(name):
-                raise UserError(f"utterance or speaker {name[:60]!r} of `{u.wav}` {why}", file=path, mend="rename it")
+                raise UserError(f"utterance or speaker {name[:60]!r} of `{u.wav}` {why}", file=path, hint="rename it")
         if not u.words:
-            raise UserError(f"`{u.id}` has an empty transcript", file=path, mend="give it one or leave it out")
+            raise UserError(f"`{u.id}` has an empty transcript", file=path, hint="give it one or leave it out")
         if not u.wav and any(other.wav for other in ordered):
-            raise UserError(f"`{u.id}` has no audio", file=path, mend="give it a file or leave it out")
+            raise UserError(f"`{u.id}` has no audio", file=path, hint="give it a file or leave it out")
     for first, second in pairwise(ordered):
         if first.id == second.id:
-            raise UserError(f"`{first.id}` is given twice: {first.wav} and {second.wav}", file=path, mend="rename one")
+            raise UserError(f"`{first.id}` is given twice: {first.wav} and {second.wav}", file=path, hint="rename one")
     _write_audio(path, ordered)
     write_table(path / "text", {u.id: " ".join(u.words) for u in ordered})
     if durations is not None:
@@ -274,4 +274,4 @@ def by_speaker(utts: Iterable[Utterance]) -> dict[str, list[str]]:
 def _check_ids(path: Path, names: Iterable[str]):
     for number, name in enumerate(names, 1):
         if why := ids.why_not(name):
-            raise UserError(f"the id {name[:60]!r} {why}", file=path, line=number, mend="rename it in all files")
+            raise UserError(f"the id {name[:60]!r} {why}", file=path, line=number, hint="rename it in all files")

@@ -102,7 +102,7 @@ def add_pron_probs(dict_dir, counts_dir, out, *, max_normalize: bool = True, sil
     """
     dict_dir, counts_dir, out = Path(dict_dir), Path(counts_dir), Path(out)
     if out.resolve() == dict_dir.resolve():
-        raise UserError("--out must not be the dictionary that is read", file=out, mend="give another folder")
+        raise UserError("--out must not be the dictionary that is read", file=out, hint="give another folder")
     inputs = [dict_dir, *(counts_dir / n for n in (pron_counts.PRONS, pron_counts.SILENCES, pron_counts.BIGRAMS))]
     stage = Stage(out, "dict_probs", inputs=inputs, settings=[max_normalize, sil_probs])
     if stage.is_done():
@@ -131,9 +131,9 @@ def _check_known(dictionary: Dictionary, counts: PronCounts, counts_dir: Path):
                         (pron_counts.BIGRAMS, pairs)):
         if unknown := sorted(found - known):
             raise UserError(f"the dictionary has no pronunciation `{' '.join(unknown[0])}`", file=counts_dir / name,
-                            mend="give the dictionary that the alignment's lang was made from")
+                            hint="give the dictionary that the alignment's lang was made from")
     if not counts.silence_before.total() + counts.none_before.total():
-        raise UserError("no counts", file=counts_dir / pron_counts.SILENCES, mend=pron_counts.MEND)
+        raise UserError("no counts", file=counts_dir / pron_counts.SILENCES, hint=pron_counts.MEND)
 
 
 def _probability(value: float) -> float:

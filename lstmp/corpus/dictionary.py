@@ -52,7 +52,7 @@ class Dictionary:
         for word, phone in ((SILENCE_WORD, SILENCE), (UNKNOWN_WORD, NOISE)):
             if any(e[0] == word and e[2] != (phone,) for e in entries):
                 raise UserError(f"{word} must be pronounced {phone}", file=path,
-                                mend="remove it; it is added by itself")
+                                hint="remove it; it is added by itself")
         entries = sorted({*entries, (SILENCE_WORD, 1.0, (SILENCE,)), (UNKNOWN_WORD, 1.0, (NOISE,))})
         phones = sorted({p for _, _, pronunciation in entries for p in pronunciation} - {SILENCE, NOISE})
         bases: dict[str, list[str]] = {}
@@ -62,7 +62,7 @@ class Dictionary:
             bases.setdefault(base, []).append(phone)
             stresses.setdefault(stress, []).append(phone)
         if not phones:
-            raise UserError("the lexicon has no words", file=path, mend="write `WORD PHONE PHONE …`, one a line")
+            raise UserError("the lexicon has no words", file=path, hint="write `WORD PHONE PHONE …`, one a line")
         questions = [(SILENCE, NOISE), *(tuple(stresses[s]) for s in sorted(stresses))]
         return cls(entries, (SILENCE, NOISE), [tuple(bases[b]) for b in sorted(bases)], SILENCE, questions)
 
@@ -84,18 +84,18 @@ class Dictionary:
                     check_phone(phone, d / name, n)
                     if phone in seen:
                         raise UserError(f"phone {phone} is listed twice", file=d / name, line=n,
-                                        mend="keep one of the two")
+                                        hint="keep one of the two")
                     seen.add(phone)
         optional = [p for _, group in _groups(d / "optional_silence.txt") for p in group]
         if len(optional) != 1 or optional[0] not in silence:
             raise UserError("expected one phone of silence_phones.txt", file=d / "optional_silence.txt",
-                            mend=f"write {SILENCE}")
+                            hint=f"write {SILENCE}")
         questions = d / "extra_questions.txt"
         asked = _groups(questions) if questions.exists() else []  # Kaldi does without
         for n, group in asked:
             for phone in group:
                 if phone not in seen:
-                    raise UserError(f"phone {phone} is in no phone list", file=questions, line=n, mend="remove it")
+                    raise UserError(f"phone {phone} is in no phone list", file=questions, line=n, hint="remove it")
         plain = not (d / "lexiconp.txt").exists() and (d / "lexicon.txt").exists()  # as Kaldi's folders may be
         entries = read_lexicon(d / ("lexicon.txt" if plain else "lexiconp.txt"), phones=seen)
         model = None

@@ -75,7 +75,7 @@ def fetch(url: str, path, md5: str):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed when its process ends, however it does
         except BlockingIOError:
-            raise UserError("another process is downloading it", file=part, mend="wait for that one") from None
+            raise UserError("another process is downloading it", file=part, hint="wait for that one") from None
         _fetch(url, path, part, md5)
 
 
@@ -87,18 +87,18 @@ def _fetch(url: str, path: Path, part: Path, md5: str):
             break
         except urllib.error.HTTPError as e:
             raise UserError(f"the server answers {e.code} {e.reason}", file=url,
-                            mend="check --url, or give a local copy with --corpus DIR") from None
+                            hint="check --url, or give a local copy with --corpus DIR") from None
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
             reason = getattr(e, "reason", None) or e or type(e).__name__
             came = (part.stat().st_size if part.exists() else 0) > before
             if attempt == ATTEMPTS or not came:
-                raise UserError(f"cannot be downloaded: {reason}", file=url, mend=OFFLINE) from None
+                raise UserError(f"cannot be downloaded: {reason}", file=url, hint=OFFLINE) from None
             warn(f"{url}: {reason}; resuming")
     found = md5sum(part)
     if found != md5:
         part.unlink()
         raise UserError(f"damaged on the way: MD5 {found}, not {md5}", file=url,
-                        mend="run the same command again; if it stays so, choose another mirror with --url")
+                        hint="run the same command again; if it stays so, choose another mirror with --url")
     os.replace(part, path)
 
 
@@ -144,7 +144,7 @@ def unpack(archive, out):
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
                     raise UserError(f"member `{member.name}` is a link or lies outside the archive's folder",
-                                    file=archive, mend="do not trust this archive; download it from OpenSLR")
+                                    file=archive, hint="do not trust this archive; download it from OpenSLR")
                 target = out / name
                 if member.isdir():
                     target.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def unpack(archive, out):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise UserError(f"cannot be unpacked: {e}", file=archive,
-                        mend="delete it and run the same command again") from None
+                        hint="delete it and run the same command again") from None
 
 
 def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
@@ -170,7 +170,7 @@ def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
     out = Path(out)
     if split not in SPLITS:
         raise UserError(f"OpenSLR has no split `{split}`",
-                        mend=f"choose among {', '.join(SPLITS)}, or give a local copy with --corpus DIR")
+                        hint=f"choose among {', '.join(SPLITS)}, or give a local copy with --corpus DIR")
     target = out / "LibriSpeech" / split
     if target.is_dir():
         say(f"{target} is here")
@@ -182,7 +182,7 @@ def get_split(split: str, out, base_url: str = BASE_URL, keep: bool = False):
         unpack(archive, tmp)
         inner = tmp / "LibriSpeech" / split
         if not inner.is_dir():
-            raise UserError(f"holds no LibriSpeech/{split}", file=archive, mend="delete it and download it again")
+            raise UserError(f"holds no LibriSpeech/{split}", file=archive, hint="delete it and download it again")
         target.parent.mkdir(parents=True, exist_ok=True)
         for text in sorted((tmp / "LibriSpeech").glob("*.TXT")):
             os.replace(text, target.parent / text.name)
@@ -199,7 +199,7 @@ def get_file(name: str, out, base_url: str = BASE_URL):
         UserError: as :func:`fetch`; a name that is not in :data:`FILES`.
     """
     if name not in FILES:
-        raise UserError(f"OpenSLR 11 has no file `{name}` that is known here", mend=f"choose among {', '.join(FILES)}")
+        raise UserError(f"OpenSLR 11 has no file `{name}` that is known here", hint=f"choose among {', '.join(FILES)}")
     resource, md5 = FILES[name]
     fetch(f"{base_url}/{resource}/{name}", Path(out) / name, md5)
 
@@ -216,7 +216,7 @@ def main(argv=None):
     a = p.parse_args(argv)
     splits = [s for joined in a.splits for s in joined.split("+")]
     if not splits and not a.files:
-        raise UserError("nothing to download", mend="name --splits or --files; --help lists them")
+        raise UserError("nothing to download", hint="name --splits or --files; --help lists them")
     for name in a.files:
         get_file(name, a.out, a.url.rstrip("/"))
     for split in splits:

@@ -40,16 +40,16 @@ class Espeak:
     """
 
     def __init__(self):
-        mend = "install it again: `pip install --force-reinstall espeakng-loader`"
+        hint = "install it again: `pip install --force-reinstall espeakng-loader`"
         try:
             self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
         except OSError as e:
-            raise UserError(f"espeak-ng cannot be loaded ({e})", mend=mend) from None
+            raise UserError(f"espeak-ng cannot be loaded ({e})", hint=hint) from None
         data = espeakng_loader.get_data_path()
         self._lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self.sample_rate = self._lib.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DONT_EXIT)
         if self.sample_rate <= 0:
-            raise UserError("espeak-ng does not find its data", file=data, mend=mend)
+            raise UserError("espeak-ng does not find its data", file=data, hint=hint)
         self._blocks: list[np.ndarray] = []
         self._callback = _Callback(self._take)  # kept: ctypes does not keep it alive
         self._lib.espeak_SetSynthCallback(self._callback)
@@ -66,7 +66,7 @@ class Espeak:
             UserError: there is none of that name.
         """
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise UserError(f"espeak-ng has no voice `{voice}`", mend="install espeakng-loader 0.2.4")
+            raise UserError(f"espeak-ng has no voice `{voice}`", hint="install espeakng-loader 0.2.4")
 
     def speak(self, text: str, manner: Manner, seed: int) -> np.ndarray:
         """Synthesize: int16 ``[samples]`` at ``sample_rate``. ``seed`` is that of the breath noise of some voices."""
@@ -77,7 +77,7 @@ class Espeak:
         self._blocks.clear()
         raw = text.encode("utf-8")
         if self._lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, UTF8, None, None) != 0 or not self._blocks:
-            raise UserError(f"espeak-ng cannot speak `{text}`", mend="run the same command again")
+            raise UserError(f"espeak-ng cannot speak `{text}`", hint="run the same command again")
         return np.concatenate(self._blocks)
 
     def phonemes(self, text: str, voice: str) -> list[list[str]]:

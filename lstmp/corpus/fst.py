@@ -54,7 +54,7 @@ def write_fst(fst, path):
     with files.replacing(path) as tmp:
         open(tmp, "wb").close()  # raises the OSError (read-only, disk full …) that kaldifst would keep to itself
         if not fst.write(str(tmp)):
-            raise UserError("cannot be written", file=path, mend="check the free disk space and run again")
+            raise UserError("cannot be written", file=path, hint="check the free disk space and run again")
 
 
 def determinized(fst, seconds: int, megabytes: int) -> kaldifst.StdVectorFst | None:
@@ -229,7 +229,7 @@ class _Header:
 
 def _check_header(path) -> _Header:
     if not Path(path).is_file():
-        raise UserError("no such file", file=path, mend="run the stage that makes it")
+        raise UserError("no such file", file=path, hint="run the stage that makes it")
     with open(path, "rb") as f:
         head = f.read(128)
         try:
@@ -247,7 +247,7 @@ def _check_header(path) -> _Header:
         if (names[0], version) not in ((b"vector", 2), (b"const", 1), (b"const", 2)) or names[1] != b"standard":
             shown = " ".join(name.decode("ascii", "replace")[:20] for name in names)
             raise UserError(f"an FST of kind `{shown}`, where vector or const over the tropical semiring can be read",
-                            file=path, mend="convert it by `fstconvert --fst_type=vector`, or run the stage that makes "
+                            file=path, hint="convert it by `fstconvert --fst_type=vector`, or run the stage that makes "
                                             "it again")
         f.seek(at + struct.calcsize("<iiQqqq"))
         try:
@@ -281,4 +281,4 @@ def _skip_symbols(f):
 
 def _damaged(path) -> UserError:
     return UserError("not an OpenFst file, or cut off", file=path,
-                     mend="remove it and run the stage that makes it again")
+                     hint="remove it and run the stage that makes it again")

@@ -48,25 +48,25 @@ def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, in
     n, head = next(((n, line.strip()) for n, line in lines if line.strip()), (1, ""))
     if other := next((name for mark, name in _OTHERS.items() if head.startswith(mark)), None):
         raise UserError(f"a grammar of the kind {other}, which is not read", file=path, line=n,
-                        mend="write it as #JSGF, or list its phrases, one a line")
+                        hint="write it as #JSGF, or list its phrases, one a line")
     builder = _Builder(Path(path), words)
     try:
         (_rules if grammar else _phrases)(builder, lines)
     except RecursionError:
-        raise UserError("its groups lie too deep in each other", file=path, mend="make some of them rules") from None
+        raise UserError("its groups lie too deep in each other", file=path, hint="make some of them rules") from None
     fst = builder.fst
     kaldifst.connect(fst)
     if not fst.num_states:
-        raise UserError("no phrase in it", file=path, mend="write one phrase a line, or a JSGF grammar")
+        raise UserError("no phrase in it", file=path, hint="write one phrase a line, or a JSGF grammar")
     size = fst.num_states
     # in the log semiring: a phrase that can come about in several ways is so much likelier
     fst = determinized(fst, 3 + size // 40_000, 900 + size // 500)
     if fst is None:
         raise UserError("no list of states can tell its phrases apart word by word", file=path,
-                        mend="say what repeats (* and +) once, not in several alternatives for the same words")
+                        hint="say what repeats (* and +) once, not in several alternatives for the same words")
     kaldifst.arcsort(fst, sort_type="ilabel")
     if np.isfinite(FstArrays.of(fst).final[fst.start]):
-        raise UserError("a phrase without any word is possible", file=path, mend="make one part of it obligatory")
+        raise UserError("a phrase without any word is possible", file=path, hint="make one part of it obligatory")
     return fst, len(builder.used)
 
 
@@ -94,7 +94,7 @@ class _Builder:
                     self.used.add(spelling)
                     return self.words[spelling]
         raise UserError(f"the word {word} is not in the lexicon", file=self.path, line=line,
-                        mend="add it to the lexicon and prepare the lang folder again, or say it in other words")
+                        hint="add it to the lexicon and prepare the lang folder again, or say it in other words")
 
 
 def _phrases(builder: _Builder, lines):
@@ -112,7 +112,7 @@ def _rules(builder: _Builder, lines):
     rules, public, first = read_rules(builder.path, lines, builder.word)
     chosen = public or [first]
     if not first:
-        raise UserError("no rule in it", file=builder.path, mend="write `public <name> = … ;`")
+        raise UserError("no rule in it", file=builder.path, hint="write `public <name> = … ;`")
     for name in chosen:
         at = builder.state()
         builder.arc(0, at, cost=math.log(len(chosen)))
@@ -150,11 +150,11 @@ def _expand(builder: _Builder, rules, tree, at: int, inside: tuple[str, ...]) ->
         return end
     name, line = tree[1:]
     if name not in rules:
-        raise UserError(f"there is no rule {name}", file=builder.path, line=line, mend="write it, or correct the name"
+        raise UserError(f"there is no rule {name}", file=builder.path, line=line, hint="write it, or correct the name"
                         + ("; rules of other grammars are not read" if "." in name else ""))
     if name in inside:
-        raise UserError(f"the rule {name} contains itself", file=builder.path, line=line, mend="use * or + to repeat")
+        raise UserError(f"the rule {name} contains itself", file=builder.path, line=line, hint="use * or + to repeat")
     if builder.fst.num_states > _MOST_STATES:
         raise UserError(f"written out, the rules have more than {_MOST_STATES:,} states", file=builder.path, line=line,
-                        mend="rules that hold each other twice double with every rule; repeat with * or +")
+                        hint="rules that hold each other twice double with every rule; repeat with * or +")
     return _expand(builder, rules, rules[name][1], at, (*inside, name))

@@ -60,5 +60,5 @@ def _words_of(source: Path) -> set[str]:
         return words
     check_arpa(source)
     if not (words := arpa_words(source)):
-        raise UserError("no words in it", file=source, mend="give a language model with 1-grams")
+        raise UserError("no words in it", file=source, hint="give a language model with 1-grams")
     return words

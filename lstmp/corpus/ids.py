@@ -18,7 +18,7 @@ def file_name(name: str) -> str:
         UserError: the id cannot be one, see :func:`why_not`.
     """
     if why := why_not(name):
-        raise UserError(f"{name[:60]!r} cannot name a file: it {why}", mend="rename it in the data dir")
+        raise UserError(f"{name[:60]!r} cannot name a file: it {why}", hint="rename it in the data dir")
     return _coded(name)
 
 

@@ -72,7 +72,7 @@ def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
         else:
             end = None
         if end is None:
-            raise UserError(f"`{text[at]}` has no meaning here", file=path, line=line, mend=_HELP)
+            raise UserError(f"`{text[at]}` has no meaning here", file=path, line=line, hint=_HELP)
         line, at = line + text.count("\n", at, end), end
     return out, grammar
 
@@ -113,7 +113,7 @@ class _Parser:
 
     def fail(self, expected: str):
         _, text, line = self.tokens[self.at]
-        raise UserError(f"expected {expected}, found {text}", file=self.path, line=line, mend=_HELP)
+        raise UserError(f"expected {expected}, found {text}", file=self.path, line=line, hint=_HELP)
 
     def marked(self, mark: str) -> bool:
         if self.tokens[self.at][:2] != ("mark", mark):
@@ -134,16 +134,16 @@ class _Parser:
             kind, text, line = self.next()
             if (kind, text) == ("word", "import") and self.tokens[self.at][0] == "name":
                 raise UserError(f"import {self.tokens[self.at][1]}: other grammars are not read", file=self.path,
-                                line=line, mend="copy their rules into this file")
+                                line=line, hint="copy their rules into this file")
             if kind != "name":
                 self.at -= 1
                 self.fail("`<name> =`")
             name = self.name(text)
             if name in (NULL, VOID):
                 raise UserError(f"{name} cannot be defined, it has its meaning", file=self.path, line=line,
-                                mend="rename it")
+                                hint="rename it")
             if name in rules:
-                raise UserError(f"the rule {name} is given twice", file=self.path, line=line, mend="remove one")
+                raise UserError(f"the rule {name} is given twice", file=self.path, line=line, hint="remove one")
             if not self.marked("="):
                 self.fail("`=`")
             rules[name], first = (line, self.alternatives()), first or name

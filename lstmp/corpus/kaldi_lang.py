@@ -16,7 +16,7 @@ from lstmp.log import warn
 
 _MOST_STEPS = 100  # along pronunciations, for each arc: more are ways that part again and again, or go around
 Lexicon = dict[int, list[tuple[float, tuple[int, ...]]]]
-_MEND = "give a lexiconp.txt (`word probability phones`) and a silprob.txt (a probability) beside it"
+_HINT = "give a lexiconp.txt (`word probability phones`) and a silprob.txt (a probability) beside it"
 
 
 def read_l_fst(path, optional_silence: int) -> tuple[Lexicon, float]:
@@ -37,7 +37,7 @@ def read_l_fst(path, optional_silence: int) -> tuple[Lexicon, float]:
     ilabel, olabel, weight, dst = (x.tolist() for x in (fst.ilabel, fst.olabel, fst.weight, fst.dst))
     hubs = sorted({int(s) for s in np.unique(fst.src[fst.olabel > 0])})
     if len(hubs) != 1:
-        raise UserError(f"{len(hubs)} states have words on their arcs, where one is expected", file=path, mend=_MEND)
+        raise UserError(f"{len(hubs)} states have words on their arcs, where one is expected", file=path, hint=_HINT)
     loop = hubs[0]
     pauses = {s for s in range(len(fst.final)) if s not in (loop, fst.start) and first[s + 1] - first[s] == 1 and
               (ilabel[first[s]], olabel[first[s]], dst[first[s]]) == (optional_silence, 0, loop)}
@@ -58,7 +58,7 @@ def read_l_fst(path, optional_silence: int) -> tuple[Lexicon, float]:
             steps += 1
             if steps > 1000 + _MOST_STEPS * len(ilabel) or (olabel[i] and i != arc):
                 raise UserError(f"word {olabel[arc]} does not lead back to the state that words leave", file=path,
-                                mend=_MEND)
+                                hint=_HINT)
             if dst[i] != loop and dst[i] not in pauses:
                 todo += [(j, phones, cost) for j in range(first[dst[i]], first[dst[i] + 1])]
                 continue
@@ -69,7 +69,7 @@ def read_l_fst(path, optional_silence: int) -> tuple[Lexicon, float]:
                 pronunciation_in.add(entry)
                 lexicon.setdefault(olabel[arc], []).append((_probability(cost - none_cost), phones))
     if not lexicon:
-        raise UserError("no pronunciation in it", file=path, mend=_MEND)
+        raise UserError("no pronunciation in it", file=path, hint=_HINT)
     if pause_cost is None or not (sil_prob := _probability(pause_cost)) < 1:
         warn(f"{path}: no optional silence in it; between words it is taken to be as likely as not")
         sil_prob = 0.5

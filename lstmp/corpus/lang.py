@@ -67,7 +67,7 @@ class Lang:
         """
         d = Path(directory)
         if not d.is_dir():
-            raise UserError("no such lang folder", file=d, mend=MEND)
+            raise UserError("no such lang folder", file=d, hint=MEND)
         phones, words = read_symbols(d / "phones.txt"), read_symbols(d / "words.txt")
         known = set(phones.values())
 
@@ -124,15 +124,15 @@ def read_symbols(path) -> dict[str, int]:
     there = {fields[0] for _, fields in rows if not fields[0].isascii()}
     for n, fields in rows:
         if len(fields) != 2 or not config.is_count(fields[1]):
-            raise UserError("expected `symbol id`, the id of nine digits at most", file=path, line=n, mend=MEND)
+            raise UserError("expected `symbol id`, the id of nine digits at most", file=path, line=n, hint=MEND)
         if fields[0] in table:
-            raise UserError(f"symbol {fields[0]} is given twice", file=path, line=n, mend=MEND)
+            raise UserError(f"symbol {fields[0]} is given twice", file=path, line=n, hint=MEND)
         symbol = composed(fields[0])
         table[fields[0] if symbol in there else symbol] = int(fields[1])  # a table may have both forms of a word
     if table.get("<eps>") != 0:
-        raise UserError("the symbol <eps> must be there, with id 0", file=path, mend=MEND)
+        raise UserError("the symbol <eps> must be there, with id 0", file=path, hint=MEND)
     if len(set(table.values())) != len(table):
-        raise UserError("an id is given twice", file=path, mend=MEND)
+        raise UserError("an id is given twice", file=path, hint=MEND)
     return table
 
 
@@ -155,7 +155,7 @@ def _check_symbols(path, lexicon, words: dict[str, int], phones: dict[str, int])
     for what, strange in (("word", lexicon.keys() - words.values()), ("phone", said - {*phones.values()})):
         if strange:
             raise UserError(f"{what} {min(strange)} is not in {what}s.txt", file=path,
-                            mend="take the files that were made together")
+                            hint="take the files that were made together")
 
 
 def _rows(path, compose: bool = True):
@@ -168,16 +168,16 @@ def _ids(fields, known, path, n) -> list[int]:
     try:
         ids = [int(x) for x in fields]
     except ValueError:
-        raise UserError("expected ids (whole numbers)", file=path, line=n, mend=MEND) from None
+        raise UserError("expected ids (whole numbers)", file=path, line=n, hint=MEND) from None
     for i in ids:
         if i not in known:
-            raise UserError(f"id {i} is not in the symbol table", file=path, line=n, mend=MEND)
+            raise UserError(f"id {i} is not in the symbol table", file=path, line=n, hint=MEND)
     return ids
 
 
 def _one(values, path):
     if len(values) != 1:
-        raise UserError(f"expected one entry, found {len(values)}", file=path, mend=MEND)
+        raise UserError(f"expected one entry, found {len(values)}", file=path, hint=MEND)
     return values[0]
 
 
@@ -187,7 +187,7 @@ def _probability(text: str, path, n: int) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value <= 1:
-        raise UserError(f"expected a probability, found {text}", file=path, line=n, mend=MEND)
+        raise UserError(f"expected a probability, found {text}", file=path, line=n, hint=MEND)
     return value
 
 
@@ -195,7 +195,7 @@ def _read_roots(path, known) -> list[tuple[bool, bool, list[int]]]:
     roots = []
     for n, fields in _rows(path):
         if len(fields) < 3 or fields[0] not in ("shared", "not-shared") or fields[1] not in ("split", "not-split"):
-            raise UserError("expected `shared|not-shared split|not-split phones`", file=path, line=n, mend=MEND)
+            raise UserError("expected `shared|not-shared split|not-split phones`", file=path, line=n, hint=MEND)
         roots.append((fields[0] == "shared", fields[1] == "split", _ids(fields[2:], known, path, n)))
     return roots
 
@@ -207,9 +207,9 @@ def _read_lexicon(path, words, phones) -> dict[int, list[tuple[float, tuple[int,
             pronunciation = tuple([phones[p] for p in fields[2:]])
             word = words[fields[0]]
         except KeyError as e:
-            raise UserError(f"{e.args[0]} is not in the symbol table", file=path, line=n, mend=MEND) from None
+            raise UserError(f"{e.args[0]} is not in the symbol table", file=path, line=n, hint=MEND) from None
         if not pronunciation:
-            raise UserError("expected `word probability phones`", file=path, line=n, mend=MEND)
+            raise UserError("expected `word probability phones`", file=path, line=n, hint=MEND)
         lexicon.setdefault(word, []).append((_probability(fields[1], path, n), pronunciation))
     return lexicon
 

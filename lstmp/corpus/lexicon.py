@@ -45,7 +45,7 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     """
     rows, comments = _rows(path, dialects=phones is None)
     if not rows:
-        raise UserError("the lexicon is empty", file=path, mend="write `WORD PHONE PHONE …`, one a line")
+        raise UserError("the lexicon is empty", file=path, hint="write `WORD PHONE PHONE …`, one a line")
     bases = _variants({word for _, word, _ in rows}) if phones is None else {}
     numbers = _numbers(rows)
     entries: dict[tuple[str, tuple[str, ...]], float] = {}
@@ -54,14 +54,14 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
     for n, word, rest in rows:
         prob = _take_probability(word, rest, numbers, path, n)
         if not rest:
-            raise UserError(f"word {word} has no phones", file=path, line=n, mend="write `WORD PHONE PHONE …`, "
+            raise UserError(f"word {word} has no phones", file=path, line=n, hint="write `WORD PHONE PHONE …`, "
                             "the fields separated by blanks or tabs, or remove the line")
         for phone in rest:
             if phone not in checked:
                 check_phone(phone, path, n)
                 if phones is not None and phone not in phones:
                     raise UserError(f"phone {phone} is in no phone list", file=path, line=n,
-                                    mend="add it to nonsilence_phones.txt or correct the entry")
+                                    hint="add it to nonsilence_phones.txt or correct the entry")
         checked.update(set(rest))
         variants += word in bases
         word = bases.get(word, word)
@@ -80,13 +80,13 @@ def read_lexicon(path, phones: set[str] | None = None) -> list[Entry]:
 def check_phone(phone: str, path, n: int):
     """Raise a UserError for what cannot be the name of a phone."""
     if RESERVED.fullmatch(phone) or phone.startswith("#"):
-        raise UserError(f"{phone} is a reserved symbol, it cannot be a phone", file=path, line=n, mend="rename it")
+        raise UserError(f"{phone} is a reserved symbol, it cannot be a phone", file=path, line=n, hint="rename it")
     if _POSITION_MARK.fullmatch(phone):
         raise UserError(f"phone {phone} ends in a position mark", file=path, line=n,
-                        mend="give phones without _B _I _E _S; they are added by prepare_lang")
+                        hint="give phones without _B _I _E _S; they are added by prepare_lang")
     if _NO_PHONE.fullmatch(phone):
         raise UserError(f"{phone} is a number where a phone should be", file=path, line=n,
-                        mend="give every line a probability or none, with a point and ASCII digits")
+                        hint="give every line a probability or none, with a point and ASCII digits")
 
 
 def _rows(path, dialects: bool) -> tuple[list[Row], int]:
@@ -107,7 +107,7 @@ def _rows(path, dialects: bool) -> tuple[list[Row], int]:
         word, rest = fields[0], fields[1:end]
         if RESERVED.fullmatch(word):
             raise UserError(f"{word} is a reserved symbol, it cannot be a word", file=path, line=n,
-                            mend="remove the line")
+                            hint="remove the line")
         (unsure if dialects and word[0] == "#" else rows).append((n, word, rest))
     if unsure:  # such as `#HASH HH AE1 SH`, or `#made by hand`
         phones = {x for _, _, rest in rows for x in rest}
@@ -125,12 +125,12 @@ def _variants(words: set[str]) -> dict[str, str]:
 def _check_spaces(line: str, fields: list[str], path, n: int):
     if strange := _STRANGE_SPACE.search(" ".join(fields)):
         raise UserError(f"a space that is neither a blank nor a tab, {odd_characters([strange[0]])[0]}", file=path,
-                        line=n, mend="separate the fields by blanks or tabs")
+                        line=n, hint="separate the fields by blanks or tabs")
     word, tab, rest = line.partition("\t")
     if tab and rest.split() and len(before := word.split()) > 1 and len(fields) > len(before) and not any(
             number(x) is not None for x in before[1:]):
         raise UserError(f"`{' '.join(before)}` stands before the tab, but a word has no blank in it", file=path, line=n,
-                        mend="write the word without blanks, or the line without tabs")
+                        hint="write the word without blanks, or the line without tabs")
 
 
 def _numbers(rows: list[Row]) -> int:
@@ -154,7 +154,7 @@ def _take_probability(word: str, rest: list[str], numbers: int, path, n: int) ->
         found = 4 if found == 0 and len(rest) > 4 and all(map(_DECIMAL.fullmatch, rest[1:4])) else found
         if found not in (0, 1, 4):
             raise UserError(f"{found} numbers after the word {word}", file=path, line=n,
-                            mend="write the probability, and all three numbers about silence or none")
+                            hint="write the probability, and all three numbers about silence or none")
         if found == 0:
             return 1.0
         prob, rest[:] = rest[0], rest[found:]
@@ -163,7 +163,7 @@ def _take_probability(word: str, rest: list[str], numbers: int, path, n: int) ->
     value = number(prob)
     if value is None or not 0 < value <= 1:
         raise UserError(f"expected a pronunciation probability in (0, 1], found {prob or 'nothing'}", file=path, line=n,
-                        mend="give every line a probability or none")
+                        hint="give every line a probability or none")
     return value
 
 

@@ -32,12 +32,12 @@ def find_root(corpus) -> Path:
     """
     corpus = Path(os.path.abspath(corpus))
     if not corpus.is_dir():
-        raise UserError("no such corpus folder", file=corpus, mend="check --corpus, or run without it to download")
+        raise UserError("no such corpus folder", file=corpus, hint="check --corpus, or run without it to download")
     for root in (corpus / "LibriSpeech", corpus):
         if list_splits(root):
             return root
     raise UserError("no split of LibriSpeech is here", file=corpus,
-                    mend="--corpus must hold LibriSpeech/<split>/<speaker>/<chapter>/, or be that LibriSpeech folder")
+                    hint="--corpus must hold LibriSpeech/<split>/<speaker>/<chapter>/, or be that LibriSpeech folder")
 
 
 def list_splits(root) -> list[str]:
@@ -57,7 +57,7 @@ def read_split(root, split: str, bads: bad.BadUtterances) -> list[Utterance]:
     root = Path(root)
     if not (root / split).is_dir():
         raise UserError(f"no split `{split}`", file=root / split,
-                        mend=f"there are: {', '.join(list_splits(root)) or 'none'}; choose among them in recipe.yaml")
+                        hint=f"there are: {', '.join(list_splits(root)) or 'none'}; choose among them in recipe.yaml")
     utts = []
     for chapter in sorted(p for p in (root / split).glob("*/*") if p.is_dir()):
         utts += _read_chapter(chapter, bads)
@@ -80,26 +80,26 @@ def _read_chapter(chapter: Path, bads: bad.BadUtterances) -> list[Utterance]:
         utt = parts[0].decode("utf-8", errors="replace")
         fault = None
         if utt in seen:
-            fault = UserError(f"`{utt}` is given twice", file=transcript, line=number, mend="delete one of the lines")
+            fault = UserError(f"`{utt}` is given twice", file=transcript, line=number, hint="delete one of the lines")
         elif not utt.startswith(f"{speaker}-"):
             fault = UserError(f"`{utt}` does not begin with `{speaker}-`", file=transcript, line=number,
-                              mend="correct the id")
+                              hint="correct the id")
         elif len(parts) < 2:
-            fault = UserError(f"`{utt}` has an empty transcript", file=transcript, line=number, mend="give it one")
+            fault = UserError(f"`{utt}` has an empty transcript", file=transcript, line=number, hint="give it one")
         elif utt not in audio:
             fault = UserError(f"`{utt}` has no audio", file=transcript, line=number,
-                              mend=f"restore {chapter / utt}.flac or delete the line")
+                              hint=f"restore {chapter / utt}.flac or delete the line")
         else:
             try:
                 utts.append(Utterance(utt, speaker, str(audio[utt]), tuple(composed(parts[1].decode("utf-8")).split())))
             except UnicodeDecodeError:
-                fault = UserError("not UTF-8 text", file=transcript, line=number, mend="save the file as UTF-8")
+                fault = UserError("not UTF-8 text", file=transcript, line=number, hint="save the file as UTF-8")
         seen.add(utt)
         if fault:
             bads.add(f"{utt} (line {number})" if utt in bads.errors else utt, fault)
     for utt in sorted(set(audio) - seen):
         bads.add(utt, UserError(f"no transcript in {transcript.name}", file=audio[utt],
-                                mend="add its line or delete the file"))
+                                hint="add its line or delete the file"))
     return utts
 
 
@@ -161,7 +161,7 @@ def prepare_split(root: Path, split: str, out: Path, *, max_bad: float, max_utts
     seconds = check_audio(utts, split, nj, bads)
     bads.check(found)
     if not seconds:
-        raise UserError("no utterance with transcript and audio", file=root / split, mend="check the corpus folder")
+        raise UserError("no utterance with transcript and audio", file=root / split, hint="check the corpus folder")
     good = [u for u in utts if u.id in seconds]
     write_data_dir(out, good, seconds)
     stage.mark([out / name for name in ("wav.scp", "text", "utt2spk", "spk2utt", "utt2dur")])
@@ -188,7 +188,7 @@ def main(argv=None):
     bad.add_option(p)
     a = p.parse_args(argv)
     if a.nj < 1 or (a.max_utts is not None and a.max_utts < 1):
-        raise UserError("--nj and --max-utts must be 1 or more", mend="correct the value")
+        raise UserError("--nj and --max-utts must be 1 or more", hint="correct the value")
     root = find_root(a.corpus)
     for split in a.splits:
         prepare_split(root, split, a.out / split, max_bad=a.max_bad, max_utts=a.max_utts, nj=a.nj)

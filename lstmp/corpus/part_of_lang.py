@@ -27,7 +27,7 @@ def write_part(lang_dir, words: Collection[str], out) -> Path:
     """
     lang_dir, out = Path(lang_dir), Path(out)
     if not (lang_dir / "oov.txt").is_file():
-        raise UserError("no such file", file=lang_dir / "oov.txt", mend="give a lang folder, or run stage 2")
+        raise UserError("no such file", file=lang_dir / "oov.txt", hint="give a lang folder, or run stage 2")
     keep = {*words, *first_columns(lang_dir / "oov.txt")}
     for source in sorted(lang_dir.rglob("*")):
         name = source.relative_to(lang_dir)
@@ -64,7 +64,7 @@ def add_pronunciations(lang_dir, entries: Iterable[Entry]):
         if unknown := [p for p, q in zip(said, spelling, strict=True) if q not in phones]:
             base = sorted({plain_phone(p) for p in phones if p[:1] not in "<#"})
             raise UserError(f"phone {unknown[0]} of the word {word} is not one of the model's",
-                            mend=f"write it with these: {' '.join(base)}")
+                            hint=f"write it with these: {' '.join(base)}")
         prons.setdefault((word, spelling), probability)
         words.setdefault(word, max(words.values()) + 1)
     entries = [(word, probability, spelling) for (word, spelling), probability in prons.items()]

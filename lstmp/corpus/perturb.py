@@ -115,15 +115,15 @@ def main(argv=None):
     add_option(p)
     a = p.parse_args(argv)
     if len(set(a.speeds)) < len(a.speeds) or not all(LOWEST <= s <= HIGHEST for s in a.speeds):
-        raise UserError(f"speeds must be different, and between {LOWEST} and {HIGHEST}", mend="correct --speeds")
+        raise UserError(f"speeds must be different, and between {LOWEST} and {HIGHEST}", hint="correct --speeds")
     if a.volume and not 0 < a.volume[0] <= a.volume[1] < float("inf"):
-        raise UserError("volumes must be above 0, the lower one first", mend="correct --volume")
+        raise UserError("volumes must be above 0, the lower one first", hint="correct --volume")
     if a.mp3 and not MP3_KBPS[0] <= a.mp3 <= MP3_KBPS[1]:
-        raise UserError(f"--mp3 must be 0 or from {MP3_KBPS[0]} to {MP3_KBPS[1]} kbit/s", mend="24 is a low rate")
+        raise UserError(f"--mp3 must be 0 or from {MP3_KBPS[0]} to {MP3_KBPS[1]} kbit/s", hint="24 is a low rate")
     if a.nj < 1:
-        raise UserError("--nj must be 1 or more", mend="correct the value")
+        raise UserError("--nj must be 1 or more", hint="correct the value")
     if a.out.resolve() == a.data.resolve():
-        raise UserError("it holds the data to be copied", file=a.out, mend="give OUT another folder")
+        raise UserError("it holds the data to be copied", file=a.out, hint="give OUT another folder")
     settings = {"speeds": a.speeds, "volume": a.volume, "seed": a.seed} | ({"mp3": a.mp3} if a.mp3 else {})
     stage = Stage(a.out, "perturb", [a.data / n for n in TABLES] + ([a.once] if a.once else []), settings, version=2)
     if distributed.on_first(stage.is_done):

@@ -179,7 +179,7 @@ def prepare_piece_dict(dict_dir, model, out, *, least: float = 0.02, most: int =
     """
     dict_dir, model, out = Path(dict_dir), Path(model), Path(out)
     if not 0 < least <= 1 or most < 1:
-        raise UserError("--least must lie above 0, up to 1, --most be 1 or more", mend="correct the values")
+        raise UserError("--least must lie above 0, up to 1, --most be 1 or more", hint="correct the values")
     stage = Stage(out, "piece_dict", inputs=[dict_dir, model], settings=[least, most])
     if stage.is_done():
         return
@@ -191,7 +191,7 @@ def prepare_piece_dict(dict_dir, model, out, *, least: float = 0.02, most: int =
     cut = [(symbols, phones) for symbols, phones in cut if MARK in symbols[0]]  # else it has letters of its own
     if not cut:
         raise UserError("no word of it can be cut into these pieces", file=dict_dir / "lexiconp.txt",
-                        mend="train the pieces on text in the spelling of the dictionary")
+                        hint="train the pieces on text in the spelling of the dictionary")
     symbols = sorted({s for word, _ in cut for s in word} | {s for _, s in pieces.single_letters()})
     if is_graphemic(dictionary):
         prons = {s: {phones: 1.0} for s in symbols if (phones := spelled(s.strip(MARK)))}

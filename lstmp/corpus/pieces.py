@@ -92,11 +92,11 @@ class Pieces:
 
         path = Path(path)
         if not path.is_file():
-            raise UserError("no such file", file=path, mend="make it with local/train_pieces.sh")
+            raise UserError("no such file", file=path, hint="make it with local/train_pieces.sh")
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError):
-            raise UserError("not a sentencepiece model", file=path, mend="make it with local/train_pieces.sh") from None
+            raise UserError("not a sentencepiece model", file=path, hint="make it with local/train_pieces.sh") from None
         self.letters = {s for s in map(self._model.id_to_piece, range(len(self._model))) if len(s) == 1} - {MARK}
         self.cut = functools.cache(self.cut)  # type: ignore[method-assign]  # of this object alone
 
@@ -148,9 +148,9 @@ def train_pieces(texts, out, *, size: int = 1000, kind: str = "unigram", skip_id
     import sentencepiece
 
     if kind not in KINDS:
-        raise UserError(f"--kind must be one of {', '.join(KINDS)}, not {kind}", mend="correct the value")
+        raise UserError(f"--kind must be one of {', '.join(KINDS)}, not {kind}", hint="correct the value")
     if size < 10:
-        raise UserError(f"--size must be 10 or more, not {size}", mend="500 to 5000 are usual")
+        raise UserError(f"--size must be 10 or more, not {size}", hint="500 to 5000 are usual")
     out = Path(out)
     stage = Stage(out, "pieces", inputs=texts, settings=[size, kind, skip_id])
     if stage.is_done():
@@ -164,7 +164,7 @@ def train_pieces(texts, out, *, size: int = 1000, kind: str = "unigram", skip_id
             hard_vocab_limit=False, num_threads=1, minloglevel=2)
     except RuntimeError as e:
         raise UserError(f"sentencepiece refuses it: {' '.join(str(e).split())}", file=", ".join(map(str, texts)),
-                        mend="give more text, or a --size between its letters' number and its words'") from None
+                        hint="give more text, or a --size between its letters' number and its words'") from None
     path = out / MODEL
     config.write_bytes(path, model.getvalue())
     pieces = Pieces(path)

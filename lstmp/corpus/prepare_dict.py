@@ -23,7 +23,7 @@ def prepare_dict(lexicon, out, *, spell=()) -> None:
         UserError: a bad line, named.
     """
     if (lexicon is None) == (not spell):
-        raise UserError("give either a lexicon or words to spell", mend="use one of --lexicon, --spell")
+        raise UserError("give either a lexicon or words to spell", hint="use one of --lexicon, --spell")
     stage = Stage(out, "dict", inputs=[Path(p) / "text" if Path(p).is_dir() else p for p in spell] or [lexicon],
                   settings={"spell": True} if spell else {}, version=2)
     if stage.is_done():

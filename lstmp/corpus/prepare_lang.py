@@ -61,9 +61,9 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
         UserError: for a fault in the dictionary or an option out of range.
     """
     if not 0 < sil_prob < 1:
-        raise UserError(f"--sil-prob must lie between 0 and 1, not {sil_prob}", mend="0.5 is usual")
+        raise UserError(f"--sil-prob must lie between 0 and 1, not {sil_prob}", hint="0.5 is usual")
     if min(nonsilence_states, silence_states) < 1:
-        raise UserError("a phone needs at least one state", mend="3 for speech and 5 for silence are usual")
+        raise UserError("a phone needs at least one state", hint="3 for speech and 5 for silence are usual")
     out, settings = Path(out), [oov, sil_prob, nonsilence_states, silence_states]
     stage = Stage(out, "lang", inputs=[dict_dir], settings=settings, version=2)
     if stage.is_done():
@@ -71,7 +71,7 @@ def prepare_lang(dict_dir, out, *, oov: str = UNKNOWN_WORD, sil_prob: float = 0.
     dictionary = Dictionary.load(dict_dir)
     if all(word != oov for word, _, _ in dictionary.entries):
         raise UserError(f"the word for unknown words, {oov}, has no entry", file=Path(dict_dir) / "lexiconp.txt",
-                        mend="add it, or name another by --oov")
+                        hint="add it, or name another by --oov")
 
     pieces = made_of_pieces(word for word, _, _ in dictionary.entries)
     of_word = [borders(word) if pieces else (True, True) for word, _, _ in dictionary.entries]

@@ -44,9 +44,9 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
         UserError: no sentence, a reserved symbol as a word, an option out of range.
     """
     if not 2 <= order <= 5:
-        raise UserError(f"--order must be 2 to 5, not {order}", mend="3 is usual")
+        raise UserError(f"--order must be 2 to 5, not {order}", hint="3 is usual")
     if not 0 <= prune < 1:
-        raise UserError(f"--prune must lie between 0 and 1, not {prune}", mend="1e-8 to 1e-7 are usual")
+        raise UserError(f"--prune must lie between 0 and 1, not {prune}", hint="1e-8 to 1e-7 are usual")
     with files.temporary_folder() as tmp:
         sentences, odd = 0, None
         with open(tmp / "text", "w", encoding="utf-8") as f:
@@ -57,7 +57,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
                     odd = odd or (path, n) if odd_characters(words) else odd
                     if bad := RESERVED.intersection(words):
                         raise UserError(f"{min(bad)} is a reserved symbol, it cannot be a word", file=path, line=n,
-                                        mend="remove it; sentence boundaries are added by themselves")
+                                        hint="remove it; sentence boundaries are added by themselves")
                     if words:
                         f.write(" ".join(words if cut is None else (p for w in words for p in cut(w))) + "\n")
                         sentences += 1
@@ -66,7 +66,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
                  "others below; such words are other words than those that look the same")
         if not sentences:
             raise UserError("no sentence to train a language model from", file=", ".join(map(str, texts)),
-                            mend="give text, one sentence a line")
+                            hint="give text, one sentence a line")
         arpa, pruned = tmp / "arpa", tmp / "pruned"
         _kaldingram("train", "--ngram-order", order, "--text", tmp / "text", "--lm", arpa)
         if prune:
@@ -80,7 +80,7 @@ def _kaldingram(*arguments):
     job = subprocess.run([sys.executable, "-m", "kaldingram.cli", *map(str, arguments)], capture_output=True, text=True)
     if job.returncode != 0:
         raise UserError(f"kaldingram {arguments[0]} failed: {(job.stderr.strip() or 'killed').splitlines()[-1]}",
-                        mend="give more text or another --order, or look whether the memory is enough")
+                        hint="give more text or another --order, or look whether the memory is enough")
 
 
 def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool = False, grammar=None,
@@ -100,9 +100,9 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
     lang, out = Path(lang), Path(out)
     if (arpa is not None) + bool(texts) + (grammar is not None) != 1:
         raise UserError("give either an ARPA file, text to train from, or a grammar",
-                        mend="use one of --arpa, --text, --grammar")
+                        hint="use one of --arpa, --text, --grammar")
     if prune and not texts:
-        raise UserError("--prune is for a model that is trained", mend="give --text with it, or leave it out")
+        raise UserError("--prune is for a model that is trained", hint="give --text with it, or leave it out")
     given = [arpa] if arpa else [grammar] if grammar else texts
     settings = [order, skip_id, *([prune] if prune else [])] if texts else []
     stage = Stage(out, "lm", inputs=[lang, *given], settings=settings, version=2)
@@ -110,10 +110,10 @@ def prepare_lm(lang, out, *, arpa=None, texts=(), order: int = 3, skip_id: bool 
         return
     words = read_symbols(lang / "words.txt")
     if "#0" not in words:
-        raise UserError("the symbol #0 is missing", file=lang / "words.txt", mend="run stage 2 again")
+        raise UserError("the symbol #0 is missing", file=lang / "words.txt", hint="run stage 2 again")
     if grammar and made_of_pieces(words):
         raise UserError("its entries are pieces of words, a grammar is of words", file=lang / "words.txt",
-                        mend="give the lang folder of a dictionary of words")
+                        hint="give the lang folder of a dictionary of words")
     _link_files(lang, out)
     if grammar:
         g, used = grammar_to_g(grammar, words)

@@ -73,21 +73,21 @@ class PronCounts:
         for n, line in numbered_lines(d / PRONS):
             fields = columns(line)
             if len(fields) < 3:
-                raise UserError("expected `count word phones`", file=d / PRONS, line=n, mend=MEND)
+                raise UserError("expected `count word phones`", file=d / PRONS, line=n, hint=MEND)
             counts.prons[tuple(fields[1:])] += _count(fields[0], d / PRONS, n)
         kinds = (counts.silence_before, counts.none_before, counts.silence_after, counts.none_after)
         for n, line in numbered_lines(d / SILENCES):
             fields = columns(line)
             if len(fields) < 5:
                 raise UserError("expected four counts (silence and none before, silence and none after), word and "
-                                "phones", file=d / SILENCES, line=n, mend=MEND)
+                                "phones", file=d / SILENCES, line=n, hint=MEND)
             for column, text in zip(kinds, fields[:4], strict=True):
                 column[tuple(fields[4:])] += _count(text, d / SILENCES, n)
         for n, line in numbered_lines(d / BIGRAMS):
             fields = line.split("\t")
             if len(fields) != 3 or not all(map(columns, fields)):
                 raise UserError("expected a count and two pronunciations, separated by tabs", file=d / BIGRAMS, line=n,
-                                mend=MEND)
+                                hint=MEND)
             v, w = (tuple(columns(f)) for f in fields[1:])
             counts.bigrams[v, w] += _count(fields[0], d / BIGRAMS, n)
         return counts
@@ -101,5 +101,5 @@ def write_counts(path, counts: dict[Pron, int]):
 
 def _count(text: str, path, n: int) -> int:
     if not config.is_count(text, 18):
-        raise UserError(f"expected a count, found {text}", file=path, line=n, mend=MEND)
+        raise UserError(f"expected a count, found {text}", file=path, line=n, hint=MEND)
     return int(text)

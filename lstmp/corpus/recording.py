@@ -54,9 +54,9 @@ class Recording:
     def __init__(self, path):
         self.path = Path(path)
         if os.path.isdir(path):  # unlike a Path, it takes a name that is too long for one that is not there
-            raise UserError("it is a folder", file=path, mend="give the files in it")
+            raise UserError("it is a folder", file=path, hint="give the files in it")
         if not os.path.isfile(path):
-            raise UserError("no such audio file", file=path, mend="check the path")
+            raise UserError("no such audio file", file=path, hint="check the path")
         self._size = self.path.stat().st_size
         if not self._size:
             raise self._fault("the audio file is empty")
@@ -113,7 +113,7 @@ class Recording:
             with self._decoder(stream) as f:
                 if (f.samplerate, f.channels) != (self.rate, self.channels):
                     raise UserError(f"its stream {n + 1} has {f.channels} channels at {f.samplerate} Hz, the first "
-                                    f"{self.channels} at {self.rate}", file=self.path, mend="make a file of each")
+                                    f"{self.channels} at {self.rate}", file=self.path, hint="make a file of each")
                 try:
                     for block in self._decoded(f):
                         read += len(block)
@@ -201,13 +201,13 @@ class Recording:
             return self._fault(f"cannot be read as audio: it is {what}")
         if self.path.suffix.lower() in _RAW:
             wav = f"sox -t raw -e signed -b 16 -c 1 -r 16000 {self.path.name} {self.path.stem}.wav"
-            return UserError("raw PCM: it has no header that says what it is", file=self.path, mend="transcribe it as "
+            return UserError("raw PCM: it has no header that says what it is", file=self.path, hint="transcribe it as "
                              f"`- --rate 16000 < {self.path.name}`, or make a WAV of it: `{wav}`")
         return Unknown(f"cannot be read as audio: {why}", file=self.path,
-                       mend=f"{REFETCH}; WAV, FLAC, MP3 and Opus are read")
+                       hint=f"{REFETCH}; WAV, FLAC, MP3 and Opus are read")
 
     def _fault(self, what: str) -> UserError:
-        return UserError(what, file=self.path, mend=REFETCH)
+        return UserError(what, file=self.path, hint=REFETCH)
 
 
 def _to_the_end(f, begin: int, end: int) -> tuple[list, int]:

@@ -24,7 +24,7 @@ def own_samples(samples) -> np.ndarray:
     """
     given = np.asarray(samples)
     if given.ndim not in (1, 2) or given.ndim == 2 and not 1 <= given.shape[1] <= _CHANNELS:
-        raise UserError(f"samples of shape {list(given.shape)}", mend="give [n], or [n, channels]")
+        raise UserError(f"samples of shape {list(given.shape)}", hint="give [n], or [n, channels]")
     if given.dtype == np.int16:
         return given.astype(np.float32) if given.ndim == 1 else Mixer()(given.astype(np.float32))
     if given.dtype.kind != "f":
@@ -46,11 +46,11 @@ def must_be_sound(samples: np.ndarray, file=None):
     """
     largest = float(np.abs(samples).max(initial=0.0))
     if not np.isfinite(largest):
-        raise UserError("holds samples that are not numbers (NaN or infinite)", file=file, mend="look where they come "
+        raise UserError("holds samples that are not numbers (NaN or infinite)", file=file, hint="look where they come "
                         "from")
     if largest > _LOUDEST:
         raise UserError(f"holds samples up to {largest:.0f}, where floats are in ±1", file=file,
-                        mend="divide 16-bit samples by 32768")
+                        hint="divide 16-bit samples by 32768")
 
 
 class Mixer:
@@ -86,11 +86,11 @@ def whole_rate(rate) -> int:
         UserError: none was given, or it is not a whole number from 1,000 to 768,000.
     """
     if rate is None:
-        raise UserError("samples without a sampling rate", mend="give rate=, samples a second")
+        raise UserError("samples without a sampling rate", hint="give rate=, samples a second")
     try:
         whole = int(rate)
     except (TypeError, ValueError, OverflowError):
         whole = 0
     if whole != rate or whole not in RATES:
-        raise UserError(f"a sampling rate of {rate!r}", mend="give a whole number from 1,000 to 768,000")
+        raise UserError(f"a sampling rate of {rate!r}", hint="give a whole number from 1,000 to 768,000")
     return whole

@@ -40,10 +40,10 @@ def parse_segments(path: Path, table: dict[str, str], recordings: dict[str, str]
             fits = False
         if not fits:
             raise UserError(f"`{utt} {rest}` is not `utterance recording begin end`", file=path, line=number,
-                            mend="write times in seconds, and if the recording has channels, a fifth field from 0")
+                            hint="write times in seconds, and if the recording has channels, a fifth field from 0")
         if recordings and recording not in recordings:
             raise UserError(f"recording `{recording}` of `{utt}` is not in wav.scp", file=path, line=number,
-                            mend="add it to wav.scp or delete this line")
+                            hint="add it to wav.scp or delete this line")
         found[utt] = Segment(recording, begin, None if end == -1 else end, channel)
     return found
 
@@ -63,5 +63,5 @@ def parse_channels(path: Path, table: dict[str, str]) -> dict[str, int]:
             found[recording] = int(channel) - 1
         else:
             raise UserError(f"`{recording} {rest}` is not `recording file channel`", file=path, line=number,
-                            mend="the channel is A or B, or 1 or 2")
+                            hint="the channel is A or B, or 1 or 2")
     return found

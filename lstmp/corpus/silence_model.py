@@ -80,7 +80,7 @@ class SilenceModel:
                 continue
             if len(fields) < 6:
                 raise UserError("expected `word probability P(s after) F(s before) F(no s before) phones`", file=path,
-                                line=n, mend=MEND)
+                                line=n, hint=MEND)
             prob, after, left_silence, left_none = (_number(x, path, n) for x in fields[1:5])
             try:
                 pron = key(fields[0], tuple(fields[5:]))
@@ -88,13 +88,13 @@ class SilenceModel:
                 pron = None
             if pron is None or prons.get(pron) != prob:
                 raise UserError(f"this pronunciation of {fields[0]} is not in lexiconp.txt, or has another probability",
-                                file=path, line=n, mend=MEND)
+                                file=path, line=n, hint=MEND)
             if pron in terms:
-                raise UserError(f"this pronunciation of {fields[0]} is given twice", file=path, line=n, mend=MEND)
+                raise UserError(f"this pronunciation of {fields[0]} is given twice", file=path, line=n, hint=MEND)
             terms[pron] = SilenceTerms(_below_one(after, path, n), left_silence, left_none)
         if len(terms) < len(prons):
             raise UserError(f"{len(prons) - len(terms)} of the {len(prons)} pronunciations of lexiconp.txt are missing",
-                            file=path, mend=MEND)
+                            file=path, hint=MEND)
         return cls(*_read_sentence(Path(directory) / SENTENCE), terms)
 
     def write(self, directory, entries: Iterable[tuple[str, float, tuple[str, ...]]], terms: Iterable[SilenceTerms]):
@@ -118,11 +118,11 @@ def _read_sentence(path: Path) -> tuple[float, float, float, float]:
         if fields := columns(line):
             if len(fields) != 2 or fields[0] not in names or fields[0] in values:
                 raise UserError(f"expected the lines {', '.join(names)}, each once with a number", file=path, line=n,
-                                mend=MEND)
+                                hint=MEND)
             value = _number(fields[1], path, n)
             values[fields[0]] = _below_one(value, path, n) if fields[0] in ("<s>", "overall") else value
     if missing := [name for name in names if name not in values]:
-        raise UserError(f"there is no line for {missing[0]}", file=path, mend=MEND)
+        raise UserError(f"there is no line for {missing[0]}", file=path, hint=MEND)
     start, end_silence, end_none, overall = (values[name] for name in names)
     return start, end_silence, end_none, overall
 
@@ -130,12 +130,12 @@ def _read_sentence(path: Path) -> tuple[float, float, float, float]:
 def _number(text: str, path, n: int) -> float:
     value = number(text)
     if value is None or not 0 < value < math.inf:
-        raise UserError(f"expected a number above 0, found {text}", file=path, line=n, mend=MEND)
+        raise UserError(f"expected a number above 0, found {text}", file=path, line=n, hint=MEND)
     return value
 
 
 def _below_one(value: float, path, n: int) -> float:
     if value >= 1:
         raise UserError(f"expected a probability of silence between 0 and 1, found {value}", file=path, line=n,
-                        mend=MEND)
+                        hint=MEND)
     return value

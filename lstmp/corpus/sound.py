@@ -94,13 +94,13 @@ def read_sound(data_dir) -> Sound | None:
     Raises:
         UserError: its ``sound.json`` is not as :func:`write_sound` leaves it.
     """
-    path, mend = _path(data_dir), "delete it, and run local/validate_data_dir.sh again"
+    path, hint = _path(data_dir), "delete it, and run local/validate_data_dir.sh again"
     if not path.is_file():
         return None
-    found = config.read_json(path, mend)
+    found = config.read_json(path, hint)
     values: list[Any] = [found.get(key) for key in ("bandwidth_hz", "level_db")]
     if not all(type(v) in (int, float) and abs(v) < 1e9 for v in values):
-        raise UserError("not bandwidth and level of a data dir", file=path, mend=mend)
+        raise UserError("not bandwidth and level of a data dir", file=path, hint=hint)
     return Sound(*values)
 
 

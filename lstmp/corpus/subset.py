@@ -68,7 +68,7 @@ def shortest(data: DataDir, n: int) -> set[str]:
         UserError: the directory has no ``utt2dur``.
     """
     if not data.durations:
-        raise UserError("no durations to choose the shortest by", file=data.path / "utt2dur", mend="run stage 1 again")
+        raise UserError("no durations to choose the shortest by", file=data.path / "utt2dur", hint="run stage 1 again")
     return set(sorted(data.utts, key=lambda u: (data.durations[u], u))[:n])
 
 
@@ -88,10 +88,10 @@ def listed(data: DataDir, path) -> set[str]:
         if line.split():
             utt = line.split()[0]
             if utt not in data.utts:
-                raise UserError(f"`{utt}` is not in {data.path}", file=path, line=number, mend="correct the list")
+                raise UserError(f"`{utt}` is not in {data.path}", file=path, line=number, hint="correct the list")
             chosen.add(utt)
     if not chosen:
-        raise UserError("no utterance is listed", file=path, mend="write one utterance id a line")
+        raise UserError("no utterance is listed", file=path, hint="write one utterance id a line")
     return chosen
 
 
@@ -109,7 +109,7 @@ def held_out(data: DataDir, amount: float) -> set[str]:
     n = max(len(speakers), int(amount) if amount >= 1 else round(amount * len(data.utts)))
     if not speakers or n > available:
         raise UserError(f"{n} utterances cannot be held out of {len(data.utts)} with one of each speaker kept",
-                        file=data.path, mend="hold out fewer")
+                        file=data.path, hint="hold out fewer")
     return spread(speakers, n)
 
 
@@ -117,7 +117,7 @@ def write_subset(data: DataDir, chosen: set[str], out):
     """Write the data directory ``out`` with the ``chosen`` utterances of ``data``; features are carried over."""
     out = Path(out)
     if not chosen:
-        raise UserError("the subset has no utterance", file=out, mend="ask for at least one")
+        raise UserError("the subset has no utterance", file=out, hint="ask for at least one")
     utts = [data.utts[u] for u in data.utts if u in chosen]
     write_data_dir(out, utts, data.durations or None)
     speakers = {u.speaker for u in utts}
@@ -134,7 +134,7 @@ def write_subset(data: DataDir, chosen: set[str], out):
             table = {k: v for k, v in read_table(data.path / name).items() if k in keys}
             if name in PER_SPEAKER and len(table) < len(keys):
                 raise UserError(f"speaker `{min(keys - set(table))}` is missing", file=data.path / name,
-                                mend="run the features stage again")
+                                hint="run the features stage again")
             write_table(out / name, table)
 
 
@@ -155,7 +155,7 @@ def main(argv=None):
     a = p.parse_args(argv)
     asked = next(v for v in (a.first, a.shortest, a.spread, a.per_speaker, a.held_out, a.utts) if v is not None)
     if not isinstance(asked, Path) and not 0 < asked < float("inf"):
-        raise UserError(f"cannot choose {asked} utterances", mend="ask for more than 0")
+        raise UserError(f"cannot choose {asked} utterances", hint="ask for more than 0")
     names = (*TABLES, "feats.json", *PER_UTTERANCE, *PER_SPEAKER)
     how = [k for k in ("first", "shortest", "spread", "per_speaker", "held_out", "utts") if getattr(a, k) is not None]
     stage = Stage(a.out, "subset", inputs=[a.data / n for n in names] + ([a.utts] if a.utts else []),

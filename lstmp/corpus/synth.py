@@ -79,11 +79,11 @@ def make(out: Path, *, seed: int, utts: dict[str, int], voices: dict[str, int], 
         UserError: more voices than there are, a split without utterance, a disk that is full.
     """
     if sum(voices.values()) > max_voices():
-        raise UserError(f"{sum(voices.values())} voices, but there are {max_voices()}", mend="ask for fewer")
+        raise UserError(f"{sum(voices.values())} voices, but there are {max_voices()}", hint="ask for fewer")
     for split in SPLITS:
         if not 1 <= voices[split] <= utts[split]:
             raise UserError(f"{utts[split]} utterances by {voices[split]} voices in {split}",
-                            mend="each split needs a voice, and each voice an utterance")
+                            hint="each split needs a voice, and each voice an utterance")
     code = [Path(__file__).with_name(f"synth{part}.py") for part in ("", "_text", "_voice", "_lexicon")]
     stage = Stage(out, "synth", inputs=code, settings={
         "out": str(out), "seed": seed, "utts": utts, "voices": voices, "lm": lm_sentences,
@@ -130,7 +130,7 @@ def main(argv=None):
     p.add_argument("--nj", type=int, default=2, help="processes (default: 2)")
     a = p.parse_args(argv)
     if a.nj < 1 or a.lm_sentences < 1 or a.seed < 0:
-        raise UserError("--nj and --lm-sentences must be 1 or more, --seed 0 or more", mend="correct the value")
+        raise UserError("--nj and --lm-sentences must be 1 or more, --seed 0 or more", hint="correct the value")
     make(a.out.absolute(), seed=a.seed, utts={s: getattr(a, s) for s in SPLITS},
          voices={s: getattr(a, f"{s}_voices") for s in SPLITS}, lm_sentences=a.lm_sentences, nj=a.nj)
 

@@ -54,7 +54,7 @@ def to_arpabet(phonemes: list[str], rhotic: bool) -> str:
             phones.append(vowel.replace("*", stress))
         elif name and name not in SILENT:
             raise UserError(f"espeak's phoneme `{name}` of {' '.join(phonemes)} has no ARPAbet phone", file=__file__,
-                            mend="install espeakng-loader 0.2.4, or add it to the table there")
+                            hint="install espeakng-loader 0.2.4, or add it to the table there")
     return " ".join(phones).replace("ER0 R ", "AH0 R ")  # espeak colours a schwa before r, CMUdict does not
 
 

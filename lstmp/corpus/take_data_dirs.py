@@ -38,7 +38,7 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
         UserError: a table is malformed, tables do not agree, or more utterances are bad than ``max_bad`` allows.
     """
     if source.resolve() == out.resolve():
-        raise UserError("source and target are the same data dir", file=out, mend="keep your data dirs elsewhere")
+        raise UserError("source and target are the same data dir", file=out, hint="keep your data dirs elsewhere")
     given = [os.path.abspath(d) for d in (source, source.with_name(f"{source.name}_fbank"))
              if (d / "feats.scp").is_file()]
     data = read_data_dir(source, need=NEED if given else ("wav.scp", *NEED))
@@ -56,7 +56,7 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
         seconds: dict[str, float] | None = check_audio(utts, source.name, nj, bads, allow_commands)
         bads.check(len(utts))
         if not seconds:
-            raise UserError("no utterance with sound audio", file=source / "wav.scp", mend="correct the paths")
+            raise UserError("no utterance with sound audio", file=source / "wav.scp", hint="correct the paths")
         utts = [u for u in utts if u.id in seconds]
     else:
         seconds = {u.id: data.durations[u.id] for u in utts} if data.durations else None
@@ -80,7 +80,7 @@ def main(argv=None):
     add_option(p)
     a = p.parse_args(argv)
     if a.nj < 1 or (a.max_utts is not None and a.max_utts < 1):
-        raise UserError("--nj and --max-utts must be 1 or more", mend="correct the value")
+        raise UserError("--nj and --max-utts must be 1 or more", hint="correct the value")
     for split in a.splits:
         take(a.corpus / split, a.out / split, max_bad=a.max_bad, max_utts=a.max_utts, nj=a.nj,
              allow_commands=a.allow_commands)

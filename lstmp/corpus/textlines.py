@@ -41,11 +41,11 @@ def numbered_lines(path, *, compose: bool = True) -> Iterator[tuple[int, str]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError("no such file", file=path, mend="check the path, or run the stage that makes it")
+        raise UserError("no such file", file=path, hint="check the path, or run the stage that makes it")
     with open(path, "rb") as f:
         head = f.read(5)
     if packed := next((name for magic, name in _PACKED.items() if head.startswith(magic)), None):
-        raise UserError(f"packed by {packed}", file=path, mend="unpack it, or pack it by gzip")
+        raise UserError(f"packed by {packed}", file=path, hint="unpack it, or pack it by gzip")
     n = 0
     with open_gzip(path) if head[:2] == b"\x1f\x8b" else open(path, "rb") as f:
         while True:
@@ -53,7 +53,7 @@ def numbered_lines(path, *, compose: bool = True) -> Iterator[tuple[int, str]]:
                 raw = f.readline(_LONGEST)
             except gzip.BadGzipFile as e:
                 raise UserError(f"the gzip file is cut off or damaged: {e}", file=path, line=n + 1,
-                                mend="fetch it again") from None
+                                hint="fetch it again") from None
             if not raw:
                 return
             parts = raw.rstrip(b"\r\n").split(b"\r") if b"\r" in raw else [raw.rstrip(b"\n")]
@@ -64,18 +64,18 @@ def numbered_lines(path, *, compose: bool = True) -> Iterator[tuple[int, str]]:
 
 def _text(raw: bytes, path, n: int, compose: bool) -> str:
     if n == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError("not UTF-8 text but UTF-16", file=path, line=1, mend="save it as UTF-8, or convert it by "
+        raise UserError("not UTF-8 text but UTF-16", file=path, line=1, hint="save it as UTF-8, or convert it by "
                         "`iconv -f utf-16 -t utf-8`")
     if b"\0" in raw or len(raw) == _LONGEST:
         raise UserError("a NUL byte or a line without end, so this is no UTF-8 text", file=path, line=n,
-                        mend="check the path, or convert the file to UTF-8")
+                        hint="check the path, or convert the file to UTF-8")
     if raw.isascii():
         return raw.decode()
     try:
         line = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise UserError("not UTF-8 text", file=path, line=n,
-                        mend="convert the file to UTF-8, such as by `iconv -f latin1 -t utf-8`") from None
+                        hint="convert the file to UTF-8, such as by `iconv -f latin1 -t utf-8`") from None
     return composed(line) if compose else line
 
 

@@ -87,7 +87,7 @@ class _Reader:
     def fault(self, what: str) -> UserError:
         line = self.tokens[min(self.at, len(self.tokens)) - 1][0] if self.tokens else None
         return UserError(what, file=self.path, line=line,
-                         mend="write it as Kaldi's gen_topo does, or run stage 2 again")
+                         hint="write it as Kaldi's gen_topo does, or run stage 2 again")
 
     def take(self, expected: str | None = None) -> str:
         token = self.tokens[self.at][1] if self.at < len(self.tokens) else "the end of the file"

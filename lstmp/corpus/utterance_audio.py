@@ -47,7 +47,7 @@ def check_commands(data: DataDir, allow: bool):
         number = next((n for n, line in enumerate(lines, 1) if line.split()[:1] == [first.recording]), None)
         raise UserError(f"`{first.recording}` is the command `{_shown(first.wav)}`, and commands are not run unless "
                         "you say so", file=data.path / "wav.scp", line=number,
-                        mend="give --allow-commands (in a recipe `allow_commands: true`) if you trust this file, or "
+                        hint="give --allow-commands (in a recipe `allow_commands: true`) if you trust this file, or "
                              "write what they give to files")
 
 
@@ -106,11 +106,11 @@ def _channel(utt: Utterance, there: int) -> int:
         return 0
     if utt.channel is None:
         raise UserError(f"{there} channels, and none is named", file=_name(utt),
-                        mend=f"write `{utt.recording} file A` (or B) to reco2file_and_channel, or mix them: "
+                        hint=f"write `{utt.recording} file A` (or B) to reco2file_and_channel, or mix them: "
                              "`sox in.wav out.wav remix -`")
     if utt.channel >= there:
         raise UserError(f"{there} channels, but channel {utt.channel + 1} is asked for", file=_name(utt),
-                        mend="correct reco2file_and_channel or segments")
+                        hint="correct reco2file_and_channel or segments")
     return utt.channel
 
 
@@ -120,11 +120,11 @@ def _part(utt: Utterance, seconds: float) -> tuple[float, float]:
     begin, end = utt.segment.begin, seconds if utt.segment.end is None else utt.segment.end
     if not 0 <= begin < end or end > seconds + _OVERSHOOT or begin >= seconds:
         raise UserError(f"`{utt.id}` is from {begin:g} to {end:g} s of a recording of {seconds:.2f} s", file=_name(utt),
-                        mend="correct segments, or leave the utterance out")
+                        hint="correct segments, or leave the utterance out")
     end = min(end, seconds)
     if end - begin < MIN_SECONDS:
         raise UserError(f"`{utt.id}` is too short: {end - begin:.4f} s, less than one window of {MIN_SECONDS} s",
-                        file=_name(utt), mend="leave the utterance out")
+                        file=_name(utt), hint="leave the utterance out")
     return begin, end
 
 
@@ -134,7 +134,7 @@ def _read(wav: str, allow_commands: bool, _stamp) -> tuple[np.ndarray, int]:
     if not wav.endswith("|"):
         return read_channels(wav)
     if not allow_commands:
-        raise UserError(f"the command `{_shown(wav)}` is not run unless you say so", mend="give --allow-commands")
+        raise UserError(f"the command `{_shown(wav)}` is not run unless you say so", hint="give --allow-commands")
     return _run(wav)
 
 
@@ -173,17 +173,17 @@ def _read_archived(wav: str, path: str, offset: int) -> tuple[np.ndarray, int]:
         f.seek(offset)
         head = f.read(8)
         if head[:4] != b"RIFF" or len(head) < 8:
-            raise UserError(f"no WAV at byte {offset}", file=path, mend="correct the offset in wav.scp")
+            raise UserError(f"no WAV at byte {offset}", file=path, hint="correct the offset in wav.scp")
         left = Path(path).stat().st_size - f.tell()  # a size of all ones must not be asked for
         (work / "sound.wav").write_bytes(head + f.read(min(left, int.from_bytes(head[4:], "little"))))
         try:
             return read_channels(work / "sound.wav")
         except UserError as e:
-            raise UserError(e.what, file=wav, mend=e.mend) from None
+            raise UserError(e.what, file=wav, hint=e.hint) from None
 
 
 def _failed(wav: str, why: str) -> UserError:
-    return UserError(f"the command `{_shown(wav)}`: {why}", mend="run it by hand; it must write a sound file, such as "
+    return UserError(f"the command `{_shown(wav)}`: {why}", hint="run it by hand; it must write a sound file, such as "
                                                               "WAV, to its standard output")
 
 

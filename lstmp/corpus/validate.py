@@ -44,19 +44,19 @@ def check_utterance(utt: Utterance, duration: float | None, measured: bool, quic
             samples, rate = read_as_is(utt, allow_commands)
             seconds = len(samples) / rate
             if not samples.any():
-                raise UserError("silent, every sample is zero", file=utt.wav, mend="leave the utterance out")
+                raise UserError("silent, every sample is zero", file=utt.wav, hint="leave the utterance out")
             sound = measure(samples, rate) if measured else None
         if duration is not None and abs(seconds - duration) > TOLERANCE:
             raise UserError(f"{seconds:.3f} s long, but utt2dur says {duration:.3f}", file=utt.wav,
-                            mend="run stage 1 again, the file was changed")
+                            hint="run stage 1 again, the file was changed")
         if seconds and len(utt.words) > 3 and len(utt.words) > WORDS_PER_SECOND * seconds:
             raise UserError(f"{len(utt.words)} words in {seconds:.2f} s", file=utt.wav,
-                            mend="its transcript is another file's; mend it or leave the utterance out")
+                            hint="its transcript is another file's; mend it or leave the utterance out")
     except UserError as e:
         return 0.0, None, e
     odd = odd_characters(utt.words)
     if odd:
-        return 0.0, None, UserError(f"`{utt.id}` has {', '.join(odd)} in its transcript", mend="replace it in text")
+        return 0.0, None, UserError(f"`{utt.id}` has {', '.join(odd)} in its transcript", hint="replace it in text")
     return seconds, sound, None
 
 
@@ -99,7 +99,7 @@ def validate(path, *, max_bad: float, quick: bool, nj: int, allow_commands: bool
     bads.check(len(utts))
     good = [u for u in utts if u.id in seconds]
     if not good:
-        raise UserError("no sound utterance", file=path, mend="mend the data directory")
+        raise UserError("no sound utterance", file=path, hint="mend the data directory")
     middle = medians(sounds)
     write_sound(path, middle)
     return {"utterances": len(good), "hours": sum(seconds.values()) / 3600, "speakers": len({u.speaker for u in good}),
@@ -119,7 +119,7 @@ def check_apart(paths: list[Path]):
         for utt in read_data_dir(path, need=("utt2spk",)).utts:
             if utt in where:
                 raise UserError(f"`{utt}` is in {where[utt]} too", file=path / "utt2spk",
-                                mend="training and test sets must not share utterances")
+                                hint="training and test sets must not share utterances")
             where[utt] = path
 
 
@@ -153,7 +153,7 @@ def main(argv=None):
     add_option(p)
     a = p.parse_args(argv)
     if a.nj < 1:
-        raise UserError("--nj must be 1 or more", mend="correct the value")
+        raise UserError("--nj must be 1 or more", hint="correct the value")
     rows = {}
     for path in a.data:
         audio = audio_stamps(_read(path).utts.values())

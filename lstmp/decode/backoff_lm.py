@@ -31,7 +31,7 @@ class BackoffLm:
     def __init__(self, lang: Path | str):
         path = Path(lang) / "G.fst"
         if not path.is_file():
-            raise UserError("no such file", file=path, mend="make it with local/prepare_lm.sh")
+            raise UserError("no such file", file=path, hint="make it with local/prepare_lm.sh")
         g = FstArrays.read(path)
         backoff = read_symbols(Path(lang) / "words.txt").get("#0")
         self.start, self.num_states = g.start, len(g.final)
@@ -46,7 +46,7 @@ class BackoffLm:
         order = np.argsort(keys, kind="stable")
         self._keys = keys[order]
         if (self._keys[1:] == self._keys[:-1]).any():
-            raise UserError("a state has two arcs of one word", file=path, mend="make it with local/prepare_lm.sh")
+            raise UserError("a state has two arcs of one word", file=path, hint="make it with local/prepare_lm.sh")
         self._to, self._cost = g.dst[words][order].astype(np.int64), g.weight[words][order].astype(np.float64)
         self._final = g.final.astype(np.float64)
         self.arrays = _LmArrays(array_at(self._keys), len(self._keys), self._width, self.start, array_at(self._to),

@@ -57,7 +57,7 @@ def write_hypotheses(decode_dir: Path | str, words_txt: Path | str, cfg: DecodeC
     decode_dir = Path(decode_dir)
     jobs = sorted(decode_dir.glob("lat.*.safetensors"))
     if not jobs:
-        raise UserError("no lattices in it", file=decode_dir, mend="run steps/decode.sh first")
+        raise UserError("no lattices in it", file=decode_dir, hint="run steps/decode.sh first")
     points = grid(cfg)
     stage = Stage(decode_dir, "best_path", inputs=[words_txt, *jobs], settings=points)
     if stage.is_done():
@@ -72,7 +72,7 @@ def write_hypotheses(decode_dir: Path | str, words_txt: Path | str, cfg: DecodeC
         for utt in sorted(hypotheses):
             ids = hypotheses[utt][g]
             if not all(i in name_of for i in ids):
-                raise UserError(f"word id {max(ids)} is not in it", file=words_txt, mend="decode with its own graph")
+                raise UserError(f"word id {max(ids)} is not in it", file=words_txt, hint="decode with its own graph")
             lines.append(" ".join([utt, *name_of.words(ids)]))
         outputs.append(decode_dir / "scoring" / file_name(*point))
         config.write_text(outputs[-1], "\n".join(lines) + "\n")

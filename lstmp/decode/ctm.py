@@ -28,7 +28,7 @@ from lstmp.decode.confidence import word_presence
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files
-from lstmp.decode.scorer import is_network
+from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.word_graph import near_best
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
@@ -64,7 +64,7 @@ def align_hypotheses(decode_dir: Path | str, hypotheses: dict[str, list[str]], l
     data = read_data_dir(about["data"], need=("wav.scp", "utt2spk"))
     spoken = {utt: words for utt, words in hypotheses.items() if words and utt in data.utts}
     if not spoken:
-        raise UserError("nothing was recognized in it", file=decode_dir, mend="there are no words to give times to")
+        raise UserError("nothing was recognized in it", file=decode_dir, hint="there are no words to give times to")
     write_subset(replace(data, utts={u: replace(x, words=tuple(spoken.get(u, ()))) for u, x in data.utts.items()}),
                  set(spoken), out / "data")
     write_table(out / "data" / "text", {utt: " ".join(spoken[utt]) for utt in sorted(spoken)})

@@ -24,7 +24,7 @@ from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.jobs import job_paths, judge, plan, remove, search_jobs, summary
-from lstmp.decode.scorer import Scorer, load_scorer
+from lstmp.decode.acoustic_scorer import AcousticScorer, load_acoustic_scorer
 from lstmp.decode.search import choose_engine, load_graph
 from lstmp.device import for_processes
 from lstmp.errors import UserError, command
@@ -48,21 +48,21 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> Json:
     """
     path = graph_dir / "graph.json"
     if not path.is_file():
-        mend = "give a graph dir, or run steps/make_graph.sh"
+        hint = "give a graph dir, or run steps/make_graph.sh"
         if (graph_dir / "HCLG.fst").is_file():
-            mend = "if Kaldi made this graph, take it over with steps/import_kaldi_model.sh --graph"
-        raise UserError("no such file", file=path, mend=mend)
+            hint = "if Kaldi made this graph, take it over with steps/import_kaldi_model.sh --graph"
+        raise UserError("no such file", file=path, hint=hint)
     try:
         made_from: Json = config.json_value(path.read_text(encoding="utf-8"))
         pdfs, tree = made_from["num_pdfs"], made_from["tree"]
     except (ValueError, KeyError, TypeError):
-        raise UserError("not what make_graph wrote", file=path, mend="run steps/make_graph.sh again") from None
+        raise UserError("not what make_graph wrote", file=path, hint="run steps/make_graph.sh again") from None
     if pdfs != num_pdfs:
         raise UserError(f"the graph is of a model with {pdfs} pdfs, {model_dir} has {num_pdfs}", file=path,
-                        mend="give the graph of this model")
+                        hint="give the graph of this model")
     if tree != digest(model_dir / "tree.json"):
         raise UserError(f"the graph was made from another decision tree than that of {model_dir}", file=path,
-                        mend="give the graph of this model, or make it again")
+                        hint="give the graph of this model, or make it again")
     return made_from
 
 
@@ -76,8 +76,8 @@ def search_settings(cfg: DecodeConfig) -> Json:
 
 
 @functools.cache
-def _on_device(model_dir: str, device: str, plain: bool) -> Scorer:
-    return load_scorer(model_dir, device, plain)
+def _on_device(model_dir: str, device: str, plain: bool) -> AcousticScorer:
+    return load_acoustic_scorer(model_dir, device, plain)
 
 
 def decode(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, out: Path | str, cfg: DecodeConfig,
@@ -116,13 +116,13 @@ class Task:
     device: str
 
     def __post_init__(self) -> None:
-        self.scorer = load_scorer(self.model_dir, "cpu")
+        self.scorer = load_acoustic_scorer(self.model_dir, "cpu")
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
         self.shift = self.features().frame_shift
         self.utts = sorted(read_table(self.data_dir / "utt2spk"))
         if not self.utts:
             raise UserError("no utterance in it", file=self.data_dir / "utt2spk",
-                            mend="give a data dir with utterances")
+                            hint="give a data dir with utterances")
 
     def features(self, adapted: dict[str, torch.Tensor] | None = None) -> Features:
         """The data dir's features as the model takes them, under the speakers' transforms if given."""
@@ -130,7 +130,7 @@ class Task:
         if features.dim != self.scorer.input_dim:
             raise UserError(f"features of {features.dim} dimensions, the model takes {self.scorer.input_dim}",
                             file=self.data_dir / "feats.scp",
-                            mend="make them with the configuration of the training data")
+                            hint="make them with the configuration of the training data")
         return features
 
     def inputs(self) -> list[Path]:
@@ -153,7 +153,7 @@ class Task:
         stage = Stage(out, "decode", inputs, settings)
         if distributed.on_first(stage.is_done):
             return paths
-        scorer = load_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
+        scorer = load_acoustic_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
         features = self.features(read_transforms(transforms) if transforms else None)
         graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs, choose_engine(cfg.engine))
         jobs = plan(paths, features, self.utts, cfg.utts_per_job, distributed.on_first(stage.key))
@@ -184,7 +184,7 @@ def _decode_adapted(task: Task, out: Path) -> None:
     """The passes of :mod:`lstmp.decode.adapted`."""
     if "silence" not in task.graph_info:
         raise UserError("it does not name the silence phones", file=task.graph_dir / "graph.json",
-                        mend="delete the folder and make the graph again")
+                        hint="delete the folder and make the graph again")
     cfg, on_first = task.cfg, distributed.on_first
     settings = {k: v for k, v in search_settings(cfg).items() if k not in ("lm_weights", "word_penalties")}
     stage = Stage(out, "adapted", task.inputs(), settings)

@@ -26,7 +26,7 @@ from lstmp.decode.decode import check_same_model
 from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig
 from lstmp.decode.online import OnlineSearch
-from lstmp.decode.scorer import is_network
+from lstmp.decode.acoustic_scorer import is_network
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.log import say, warn
@@ -75,7 +75,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
     torch.set_num_threads(1)
     flush_denormals()
     if not is_network(model_dir):
-        raise UserError("it is no network", file=model_dir, mend="GMMs are decoded by steps/decode.sh")
+        raise UserError("it is no network", file=model_dir, hint="GMMs are decoded by steps/decode.sh")
     network = AcousticNetwork.load(model_dir)
     NetworkStream(network)  # it must be able to
     check_same_model(Path(graph_dir), Path(model_dir), network.num_pdfs)
@@ -104,10 +104,10 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
         seconds += found.seconds
         cut += not found.final
     if not seconds:
-        raise UserError("no utterance of it could be decoded", file=data_dir, mend="see the warnings above")
+        raise UserError("no utterance of it could be decoded", file=data_dir, hint="see the warnings above")
     if failed > cfg.max_failed * len(said):
         raise UserError(f"{failed} of {len(said)} utterances failed, more than max_failed {cfg.max_failed:g} allows",
-                        file=data_dir, mend="see the warnings above")
+                        file=data_dir, hint="see the warnings above")
     config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
                       "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(said.items())))
     audio = sum(features.num_frames(utt) for utt in said) * shift
@@ -148,11 +148,11 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--nj", type=int, default=1, help="number of processes (%(default)s)")
     a = p.parse_args(argv)
     if a.lm_weight < 1 or a.word_penalty < 0:
-        raise UserError("--lm-weight must be 1 or more, --word-penalty 0 or more", mend="correct the values")
+        raise UserError("--lm-weight must be 1 or more, --word-penalty 0 or more", hint="correct the values")
     piece = config.load(a.live_config, LiveConfig).chunk_seconds
     if a.same_as and not (a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty)).is_file():
         raise UserError("no such file", file=a.same_as / "scoring" / file_name(a.lm_weight, a.word_penalty),
-                        mend="decode it with that LM weight and penalty among those of conf/decode.yaml")
+                        hint="decode it with that LM weight and penalty among those of conf/decode.yaml")
     report = decode_online(a.model, a.graph, a.data, a.out, config.load(a.config, DecodeConfig), piece, a.lm_weight,
                            a.word_penalty, a.nj)
     if a.same_as:

@@ -58,7 +58,7 @@ class SearchGraph:
         arcs, word_splits, words = (np.ascontiguousarray(x, dtype=np.int32) for x in (arcs, word_splits, words))
         source = arcs[:, 0]
         if (np.diff(source) < 0).any():
-            raise UserError("its arcs are not sorted by state", mend="make the graph again")
+            raise UserError("its arcs are not sorted by state", hint="make the graph again")
         states = int(arcs[:, :2].max()) + 1
         first = np.zeros(states + 1, dtype=np.int32)
         np.cumsum(np.bincount(source, minlength=states), out=first[1:])

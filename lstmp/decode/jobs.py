@@ -11,7 +11,7 @@ from lstmp import distributed, files
 from lstmp.aliases import Json
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
-from lstmp.decode.scorer import Scorer
+from lstmp.decode.acoustic_scorer import AcousticScorer
 from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError
 from lstmp.features.load import Features
@@ -38,7 +38,7 @@ class Job:
             return False
 
 
-def run_job(job: Job, graph: Any, features: Features, scorer: Scorer, cfg: DecodeConfig) -> dict[str, str]:
+def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cfg: DecodeConfig) -> dict[str, str]:
     """Decode the utterances of ``job`` and write their lattices. Returns those that failed, with the reason."""
     lattices = {utt: Lattice.empty() for utt in job.utts}
     failed: dict[str, str] = {}
@@ -101,7 +101,7 @@ def plan(paths: list[Path], features: Features, utts: Iterable[str], utts_per_jo
 
 
 def search_jobs(jobs: list[Job], load_graph: Callable[[], Any], features: Features,
-                scorer: Scorer | Callable[[], Scorer], cfg: DecodeConfig, nj: int) -> None:
+                scorer: AcousticScorer | Callable[[], AcousticScorer], cfg: DecodeConfig, nj: int) -> None:
     """Run the jobs that are not done; lattice files of other runs, and halves of killed ones, are removed."""
     todo = [jobs[i] for i in distributed.on_first(lambda: [i for i, job in enumerate(jobs) if not job.is_done()])]
     keep = {job.path for job in jobs} - {job.path for job in todo}
@@ -116,7 +116,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable[[], Any], features: Featur
         say(f"{len(keep)} of {len(jobs)} jobs are done already")
 
     def work(job: Job) -> dict[str, str]:  # forked, it sees the graph; a GPU is first used in the worker
-        return run_job(job, graph, features, scorer if isinstance(scorer, Scorer) else scorer(), cfg)
+        return run_job(job, graph, features, scorer if isinstance(scorer, AcousticScorer) else scorer(), cfg)
 
     for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
         for utt, reason in failed.items() if distributed.rank() == 0 else ():
@@ -134,7 +134,7 @@ def _info(path: Path | str) -> Json:
     for name, kind in (("frames", int), ("utterances", int), ("arcs", int), ("seconds", (int, float)),
                        ("core_seconds", (int, float)), ("failed", dict)):
         if not isinstance(info.get(name), kind):
-            raise UserError(f"it does not tell its `{name}`", file=path, mend="delete it and decode again")
+            raise UserError(f"it does not tell its `{name}`", file=path, hint="delete it and decode again")
     return info
 
 

@@ -28,9 +28,9 @@ def check_graph(graph: k2.Fsa, num_pdfs: int, file: Path | str | None = None) ->
     highest = int(labels.max()) if len(labels) else 0
     if highest > num_pdfs:
         raise UserError(f"the graph has pdf-id {highest - 1}, the model has {num_pdfs} of them", file=file,
-                        mend="make the graph from this model")
+                        hint="make the graph from this model")
     if highest < 1 or bool((labels == 0).any()):
-        raise UserError("a graph without labels, or with epsilons left in it", file=file, mend="make the graph again")
+        raise UserError("a graph without labels, or with epsilons left in it", file=file, hint="make the graph again")
     graph.checked_pdfs = num_pdfs
     graph.graph_arc = torch.arange(graph.num_arcs, dtype=torch.int32)  # comes along through the search
     words = graph.aux_labels
@@ -76,7 +76,7 @@ def search(graph: k2.Fsa, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice 
         found = k2.intersect_dense_pruned(graph, dense, cfg.search_beam, cfg.output_beam + MARGIN,
                                           cfg.min_active, cfg.max_active, frame_idx_name="frame")
     except RuntimeError as e:  # a check of k2's own
-        raise UserError(f"k2 gave up: {e}", mend="lower search_beam or max_active") from None
+        raise UserError(f"k2 gave up: {e}", hint="lower search_beam or max_active") from None
     label = found.labels.numpy()
     if not (label < 0).any():  # where no end is reached, arcs of early frames may be left, but no path
         return None

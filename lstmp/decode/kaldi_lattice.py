@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--out", type=Path, help="folder to write (default: DECODE_DIR/kaldi)")
     a = p.parse_args(argv)
     if not a.beam >= 0:
-        raise UserError("--beam must be 0 or more", mend="correct the value")
+        raise UserError("--beam must be 0 or more", hint="correct the value")
     weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
     out = a.out or Path(a.decode_dir) / "kaldi"
     out.mkdir(parents=True, exist_ok=True)

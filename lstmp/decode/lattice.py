@@ -34,7 +34,7 @@ from lstmp.tensors import are, opened, write_tensors
 
 FORMAT = "lstmp lattices 1"
 _NAMES = ("arcs", "acoustic", "graph", "num_words", "words", "arc_splits")
-_MEND = "delete it and run the same decoding again; the other jobs are kept"
+_HINT = "delete it and run the same decoding again; the other jobs are kept"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Lattice:
             UserError: more words on an arc than can be counted.
         """
         if len(num_words) and num_words.max() > 255:
-            raise UserError(f"{num_words.max()} words on one arc of the graph", mend="make the graph again")
+            raise UserError(f"{num_words.max()} words on one arc of the graph", hint="make the graph again")
         return cls(np.ascontiguousarray(arcs, np.int32), acoustic.astype(np.float32), graph.astype(np.float32),
                    num_words.astype(np.uint8), words.astype(np.int32))
 
@@ -121,7 +121,7 @@ def read_lattices(path: Path | str) -> dict[str, Lattice]:
     with _opened(path) as (f, utts, _):
         data = {name: f.get_tensor(name) for name in _NAMES}
     if not _fit(data, len(utts)):
-        raise UserError("its parts do not fit together", file=path, mend=_MEND)
+        raise UserError("its parts do not fit together", file=path, hint=_HINT)
     splits = data["arc_splits"]
     word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
     lattices = {}
@@ -157,7 +157,7 @@ def _leads_on(arcs: Array, splits: Array, lengths: Array) -> bool:
 @contextlib.contextmanager
 def _opened(path: Path | str) -> Iterator[tuple[Any, list[str], Json]]:
     """(the open file, its utterances, its info)."""
-    with opened(path, "not a lattice file, or a damaged one", _MEND, ("no such file", "run the decoding that makes it"),
+    with opened(path, "not a lattice file, or a damaged one", _HINT, ("no such file", "run the decoding that makes it"),
                 "np") as f:
         metadata = f.metadata()
         utts, info = (config.json_value(metadata[name]) for name in ("utts", "info"))

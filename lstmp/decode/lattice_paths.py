@@ -31,7 +31,7 @@ def frame_slices(arcs: Array) -> Iterator[slice]:
     while begin < len(arcs):
         end = int(np.searchsorted(source, source.dtype.type(last), "right"))  # of another kind, it would copy them all
         if end == begin:
-            raise UserError("a lattice with a state that no arc leads to", mend="decode again")
+            raise UserError("a lattice with a state that no arc leads to", hint="decode again")
         yield slice(begin, end)
         begin, last = end, int(arcs[begin:end, 1].max())
 
@@ -104,7 +104,7 @@ def best_paths(lattice: Lattice, points: Sequence[tuple[float, float]], native: 
     else:
         failed = not all(_best_path(lattice, w, p, row) for w, p, row in zip(weights, penalties, out, strict=True))
     if failed or not length:
-        raise UserError("a lattice without a path", mend="decode again")
+        raise UserError("a lattice without a path", hint="decode again")
     return out
 
 

@@ -79,10 +79,10 @@ class LiveRecognizer:
         if not f.plain_energies:
             raise UserError(f"the network takes {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, for which "
                             "all speech of a speaker must be there",
-                            mend="take one that was trained with feature.kind fbank, cmvn none and deltas 0")
+                            hint="take one that was trained with feature.kind fbank, cmvn none and deltas 0")
         if graph.num_pdfs != network.num_pdfs:
             raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
-                            mend="give the graph of this network")
+                            hint="give the graph of this network")
         self.live, self.silent, self.names, self._shift = live, silent, words, fbank.frame_shift_ms / 1000
         self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network)
         self._search = OnlineSearch(graph, search)

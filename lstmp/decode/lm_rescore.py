@@ -120,7 +120,7 @@ class Rescorer:
 
 def _unknown_words() -> UserError:
     return UserError("a lattice has words that the LM given as --lang does not know",
-                     mend="give the lang folder that the decoding graph was made from")
+                     hint="give the lang folder that the decoding graph was made from")
 
 
 def _by_compiler(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice,
@@ -151,10 +151,10 @@ def rescore(old_lang: Path | str, new_lang: Path | str, source: Path | str, out:
     jobs = sorted(source.glob("lat.*.safetensors"))
     report = source / "decode.json"
     if not jobs or not report.is_file():
-        raise UserError("no lattices in it", file=source, mend="run steps/decode.sh first")
+        raise UserError("no lattices in it", file=source, hint="run steps/decode.sh first")
     words = new_lang / "words.txt"
     if not words.is_file() or words.read_bytes() != (old_lang / "words.txt").read_bytes():
-        raise UserError(f"not the words of {old_lang}", file=words, mend="make both LMs from one lang folder")
+        raise UserError(f"not the words of {old_lang}", file=words, hint="make both LMs from one lang folder")
     inputs = [old_lang / "G.fst", new_lang / "G.fst", words, *jobs]
     stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_word_arcs])
     if not distributed.on_first(stage.is_done):

@@ -156,7 +156,7 @@ def chosen_weights(decode_dir: Path | str, lm_weight: float | None, word_penalty
         lm_weight = score["lmwt"] if lm_weight is None else lm_weight
         word_penalty = score["wip"] if word_penalty is None else word_penalty
     if not 0 < lm_weight < float("inf"):
-        raise UserError(f"an LM weight of {lm_weight:g} makes no sense", mend="give one above 0")
+        raise UserError(f"an LM weight of {lm_weight:g} makes no sense", hint="give one above 0")
     return lm_weight, word_penalty
 
 
@@ -164,7 +164,7 @@ def lattice_files(decode_dir: Path | str) -> list[Path]:
     """The lattice files of a decode dir."""
     jobs = sorted(Path(decode_dir).glob("lat.*.safetensors"))
     if not jobs:
-        raise UserError("no lattices in it", file=decode_dir, mend="run steps/decode.sh first")
+        raise UserError("no lattices in it", file=decode_dir, hint="run steps/decode.sh first")
     return jobs
 
 
@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument("--out", type=Path, help="(default: DECODE_DIR/nbest)")
     a = p.parse_args(argv)
     if a.n < 1 or bool(a.lang) != bool(a.new_lang):
-        raise UserError("--n must be 1 or more, --lang and --new-lang be given together", mend="correct the options")
+        raise UserError("--n must be 1 or more, --lang and --new-lang be given together", hint="correct the options")
     names = read_names(Path(a.graph) / "words.txt")
     weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
     lms = (BackoffLm(a.lang), BackoffLm(a.new_lang)) if a.lang else None

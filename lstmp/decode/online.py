@@ -45,7 +45,7 @@ class OnlineSearch:
         """
         if loglikes.dim() != 2 or loglikes.shape[1] != self.graph.num_pdfs:
             raise UserError(f"scores of shape {list(loglikes.shape)}, the graph has {self.graph.num_pdfs} pdfs",
-                            mend="give the graph of this model")
+                            hint="give the graph of this model")
         check_scores(loglikes)
         self.frames += len(loglikes)
         rows = torch.cat([self._held, loglikes.float() * self.cfg.acoustic_scale])
@@ -69,7 +69,7 @@ class OnlineSearch:
         self._held = self._held[:0]
         found = self._engine.path(True, self.frames) or self._engine.path(False, self.frames)
         if found is None:
-            raise UserError(f"no path survives a search beam of {self.cfg.search_beam:g}", mend="raise search_beam")
+            raise UserError(f"no path survives a search beam of {self.cfg.search_beam:g}", hint="raise search_beam")
         return found
 
     def sizes(self) -> tuple[int, int]:

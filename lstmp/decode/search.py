@@ -34,7 +34,7 @@ def choose_engine(engine: str) -> str:
         return "k2" if compiled() is None and not _why_no_k2() else "native"
     if engine == "k2" and (why := _why_no_k2()):
         raise UserError(f"decode.engine is k2, which cannot be imported: {why}",
-                        mend="set decode.engine to auto or native, which finds the same words, or install k2 "
+                        hint="set decode.engine to auto or native, which finds the same words, or install k2 "
                              "(LSTMP_ENV=k2 local/env.sh on Python 3.11)")
     return engine
 
@@ -94,14 +94,14 @@ def decode_utterance(graph: Any, loglikes: torch.Tensor, cfg: SearchConfig) -> L
             return lattice
         if attempt < cfg.retries:
             cfg = cfg.wider()
-    raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", mend="raise search_beam or retries, or "
+    raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", hint="raise search_beam or retries, or "
                     "look whether the utterance is too short for its words")
 
 
 def _check_pdfs(graph: SearchGraph, num_pdfs: int, file: Path | str | None = None) -> None:
     if graph.num_pdfs != num_pdfs:
         raise UserError(f"the graph is of a model with {graph.num_pdfs} pdfs, this one has {num_pdfs}", file=file,
-                        mend="make the graph from this model")
+                        hint="make the graph from this model")
 
 
 def search_natively(graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfig, native: bool = True

@@ -33,10 +33,10 @@ def finished(grid: Grid) -> dict[str, list[dict]]:
             for a_set, of_set in run["sets"].items():
                 if scored.setdefault(a_set, of_set["words"]) != of_set["words"]:
                     raise UserError(f"it was scored on other utterances of {a_set} than those before it", file=file,
-                                    mend="delete the records that are out of date, and run the grid")
+                                    hint="delete the records that are out of date, and run the grid")
         found[name] = list(runs.values())
     if not found:
-        raise UserError("no network of the grid is done", file=grid.exp, mend="steps/run_grid.sh makes them")
+        raise UserError("no network of the grid is done", file=grid.exp, hint="steps/run_grid.sh makes them")
     return found
 
 

@@ -156,7 +156,7 @@ def load(path) -> Grid:
             raise config.unknown(f"key `{key}`", key, _KEYS, file=path, line=lines[key])
     for key in ("exp", "page", "title", "sets", "sources", "networks"):
         if key not in values:
-            raise UserError(f"key `{key}` is missing", file=path, mend="see recipes/sak2014/grid.yaml")
+            raise UserError(f"key `{key}` is missing", file=path, hint="see recipes/sak2014/grid.yaml")
     where = {"file": path, "line": lines.get("networks")}
     sections = read_sections(ROOT / "conf")
     override(sections, "decode", values.get("decode") or {}, what="decode", file=path, lines=lines)
@@ -168,17 +168,17 @@ def load(path) -> Grid:
     for name, own in _group(values, "networks", path, lines).items():
         if not re.fullmatch(r"[\w.+-]+", str(name)):
             raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
-                            mend="its folder bears the name", **where)
+                            hint="its folder bears the name", **where)
         own = dict(config.group(own or {}, f"networks.{name}", **where))
         source_of[name] = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
         processes_of[name] = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
         if processes_of[name] < 1:
-            raise UserError(f"`{name}.processes` must be 1 or more", mend="correct it", **where)
+            raise UserError(f"`{name}.processes` must be 1 or more", hint="correct it", **where)
         if source_of[name] not in sources:
             raise config.unknown(f"source `{source_of[name]}` of {name}", source_of[name], sources, **where)
         if not seeds_of[name] or len(set(seeds_of[name])) < len(seeds_of[name]):
-            raise UserError(f"`{name}.seeds` must be a list of different numbers", mend="correct it", **where)
+            raise UserError(f"`{name}.seeds` must be a list of different numbers", hint="correct it", **where)
         section = {name: _copied(sections["lstmp"])}
         override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
         networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
@@ -199,7 +199,7 @@ def load(path) -> Grid:
 def _group(values: dict, key: str, path, lines) -> dict:
     if not isinstance(values[key], dict) or not values[key]:
         raise UserError(f"`{key}` must be a group of names", file=path, line=lines[key],
-                        mend="see recipes/sak2014/grid.yaml")
+                        hint="see recipes/sak2014/grid.yaml")
     return values[key]
 
 
@@ -218,5 +218,5 @@ def _claim(keys: dict, networks: dict, path, line) -> Claim:
     claim = config.build({**keys, "comparisons": []}, Claim, file=path, prefix="claims.")
     if bool(comparisons) == bool(claim.untested):
         raise UserError("a claim needs either comparisons or the reason why it is `untested`", file=path, line=line,
-                        mend=f"correct `{claim.text[:40]}`")
+                        hint=f"correct `{claim.text[:40]}`")
     return Claim(claim.text, comparisons, claim.untested)

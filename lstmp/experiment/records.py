@@ -64,7 +64,7 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     if grid.sets:
         files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]
     if absent := [p for p in files if not p.is_file()]:
-        raise UserError("no such file", file=absent[0], mend="make the data that the grid's `sources` name")
+        raise UserError("no such file", file=absent[0], hint="make the data that the grid's `sources` name")
     return {_name(p): [digest(p), p.stat().st_size] for p in files}
 
 
@@ -89,7 +89,7 @@ def read(grid: Grid, run: Run) -> dict | None:
         return None
     record = config.read_json(file, "delete it, and run the grid")
     if absent := [key for key in _KEYS if key not in record]:
-        raise UserError(f"it has no `{absent[0]}`", file=file, mend="delete it, and run the grid")
+        raise UserError(f"it has no `{absent[0]}`", file=file, hint="delete it, and run the grid")
     return record if record["settings"] == settings(grid, run) else None
 
 

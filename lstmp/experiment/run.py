@@ -158,7 +158,7 @@ def run_all(grid: Grid, runs: list[Run], nj: int):
         list(pool.map(one, enumerate(sorted(runs, key=lambda run: run.processes))))  # lest one waits for several cores
     if faults:
         raise UserError(f"{len(faults)} of {len(runs)} runs failed; {faults[0]}", file=grid.exp,
-                        mend="see the end of its log.txt, mend that, and start again: what is done is kept")
+                        hint="see the end of its log.txt, mend that, and start again: what is done is kept")
 
 
 @command
@@ -173,7 +173,7 @@ def main(argv=None):
     p.add_argument("--dry-run", action="store_true", help="say what it would take, and no more")
     a = p.parse_args(argv)
     if a.nj < 1:
-        raise UserError("--nj must be 1 or more", mend="correct the value")
+        raise UserError("--nj must be 1 or more", hint="correct the value")
     grid = load(a.grid)
     runs = grid.runs(a.only)
     left = [r for r in runs if not records.is_done(grid, r, records.ALIKE if a.alike else records.SAME)]

@@ -33,7 +33,7 @@ with contextlib.redirect_stderr(io.StringIO()):  # on import it prints a banner 
 
 _LONGEST_KEY = 4096  # bytes; where no space comes, it is not an archive
 _NUMBER = np.dtype([("size", "i1"), ("value", "<i4")])  # of a binary integer vector
-_MEND = "copy it again, or delete it and run the stage that makes it"
+_HINT = "copy it again, or delete it and run the stage that makes it"
 
 
 def read_scp(path: Path | str) -> dict[str, str]:
@@ -46,7 +46,7 @@ def read_scp(path: Path | str) -> dict[str, str]:
     for number, (key, rx) in enumerate(read_table(path).items(), 1):
         if rx.endswith("|") or rx.startswith("|"):
             raise UserError(f"`{key}` is a command, {rx!r}, which is not run", file=path, line=number,
-                            mend="write what it gives to an archive, such as by `copy-feats scp:feats.scp "
+                            hint="write what it gives to an archive, such as by `copy-feats scp:feats.scp "
                                  "ark,scp:new.ark,new.scp`; `id file.ark:offset` is read")
         name = _split(rx)[0]
         if not os.path.isabs(name) and not os.path.exists(name):
@@ -80,14 +80,14 @@ def read_mat(rx: str, *, dim: int | None = None, dtype: type[np.floating[Any]] =
         try:
             mat = part_of(mat, span)
         except NotAMatrix as e:
-            raise UserError(f"the range of {rx}: {e}", file=path, mend="correct the line of the .scp") from None
+            raise UserError(f"the range of {rx}: {e}", file=path, hint="correct the line of the .scp") from None
     if dim is not None and mat.shape[1] != dim:
         raise UserError(f"the matrix at byte {offset} is {mat.shape[1]} wide, {dim} expected", file=path,
-                        mend="make all features with one configuration")
+                        hint="make all features with one configuration")
     if not np.isfinite(mat).all():
         row = int(np.argwhere(~np.isfinite(mat))[0, 0])
         raise UserError(f"NaN or infinity in frame {row} of the matrix at byte {offset}", file=path,
-                        mend="check the audio of this utterance, then make the features again")
+                        hint="check the audio of this utterance, then make the features again")
     return np.array(mat, dtype=dtype, order="C")
 
 
@@ -102,7 +102,7 @@ def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
             name, offset, span = _split(rx)
             if span is not None:
                 raise UserError(f"`{key}` has a range, [{span}], of a vector", file=path,
-                                mend="ranges are of matrices; write the vector itself to an archive")
+                                hint="ranges are of matrices; write the vector itself to an archive")
             yield key, _parse(_read_int_vector, name, offset)
         return
     with _open(path) as f:
@@ -153,7 +153,7 @@ class ArkWriter:
         """Append a float matrix ``[T, D]`` or an integer vector ``[T]`` under ``key``."""
         if key in self._keys or not key or key.split() != [key]:
             raise UserError(f"{key!r} is not an id, or is written twice", file=self.ark,
-                            mend="give each a name of its own, without spaces")
+                            hint="give each a name of its own, without spaces")
         self._keys.add(key)
         self._ark_file.write(f"{key} ".encode())
         self._scp_file.write(f"{key} {self.ark}:{self._ark_file.tell()}\n")
@@ -184,7 +184,7 @@ def _open(path: Path | str) -> Any:
     try:
         return open_gzip(path) if str(path).endswith(".gz") else open(path, "rb")
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in its name
-        raise UserError("no such archive", file=path, mend="check the path, or run the stage that makes it") from None
+        raise UserError("no such archive", file=path, hint="check the path, or run the stage that makes it") from None
 
 
 def _parse(read: Callable[[BinaryIO], Array], path: Path | str, offset: int) -> Array:
@@ -203,7 +203,7 @@ def _damaged(path: Path | str, offset: int, e: Exception) -> Exception:
     if is_memory(e) or isinstance(e, OSError) and e.errno is not None:
         return e
     why = f": {e}" if isinstance(e, NotAMatrix) else ""
-    return UserError(f"the archive is cut off or damaged at byte {offset}{why}", file=path, mend=_MEND)
+    return UserError(f"the archive is cut off or damaged at byte {offset}{why}", file=path, hint=_HINT)
 
 
 def _read_key(f: BinaryIO) -> str | None:

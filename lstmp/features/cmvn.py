@@ -27,7 +27,7 @@ def compute_cmvn(data_dir: Path | str) -> None:
     stats: dict[str, Array] = {}
     for utt, rx in progress(feats.items(), f"cmvn {data_dir.name}"):
         if utt not in speaker:
-            raise UserError(f"utterance {utt} has no speaker", file=data_dir / "utt2spk", mend="add its line")
+            raise UserError(f"utterance {utt} has no speaker", file=data_dir / "utt2spk", hint="add its line")
         spk = speaker[utt]
         mat = read_mat(rx, dim=stats[spk].shape[1] - 1 if spk in stats else None)
         stats[spk] = stats.get(spk, 0) + knf.compute_cmvn_stats(mat)

@@ -162,7 +162,7 @@ def extract(data_dir: Path | str, out_dir: Path | str, cfg: FbankConfig, nj: int
         return
     if not audio:
         raise UserError(f"no wav.scp, and no {kind} features that fit the configuration", file=data.path,
-                        mend="give the audio, or features made with this configuration")
+                        hint="give the audio, or features made with this configuration")
     stage = Stage(out, "feats", inputs=[t for t in tables if t.name in AUDIO] if in_place else tables,
                   settings={**config.to_dict(cfg), "kind": kind, "library": version("kaldi-native-fbank"),
                             "audio": _audio_state(data)}, version=2)
@@ -176,9 +176,9 @@ def extract(data_dir: Path | str, out_dir: Path | str, cfg: FbankConfig, nj: int
         try:
             return features_of(utt)
         except UserError as e:
-            return e if e.file else UserError(e.what, file=utt.wav, mend="leave the utterance out")
+            return e if e.file else UserError(e.what, file=utt.wav, hint="leave the utterance out")
         except OSError as e:
-            return UserError(e.strerror or str(e), file=utt.wav, mend="check the disk and the file's mode")
+            return UserError(e.strerror or str(e), file=utt.wav, hint="check the disk and the file's mode")
 
     bad = BadUtterances(data.path, cfg.max_bad)
     num_frames: dict[str, int] = {}
@@ -198,7 +198,7 @@ def extract(data_dir: Path | str, out_dir: Path | str, cfg: FbankConfig, nj: int
                 dim = feats.shape[1]
         bad.check(len(data.utts))
         if first and not num_frames:
-            raise UserError("no utterance has usable audio", file=data.path / "wav.scp", mend="see the warnings above")
+            raise UserError("no utterance has usable audio", file=data.path / "wav.scp", hint="see the warnings above")
     if not first:
         return
     tell_rates(data.path, rates, cfg.sample_rate)

@@ -28,7 +28,7 @@ def frame_shift(folder: Path | str) -> float:
             raise ValueError
     except (ValueError, TypeError, AttributeError):
         raise UserError("it does not tell the time from frame to frame", file=about if about.is_file() else told,
-                        mend="make the features again") from None
+                        hint="make the features again") from None
     return seconds
 
 

@@ -181,7 +181,7 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: "FbankCon
 
     def one(utt: str) -> int | UserError:
         if utt not in given.feats:
-            return UserError("it has no features", file=given.folder / "feats.scp", mend="leave the utterance out")
+            return UserError("it has no features", file=given.folder / "feats.scp", hint="leave the utterance out")
         try:
             return len(read_mat(given.feats[utt], dim=given.dim))
         except UserError as e:
@@ -196,7 +196,7 @@ def take_given(given: Given, data: DataDir, out: Path, kind: str, cfg: "FbankCon
     if distributed.rank():
         return []
     if not num_frames:
-        raise UserError("no utterance has usable features", file=given.folder / "feats.scp", mend="make them again")
+        raise UserError("no utterance has usable features", file=given.folder / "feats.scp", hint="make them again")
     if given.folder.resolve() != out.resolve() and (out / "feats.ark").exists():
         (out / "feats.ark").unlink()
     write_table(out / "feats.scp", {utt: given.feats[utt] for utt in num_frames})

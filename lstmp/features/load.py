@@ -111,13 +111,13 @@ class Features:
         self.dir, self.cfg, self._transform, self.adapted = Path(data_dir), cfg, transform, adapted or {}
         if not (self.dir / "feats.scp").is_file():
             raise UserError("no such file", file=self.dir / "feats.scp",
-                            mend=f"run steps/make_{cfg.kind}.sh {data_dir}")
+                            hint=f"run steps/make_{cfg.kind}.sh {data_dir}")
         self._check_kind()
         self.frame_shift = frame_shift(self.dir)
         self._scp = read_scp(self.dir / "feats.scp")
         self.utts = sorted(self._scp)
         if not self.utts:
-            raise UserError("no utterance in it", file=self.dir / "feats.scp", mend="see the log of its making")
+            raise UserError("no utterance in it", file=self.dir / "feats.scp", hint="see the log of its making")
         self._speaker = read_table(self.dir / "utt2spk")
         self._base_dim = read_mat(self._scp[self.utts[0]]).shape[1]
         self.dim, self._context = self._base_dim * (1 + cfg.deltas), context
@@ -127,7 +127,7 @@ class Features:
             if rest or frames % 2 == 0:
                 raise UserError(f"features of {self.dim} dimensions for a transform of {transform.shape[1]}",
                                 file=self.dir / "feats.scp",
-                                mend="make the features with the configuration that the model was trained with")
+                                hint="make the features with the configuration that the model was trained with")
         self.dim = self.dim * (1 + 2 * self._context) if transform is None else len(transform)
         self._stats = self._read_cmvn() if cfg.cmvn != "none" else {}
         self._num_frames = self._read_num_frames()
@@ -153,7 +153,7 @@ class Features:
         """
         mat = read_mat(self._rx(utt), dim=self._base_dim)
         if not len(mat):
-            raise UserError(f"utterance {utt} has no frames", file=self.dir / "feats.scp", mend="leave it out")
+            raise UserError(f"utterance {utt} has no frames", file=self.dir / "feats.scp", hint="leave it out")
         if self.cfg.cmvn != "none":
             stats = self._stats[self._speaker[utt]]
             mat = knf.apply_cmvn(stats, knf.CmvnOptions(norm_vars=self.cfg.cmvn == "mean_var"), mat)
@@ -168,7 +168,7 @@ class Features:
     def _rx(self, utt: str) -> str:
         if utt not in self._scp:
             raise UserError(f"utterance {utt} has no features", file=self.dir / "feats.scp",
-                            mend="see the log of their making, or take the utterances of feats.scp")
+                            hint="see the log of their making, or take the utterances of feats.scp")
         return self._scp[utt]
 
     def _check_kind(self) -> None:
@@ -176,28 +176,28 @@ class Features:
         if about is None:
             return
         if "kind" not in about:
-            raise UserError("not what extract wrote", file=path, mend="make the features again")
+            raise UserError("not what extract wrote", file=path, hint="make the features again")
         if about["kind"] != self.cfg.kind:
             raise UserError(f"the features are {about['kind']}, the model takes {self.cfg.kind}", file=path,
-                            mend=f"give the data dir with {self.cfg.kind} features")
+                            hint=f"give the data dir with {self.cfg.kind} features")
 
     def _read_cmvn(self) -> dict[str, Array]:
         """Speaker → statistics [2, D+1]: sums and count, sums of squares."""
         path = self.dir / "cmvn.scp"
         if not path.is_file():
-            raise UserError("no such file", file=path, mend=f"run steps/compute_cmvn.sh {self.dir}")
+            raise UserError("no such file", file=path, hint=f"run steps/compute_cmvn.sh {self.dir}")
         scp = read_scp(path)
         for utt in self.utts:
             if utt not in self._speaker:
-                raise UserError(f"utterance {utt} has no speaker", file=self.dir / "utt2spk", mend="add its line")
+                raise UserError(f"utterance {utt} has no speaker", file=self.dir / "utt2spk", hint="add its line")
             if self._speaker[utt] not in scp:
                 raise UserError(f"speaker {self._speaker[utt]} has no statistics", file=path,
-                                mend=f"run steps/compute_cmvn.sh {self.dir}")
+                                hint=f"run steps/compute_cmvn.sh {self.dir}")
         stats = {speaker: read_mat(rx, dim=self._base_dim + 1, dtype=np.float64) for speaker, rx in scp.items()}
         for speaker, s in stats.items():
             if len(s) != 2 or not s[0, -1] >= 1:
                 raise UserError(f"speaker {speaker} has statistics of no frame", file=path,
-                                mend=f"run steps/compute_cmvn.sh {self.dir}")
+                                hint=f"run steps/compute_cmvn.sh {self.dir}")
         return stats
 
     def _read_num_frames(self) -> dict[str, int]:
@@ -208,6 +208,6 @@ class Features:
         for number, (utt, value) in enumerate(read_table(path).items(), 1):
             if not config.is_count(value):
                 raise UserError(f"{value!r} is not a number of frames", file=path, line=number,
-                                mend="delete the file, it is only a shortcut")
+                                hint="delete the file, it is only a shortcut")
             counts[utt] = int(value)
         return counts

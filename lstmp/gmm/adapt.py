@@ -137,5 +137,5 @@ def read_transforms(directory) -> dict[str, torch.Tensor]:
     for speaker, matrix in out.items():
         if matrix.shape[1] != matrix.shape[0] + 1:
             raise UserError(f"the matrix of speaker {speaker} is no affine transform: {matrix.shape[0]} rows, "
-                            f"{matrix.shape[1]} columns", file=path, mend="estimate the transforms again")
+                            f"{matrix.shape[1]} columns", file=path, hint="estimate the transforms again")
     return out

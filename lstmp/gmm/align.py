@@ -66,10 +66,10 @@ def read_alignment(directory, what: str = "transitions") -> dict:
     """
     names = {"transitions": "ali.ark", "pdfs": "pdf.ark", "phones": "phones.ctm", "words": "words.ctm"}
     if what not in names:
-        raise UserError(f"an alignment has no `{what}`", mend=f"ask for one of {', '.join(names)}")
+        raise UserError(f"an alignment has no `{what}`", hint=f"ask for one of {', '.join(names)}")
     path = Path(directory) / names[what]
     if not path.is_file():
-        raise UserError("no alignment there", file=path, mend="run steps/align.sh first" if what != "words" else
+        raise UserError("no alignment there", file=path, hint="run steps/align.sh first" if what != "words" else
                         "give a folder that lstmp.align or steps/export_alignment.sh wrote")
     return _read_ctm(path) if path.suffix == ".ctm" else dict(read_int_vectors(path))
 
@@ -82,7 +82,7 @@ def _read_ctm(path: Path) -> dict[str, list[tuple[str, float, float]]]:
             times = float(begin), round(float(begin) + float(duration), 3)
         except ValueError:
             raise UserError("not `utterance channel begin duration label`", file=path, line=number,
-                            mend="make the alignment again") from None
+                            hint="make the alignment again") from None
         found.setdefault(utt, []).append((label, *times))
     return found
 
@@ -149,11 +149,11 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
     lang = Lang.load(lang_dir)
     model = AcousticModel.load(model_dir, device)
     if model.gmms is None:
-        raise UserError("no Gaussian mixtures in it", file=model_dir, mend="align with a GMM's folder")
+        raise UserError("no Gaussian mixtures in it", file=model_dir, hint="align with a GMM's folder")
     shard = Shard(data, lang, model.input, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
-                        mend="make the features with the configuration that the model was trained with")
+                        hint="make the features with the configuration that the model was trained with")
     shard.compile_graphs(model)
     transforms = align_shard(shard, model, cfg, fmllr)
     merged = collect(shard)

@@ -177,7 +177,7 @@ def build(stats: TreeStats, lang: Lang, cfg: TreeConfig) -> tuple[Tree, np.ndarr
             leaves.append(_Leaf(node, number, rows, keys))
     if len(leaves) > cfg.max_leaves:
         raise UserError(f"`max_leaves` is {cfg.max_leaves}, but the tree has {len(leaves)} roots",
-                        mend="raise max_leaves")
+                        hint="raise max_leaves")
     leaves, last_gain = _split_leaves(grower, leaves, cfg)
     moments = _number_leaves(stats, leaves, last_gain if cfg.merge else 0.0)
     return Tree(3, 1, roots), moments

@@ -45,10 +45,10 @@ def estimate(stats: LdaStats, dim: int) -> torch.Tensor:
     """
     total, full = stats.counts.sum(), len(stats.second)
     if not 0 < dim <= full:
-        raise UserError(f"`lda_dim` is {dim}, the spliced features have {full} dimensions", mend="lower lda_dim")
+        raise UserError(f"`lda_dim` is {dim}, the spliced features have {full} dimensions", hint="lower lda_dim")
     if total <= full:
         raise UserError(f"{int(total)} frames of speech are too few for LDA of {full} dimensions",
-                        mend="give more data")
+                        hint="give more data")
     mean = stats.sums.sum(0) / total
     means = stats.sums / stats.counts.clamp(min=1)[:, None]
     between = (stats.counts[:, None] * means).t() @ means / total - torch.outer(mean, mean)
@@ -56,7 +56,7 @@ def estimate(stats: LdaStats, dim: int) -> torch.Tensor:
     lower, fault = torch.linalg.cholesky_ex(within)
     if fault:
         raise UserError("some dimension of the features does not vary within the tied states",
-                        mend="look at the features for constant or repeated dimensions")
+                        hint="look at the features for constant or repeated dimensions")
     half = torch.linalg.solve_triangular(lower, between, upper=False)
     whitened = torch.linalg.solve_triangular(lower, half.t(), upper=False)
     _, vectors = torch.linalg.eigh((whitened + whitened.t()) / 2)  # ascending

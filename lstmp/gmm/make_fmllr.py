@@ -30,9 +30,9 @@ def make_fmllr(data, model_dir, transforms_dir, out):
     model = AcousticModel.load(model_dir)
     if model.si_gmms is None:
         raise UserError("it was not trained with speaker adaptation", file=model_dir,
-                        mend="give a model like tri3b, trained with conf/tri3b.yaml")
+                        hint="give a model like tri3b, trained with conf/tri3b.yaml")
     if out.resolve() == data.resolve():
-        raise UserError("it holds the features to be adapted", file=out, mend="give --out another folder")
+        raise UserError("it holds the features to be adapted", file=out, hint="give --out another folder")
     tables = tables_of(data)
     inputs = [model_dir / "final.safetensors", transforms_dir / "trans.ark", *data_inputs(data), *tables]
     stage = Stage(out, "fmllr", inputs, {})
@@ -42,7 +42,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
     features = Features(data, model.input, model.transform, transforms)
     if strange := sorted({features.speaker(u) for u in features.utts} - set(transforms)):
         raise UserError(f"speaker {strange[0]} has no transform", file=transforms_dir / "trans.scp",
-                        mend="align or decode this data dir, and give that folder")
+                        hint="align or decode this data dir, and give that folder")
     copies = copy_tables(read_data_dir(data, need=("utt2spk",)), out)
     left_out, frames = 0, {}
     with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
@@ -56,7 +56,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
             writer.write(utt, feats)
             frames[utt] = len(feats)
     if not frames:
-        raise UserError("no utterance has usable features", file=data / "feats.scp", mend="make the features again")
+        raise UserError("no utterance has usable features", file=data / "feats.scp", hint="make the features again")
     total = write_about(out, "fmllr", features.dim, frames, left_out, features.frame_shift, model=str(model_dir),
                         transforms=str(transforms_dir))
     stage.mark([*(out / name for name in _OUTPUTS), *copies])

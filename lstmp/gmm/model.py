@@ -23,7 +23,7 @@ from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
 from lstmp.tensors import are, read_tensors, write_tensors
 
-_MEND = "the files of this folder do not belong together; train again"
+_HINT = "the files of this folder do not belong together; train again"
 
 
 @dataclass
@@ -55,22 +55,22 @@ class AcousticModel:
         """
         directory = Path(directory)
         if not directory.is_dir():
-            raise UserError("no such model folder", file=directory, mend="check the path, or train the model first")
+            raise UserError("no such model folder", file=directory, hint="check the path, or train the model first")
         path = directory / "transitions.safetensors"
         if not path.is_file():
             path = directory / "final.safetensors"
         if not path.is_file() and (directory / "final.mdl").is_file():
             raise UserError("it is a model of Kaldi's", file=directory,
-                            mend="take it over with steps/import_kaldi_model.sh, and give the folder that it writes")
+                            hint="take it over with steps/import_kaldi_model.sh, and give the folder that it writes")
         tensors = read_tensors(path)
         if "tuples" not in tensors:
-            raise UserError("no transition model in it", file=path, mend="give a GMM's or an alignment's folder")
+            raise UserError("no transition model in it", file=path, hint="give a GMM's or an alignment's folder")
         tree = Tree.load(directory / "tree.json")
         topology = Topology.read(directory / "topo")
         try:
             transitions = _transitions(topology, tensors, tree.num_pdfs)
         except (KeyError, IndexError, UserError):  # a phone or a state that the topology does not have
-            raise UserError("its transitions do not fit `topo`", file=path, mend=_MEND) from None
+            raise UserError("its transitions do not fit `topo`", file=path, hint=_HINT) from None
         gmms = feature = si_gmms = None
         if "means" in tensors:
             gmms = _mixtures(tensors, "", path).to(device)
@@ -78,7 +78,7 @@ class AcousticModel:
             if "si_means" in tensors:
                 si_gmms = _mixtures(tensors, "si_", path).to(device)
             if gmms.num_pdfs != tree.num_pdfs:
-                raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path, mend=_MEND)
+                raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path, hint=_HINT)
         return cls(transitions, tree, gmms, feature, tensors.get("transform"), si_gmms)
 
     @property
@@ -145,7 +145,7 @@ def _mixtures(tensors: dict[str, torch.Tensor], prefix: str, path: Path) -> Diag
     try:
         offsets, *numbers = parts = [tensors[name] for name in names]
     except KeyError as e:
-        raise UserError(f"no {e.args[0]} in it", file=path, mend=_MEND) from None
+        raise UserError(f"no {e.args[0]} in it", file=path, hint=_HINT) from None
     weights, means, variances = numbers
     fit = (are("int64", offsets) and are("float32", weights) and are("float32", means, variances, dims=2)
            and len(offsets) > 1 and means.shape == variances.shape and len(means) == len(weights) == int(offsets[-1])
@@ -154,9 +154,9 @@ def _mixtures(tensors: dict[str, torch.Tensor], prefix: str, path: Path) -> Diag
     if transform is not None:
         fit = fit and are("float32", transform, dims=2) and len(transform) == means.shape[1]
     if not fit:
-        raise UserError("its mixtures do not fit together", file=path, mend=_MEND)
+        raise UserError("its mixtures do not fit together", file=path, hint=_HINT)
     if not all(bool(x.isfinite().all()) for x in numbers) or not bool((variances > 0).all()):
-        raise UserError("numbers that no Gaussian can have", file=path, mend=_MEND)
+        raise UserError("numbers that no Gaussian can have", file=path, hint=_HINT)
     return DiagGmms(*parts)
 
 
@@ -170,5 +170,5 @@ def read_feature(path) -> FeatureConfig:
     """The ``feature`` group of a model's ``config.yaml``."""
     values, lines = config.read_yaml(path)
     if not isinstance(values.get("feature"), dict):
-        raise UserError("no group `feature`", file=path, mend="train the model again")
+        raise UserError("no group `feature`", file=path, hint="train the model again")
     return config.build(values["feature"], FeatureConfig, file=path, lines=lines, prefix="feature.")

@@ -60,7 +60,7 @@ def _write(directory: Path, name: str, began: float, facts: dict):
     try:
         spent = json.loads(path.read_text())
     except (OSError, ValueError):
-        raise UserError("the step has not left its times", file=path, mend="run it again") from None
+        raise UserError("the step has not left its times", file=path, hint="run it again") from None
     path.unlink()
     record = {**facts, "minutes": round((time.time() - began) / 60, 2), **spent}
     config.write_text(directory / name, json.dumps(record, indent=1) + "\n")

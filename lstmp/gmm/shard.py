@@ -78,7 +78,7 @@ class Shard:
         known = [u for u in features.utts if u in transcripts]
         if not known:
             raise UserError("no utterance has both features and a transcript", file=data_dir,
-                            mend="make the features of this data dir")
+                            hint="make the features of this data dir")
         self.total_utts = len(known)
         self.utts = distributed.share(known, lambda utt: _length(features, utt))  # longest first
         self.words, oov = {}, 0
@@ -88,7 +88,7 @@ class Shard:
         oov, said = (sum(distributed.gather(n)) for n in (oov, sum(map(len, self.words.values()))))
         if oov and oov == said and lang.word_names.pieces:
             raise UserError("its entries are pieces of words, the transcripts have words", file=lang.dir / "words.txt",
-                            mend="give the lang folder of a dictionary of words")
+                            hint="give the lang folder of a dictionary of words")
         if oov:
             counts = Counter(word for utt in known for word in transcripts[utt].words)
             names = {lang.word_names[i] for i in lang.lexicon}
@@ -108,7 +108,7 @@ class Shard:
         unusable = {u: r for part in distributed.gather(self.unusable) for u, r in part.items()}
         if len(unusable) == len(known):
             raise UserError(f"no utterance has usable features; {min(unusable)}: {unusable[min(unusable)]}",
-                            file=data_dir, mend="make the features again")
+                            file=data_dir, hint="make the features again")
         self.dim = features.dim
         self.speaker = {u: features.speaker(u) for u in self.utts}
         self.alignment: dict[str, np.ndarray] = {}
@@ -214,7 +214,7 @@ class Shard:
         if len(failed) > cfg.max_failed * self.total_utts:
             utt = min(failed)
             raise UserError(f"{len(failed)} of {self.total_utts} utterances cannot be aligned; {utt}: {failed[utt]}",
-                            file=self.data_dir, mend="check transcripts against audio, or raise `max_failed`")
+                            file=self.data_dir, hint="check transcripts against audio, or raise `max_failed`")
 
     def sort_by_pdf(self, transitions):
         """Lay this share's frames out by pdf under the present alignment, for :func:`lstmp.gmm.diag.accumulate`."""

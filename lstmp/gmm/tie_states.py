@@ -56,7 +56,7 @@ def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConf
     lang, clock = Lang.load(lang_dir), Clock()
     if AcousticModel.load(ali).transitions.topology != lang.topology:
         raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali,
-                        mend="give the lang folder that it was aligned with")
+                        hint="give the lang folder that it was aligned with")
     if cfg is None:
         tree = monophone_tree(lang.sets, lang.topology)
     else:
@@ -80,9 +80,9 @@ def main(argv=None):
     options.add_fmllr(p)
     a = p.parse_args(argv)
     if a.monophones and a.leaves is not None:
-        raise UserError("monophones have no leaves", mend="give --monophones or --leaves, not both")
+        raise UserError("monophones have no leaves", hint="give --monophones or --leaves, not both")
     if a.leaves is not None and a.leaves < 1:
-        raise UserError("--leaves must be 1 or more", mend="correct the value")
+        raise UserError("--leaves must be 1 or more", hint="correct the value")
     cfg = fmllr = None
     inputs = [a.ali / n for n in ("ali.ark", "tree.json", "topo", "transitions.safetensors", "trans.ark")] + [a.lang]
     if not a.monophones:

@@ -72,15 +72,15 @@ class Trainer:
         self.base = None if model_dir is None else AcousticModel.load(model_dir, device)
         if self.old.transitions.topology != self.lang.topology:
             raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali_dir,
-                            mend="align with this lang")
+                            hint="align with this lang")
         self.transform = None
         if cfg.adapt:
             if self.base is None or self.base.gmms is None:
                 raise UserError("speaker-adaptive training needs the model that made the alignment",
-                                mend="give its folder with --model")
+                                hint="give its folder with --model")
             if self.base.feature != cfg.feature:
                 raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
-                                mend="set `feature` as it was for this model")
+                                hint="set `feature` as it was for this model")
             self.transform = self.base.transform
         self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
                               context=cfg.lda_context if cfg.lda_dim else 0)
@@ -93,10 +93,10 @@ class Trainer:
         for utt, tids in shard.alignment.items():
             if len(tids) != len(shard.feats[utt]):
                 raise UserError(f"{utt} has {len(tids)} frames in the alignment, {len(shard.feats[utt])} in the "
-                                "features", file=self.ali_dir, mend="align these features again")
+                                "features", file=self.ali_dir, hint="align these features again")
             transitions.check(utt, tids, file=self.ali_dir / "ali.ark")
         if not any(distributed.gather(len(shard.alignment))):
-            raise UserError("no utterance of the data is aligned there", file=self.ali_dir, mend="align this data dir")
+            raise UserError("no utterance of the data is aligned there", file=self.ali_dir, hint="align this data dir")
 
     def run(self, out):
         """Train, and write the model's folder."""

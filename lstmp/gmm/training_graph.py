@@ -96,7 +96,7 @@ class GraphCompiler:
     def __init__(self, lang: Lang, tree: Tree, transitions: TransitionModel):
         if (tree.context_width, tree.central_position) not in ((1, 0), (3, 1)):
             raise UserError(f"a tree of context width {tree.context_width} and central position "
-                            f"{tree.central_position} cannot be aligned with", mend="use monophones or triphones")
+                            f"{tree.central_position} cannot be aligned with", hint="use monophones or triphones")
         self.lang, self.tree, self.transitions = lang, tree, transitions
         self.silence_model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
         self._phone_of_context: dict[tuple[int, int, int], tuple] = {}
@@ -149,7 +149,7 @@ class GraphCompiler:
             pronunciations = self.lang.lexicon.get(word)
             if not pronunciations:
                 raise UserError(f"word {self.lang.word_names.get(word, word)} has no pronunciation",
-                                file=self.lang.dir / "lexiconp.txt", mend="add it to the lexicon")
+                                file=self.lang.dir / "lexiconp.txt", hint="add it to the lexicon")
             lasts = []
             for prob, pronunciation in pronunciations:
                 terms = self._silence_terms(word, pronunciation)
@@ -197,7 +197,7 @@ class GraphCompiler:
             free = self._free.get(phone)
             if free is None:
                 raise UserError(f"phone {self.lang.phone_names.get(phone, phone)} has no model",
-                                file=self.lang.dir / "phones.txt", mend="train a model with this lexicon")
+                                file=self.lang.dir / "phones.txt", hint="train a model with this lexicon")
             contexts = [(None, None)] if free else [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
             of_instance.append([(len(nodes) + k, x, y) for k, (x, y) in enumerate(contexts)])
             nodes += [(phone, x or 0, y or 0) for x, y in contexts]
@@ -266,7 +266,7 @@ def fewest_states(entry) -> int:
             if to not in steps:
                 steps[to] = steps[s] + 1
                 frontier.append(to)
-    raise UserError("a topology has no way to its final state", mend="correct the lang's topo")
+    raise UserError("a topology has no way to its final state", hint="correct the lang's topo")
 
 
 def _shortest(count, edges, starts, ends, lengths) -> int:

@@ -49,7 +49,7 @@ class TransitionModel:
         self.log_prob = torch.tensor(initial, dtype=torch.float32) if log_prob is None else log_prob.float()
         if len(self.log_prob) != len(of_tuple):
             raise UserError(f"{len(self.log_prob) - 1} transition probabilities for {self.num_tids} transition-ids",
-                            mend="the model's files do not belong together; train it again")
+                            hint="the model's files do not belong together; train it again")
         self._index = {tuple(t): i for i, t in enumerate(self.tuples.tolist())}
 
     @classmethod
@@ -70,7 +70,7 @@ class TransitionModel:
         return int(self.tuples[:, 2].max()) + 1
 
     def check(self, utt: str, tids: np.ndarray, *, model="the model", file=None,
-              mend="align again; the alignment is another model's"):
+              hint="align again; the alignment is another model's"):
         """Insist that the alignment of an utterance is made of this model's transition-ids; ``model`` names it.
 
         Raises:
@@ -79,7 +79,7 @@ class TransitionModel:
         strange = tids[(tids < 1) | (tids > self.num_tids)]
         if len(strange):
             raise UserError(f"transition-id {strange[0]} in {utt}, but {model} has 1 to {self.num_tids}", file=file,
-                            mend=mend)
+                            hint=hint)
 
     def tuple_index(self, phone: int, state: int, pdf: int) -> int:
         """Index of a tuple.
@@ -91,7 +91,7 @@ class TransitionModel:
             return self._index[phone, state, pdf]
         except KeyError:
             raise UserError(f"no transitions for phone {phone}, state {state}, pdf {pdf}",
-                            mend="the tree and the model do not belong together; train again") from None
+                            hint="the tree and the model do not belong together; train again") from None
 
     def self_loop_tid(self, index: int) -> int:
         """Transition-id of the tuple's self-loop, 0 if it has none."""

@@ -75,7 +75,7 @@ class Tree:
             node = self.roots.get((phone, pdf_class))
             if node is None:
                 raise UserError(f"phone {phone} has no model for pdf-class {pdf_class}",
-                                mend="the tree was built with another lexicon; train with this one")
+                                hint="the tree was built with another lexicon; train with this one")
             while node.then is not None:
                 value = pdf_class if node.key == PDF_CLASS else window[node.key]
                 node = node.then if value in node.yes else node.otherwise
@@ -160,10 +160,10 @@ class Tree:
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError("no such tree", file=path, mend="train the model that it belongs to") from None
+            raise UserError("no such tree", file=path, hint="train the model that it belongs to") from None
         except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
             raise UserError("not a decision tree, or cut off", file=path,
-                            mend="delete it and train its model again") from None
+                            hint="delete it and train its model again") from None
 
 
 def monophone_tree(groups: list[list[int]], topology) -> Tree:

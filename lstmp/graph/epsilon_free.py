@@ -55,7 +55,7 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
     """
     if len(hclg.ilabel) and int(hclg.ilabel.max()) >= len(pdf_of):
         raise UserError(f"the graph has transition-id {int(hclg.ilabel.max())}, the model {len(pdf_of) - 1} of them",
-                        mend="make the graph again from this model")
+                        hint="make the graph again from this model")
     weight, final = (x.astype(np.float32, copy=False) for x in (hclg.weight, hclg.final))  # as its file has them
     hclg = replace(hclg, weight=weight, final=final)
     num_states = len(hclg.final)
@@ -79,7 +79,7 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
     cost = np.concatenate([hclg.weight[own], ways.cost[way] + hclg.weight[arc], hclg.final[own_ends],
                            ways.cost[far_ends] + hclg.final[ways.to[far_ends]]])
     if not (label < 0).any():
-        raise UserError("the graph has no path from its start to an end", mend="check lexicon and language model")
+        raise UserError("the graph has no path from its start to an end", hint="check lexicon and language model")
     places = ways.words.shape[1]
     words = np.zeros((len(src), places + 1), np.int32)
     a, b = len(own), len(own) + len(arc)
@@ -109,7 +109,7 @@ def _ways(hclg: FstArrays, epsilons: np.ndarray) -> _Ways:
     while len((last := found[-1]).src):
         if len(found) == _LONGEST or sum(len(w.src) for w in found) > _LEAST_WAYS + _GROWTH * len(hclg.src):
             raise UserError(f"more than {_LONGEST} epsilons in a row, or too many ways along them: a cycle of epsilons",
-                            mend="check lexicon and language model")
+                            hint="check lexicon and language model")
         way, arc = pairs(np.arange(len(last.src)), first[last.to], first[last.to + 1])
         found.append(_Ways(last.src[way], dst[arc], last.cost[way] + cost[arc],
                            np.concatenate([last.words[way], word[arc, None]], axis=1)))

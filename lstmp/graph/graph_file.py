@@ -34,7 +34,7 @@ def read_graph_file(graph_dir) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
         num_pdfs = int(f.metadata()["num_pdfs"])
         arcs, splits, words = (f.get_tensor(name) for name in ("arcs", "word_splits", "words"))
     if why := _fault(arcs, splits, words, num_pdfs):
-        raise UserError(why, file=path, mend=MEND)
+        raise UserError(why, file=path, hint=MEND)
     return arcs, splits, words, num_pdfs
 
 

@@ -50,7 +50,7 @@ def collect_hmms(windows: list[list[int]], tree, transitions, phone_names=None) 
     for phone in np.unique(table[:, tree.central_position]).tolist():
         if (phone, 0) not in tree.roots:
             raise UserError(f"phone {(phone_names or {}).get(phone, phone)} has no model",
-                            mend="it was not in the lexicon that the model was trained with; train with this one")
+                            hint="it was not in the lexicon that the model was trained with; train with this one")
         mine = np.flatnonzero(table[:, tree.central_position] == phone)
         columns = []
         for s in range(len(transitions.topology.entries[phone])):

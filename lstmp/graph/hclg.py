@@ -59,7 +59,7 @@ def compose_hclg(l_disambig, g, disambig: list[int], tree, transitions, *, trans
     done = _Clock(quiet)
     lg = kaldifst.compose(l_disambig, g, match_side="left")
     if lg.num_states == 0:
-        raise UserError("no sentence of the language model can be pronounced", mend="check that it fits the lexicon")
+        raise UserError("no sentence of the language model can be pronounced", hint="check that it fits the lexicon")
     _determinize(lg)
     arrays, spread = push_special(merge_states(FstArrays.of(lg)))
     del lg  # a graph of this size is large: none is kept longer than it is needed
@@ -102,7 +102,7 @@ def _determinize(fst):
         kaldifst.determinize_star(fst, max_states=_LEAST_STATES + _GROWTH * fst.num_states, use_log=True)
     except RuntimeError:  # so it says that there would be more
         raise UserError("lexicon and language model have no deterministic form of a size that can be used",
-                        mend="prepare the lang folder again: words that sound alike need symbols #1, #2 … behind them"
+                        hint="prepare the lang folder again: words that sound alike need symbols #1, #2 … behind them"
                         ) from None
 
 

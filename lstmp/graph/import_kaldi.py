@@ -45,16 +45,16 @@ def import_graph(kaldi, out, model_dir, new_tid: np.ndarray, *, lang=None):
         return
     for path in inputs[:2]:
         if not path.is_file():
-            raise UserError("no such file", file=path, mend="give the folder that Kaldi's utils/mkgraph.sh made")
+            raise UserError("no such file", file=path, hint="give the folder that Kaldi's utils/mkgraph.sh made")
     hclg = FstArrays.read(kaldi / "HCLG.fst")
     most = int(hclg.ilabel.max(initial=0))
     if most >= len(new_tid) or int(hclg.ilabel.min(initial=0)) < 0:
         raise UserError(f"transition-id {most}, where the model has 1 to {len(new_tid) - 1}", file=kaldi / "HCLG.fst",
-                        mend="give the model that the graph was built from")
+                        hint="give the model that the graph was built from")
     words = set(read_symbols(kaldi / "words.txt").values())
     if strange := sorted(set(np.unique(hclg.olabel).tolist()) - words):
         raise UserError(f"word {strange[0]} of HCLG.fst is not in it", file=kaldi / "words.txt",
-                        mend="give the words.txt that the graph was built with")
+                        hint="give the words.txt that the graph was built with")
     hclg.ilabel = new_tid[hclg.ilabel]
     model = AcousticModel.load(model_dir)
     graph = epsilon_free(hclg, model.transitions.tid_pdf.numpy())
@@ -77,7 +77,7 @@ def _silence(path: Path) -> list[int]:
         return []
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     if not all(config.is_count(field) for field in text.split(":")):
-        raise UserError(f"{text[:40]!r} is not a list of phones such as 1:2:3", file=path, line=1, mend="copy it again")
+        raise UserError(f"{text[:40]!r} is not a list of phones such as 1:2:3", file=path, line=1, hint="copy it again")
     return [int(field) for field in text.split(":")]
 
 
@@ -120,10 +120,10 @@ def main(argv=None):
     p.add_argument("--graph-out", type=Path, help="graph folder to write from --graph")
     a = p.parse_args(argv)
     if (a.graph is None) != (a.graph_out is None) or (a.lang_out and not a.lang):
-        raise UserError("--graph and --graph-out go together, and --lang-out with --lang", mend="give both")
+        raise UserError("--graph and --graph-out go together, and --lang-out with --lang", hint="give both")
     folders = [path.resolve() for path in (a.kaldi, a.out, a.graph, a.graph_out, a.lang, a.lang_out) if path]
     if len(set(folders)) < len(folders):
-        raise UserError("what is read and what is written must be different folders", mend="give another --out")
+        raise UserError("what is read and what is written must be different folders", hint="give another --out")
     if a.lang_out:
         import_lang(a.lang, a.lang_out)
     new_tid = import_model(a.kaldi, a.out, lang=a.lang, kind=a.kind)

@@ -34,7 +34,7 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
     """
     lang_dir, model_dir, out = Path(lang_dir), Path(model_dir), Path(out)
     if min(transition_scale, self_loop_scale) < 0:
-        raise UserError("scales must not be negative", mend="1.0 and 0.1 are usual")
+        raise UserError("scales must not be negative", hint="1.0 and 0.1 are usual")
     transitions_file = model_dir / "transitions.safetensors"
     if not transitions_file.is_file():
         transitions_file = model_dir / "final.safetensors"
@@ -59,7 +59,7 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
     lang, model = Lang.load(lang_dir, pronunciations=False), AcousticModel.load(model_dir)
     if lang.topology != model.transitions.topology:
         raise UserError(f"its phones or their topology are not those of the model {model_dir}", file=lang_dir / "topo",
-                        mend="make the graph with the lang folder that the model was trained with")
+                        hint="make the graph with the lang folder that the model was trained with")
     hclg = compose_hclg(read_fst(lang_dir / "L_disambig.fst"), read_fst(lang_dir / "G.fst"), lang.disambig, model.tree,
                         model.transitions, transition_scale=transition_scale, self_loop_scale=self_loop_scale,
                         phone_names=lang.phone_names)

@@ -82,7 +82,7 @@ def phones_of(transitions: TransitionModel, names) -> dict[str, int]:
     table = {name: i for name, i in (read_symbols(names) if names else {}).items() if i in entries}
     if names and len(table) < len(entries):
         raise UserError(f"{len(entries) - len(table)} phones of final.mdl are not in it", file=names,
-                        mend="give the phone table that the model was trained with")
+                        hint="give the phone table that the model was trained with")
     return table
 
 
@@ -98,12 +98,12 @@ def read_model(directory) -> tuple[Tree, TransitionModel]:
     tree, num_pdfs = read_tree(tree_path, {phone: len(states) for phone, states in entries.items()})
     if num_pdfs != transitions.num_pdfs:
         raise UserError(f"{transitions.num_pdfs} pdfs, but the tree beside it has {num_pdfs}", file=path,
-                        mend=_TOGETHER)
+                        hint=_TOGETHER)
     expected = TransitionModel.from_tree(transitions.topology, tree, entries).tuples.tolist()
     if expected != transitions.tuples.tolist():
         odd = min({*map(tuple, expected)} ^ {*map(tuple, transitions.tuples.tolist())})
         raise UserError("it does not fit the tree beside it: only one of them knows phone {}, state {}, pdf {}"
-                        .format(*odd), file=path, mend=_TOGETHER)
+                        .format(*odd), file=path, hint=_TOGETHER)
     return tree, transitions
 
 
@@ -142,16 +142,16 @@ def renumber(tree: Tree, transitions: TransitionModel, new_number: dict[int, int
 def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, lang: Lang) -> dict[int, int]:
     """Kaldi's phone number → the lang's."""
     ours = {lang.phone_names[p]: p for p in lang.silence + lang.nonsilence}
-    mend = f"give the lang folder with the phones that the alignment was made with, instead of {lang.dir}"
+    hint = f"give the lang folder with the phones that the alignment was made with, instead of {lang.dir}"
     if names is None:
         if set(transitions.topology.entries) != set(ours.values()):
             raise UserError(f"a model of {len(transitions.topology.entries)} phones, where {lang.dir} has {len(ours)} "
                             "or numbers them otherwise, and no phones.txt beside it",
-                            mend="copy the phones.txt of Kaldi's lang folder beside final.mdl")
+                            hint="copy the phones.txt of Kaldi's lang folder beside final.mdl")
         return {p: p for p in ours.values()}
     for name in sorted(table.keys() ^ ours.keys()):
         raise UserError(f"phone {name} is {'not in it' if name in ours else 'not a phone of the lang folder'}",
-                        file=names, mend=mend)
+                        file=names, hint=hint)
     return {i: ours[name] for name, i in table.items()}
 
 
@@ -162,18 +162,18 @@ def _parts(kaldi: Path) -> list[Path]:
     if jobs.is_file():
         text = jobs.read_text(encoding="utf-8", errors="replace").strip()
         if not config.is_count(text) or int(text) == 0:
-            raise UserError(f"{text[:40]!r} is not a number of jobs", file=jobs, line=1, mend="copy it again")
+            raise UserError(f"{text[:40]!r} is not a number of jobs", file=jobs, line=1, hint="copy it again")
         count = int(text)
     else:
         count = max(found, default=1)
     for n in range(1, count + 1):
         if n not in found:
             raise UserError(f"no such part of the alignment, of {count}", file=kaldi / f"ali.{n}.gz",
-                            mend="copy all ali.*.gz and num_jobs of Kaldi's alignment folder")
+                            hint="copy all ali.*.gz and num_jobs of Kaldi's alignment folder")
     factor = kaldi / "frame_subsampling_factor"
     if factor.is_file() and factor.read_text(errors="replace").strip() not in ("", "1"):
         raise UserError("the alignment has one state for several frames", file=factor,
-                        mend="align with a GMM, not with a chain model")
+                        hint="align with a GMM, not with a chain model")
     return [found[n] for n in range(1, count + 1)]
 
 
@@ -183,14 +183,14 @@ def _read_parts(parts: list[Path], transitions: TransitionModel, model: Path) ->
         try:
             for utt, tids in read_int_vectors(path):
                 if utt in alignment:
-                    raise UserError(f"{utt} is in it twice, or also in another part", mend="copy the ali.*.gz of one "
+                    raise UserError(f"{utt} is in it twice, or also in another part", hint="copy the ali.*.gz of one "
                                     "alignment")
-                transitions.check(utt, tids, model=model / "final.mdl", mend=_TOGETHER)
+                transitions.check(utt, tids, model=model / "final.mdl", hint=_TOGETHER)
                 alignment[utt] = tids
         except UserError as e:
-            raise UserError(e.what, file=path, mend=e.mend if e.file is None else "copy it again from Kaldi") from None
+            raise UserError(e.what, file=path, hint=e.hint if e.file is None else "copy it again from Kaldi") from None
     if not alignment:
-        raise UserError("no utterance in it", file=parts[0], mend="copy it again from Kaldi")
+        raise UserError("no utterance in it", file=parts[0], hint="copy it again from Kaldi")
     return alignment
 
 

@@ -73,7 +73,7 @@ def _features(kaldi: Path, kind: str, dim: int) -> tuple[FeatureConfig, torch.Te
         order = _count(kaldi / "delta_opts", "delta-order", 2)
         if order not in (0, 1, 2) or dim % (1 + order):
             raise UserError(f"derivatives of order {order} for a model of {dim} dimensions", file=kaldi / "delta_opts",
-                            mend="0, 1 and 2 can be taken over")
+                            hint="0, 1 and 2 can be taken over")
         return FeatureConfig(kind, normal, order), None
     mat = read_mat(str(kaldi / "final.mat"))
     left, right = (_count(kaldi / "splice_opts", f"{side}-context", 4) for side in ("left", "right"))
@@ -83,7 +83,7 @@ def _features(kaldi: Path, kind: str, dim: int) -> tuple[FeatureConfig, torch.Te
     if left != right or columns % (left + right + 1) or len(mat) != dim:
         raise UserError(f"a transform of {mat.shape[1]} to {len(mat)} dimensions, of {left} frames before and {right} "
                         f"after, for a model of {dim}", file=kaldi / "final.mat",
-                        mend="a linear transform of as many frames before as after can be taken over")
+                        hint="a linear transform of as many frames before as after can be taken over")
     return FeatureConfig(kind, normal, 0), torch.from_numpy(np.ascontiguousarray(mat))
 
 
@@ -94,7 +94,7 @@ def _unadapted(kaldi: Path, gmms: DiagGmms) -> DiagGmms | None:
     found = read_gmm(path)[1]
     if found.dim != gmms.dim or not found.offsets.equal(gmms.offsets):
         raise UserError("its mixtures do not have the Gaussians of final.mdl", file=path,
-                        mend="delete it, to align and decode without adapting to the speaker")
+                        hint="delete it, to align and decode without adapting to the speaker")
     return found
 
 
@@ -103,7 +103,7 @@ def _options(path: Path) -> dict[str, str]:
     try:
         words = shlex.split(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
     except ValueError as e:
-        raise UserError(f"not `--name=value …`: {e}", file=path, line=1, mend="copy it again") from None
+        raise UserError(f"not `--name=value …`: {e}", file=path, line=1, hint="copy it again") from None
     options = {}
     for word in words:
         name, _, value = word.lstrip("-").partition("=")
@@ -115,5 +115,5 @@ def _count(path: Path, name: str, usual: int) -> int:
     """The whole number of an option; ``usual`` where it is not given."""
     text = _options(path).get(name, str(usual))
     if not config.is_count(text):
-        raise UserError(f"`--{name}={text}` is not a whole number", file=path, mend="copy it again")
+        raise UserError(f"`--{name}={text}` is not a whole number", file=path, hint="copy it again")
     return int(text)

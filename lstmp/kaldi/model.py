@@ -42,7 +42,7 @@ def read_gmm(path) -> tuple[TransitionModel, DiagGmms]:
     reader = KaldiReader(path)
     transitions = _read_transitions(reader)
     if reader.peek() != "<DIMENSION>":
-        raise reader.fault("no Gaussian mixtures in it", mend="give the final.mdl of a GMM, such as tri1's, not of a "
+        raise reader.fault("no Gaussian mixtures in it", hint="give the final.mdl of a GMM, such as tri1's, not of a "
                            "network")
     reader.token()
     dim = reader.integer()
@@ -57,7 +57,7 @@ def _read_mixture(reader: KaldiReader, dim: int, pdf: int) -> tuple[np.ndarray, 
     """Weights [K], means and variances [K, D] of a pdf."""
     if reader.token("<DiagGMM>", "<DiagGMMBegin>", "<FullGMM>") == "<FullGMM>":
         raise reader.fault("Gaussians with full covariances cannot be taken over",
-                           mend="give a model with diagonal ones")
+                           hint="give a model with diagonal ones")
     if reader.token("<GCONSTS>", "<WEIGHTS>") == "<GCONSTS>":
         reader.reals()
         reader.token("<WEIGHTS>")
@@ -173,11 +173,11 @@ def _to_entry(reader: KaldiReader, phone: int, states) -> tuple[State, ...]:
         if forward != loop:
             raise reader.fault(f"state {s} of phone {phone} has a self-loop with a pdf-class of its own, as in chain "
                                "models",
-                               mend=_ALIGN_AGAIN)
+                               hint=_ALIGN_AGAIN)
         if forward != s:
             what = "no pdf-class" if forward < 0 else f"pdf-class {forward}"
             raise reader.fault(f"state {s} of phone {phone} has {what}, where only {s} can be expressed",
-                               mend=_ALIGN_AGAIN)
+                               hint=_ALIGN_AGAIN)
         if not transitions or any(not 0 <= to < len(states) or not 0 < p <= 1.01 for to, p in transitions):
             raise reader.fault(f"state {s} of phone {phone} has transitions that cannot be")
     return tuple(transitions for _, _, transitions in states[:-1])
@@ -190,7 +190,7 @@ def _read_tuples(reader: KaldiReader) -> list[tuple[int, int, int]]:
         phone, state, pdf = reader.integer(), reader.integer(), reader.integer()
         if four and reader.integer() != pdf:
             raise reader.fault(f"phone {phone}, state {state} has another pdf for its self-loop, as in chain models",
-                               mend=_ALIGN_AGAIN)
+                               hint=_ALIGN_AGAIN)
         tuples.append((phone, state, pdf))
     reader.token("</Tuples>" if four else "</Triples>")
     return tuples

@@ -15,7 +15,7 @@ from lstmp.errors import UserError
 from lstmp.features.matrix import read_binary_matrix, read_matrix
 
 _WORD = re.compile(rb"\s*(\[|\]|[^\s\[\]]+)")
-_MEND = "copy it again from where Kaldi wrote it, or give another folder"
+_HINT = "copy it again from where Kaldi wrote it, or give another folder"
 
 
 class KaldiReader:
@@ -32,15 +32,15 @@ class KaldiReader:
     def __init__(self, path):
         self.path = Path(path)
         if not self.path.is_file():
-            raise UserError("no such file", file=path, mend="give the folder that has it")
+            raise UserError("no such file", file=path, hint="give the folder that has it")
         self.data = self.path.read_bytes()
         self._stream = io.BytesIO(self.data)
         self.binary = self.data[:2] == b"\0B"
         self.at = 2 if self.binary else 0
 
-    def fault(self, what: str, mend: str = _MEND) -> UserError:
+    def fault(self, what: str, hint: str = _HINT) -> UserError:
         """An error about this file."""
-        return UserError(what, file=self.path, mend=mend)
+        return UserError(what, file=self.path, hint=hint)
 
     def token(self, *expected: str) -> str:
         """The next token; with ``expected``, it must be one of these."""

@@ -56,7 +56,7 @@ def read_tree(path, num_states: dict[int, int]) -> tuple[Tree, int]:
             root = _below(whole, known)
             if root is None:
                 raise reader.fault(f"the tree has no pdf for phone {phone}, pdf-class {pdf_class}",
-                                   mend="give the tree that belongs to final.mdl")
+                                   hint="give the tree that belongs to final.mdl")
             roots[phone, pdf_class] = _to_node(root, made, reader)
     return Tree(width, central, roots), max(pdfs) + 1
 
@@ -137,7 +137,7 @@ def write_tree(path, tree: Tree):
         classes = sorted(c for p, c in tree.roots if p == phone)
         if classes != list(range(len(classes))):
             raise UserError(f"phone {phone} has the pdf-classes {classes}, which Kaldi has no table for", file=path,
-                            mend="train the model again")
+                            hint="train the model again")
     whole = _phones_text(list(groups.values()), tree)
     config.write_text(path, f"ContextDependency {tree.context_width} {tree.central_position} ToPdf {whole}"
                             "EndContextDependency \n")

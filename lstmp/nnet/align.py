@@ -30,7 +30,7 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
     lang, hmm, network = Lang.load(lang_dir), AcousticModel.load(hmm_dir), AcousticNetwork.load(network_dir, device)
     if network.num_pdfs != hmm.tree.num_pdfs:
         raise UserError(f"the network has {network.num_pdfs} states, the tree {hmm.tree.num_pdfs}", file=hmm_dir,
-                        mend="give --hmm the alignment that the network was trained on")
+                        hint="give --hmm the alignment that the network was trained on")
     shard = Shard(data, lang, network.feature, device)
     shard.compile_graphs(hmm)
     shard.align(hmm, cfg, scores=network)

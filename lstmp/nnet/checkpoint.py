@@ -13,13 +13,13 @@ def write(path, tensors: dict[str, torch.Tensor], header: dict):
     write_tensors(path, tensors, {"lstmp": json.dumps(header)})
 
 
-def read(path, mend: str) -> tuple[dict[str, torch.Tensor], dict]:
+def read(path, hint: str) -> tuple[dict[str, torch.Tensor], dict]:
     """Read what :func:`write` wrote: (tensors, header).
 
     Raises:
-        UserError: no such file, or cut off or damaged; ``mend`` is what to do then.
+        UserError: no such file, or cut off or damaged; ``hint`` is what to do then.
     """
-    with opened(path, "the checkpoint is cut off or damaged", mend, ("no such checkpoint", mend)) as f:
+    with opened(path, "the checkpoint is cut off or damaged", hint, ("no such checkpoint", hint)) as f:
         header = config.json_value(f.metadata()["lstmp"])
         if not isinstance(header, dict):
             raise TypeError

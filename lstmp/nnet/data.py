@@ -80,10 +80,10 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
         warn(f"{left_out - _WARNINGS} more utterances of {data_dir} are left out for such reasons")
     if left_out > max_left_out * len(names):
         raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment (first {first})",
-                        file=data_dir, mend=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
+                        file=data_dir, hint=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
     if not kept:
         raise UserError(f"no utterance for {what} has both features and an alignment", file=data_dir,
-                        mend=f"check that {ali_dir} was made from the same utterances")
+                        hint=f"check that {ali_dir} was made from the same utterances")
     offsets = torch.zeros(len(kept) + 1, dtype=torch.int64)
     offsets[1:] = torch.tensor([len(m) for m in mats]).cumsum(0)
     frames = FrameSet(kept, offsets, torch.cat(mats), torch.cat(states), source.frame_shift)
@@ -97,12 +97,12 @@ def _check(utt: str, feats: torch.Tensor, pdfs: np.ndarray | None, num_pdfs: int
         raise UserError("it has no alignment", file=ali_dir)
     if len(pdfs) != len(feats) or not len(pdfs):
         raise UserError(f"{len(feats)} frames of features, {len(pdfs)} of alignment", file=ali_dir,
-                        mend="align with features of the same frame shift")
+                        hint="align with features of the same frame shift")
     if pdfs.min() < 0 or pdfs.max() >= num_pdfs:
         raise UserError(f"pdf-id {pdfs.max() if pdfs.max() >= num_pdfs else pdfs.min()} is not below {num_pdfs}",
-                        file=ali_dir, mend="align with the model whose tree is used")
+                        file=ali_dir, hint="align with the model whose tree is used")
     if not torch.isfinite(feats).all():
-        raise UserError("NaN or infinity in its features", mend="check its audio and make the features again")
+        raise UserError("NaN or infinity in its features", hint="check its audio and make the features again")
 
 
 def alignment_file(ali_dir) -> Path:
@@ -110,7 +110,7 @@ def alignment_file(ali_dir) -> Path:
     for name in ("pdf.scp", "pdf.ark"):
         if (Path(ali_dir) / name).is_file():
             return Path(ali_dir) / name
-    raise UserError("no such file", file=Path(ali_dir) / "pdf.scp", mend="run the alignment stage, or give --ali")
+    raise UserError("no such file", file=Path(ali_dir) / "pdf.scp", hint="run the alignment stage, or give --ali")
 
 
 def read_num_pdfs(ali_dir) -> int:
@@ -119,9 +119,9 @@ def read_num_pdfs(ali_dir) -> int:
     try:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
-        raise UserError("no such file", file=path, mend="run the alignment stage, or give --ali") from None
+        raise UserError("no such file", file=path, hint="run the alignment stage, or give --ali") from None
     if not config.is_count(text) or int(text) == 0:
-        raise UserError(f"{text[:40]!r} is not a number of states", file=path, line=1, mend="align again")
+        raise UserError(f"{text[:40]!r} is not a number of states", file=path, line=1, hint="align again")
     return int(text)
 
 

@@ -56,10 +56,10 @@ class PlainNetwork(nn.Module):
         cfg = network.cfg
         if cfg.kind != "lstmp" or cfg.bidirectional:
             raise UserError(f"a {'bidirectional network' if cfg.bidirectional else f'network of kind {cfg.kind}'}",
-                            mend="unidirectional LSTM and LSTMP networks are exported")
+                            hint="unidirectional LSTM and LSTMP networks are exported")
         self.model = network.model
         if self.model.stack is not None:
-            raise UserError("a network on stacked frames", mend="networks with stack 1 are exported")
+            raise UserError("a network on stacked frames", hint="networks with stack 1 are exported")
         self.log_priors: torch.Tensor
         self.register_buffer("log_priors", network.log_priors)
 
@@ -149,7 +149,7 @@ def main(argv=None):
     else:
         if worst > _TOLERANCE:
             raise UserError(f"its scores differ from PyTorch's by up to {worst:g}", file=a.out,
-                            mend="this is a fault of the program; please report it")
+                            hint="this is a fault of the program; please report it")
         say(f"scores equal PyTorch's within {worst:.1e}")
     say(f"{a.out}: {a.out.stat().st_size / 2**20:.1f} MB, opset {OPSET}")
 

@@ -75,7 +75,7 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: FrameSet, valid
         finally:
             trainer.team.close()
     if not losses:
-        raise UserError(f"the loss is not finite at a rate of {low:g}", mend="lower --low, or check the features")
+        raise UserError(f"the loss is not finite at a rate of {low:g}", hint="lower --low, or check the features")
     return RangeTest(*map(np.array, (rates, losses, smooth)))
 
 
@@ -106,7 +106,7 @@ def main(argv=None):
     a = p.parse_args(argv)
     if not 0 < a.low < a.high < math.inf or a.batches < 10 or a.threads < 1:
         raise UserError("--low must be above 0 and below --high, --batches 10 or more, --threads 1 or more",
-                        mend="correct the value")
+                        hint="correct the value")
     cfg = settled(config.load(a.config, LstmpConfig), "cpu")
     flush_denormals()
     keep_freed_memory()

@@ -39,9 +39,9 @@ class AcousticNetwork:
             UserError: a file is missing, cut off, or does not fit the other.
         """
         directory = Path(directory)
-        path, mend = directory / "final.safetensors", "train the network again (steps/train_lstmp.sh)"
+        path, hint = directory / "final.safetensors", "train the network again (steps/train_lstmp.sh)"
         cfg = config.load(directory / "config.yaml", LstmpConfig)
-        tensors, _ = checkpoint.read(path, mend)
+        tensors, _ = checkpoint.read(path, hint)
         try:
             priors = tensors.pop("log_priors")
             _check_sizes(cfg, tensors, priors)
@@ -49,7 +49,7 @@ class AcousticNetwork:
             model = StateNetwork(replace(cfg, precision="fp32"), len(tensors["feature_mean"]), len(priors))
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError, ValueError):
-            raise UserError("does not fit config.yaml beside it", file=path, mend=mend) from None
+            raise UserError("does not fit config.yaml beside it", file=path, hint=hint) from None
         return cls(cfg, model, priors, device, frame_shift(directory))
 
     @property
@@ -61,7 +61,7 @@ class AcousticNetwork:
         """Insist on features [T, dim], T > 0."""
         if feats.dim() != 2 or feats.shape[1] != self.dim or not len(feats):
             raise UserError(f"features of shape {list(feats.shape)}, the network takes [T, {self.dim}]",
-                            mend="give the data dir with the features it was trained with")
+                            hint="give the data dir with the features it was trained with")
 
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
         """Features [T, D] → acoustic log-likelihoods up to a constant, [T, num_pdfs]."""
@@ -113,7 +113,7 @@ class NetworkStream:
 
     def __init__(self, network: AcousticNetwork):
         if network.model.bidirectional:
-            raise UserError("a bidirectional network needs whole utterances", mend="give a unidirectional one")
+            raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
         self.network = network
         self._last: torch.Tensor | None = None
         self._state, self._early = network.model.zero_state(1), network.cfg.label_delay

@@ -46,7 +46,7 @@ def read(trainer) -> tuple[State | None, dict] | None:
     Raises:
         UserError: it is damaged.
     """
-    tensors, header = checkpoint.read(trainer.last_path, mend="delete it to train from the start")
+    tensors, header = checkpoint.read(trainer.last_path, hint="delete it to train from the start")
     if header.get("fingerprint") != trainer.fingerprint:
         return None
     try:
@@ -58,4 +58,4 @@ def read(trainer) -> tuple[State | None, dict] | None:
         return [(state[f"{n}.r"], state[f"{n}.c"]) for n in range(len(state) // 2)] or None, header["sums"]
     except (KeyError, RuntimeError):
         raise UserError("the checkpoint does not fit the network", file=trainer.last_path,
-                        mend="delete it to train from the start") from None
+                        hint="delete it to train from the start") from None

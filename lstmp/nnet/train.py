@@ -63,7 +63,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     """
     out, ali = Path(out), Path(ali)
     if not Path(valid).exists():
-        raise UserError("no such data dir or list of utterances", file=valid, mend="check --valid")
+        raise UserError("no such data dir or list of utterances", file=valid, hint="check --valid")
     distributed.begin(cfg.timeout_minutes)
     if is_kaldi_alignment(ali):
         distributed.on_first(import_alignment, ali, out / "kaldi_ali")
@@ -74,7 +74,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     align_model = Path(align_model or ali)
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
-            raise UserError("no such file", file=align_model / name, mend="check --align-model, or align again")
+            raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=what_counts(cfg))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
@@ -102,7 +102,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     if device == "cuda" and team.size > 1:
         if int(os.environ.get("LOCAL_WORLD_SIZE", team.size)) > torch.cuda.device_count():
             raise UserError(f"more processes than the {torch.cuda.device_count()} GPUs of this machine",
-                            mend="give --nj, or torchrun, as many as it has")
+                            hint="give --nj, or torchrun, as many as it has")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
         torch.cuda.set_device(device)
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
@@ -132,7 +132,7 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
     if cfg.updates == "synchronous":
         return Team(threads) if distributed.world_size() == 1 else Synchronous(cfg, device)
     if distributed.world_size() == 1:
-        raise UserError("asynchronous training by one process", mend="start several, with --nj or torchrun, or set "
+        raise UserError("asynchronous training by one process", hint="start several, with --nj or torchrun, or set "
                         "`updates: synchronous` in conf/lstmp.yaml")
     machines = machine_names()
     servers = choose_servers(machines, cfg.parameter_servers)
@@ -155,7 +155,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNe
                             without=held_out or set(valid_set.utts))
     if valid_set.features.shape[1] != train_set.features.shape[1]:
         raise UserError("its features have another dimension than the training set's", file=valid,
-                        mend="make both with the same conf/fbank.yaml")
+                        hint="make both with the same conf/fbank.yaml")
     model = StateNetwork(cfg, train_set.features.shape[1], num_pdfs)
     model.initialize(cfg.seed)
     mean, std = mean_and_std(train_set.features)
@@ -171,7 +171,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     done = len(trainer.history)
     kept = [trainer.epoch_path(e) for e in range(max(0, done - cfg.average_last), done)]
     paths = kept or [out / "best.safetensors"]
-    read = [checkpoint.read(p, mend=f"delete {trainer.last_path} to train again") for p in paths]
+    read = [checkpoint.read(p, hint=f"delete {trainer.last_path} to train again") for p in paths]
     epochs = [header["epoch"] for _, header in read]
     weights = checkpoint.average([tensors for tensors, _ in read])
     # in float32, as it will be used, whatever it was trained in
@@ -227,7 +227,7 @@ def read_ids(path) -> set[str]:
     """
     ids = set(first_columns(path, compose=False))
     if not ids:
-        raise UserError("no utterance in it", file=path, mend="write one utterance id a line")
+        raise UserError("no utterance in it", file=path, hint="write one utterance id a line")
     return ids
 
 
@@ -267,7 +267,7 @@ def main(argv=None):
                         "the processors)")
     args = parser.parse_args(argv)
     if args.threads < 1 or args.nj < 1:
-        raise UserError("--threads and --nj must be at least 1", mend="leave them out: one process, all processors")
+        raise UserError("--threads and --nj must be at least 1", hint="leave them out: one process, all processors")
     chosen = for_training(args.device)
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
           align_model=args.align_model, valid_ali=args.valid_ali, device=chosen,

@@ -254,7 +254,7 @@ class Trainer:
         names = " ".join(fault.utts[:10]) + (f" and {len(fault.utts) - 10} more" if len(fault.utts) > 10 else "")
         if self.retries >= self.cfg.divergence_retries:
             raise UserError(f"training diverges, {where} in the batch of {names}", file=self.last_path,
-                            mend="check these utterances, or lower lr_initial or grad_clip in conf/lstmp.yaml")
+                            hint="check these utterances, or lower lr_initial or grad_clip in conf/lstmp.yaml")
         retries, scale = self.retries + 1, self.rate_scale * self.cfg.divergence_factor
         self.resume()
         self.retries, self.rate_scale = retries, scale

@@ -64,7 +64,7 @@ def networks(recipe: Recipe, base: dict, *, file=None, lines: dict[str, int]) ->
         if own is not None and not isinstance(own, dict):
             raise UserError(f"`networks.{name}` must be a group of keys, not {own!r}", file=file,
                             line=lines.get(f"networks.{name}"),
-                            mend=f"write `{name}: {{}}` for the network as conf/lstmp.yaml and the recipe have it")
+                            hint=f"write `{name}: {{}}` for the network as conf/lstmp.yaml and the recipe have it")
         own, section = dict(own or {}), copy.deepcopy(base)
         heard = {key: own.pop(key) for key in _DATA if key in own}
         for key, value in own.items():

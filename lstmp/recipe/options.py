@@ -37,13 +37,13 @@ def parse_options(arguments: list[str]) -> dict[str, str]:
     while rest:
         name = rest.pop(0)
         if not name.startswith("--") or len(name) == 2:
-            raise UserError(f"`{name}` is not an option", mend="write `--name value`; ./run.sh --help lists them")
+            raise UserError(f"`{name}` is not an option", hint="write `--name value`; ./run.sh --help lists them")
         name, equals, value = name[2:].partition("=")
         if name.replace("_", "-") in FLAGS and not equals:
             name, value = name.replace("_", "-"), "true"
         elif not equals:
             if not rest or re.match(r"--[a-z]", rest[0]):
-                raise UserError(f"option --{name} has no value", mend=f"write `--{name} VALUE`")
+                raise UserError(f"option --{name} has no value", hint=f"write `--{name} VALUE`")
             value = rest.pop(0)
         options[name.replace("_", "-") if name.replace("_", "-") in RUN_OPTIONS else name] = value
     return options
@@ -65,7 +65,7 @@ def parse_value(option: str, text: str):
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise UserError(f"--{option}: `{text}` cannot be read", mend="write a number, a word, true, false or [a, b]") \
+        raise UserError(f"--{option}: `{text}` cannot be read", hint="write a number, a word, true, false or [a, b]") \
             from None
 
 
@@ -77,21 +77,21 @@ def run_values(options: dict[str, str], name: str) -> dict:
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
         if not config.is_count(run[key]) or not low <= int(run[key]) <= high:
             raise UserError(f"--{key} must be a whole number from {low} to {high}, not `{run[key]}`",
-                            mend="correct the value")
+                            hint="correct the value")
     if int(run["stop-stage"]) < int(run["stage"]):
         raise UserError(f"--stop-stage {run['stop-stage']} comes before --stage {run['stage']}",
-                        mend="correct one of them")
+                        hint="correct one of them")
     if run["dry-run"] not in ("true", "false"):
-        raise UserError(f"--dry-run takes no value, not `{run['dry-run']}`", mend="write --dry-run alone")
+        raise UserError(f"--dry-run takes no value, not `{run['dry-run']}`", hint="write --dry-run alone")
     if not re.fullmatch(r"auto|cpu|cuda", run["device"]):
-        raise UserError(f"--device must be auto, cpu or cuda, not `{run['device']}`", mend="correct the value")
+        raise UserError(f"--device must be auto, cpu or cuda, not `{run['device']}`", hint="correct the value")
     if not re.fullmatch(r"([^\s:]+:\d+)?", run["rdzv-endpoint"]):
-        raise UserError(f"--rdzv-endpoint must be HOST:PORT, not `{run['rdzv-endpoint']}`", mend="correct the value")
+        raise UserError(f"--rdzv-endpoint must be HOST:PORT, not `{run['rdzv-endpoint']}`", hint="correct the value")
     for key in ("corpus", "exp", "data", "reference-ctm"):  # as seen from where run.sh was called
         if key in options and (start := os.environ.get("LSTMP_FROM", os.getcwd())) != os.getcwd():
             run[key] = os.path.join(start, run[key])
     if run["corpus"] and not Path(run["corpus"]).is_dir():
-        raise UserError("no such folder", file=run["corpus"], mend="give --corpus the folder of the corpus")
+        raise UserError("no such folder", file=run["corpus"], hint="give --corpus the folder of the corpus")
     return run
 
 

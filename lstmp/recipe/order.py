@@ -49,4 +49,4 @@ def check_predecessors(stage: int, *what):
     for maker, path in needs(stage, *what):
         if not path.is_file():
             raise UserError(f"stage {stage} needs what stage {maker} makes", file=path,
-                            mend=f"run it before: --stage {maker}")
+                            hint=f"run it before: --stage {maker}")

@@ -67,7 +67,7 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
     for network in (found := networks(recipe, sections["lstmp"], file=file, lines=at)):
         if network.name in sections and network.name != "lstmp":
             raise UserError(f"network `{network.name}` bears the name of a file of conf/", file=path,
-                            line=lines.get(f"networks.{network.name}"), mend="name it otherwise")
+                            line=lines.get(f"networks.{network.name}"), hint="name it otherwise")
     names = [n.name for n in found]
 
     def origin(section: str, key: str):
@@ -94,7 +94,7 @@ def _recipe(values: dict, path: Path, lines: dict[str, int], chosen: dict) -> Re
     except UserError as e:
         named = re.match("`([^`]+)`", e.what)
         if named and named[1] in chosen:
-            raise UserError(f"option --{named[1]}: {e.what}", mend=e.mend) from None
+            raise UserError(f"option --{named[1]}: {e.what}", hint=e.hint) from None
         raise
 
 
@@ -109,7 +109,7 @@ def choose_layout(layouts: dict, run: dict, *, file, line) -> dict:
     for name, keys in layouts.items():
         if not isinstance(keys, dict) or not {"train", "dev", "tests"} <= set(keys) <= set(RECIPE_KEYS):
             raise UserError(f"layout `{name}` must give train, dev and tests, and else keys of the recipe", file=file,
-                            line=line, mend="see recipes/mini_librispeech/recipe.yaml")
+                            line=line, hint="see recipes/mini_librispeech/recipe.yaml")
         for key, kind in (("train", str), ("dev", str), ("tests", list[str])):
             config.coerce(keys[key], kind, f"layouts.{name}.{key}", file=file, line=line)
         splits = [*keys["train"].split("+"), keys["dev"], *keys["tests"]]
@@ -120,7 +120,7 @@ def choose_layout(layouts: dict, run: dict, *, file, line) -> dict:
         known = "; ".join(f"{n}: {k['train']}, {k['dev']}{''.join(f', {t}' for t in k['tests'])}"
                           for n, k in layouts.items())
         raise UserError("the splits of the recipe are not all there", file=run["corpus"],
-                        mend=f"it needs the folders of one of these layouts: {known}")
+                        hint=f"it needs the folders of one of these layouts: {known}")
     return {}
 
 
@@ -145,5 +145,5 @@ def find_file(name: str, run: dict, recipe: Recipe) -> str:
         if place.is_file():
             return str(place)
     if recipe.source == "datadirs" or run["corpus"] and recipe.source != "tiny":
-        raise UserError("no such file", file=places[0], mend=f"put it there, or in {places[1].parent}")
+        raise UserError("no such file", file=places[0], hint=f"put it there, or in {places[1].parent}")
     return str(places[0])

@@ -53,8 +53,8 @@ def check_sections(sections: dict[str, dict], networks: list[str], origin):
             named = re.search("`([^`]+)`", e.what)
             found = origin(section, named[1] if named else "")
             if isinstance(found, str):
-                raise UserError(f"option {found}: {e.what}", mend=e.mend) from None
-            raise UserError(e.what, file=found[0], line=found[1], mend=e.mend) from None
+                raise UserError(f"option {found}: {e.what}", hint=e.hint) from None
+            raise UserError(e.what, file=found[0], line=found[1], hint=e.hint) from None
 
 
 def _types() -> dict[str, type]:

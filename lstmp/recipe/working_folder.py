@@ -100,11 +100,11 @@ def prepare(folder: Path, arguments: list[str]) -> dict[str, str]:
     elif not (folder / NOTES).is_dir():
         path = folder / "local/path.sh"
         if not path.is_file() or "LSTMP_ROOT" not in path.read_text(encoding="utf-8", errors="replace"):
-            raise UserError("it is not lstmp's", file=folder / "run.sh", mend="call `lstmp run` in another folder")
+            raise UserError("it is not lstmp's", file=folder / "run.sh", hint="call `lstmp run` in another folder")
         python = Path(sys.executable).with_name("python")
         if not python.exists():
             raise UserError("this Python has no program `python` beside it, which the scripts of a checkout call",
-                            file=sys.executable, mend="call ./run.sh, or install lstmp in a virtual environment")
+                            file=sys.executable, hint="call ./run.sh, or install lstmp in a virtual environment")
         return {"LSTMP_PYTHON": str(python)}  # a checkout: its own .venv is not touched
     if remember_python(folder):
         say(f"{folder}: runs with {sys.executable} from now on")
@@ -127,4 +127,4 @@ def main(argv=None):
     try:
         os.execvpe("bash", ["bash", str(script), *arguments], {**os.environ, **environment})
     except FileNotFoundError:
-        raise UserError("run.sh needs bash, which is not on PATH", mend="install bash") from None
+        raise UserError("run.sh needs bash, which is not on PATH", hint="install bash") from None

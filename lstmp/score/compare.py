@@ -38,7 +38,7 @@ class System:
     def load(cls, decode_dir, refs: Words) -> "System":
         path = Path(decode_dir) / "best.txt"
         if not path.is_file():
-            raise UserError("no such file", file=path, mend="score this set first (stage 11)")
+            raise UserError("no such file", file=path, hint="score this set first (stage 11)")
         hyps = read_hyps(path)
         return cls(str(Path(decode_dir).parent.name), hyps, count_errors(refs, hyps, path))
 
@@ -112,7 +112,7 @@ def compare(first, second, *, most: int = 20, replicates: int = 10_000, seed: in
     refs = read_refs(sets[0].data)
     if read_refs(sets[1].data) != refs:
         raise UserError(f"it is of another set than {sets[0].dir}", file=sets[1].dir,
-                        mend="compare decodings of one set")
+                        hint="compare decodings of one set")
     a, b = (System.load(s.dir, refs) for s in sets)
     if a.name == b.name:
         a, b = (System(str(s.dir), x.hyps, x.errors) for s, x in zip(sets, (a, b), strict=True))
@@ -138,7 +138,7 @@ def main(argv=None):
     p.add_argument("--out", type=Path, help="Markdown file to write (default: print it)")
     a = p.parse_args(argv)
     if a.most < 1:
-        raise UserError("--most must be 1 or more", mend="correct the value")
+        raise UserError("--most must be 1 or more", hint="correct the value")
     text = compare(a.first, a.second, most=a.most)
     config.write_text(a.out, text) if a.out else print(text, end="")
 

@@ -57,7 +57,7 @@ def read_ctm(path) -> dict[str, Alignment]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError("no such alignment", file=path, mend="run the stage that aligns, or check the path")
+        raise UserError("no such alignment", file=path, hint="run the stage that aligns, or check the path")
     rows: dict[str, list[tuple[str, int, int]]] = {}
     overlaps, example = 0, 0
     for n, line in numbered_lines(path):
@@ -69,12 +69,12 @@ def read_ctm(path) -> dict[str, Alignment]:
             before, begun, _ = phones[-1]
             if start < begun:
                 raise UserError(f"{phone} of {utt} begins before the phone above it has begun", file=path,
-                                line=n, mend="sort the file by utterance and time; each utterance is there once")
+                                line=n, hint="sort the file by utterance and time; each utterance is there once")
             phones[-1] = before, begun, start
             overlaps, example = overlaps + 1, example or n
         phones.append((phone, start, end))
     if not rows:
-        raise UserError("it is empty", file=path, mend="run the stage that aligns again")
+        raise UserError("it is empty", file=path, hint="run the stage that aligns again")
     if overlaps:
         warn(f"{path}:{example}: {overlaps} phones overlap with the one before them, which is taken to end where they "
              "begin")
@@ -89,14 +89,14 @@ def _parse(line: str, path, n: int) -> tuple[str, str, int, int]:
     fields = columns(line)
     form = "a line is `utterance [channel] start duration phone [confidence …]`"
     if not 4 <= len(fields) <= 8:
-        raise UserError(f"{len(fields)} columns, 4 to 8 expected", file=path, line=n, mend=form)
+        raise UserError(f"{len(fields)} columns, 4 to 8 expected", file=path, line=n, hint=form)
     at = 2 if len(fields) > 4 else 1
     if at == 2 and number(fields[4]) is not None and (number(fields[3]) is None or "." in fields[1]):
         at = 1  # no channel, but a confidence
     start, duration = number(fields[at]), number(fields[at + 1])
     if start is None or duration is None or not (0 <= start < 1e6 and 0 <= duration < 1e6):
         raise UserError(f"start {fields[at]} and duration {fields[at + 1]} are not times in seconds", file=path,
-                        line=n, mend=form)
+                        line=n, hint=form)
     return fields[0], base_phone(fields[at + 2]), round(start / FRAME), round((start + duration) / FRAME)
 
 
@@ -117,7 +117,7 @@ def compare(ref: dict[str, Alignment], hyp: dict[str, Alignment], silence: froze
     """
     common = sorted(ref.keys() & hyp.keys())
     if not common:
-        raise UserError("the two alignments have no utterance in common", mend="compare alignments of the same set")
+        raise UserError("the two alignments have no utterance in common", hint="compare alignments of the same set")
     symbols: dict[str, int] = {}
     frames = agree = speech = speech_agree = one_sided = 0
     differences = []

@@ -28,13 +28,13 @@ def read_grid(decode_dir) -> dict[Cell, Path]:
     folder = Path(decode_dir) / "scoring"
     files = sorted(folder.glob("[!.]*.txt")) if folder.is_dir() else []
     if not files:
-        raise UserError("no hypotheses here", file=folder, mend="decode this set first (stage 10)")
+        raise UserError("no hypotheses here", file=folder, hint="decode this set first (stage 10)")
     cells = {}
     for path in files:
         try:
             lmwt, wip = map(float, path.stem.split("_"))
         except ValueError:
-            raise UserError("not named <LM weight>_<insertion penalty>.txt", file=path, mend="delete it") from None
+            raise UserError("not named <LM weight>_<insertion penalty>.txt", file=path, hint="delete it") from None
         cells[Cell(lmwt, wip)] = path
     return dict(sorted(cells.items()))
 

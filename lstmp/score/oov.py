@@ -85,7 +85,7 @@ def row_of(label: str, words, decoded: DecodedSet) -> dict:
     """The figures of a scored decode dir."""
     best = decoded.dir / "best.txt"
     if not best.is_file():
-        raise UserError("no such file", file=best, mend="score this set first (stage 11)")
+        raise UserError("no such file", file=best, hint="score this set first (stage 11)")
     score = config.read_json(decoded.dir / "score.json", "score this set first (stage 11)")
     n = count_unknown(read_refs(decoded.data), read_hyps(best), read_vocabulary(words))
     recall, low, high = n.recall

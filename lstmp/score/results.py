@@ -43,7 +43,7 @@ class System:
             system.dir("lm", "set")
         except (KeyError, IndexError, ValueError):
             raise UserError(f"`{pattern}` is not a pattern of decode dirs",
-                            mend="use {lm} and {set} only, as in exp/tiny/mono/decode_{lm}_{set}") from None
+                            hint="use {lm} and {set} only, as in exp/tiny/mono/decode_{lm}_{set}") from None
         return system
 
     def dir(self, lm: str, set_name: str) -> Path:
@@ -68,7 +68,7 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
         decoded = [lm for lm in lms if len(lms) == 1 or any(system.dir(lm, s).is_dir() for s in sets)]
         if not decoded:
             raise UserError(f"system {system.name} is not decoded with any of {', '.join(lms)}", file=system.pattern,
-                            mend="run stage 10, or correct --systems")
+                            hint="run stage 10, or correct --systems")
         for lm in decoded + _scored_before(system, sets, lms):
             for set_name in sets:
                 decode_dir = system.dir(lm, set_name)
@@ -105,11 +105,11 @@ def _scored_before(system: System, sets: list[str], lms: list[str]) -> list[str]
     return found
 
 
-def _read(path: Path, keys, mend: str) -> dict:
-    value = config.read_json(path, mend)
+def _read(path: Path, keys, hint: str) -> dict:
+    value = config.read_json(path, hint)
     for key in keys:
         if key not in value:
-            raise UserError(f"it has no `{key}`", file=path, mend=f"delete it; {mend}")
+            raise UserError(f"it has no `{key}`", file=path, hint=f"delete it; {hint}")
     return value
 
 
@@ -122,7 +122,7 @@ def describe_data(data_dir) -> str:
         try:
             text += f", {sum(map(float, read_table(path).values())) / 3600:.2f} h"
         except ValueError:
-            raise UserError("a duration is not a number", file=path, mend="run stage 1 again") from None
+            raise UserError("a duration is not a number", file=path, hint="run stage 1 again") from None
     return text
 
 
@@ -143,7 +143,7 @@ def read_agreements(pairs: list[str]) -> dict[str, dict]:
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not equals:
-            raise UserError(f"--agreement {pair} is not NAME=FILE", mend="name the system, then the JSON file")
+            raise UserError(f"--agreement {pair} is not NAME=FILE", hint="name the system, then the JSON file")
         agreements[name] = _read(Path(path), ("frame_agreement", "boundary_median_ms", "boundary_within_20ms",
                                               "utterances", "frames"), "run lstmp.score.compare_ctm --out")
     return agreements
@@ -160,11 +160,11 @@ def read_text_report(path) -> list[dict]:
     """What lstmp.score.text_report found, a dictionary a set; empty if there is no such file."""
     if not Path(path).is_file():
         return []
-    mend = "run local/check_text.sh again"
-    found = config.read_json(path, mend).get("sets")
+    hint = "run local/check_text.sh again"
+    found = config.read_json(path, hint).get("sets")
     keys = {"set", "words", "different", "unknown", "most_unknown", "other_spelling", "most_other_spelling"}
     if not isinstance(found, list) or not all(isinstance(f, dict) and keys <= set(f) for f in found):
-        raise UserError("not a report of words", file=path, mend=mend)
+        raise UserError("not a report of words", file=path, hint=hint)
     return found
 
 

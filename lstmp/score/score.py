@@ -57,7 +57,7 @@ class DecodedSet:
         if not data:
             noted = config.read_json(path, "decode this set first (stage 10)").get("data")
             if not isinstance(noted, str):
-                raise UserError("it does not name its data dir", file=path, mend="give DECODE_DIR=DATA_DIR")
+                raise UserError("it does not name its data dir", file=path, hint="give DECODE_DIR=DATA_DIR")
             data = noted
         return cls(Path(decode_dir), Path(data))
 
@@ -79,7 +79,7 @@ def score(dev: DecodedSet, tests: list[DecodedSet], cfg: ScoreConfig):
         best = best or choose(wers)
         if best not in wers:
             raise UserError(f"no hypotheses for {best}, the choice on {dev.dir}", file=s.dir / "scoring",
-                            mend="decode all sets with one grid")
+                            hint="decode all sets with one grid")
         _score_set(s, best, wers, dev, cfg)
     stage.mark(outputs=[s.dir / name for s in sets for name in OUTPUTS])
 
@@ -100,7 +100,7 @@ def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedS
              f"deleted: {', '.join(errors.missing[:5])}{' …' if len(errors.missing) > 5 else ''}")
         if len(errors.missing) > cfg.max_missing * len(refs):
             raise UserError(f"{len(errors.missing)} of {len(refs)} utterances have no hypothesis", file=path,
-                            mend="see the warnings of decoding, or raise max_missing in conf/score.yaml")
+                            hint="see the warnings of decoding, or raise max_missing in conf/score.yaml")
     ins, dels, subs, words = errors.counts.sum(axis=0).tolist()
     if spelling := spelling_errors(refs, hyps):
         (said, found), _ = max(spelling.items(), key=lambda item: (item[1], item[0]))
@@ -120,7 +120,7 @@ def _score_set(s: DecodedSet, cell: Cell, wers: dict[Cell, float], dev: DecodedS
     speakers = read_table(s.data / "utt2spk")
     for utt in refs:
         if utt not in speakers:
-            raise UserError(f"utterance {utt} has no speaker", file=s.data / "utt2spk", mend="add its line")
+            raise UserError(f"utterance {utt} has no speaker", file=s.data / "utt2spk", hint="add its line")
     config.write_text(s.dir / "best.txt", "".join(" ".join((u, *hyps[u])) + "\n" for u in sorted(hyps)))
     write_alignment(s.dir / "align.txt", refs, hyps, errors, speakers)
     config.write_text(s.dir / "score.json", json.dumps(result, indent=1) + "\n")

@@ -110,7 +110,7 @@ def check(found: dict, said: Counter[str], known: Collection[str], v: Vocabulary
         warn(f"{found['set']}: most words are not in {v.lang / 'words.txt'}, {hint(said, known)}")
     if found["words"] and found.get("unknown_to_lm") == found["words"] and limit is None:
         raise UserError("the language model has none of its words", file=data / "text",
-                        mend="give a language model whose words are spelled as those of the lexicon")
+                        hint="give a language model whose words are spelled as those of the lexicon")
 
 
 def make_report(lang, train, others, out, *, max_unknown: float = MAX_UNKNOWN) -> None:
@@ -156,9 +156,9 @@ def main(argv=None):
                    "unknown before it is an error (default: %(default)s)")
     a = p.parse_args(argv)
     if not 0 <= a.max_unknown <= 1:
-        raise UserError("--max-unknown must be a share from 0 to 1", mend="correct the value")
+        raise UserError("--max-unknown must be a share from 0 to 1", hint="correct the value")
     if not a.train + a.data:
-        raise UserError("no set to look at", mend="give --train or --data")
+        raise UserError("no set to look at", hint="give --train or --data")
     lang = Path(a.lang)
     out = a.out or report_path(lang.absolute().parent, lang.absolute().name.removeprefix("lang_"))
     make_report(lang, a.train, a.data, out, max_unknown=a.max_unknown)

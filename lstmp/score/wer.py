@@ -60,7 +60,7 @@ def read_hyps(path) -> Words:
         utt, *_ = columns(line) or [""]
         if not utt or utt in hyps:
             raise UserError(f"`{utt}` is given twice" if utt else "blank line", file=path, line=number,
-                            mend="decode this set again")
+                            hint="decode this set again")
         hyps[utt] = tuple(composed(line.partition(utt)[2]).split())
     return hyps
 
@@ -74,14 +74,14 @@ def count_errors(refs: Words, hyps: Words, file=None) -> Errors:
     for number, utt in enumerate(hyps, 1):
         if utt not in refs:
             raise UserError(f"`{utt}` is not in the reference", file=file, line=number,
-                            mend="score with the data dir that was decoded")
+                            hint="score with the data dir that was decoded")
     counts = np.zeros((len(refs), 4), dtype=np.int64)
     utts = tuple(sorted(refs))
     for row, utt in zip(counts, utts, strict=True):
         e = kaldialign.edit_distance(refs[utt], hyps.get(utt, ()))
         row[:] = e["ins"], e["del"], e["sub"], e["ref_len"]
     if counts[:, 3].sum() == 0:
-        raise UserError("the reference has no words", file=file, mend="check `text` of the data dir")
+        raise UserError("the reference has no words", file=file, hint="check `text` of the data dir")
     return Errors(utts, counts, tuple(u for u in utts if u not in hyps))
 
 

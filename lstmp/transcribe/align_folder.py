@@ -101,7 +101,7 @@ def align(model, folder, out, *, nj: int = 1, lexicon=None, device: str = "cpu",
             _write(recordings, lengths, said, ali, lang, out, folder, result)
     if not result.textgrids:
         first = next((f"; {n}: {why}" for n, why in result.left_out.items()), "")
-        raise UserError(f"not one recording could be aligned{first}", file=folder, mend="see the warnings above")
+        raise UserError(f"not one recording could be aligned{first}", file=folder, hint="see the warnings above")
     return result
 
 
@@ -111,7 +111,7 @@ def _spell(model: ModelFolder, recordings: list[Recording], prons, result: Align
     if made_of_pieces(known):
         if not prons:
             raise UserError("its lexicon has pieces of words, not words", file=model.path / "lang/lexiconp.txt",
-                            mend="give --lexicon FILE with the pronunciations of the words")
+                            hint="give --lexicon FILE with the pronunciations of the words")
         known = set()
     speller, said = Speller(known | prons.keys()), {}
     for r in recordings:
@@ -141,7 +141,7 @@ def _write_data(folder: Path, recordings, said, data: Path, nj: int, result: Ali
                 raise UserError(f"{len(samples) / RATE:.2f} s is too short")
             write_wav(data / f"wav/{r.utt}.wav", samples)
         except UserError as e:
-            return e if e.file != r.audio else UserError(e.what, mend=e.mend)
+            return e if e.file != r.audio else UserError(e.what, hint=e.hint)
         except OSError as e:
             return UserError(e.strerror or str(e))
         return len(samples) / RATE
@@ -221,7 +221,7 @@ def main(argv=None):
     p.add_argument("--verbose", action="store_true", help="tell what is done")
     a = p.parse_args(argv)
     if a.nj < 1:
-        raise UserError("--nj must be 1 or more", mend="correct the value")
+        raise UserError("--nj must be 1 or more", hint="correct the value")
     result = align(a.model, a.folder, a.out, nj=a.nj, lexicon=a.lexicon, device=a.device, verbose=a.verbose)
     say(f"{a.out}: {len(result.textgrids)} recordings aligned, {len(result.left_out)} files left out")
 

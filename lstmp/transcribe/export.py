@@ -15,7 +15,7 @@ from lstmp.corpus.lang import Lang, read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
 from lstmp.decode.live import LiveConfig
-from lstmp.decode.scorer import is_network
+from lstmp.decode.acoustic_scorer import is_network
 from lstmp.errors import UserError, command
 from lstmp.features.extract import KINDS
 from lstmp.gmm.adapt import FmllrConfig
@@ -58,7 +58,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     files.restore_folder(out)
     _check_target(out)
     if not is_network(model):
-        raise UserError("it is no network", file=model, mend="give the folder of a trained network")
+        raise UserError("it is no network", file=model, hint="give the folder of a trained network")
     recorded, network = Recorded.of(model), AcousticNetwork.load(model)
     graph = Path(graph) if graph else recorded.graph()
     lang = Path(lang) if lang else recorded.lang(graph)
@@ -66,22 +66,22 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     adapt = adapt or (recorded.adapt() if adapts else None)
     if adapts != bool(adapt):
         raise UserError("its features are adapted to the speaker" if adapts else "its features are not adapted",
-                        file=model, mend="give --adapt the GMM that adapted them" if adapts else "leave --adapt out")
+                        file=model, hint="give --adapt the GMM that adapted them" if adapts else "leave --adapt out")
     check_same_model(graph, model, network.num_pdfs)
     if adapt:
         check_same_model(graph, Path(adapt), AcousticModel.load(adapt).tree.num_pdfs)
     if not hmm and not (model / "topo").is_file():
         raise UserError("it holds no `topo`, as networks of earlier versions", file=model,
-                        mend="give --hmm the alignment that it was trained on")
+                        hint="give --hmm the alignment that it was trained on")
     states, phones = AcousticModel.load(hmm or model), Lang.load(lang)
     if states.tree.num_pdfs != network.num_pdfs or phones.topology != states.transitions.topology:
         raise UserError("its phones or states are not the network's", file=hmm or lang,
-                        mend="give the lang folder of the graph, and the alignment that the network was trained on")
+                        hint="give the lang folder of the graph, and the alignment that the network was trained on")
     scored = scores(model, graph)
     chosen = next((s for s in scored if s.get("chosen_here")), None)
     if chosen is None and (lm_weight is None or word_penalty is None):
         raise UserError(f"no decode dir of it with {graph.name} is scored", file=model,
-                        mend="run steps/score.sh, or give --lm-weight and --word-penalty")
+                        hint="run steps/score.sh, or give --lm-weight and --word-penalty")
     chosen = chosen or {}
     lm_weight = chosen["lmwt"] if lm_weight is None else lm_weight
     word_penalty = chosen["wip"] if word_penalty is None else word_penalty
@@ -130,7 +130,7 @@ def _check_target(out: Path):
     except UserError:  # there is none, or not one of ours
         known = set()
     if other := sorted(there - known):
-        raise UserError(f"it holds other files: {other[0]}", file=out, mend="give --out a new folder")
+        raise UserError(f"it holds other files: {other[0]}", file=out, hint="give --out a new folder")
 
 
 def _copy(source: Path, target: Path, names, optional=()):
@@ -138,7 +138,7 @@ def _copy(source: Path, target: Path, names, optional=()):
         if (source / name).is_file():
             config.copy_file(source / name, target / name)
         elif name not in optional:
-            raise UserError("no such file", file=source / name, mend="check the options, or run the step that makes it")
+            raise UserError("no such file", file=source / name, hint="check the options, or run the step that makes it")
 
 
 def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: list[dict]) -> str:

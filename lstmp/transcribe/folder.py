@@ -21,7 +21,7 @@ from lstmp.errors import UserError
 from lstmp.files import hidden_folder
 
 FORMAT = "lstmp model 1"
-_MEND = "copy the whole folder again, or make it with steps/export_model.sh"
+_HINT = "copy the whole folder again, or make it with steps/export_model.sh"
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class ModelFolder:
         path = Path(path)
         if hidden_folder(path):
             raise UserError("its replacing by another model was cut off", file=path,
-                            mend="run steps/export_model.sh again")
+                            hint="run steps/export_model.sh again")
         stamp = _stamp(path)
         about = config.read_json(path / "model.json", "give a folder made by steps/export_model.sh")
         if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise UserError(f"not a model of the form `{FORMAT}`", file=path / "model.json", mend=_MEND)
+            raise UserError(f"not a model of the form `{FORMAT}`", file=path / "model.json", hint=_HINT)
         kinds = typing.get_type_hints(cls)
         try:
             found = cls(path, stamp=stamp, **{
@@ -74,15 +74,15 @@ class ModelFolder:
                 for f in dataclasses.fields(cls) if f.name not in ("path", "stamp")})
             files = about["files"].items()
         except (KeyError, AttributeError):
-            raise UserError("a part of it is missing", file=path / "model.json", mend=_MEND) from None
+            raise UserError("a part of it is missing", file=path / "model.json", hint=_HINT) from None
         for name, size in files:
             parts = PurePath(name).parts
             if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
-                raise UserError(f"{name!r} among its files does not lie in it", file=path / "model.json", mend=_MEND)
+                raise UserError(f"{name!r} among its files does not lie in it", file=path / "model.json", hint=_HINT)
             there = (path / name).stat().st_size if (path / name).is_file() else None
             if there != size:
                 raise UserError("no such file" if there is None else f"{there} of {size} bytes", file=path / name,
-                                mend=_MEND)
+                                hint=_HINT)
         return found
 
     def check_unchanged(self):
@@ -93,14 +93,14 @@ class ModelFolder:
         """
         if self.stamp != _stamp(self.path):
             raise UserError("it was replaced by another model meanwhile", file=self.path,
-                            mend="run the same command again")
+                            hint="run the same command again")
 
     def __post_init__(self):
         if self.feature not in ("mfcc", "fbank", "fmllr"):
-            raise UserError(f"features of kind {self.feature!r}", file=self.path / "model.json", mend=_MEND)
+            raise UserError(f"features of kind {self.feature!r}", file=self.path / "model.json", hint=_HINT)
         if not (0 < self.lm_weight < float("inf") and 0 <= self.word_penalty < float("inf")):
             raise UserError(f"an LM weight of {self.lm_weight:g} and a word penalty of {self.word_penalty:g}",
-                            file=self.path / "model.json", mend="the one must be above 0, the other 0 or more")
+                            file=self.path / "model.json", hint="the one must be above 0, the other 0 or more")
 
     def check_live(self):
         """Insist on a model that can be used on speech that comes in.
@@ -110,7 +110,7 @@ class ModelFolder:
         """
         if not self.live:
             raise UserError("its network needs whole recordings, for --stream another one is needed", file=self.path,
-                            mend="export a unidirectional one with feature.kind fbank and cmvn none, such as "
+                            hint="export a unidirectional one with feature.kind fbank and cmvn none, such as "
                                  "lstmp_live of mini_librispeech; or leave --stream out")
 
     def write(self, **more):

@@ -34,7 +34,7 @@ def read_recording(path) -> np.ndarray:
     try:
         return np.concatenate([np.zeros(0, np.float32), *recording_blocks(path)])
     except MemoryError:
-        raise UserError("does not fit into memory", file=path, mend="cut it into parts") from None
+        raise UserError("does not fit into memory", file=path, hint="cut it into parts") from None
 
 
 def recording_blocks(path) -> Iterator[np.ndarray]:
@@ -69,11 +69,11 @@ def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.n
                 continue
             data, begin = begin, None
             if kind := next((name for magic, name in _FILES.items() if data.startswith(magic)), None):
-                raise UserError(f"{kind} on the standard input, where raw PCM is expected", mend="give the name of the "
+                raise UserError(f"{kind} on the standard input, where raw PCM is expected", hint="give the name of the "
                                 "file, or make raw PCM of it: `sox FILE -t raw -e signed -b 16 -c 1 -r 16000 - | …`")
         yield pcm(data)
     if begin == b"":
-        raise UserError("nothing came in on the standard input", mend="check the command before the `|`")
+        raise UserError("nothing came in on the standard input", hint="check the command before the `|`")
     yield pcm(begin or b"", last=True)
 
 
@@ -97,7 +97,7 @@ class RawPcm:
 
     def __init__(self, rate: int = RATE, channels: int = 1):
         if not (rate in RATES and 1 <= channels <= 64):
-            raise UserError(f"raw PCM of {rate} Hz and {channels} channels", mend="check --rate and --channels")
+            raise UserError(f"raw PCM of {rate} Hz and {channels} channels", hint="check --rate and --channels")
         self._channels, self._resampler, self._rest = channels, Resampler(rate), b""
         self._mixed = Mixer("the standard input")
 
@@ -124,7 +124,7 @@ def ffmpeg_program() -> str | None:
 def _by_ffmpeg(path, unknown: Unknown) -> Iterator[np.ndarray]:
     if (program := ffmpeg_program()) is None:
         raise UserError(f"{unknown.what}, and there is no ffmpeg", file=path,
-                        mend="if it is audio or video, install ffmpeg, or the Python package imageio-ffmpeg, or make a "
+                        hint="if it is audio or video, install ffmpeg, or the Python package imageio-ffmpeg, or make a "
                              "WAV file of it")
     command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", "-vn", "-f", "au", "-c:a", "pcm_f32be", "-"]
     read = 0
@@ -142,9 +142,9 @@ def _by_ffmpeg(path, unknown: Unknown) -> Iterator[np.ndarray]:
         said = errors.read().decode(errors="replace").strip().splitlines()
     if ffmpeg.returncode or not read:
         if _is_silent_film(program, path):
-            raise UserError("no audio track in it", file=path, mend="take the file that has the sound")
+            raise UserError("no audio track in it", file=path, hint="take the file that has the sound")
         raise UserError(f"cannot be read as audio: {said[-1] if said else 'no samples in it'}", file=path,
-                        mend="fetch or make it again")
+                        hint="fetch or make it again")
 
 
 def _floats(stream, channels: int, path) -> Iterator[np.ndarray]:

@@ -62,7 +62,7 @@ class Recognizer:
         """
         if isinstance(recording, (str, Path)):
             if rate is not None:
-                raise UserError("a rate beside the path of a file, which has its own", mend="leave rate out")
+                raise UserError("a rate beside the path of a file, which has its own", hint="leave rate out")
             name, samples = str(recording), read_recording(recording)
         else:
             to_rate = Resampler(whole_rate(rate))
@@ -78,7 +78,7 @@ class Recognizer:
         """
         if not self.model.live:
             raise UserError("its network needs whole recordings", file=self.model.path,
-                            mend="use transcribe(), or a model with a unidirectional network on fbank features with "
+                            hint="use transcribe(), or a model with a unidirectional network on fbank features with "
                                  "cmvn none, such as lstmp_live of mini_librispeech")
         with _recognizing:
             return Stream(self._live)
@@ -129,13 +129,13 @@ class Stream:
             TypeError: samples that are neither floats nor int16.
         """
         if self._recognizer is None:
-            raise UserError("the recording is at its end", mend="take a new stream()")
+            raise UserError("the recording is at its end", hint="take a new stream()")
         if self._to_rate is None or rate is not None:
             rate = whole_rate(rate)
             if self._to_rate is None:
                 self._rate, self._to_rate = rate, Resampler(rate)
             elif rate != self._rate:
-                raise UserError(f"{rate} samples a second after {self._rate}", mend="keep to one rate in a stream")
+                raise UserError(f"{rate} samples a second after {self._rate}", hint="keep to one rate in a stream")
         return self._more(self._to_rate(own_samples(samples)))
 
     def finish(self) -> list[Segment]:

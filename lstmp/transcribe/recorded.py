@@ -42,17 +42,17 @@ class Recorded:
         scored = {d: a for d, a in self.decodings.items() if (d / "score.json").is_file()} or self.decodings
         graphs = sorted({str(a["graph"]) for a in scored.values() if "graph" in a})
         if not graphs:
-            raise UserError("it was not decoded yet", file=self.model, mend="run steps/decode.sh, or give --graph")
+            raise UserError("it was not decoded yet", file=self.model, hint="run steps/decode.sh, or give --graph")
         if len(graphs) > 1:
             raise UserError(f"it was decoded with several graphs: {', '.join(graphs)}", file=self.model,
-                            mend="give one of them with --graph")
+                            hint="give one of them with --graph")
         return self.located(graphs[0], "graph")
 
     def lang(self, graph: Path) -> Path:
         """The lang folder that a graph was made from."""
         about = config.read_json(graph / "graph.json", "make the graph again")
         if "lang" not in about:
-            raise UserError("it does not name its lang folder", file=graph / "graph.json", mend=_GIVE.format("lang"))
+            raise UserError("it does not name its lang folder", file=graph / "graph.json", hint=_GIVE.format("lang"))
         return self.located(about["lang"], "lang")
 
     def adapt(self) -> Path:
@@ -60,7 +60,7 @@ class Recorded:
         about = next((f for f in map(self._features, self.decodings.values()) if "model" in f), {})
         if not about:
             raise UserError("no decoded data dir names the GMM that adapted its features", file=self.model,
-                            mend=_GIVE.format("adapt"))
+                            hint=_GIVE.format("adapt"))
         return self.located(about["model"], "adapt")
 
     def features(self) -> dict | None:
@@ -105,7 +105,7 @@ class Recorded:
         """The same, which must be there; ``option`` gives another."""
         found = self._found(noted)
         if found is None:
-            raise UserError(f"it was made with {noted}, which is not there", file=self.model, mend=_GIVE.format(option))
+            raise UserError(f"it was made with {noted}, which is not there", file=self.model, hint=_GIVE.format(option))
         return found
 
 
@@ -119,7 +119,7 @@ def check_same(expected: dict, given: dict, file, what: str):
         a, b = expected.get(key), given.get(key)
         if a != b and key not in _NOT_THE_RESULT:
             raise UserError(f"{what}: `{key}` is {b}, and {a} before", file=file,
-                            mend="make all features with one configuration, or give --conf that of the training")
+                            hint="make all features with one configuration, or give --conf that of the training")
 
 
 def write_conf(recorded: Recorded, graph: Path, kind: str, cls: type, out: Path, given: Path | None):
@@ -135,7 +135,7 @@ def write_conf(recorded: Recorded, graph: Path, kind: str, cls: type, out: Path,
     path = (given or recorded.conf()) / f"{kind}.yaml"
     if given or features is None:
         if not path.is_file():
-            raise UserError("no such file", file=path, mend="check --conf, or leave it out")
+            raise UserError("no such file", file=path, hint="check --conf, or leave it out")
         values = config.to_dict(config.load(path, cls))
         if features is not None:
             check_same(features, values, path, "not the features that the network knows")
@@ -145,7 +145,7 @@ def write_conf(recorded: Recorded, graph: Path, kind: str, cls: type, out: Path,
         values = config.to_dict(config.load(path, DecodeConfig))
         if search and search.get("acoustic_scale") != values["acoustic_scale"]:
             raise UserError(f"`acoustic_scale` is {values['acoustic_scale']}, and {search.get('acoustic_scale')} where "
-                            "the LM weight was chosen", file=path, mend="decode and score with this configuration")
+                            "the LM weight was chosen", file=path, hint="decode and score with this configuration")
         search = values
     for name, noted, kinds in ((kind, features, cls), ("decode", search, DecodeConfig)):
         if noted is not None:

@@ -124,5 +124,5 @@ def write_lang(lang_dir: Path, said: Iterable[list[Spoken]], prons: dict[str, li
     try:
         add_pronunciations(out, [*unknown, *(entry for word in sorted(needed) for entry in prons.get(word, ()))])
     except UserError as e:
-        raise UserError(e.what, file=lexicon, mend=e.mend) from None
+        raise UserError(e.what, file=lexicon, hint=e.hint) from None
     return out

@@ -60,13 +60,13 @@ class LiveModel:
         self.fbank = config.load(path / "conf/fbank.yaml", FbankConfig)
         self.live = config.load(path / "conf/live.yaml", LiveConfig)
         if not all(0 <= pdf < self.network.num_pdfs for pdf in model.silent):
-            raise UserError("`silent` are not states of its network", file=path / "model.json", mend="export it again")
+            raise UserError("`silent` are not states of its network", file=path / "model.json", hint="export it again")
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
         self.names = read_names(graph / "words.txt")
         if strange := {*np.unique(self.graph.words).tolist()} - self.names.keys():
             raise UserError(f"word id {min(strange)} of the graph is not in it", file=graph / "words.txt",
-                            mend="take the words.txt that was made with the graph")
+                            hint="take the words.txt that was made with the graph")
         model.check_unchanged()
 
     def recognizer(self) -> Listener:
@@ -105,7 +105,7 @@ def _targets(files: list[str], names: list[str], out: str | None, form: str) -> 
     if out is None:
         return [None] * len(files)
     if twice := {f for f in files if files.count(f) > 1}:
-        raise UserError("it is given twice", file=sorted(twice)[0], mend="give it once")
+        raise UserError("it is given twice", file=sorted(twice)[0], hint="give it once")
     suffix = {"text": ".txt"}.get(form, f".{form}")
     return [Path(out) / (name + suffix) for name in names]
 
@@ -128,9 +128,9 @@ def main(argv=None):
     p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: the processors)")
     a = p.parse_args(argv)
     if a.nj < 1:
-        raise UserError("--nj must be 1 or more", mend="correct the value")
+        raise UserError("--nj must be 1 or more", hint="correct the value")
     if a.stream and a.format not in ("text", "json"):
-        raise UserError(f"--stream writes text or json, not {a.format}", mend="leave --stream out")
+        raise UserError(f"--stream writes text or json, not {a.format}", hint="leave --stream out")
     with quiet(not a.verbose):
         transcribe(a)
 
@@ -171,7 +171,7 @@ def transcribe(a: argparse.Namespace):
             for batch in _batches(a, todo, one_of_many):
                 _transcribe(a, model, graph, batch, one_of_many)
     if failed:
-        raise UserError(f"{len(failed)} of {len(a.files)} recordings could not be transcribed", mend="see the warnings "
+        raise UserError(f"{len(failed)} of {len(a.files)} recordings could not be transcribed", hint="see the warnings "
                         "above")
 
 

@@ -49,10 +49,10 @@ def look_through(folder) -> tuple[list[Recording], dict[str, str]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError("no such folder", file=folder, mend="give the folder of the recordings and their transcripts")
+        raise UserError("no such folder", file=folder, hint="give the folder of the recordings and their transcripts")
     audio, texts = _files(folder, AUDIO), _files(folder, TEXT)
     if not audio:
-        raise UserError("no audio files in it", file=folder, mend="put recordings (.wav, .mp3 …) and their transcripts "
+        raise UserError("no audio files in it", file=folder, hint="put recordings (.wav, .mp3 …) and their transcripts "
                         "(.txt) there")
     left_out = {str(path): f"there is no audio file of this name ({path.stem}.wav, or of another kind)"
                 for key in texts.keys() - audio.keys() for path in texts[key]}
@@ -67,7 +67,7 @@ def look_through(folder) -> tuple[list[Recording], dict[str, str]]:
         try:
             text = read_transcript(folder / texts[key][0])
         except UserError as e:
-            left_out[str(path)] = f"its transcript cannot be read: {e.what}; {e.mend}"
+            left_out[str(path)] = f"its transcript cannot be read: {e.what}; {e.hint}"
             continue
         name = path.with_suffix("")
         utt = ids(str(name), name)
@@ -89,9 +89,9 @@ def read_transcript(path: Path) -> str:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as e:
         line = data[:e.start].count(b"\n") + 1
-        raise UserError(f"line {line} is not UTF-8 text", file=path, mend="save it as UTF-8") from None
+        raise UserError(f"line {line} is not UTF-8 text", file=path, hint="save it as UTF-8") from None
     if not any(c.isalnum() for c in text):
-        raise UserError("there are no words in it", file=path, mend="write down what is said")
+        raise UserError("there are no words in it", file=path, hint="write down what is said")
     return text
 
 

@@ -38,7 +38,7 @@ def test_cut_off_file_is_refused_by_header_and_by_decoding(tmp_path, ext, kept):
     for read in (audio_info, read_audio):
         with pytest.raises(UserError, match=f"{path}: .*; ") as e:
             read(path)
-        assert e.value.mend
+        assert e.value.hint
 
 
 def nan(path):
@@ -63,7 +63,7 @@ def test_bad_file(tmp_path, what):
     CASES[what](path)
     with pytest.raises(UserError) as e:
         read_audio(path)
-    assert str(e.value).startswith(f"{path}: ") and what in str(e.value) and e.value.mend
+    assert str(e.value).startswith(f"{path}: ") and what in str(e.value) and e.value.hint
     if what != "NaN":
         with pytest.raises(UserError, match=what):
             audio_info(path)

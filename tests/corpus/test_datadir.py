@@ -100,7 +100,7 @@ def test_bad_line(tmp_path, name, line, new, where, what):
         read_data_dir(path)
     message = str(e.value)
     assert message.startswith(f"{path}/{where}: ") and what in message and "\n" not in message
-    assert e.value.mend
+    assert e.value.hint
 
 
 def test_more_of_the_same_are_counted(tmp_path):

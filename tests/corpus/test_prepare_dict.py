@@ -79,7 +79,7 @@ def test_folder_there_and_back(tmp_path):
     (gzip.compress(b"A AH0\n" * 9999, mtime=0)[:60], "the gzip file is cut off or damaged"),
 ])
 def test_refused(tmp_path, capsys, content, message):
-    """One line with file, line and mend, status 1, no folder made from it."""
+    """One line with file, line and hint, status 1, no folder made from it."""
     (tmp_path / "lexicon").write_bytes(content)
     with pytest.raises(SystemExit) as e:
         main(["--lexicon", str(tmp_path / "lexicon"), "--out", str(tmp_path / "dict")])

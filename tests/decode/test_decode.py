@@ -14,7 +14,7 @@ from lstmp import config
 from lstmp.decode import decode as command
 from lstmp.decode.decode import check_same_model, main
 from lstmp.decode.lattice import read_info, read_lattices
-from lstmp.decode.scorer import load_scorer
+from lstmp.decode.acoustic_scorer import load_acoustic_scorer
 from lstmp.errors import UserError
 from lstmp.features.load import Features
 from lstmp.graph.graph_file import NAME
@@ -69,7 +69,7 @@ def test_results_do_not_depend_on_the_number_of_processes(work):
 
 def test_hypotheses_are_those_of_an_exhaustive_search(work):
     assert run(work).returncode == 0
-    scorer = load_scorer(work / "model")
+    scorer = load_acoustic_scorer(work / "model")
     features = Features(work / "data", scorer.feature)
     lines = (work / "out" / "scoring" / "2_0.0.txt").read_text().splitlines()
     for utt, line in zip(features.utts, lines, strict=True):

@@ -49,7 +49,7 @@ def run(world, cfg, out="net", **options):
 
 
 def weights(folder):
-    return checkpoint.read(folder / "final.safetensors", mend="")[0]
+    return checkpoint.read(folder / "final.safetensors", hint="")[0]
 
 
 def assert_same(a, b):

@@ -10,7 +10,7 @@ from lstmp.nnet import checkpoint
 def test_round_trip(tmp_path):
     tensors = {"a.b": torch.randn(3, 4), "a.c": torch.tensor(2.5), "x": torch.arange(3)}
     checkpoint.write(tmp_path / "new" / "m.safetensors", tensors, {"epoch": 3, "sums": {"loss": 0.1}})
-    read, header = checkpoint.read(tmp_path / "new" / "m.safetensors", mend="")
+    read, header = checkpoint.read(tmp_path / "new" / "m.safetensors", hint="")
     assert header == {"epoch": 3, "sums": {"loss": 0.1}} and read.keys() == tensors.keys()
     assert all(torch.equal(read[k], tensors[k]) for k in tensors)
     assert checkpoint.by_prefix("a", read).keys() == {"b", "c"}
@@ -23,16 +23,16 @@ def test_a_cut_off_file_is_one_clear_line(tmp_path, keep):
     checkpoint.write(path, {"a": torch.randn(30, 4)}, {})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match="m.safetensors: the checkpoint is cut off or damaged.*; delete it"):
-        checkpoint.read(path, mend="delete it")
+        checkpoint.read(path, hint="delete it")
 
 
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(UserError, match="no such checkpoint; train"):
-        checkpoint.read(tmp_path / "none", mend="train first")
+        checkpoint.read(tmp_path / "none", hint="train first")
     from safetensors.torch import save_file
     save_file({"a": torch.zeros(2)}, tmp_path / "foreign")
     with pytest.raises(UserError, match="damaged"):
-        checkpoint.read(tmp_path / "foreign", mend="train first")
+        checkpoint.read(tmp_path / "foreign", hint="train first")
 
 
 def test_average():

@@ -85,7 +85,7 @@ def test_held_out_data_dir_equals_held_out_list(world, small_config):
 
 def test_the_average_of_the_last_epochs(world, small_config):
     out = run(world, small_config(epochs=4, average_last=3))
-    parts = [checkpoint.read(out / f"epoch{e}.safetensors", mend="")[0] for e in (2, 3, 4)]
+    parts = [checkpoint.read(out / f"epoch{e}.safetensors", hint="")[0] for e in (2, 3, 4)]
     torch.testing.assert_close(weights(out)["w_out"], sum(p["w_out"] for p in parts) / 3)
     assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [2, 3, 4]
     out = run(world, small_config(epochs=2, average_last=3), "short")  # of all, where there are fewer
@@ -128,7 +128,7 @@ def test_a_passing_nan_goes_back_with_a_smaller_rate(world, small_config, monkey
     out = run(world, small_config())
     err = capfd.readouterr().err
     assert "the loss is nan in the batch of a-" in err and "with 0.5 of the learning rate" in err
-    header = checkpoint.read(out / "last.safetensors", mend="")[1]
+    header = checkpoint.read(out / "last.safetensors", hint="")[1]
     assert header["rate_scale"] == 0.5 and header["retries"] == 1
     assert all(torch.isfinite(t).all() for t in weights(out).values())
 
@@ -145,7 +145,7 @@ def test_a_lasting_nan_names_the_utterances_and_keeps_the_checkpoint(world, smal
     with pytest.raises(UserError, match=r"training diverges, epoch 1, batch .* in the batch of .*a-05") as e:
         run(world, small_config())
     assert "\n" not in str(e.value)
-    tensors, header = checkpoint.read(world.path / "net" / "last.safetensors", mend="")
+    tensors, header = checkpoint.read(world.path / "net" / "last.safetensors", hint="")
     assert header["retries"] == 3 and header["rate_scale"] == 0.125
     assert all(torch.isfinite(t).all() for t in tensors.values())
 

@@ -48,7 +48,7 @@ def choose_servers(machines: list[str], count: int) -> list[int]:
                 chosen.append(ranks.pop())
         if len(chosen) == before:
             raise UserError(f"{count} parameter servers, but only {len(machines)} processes on {len(of)} machines",
-                            mend="each machine must have a worker besides: start more processes, or lower "
+                            hint="each machine must have a worker besides: start more processes, or lower "
                             "`parameter_servers` in conf/lstmp.yaml")
     return sorted(chosen)
 
@@ -75,10 +75,10 @@ class Asynchronous(Team):
         me, workers = distributed.rank(), [r for r in range(len(machines)) if r not in servers]
         if len({machines[r] for r in workers}) > 1 and not servers:
             raise UserError("asynchronous training on several machines without a parameter server",
-                            mend="set `parameter_servers` in conf/lstmp.yaml to 1 or more")
+                            hint="set `parameter_servers` in conf/lstmp.yaml to 1 or more")
         if cfg.streams < len(workers):
             raise UserError(f"{len(workers)} workers for {cfg.streams} streams",
-                            mend="raise `streams` in conf/lstmp.yaml, or start fewer processes")
+                            hint="raise `streams` in conf/lstmp.yaml, or start fewer processes")
         self.cfg, self.group, self.rank, self.size = cfg, group, workers.index(me), len(workers)
         self._mates = [n for n, r in enumerate(workers) if machines[r] == machines[me]]  # the workers of this machine
         self._server_ranks, self._first = servers, workers[0]

@@ -40,5 +40,5 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[State
 
 
 def _mapped(path: Path) -> FrameSet:
-    tensors, about = checkpoint.read(path, mend="run the same command again")
+    tensors, about = checkpoint.read(path, hint="run the same command again")
     return FrameSet(about["utts"], tensors["offsets"], tensors["features"], tensors["pdfs"], about["frame_shift"])

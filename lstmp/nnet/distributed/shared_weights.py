@@ -43,7 +43,7 @@ class SharedWeights:
                 fault = f"{length:,} bytes of memory for the weights cannot be had: {e.strerror or e}"
         fault, name = agree((fault, name))
         if fault:
-            raise UserError(fault, mend="start fewer processes on this machine, or give it more memory")
+            raise UserError(fault, hint="start fewer processes on this machine, or give it more memory")
         table = torch.from_file(name, shared=True, size=length, dtype=torch.uint8)
         agree(None)  # all have it
         if handle is not None:

@@ -37,7 +37,7 @@ class Synchronous(Team):
         self.rank, self.size = distributed.rank(), distributed.world_size()
         if cfg.streams < self.size:
             raise UserError(f"{self.size} processes for {cfg.streams} streams",
-                            mend="raise `streams` in conf/lstmp.yaml, or start fewer processes")
+                            hint="raise `streams` in conf/lstmp.yaml, or start fewer processes")
         self.bf16 = cfg.gradient_precision == "bf16"
         self.group = dist.new_group(backend="nccl") if device.startswith("cuda") else None
         self.parallel: Any  # a DistributedDataParallel, from join() on

@@ -47,7 +47,7 @@ def kernels(kind: str) -> ctypes.CDLL | None:
     """
     allowed = os.environ.get("LSTMP_FUSED", _ALL).replace(",", " ").split()
     if unknown := set(allowed) - set(_BITS):
-        raise UserError(f"LSTMP_FUSED names `{min(unknown)}`", mend=f"set it to `{_ALL}`, some of these, or nothing")
+        raise UserError(f"LSTMP_FUSED names `{min(unknown)}`", hint=f"set it to `{_ALL}`, some of these, or nothing")
     if kind not in allowed:
         return None
     found = library("nnet/kernels/fused.cpp", *_FLAGS)

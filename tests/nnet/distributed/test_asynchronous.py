@@ -21,7 +21,7 @@ def run(world, cfg, out, **options):
 
 
 def weights(folder):
-    return checkpoint.read(folder / "final.safetensors", mend="")[0]
+    return checkpoint.read(folder / "final.safetensors", hint="")[0]
 
 
 def log(folder):
@@ -94,7 +94,7 @@ def test_a_nan_of_one_worker_takes_all_back(world, small_config, servers):
     out = torchrun(world, cfg, "net", nproc=2 + servers, poison={1: 9})
     assert out.returncode == 0, out.stdout
     assert "batch 10: the loss is nan" in out.stdout and "with 0.5 of the learning rate" in out.stdout
-    header = checkpoint.read(world.path / "net" / "last.safetensors", mend="")[1]
+    header = checkpoint.read(world.path / "net" / "last.safetensors", hint="")[1]
     assert header["retries"] == 1
     assert all(torch.isfinite(t).all() for t in weights(world.path / "net").values())
 

@@ -74,11 +74,11 @@ def test_a_host_that_is_cut_off(world, small_config, hosts, options, nproc, team
     try:
         last = world.path / "net" / "last.safetensors"
         deadline = time.monotonic() + 60
-        while not last.is_file() or checkpoint.read(last, mend="")[1]["epoch"] < 3:
+        while not last.is_file() or checkpoint.read(last, hint="")[1]["epoch"] < 3:
             assert time.monotonic() < deadline and agents[0].poll() is None
             time.sleep(0.1)
         ip("-n", NAMES[1], "link", "set", "cable0", "down")
-        before = checkpoint.read(last, mend="")[1]["epoch"]
+        before = checkpoint.read(last, hint="")[1]["epoch"]
         output = agents[0].communicate(timeout=250)[0]
         assert agents[0].returncode == 0, output
         assert "going on from epoch" in output

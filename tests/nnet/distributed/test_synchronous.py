@@ -17,7 +17,7 @@ def run(world, cfg, out, **options):
 
 
 def weights(folder):
-    return checkpoint.read(folder / "final.safetensors", mend="")[0]
+    return checkpoint.read(folder / "final.safetensors", hint="")[0]
 
 
 def log(folder):
@@ -76,7 +76,7 @@ def test_interrupted_and_gone_on_with_as_many_or_others(world, small_config, the
     whole = run(world, cfg, "whole", nj=2)
     out = torchrun(world, small_config(epochs=2, checkpoint_minutes=1e-6, **SGD), "parts", kill={1: 9}, restarts=0)
     assert out.returncode != 0
-    assert checkpoint.read(world.path / "parts" / "last.safetensors", mend="")[1]["batch"] in range(5, 10)
+    assert checkpoint.read(world.path / "parts" / "last.safetensors", hint="")[1]["batch"] in range(5, 10)
     parts = run(world, cfg, "parts", nj=then)
     if then == 2:
         for name, value in weights(whole).items():
@@ -94,6 +94,6 @@ def test_a_nan_of_one_process_is_told_with_its_utterances(world, small_config):
     out = torchrun(world, small_config(**SGD), "net", poison={1: 9})
     assert out.returncode == 0, out.stdout
     assert "epoch 1, batch 10: the loss is nan in the batch of a-" in out.stdout
-    header = checkpoint.read(world.path / "net" / "last.safetensors", mend="")[1]
+    header = checkpoint.read(world.path / "net" / "last.safetensors", hint="")[1]
     assert header["retries"] == 1 and header["rate_scale"] == 0.5
     assert [row["frames"] for row in log(world.path / "net")] == [262, 262]

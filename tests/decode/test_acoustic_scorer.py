@@ -5,7 +5,7 @@ import torch
 import yaml
 
 from lstmp import config
-from lstmp.decode.scorer import load_scorer
+from lstmp.decode.acoustic_scorer import load_acoustic_scorer
 from lstmp.errors import UserError
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
@@ -27,7 +27,7 @@ def network(tmp_path, request):
 
 def test_network_scores_are_posterior_over_prior_without_the_delay(network):
     folder, model, log_priors = network
-    scorer = load_scorer(folder)
+    scorer = load_acoustic_scorer(folder)
     assert (scorer.input_dim, scorer.num_pdfs, scorer.feature.kind) == (4, 7, "fbank")
     feats = [torch.randn(9, 4), torch.randn(1, 4)]
     for x, scores in zip(feats, scorer(feats), strict=True):
@@ -40,12 +40,12 @@ def test_network_scores_are_posterior_over_prior_without_the_delay(network):
 
 def test_what_is_no_model(tmp_path):
     with pytest.raises(UserError, match="final.safetensors: no such file; check --model"):
-        load_scorer(tmp_path)
+        load_acoustic_scorer(tmp_path)
     checkpoint.write(tmp_path / "final.safetensors", {"x": torch.zeros(1)}, {})
     with pytest.raises(UserError, match="neither a GMM nor a network"):
-        load_scorer(tmp_path)
+        load_acoustic_scorer(tmp_path)
     with pytest.raises(UserError, match="no such device as gpu"):
-        load_scorer(tmp_path, "gpu")
+        load_acoustic_scorer(tmp_path, "gpu")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no GPU that torch can use"):
-            load_scorer(tmp_path, "cuda")
+            load_acoustic_scorer(tmp_path, "cuda")

@@ -19,7 +19,7 @@ from lstmp.tensors import opened
 
 
 @dataclass(frozen=True)
-class Scorer:
+class AcousticScorer:
     """An acoustic model, loaded.
 
     Attributes:
@@ -46,7 +46,7 @@ class Scorer:
         return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
 
 
-def load_scorer(model_dir: Path | str, device: str = "cpu", plain: bool = False) -> Scorer:
+def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", plain: bool = False) -> AcousticScorer:
     """Load the GMM or the network of ``model_dir``; with ``plain``, a GMM's speaker-independent mixtures.
 
     Raises:
@@ -57,14 +57,14 @@ def load_scorer(model_dir: Path | str, device: str = "cpu", plain: bool = False)
     for_processes(str(device))
     if "log_priors" in names:
         network = AcousticNetwork.load(model_dir, device)
-        return Scorer(network.feature, None, len(network.model.feature_mean), network.num_pdfs, False, network.batch)
+        return AcousticScorer(network.feature, None, len(network.model.feature_mean), network.num_pdfs, False, network.batch)
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
         model = model.speaker_independent() if plain else model
         gmms = model.mixtures
-        return Scorer(model.input, model.transform, gmms.dim, gmms.num_pdfs, model.si_gmms is not None,
+        return AcousticScorer(model.input, model.transform, gmms.dim, gmms.num_pdfs, model.si_gmms is not None,
                       lambda utterances: [gmms.loglikes(feats.to(device)) for feats in utterances])
-    raise UserError("neither a GMM nor a network", file=path, mend="give the folder of a trained model")
+    raise UserError("neither a GMM nor a network", file=path, hint="give the folder of a trained model")
 
 
 def is_network(model_dir: Path | str) -> bool:
