@@ -13,12 +13,14 @@ import re
 import shutil
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from lstmp import files
+from lstmp.aliases import Json
 from lstmp.errors import UserError
 
 T = TypeVar("T")
@@ -119,7 +121,7 @@ def read_json(path, hint: str) -> dict:
     return value
 
 
-def load(path, cls: type[T]) -> T:
+def load(path: Path | str, cls: type[T]) -> T:
     """Read the YAML file at ``path`` into the dataclass ``cls``.
 
     Raises:
@@ -159,7 +161,7 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
     try:
         return cls(**checked)
     except UserError as e:  # raised by a __post_init__ that checks ranges; it does not know the file
-        key = e.what.split("`")[1] if e.what.count("`") >= 2 else None
+        key = e.what.split("`")[1] if e.what.count("`") >= 2 else ""
         what = e.what.replace(f"`{key}`", f"`{prefix}{key}`", 1) if key in names else e.what
         raise UserError(what, file=e.file or file, line=lines.get(key), hint=e.hint) from None
 

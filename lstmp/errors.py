@@ -103,7 +103,7 @@ def naming(path, *also):
         yield
     except Exception as e:
         if is_memory(e):
-            e.file = getattr(e, "file", None) or str(path)
+            e.file = getattr(e, "file", None) or str(path)  # type: ignore[attr-defined]  # for out_of_memory()
         elif isinstance(e, OSError) and e.errno is not None:
             named = {str(name) for name in (e.filename, e.filename2) if name is not None}
             if not named or named & set(map(str, also)):
@@ -184,3 +184,4 @@ def _failed_marker() -> Path | None:
 
     with contextlib.suppress(OSError):
         return files.meeting_folder() / "fault"
+    return None

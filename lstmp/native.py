@@ -121,7 +121,7 @@ def _forget():
     _warn_no_compiler.cache_clear()
 
 
-library.cache_clear = _forget  # for tests
+library.cache_clear = _forget  # type: ignore[attr-defined]  # for tests, which call it as that of a cached function
 
 
 def _compiler() -> list[str] | None:
@@ -184,6 +184,7 @@ def _locked(folder: Path):
 def _inode(path: Path) -> int | None:
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_ino
+    return None
 
 
 def _processor() -> bytes:

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lstmp import distributed
 from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
@@ -62,7 +62,7 @@ def iter_jobs(fn: Callable[[Item], Result], items: Iterable[Item], nj: int, what
 
 
 def _iter_here(fn: Callable[[Item], Result], items: list[Item], nj: int, what: str, unit: str,
-               fork: bool = False) -> Iterator[Result]:
+               fork: bool = False) -> Iterator[Any]:
     nj = min(nj, len(items))
     if nj <= 1 and not (fork and items):
         yield from map(fn, progress(items, what, unit=unit))
@@ -119,6 +119,7 @@ def _begin(parent: int):
 
 
 def _call(i: int):
+    assert _work is not None
     fn, items = _work
     try:
         return fn(items[i])

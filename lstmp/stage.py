@@ -11,9 +11,12 @@ import json
 import re
 import shutil
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lstmp import config, lock
+from lstmp.aliases import Json
 from lstmp.log import say
 
 _MAX_KEYS, _MAX_WIDTH = 5, 60  # changed keys that are named, and characters of a value
@@ -67,7 +70,7 @@ class Stage:
         stage.mark(outputs=[out / "feats.scp", out / "feats.ark"])
     """
 
-    def __init__(self, directory, name: str, inputs, settings, version: int = 1):
+    def __init__(self, directory: Path | str, name: str, inputs: Iterable[Path | str], settings: Any, version: int = 1):
         self.directory, self.name, self.version = Path(directory), name, version
         self.path = self.directory / f".done.{name}.json"
         self.inputs = [Path(p) for p in inputs]
@@ -76,7 +79,7 @@ class Stage:
         self._keeps, self._kept = False, None
         self._unlock = lambda: None
 
-    def _state(self) -> dict:
+    def _state(self) -> Json:
         return {"version": self.version, "inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
 
     def key(self) -> str:
@@ -88,7 +91,7 @@ class Stage:
         """None if the stage is done, else the reason in a few words."""
         return self._differs(self._state())
 
-    def _differs(self, state: dict) -> str | None:
+    def _differs(self, state: Json) -> str | None:
         if not self.path.is_file():
             return "not made yet"
         if (mark := self._read_mark()) is None:
@@ -216,7 +219,7 @@ def _differences(old, new) -> str:
     return ", ".join(changes[:_MAX_KEYS]) + more
 
 
-def _changed(old, new, name: str):
+def _changed(old: Any, new: Any, name: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if old.get(key, _ABSENT) != new.get(key, _ABSENT):
@@ -228,7 +231,7 @@ def _changed(old, new, name: str):
 _ABSENT = object()
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     if value is _ABSENT:
         return "none"
     text = json.dumps(value, ensure_ascii=False)
@@ -237,7 +240,7 @@ def _short(value) -> str:
     return f"({len(value)} values)" if isinstance(value, (list, dict)) else f"{text[:_MAX_WIDTH]}…"
 
 
-def _stamp(path: Path):
+def _stamp(path: Path) -> list[Any]:
     if path.is_dir():
         return ["folder"]
     stat = path.stat()

@@ -62,7 +62,7 @@ def join():
     """Copy the output of this process into the log of the step that has started it, if there is one."""
     if current() and not isinstance(sys.stdout, _Tee):
         with contextlib.suppress(OSError):
-            _tee(Path(current()))
+            _tee(Path(log))
 
 
 def _tee(path: Path) -> _Log:

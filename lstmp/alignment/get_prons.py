@@ -55,7 +55,8 @@ def cut_at_marks(phones: list[int], places: dict[int, str]) -> list[tuple[int, .
     Raises:
         ValueError: the marks are inconsistent, such as an end without a beginning.
     """
-    pieces, word = [], []
+    pieces: list[tuple[int, ...]] = []
+    word: list[int] = []
     for i, phone in enumerate(phones):
         place = places[phone]
         if bool(word) != (place in ("internal", "end")):
@@ -123,7 +124,8 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
                         hint="give the lang folder that the alignment was made with")
     texts, alignment, places = read_table(data / "text"), read_alignment(ali_dir), read_boundaries(lang)
     names = {i: s if places is None else _MARK.sub("", s) for i, s in lang.phone_names.items()}
-    marked, counts = Counter(), PronCounts()
+    marked: Counter = Counter()
+    counts = PronCounts()
     for utt in progress(sorted(alignment), "pronunciations"):
         if utt not in texts:
             raise UserError(f"the aligned utterance {utt} is not in it", file=data / "text",

@@ -75,7 +75,7 @@ def state_starts(tids: np.ndarray, transitions) -> np.ndarray:
 def frame_loglikes(model: AcousticModel, feats: torch.Tensor, tids: np.ndarray) -> np.ndarray:
     """Acoustic log-likelihood of each frame along an alignment: float32 [T]."""
     pdfs, column = np.unique(model.transitions.tid_pdf.numpy()[tids], return_inverse=True)
-    scores = model.gmms.loglikes(feats, torch.from_numpy(pdfs))
+    scores = model.mixtures.loglikes(feats, torch.from_numpy(pdfs))
     return scores[torch.arange(len(tids)), torch.from_numpy(column)].numpy()
 
 
@@ -92,11 +92,10 @@ def draw(picture: Picture, path, start: float = 0.0, end: float | None = None):
     rows = max(1, int(np.ceil((end - start) / _ROW_SECONDS - 1e-6)))
     width = (end - start) / rows  # equal for all rows, so that the last one is not a short rest
     panels = [3.0, 0.32, 0.42] + ([1.1] if picture.loglike is not None else [])
-    figure = plt.figure(figsize=(_INCHES * max(width, 1.2) + 1, rows * (sum(panels) * 0.62 + 0.55) + 0.35),
-                        layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.03, hspace=0)
+    figure = plt.figure(figsize=(_INCHES * max(width, 1.2) + 1, rows * (sum(panels) * 0.62 + 0.55) + 0.35))
+    figure.set_layout_engine("constrained", h_pad=0.03, hspace=0)
     figure.suptitle(picture.title, fontsize=9, wrap=True)
-    for number, part in enumerate(figure.subfigures(rows, 1) if rows > 1 else [figure]):
+    for number, part in enumerate(figure.subfigures(rows, 1, squeeze=False).flat if rows > 1 else [figure]):
         axes = part.subplots(len(panels), 1, sharex=True, height_ratios=panels, gridspec_kw={"hspace": 0.02})
         _draw_row(picture, axes, start + number * width, start + (number + 1) * width, number == rows - 1)
     write_png(figure, path, dpi=100)
@@ -117,6 +116,7 @@ def _draw_row(picture: Picture, axes, start: float, end: float, last: bool):
     _spans(words, picture.words, picture.shift, start, end, "#cfe3f1", 8)
     _spans(phones, picture.phones, picture.shift, start, end, _PAPER, 6.5)
     for axis in rest:
+        assert picture.loglike is not None
         time = (np.arange(len(picture.loglike)) + 0.5) * picture.shift
         axis.plot(time, picture.loglike, color="#9aa7b0", linewidth=0.6)
         axis.plot(time, smoothed(picture.loglike), color="#b5342c", linewidth=1.3)
@@ -180,7 +180,7 @@ def load_picture(utt: str, data, lang: Lang, hmm: AcousticModel, alignment: dict
                         file=data.utts[utt].wav, hint="make the features and the alignment again")
     loglike = None
     if gmm is not None:
-        feats = Features(data.path, gmm.feature, gmm.transform, transforms).load(utt)
+        feats = Features(data.path, gmm.input, gmm.transform, transforms).load(utt)
         if len(feats) != len(tids):
             raise UserError(f"{len(tids)} frames in the alignment of {utt}, but {len(feats)} in its features",
                             file=data.path / "feats.scp", hint="align these features again")

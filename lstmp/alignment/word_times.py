@@ -55,7 +55,7 @@ def words_by_pronunciations(phones: list[int], words: list[int], lang: Lang) -> 
     Raises:
         ValueError: no segmentation fits; the message says where.
     """
-    phones, pause = tuple(phones), (lang.optional_silence,)
+    read, pause = tuple(phones), (lang.optional_silence,)
 
     def with_pause(reached):
         for start, (score, history) in list(reached.items()):

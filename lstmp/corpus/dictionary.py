@@ -80,7 +80,7 @@ class Dictionary:
                 probabilities does not match the lexicon without them.
         """
         d = Path(directory)
-        silence = [f for _, f in _groups(d / "silence_phones.txt")]
+        silence = tuple(p for _, group in _groups(d / "silence_phones.txt") for p in group)
         nonsilence = [f for _, f in _groups(d / "nonsilence_phones.txt")]
         seen: set[str] = set()
         for name in ("silence_phones.txt", "nonsilence_phones.txt"):
@@ -91,7 +91,6 @@ class Dictionary:
                         raise UserError(f"phone {phone} is listed twice", file=d / name, line=n,
                                         hint="keep one of the two")
                     seen.add(phone)
-        silence = tuple(p for group in silence for p in group)
         optional = [p for _, group in _groups(d / "optional_silence.txt") for p in group]
         if len(optional) != 1 or optional[0] not in silence:
             raise UserError("expected exactly one phone of silence_phones.txt", file=d / "optional_silence.txt",

@@ -199,7 +199,7 @@ class FstArrays:
         header += struct.pack("<iiQqqq", 2, 0, _EXPANDED_MUTABLE, self.start, num_states, num_arcs)
         with files.replacing(path) as tmp, open(tmp, "wb") as f:
             f.write(header)
-            f.write(memoryview(out).cast("B"))
+            f.write(out.data.cast("B"))
 
 
 def bypass(fst: FstArrays, useless: np.ndarray) -> FstArrays:

@@ -42,6 +42,11 @@ def read_rules(path: Path, lines: list[tuple[int, str]], word: Callable[[str, in
     return _Parser(path, tokens, grammar, word).rules()
 
 
+def _skipped(text: str, at: int) -> int:
+    found = _SKIPPED.match(text, at)  # at least nothing
+    return found.end() if found else at
+
+
 def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
     """Return the tokens without header, comments and tags, and the name of the grammar."""
     position, grammar = _SKIPPED.match(text).end(), ""
@@ -166,7 +171,8 @@ class _Parser:
         return weight, self.sequence()
 
     def sequence(self):
-        parts, nothing = [], ("seq", [])
+        parts: list[tuple] = []
+        nothing: tuple = ("seq", [])
         while (part := self.part()) is not None:
             for mark, minimum in (("*", 0), ("+", 1)):
                 if self.accept(mark) and part != nothing:

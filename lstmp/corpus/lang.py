@@ -82,7 +82,8 @@ class Lang:
             return [i for group in groups(name) for i in group]
 
         oov = d / "oov.int"
-        lexicon, sil_prob, silence_model = {}, math.nan, None
+        lexicon: dict[int, list[tuple[float, tuple[int, ...]]]] = {}
+        sil_prob, silence_model = math.nan, None
         optional = _one(ids("optional_silence.int"), d / "phones" / "optional_silence.int")
         if pronunciations and is_kaldi_lang(d):
             lexicon, sil_prob = read_l_fst(d / "L.fst", optional)

@@ -61,6 +61,7 @@ def scan_streams(f, size: int) -> tuple[list[ChainedStream], bool]:
         if len(head) < 27 or head[:4] != b"OggS":
             if (offset := _next_page(f, offset + 1, size)) is None:
                 break
+            at = found
             continue
         first, segments = bool(head[5] & 2), head[26]
         length = 27 + segments + sum(head[27:27 + segments])

@@ -162,7 +162,7 @@ def complete(prons: Prons, symbols: Iterable[str], letters: list[tuple[str, str]
         if by_letters[text]:
             out[symbol] = _mixture([prons[s] for s in by_letters[text]])
         elif all(c in out for c in text):
-            out[symbol] = {tuple(p for c in text for p in max(out[c], key=lambda q, c=c: (out[c][q], q))): 1.0}
+            out[symbol] = {tuple(p for c in text for p in max((prob, q) for q, prob in out[c].items())[1]): 1.0}
     return out
 
 

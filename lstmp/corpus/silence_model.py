@@ -88,7 +88,7 @@ class SilenceModel:
                 pron = key(fields[0], tuple(fields[5:]))
             except KeyError:
                 pron = None
-            if prons.get(pron) != prob:
+            if pron is None or prons.get(pron) != prob:
                 raise UserError(f"this pronunciation of {fields[0]} is not in lexiconp.txt, or has another probability",
                                 file=path, line=n, hint=HINT)
             if pron in terms:

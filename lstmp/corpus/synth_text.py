@@ -105,7 +105,8 @@ def vocabulary() -> list[str]:
 def sentences(seed: int, n: int, *, avoid: Iterable[tuple[str, ...]] = (), unique: bool = True) -> list[list[str]]:
     """Draw ``n`` sentences of 4 to 14 words; none is in ``avoid``, and with ``unique`` none occurs twice."""
     rng = np.random.default_rng((seed, 0))
-    drawn, seen = [], set(avoid)
+    drawn: list[list[str]] = []
+    seen = set(avoid)
     while len(drawn) < n:
         words = sentence(rng)
         if 4 <= len(words) <= 14 and tuple(words) not in seen:

@@ -38,7 +38,7 @@ def assign_voices(seed: int, n_train: int, n_dev: int, n_test: int) -> dict[str,
     """Assign voices to train, dev and test. No voice is in two splits; in each split the accents take turns."""
     rng = np.random.default_rng((seed, 1))
     queues = {accent: list(rng.permutation(VARIANTS)) for accent in ACCENTS}
-    voices = {}
+    voices: dict[str, list[Voice]] = {}
     for split, n in (("dev", n_dev), ("test", n_test), ("train", n_train)):
         voices[split] = []
         while len(voices[split]) < n:

@@ -35,12 +35,13 @@ class Topology:
         """
         speech = tuple(((s, 0.75), (s + 1, 0.25)) for s in range(nonsilence_states))
         n = silence_states
+        pause: tuple[State, ...]
         if n < 2:
             pause = tuple(((s, 0.75), (s + 1, 0.25)) for s in range(n))
         else:
             p = 1.0 / (n - 1)
-            first = tuple((d, p) for d in range(n - 1))
-            middle = tuple((d, p) for d in range(1, n))
+            first: State = tuple((d, p) for d in range(n - 1))
+            middle: State = tuple((d, p) for d in range(1, n))
             pause = (first, *[middle] * (n - 2), ((n - 1, 0.75), (n, 0.25)))
         return cls({**dict.fromkeys(nonsilence, speech), **dict.fromkeys(silence, pause)})
 

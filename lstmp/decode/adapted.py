@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.lattice_paths import arc_posteriors, frame_slices
@@ -88,7 +89,7 @@ class SpeakerAdapter:
 
     def _job_stats(self, job: Path, adapted: Features | None, silent: torch.Tensor) -> dict[str, fmllr.SpeakerStats]:
         """Statistics of the speakers of one lattice file."""
-        by_speaker: dict[str, list] = {}
+        by_speaker: dict[str, list[tuple[torch.Tensor, ...]]] = {}
         for utt, lattice in read_lattices(job).items():
             if not lattice.num_arcs:
                 continue
@@ -123,8 +124,8 @@ def rescore_jobs(jobs: list[Path], out: Path, features: Features, model: Acousti
         for utt, lattice in lattices.items():
             if lattice.num_arcs:
                 pdfs = np.unique(lattice.arcs[:, 2][lattice.arcs[:, 2] > 0]) - 1
-                scores = torch.zeros(features.num_frames(utt), model.gmms.num_pdfs)
-                scores[:, pdfs] = model.gmms.loglikes(features.load(utt), torch.from_numpy(pdfs).long())
+                scores = torch.zeros(features.num_frames(utt), model.mixtures.num_pdfs)
+                scores[:, pdfs] = model.mixtures.loglikes(features.load(utt), torch.from_numpy(pdfs).long())
                 lattices[utt] = rescored(lattice, scores)
         write_lattices(out / job.name, lattices, read_info(job))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.fst_cycles import check_backoff
 from lstmp.corpus.lang import read_symbols
@@ -28,7 +29,7 @@ class BackoffLm:
         arrays: the whole LM, in the form that compose.cpp takes.
     """
 
-    def __init__(self, lang):
+    def __init__(self, lang: Path | str):
         path = Path(lang) / "G.fst"
         if not path.is_file():
             raise UserError("no such file", file=path, hint="make it with local/prepare_lm.sh")
@@ -88,4 +89,5 @@ class BackoffLm:
         while (more := np.isinf(self._final[states]) & (self._back_to[states] >= 0)).any():
             cost[more] += self._back_cost[states[more]]
             states[more] = self._back_to[states[more]]
-        return -(cost + self._final[states])
+        score: Array = -(cost + self._final[states])
+        return score

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_lattices
@@ -30,7 +31,7 @@ def grid(cfg: DecodeConfig) -> list[tuple[int, float]]:
     return [(w, p) for w in cfg.lm_weights for p in cfg.word_penalties]
 
 
-def file_name(lm_weight: int, word_penalty: float) -> str:
+def file_name(lm_weight: float, word_penalty: float) -> str:
     """``12_0.5.txt`` for LM weight 12 and word insertion penalty 0.5."""
     return f"{lm_weight}_{word_penalty}.txt"
 
@@ -41,7 +42,7 @@ def job_hypotheses(path, points: list[tuple[int, float]]) -> dict[str, list[list
             for utt, lattice in read_lattices(path).items()}
 
 
-def words_on_paths(lattice: Lattice, paths: np.ndarray) -> list[list[int]]:
+def words_on_paths(lattice: Lattice, paths: Array) -> list[list[int]]:
     """The word ids on each of ``paths``, int [N, T + 1], arc numbers."""
     counts = lattice.num_words[paths]
     row, column = np.nonzero(counts)
@@ -83,7 +84,7 @@ def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Write the hypotheses of a decoding for each point of the grid."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("decode_dir", help="folder of a decoding, with lat.*.safetensors")

@@ -2,9 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lstmp.config import check
 from lstmp.gmm.adapt import FmllrConfig
+
+Search = TypeVar("Search", bound="SearchConfig")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class SearchConfig:
     max_active: int
     retries: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("acoustic_scale", "search_beam", "output_beam"):
             check(getattr(self, name) > 0, name, "greater than zero")
         check(self.max_word_arcs > 0, "max_word_arcs", "greater than zero")
@@ -57,7 +60,7 @@ class DecodeFmllrConfig(FmllrConfig):
     second_max_active: int
     passes: int = 2  # default for configurations in models exported before this option existed
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check(2 <= self.passes <= 9, "passes", "from 2 to 9")
         for name in ("first_beam", "first_max_active", "second_beam", "second_max_active"):
@@ -84,7 +87,7 @@ class DecodeConfig(SearchConfig):
     fmllr: DecodeFmllrConfig
     engine: str = "auto"  # default for configurations in models exported before this option existed
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check(self.engine in ("auto", "native", "k2"), "engine", "auto, native or k2")
         check(self.utts_per_job > 0, "utts_per_job", "greater than zero")
@@ -98,10 +101,10 @@ class DecodeConfig(SearchConfig):
         """The configuration of the search without transforms."""
         return self._with(self.fmllr.first_beam, self.fmllr.first_max_active)
 
-    def second_pass(self):
+    def second_pass(self) -> "DecodeConfig":
         """The configuration of the searches with adapted features."""
         return self._with(self.fmllr.second_beam, self.fmllr.second_max_active)
 
-    def _with(self, beam: float, max_active: int):
+    def _with(self, beam: float, max_active: int) -> "DecodeConfig":
         return dataclasses.replace(self, search_beam=beam, max_active=max_active,
                                    min_active=min(self.min_active, max_active - 1))

@@ -71,9 +71,11 @@ def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, ou
     cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # the caller handles those that fail
     record = {"config_file": conf / "align.yaml"}
     if is_network(model):
-        network_align.align(out / "data", Path(lang), model, Path(hmm or model), out / "ali", cfg, nj, **record)
+        network_align.align(out / "data", Path(lang), model, Path(hmm or model), out / "ali", cfg, nj,
+                            config_file=record)
     else:
-        gmm_align.align(out / "data", Path(lang), model, out / "ali", cfg, conf / "fmllr.yaml", nj, **record)
+        gmm_align.align(out / "data", Path(lang), model, out / "ali", cfg, conf / "fmllr.yaml", nj,
+                        config_file=record)
     return out / "ali"
 
 
@@ -105,7 +107,7 @@ def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tu
     """
     names = read_names(Path(graph) / "words.txt")
 
-    def job(path):
+    def job(path: Path) -> dict[str, tuple[list[int], list[float], int]]:
         lattices = {utt: x for utt, x in read_lattices(path).items() if x.num_arcs}
         return {utt: (*best_words(x), int(state_frames(x)[-1])) for utt, x in lattices.items()}
 
@@ -153,7 +155,7 @@ def _evenly(words: list[str], frames: int) -> list[tuple[str, int, int]]:
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="steps/get_ctm.sh", description=__doc__.split("\n")[0])
     add_arguments(p)
     p.add_argument("--lang", required=True, help="lang folder that the graph was made from")

@@ -14,10 +14,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lstmp import config, distributed
+from lstmp.aliases import Json
 from lstmp.corpus.datadir import read_table
 from lstmp.decode.acoustic_scorer import AcousticScorer, load_acoustic_scorer
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
@@ -89,7 +91,7 @@ def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, devi
     """
     torch.set_num_threads(1)
     flush_denormals()
-    task = Task(*map(Path, (model_dir, graph_dir, data_dir)), cfg, nj, device)
+    task = Task(Path(model_dir), Path(graph_dir), Path(data_dir), cfg, nj, device)
     out = Path(out)
     if task.scorer.speaker_adapted:
         _decode_adapted(task, out)
@@ -181,7 +183,7 @@ class Task:
             f"factor {report['rtf']:.3f} on one core, {report['failed']} failed")
 
 
-def _decode_adapted(task: Task, out: Path):
+def _decode_adapted(task: Task, out: Path) -> None:
     """The passes of :mod:`lstmp.decode.adapted`."""
     if "silence" not in task.graph_info:
         raise UserError("the silence phones are missing in it", file=task.graph_dir / "graph.json",
@@ -214,7 +216,7 @@ def _decode_adapted(task: Task, out: Path):
     on_first(stage.mark, [out / "decode.json", out / "trans.ark", out / "trans.scp", *jobs])
 
 
-def _load_graph(graph_dir: Path, num_pdfs: int, engine: str):
+def _load_graph(graph_dir: Path, num_pdfs: int, engine: str) -> Any:
     path = graph_dir / NAME
     state = path.stat() if path.is_file() else None
     return _graph(graph_dir, num_pdfs, engine, state and (state.st_mtime_ns, state.st_size))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Json
 from lstmp.corpus.lang import read_names
 from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.best_path import file_name
@@ -134,7 +135,7 @@ def compare(out: Path, other: Path, lm_weight: int, word_penalty: float) -> list
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="steps/decode_online.sh", description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True, help="folder of a unidirectional network")
     p.add_argument("--graph", required=True, help="graph dir, made from the same decision tree")

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.errors import UserError
 from lstmp.graph.graph_file import read_graph_file
@@ -49,10 +50,10 @@ class SearchGraph:
         num_pdfs: number of pdf-ids of the model.
     """
 
-    arcs: np.ndarray
-    first: np.ndarray
-    word_splits: np.ndarray
-    words: np.ndarray
+    arcs: Array
+    first: Array
+    word_splits: Array
+    words: Array
     num_pdfs: int
 
     @classmethod
@@ -70,7 +71,7 @@ class SearchGraph:
         return cls(arcs, first, words_before[word_splits].astype(np.int32), words[is_word], num_pdfs)
 
     @classmethod
-    def load(cls, graph_dir) -> "SearchGraph":
+    def load(cls, graph_dir: Path | str) -> "SearchGraph":
         """Read the graph of a folder that ``make_graph`` wrote.
 
         Raises:
@@ -81,7 +82,7 @@ class SearchGraph:
         return cls.of(arcs.numpy().copy(), splits.numpy(), words.numpy(), num_pdfs)
 
     @functools.cached_property
-    def scores(self) -> np.ndarray:
+    def scores(self) -> Array:
         """float32 [A]."""
         return self.arcs[:, 3].view(np.float32)
 
@@ -122,7 +123,7 @@ class BestPath:
         final: whether it ends in a final state.
     """
 
-    arcs: np.ndarray
+    arcs: Array
     score: float
     final: bool
 
@@ -145,14 +146,14 @@ class CompiledSearch:
             array_at(graph.arcs), array_at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
             _int(cfg.max_active), ctypes.c_float(output_beam)))
 
-    def __del__(self):
+    def __del__(self) -> None:
         if getattr(self, "_search", None):
             self._lib.lstmp_search_free(self._search)
 
-    def reset(self):
+    def reset(self) -> None:
         self._lib.lstmp_search_reset(self._search)
 
-    def advance(self, rows: np.ndarray, near_end: int):
+    def advance(self, rows: Array, near_end: int) -> None:
         self._lib.lstmp_search_advance(self._search, array_at(rows), *map(_int, rows.shape), _int(near_end))
 
     def path(self, to_end: bool, frames: int) -> BestPath | None:
@@ -200,7 +201,7 @@ class NumpySearch:
         self.to, self.label, self.score_of = graph.arcs[:, 1], graph.arcs[:, 2], graph.scores
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         self.states, self.score = np.zeros(1, np.int64), np.zeros(1, np.float32)
         self.beam = np.float32(self.cfg.search_beam)
         self.previous, self.best_arc = [], []  # per frame, for each state: index of the previous state, arc from it
@@ -211,7 +212,7 @@ class NumpySearch:
         first = self.graph.first
         return pairs(np.arange(len(self.states)), first[self.states], first[self.states + 1])
 
-    def advance(self, rows: np.ndarray, near_end: int):
+    def advance(self, rows: Array, near_end: int) -> None:
         for t, row in enumerate(rows):
             source, arc = self._arcs_out()
             label = self.label[arc]
@@ -252,7 +253,7 @@ class NumpySearch:
         kept = kept[score[to[kept]] - end[kept] <= self.output_beam]
         return source[kept], to[kept], arc[kept], end[kept]
 
-    def _choose_beam(self, near_end: bool):
+    def _choose_beam(self, near_end: bool) -> None:
         active, default = len(self.states), np.float32(self.cfg.search_beam)
         min_active = max(self.cfg.min_active, self.cfg.max_active // 2) if near_end else self.cfg.min_active
         if active > self.cfg.max_active:

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lstmp import distributed, files
 from lstmp.decode.acoustic_scorer import AcousticScorer
@@ -39,7 +40,8 @@ class Job:
 def run_job(job: Job, graph, features: Features, scorer: AcousticScorer, cfg: DecodeConfig) -> dict[str, str]:
     """Decode the utterances of ``job`` and write their lattices. Returns the failed utterances with the reason."""
     lattices = {utt: Lattice.empty() for utt in job.utts}
-    failed, wall, cpu, frames = {}, 0.0, 0.0, 0
+    failed: dict[str, str] = {}
+    wall, cpu, frames = 0.0, 0.0, 0
     for utts in _batches(job.utts, features, failed):
         feats = []
         for utt in utts:
@@ -62,8 +64,9 @@ def run_job(job: Job, graph, features: Features, scorer: AcousticScorer, cfg: De
     return failed
 
 
-def _batches(utts, features: Features, failed: dict[str, str]):
-    batch, frames = [], 0
+def _batches(utts: list[str], features: Features, failed: dict[str, str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    frames = 0
     for utt in utts:
         try:
             length = features.num_frames(utt)
@@ -128,13 +131,13 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features,
             warn(f"{utt}: {reason}")
 
 
-def remove(paths):
+def remove(paths: Iterable[Path]) -> None:
     """Delete files."""
     for path in paths:
         path.unlink()
 
 
-def _info(path) -> dict:
+def _info(path: Path | str) -> Json:
     info = read_info(path)
     for name, types in (("frames", int), ("utterances", int), ("arcs", int), ("seconds", (int, float)),
                         ("core_seconds", (int, float)), ("failed", dict)):

@@ -32,7 +32,7 @@ def lines(graph: WordGraph) -> list[str]:
     sizes = np.maximum(graph.num_words, 1)
     states = [range(b - n, b) for b, n in zip(np.cumsum(sizes).tolist(), sizes.tolist(), strict=True)]
     out = []
-    for (source, to), acoustic, lm, labels in zip(graph.links.tolist(), graph.acoustic, graph.graph, graph.labels,
+    for (source, to), acoustic, lm, labels in zip(graph.links.tolist(), graph.acoustic, graph.graph, graph.labels or (),
                                                   strict=True):
         word = graph.words[to][0] if graph.words[to] else 0
         out.append(f"{states[source][-1]} {states[to][0]} {word} {-lm:.6g},{-acoustic:.6g},"
@@ -43,7 +43,7 @@ def lines(graph: WordGraph) -> list[str]:
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="steps/lattices_to_kaldi.sh", description=__doc__.split("\n")[0])
     add_arguments(p)
     p.add_argument("--beam", type=float, default=8.0, help="keep paths whose score is at most this much below the best "

@@ -19,13 +19,17 @@ The metadata of the file hold ``format`` and, as JSON, ``utts`` (the ids, in ord
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array, Json
 from lstmp.errors import UserError
 from lstmp.tensors import are, opened, write_tensors
 
@@ -41,11 +45,11 @@ class Lattice:
     Arcs are sorted by from-state; states are numbered frame by frame.
     """
 
-    arcs: np.ndarray
-    acoustic: np.ndarray
-    graph: np.ndarray
-    num_words: np.ndarray
-    words: np.ndarray
+    arcs: Array
+    acoustic: Array
+    graph: Array
+    num_words: Array
+    words: Array
 
     @classmethod
     def empty(cls) -> "Lattice":
@@ -83,7 +87,7 @@ class Lattice:
         return Lattice(self.arcs[kept], self.acoustic[kept], self.graph[kept], self.num_words[kept],
                        self.words[np.repeat(kept, self.num_words)])
 
-    def words_on(self, arcs) -> list[int]:
+    def words_on(self, arcs: Array) -> list[int]:
         """Word ids along a sequence of arc numbers."""
         arcs = np.asarray(arcs)
         splits = self.word_splits
@@ -109,7 +113,7 @@ def read_info(path) -> dict:
         return info
 
 
-def read_lattices(path) -> dict[str, Lattice]:
+def read_lattices(path: Path | str) -> dict[str, Lattice]:
     """Read a job's lattices.
 
     Raises:
@@ -123,8 +127,8 @@ def read_lattices(path) -> dict[str, Lattice]:
     word_splits = np.concatenate([[0], np.cumsum(data["num_words"], dtype=np.int64)])
     lattices = {}
     for utt, a, b in zip(utts, splits[:-1], splits[1:], strict=True):
-        lattices[utt] = Lattice(*(data[name][a:b] for name in _NAMES[:4]),
-                                data["words"][word_splits[a]:word_splits[b]])
+        arcs, acoustic, graph, num_words = (data[name][a:b] for name in _NAMES[:4])
+        lattices[utt] = Lattice(arcs, acoustic, graph, num_words, data["words"][word_splits[a]:word_splits[b]])
     return lattices
 
 
@@ -147,8 +151,8 @@ def _is_sorted(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> boo
     """Whether each arc leads to a higher state, no state number exceeds the number of arcs, and the arcs of each
     utterance are sorted by from-state."""
     falls = np.flatnonzero(np.diff(arcs[:, 0]) < 0) + 1
-    return ((arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all()
-            and (arcs[:, 1] <= np.repeat(lengths, lengths)).all() and np.isin(falls, splits).all())
+    return bool((arcs[:, 0] >= 0).all() and (arcs[:, 0] < arcs[:, 1]).all()
+                and (arcs[:, 1] <= np.repeat(lengths, lengths)).all() and np.isin(falls, splits).all())
 
 
 @contextlib.contextmanager

@@ -6,10 +6,11 @@ with the same results, and its replacement if there is no compiler.
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.decode.engine import array_at
 from lstmp.decode.lattice import Lattice
 from lstmp.errors import UserError
@@ -75,7 +76,8 @@ def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True)
     """The posterior probability of each arc, float64 [A]. A path's probability is proportional to exp(its score)."""
     scores = (lattice.acoustic * np.float32(acoustic_scale) + lattice.graph).astype(np.float64)
     forward, backward = state_scores(lattice.arcs, scores, True, native)
-    return np.exp(forward[lattice.arcs[:, 0]] + scores + backward[lattice.arcs[:, 1]] - backward[0])
+    posteriors: Array = np.exp(forward[lattice.arcs[:, 0]] + scores + backward[lattice.arcs[:, 1]] - backward[0])
+    return posteriors
 
 
 def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:

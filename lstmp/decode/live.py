@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.pieces import Names
 from lstmp.decode.config import SearchConfig
@@ -32,7 +33,7 @@ class LiveConfig:
     short_pause_seconds: float
     hard_max_seconds: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("chunk_seconds", "pause_seconds", "no_speech_seconds", "short_pause_seconds"):
             check(getattr(self, name) >= 0.01, name, "0.01 or more")
         check(self.short_pause_seconds <= self.pause_seconds, "short_pause_seconds", "at most pause_seconds")
@@ -73,7 +74,7 @@ class LiveRecognizer:
     """
 
     def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
-                 live: LiveConfig, silent: np.ndarray, words: Names):
+                 live: LiveConfig, silent: Array, words: Names):
         f = network.feature
         if not f.plain_energies:
             raise UserError(f"the network expects {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, which "

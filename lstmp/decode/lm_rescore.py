@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config, distributed
+from lstmp.aliases import Array, Json
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
@@ -95,7 +96,8 @@ class Rescorer:
             parts.append((base + source, base + len(state) + number, arc, change))
             base += len(state)
             state, old, new = to[index], old[index], new[index]
-        return *(np.concatenate(x) for x in zip(*parts, strict=True)), len(parts)
+        source, to, arc, change = (np.concatenate(x) for x in zip(*parts, strict=True))
+        return source, to, arc, change, len(parts)
 
     def _follow(self, lattice: Lattice, arc, old, new):
         """The targets of arcs from LM states ``old`` and ``new``: (lattice state, change of graph score, old, new)."""
@@ -116,7 +118,7 @@ class Rescorer:
         return lattice.arcs[arc, 1].astype(np.int64), change, old, new
 
     @staticmethod
-    def _check(scores):
+    def _check(scores: Array) -> None:
         if np.isinf(scores).any():
             raise _unknown_words()
 
@@ -141,7 +143,8 @@ def _compose_natively(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, fi
     return *out, int(sizes[1])
 
 
-def rescore(old_lang, new_lang, source, out, cfg: DecodeConfig, nj: int):
+def rescore(old_lang: Path | str, new_lang: Path | str, source: Path | str, out: Path | str, cfg: DecodeConfig,
+            nj: int) -> None:
     """Rescore all lattices of the decode dir ``source`` into the decode dir ``out``.
 
     Raises:
@@ -199,7 +202,7 @@ def _updated(old_report: dict, old_jobs: list[Path], new_jobs: list[Path]) -> di
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Rescore the lattices of a decoding with another language model."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--lang", required=True, help="lang folder with the G.fst of the decoding graph")

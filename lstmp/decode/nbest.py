@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,7 @@ def chosen_weights(decode_dir, lm_weight: float | None, word_penalty: float | No
     return lm_weight, word_penalty
 
 
-def lattice_files(decode_dir) -> list[Path]:
+def lattice_files(decode_dir: Path | str) -> list[Path]:
     """The lattice files of a decode dir."""
     jobs = sorted(Path(decode_dir).glob("lat.*.safetensors"))
     if not jobs:
@@ -181,7 +182,7 @@ def add_arguments(p: argparse.ArgumentParser):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="steps/get_nbest.sh", description=__doc__.split("\n")[0])
     add_arguments(p)
     p.add_argument("--n", type=int, default=100, help="word sequences per utterance (default: %(default)s)")
@@ -194,9 +195,9 @@ def main(argv=None):
                         hint="correct the options")
     names = read_names(Path(a.graph) / "words.txt")
     weights = chosen_weights(a.decode_dir, a.lm_weight, a.word_penalty)
-    lms = [BackoffLm(lang) for lang in (a.lang, a.new_lang)] if a.lang else []
+    lms = (BackoffLm(a.lang), BackoffLm(a.new_lang)) if a.lang else None
 
-    def job(path):
+    def job(path: Path) -> dict[str, list[Hypothesis]]:
         lists = {utt: best_hypotheses(x, a.n, *weights) for utt, x in read_lattices(path).items()}
         return {utt: rescored(h, *lms, *weights) for utt, h in lists.items()} if lms else lists
 

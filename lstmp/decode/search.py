@@ -7,7 +7,9 @@ used.
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +65,7 @@ def load_graph(graph_dir, num_pdfs: int, engine: str = "auto"):
     return graph
 
 
-def decode_utterance(graph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
+def decode_utterance(graph: Any, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:
     """Search one utterance.
 
     Args:
@@ -99,7 +101,7 @@ def decode_utterance(graph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattic
                     "check whether the utterance is too short for any word sequence")
 
 
-def _check_pdfs(graph: SearchGraph, num_pdfs: int, file=None):
+def _check_pdfs(graph: SearchGraph, num_pdfs: int, file: Path | str | None = None) -> None:
     if graph.num_pdfs != num_pdfs:
         raise UserError(f"the graph is for a model with {graph.num_pdfs} pdfs, this one has {num_pdfs}", file=file,
                         hint="make the graph from this model")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import SearchGraph
 from lstmp.decode.lattice import Lattice
@@ -30,9 +31,9 @@ class Links:
         frame: [L], the frame of its acoustic score; T for arcs into the last state.
     """
 
-    ends: np.ndarray
-    arc: np.ndarray
-    frame: np.ndarray
+    ends: Array
+    arc: Array
+    frame: Array
 
 
 def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfig) -> Lattice:

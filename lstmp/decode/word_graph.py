@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import path_scores
 from lstmp.graph.ranges import pairs
@@ -28,11 +29,11 @@ class WordGraph:
     """
 
     words: list[tuple[int, ...]]
-    frame: np.ndarray
-    links: np.ndarray
-    acoustic: np.ndarray
-    graph: np.ndarray
-    labels: list[np.ndarray] | None = None
+    frame: Array
+    links: Array
+    acoustic: Array
+    graph: Array
+    labels: list[Array] | None = None
 
     @property
     def end(self) -> int:

@@ -24,8 +24,9 @@ def finished(grid: Grid) -> dict[str, list[dict]]:
     """
     done, scored = {}, {}
     for name in grid.networks:
-        runs = {records.path(grid, r): records.read(grid, r) for r in grid.runs([name])}
-        if None in runs.values():
+        wanted = grid.runs([name])
+        runs = {records.path(grid, r): run for r in wanted if (run := records.read(grid, r)) is not None}
+        if len(runs) < len(wanted):
             continue
         for file, run in runs.items():
             for set_name, scores in run["sets"].items():
@@ -106,7 +107,8 @@ def record(grid: Grid, command_line: str) -> dict:
 def machines_and_data(done: dict[str, list[dict]]) -> str:
     """Say on which machines the runs were made, and whether all used the same data."""
     runs = [r for of_network in done.values() for r in of_network]
-    data, contents = {}, set()
+    data: dict[str, str] = {}
+    contents = set()
     for r in runs:
         contents |= {(file, digest) for file, (digest, _) in r["inputs"].items()}
         data |= {file: digest for file, (digest, _) in r["inputs"].items()}

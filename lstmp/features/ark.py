@@ -13,10 +13,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.textlines import odd_characters
 from lstmp.corpus.zipped import open_gzip
@@ -38,7 +40,7 @@ _ELEMENT = np.dtype([("size", "i1"), ("value", "<i4")])  # one element of a bina
 _HINT = "copy it again, or delete it and run the stage that makes it"
 
 
-def read_scp(path) -> dict[str, str]:
+def read_scp(path: Path | str) -> dict[str, str]:
     """Read an ``.scp`` index: utterance (or speaker) → ``path:offset``, for :func:`read_mat`.
 
     Raises:
@@ -94,7 +96,7 @@ def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray
     return np.array(mat, dtype=dtype, order="C")
 
 
-def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
+def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
     """Iterate over the integer vectors of an ``.ark`` (also ``.ark.gz``) or ``.scp``: (utterance, np.int32 [T]).
 
     Raises:
@@ -119,7 +121,7 @@ def read_int_vectors(path) -> Iterator[tuple[str, np.ndarray]]:
                 vector = None if key is None else _read_int_vector(f)
             except Exception as e:
                 raise _damaged(path, start, e) from None
-            if key is None:
+            if found is None or vector is None:
                 return
             if key in keys:
                 raise UserError(f"`{key}` occurs twice, again at byte {start}", file=path,
@@ -136,7 +138,7 @@ def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
             writer.write(key, vector)
 
 
-def write_gzipped_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
+def write_gzipped_int_vectors(path: Path | str, vectors: Iterable[tuple[str, Array]]) -> None:
     """Write (utterance, integers [T]) pairs as Kaldi's ``ali.1.gz``: a gzipped archive, without an index."""
     with replacing(path) as tmp, open(tmp, "wb") as raw:
         with gzip.GzipFile("", "wb", 6, raw, mtime=0) as f:  # no time stamp: reproducible bytes
@@ -150,7 +152,7 @@ class ArkWriter:
     After an exception the existing files are unchanged and temporary files are removed.
     """
 
-    def __init__(self, ark_path, scp_path):
+    def __init__(self, ark_path: Path | str, scp_path: Path | str):
         self.ark, self.scp = Path(ark_path), Path(scp_path)
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(replacing(p)) for p in (self.scp, self.ark)]  # .ark is renamed first
@@ -159,7 +161,7 @@ class ArkWriter:
             self._stack = stack.pop_all()
         self._keys: set[str] = set()
 
-    def write(self, key: str, array: np.ndarray):
+    def write(self, key: str, array: Array) -> None:
         """Append a float matrix ``[T, D]`` or an integer vector ``[T]`` under ``key``."""
         if key in self._keys or not key or key.split() != [key]:
             raise UserError(f"{key!r} is not an id, or is written twice", file=self.ark,
@@ -174,7 +176,7 @@ class ArkWriter:
         else:
             self._ark_file.write(_int_vector_bytes(array))
 
-    def __enter__(self):
+    def __enter__(self) -> "ArkWriter":
         return self
 
     def __exit__(self, exc_type, value, traceback):
@@ -190,7 +192,7 @@ def _split(rx: str) -> tuple[str, int, str | None]:
     return (path, int(offset), range_text) if colon and config.is_count(offset, 18) else (whole, 0, range_text)
 
 
-def _open(path):
+def _open(path: Path | str) -> Any:
     try:
         with open(path, "rb") as f:
             gzipped = f.read(2) == b"\x1f\x8b"
@@ -199,7 +201,7 @@ def _open(path):
         raise UserError("no such archive", file=path, hint="check the path, or run the stage that makes it") from None
 
 
-def _parse(read, path, offset: int):
+def _parse(read: Callable[[BinaryIO], Array], path: Path | str, offset: int) -> Array:
     with _open(path) as f:
         try:
             if isinstance(f.raw, io.FileIO) and offset >= os.stat(path).st_size:  # not gzip
@@ -211,7 +213,7 @@ def _parse(read, path, offset: int):
             raise _damaged(path, offset, e) from None
 
 
-def _damaged(path, offset: int, e: Exception) -> Exception:
+def _damaged(path: Path | str, offset: int, e: Exception) -> Exception:
     if is_memory(e) or isinstance(e, OSError) and e.errno is not None:
         return e
     why = f": {e}" if isinstance(e, NotAMatrix) else ""
@@ -235,7 +237,7 @@ def _read_key(f) -> str | None:
     return name or None
 
 
-def _read_int_vector(f) -> np.ndarray:
+def _read_int_vector(f: Any) -> Array:
     if not (first := f.peek(1)[:1]):
         raise EOFError
     if first != b"\0":

@@ -8,15 +8,15 @@ import argparse
 from pathlib import Path
 
 import kaldi_native_fbank as knf
-import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.features.ark import ArkWriter, read_mat, read_scp
 from lstmp.log import progress, say
 
 
-def compute_cmvn(data_dir):
+def compute_cmvn(data_dir: Path | str) -> None:
     """Write ``cmvn.ark``/``cmvn.scp`` of a data dir with ``feats.scp`` and ``utt2spk``.
 
     Raises:
@@ -24,7 +24,7 @@ def compute_cmvn(data_dir):
     """
     data_dir = Path(data_dir)
     feats, speaker = read_scp(data_dir / "feats.scp"), read_table(data_dir / "utt2spk")
-    stats: dict[str, np.ndarray] = {}
+    stats: dict[str, Array] = {}
     for utt, rx in progress(feats.items(), f"cmvn {data_dir.name}"):
         if utt not in speaker:
             raise UserError(f"utterance {utt} has no speaker", file=data_dir / "utt2spk", hint="add its line")
@@ -38,7 +38,7 @@ def compute_cmvn(data_dir):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="lstmp.features.cmvn", description=__doc__.split("\n")[0])
     parser.add_argument("data", metavar="DATA", help="data dir with feats.scp and utt2spk")
     compute_cmvn(parser.parse_args(argv).data)

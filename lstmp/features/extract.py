@@ -12,11 +12,13 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import kaldi_native_fbank as knf
 import numpy as np
 
 from lstmp import config, distributed
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import AUDIO, DataDir, Utterance, copy_tables, existing_tables, read_data_dir
@@ -57,7 +59,7 @@ class FbankConfig:
     high_freq: float
     max_bad: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         nyquist = self.sample_rate / 2
         high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
         check(self.sample_rate > 0, "sample_rate", "above 0")
@@ -86,7 +88,7 @@ class MfccConfig(FbankConfig):
     cepstral_lifter: float
     use_energy: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check(1 <= self.num_ceps <= self.num_mel_bins, "num_ceps", "from 1 to num_mel_bins")
         check(self.cepstral_lifter >= 0, "cepstral_lifter", "0 or more")
@@ -133,7 +135,7 @@ def make_extractor(cfg: FbankConfig):
     frame.frame_length_ms, frame.frame_shift_ms = cfg.frame_length_ms, cfg.frame_shift_ms
     frame.window_type, frame.preemph_coeff = cfg.window, cfg.preemphasis
     mel.num_bins, mel.low_freq, mel.high_freq = cfg.num_mel_bins, cfg.low_freq, cfg.high_freq
-    if not mfcc:
+    if not isinstance(cfg, MfccConfig):
         return knf.OnlineFbank(options)
     options.num_ceps, options.cepstral_lifter, options.use_energy = cfg.num_ceps, cfg.cepstral_lifter, cfg.use_energy
     return knf.OnlineMfcc(options)
@@ -239,7 +241,7 @@ def _audio_state(data: DataDir) -> str:
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="lstmp.features.extract", description=__doc__.split("\n")[0])
     parser.add_argument("--kind", choices=list(CONFIGS), required=True, help="type of features")
     parser.add_argument("--config", required=True, help="conf/mfcc.yaml, conf/fbank.yaml or a copy")

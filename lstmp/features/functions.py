@@ -3,8 +3,6 @@
 Defaults are the values in conf/fbank.yaml and conf/mfcc.yaml, where options are explained.
 """
 
-import numpy as np
-
 from lstmp import config
 from lstmp.corpus.samples import checked_rate, to_int16_scale
 from lstmp.features.extract import FbankConfig, MfccConfig, compute_features

@@ -10,10 +10,12 @@ cepstral coefficients do not.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lstmp import config, distributed
+from lstmp.aliases import Array
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import DataDir, Utterance, read_lines, write_table
 from lstmp.errors import UserError
@@ -22,6 +24,11 @@ from lstmp.features.ark import archives_of, read_mat, read_scp
 from lstmp.features.cmvn import compute_cmvn
 from lstmp.log import say, warn
 from lstmp.parallel import run_jobs
+
+if TYPE_CHECKING:
+    from lstmp.features.extract import FbankConfig  # which imports this module
+
+Compute = Callable[[Utterance], Array]
 
 NAME = "given.txt"
 _CHECKED = 10  # utterances checked before all are read
@@ -137,7 +144,7 @@ def _mismatch_with_audio(mat: np.ndarray, compute, utt: Utterance) -> str | None
     return None
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: Array, b: Array) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-10))
 
@@ -169,7 +176,8 @@ def take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg, n
     Raises:
         UserError: more utterances have damaged or no features than ``cfg.max_bad`` allows.
     """
-    bad, num_frames = BadUtterances(given.folder, cfg.max_bad), {}
+    bad = BadUtterances(given.folder, cfg.max_bad)
+    num_frames: dict[str, int] = {}
 
     def frames_or_error(utt: str):
         if utt not in given.feats:

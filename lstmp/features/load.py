@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
@@ -34,7 +35,7 @@ class FeatureConfig:
     cmvn: str
     deltas: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self.kind in ("mfcc", "fbank", "fmllr"), "kind", "mfcc, fbank or fmllr")
         check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
@@ -103,7 +104,7 @@ class Features:
             an utterance has no speaker, or a speaker has no CMVN statistics.
     """
 
-    def __init__(self, data_dir, cfg: FeatureConfig, transform: torch.Tensor | None = None,
+    def __init__(self, data_dir: Path | str, cfg: FeatureConfig, transform: torch.Tensor | None = None,
                  adapted: dict[str, torch.Tensor] | None = None, context: int = 0):
         self.dir, self.cfg, self._transform, self.adapted = Path(data_dir), cfg, transform, adapted or {}
         if not (self.dir / "feats.scp").is_file():
@@ -160,7 +161,7 @@ class Features:
         feats = splice(torch.from_numpy(mat), self._context)
         if self._transform is not None:
             feats = feats @ self._transform.t()
-        affine = self.adapted.get(self._speaker.get(utt)) if self.adapted else None
+        affine = self.adapted.get(self._speaker.get(utt, "")) if self.adapted else None
         return feats if affine is None else affine_transform(feats, affine)
 
     def _rx(self, utt: str) -> str:

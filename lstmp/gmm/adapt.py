@@ -114,10 +114,10 @@ class Adapter:
         """
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
-        stats = diag.GmmStats.zeros(model.gmms)
-        diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.plain))
+        stats = diag.GmmStats.zeros(model.mixtures)
+        diag.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.plain))
         distributed.all_reduce(*stats.tensors())
-        return diag.update(model.gmms, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
+        return diag.update(model.mixtures, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
 
     def _all_speakers(self) -> list[str]:
         return sorted({s for part in distributed.gather(set(self.shard.speaker.values())) for s in part})

@@ -136,7 +136,7 @@ def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
     parts = distributed.gather((shard.alignment, shard.score, shard.failed))
     if distributed.rank() != 0:
         return None
-    merged = ({}, {}, {})
+    merged: tuple[dict, dict, dict] = ({}, {}, {})
     for part in parts:
         for total, own in zip(merged, part, strict=True):
             total.update(own)
@@ -154,6 +154,7 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
         return None
     plain_model = model.speaker_independent()
     shard.align(plain_model, cfg, "first pass")
+    assert fmllr is not None
     adapter = Adapter(shard, fmllr)
     adapter.update(model, str(shard.data_dir), posteriors_by=plain_model)
     shard.align(model, cfg, "second pass")
@@ -198,7 +199,7 @@ def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmll
     fmllr = config.load(fmllr_config, FmllrConfig) if adapts else None
     inputs = options.stage_inputs(data, lang) + [
         model / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml")]
-    settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if adapts else {})
+    settings = config.to_dict(cfg) | ({"fmllr": config.to_dict(fmllr)} if fmllr else {})
     stage = Stage(out, "align", inputs, settings)
     if distributed.on_first(stage.is_done):
         return

@@ -27,7 +27,9 @@ class BeamAligner:
     """
 
     def __init__(self, gmms: DiagGmms | None, boost: torch.Tensor, acoustic_scale: float, log_prob: np.ndarray):
-        self._align = search().lstmp_align
+        lib = search()
+        assert lib is not None
+        self._align = lib.lstmp_align
         self.log_prob, self.scale = log_prob, acoustic_scale
         parts = (torch.zeros(len(boost) + 1, dtype=torch.int64), None, None) if gmms is None else (
             gmms.offsets, *gmms.linear())
@@ -54,6 +56,7 @@ class BeamAligner:
         final = self.log_prob[graph.finals[:, 1]] + graph.final_extra
         path, result = np.empty(frames, np.int32), np.empty(3)
         offsets, a, b, boost = self._model
+        assert offsets is not None
         arrays = [_array(x) for x in (feats.float(), graph.pdf.astype(np.int64), arcs.first, arcs.to,
                                       weight.astype(np.float32), graph.starts.astype(np.int64), graph.start_extra,
                                       graph.finals[:, 0].astype(np.int64), final.astype(np.float32))]

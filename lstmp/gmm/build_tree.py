@@ -168,7 +168,8 @@ def build(stats: TreeStats, lang: Lang, cfg: TreeConfig) -> tuple[Tree, np.ndarr
     questions = cluster_questions(stats, lang.sets, cfg.question_pdf_class)
     questions = sorted(set(questions) | {frozenset(q) for q in lang.extra_questions}, key=sorted)
     grower = _Grower(stats, questions, cfg)
-    roots, leaves = {}, []
+    roots: dict[tuple[int, int], Node] = {}
+    leaves: list[_Leaf] = []
     for shared, split, phones in lang.roots:
         classes = range(len(lang.topology.entries[phones[0]]))
         for group in [list(classes)] if shared else [[c] for c in classes]:
@@ -186,7 +187,9 @@ def build(stats: TreeStats, lang: Lang, cfg: TreeConfig) -> tuple[Tree, np.ndarr
 
 
 def _split_leaves(grower: _Grower, leaves: list[_Leaf], cfg: TreeConfig) -> tuple[list[_Leaf], float]:
-    queue, done, order, gain = [], [], 0, 0.0
+    queue: list[tuple] = []
+    done: list[_Leaf] = []
+    order, gain = 0, 0.0
 
     def consider(leaf):
         nonlocal order

@@ -23,14 +23,14 @@ def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_varian
         log-likelihood per frame before the update.
     """
     with shard.clock("statistics"):
-        stats = diag.GmmStats.zeros(model.gmms)
-        diag.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, stats)
+        stats = diag.GmmStats.zeros(model.mixtures)
+        diag.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, stats)
     counts = shard.tid_counts.clone()
     with shard.clock("waiting"):
         distributed.all_reduce(*stats.tensors(), counts)
     with shard.clock("updates"):
         model.transitions.update(counts)
-        model.gmms = diag.update(model.gmms, stats, min_occupancy=min_occupancy, min_variance=min_variance)
+        model.gmms = diag.update(model.mixtures, stats, min_occupancy=min_occupancy, min_variance=min_variance)
     return stats.loglike_per_frame
 
 
@@ -40,7 +40,7 @@ def grow(shard: Shard, model: AcousticModel, num_gaussians: int, power: float, p
     distributed.all_reduce(occupancy)
     targets = diag.split_targets(occupancy.cpu(), num_gaussians, power)
     generator = torch.Generator().manual_seed(seed)
-    model.gmms = model.gmms.to("cpu").split(targets, perturb, generator).to(shard.device)
+    model.gmms = model.mixtures.to("cpu").split(targets, perturb, generator).to(shard.device)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig,
     ``adapt(i)`` is called in pass i after any realignment and before the statistics are collected. It may change the
     features (MLLT, fMLLR), and returns whether it has.
     """
-    first = model.gmms.num_gaussians
+    first = model.mixtures.num_gaussians
     shard.sort_by_pdf(model.transitions)
     for i in range(1, cfg.num_iters + 1):
         if i in cfg.realign:
@@ -94,7 +94,7 @@ def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig,
         if i < cfg.num_iters:
             target = first + (cfg.num_gaussians - first) * min(i, cfg.grow_until) // cfg.grow_until
             with shard.clock("updates"):
-                grow(shard, model, max(target, model.gmms.num_gaussians), cfg.power, cfg.perturb, seed * 1000 + i)
+                grow(shard, model, max(target, model.mixtures.num_gaussians), cfg.power, cfg.perturb, seed * 1000 + i)
         if distributed.rank() == 0:
             note = ", realigned" if i in cfg.realign else ""
             say(f"pass {i}/{cfg.num_iters}: log-likelihood per frame {loglike:.3f}, {num_gaussians} Gaussians{note}")

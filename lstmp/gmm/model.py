@@ -81,6 +81,18 @@ class AcousticModel:
                 raise UserError(f"{gmms.num_pdfs} mixtures for a tree of {tree.num_pdfs} pdfs", file=path, hint=_HINT)
         return cls(transitions, tree, gmms, feature, tensors.get("transform"), si_gmms)
 
+    @property
+    def mixtures(self) -> DiagGmms:
+        """``gmms``, where there must be some."""
+        assert self.gmms is not None
+        return self.gmms
+
+    @property
+    def input(self) -> FeatureConfig:
+        """``feature``, where there must be mixtures."""
+        assert self.feature is not None
+        return self.feature
+
     def speaker_independent(self) -> "AcousticModel":
         """The model with ``si_gmms`` as its mixtures; the model itself if it has no ``si_gmms``."""
         return self if self.si_gmms is None else dataclasses.replace(self, gmms=self.si_gmms, si_gmms=None)
@@ -104,7 +116,7 @@ class AcousticModel:
             tensors |= {"si_weights": self.si_gmms.weights, "si_means": self.si_gmms.means,
                         "si_variances": self.si_gmms.variances}
         write_tensors(directory / "final.safetensors", tensors)
-        text = yaml.safe_dump({"feature": config.to_dict(self.feature), **(settings or {})}, sort_keys=False)
+        text = yaml.safe_dump({"feature": config.to_dict(self.input), **(settings or {})}, sort_keys=False)
         config.write_text(directory / "config.yaml", text)
 
     def silence_boost(self, lang: Lang, factor: float, device="cpu") -> torch.Tensor:

@@ -51,8 +51,8 @@ def write_training(directory, system: str, began: float, seed: int, config_path)
     """Write ``train.json`` for a GMM training that started at ``began`` (seconds since the epoch)."""
     model = AcousticModel.load(directory)
     _write(Path(directory), "train.json", began, {
-        "system": system, "params": model.gmms.num_params, "seed": seed, "config": str(config_path),
-        "pdfs": model.gmms.num_pdfs, "gaussians": model.gmms.num_gaussians})
+        "system": system, "params": gmms.num_params, "seed": seed, "config": str(config_path),
+        "pdfs": gmms.num_pdfs, "gaussians": gmms.num_gaussians})
 
 
 def _write(directory: Path, name: str, began: float, facts: dict):

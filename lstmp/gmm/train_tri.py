@@ -82,7 +82,7 @@ class Trainer:
         self.transform = self.base.transform if cfg.adapt else None
         self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
                               context=cfg.lda_context if cfg.lda_dim else 0)
-        self.adapter = None
+        self.adapter: Adapter | None = None
         self._take_alignment(read_alignment(ali_dir))
 
     def _take_alignment(self, alignment: dict):
@@ -171,6 +171,7 @@ class Trainer:
             with self.shard.clock("LDA and MLLT"):
                 self._mllt(model, i)
         if i in self.cfg.adapt:
+            assert self.adapter is not None
             self.adapter.update(model, f"pass {i}")
         return i in self.cfg.mllt or i in self.cfg.adapt
 
@@ -179,13 +180,15 @@ class Trainer:
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
         stats = mllt.MlltStats.zeros(shard.dim)
-        mllt.accumulate(model.gmms, shard.sorted_feats, shard.pdf_counts, model.silent_pdfs(self.lang.silence), stats)
+        silent = model.silent_pdfs(self.lang.silence)
+        mllt.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, silent, stats)
         distributed.all_reduce(*stats.tensors())
         a, gain = mllt.estimate(stats)
         a = a.float()
         shard.transform(a)
+        assert model.transform is not None
         self.transform = model.transform = a @ model.transform
-        gmms = model.gmms
+        gmms = model.mixtures
         model.gmms = DiagGmms(gmms.offsets, gmms.weights, gmms.means @ a.to(gmms.means.device).t(), gmms.variances)
         if distributed.rank() == 0:
             say(f"pass {i}: MLLT gains {gain:.3f} log-likelihood per frame of speech")

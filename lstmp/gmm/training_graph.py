@@ -215,7 +215,8 @@ class GraphCompiler:
             lefts[a].add(0)
         for a, _ in ends:
             rights[a].add(0)
-        nodes, of_instance = [], []
+        nodes: list[tuple[int, int, int]] = []
+        of_instance = []
         for i, phone in enumerate(phones):
             context_free = self._context_free.get(phone)
             if context_free is None:
@@ -250,7 +251,8 @@ class GraphCompiler:
         return hmm
 
     def _to_states(self, nodes, of_instance, phones, edges, starts, ends):
-        pdf, self_tid, arcs, extra, base, hmms = [], [], [], [], [], []
+        pdf: list[int] = []
+        self_tid, arcs, extra, base, hmms = [], [], [], [], []
         for node in nodes:
             hmm = self._hmm(*node)
             hmms.append(hmm)

@@ -26,7 +26,7 @@ class Node:
     key: int = 0
     yes: frozenset[int] = frozenset()
     then: "Node | None" = None
-    otherwise: "Node | None" = None
+    otherwise: "Node" = None  # type: ignore[assignment]  # there, or not, with `then`, which is asked
 
     def leaves(self):
         """Yield all leaves below this node, left to right."""

@@ -140,7 +140,7 @@ def _traceback(batch: _Batch, scores: np.ndarray, graphs, frames, log_prob):
         k = (scores[t - 1][sources] + batch.prev_weight[current]).argmax(1)
         leaving[t - 1, :n], moved[t - 1, :n] = batch.prev_tid[current, k], k > 0
         state[:n] = sources[rows[:n], k]
-    results = []
+    results: list[tuple[np.ndarray, float] | None] = []
     for u, length in enumerate(frames):
         if best_score[u] <= NEVER / 2:
             results.append(None)

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lstmp import config
 from lstmp.corpus.lang import Lang, read_symbols
@@ -133,7 +134,7 @@ def renumber(tree: Tree, transitions: TransitionModel, new_number: dict[int, int
     new_tid = np.zeros(len(old), dtype=np.int32)
     new_tid[old] = np.arange(len(old))
     return (Tree(tree.context_width, tree.central_position, roots),
-            TransitionModel(topology, [tuples[i] for i in order], transitions.log_prob[old]), new_tid)
+            TransitionModel(topology, [tuples[i] for i in order], transitions.log_prob[torch.from_numpy(old)]), new_tid)
 
 
 def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, lang: Lang) -> dict[int, int]:

@@ -38,7 +38,10 @@ def by_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.
     return {name[len(prefix) + 1:]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
 
 
+_ZERO = torch.zeros((), dtype=torch.float64)
+
+
 def average(tensors: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """The mean of several sets of weights, name by name, summed in float64."""
-    return {name: (sum(t[name].double() for t in tensors) / len(tensors)).to(first.dtype)
+    return {name: (sum((t[name].double() for t in tensors), _ZERO) / len(tensors)).to(first.dtype)
             for name, first in tensors[0].items()}

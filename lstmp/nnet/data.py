@@ -1,5 +1,6 @@
 """Loads features and their aligned states into memory: 2 million frames of 40 float32 take 305 MB."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class FrameSet:
 
 
 def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_out: float, what: str,
-                only: set[str] | None = None, without: set[str] = frozenset()) -> FrameSet:
+                only: set[str] | None = None, without: Set[str] = frozenset()) -> FrameSet:
     """Load the utterances of ``data_dir`` that have an alignment.
 
     Args:

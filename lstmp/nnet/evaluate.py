@@ -36,6 +36,7 @@ def evaluate(model: StateNetwork, frames: FrameSet, delay: int, team: Team,
         state, loss_sum, correct_sum = None, 0.0, 0
         for number in range(len(streams)):
             batch = streams.batch(number)
+            assert batch is not None
             fresh = state is None or not chunk
             state = model.zero_state(len(batch.utts)) if fresh else carry_state(state, batch)
             loss, correct, state = model.loss(batch.features.to(device), state, batch.targets.to(device), 1, None,

@@ -14,6 +14,7 @@ import inspect
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn

@@ -91,8 +91,8 @@ class AcousticNetwork:
         for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK):
             log_post, state = self.model(chunk, state, torch.tensor(lengths))
             scores.append(log_post.sub_(self.log_priors))
-        scores = torch.cat(scores)
-        return [scores[delay:length, n] for n, length in enumerate(lengths)]
+        joined = torch.cat(scores)
+        return [joined[delay:length, n] for n, length in enumerate(lengths)]
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):

@@ -126,7 +126,7 @@ class Bidirectional(nn.Module):
         back: the layer that reads each utterance from its end.
     """
 
-    def __init__(self, ahead: nn.Module, back: nn.Module):
+    def __init__(self, ahead: LstmpLayer | DenseLayer, back: LstmpLayer | DenseLayer):
         super().__init__()
         self.ahead, self.back = ahead, back
         self.outputs = ahead.outputs + back.outputs

@@ -78,7 +78,9 @@ def _compiled(logits, targets, frames):
     targets, rows = targets.contiguous(), len(logits)
     fused.check_targets(targets, rows, logits.shape[1])
     loss, correct = ctypes.c_double(), ctypes.c_int64()
-    kernels().lstmp_cross_entropy(
+    library = kernels()
+    assert library is not None
+    library.lstmp_cross_entropy(
         ctypes.c_int64(rows), ctypes.c_int64(logits.shape[1]), address(logits),
         address(targets), ctypes.c_float(1 / frames), ctypes.byref(loss), ctypes.byref(correct))
     return logits.new_tensor(loss.value / frames), torch.tensor(correct.value), logits

@@ -4,6 +4,8 @@ The acoustic model of the recognizer, which adds feature normalization and an ou
 :class:`lstmp.nnet.model.StateNetwork`. Both are stacks of :class:`lstmp.nnet.layers.LstmpLayer`.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import dropout
@@ -79,6 +81,8 @@ class LstmpNetwork(nn.Module):
     Raises:
         ValueError: a size or option is out of range.
     """
+
+    layers: Any  # a ModuleList of LstmpLayer or Bidirectional
 
     def __init__(self, input_size: int, cells: int, recurrent_projection: int = 0, projection: int = 0,
                  num_layers: int = 1, *, peepholes: bool = True, cell_clip: float = 50.0, dropout: float = 0.0,

@@ -1,5 +1,7 @@
 """The acoustic model: a stack of :mod:`lstmp.nnet.layers` with dropout, and an output layer over the tied states."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,6 +20,10 @@ class StateNetwork(nn.Module):
         inputs: dimension of the features.
         num_pdfs: number of tied states.
     """
+
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+    layers: Any  # a ModuleList of those of lstmp.nnet.layers
 
     def __init__(self, cfg: LstmpConfig, inputs: int, num_pdfs: int):
         super().__init__()

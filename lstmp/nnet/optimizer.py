@@ -36,7 +36,9 @@ class Adam(torch.optim.AdamW):
         numbers = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, group["eps"], rate, rate / (1 - beta_1**step),
                    math.sqrt(1 - beta_2**step), group["weight_decay"])
         tensors = p, p.grad, state["exp_avg"], state["exp_avg_sq"]
-        kernels().lstmp_adam(ctypes.c_int64(p.numel()), *map(address, tensors), *map(ctypes.c_float, numbers))
+        library = kernels()
+        assert library is not None
+        library.lstmp_adam(ctypes.c_int64(p.numel()), *map(address, tensors), *map(ctypes.c_float, numbers))
 
 
 def make_optimizer(cfg: LstmpConfig, model: StateNetwork) -> torch.optim.Optimizer:
@@ -80,7 +82,7 @@ def clip_gradients(model: StateNetwork, element: float, norm: float) -> float:
     Returns: the joint norm before it is clipped; NaN or infinite if a gradient was (clipping the elements would hide an
         infinity).
     """
-    grads = [p.grad for p in model.parameters()]
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
     total = _joint_norm(grads)
     if element > 0 and total > element and np.isfinite(total):  # if the norm is small enough, all elements are
         for g in grads:

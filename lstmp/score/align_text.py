@@ -29,7 +29,8 @@ def align_words(ref: tuple[str, ...], hyp: tuple[str, ...]) -> tuple[str, str, s
         width = max(map(len, cells))
         for row, cell in zip(rows, cells, strict=True):
             row.append(cell.ljust(width))
-    return tuple(" ".join(row).rstrip() for row in rows)
+    of_ref, of_hyp, marks = (" ".join(row).rstrip() for row in rows)
+    return of_ref, of_hyp, marks
 
 
 def write_alignment(path, refs: Words, hyps: Words, errors: Errors, speakers: dict[str, str]):

@@ -123,7 +123,8 @@ def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.n
     Raises:
         UserError: no data arrives, or it is an audio file instead of raw PCM.
     """
-    pcm, size, begin = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels), b""
+    pcm, size = RawPcm(rate, channels), max(2, round(seconds * rate) * 2 * channels)
+    begin: bytes | None = b""
     while data := os.read(0, size):
         if begin is not None:
             begin += data
@@ -193,6 +194,7 @@ def _by_ffmpeg(file: Path, unknown: UnsupportedFormat, path) -> Iterator[np.ndar
     read = 0
     with tempfile.TemporaryFile() as errors:  # not a pipe, which would fill up because it is read only later
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as ffmpeg:
+            assert ffmpeg.stdout is not None
             head = ffmpeg.stdout.read(24)
             if len(head) == 24:  # magic, where the samples begin, how many bytes, encoding, rate, channels
                 begin, _, _, rate, channels = struct.unpack(">4x5I", head)

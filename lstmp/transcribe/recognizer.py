@@ -17,6 +17,7 @@ from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript
 from lstmp.transcribe.media import Resampler, read_recording
 from lstmp.transcribe.recognize import recognize
+from lstmp.transcribe.sound import Listener
 from lstmp.transcribe.transcribe import LiveModel
 
 _recognizing = threading.Lock()  # decoding uses global state of the process
@@ -106,7 +107,8 @@ class Stream:
     """
 
     def __init__(self, live: LiveModel):
-        self._recognizer, self._piece = live.recognizer(), round(live.live.chunk_seconds * RATE)
+        self._recognizer: Listener | None = live.recognizer()
+        self._piece = round(live.live.chunk_seconds * RATE)
         self._rate: int | None = None
         self._to_rate: Resampler | None = None
 

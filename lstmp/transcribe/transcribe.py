@@ -175,7 +175,7 @@ def transcribe(a: argparse.Namespace):
             graph = grammar_graph(model, a.grammar, work) if a.grammar else None
             live = LiveModel(model, graph) if a.stream else None
         todo = progress(list(zip(a.files, names, targets, strict=True)), "transcribing", unit="file")
-        if a.stream:
+        if live is not None:
             for file, name, target in todo:
                 with one_of_many(file), _opened(target) as out:
                     blocks = on_standard_input(a.rate, a.channels, live.live.chunk_seconds) if file == "-" else \

@@ -15,6 +15,7 @@ the same weights, and the same optimizer state, the mean over the workers.
 import contextlib
 import os
 import socket
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -104,6 +105,12 @@ class Asynchronous(Team):
             self.servers.begin(self.own.cpu())
         self.gather(None)
         self.shared.copy_to(self.own, self.base)
+
+    @property
+    def shared(self) -> SharedWeights:
+        """The weights of this machine; from :meth:`join` on."""
+        assert self._shared is not None
+        return self._shared
 
     def _set_up(self, params: list[torch.nn.Parameter]):
         """Put the worker's weights into one vector, and connect to the weights that this machine's workers share."""

@@ -6,6 +6,7 @@ can be used. They are point-to-point messages of torch.distributed.
 """
 
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -76,7 +77,8 @@ class Servers:
     def __init__(self, ranks: list[int], size: int):
         self.ranks, self.parts = ranks, parts(size, len(ranks))
         self.base = torch.zeros(size)
-        self.staleness, self.seconds, self.bytes, self.waited = [], 0.0, 0, 0.0
+        self.staleness: list[int] = []
+        self.seconds, self.bytes, self.waited = 0.0, 0, 0.0
         self._known, self._slowest = [0] * len(ranks), 0
 
     def reset_statistics(self):
@@ -113,7 +115,7 @@ class Servers:
         current = weights.clone()
         change, received = current - self.base, torch.empty_like(current)
         heads = [torch.zeros(4, dtype=torch.int64) for _ in self.ranks]
-        pending = []
+        pending: list[Any] = []
         for n, (rank, part) in enumerate(zip(self.ranks, self.parts, strict=True)):
             head = torch.tensor([_EXCHANGE, _WAITING if clock is None else clock, self._known[n]])
             pending += [dist.isend(head, rank, tag=_HEAD), dist.isend(change[part], rank, tag=_BODY),

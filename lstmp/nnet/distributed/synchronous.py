@@ -9,6 +9,7 @@ draws for its own streams).
 
 import contextlib
 import math
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -42,14 +43,14 @@ class Synchronous(Team):
                             hint="raise `streams` in conf/lstmp.yaml, or start fewer processes")
         self.bf16 = cfg.gradient_precision == "bf16"
         self.group = dist.new_group(backend="nccl") if device.startswith("cuda") else None
-        self.parallel = None
+        self.parallel: Any  # a DistributedDataParallel, from join() on
 
     def join(self, model: nn.Module):
         """Give all processes the weights of rank 0, by making a new DistributedDataParallel."""
         for p in model.parameters():
             p.grad = None
-        self.parallel = DistributedDataParallel(_Loss(model), process_group=self.group, broadcast_buffers=False,
-                                                gradient_as_bucket_view=True)
+        self.parallel = DistributedDataParallel(  # type: ignore[call-arg]  # torch 1.13's types lack the last one
+            _Loss(model), process_group=self.group, broadcast_buffers=False, gradient_as_bucket_view=True)
         if self.bf16:
             self.parallel.register_comm_hook(self.group, _mean_in_bf16)
 
@@ -82,7 +83,7 @@ class _Loss(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        self.model = model
+        self.model: Any = model  # a StateNetwork
 
     def forward(self, x=None, *args):
         if x is None:  # all streams of this process have ended, but the other processes wait for its gradient
@@ -106,6 +107,6 @@ def _mean_in_bf16(group, bucket: dist.GradBucket) -> torch.futures.Future[torch.
     all_parts = [torch.empty_like(mean).view(torch.uint8) for _ in range(size)]
     dist.all_gather(all_parts, mean.view(torch.uint8), group=group)
     flat.copy_(torch.cat(all_parts).view(torch.bfloat16)[:len(flat)])
-    done = torch.futures.Future()
+    done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
     done.set_result(flat)
     return done

@@ -13,7 +13,7 @@ def gather_states(team: Team, own: State | None) -> State | None:
     parts = [state for state in team.gather(own) if state]
     if not parts:
         return None
-    return [tuple(torch.cat(tensors) for tensors in zip(*layer, strict=True)) for layer in zip(*parts, strict=True)]
+    return [(torch.cat([r for r, _ in layer]), torch.cat([c for _, c in layer])) for layer in zip(*parts, strict=True)]
 
 
 def select_states(table: Plan, batch: int, streams: slice, all_states: State, device: str) -> State:

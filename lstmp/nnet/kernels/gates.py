@@ -101,7 +101,9 @@ class CompiledGates(Gates):
 
     def __init__(self, gates, cells, tanh_c, outs, peephole, clip):
         super().__init__(gates, cells, tanh_c, outs, peephole, clip)
-        self._library = kernels()
+        library = kernels()
+        assert library is not None
+        self._library = library
         self._sizes = [ctypes.c_int64(n) for n in cells.shape[1:]]
         self._clip = ctypes.c_float(math.inf if clip is None else clip)
         self._peephole = None if peephole is None else peephole.contiguous()
@@ -114,7 +116,7 @@ class CompiledGates(Gates):
     def start_backward(self) -> torch.Tensor:
         self.d_gates = torch.empty_like(self.gates)
         self.d_bias = self.gates.new_zeros(self.gates[0, 0].numel())
-        self.d_peephole = None if self.peephole is None else torch.zeros_like(self._peephole)
+        self.d_peephole = None if self._peephole is None else torch.zeros_like(self._peephole)
         return self.d_gates
 
     def backward(self, t: int, dm, dc):

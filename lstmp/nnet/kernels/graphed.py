@@ -85,7 +85,7 @@ class _Graph:
         self.graph, self.generator = torch.cuda.CUDAGraph(), None
         if generator is not None:
             self.generator = torch.Generator(x.device)
-            self.graph.register_generator_state(self.generator)
+            self.graph.register_generator_state(self.generator)  # type: ignore[attr-defined]  # see function_for()
 
         def run():
             return loss_and_gradients(model, inputs[0], pairs, inputs[1], frames, self.generator, inputs[2])
@@ -104,6 +104,7 @@ class _Graph:
         for recorded, new in zip(self.inputs, _flat(x, state, targets, lengths), strict=True):
             recorded.copy_(new, non_blocking=True)
         if generator is not None:
+            assert self.generator is not None
             self.generator.manual_seed(generator.initial_seed())
         self.graph.replay()
         loss, correct, state, grads = self.outputs

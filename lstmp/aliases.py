@@ -1,0 +1,8 @@
+"""Short names of types that annotations use everywhere."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]  # of any shape and kind of number: the text says which
+Json = dict[str, Any]  # a JSON object, or a mapping that can be written as one
