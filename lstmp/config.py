@@ -13,14 +13,12 @@ import re
 import shutil
 import types
 import typing
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
 from lstmp import files
-from lstmp.aliases import Json
 from lstmp.errors import UserError
 
 T = TypeVar("T")

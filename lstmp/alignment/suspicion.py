@@ -8,7 +8,6 @@ it: "2.4, DOGS not heard at 8.14 s" tells where to listen.
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 

@@ -8,7 +8,7 @@ paper, whereas the script uses 0.
 
 import argparse
 import dataclasses
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 from lstmp import config

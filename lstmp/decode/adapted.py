@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstmp.aliases import Array
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.lattice_paths import arc_posteriors, frame_slices

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from lstmp import config, distributed
-from lstmp.aliases import Json
 from lstmp.corpus.datadir import read_table
 from lstmp.decode.acoustic_scorer import AcousticScorer, load_acoustic_scorer
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs

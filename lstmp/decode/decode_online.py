@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Json
 from lstmp.corpus.lang import read_names
 from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.best_path import file_name

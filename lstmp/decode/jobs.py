@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lstmp import distributed, files
 from lstmp.decode.acoustic_scorer import AcousticScorer

@@ -19,17 +19,15 @@ The metadata of the file hold ``format`` and, as JSON, ``utts`` (the ids, in ord
 
 import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Array, Json
+from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.tensors import are, opened, write_tensors
 

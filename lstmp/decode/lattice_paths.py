@@ -6,7 +6,7 @@ with the same results, and its replacement if there is no compiler.
 """
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config, distributed
-from lstmp.aliases import Array, Json
+from lstmp.aliases import Array
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig

@@ -7,7 +7,6 @@ used.
 """
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

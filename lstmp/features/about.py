@@ -2,10 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from lstmp import config
-from lstmp.aliases import Json
 from lstmp.corpus.datadir import write_table
 
 

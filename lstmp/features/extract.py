@@ -12,13 +12,11 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import kaldi_native_fbank as knf
 import numpy as np
 
 from lstmp import config, distributed
-from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import AUDIO, DataDir, Utterance, copy_tables, existing_tables, read_data_dir

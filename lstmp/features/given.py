@@ -26,7 +26,7 @@ from lstmp.log import say, warn
 from lstmp.parallel import run_jobs
 
 if TYPE_CHECKING:
-    from lstmp.features.extract import FbankConfig  # which imports this module
+    pass  # which imports this module
 
 Compute = Callable[[Utterance], Array]
 

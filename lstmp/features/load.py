@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError

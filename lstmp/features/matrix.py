@@ -6,12 +6,10 @@ linearly between quantiles. ``CM2`` has 16-bit and ``CM3`` 8-bit integers row by
 """
 
 import struct
-from typing import BinaryIO
 
 import numpy as np
 
 from lstmp import config
-from lstmp.aliases import Array
 
 _BLOCK = 1 << 24  # bytes read at a time, so that a damaged header cannot cause a huge allocation
 

@@ -5,7 +5,6 @@ import zlib
 import numpy as np
 import soxr
 
-from lstmp.aliases import Array
 from lstmp.corpus.audio import RATE
 from lstmp.features.extract import FbankConfig, make_extractor
 

@@ -14,7 +14,6 @@ import inspect
 import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn

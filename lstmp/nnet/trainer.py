@@ -27,7 +27,7 @@ from lstmp.nnet.data import FrameSet
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
 from lstmp.nnet.evaluate import evaluate
-from lstmp.nnet.model import State, StateNetwork
+from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_per_update, plan

@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 

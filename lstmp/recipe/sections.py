@@ -1,7 +1,6 @@
 """The sections of conf/: overrides them by recipe and options, and checks them in the same way as the steps do."""
 
 import re
-from types import GenericAlias
 
 from lstmp import config
 from lstmp.errors import UserError

@@ -15,7 +15,6 @@ the same weights, and the same optimizer state, the mean over the workers.
 import contextlib
 import os
 import socket
-from typing import Any
 
 import torch
 import torch.distributed as dist
