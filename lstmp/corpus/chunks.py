@@ -81,19 +81,22 @@ def find_samples(f, size: int) -> SampleRange | None:
     if head.startswith(b"NIST_1A"):
         return _sphere_length(f, size)
     fmt = next((k for magic, k in _FORMATS if magic.match(head)), None)
-    long = coding = None  # offset, format and value of a 64-bit length field
-    for offset, name, length in _chunks(f, size, fmt) if fmt else ():
+    if fmt is None:
+        return None
+    coding = None
+    long: tuple[int, str, int] | None = None  # offset, format and value of a 64-bit length field
+    for offset, name, length in _chunks(f, size, fmt):
         if name == b"fmt ":
             f.seek(offset + 8)
             coding = struct.unpack(f"{fmt.form[0]}H", f.read(2).ljust(2, b"\0"))[0]
         if name == b"ds64":
             f.seek(offset + 16)
-            long = offset + 16, "<Q", *struct.unpack("<Q", f.read(8).ljust(8, b"\0"))
+            long = offset + 16, "<Q", struct.unpack("<Q", f.read(8).ljust(8, b"\0"))[0]
         if name == fmt.data:
             width = struct.calcsize(fmt.form)
             begin = offset + fmt.name + width + fmt.skip
             if long and length >= 0xFFFFFFFF:
-                return _length(f, size, fmt, begin, long[2], *long[:2], 0, coding)
+                return _length(f, size, fmt, begin, long[2], long[0], long[1], 0, coding)
             return _length(f, size, fmt, begin, length, offset + fmt.name, fmt.form,
                            fmt.skip + fmt.head * (fmt.name + width), coding)
     return None
@@ -110,6 +113,8 @@ def _length(f, size: int, fmt: _Form, begin: int, length: int, offset: int, form
         form: struct format of the length field.
         extra: bytes that the field counts in addition to the samples.
     """
+    declared: int | None
+    parts: tuple[tuple[int, int], ...]
     available, declared, parts, next_file, understated = max(0, size - begin), length - extra, (), None, None
     placeholder = any(top - _MARGIN <= length <= top for top in (1 << 31, 1 << 32, 1 << 63, 1 << 64))
     header_too = length in (size, size - 8, available + extra + 8)  # some writers count headers
@@ -177,7 +182,8 @@ def _after_samples(f, size: int, fmt: _Form, offset: int) -> tuple[int | None, t
     start = f.read(_LOOKAHEAD)
     if start.startswith(_TAGS) or not any(start):
         return None, ()
-    end, parts = -1, []
+    end = -1
+    parts: list[tuple[int, int]] = []
     for chunk_offset, name, length in _chunks(f, size, fmt, offset):
         if starts_here(f, chunk_offset):
             return chunk_offset, tuple(parts)

@@ -145,8 +145,8 @@ def read_data_dir(path, *, need=("wav.scp", "text", "utt2spk")) -> DataDir:
     path = Path(path)
     if not path.is_dir():
         raise UserError("no such data directory", file=path, hint="run stage 1, or check the path")
-    tables = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
-              if name in need or (path / name).exists()}
+    tables: dict[str, dict] = {name: read_table(path / name) for name in ("wav.scp", "text", "utt2spk")
+                               if name in need or (path / name).exists()}
     if not tables:
         raise UserError("no wav.scp, text or utt2spk in it", file=path, hint="run stage 1, or check the path")
     wavs = tables.get("wav.scp", {})

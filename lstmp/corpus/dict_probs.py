@@ -8,7 +8,7 @@ paper, whereas the script uses 0.
 
 import argparse
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from lstmp import config
@@ -39,10 +39,13 @@ def pron_probs(entries: list[Entry], counts: Counter, *, max_normalize: bool = T
         The entries with new probabilities, rounded to six digits. A word that never occurred keeps its probabilities,
         which without ``max_normalize`` are divided by their sum.
     """
-    occurrences, total, largest = Counter(), Counter(), Counter()
-    for word, _, phones in entries:
-        occurrences[word] += counts[(word, *phones)]
-    weights = [counts[(word, *phones)] + 1 if occurrences[word] else prob for word, prob, phones in entries]
+    occurrences: Counter[str] = Counter()
+    total: dict[str, float] = defaultdict(float)
+    largest: dict[str, float] = defaultdict(float)
+    times = [counts[key] for key in ((word, *phones) for word, _, phones in entries)]
+    for (word, _, _), n in zip(entries, times, strict=True):
+        occurrences[word] += n
+    weights = [n + 1 if occurrences[word] else prob for (word, prob, _), n in zip(entries, times, strict=True)]
     for (word, _, _), weight in zip(entries, weights, strict=True):
         total[word] += weight
         largest[word] = max(largest[word], weight)
@@ -68,7 +71,9 @@ def silence_model(entries: list[Entry], counts: PronCounts) -> SilenceModel:
         silence, none = counts.silence_after[v], counts.none_after[v]
         return _probability((silence + LAMBDA_2 * overall) / (silence + none + LAMBDA_2))
 
-    expected_silence, expected_none = Counter(), Counter()  # before each pronunciation, given the previous one
+    # before each pronunciation, given the previous one
+    expected_silence: dict[tuple, float] = defaultdict(float)
+    expected_none: dict[tuple, float] = defaultdict(float)
     for (v, w), n in counts.bigrams.items():
         p = after(v)
         expected_silence[w] += n * p

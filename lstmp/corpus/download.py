@@ -162,7 +162,9 @@ def unpack(archive, out):
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with naming(target), open(target, "wb") as f:
-                    shutil.copyfileobj(tar.extractfile(member), f, BLOCK)
+                    content = tar.extractfile(member)
+                    assert content is not None
+                    shutil.copyfileobj(content, f, BLOCK)
             while raw.read(BLOCK):  # to the end, so that the checksum is verified
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:

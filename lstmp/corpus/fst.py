@@ -112,7 +112,7 @@ class FstArrays:
             raw = np.fromfile(path, dtype=np.int32, offset=header.length)
         if not 0 <= 3 * num_states <= len(raw):  # checked before an array of this size is allocated
             raise _damaged(path)
-        words = memoryview(raw)
+        words = raw.data
         first = np.empty(num_states, np.int64)  # start of each state's record, which depends on the previous record
         position, end = 0, len(raw)
         for s in range(num_states):

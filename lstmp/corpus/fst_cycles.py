@@ -23,6 +23,7 @@ def state_of_cycle(fst: FstArrays, arcs: np.ndarray) -> int | None:
     ends = index.reshape(2, -1)
     adjacency = csr_matrix((np.ones(len(src), np.int8), (ends[0], ends[1])), shape=(len(states), len(states)))
     component = connected_components(adjacency, directed=True, connection="strong")[1]
+    on_cycle: np.ndarray | list[int]
     on_cycle = np.flatnonzero(np.bincount(component, minlength=1)[component] > 1) if len(states) else []
     return int(states[on_cycle[0]]) if len(on_cycle) else None
 

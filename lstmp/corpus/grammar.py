@@ -86,7 +86,9 @@ class _Builder:
     """The acceptor under construction. Each phrase or part of a rule is a path from one state to another."""
 
     def __init__(self, path: Path, words: dict[str, int]):
-        self.path, self.words, self.used, self.inexact = path, words, set(), []
+        self.path, self.words = path, words
+        self.used: set[str] = set()
+        self.inexact: list[tuple[int, str, str]] = []
         self._folded: dict[str, str] | None = None
         self.fst = kaldifst.StdVectorFst()
         self.fst.start = self.state()
@@ -107,10 +109,10 @@ class _Builder:
                     return self.words[spelling]
         if self._folded is None:
             self._folded = {alike(w): w for w in sorted(self.words, reverse=True) if w[0] not in "<#"}
-        if spelling := self._folded.get(alike(word)):
-            self.inexact.append((line, word, spelling))
-            self.used.add(spelling)
-            return self.words[spelling]
+        if similar := self._folded.get(alike(word)):
+            self.inexact.append((line, word, similar))
+            self.used.add(similar)
+            return self.words[similar]
         other = other_spellings([word], self._folded.values()).get(word)
         raise UserError(f"the word {word} is not in the lexicon" + (
             f", but {other} is (different {difference(word, other)})" if other else ""), file=self.path, line=line,

@@ -42,18 +42,18 @@ def read_rules(path: Path, lines: list[tuple[int, str]], word: Callable[[str, in
     return _Parser(path, tokens, grammar, word).rules()
 
 
-def _skipped(text: str, at: int) -> int:
-    found = _SKIPPED.match(text, at)  # at least nothing
-    return found.end() if found else at
+def _skipped(text: str, position: int) -> int:
+    match = _SKIPPED.match(text, position)  # matches at least the empty string
+    return match.end() if match else position
 
 
 def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
     """Return the tokens without header, comments and tags, and the name of the grammar."""
-    position, grammar = _SKIPPED.match(text).end(), ""
+    position, grammar = _skipped(text, 0), ""
     for header in (_HEADER, _GRAMMAR):  # each at most once, before the first rule
         if match := header.match(text, position):
             grammar = match[1] if header is _GRAMMAR else grammar
-            position = _SKIPPED.match(text, match.end()).end()
+            position = _skipped(text, match.end())
     out, line, tags = [], 1 + text.count("\n", 0, position), None
     while position < len(text):
         if text[position].isspace():
@@ -63,7 +63,8 @@ def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
             tags = tags or _Tags(text, position)
             end = tags.end(position)
         elif match := _TOKEN.match(text, position):
-            token_type, value, end = match.lastgroup, match[match.lastgroup], match.end()
+            token_type, end = match.lastgroup or "", match.end()
+            value = match[token_type]
             if token_type == "quoted":
                 out += [("word", w, line) for w in re.sub(r"\\(.)", r"\1", value).split()]
             elif token_type != "comment":
@@ -162,7 +163,7 @@ class _Parser:
         return ("alt", alternatives) if alternatives else ("void",)
 
     def weighted(self):
-        weight = 1.0
+        weight: float | None = 1.0
         if self.tokens[self.position][0] == "weight":
             weight = number(self.next()[1].strip("/ \t\n").rstrip("fFdD"))
             if weight is None or not (weight == 0 or 1e-9 <= weight <= 1e9):

@@ -109,7 +109,9 @@ def check_phone(phone: str, path, n: int):
 
 def _rows(path, dialects: bool) -> tuple[list[Row], int]:
     """Return the entries, not yet interpreted, and the number of comments, which exist only in ``dialects``."""
-    rows, ambiguous, comments = [], [], 0
+    rows: list[Row] = []
+    ambiguous: list[Row] = []
+    comments = 0
     for n, line in numbered_lines(path):
         fields = columns(line)
         if not fields:

@@ -111,7 +111,7 @@ def silprob_lexicon_fst(entries: Pronunciations, terms: list[SilenceTerms], mode
     after = special + np.arange(len(phones))  # the state after each phone
     word_terms = np.array(terms, np.float64).reshape(-1, 3)
     phone_terms = word_terms[word_of]
-    arcs = [(after[~is_first] - 1, phones[~is_first], 0, 0.0, after[~is_first])]
+    arcs: list[tuple] = [(after[~is_first] - 1, phones[~is_first], 0, 0.0, after[~is_first])]
     opens, continues = is_first & begins[word_of], is_first & ~begins[word_of]
     for state, column in ((SILENCE, 1), (NO_SILENCE, 2)):
         cost = costs - np.log(phone_terms[:, column])

@@ -115,7 +115,7 @@ def _frame(data, offset: int):
 
 def _common_format(data, offset: int):
     """(version, rate, mono) common to the three frames from ``offset`` on; None: they differ, so this is not audio."""
-    formats = set()
+    formats: set[tuple] = set()
     for _ in range(3):
         if (frame := _frame(data, offset)) is None:
             return None if offset < len(data) else formats.pop()
@@ -133,7 +133,8 @@ def _is_tag_or_padding(data, previous: int, begin: int, end: int) -> bool:
 
 def is_frames(data) -> bool:
     """Whether ``data`` starts with three frames of the same format."""
-    offset, formats = 0, []
+    offset = 0
+    formats: list[tuple] = []
     while len(formats) < 3 and (frame := _frame(data, offset)):
         formats.append(frame[0])
         offset += frame[1]

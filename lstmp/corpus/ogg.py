@@ -54,14 +54,15 @@ def scan_streams(f, size: int) -> tuple[list[ChainedStream], bool]:
     Returns:
         the chained streams, usually one; and whether the last page is complete and marked as the last.
     """
-    offset, streams, starting, ended, pages = 0, [], False, False, _Positions()
+    offset, starting, ended, pages = 0, False, False, _Positions()
+    streams: list[ChainedStream] = []
     while offset < size:
         f.seek(offset)
         head = f.read(27 + 255)
         if len(head) < 27 or head[:4] != b"OggS":
-            if (offset := _next_page(f, offset + 1, size)) is None:
+            if (next_page := _next_page(f, offset + 1, size)) is None:
                 break
-            at = found
+            offset = next_page
             continue
         first, segments = bool(head[5] & 2), head[26]
         length = 27 + segments + sum(head[27:27 + segments])
@@ -108,7 +109,7 @@ class _Positions:
                 not 0 <= b - a <= _MAX_SAMPLES_PER_PAGE for a, b in zip(nonzero, nonzero[1:], strict=False))
 
 
-def _checksum(page: bytes) -> int:
+def _checksum(page: bytes | bytearray) -> int:
     """CRC-32 of a page: polynomial 0x04C11DB7, most significant bit first, initial value 0."""
     value = 0
     for byte in page:

@@ -43,6 +43,7 @@ class CapturedStderr:
     def _pass_on(self):
         sys.stderr.flush()
         stderr = self._stderr
+        assert stderr is not None and self._captured is not None
         os.dup2(stderr, 2)
         self._captured.seek(0)
         lines = self._captured.read().splitlines(keepends=True)

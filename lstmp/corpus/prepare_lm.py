@@ -87,7 +87,8 @@ class _Ids:
     """Checks text without utterance-ids for ids, and text with ids for words in their position."""
 
     def __init__(self, skip_id: bool):
-        self.skip_id, self.path, self.lines, self.repeated = skip_id, None, 0, None
+        self.skip_id, self.path, self.lines = skip_id, None, 0
+        self.repeated: str | None = None
         self.first: set[str] = set()
         self.last: set[str] = set()
 

@@ -173,6 +173,7 @@ class Recording:
                 invalid = ~(np.abs(block) <= MAX_FLOAT)
                 block[invalid] = 0
                 if complaints is not None:
+                    assert captured is not None
                     complaints += [(samples_before + read) / self.rate] * max(captured.complaints, int(invalid.any()))
             check_float_samples(block, self.path)
             read += len(block)
@@ -188,6 +189,7 @@ class Recording:
 
     def _beyond_declared(self, stream: Stream, declared: int) -> Iterator[np.ndarray]:
         """Yield the samples of a FLAC file beyond the number in its header (``declared``)."""
+        assert stream.open_length is not None
         begin, unlimited = 0, Stream(stream.open_length)
         with self._decoder(unlimited) as f, contextlib.suppress(UserError):  # such as a tag
             for block in self._decoded(f, unlimited):

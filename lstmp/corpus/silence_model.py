@@ -125,7 +125,8 @@ def _read_sentence(path: Path) -> tuple[float, float, float, float]:
             values[fields[0]] = _below_one(value, path, n) if fields[0] in ("<s>", "overall") else value
     if missing := [name for name in names if name not in values]:
         raise UserError(f"there is no line for {missing[0]}", file=path, hint=HINT)
-    return tuple(values[name] for name in names)
+    start, end_silence, end_none, overall = (values[name] for name in names)
+    return start, end_silence, end_none, overall
 
 
 def _number(text: str, path, n: int) -> float:

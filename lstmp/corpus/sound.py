@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -97,7 +98,7 @@ def read_sound(data_dir) -> Sound | None:
     if not path.is_file():
         return None
     content = config.read_json(path, hint)
-    values = [content.get(key) for key in ("bandwidth_hz", "level_db")]
+    values: list[Any] = [content.get(key) for key in ("bandwidth_hz", "level_db")]
     if not all(type(v) in (int, float) and abs(v) < 1e9 for v in values):
         raise UserError("does not contain bandwidth_hz and level_db", file=path, hint=hint)
     return Sound(*values)

@@ -32,7 +32,8 @@ def plan_utterances(out: Path, seed: int, utts: dict[str, int], voices: dict[str
     """Assign sentences to voices: split → [(voice, its utterances)]. Dev and test sentences occur in no other split."""
     drawn = sentences(seed, sum(utts.values()))
     split_voices = assign_voices(seed, voices["train"], voices["dev"], voices["test"])
-    plans, start = {}, 0
+    plans: dict[str, list[tuple[Voice, list[Utterance]]]] = {}
+    start = 0
     for split in SPLITS:
         said = drawn[start:start + utts[split]]
         start += utts[split]

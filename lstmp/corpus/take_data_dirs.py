@@ -53,7 +53,7 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
     (out / GIVEN).unlink(missing_ok=True)
     if any(u.wav for u in utts):
         bad_utts = bad.BadUtterances(source, max_bad)
-        seconds = check_audio(utts, source.name, nj, bad_utts, allow_commands)
+        seconds: dict[str, float] | None = check_audio(utts, source.name, nj, bad_utts, allow_commands)
         bad_utts.check(len(utts))
         if not seconds:
             raise UserError("no utterance with usable audio", file=source / "wav.scp", hint="correct the paths")

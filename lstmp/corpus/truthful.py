@@ -51,7 +51,9 @@ def streams(f, size: int) -> list[Stream]:
         UserError: the file is truncated, without samples, or compressed in an unsupported way. The error does not name
             the file.
     """
-    found, begin, joined = [], 0, 0
+    found: list[Stream] = []
+    begin: int | None = 0
+    joined = 0
     while begin is not None and begin < size:
         try:
             streams_here, following = _streams_of_file(f, begin, size)
@@ -110,11 +112,13 @@ def _streams_of_samples(f, size: int, sample_range: SampleRange) -> tuple[list[S
                         hint="convert it to WAV: `sph2pipe -f wav IN.sph OUT.wav`")
     end = size if sample_range.next is None else sample_range.next
     if sample_range.declared is None:
+        assert sample_range.field is not None
         offset, value = sample_range.field
         parts = [(0, offset), value, (offset + len(value), end)]
     elif sample_range.declared - sample_range.available >= _MAX_MISSING:
         raise _error(f"cut off: {sample_range.available} of {sample_range.declared} bytes of samples")
     elif sample_range.parts:
+        assert sample_range.field is not None
         offset, value = sample_range.field
         parts = [(0, offset), value, (offset + len(value), sample_range.begin + sample_range.declared),
                  *sample_range.parts]

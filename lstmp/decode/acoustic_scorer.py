@@ -46,7 +46,7 @@ class AcousticScorer:
         return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
 
 
-def load_acoustic_scorer(model_dir, device="cpu", plain: bool = False) -> AcousticScorer:
+def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", plain: bool = False) -> AcousticScorer:
     """Load the GMM or the network in ``model_dir``; with ``plain``, the speaker-independent mixtures of a GMM.
 
     Raises:
@@ -62,13 +62,13 @@ def load_acoustic_scorer(model_dir, device="cpu", plain: bool = False) -> Acoust
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
         model = model.speaker_independent() if plain else model
-        return AcousticScorer(model.feature, model.transform, model.gmms.dim, model.gmms.num_pdfs,
-                              model.si_gmms is not None,
-                              lambda utterances: [model.gmms.loglikes(feats.to(device)) for feats in utterances])
+        gmms = model.mixtures
+        return AcousticScorer(model.input, model.transform, gmms.dim, gmms.num_pdfs, model.si_gmms is not None,
+                              lambda utterances: [gmms.loglikes(feats.to(device)) for feats in utterances])
     raise UserError("neither a GMM nor a network", file=path, hint="give the folder of a trained model")
 
 
-def is_network(model_dir) -> bool:
+def is_network(model_dir: Path | str) -> bool:
     """Whether the model in a folder is a network, not a GMM."""
     return "log_priors" in _tensor_names(Path(model_dir) / "final.safetensors")
 

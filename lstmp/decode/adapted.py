@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.lattice_paths import arc_posteriors, frame_slices
@@ -26,7 +27,7 @@ from lstmp.log import say
 from lstmp.parallel import run_jobs
 
 
-def state_frames(lattice: Lattice) -> np.ndarray:
+def state_frames(lattice: Lattice) -> Array:
     """The frame that the arcs out of each state emit, int64 [num_states]; T for the last states."""
     frames = np.zeros(lattice.num_states, dtype=np.int64)
     for t, part in enumerate(frame_slices(lattice.arcs)):
@@ -34,7 +35,7 @@ def state_frames(lattice: Lattice) -> np.ndarray:
     return frames
 
 
-def pdf_posteriors(lattice: Lattice, acoustic_scale: float, minimum: float = 0.01):
+def pdf_posteriors(lattice: Lattice, acoustic_scale: float, minimum: float = 0.01) -> tuple[Array, Array, Array]:
     """(frames, pdfs, weights), frame by frame: all pdfs with a posterior of at least ``minimum``."""
     label = lattice.arcs[:, 2].astype(np.int64)
     emitting = label > 0
@@ -100,9 +101,9 @@ class SpeakerAdapter:
         out = {}
         for speaker, parts in by_speaker.items():
             plain, searched, pdfs, weight = (torch.cat(x) for x in zip(*parts, strict=True))
-            si = (self.model.si_gmms, plain) if adapted is None else None
+            si = (self.model.speaker_independent().mixtures, plain) if adapted is None else None
             stats = out[speaker] = fmllr.SpeakerStats.zeros(self.plain.dim)
-            stats.add(plain, *fmllr.frame_terms(self.model.gmms, searched, pdfs, weight, si), weight)
+            stats.add(plain, *fmllr.frame_terms(self.model.mixtures, searched, pdfs, weight, si), weight)
         return out
 
 
@@ -116,9 +117,9 @@ def rescored(lattice: Lattice, loglikes: torch.Tensor) -> Lattice:
     return Lattice(lattice.arcs, acoustic, lattice.graph, lattice.num_words, lattice.words)
 
 
-def rescore_jobs(jobs: list[Path], out: Path, features: Features, model: AcousticModel, nj: int):
+def rescore_jobs(jobs: list[Path], out: Path, features: Features, model: AcousticModel, nj: int) -> None:
     """Rescore the lattice files ``jobs`` with ``features``; write them to the folder ``out`` under the same names."""
-    def work(job: Path):
+    def work(job: Path) -> None:
         lattices = read_lattices(job)
         for utt, lattice in lattices.items():
             if lattice.num_arcs:

@@ -56,7 +56,7 @@ class BackoffLm:
                                 array_at(self._cost), array_at(self._back_to), array_at(self._back_cost),
                                 array_at(self._final))
 
-    def step(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, states: Array, words: Array) -> tuple[Array, Array]:
         """Read one word in each of N states.
 
         Args:
@@ -83,7 +83,7 @@ class BackoffLm:
             states[todo] = self._back_to[states[todo]]
         return to, -cost
 
-    def final(self, states: np.ndarray) -> np.ndarray:
+    def final(self, states: Array) -> Array:
         """Log-probability of the end of the sentence in each state, float64 [N]."""
         states, cost = states.astype(np.int64), np.zeros(len(states))
         while (more := np.isinf(self._final[states]) & (self._back_to[states] >= 0)).any():

@@ -36,7 +36,7 @@ def file_name(lm_weight: float, word_penalty: float) -> str:
     return f"{lm_weight}_{word_penalty}.txt"
 
 
-def job_hypotheses(path, points: list[tuple[int, float]]) -> dict[str, list[list[int]]]:
+def job_hypotheses(path: Path | str, points: list[tuple[int, float]]) -> dict[str, list[list[int]]]:
     """Utterance → word ids for each point of the grid. An utterance without a path has no words."""
     return {utt: words_on_paths(lattice, best_paths(lattice, points)) if lattice.num_arcs else [[] for _ in points]
             for utt, lattice in read_lattices(path).items()}
@@ -52,7 +52,7 @@ def words_on_paths(lattice: Lattice, paths: Array) -> list[list[int]]:
     return [part.tolist() for part in np.split(words, ends[:-1])]
 
 
-def write_hypotheses(decode_dir, words_txt, cfg: DecodeConfig, nj: int):
+def write_hypotheses(decode_dir: Path | str, words_txt: Path | str, cfg: DecodeConfig, nj: int) -> None:
     """Write ``<decode_dir>/scoring/<LMWT>_<WIP>.txt`` from the lattices in ``decode_dir``, unless up to date."""
     decode_dir = Path(decode_dir)
     jobs = sorted(decode_dir.glob("lat.*.safetensors"))

@@ -9,6 +9,7 @@ import ctypes
 
 import numpy as np
 
+from lstmp.aliases import Array
 from lstmp.decode.engine import array_at
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import frame_slices, lattice_library, state_scores
@@ -16,7 +17,7 @@ from lstmp.decode.lattice_paths import frame_slices, lattice_library, state_scor
 _int = ctypes.c_int64
 
 
-def word_presence(lattice: Lattice, scores: np.ndarray, words: np.ndarray, native: bool = True) -> np.ndarray:
+def word_presence(lattice: Lattice, scores: Array, words: Array, native: bool = True) -> Array:
     """The probability of each word to be present at each frame.
 
     Args:

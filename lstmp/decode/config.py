@@ -39,7 +39,7 @@ class SearchConfig:
         check(self.min_active < self.max_active < 2**24, "max_active", "greater than min_active, below 2^24")
         check(0 <= self.retries <= 6, "retries", "from 0 to 6")
 
-    def wider(self):
+    def wider(self: Search) -> Search:
         """The configuration of the next attempt."""
         return dataclasses.replace(self, search_beam=2 * self.search_beam, max_active=2 * self.max_active)
 
@@ -97,7 +97,7 @@ class DecodeConfig(SearchConfig):
             check(len(values) > 0 and len(set(values)) == len(values), name, "a list of different numbers")
         check(min(self.lm_weights) > 0, "lm_weights", "numbers greater than zero")
 
-    def first_pass(self):
+    def first_pass(self) -> "DecodeConfig":
         """The configuration of the search without transforms."""
         return self._with(self.fmllr.first_beam, self.fmllr.first_max_active)
 

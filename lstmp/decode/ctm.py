@@ -57,7 +57,8 @@ def best_with_confidences(lattice: Lattice, lm_weight: float, word_penalty: floa
                    zip(np.searchsorted(distinct, words), frames, ends, strict=True)]
 
 
-def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, out: Path, conf: Path, nj: int) -> Path:
+def align_hypotheses(decode_dir: Path | str, hypotheses: dict[str, list[str]], lang: Path | str, hmm: Path | str | None,
+                     out: Path, conf: Path, nj: int) -> Path:
     """Align the hypotheses with the model that decoded them. Returns the folder of the alignment."""
     decode_info = config.read_json(Path(decode_dir) / "decode.json", "decode this set first (stage 10)")
     data = read_data_dir(decode_info["data"], need=("wav.scp", "utt2spk"))
@@ -69,7 +70,7 @@ def align_hypotheses(decode_dir, hypotheses: dict[str, list[str]], lang, hmm, ou
     write_table(out / "data" / "text", {utt: " ".join(nonempty[utt]) for utt in sorted(nonempty)})
     model = Path(decode_info["model"])
     cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # the caller handles those that fail
-    record = {"config_file": conf / "align.yaml"}
+    record = conf / "align.yaml"
     if is_network(model):
         network_align.align(out / "data", Path(lang), model, Path(hmm or model), out / "ali", cfg, nj,
                             config_file=record)
@@ -89,8 +90,9 @@ class TimedWord:
     confidence: float
 
 
-def timed_words(decode_dir, graph, lang, hmm, out: Path, conf: Path, weights: tuple[float, float],
-                nj: int, confident: bool = True) -> dict[str, list[TimedWord]]:
+def timed_words(decode_dir: Path | str, graph: Path | str, lang: Path | str, hmm: Path | str | None, out: Path,
+                conf: Path, weights: tuple[float, float], nj: int,
+                confident: bool = True) -> dict[str, list[TimedWord]]:
     """Utterance → its words with times and confidences.
 
     Args:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from lstmp import config, distributed
+from lstmp.aliases import Json
 from lstmp.corpus.datadir import read_table
 from lstmp.decode.acoustic_scorer import AcousticScorer, load_acoustic_scorer
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
@@ -40,7 +41,7 @@ from lstmp.stage import Stage, digest
 _GRID = ("lm_weights", "word_penalties", "max_failed", "fmllr")  # settings that do not affect the lattices
 
 
-def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
+def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> Json:
     """Check that the graph was made from the model's decision tree. Returns the contents of ``graph.json``.
 
     Raises:
@@ -53,7 +54,7 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
             hint = "if Kaldi made this graph, import it with steps/import_kaldi_model.sh --graph"
         raise UserError("no such file", file=path, hint=hint)
     try:
-        graph_info = config.json_value(path.read_text(encoding="utf-8"))
+        graph_info: Json = config.json_value(path.read_text(encoding="utf-8"))
         pdfs, tree = graph_info["num_pdfs"], graph_info["tree"]
     except (ValueError, KeyError, TypeError):
         raise UserError("not written by make_graph, or damaged", file=path,
@@ -67,7 +68,7 @@ def check_same_model(graph_dir: Path, model_dir: Path, num_pdfs: int) -> dict:
     return graph_info
 
 
-def search_settings(cfg: DecodeConfig) -> dict:
+def search_settings(cfg: DecodeConfig) -> Json:
     """The configuration as it is recorded for a stage.
 
     ``engine: auto`` is left out, because the engine that it chooses depends on the machine and does not change the
@@ -82,7 +83,8 @@ def _on_device(model_dir: str, device: str, plain: bool) -> AcousticScorer:
     return load_acoustic_scorer(model_dir, device, plain)
 
 
-def decode(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, nj: int, device: str):
+def decode(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, out: Path | str, cfg: DecodeConfig,
+           nj: int, device: str) -> None:
     """Decode ``data_dir`` into ``out``; see the module's docstring.
 
     Raises:
@@ -116,7 +118,7 @@ class Task:
     nj: int
     device: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.scorer = load_acoustic_scorer(self.model_dir, "cpu")
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
         self.shift = self.features().frame_shift
@@ -166,7 +168,7 @@ class Task:
         distributed.on_first(stage.mark, [out / "decode.json", *paths])
         return paths
 
-    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *earlier_jobs: list[Path]):
+    def report(self, out: Path, jobs: list[Path], cfg: DecodeConfig, *earlier_jobs: list[Path]) -> None:
         """Write decode.json from the lattice files; of ``earlier_jobs`` (earlier passes) only the time is added.
 
         Raises:
@@ -222,13 +224,13 @@ def _load_graph(graph_dir: Path, num_pdfs: int, engine: str) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state):
+def _graph(graph_dir: Path, num_pdfs: int, engine: str, _state: tuple[int, ...] | None) -> Any:
     """Load the graph; it is cached for the next pass. ``_state`` (time and size) tells apart versions of the file."""
     return load_graph(graph_dir, num_pdfs, engine)
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Decode a data dir with a model and its graph; write lattices, and hypotheses for a grid of LM weights."""
     parser = argparse.ArgumentParser(prog=program_name("steps/decode.sh"), description=main.__doc__)
     parser.add_argument("--model", required=True, help="folder of a GMM or a network")

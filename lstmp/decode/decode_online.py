@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Json
 from lstmp.corpus.lang import read_names
 from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.best_path import file_name
@@ -64,8 +65,8 @@ def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.T
     return OnlineResult([w for _, w in search.graph.words_on(path.arcs)], path.final, seconds)
 
 
-def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_seconds: float, lm_weight: int,
-                  word_penalty: float, nj: int) -> dict:
+def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, out: Path | str,
+                  cfg: DecodeConfig, piece_seconds: float, lm_weight: int, word_penalty: float, nj: int) -> Json:
     """Decode ``data_dir`` into ``out``; see the module's docstring. Returns the contents of decode.json.
 
     Raises:
@@ -85,13 +86,15 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_
     names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
 
-    def decode_one(utt):
+    def decode_one(utt: str) -> OnlineResult | UserError:
         try:
             return decode_pieces(network, search, features.load(utt), piece)
         except UserError as e:
             return e
 
-    hypotheses, seconds, failed, not_final = {}, [], 0, 0
+    hypotheses: dict[str, list[str]] = {}
+    seconds: list[float] = []
+    failed = not_final = 0
     results = iter_jobs(decode_one, features.utts, nj, "decoding piece by piece")
     for utt, result in zip(features.utts, results, strict=True):
         if isinstance(result, UserError):
@@ -109,7 +112,7 @@ def decode_online(model_dir, graph_dir, data_dir, out, cfg: DecodeConfig, piece_
     config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
                       "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(hypotheses.items())))
     audio = sum(features.num_frames(utt) for utt in hypotheses) * shift
-    report = {
+    report: Json = {
         "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(hypotheses),
         "failed": failed, "without_end": not_final, "audio_seconds": round(audio, 2),
         "rtf": round(sum(seconds) / audio, 4),

@@ -57,7 +57,7 @@ class SearchGraph:
     num_pdfs: int
 
     @classmethod
-    def of(cls, arcs, word_splits, words, num_pdfs: int) -> "SearchGraph":
+    def of(cls, arcs: Array, word_splits: Array, words: Array, num_pdfs: int) -> "SearchGraph":
         """Make a graph from the arrays of a graph file or of a ``k2.Fsa``."""
         arcs, word_splits, words = (np.ascontiguousarray(x, dtype=np.int32) for x in (arcs, word_splits, words))
         source = arcs[:, 0]
@@ -86,7 +86,7 @@ class SearchGraph:
         """float32 [A]."""
         return self.arcs[:, 3].view(np.float32)
 
-    def words_on(self, path: np.ndarray) -> list[tuple[int, int]]:
+    def words_on(self, path: Array) -> list[tuple[int, int]]:
         """(position in the path, word id) of every word on the arcs of a path."""
         out = []
         begin, end = self.word_splits[path], self.word_splits[path + 1]
@@ -103,7 +103,7 @@ class SearchGraph:
         return dataclasses.replace(self, arcs=arcs)
 
 
-def check_scores(loglikes: torch.Tensor):
+def check_scores(loglikes: torch.Tensor) -> None:
     """Check the log-likelihoods of an utterance; -inf is allowed.
 
     Raises:
@@ -128,7 +128,7 @@ class BestPath:
     final: bool
 
 
-def search_library():
+def search_library() -> ctypes.CDLL | None:
     """search.cpp, compiled; None if it cannot be compiled."""
     lib = library("decode/search.cpp", "-ffp-contract=off")  # so that sums are rounded as in NumPy
     if lib is not None:
@@ -141,7 +141,9 @@ class CompiledSearch:
     """The search in search.cpp. With an ``output_beam`` of 0 or more it makes a lattice, otherwise only a best path."""
 
     def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
-        self._lib, self._graph = search_library(), graph  # the graph's arrays must outlive the search
+        lib = search_library()
+        assert lib is not None
+        self._lib, self._graph = lib, graph  # the graph's arrays must outlive the search
         self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
             array_at(graph.arcs), array_at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
             _int(cfg.max_active), ctypes.c_float(output_beam)))
@@ -162,7 +164,7 @@ class CompiledSearch:
                                         ctypes.byref(score))
         return None if n < 0 else BestPath(arcs[:n][::-1].copy(), score.value, to_end)
 
-    def links(self) -> tuple[np.ndarray, ...] | None:
+    def links(self) -> tuple[Array, ...] | None:
         """The arcs of the lattice, after the last frame; None if no path reaches a final state.
 
         Returns:
@@ -185,7 +187,7 @@ class CompiledSearch:
 _int = ctypes.c_int64
 
 
-def array_at(x: np.ndarray) -> ctypes.c_void_p:
+def array_at(x: Array) -> ctypes.c_void_p:
     """Pointer to the data of an array. The array must outlive the call that it is passed to."""
     return ctypes.c_void_p(x.ctypes.data)
 
@@ -204,10 +206,13 @@ class NumpySearch:
     def reset(self) -> None:
         self.states, self.score = np.zeros(1, np.int64), np.zeros(1, np.float32)
         self.beam = np.float32(self.cfg.search_beam)
-        self.previous, self.best_arc = [], []  # per frame, for each state: index of the previous state, arc from it
-        self.frames = []  # for a lattice, per frame: the scores of its states, and the links out of them
+        # per frame, for each state: index of the previous state, arc from it
+        self.previous: list[Array] = []
+        self.best_arc: list[Array] = []
+        # for a lattice, per frame: the scores of its states, and the links out of them
+        self.frames: list[tuple[Array, ...]] = []
 
-    def _arcs_out(self):
+    def _arcs_out(self) -> tuple[Array, Array]:
         """(index of the active state, arc) of every arc out of an active state."""
         first = self.graph.first
         return pairs(np.arange(len(self.states)), first[self.states], first[self.states + 1])
@@ -234,7 +239,8 @@ class NumpySearch:
             self.previous.append(source[best])
             self.best_arc.append(arc[best])
 
-    def _links(self, ways, states, place, score):
+    def _links(self, ways: tuple[Array, Array, Array], states: Array, place: Array,
+               score: Array) -> tuple[Array, ...]:
         """The links of a frame: the arcs into active states within the output beam of the best arc into their state.
 
         Args:
@@ -264,7 +270,7 @@ class NumpySearch:
         else:
             self.beam = np.float32(float(max(self.beam, default)) * 1.25)
 
-    def _ends(self):
+    def _ends(self) -> tuple[Array, Array, Array]:
         """(index of the active state, arc, score including the arc) of every arc into the final state."""
         source, arc = self._arcs_out()
         source, arc = source[self.label[arc] < 0], arc[self.label[arc] < 0]
@@ -288,7 +294,7 @@ class NumpySearch:
             index = int(previous[index])
         return BestPath(np.array(arcs[::-1], np.int32), score, to_end)
 
-    def links(self) -> tuple[np.ndarray, ...] | None:
+    def links(self) -> tuple[Array, ...] | None:
         """As :meth:`CompiledSearch.links`."""
         source, arc, end = self._ends()
         if not end.max(initial=_NEVER) > _NEVER:

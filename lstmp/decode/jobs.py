@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lstmp import distributed, files
+from lstmp.aliases import Json
 from lstmp.decode.acoustic_scorer import AcousticScorer
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.lattice import Lattice, read_info, write_lattices
@@ -36,7 +38,7 @@ class Job:
             return False
 
 
-def run_job(job: Job, graph, features: Features, scorer: AcousticScorer, cfg: DecodeConfig) -> dict[str, str]:
+def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cfg: DecodeConfig) -> dict[str, str]:
     """Decode the utterances of ``job`` and write their lattices. Returns the failed utterances with the reason."""
     lattices = {utt: Lattice.empty() for utt in job.utts}
     failed: dict[str, str] = {}
@@ -86,9 +88,9 @@ def job_paths(out: Path, num_utts: int, utts_per_job: int) -> list[Path]:
     return [out / f"lat.{i:04d}.safetensors" for i in range(math.ceil(num_utts / utts_per_job))]
 
 
-def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: str) -> list[Job]:
+def plan(paths: list[Path], features: Features, utts: Iterable[str], utts_per_job: int, key: str) -> list[Job]:
     """Split the utterances into jobs of equal number, longest utterances first. ``paths``: see :func:`job_paths`."""
-    def frames(utt):
+    def frames(utt: str) -> int:
         try:
             return features.num_frames(utt)
         except UserError:  # reported when its job is run
@@ -98,8 +100,8 @@ def plan(paths: list[Path], features: Features, utts, utts_per_job: int, key: st
     return [Job(path, ordered[i * utts_per_job:(i + 1) * utts_per_job], key) for i, path in enumerate(paths)]
 
 
-def search_jobs(jobs: list[Job], load_graph: Callable, features: Features,
-                scorer: AcousticScorer | Callable[[], AcousticScorer], cfg: DecodeConfig, nj: int):
+def search_jobs(jobs: list[Job], load_graph: Callable[[], Any], features: Features,
+                scorer: AcousticScorer | Callable[[], AcousticScorer], cfg: DecodeConfig, nj: int) -> None:
     """Run the jobs that are not done. Remove lattice files of other runs and unfinished files of killed ones.
 
     Args:
@@ -122,7 +124,7 @@ def search_jobs(jobs: list[Job], load_graph: Callable, features: Features,
     if keep:
         say(f"{len(keep)} of {len(jobs)} jobs are done already")
 
-    def work(job: Job):  # forked workers share the graph; a GPU is first used in the worker
+    def work(job: Job) -> dict[str, str]:  # forked workers share the graph; a GPU is first used in the worker
         return run_job(job, graph, features, scorer if isinstance(scorer, AcousticScorer) else scorer(), cfg)
 
     for failed in iter_jobs(work, todo, nj, "decoding", unit="job"):
@@ -145,7 +147,7 @@ def _info(path: Path | str) -> Json:
     return info
 
 
-def summary(jobs: list[Path], processes: int, shift: float, *earlier_jobs: list[Path]) -> dict:
+def summary(jobs: list[Path], processes: int, shift: float, *earlier_jobs: list[Path]) -> Json:
     """Sum up counts and computing times of lattice files; of ``earlier_jobs`` only the times.
 
     ``seconds`` is the wall-clock time that the workers spent on acoustic scores and search. ``core_seconds`` is their
@@ -162,7 +164,7 @@ def summary(jobs: list[Path], processes: int, shift: float, *earlier_jobs: list[
             "mean_lattice_arcs": round(sum(i["arcs"] for i in infos) / max(num_utts, 1), 1)}
 
 
-def check_failed(jobs: list[Path], num_utts: int, max_failed: float):
+def check_failed(jobs: list[Path], num_utts: int, max_failed: float) -> None:
     """Raise a UserError if more than a share of ``max_failed`` of the utterances failed."""
     failed = {utt: why for path in jobs for utt, why in _info(path)["failed"].items()}
     if failed and len(failed) > max_failed * num_utts:

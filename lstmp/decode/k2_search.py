@@ -18,7 +18,7 @@ from lstmp.graph.k2_graph import load_k2_graph
 _searched_by: int | None = None  # id of the process that searched last
 
 
-def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
+def check_graph(graph: k2.Fsa, num_pdfs: int, file: Path | str | None = None) -> None:
     """Check what k2 does not: labels within the columns of the scores, no epsilons. Adds attributes for the search.
 
     Raises:
@@ -38,7 +38,7 @@ def check_graph(graph: k2.Fsa, num_pdfs: int, file=None):
                                   num_pdfs)
 
 
-def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
+def load_graph(graph_dir: Path | str, num_pdfs: int) -> k2.Fsa:
     """Load and check the graph of a folder.
 
     Raises:
@@ -49,7 +49,7 @@ def load_graph(graph_dir, num_pdfs: int) -> k2.Fsa:
     return graph
 
 
-def check_before_search(graph: k2.Fsa, num_pdfs: int):
+def check_before_search(graph: k2.Fsa, num_pdfs: int) -> None:
     """Check that the graph fits the model, and that this process was not forked after a first search.
 
     k2 starts a thread in the first search. A process forked after that does not have this thread and would hang.

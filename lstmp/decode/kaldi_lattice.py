@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     out = a.out or Path(a.decode_dir) / "kaldi"
     out.mkdir(parents=True, exist_ok=True)
 
-    def job(number_and_path):
+    def job(number_and_path: tuple[int, Path]) -> int:
         number, path = number_and_path
         utts = {utt: x for utt, x in sorted(read_lattices(path).items()) if x.num_arcs}
         with (files.replacing(out / f"lat.{number}.gz") as tmp,

@@ -19,15 +19,17 @@ The metadata of the file hold ``format`` and, as JSON, ``utts`` (the ids, in ord
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Array
+from lstmp.aliases import Array, Json
 from lstmp.errors import UserError
 from lstmp.tensors import are, opened, write_tensors
 
@@ -56,7 +58,7 @@ class Lattice:
                    np.zeros(0, np.int32))
 
     @classmethod
-    def assembled(cls, arcs, acoustic, graph, num_words, words) -> "Lattice":
+    def assembled(cls, arcs: Array, acoustic: Array, graph: Array, num_words: Array, words: Array) -> "Lattice":
         """Make a lattice from arrays of any dtype.
 
         Raises:
@@ -76,11 +78,11 @@ class Lattice:
         return int(self.arcs[:, 1].max()) + 1 if len(self.arcs) else 0
 
     @cached_property
-    def word_splits(self) -> np.ndarray:
+    def word_splits(self) -> Array:
         """int64 [A + 1]; the words of arc a are ``words[word_splits[a]:word_splits[a + 1]]``."""
         return np.concatenate([[0], np.cumsum(self.num_words, dtype=np.int64)])
 
-    def pruned(self, kept: np.ndarray) -> "Lattice":
+    def pruned(self, kept: Array) -> "Lattice":
         """The lattice with only the arcs for which ``kept``, bool [A], is true; states keep their numbers."""
         return Lattice(self.arcs[kept], self.acoustic[kept], self.graph[kept], self.num_words[kept],
                        self.words[np.repeat(kept, self.num_words)])
@@ -92,7 +94,7 @@ class Lattice:
         return [int(w) for a in arcs[self.num_words[arcs] > 0] for w in self.words[splits[a]:splits[a + 1]]]
 
 
-def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None):
+def write_lattices(path: Path | str, lattices: dict[str, Lattice], info: Json | None = None) -> None:
     """Write the lattices of a job atomically. ``info`` is any mapping that JSON can represent."""
     parts = list(lattices.values()) or [Lattice.empty()]
     tensors = {name: np.ascontiguousarray(np.concatenate([getattr(x, name) for x in parts])) for name in _NAMES[:-1]}
@@ -101,7 +103,7 @@ def write_lattices(path, lattices: dict[str, Lattice], info: dict | None = None)
                   {"format": FORMAT, "utts": json.dumps(list(lattices)), "info": json.dumps(info or {})})
 
 
-def read_info(path) -> dict:
+def read_info(path: Path | str) -> Json:
     """Read the ``info`` of :func:`write_lattices`, without the lattices.
 
     Raises:
@@ -130,7 +132,7 @@ def read_lattices(path: Path | str) -> dict[str, Lattice]:
     return lattices
 
 
-def _is_consistent(data: dict[str, np.ndarray], num_utts: int) -> bool:
+def _is_consistent(data: dict[str, Array], num_utts: int) -> bool:
     """Whether the arrays have the right dtypes and sizes, and all arcs and words are within them."""
     arcs, acoustic, graph, num_words, words, splits = (data[name] for name in _NAMES)
     dtypes_ok = are("int32", arcs, dims=2) and are("float32", acoustic, graph) and are("uint8", num_words) \
@@ -142,10 +144,10 @@ def _is_consistent(data: dict[str, np.ndarray], num_utts: int) -> bool:
     if not whole or num_words.sum(dtype=np.int64) != len(words) or (words <= 0).any():
         return False
     labels_fit = (arcs[:, 2] >= -1).all() and (arcs[:, 2] != 0).all()
-    return labels_fit and not np.isnan([acoustic, graph]).any() and _is_sorted(arcs, splits, lengths)
+    return bool(labels_fit) and not np.isnan([acoustic, graph]).any() and _is_sorted(arcs, splits, lengths)
 
 
-def _is_sorted(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> bool:
+def _is_sorted(arcs: Array, splits: Array, lengths: Array) -> bool:
     """Whether each arc leads to a higher state, no state number exceeds the number of arcs, and the arcs of each
     utterance are sorted by from-state."""
     falls = np.flatnonzero(np.diff(arcs[:, 0]) < 0) + 1
@@ -154,7 +156,7 @@ def _is_sorted(arcs: np.ndarray, splits: np.ndarray, lengths: np.ndarray) -> boo
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path: Path | str) -> Iterator[tuple[Any, list[str], Json]]:
     """Open a lattice file: (file, utterances, info)."""
     with opened(path, "not a lattice file, or a damaged one", _HINT, ("no such file", "run the decoding that makes it"),
                 "np") as f:

@@ -6,7 +6,7 @@ with the same results, and its replacement if there is no compiler.
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def lattice_library() -> ctypes.CDLL | None:
     return library("decode/lattice.cpp", _EXACT)
 
 
-def frame_slices(arcs: np.ndarray) -> Iterator[slice]:
+def frame_slices(arcs: Array) -> Iterator[slice]:
     """The slices of ``arcs``, [A, 3], that belong to each frame of a lattice, in turn."""
     source, begin, last = arcs[:, 0], 0, 0  # `last`: the highest state of the frame
     while begin < len(arcs):
@@ -36,7 +36,7 @@ def frame_slices(arcs: np.ndarray) -> Iterator[slice]:
         begin, last = end, int(arcs[begin:end, 1].max())
 
 
-def state_scores(arcs: np.ndarray, scores: np.ndarray, log: bool, native: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def state_scores(arcs: Array, scores: Array, log: bool, native: bool = True) -> tuple[Array, Array]:
     """Forward and backward scores of all states: of the paths from the first state to it, and from it to the last one.
 
     Args:
@@ -65,14 +65,14 @@ def state_scores(arcs: np.ndarray, scores: np.ndarray, log: bool, native: bool =
     return forward, backward
 
 
-def path_scores(arcs: np.ndarray, scores: np.ndarray, native: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def path_scores(arcs: Array, scores: Array, native: bool = True) -> tuple[Array, Array, Array]:
     """Best scores up to each arc, from it to the end (both including the arc), and through it, float64 [A] each."""
     forward, backward = state_scores(arcs, scores, False, native)
     up_to, onwards = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
     return up_to, onwards, up_to + backward[arcs[:, 1]]
 
 
-def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True) -> np.ndarray:
+def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True) -> Array:
     """The posterior probability of each arc, float64 [A]. A path's probability is proportional to exp(its score)."""
     scores = (lattice.acoustic * np.float32(acoustic_scale) + lattice.graph).astype(np.float64)
     forward, backward = state_scores(lattice.arcs, scores, True, native)
@@ -80,7 +80,7 @@ def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True)
     return posteriors
 
 
-def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
+def best_paths(lattice: Lattice, points: Sequence[tuple[float, float]], native: bool = True) -> Array:
     """The best path of a lattice at each point of a grid of LM weights and word penalties.
 
     As in Kaldi, a path's score is  acoustic / LMWT + graph - WIP · (number of words):  the LM weight scales the graph's
@@ -113,7 +113,7 @@ def best_paths(lattice: Lattice, points, native: bool = True) -> np.ndarray:
     return out
 
 
-def _best_path(lattice: Lattice, lm_weight: np.float32, penalty: np.float32, out: np.ndarray) -> bool:
+def _best_path(lattice: Lattice, lm_weight: np.float32, penalty: np.float32, out: Array) -> bool:
     """Fill ``out`` with the arcs of the best path. Returns False if there is none."""
     arcs, states = lattice.arcs, lattice.num_states
     scores = (lattice.acoustic / lm_weight + lattice.graph) - penalty * lattice.num_words.astype(np.float32)

@@ -88,7 +88,7 @@ class LiveRecognizer:
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts
 
-    def accept(self, samples: np.ndarray) -> list[Segment]:
+    def accept(self, samples: Array) -> list[Segment]:
         """Recognize more samples, float32 [n] in the range of 16-bit integers.
 
         Returns:
@@ -132,7 +132,7 @@ class LiveRecognizer:
         speech = np.flatnonzero(~self.silent[label - 1])
         return len(label) - (int(speech[-1]) + 1 if len(speech) else 0)
 
-    def _ends(self, frames: int, pause: int) -> bool:
+    def _ends(self, frames: int, pause: float) -> bool:
         """Whether a segment of ``frames`` frames ends if its last ``pause`` frames are silent."""
         length, pause = frames * self._shift, pause * self._shift
         long_enough = length >= self.live.max_seconds and pause >= self.live.short_pause_seconds

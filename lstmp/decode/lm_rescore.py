@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config, distributed
-from lstmp.aliases import Array
+from lstmp.aliases import Array, Json
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
@@ -81,7 +81,7 @@ class Rescorer:
                        lattice.num_words[arc], lattice.words[ranges(lattice.word_splits[arc], lattice.num_words[arc])]
                        ), frames - 2
 
-    def _composed(self, lattice: Lattice, first: np.ndarray):
+    def _composed(self, lattice: Lattice, first: Array) -> tuple[Array, Array, Array, Array, int]:
         """Arcs of the composition (from-state, to-state, arc of the lattice, change of its graph score), and the number
         of frames."""
         state, old, new = np.zeros(1, np.int64), np.array([self.old.start]), np.array([self.new.start])
@@ -99,7 +99,7 @@ class Rescorer:
         source, to, arc, change = (np.concatenate(x) for x in zip(*parts, strict=True))
         return source, to, arc, change, len(parts)
 
-    def _follow(self, lattice: Lattice, arc, old, new):
+    def _follow(self, lattice: Lattice, arc: Array, old: Array, new: Array) -> tuple[Array, Array, Array, Array]:
         """The targets of arcs from LM states ``old`` and ``new``: (lattice state, change of graph score, old, new)."""
         change, count = np.zeros(len(arc)), lattice.num_words[arc]
         for k in range(count.max(initial=0)):
@@ -128,7 +128,8 @@ def _unknown_words() -> UserError:
                      hint="give the lang folder that the decoding graph was made from")
 
 
-def _compose_natively(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, first: np.ndarray):
+def _compose_natively(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice,
+                 first: Array) -> tuple[Array, Array, Array, Array, int]:
     """As :meth:`Rescorer._composed`."""
     lib.lstmp_compose.restype = ctypes.c_void_p
     inputs = [np.ascontiguousarray(x, dtype) for x, dtype in (
@@ -138,9 +139,10 @@ def _compose_natively(lib: ctypes.CDLL, rescorer: Rescorer, lattice: Lattice, fi
                                ctypes.byref(rescorer.new.arrays), array_at(sizes))
     if not handle:
         raise _unknown_words()
-    out = [np.empty(sizes[0], np.int32) for _ in range(3)] + [np.empty(sizes[0])]
-    lib.lstmp_compose_take(ctypes.c_void_p(handle), *map(array_at, out))
-    return *out, int(sizes[1])
+    source, to, arc = arcs = [np.empty(sizes[0], np.int32) for _ in range(3)]
+    change = np.empty(sizes[0])
+    lib.lstmp_compose_take(ctypes.c_void_p(handle), *map(array_at, arcs), array_at(change))
+    return source, to, arc, change, int(sizes[1])
 
 
 def rescore(old_lang: Path | str, new_lang: Path | str, source: Path | str, out: Path | str, cfg: DecodeConfig,
@@ -170,7 +172,7 @@ def rescore(old_lang: Path | str, new_lang: Path | str, source: Path | str, out:
     distributed.on_first(write_hypotheses, out, words, cfg, nj)
 
 
-def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: Path, minutes: float):
+def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: Path, minutes: float) -> None:
     rescored = [out / job.name for job in jobs]
     old_report = config.read_json(source / "decode.json", "run steps/decode.sh")
     report = old_report | _updated(old_report, jobs, rescored) | {"rescored": str(source), "lm": str(new_lang)}
@@ -179,7 +181,7 @@ def _finish(stage: Stage, source: Path, out: Path, jobs: list[Path], new_lang: P
     stage.mark([out / "decode.json", *rescored])
 
 
-def _rescore_job(rescorer: Rescorer, job: Path, out: Path):
+def _rescore_job(rescorer: Rescorer, job: Path, out: Path) -> None:
     start = time.perf_counter(), time.process_time()
     lattices = {utt: rescorer(lattice) if lattice.num_arcs else lattice for utt, lattice in read_lattices(job).items()}
     info = read_info(job)
@@ -191,7 +193,7 @@ def _rescore_job(rescorer: Rescorer, job: Path, out: Path):
     write_lattices(out, lattices, info)
 
 
-def _updated(old_report: dict, old_jobs: list[Path], new_jobs: list[Path]) -> dict:
+def _updated(old_report: Json, old_jobs: list[Path], new_jobs: list[Path]) -> Json:
     """The entries of decode.json that rescoring changes: times, failed utterances, size of the lattices."""
     new, old = ([read_info(path) for path in paths] for paths in (new_jobs, old_jobs))
     seconds, cpu = (old_report[k] + sum(i[k] for i in new) - sum(i[k] for i in old)

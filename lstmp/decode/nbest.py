@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 
+_Way = tuple[int, Any] | None  # to a node: the last link, and the path before it
 _FIRST_BEAM = 4.0  # initial beam; the search starts with this part of the lattice
 
 
@@ -60,6 +62,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
     targets, leaving, node_words, end = graph.links[:, 1].tolist(), graph.leaving.tolist(), graph.words, graph.end
     count = itertools.count()  # breaks ties: first in, first out
     # (−best total score, count, words, node → (score, path)); a path is (last link, path before it)
+    queue: list[tuple[float, int, tuple[int, ...], dict[int, tuple[float, _Way]]]]
     queue = [(-to_end[0], next(count), (), {0: (0.0, None)})]
     done = set()
     while queue:
@@ -69,7 +72,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
                 done.add(words)
                 yield _hypothesis(graph, words, *nodes[end])
             continue
-        extensions: dict[tuple, dict] = {}
+        extensions: dict[tuple[tuple[int, ...], bool], dict[int, tuple[float, _Way]]] = {}
         for node, (score, path) in nodes.items():
             for link in range(leaving[node], leaving[node + 1]):
                 to = targets[link]
@@ -83,7 +86,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
                 heapq.heappush(queue, (-best_total, next(count), words + next_words, next_nodes))
 
 
-def _hypothesis(graph: WordGraph, words, score: float, path) -> Hypothesis:
+def _hypothesis(graph: WordGraph, words: tuple[int, ...], score: float, path: _Way) -> Hypothesis:
     links = []
     while path is not None:
         links.append(path[0])
@@ -129,7 +132,7 @@ def _lm_score(lm: BackoffLm, words: tuple[int, ...]) -> float:
     return total + float(lm.final(state)[0])
 
 
-def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
+def write_nbest(out: Path | str, lists: dict[str, list[Hypothesis]], names: Names) -> None:
     """Write the lists of all utterances in Kaldi's format.
 
     If several hypotheses split the same words into different pieces, only the best of them is written.
@@ -150,7 +153,7 @@ def write_nbest(out, lists: dict[str, list[Hypothesis]], names: Names):
         config.write_text(Path(out) / name, "".join(f"{line}\n" for line in lines))
 
 
-def chosen_weights(decode_dir, lm_weight: float | None, word_penalty: float | None) -> tuple[float, float]:
+def chosen_weights(decode_dir: Path | str, lm_weight: float | None, word_penalty: float | None) -> tuple[float, float]:
     """LM weight and penalty as given, or as chosen on dev (from score.json of the decode dir)."""
     if lm_weight is None or word_penalty is None:
         score = config.read_json(Path(decode_dir) / "score.json",
@@ -170,7 +173,7 @@ def lattice_files(decode_dir: Path | str) -> list[Path]:
     return jobs
 
 
-def add_arguments(p: argparse.ArgumentParser):
+def add_arguments(p: argparse.ArgumentParser) -> None:
     """Add ``decode_dir --graph --lm-weight --word-penalty --nj``, which several commands share."""
     p.add_argument("decode_dir", help="folder of a decoding, with lat.*.safetensors")
     p.add_argument("--graph", required=True, help="graph dir of that decoding, for words.txt")

@@ -42,13 +42,13 @@ class OnlineSearch:
         self._engine = (CompiledSearch if native and search_library() else NumpySearch)(graph, cfg)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Start a new utterance."""
         self._engine.reset()
         self._held = torch.zeros(0, self.graph.num_pdfs)
         self.frames = 0  # number of accepted frames
 
-    def accept(self, loglikes: torch.Tensor):
+    def accept(self, loglikes: torch.Tensor) -> None:
         """Search more frames: [T, P] acoustic log-likelihoods, unscaled; T may be 0.
 
         Raises:

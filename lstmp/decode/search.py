@@ -7,6 +7,7 @@ used.
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def _why_no_k2() -> str | None:
     return None
 
 
-def load_graph(graph_dir, num_pdfs: int, engine: str = "auto"):
+def load_graph(graph_dir: Path | str, num_pdfs: int, engine: str = "auto") -> Any:
     """Load the graph of a folder for an engine: a :class:`SearchGraph`, or for k2 a ``k2.Fsa``.
 
     Raises:
@@ -85,7 +86,7 @@ def decode_utterance(graph: Any, loglikes: torch.Tensor, cfg: SearchConfig) -> L
     check_scores(loglikes)
     if isinstance(graph, SearchGraph):
         _check_pdfs(graph, loglikes.shape[1])
-        search_once = search_natively
+        search_once: Callable[[Any, torch.Tensor, SearchConfig], Lattice | None] = search_natively
     else:
         from lstmp.decode import k2_search
 

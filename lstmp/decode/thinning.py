@@ -64,7 +64,8 @@ def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: Se
                              graph.words[ranges(graph.word_splits[arc], counts)])
 
 
-def word_paths(arcs, scores, num_words, most: int, rank=None) -> np.ndarray:
+def word_paths(arcs: Array, scores: tuple[Array, Array, Array], num_words: Array, most: int,
+               rank: Array | None = None) -> Array:
     """The arcs of the best paths through all word arcs, and of the best path to each final arc.
 
     Args:
@@ -91,7 +92,7 @@ def word_paths(arcs, scores, num_words, most: int, rank=None) -> np.ndarray:
     return _follow(chosen, best_in, arcs[:, 0]) | _follow(chosen, best_out, arcs[:, 1])
 
 
-def _follow(arcs: np.ndarray, best: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _follow(arcs: Array, best: Array, end: Array) -> Array:
     """Mark, as bool [A], the arcs on the best paths from ``arcs`` on in one direction.
 
     Args:
@@ -108,7 +109,7 @@ def _follow(arcs: np.ndarray, best: np.ndarray, end: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _best_of_runs(score, state, arc, num_states: int, rank) -> np.ndarray:
+def _best_of_runs(score: Array, state: Array, arc: Array, num_states: int, rank: Array) -> Array:
     """The arc with the best score of each state, int64 [num_states]; -1 if it has none. Equal states are adjacent."""
     out = np.full(num_states, -1)
     first = np.flatnonzero(np.diff(state, prepend=-1))

@@ -40,20 +40,21 @@ class WordGraph:
         return len(self.words) - 1
 
     @cached_property
-    def leaving(self) -> np.ndarray:
+    def leaving(self) -> Array:
         """The links from node n are leaving[n] to leaving[n + 1] - 1, int64 [N + 2]."""
         return np.searchsorted(self.links[:, 0], np.arange(len(self.words) + 1))
 
     @cached_property
-    def num_words(self) -> np.ndarray:
+    def num_words(self) -> Array:
         """Number of words of each node, int64 [N + 1]."""
         return np.array([len(w) for w in self.words])
 
-    def scores(self, lm_weight: float, word_penalty: float) -> np.ndarray:
+    def scores(self, lm_weight: float, word_penalty: float) -> Array:
         """Scores of the links as in scoring, float64 [L]:  acoustic / LM weight + graph - penalty · number of words."""
-        return self.acoustic / lm_weight + self.graph - word_penalty * self.num_words[self.links[:, 1]]
+        scores: Array = self.acoustic / lm_weight + self.graph - word_penalty * self.num_words[self.links[:, 1]]
+        return scores
 
-    def to_end(self, scores: np.ndarray) -> np.ndarray:
+    def to_end(self, scores: Array) -> Array:
         """Score of the best path from each node to the end, float64 [N + 1]."""
         out = np.full(len(self.words), -np.inf)
         out[self.end] = 0.0
@@ -86,7 +87,9 @@ def word_graph(lattice: Lattice, lm_weight: float, labels: bool = False) -> Word
     first = np.searchsorted(lattice.arcs[:, 0], np.arange(lattice.num_states + 1))
     score = lattice.acoustic.astype(np.float64) / lm_weight + lattice.graph
     last = lattice.arcs[:, 2] < 0
-    frame, links, history = np.zeros(end + 1, np.int64), [], []
+    frame = np.zeros(end + 1, np.int64)
+    links: list[tuple[Array, ...]] = []
+    history: list[tuple[Array, Array]] = []
     # At each frame: the best path for each pair of a node (the last emitting arc) and a state of the lattice.
     node, state, path_sums = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros((1, 3))
     t = 0
@@ -119,13 +122,14 @@ def word_graph(lattice: Lattice, lm_weight: float, labels: bool = False) -> Word
     return _assemble(lattice, emitting, frame, links, history if labels else None)
 
 
-def _best(key: np.ndarray, score: np.ndarray) -> np.ndarray:
+def _best(key: Array, score: Array) -> Array:
     """The index of the highest score for each distinct key."""
-    order = np.lexsort((-score, key))
-    return order[np.flatnonzero(np.diff(key[order], prepend=-1))] if len(key) else order
+    order: Array = np.lexsort((-score, key))
+    return np.asarray(order[np.flatnonzero(np.diff(key[order], prepend=-1))]) if len(key) else order
 
 
-def _assemble(lattice: Lattice, emitting: np.ndarray, frame: np.ndarray, links, history) -> WordGraph:
+def _assemble(lattice: Lattice, emitting: Array, frame: Array, links: list[tuple[Array, ...]],
+              history: list[tuple[Array, Array]] | None) -> WordGraph:
     source, to, sums, when, path, arc = (np.concatenate(x) for x in zip(*links, strict=True))
     order = np.lexsort((to, source))
     splits = lattice.word_splits
@@ -135,7 +139,7 @@ def _assemble(lattice: Lattice, emitting: np.ndarray, frame: np.ndarray, links, 
     return WordGraph(words, frame, np.stack([source, to], 1)[order], sums[order, 0], sums[order, 1], labels)
 
 
-def _labels(lattice: Lattice, history, when: int, path: int, arc: int) -> np.ndarray:
+def _labels(lattice: Lattice, history: list[tuple[Array, Array]], when: int, path: int, arc: int) -> Array:
     """The labels (pdf-id + 1) of the frames of a link.
 
     Args:

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lstmp import config
+from lstmp.aliases import Json
 from lstmp.corpus.datadir import write_table
 
 
-def write_about(out, feature_type: str, dim: int, num_frames: dict[str, int], left_out: int,
-                frame_shift: float, **more) -> int:
+def write_about(out: Path | str, feature_type: str, dim: int, num_frames: dict[str, int], left_out: int,
+                frame_shift: float, **more: Any) -> int:
     """Write ``feats.json`` and ``utt2num_frames`` for existing features.
 
     Args:
@@ -30,7 +32,7 @@ def write_about(out, feature_type: str, dim: int, num_frames: dict[str, int], le
     return frames
 
 
-def read_about(data_dir) -> dict | None:
+def read_about(data_dir: Path | str) -> Json | None:
     """Read ``feats.json`` of a data dir; None if there is none."""
     path = Path(data_dir) / "feats.json"
     return config.read_json(path, "make the features again") if path.is_file() else None

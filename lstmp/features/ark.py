@@ -11,7 +11,7 @@ import gzip
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,7 +67,7 @@ def archives_of(rxs: Iterable[str]) -> list[Path]:
     return [Path(name) for name in sorted({_split(rx)[0] for rx in rxs})]
 
 
-def read_mat(rx: str, *, dim: int | None = None, dtype=np.float32) -> np.ndarray:
+def read_mat(rx: str, *, dim: int | None = None, dtype: type[np.floating[Any]] = np.float32) -> Array:
     """Read the matrix ``[T, D]`` at ``path:offset``, or the range of it at ``path:offset[rows,columns]``.
 
     Args:
@@ -103,12 +103,12 @@ def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
         UserError: there is no such file, it is truncated or damaged, or an utterance occurs twice.
     """
     if str(path).endswith(".scp"):
-        for key, rx in read_scp(path).items():
+        for utt, rx in read_scp(path).items():
             name, offset, range_text = _split(rx)
             if range_text is not None:
-                raise UserError(f"`{key}` has a range, [{range_text}], of a vector", file=path,
+                raise UserError(f"`{utt}` has a range, [{range_text}], of a vector", file=path,
                                 hint="only matrices can have ranges; write the whole vector to an archive")
-            yield key, _parse(_read_int_vector, name, offset)
+            yield utt, _parse(_read_int_vector, name, offset)
         return
     keys: set[str] = set()
     with _open(path) as f:
@@ -121,7 +121,7 @@ def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
                 vector = None if key is None else _read_int_vector(f)
             except Exception as e:
                 raise _damaged(path, start, e) from None
-            if found is None or vector is None:
+            if key is None or vector is None:
                 return
             if key in keys:
                 raise UserError(f"`{key}` occurs twice, again at byte {start}", file=path,
@@ -130,7 +130,7 @@ def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
             yield key, vector
 
 
-def write_int_vectors(path, vectors: Iterable[tuple[str, np.ndarray]]):
+def write_int_vectors(path: Path | str, vectors: Iterable[tuple[str, Array]]) -> None:
     """Write (utterance, integers [T]) pairs to the archive ``path`` and its index, the same path with ``.scp``."""
     path = Path(path)
     with ArkWriter(path, path.with_suffix(".scp")) as writer:
@@ -179,8 +179,8 @@ class ArkWriter:
     def __enter__(self) -> "ArkWriter":
         return self
 
-    def __exit__(self, exc_type, value, traceback):
-        self._stack.__exit__(exc_type, value, traceback)
+    def __exit__(self, *exc_info: Any) -> None:
+        self._stack.__exit__(*exc_info)
 
 
 def _split(rx: str) -> tuple[str, int, str | None]:
@@ -220,7 +220,7 @@ def _damaged(path: Path | str, offset: int, e: Exception) -> Exception:
     return UserError(f"the archive is cut off or damaged at byte {offset}{why}", file=path, hint=_HINT)
 
 
-def _read_key(f) -> str | None:
+def _read_key(f: BinaryIO) -> str | None:
     """Read the id before the next value, after optional white space; None at the end of the file."""
     key = bytearray()
     while (c := f.read(1)) not in (b"", b" ", b"\t", b"\r", b"\n") or c and not key:
@@ -251,7 +251,7 @@ def _read_int_vector(f: Any) -> Array:
     return numbers["value"].astype(np.int32)
 
 
-def _read_text_vector(line: bytes) -> np.ndarray:
+def _read_text_vector(line: bytes) -> Array:
     """Parse whole numbers, optionally in brackets."""
     fields = line.split()
     if fields[:1] == [b"["] and fields[-1] == b"]":
@@ -264,7 +264,7 @@ def _read_text_vector(line: bytes) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-def _int_vector_bytes(vector: np.ndarray) -> bytes:
+def _int_vector_bytes(vector: Array) -> bytes:
     """Encode Kaldi's binary vector<int32>: each number follows a byte with its size. (Faster than kaldi_io.)"""
     vector = np.asarray(vector)
     if vector.ndim != 1 or vector.dtype.kind not in "iu":

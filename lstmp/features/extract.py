@@ -12,11 +12,13 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import kaldi_native_fbank as knf
 import numpy as np
 
 from lstmp import config, distributed
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.bad import BadUtterances
 from lstmp.corpus.datadir import AUDIO, DataDir, Utterance, copy_tables, existing_tables, read_data_dir
@@ -96,10 +98,10 @@ class MfccConfig(FbankConfig):
         return self.num_ceps
 
 
-CONFIGS = {"mfcc": MfccConfig, "fbank": FbankConfig}
+CONFIGS: dict[str, type[FbankConfig]] = {"mfcc": MfccConfig, "fbank": FbankConfig}
 
 
-def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np.ndarray:
+def compute_features(samples: Array, cfg: FbankConfig, utt: str = "") -> Array:
     """Compute the features of one utterance: MFCCs if ``cfg`` is an :class:`MfccConfig`, else log-mel energies.
 
     Args:
@@ -124,10 +126,9 @@ def compute_features(samples: np.ndarray, cfg: FbankConfig, utt: str = "") -> np
     return np.stack([frames.get_frame(t) for t in range(frames.num_frames_ready)])
 
 
-def make_extractor(cfg: FbankConfig):
+def make_extractor(cfg: FbankConfig) -> Any:
     """Create the object of kaldi-native-fbank that computes features with this configuration, without dither."""
-    mfcc = isinstance(cfg, MfccConfig)
-    options = knf.MfccOptions() if mfcc else knf.FbankOptions()
+    options = knf.MfccOptions() if isinstance(cfg, MfccConfig) else knf.FbankOptions()
     frame, mel = options.frame_opts, options.mel_opts
     frame.samp_freq, frame.dither, frame.snip_edges = cfg.sample_rate, 0, cfg.snip_edges
     frame.frame_length_ms, frame.frame_shift_ms = cfg.frame_length_ms, cfg.frame_shift_ms
@@ -139,7 +140,7 @@ def make_extractor(cfg: FbankConfig):
     return knf.OnlineMfcc(options)
 
 
-def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool = False):
+def extract(data_dir: Path | str, out_dir: Path | str, cfg: FbankConfig, nj: int, allow_commands: bool = False) -> None:
     """Compute and write the features of a data dir; skipped if already done.
 
     Args:
@@ -160,7 +161,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     if has_audio:
         check_commands(data, allow_commands)
 
-    def features_of(utt: Utterance) -> tuple[np.ndarray, int]:
+    def features_of(utt: Utterance) -> tuple[Array, int]:
         samples, original_rate = read_original(utt, allow_commands)
         return compute_features(at_rate(samples, original_rate, cfg.sample_rate), cfg, utt.id), original_rate
 
@@ -182,7 +183,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
     out.mkdir(parents=True, exist_ok=True)
     copies = on_first(copy_tables, data, out)
 
-    def features_or_error(utt: Utterance):
+    def features_or_error(utt: Utterance) -> tuple[Array, int] | UserError:
         try:
             return features_of(utt)
         except UserError as e:
@@ -190,11 +191,13 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
         except OSError as e:
             return UserError(e.strerror or str(e), file=utt.wav, hint="check the disk and the file's mode")
 
-    bad, num_frames, rates = BadUtterances(data.path, cfg.max_bad), {}, Counter()
+    bad = BadUtterances(data.path, cfg.max_bad)
+    num_frames: dict[str, int] = {}
+    rates: Counter[int] = Counter()
     results = iter_jobs(features_or_error, data.utts.values(), nj, f"{feature_type} {out.name}", for_all=False)
     with ArkWriter(out / "feats.ark", out / "feats.scp") if first else contextlib.nullcontext() as writer:
         for utt, result in zip(data.utts, results, strict=True):
-            if not first:  # other machines send their features to the first one
+            if writer is None:  # other machines send their features to the first one
                 continue
             if isinstance(result, UserError):
                 bad.add(utt, result)
@@ -218,7 +221,7 @@ def extract(data_dir, out_dir, cfg: FbankConfig, nj: int, allow_commands: bool =
 
 
 def _take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg: FbankConfig, nj: int,
-                inputs: list[Path]):
+                inputs: list[Path]) -> None:
     existing = [p for p in given.inputs() if p.resolve().parent == out.resolve()]
     stage = Stage(out, "feats", inputs + [p for p in given.inputs() if p not in existing],
                   {**config.to_dict(cfg), "kind": feature_type, "given": str(given.folder)})

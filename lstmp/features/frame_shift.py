@@ -12,7 +12,7 @@ from lstmp.errors import UserError
 DEFAULT_SECONDS = 0.01  # seconds: Kaldi's default
 
 
-def frame_shift(folder) -> float:
+def frame_shift(folder: Path | str) -> float:
     """Read the frame shift in seconds of a data dir, an alignment or a model; Kaldi's 10 ms if it is not recorded.
 
     Raises:
@@ -32,6 +32,6 @@ def frame_shift(folder) -> float:
     return seconds
 
 
-def write_frame_shift(folder, seconds: float):
+def write_frame_shift(folder: Path | str, seconds: float) -> None:
     """Write the frame shift to a folder of an alignment or a model."""
     config.write_text(Path(folder) / "frame_shift", f"{seconds:g}\n")

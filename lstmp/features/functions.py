@@ -4,13 +4,14 @@ Defaults are the values in conf/fbank.yaml and conf/mfcc.yaml, where options are
 """
 
 from lstmp import config
+from lstmp.aliases import Array, Json
 from lstmp.corpus.samples import checked_rate, to_int16_scale
 from lstmp.features.extract import FbankConfig, MfccConfig, compute_features
 
 
-def fbank(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, frame_shift_ms: float = 10.0,
-          window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0, snip_edges: bool = True,
-          num_mel_bins: int = 40, low_freq: float = 20.0, high_freq: float = 0.0) -> np.ndarray:
+def fbank(samples: Array | list[float], rate: int, *, utt: str = "", frame_length_ms: float = 25.0,
+          frame_shift_ms: float = 10.0, window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0,
+          snip_edges: bool = True, num_mel_bins: int = 40, low_freq: float = 20.0, high_freq: float = 0.0) -> Array:
     """Compute log-mel filterbank energies, as Kaldi's ``compute-fbank-feats``.
 
     The result is bit-identical to what ``steps/make_fbank.sh`` writes for an utterance with id ``utt``.
@@ -40,10 +41,10 @@ def fbank(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, f
         "low_freq": low_freq, "high_freq": high_freq})
 
 
-def mfcc(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, frame_shift_ms: float = 10.0,
-         window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0, snip_edges: bool = True,
-         num_mel_bins: int = 23, low_freq: float = 20.0, high_freq: float = 0.0, num_ceps: int = 13,
-         cepstral_lifter: float = 22.0, use_energy: bool = False) -> np.ndarray:
+def mfcc(samples: Array | list[float], rate: int, *, utt: str = "", frame_length_ms: float = 25.0,
+         frame_shift_ms: float = 10.0, window: str = "povey", preemphasis: float = 0.97, dither: float = 1.0,
+         snip_edges: bool = True, num_mel_bins: int = 23, low_freq: float = 20.0, high_freq: float = 0.0,
+         num_ceps: int = 13, cepstral_lifter: float = 22.0, use_energy: bool = False) -> Array:
     """Compute mel-frequency cepstral coefficients, as Kaldi's ``compute-mfcc-feats`` and ``steps/make_mfcc.sh``.
 
     Args:
@@ -65,7 +66,8 @@ def mfcc(samples, rate: int, *, utt: str = "", frame_length_ms: float = 25.0, fr
         "use_energy": use_energy})
 
 
-def _features(config_class: type, samples, rate: int, utt: str, options: dict) -> np.ndarray:
+def _features(config_class: type[FbankConfig], samples: Array | list[float], rate: int, utt: str,
+              options: Json) -> Array:
     # max_bad has no effect here: it limits the bad utterances of data dirs
     cfg = config.build({"sample_rate": checked_rate(rate), "max_bad": 0.0, **options}, config_class)
     return compute_features(to_int16_scale(samples), cfg, utt)

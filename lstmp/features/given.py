@@ -26,7 +26,7 @@ from lstmp.log import say, warn
 from lstmp.parallel import run_jobs
 
 if TYPE_CHECKING:
-    pass  # which imports this module
+    from lstmp.features.extract import FbankConfig  # which imports this module
 
 Compute = Callable[[Utterance], Array]
 
@@ -60,7 +60,7 @@ class Given:
         return tables + archives_of([*self.feats.values(), *self.cmvn.values()])
 
 
-def find_given(data: DataDir, feature_type: str, cfg, compute: Callable[[Utterance], np.ndarray] | None,
+def find_given(data: DataDir, feature_type: str, cfg: "FbankConfig", compute: Compute | None,
                quiet: bool = False) -> Given | None:
     """Find the first given features that fit the configuration; None, with a warning that says why, if none fit.
 
@@ -96,13 +96,14 @@ def _has_given_features(folder: Path) -> bool:
         return False
 
 
-def _mismatch(folder: Path, feats: dict[str, str], data: DataDir, feature_type: str, cfg, compute) -> str | None:
+def _mismatch(folder: Path, feats: dict[str, str], data: DataDir, feature_type: str, cfg: "FbankConfig",
+              compute: Compute | None) -> str | None:
     if not feats:
         return f"none of its utterances is in {data.path}"
     shift = _seconds(folder / "frame_shift")  # Kaldi's
     if shift is not None and abs(1000 * shift - cfg.frame_shift_ms) > 1e-3:
         return f"its frame shift is {1000 * shift:g} ms, that of the configuration {cfg.frame_shift_ms:g} ms"
-    checked = []
+    checked: list[Array] = []
     for utt in list(feats)[:_CHECKED]:
         try:
             mat = read_mat(feats[utt])
@@ -126,7 +127,7 @@ def _mismatch(folder: Path, feats: dict[str, str], data: DataDir, feature_type: 
     return None
 
 
-def _mismatch_with_audio(mat: np.ndarray, compute, utt: Utterance) -> str | None:
+def _mismatch_with_audio(mat: Array, compute: Compute, utt: Utterance) -> str | None:
     try:
         computed = compute(utt)
     except UserError:  # reported later, with all utterances
@@ -170,7 +171,7 @@ def _cmvn(folder: Path, data: DataDir, feats: dict[str, str], dim: int, quiet: b
     return {} if why else {s: stats[s] for s in speakers}
 
 
-def take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg, nj: int) -> list[Path]:
+def take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg: "FbankConfig", nj: int) -> list[Path]:
     """Check all given features and write ``out`` as if they had been computed there. Returns the written files.
 
     Raises:
@@ -179,7 +180,7 @@ def take_given(given: Given, data: DataDir, out: Path, feature_type: str, cfg, n
     bad = BadUtterances(given.folder, cfg.max_bad)
     num_frames: dict[str, int] = {}
 
-    def frames_or_error(utt: str):
+    def frames_or_error(utt: str) -> int | UserError:
         if utt not in given.feats:
             return UserError("it has no features", file=given.folder / "feats.scp", hint="leave the utterance out")
         try:

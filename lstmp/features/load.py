@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
@@ -45,7 +46,7 @@ class FeatureConfig:
         return (self.kind, self.cmvn, self.deltas) == ("fbank", "none", 0)
 
 
-def archives(data_dir) -> list[Path]:
+def archives(data_dir: Path | str) -> list[Path]:
     """List the archives that ``feats.scp`` and ``cmvn.scp`` of a data dir refer to, as further inputs of a stage.
 
     If features are recomputed, archives change even if the tables stay the same.
@@ -54,7 +55,7 @@ def archives(data_dir) -> list[Path]:
     return archives_of(rx for path in scps for rx in read_scp(path).values())
 
 
-def data_inputs(data_dir, *more: str) -> list[Path]:
+def data_inputs(data_dir: Path | str, *more: str) -> list[Path]:
     """List the inputs of a stage that reads a data dir's features, for :class:`lstmp.stage.Stage`.
 
     These are the tables of features, CMVN statistics and speakers, ``feats.json``, and the archives, in any folder.
@@ -169,7 +170,7 @@ class Features:
                             hint="see the log of the features stage, or use only utterances in feats.scp")
         return self._scp[utt]
 
-    def _check_type(self):
+    def _check_type(self) -> None:
         about, path = read_about(self.dir), self.dir / "feats.json"  # absent in data dirs made by Kaldi
         if about is None:
             return
@@ -179,7 +180,7 @@ class Features:
             raise UserError(f"the features are {about['kind']}, the model needs {self.cfg.kind}", file=path,
                             hint=f"give the data dir with {self.cfg.kind} features")
 
-    def _read_cmvn(self) -> dict[str, np.ndarray]:
+    def _read_cmvn(self) -> dict[str, Array]:
         """Read the CMVN statistics: speaker → [2, D+1], sums and count, sums of squares."""
         path = self.dir / "cmvn.scp"
         if not path.is_file():

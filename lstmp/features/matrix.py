@@ -6,10 +6,12 @@ linearly between quantiles. ``CM2`` has 16-bit and ``CM3`` 8-bit integers row by
 """
 
 import struct
+from typing import BinaryIO
 
 import numpy as np
 
 from lstmp import config
+from lstmp.aliases import Array
 
 _BLOCK = 1 << 24  # bytes read at a time, so that a damaged header cannot cause a huge allocation
 
@@ -18,7 +20,7 @@ class NotAMatrix(ValueError):
     """The data are not a matrix, or the matrix does not contain the requested range; the message gives the reason."""
 
 
-def read_matrix(f) -> np.ndarray:
+def read_matrix(f: BinaryIO) -> Array:
     """Read the matrix at the current position of a binary file: float32 or float64 [rows, columns].
 
     Raises:
@@ -29,7 +31,7 @@ def read_matrix(f) -> np.ndarray:
     return read_binary_matrix(f) if head == b"\0B" else _read_text(f, head)
 
 
-def read_binary_matrix(f) -> np.ndarray:
+def read_binary_matrix(f: BinaryIO) -> Array:
     """Read a binary matrix without its leading ``\\0B``, such as inside a model file; else as :func:`read_matrix`."""
     token = b""
     while not token.endswith(b" "):
@@ -53,7 +55,7 @@ def read_binary_matrix(f) -> np.ndarray:
     return _interpolate(quantiles, _values(f, "u1", columns, rows)).T
 
 
-def _interpolate(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _interpolate(quantiles: Array, values: Array) -> Array:
     """Decode bytes [columns, rows]: 0 to 64, 64 to 192, 192 to 255 interpolate between the four quantiles."""
     q0, q1, q2, q3 = (quantiles[:, k, None] for k in range(4))
     x = values.astype(np.float32)
@@ -61,13 +63,13 @@ def _interpolate(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
                     np.where(x <= 192, q1 + (q2 - q1) * (x - 64) / 128, q2 + (q3 - q2) * (x - 192) / 63))
 
 
-def _values(f, dtype: str, rows: int, columns: int) -> np.ndarray:
+def _values(f: BinaryIO, dtype: str, rows: int, columns: int) -> Array:
     if rows < 0 or columns < 0:
         raise NotAMatrix(f"a matrix of {rows} × {columns}")
     return np.frombuffer(read_exactly(f, rows * columns * np.dtype(dtype).itemsize), dtype=dtype).reshape(rows, columns)
 
 
-def read_exactly(f, size: int) -> bytes:
+def read_exactly(f: BinaryIO, size: int) -> bytes:
     """Read exactly ``size`` bytes, in blocks; EOFError if the file has fewer."""
     blocks = []
     while size > 0:
@@ -78,7 +80,7 @@ def read_exactly(f, size: int) -> bytes:
     return b"".join(blocks)
 
 
-def _read_text(f, head: bytes) -> np.ndarray:
+def _read_text(f: BinaryIO, head: bytes) -> Array:
     """Read a text matrix: ``[``, rows separated by line ends or semicolons, ``]``."""
     line = head + f.readline()
     before, opened, rest = line.partition(b"[")
@@ -94,7 +96,7 @@ def _read_text(f, head: bytes) -> np.ndarray:
             raise EOFError
 
 
-def select_range(mat: np.ndarray, range_text: str) -> np.ndarray:
+def select_range(mat: Array, range_text: str) -> Array:
     """Select a range in Kaldi's notation: ``first:last`` rows, including last, then optionally a comma and columns.
 
     ``:`` selects all. As in Kaldi, rows may end up to 3 beyond the matrix, since segment times are rounded.

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import soxr
 
+from lstmp.aliases import Array
 from lstmp.corpus.audio import RATE
 from lstmp.features.extract import FbankConfig, make_extractor
 
@@ -28,21 +29,21 @@ class OnlineFeatures:
 
     @property
     def dim(self) -> int:
-        return self._extractor.dim
+        return int(self._extractor.dim)
 
-    def accept(self, samples: np.ndarray) -> np.ndarray:
+    def accept(self, samples: Array) -> Array:
         """Accept samples, float32 [n] on the scale of 16-bit integers, and return the new frames, float32 [T, D]."""
         self._feed(samples)
         return self._frames()
 
-    def finish(self) -> np.ndarray:
+    def finish(self) -> Array:
         """Return the remaining frames at the end of the recording: none with ``snip_edges`` and no resampling."""
         if self._resampler is not None:
             self._feed(np.zeros(0, np.float32), last=True)
         self._extractor.input_finished()
         return self._frames()
 
-    def _feed(self, samples: np.ndarray, last: bool = False):
+    def _feed(self, samples: Array, last: bool = False) -> None:
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(np.asarray(samples, np.float32), last=last)
         if self.cfg.dither > 0 and len(samples):
@@ -51,7 +52,7 @@ class OnlineFeatures:
         if len(samples):
             self._extractor.accept_waveform(self.cfg.sample_rate, samples)
 
-    def _frames(self) -> np.ndarray:
+    def _frames(self) -> Array:
         ready = self._extractor.num_frames_ready
         out = [np.array(self._extractor.get_frame(t)) for t in range(self._next, ready)]  # pop() frees it
         self._extractor.pop(ready - self._next)

@@ -100,6 +100,7 @@ def _slowness() -> float:
 
 def _work(work: Callable[[], Result], result: Path) -> int:
     """Run it and write what it returns, or the fault that it raises; returns the status to exit with."""
+    answer: tuple[bool, Result | Exception]
     try:
         answer = True, work()
     except Exception as e:

@@ -130,5 +130,5 @@ def _epsilon_paths(hclg: FstArrays, epsilons: np.ndarray) -> _EpsilonPaths:
         used = p.words[:, (p.words > 0).any(axis=0)] if len(p.src) else p.words[:, :0]
         words[row:row + len(p.src), :used.shape[1]] = used
         row += len(p.src)
-    return _EpsilonPaths(*(np.concatenate([getattr(p, name) for p in by_length]) for name in ("src", "to", "cost")),
-                         words)
+    src, to, cost = (np.concatenate([getattr(p, name) for p in by_length]) for name in ("src", "to", "cost"))
+    return _EpsilonPaths(src, to, cost, words)

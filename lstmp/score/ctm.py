@@ -86,9 +86,9 @@ def read_ctm(path) -> dict[str, Alignment]:
     result = {}
     channels = Counter(utt for utt, _ in rows)
     for (utt, channel), triples in rows.items():
-        phones, start, end = zip(*triples, strict=True)
+        names, starts, ends = zip(*triples, strict=True)
         name = utt if channels[utt] == 1 else f"{utt} {channel}"
-        result[name] = Alignment(list(phones), np.array(start), np.array(end))
+        result[name] = Alignment(list(names), np.array(starts), np.array(ends))
     return result
 
 

@@ -95,7 +95,7 @@ def _scored_before(system: System, sets: list[str], lms: list[str]) -> list[str]
     for folder in sorted(root.glob(str(pattern.relative_to(root)))) if root != pattern else ():
         match = name.fullmatch(str(folder))
         scores = [system.dir(match[1], s) / "score.json" for s in sets] if match and match[1] not in lms else []
-        if not scores or not all(p.is_file() for p in scores):
+        if match is None or not scores or not all(p.is_file() for p in scores):
             continue
         model = folder.parent / "final.safetensors"
         if model.is_file() and min(p.stat().st_mtime_ns for p in scores) < model.stat().st_mtime_ns:

@@ -55,9 +55,10 @@ class DecodedSet:
         decode_dir, _, data = text.partition("=")
         path = Path(decode_dir) / "decode.json"
         if not data:
-            data = config.read_json(path, "decode this set first (stage 10)").get("data")
-            if not isinstance(data, str):
+            noted = config.read_json(path, "decode this set first (stage 10)").get("data")
+            if not isinstance(noted, str):
                 raise UserError("it does not name its data dir", file=path, hint="give DECODE_DIR=DATA_DIR")
+            data = noted
         return cls(Path(decode_dir), Path(data))
 
 

@@ -64,8 +64,8 @@ def read_hyps(path) -> Words:
     """
     lines = read_lines(path)
     _check_no_times(lines, path)
-    trn = [_TRN.fullmatch(line) for line in lines]
-    is_trn = all(trn) and len({found[2] for found in trn}) == len(lines)
+    trn = [found for line in lines if (found := _TRN.fullmatch(line))]
+    is_trn = len(trn) == len({found[2] for found in trn}) == len(lines)
     hyps: Words = {}
     symbols = 0
     for n, line in enumerate(lines, 1):
