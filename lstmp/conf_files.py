@@ -12,7 +12,7 @@ def read_sections(folder) -> dict[str, dict]:
 
 def leaves(values: dict, prefix: str = "") -> dict:
     """Flatten nested groups into one dictionary with dotted keys."""
-    out = {}
+    out: dict = {}
     for key, value in values.items():
         out |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return out
@@ -27,7 +27,8 @@ def changed(folder, defaults, networks) -> dict[str, list]:
         networks: names of the sections whose defaults are those of the section ``lstmp``. Other sections that
             ``defaults`` lacks are ignored.
     """
-    default_sections, differing = read_sections(defaults), {}
+    default_sections = read_sections(defaults)
+    differing: dict[str, list] = {}
     for section, values in read_sections(folder).items():
         if section not in default_sections and section not in networks:
             continue

@@ -13,20 +13,25 @@ import re
 import shutil
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from lstmp import files
+from lstmp.aliases import Json
 from lstmp.errors import UserError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 _MAX_YAML, _MAX_JSON = 1 << 18, 32 << 20  # bytes: much larger files would take minutes and gigabytes to read
 _MAX_DEPTH = 20  # of nested groups
 
 
-def read_yaml(path) -> tuple[dict, dict[str, int]]:
+def read_yaml(path: Path | str) -> tuple[Json, dict[str, int]]:
     """Read a YAML mapping.
 
     Returns:
@@ -47,7 +52,8 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
             if depth > _MAX_DEPTH:
                 raise ValueError("groups are nested too deeply")
             if isinstance(event, yaml.AliasEvent):  # a few nested aliases can stand for billions of values
-                raise UserError(f"an alias, `*{event.anchor}`", file=path, line=event.start_mark.line + 1,
+                mark = event.start_mark
+                raise UserError(f"an alias, `*{event.anchor}`", file=path, line=mark.line + 1 if mark else None,
                                 hint="write the value itself")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -62,12 +68,12 @@ def read_yaml(path) -> tuple[dict, dict[str, int]]:
         raise UserError(f"not valid YAML: {str(e)[:80]}", file=path, hint="write `key: value`, one a line") from None
     if values is None:
         return {}, {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise UserError("expected `key: value` lines", file=path, line=1, hint="see the files in conf/ for the form")
     return values, _key_lines(node, path)
 
 
-def _check_size(path: Path, maximum: int, hint: str):
+def _check_size(path: Path, maximum: int, hint: str) -> None:
     if (size := path.stat().st_size) > maximum:
         raise UserError(f"its size is {size} bytes, but a few thousand are usual", file=path, hint=hint)
 
@@ -91,7 +97,7 @@ def is_count(text: str, digits: int = 9) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= digits
 
 
-def json_value(text: str | bytes):
+def json_value(text: str | bytes) -> Any:
     """Call ``json.loads``, but raise ValueError for every error, also for values that are nested too deeply."""
     try:
         return json.loads(text)
@@ -99,7 +105,7 @@ def json_value(text: str | bytes):
         raise ValueError("nested too deeply") from None
 
 
-def read_json(path, hint: str) -> dict:
+def read_json(path: Path | str, hint: str) -> Json:
     """Read a JSON object.
 
     Raises:
@@ -129,7 +135,8 @@ def load(path: Path | str, cls: type[T]) -> T:
     return build(values, cls, file=path, lines=lines)
 
 
-def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None = None, prefix: str = "") -> T:
+def build(values: Json, cls: type[T], *, file: Path | str | None = None,
+          lines: Mapping[str, int | None] | None = None, prefix: str = "") -> T:
     """Check ``values`` against the fields of the dataclass ``cls`` and build it; nested mappings give nested ones.
 
     Args:
@@ -164,7 +171,7 @@ def build(values: dict, cls: type[T], *, file=None, lines: dict[str, int] | None
         raise UserError(what, file=e.file or file, line=lines.get(key), hint=e.hint) from None
 
 
-def group(value, name: str, *, file=None, line: int | None = None) -> dict:
+def group(value: Any, name: str, *, file: Path | str | None = None, line: int | None = None) -> Json:
     """Return ``value`` if it is a mapping, else raise an error; ``name`` is its key."""
     if not isinstance(value, dict):
         raise UserError(f"`{name}` must be a group of keys, not {value!r}", file=file, line=line,
@@ -172,7 +179,8 @@ def group(value, name: str, *, file=None, line: int | None = None) -> dict:
     return value
 
 
-def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:
+def unknown(what: str, name: str, known: Iterable[str], *, file: Path | str | None = None,
+            line: int | None = None) -> UserError:
     """Make the error for an unknown name. It suggests the most similar known name, and lists at most ten of them."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
@@ -185,7 +193,7 @@ def unknown(what: str, name: str, known, *, file=None, line=None) -> UserError:
     return UserError(f"unknown {what}", file=file, line=line, hint=hint + listed)
 
 
-def coerce(value, expected, name: str, *, file=None, line=None):
+def coerce(value: Any, expected: Any, name: str, *, file: Path | str | None = None, line: int | None = None) -> Any:
     """Check ``value`` against a type hint (bool, int, float, str, list[...], X | None) and return it.
 
     An int is accepted as a float.
@@ -216,29 +224,29 @@ def coerce(value, expected, name: str, *, file=None, line=None):
     raise UserError(f"`{name}` must be {type_name}, not {value!r}", file=file, line=line, hint=hint)
 
 
-def check(ok: bool, name: str, rule: str):
+def check(ok: bool, name: str, rule: str) -> None:
     """Raise an error unless ``ok``; for ``__post_init__``. ``rule`` completes the sentence '`name` must be …'."""
     if not ok:
         raise UserError(f"`{name}` must be {rule}", hint="correct the value")
 
 
-def to_dict(cfg) -> dict:
+def to_dict(cfg: "DataclassInstance") -> Json:
     """Convert a dataclass configuration to plain nested dictionaries, for YAML, JSON and hashing."""
     return dataclasses.asdict(cfg)
 
 
-def write_text(path, text: str):
+def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` to a temporary file and rename it to ``path``, so that a killed run leaves no half file."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path, content: bytes):
+def write_bytes(path: Path | str, content: bytes) -> None:
     """Write ``content`` to ``path`` in the way of :func:`write_text`."""
     with files.replacing(path) as tmp:
         tmp.write_bytes(content)
 
 
-def copy_file(source, path) -> Path:
+def copy_file(source: Path | str, path: Path | str) -> Path:
     """Copy a file to ``path`` in the way of :func:`write_text`. Returns ``path``."""
     with files.replacing(path) as tmp:
         shutil.copyfile(source, tmp)

@@ -19,6 +19,7 @@ import traceback
 from datetime import timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,8 +69,8 @@ def begin(minutes: float = _TIMEOUT):
         path = _rendezvous_file(local_size == size)
         if local_size == size:
             _use_loopback_only()
-        by_file = {} if path is None else {"store": dist.FileStore(str(path), size), "rank": int(os.environ["RANK"]),
-                                           "world_size": size}
+        by_file: dict[str, Any] = {} if path is None else {
+            "store": dist.FileStore(str(path), size), "rank": int(os.environ["RANK"]), "world_size": size}
         dist.init_process_group("gloo", timeout=timedelta(minutes=minutes), **by_file)
 
 
@@ -265,7 +266,8 @@ def _leave(status: int):
     still runs.
     """
     if status == 0:
-        multiprocessing.util._exit_function()  # as after a fork: frees semaphores, such as that of the progress bars
+        # as after a fork: frees semaphores, such as that of the progress bars
+        multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # it is private
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(status)
 

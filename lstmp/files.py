@@ -155,16 +155,16 @@ def sweep(place):
 
 def _is_leftover(entry: os.DirEntry) -> bool:
     name = _FILE.fullmatch(entry.name) or _FOLDER.fullmatch(entry.name)
-    old_name = None if name else _OLD_FILE.fullmatch(entry.name)
-    if name and name["machine"] != _machine() or not (name or old_name):
+    found = name or _OLD_FILE.fullmatch(entry.name)
+    if name and name["machine"] != _machine() or not found:
         return False
     state = entry.stat(follow_symlinks=False)
     if state.st_uid != os.geteuid() or stat.S_ISLNK(state.st_mode):
         return False
-    if entry.name.endswith(".old") and hidden_folder(_without(entry.path, name)) is not None:
+    if name and entry.name.endswith(".old") and hidden_folder(_without(entry.path, name)) is not None:
         return False  # the only copy: restore_folder needs it
-    started = _started(int((name or old_name)["pid"]))
-    return started is None or bool(name) and started != int(name["start"])
+    started = _started(int(found["pid"]))
+    return started is None or name is not None and started != int(name["start"])
 
 
 def _without(path: str, name: re.Match) -> Path:

@@ -18,7 +18,7 @@ from lstmp.log import warn
 try:
     import fcntl
 except ImportError:  # this system lacks it
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module elsewhere
 
 _held: dict[str, list] = {}  # folder → [open file, how often this process holds it]
 

@@ -62,7 +62,7 @@ def _check_locks(folder: Path):
         with open(folder / "lock", "w") as f:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
-        raise UserError(f"its file system cannot lock files ({os.strerror(e.errno)}), which the machines need to find "
+        raise UserError(f"its file system cannot lock files ({e.strerror or e}), which the machines need to find "
                         "each other", file=folder.parent,
                         hint="give --rdzv-endpoint HOST:PORT, and see docs/security.md") from None
 

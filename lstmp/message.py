@@ -103,7 +103,8 @@ def _from_json(value, raw: np.ndarray):
         what, file, line, hint = content
         return UserError(what, file=file, line=line, hint=hint)
     if tag == "object":
-        return _object(*content, {k: _from_json(v, raw) for k, v in value["fields"].items()})
+        module, name = content
+        return _object(module, name, {k: _from_json(v, raw) for k, v in value["fields"].items()})
     dtype, shape, begin = content
     numpy_dtype = np.dtype("<i2" if dtype == _BFLOAT16 else dtype)
     if numpy_dtype.kind not in "biufcU" or tag not in ("tensor", "array", "number"):

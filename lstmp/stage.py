@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from lstmp.aliases import Json
 from lstmp.log import say
 
 _MAX_KEYS, _MAX_WIDTH = 5, 60  # changed keys that are named, and characters of a value
-_digests: dict[tuple, str] = {}
+_digests: dict[tuple[str, int, int, int], str] = {}
 
 
-def digest(path) -> str:
+def digest(path: Path | str) -> str:
     """Digest the contents of a file, or of all files below a folder with their relative names.
 
     Hidden files, marks among them, are left out.
@@ -75,9 +75,10 @@ class Stage:
         self.path = self.directory / f".done.{name}.json"
         self.inputs = [Path(p) for p in inputs]
         self.settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
-        self._begun: dict | None = None  # the state when the work began
-        self._keeps, self._kept = False, None
-        self._unlock = lambda: None
+        self._begun: Json | None = None  # the state when the work began
+        self._keeps = False
+        self._kept: Path | None = None
+        self._unlock: Callable[[], object] = lambda: None
 
     def _state(self) -> Json:
         return {"version": self.version, "inputs": {str(p): digest(p) for p in self.inputs}, "settings": self.settings}
@@ -109,7 +110,7 @@ class Stage:
                 return f"{p} is missing or was changed"
         return None
 
-    def _read_mark(self) -> dict | None:
+    def _read_mark(self) -> Json | None:
         """Read the mark; None if it is missing or damaged. A mark without a version is from version 1."""
         try:
             mark = {"version": 1, **json.loads(self.path.read_bytes())}
@@ -119,7 +120,7 @@ class Stage:
         except (OSError, ValueError, TypeError, RecursionError):  # TypeError: not an object
             return None
 
-    def _lock(self):
+    def _lock(self) -> None:
         """Lock the directory until :meth:`mark`; or, after an error, until this object is freed."""
         self._unlock()
         lock.hold(self.directory)
@@ -147,7 +148,7 @@ class Stage:
         self.path.unlink(missing_ok=True)
         return False
 
-    def keep_previous(self):
+    def keep_previous(self) -> None:
         """Keep what a rerun would overwrite, such as a trained network; to be called before :meth:`is_done`.
 
         If the stage was done with another configuration or other inputs, its folder and everything below is renamed to
@@ -175,7 +176,7 @@ class Stage:
         finally:
             self._unlock()
 
-    def give_back(self, unless: str):
+    def give_back(self, unless: str) -> None:
         """After an error, restore what :meth:`keep_previous` has moved, unless the new one has a file ``unless``.
 
         That file shows that the new one was begun.
@@ -188,7 +189,7 @@ class Stage:
     def _sibling(self, key: str) -> Path:
         return self.directory.with_name(f"{self.directory.name}.{key[:12]}")
 
-    def mark(self, outputs):
+    def mark(self, outputs: Iterable[Path | str]) -> None:
         """Write the mark. ``outputs`` are files or folders, which must exist."""
         stamps = {}
         for p in map(Path, outputs):
@@ -206,13 +207,13 @@ class Stage:
         self._unlock()
 
 
-def _key(state: dict) -> str:
+def _key(state: Json) -> str:
     """The key of a state or a mark; it does not depend on the names of the inputs."""
     parts = [state["version"], list(state["inputs"].values()), state["settings"]]
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _differences(old, new) -> str:
+def _differences(old: Any, new: Any) -> str:
     """Describe which keys of a configuration differ, with both values."""
     changes = list(_changed(old, new, ""))
     more = f" and {len(changes) - _MAX_KEYS} more" if len(changes) > _MAX_KEYS else ""

@@ -60,7 +60,7 @@ def current() -> str | None:
 
 def join():
     """Copy the output of this process into the log of the step that has started it, if there is one."""
-    if current() and not isinstance(sys.stdout, _Tee):
+    if (log := current()) and not isinstance(sys.stdout, _Tee):
         with contextlib.suppress(OSError):
             _tee(Path(log))
 

@@ -53,7 +53,8 @@ class BiasedCompiler(GraphCompiler):
 
     def compile(self, words: list[int], borders: set[int] | None = None) -> TrainingGraph:
         """As :meth:`GraphCompiler.compile`; with ``borders``, only these have gaps (border k is before word k)."""
-        self._last_gap, self._num_borders, self._borders = None, 0, borders
+        self._last_gap: int | None = None
+        self._num_borders, self._borders = 0, borders
         return super().compile(words)
 
     def extended(self, log_prob: np.ndarray, num_words: int) -> np.ndarray:

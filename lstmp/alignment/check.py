@@ -87,7 +87,7 @@ class TranscriptChecker:
         return results
 
     def _measure_batch(self, batch: list[str]) -> list[Measurements]:
-        raw = [self.model.gmms.loglikes(self.shard.feats[u]) for u in batch]
+        raw = [self.model.mixtures.loglikes(self.shard.feats[u]) for u in batch]
         scaled = [(x + self.boost) * self.cfg.align.acoustic_scale for x in raw]
         words, graphs = [self.shard.words[u] for u in batch], [self.shard.graphs[u] for u in batch]
         forced = align_batch(graphs, [x[:, g.distinct_pdfs] for x, g in zip(scaled, graphs, strict=True)],
@@ -156,7 +156,7 @@ def load(data, lang, model_dir, device="cpu") -> tuple[Shard, AcousticModel]:
     model = AcousticModel.load(model_dir, device).speaker_independent()
     if model.gmms is None:
         raise UserError("no Gaussian mixtures in it", file=model_dir, hint="give the folder of a GMM")
-    shard = Shard(data, Lang.load(lang), model.feature, device, model.transform)
+    shard = Shard(data, Lang.load(lang), model.input, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
                         hint="make the features with the configuration that the model was trained with")

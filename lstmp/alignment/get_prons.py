@@ -43,9 +43,9 @@ def read_boundaries(lang: Lang) -> dict[int, str] | None:
             raise UserError(f"expected a phone id and one of {', '.join(BOUNDARIES)}", file=path, line=n,
                             hint="make the lang again")
         places[int(phone)] = place
-    for phone in lang.silence + lang.nonsilence:
-        if phone not in places:
-            raise UserError(f"phone {lang.phone_names[phone]} is missing", file=path, hint="make the lang again")
+    for number in lang.silence + lang.nonsilence:
+        if number not in places:
+            raise UserError(f"phone {lang.phone_names[number]} is missing", file=path, hint="make the lang again")
     return places
 
 
@@ -85,7 +85,8 @@ def words_by_marks(phones: list[int], words: list[int], lang: Lang, places: dict
     Raises:
         ValueError: phones and transcript do not agree; the message says where.
     """
-    prons, rest = [], iter(words)
+    prons: WordPronunciations = []
+    rest = iter(words)
     for piece in cut_at_marks(phones, places):
         if piece == (lang.optional_silence,):
             prons.append((0, piece))

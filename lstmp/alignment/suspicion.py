@@ -8,6 +8,7 @@ it: "2.4, DOGS not heard at 8.14 s" tells where to listen.
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -126,11 +127,12 @@ def judge(measured: dict[str, Measurements], words: dict[str, list[str]], speake
     out = {}
     for utt, m in measured.items():
         if m.failed:
-            out[utt] = Verdict(np.inf, speaker[utt], *[0] * 11, f"cannot be aligned: {m.failed}")
+            out[utt] = Verdict(np.inf, speaker[utt], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, f"cannot be aligned: {m.failed}")
             continue
         factor = float(np.exp(rates.get(utt, 0.0)))
         deviations, which = long[utt]
-        parts = [(m.gain / cfg.max_gain, lambda m=m, utt=utt: _describe_departures(m, words[utt], shift)),
+        parts: list[tuple[float, Any]] = [
+                 (m.gain / cfg.max_gain, lambda m=m, utt=utt: _describe_departures(m, words[utt], shift)),
                  (-unlike[utt] / cfg.max_unlike,
                   lambda utt=utt: f"fits {-unlike[utt]:.1f} deviations worse than the speaker's other utterances"),
                  (short_dev[utt] / cfg.max_short, lambda utt=utt: f"{short[utt]:.0%} of its phones are of the shortest "

@@ -31,7 +31,8 @@ def word_segments(phones: list[Segment], words: list[str], lang: Lang) -> list[t
     except ValueError as e:
         raise UserError(f"its phones are not a pronunciation of its transcript: {e}",
                         hint="give the lang folder and the transcripts that it was aligned with") from None
-    times, position = [], 0
+    times: list[tuple[str, int, int]] = []
+    position = 0
     for word, pron in prons:
         first, last = phones[position], phones[position + len(pron) - 1]
         position += len(pron)
@@ -59,7 +60,7 @@ def words_by_pronunciations(phones: list[int], words: list[int], lang: Lang) -> 
 
     def with_pause(reached):
         for start, (score, history) in list(reached.items()):
-            if phones[start:start + 1] == pause and reached.get(start + 1, (-math.inf,))[0] < score:
+            if read[start:start + 1] == pause and reached.get(start + 1, (-math.inf,))[0] < score:
                 reached[start + 1] = score, (history, (0, pause))
         return reached
 
@@ -70,7 +71,7 @@ def words_by_pronunciations(phones: list[int], words: list[int], lang: Lang) -> 
         for start, (score, history) in reached.items():
             for prob, pron in lang.lexicon.get(word, ()):
                 end, total = start + len(pron), score + math.log(prob)
-                if phones[start:end] == pron and following.get(end, (-math.inf,))[0] < total:
+                if read[start:end] == pron and following.get(end, (-math.inf,))[0] < total:
                     following[end] = total, (history, (word, pron))
         if not following:
             raise ValueError(f"no pronunciation of the word {lang.word_names[word]} fits in its place")

@@ -22,7 +22,8 @@ def finished(grid: Grid) -> dict[str, list[dict]]:
     Raises:
         UserError: no network is done, or two runs were scored on different utterances.
     """
-    done, scored = {}, {}
+    done: dict[str, list[dict]] = {}
+    scored: dict[str, int] = {}
     for name in grid.networks:
         wanted = grid.runs([name])
         runs = {records.path(grid, r): run for r in wanted if (run := records.read(grid, r)) is not None}
@@ -95,9 +96,10 @@ def record(grid: Grid, command_line: str) -> dict:
     outcomes = {name: outcome(grid, runs) for name, runs in done.items()}
     base = outcomes.get(grid.baseline) if grid.sets else None
     networks = rows(grid, done)
-    for row in networks if base else []:
-        d = wer_difference(outcomes[row["network"]].errors, base.errors, base.words)
-        row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
+    if base is not None:
+        for row in networks:
+            d = wer_difference(outcomes[row["network"]].errors, base.errors, base.words)
+            row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
             "clock": grid.clock, "machines": machines_and_data(done),

@@ -58,7 +58,8 @@ def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> floa
     x = torch.randn(frames, cfg.streams, inputs)
     targets = torch.randint(pdfs, (frames, cfg.streams))
     lengths = torch.full((cfg.streams,), frames)
-    params, generator, times = list(model.parameters()), torch.Generator().manual_seed(1), []
+    params, generator = list(model.parameters()), torch.Generator().manual_seed(1)
+    times: list[float] = []
     began = time.monotonic()
     while len(times) < 3 or time.monotonic() - began < seconds:
         start = time.monotonic()

@@ -80,8 +80,8 @@ class Adapter:
             is_plain = posteriors_by is not None or not self.transforms
             current = plain if is_plain else torch.cat([shard.feats[u] for u in utts])
             precision, target = fmllr.frame_terms(
-                model.gmms, current, frame_pdfs.to(shard.device), weight,
-                posteriors_by=None if posteriors_by is None else (posteriors_by.gmms, plain))
+                model.mixtures, current, frame_pdfs.to(shard.device), weight,
+                posteriors_by=None if posteriors_by is None else (posteriors_by.mixtures, plain))
             lengths = [len(pdfs[u]) for u in utts]
             parts = zip(utts, *(x.split(lengths) for x in (plain, precision, target, weight)), strict=True)
             for utt, *frames in parts:

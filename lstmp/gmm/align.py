@@ -166,7 +166,7 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
     model = AcousticModel.load(model_dir, device)
     if model.gmms is None:
         raise UserError("no Gaussian mixtures in it", file=model_dir, hint="give the folder of a GMM")
-    shard = Shard(data, lang, model.feature, device, model.transform)
+    shard = Shard(data, lang, model.input, device, model.transform)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
                         hint="make the features with the configuration that the model was trained with")
@@ -185,7 +185,7 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
 
 
 def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmllr_config, nj: int, *,
-          device: str = "cpu", config_file="") -> None:
+          device: str = "cpu", config_file: Path | str = "") -> None:
     """Align a data dir with a GMM in ``nj`` processes, unless this has been done already.
 
     Args:

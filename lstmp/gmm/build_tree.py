@@ -214,7 +214,7 @@ def _split_leaves(grower: _Grower, leaves: list[_Leaf], cfg: TreeConfig) -> tupl
 
 def _number_leaves(stats: TreeStats, leaves: list[_Leaf], threshold: float) -> np.ndarray:
     """Assign pdf-ids to the leaves. Leaves of one root share a pdf if merging them loses less than ``threshold``."""
-    out = []
+    out: list[np.ndarray] = []
     leaves = sorted(leaves, key=lambda leaf: leaf.root)  # stable: the leaves of a root stay in the order of growing
     for root in sorted({leaf.root for leaf in leaves}):
         of_root = [leaf for leaf in leaves if leaf.root == root]

@@ -89,7 +89,7 @@ def train(shard: Shard, model: AcousticModel, cfg: EmConfig, align: AlignConfig,
         if (adapt is not None and adapt(i)) or i in cfg.realign:
             with shard.clock("statistics"):
                 shard.sort_by_pdf(model.transitions)
-        num_gaussians = model.gmms.num_gaussians
+        num_gaussians = model.mixtures.num_gaussians
         loglike = em_step(shard, model, cfg.min_occupancy, cfg.min_variance)
         if i < cfg.num_iters:
             target = first + (cfg.num_gaussians - first) * min(i, cfg.grow_until) // cfg.grow_until

@@ -39,7 +39,7 @@ def make_fmllr(data, model_dir, transforms_dir, out):
     if stage.is_done():
         return
     transforms = read_transforms(transforms_dir)
-    features = Features(data, model.feature, model.transform, transforms)
+    features = Features(data, model.input, model.transform, transforms)
     if missing := sorted({features.speaker(u) for u in features.utts} - set(transforms)):
         raise UserError(f"speaker {missing[0]} has no transform", file=transforms_dir / "trans.scp",
                         hint="align or decode this data dir, and give the folder of that alignment or decoding")

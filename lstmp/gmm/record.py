@@ -49,7 +49,7 @@ def write_record(directory, began: float, facts: dict):
 
 def write_training(directory, system: str, began: float, seed: int, config_path):
     """Write ``train.json`` for a GMM training that started at ``began`` (seconds since the epoch)."""
-    model = AcousticModel.load(directory)
+    gmms = AcousticModel.load(directory).mixtures
     _write(Path(directory), "train.json", began, {
         "system": system, "params": gmms.num_params, "seed": seed, "config": str(config_path),
         "pdfs": gmms.num_pdfs, "gaussians": gmms.num_gaussians})

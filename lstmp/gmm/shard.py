@@ -181,7 +181,7 @@ class Shard:
                 for utt in batch:
                     pdfs = torch.from_numpy(self.graphs[utt].distinct_pdfs).to(self.device)
                     unscaled = (scores(self.feats[utt])[:, pdfs] if scores else
-                                model.gmms.loglikes(self.feats[utt], pdfs))
+                                model.mixtures.loglikes(self.feats[utt], pdfs))
                     loglikes.append((unscaled + boost[pdfs]) * cfg.acoustic_scale)
                 results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
             for utt, scaled, result in zip(batch, loglikes, results, strict=True):
@@ -196,7 +196,8 @@ class Shard:
 
     def batches(self, utts):
         """Split utterances, which must be sorted by decreasing length, into batches whose scores fit in memory."""
-        batches, states = [], 0
+        batches: list[list[str]] = []
+        states = 0
         for utt in utts:
             states += len(self.graphs[utt].pdf)
             if not batches or len(self.feats[batches[-1][0]]) * states > _BATCH_CELLS:

@@ -73,13 +73,15 @@ class Trainer:
         if self.ali_model.transitions.topology != self.lang.topology:
             raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali_dir,
                             hint="align with this lang folder")
-        if cfg.adapt and (self.base is None or self.base.gmms is None):
-            raise UserError("speaker-adaptive training needs the model that made the alignment",
-                            hint="give its folder with --model")
-        if cfg.adapt and self.base.feature != cfg.feature:
-            raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
-                            hint="set `feature` in the configuration to that of this model")
-        self.transform = self.base.transform if cfg.adapt else None
+        self.transform = None
+        if cfg.adapt:
+            if self.base is None or self.base.gmms is None:
+                raise UserError("speaker-adaptive training needs the model that made the alignment",
+                                hint="give its folder with --model")
+            if self.base.feature != cfg.feature:
+                raise UserError(f"its features are not those of the configuration: {self.base.feature}", file=model_dir,
+                                hint="set `feature` in the configuration to that of this model")
+            self.transform = self.base.transform
         self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
                               context=cfg.lda_context if cfg.lda_dim else 0)
         self.adapter: Adapter | None = None
@@ -103,7 +105,7 @@ class Trainer:
         cfg, shard, ali_model = self.cfg, self.shard, self.ali_model
         tree, moments = self.grow_tree()
         model = first_model(moments, tree, self.lang, cfg.feature, cfg.em.min_variance)
-        model.gmms, model.transform = model.gmms.to(shard.device), self.transform
+        model.gmms, model.transform = model.mixtures.to(shard.device), self.transform
         context_free = set(self.lang.silence)
         shard.alignment = {
             u: tree_stats.convert_alignment(t, ali_model.transitions, model.transitions, tree, context_free)
@@ -130,6 +132,7 @@ class Trainer:
 
     def _first_transforms(self):
         """Apply the fMLLR transforms of the alignment folder; if it has none, estimate them with ``base``."""
+        assert self.fmllr is not None and self.base is not None
         self.adapter = Adapter(self.shard, self.fmllr)
         if (self.ali_dir / "trans.scp").is_file():
             self.adapter.apply(read_transforms(self.ali_dir))

@@ -207,7 +207,8 @@ class GraphCompiler:
             of_instance: for each instance its nodes as (node, left phone, right phone); the phones are None if the
                 instance's phone is context-independent.
         """
-        lefts, rights = [set() for _ in phones], [set() for _ in phones]
+        lefts: list[set[int]] = [set() for _ in phones]
+        rights: list[set[int]] = [set() for _ in phones]
         for a, b, _ in edges:
             lefts[b].add(phones[a])
             rights[a].add(phones[b])
@@ -222,7 +223,7 @@ class GraphCompiler:
             if context_free is None:
                 raise UserError(f"phone {self.lang.phone_names.get(phone, phone)} has no model",
                                 file=self.lang.dir / "phones.txt", hint="train a model with this lexicon")
-            contexts = [(None, None)]
+            contexts: list[tuple[int | None, int | None]] = [(None, None)]
             if not context_free:
                 contexts = [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
             of_instance.append([(len(nodes) + k, x, y) for k, (x, y) in enumerate(contexts)])

@@ -58,7 +58,7 @@ class TransitionModel:
     @classmethod
     def from_tree(cls, topology: Topology, tree, phones) -> "TransitionModel":
         """A model of all tuples that can occur under ``tree`` for ``phones``, with the topology's probabilities."""
-        tuples = set()
+        tuples: set[tuple[int, int, int]] = set()
         for phone in phones:
             for state in range(len(topology.entries[phone])):
                 tuples.update((phone, state, pdf) for pdf in tree.reachable_pdfs(phone, state))

@@ -58,7 +58,7 @@ class Tree:
 
     def distinct_roots(self) -> list[Node]:
         """The distinct root nodes, sorted by their first (phone, pdf_class)."""
-        seen = {}
+        seen: dict[int, Node] = {}
         for key in sorted(self.roots):
             seen.setdefault(id(self.roots[key]), self.roots[key])
         return list(seen.values())
@@ -123,7 +123,7 @@ class Tree:
 
     def to_json(self) -> str:
         """The tree as JSON: roots with their (phone, pdf_class) pairs, nodes as nested objects."""
-        pairs = {}
+        pairs: dict[int, list[list[int]]] = {}
         for key in sorted(self.roots):
             pairs.setdefault(id(self.roots[key]), []).append(list(key))
         roots = [{"for": pairs[id(root)], "node": _to_json(root)} for root in self.distinct_roots()]

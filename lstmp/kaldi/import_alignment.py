@@ -165,7 +165,7 @@ def phone_numbers(transitions: TransitionModel, table: dict[str, int], names, la
 
 def _parts(kaldi: Path) -> list[Path]:
     """The files ali.1.gz to ali.N.gz. N comes from ``num_jobs``, or else is the largest number of an existing file."""
-    files = {int(n): p for p in kaldi.glob("ali.*.gz") if config.is_count(n := p.name[4:-3])}
+    files = {int(number): p for p in kaldi.glob("ali.*.gz") if config.is_count(number := p.name[4:-3])}
     jobs = kaldi / "num_jobs"
     if jobs.is_file():
         text = jobs.read_text(encoding="utf-8", errors="replace").strip()

@@ -45,7 +45,7 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
 
 
 def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: AlignConfig, nj: int, *,
-          device: str = "cpu", config_file="") -> None:
+          device: str = "cpu", config_file: Path | str = "") -> None:
     """Align a data dir with a network, in ``nj`` processes; skipped if the alignment is up to date.
 
     Args:

@@ -38,6 +38,7 @@ class Augment:
         self.gain = None
         if cfg.gain_db > 0:  # a gain adds the same number to the log energies of all channels
             gain = rng.uniform(-cfg.gain_db, cfg.gain_db, (len(frames.utts), 1)) * math.log(10) / 10
+            assert std is not None
             self.gain = (torch.from_numpy(gain) / std.cpu()).float()
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:

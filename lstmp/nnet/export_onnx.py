@@ -14,6 +14,7 @@ import inspect
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,6 +60,7 @@ class PlainNetwork(nn.Module):
         self.model = network.model
         if self.model.stack is not None:
             raise UserError("a network on stacked frames", hint="networks with stack 1 are exported")
+        self.log_priors: torch.Tensor
         self.register_buffer("log_priors", network.log_priors)
 
     @property
@@ -95,7 +97,7 @@ def export(network: AcousticNetwork, out) -> None:
     axes = {"features": {0: "T", 1: "N"}, "scores": {0: "T", 1: "N"}}
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
     # since torch 2.9 the default exporter does not support a loop over an arbitrary number of frames
-    scripted = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    scripted: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with files.replacing(out) as tmp, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns that it treats sizes as constants, which these sizes are
         torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,

@@ -121,7 +121,8 @@ class NetworkStream:
     def __init__(self, network: AcousticNetwork):
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
-        self.network, self._last_frame = network, None
+        self.network = network
+        self._last_frame: torch.Tensor | None = None
         self._state, self._to_skip = network.model.zero_state(1), network.cfg.label_delay
 
     @torch.no_grad()
@@ -135,10 +136,10 @@ class NetworkStream:
             x = self.network.model.normalize(chunk.to(self.network.device))
             log_post, self._state = self.network.model(x, self._state, torch.tensor([len(x)]))
             scores.append(log_post.sub_(self.network.log_priors)[:, 0])
-        scores = torch.cat(scores)
-        skipped = min(self._to_skip, len(scores))  # the first label_delay outputs belong to no frame
+        new = torch.cat(scores)
+        skipped = min(self._to_skip, len(new))  # the first label_delay outputs belong to no frame
         self._to_skip -= skipped
-        return scores[skipped:].cpu()
+        return new[skipped:].cpu()
 
     def finish(self) -> torch.Tensor:
         """End the utterance and return the scores of the frames that have none yet."""

@@ -130,7 +130,8 @@ class LstmpNetwork(nn.Module):
     def zero_state(self, sequences: int) -> State:
         """The state before the first frame, for a number of sequences."""
         layer, parameter = self._directions()[0], next(self.parameters())
-        return tuple(parameter.new_zeros(self._num_directions(), sequences, size) for size in layer.state_sizes)
+        r, c = (parameter.new_zeros(self._num_directions(), sequences, size) for size in layer.state_sizes)
+        return r, c
 
     def forward(self, x, state: State | None = None, lengths=None):
         """Compute the outputs for some frames of each sequence.
@@ -174,7 +175,8 @@ class LstmpNetwork(nn.Module):
                 inputs = reverse_time(x, lengths) if is_back else x
                 y, r, c = _run_direction(direction, inputs, r_0[n], c_0[n], lengths, padding)
                 outputs.append(reverse_time(y, lengths) if is_back else y)
-                rs.append(r), cs.append(c)
+                rs.append(r)
+                cs.append(c)
                 n += 1
             x = torch.cat(outputs, 2) if self.bidirectional else outputs[0]
         return x, (torch.stack(rs), torch.stack(cs))

@@ -64,10 +64,10 @@ class StateNetwork(nn.Module):
 
     def zero_state(self, streams: int) -> State:
         """The state at the start of an utterance."""
-        return [tuple(self.w_out.new_zeros(streams, size) for size in layer.state_sizes)
-                for layer in self._all_layers()]
+        sizes = [layer.state_sizes for layer in self._all_layers()]
+        return [(self.w_out.new_zeros(streams, r), self.w_out.new_zeros(streams, c)) for r, c in sizes]
 
-    def _all_layers(self) -> list[nn.Module]:
+    def _all_layers(self) -> list[Any]:  # modules of lstmp.nnet.layers
         return [*([self.stack] if self.stack else []), *self.layers]
 
     def normalize(self, x):
@@ -127,7 +127,7 @@ class StateNetwork(nn.Module):
         return torch.log_softmax(torch.matmul(y, self.w_out.t()) + self.b_out, 2), state
 
 
-def _layer(cfg: LstmpConfig, inputs: int) -> nn.Module:
+def _layer(cfg: LstmpConfig, inputs: int) -> LstmpLayer | DenseLayer:
     """A layer of the type that ``cfg.kind`` names."""
     if cfg.kind == "dnn":
         return DenseLayer(inputs, cfg.cells, cfg.activation, cfg.precision == "bf16")

@@ -96,7 +96,7 @@ def plan_whole(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> Pl
     rng = np.random.default_rng([seed, epoch, 0])
     by_length = np.lexsort([rng.random(len(lengths)), lengths.numpy()])  # equal lengths in random order
     table = plan_in_order(by_length, streams)
-    return Plan(table.utt[rng.permutation(len(table))], table.start)
+    return Plan(table.utt[torch.from_numpy(rng.permutation(len(table)))], table.start)
 
 
 def plan_in_order(utts: np.ndarray, streams: int) -> Plan:

@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,8 +50,9 @@ def main(argv=None):
     exp, data, dry_run = Path(run["exp"]), Path(run["data"]), run["dry-run"] == "true"
     if not dry_run:
         check_predecessors(int(run["stage"]), exp, data, recipe, networks, gmm_train(recipe), systems)
-    recipe = dataclasses.replace(recipe, **{key: find_file(getattr(recipe, key), run, recipe)
-                                            for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")})
+    files: dict[str, Any] = {key: find_file(getattr(recipe, key), run, recipe)
+                             for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
+    recipe = dataclasses.replace(recipe, **files)
     new_conf = exp / f".conf.{os.getpid()}"  # begin_run moves it to <exp>/conf under the lock
     if not dry_run:
         write_sections(sections, new_conf)

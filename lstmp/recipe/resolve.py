@@ -64,8 +64,8 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
     if absent := [name for name in recipe.triphones if name not in sections]:
         raise config.unknown(f"system `{absent[0]}`", absent[0], [s for s in sections if s.startswith("tri")],
                              file=path, line=lines.get("triphones"))
-    source = {"lines": {}} if "networks" in chosen else {"file": path, "lines": lines}
-    for network in (recipe_networks := networks(recipe, sections["lstmp"], **source)):
+    file, network_lines = (None, {}) if "networks" in chosen else (path, lines)
+    for network in (recipe_networks := networks(recipe, sections["lstmp"], file=file, lines=network_lines)):
         if network.name in sections and network.name != "lstmp":
             raise UserError(f"network `{network.name}` has the name of a file of conf/", file=path,
                             line=lines.get(f"networks.{network.name}"), hint="choose another name")

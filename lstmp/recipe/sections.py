@@ -1,6 +1,7 @@
 """The sections of conf/: overrides them by recipe and options, and checks them in the same way as the steps do."""
 
 import re
+from types import GenericAlias
 
 from lstmp import config
 from lstmp.errors import UserError
@@ -29,7 +30,7 @@ def override(values: dict, key: str, value, *, what: str, file=None, lines: dict
     elif isinstance(old, list) and not old and isinstance(value, list):  # the step's own dataclass checks its items
         values[key] = value
     elif isinstance(old, list):
-        values[key] = config.coerce(value, list[type(old[0])] if old else list[str], what, **source)
+        values[key] = config.coerce(value, GenericAlias(list, (type(old[0]) if old else str,)), what, **source)
     else:
         values[key] = config.coerce(value, type(old), what, **source)
 

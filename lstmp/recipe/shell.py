@@ -31,6 +31,7 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
     """
     train_text = Path(run["data"]) / recipe.train / "text"
     from_spelling = ["--spell", str(train_text.parent), *filter(None, (recipe.arpa, recipe.lm_text))]
+    lm_source: list[str | int]
     if recipe.arpa:
         lm_source = ["--arpa", recipe.arpa]
     elif recipe.lm_text:

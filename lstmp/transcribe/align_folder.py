@@ -25,7 +25,7 @@ from lstmp.corpus.pieces import made_of_pieces
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.device import for_processes
 from lstmp.errors import UserError, command
-from lstmp.features.extract import CONFIGS, extract
+from lstmp.features.extract import CONFIGS, FbankConfig, extract
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
 from lstmp.gmm.align import read_alignment, segments
@@ -167,7 +167,7 @@ def _write_data(folder: Path, recordings, words_of, data: Path, nj: int, result:
 def _align(model: ModelFolder, work: Path, lang: Path, nj: int, device: str) -> Path:
     """Extract features, adapt them if the network needs that, and align. Returns the folder of the alignment."""
     data, conf, feature_type = work / "data", model.path / "conf", model.extracted
-    cfg_features = config.load(conf / f"{feature_type}.yaml", CONFIGS[feature_type])
+    cfg_features: FbankConfig = config.load(conf / f"{feature_type}.yaml", CONFIGS[feature_type])
     extract(data, data, replace(cfg_features, max_bad=float(10 ** 9)), nj)
     cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # failures are reported in _write
     if model.adapts:

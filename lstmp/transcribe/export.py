@@ -83,6 +83,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     if chosen is None and (lm_weight is None or word_penalty is None):
         raise UserError(f"none of its decode dirs with {graph.name} is scored", file=model,
                         hint="run steps/score.sh, or give --lm-weight and --word-penalty")
+    chosen = chosen or {}
     lm_weight = chosen["lmwt"] if lm_weight is None else lm_weight
     word_penalty = chosen["wip"] if word_penalty is None else word_penalty
 

@@ -17,7 +17,7 @@ from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.ctm import TimedWord, timed_words
 from lstmp.decode.decode import decode
-from lstmp.features.extract import CONFIGS, extract
+from lstmp.features.extract import CONFIGS, FbankConfig, extract
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.make_fmllr import make_fmllr
 from lstmp.graph.make_graph import make_graph
@@ -101,9 +101,10 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wan
     data, conf = work / "data", model.path / "conf"
     per_job = min(32, -(-utts // nj))
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
-                  lm_weights=[model.lm_weight], word_penalties=[model.word_penalty])
+                  lm_weights=[model.lm_weight],  # type: ignore[list-item]  # only files say whole numbers
+                  word_penalties=[model.word_penalty])
     feature_type = model.extracted
-    cfg_features = config.load(conf / f"{feature_type}.yaml", CONFIGS[feature_type])
+    cfg_features: FbankConfig = config.load(conf / f"{feature_type}.yaml", CONFIGS[feature_type])
     extract(data, data, replace(cfg_features, max_bad=float(10 ** 9)), nj)
     if model.adapts:
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")

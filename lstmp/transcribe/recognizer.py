@@ -17,7 +17,7 @@ from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript
 from lstmp.transcribe.media import Resampler, read_recording
 from lstmp.transcribe.recognize import recognize
-from lstmp.transcribe.sound import Listener
+from lstmp.transcribe.sound import SoundOnlyRecognizer
 from lstmp.transcribe.transcribe import LiveModel
 
 _recognizing = threading.Lock()  # decoding uses global state of the process
@@ -107,7 +107,7 @@ class Stream:
     """
 
     def __init__(self, live: LiveModel):
-        self._recognizer: Listener | None = live.recognizer()
+        self._recognizer: SoundOnlyRecognizer | None = live.recognizer()
         self._piece = round(live.live.chunk_seconds * RATE)
         self._rate: int | None = None
         self._to_rate: Resampler | None = None
@@ -132,10 +132,10 @@ class Stream:
             raise UserError("the recording has been finished", hint="take a new stream()")
         if self._to_rate is None or rate is not None:
             rate = checked_rate(rate)
-            if self._to_rate is not None and rate != self._rate:
+            if self._to_rate is None:
+                self._rate, self._to_rate = rate, Resampler(rate)
+            elif rate != self._rate:
                 raise UserError(f"{rate} samples per second after {self._rate}", hint="use one rate in a stream")
-        if self._to_rate is None:
-            self._rate, self._to_rate = rate, Resampler(rate)
         return self._recognize(self._to_rate(to_int16_scale(samples)))
 
     def finish(self) -> list[Segment]:
@@ -154,10 +154,12 @@ class Stream:
 
     def close(self):
         """Stop without the segments that have not been returned yet."""
-        self._recognizer = self._to_rate = None
+        self._recognizer = None
+        self._to_rate = None
 
     @contained()
     def _recognize(self, samples: np.ndarray) -> list[Segment]:
+        assert self._recognizer is not None
         segments: list[Segment] = []
         for begin in range(0, len(samples), self._piece):
             segments = [s for s in segments if s.final] + self._recognizer.accept(samples[begin:begin + self._piece])

@@ -74,17 +74,17 @@ class RecordedInputs:
         for about in self.decodings.values():
             features = self._features(about)
             if "transforms" in features:  # adapted features: computed from those that the GMM decoded
-                path = self.located(features["transforms"], "adapt", must=False)
+                path = self._found(features["transforms"])
                 record = path and path / "decode.json"
-                decoded = record and record.is_file()
-                features = self._features(config.read_json(record, "decode again")) if decoded else {}
+                decoded = config.read_json(record, "decode again") if record and record.is_file() else {}
+                features = self._features(decoded)
             configs += [features["config"]] if features.get("config") else []
         for other in configs[1:]:
             check_same(configs[0], other, self.model, "its features were extracted in two ways")
         return configs[0] if configs else None
 
     def _features(self, about: dict) -> dict:
-        data = self.located(about["data"], "conf", must=False) if "data" in about else None
+        data = self._found(about["data"]) if "data" in about else None
         return read_about(data) or {} if data else {}
 
     def decode_config(self, graph: Path) -> dict | None:
@@ -97,19 +97,26 @@ class RecordedInputs:
         folder = self.model.absolute().parent / "conf"
         return folder if folder.is_dir() else ROOT / "conf"
 
-    def located(self, recorded: str, option: str, must: bool = True) -> Path | None:
+    def _found(self, recorded: str) -> Path | None:
         """Find a recorded path, which is relative to the folder where the step ran.
 
         It is looked for below the working folder, the checkout, and all folders above the network's.
+        """
+        candidates = [Path(recorded), ROOT / recorded, *(above / recorded for above in self.model.resolve().parents)]
+        return next((p for p in candidates if p.exists()), None)
+
+    def located(self, recorded: str, option: str) -> Path:
+        """Find a recorded path, which must exist.
 
         Args:
             recorded: the path.
             option: the option with which the user can give it instead.
-            must: whether it is an error if the path does not exist; else the result is None.
+
+        Raises:
+            UserError: it does not exist.
         """
-        candidates = [Path(recorded), ROOT / recorded, *(above / recorded for above in self.model.resolve().parents)]
-        path = next((p for p in candidates if p.exists()), None)
-        if path is None and must:
+        path = self._found(recorded)
+        if path is None:
             raise UserError(f"it was made with {recorded}, which does not exist", file=self.model,
                             hint=_GIVE.format(option))
         return path
@@ -158,7 +165,7 @@ def write_conf(recorded: RecordedInputs, graph: Path, feature_type: str, cls: ty
             raise UserError(f"`acoustic_scale` is {values['acoustic_scale']}, and {search.get('acoustic_scale')} where "
                             "the LM weight was chosen", file=path, hint="decode and score with this configuration")
         search = values
-    for name, values, config_class in ((feature_type, features, cls), ("decode", search, DecodeConfig)):
-        if values is not None:
-            values = config.to_dict(config.build(values, config_class, file=recorded.model))
+    for name, noted, config_class in ((feature_type, features, cls), ("decode", search, DecodeConfig)):
+        if noted is not None:
+            values = config.to_dict(config.build(noted, config_class, file=recorded.model))
             config.write_text(out / f"{name}.yaml", yaml.safe_dump(values, sort_keys=False))

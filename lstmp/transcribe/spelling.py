@@ -73,7 +73,8 @@ class Speller:
             if found := self._find(candidate):
                 return SpokenWord(candidate, (found,))
         parts = [self._find(_stripped(part, "'")) or self._find(_stripped(part)) for part in _PARTS.split(core) if part]
-        return SpokenWord(core, tuple(parts) if len(parts) > 1 and all(parts) else (UNKNOWN,))
+        known = tuple(part for part in parts if part)
+        return SpokenWord(core, known if len(parts) > 1 and len(known) == len(parts) else (UNKNOWN,))
 
     def _find(self, word: str) -> str | None:
         """Find a word in the lexicon, ignoring case, the form of apostrophes, and joiners."""

@@ -15,6 +15,7 @@ the same weights, and the same optimizer state, the mean over the workers.
 import contextlib
 import os
 import socket
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,7 +40,7 @@ def choose_servers(machines: list[str], count: int) -> list[int]:
         UserError: a machine would have no worker left.
     """
     ranks_of = {name: [r for r, m in enumerate(machines) if m == name] for name in dict.fromkeys(machines)}
-    chosen = []
+    chosen: list[int] = []
     while len(chosen) < count:
         previous = len(chosen)
         for ranks in ranks_of.values():
@@ -86,13 +87,14 @@ class Asynchronous(Team):
         self._server_ranks, self._first = servers, workers[0]
         self._warm_start = -(-cfg.warm_start // cfg.accumulate) * cfg.accumulate  # batches, rounded up to whole updates
         self._updates = 0
-        self.own = self.base = None  # this worker's weights as one vector, and their values at the last exchange
-        self.shared: SharedWeights | None = None
+        self.own: torch.Tensor  # from join() on: this worker's weights as one vector
+        self.base: torch.Tensor  # their values at the last exchange
+        self._shared: SharedWeights | None = None
         self.servers: Servers | None = None
 
     def join(self, model: torch.nn.Module):
         """Give all workers, and the servers, the weights of the first worker."""
-        if self.own is None:
+        if self._shared is None:
             self._set_up(list(model.parameters()))
         dist.broadcast(self.own, self._first, group=self.group)
         if self.rank == self._local_workers[0]:
@@ -125,7 +127,7 @@ class Asynchronous(Team):
         self.base = self.own.clone()
         first = self._local_workers[0]
         index = self._local_workers.index(self.rank)
-        self.shared = SharedWeights(total, len(self._local_workers), index, lambda x: self.gather(x)[first])
+        self._shared = SharedWeights(total, len(self._local_workers), index, lambda x: self.gather(x)[first])
         if self._server_ranks and self.rank == first:
             self.servers = Servers(self._server_ranks, total)
 
@@ -186,7 +188,7 @@ class Asynchronous(Team):
         self.shared.copy_to(self.own, self.base)
 
     def gather(self, value) -> list:
-        with self.shared.waiting() if self.shared else contextlib.nullcontext():
+        with self._shared.waiting() if self._shared else contextlib.nullcontext():
             return distributed.gather(value, self.group)
 
     def mean(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -200,8 +202,8 @@ class Asynchronous(Team):
         return means
 
     def statistics(self) -> dict:
-        mine = {"staleness": self.shared.staleness, "wait_seconds": self.shared.waited,
-                "exchange_seconds": self.shared.seconds}
+        mine: dict[str, Any] = {"staleness": self.shared.staleness, "wait_seconds": self.shared.waited,
+                                "exchange_seconds": self.shared.seconds}
         if self.servers:
             mine |= {"server_staleness": self.servers.staleness, "server_seconds": self.servers.seconds,
                      "server_bytes": self.servers.bytes}

@@ -33,7 +33,7 @@ def serve():
     clocks: dict[int, int] = {}
     additions = error = 0
     while True:
-        source = dist.recv(head, tag=_HEAD)
+        source: Any = dist.recv(head, tag=_HEAD)  # an int, whatever the types of torch 1.13 say
         message, clock, known = head.tolist()
         if message == _END:
             return

@@ -38,13 +38,14 @@ class SharedWeights:
     """
 
     def __init__(self, size: int, workers: int, index: int, agree):
-        self.index, self.staleness, self.waited, self.seconds = index, [], 0.0, 0.0
+        self.index, self.waited, self.seconds = index, 0.0, 0.0
+        self.staleness: list[int] = []
         error, name, handle, length = None, None, None, _num_bytes(size, workers)
         if index == 0:
             try:
                 handle, name = _allocate(length)
             except OSError as e:  # raised below by all workers: otherwise the others would wait
-                error = f"cannot allocate {length:,} bytes of memory for the weights: {os.strerror(e.errno)}"
+                error = f"cannot allocate {length:,} bytes of memory for the weights: {e.strerror or e}"
         error, name = agree((error, name))
         if error:
             raise UserError(error, hint="start fewer processes on this machine, or give it more memory")

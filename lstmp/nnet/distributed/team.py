@@ -38,7 +38,8 @@ class Team:
 
     def __init__(self, threads: int = 0):
         self.workers = Workers(threads)
-        self._model = self._function = None
+        self._model: torch.nn.Module | None = None
+        self._function: Callable | None = None
 
     @property
     def leads(self) -> bool:

@@ -9,7 +9,7 @@ from lstmp.nnet.streams import Plan
 
 def gather_states(team: Team, own: State | None) -> State | None:
     """The states of all processes' streams, on the CPU, in the order of the streams; None if all streams have ended."""
-    own = own and [tuple(t.cpu() for t in layer) for layer in own]
+    own = own and [(r.cpu(), c.cpu()) for r, c in own]
     parts = [state for state in team.gather(own) if state]
     if not parts:
         return None
@@ -20,4 +20,4 @@ def select_states(table: Plan, batch: int, streams: slice, all_states: State, de
     """Select the states of some ``streams`` from the states of all streams that were active before ``batch``."""
     active = table.utt[batch - 1] >= 0
     rows = torch.arange(int(active[:streams.start].sum()), int(active[:streams.stop].sum()))
-    return [tuple(t[rows].to(device) for t in layer) for layer in all_states]
+    return [(r[rows].to(device), c[rows].to(device)) for r, c in all_states]

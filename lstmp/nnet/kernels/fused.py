@@ -37,7 +37,8 @@ _STORAGE = {"bf16": (torch.bfloat16, 1), "bf16x3": (torch.int32, 1), "bf16x6": (
 _ALL = " ".join(_READY_BITS)
 _FLAGS = ("-fno-math-errno",)
 _MIN_STREAMS = 8  # the kernels compute 16 at a time: with fewer than 8, PyTorch is as fast in float32
-_reduced_lock, _reduced_users = threading.Lock(), []
+_reduced_lock = threading.Lock()
+_reduced_users: list[str] = []
 
 
 def kernels(precision: str) -> ctypes.CDLL | None:

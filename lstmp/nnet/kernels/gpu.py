@@ -94,7 +94,7 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     bf16 = w_x.dtype == torch.bfloat16
     grad_y, dc = grad_y.contiguous(), grad_c.clone(memory_format=torch.contiguous_format)
     from_p = None if w_pm is None else grad_y[:, :, num_rec:].to(w_pm.dtype)
-    grad_m = None if w_pm is None else torch.matmul(from_p, w_pm)
+    grad_m = None if from_p is None else torch.matmul(from_p, w_pm)
     d_gates = torch.empty_like(gates, dtype=w_x.dtype)
     grad_r = None if w_rm is None else w_x.new_empty(frames, streams, num_rec)
     partial = recs.new_empty(_PARTS, streams, num_rec)
@@ -118,8 +118,8 @@ def backward(saved, clip, grad_y, grad_c, needs_x: bool = True, needs_r0: bool =
     flat_t, m = flat.t(), outs.to(w_x.dtype).reshape(frames * streams, num_cells)
     d_w_x = torch.mm(flat_t, x.view(frames * streams, -1)).to(dtype)
     d_w_r = torch.mm(flat_t, recs[:-1].to(w_r.dtype).view(frames * streams, num_rec)).to(dtype)
-    d_w_rm = None if w_rm is None else torch.mm(grad_r.view(frames * streams, num_rec).t(), m).to(dtype)
-    d_w_pm = None if w_pm is None else torch.mm(from_p.reshape(frames * streams, -1).t(), m).to(dtype)
+    d_w_rm = None if grad_r is None else torch.mm(grad_r.view(frames * streams, num_rec).t(), m).to(dtype)
+    d_w_pm = None if from_p is None else torch.mm(from_p.reshape(frames * streams, -1).t(), m).to(dtype)
     return (d_x, d_r0, dc, d_w_x, d_w_r, d_bias, None if peephole is None else d_peephole, d_w_rm, d_w_pm)
 
 
