@@ -78,9 +78,10 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
 
     with of_file(lang_dir):
         hclg = bounded(compose, arcs, UserError(
-            f"lexicon and language model, of {arcs:,} arcs, have no graph of a size that can be used", file=lang_dir,
-            hint="prepare it again: words that sound alike need symbols #1, #2 … behind them, and a state of G.fst one "
-                 "arc for each word"))
+            f"no graph of a usable size can be made of lexicon and language model, which have {arcs:,} arcs",
+            file=lang_dir,
+            hint="prepare the lang folder again: words that sound alike must end in symbols #1, #2 …, and a state of "
+                 "G.fst must have one arc for each word"))
     hclg.write(out / "HCLG.fst")
     config.copy_file(lang_dir / "words.txt", out / "words.txt")
     info = {"tree": digest(model_dir / "tree.json"), "num_pdfs": model.tree.num_pdfs, "states": len(hclg.final),
@@ -92,8 +93,8 @@ def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: flo
 
 
 def _check(l_disambig: Path, g: Path, lang: Lang) -> int:
-    """Read the two for what would have no end; returns how many arcs they have together, where those of a state of G
-    with one word count once: they are what may make a graph of any size, whose work must not be allowed more for it."""
+    """Check both FSTs for cycles that would never end. Returns their total number of arcs, for the limits of time and
+    memory; several arcs of a state of G with the same word count as one, because they must not raise the limits."""
     lexicon, model = FstArrays.read(l_disambig), FstArrays.read(g)
     check_lexicon(lexicon, lang.disambig, l_disambig)
     check_backoff(model, lang.words.get("#0"), g)

@@ -181,15 +181,15 @@ def exponential(a, b, n):
 HOSTILE = {
     "epsilons around": (lambda a, b, backoff: ([(0, 0, 1), (1, 0, 0), (1, a, 2)], 3), "G.fst: state 0 is on a cycle"),
     "back-off around": (lambda a, b, backoff: ([(0, backoff, 0), (0, a, 1)], 2), "G.fst: state 0 is on a cycle"),
-    "exponential": (lambda a, b, backoff: (exponential(a, b, 40), 42), "lang_x: lexicon and language model have no"),
+    "exponential": (lambda a, b, backoff: (exponential(a, b, 40), 42), "lang_x: the graph of lexicon and language model"),
     "twins": (lambda a, b, backoff: ([(0, a, 1), (0, a, 2), (1, b, 1), (2, b, 2), (1, a, 3), (2, a, 3)], 4),
-              "lang_x: lexicon and language model, of "),
+              "lang_x: no graph of a usable size can be made of lexicon and language model"),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_graphs_without_end_are_one_line(folder, name, capsys):
-    """Within the time and memory that a graph of that size takes."""
+    """The error comes within the time and memory that a graph of this size may take."""
     make, message = HOSTILE[name]
     words = read_symbols(folder / "lang_x" / "words.txt")
     g = g_of(*make(words["A"], words["RED"], words["#0"]))
@@ -211,4 +211,4 @@ def test_weights_that_are_no_costs(folder, capsys):
     g.write(folder / "lang_x" / "G.fst")
     with pytest.raises(SystemExit):
         run(folder)
-    assert "lang_x: weights of L_disambig.fst or G.fst are so large" in capsys.readouterr().err
+    assert "lang_x: weights of L_disambig.fst or G.fst are too large" in capsys.readouterr().err

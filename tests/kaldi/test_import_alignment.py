@@ -137,7 +137,7 @@ BAD = {
                      r"ali.3.gz: no such file, although the alignment has 3 parts"),
     "jobs": (lambda f: (f / "num_jobs").write_text("two"), r"num_jobs:1: 'two' is not a number of jobs"),
     "cut off": (lambda f: cut(f / "ali.1.gz"), r"ali.1.gz: the archive is cut off or damaged at byte \d+; copy it"),
-    "not gzip": (lambda f: (f / "ali.1.gz").write_bytes(b"a-1 1 2 3\n"), r"ali.1.gz: the archive is cut off or damag"),
+    "not an archive": (lambda f: (f / "ali.1.gz").write_bytes(b"a-1 1 x 3\n"), r"ali.1.gz: the archive is cut off"),
     "not integers": (lambda f: (f / "ali.2.gz").write_bytes(gzip.compress(b"a-2 8 x 9 \n")), r"ali.2.gz: the archive"),
     "twice": (lambda f: (f / "ali.2.gz").write_bytes(kb.gzipped_ark({"a-1": [8]})),
               r"ali.2.gz: utterance a-1 occurs twice in the alignment"),

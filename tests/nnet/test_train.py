@@ -67,7 +67,7 @@ def test_a_network_folder_has_everything_that_the_decoder_needs(world, small_con
     assert "is done" in capfd.readouterr().out and (out / "final.safetensors").stat().st_mtime_ns == before
     run(world, small_config(seed=2))
     said = capfd.readouterr().out
-    assert "kept until the new one is done (" in said and "training starts from scratch" not in said
+    assert "kept here until the new one is done (" in said and "training starts from scratch" not in said
     assert not torch.equal(weights(out)["w_out"], tensors["w_out"])
 
 

@@ -84,7 +84,7 @@ def test_parts_that_do_not_belong_together_are_refused(parts, tmp_path, capsys):
     (tmp_path / "p/net/tree.json").write_text("{}")
     with pytest.raises(SystemExit):
         export.main(options)
-    assert "another decision tree" in capsys.readouterr().err
+    assert "not made from the decision tree" in capsys.readouterr().err
 
 
 def test_transcripts_in_all_formats(model, recording, tmp_path):
