@@ -5,35 +5,35 @@ running them. A CUDA graph launches all of them at once, but works for one set o
 truncated BPTT have the same shapes; other batches, and the first few, are computed kernel by kernel, with the same
 result.
 
-From a step of the training loop to the graph, and back (one process; several go by
-:class:`lstmp.nnet.distributed.synchronous.Synchronous`, or its asynchronous sibling, without graphs)::
+From a step of the training loop to the graph, and back (for a single process; several processes use
+:class:`lstmp.nnet.distributed.synchronous.Synchronous`, or its asynchronous counterpart, which uses no graphs)::
 
-    Trainer.step               a batch: x [T, n, D], targets [T, n], the state that its streams carry
-      │                        loss_of(function, part, columns) calls a function with those of some streams
+    Trainer.step               a batch: x [T, n, D], targets [T, n], the recurrent state carried over by its streams
+      │                        loss_of(function, part, streams) calls a function with these tensors for some streams
       ▼
-    Team.gradients             Workers.map(run, shares): on a CPU each thread has a share of the streams; on a GPU
-      │                        there is one share, all of them
+    Team.gradients             Workers.map(run, ...): on a CPU each thread gets a part of the streams; on a GPU
+      │                        there is one part, with all streams
       ▼
     loss_and_gradients_for(model)   on a CPU, and before torch 2.4: loss_and_gradients
       │                        on a GPU: Graphed
       ▼
-    Graphed.__call__           the first three batches of the same shapes, and shapes beyond the
-      │                        fourth graph: loss_and_gradients
+    Graphed.__call__           the first three batches of the same shapes, and new shapes when there are four
+      │                        graphs: loss_and_gradients
       │                        the fourth batch: _Graph.__init__ runs loss_and_gradients once,
       │                        then records it
       │                        from then on: _Graph.__call__
       ▼
-    _Graph.__call__            copies x, state, targets, lengths to where the recording has read them, sets the seed,
-      │                        graph.replay(), copies what it has written
+    _Graph.__call__            copies x, state, targets, lengths to the recorded addresses, sets the seed,
+      │                        graph.replay(), copies the results
       ▼
-    loss_and_gradients         what is recorded, or else runs kernel by kernel:
-        StateNetwork.loss          of each layer LstmpChunk.forward → gpu.forward, two Triton kernels a frame;
+    loss_and_gradients         is recorded, or runs kernel by kernel:
+        StateNetwork.loss          for each layer LstmpChunk.forward → gpu.forward, two Triton kernels per frame;
                                    FrameCrossEntropy.forward → scores, loss, and the gradient of the scores
-        torch.autograd.grad        FrameCrossEntropy.backward, and from the last layer to the first
+        torch.autograd.grad        FrameCrossEntropy.backward, then from the last layer to the first
                                    LstmpChunk.backward → gpu.backward
       │
       ▼  loss, number of correct frames, new state, gradients
-    Team.gradients             adds the gradients of all shares up in p.grad
+    Team.gradients             adds up the gradients of all parts in p.grad
       ▼
     Trainer.step               clip_gradients, learning_rate, Team.update → optimizer.step
 """
@@ -85,7 +85,7 @@ class _Graph:
         self.graph, self.generator = torch.cuda.CUDAGraph(), None
         if generator is not None:
             self.generator = torch.Generator(x.device)
-            self.graph.register_generator_state(self.generator)  # type: ignore[attr-defined]  # see function_for()
+            self.graph.register_generator_state(self.generator)  # type: ignore[attr-defined]  # see loss_and_gradients_for()
 
         def run():
             return loss_and_gradients(model, inputs[0], pairs, inputs[1], frames, self.generator, inputs[2])
