@@ -4,5 +4,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]  # of any shape and kind of number: the text says which
-Json = dict[str, Any]  # a JSON object, or a mapping that can be written as one
+from lstmp.config import Json
+
+__all__ = ["Array", "Json"]
+Array = np.ndarray[Any, Any]  # of any shape and dtype: the docstring says which

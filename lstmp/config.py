@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from lstmp import files
-from lstmp.aliases import Json
 from lstmp.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+Json = dict[str, Any]  # a JSON object, or a mapping that can be written as one
 T = TypeVar("T", bound="DataclassInstance")
 _MAX_YAML, _MAX_JSON = 1 << 18, 32 << 20  # bytes: much larger files would take minutes and gigabytes to read
 _MAX_DEPTH = 20  # of nested groups

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmp import config, lock
-from lstmp.aliases import Json
+from lstmp.config import Json
 from lstmp.log import say
 
 _MAX_KEYS, _MAX_WIDTH = 5, 60  # changed keys that are named, and characters of a value
