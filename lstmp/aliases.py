@@ -4,5 +4,5 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]  # of any shape and kind of number: the text says which
+Array = np.ndarray[Any, Any]  # of any shape and dtype, which docstrings give
 Json = dict[str, Any]  # a JSON object, or a mapping that can be written as one

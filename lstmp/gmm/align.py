@@ -48,13 +48,13 @@ def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
 
 
 def alignment_files(directory) -> list[Path]:
-    """The files of a finished alignment, for :meth:`lstmp.stage.Stage.mark`: those that each has, and what is there of
-    those that only some have."""
-    each = ("ali.ark", "ali.scp", "pdf.ark", "pdf.scp", "phones.ctm", "num_pdfs", "frame_shift", "tree.json",
+    """List the files of a finished alignment, for :meth:`lstmp.stage.Stage.mark`: the required ones, and those of the
+    optional ones that exist."""
+    required = ("ali.ark", "ali.scp", "pdf.ark", "pdf.scp", "phones.ctm", "num_pdfs", "frame_shift", "tree.json",
             "transitions.safetensors")
-    some = ("topo", "trans.ark", "trans.scp", "utt2like", "failed.txt")
+    optional = ("topo", "trans.ark", "trans.scp", "utt2like", "failed.txt")
     directory = Path(directory)
-    return [directory / name for name in each] + [p for name in some if (p := directory / name).is_file()]
+    return [directory / name for name in required] + [p for name in optional if (p := directory / name).is_file()]
 
 
 def read_alignment(directory, what: str = "transitions") -> dict:

@@ -22,7 +22,8 @@ def test_relative_paths_are_resolved_against_the_current_folder(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     take(source, tmp_path / "out", max_bad=0, max_utts=2, nj=1)
     data = read_data_dir(tmp_path / "out")
-    assert len(data.utts) == 2 and len({u.speaker for u in data.utts.values()}) == 2  # one of each speaker: a limit is spread over the speakers
+    # a limit is spread over the speakers
+    assert len(data.utts) == 2 and len({u.speaker for u in data.utts.values()}) == 2
     assert all(u.wav == str(source / f"{u.id}.wav") for u in data.utts.values())
 
 

@@ -96,7 +96,7 @@ def test_commands_with_and_without_a_shell(mono, command):
 
 def test_simple_command_runs_without_a_shell(mono, monkeypatch):
     seen, run = [], utterance_audio.subprocess.run
-    monkeypatch.setattr(utterance_audio.subprocess, "run", lambda words, **kwargs: seen.append(words) or run(words, **kwargs))
+    monkeypatch.setattr(utterance_audio.subprocess, "run", lambda words, **kw: seen.append(words) or run(words, **kw))
     read_original(utterance(f'cat "{mono}" |'), allow_commands=True)
     read_original(utterance(f"cat {mono} | cat |"), allow_commands=True)
     assert seen == [["cat", str(mono)], ["bash", "-c", f"cat {mono} | cat"]]

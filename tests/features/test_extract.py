@@ -1,4 +1,4 @@
-"""Features of kaldi-native-fbank against textbook formulas in float64, and steps/make_*.sh on good and bad data."""
+"""Features of kaldi-native-fbank against textbook formulas; lstmp.features.extract on good and bad data."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def reference_fbank(samples, cfg):
 
 
 def reference_mfcc(samples, cfg):
-    """MFCCs by the textbook: orthonormal DCT of the log energies, then liftering; samples [n] → float64 [T, num_ceps]."""
+    """MFCCs by the textbook, from an orthonormal DCT with liftering: samples [n] → float64 [T, num_ceps]."""
     n = cfg.num_mel_bins
     k, j = np.arange(cfg.num_ceps)[:, None], np.arange(n)
     dct = np.sqrt(2 / n) * np.cos(np.pi * k * (j + 0.5) / n)
@@ -109,7 +109,7 @@ def test_dither_is_seeded_by_the_id(samples):
     assert not np.array_equal(one, compute_features(samples, cfg, "u2"))
     quiet = compute_features(np.zeros(8000, dtype=np.float32), cfg, "u1")
     noise = reference_fbank(np.random.default_rng(0).standard_normal(8000), cfg)
-    np.testing.assert_allclose(quiet.mean(0), noise.mean(0), atol=0.7)  # as loud as white noise with standard deviation 1
+    np.testing.assert_allclose(quiet.mean(0), noise.mean(0), atol=0.7)  # as loud as white noise of variance 1
 
 
 def test_too_short_audio_is_an_error():
@@ -222,7 +222,7 @@ def test_kaldi_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
         stderr = capsys.readouterr().err
         assert ("3 utterances at 8000 Hz were resampled" in stderr) == (cfg is FBANK)
     monkeypatch.chdir("/")
-    assert (tmp_path / "out" / "wav.scp").read_text().startswith(f"call {data}/call.wav\n")  # relative paths became absolute
+    assert (tmp_path / "out" / "wav.scp").read_text().startswith(f"call {data}/call.wav\n")  # an absolute path
 
 
 def test_no_usable_audio_is_an_error(data_dir):

@@ -183,7 +183,7 @@ def test_gradient_clipping():
 
 
 def kaldi_folder(toy):
-    """The alignment of the toy data in Kaldi's formats, with a one-state phone per pdf; written again at every change."""
+    """The alignment of the toy data in Kaldi's formats, a one-state phone per pdf; written again at every change."""
     folder, count = toy.path / "kaldi", int((toy.ali / "num_pdfs").read_text())
     folder.mkdir()
     phones = range(1, count + 1)
