@@ -67,7 +67,7 @@ class Trainer:
         self.noise_generator = torch.Generator()
         self.state = TrainingState()
         self.recurrent_state = None
-        self._all_recurrent_state: RecurrentState | None = None  # of all processes' streams, as in the last checkpoint
+        self._all_recurrent_state: RecurrentState | None = None  # that of all processes, at the last checkpoint
         self._batch_seconds = 0.0  # how long a batch took recently; 0: not known yet
         self._clock = self._saved = time.monotonic()
         self._cpu_clock = time.process_time()

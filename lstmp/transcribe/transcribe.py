@@ -42,7 +42,7 @@ from lstmp.transcribe.media import RawPcm, on_standard_input, read_recording, re
 from lstmp.transcribe.recognize import grammar_graph, recognize
 from lstmp.transcribe.sound import SoundOnlyRecognizer
 
-_BATCH_SECONDS = 20.0  # of speech for each process, because each batch takes some tenths of a second to start
+_BATCH_SECONDS = 20.0  # speech per process in a batch, because a batch takes some tenths of a second to start
 
 
 class LiveModel:

@@ -16,7 +16,7 @@ from lstmp.experiment.records import ALIKE, folders, is_done, path, write
 from lstmp.features.load import archives
 
 WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]
-ERRORS = {("small", 1): 30, ("small", 2): 32, ("large", 1): 20, ("large", 2): 21, ("once", 3): 10}  # of 500 words
+ERRORS = {("small", 1): 30, ("small", 2): 32, ("large", 1): 20, ("large", 2): 21, ("once", 3): 10}  # in 500 words
 
 
 @pytest.fixture

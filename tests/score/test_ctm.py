@@ -1,3 +1,5 @@
+"""Reading CTM files and comparing two phone alignments."""
+
 import gzip
 
 import numpy as np

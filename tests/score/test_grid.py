@@ -1,3 +1,5 @@
+"""The grid of LM weights and word insertion penalties, and the choice of its best cell."""
+
 import pytest
 
 from lstmp.errors import UserError

@@ -1,3 +1,5 @@
+"""Counting word errors, and reading references and hypotheses."""
+
 import numpy as np
 import pytest
 from hypothesis import given
