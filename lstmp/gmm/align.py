@@ -152,11 +152,11 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
     if model.si_gmms is None:
         shard.align(model, cfg)
         return None
-    plain_model = model.speaker_independent()
-    shard.align(plain_model, cfg, "first pass")
+    si_model = model.speaker_independent()
+    shard.align(si_model, cfg, "first pass")
     assert fmllr is not None
     adapter = Adapter(shard, fmllr)
-    adapter.update(model, str(shard.data_dir), posteriors_by=plain_model)
+    adapter.update(model, str(shard.data_dir), posteriors_by=si_model)
     shard.align(model, cfg, "second pass")
     return adapter.transforms
 
