@@ -157,7 +157,7 @@ class Task:
         stage = Stage(out, "decode", inputs, settings)
         if distributed.on_first(stage.is_done):
             return paths
-        scorer = load_acoustic_scorer(self.model_dir, "cpu", True) if speaker_independent else self.scorer
+        scorer = load_acoustic_scorer(self.model_dir, speaker_independent=True) if speaker_independent else self.scorer
         features = self.features(read_transforms(transforms) if transforms else None)
         graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs, choose_engine(cfg.engine))
         jobs = plan(paths, features, self.utts, cfg.utts_per_job, distributed.on_first(stage.key))
