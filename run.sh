@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From speech to a table of word error rates. Each stage calls scripts of local/ and steps/, which can be called alone as
-# well (--help explains each); a step whose inputs and configuration have not changed since it last ran is skipped.
+# From audio and transcripts to a table of word error rates. Each stage calls scripts of local/ and steps/, which can also
+# be called alone (--help explains each). A step is skipped if its inputs and configuration have not changed.
 #   ./run.sh                                            the synthetic recipe `tiny`
 #   ./run.sh --recipe mini_librispeech --corpus DIR     real speech, from a local copy; without --corpus it is downloaded
 #   ./run.sh --stage 8 --stop-stage 8                   some stages only
@@ -27,7 +27,7 @@ fi
 . local/path.sh
 settings=$(python -m lstmp.recipe "$@") # checks all options and resolves the configurations; lstmp/recipe/shell.py explains
 eval "$settings"                        # the variables used below, and `settings_of SYSTEM`, which sets those of one system
-. local/begin_run.sh                    # one run at a time in $exp; writes $exp/conf; with --dry-run, steps are only printed
+. local/begin_run.sh                    # locks $exp and writes $exp/conf; with --dry-run, steps are only printed
 conf=$exp/conf
 splits=("$train" "$dev" "${tests[@]}")
 
@@ -37,7 +37,7 @@ runs_stage() {
   [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] && echo "== stage $1: $2 (after $((SECONDS / 60)) min)"
 }
 
-# Stage 1, data: make, download or take the corpus, write Kaldi data dirs, validate what later stages rely on.
+# Stage 1, data: generate, download or read the corpus, write Kaldi data dirs, and validate them.
 if runs_stage 1 "data of $recipe: ${splits[*]}"; then
   if [ "$source" = tiny ]; then
     local/prepare_tiny.sh --out "$data" --seed "$seed" --nj "$nj" \
@@ -58,7 +58,7 @@ if runs_stage 1 "data of $recipe: ${splits[*]}"; then
   local/validate_data_dir.sh --nj "$nj" "${wav_options[@]}" "${splits[@]/#/$data/}"
 fi
 
-# Stage 2, dictionary and lang: pronunciations (without a lexicon, letters), position-dependent phones, silence, L.fst.
+# Stage 2, dictionary and lang: pronunciations (letters, if there is no lexicon), position-dependent phones, silence, L.fst.
 if runs_stage 2 "dictionary and lang"; then
   local/prepare_dict.sh "${dict_source[@]}" --out "$data/dict"
   local/prepare_lang.sh --dict "$data/dict" --out "$data/lang"
@@ -94,8 +94,8 @@ if runs_stage 5 "monophones"; then
     --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
 fi
 
-# Stage 6, triphones, each trained on the alignment of the system before: tri1 on derivatives, tri2b on LDA+MLLT features,
-# tri3b speaker-adapted by fMLLR and, with pron_probs, with probabilities of pronunciations and silence in its lexicon.
+# Stage 6, triphones, each trained on the alignment by the previous system: tri1 on deltas, tri2b on LDA+MLLT features,
+# tri3b with SAT (fMLLR) and, with pron_probs, with pronunciation and silence probabilities in its lexicon.
 if runs_stage 6 "triphones ${triphones[*]}"; then
   previous=mono
   for tri in "${triphones[@]}"; do
@@ -115,8 +115,8 @@ if runs_stage 6 "triphones ${triphones[*]}"; then
   done
 fi
 
-# Stage 7, alignment of all training data to tied states. Some utterances of every training speaker are held out; the
-# others are copied at other speeds and volumes, or after MP3 coding, where a network is trained on such copies.
+# Stage 7, alignment of all training data to tied states, the targets of the networks. Some utterances of every training
+# speaker are held out. Copies at other speeds and volumes, or after MP3 coding, are made for networks trained on them.
 if runs_stage 7 "alignment and held-out part"; then
   settings_of "$last"
   steps/align.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$gmm_train" --model "$exp/$last" \
@@ -125,7 +125,7 @@ if runs_stage 7 "alignment and held-out part"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
     if [ "$copies" = "$train" ]; then
-      continue # trained on the data as they are
+      continue # trained on the unchanged data
     fi
     steps/perturb_data_dir.sh "$data/$train" "$data/$copies" "${perturb_options[@]}" "${wav_options[@]}" --nj "$nj" \
       --once "$data/${train}_heldout/utt2spk"
@@ -141,8 +141,8 @@ if runs_stage 7 "alignment and held-out part"; then
   done
 fi
 
-# Stage 8, networks: LSTMPs that learn the tied state of every frame by cross entropy, truncated BPTT. Their input is
-# filterbank energies, or the features of the last triphones adapted to the speaker by its fMLLR transforms.
+# Stage 8, networks: LSTMPs, trained with frame cross entropy and truncated BPTT to predict the tied state of each frame.
+# Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
@@ -155,7 +155,7 @@ if runs_stage 8 "networks ${networks[*]}"; then
   done
 fi
 
-# Stage 9, search graphs HCLG of the GMM systems; a network has the tied states of one of these and uses its graph.
+# Stage 9, decoding graphs HCLG of the GMM systems; a network uses the graph of the system whose tied states it predicts.
 if runs_stage 9 "graphs"; then
   for model in "${graph_models[@]}"; do
     settings_of "$model"
@@ -167,7 +167,7 @@ if runs_stage 9 "graphs"; then
 fi
 
 # Stage 10, decoding: lattices, and hypotheses for every LM weight and word insertion penalty; the lattices of the last
-# triphones and of the networks are rescored with the larger language model.
+# triphone system and of the networks are rescored with the larger language model.
 if runs_stage 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
     for system in "${systems[@]}"; do
@@ -199,7 +199,7 @@ if runs_stage 11 "scoring"; then
         --test "${tests[@]/#/$exp/$system/decode_${l}_}"
     done
   done
-  spent=() agreement=()
+  spent=() agreement=() # files with computing times, and with agreement of alignments
   for model in mono "${triphones[@]}"; do
     spent+=("$exp/$model/train.json" "$exp/${model}_ali/align.json")
   done

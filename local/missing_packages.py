@@ -24,7 +24,7 @@ def is_complete(requirement: Requirement) -> bool:
     if package.version not in requirement.specifier or not record or package.read_text("INSTALLER") is None:
         return False
     for name, _, size in csv.reader(record.splitlines()):
-        if size and not name.endswith(".pyc"):  # numpy ships some that pip compiles anew
+        if size and not name.endswith(".pyc"):  # numpy ships some, and pip compiles them again
             try:
                 if os.stat(package.locate_file(name)).st_size != int(size):
                     return False

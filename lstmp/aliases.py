@@ -7,4 +7,4 @@ import numpy as np
 from lstmp.config import Json
 
 __all__ = ["Array", "Json"]
-Array = np.ndarray[Any, Any]  # of any shape and dtype: the docstring says which
+Array = np.ndarray[Any, Any]  # of any shape and dtype, which docstrings give

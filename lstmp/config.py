@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]  # a JSON object, or a mapping that can be written as one
 T = TypeVar("T", bound="DataclassInstance")
 _MAX_YAML, _MAX_JSON = 1 << 18, 32 << 20  # bytes: much larger files would take minutes and gigabytes to read
-_MAX_DEPTH = 20  # of nested groups
+_MAX_DEPTH = 20  # levels of nested groups
 
 
 def read_yaml(path: Path | str) -> tuple[Json, dict[str, int]]:

@@ -1,5 +1,6 @@
-// Memory that cannot be had must not end the process: a function for ctypes whose body is followed by LSTMP_GUARD returns,
-// and lstmp_out_of_memory() tells it, once, in the thread that has called. lstmp/native.py then raises MemoryError.
+// Running out of memory must not end the process. A C++ exception cannot pass through ctypes, so a function try block with
+// LSTMP_GUARD catches it and returns. The calling thread then asks lstmp_out_of_memory(), which reports each failure once,
+// and lstmp/native.py raises MemoryError.
 #pragma once
 #include <exception>
 

@@ -194,5 +194,5 @@ def _processor() -> bytes:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         return f"{machine} {platform.processor()}".encode()
-    fields = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")  # of x86 and of ARM
+    fields = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")  # on x86, on ARM
     return "".join([machine, *sorted({x for x in lines if x.startswith(fields)})]).encode()

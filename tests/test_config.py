@@ -1,3 +1,5 @@
+"""Reading configuration files: types, nesting, and errors that name file and line."""
+
 import os
 from dataclasses import dataclass
 

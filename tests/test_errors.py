@@ -1,3 +1,5 @@
+"""Errors are reported in one line, in the calling process and from worker processes."""
+
 import errno
 import os
 import pickle

@@ -1,3 +1,5 @@
+"""The lock of an output folder: one process at a time, and none after it has ended."""
+
 import os
 import signal
 import subprocess

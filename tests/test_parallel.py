@@ -1,3 +1,5 @@
+"""Running jobs in worker processes: order, errors, killed workers."""
+
 import os
 import shutil
 import signal

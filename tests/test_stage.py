@@ -1,3 +1,5 @@
+"""Stages: finished work is skipped, and any change of inputs or settings makes a stage run again."""
+
 import os
 
 import pytest

@@ -1,3 +1,5 @@
+"""The log of each step of run.sh."""
+
 import subprocess
 import sys
 from pathlib import Path

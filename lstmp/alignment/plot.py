@@ -143,7 +143,7 @@ def _spans(axis, spans, shift: float, start: float, end: float, colour: str, siz
         if b <= a:
             continue
         boxes.append((a, b - a))
-        room, width = points * (b - a), 0.72 * max(1, len(name))  # of the box in points; of the name in font sizes
+        room, width = points * (b - a), 0.72 * max(1, len(name))  # box in points; name in font sizes
         rotated = size * width > room and len(name) <= 3
         font_size = min(size, 0.95 * room if rotated else room / width)
         if font_size >= 4:

@@ -30,7 +30,7 @@ from lstmp.log import warn
 _OTHERS = {"#ABNF": "ABNF (SRGS)", "<?xml": "XML (SRGS)", "<grammar": "XML (SRGS)", "<speak": "XML"}
 _HEADLESS = re.compile(r"(public\s*)?<[^<>\s]+>\s*=|grammar\s+\S+\s*;")
 _HALF = math.log(2)
-_MAX_STATES = 200_000  # of the expanded rules
+_MAX_STATES = 200_000  # limit for the expanded rules
 
 
 def grammar_to_g(path, words: dict[str, int]) -> tuple[kaldifst.StdVectorFst, int]:

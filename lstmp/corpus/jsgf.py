@@ -1,7 +1,13 @@
-"""Parses the JSpeech Grammar Format: converts the text of a grammar to rules, which are trees.
+"""Parses grammars in the JSpeech Grammar Format (JSGF) by recursive descent. Each rule becomes a tree.
 
-A tree is one of ("alt", [(weight, tree)…]), ("seq", [tree…]), ("many", tree, minimum number of repetitions),
-("rule", name, line), ("word", id), and ("void",), which stands for a part that can never be spoken.
+A tree is a tuple, one of
+
+    ("alt", [(weight, tree), …])    alternatives; the weights are not normalized
+    ("seq", [tree, …])              a sequence; without members, it is empty
+    ("many", tree, minimum)         at least ``minimum`` repetitions, 0 or 1
+    ("rule", name, line)            a reference to the rule ``<name>``; the line is for messages
+    ("word", id)                    a word id
+    ("void",)                       a part that can never be spoken
 """
 
 import bisect
@@ -16,9 +22,9 @@ NULL, VOID = "<NULL>", "<VOID>"
 _TOKEN = re.compile(r"""(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<name><[^<>\s]+>)|(?P<weight>/\s*[0-9.eE+-]+[fFdD]?\s*/)
                         |(?P<mark>[=;|()\[\]*+])|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<word>[^\s=;|()\[\]*+<>{}"/]+)""",
                     re.X | re.S)
-_HEADER = re.compile(r"#JSGF[^;\n]*;?")
+_SELF_IDENTIFIER = re.compile(r"#JSGF[^;\n]*;?")
 _GRAMMAR = re.compile(r"grammar\s+([^;=<\s]+)\s*;")
-_SKIPPED = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.S)
+_BLANK = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.S)
 _HELP = "see docs/formats.md for the syntax of grammars"
 
 Token = tuple[str, str, int]  # type, text, line
@@ -30,10 +36,11 @@ def read_rules(path: Path, lines: list[tuple[int, str]], word: Callable[[str, in
     Args:
         path: path of the file, for messages.
         lines: (line number, line) of all lines of the file.
-        word: function from (word, line number) to the word id.
+        word: function from (word, line number) to the word id; it raises UserError for a word that is not allowed.
 
     Returns:
-        The rules, name → (line number, tree); the names of the public rules; the name of the first rule or None.
+        The rules, name → (line number, tree), with names in angle brackets; the names of the public rules; the name of
+        the first rule, or None if there is none.
 
     Raises:
         UserError: a syntax error, an import, or a rule that is defined twice; with the line number.
@@ -42,18 +49,19 @@ def read_rules(path: Path, lines: list[tuple[int, str]], word: Callable[[str, in
     return _Parser(path, tokens, grammar, word).rules()
 
 
-def _skipped(text: str, position: int) -> int:
-    match = _SKIPPED.match(text, position)  # matches at least the empty string
+def _skip_blank(text: str, position: int) -> int:
+    """Return the position after white space and comments."""
+    match = _BLANK.match(text, position)  # matches at least the empty string
     return match.end() if match else position
 
 
 def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
-    """Return the tokens without header, comments and tags, and the name of the grammar."""
-    position, grammar = _skipped(text, 0), ""
-    for header in (_HEADER, _GRAMMAR):  # each at most once, before the first rule
+    """Return the tokens without header, comments and tags (semantic annotations in braces), and the grammar's name."""
+    position, grammar = _skip_blank(text, 0), ""
+    for header in (_SELF_IDENTIFIER, _GRAMMAR):  # each at most once, before the first rule
         if match := header.match(text, position):
             grammar = match[1] if header is _GRAMMAR else grammar
-            position = _skipped(text, match.end())
+            position = _skip_blank(text, match.end())
     out, line, tags = [], 1 + text.count("\n", 0, position), None
     while position < len(text):
         if text[position].isspace():
@@ -78,10 +86,10 @@ def _tokens(path: Path, text: str) -> tuple[list[Token], str]:
 
 
 class _Tags:
-    """Finds the ends of tags. All braces are paired in one pass, so that many unclosed tags do not take longer."""
+    """Finds the ends of tags. All braces are paired in one pass, so that unclosed tags cost no extra time."""
 
     def __init__(self, text: str, position: int):
-        """Pair the braces of the text from ``position``, the first brace, on. Braces after a backslash are ignored."""
+        """Pair all braces from the first one, at ``position``, on. Braces after a backslash are ignored."""
         self._end_of, self._closing, open_braces = {}, [], []
         for match in re.compile(r"\\.|[{}]", re.S).finditer(text, position):
             if match[0] == "{":
@@ -103,6 +111,8 @@ class _Tags:
 
 
 class _Parser:
+    """A recursive descent parser. ``position`` is the index of the next token."""
+
     def __init__(self, path: Path, tokens: list[Token], grammar: str, word: Callable[[str, int], int]):
         self.path, self.word, self.position = path, word, 0
         self.tokens = [*tokens, ("end", "the end of the file", tokens[-1][2] if tokens else 0)]
@@ -114,17 +124,19 @@ class _Parser:
         return self.tokens[self.position - 1]
 
     def fail(self, expected: str):
+        """Raise an error that names the next token."""
         _, text, line = self.tokens[self.position]
         raise UserError(f"expected {expected}, found {text}", file=self.path, line=line, hint=_HELP)
 
     def accept(self, mark: str) -> bool:
+        """If the next token is the punctuation mark, go past it and return True."""
         if self.tokens[self.position][:2] != ("mark", mark):
             return False
         self.position += 1
         return True
 
     def name(self, text: str) -> str:
-        """Return the name of a rule without the name of this grammar in front of it."""
+        """Return a rule's name without this grammar's name in front of it: ``<mine.x>`` → ``<x>``."""
         grammar, _, rule = text[1:-1].rpartition(".")
         return f"<{rule}>" if grammar in self.own_names and rule else text
 
@@ -173,11 +185,14 @@ class _Parser:
 
     def sequence(self):
         parts: list[tuple] = []
-        nothing: tuple = ("seq", [])
+        empty: tuple = ("seq", [])
         while (part := self.part()) is not None:
             for mark, minimum in (("*", 0), ("+", 1)):
-                if self.accept(mark) and part != nothing:
-                    part = ("many", part, minimum) if part != ("void",) else nothing if mark == "*" else part
+                if self.accept(mark) and part != empty:
+                    if part != ("void",):
+                        part = ("many", part, minimum)
+                    elif mark == "*":
+                        part = empty  # no repetitions of what cannot be spoken
                     break
             parts.append(part)
         if not parts:
@@ -185,13 +200,16 @@ class _Parser:
         return ("void",) if ("void",) in parts else ("seq", parts)
 
     def part(self):
+        """Parse a word, a reference or a group; None if the next token starts none of these."""
         token_type, text, line = self.tokens[self.position]
         if token_type == "word":
             self.position += 1
             return ("word", self.word(text, line))
         if token_type == "name":
             self.position += 1
-            return ("seq", []) if text == NULL else ("void",) if text == VOID else ("rule", self.name(text), line)
+            if text == NULL:
+                return ("seq", [])
+            return ("void",) if text == VOID else ("rule", self.name(text), line)
         if self.accept("("):
             inner = self.alternatives()
             return inner if self.accept(")") else self.fail("`)`")

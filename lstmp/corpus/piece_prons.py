@@ -26,7 +26,7 @@ from lstmp.stage import Stage
 
 Cut = tuple[tuple[str, ...], tuple[str, ...]]  # the pieces of a word, its phones
 Prons = dict[str, dict[tuple[str, ...], float]]
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # of the hash of a piece and its phones: golden ratio (Knuth), odd
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # multiplicative hash of a piece and its phones: golden ratio (Knuth), odd
 
 
 @dataclasses.dataclass

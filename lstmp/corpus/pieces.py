@@ -99,7 +99,7 @@ class Pieces:
             raise UserError("not a sentencepiece model", file=path,
                             hint="create it with local/train_pieces.sh") from None
         self.letters = {s for s in map(self._model.id_to_piece, range(len(self._model))) if len(s) == 1} - {MARK}
-        self.cut = functools.cache(self.cut)  # type: ignore[method-assign]  # of this object alone
+        self.cut = functools.cache(self.cut)  # type: ignore[method-assign]  # a cache for this object alone
 
     def cut(self, word: str) -> tuple[str, ...]:
         """Cut a word into pieces with marks; a word in brackets, or with an unknown letter, is returned unchanged."""

@@ -184,8 +184,8 @@ def _all(f) -> mmap.mmap | bytes:
         return f.read()
 
 
-def _read(f, at: int, size: int) -> bytes:
-    f.seek(at)
+def _read(f, offset: int, size: int) -> bytes:
+    f.seek(offset)
     return f.read(size)
 
 

@@ -46,8 +46,9 @@ class AcousticScorer:
         return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
 
 
-def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", plain: bool = False) -> AcousticScorer:
-    """Load the GMM or the network in ``model_dir``; with ``plain``, the speaker-independent mixtures of a GMM.
+def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu",
+                         speaker_independent: bool = False) -> AcousticScorer:
+    """Load the GMM or the network in ``model_dir``; with ``speaker_independent``, those mixtures of a GMM.
 
     Raises:
         UserError: no such folder or device, a missing or damaged file, or the folder has neither a GMM nor a network.
@@ -61,7 +62,7 @@ def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", plain: bool
                               network.batch)
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
-        model = model.speaker_independent() if plain else model
+        model = model.speaker_independent() if speaker_independent else model
         gmms = model.mixtures
         return AcousticScorer(model.input, model.transform, gmms.dim, gmms.num_pdfs, model.si_gmms is not None,
                               lambda utterances: [gmms.loglikes(feats.to(device)) for feats in utterances])

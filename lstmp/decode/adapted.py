@@ -1,13 +1,15 @@
 """Decoding with a speaker-adapted GMM: estimates an fMLLR transform for each speaker from lattices, in several passes.
 
-1. Search with the speaker-independent mixtures and a narrow beam (``si/``). Estimate a first transform for each speaker
-   from these lattices.
-2. Search with the adapted features (``adapted2/``) and estimate a second transform from these lattices. Further passes
-   (``adapted3/`` …) repeat this step with the latest transform, up to ``passes``. Kaldi makes two passes.
+1. Search with the speaker-independent mixtures and a narrow beam; the lattices are written to the subfolder ``si/`` of
+   the decode dir. Estimate a first transform for each speaker from them.
+2. Search with the adapted features (subfolder ``adapted2/``) and estimate a second transform from these lattices.
+   Further passes (``adapted3/`` …) repeat this step with the latest transform, up to ``passes`` of conf/decode.yaml.
+   Kaldi's ``steps/decode_fmllr.sh`` makes two passes.
 3. Rescore the lattices of the last pass with the features under the last transform (``trans.ark``). This is the result.
 
-Each frame is weighted by the posterior probabilities of the states in the lattice; silence has a lower weight. One
-transform is estimated from all utterances of a speaker in the data dir. Transcripts are not used.
+Each frame is weighted by the posterior probabilities of the states in the lattice, and frames of silence are also
+multiplied by ``silence_weight``. One transform is estimated from all utterances of a speaker in
+the data dir. Transcripts are not used.
 """
 
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from lstmp.parallel import run_jobs
 
 
 def state_frames(lattice: Lattice) -> Array:
-    """The frame that the arcs out of each state emit, int64 [num_states]; T for the last states."""
+    """Frame index of each state of the lattice, int64 [num_states]: its arcs emit this frame. T for the last states."""
     frames = np.zeros(lattice.num_states, dtype=np.int64)
     for t, part in enumerate(frame_slices(lattice.arcs)):
         frames[lattice.arcs[part, 1]] = t + 1
@@ -36,8 +38,17 @@ def state_frames(lattice: Lattice) -> Array:
 
 
 def pdf_posteriors(lattice: Lattice, acoustic_scale: float, minimum: float = 0.01) -> tuple[Array, Array, Array]:
-    """(frames, pdfs, weights), frame by frame: all pdfs with a posterior of at least ``minimum``."""
-    label = lattice.arcs[:, 2].astype(np.int64)
+    """Posterior probabilities of the pdfs in each frame; those below ``minimum`` are left out.
+
+    Args:
+        lattice: K pairs of frame and pdf have a posterior of at least ``minimum``.
+        acoustic_scale: factor on the acoustic scores of the lattice.
+        minimum: the lowest posterior that is returned.
+
+    Returns:
+        int64 [K] frames, in ascending order; int64 [K] pdf-ids; float64 [K] posteriors.
+    """
+    label = lattice.arcs[:, 2].astype(np.int64)  # pdf-id + 1; -1 on the arcs into the last state, which emit no frame
     emitting = label > 0
     frame = state_frames(lattice)[lattice.arcs[:, 0]]
     num_labels = int(label.max()) + 1
@@ -52,63 +63,64 @@ class SpeakerAdapter:
     """Estimates the transforms of the speakers of a data dir.
 
     Attributes:
-        model: a GMM with adapted mixtures (``gmms``) and speaker-independent ones (``si_gmms``).
-        plain: the features before adaptation.
-        silence: ids of the silence phones.
-        cfg: configuration of decoding.
+        model: a GMM with mixtures for adapted features (``gmms``) and speaker-independent ones (``si_gmms``).
+        unadapted: the features before any fMLLR transform.
+        silence: phone ids of the silence phones.
+        cfg: the configuration conf/decode.yaml.
         nj: number of processes.
     """
 
     model: AcousticModel
-    plain: Features
+    unadapted: Features
     silence: list[int]
     cfg: DecodeConfig
     nj: int
 
     def transforms(self, jobs: list[Path], adapted: Features | None, what: str) -> dict[str, torch.Tensor]:
-        """Estimate the transforms: speaker → transform.
+        """Estimate a transform for each speaker: speaker → float32 [D, D + 1], as in ``trans.ark``.
 
         Args:
             jobs: lattice files.
-            adapted: the adapted features that the lattices were made with; None if they were made with ``plain``.
+            adapted: the adapted features that the lattices were made with; None if they were made with ``unadapted``.
             what: name of the pass, for progress messages.
         """
         silent = self.model.silent_pdfs(self.silence)
         total: dict[str, fmllr.SpeakerStats] = {}
         for part in run_jobs(lambda job: self._job_stats(job, adapted, silent), jobs, self.nj, f"fMLLR, {what}", "job"):
             for speaker, stats in part.items():
-                speaker_total = total.setdefault(speaker, fmllr.SpeakerStats.zeros(self.plain.dim))
+                speaker_total = total.setdefault(speaker, fmllr.SpeakerStats.zeros(self.unadapted.dim))
                 for a, b in zip(speaker_total.tensors(), stats.tensors(), strict=True):
                     a += b
         speakers = sorted(total)
         estimates = run_jobs(lambda s: fmllr.estimate(total[s], self.cfg.fmllr.min_count, self.cfg.fmllr.iterations),
                              speakers, self.nj, f"transforms, {what}", "speaker")
         gain = fmllr.mean_gain((total[s], g) for s, (_, g) in zip(speakers, estimates, strict=True))
-        say(f"{self.plain.dir}: fMLLR of {len(speakers)} speakers, {what}, gains {gain:.3f} log-likelihood per frame")
+        say(f"{self.unadapted.dir}: fMLLR of {len(speakers)} speakers, {what}, "
+            f"gains {gain:.3f} log-likelihood per frame")
         return {s: w for s, (w, _) in zip(speakers, estimates, strict=True)}
 
     def _job_stats(self, job: Path, adapted: Features | None, silent: torch.Tensor) -> dict[str, fmllr.SpeakerStats]:
-        """Statistics of the speakers of one lattice file."""
+        """Accumulate the fMLLR statistics of one lattice file: speaker → statistics."""
         by_speaker: dict[str, list[tuple[torch.Tensor, ...]]] = {}
         for utt, lattice in read_lattices(job).items():
             if not lattice.num_arcs:
                 continue
             frames, pdfs, weight = (torch.from_numpy(x) for x in pdf_posteriors(lattice, self.cfg.acoustic_scale))
             weight = (weight * torch.where(silent[pdfs], self.cfg.fmllr.silence_weight, 1.0)).float()
-            plain = self.plain.load(utt)[frames]
-            searched = plain if adapted is None else adapted.load(utt)[frames]  # the features of the search
-            by_speaker.setdefault(self.plain.speaker(utt), []).append((plain, searched, pdfs, weight))
+            unadapted = self.unadapted.load(utt)[frames]
+            searched = unadapted if adapted is None else adapted.load(utt)[frames]  # the features of the search
+            by_speaker.setdefault(self.unadapted.speaker(utt), []).append((unadapted, searched, pdfs, weight))
         out = {}
         for speaker, parts in by_speaker.items():
-            plain, searched, pdfs, weight = (torch.cat(x) for x in zip(*parts, strict=True))
-            si = (self.model.speaker_independent().mixtures, plain) if adapted is None else None
-            stats = out[speaker] = fmllr.SpeakerStats.zeros(self.plain.dim)
-            stats.add(plain, *fmllr.frame_terms(self.model.mixtures, searched, pdfs, weight, si), weight)
+            unadapted, searched, pdfs, weight = (torch.cat(x) for x in zip(*parts, strict=True))
+            si = (self.model.speaker_independent().mixtures, unadapted) if adapted is None else None
+            stats = out[speaker] = fmllr.SpeakerStats.zeros(self.unadapted.dim)
+            stats.add(unadapted, *fmllr.frame_terms(self.model.mixtures, searched, pdfs, weight, si), weight)
         return out
 
 
 def rescored(lattice: Lattice, loglikes: torch.Tensor) -> Lattice:
-    """The same lattice with its acoustic scores replaced by those of ``loglikes`` [T, P]."""
+    """The same lattice with its acoustic scores replaced by ``loglikes``, float32 [T, num_pdfs], unscaled."""
     label = lattice.arcs[:, 2].astype(np.int64)
     emitting = label > 0
     acoustic = np.zeros_like(lattice.acoustic)

@@ -61,7 +61,7 @@ struct State {
 
 struct Row {  // an arc of the result
   int32_t from, to, arc;
-  double change;  // of its graph score
+  double change;  // what is added to its graph score
 };
 
 struct Composed {

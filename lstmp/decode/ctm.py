@@ -6,7 +6,7 @@ The words are those of the best path at the LM weight and penalty chosen on dev.
 posterior probability in the lattice: the sum over all paths on which it is the last word at a frame, maximized over the
 frames that the word covers (C_max of F. Wessel, R. Schlueter, K. Macherey, H. Ney, "Confidence measures for large
 vocabulary continuous speech recognition", IEEE TSAP 9(3), 2001). The *times* come from aligning the hypotheses with the
-model that decoded them, because a search graph emits a word only once it is the only one possible. Lines: utterance,
+model that decoded them, because a decoding graph emits a word only once it is the only one possible. Lines: utterance,
 channel 1, begin, duration, word, confidence.
 """
 

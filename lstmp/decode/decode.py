@@ -79,8 +79,8 @@ def search_settings(cfg: DecodeConfig) -> Json:
 
 
 @functools.cache
-def _on_device(model_dir: str, device: str, plain: bool) -> AcousticScorer:
-    return load_acoustic_scorer(model_dir, device, plain)
+def _on_device(model_dir: str, device: str, speaker_independent: bool) -> AcousticScorer:
+    return load_acoustic_scorer(model_dir, device, speaker_independent)
 
 
 def decode(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, out: Path | str, cfg: DecodeConfig,
@@ -141,14 +141,14 @@ class Task:
         return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / NAME,
                 self.graph_dir / "words.txt", *data_inputs(self.data_dir)]
 
-    def search(self, out: Path, cfg: DecodeConfig, *, plain: bool = False,
+    def search(self, out: Path, cfg: DecodeConfig, *, speaker_independent: bool = False,
                transforms: Path | None = None) -> list[Path]:
         """Search all utterances, unless the lattices are up to date. Returns the lattice files.
 
         Args:
             out: folder for the lattices and decode.json.
             cfg: beams and limits of this pass.
-            plain: use the speaker-independent mixtures of the model.
+            speaker_independent: use the speaker-independent mixtures of the model.
             transforms: folder with the speakers' transforms, trans.ark.
         """
         settings = {k: v for k, v in search_settings(cfg).items() if k not in _GRID} | {"utts": self.utts}
@@ -157,13 +157,13 @@ class Task:
         stage = Stage(out, "decode", inputs, settings)
         if distributed.on_first(stage.is_done):
             return paths
-        scorer = load_acoustic_scorer(self.model_dir, "cpu", plain) if plain else self.scorer
+        scorer = load_acoustic_scorer(self.model_dir, speaker_independent=True) if speaker_independent else self.scorer
         features = self.features(read_transforms(transforms) if transforms else None)
         graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs, choose_engine(cfg.engine))
         jobs = plan(paths, features, self.utts, cfg.utts_per_job, distributed.on_first(stage.key))
         search_jobs(jobs, graph, features,
                     scorer if self.device == "cpu" else
-                    functools.partial(_on_device, str(self.model_dir), self.device, plain), cfg, self.nj)
+                    functools.partial(_on_device, str(self.model_dir), self.device, speaker_independent), cfg, self.nj)
         distributed.on_first(self.report, out, paths, cfg)
         distributed.on_first(stage.mark, [out / "decode.json", *paths])
         return paths
@@ -201,7 +201,7 @@ def _decode_adapted(task: Task, out: Path) -> None:
         if folder.name not in pass_folders:  # left by an earlier decoding with more passes
             on_first(shutil.rmtree, folder)
     transforms_dir, earlier_jobs = out / "si", []
-    jobs = task.search(transforms_dir, cfg.first_pass(), plain=True)
+    jobs = task.search(transforms_dir, cfg.first_pass(), speaker_independent=True)
     on_first(lambda: write_transforms(transforms_dir, adapter.transforms(jobs, None, "pass 1")))
     for number in range(2, cfg.fmllr.passes + 1):
         earlier_jobs.append(jobs)

@@ -1,4 +1,4 @@
-"""Decode a data dir online, piece by piece as if the audio were just arriving, and measure the latency.
+"""Decode a data dir online, chunk by chunk as if the audio were just arriving, and measure the latency.
 
     steps/decode_online.sh --model DIR --graph DIR --data DIR --out DIR
 
@@ -95,7 +95,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
     hypotheses: dict[str, list[str]] = {}
     seconds: list[float] = []
     failed = not_final = 0
-    results = iter_jobs(decode_one, features.utts, nj, "decoding piece by piece")
+    results = iter_jobs(decode_one, features.utts, nj, "decoding chunk by chunk")
     for utt, result in zip(features.utts, results, strict=True):
         if isinstance(result, UserError):
             warn(f"{utt}: {result}")

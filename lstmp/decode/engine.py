@@ -239,22 +239,22 @@ class NumpySearch:
             self.previous.append(source[best])
             self.best_arc.append(arc[best])
 
-    def _links(self, ways: tuple[Array, Array, Array], states: Array, place: Array,
+    def _links(self, reached: tuple[Array, Array, Array], states: Array, numbers: Array,
                score: Array) -> tuple[Array, ...]:
-        """The links of a frame: the arcs into active states within the output beam of the best arc into their state.
+        """Select a frame's links: arcs into active states within the output beam of the best arc into the same state.
 
         Args:
-            ways: (index of the previous state, arc, score at its end) of all arcs of the frame.
+            reached: (index of the previous state, arc, score at its end) of all arcs followed in the frame.
             states: the states that are active after the frame, sorted.
-            place: their numbers, as in the order of ``score``.
-            score: their scores.
+            numbers: their numbers in the lattice's frame, which are indices of ``score``.
+            score: their scores, indexed by number.
 
         Returns:
             index of the previous state, number of the next state, arc, score at its end.
         """
-        source, arc, end = ways
+        source, arc, end = reached
         index = np.searchsorted(states, self.to[arc]).clip(max=len(states) - 1)
-        to = place[index] if len(states) else index
+        to = numbers[index] if len(states) else index
         kept = np.flatnonzero(states[index] == self.to[arc]) if len(states) else index[:0]
         kept = kept[score[to[kept]] - end[kept] <= self.output_beam]
         return source[kept], to[kept], arc[kept], end[kept]

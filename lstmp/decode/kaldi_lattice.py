@@ -7,7 +7,7 @@ writes ``num_jobs`` and ``lat.N.gz``, which ``lattice-copy "ark:gunzip -c lat.N.
     from-state to-state word-id graph-cost,acoustic-cost,label_label_…
 
 with unscaled costs. Each final state has a line with its cost, and an empty line ends the utterance. After the costs,
-each frame has the label pdf-id + 1, where Kaldi has a transition-id, because our search graphs do not keep
+each frame has the label pdf-id + 1, where Kaldi has a transition-id, because our decoding graphs do not keep
 transition-ids. Programs that use only words, costs and numbers of frames can read these lattices (lattice-best-path,
 lattice-lmrescore, lattice-mbr-decode …); programs that look up transition-ids in a model cannot.
 """

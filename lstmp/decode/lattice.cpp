@@ -12,7 +12,7 @@
 
 namespace {
 
-constexpr double kNever = -std::numeric_limits<double>::infinity();
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 constexpr int64_t kBlock = 16;  // points of the grid that are processed at once: two vectors of doubles, little memory
 
 struct Arc {
@@ -21,14 +21,14 @@ struct Arc {
 
 double log_add(double a, double b) {
   const double high = std::max(a, b), low = std::min(a, b);
-  return low == kNever ? high : high + std::log1p(std::exp(low - high));
+  return low == kMinusInfinity ? high : high + std::log1p(std::exp(low - high));
 }
 
 template <typename Add>
 void forward_backward(const Arc* arcs, int64_t num_arcs, int64_t states, const double* scores, double* forward,
                       double* backward, Add add) {
-  std::fill(forward, forward + states, kNever);
-  std::fill(backward, backward + states, kNever);
+  std::fill(forward, forward + states, kMinusInfinity);
+  std::fill(backward, backward + states, kMinusInfinity);
   forward[0] = backward[states - 1] = 0;
   for (int64_t a = 0; a < num_arcs; ++a)
     forward[arcs[a].to] = add(forward[arcs[a].to], forward[arcs[a].from] + scores[a]);
@@ -68,7 +68,7 @@ int64_t lstmp_lattice_best(const void* arcs, int64_t num_arcs, int64_t states, c
       weight[p] = lm_weight[begin + std::min(p, count - 1)];
       per_word[p] = penalty[begin + std::min(p, count - 1)];
     }
-    std::fill(best.begin(), best.end(), kNever);
+    std::fill(best.begin(), best.end(), kMinusInfinity);
     std::fill(best_arc.begin(), best_arc.end(), -1);
     std::fill(best.begin(), best.begin() + kBlock, 0.0);
     for (int64_t a = 0; a < num_arcs; ++a) {
@@ -86,7 +86,7 @@ int64_t lstmp_lattice_best(const void* arcs, int64_t num_arcs, int64_t states, c
     for (int64_t p = 0; p < count; ++p) {
       int32_t* path = paths + (begin + p) * length;
       int64_t state = states - 1;
-      if (best[state * kBlock + p] == kNever) return 1;
+      if (best[state * kBlock + p] == kMinusInfinity) return 1;
       for (int64_t i = length; i-- > 0;) {
         const int32_t a = best_arc[state * kBlock + p];
         if (a < 0) return 1;
@@ -115,7 +115,7 @@ void lstmp_lattice_words(const void* arcs, int64_t num_arcs, int64_t states, con
       const double up_to = forward[rows[a].from] + scores[a], after = backward[rows[a].to];
       const int32_t* arc_words = row_of;
       row_of += num_words[a];
-      if (up_to == kNever || after == kNever) continue;
+      if (up_to == kMinusInfinity || after == kMinusInfinity) continue;
       // the share of the arc among the paths into its to-state, and among all paths
       const double share = std::exp(up_to - forward[rows[a].to]), all = std::exp(up_to + after - backward[0]);
       double* to = &next[(rows[a].to - end) * words];

@@ -33,7 +33,7 @@ from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 
-_Way = tuple[int, Any] | None  # to a node: the last link, and the path before it
+_Path = tuple[int, Any] | None  # to a node: the last link, and the path before it
 _FIRST_BEAM = 4.0  # initial beam; the search starts with this part of the lattice
 
 
@@ -62,7 +62,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
     targets, leaving, node_words, end = graph.links[:, 1].tolist(), graph.leaving.tolist(), graph.words, graph.end
     count = itertools.count()  # breaks ties: first in, first out
     # (−best total score, count, words, node → (score, path)); a path is (last link, path before it)
-    queue: list[tuple[float, int, tuple[int, ...], dict[int, tuple[float, _Way]]]]
+    queue: list[tuple[float, int, tuple[int, ...], dict[int, tuple[float, _Path]]]]
     queue = [(-to_end[0], next(count), (), {0: (0.0, None)})]
     done = set()
     while queue:
@@ -72,7 +72,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
                 done.add(words)
                 yield _hypothesis(graph, words, *nodes[end])
             continue
-        extensions: dict[tuple[tuple[int, ...], bool], dict[int, tuple[float, _Way]]] = {}
+        extensions: dict[tuple[tuple[int, ...], bool], dict[int, tuple[float, _Path]]] = {}
         for node, (score, path) in nodes.items():
             for link in range(leaving[node], leaving[node + 1]):
                 to = targets[link]
@@ -86,7 +86,7 @@ def nbest(graph: WordGraph, lm_weight: float, word_penalty: float) -> Iterator[H
                 heapq.heappush(queue, (-best_total, next(count), words + next_words, next_nodes))
 
 
-def _hypothesis(graph: WordGraph, words: tuple[int, ...], score: float, path: _Way) -> Hypothesis:
+def _hypothesis(graph: WordGraph, words: tuple[int, ...], score: float, path: _Path) -> Hypothesis:
     links = []
     while path is not None:
         links.append(path[0])

@@ -1,6 +1,7 @@
-// The beam search of lstmp/decode/engine.py, which explains the rules of pruning and the arithmetic. A token stands for an
-// active state of the graph at a frame. Of earlier frames, either the best arc into each token is kept (for the best path),
-// or all arcs between tokens that can be on a path within the output beam (for a lattice).
+// The beam search of lstmp/decode/engine.py, which explains the pruning rules and the arithmetic. A token is an active
+// state of the graph at one frame. For earlier frames the search keeps either the best arc into each token (for the best
+// path), or all arcs between tokens that can be on a path within the output beam (for a lattice). Scores are natural
+// logarithms; higher is better. In Kaldi's LatticeFasterDecoder a Link is a ForwardLink, and `extra` is extra_cost.
 #include "../guard.h"
 
 #include <algorithm>
@@ -13,37 +14,40 @@
 
 namespace {
 
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 struct Arc {
-  int32_t from, to, label;
+  int32_t from, to;
+  int32_t label;  // pdf-id + 1; -1 on arcs into the final state
   float score;
 };
 
-struct Entry {  // of the history: the best arc into a token, and the entry of the token that it starts from
-  int32_t prev;
-  int32_t arc;
+struct Entry {   // an entry of the history, for tracing back the best path
+  int32_t prev;  // the entry of the previous token; -1 at the start of the utterance
+  int32_t arc;   // the best arc into the token
 };
 
-struct Step {  // a token with an arc out of its state. `to` is the state that the arc leads to; if negative, token + kTokens
+constexpr int32_t kIsToken = std::numeric_limits<int32_t>::min();
+
+struct Step {  // an arc out of an active state, extending the path of the token `from` by one frame
   float end;   // the score at the end of the arc
-  int32_t to, from, arc;
+  int32_t to;  // the state that the arc leads to; once that state has a token, kIsToken + token, which is negative
+  int32_t from, arc;
 };
-constexpr int32_t kTokens = std::numeric_limits<int32_t>::min();
 
-struct Link {  // of a lattice: an arc between a token of one frame and a token of the next frame
+struct Link {  // an arc of the lattice, from a token of one frame to a token of the next frame
   int32_t from, to, arc;
   float end;    // the score of the best path up to the link, including it
-  float extra;  // the difference between the best path of the utterance and the best path through the link
+  float extra;  // by how much the best path through the link is worse than the best path of the utterance
 };
 
 struct Frame {
-  std::vector<float> score;  // of its tokens
-  std::vector<Link> links;   // out of its tokens, in their order
+  std::vector<float> score;  // one per token
+  std::vector<Link> links;   // the links out of its tokens, sorted by token
 };
 
 constexpr int64_t kPruneEvery = 30;  // frames
-constexpr size_t kAhead = 12;        // tokens: arcs are prefetched so far ahead, as they are scattered in memory
+constexpr size_t kPrefetch = 12;     // tokens: how far ahead arcs are prefetched, because they are scattered in memory
 
 struct Search {
   const Arc* arcs;
@@ -58,7 +62,7 @@ struct Search {
   size_t num_steps = 0;
   std::vector<Link> links;
   std::vector<Entry> history;
-  size_t collect_at = 1 << 18;
+  size_t collect_at = 1 << 18;  // size of the history at which unused entries are dropped
   float output_beam = -1;  // negative: no lattice
   std::vector<Frame> frames;
 
@@ -71,16 +75,16 @@ struct Search {
     frames.clear();
   }
 
-  bool lattice() const { return output_beam >= 0; }
+  bool makes_lattice() const { return output_beam >= 0; }
 
   // In the frames from `begin` on, drop links that are worse than the best path by more than the output beam, and tokens
-  // without links. `last_extra`, `last_score`: the extra cost and the score of the tokens after the last frame.
+  // without links. `last_extra`, `last_score`: `extra` and score of the tokens after the last frame.
   void prune(size_t begin, std::vector<float> last_extra, const std::vector<float>& last_score) {
     std::vector<float> next_extra = std::move(last_extra), extra;
     std::vector<int32_t> next_number(next_extra.size()), number;  // new numbers of the tokens; -1: dropped
     for (size_t i = 0; i < next_extra.size(); ++i) next_number[i] = static_cast<int32_t>(i);
     const std::vector<float>* next_score = &last_score;
-    std::vector<float> old_score;  // of the next frame, before its tokens were renumbered
+    std::vector<float> old_score;  // scores of the next frame's tokens before they were renumbered
     for (size_t t = frames.size(); t-- > begin;) {
       Frame& f = frames[t];
       extra.assign(f.score.size(), std::numeric_limits<float>::infinity());
@@ -118,7 +122,7 @@ struct Search {
   bool finish_lattice() {
     Frame f;
     f.score = score;
-    float best = kNever;
+    float best = kMinusInfinity;
     for (size_t i = 0; i < states.size(); ++i)
       for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a)
         if (arcs[a].label < 0) {
@@ -126,7 +130,7 @@ struct Search {
           f.links.push_back({static_cast<int32_t>(i), 0, a, end, 0});
           best = std::max(best, end);
         }
-    if (!(best > kNever)) return false;
+    if (!(best > kMinusInfinity)) return false;
     frames.push_back(std::move(f));
     prune(0, {0.0f}, {best});
     return true;
@@ -169,24 +173,24 @@ struct Search {
     }
   }
 
-  // Fill `steps` with the arcs out of the active tokens that may survive this frame; return the best score. For a lattice,
-  // also with those that may be within the output beam of a surviving arc into the same state. The steps are stored
-  // contiguously, so that the graph, which is far larger than any cache, is read only once per frame.
-  float expand(const float* row) {
+  // Fill `steps` with the arcs out of the active states that may survive this frame, and return the best score. For a
+  // lattice, `steps` also gets the arcs that may be within the output beam of a surviving arc into the same state. The
+  // steps are contiguous, so that the graph, which is far larger than any cache, is read only once per frame.
+  float expand(const float* loglikes) {
     size_t count = 0;
-    float best = kNever;
-    const float width = lattice() ? beam + output_beam : beam;
+    float best = kMinusInfinity;
+    const float width = makes_lattice() ? beam + output_beam : beam;
     const size_t n = states.size();
     for (size_t i = 0; i < n; ++i) {
-      if (i + 2 * kAhead < n) __builtin_prefetch(&first[states[i + 2 * kAhead]]);
-      if (i + kAhead < n) __builtin_prefetch(&arcs[first[states[i + kAhead]]]);
+      if (i + 2 * kPrefetch < n) __builtin_prefetch(&first[states[i + 2 * kPrefetch]]);
+      if (i + kPrefetch < n) __builtin_prefetch(&arcs[first[states[i + kPrefetch]]]);
       const int32_t end_of_arcs = first[states[i] + 1];
-      const size_t room = count + (end_of_arcs - first[states[i]]);
-      if (steps.size() < room) steps.resize(2 * room);
+      const size_t needed = count + (end_of_arcs - first[states[i]]);
+      if (steps.size() < needed) steps.resize(2 * needed);
       Step* out = steps.data() + count;
       for (int32_t a = first[states[i]]; a < end_of_arcs; ++a) {
         const Arc arc = arcs[a];
-        const float acoustic = arc.label > 0 ? row[arc.label - 1] : kNever;
+        const float acoustic = arc.label > 0 ? loglikes[arc.label - 1] : kMinusInfinity;
         const float end = score[i] + (acoustic + arc.score);
         if (!(end > best - width)) continue;  // `best` can only increase, so this arc cannot survive
         best = std::max(best, end);
@@ -203,15 +207,16 @@ struct Search {
   void link_tokens() {
     for (size_t k = 0; k < num_steps; ++k) {
       const Step& step = steps[k];
-      const int32_t token = step.to < 0 ? step.to - kTokens : tokens.find(step.to);
+      const int32_t token = step.to < 0 ? step.to - kIsToken : tokens.find(step.to);
       if (token >= 0 && new_score[token] - step.end <= output_beam)
         links.push_back({step.from, token, step.arc, step.end, 0});
     }
   }
 
-  void advance(const float* row, bool near_end) {
+  // Search one frame. `loglikes` [pdfs].
+  void advance(const float* loglikes, bool near_end) {
     choose_beam(near_end);
-    const float best = expand(row);
+    const float best = expand(loglikes);
     const float cutoff = best - beam;
     new_states.clear();
     new_score.clear();
@@ -225,27 +230,27 @@ struct Search {
       const int32_t token = tokens.find_or_add(step.to, static_cast<int32_t>(new_states.size()), &is_new);
       if (is_new) {
         new_states.push_back(step.to);
-        new_score.push_back(kNever);
-        if (!lattice()) {
+        new_score.push_back(kMinusInfinity);
+        if (!makes_lattice()) {
           new_entry.push_back(static_cast<int32_t>(history.size()));
           history.push_back({-1, -1});
         }
       }
-      if (lattice()) {
+      if (makes_lattice()) {
         new_score[token] = std::max(new_score[token], step.end);
-        step.to = kTokens + token;
+        step.to = kIsToken + token;
       } else if (step.end > new_score[token]) {
         new_score[token] = step.end;
         history[new_entry[token]] = {entry[step.from], step.arc};
       }
     }
-    if (lattice()) link_tokens();
+    if (makes_lattice()) link_tokens();
     states.swap(new_states);
-    if (lattice()) frames.push_back({score, links});  // copies, without unused capacity
+    if (makes_lattice()) frames.push_back({score, links});  // copies, without unused capacity
     score.swap(new_score);
     entry.swap(new_entry);
     if (history.size() > collect_at) collect();
-    if (lattice() && frames.size() % kPruneEvery == 0) {  // any current token may become part of the best path
+    if (makes_lattice() && frames.size() % kPruneEvery == 0) {  // any current token may become part of the best path
       const size_t begin = frames.size() > 2 * kPruneEvery ? frames.size() - 2 * kPruneEvery : 0;
       prune(begin, std::vector<float>(score.size(), 0.0f), score);
     }
@@ -272,18 +277,19 @@ void lstmp_search_reset(void* handle) try {
   static_cast<Search*>(handle)->reset();
 } LSTMP_GUARD()
 
-// Search more frames. `scores` [frames, pdfs]; the last `near_end` frames are pruned less.
+// Search more frames. `scores` [frames, pdfs]: acoustic log-likelihoods, already multiplied by the acoustic scale. The last
+// `near_end` frames are pruned less.
 void lstmp_search_advance(void* handle, const float* scores, int64_t frames, int64_t pdfs, int64_t near_end) try {
   auto* s = static_cast<Search*>(handle);
   for (int64_t t = 0; t < frames; ++t) s->advance(scores + t * pdfs, t >= frames - near_end);
 } LSTMP_GUARD()
 
-// Write the arcs of the best path so far to `path`, last arc first, at most `room` of them, and its score to `score`. With
-// `to_end`, it is the best path that ends in a final state. Returns the number of arcs, -1 if there is no path.
-int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t room, int32_t* path, float* score) {
+// Write the arcs of the best path so far to `path`, last arc first, at most `capacity` of them, and its score to `score`.
+// With `to_end`, it is the best path that ends in a final state. Returns the number of arcs, -1 if there is no path.
+int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t capacity, int32_t* path, float* score) {
   auto* s = static_cast<Search*>(handle);
-  if (s->lattice()) return -1;  // a search for a lattice keeps no history of best arcs
-  float best = kNever;
+  if (s->makes_lattice()) return -1;  // a search for a lattice keeps no history of best arcs
+  float best = kMinusInfinity;
   int32_t entry = -1, last = -1;
   bool found = false;
   for (size_t i = 0; i < s->states.size(); ++i) {
@@ -300,12 +306,12 @@ int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t room, int32_t* p
   if (!found) return -1;
   *score = best;
   int64_t n = 0;
-  if (last >= 0 && n < room) path[n++] = last;
-  for (; entry >= 0 && n < room; entry = s->history[entry].prev) path[n++] = s->history[entry].arc;
+  if (last >= 0 && n < capacity) path[n++] = last;
+  for (; entry >= 0 && n < capacity; entry = s->history[entry].prev) path[n++] = s->history[entry].arc;
   return n;
 }
 
-// The number of active tokens, and of entries in the history.
+// Write the number of active tokens and the number of entries in the history to `sizes`.
 void lstmp_search_sizes(void* handle, int64_t* sizes) {
   auto* s = static_cast<Search*>(handle);
   sizes[0] = s->states.size();
@@ -321,8 +327,8 @@ int64_t lstmp_search_lattice(void* handle) try {
   return n;
 } LSTMP_GUARD(-1)
 
-// The links of the lattice: from-state, to-state (numbered frame by frame), arc of the graph, frame, and the score
-// difference between the best path of the utterance and the best path through the link.
+// Write the links of the lattice: from-state, to-state (numbered frame by frame), arc of the graph, frame, and by how much
+// the best path through the link is worse than the best path of the utterance.
 void lstmp_search_links(void* handle, int32_t* from, int32_t* to, int32_t* arc, int32_t* frame, float* extra) {
   auto* s = static_cast<Search*>(handle);
   int32_t base = 0, t = 0;

@@ -40,7 +40,7 @@ class Source:
         train: data dir of the training utterances, with features.
         ali: alignment of the training utterances.
         valid: list of training utterances to hold out, or a data dir of held-out utterances.
-        graph: search graph for the states of the alignment.
+        graph: decoding graph for the states of the alignment.
         decode: test set → its data dir, with features.
     """
 

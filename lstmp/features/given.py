@@ -32,10 +32,10 @@ Compute = Callable[[Utterance], Array]
 
 NAME = "given.txt"
 _CHECKED = 10  # utterances checked before all are read
-_COMPARED = 3  # of these, compared with features computed from audio
+_COMPARED = 3  # number of these that are compared with features computed from audio
 _MAX_FRAME_DIFFERENCE = 3  # tolerance, since other tools may treat the edges of an utterance differently
 _MIN_CORRELATION = 0.8  # minimum correlation with features computed from the audio
-_MIN_BAND_CORRELATION = 0.4  # of neighbouring bands: about 0.8 in speech, 0 for cepstral coefficients
+_MIN_BAND_CORRELATION = 0.4  # between neighbouring bands: about 0.8 in speech, 0 for cepstral coefficients
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,13 @@ class Adapter:
     """Adapts the features of a shard to its speakers.
 
     Args:
-        shard: its features must not be adapted yet; they are kept as ``self.plain``.
+        shard: its features must not be adapted yet; they are kept as ``self.unadapted``.
         cfg: how the transforms are estimated.
     """
 
     def __init__(self, shard: Shard, cfg: FmllrConfig):
         self.shard, self.cfg = shard, cfg
-        self.plain = dict(shard.feats)
+        self.unadapted = dict(shard.feats)
         self.transforms: dict[str, torch.Tensor] = {}
 
     def update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None = None):
@@ -60,7 +60,7 @@ class Adapter:
             model: the transforms maximize the likelihood of the adapted features under its mixtures. Unless
                 ``posteriors_by`` is given, it also computes the Gaussian posteriors, from the current features.
             what: beginning of the line that is printed.
-            posteriors_by: a model with the same Gaussians that computes the posteriors from the plain features instead.
+            posteriors_by: a model with the same Gaussians that computes the posteriors from unadapted features.
         """
         shard = self.shard
         with shard.clock("fMLLR"):
@@ -76,14 +76,14 @@ class Adapter:
         if utts:
             frame_pdfs = torch.cat([pdfs[u] for u in utts])
             weight = torch.where(silent[frame_pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
-            plain = torch.cat([self.plain[u] for u in utts])
-            is_plain = posteriors_by is not None or not self.transforms
-            current = plain if is_plain else torch.cat([shard.feats[u] for u in utts])
+            unadapted = torch.cat([self.unadapted[u] for u in utts])
+            is_unadapted = posteriors_by is not None or not self.transforms
+            current = unadapted if is_unadapted else torch.cat([shard.feats[u] for u in utts])
             precision, target = fmllr.frame_terms(
                 model.mixtures, current, frame_pdfs.to(shard.device), weight,
-                posteriors_by=None if posteriors_by is None else (posteriors_by.mixtures, plain))
+                posteriors_by=None if posteriors_by is None else (posteriors_by.mixtures, unadapted))
             lengths = [len(pdfs[u]) for u in utts]
-            parts = zip(utts, *(x.split(lengths) for x in (plain, precision, target, weight)), strict=True)
+            parts = zip(utts, *(x.split(lengths) for x in (unadapted, precision, target, weight)), strict=True)
             for utt, *frames in parts:
                 stats[shard.speaker[utt]].add(*frames)
         for speaker in stats:
@@ -99,23 +99,23 @@ class Adapter:
                 + (f"; {few} had too few frames" if few else ""))
 
     def apply(self, transforms: dict[str, torch.Tensor]):
-        """Replace the shard's features by the plain features under these transforms."""
+        """Replace the shard's features by the unadapted features under these transforms."""
         self.transforms = transforms
         shard = self.shard
         for utt in shard.utts:
             transform = transforms.get(shard.speaker[utt])
-            shard.feats[utt] = self.plain[utt] if transform is None else affine_transform(
-                self.plain[utt], transform.to(shard.device))
+            shard.feats[utt] = self.unadapted[utt] if transform is None else affine_transform(
+                self.unadapted[utt], transform.to(shard.device))
 
     def speaker_independent(self, model: AcousticModel, min_variance: float) -> DiagGmms:
-        """Estimate mixtures for the plain features, with the Gaussian posteriors of the adapted features.
+        """Estimate mixtures for the unadapted features, with the Gaussian posteriors of the adapted features.
 
         This is Kaldi's ``gmm-acc-stats-twofeats``, which makes ``final.alimdl``.
         """
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
         stats = diag.GmmStats.zeros(model.mixtures)
-        diag.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.plain))
+        diag.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.unadapted))
         distributed.all_reduce(*stats.tensors())
         return diag.update(model.mixtures, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
 

@@ -48,13 +48,13 @@ def segments(tids: np.ndarray, transitions: TransitionModel) -> list[Segment]:
 
 
 def alignment_files(directory) -> list[Path]:
-    """The files of a finished alignment, for :meth:`lstmp.stage.Stage.mark`: those that each has, and what is there of
-    those that only some have."""
-    each = ("ali.ark", "ali.scp", "pdf.ark", "pdf.scp", "phones.ctm", "num_pdfs", "frame_shift", "tree.json",
+    """List the files of a finished alignment, for :meth:`lstmp.stage.Stage.mark`: the required ones, and those of the
+    optional ones that exist."""
+    required = ("ali.ark", "ali.scp", "pdf.ark", "pdf.scp", "phones.ctm", "num_pdfs", "frame_shift", "tree.json",
             "transitions.safetensors")
-    some = ("topo", "trans.ark", "trans.scp", "utt2like", "failed.txt")
+    optional = ("topo", "trans.ark", "trans.scp", "utt2like", "failed.txt")
     directory = Path(directory)
-    return [directory / name for name in each] + [p for name in some if (p := directory / name).is_file()]
+    return [directory / name for name in required] + [p for name in optional if (p := directory / name).is_file()]
 
 
 def read_alignment(directory, what: str = "transitions") -> dict:
@@ -152,11 +152,11 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
     if model.si_gmms is None:
         shard.align(model, cfg)
         return None
-    plain_model = model.speaker_independent()
-    shard.align(plain_model, cfg, "first pass")
+    si_model = model.speaker_independent()
+    shard.align(si_model, cfg, "first pass")
     assert fmllr is not None
     adapter = Adapter(shard, fmllr)
-    adapter.update(model, str(shard.data_dir), posteriors_by=plain_model)
+    adapter.update(model, str(shard.data_dir), posteriors_by=si_model)
     shard.align(model, cfg, "second pass")
     return adapter.transforms
 

@@ -2,7 +2,7 @@
 
 Every frame keeps its phone and HMM state; only the pdf-ids and transition-ids change. So networks with output layers
 of different size can be trained on the same alignment. The output is a complete alignment folder: networks are trained
-on it, and search graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
+on it, and decoding graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
 """
 
 import argparse

@@ -55,8 +55,8 @@ extern "C" int lstmp_align(int64_t frames, int64_t dim, const float* feats, int6
   std::vector<int64_t> emitted_at(num_pdfs, -1);  // the frame that `emitted` was last computed for
   std::vector<double> score(num_states, kNever), next(num_states, kNever);
   std::vector<int32_t> token_of(num_states);  // index of a state's token, while the state is active
-  std::vector<Token> tokens;                  // of all frames
-  std::vector<int64_t> first_token{0};        // of each frame
+  std::vector<Token> tokens;                  // those of all frames
+  std::vector<int64_t> first_token{0};        // index of the first token of each frame
 
   auto emit = [&](int64_t t, int32_t state) {  // scaled acoustic score; `expand(t)` must have been called
     const int64_t p = pdf[state];

@@ -16,7 +16,7 @@ from lstmp.errors import UserError
 from lstmp.graph.ranges import pairs
 
 _HINT = "check lexicon and language model, then make the graph again"
-_MAX_LENGTH = 100  # of an epsilon path
+_MAX_LENGTH = 100  # arcs of an epsilon path
 # at most _MIN_PATHS + _GROWTH · (number of arcs) epsilon paths; real graphs have fewer paths than arcs
 _MIN_PATHS, _GROWTH = 1_000_000, 30
 # at most _MIN_ARCS + _ARC_GROWTH · (number of arcs) arcs without epsilons; real graphs have one or two times as many

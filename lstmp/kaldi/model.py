@@ -19,7 +19,7 @@ from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.transition import TransitionModel
 from lstmp.kaldi.stream import KaldiReader, reals_text
 
-_MAX_STATES = 100  # of a phone; about three are usual
+_MAX_STATES = 100  # states per phone; about three are usual
 _ALIGN_AGAIN = "align with a GMM of plain left-to-right or ergodic HMMs, such as those of Kaldi's train_deltas.sh"
 
 

@@ -12,7 +12,7 @@ from lstmp.errors import UserError
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 from lstmp.kaldi.stream import KaldiReader, integers_text
 
-_MAX_DEPTH = 300  # of nested maps; real trees have depths below 100
+_MAX_DEPTH = 300  # levels of nested maps; real trees have depths below 100
 
 
 @dataclass(eq=False)

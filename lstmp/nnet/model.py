@@ -1,4 +1,4 @@
-"""The acoustic model: a stack of :mod:`lstmp.nnet.layers` with dropout, and an output layer over the tied states."""
+"""The acoustic model: layers of :mod:`lstmp.nnet.layers` with dropout, and an output layer over the tied states."""
 
 from typing import Any
 
@@ -9,21 +9,23 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.layers import Bidirectional, DenseLayer, FrameStack, LstmpLayer, RnnLayer, uniform
 from lstmp.nnet.loss import FrameCrossEntropy
 
-State = list[tuple[torch.Tensor, torch.Tensor]]  # per layer: r [N, R], c [N, C]
+RecurrentState = list[tuple[torch.Tensor, torch.Tensor]]  # r [N, R] and c [N, C] of each layer, N streams
 
 
 class StateNetwork(nn.Module):
-    """Normalizes its input, then applies a stack of layers and the output layer over the tied states.
+    """Predicts the tied state of each frame: hidden layers, and a softmax output layer over the pdf-ids.
+
+    Features must be normalized before (:meth:`normalize`), as training does once for the whole training set.
 
     Args:
         cfg: sizes and options.
-        inputs: dimension of the features.
+        inputs: dimension D of the features.
         num_pdfs: number of tied states.
     """
 
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
-    layers: Any  # a ModuleList of those of lstmp.nnet.layers
+    layers: Any  # a ModuleList of modules of lstmp.nnet.layers
 
     def __init__(self, cfg: LstmpConfig, inputs: int, num_pdfs: int):
         super().__init__()
@@ -62,20 +64,26 @@ class StateNetwork(nn.Module):
         return sum(p.numel() for name, p in self.named_parameters()
                    if not name.endswith(("bias", "b_out")) and not name.startswith("norms"))
 
-    def zero_state(self, streams: int) -> State:
-        """The state at the start of an utterance."""
+    def zero_state(self, streams: int) -> RecurrentState:
+        """The recurrent state at the start of an utterance: zeros."""
         sizes = [layer.state_sizes for layer in self._all_layers()]
         return [(self.w_out.new_zeros(streams, r), self.w_out.new_zeros(streams, c)) for r, c in sizes]
 
-    def _all_layers(self) -> list[Any]:  # modules of lstmp.nnet.layers
+    def _all_layers(self) -> list[Any]:
+        """All modules that have a recurrent state, in the order of the states."""
         return [*([self.stack] if self.stack else []), *self.layers]
 
     def normalize(self, x):
         """Normalize features [..., D] to zero mean and unit variance over the training set."""
         return (x - self.feature_mean) / self.feature_std
 
-    def hidden(self, x, state: State, generator: torch.Generator | None = None, lengths=None):
+    def hidden(self, x, state: RecurrentState, generator: torch.Generator | None = None, lengths=None):
         """Apply all layers except the output layer.
+
+        Each layer's output is normalized (`layer_norm`, Ba et al., arXiv 1607.06450). Then the layer's input is added
+        if the sizes agree (`residual`). Dropout is applied to the input of the next layer (r and p), never to the
+        recurrent r (Zaremba et al., arXiv 1409.2329). Dropout masks are drawn separately for each stream, and either
+        for each frame or once for the whole chunk.
 
         Args:
             x: [T, N, D] normalized features.
@@ -83,12 +91,9 @@ class StateNetwork(nn.Module):
             generator: source of the dropout masks; None means no dropout.
             lengths: int64 [N], frames of each stream in x; required by a bidirectional network.
 
-        A layer's output is normalized (`layer_norm`, Ba et al., arXiv 1607.06450), its input is added if the sizes
-        agree (`residual`), and dropout is applied to the input of the next layer (r and p), never to the recurrent r
-        (Zaremba et al., arXiv 1409.2329). Dropout masks are drawn separately for each stream, and either for each frame
-        or once for the whole chunk.
-
-        Returns: y [T, N, O] of the last layer, and the new state.
+        Returns:
+            The input of the output layer, [T, N, O], where O is `bottleneck` or the size of the last layer's output;
+            and the new state.
         """
         new_state, norms = [], iter(self.norms)
         for layer, (r, c) in zip(self._all_layers(), state, strict=True):
@@ -105,30 +110,38 @@ class StateNetwork(nn.Module):
         return x if self.w_low is None else torch.matmul(x, self.w_low.t()), new_state
 
     def _apply_dropout(self, x, generator: torch.Generator):
+        """Inverted dropout, as in PyTorch: what is kept is divided by the probability of keeping it."""
         if self.dropout == 0:
             return x
         shape = x.shape if self.dropout_mask == "frame" else (1, *x.shape[1:])
         keep = 1 - self.dropout
         return x * x.new_empty(shape).bernoulli_(keep, generator=generator).div_(keep)
 
-    def loss(self, x, state: State, targets, frames: int, generator: torch.Generator | None = None, lengths=None):
-        """Compute the cross entropy of a chunk: x [T, N, D], targets int64 [T, N], -1 for frames without a target.
+    def loss(self, x, state: RecurrentState, targets, frames: int, generator: torch.Generator | None = None,
+             lengths=None):
+        """Compute the cross entropy of a chunk.
 
-        Returns: the summed loss divided by ``frames``, the number of correct frames, and the new state.
+        Args:
+            x, state, generator, lengths: as for :meth:`hidden`.
+            targets: int64 [T, N] pdf-ids, -1 for frames without a target.
+            frames: the number that the summed loss is divided by, so that parts of a batch add up to its mean.
+
+        Returns:
+            The loss, the number of frames with a target that is also the most probable state, and the new state.
         """
         y, state = self.hidden(x, state, generator, lengths)
         loss, correct = FrameCrossEntropy.apply(y.reshape(-1, y.shape[2]), self.w_out, self.b_out,
                                                 targets.reshape(-1), frames, self.bf16, torch.is_grad_enabled())
         return loss, correct, state
 
-    def forward(self, x, state: State, lengths=None):
+    def forward(self, x, state: RecurrentState, lengths=None):
         """Map normalized features x [T, N, D] to log-posteriors [T, N, num_pdfs]; also returns the new state."""
         y, state = self.hidden(x, state, None, lengths)
         return torch.log_softmax(torch.matmul(y, self.w_out.t()) + self.b_out, 2), state
 
 
 def _layer(cfg: LstmpConfig, inputs: int) -> LstmpLayer | DenseLayer:
-    """A layer of the type that ``cfg.kind`` names."""
+    """Make a hidden layer of the type ``cfg.kind``."""
     if cfg.kind == "dnn":
         return DenseLayer(inputs, cfg.cells, cfg.activation, cfg.precision == "bf16")
     if cfg.kind == "rnn":

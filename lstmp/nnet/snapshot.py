@@ -14,7 +14,7 @@ import torch
 from lstmp.errors import UserError
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
-from lstmp.nnet.model import State, StateNetwork
+from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import set_moments
 
 
@@ -50,7 +50,7 @@ _FIELDS = [f.name for f in dataclasses.fields(TrainingState)]
 
 
 def write(path: Path, fingerprint: str, model: StateNetwork, moments: dict[str, torch.Tensor], state: TrainingState,
-          recurrent_state: State | None):
+          recurrent_state: RecurrentState | None):
     """Write the file.
 
     Args:
@@ -76,7 +76,7 @@ def write(path: Path, fingerprint: str, model: StateNetwork, moments: dict[str, 
 
 
 def read(path: Path, fingerprint: str, model: StateNetwork,
-         optimizer: torch.optim.Optimizer) -> tuple[TrainingState, State | None] | None:
+         optimizer: torch.optim.Optimizer) -> tuple[TrainingState, RecurrentState | None] | None:
     """Read the file, and set the model and the optimizer to its contents.
 
     Returns: the training state, with the sums of all processes, and the recurrent state of all streams, None between

@@ -241,7 +241,7 @@ def read_ids(path) -> set[str]:
 def keep_freed_memory():
     """Make glibc reuse freed memory instead of returning it to the system: training is a third faster.
 
-    The tensors of a step have some MB each. By default each would be mapped, and its pages cleared, in every step.
+    The tensors of a step have several MB each. By default each would be mapped, and its pages cleared, in every step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -27,7 +27,7 @@ from lstmp.nnet.data import FrameSet
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
 from lstmp.nnet.evaluate import evaluate
-from lstmp.nnet.model import State, StateNetwork
+from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_per_update, plan
@@ -67,7 +67,7 @@ class Trainer:
         self.noise_generator = torch.Generator()
         self.state = TrainingState()
         self.recurrent_state = None
-        self._all_recurrent_state: State | None = None  # of all processes' streams, as in the last checkpoint
+        self._all_recurrent_state: RecurrentState | None = None  # that of all processes, at the last checkpoint
         self._batch_seconds = 0.0  # how long a batch took recently; 0: not known yet
         self._clock = self._saved = time.monotonic()
         self._cpu_clock = time.process_time()

@@ -31,7 +31,7 @@ def main(argv=None):
                 os.replace(path, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    for leftover in exp.glob(".conf.*"):  # of a run that was killed at this point
+    for leftover in exp.glob(".conf.*"):  # left by a run that was killed at this point
         shutil.rmtree(leftover, ignore_errors=True)
 
 

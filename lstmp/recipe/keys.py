@@ -35,7 +35,7 @@ class Recipe:
         volumes: the samples of each copied utterance are multiplied by a random factor between these two; empty: not.
         mp3_kbps: bit rate of the MP3 coding of all copies, including the one at speed 1; 0: no coding.
         held_out: share of the training utterances, some of every speaker, that the networks are not trained on.
-        systems: the systems to decode, which are the rows of the table. They must include the last triphones. Other
+        systems: the systems to decode, the rows of the table. They must include the last triphone system. Other
             networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
         allow_commands: whether to run the commands in `wav.scp`, which are lines that end in `|`. Such a command is a
             program chosen by whoever wrote that file.

@@ -64,7 +64,7 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
     Returns:
         name → value, for :func:`assignments`:
         `lang` (its lexicon and phones; with the grammar of the language model it is ``${lang}_$lm``), `graph` (its
-        search graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms`
+        decoding graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms`
         (language models that it is scored with); for a network also `copies` and `copies_suffix` (data dir of the
         perturbed copies of the training data, and the suffix that they add to the name of an alignment),
         `perturb_options` (how the copies are made) and `train_feats` (data dir of its input).

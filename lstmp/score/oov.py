@@ -24,7 +24,7 @@ from lstmp.score.report import table
 from lstmp.score.score import DecodedSet
 from lstmp.score.wer import Words, read_hyps, read_refs
 
-_SCORE_KEYS = ("wer", "ci", "ins", "del", "sub", "lmwt", "wip")  # of score.json
+_SCORE_KEYS = ("wer", "ci", "ins", "del", "sub", "lmwt", "wip")  # keys of score.json
 
 
 @dataclass(frozen=True)

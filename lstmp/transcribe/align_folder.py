@@ -44,7 +44,7 @@ from lstmp.transcribe.spelling import Speller, SpokenWord, known_words, read_pro
 from lstmp.transcribe.transcribed_folder import Recording, find_recordings
 
 _MIN_SAMPLES = RATE // 10  # a shorter recording contains no word
-_MAX_SHOWN = 10  # of the most frequent words that the lexicon lacks
+_MAX_SHOWN = 10  # most frequent words missing from the lexicon that are shown
 
 
 @dataclass

@@ -156,7 +156,7 @@ def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: 
     return f"""# {name}
 
 A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}, recurrent projection
-{cfg.recurrent_projection}), {train['params']:,} parameters, {train['num_pdfs']:,} tied states, and the search graph
+{cfg.recurrent_projection}), {train['params']:,} parameters, {train['num_pdfs']:,} tied states, and the decoding graph
 of one language model. Input: {features}.
 
 ```sh

@@ -4,7 +4,7 @@
     README.md     the model card
     network/      weights and configuration of the network
     hmm/          topology, tree and transitions; their states are the network's outputs
-    graph/        the search graph and its words
+    graph/        the decoding graph and its words
     lang/         lexicon and phones, for the times of words and for grammars
     adapt/        the GMM that adapts features to the speaker, if the network uses such features
     conf/         configurations of features, decoding, alignment

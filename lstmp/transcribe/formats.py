@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FORMATS = {"text": "", "ctm": "confidences", "srt": "times", "json": "confidences"}  # → what they need besides words
-_MAX_SECONDS, _MAX_LETTERS, _MIN_PAUSE = 6.0, 84, 0.8  # of a subtitle: two lines of 42 letters
+_MAX_SECONDS, _MAX_LETTERS, _MIN_PAUSE = 6.0, 84, 0.8  # limits of a subtitle: two lines of 42 letters
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def on_standard_input(rate: int, channels: int, seconds: float) -> Iterator[np.n
 
 
 class Resampler:
-    """Resamples from ``rate`` to 16 kHz, piece by piece."""
+    """Resamples from ``rate`` to 16 kHz, chunk by chunk."""
 
     def __init__(self, rate: int):
         self._stream = None if rate == RATE else soxr.ResampleStream(rate, RATE, 1, dtype="float32")

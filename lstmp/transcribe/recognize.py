@@ -90,7 +90,7 @@ def _cut(recordings, cfg: CutConfig, data: Path) -> list[_Piece]:
 
 
 def grammar_graph(model: ModelFolder, grammar, work: Path) -> Path:
-    """Make the search graph of a grammar below ``work``; returns its folder."""
+    """Make the decoding graph of a grammar below ``work``; returns its folder."""
     prepare_lm(model.path / "lang", work / "lang_grammar", grammar=grammar)
     make_graph(work / "lang_grammar", model.path / "hmm", work / "graph")
     return work / "graph"

@@ -8,8 +8,8 @@ not. Gaps of MIN_GAP or more without sound are not searched, except for MARGIN a
 
 Noise, hum and tones are not sound, at any volume, if they are *steady*: for STEADY_SECONDS or longer, two levels stay
 within STEADY_RANGE dB. One is the level above about 180 Hz; the other is the level of the differences of successive
-samples, which emphasizes high frequencies. In speech at least one of the two varies by 5 dB or more: vowels hardly
-change the former, but consonants change the latter. A word in steady noise that is as loud as the noise makes it
+samples, which emphasizes high frequencies. In speech at least one of the two varies by 5 dB or more: during vowels
+the first hardly changes, but consonants change the second. A word in steady noise that is as loud as the noise makes it
 unsteady.
 
 Models are trained on recordings from microphones, which never give the same number hundreds of times. The features of

@@ -42,7 +42,7 @@ from lstmp.transcribe.media import RawPcm, on_standard_input, read_recording, re
 from lstmp.transcribe.recognize import grammar_graph, recognize
 from lstmp.transcribe.sound import SoundOnlyRecognizer
 
-_BATCH_SECONDS = 20.0  # of speech for each process, because each batch takes some tenths of a second to start
+_BATCH_SECONDS = 20.0  # speech per process in a batch, because a batch takes some tenths of a second to start
 
 
 class LiveModel:
@@ -127,7 +127,7 @@ def main(argv=None):
     p.add_argument("--model", required=True, help="folder made by steps/export_model.sh")
     p.add_argument("--format", choices=formats.FORMATS, default="text", help="default: text")
     p.add_argument("--out", help="folder to write one file per recording to (default: the standard output)")
-    p.add_argument("--stream", action="store_true", help="recognize online, piece by piece; formats text and json")
+    p.add_argument("--stream", action="store_true", help="recognize online, chunk by chunk; formats text and json")
     p.add_argument("--rate", type=int, default=RATE, help="sampling rate of raw PCM (default: %(default)s)")
     p.add_argument("--channels", type=int, default=1, help="channels of raw PCM (default: %(default)s)")
     p.add_argument("--grammar", help="what may be said: a list of phrases, one a line, or a JSGF grammar (default: the "

@@ -25,7 +25,7 @@ def test_good_corpus_is_prepared(tmp_path, ext, inner):
     assert abs(data.durations["11-7-0003"] - 0.6) < 0.1
 
 
-def test_done_is_skipped_until_a_file_changes(tmp_path, capsys):
+def test_a_finished_split_is_skipped_until_a_file_changes(tmp_path, capsys):
     root = librispeech(tmp_path / "c")
     prepare(root, tmp_path / "data")
     prepare(root, tmp_path / "data")

@@ -103,7 +103,7 @@ def test_mp3_copies_have_a_lower_bandwidth(tmp_path):
         assert 0 <= len(samples) / RATE - 4 / speed < 0.15
         power = np.abs(np.fft.rfft(samples)) ** 2
         high = np.fft.rfftfreq(len(samples), 1 / RATE) > 6000
-        assert power[high].sum() < 0.01 * power.sum()  # of white noise a quarter lay there
+        assert power[high].sum() < 0.01 * power.sum()  # a quarter of the power of white noise was there
 
 
 def test_copies_of_segments_keep_the_sampling_rate(tmp_path):

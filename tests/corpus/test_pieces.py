@@ -97,7 +97,7 @@ def test_long_lines_are_used_for_training(tmp_path):
     assert "Z" in Pieces(tmp_path / "pieces.model").letters
 
 
-def test_training_is_repeatable_and_skipped_when_done(text, tmp_path, capsys):
+def test_training_is_reproducible_and_not_repeated(text, tmp_path, capsys):
     for out in ("a", "b"):
         train_pieces([text], tmp_path / out, size=50)
     assert (tmp_path / "a/pieces.model").read_bytes() == (tmp_path / "b/pieces.model").read_bytes()

@@ -57,7 +57,7 @@ def run(path, *options):
     return list(read_data_dir(path.parent / "out").utts)
 
 
-def test_command(tmp_path, capsys):
+def test_the_command_selects_utterances_and_their_features(tmp_path, capsys):
     path = data_dir(tmp_path / "d")
     (path / "utt2dur").write_text("19-198-0000 3\n19-198-0001 1\n26-495-0000 2\n26-495-0001 4\n")
     (path / "feats.scp").write_text("".join(f"{u} f.ark:{i}\n" for i, u in enumerate(read_data_dir(path).utts)))

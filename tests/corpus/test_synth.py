@@ -77,7 +77,7 @@ def test_audio_has_plausible_statistics(tiny):
             assert 0 < edge < 0.7 * np.sqrt(np.mean(samples**2))
 
 
-def test_done_is_skipped_and_a_missing_file_is_made_again(tiny, capsys):
+def test_a_finished_corpus_is_skipped_and_a_missing_file_is_made_again(tiny, capsys):
     args = ["--out", str(tiny), *SMALL]
     main(args)
     assert "is done" in capsys.readouterr().out

@@ -1,3 +1,5 @@
+"""Taking over existing Kaldi data dirs (recipe `own`): local/take_data_dirs.sh."""
+
 import pytest
 from helpers.corpora import TEXT, data_dir, tone
 
@@ -20,18 +22,19 @@ def test_relative_paths_are_resolved_against_the_current_folder(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     take(source, tmp_path / "out", max_bad=0, max_utts=2, nj=1)
     data = read_data_dir(tmp_path / "out")
-    assert len(data.utts) == 2 and len({u.speaker for u in data.utts.values()}) == 2  # spread over the speakers
+    # a limit is spread over the speakers
+    assert len(data.utts) == 2 and len({u.speaker for u in data.utts.values()}) == 2
     assert all(u.wav == str(source / f"{u.id}.wav") for u in data.utts.values())
 
 
-def test_done_is_skipped_until_audio_changes(tmp_path, capsys):
+def test_a_finished_split_is_skipped_until_audio_changes(tmp_path, capsys):
     source = data_dir(tmp_path / "src", audio=True)
-    how = dict(max_bad=0, max_utts=None, nj=1)
-    take(source, tmp_path / "out", **how)
-    take(source, tmp_path / "out", **how)
+    options = dict(max_bad=0, max_utts=None, nj=1)
+    take(source, tmp_path / "out", **options)
+    take(source, tmp_path / "out", **options)
     assert "is done" in capsys.readouterr().out
     tone(source / f"{min(TEXT)}.wav", seconds=0.9)
-    take(source, tmp_path / "out", **how)
+    take(source, tmp_path / "out", **options)
     assert read_data_dir(tmp_path / "out").durations[min(TEXT)] == pytest.approx(0.9, abs=0.001)
 
 

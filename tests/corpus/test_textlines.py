@@ -9,9 +9,9 @@ from lstmp.corpus.textlines import alike, columns, composed, first_columns, numb
 from lstmp.errors import UserError
 
 
-def lines(tmp_path, content, **how):
+def lines(tmp_path, content, **options):
     (tmp_path / "t").write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(numbered_lines(tmp_path / "t", **how))
+    return list(numbered_lines(tmp_path / "t", **options))
 
 
 @pytest.mark.parametrize("content", ["A\nB\n", "A\nB", "A\r\nB\r\n", "A\rB\r", "A\r\r\nB\n", "\ufeffA\nB\n",
@@ -31,7 +31,7 @@ def test_text_is_normalized_to_nfc_unless_disabled(tmp_path):
     decomposed = unicodedata.normalize("NFD", "CAFÉ 각 ё Å")
     assert lines(tmp_path, decomposed) == [(1, "CAFÉ 각 ё Å")]
     assert lines(tmp_path, decomposed, compose=False) == [(1, decomposed)]
-    assert composed("ﬁ ² Ｗ") == "ﬁ ² Ｗ"  # NFC, not NFKC: these are other words
+    assert composed("ﬁ ² Ｗ") == "ﬁ ² Ｗ"  # NFC, not NFKC, which would make them FI, 2 and W: different words
 
 
 @pytest.mark.parametrize("content, message", [
@@ -54,7 +54,7 @@ def test_columns_are_separated_as_in_kaldi():
     assert columns(" \t") == [] and columns("A B") == ["A", "B"]
 
 
-def test_first_columns(tmp_path):
+def test_first_columns_of_all_lines_but_empty_ones(tmp_path):
     (tmp_path / "t").write_text("\ufeffE\u0301 1\r\n\r\nB\t2\n")
     assert first_columns(tmp_path / "t") == ["É", "B"]
     assert first_columns(tmp_path / "t", compose=False) == ["E\u0301", "B"]
@@ -63,13 +63,13 @@ def test_first_columns(tmp_path):
 @pytest.mark.parametrize("text, value", [("1", 1), ("-0.5", -0.5), (".5", 0.5), ("1.", 1), ("1.000000e+00", 1),
                                          ("2E-3", 0.002), ("", None), ("-", None), ("nan", None), ("inf", None),
                                          ("1_0", None), ("\u0661", None), ("0,5", None), ("1e", None), ("0x1", None)])
-def test_decimal_numbers(text, value):
+def test_only_decimal_numbers_in_ascii_are_numbers(text, value):
     assert number(text) == value
 
 
 @pytest.mark.parametrize("word", ["HELLO", "DON'T", "می\u200cخواهم", "क्\u200dष", "❤\ufe0f", "👩\u200d🚀", "ᠮᠣᠩ\u180eᠭ",
                                   "\u06dd١", "É", "e\u0301"])
-def test_allowed_format_characters(word):
+def test_format_characters_that_scripts_need_are_not_odd(word):
     assert odd_characters([word]) == []
 
 
@@ -78,14 +78,14 @@ def test_allowed_format_characters(word):
                                         ("A\u00a0B", "U+00A0 NO-BREAK SPACE"), ("co\u00adop", "U+00AD SOFT HYPHEN"),
                                         ("A\x07", "U+0007 control character"), ("\ufffd", "U+FFFD"),
                                         ("A\ufeff", "U+FEFF"), ("\ue000", "U+E000")])
-def test_odd_characters(word, name):
+def test_odd_characters_are_named(word, name):
     assert odd_characters(["FINE", word])[0].startswith(name)
 
 
 @pytest.mark.parametrize("one, other", [("Hello", "HELLO"), ("don\u2019t", "DON'T"), ("می\u200cخواهم", "میخواهم"),
                                         ("co\u00adop", "coop"), ("Ｗ", "w"), ("STRASSE", "straße"), ("ΣΟΦΟΣ", "σοφος"),
                                         ("İSTANBUL", "istanbul"), ("KAPI", "kapı")])
-def test_alike(one, other):
+def test_spellings_of_a_word_are_alike(one, other):
     assert alike(one) == alike(other) and one != other
 
 

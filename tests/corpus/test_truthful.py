@@ -17,9 +17,9 @@ ONE, TWO = (np.convolve(np.random.default_rng(n).uniform(-0.3, 0.3, 20000), np.o
 FMT = struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16)
 
 
-def data_of(samples, kind="WAV", rate=RATE, **how) -> bytes:
+def data_of(samples, kind="WAV", rate=RATE, **options) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, **how)
+    soundfile.write(file, samples, rate, format=kind, **options)
     return file.getvalue()
 
 

@@ -86,7 +86,7 @@ def mono(tmp_path):
 @pytest.mark.parametrize("command", ["cat 'MONO' |", "cat MONO|", "cat < MONO | cat |", "( cat MONO ) 2>/dev/null |",
                                      "X=MONO; cat $X |"])
 def test_commands_with_and_without_a_shell(mono, command):
-    utt = utterance(command.replace("MONO", str(mono)), channel=1)  # of a single channel it is that, as after sph2pipe
+    utt = utterance(command.replace("MONO", str(mono)), channel=1)  # the only channel, as after sph2pipe
     with pytest.raises(UserError, match="the command `.*cat.* is not run unless allowed; give --allow-commands"):
         read_original(utt)
     samples, rate = read_original(utt, allow_commands=True)
@@ -96,7 +96,7 @@ def test_commands_with_and_without_a_shell(mono, command):
 
 def test_simple_command_runs_without_a_shell(mono, monkeypatch):
     seen, run = [], utterance_audio.subprocess.run
-    monkeypatch.setattr(utterance_audio.subprocess, "run", lambda words, **how: seen.append(words) or run(words, **how))
+    monkeypatch.setattr(utterance_audio.subprocess, "run", lambda words, **kw: seen.append(words) or run(words, **kw))
     read_original(utterance(f'cat "{mono}" |'), allow_commands=True)
     read_original(utterance(f"cat {mono} | cat |"), allow_commands=True)
     assert seen == [["cat", str(mono)], ["bash", "-c", f"cat {mono} | cat"]]

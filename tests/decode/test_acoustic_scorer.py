@@ -38,7 +38,7 @@ def test_network_scores_are_scaled_likelihoods_without_the_label_delay(network):
     assert scorer([]) == []
 
 
-def test_errors(tmp_path):
+def test_a_missing_or_other_model_and_device_are_errors(tmp_path):
     with pytest.raises(UserError, match="final.safetensors: no such file; check --model"):
         load_acoustic_scorer(tmp_path)
     checkpoint.write(tmp_path / "final.safetensors", {"x": torch.zeros(1)}, {})

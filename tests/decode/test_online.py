@@ -113,7 +113,7 @@ def test_the_best_path_is_returned_if_no_final_state_is_reached():
     assert not path.final and graph.words_on(path.arcs) == [(0, 1)]
 
 
-def test_errors():
+def test_no_frames_and_other_numbers_of_pdfs_are_errors():
     graph = SmallGraph.random(1).engine(4)
     search = OnlineSearch(graph, WIDE)
     with pytest.raises(UserError, match="no frame"):

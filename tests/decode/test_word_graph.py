@@ -118,7 +118,7 @@ def test_different_pieces_of_the_same_words_are_written_once(tmp_path):
     assert (tmp_path / "score").read_text() == "a-1 0.0000\na-2 -2.0000\n"
 
 
-def test_errors(decode_dir, tmp_path):
+def test_errors_in_weights_and_lattices_are_reported(decode_dir, tmp_path):
     folder, _, _ = decode_dir
     with pytest.raises(UserError, match="must be greater than 0"):
         nbest_module.chosen_weights(folder, -1.0, 0.0)

@@ -1,27 +1,27 @@
-"""A grid on the small data of the network's tests."""
+"""A grid of networks on the toy data of the tests of lstmp.nnet."""
 
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers.small_network_world import World
+from helpers.small_network_world import ToyData
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 7,
           "streams": 4, "epochs": 2, "lr_initial": 0.02, "lr_final": 0.01, "dropout": 0.0, "freq_masks": 0,
           "average_last": 0}
 
 
-class GridWorld:
-    """The file of a grid, which tests can change, and the data that it refers to."""
+class ToyGrid:
+    """A grid.yaml and the data that it refers to. ``write(key=value)`` writes the file with other values."""
 
     def __init__(self, path: Path):
-        small = World(path)
-        (small.data / "utt2num_frames").write_text("".join(f"{u} {len(f)}\n" for u, f in small.feats.items()))
+        toy = ToyData(path)
+        (toy.data / "utt2num_frames").write_text("".join(f"{u} {len(f)}\n" for u, f in toy.feats.items()))
         self.path, self.file = path, path / "grid.yaml"
         self.values = {
             "exp": str(path / "exp"), "page": str(path / "page/README.md"), "title": "Sizes", "note": "A trial.",
             "sets": [], "seeds": [1, 2],
-            "sources": {"tied": {"train": str(small.data), "ali": str(small.ali), "valid": str(small.valid),
+            "sources": {"tied": {"train": str(toy.data), "ali": str(toy.ali), "valid": str(toy.valid),
                                  "graph": "none", "decode": {}}},
             "common": COMMON, "networks": {"small": {}, "large": {"cells": 16}, "once": {"layers": 1, "seeds": [3]}},
             "claims": [{"text": "Larger is better.", "comparisons": [
@@ -34,5 +34,5 @@ class GridWorld:
 
 
 @pytest.fixture
-def grid_world(tmp_path) -> GridWorld:
-    return GridWorld(tmp_path)
+def toy_grid(tmp_path) -> ToyGrid:
+    return ToyGrid(tmp_path)

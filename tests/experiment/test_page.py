@@ -16,20 +16,20 @@ from lstmp.experiment.records import ALIKE, folders, is_done, path, write
 from lstmp.features.load import archives
 
 WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]
-ERRORS = {("small", 1): 30, ("small", 2): 32, ("large", 1): 20, ("large", 2): 21, ("once", 3): 10}  # of 500 words
+ERRORS = {("small", 1): 30, ("small", 2): 32, ("large", 1): 20, ("large", 2): 21, ("once", 3): 10}  # in 500 words
 
 
 @pytest.fixture
-def finished(grid_world):
+def finished(toy_grid):
     """A grid with given results: the record of every run, and hypotheses with the errors of ERRORS."""
-    dev = grid_world.path / "dev"
+    dev = toy_grid.path / "dev"
     utts = [f"a-{n:03d}" for n in range(100)]
     write_data_dir(dev, [Utterance(u, "a", f"{u}.wav", tuple(WORDS)) for u in utts])
     (dev / "utt2num_frames").write_text("".join(f"{u} 50\n" for u in utts))
-    (grid_world.path / "g").mkdir()
-    (grid_world.path / "g/HCLG.k2.safetensors").write_bytes(b"a graph")
-    source = {**grid_world.values["sources"]["tied"], "decode": {"dev": str(dev)}, "graph": str(grid_world.path / "g")}
-    grid = load(grid_world.write(sets=["dev"], baseline="small", sources={"tied": source}, claims=[
+    (toy_grid.path / "g").mkdir()
+    (toy_grid.path / "g/HCLG.k2.safetensors").write_bytes(b"a graph")
+    source = {**toy_grid.values["sources"]["tied"], "decode": {"dev": str(dev)}, "graph": str(toy_grid.path / "g")}
+    grid = load(toy_grid.write(sets=["dev"], baseline="small", sources={"tied": source}, claims=[
         {"text": "Larger is better.", "comparisons": [{"first": "large", "second": "small", "measure": "wer"},
                                                       {"first": "large", "second": "small", "measure": "early"}]}]))
     for run in grid.runs():
@@ -46,7 +46,7 @@ def finished(grid_world):
                                                                                  "cpu_seconds": 60}]}
         (run.folder / "train.json").write_text(json.dumps(record))
         write(grid, run)
-    return grid_world
+    return toy_grid
 
 
 def cells(text: str, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The file of a grid, and errors in it."""
+"""Reading a grid.yaml (which networks to train, with which seeds), and errors in it."""
 
 import pytest
 
@@ -7,16 +7,16 @@ from lstmp.experiment.plan import load
 from lstmp.paths import ROOT
 
 
-def test_a_network_has_the_defaults_the_common_keys_and_its_own(grid_world):
-    grid = load(grid_world.write())
+def test_keys_of_a_network_override_common_keys_which_override_the_defaults(toy_grid):
+    grid = load(toy_grid.write())
     assert grid.networks["small"].cells == 8 and grid.networks["large"].cells == 16
     assert grid.networks["large"].epochs == 2 and grid.networks["once"].layers == 1
-    assert grid.networks["small"].peepholes is True  # of conf/lstmp.yaml
+    assert grid.networks["small"].peepholes is True  # the default in conf/lstmp.yaml
     assert grid.networks["small"].feature.kind == "fbank" and grid.networks["small"].feature.cmvn == "none"
 
 
-def test_the_first_seeds_of_all_networks_are_run_first(grid_world):
-    grid = load(grid_world.write())
+def test_the_first_seeds_of_all_networks_are_run_first(toy_grid):
+    grid = load(toy_grid.write())
     assert [(r.network, r.seed) for r in grid.runs()] == [("small", 1), ("large", 1), ("once", 3), ("small", 2),
                                                           ("large", 2)]
     assert [r.config.seed for r in grid.runs()] == [1, 1, 3, 2, 2]
@@ -42,15 +42,15 @@ def test_the_first_seeds_of_all_networks_are_run_first(grid_world):
     ({"claims": [{"text": "So.", "comparisons": [
         {"first": "small", "second": "large", "measure": "wer", "relation": "equal"}]}]}, "margin` must be above 0"),
     ({"sources": {"tied": {"train": "x"}}}, "sources.tied.ali` is missing")])
-def test_errors_name_what_is_wrong(grid_world, changed, message):
+def test_errors_name_what_is_wrong(toy_grid, changed, message):
     with pytest.raises(UserError) as e:
-        load(grid_world.write(**changed)).runs()
+        load(toy_grid.write(**changed)).runs()
     assert message in str(e.value)
 
 
-def test_an_unknown_network_is_named(grid_world):
+def test_an_unknown_network_is_named(toy_grid):
     with pytest.raises(UserError, match="unknown network `lerge`"):
-        load(grid_world.write()).runs(["lerge"])
+        load(toy_grid.write()).runs(["lerge"])
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/**/grid.yaml")), ids=lambda p: p.parent.name)

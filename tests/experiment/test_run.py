@@ -35,77 +35,77 @@ def grid_run(file, *options):
     run.main([str(file), *options])
 
 
-def test_a_grid_is_run_once_and_gets_its_page(grid_world, python_steps, capsys):
-    file = grid_world.write()
+def test_a_grid_is_run_once_and_gets_its_page(toy_grid, python_steps, capsys):
+    file = toy_grid.write()
     grid_run(file, "--nj", "2")
     output = capsys.readouterr().out
     assert "5 runs, 0 done before" in output and "5 of 5" in output and "core hours" in output
     grid_run(file)
     assert "5 runs, 5 done before" in capsys.readouterr().out
     page.main([str(file)])
-    text = (grid_world.path / "page/README.md").read_text()
+    text = (toy_grid.path / "page/README.md").read_text()
     assert "5 of 5 runs of the grid are done" in text and "A trial." in text
     assert re.search(r"^\| large \| LSTMP r \| 16 \| 4 \| 2 \| 2 \| 5 \| 0\.00M \| 2 \|", text, re.M)
     assert re.search(r"^\| 2 \| It flies\. \| \*\*not tested\*\* \|", text, re.M) and "it has no wings" in text
-    assert (grid_world.path / "page/learning.png").stat().st_size > 1000
-    made = json.loads((grid_world.path / "page/results.json").read_text())
+    assert (toy_grid.path / "page/learning.png").stat().st_size > 1000
+    made = json.loads((toy_grid.path / "page/results.json").read_text())
     assert [len(n["seeds"]) for n in made["networks"]] == [2, 2, 1]
     seeds = made["networks"][0]["accuracy_valid"]
-    record = json.loads((grid_world.path / "exp/small/seed2/train.json").read_text())
+    record = json.loads((toy_grid.path / "exp/small/seed2/train.json").read_text())
     assert seeds[1] == pytest.approx(100 * record["frame_accuracy_valid"])
     assert made["claims"][0]["comparisons"][0]["difference"] == pytest.approx(
         sum(made["networks"][1]["accuracy_valid"]) / 2 - sum(seeds) / 2)
 
 
-def test_networks_can_be_run_by_name_and_run_again_after_a_change(grid_world, python_steps, capsys):
-    grid_run(grid_world.write(), "--only", "once")
-    assert sorted(p.name for p in (grid_world.path / "exp").iterdir()) == ["once"]
-    page.main([str(grid_world.file)])
-    assert "1 of 5 runs" in (grid_world.path / "page/README.md").read_text()
-    assert "not yet run: large, small" in (grid_world.path / "page/README.md").read_text()
-    networks = {**grid_world.values["networks"], "once": {"layers": 1, "seeds": [3], "cells": 9}}
+def test_networks_can_be_run_by_name_and_run_again_after_a_change(toy_grid, python_steps, capsys):
+    grid_run(toy_grid.write(), "--only", "once")
+    assert sorted(p.name for p in (toy_grid.path / "exp").iterdir()) == ["once"]
+    page.main([str(toy_grid.file)])
+    assert "1 of 5 runs" in (toy_grid.path / "page/README.md").read_text()
+    assert "not yet run: large, small" in (toy_grid.path / "page/README.md").read_text()
+    networks = {**toy_grid.values["networks"], "once": {"layers": 1, "seeds": [3], "cells": 9}}
     capsys.readouterr()
-    grid_run(grid_world.write(networks=networks), "--only", "once")
+    grid_run(toy_grid.write(networks=networks), "--only", "once")
     assert "1 runs, 0 done before" in capsys.readouterr().out
-    assert json.loads((grid_world.path / "exp/once/seed3/train.json").read_text())["config"]["cells"] == 9
+    assert json.loads((toy_grid.path / "exp/once/seed3/train.json").read_text())["config"]["cells"] == 9
 
 
-def test_with_alike_records_of_data_from_another_machine_count(grid_world, python_steps, capsys):
-    grid_run(grid_world.write(), "--only", "once")
-    feats = archives(grid_world.values["sources"]["tied"]["train"])[0]
+def test_with_alike_records_of_data_from_another_machine_count(toy_grid, python_steps, capsys):
+    grid_run(toy_grid.write(), "--only", "once")
+    feats = archives(toy_grid.values["sources"]["tied"]["train"])[0]
     data = bytearray(feats.read_bytes())
     data[-4] ^= 1  # the last bit of the last number
     feats.write_bytes(data)
     capsys.readouterr()
-    grid_run(grid_world.file, "--only", "once", "--dry-run")
+    grid_run(toy_grid.file, "--only", "once", "--dry-run")
     output = capsys.readouterr().out
     assert "1 runs, 0 done before" in output and "--alike counts them as done" in output
-    grid_run(grid_world.file, "--only", "once", "--alike")
+    grid_run(toy_grid.file, "--only", "once", "--alike")
     assert "1 runs, 1 done before" in capsys.readouterr().out
 
 
-def test_a_dry_run_only_prints_the_expected_time(grid_world, capsys):
-    grid_run(grid_world.write(), "--dry-run")
+def test_a_dry_run_only_prints_the_expected_time(toy_grid, capsys):
+    grid_run(toy_grid.write(), "--dry-run")
     output = capsys.readouterr().out
     weights = sum(4 * 8 * 4 + 4 * inputs * 8 + 3 * 8 + 8 * 4 for inputs in (6, 4)) + 4 * 5  # the papers' formula
     assert f"small: {weights} parameters, 2 x" in output and "5 runs to do" in output
-    assert not (grid_world.path / "exp").exists()
+    assert not (toy_grid.path / "exp").exists()
 
 
-def test_a_failed_run_is_named_and_the_others_are_done(grid_world, python_steps, capsys):
+def test_a_failed_run_is_named_and_the_others_are_done(toy_grid, python_steps, capsys):
     networks = {"good": {}, "bad": {"optimizer": "sgd", "lr_initial": 1.0e+30, "divergence_retries": 0,
                                     "grad_clip": 0.0}}
     with pytest.raises(SystemExit):
-        grid_run(grid_world.write(networks=networks, seeds=[1], claims=[]))
+        grid_run(toy_grid.write(networks=networks, seeds=[1], claims=[]))
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "1 of 2 runs failed" in error and "bad/seed1" in error and "diverges" in error
-    assert load(grid_world.file).networks.keys() == networks.keys()
-    assert (grid_world.path / "exp/good/seed1/train.json").is_file()
+    assert load(toy_grid.file).networks.keys() == networks.keys()
+    assert (toy_grid.path / "exp/good/seed1/train.json").is_file()
 
 
-def test_without_any_run_there_is_no_page(grid_world, capsys):
+def test_without_any_run_there_is_no_page(toy_grid, capsys):
     with pytest.raises(SystemExit):
-        page.main([str(grid_world.write())])
+        page.main([str(toy_grid.write())])
     assert "no network of the grid is done" in capsys.readouterr().err
 
 
@@ -118,9 +118,9 @@ def test_the_scripts_have_help(script):
     assert output.returncode == 0 and "usage:" in output.stdout
 
 
-def test_the_commands_of_a_run_decode_and_score_every_set(grid_world):
-    source = {**grid_world.values["sources"]["tied"], "decode": {"dev": "d", "test": "t"}}
-    grid = load(grid_world.write(sets=["dev", "test"], sources={"tied": source}))
+def test_the_commands_of_a_run_decode_and_score_every_set(toy_grid):
+    source = {**toy_grid.values["sources"]["tied"], "decode": {"dev": "d", "test": "t"}}
+    grid = load(toy_grid.write(sets=["dev", "test"], sources={"tied": source}))
     one = grid.runs()[0]
     train, *decodes, score = run.commands(grid, one)
     assert train[0] == "steps/train_lstmp.sh" and [c[0] for c in decodes] == 2 * ["steps/decode.sh"]

@@ -1,3 +1,5 @@
+"""Reading and writing Kaldi archives (ark, scp), checked against kaldi_io; malformed files are reported."""
+
 import gzip
 import os
 import subprocess

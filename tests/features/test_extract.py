@@ -1,4 +1,4 @@
-"""The library's features against textbook formulas in float64, and the command on good and bad data."""
+"""Features of kaldi-native-fbank against textbook formulas; lstmp.features.extract on good and bad data."""
 
 import dataclasses
 import json
@@ -22,11 +22,12 @@ MFCC = dataclasses.replace(config.load(CONF / "mfcc.yaml", MfccConfig), dither=0
 
 
 def mel(f):
+    """Hz → mel."""
     return 1127 * np.log(1 + f / 700)
 
 
 def reference_fbank(samples, cfg):
-    """Log-mel energies, frame by frame in float64 [T, bins]."""
+    """Log-mel filterbank energies by the textbook: samples [n] → float64 [T, num_mel_bins]."""
     rate = cfg.sample_rate
     length, shift = (int(ms * rate / 1000) for ms in (cfg.frame_length_ms, cfg.frame_shift_ms))
     size = 1 << (length - 1).bit_length()
@@ -51,7 +52,7 @@ def reference_fbank(samples, cfg):
 
 
 def reference_mfcc(samples, cfg):
-    """Orthonormal cosine transform of the log energies, liftered, float64 [T, ceps]."""
+    """MFCCs by the textbook, from an orthonormal DCT with liftering: samples [n] → float64 [T, num_ceps]."""
     n = cfg.num_mel_bins
     k, j = np.arange(cfg.num_ceps)[:, None], np.arange(n)
     dct = np.sqrt(2 / n) * np.cos(np.pi * k * (j + 0.5) / n)
@@ -63,6 +64,7 @@ def reference_mfcc(samples, cfg):
 
 @pytest.fixture(scope="module")
 def samples():
+    """Half a second at 16 kHz, int16 scale: a rising tone in noise."""
     rng = np.random.default_rng(5)
     t = np.arange(8123) / 16000
     return (4000 * np.sin(2 * np.pi * (300 + 2000 * t) * t) + 300 * rng.standard_normal(len(t))).astype(np.float32)
@@ -89,14 +91,14 @@ def test_mfcc_follows_the_formula(samples, change):
     np.testing.assert_allclose(got, expected, atol=1e-2)
 
 
-def test_energy_replaces_c0(samples):
+def test_with_use_energy_the_log_energy_replaces_c0(samples):
     got = compute_features(samples, dataclasses.replace(MFCC, use_energy=True))
     frame = samples[:400].astype(np.float64)
     assert got[0, 0] == pytest.approx(np.log(((frame - frame.mean()) ** 2).sum()), abs=1e-3)
     np.testing.assert_array_equal(got[:, 1:], compute_features(samples, MFCC)[:, 1:])
 
 
-def test_snip_edges(samples):
+def test_without_snip_edges_there_is_a_frame_for_each_shift(samples):
     assert len(compute_features(samples, dataclasses.replace(FBANK, snip_edges=False))) == round(len(samples) / 160)
 
 
@@ -107,7 +109,7 @@ def test_dither_is_seeded_by_the_id(samples):
     assert not np.array_equal(one, compute_features(samples, cfg, "u2"))
     quiet = compute_features(np.zeros(8000, dtype=np.float32), cfg, "u1")
     noise = reference_fbank(np.random.default_rng(0).standard_normal(8000), cfg)
-    np.testing.assert_allclose(quiet.mean(0), noise.mean(0), atol=0.7)  # as loud as white noise of deviation 1
+    np.testing.assert_allclose(quiet.mean(0), noise.mean(0), atol=0.7)  # as loud as white noise of variance 1
 
 
 def test_too_short_audio_is_an_error():
@@ -127,7 +129,7 @@ def test_invalid_configuration_values_are_rejected(tmp_path, key, value):
 
 
 @pytest.mark.parametrize("nj", [1, 3])
-def test_data_dir(data_dir, tmp_path, nj):
+def test_a_data_dir_gets_features_lengths_and_cmvn_statistics(data_dir, tmp_path, nj):
     extract(data_dir, data_dir, MFCC, nj)
     extract(data_dir, tmp_path / "data_fbank", FBANK, nj)
     for folder, dim in ((data_dir, 13), (tmp_path / "data_fbank", 40)):
@@ -143,22 +145,23 @@ def test_data_dir(data_dir, tmp_path, nj):
     assert (tmp_path / "data_fbank" / "text").read_text() == (data_dir / "text").read_text()
 
 
-def state(folder):
+def files_in(folder):
+    """File name → (content, modification time in ns)."""
     return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
 
 
-def test_done_is_skipped_and_results_are_reproducible(data_dir):
+def test_finished_work_is_skipped_and_results_are_reproducible(data_dir):
     extract(data_dir, data_dir, MFCC, 1)
-    first = state(data_dir)
+    first = files_in(data_dir)
     extract(data_dir, data_dir, MFCC, 2)
-    assert state(data_dir) == first
+    assert files_in(data_dir) == first
     (data_dir / "feats.ark").unlink()
     extract(data_dir, data_dir, MFCC, 2)
-    again = state(data_dir)
+    again = files_in(data_dir)
     assert all(again[name][0] == first[name][0] for name in first if not name.startswith((".done", ".lock")))
     assert again["feats.ark"][1] != first["feats.ark"][1]
     extract(data_dir, data_dir, dataclasses.replace(MFCC, high_freq=5500.0), 1)
-    assert state(data_dir)["feats.ark"][0] != first["feats.ark"][0]
+    assert files_in(data_dir)["feats.ark"][0] != first["feats.ark"][0]
 
 
 def test_changed_audio_is_extracted_again(data_dir):
@@ -177,21 +180,21 @@ def test_changed_audio_is_extracted_again(data_dir):
 def test_bad_utterances_are_left_out_up_to_a_limit(data_dir, capsys, nj):
     lines = (data_dir / "wav.scp").read_text().splitlines()
     os.truncate(lines[1].split()[1], 1000)
-    extract(data_dir, data_dir, MFCC, nj)  # one is always allowed
+    extract(data_dir, data_dir, MFCC, nj)  # one is allowed whatever the fraction max_bad
     assert list(ark.read_scp(data_dir / "feats.scp")) == ["s0-u0", "s1-u2", "s1-u3"]
     assert "left out s0-u1" in capsys.readouterr().err
     Path(lines[2].split()[1]).unlink()
-    kept = state(data_dir)
+    kept = files_in(data_dir)
     with pytest.raises(UserError, match="2 of 4 utterances are bad"):
         extract(data_dir, data_dir, MFCC, nj)
-    after = state(data_dir)
+    after = files_in(data_dir)
     assert all(after[n] == kept[n] for n in kept if not n.startswith((".done", ".lock")))
     extract(data_dir, data_dir, dataclasses.replace(MFCC, max_bad=0.5), nj)
     assert list(ark.read_scp(data_dir / "feats.scp")) == ["s0-u0", "s1-u3"]
 
 
 def test_kaldi_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
-    """Two segments of a stereo recording and a command: features equal those of manually cut files."""
+    """A data dir with `segments`, a stereo recording and a command: its features equal those of files cut by hand."""
     rng, data, cut = np.random.default_rng(2), tmp_path / "kaldi", tmp_path / "cut"
     call = (0.1 * rng.standard_normal((16000, 2))).astype(np.float32)
     for folder in (data, cut):
@@ -213,13 +216,13 @@ def test_kaldi_recordings_at_8_khz(tmp_path, capsys, monkeypatch):
         extract(cut, cut, cfg, 1)
         found, expected = (ark.read_scp(d / "feats.scp") for d in (tmp_path / "out", cut))
         assert list(found) == list(expected) == ["a-1", "a-2", "b-1"]
-        for utt, frames in (("a-1", 123), ("a-2", 48), ("b-1", 61)):  # 10 ms whatever the rate
+        for utt, frames in (("a-1", 123), ("a-2", 48), ("b-1", 61)):  # a frame every 10 ms, at both sampling rates
             assert np.array_equal(ark.read_mat(found[utt]), ark.read_mat(expected[utt]))
             assert len(ark.read_mat(found[utt])) == frames
         stderr = capsys.readouterr().err
         assert ("3 utterances at 8000 Hz were resampled" in stderr) == (cfg is FBANK)
     monkeypatch.chdir("/")
-    assert (tmp_path / "out" / "wav.scp").read_text().startswith(f"call {data}/call.wav\n")  # as seen from elsewhere
+    assert (tmp_path / "out" / "wav.scp").read_text().startswith(f"call {data}/call.wav\n")  # an absolute path
 
 
 def test_no_usable_audio_is_an_error(data_dir):
@@ -229,7 +232,7 @@ def test_no_usable_audio_is_an_error(data_dir):
         extract(data_dir, data_dir, dataclasses.replace(MFCC, max_bad=4), 1)
 
 
-def test_command(data_dir, tmp_path, capsys):
+def test_the_command_reports_frames_and_one_line_errors(data_dir, tmp_path, capsys):
     fbank = str(CONF / "fbank.yaml")
     main(["--kind", "fbank", "--config", fbank, "--nj", "1", "--out", str(tmp_path / "f"), str(data_dir)])
     assert "232 frames of 40 values" in capsys.readouterr().out
@@ -242,7 +245,7 @@ def test_command(data_dir, tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_read_only_folder(data_dir, capsys):
+def test_a_read_only_folder_is_an_error(data_dir, capsys):
     data_dir.chmod(0o500)
     try:
         with pytest.raises(SystemExit):

@@ -1,3 +1,5 @@
+"""The frame shift of a data dir: recorded in feats.json, or read from Kaldi's file."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Loading features as a model's input: CMVN, deltas and transforms."""
+
 import json
 
 import numpy as np

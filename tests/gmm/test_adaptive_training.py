@@ -83,7 +83,7 @@ def test_the_transforms_bring_the_speakers_together(distorted, folders):
         return np.mean([float((torch.stack(frames[p, "s0"]).mean(0) - torch.stack(frames[p, "s1"]).mean(0)).norm())
                         for p in both])
 
-    assert distance(shard.feats) < 0.6 * distance(adapter.plain)
+    assert distance(shard.feats) < 0.6 * distance(adapter.unadapted)
 
 
 def test_transforms_raise_the_likelihood_of_the_alignment(distorted, folders, capsys):
@@ -93,7 +93,7 @@ def test_transforms_raise_the_likelihood_of_the_alignment(distorted, folders, ca
     shard.alignment = read_alignment(folders / "tri3b_ali")
     adapter = Adapter(shard, FmllrConfig(100, 1.0, 20))
 
-    def likelihood():  # of the plain features, so the Jacobians of the transforms are included
+    def likelihood():  # of the unadapted features, so the Jacobians of the transforms are included
         total = 0.0
         for utt, tids in shard.alignment.items():
             pdfs = model.transitions.tid_pdf[torch.from_numpy(tids).long()]

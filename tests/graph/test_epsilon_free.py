@@ -152,7 +152,7 @@ def test_costs_are_equal_within_the_resolution():
         assert len(merge_states(fork).final) == states
 
 
-def test_errors():
+def test_graphs_that_do_not_fit_the_model_or_have_epsilon_cycles_are_errors():
     fst = random_graph(0)
     with pytest.raises(UserError, match="transition-id 3, the model only 2"):
         epsilon_free(fst, np.array([0, 0, 1]))

@@ -1,4 +1,4 @@
-"""A small data dir with random features around the means of known states, its alignment, and training on it."""
+"""Toy data for training networks in seconds: random features around a mean for each pdf, and their alignment."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,14 @@ from lstmp.nnet.trainer import Trainer
 DIM, PDFS = 6, 5
 
 
-class World:
-    """Twelve utterances; their frames are the mean of their state plus noise. The last two are held out."""
+class ToyData:
+    """Twelve utterances of one speaker, the last two held out. A frame is the mean of its pdf plus Gaussian noise.
+
+    Attributes:
+        path: the folder of everything; ``data``, ``ali`` and ``valid`` are the arguments of training.
+        pdfs: utterance → int64 [T], the pdf-id of each frame.
+        feats: utterance → float32 [T, DIM].
+    """
 
     def __init__(self, path: Path, lengths=(31, 12, 45, 7, 22, 60, 18, 25, 33, 9, 28, 40)):
         self.path, self.data, self.ali, self.valid = path, path / "train", path / "ali", path / "valid.list"
@@ -43,9 +49,9 @@ class World:
         write_int_vectors(self.ali / "pdf.ark", self.pdfs.items())
 
 
-def run(world, cfg, out="net", **options):
-    train(cfg, world.data, world.ali, world.valid, world.path / out, **options)
-    return world.path / out
+def run(toy, cfg, out="net", **options):
+    train(cfg, toy.data, toy.ali, toy.valid, toy.path / out, **options)
+    return toy.path / out
 
 
 def weights(folder):
@@ -59,7 +65,7 @@ def assert_same(a, b):
         assert torch.equal(first[name], second[name]), name
 
 
-def interrupted(world, cfg, monkeypatch, **options):
+def interrupted(toy, cfg, monkeypatch, **options):
     """Train in folder `parts`, interrupted and restarted after every eighth batch; returns the folder and the number of
     interruptions."""
     step, calls = Trainer.step, []
@@ -74,7 +80,7 @@ def interrupted(world, cfg, monkeypatch, **options):
     cfg, kills = replace(cfg, checkpoint_minutes=1e-6), 0  # after nearly every batch
     while True:
         try:
-            return run(world, cfg, "parts", **options), kills
+            return run(toy, cfg, "parts", **options), kills
         except KeyboardInterrupt:
             kills += 1
 

@@ -58,11 +58,11 @@ main()
 """
 
 
-def torchrun(world, cfg, out: str, *, nodes: int = 1, **options) -> subprocess.CompletedProcess:
+def torchrun(toy, cfg, out: str, *, nodes: int = 1, **options) -> subprocess.CompletedProcess:
     """Train with some processes on each of ``nodes`` machines, each simulated by an agent of torchrun.
 
     Options as for :func:`start`. Returns a nonzero status if there is one, and all output."""
-    agents = start(world, cfg, out, [[]] * nodes, f"localhost:{free_port()}", str(nodes), **options)
+    agents = start(toy, cfg, out, [[]] * nodes, f"localhost:{free_port()}", str(nodes), **options)
     output = [agent.communicate(timeout=300)[0] for agent in agents]
     status = [agent.returncode for agent in agents]
     return subprocess.CompletedProcess("torchrun", next((x for x in status if x), 0), "\n".join(output))
@@ -77,7 +77,7 @@ def free_port() -> int:
             return port
 
 
-def start(world, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes: str, *, nproc: int = 2,
+def start(toy, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes: str, *, nproc: int = 2,
           kill: dict[int, int] | None = None, poison: dict[int, int] | None = None, restarts: int = 0,
           pause: float = 0.0, env: dict[str, str] | None = None) -> list[subprocess.Popen]:
     """Start an agent of torchrun for each machine, after its command ``prefixes[machine]``.
@@ -85,11 +85,11 @@ def start(world, cfg, out: str, prefixes: list[list[str]], endpoint: str, nnodes
     A process is killed before its batch ``kill[rank]``, counted over epochs; a server after about that many exchanges.
     The features of batch ``poison[rank]`` are NaN. Each happens once. Every batch takes ``pause`` seconds longer.
     """
-    config_file, script = world.path / f"{out}.yaml", world.path / f"{out}.py"
+    config_file, script = toy.path / f"{out}.yaml", toy.path / f"{out}.py"
     config_file.write_text(yaml.safe_dump(config.to_dict(cfg)))
-    script.write_text(SCRIPT.format(kill=kill or {}, poison=poison or {}, pause=pause, marks=str(world.path / out),
-                                    config=str(config_file), data=str(world.data), ali=str(world.ali),
-                                    valid=str(world.valid), out=str(world.path / out)))
+    script.write_text(SCRIPT.format(kill=kill or {}, poison=poison or {}, pause=pause, marks=str(toy.path / out),
+                                    config=str(config_file), data=str(toy.data), ali=str(toy.ali),
+                                    valid=str(toy.valid), out=str(toy.path / out)))
     as_in_path_sh = {"PET_REDIRECTS": "9:3", "PET_TEE": "9:3", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     env = os.environ | as_in_path_sh | {"OMP_NUM_THREADS": "1"} | (env or {})
     return [subprocess.Popen(

@@ -1,10 +1,10 @@
-"""Fixtures for the tests of networks: a small configuration, and a data dir with features and an alignment."""
+"""Fixtures for the tests of networks: a small configuration, and toy data with an alignment."""
 
 from dataclasses import replace
 
 import pytest
 from helpers import ROOT
-from helpers.small_network_world import World
+from helpers.small_network_world import ToyData
 
 from lstmp import config
 from lstmp.nnet.config import LstmpConfig
@@ -12,7 +12,7 @@ from lstmp.nnet.config import LstmpConfig
 
 @pytest.fixture
 def small_config():
-    """conf/lstmp.yaml scaled down, without regularization; ``small_config(name=value)`` changes more."""
+    """conf/lstmp.yaml scaled down, without regularization; ``small_config(name=value)`` overrides fields."""
     cfg = config.load(ROOT / "conf" / "lstmp.yaml", LstmpConfig)
     cfg = replace(
         cfg, feature=replace(cfg.feature, cmvn="none", deltas=0), layers=2, cells=12, recurrent_projection=6,
@@ -24,5 +24,6 @@ def small_config():
 
 
 @pytest.fixture
-def world(tmp_path) -> World:
-    return World(tmp_path)
+def toy(tmp_path) -> ToyData:
+    """Features, alignment and held-out list in the folder of the test; a network trains on them in seconds."""
+    return ToyData(tmp_path)

@@ -8,55 +8,55 @@ from lstmp.errors import UserError
 from lstmp.nnet.data import load_frames, log_priors, mean_and_std, read_num_pdfs
 
 
-def load(world, cfg, limit=0.2, **kwargs):
-    return load_frames(world.data, world.ali, cfg.feature, 5, limit, "test", **kwargs)
+def load(toy, cfg, limit=0.2, **kwargs):
+    return load_frames(toy.data, toy.ali, cfg.feature, 5, limit, "test", **kwargs)
 
 
-def test_frames_of_the_utterances_are_concatenated(world, small_config):
-    frames = load(world, small_config())
-    assert frames.utts == sorted(world.feats) and frames.features.shape[1] == 6
+def test_frames_of_the_utterances_are_concatenated(toy, small_config):
+    frames = load(toy, small_config())
+    assert frames.utts == sorted(toy.feats) and frames.features.shape[1] == 6
     for u, utt in enumerate(frames.utts):
         rows = slice(int(frames.offsets[u]), int(frames.offsets[u + 1]))
-        assert np.array_equal(frames.features[rows], world.feats[utt])
-        assert np.array_equal(frames.pdfs[rows], world.pdfs[utt])
+        assert np.array_equal(frames.features[rows], toy.feats[utt])
+        assert np.array_equal(frames.pdfs[rows], toy.pdfs[utt])
 
 
-def test_only_and_without(world, small_config):
+def test_only_and_without(toy, small_config):
     held_out = {"a-10", "a-11"}
-    assert load(world, small_config(), only=held_out).utts == ["a-10", "a-11"]
-    assert set(load(world, small_config(), without=held_out).utts) == set(world.feats) - held_out
+    assert load(toy, small_config(), only=held_out).utts == ["a-10", "a-11"]
+    assert set(load(toy, small_config(), without=held_out).utts) == set(toy.feats) - held_out
 
 
 @pytest.mark.parametrize("problem,message", [("missing", "no alignment"), ("length", "45 frames of features, 44"),
                                            ("pdf", "pdf-id 5 is not below 5"), ("nan", "NaN or infinity")])
-def test_a_bad_utterance_is_left_out_and_named(world, small_config, capfd, problem, message):
+def test_a_bad_utterance_is_left_out_and_named(toy, small_config, capfd, problem, message):
     if problem == "missing":
-        del world.pdfs["a-02"]
+        del toy.pdfs["a-02"]
     elif problem == "length":
-        world.pdfs["a-02"] = world.pdfs["a-02"][:-1]
+        toy.pdfs["a-02"] = toy.pdfs["a-02"][:-1]
     elif problem == "pdf":
-        world.pdfs["a-02"][3] = 5
+        toy.pdfs["a-02"][3] = 5
     else:
-        world.feats["a-02"][7, 2] = np.nan
-    world.write()
-    frames = load(world, small_config())
+        toy.feats["a-02"][7, 2] = np.nan
+    toy.write()
+    frames = load(toy, small_config())
     err = capfd.readouterr().err
     assert "a-02" not in frames.utts and len(frames.utts) == 11
     assert "a-02 is left out" in err and message in err
     with pytest.raises(UserError, match="1 of 12 utterances.*max_left_out"):
-        load(world, small_config(), limit=0.05)
+        load(toy, small_config(), limit=0.05)
 
 
-def test_no_usable_utterance_is_an_error(world, small_config):
+def test_no_usable_utterance_is_an_error(toy, small_config):
     with pytest.raises(UserError, match="no utterance for test has both"):
-        load(world, small_config(), only={"someone-else"})
+        load(toy, small_config(), only={"someone-else"})
 
 
 @pytest.mark.parametrize("text", ["", "many", "0", "-3"])
-def test_num_pdfs_must_be_a_number(world, text):
-    (world.ali / "num_pdfs").write_text(text)
+def test_num_pdfs_must_be_a_number(toy, text):
+    (toy.ali / "num_pdfs").write_text(text)
     with pytest.raises(UserError, match="num_pdfs:1: .* not a number of states"):
-        read_num_pdfs(world.ali)
+        read_num_pdfs(toy.ali)
 
 
 def test_mean_and_std_leave_a_constant_dimension_alone():

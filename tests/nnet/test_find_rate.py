@@ -11,28 +11,28 @@ from lstmp.nnet.find_rate import main, range_test
 from lstmp.nnet.train import prepare, train
 
 
-def test_training_works_at_the_rate_that_it_finds(world, small_config):
+def test_training_works_at_the_rate_that_it_finds(toy, small_config):
     cfg = small_config(streams=2, chunk=5, optimizer="sgd", grad_clip=0.0)
-    result = range_test(cfg, *prepare(cfg, world.data, world.ali, world.valid), 1e-4, 1e4, 60)
+    result = range_test(cfg, *prepare(cfg, toy.data, toy.ali, toy.valid), 1e-4, 1e4, 60)
     assert (result.rates[1:] > result.rates[:-1]).all() and result.rates[0] == pytest.approx(1e-4)
     assert len(result.rates) < 60  # 10⁴ is not reached
     assert result.smooth[0] == pytest.approx(result.losses[0]) and result.smooth[-1] > 1.1 * result.smooth.min()
     losses = {}
     for rate in (1e-4, result.largest_stable):
         cfg = small_config(epochs=6, streams=2, optimizer="sgd", lr_initial=rate, lr_final=rate, grad_clip=0.0)
-        train(cfg, world.data, world.ali, world.valid, world.path / f"{rate}")
-        losses[rate] = json.loads((world.path / f"{rate}" / "train.json").read_text())["loss_valid"]
+        train(cfg, toy.data, toy.ali, toy.valid, toy.path / f"{rate}")
+        losses[rate] = json.loads((toy.path / f"{rate}" / "train.json").read_text())["loss_valid"]
     assert losses[result.largest_stable] < losses[1e-4] - 0.2
 
 
-def test_the_command_writes_a_table_and_a_picture(world, small_config, capsys):
-    (world.path / "lstmp.yaml").write_text(yaml.safe_dump(config.to_dict(small_config())))
-    options = ["--config", str(world.path / "lstmp.yaml"), "--train", str(world.data), "--ali", str(world.ali),
-               "--valid", str(world.valid), "--out", str(world.path / "rates"), "--batches", "12", "--threads", "1"]
+def test_the_command_writes_a_table_and_a_picture(toy, small_config, capsys):
+    (toy.path / "lstmp.yaml").write_text(yaml.safe_dump(config.to_dict(small_config())))
+    options = ["--config", str(toy.path / "lstmp.yaml"), "--train", str(toy.data), "--ali", str(toy.ali),
+               "--valid", str(toy.valid), "--out", str(toy.path / "rates"), "--batches", "12", "--threads", "1"]
     main(options)
     assert "largest stable rate is about" in capsys.readouterr().out
-    assert (world.path / "rates" / "rates.png").stat().st_size > 5000
-    rows = (world.path / "rates" / "rates.tsv").read_text().splitlines()
+    assert (toy.path / "rates" / "rates.png").stat().st_size > 5000
+    rows = (toy.path / "rates" / "rates.tsv").read_text().splitlines()
     assert rows[0] == "rate\tloss\tsmoothed" and 2 <= len(rows) <= 13
     with pytest.raises((SystemExit, UserError)):
         main([*options, "--low", "2", "--high", "1"])

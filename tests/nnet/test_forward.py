@@ -88,18 +88,18 @@ def test_files_with_invalid_tensors_are_refused(saved, change):
         AcousticNetwork.load(saved)
 
 
-def test_a_trained_network_is_loaded_and_damaged_files_are_refused(world, small_config):
-    out = world.path / "net"
+def test_a_trained_network_is_loaded_and_damaged_files_are_refused(toy, small_config):
+    out = toy.path / "net"
     cfg = small_config(epochs=20, lr_initial=0.02, cells=24, recurrent_projection=12, average_last=1)
-    train(cfg, world.data, world.ali, world.valid, out)
+    train(cfg, toy.data, toy.ali, toy.valid, out)
     network = AcousticNetwork.load(out)
     assert network.num_pdfs == 5 and network.feature.kind == "fbank" and network.frame_shift == 0.01
     config.write_text(out / "frame_shift", "0.0125\n")
     assert AcousticNetwork.load(out).frame_shift == 0.0125
     right = total = 0
-    for utt in list(world.feats)[:-2]:  # training utterances; with the delay removed, the best state is the aligned one
-        scores = network(torch.from_numpy(world.feats[utt])) + network.log_priors
-        right += int((scores.argmax(1) == torch.from_numpy(world.pdfs[utt])).sum())
+    for utt in list(toy.feats)[:-2]:  # training utterances; with the delay removed, the best state is the aligned one
+        scores = network(torch.from_numpy(toy.feats[utt])) + network.log_priors
+        right += int((scores.argmax(1) == torch.from_numpy(toy.pdfs[utt])).sum())
         total += len(scores)
     assert right / total > 0.9
     final = out / "final.safetensors"

@@ -122,16 +122,16 @@ def test_chunks_with_carried_state_equal_the_whole(small_config, name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_trained_stored_and_read_again(world, small_config, name):
+def test_trained_stored_and_read_again(toy, small_config, name):
     cfg = small_config(**({"epochs": 40, "lr_initial": 0.02, "cells": 32, "recurrent_projection": 12,
                            "average_last": 1} | NETWORKS[name]))
-    train(cfg, world.data, world.ali, world.valid, world.path / "net", threads=2)
-    network = AcousticNetwork.load(world.path / "net")
-    names = list(world.feats)[:-2]
-    scores = network.batch([torch.from_numpy(world.feats[u]) for u in names])
+    train(cfg, toy.data, toy.ali, toy.valid, toy.path / "net", threads=2)
+    network = AcousticNetwork.load(toy.path / "net")
+    names = list(toy.feats)[:-2]
+    scores = network.batch([torch.from_numpy(toy.feats[u]) for u in names])
     for one, utt in zip(scores, names, strict=True):
-        torch.testing.assert_close(network(torch.from_numpy(world.feats[utt])), one, rtol=1e-3, atol=1e-3)
-    right = sum(int(((s + network.log_priors).argmax(1) == torch.from_numpy(world.pdfs[u])).sum())
+        torch.testing.assert_close(network(torch.from_numpy(toy.feats[utt])), one, rtol=1e-3, atol=1e-3)
+    right = sum(int(((s + network.log_priors).argmax(1) == torch.from_numpy(toy.pdfs[u])).sum())
                 for s, u in zip(scores, names, strict=True))
     assert right / sum(map(len, scores)) > 0.95
 

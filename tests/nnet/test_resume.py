@@ -28,10 +28,10 @@ from lstmp.nnet.trainer import Trainer
     {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 8},
     {"bidirectional": True, "chunk": 9, "label_delay": 0}])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options, threads):
+def test_an_interrupted_training_ends_with_the_same_weights(toy, small_config, monkeypatch, options, threads):
     cfg = small_config(**{"epochs": 3} | options)
-    whole = run(world, cfg, "whole", threads=threads)
-    parts, kills = interrupted(world, cfg, monkeypatch, threads=threads)
+    whole = run(toy, cfg, "whole", threads=threads)
+    parts, kills = interrupted(toy, cfg, monkeypatch, threads=threads)
     assert kills > 3
     assert_same(whole, parts)
     logs = [[json.loads(line) for line in (p / "log.jsonl").read_text().splitlines()] for p in (whole, parts)]
@@ -40,17 +40,17 @@ def test_an_interrupted_training_ends_with_the_same_weights(world, small_config,
 
 
 @pytest.mark.slow
-def test_kill_dash_nine_and_resume(world, small_config):
+def test_kill_dash_nine_and_resume(toy, small_config):
     cfg = small_config(epochs=15, dropout=0.2, checkpoint_minutes=1e-3)
-    path = world.path / "lstmp.yaml"
+    path = toy.path / "lstmp.yaml"
     path.write_text(yaml.safe_dump(config.to_dict(cfg)))
-    command = [sys.executable, "-m", "lstmp.nnet.train", "--config", path, "--train", world.data, "--ali", world.ali,
-               "--valid", world.valid, "--threads", "1", "--out"]
-    subprocess.run([*command, world.path / "whole"], check=True, capture_output=True)
+    command = [sys.executable, "-m", "lstmp.nnet.train", "--config", path, "--train", toy.data, "--ali", toy.ali,
+               "--valid", toy.valid, "--threads", "1", "--out"]
+    subprocess.run([*command, toy.path / "whole"], check=True, capture_output=True)
     rng, kills = np.random.default_rng(), 0
     while True:
-        job = subprocess.Popen([*command, world.path / "parts"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        last = world.path / "parts" / "last.safetensors"
+        job = subprocess.Popen([*command, toy.path / "parts"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        last = toy.path / "parts" / "last.safetensors"
         while kills < 5 and job.poll() is None and not last.exists():
             time.sleep(0.02)
         try:
@@ -62,37 +62,37 @@ def test_kill_dash_nine_and_resume(world, small_config):
             continue
         assert code == 0
         break
-    assert_same(world.path / "whole", world.path / "parts")
+    assert_same(toy.path / "whole", toy.path / "parts")
 
 
-def test_changed_features_start_training_from_scratch(world, small_config):
-    first = weights(run(world, small_config()))
-    world.feats["a-03"] += 1
-    world.write()
-    assert not torch.equal(weights(run(world, small_config()))["w_out"], first["w_out"])
+def test_changed_features_start_training_from_scratch(toy, small_config):
+    first = weights(run(toy, small_config()))
+    toy.feats["a-03"] += 1
+    toy.write()
+    assert not torch.equal(weights(run(toy, small_config()))["w_out"], first["w_out"])
 
 
-def test_a_cut_off_checkpoint_says_what_to_do(world, small_config):
-    out = run(world, small_config())
+def test_a_cut_off_checkpoint_says_what_to_do(toy, small_config):
+    out = run(toy, small_config())
     (out / "final.safetensors").unlink()
     cut(out / "last.safetensors")
     with pytest.raises(UserError, match="last.safetensors: the checkpoint is cut off.*; delete it to train from the"):
-        run(world, small_config())
+        run(toy, small_config())
     (out / "last.safetensors").unlink()
-    run(world, small_config())
+    run(toy, small_config())
     assert (out / "final.safetensors").is_file()
 
 
-def test_a_deleted_result_is_written_again_without_training(world, small_config, monkeypatch):
-    out = run(world, small_config(average_last=1))
+def test_a_deleted_result_is_written_again_without_training(toy, small_config, monkeypatch):
+    out = run(toy, small_config(average_last=1))
     before = (out / "final.safetensors").read_bytes()
     (out / "final.safetensors").unlink()
     monkeypatch.setattr(Trainer, "step", None)
-    run(world, small_config(average_last=1))
+    run(toy, small_config(average_last=1))
     assert (out / "final.safetensors").read_bytes() == before
 
 
-def test_a_full_disk_does_not_end_an_epoch(world, small_config, monkeypatch, capfd):
+def test_a_full_disk_does_not_end_an_epoch(toy, small_config, monkeypatch, capfd):
     """In the middle of an epoch a checkpoint may fail; at the end of the epoch it must be written."""
     write, full = checkpoint.write, []
 
@@ -103,10 +103,10 @@ def test_a_full_disk_does_not_end_an_epoch(world, small_config, monkeypatch, cap
         return write(path, tensors, header)
 
     monkeypatch.setattr(checkpoint, "write", no_room)
-    with_full_disk = run(world, small_config(checkpoint_minutes=1e-6), "full")
+    with_full_disk = run(toy, small_config(checkpoint_minutes=1e-6), "full")
     assert len(full) == 3 and capfd.readouterr().err.count("no checkpoint is written; free some space") == 3
-    assert_same(with_full_disk, run(world, small_config(), "roomy"))
+    assert_same(with_full_disk, run(toy, small_config(), "roomy"))
     monkeypatch.setattr(checkpoint, "write", lambda path, *args: no_room(path, args[0], {"batch": 1}))
     full.clear()
     with pytest.raises(OSError, match="No space left on device"):
-        run(world, small_config(seed=2), "never")
+        run(toy, small_config(seed=2), "never")

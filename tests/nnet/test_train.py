@@ -21,17 +21,17 @@ from lstmp.nnet.train import main, train
 from lstmp.nnet.trainer import Trainer, clip_gradients, learning_rate
 
 
-def test_it_overfits_a_few_utterances(world, small_config):
-    for utt in world.valid.read_text().split():  # the held-out utterances repeat a training utterance
-        world.feats[utt], world.pdfs[utt] = world.feats["a-05"], world.pdfs["a-05"]
-    world.write()
-    out = run(world, small_config(epochs=40, lr_initial=0.02, cells=24, recurrent_projection=12))
+def test_it_overfits_a_few_utterances(toy, small_config):
+    for utt in toy.valid.read_text().split():  # the held-out utterances repeat a training utterance
+        toy.feats[utt], toy.pdfs[utt] = toy.feats["a-05"], toy.pdfs["a-05"]
+    toy.write()
+    out = run(toy, small_config(epochs=40, lr_initial=0.02, cells=24, recurrent_projection=12))
     result = json.loads((out / "train.json").read_text())
     assert result["frame_accuracy_train"] > 0.99 and result["frame_accuracy_valid"] > 0.99
     assert len(result["epochs"]) == 40 and result["epochs"][-1]["loss_train"] < 0.1 < result["epochs"][0]["loss_train"]
 
 
-def test_a_bidirectional_network_treats_its_chunks_as_utterances(world, small_config, monkeypatch):
+def test_a_bidirectional_network_treats_its_chunks_as_utterances(toy, small_config, monkeypatch):
     seen = []
 
     def loss(self, x, state, *args, do=StateNetwork.loss):
@@ -39,15 +39,15 @@ def test_a_bidirectional_network_treats_its_chunks_as_utterances(world, small_co
         return do(self, x, state, *args)
 
     monkeypatch.setattr(StateNetwork, "loss", loss)
-    run(world, small_config(epochs=1), "unidirectional")
+    run(toy, small_config(epochs=1), "unidirectional")
     assert any(max(starts) > 0 for starts in seen)
     seen.clear()
-    run(world, small_config(epochs=1, bidirectional=True, chunk=9, label_delay=0), "bidirectional")
+    run(toy, small_config(epochs=1, bidirectional=True, chunk=9, label_delay=0), "bidirectional")
     assert len(seen) > 5 and not any(max(starts) > 0 for starts in seen)
 
 
-def test_a_network_folder_has_everything_that_the_decoder_needs(world, small_config, capfd):
-    out = run(world, small_config())
+def test_a_network_folder_has_everything_that_the_decoder_needs(toy, small_config, capfd):
+    out = run(toy, small_config())
     tensors = weights(out)
     assert abs(tensors["log_priors"].double().exp().sum() - 1) < 1e-6
     assert (out / "tree.json").read_text() == "{}\n"
@@ -63,36 +63,36 @@ def test_a_network_folder_has_everything_that_the_decoder_needs(world, small_con
     # it is not trained again, unless a setting changes that affects the result
     before = (out / "final.safetensors").stat().st_mtime_ns
     capfd.readouterr()
-    run(world, small_config(checkpoint_minutes=1.0))
+    run(toy, small_config(checkpoint_minutes=1.0))
     assert "is done" in capfd.readouterr().out and (out / "final.safetensors").stat().st_mtime_ns == before
-    run(world, small_config(seed=2))
+    run(toy, small_config(seed=2))
     said = capfd.readouterr().out
     assert "kept here until the new one is done (" in said and "training starts from scratch" not in said
     assert not torch.equal(weights(out)["w_out"], tensors["w_out"])
 
 
-def test_held_out_data_dir_equals_held_out_list(world, small_config):
-    by_list = run(world, small_config(), "by_list")
-    held_out = world.path / "held_out"
+def test_held_out_data_dir_equals_held_out_list(toy, small_config):
+    by_list = run(toy, small_config(), "by_list")
+    held_out = toy.path / "held_out"
     held_out.mkdir()
-    ids = world.valid.read_text().split()
+    ids = toy.valid.read_text().split()
     for name in ("feats.scp", "utt2spk"):
-        lines = (world.data / name).read_text().splitlines(keepends=True)
+        lines = (toy.data / name).read_text().splitlines(keepends=True)
         (held_out / name).write_text("".join(line for line in lines if line.split()[0] in ids))
-    train(small_config(), world.data, world.ali, held_out, world.path / "by_dir")
-    assert_same(by_list, world.path / "by_dir")
+    train(small_config(), toy.data, toy.ali, held_out, toy.path / "by_dir")
+    assert_same(by_list, toy.path / "by_dir")
 
 
-def test_the_average_of_the_last_epochs(world, small_config):
-    out = run(world, small_config(epochs=4, average_last=3))
+def test_the_average_of_the_last_epochs(toy, small_config):
+    out = run(toy, small_config(epochs=4, average_last=3))
     parts = [checkpoint.read(out / f"epoch{e}.safetensors", hint="")[0] for e in (2, 3, 4)]
     torch.testing.assert_close(weights(out)["w_out"], sum(p["w_out"] for p in parts) / 3)
     assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [2, 3, 4]
-    out = run(world, small_config(epochs=2, average_last=3), "short")  # averages all epochs if there are fewer
+    out = run(toy, small_config(epochs=2, average_last=3), "short")  # averages all epochs if there are fewer
     assert json.loads((out / "train.json").read_text())["chosen_epochs"] == [1, 2]
 
 
-def test_one_thread_is_one_torch_thread(world, small_config, monkeypatch):
+def test_one_thread_is_one_torch_thread(toy, small_config, monkeypatch):
     seen = set()
 
     def loss(self, *args, do=StateNetwork.loss):
@@ -103,19 +103,19 @@ def test_one_thread_is_one_torch_thread(world, small_config, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        run(world, small_config(epochs=1), threads=1)
+        run(toy, small_config(epochs=1), threads=1)
     finally:
         torch.set_num_threads(before)
     assert seen == {1}
 
 
-def test_threads_share_a_batch_without_changing_the_result(world, small_config):
-    one, two = (weights(run(world, small_config(), f"net{n}", threads=n)) for n in (1, 2))
+def test_threads_share_a_batch_without_changing_the_result(toy, small_config):
+    one, two = (weights(run(toy, small_config(), f"net{n}", threads=n)) for n in (1, 2))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
 
 
-def test_after_a_single_nan_training_returns_with_a_smaller_rate(world, small_config, monkeypatch, capfd):
+def test_after_a_single_nan_training_returns_with_a_smaller_rate(toy, small_config, monkeypatch, capfd):
     step, calls = Trainer.step, []
 
     def poisoned_once(self, batch, *args):
@@ -125,7 +125,7 @@ def test_after_a_single_nan_training_returns_with_a_smaller_rate(world, small_co
         return step(self, batch, *args)
 
     monkeypatch.setattr(Trainer, "step", poisoned_once)
-    out = run(world, small_config())
+    out = run(toy, small_config())
     err = capfd.readouterr().err
     assert "the loss is nan in the batch of a-" in err and "with 0.5 of the learning rate" in err
     header = checkpoint.read(out / "last.safetensors", hint="")[1]
@@ -133,7 +133,7 @@ def test_after_a_single_nan_training_returns_with_a_smaller_rate(world, small_co
     assert all(torch.isfinite(t).all() for t in weights(out).values())
 
 
-def test_a_recurring_nan_names_the_utterances_and_keeps_the_checkpoint(world, small_config, monkeypatch):
+def test_a_recurring_nan_names_the_utterances_and_keeps_the_checkpoint(toy, small_config, monkeypatch):
     step = Trainer.step
 
     def poisoned(self, batch, *args):
@@ -143,14 +143,14 @@ def test_a_recurring_nan_names_the_utterances_and_keeps_the_checkpoint(world, sm
 
     monkeypatch.setattr(Trainer, "step", poisoned)
     with pytest.raises(UserError, match=r"training diverges, epoch 1, batch .* in the batch of .*a-05") as e:
-        run(world, small_config())
+        run(toy, small_config())
     assert "\n" not in str(e.value)
-    tensors, header = checkpoint.read(world.path / "net" / "last.safetensors", hint="")
+    tensors, header = checkpoint.read(toy.path / "net" / "last.safetensors", hint="")
     assert header["retries"] == 3 and header["rate_scale"] == 0.125
     assert all(torch.isfinite(t).all() for t in tensors.values())
 
 
-def test_products_have_reduced_precision_in_training_only(world, small_config, monkeypatch):
+def test_products_have_reduced_precision_in_training_only(toy, small_config, monkeypatch):
     seen = set()
 
     def loss(self, *args, do=StateNetwork.loss):
@@ -158,7 +158,7 @@ def test_products_have_reduced_precision_in_training_only(world, small_config, m
         return do(self, *args)
 
     monkeypatch.setattr(StateNetwork, "loss", loss)
-    out = run(world, small_config(epochs=1, streams=9))
+    out = run(toy, small_config(epochs=1, streams=9))
     assert (True, "high") in seen and (True, "highest") not in seen
     assert torch.get_float32_matmul_precision() == "highest"
     assert (False, "highest") in seen  # the final evaluation
@@ -182,9 +182,9 @@ def test_gradient_clipping():
     assert clip_gradients(layer, 1.0, 1.0) == float("inf")
 
 
-def kaldi_folder(world):
-    """The world's alignment in Kaldi's files, with a one-state phone per pdf, entered again at every change."""
-    folder, count = world.path / "kaldi", int((world.ali / "num_pdfs").read_text())
+def kaldi_folder(toy):
+    """The alignment of the toy data in Kaldi's formats, a one-state phone per pdf; written again at every change."""
+    folder, count = toy.path / "kaldi", int((toy.ali / "num_pdfs").read_text())
     folder.mkdir()
     phones = range(1, count + 1)
     (folder / "tree").write_text(f"ContextDependency 1 0 ToPdf TE 0 {count + 1} ( NULL "
@@ -195,27 +195,27 @@ def kaldi_folder(world):
         f"<Triples> {count} " + "".join(f"{p} 0 {p - 1} " for p in phones) + "</Triples> <LogProbs> [ 0 "
         + "-0.693 " * 2 * count + "] </LogProbs> </TransitionModel> ")
     lines = []
-    for utt, pdfs in world.pdfs.items():
+    for utt, pdfs in toy.pdfs.items():
         changes = np.append(True, pdfs[1:] != pdfs[:-1])
         lines.append(f"{utt} " + "".join(f"{2 * p + 1 + int(new)} " for p, new in zip(pdfs, changes, strict=True)))
     (folder / "ali.1.gz").write_bytes(gzip.compress("".join(line + "\n" for line in lines).encode()))
     return folder
 
 
-def test_a_kaldi_alignment_is_imported_and_trains_the_same_network(world, small_config, capsys):
-    ours = run(world, small_config(), "ours")
-    world.ali = kaldi_folder(world)
-    theirs = run(world, small_config(), "theirs", valid_ali=world.ali)
+def test_a_kaldi_alignment_is_imported_and_trains_the_same_network(toy, small_config, capsys):
+    ours = run(toy, small_config(), "ours")
+    toy.ali = kaldi_folder(toy)
+    theirs = run(toy, small_config(), "theirs", valid_ali=toy.ali)
     assert_same(ours, theirs)
     assert Tree.load(theirs / "tree.json").num_pdfs == 5
-    assert {p.name for p in world.ali.iterdir()} == {"ali.1.gz", "tree", "final.mdl"}
+    assert {p.name for p in toy.ali.iterdir()} == {"ali.1.gz", "tree", "final.mdl"}
     capsys.readouterr()
-    run(world, small_config(), "theirs", valid_ali=world.ali)
+    run(toy, small_config(), "theirs", valid_ali=toy.ali)
     said = capsys.readouterr().out
     assert "import is done" in said and "lstmp is done" in said
-    (world.ali / "tree").write_text((world.ali / "tree").read_text().replace("CE 0", "CE 9"))
+    (toy.ali / "tree").write_text((toy.ali / "tree").read_text().replace("CE 0", "CE 9"))
     with pytest.raises(UserError, match="final.mdl: 5 pdfs, but the tree in the same folder has 10"):
-        run(world, small_config(), "theirs")
+        run(toy, small_config(), "theirs")
 
 
 BAD = {
@@ -235,29 +235,29 @@ BAD = {
 }
 
 
-def edit(world, old, new):
-    path = world.path / "lstmp.yaml"
+def edit(toy, old, new):
+    path = toy.path / "lstmp.yaml"
     assert old in (text := path.read_text())
     path.write_text(text.replace(old, new))
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(world, small_config, capfd, name):
+def test_bad_input_is_one_line(toy, small_config, capfd, name):
     damage, message = BAD[name]
-    (world.path / "lstmp.yaml").write_text(yaml.safe_dump(config.to_dict(small_config())))
-    damage(world)
+    (toy.path / "lstmp.yaml").write_text(yaml.safe_dump(config.to_dict(small_config())))
+    damage(toy)
     with pytest.raises(SystemExit) as e:
-        main(["--config", str(world.path / "lstmp.yaml"), "--train", str(world.data), "--ali", str(world.ali),
-              "--valid", str(world.valid), "--out", str(world.path / "net"), "--threads", "1"])
+        main(["--config", str(toy.path / "lstmp.yaml"), "--train", str(toy.data), "--ali", str(toy.ali),
+              "--valid", str(toy.valid), "--out", str(toy.path / "net"), "--threads", "1"])
     err = capfd.readouterr().err
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert e.value.code == 1 and len(errors) == 1 and "Traceback" not in err
     assert re.search(message, errors[0]), errors[0]
 
 
-def test_decay_on_plateau_and_early_stop(world, small_config):
+def test_decay_on_plateau_and_early_stop(toy, small_config):
     cfg = small_config(epochs=60, decay="plateau", plateau_factor=0.1, lr_initial=0.02, lr_final=0.001, average_last=2)
-    out = run(world, cfg)
+    out = run(toy, cfg)
     epochs = json.loads((out / "train.json").read_text())["epochs"]
     assert len(epochs) < 60
     best, rate = float("inf"), 0.02
@@ -267,6 +267,6 @@ def test_decay_on_plateau_and_early_stop(world, small_config):
         best = min(best, h["loss_valid"])
     assert rate < 0.001
     assert sorted(p.name for p in out.glob("epoch*")) == [f"epoch{len(epochs) - k}.safetensors" for k in (1, 0)]
-    patient = run(world, small_config(epochs=60, lr_initial=0.02, lr_final=0.02, patience=3), "patient")
+    patient = run(toy, small_config(epochs=60, lr_initial=0.02, lr_final=0.02, patience=3), "patient")
     losses = [h["loss_valid"] for h in json.loads((patient / "train.json").read_text())["epochs"]]
     assert len(losses) < 60 and np.argmin(losses) == len(losses) - 4

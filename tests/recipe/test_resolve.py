@@ -1,3 +1,5 @@
+"""Resolving recipes, options and conf/ into the configuration of a run."""
+
 import shlex
 import shutil
 import subprocess

@@ -1,3 +1,5 @@
+"""Word alignments of references and hypotheses, as written for readers."""
+
 import re
 
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Bootstrap confidence intervals of word error rates."""
+
 import kaldialign
 import numpy as np
 import pytest

@@ -58,7 +58,7 @@ def test_the_page_can_be_written(two, tmp_path, capsys):
     assert capsys.readouterr().out == (tmp_path / "page.md").read_text()
 
 
-def test_errors(two):
+def test_decodings_of_other_sets_or_without_scores_are_errors(two):
     mono, better = two
     with pytest.raises(UserError, match="of another set"):
         compare(mono, mono.with_name("decode_tg_dev"))

@@ -1,3 +1,5 @@
+"""Reading CTM files and comparing two phone alignments."""
+
 import gzip
 
 import numpy as np
@@ -105,7 +107,7 @@ def test_missing_and_damaged_files_and_no_common_utterance(tmp_path):
         compare(ref, read_ctm(write(tmp_path / "b.ctm", "v 0.0 0.1 A\n")))
 
 
-def test_command(tmp_path, capsys):
+def test_the_command_prints_the_agreement(tmp_path, capsys):
     ref, hyp = str(write(tmp_path / "r.ctm.gz", REF)), str(write(tmp_path / "h.ctm", HYP))
     main([ref, hyp, "--out", str(tmp_path / "agreement.json")])
     out, err = capsys.readouterr()

@@ -1,3 +1,5 @@
+"""The grid of LM weights and word insertion penalties, and the choice of its best cell."""
+
 import pytest
 
 from lstmp.errors import UserError
@@ -17,7 +19,7 @@ def test_the_lowest_error_rate_is_chosen_and_ties_are_resolved():
     assert choose(dict(reversed(wers.items()))) == Cell(10, 0.0)
 
 
-def test_errors(tmp_path):
+def test_a_missing_grid_and_other_files_are_errors(tmp_path):
     with pytest.raises(UserError, match="scoring: no hypotheses here; decode"):
         read_grid(tmp_path)
     (tmp_path / "scoring").mkdir()

@@ -1,3 +1,5 @@
+"""RESULTS.md and results.json of a recipe."""
+
 import json
 import os
 import shutil

@@ -1,3 +1,5 @@
+"""steps/score.sh: weights are chosen on dev and applied to the test sets."""
+
 import json
 from pathlib import Path
 

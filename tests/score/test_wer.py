@@ -1,3 +1,5 @@
+"""Counting word errors, and reading references and hypotheses."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,7 +74,7 @@ def test_files_with_times_are_no_hypotheses(tmp_path, line, kind):
         read_hyps(tmp_path / "h")
 
 
-def test_errors(tmp_path):
+def test_unknown_utterances_and_unreadable_files_are_errors(tmp_path):
     with pytest.raises(UserError, match="h.txt:1: `zz` is not in the reference"):
         count_errors({"a": ("X",)}, {"zz": ("X",)}, tmp_path / "h.txt")
     with pytest.raises(UserError, match="h.txt: no such file"):

@@ -82,7 +82,7 @@ class Servers:
         self._known, self._slowest = [0] * len(ranks), 0
 
     def reset_statistics(self):
-        """Start the measurements anew."""
+        """Reset the measurements."""
         self.staleness, self.seconds, self.bytes, self.waited = [], 0.0, 0, 0.0
 
     def set(self, weights: torch.Tensor):

@@ -82,7 +82,7 @@ class SharedWeights:
         self.clocks[self.index] = 0
 
     def reset_statistics(self):
-        """Start the measurements anew."""
+        """Reset the measurements."""
         self.staleness, self.waited, self.seconds = [], 0.0, 0.0
 
     def exchange(self, own: torch.Tensor, base: torch.Tensor):

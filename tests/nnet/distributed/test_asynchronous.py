@@ -15,9 +15,9 @@ from lstmp.nnet.train import train
 SGD = {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1}
 
 
-def run(world, cfg, out, **options):
-    train(cfg, world.data, world.ali, world.valid, world.path / out, **options)
-    return world.path / out
+def run(toy, cfg, out, **options):
+    train(cfg, toy.data, toy.ali, toy.valid, toy.path / out, **options)
+    return toy.path / out
 
 
 def weights(folder):
@@ -38,25 +38,25 @@ def assert_alike(a, b):
 @pytest.mark.parametrize("options", [
     {}, pytest.param(SGD, marks=pytest.mark.slow), {"exchange_every": 3, "accumulate": 2}],
     ids=["adam", "sgd", "seldom"])
-def test_a_warm_start_as_long_as_the_training_equals_one_process(world, small_config, options):
-    one = run(world, small_config(epochs=1, accumulate=options.get("accumulate", 1)) if options is not SGD
+def test_a_warm_start_as_long_as_the_training_equals_one_process(toy, small_config, options):
+    one = run(toy, small_config(epochs=1, accumulate=options.get("accumulate", 1)) if options is not SGD
               else small_config(epochs=1, **SGD), "one")
-    two = run(world, small_config(epochs=1, updates="asynchronous", warm_start=1000, **options), "two", nj=2)
+    two = run(toy, small_config(epochs=1, updates="asynchronous", warm_start=1000, **options), "two", nj=2)
     assert_alike(one, two)
 
 
-def test_a_long_warm_start_shows_its_progress(world, small_config):
+def test_a_long_warm_start_shows_its_progress(toy, small_config):
     """Also of a worker that has no frames during the warm start."""
     cfg = small_config(epochs=1, updates="asynchronous", warm_start=1000, **SGD)
-    out = torchrun(world, cfg, "slow", pause=0.1)
+    out = torchrun(toy, cfg, "slow", pause=0.1)
     assert out.returncode == 0, out.stdout
-    assert log(world.path / "slow")[0]["frames"] == 262
+    assert log(toy.path / "slow")[0]["frames"] == 262
 
 
 @pytest.mark.parametrize("servers", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_one_worker_with_servers_equals_one_process(world, small_config, servers):
-    one = run(world, small_config(**SGD), "one")
-    served = run(world, small_config(updates="asynchronous", parameter_servers=servers, **SGD), "served",
+def test_one_worker_with_servers_equals_one_process(toy, small_config, servers):
+    one = run(toy, small_config(**SGD), "one")
+    served = run(toy, small_config(updates="asynchronous", parameter_servers=servers, **SGD), "served",
                  nj=1 + servers)
     assert_alike(one, served)
     row = log(served)[-1]
@@ -64,11 +64,11 @@ def test_one_worker_with_servers_equals_one_process(world, small_config, servers
 
 
 @pytest.mark.parametrize("options", [{}, {"exchange_every": 2, "warm_start": 5, "max_staleness": 1}])
-def test_workers_learn_as_well_as_one_process(world, small_config, options):
+def test_workers_learn_as_well_as_one_process(toy, small_config, options):
     # after 20 epochs three workers that exchange seldom have a loss of 0.12 to 0.27, by chance; after 30 below 0.1
     cfg = {"epochs": 30, "streams": 6, "lr_initial": 0.02, "cells": 24, "recurrent_projection": 12}
-    one = run(world, small_config(**cfg), "one")
-    rows = log(run(world, small_config(updates="asynchronous", **cfg, **options), "three", nj=3))
+    one = run(toy, small_config(**cfg), "one")
+    rows = log(run(toy, small_config(updates="asynchronous", **cfg, **options), "three", nj=3))
     assert [r["frames"] for r in rows] == [r["frames"] for r in log(one)]  # every utterance once per epoch
     assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.1 < rows[0]["loss_train"]
     assert all(r["processes"] == 3 for r in rows) and max(r["staleness_max"] for r in rows) > 0
@@ -76,37 +76,37 @@ def test_workers_learn_as_well_as_one_process(world, small_config, options):
         assert max(r["staleness_max"] for r in rows[1:]) <= 2 * (2 + 2 * 1)
 
 
-def test_servers_and_workers_on_two_machines(world, small_config):
+def test_servers_and_workers_on_two_machines(toy, small_config):
     """Two agents of torchrun, each with a worker and a server."""
     cfg = {"epochs": 15, "streams": 6, "lr_initial": 0.02, "cells": 24, "recurrent_projection": 12}
-    one = run(world, small_config(**cfg), "one")
-    out = torchrun(world, small_config(updates="asynchronous", parameter_servers=2, **cfg), "net", nodes=2)
+    one = run(toy, small_config(**cfg), "one")
+    out = torchrun(toy, small_config(updates="asynchronous", parameter_servers=2, **cfg), "net", nodes=2)
     assert out.returncode == 0, out.stdout
-    rows = log(world.path / "net")
+    rows = log(toy.path / "net")
     assert [r["frames"] for r in rows] == [r["frames"] for r in log(one)]
     assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.1 < rows[0]["loss_train"]
     assert rows[-1]["processes"] == 2 and rows[-1]["server_bytes"] > 0
 
 
 @pytest.mark.parametrize("servers", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_after_a_nan_in_one_worker_all_return_to_the_checkpoint(world, small_config, servers):
+def test_after_a_nan_in_one_worker_all_return_to_the_checkpoint(toy, small_config, servers):
     cfg = small_config(updates="asynchronous", parameter_servers=servers, **SGD)
-    out = torchrun(world, cfg, "net", nproc=2 + servers, poison={1: 9})
+    out = torchrun(toy, cfg, "net", nproc=2 + servers, poison={1: 9})
     assert out.returncode == 0, out.stdout
     assert "batch 10: the loss is nan" in out.stdout and "with 0.5 of the learning rate" in out.stdout
-    header = checkpoint.read(world.path / "net" / "last.safetensors", hint="")[1]
+    header = checkpoint.read(toy.path / "net" / "last.safetensors", hint="")[1]
     assert header["retries"] == 1
-    assert all(torch.isfinite(t).all() for t in weights(world.path / "net").values())
+    assert all(torch.isfinite(t).all() for t in weights(toy.path / "net").values())
 
 
 @pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 2], ids=["worker", "server"])
-def test_after_a_process_is_killed_training_resumes(world, small_config, killed):
+def test_after_a_process_is_killed_training_resumes(toy, small_config, killed):
     """torchrun restarts all processes, which resume from the last checkpoint."""
     cfg = small_config(updates="asynchronous", parameter_servers=1, checkpoint_minutes=1e-6, **SGD)
-    out = torchrun(world, cfg, "net", nproc=3, kill={killed: 9}, restarts=1)
+    out = torchrun(toy, cfg, "net", nproc=3, kill={killed: 9}, restarts=1)
     assert out.returncode == 0, out.stdout
     assert "resuming from epoch 1, batch" in out.stdout
-    frames = [r["frames"] for r in log(world.path / "net")]
+    frames = [r["frames"] for r in log(toy.path / "net")]
     assert frames == [262, 262]  # none is lost or used twice
 
 
@@ -118,10 +118,10 @@ def test_servers_are_distributed_over_the_machines():
     assert [(p.start, p.stop) for p in parts(10, 3)] == [(0, 3), (3, 6), (6, 10)]
 
 
-def test_impossible_configurations_are_refused(world, small_config):
+def test_impossible_configurations_are_refused(toy, small_config):
     with pytest.raises(UserError, match="asynchronous training with one process; start several"):
-        run(world, small_config(updates="asynchronous"), "net")
+        run(toy, small_config(updates="asynchronous"), "net")
     with pytest.raises(UserError, match="3 workers for 2 streams"):
-        run(world, small_config(updates="asynchronous", streams=2), "net", nj=3)
-    out = torchrun(world, small_config(updates="asynchronous"), "net", nproc=1, nodes=2)
+        run(toy, small_config(updates="asynchronous", streams=2), "net", nj=3)
+    out = torchrun(toy, small_config(updates="asynchronous"), "net", nproc=1, nodes=2)
     assert out.returncode and "on several machines without a parameter server; set `parameter_servers`" in out.stdout

@@ -56,23 +56,23 @@ ON_CABLE = {"GLOO_SOCKET_IFNAME": "cable0"}
 @pytest.mark.parametrize("options", [
     pytest.param({}, marks=pytest.mark.slow), {"updates": "asynchronous", "parameter_servers": 2}],
     ids=["sync", "async"])
-def test_training_on_two_hosts(world, small_config, hosts, options):
-    agents = start(world, small_config(**options), "net", hosts, "lstmp-a:29400", "2", env=ON_CABLE)
+def test_training_on_two_hosts(toy, small_config, hosts, options):
+    agents = start(toy, small_config(**options), "net", hosts, "lstmp-a:29400", "2", env=ON_CABLE)
     output = [agent.communicate(timeout=200)[0] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], "\n".join(output)
-    rows = [json.loads(line) for line in (world.path / "net" / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (toy.path / "net" / "log.jsonl").read_text().splitlines()]
     assert [r["frames"] for r in rows] == [262, 262] and rows[0]["processes"] == (2 if options else 4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("options", "nproc", "team"), [
     ({}, 1, (2, 1)), ({"updates": "asynchronous", "parameter_servers": 1}, 2, (3, 1))], ids=["sync", "async"])
-def test_training_continues_when_a_host_is_cut_off(world, small_config, hosts, options, nproc, team):
+def test_training_continues_when_a_host_is_cut_off(toy, small_config, hosts, options, nproc, team):
     """The other host notices, and resumes alone from the last checkpoint."""
     cfg = small_config(epochs=400, checkpoint_minutes=0.02, timeout_minutes=0.2, **options)
-    agents = start(world, cfg, "net", hosts, "lstmp-a:29400", "1:2", nproc=nproc, restarts=3, env=ON_CABLE)
+    agents = start(toy, cfg, "net", hosts, "lstmp-a:29400", "1:2", nproc=nproc, restarts=3, env=ON_CABLE)
     try:
-        last = world.path / "net" / "last.safetensors"
+        last = toy.path / "net" / "last.safetensors"
         deadline = time.monotonic() + 60
         while not last.is_file() or checkpoint.read(last, hint="")[1]["epoch"] < 3:
             assert time.monotonic() < deadline and agents[0].poll() is None
@@ -82,7 +82,7 @@ def test_training_continues_when_a_host_is_cut_off(world, small_config, hosts, o
         output = agents[0].communicate(timeout=250)[0]
         assert agents[0].returncode == 0, output
         assert "resuming from epoch" in output
-        rows = [json.loads(line) for line in (world.path / "net" / "log.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (toy.path / "net" / "log.jsonl").read_text().splitlines()]
         assert len(rows) == 400 and [r["frames"] for r in rows] == [262] * 400
         assert (rows[epoch - 1]["processes"], rows[-1].get("processes", 1)) == team
     finally:

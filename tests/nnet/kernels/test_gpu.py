@@ -119,24 +119,24 @@ def test_a_graph_computes_the_same_as_its_kernels(small_config, monkeypatch, cha
                                      {"bidirectional": True, "chunk": 9, "label_delay": 0}, {"accumulate": 2},
                                      {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 5},
                                      {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "average_last": 2}])
-def test_an_interrupted_training_ends_with_the_same_weights(world, small_config, monkeypatch, options):
+def test_an_interrupted_training_ends_with_the_same_weights(toy, small_config, monkeypatch, options):
     cfg = small_config(**{"epochs": 3} | options)
-    whole = run(world, cfg, "whole", device="cuda", threads=1)
-    parts, kills = interrupted(world, cfg, monkeypatch, device="cuda", threads=1)
+    whole = run(toy, cfg, "whole", device="cuda", threads=1)
+    parts, kills = interrupted(toy, cfg, monkeypatch, device="cuda", threads=1)
     assert kills > 2
     assert_same(whole, parts)
 
 
-def test_training_reaches_the_accuracy_of_a_cpu(world, small_config):
+def test_training_reaches_the_accuracy_of_a_cpu(toy, small_config):
     cfg = small_config(epochs=20, cells=24, recurrent_projection=12)
     accuracies = {}
     for device in ("cpu", "cuda"):
-        out = run(world, cfg, device, device=device, threads=1)
+        out = run(toy, cfg, device, device=device, threads=1)
         accuracies[device] = json.loads((out / "train.json").read_text())["frame_accuracy_train"]
-        feats = [torch.from_numpy(f) for f in list(world.feats.values())[:3]]
+        feats = [torch.from_numpy(f) for f in list(toy.feats.values())[:3]]
         scores = {d: [s.cpu() for s in AcousticNetwork.load(out, d).batch(feats)] for d in ("cpu", "cuda")}
         for a, b in zip(scores["cpu"], scores["cuda"], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
     assert accuracies["cpu"] > 0.8 and abs(accuracies["cpu"] - accuracies["cuda"]) < 0.05
-    first = weights(world.path / "cuda")
+    first = weights(toy.path / "cuda")
     assert all(torch.isfinite(t).all() for t in first.values())
