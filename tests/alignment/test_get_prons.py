@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from helpers.random_hmms import random_path, random_transitions, reordered
+from helpers.spoil import edit, remove
 
 from lstmp.alignment.get_prons import get_prons, main
 from lstmp.corpus.lang import Lang
@@ -130,25 +131,13 @@ def test_an_alignment_without_marks_that_does_not_fit_its_transcript_is_an_error
         get_prons(folder / "data", folder / "lang", folder / "ali", folder / "out")
 
 
-def remove(name):
-    return lambda folder: (folder / name).unlink()
-
-
-def change(name, old, new):
-    def spoil(folder):
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new, 1))
-    return spoil
-
-
 @pytest.mark.parametrize("spoil, message", [
-    (change("data/text", "u2 READ XYZ A\n", ""), "data/text: the aligned utterance u2 is not in it"),
+    (edit("data/text", "u2 READ XYZ A\n", ""), "data/text: the aligned utterance u2 is not in it"),
     (remove("ali/ali.ark"), "ali.ark: no such alignment; run steps/align.sh first"),
     (remove("data/text"), "data/text: no such file"),
-    (change("lang/phones/word_boundary.int", "1 nonword", "1 noword"), "word_boundary.int:1: expected a phone id and"),
-    (change("lang/phones/word_boundary.int", "1 nonword\n", ""), "word_boundary.int: phone SIL is missing"),
-    (change("lang/topo", "0.75", "0.5"), "topo"),
+    (edit("lang/phones/word_boundary.int", "1 nonword", "1 noword"), "word_boundary.int:1: expected a phone id and"),
+    (edit("lang/phones/word_boundary.int", "1 nonword\n", ""), "word_boundary.int: phone SIL is missing"),
+    (edit("lang/topo", "0.75", "0.5"), "topo"),
 ])
 def test_bad_input_is_an_error(folder, spoil, message):
     spoil(folder)

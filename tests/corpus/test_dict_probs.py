@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from helpers.spoil import edit
 
 from lstmp.corpus.dict_probs import add_pron_probs, main, pron_probs, silence_model
 from lstmp.corpus.dictionary import Dictionary
@@ -119,22 +120,14 @@ def test_old_silence_files_are_removed_without_silence_probabilities(folder):
     assert lang.silence_model is None and lang.sil_prob == 0.3
 
 
-def change(name, old, new):
-    def spoil(folder):
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new, 1))
-    return spoil
-
-
 @pytest.mark.parametrize("spoil, message", [
-    (change("counts/pron_counts_nowb.txt", "3 BAT B", "3 BAT P"),
+    (edit("counts/pron_counts_nowb.txt", "3 BAT B", "3 BAT P"),
      "pron_counts_nowb.txt: the dictionary has no pronunciation `BAT P AE1 T`; give the dictionary from"),
-    (change("counts/pron_counts_nowb.txt", "3 BAT", "three BAT"), "nowb.txt:2: expected a count, found three"),
-    (change("counts/pron_counts_nowb.txt", "2 A AH0", "2 A"), "nowb.txt:3: expected `count word phones`"),
-    (change("counts/sil_counts_nowb.txt", "2 1 0 0 </s>", "2 1 </s>"), "nowb.txt:1: expected four counts"),
-    (change("counts/sil_counts_nowb.txt", "A EY1", "A B"), "sil_counts_nowb.txt: the dictionary has no"),
-    (change("counts/pron_bigram_counts_nowb.txt", "\tA", " A"), "nowb.txt:1: expected a count and two"),
+    (edit("counts/pron_counts_nowb.txt", "3 BAT", "three BAT"), "nowb.txt:2: expected a count, found three"),
+    (edit("counts/pron_counts_nowb.txt", "2 A AH0", "2 A"), "nowb.txt:3: expected `count word phones`"),
+    (edit("counts/sil_counts_nowb.txt", "2 1 0 0 </s>", "2 1 </s>"), "nowb.txt:1: expected four counts"),
+    (edit("counts/sil_counts_nowb.txt", "A EY1", "A B"), "sil_counts_nowb.txt: the dictionary has no"),
+    (edit("counts/pron_bigram_counts_nowb.txt", "\tA", " A"), "nowb.txt:1: expected a count and two"),
     (lambda f: (f / "counts/sil_counts_nowb.txt").unlink(), "sil_counts_nowb.txt: no such file"),
     (lambda f: (f / "counts/sil_counts_nowb.txt").write_text(""), "sil_counts_nowb.txt: the counts are empty"),
 ])
@@ -151,14 +144,14 @@ def test_dictionary_is_not_overwritten(folder):
 
 
 @pytest.mark.parametrize("spoil, message", [
-    (change("probs/lexiconp_silprob.txt", "BAT 1.0 0.62", "BAT 0.9 0.62"),
+    (edit("probs/lexiconp_silprob.txt", "BAT 1.0 0.62", "BAT 0.9 0.62"),
      "silprob.txt:5: this pronunciation of BAT is not in lexiconp.txt, or has another probability"),
-    (change("probs/lexiconp_silprob.txt", "BAT 1.0 0.62 0.87 1.12 B AE1 T\n", ""), "1 of the 7 pronunciations of"),
-    (change("probs/lexiconp_silprob.txt", "0.62", "1.0"), "silprob.txt:5: expected a probability of silence"),
-    (change("probs/lexiconp_silprob.txt", "0.87", "-1"), "silprob.txt:5: expected a number above 0, found -1"),
-    (change("probs/lexiconp_silprob.txt", "0.87 1.12 B AE1 T", ""), "silprob.txt:5: expected `word probability"),
-    (change("probs/silprob.txt", "overall 0.56\n", ""), "silprob.txt: there is no line for overall"),
-    (change("probs/silprob.txt", "overall", "<s>"), "silprob.txt:4: expected the lines <s>, </s>_s"),
+    (edit("probs/lexiconp_silprob.txt", "BAT 1.0 0.62 0.87 1.12 B AE1 T\n", ""), "1 of the 7 pronunciations of"),
+    (edit("probs/lexiconp_silprob.txt", "0.62", "1.0"), "silprob.txt:5: expected a probability of silence"),
+    (edit("probs/lexiconp_silprob.txt", "0.87", "-1"), "silprob.txt:5: expected a number above 0, found -1"),
+    (edit("probs/lexiconp_silprob.txt", "0.87 1.12 B AE1 T", ""), "silprob.txt:5: expected `word probability"),
+    (edit("probs/silprob.txt", "overall 0.56\n", ""), "silprob.txt: there is no line for overall"),
+    (edit("probs/silprob.txt", "overall", "<s>"), "silprob.txt:4: expected the lines <s>, </s>_s"),
     (lambda f: (f / "probs/silprob.txt").unlink(), "silprob.txt: no such file"),
     (lambda f: (f / "probs/lexiconp_silprob.txt").unlink(), "lexiconp_silprob.txt: no such file"),
 ])
@@ -173,6 +166,6 @@ def test_damaged_silence_model_is_an_error(folder, spoil, message):
 def test_damaged_silence_model_in_lang_is_an_error(folder):
     add_pron_probs(folder / "dict", folder / "counts", folder / "probs")
     prepare_lang(folder / "probs", folder / "lang")
-    change("lang/lexiconp_silprob.txt", "B_B", "P_B")(folder)
+    edit("lang/lexiconp_silprob.txt", "B_B", "P_B")(folder)
     with pytest.raises(UserError, match="lexiconp_silprob.txt:5: this pronunciation of BAT is not in lexiconp.txt"):
         Lang.load(folder / "lang")

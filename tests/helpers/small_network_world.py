@@ -1,5 +1,6 @@
 """Toy data for training networks in seconds: random features around a mean for each pdf, and their alignment."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,10 @@ def run(toy, cfg, out="net", **options):
 
 def weights(folder):
     return checkpoint.read(folder / "final.safetensors", hint="")[0]
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def assert_same(a, b):

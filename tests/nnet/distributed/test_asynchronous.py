@@ -1,31 +1,16 @@
 """Asynchronous training: exact if only one worker has streams, close to synchronous training otherwise."""
 
-import json
-
 import pytest
 import torch
+from helpers.small_network_world import log, run, weights
 from helpers.torchrun_training import torchrun
 
 from lstmp.errors import UserError
 from lstmp.nnet import checkpoint
 from lstmp.nnet.distributed.asynchronous import choose_servers
 from lstmp.nnet.distributed.parameter_server import parts
-from lstmp.nnet.train import train
 
 SGD = {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1}
-
-
-def run(toy, cfg, out, **options):
-    train(cfg, toy.data, toy.ali, toy.valid, toy.path / out, **options)
-    return toy.path / out
-
-
-def weights(folder):
-    return checkpoint.read(folder / "final.safetensors", hint="")[0]
-
-
-def log(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def assert_alike(a, b):

@@ -1,27 +1,12 @@
 """Synchronous training: loss and weights equal those of one process with the same streams."""
 
-import json
-
 import pytest
 import torch
+from helpers.small_network_world import log, run, weights
 from helpers.torchrun_training import torchrun
 
 from lstmp.errors import UserError
 from lstmp.nnet import checkpoint
-from lstmp.nnet.train import train
-
-
-def run(toy, cfg, out, **options):
-    train(cfg, toy.data, toy.ali, toy.valid, toy.path / out, **options)
-    return toy.path / out
-
-
-def weights(folder):
-    return checkpoint.read(folder / "final.safetensors", hint="")[0]
-
-
-def log(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def assert_alike(a, b, tolerance=1e-4):
