@@ -23,7 +23,7 @@ from lstmp.paths import ROOT
 from lstmp.recipe.options import MACHINES, help_text, parse_options
 from lstmp.recipe.order import check_predecessors
 from lstmp.recipe.resolve import find_file, resolve
-from lstmp.recipe.shell import assignments, gmm_train, run_variables, settings_function, system_variables
+from lstmp.recipe.shell import assignments, run_variables, settings_function, system_variables
 from lstmp.recipe.working_folder import warn_of_another_version
 
 
@@ -49,7 +49,7 @@ def main(argv=None):
     networks = [n for n in networks if n.name in systems]
     exp, data, dry_run = Path(run["exp"]), Path(run["data"]), run["dry-run"] == "true"
     if not dry_run:
-        check_predecessors(int(run["stage"]), exp, data, recipe, networks, gmm_train(recipe), systems)
+        check_predecessors(int(run["stage"]), exp, data, recipe, networks, systems)
     files: dict[str, Any] = {key: find_file(getattr(recipe, key), run, recipe)
                              for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     recipe = dataclasses.replace(recipe, **files)

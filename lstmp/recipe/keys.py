@@ -103,6 +103,11 @@ class Recipe:
         return ["mono", *self.triphones, *map(str, self.networks)]
 
     @property
+    def gmm_train(self) -> str:
+        """Name of the data dir that the GMMs are trained on."""
+        return self.train + (f"_coded{self.gmm_mp3_kbps}" if self.gmm_mp3_kbps else "")
+
+    @property
     def train_parts(self) -> list[str]:
         return self.train.split("+")
 

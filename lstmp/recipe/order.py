@@ -8,11 +8,11 @@ from lstmp.recipe.keys import Recipe
 from lstmp.recipe.networks import Network
 
 
-def needs(stage: int, exp: Path, data: Path, recipe: Recipe, networks: list[Network], gmm_train: str,
+def needs(stage: int, exp: Path, data: Path, recipe: Recipe, networks: list[Network],
           systems: list[str]) -> Iterator[tuple[int, Path]]:
     """Yield (stage that makes it, file) for the files that ``stage`` reads."""
     train, last, lang = data / recipe.train, recipe.triphones[-1], (2, data / "lang/words.txt")
-    features = [(4, data / gmm_train / "feats.scp")]
+    features = [(4, data / recipe.gmm_train / "feats.scp")]
     with_lm = (3, data / f"lang_{recipe.lm}/G.fst")
     if stage in (2, 3):
         yield 1, train / "text"

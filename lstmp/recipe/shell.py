@@ -8,11 +8,6 @@ from lstmp.recipe.keys import Recipe
 from lstmp.recipe.networks import Network, describe
 
 
-def gmm_train(recipe: Recipe) -> str:
-    """Name of the data dir that the GMMs are trained on."""
-    return recipe.train + (f"_coded{recipe.gmm_mp3_kbps}" if recipe.gmm_mp3_kbps else "")
-
-
 def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[Network], defaults: dict) -> dict:
     """Variables of the whole run: the options, the keys of the recipe, and values derived from them.
 
@@ -43,7 +38,7 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
         **run, **dataclasses.asdict(recipe), "systems": systems, "networks": [n.name for n in networks], "last": last,
         "aligners": sorted({last, recipe.targets}),
         "graph_models": [m for m in gmms if m in systems or m == recipe.targets],
-        "gmm_train": gmm_train(recipe), "training_note": describe(networks, defaults, recipe.gmm_mp3_kbps),
+        "gmm_train": recipe.gmm_train, "training_note": describe(networks, defaults, recipe.gmm_mp3_kbps),
         "dict_source": ["--lexicon", recipe.lexicon] if recipe.lexicon else from_spelling,
         "lm_source": lm_source,
         "wav_options": ["--allow-commands"] if recipe.allow_commands else [],

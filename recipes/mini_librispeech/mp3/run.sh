@@ -22,9 +22,8 @@ plain=(--recipe mini_librispeech --networks "{}")
 ./run.sh "${plain[@]}" "${options[@]}" --stop-stage 6
 
 . local/path.sh
-settings=$(python -m lstmp.recipe "${plain[@]}" "${options[@]}") # names the variables used below
+settings=$(python -m lstmp.recipe "${plain[@]}" "${options[@]}" --dry-run) # names the variables used below; writes nothing
 eval "$settings"
-rm -rf "$new_conf" # run.sh has written $exp/conf
 conf=$exp/conf sets=("$dev" "${tests[@]}") model=$exp/tri3b
 local/prepare_lm.sh --lang "$exp/lang_tri3b" --out "$exp/lang_tri3b_$lm" --arpa "$arpa"
 steps/make_graph.sh --lang "$exp/lang_tri3b_$lm" --model "$model" --out "$model/graph_$lm"
