@@ -25,7 +25,6 @@ from lstmp.corpus.pieces import made_of_pieces
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.device import for_processes
 from lstmp.errors import UserError, command
-from lstmp.features.extract import CONFIGS, FbankConfig, extract
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import align as gmm_align
 from lstmp.gmm.align import read_alignment, segments
@@ -39,7 +38,7 @@ from lstmp.program import program_name
 from lstmp.transcribe.contained import contained
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import read_recording
-from lstmp.transcribe.recognize import processes
+from lstmp.transcribe.recognize import extract_features, processes
 from lstmp.transcribe.spelling import Speller, SpokenWord, known_words, read_pronunciations, write_lang
 from lstmp.transcribe.transcribed_folder import Recording, find_recordings
 
@@ -166,9 +165,8 @@ def _write_data(folder: Path, recordings, words_of, data: Path, nj: int, result:
 
 def _align(model: ModelFolder, work: Path, lang: Path, nj: int, device: str) -> Path:
     """Extract features, adapt them if the network needs that, and align. Returns the folder of the alignment."""
-    data, conf, feature_type = work / "data", model.path / "conf", model.extracted
-    cfg_features: FbankConfig = config.load(conf / f"{feature_type}.yaml", CONFIGS[feature_type])
-    extract(data, data, replace(cfg_features, max_bad=float(10 ** 9)), nj)
+    data, conf = work / "data", model.path / "conf"
+    extract_features(model, data, nj)
     cfg = replace(config.load(conf / "align.yaml", AlignConfig), max_failed=1.0)  # failures are reported in _write
     if model.adapts:
         gmm_align.align(data, lang, model.path / "adapt", work / "adapt", cfg, conf / "fmllr.yaml", nj)

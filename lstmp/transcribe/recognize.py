@@ -96,16 +96,20 @@ def grammar_graph(model: ModelFolder, grammar, work: Path) -> Path:
     return work / "graph"
 
 
+def extract_features(model: ModelFolder, data: Path, nj: int):
+    """Extract the features that a model is computed from, in the data dir itself; bad utterances are only warned of."""
+    cfg: FbankConfig = config.load(model.path / f"conf/{model.extracted}.yaml", CONFIGS[model.extracted])
+    extract(data, data, replace(cfg, max_bad=float(10 ** 9)), nj)
+
+
 def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wanted: str) -> dict[str, list[TimedWord]]:
     """Extract features, adapt them if the network needs that, search, and compute what is wanted."""
     data, conf = work / "data", model.path / "conf"
+    extract_features(model, data, nj)
     per_job = min(32, -(-utts // nj))
     cfg = replace(config.load(conf / "decode.yaml", DecodeConfig), utts_per_job=per_job, max_failed=1.0,
                   lm_weights=[model.lm_weight],  # type: ignore[list-item]  # only files say whole numbers
                   word_penalties=[model.word_penalty])
-    feature_type = model.extracted
-    cfg_features: FbankConfig = config.load(conf / f"{feature_type}.yaml", CONFIGS[feature_type])
-    extract(data, data, replace(cfg_features, max_bad=float(10 ** 9)), nj)
     if model.adapts:
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
         make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")

@@ -246,6 +246,8 @@ class SoundOnlyRecognizer:
         return self._with_sound(self._recognizer.finish())
 
     def _with_sound(self, segments):
+        if not segments:  # after most chunks
+            return []
         level, min_steps = self._levels[0], round(STEADY_SECONDS * 10)
         sound, first = is_sound(level, floor(level)), self._steps - len(level)
         if len(level) >= min_steps and sound.any():
