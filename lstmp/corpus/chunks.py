@@ -10,10 +10,10 @@ import struct
 from dataclasses import dataclass
 
 from lstmp.corpus.begins import find_next_start, starts_here
+from lstmp.corpus.mp3 import TAGS
 
 _MARGIN = 1 << 24  # placeholders lie this close below 2^31 (0x7FFFF000 of sox), 2^32 (ffmpeg's), 2^63 or 2^64
 _LOOKAHEAD = 4096  # bytes read after the samples to decide what follows; all zeros there are padding
-_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 
 
 @dataclass(frozen=True)
@@ -139,18 +139,18 @@ def _sphere_length(f, size: int) -> SampleRange | None:
     """Find the samples of a NIST SPHERE file. Its header is text; the second line gives the header's size."""
     f.seek(0)
     head = f.read(1 << 14).partition(b"end_head")[0]
-    understated = dict(re.findall(rb"^(\w+) -i (\d+)", head, re.M))
+    fields = dict(re.findall(rb"^(\w+) -i (\d+)", head, re.M))
     coding = re.search(rb"^sample_coding -s\d+ (\S+)", head, re.M)
     try:
         f.seek(8)
         begin, declared = int(f.read(8)), 1
         for name in (b"sample_count", b"sample_n_bytes", b"channel_count"):
-            declared *= int(understated[name])
+            declared *= int(fields[name])
     except (ValueError, KeyError):
         return None
     next_file = begin + declared if starts_here(f, begin + declared) else None
-    return SampleRange(declared, max(0, (next_file or size) - begin), None, begin, (), next_file,
-                  None, coding and coding[1].decode(errors="replace"))
+    return SampleRange(declared, max(0, (next_file or size) - begin), None, begin, (), next_file, None,
+                       coding and coding[1].decode(errors="replace"))
 
 
 def _chunks(f, size: int, fmt: _Form, offset: int | None = None):
@@ -180,7 +180,7 @@ def _after_samples(f, size: int, fmt: _Form, offset: int) -> tuple[int | None, t
         return offset, ()
     f.seek(offset)
     start = f.read(_LOOKAHEAD)
-    if start.startswith(_TAGS) or not any(start):
+    if start.startswith(TAGS) or not any(start):
         return None, ()
     end = -1
     parts: list[tuple[int, int]] = []

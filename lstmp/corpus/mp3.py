@@ -10,6 +10,7 @@ _KBPS = {1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
          2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
 _RATES = (44100, 48000, 32000)
 _SAMPLES = {1: 1152, 2: 576}
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # the first bytes of tags, which programs append to audio
 _PADDING = 4096  # this many zero bytes are padding, whatever follows them
 
 
@@ -128,7 +129,7 @@ def _is_tag_or_padding(data, previous: int, begin: int, end: int) -> bool:
     """Whether the gap from ``begin`` to ``end`` is padding or a tag, which may start in the frame at ``previous``."""
     end = min(end, begin + _PADDING)
     return not any(data[begin:end]) or any(
-        data.find(tag, previous, end) >= 0 for tag in (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN"))
+        data.find(tag, previous, end) >= 0 for tag in TAGS)
 
 
 def is_frames(data) -> bool:
