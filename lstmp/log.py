@@ -12,6 +12,7 @@ from tqdm import tqdm
 _not_first = os.environ.get("RANK", "0") != "0"
 _quiet = os.environ.get("LSTMP_QUIET") == "1" or _not_first
 _bars = True
+tqdm.monitor_interval = 0  # no thread of its own: workers are forked, and a fork while another thread works is not safe
 
 
 @contextlib.contextmanager
@@ -60,6 +61,6 @@ def close_bars():
 def progress(items, what: str, total: int | None = None, unit: str = "utt", here: bool = True):
     """Iterate over ``items`` with a progress bar, if ``here``; in a log file, it is a line every half minute."""
     terminal = sys.stderr.isatty()
-    return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.5 if terminal else 30, maxinterval=60,
+    return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.5 if terminal else 30, miniters=1,
                 dynamic_ncols=terminal, leave=False, file=sys.stderr,
                 disable=not here or _not_first or _quiet and not (_bars and terminal))

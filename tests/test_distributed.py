@@ -35,8 +35,8 @@ open(r'{tmp_path}/' + str(d.rank()), 'w').write(repr((d.world_size(), a.tolist()
 """)
     results = [eval((tmp_path / str(i)).read_text()) for i in range(nj)]
     total = nj * (nj + 1) / 2
-    for world, a, b, ranks, _ in results:
-        assert (world, a, b, ranks) == (nj, [total, total], 10.0 * nj, list(range(nj)))
+    for size, a, b, ranks, _ in results:
+        assert (size, a, b, ranks) == (nj, [total, total], 10.0 * nj, list(range(nj)))
     shares = [mine for *_, mine in results]
     assert Counter(sum(shares, [])) == Counter(f"u{i:02d}" for i in range(11))
     assert shares[0][0] == "u07"  # the costliest first

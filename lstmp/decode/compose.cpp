@@ -114,7 +114,8 @@ void* lstmp_compose(const int32_t* arcs, const int64_t* first, const int64_t* sp
   sizes[0] = out->rows.size();
   sizes[1] = out->frames;
   return out.release();
-} LSTMP_GUARD(nullptr)
+}
+LSTMP_GUARD(nullptr)
 
 // Copy the arcs of the result: from-state, to-state, arc of the lattice, and change of its graph score. Frees the handle.
 void lstmp_compose_take(void* handle, int32_t* from, int32_t* to, int32_t* arc, double* change) {

@@ -97,7 +97,8 @@ int64_t lstmp_lattice_best(const void* arcs, int64_t num_arcs, int64_t states, c
     }
   }
   return 0;
-} LSTMP_GUARD(2)
+}
+LSTMP_GUARD(2)
 
 // The probability that a word is the last one before or at a frame, written to `presence` [words, frames]; see
 // lstmp/decode/confidence.py. `row_of`: for each word on the arcs, in their order, its row in `presence`, or -1.

@@ -275,14 +275,16 @@ void lstmp_search_free(void* handle) { delete static_cast<Search*>(handle); }
 
 void lstmp_search_reset(void* handle) try {
   static_cast<Search*>(handle)->reset();
-} LSTMP_GUARD()
+}
+LSTMP_GUARD()
 
 // Search more frames. `scores` [frames, pdfs]: acoustic log-likelihoods, already multiplied by the acoustic scale. The last
 // `near_end` frames are pruned less.
 void lstmp_search_advance(void* handle, const float* scores, int64_t frames, int64_t pdfs, int64_t near_end) try {
   auto* s = static_cast<Search*>(handle);
   for (int64_t t = 0; t < frames; ++t) s->advance(scores + t * pdfs, t >= frames - near_end);
-} LSTMP_GUARD()
+}
+LSTMP_GUARD()
 
 // Write the arcs of the best path so far to `path`, last arc first, at most `capacity` of them, and its score to `score`.
 // With `to_end`, it is the best path that ends in a final state. Returns the number of arcs, -1 if there is no path.
@@ -325,7 +327,8 @@ int64_t lstmp_search_lattice(void* handle) try {
   int64_t n = 0;
   for (const Frame& f : s->frames) n += f.links.size();
   return n;
-} LSTMP_GUARD(-1)
+}
+LSTMP_GUARD(-1)
 
 // Write the links of the lattice: from-state, to-state (numbered frame by frame), arc of the graph, frame, and by how much
 // the best path through the link is worse than the best path of the utterance.

@@ -15,7 +15,7 @@ from lstmp.gmm.training_graph import GraphCompiler
 from lstmp.gmm.viterbi import align_batch
 
 
-def world(seed, width=3):
+def toy(seed, width=3):
     rng = np.random.default_rng(seed)
     lang = random_lang(rng)
     tree = random_tree(lang, rng, width)
@@ -38,7 +38,7 @@ def departed(lang, model, words, scores, frame_cost=0.0, gap_cost=0.0, skip_cost
 @given(st.integers(0, 10**6), st.integers(5, 40), st.sampled_from([1, 3]))
 @settings(max_examples=30, deadline=None)
 def test_frame_scores_of_the_loop_sum_to_its_score_and_bound_that_of_any_transcript(seed, frames, width):
-    rng, lang, model = world(seed, width)
+    rng, lang, model = toy(seed, width)
     scores = torch.from_numpy(rng.normal(0, 2, (frames, model.tree.num_pdfs)).astype(np.float32))
     loop = PhoneLoop(lang, model, 0.0)
     log_prob = np.zeros(model.transitions.num_tids + 1, dtype=np.float32)  # the loop has those of one context
@@ -54,7 +54,7 @@ def test_frame_scores_of_the_loop_sum_to_its_score_and_bound_that_of_any_transcr
 @given(st.integers(0, 10**6), st.integers(12, 30))
 @settings(max_examples=30, deadline=None)
 def test_with_a_very_high_gap_cost_the_result_is_forced_alignment(seed, frames):
-    rng, lang, model = world(seed)
+    rng, lang, model = toy(seed)
     words = rng.integers(1, 4, 2).tolist()
     scores = torch.from_numpy(rng.normal(0, 2, (frames, model.tree.num_pdfs)).astype(np.float32))
     _, gapped, forced, compiler = departed(lang, model, words, scores, gap_cost=1000.0)

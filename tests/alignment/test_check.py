@@ -19,66 +19,66 @@ CHECK = {"align": ALIGN, "phone_cost": 2.0, "gap_cost": 3.0, "skip_cost": 3.0, "
 LIMITS = JudgeConfig(max_gain=5.0, max_unlike=3.0, max_short=4.0, max_long=6.0, max_rate=1.5)
 
 
-def run(data, world, model, out, *options, **changed):
+def run(data, toy, model, out, *options, **changed):
     conf = out.parent / "check.yaml"
     conf.write_text(yaml.safe_dump({**CHECK, **changed}))
-    check_alignment.main(["--data", str(data), "--lang", str(world.lang), "--model", str(model), "--out", str(out),
+    check_alignment.main(["--data", str(data), "--lang", str(toy.lang), "--model", str(model), "--out", str(out),
                           "--config", str(conf), *options])
     lines = [line.split(maxsplit=2) for line in (out / "suspicious.txt").read_text().splitlines()]
     return {utt: reason for utt, _, reason in lines}
 
 
 @pytest.fixture
-def planted(world, tmp_path):
+def planted(toy, tmp_path):
     """A copy of the data with two swapped transcripts, one added word, and one utterance cut in half."""
     data = tmp_path / "data"
-    shutil.copytree(world.data, data)
+    shutil.copytree(toy.data, data)
     text = read_table(data / "text")
     text["s0-020"], text["s0-022"] = text["s0-022"], text["s0-020"]
     text["s1-025"] += " DEED"
-    feats = {utt: read_mat(rx) for utt, rx in read_scp(world.data / "feats.scp").items()}
+    feats = {utt: read_mat(rx) for utt, rx in read_scp(toy.data / "feats.scp").items()}
     feats["s1-031"] = feats["s1-031"][:len(feats["s1-031"]) // 2]
     write_table(data / "text", text)
     write_feats(data, feats)
     return data
 
 
-def test_planted_errors_are_found_with_few_false_alarms(world, mono_dir, tri_dir, planted, tmp_path):
+def test_planted_errors_are_found_with_few_false_alarms(toy, mono_dir, tri_dir, planted, tmp_path):
     bad = {"s0-020", "s0-022", "s1-025", "s1-031", "s1-short"}
     for model in (mono_dir, tri_dir):
-        found = run(planted, world, model, tmp_path / model.name)
+        found = run(planted, toy, model, tmp_path / model.name)
         assert bad <= set(found) and len(found) <= len(bad) + 2, found
         assert found["s1-short"].startswith("cannot be aligned: 23 frames, but its transcript needs at least")
         assert "DEED not heard at" in found["s1-025"]
     rows = list(csv.DictReader(open(tmp_path / "mono" / "utterances.tsv"), delimiter="\t"))
-    assert len(rows) == len(world.truth) + 1
+    assert len(rows) == len(toy.truth) + 1
     assert [float(r["score"]) for r in rows] == sorted((float(r["score"]) for r in rows), reverse=True)
 
 
-def test_the_number_of_processes_does_not_change_the_result(world, mono_dir, planted, tmp_path):
-    run(planted, world, mono_dir, tmp_path / "one")
-    run(planted, world, mono_dir, tmp_path / "two", "--nj", "2")
+def test_the_number_of_processes_does_not_change_the_result(toy, mono_dir, planted, tmp_path):
+    run(planted, toy, mono_dir, tmp_path / "one")
+    run(planted, toy, mono_dir, tmp_path / "two", "--nj", "2")
     assert (tmp_path / "one" / "utterances.tsv").read_text() == (tmp_path / "two" / "utterances.tsv").read_text()
 
 
-def test_an_unknown_word_is_not_a_departure_but_a_wrong_word_is(world, mono_dir, tmp_path):
+def test_an_unknown_word_is_not_a_departure_but_a_wrong_word_is(toy, mono_dir, tmp_path):
     data = tmp_path / "data"
-    shutil.copytree(world.data, data)
+    shutil.copytree(toy.data, data)
     text = read_table(data / "text")
     known = text["s0-024"]
     text["s0-024"] = " ".join(["XYLOPHONE", *known.split()[1:]])
     write_table(data / "text", text)
-    assert "s0-024" not in run(data, world, mono_dir, tmp_path / "unknown")
+    assert "s0-024" not in run(data, toy, mono_dir, tmp_path / "unknown")
     text["s0-024"] = " ".join(["DARE" if known.split()[0] != "DARE" else "ID", *known.split()[1:]])
     write_table(data / "text", text)
-    assert "s0-024" in run(data, world, mono_dir, tmp_path / "wrong")
+    assert "s0-024" in run(data, toy, mono_dir, tmp_path / "wrong")
 
 
-def test_bad_input_gives_a_one_line_error(world, ali_dir, mono_dir, tmp_path, capsys):
+def test_bad_input_gives_a_one_line_error(toy, ali_dir, mono_dir, tmp_path, capsys):
     for model, changed, expected in [(ali_dir, {}, "no Gaussian mixtures in it; give the folder of a GMM"),
                                      (mono_dir, {"gap_cost": -1}, "`gap_cost` must be 0 or more")]:
         with pytest.raises(SystemExit):
-            run(world.data, world, model, tmp_path / "out", **changed)
+            run(toy.data, toy, model, tmp_path / "out", **changed)
         assert expected in capsys.readouterr().err.strip().splitlines()[-1]
 
 

@@ -20,22 +20,22 @@ from lstmp.kaldi.import_alignment import read_model
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["marks", "no marks"])
-def world(tmp_path_factory, request):
+def toy(tmp_path_factory, request):
     return spoken.make(tmp_path_factory.mktemp("spoken"), marks=request.param)
 
 
-def export(world, out, *options):
-    export_alignment.main(["--ali", str(world.ali), "--lang", str(world.lang_dir), "--out", str(out), *options])
+def export(toy, out, *options):
+    export_alignment.main(["--ali", str(toy.ali), "--lang", str(toy.lang_dir), "--out", str(out), *options])
     return out
 
 
-def test_ctm_files_have_the_true_words_and_times(world, tmp_path):
-    out = export(world, tmp_path, "--data", str(world.data), "--format", "ctm")
+def test_ctm_files_have_the_true_words_and_times(toy, tmp_path):
+    out = export(toy, tmp_path, "--data", str(toy.data), "--format", "ctm")
     lines = [line.split() for line in (out / "words.ctm").read_text().splitlines()]
-    expected = [(u, "1", w, a, n) for u in sorted(world.words) for w, a, n in world.words[u]]
+    expected = [(u, "1", w, a, n) for u in sorted(toy.words) for w, a, n in toy.words[u]]
     got = [(u, c, w, round(float(a) * 100), round(float(n) * 100)) for u, c, a, n, w in lines]
     assert got == expected
-    assert (out / "phones.ctm").read_bytes() == (world.ali / "phones.ctm").read_bytes()
+    assert (out / "phones.ctm").read_bytes() == (toy.ali / "phones.ctm").read_bytes()
     assert not (out / "kaldi").exists() and not (out / "textgrid").exists()
 
 
@@ -58,83 +58,83 @@ def parse_textgrid(text):
     return tiers
 
 
-def test_textgrids_cover_the_utterance(world, tmp_path):
-    out = export(world, tmp_path, "--data", str(world.data), "--format", "textgrid")
-    transitions = AcousticModel.load(world.ali).transitions
-    assert len(list((out / "textgrid").iterdir())) == len(world.alignment)
-    for utt, tids in world.alignment.items():
+def test_textgrids_cover_the_utterance(toy, tmp_path):
+    out = export(toy, tmp_path, "--data", str(toy.data), "--format", "textgrid")
+    transitions = AcousticModel.load(toy.ali).transitions
+    assert len(list((out / "textgrid").iterdir())) == len(toy.alignment)
+    for utt, tids in toy.alignment.items():
         tiers = parse_textgrid((out / "textgrid" / f"{utt}.TextGrid").read_text(encoding="utf-8"))
         assert list(tiers) == ["words", "phones", "states"]
         frames = {name: [label for a, b, label in tier for _ in range(round(100 * (b - a)))]
                   for name, tier in tiers.items()}
         words = [""] * len(tids)
-        for word, start, length in world.words[utt]:
+        for word, start, length in toy.words[utt]:
             words[start:start + length] = [word] * length
         assert frames["words"] == words
-        assert [(t[2], round(100 * t[0])) for t in tiers["words"] if t[2]] == [(w, a) for w, a, _ in world.words[utt]]
-        assert frames["phones"] == [world.lang.phone_names[p] for p in transitions.tid_phone.numpy()[tids]]
+        assert [(t[2], round(100 * t[0])) for t in tiers["words"] if t[2]] == [(w, a) for w, a, _ in toy.words[utt]]
+        assert frames["phones"] == [toy.lang.phone_names[p] for p in transitions.tid_phone.numpy()[tids]]
         assert frames["states"] == [str(p) for p in transitions.tid_pdf.numpy()[tids]]
         starts = {round(100 * t[0]) for t in tiers["states"]}
         assert starts >= {s.start for s in segments(tids, transitions)}
 
 
-def test_utterance_ids_that_are_paths_do_not_leave_the_output_folder(world, tmp_path):
-    ids = {utt: f"{part}{utt}" for utt, part in zip(world.alignment, (f"{tmp_path}/", "../../", "a/b/"), strict=False)}
-    shutil.copytree(world.ali, tmp_path / "ali")
-    write_int_vectors(tmp_path / "ali" / "ali.ark", ((new, world.alignment[utt]) for utt, new in ids.items()))
+def test_utterance_ids_that_are_paths_do_not_leave_the_output_folder(toy, tmp_path):
+    ids = {utt: f"{part}{utt}" for utt, part in zip(toy.alignment, (f"{tmp_path}/", "../../", "a/b/"), strict=False)}
+    shutil.copytree(toy.ali, tmp_path / "ali")
+    write_int_vectors(tmp_path / "ali" / "ali.ark", ((new, toy.alignment[utt]) for utt, new in ids.items()))
     (tmp_path / "data").mkdir()
-    write_table(tmp_path / "data" / "text", {new: read_table(world.data / "text")[utt] for utt, new in ids.items()})
-    export_alignment.main(["--ali", str(tmp_path / "ali"), "--lang", str(world.lang_dir), "--data",
+    write_table(tmp_path / "data" / "text", {new: read_table(toy.data / "text")[utt] for utt, new in ids.items()})
+    export_alignment.main(["--ali", str(tmp_path / "ali"), "--lang", str(toy.lang_dir), "--data",
                            str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--format", "textgrid"])
     assert {p.name for p in (tmp_path / "out" / "textgrid").iterdir()} == {f"{file_name(u)}.TextGrid"
                                                                            for u in ids.values()}
     assert {p.name for p in tmp_path.iterdir()} == {"ali", "data", "out"}
 
 
-def test_an_exported_kaldi_folder_is_imported_again_without_change(world, tmp_path):
-    out = export(world, tmp_path / "out", "--format", "kaldi")
+def test_an_exported_kaldi_folder_is_imported_again_without_change(toy, tmp_path):
+    out = export(toy, tmp_path / "out", "--format", "kaldi")
     folder = out / "kaldi"
-    model = AcousticModel.load(world.ali)
+    model = AcousticModel.load(toy.ali)
     pdfs = model.transitions.tid_pdf.numpy()
-    for name, expected in (("ali", world.alignment), ("pdf", {u: pdfs[t] for u, t in world.alignment.items()})):
+    for name, expected in (("ali", toy.alignment), ("pdf", {u: pdfs[t] for u, t in toy.alignment.items()})):
         with gzip.open(folder / f"{name}.1.gz", "rb") as f:
             got = dict(kaldi_io.read_vec_int_ark(f))
         assert list(got) == sorted(expected) and all((got[u] == expected[u]).all() for u in expected)
     assert (folder / "num_jobs").read_text() == "1\n"
     tree, transitions = read_model(folder)
     assert transitions.tuples.equal(model.transitions.tuples) and transitions.log_prob.equal(model.transitions.log_prob)
-    kaldi_import.main(["--kaldi", str(folder), "--lang", str(world.lang_dir), "--out", str(tmp_path / "back")])
+    kaldi_import.main(["--kaldi", str(folder), "--lang", str(toy.lang_dir), "--out", str(tmp_path / "back")])
     back = read_alignment(tmp_path / "back")
-    assert back.keys() == world.alignment.keys()
-    assert all((back[u] == world.alignment[u]).all() for u in back)
+    assert back.keys() == toy.alignment.keys()
+    assert all((back[u] == toy.alignment[u]).all() for u in back)
     for name in ("phones.ctm", "num_pdfs", "topo", "pdf.ark", "ali.ark"):
-        assert (tmp_path / "back" / name).read_bytes() == (world.ali / name).read_bytes(), name
+        assert (tmp_path / "back" / name).read_bytes() == (toy.ali / name).read_bytes(), name
 
 
-def test_utterances_that_do_not_fit_their_transcript_are_left_out_with_a_warning(world, tmp_path, capsys):
+def test_utterances_that_do_not_fit_their_transcript_are_left_out_with_a_warning(toy, tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
-    lines = (world.data / "text").read_text().splitlines()
+    lines = (toy.data / "text").read_text().splitlines()
     (data / "text").write_text("\n".join([lines[0].split()[0] + " DARE DARE DARE", *lines[1:-1]]) + "\n")
-    out = export(world, tmp_path / "out", "--data", str(data), "--format", "ctm")
+    out = export(toy, tmp_path / "out", "--data", str(data), "--format", "ctm")
     said = capsys.readouterr().err
     first, last = lines[0].split()[0], lines[-1].split()[0]
     assert f"no words for {first}: its phones are not a pronunciation of its transcript" in said
     assert f"no words for {last}: {data}/text: it has no transcript" in said
     got = {line.split()[0] for line in (out / "words.ctm").read_text().splitlines()}
-    assert got == set(world.words) - {first, last}
-    assert {line.split()[0] for line in (out / "phones.ctm").read_text().splitlines()} == set(world.words)
-    (data / "text").write_text("".join(f"{u} DARE DARE DARE DARE DARE DARE\n" for u in sorted(world.words)))
+    assert got == set(toy.words) - {first, last}
+    assert {line.split()[0] for line in (out / "phones.ctm").read_text().splitlines()} == set(toy.words)
+    (data / "text").write_text("".join(f"{u} DARE DARE DARE DARE DARE DARE\n" for u in sorted(toy.words)))
     with pytest.raises(SystemExit):
-        export(world, tmp_path / "none", "--data", str(data))
+        export(toy, tmp_path / "none", "--data", str(data))
     assert "text: no utterance of the alignment has words" in capsys.readouterr().err
 
 
-def test_what_cannot_be_exported_gives_a_one_line_error(world, tmp_path, capsys):
+def test_what_cannot_be_exported_gives_a_one_line_error(toy, tmp_path, capsys):
     for options, message in [([], "error: --data is needed for the words; give the data dir"),
-                             (["--format", "kaldi", "--model", str(world.ali)], "or mixtures for other states")]:
+                             (["--format", "kaldi", "--model", str(toy.ali)], "or mixtures for other states")]:
         with pytest.raises(SystemExit):
-            export(world, tmp_path / "out", *options)
+            export(toy, tmp_path / "out", *options)
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "kaldi").exists()
 
@@ -152,11 +152,11 @@ def test_words_without_marks_are_found_by_their_pronunciations(tmp_path):
 
 
 def test_times_follow_the_frame_shift_of_the_alignment(tmp_path):
-    world = spoken.make(tmp_path / "world", shift=0.0125)
-    out = export(world, tmp_path / "out", "--data", str(world.data), "--format", "ctm", "textgrid")
-    utt, words = next((u, w) for u, w in sorted(world.words.items()) if len(w) > 2)
+    toy = spoken.make(tmp_path / "toy", shift=0.0125)
+    out = export(toy, tmp_path / "out", "--data", str(toy.data), "--format", "ctm", "textgrid")
+    utt, words = next((u, w) for u, w in sorted(toy.words.items()) if len(w) > 2)
     found = [line.split() for line in (out / "words.ctm").read_text().splitlines() if line.startswith(f"{utt} ")]
     assert [(float(a), float(n)) for _, _, a, n, _ in found] == [
         pytest.approx((0.0125 * a, 0.0125 * n), abs=6e-4) for _, a, n in words]
     tiers = parse_textgrid((out / f"textgrid/{utt}.TextGrid").read_text())
-    assert tiers["phones"][-1][1] == pytest.approx(0.0125 * len(world.alignment[utt]))
+    assert tiers["phones"][-1][1] == pytest.approx(0.0125 * len(toy.alignment[utt]))

@@ -24,10 +24,10 @@ UTT = "s0-030"
 
 
 @pytest.fixture
-def recorded(world, ali_dir, tmp_path):
+def recorded(toy, ali_dir, tmp_path):
     """The data dir with audio: a rising tone, as long as the features of one utterance."""
     data = tmp_path / "data"
-    shutil.copytree(world.data, data)
+    shutil.copytree(toy.data, data)
     frames = len(read_alignment(ali_dir)[UTT])
     time = np.arange(400 + 160 * (frames - 1)) / 16000
     write_wav(tmp_path / "tone.wav", 8000 * np.sin(2 * np.pi * (300 + 800 * time) * time))
@@ -35,21 +35,21 @@ def recorded(world, ali_dir, tmp_path):
     return data
 
 
-def plot(world, data, ali, out, *options):
-    plot_alignment.main(["--data", str(data), "--lang", str(world.lang), "--ali", str(ali), "--out", str(out),
+def plot(toy, data, ali, out, *options):
+    plot_alignment.main(["--data", str(data), "--lang", str(toy.lang), "--ali", str(ali), "--out", str(out),
                          *options])
     return {p.stem: matplotlib.image.imread(p).shape for p in out.glob("*.png")}
 
 
-def test_a_model_adds_a_panel_and_a_part_has_a_smaller_plot(world, mono_dir, ali_dir, recorded, tmp_path):
-    plain = plot(world, recorded, ali_dir, tmp_path / "plain", UTT)
-    scored = plot(world, recorded, ali_dir, tmp_path / "scored", "--model", str(mono_dir), UTT)
+def test_a_model_adds_a_panel_and_a_part_has_a_smaller_plot(toy, mono_dir, ali_dir, recorded, tmp_path):
+    plain = plot(toy, recorded, ali_dir, tmp_path / "plain", UTT)
+    scored = plot(toy, recorded, ali_dir, tmp_path / "scored", "--model", str(mono_dir), UTT)
     assert set(plain) == {UTT} and scored[UTT][0] > plain[UTT][0] and scored[UTT][1] == plain[UTT][1]
-    part = plot(world, recorded, ali_dir, tmp_path / "part", "--start", "0.2", "--end", "0.6", UTT)
+    part = plot(toy, recorded, ali_dir, tmp_path / "part", "--start", "0.2", "--end", "0.6", UTT)
     assert part[UTT][1] <= plain[UTT][1] and not list((tmp_path / "part").glob(".*"))
 
 
-def test_utterance_ids_that_are_paths_do_not_leave_the_output_folder(world, ali_dir, recorded, tmp_path):
+def test_utterance_ids_that_are_paths_do_not_leave_the_output_folder(toy, ali_dir, recorded, tmp_path):
     bad = f"{tmp_path}/elsewhere"
     for name in ("wav.scp", "text", "utt2spk"):
         table = read_table(recorded / name)
@@ -58,19 +58,19 @@ def test_utterance_ids_that_are_paths_do_not_leave_the_output_folder(world, ali_
         (recorded / name).unlink(missing_ok=True)
     shutil.copytree(ali_dir, tmp_path / "ali")
     write_int_vectors(tmp_path / "ali" / "ali.ark", [(bad, read_alignment(ali_dir)[UTT])])
-    assert list(plot(world, recorded, tmp_path / "ali", tmp_path / "out", bad)) == [file_name(bad)]
+    assert list(plot(toy, recorded, tmp_path / "ali", tmp_path / "out", bad)) == [file_name(bad)]
     assert not (tmp_path / "elsewhere.png").exists()
 
 
-def test_long_utterances_take_several_rows(world, ali_dir, recorded, tmp_path, monkeypatch):
-    one = plot(world, recorded, ali_dir, tmp_path / "one", UTT)
+def test_long_utterances_take_several_rows(toy, ali_dir, recorded, tmp_path, monkeypatch):
+    one = plot(toy, recorded, ali_dir, tmp_path / "one", UTT)
     monkeypatch.setattr(plot_alignment, "_ROW_SECONDS", 0.4)
-    several = plot(world, recorded, ali_dir, tmp_path / "several", UTT)
+    several = plot(toy, recorded, ali_dir, tmp_path / "several", UTT)
     assert several[UTT][0] > 1.7 * one[UTT][0]
 
 
-def test_the_plot_shows_the_alignment(world, mono_dir, ali_dir, recorded):
-    lang, model = plot_alignment.Lang.load(world.lang), AcousticModel.load(mono_dir)
+def test_the_plot_shows_the_alignment(toy, mono_dir, ali_dir, recorded):
+    lang, model = plot_alignment.Lang.load(toy.lang), AcousticModel.load(mono_dir)
     data, alignment = plot_alignment.read_data_dir(recorded), read_alignment(ali_dir)
     picture = plot_alignment.load_picture(UTT, data, lang, model, alignment, model, 0.01)
     assert [word for word, _, _ in picture.words] == list(data.utts[UTT].words)
@@ -80,7 +80,7 @@ def test_the_plot_shows_the_alignment(world, mono_dir, ali_dir, recorded):
     assert picture.loglike.mean() == pytest.approx(like[UTT], abs=1e-3)
 
 
-def test_bad_input_gives_a_one_line_error(world, mono_dir, tri_dir, ali_dir, recorded, tmp_path, capsys):
+def test_bad_input_gives_a_one_line_error(toy, mono_dir, tri_dir, ali_dir, recorded, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(recorded, other)
     write_wav(tmp_path / "short.wav", np.zeros(8000))
@@ -93,7 +93,7 @@ def test_bad_input_gives_a_one_line_error(world, mono_dir, tri_dir, ali_dir, rec
             (recorded, ["--model", str(ali_dir), UTT], "not the GMM that made the alignment"),
             (other, [UTT], f"frames in the alignment of {UTT}, but 48 in its audio")]:
         with pytest.raises(SystemExit):
-            plot(world, data, ali_dir, tmp_path / "out", *options)
+            plot(toy, data, ali_dir, tmp_path / "out", *options)
         assert expected in capsys.readouterr().err.strip().splitlines()[-1]
 
 

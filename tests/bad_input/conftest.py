@@ -3,16 +3,16 @@
 import shutil
 
 import pytest
-from helpers import world
+from helpers import small_experiment
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """(folder that tests work in, unchanged copy of it); the files contain paths of the first one."""
     folder = tmp_path_factory.mktemp("bad_input")
-    world.build(folder / "world")
-    shutil.copytree(folder / "world", folder / "untouched", symlinks=True)
-    return folder / "world", folder / "untouched"
+    small_experiment.build(folder / "damaged")
+    shutil.copytree(folder / "damaged", folder / "untouched", symlinks=True)
+    return folder / "damaged", folder / "untouched"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Bad input to the real commands gives one line with file, line and fix, exit status 1, and loses no files.
 
-``world.py`` makes a small experiment once. Each case damages one thing in a copy (``spoil.py``) and runs one command.
+``small_experiment.py`` makes the experiment once. Each case damages one thing in a copy (``spoil.py``) and runs one
+command.
 """
 
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import world as w
+from helpers import small_experiment as w
 from helpers.spoil import audio, both, cut, edit, features, nan, remove, second_lang, write
 
 from lstmp.corpus import librispeech, prepare_dict, prepare_lang, prepare_lm, take_data_dirs, validate

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import world as w
+from helpers import small_experiment as w
 
 
 def in_small_disk(root, options: str, script: str) -> subprocess.CompletedProcess:

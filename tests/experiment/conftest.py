@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.small_network_world import ToyData
+from helpers.toy_data import ToyData
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 7,
           "streams": 4, "epochs": 2, "lr_initial": 0.02, "lr_final": 0.01, "dropout": 0.0, "freq_masks": 0,

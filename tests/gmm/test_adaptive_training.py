@@ -23,14 +23,14 @@ DISTORTION = {s: (np.eye(DIM) + 0.12 * RNG.normal(size=(DIM, DIM)), 1.5 * RNG.no
 
 @pytest.fixture(scope="module")
 def distorted(tmp_path_factory):
-    """The known world with each speaker's features distorted by an affine transform."""
-    world = make(tmp_path_factory.mktemp("distorted"), utts=60, seed=3)
+    """The toy corpus with each speaker's features distorted by an affine transform."""
+    toy = make(tmp_path_factory.mktemp("distorted"), utts=60, seed=3)
     feats = {}
-    for utt, rx in read_scp(world.data / "feats.scp").items():
+    for utt, rx in read_scp(toy.data / "feats.scp").items():
         a, b = DISTORTION[utt[:2]]
         feats[utt] = (read_mat(rx) @ a.T + b).astype(np.float32)
-    write_feats(world.data, feats)
-    return world
+    write_feats(toy.data, feats)
+    return toy
 
 
 @pytest.fixture(scope="module")

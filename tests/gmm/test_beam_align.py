@@ -29,7 +29,7 @@ def random_gmms(num_pdfs, dim, rng) -> DiagGmms:
                     torch.from_numpy(rng.uniform(0.5, 2, (total, dim))).float())
 
 
-def small_world(seed, width=3):
+def small_system(seed, width=3):
     rng = np.random.default_rng(seed)
     lang = random_lang(rng)
     tree = random_tree(lang, rng, width)
@@ -44,7 +44,7 @@ def scores_of(gmms, boost, scale, feats):
 @given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, 7), st.sampled_from([1, 3]))
 @settings(max_examples=60, deadline=None)
 def test_the_result_without_a_beam_equals_brute_force(seed, num_words, frames, width):
-    rng, lang, tree, transitions = small_world(seed, width)
+    rng, lang, tree, transitions = small_system(seed, width)
     words = rng.integers(1, 4, num_words).tolist()
     gmms, boost = random_gmms(tree.num_pdfs, 3, rng), torch.from_numpy(rng.normal(size=tree.num_pdfs)).float()
     feats = torch.from_numpy(rng.normal(size=(frames, 3))).float()
@@ -65,7 +65,7 @@ def test_the_result_without_a_beam_equals_brute_force(seed, num_words, frames, w
 @given(st.integers(0, 10**6), st.integers(2, 12), st.floats(0.5, 40))
 @settings(max_examples=60, deadline=None)
 def test_a_narrow_beam_never_scores_better_and_a_wide_beam_finds_the_best_path(seed, num_words, beam):
-    rng, lang, tree, transitions = small_world(seed)
+    rng, lang, tree, transitions = small_system(seed)
     graph = GraphCompiler(lang, tree, transitions).compile(rng.integers(1, 4, num_words).tolist())
     frames = graph.min_frames + int(rng.integers(0, 60))
     gmms, boost = random_gmms(tree.num_pdfs, 3, rng), torch.zeros(tree.num_pdfs)
@@ -84,12 +84,12 @@ def test_a_narrow_beam_never_scores_better_and_a_wide_beam_finds_the_best_path(s
 
 
 @needs_compiler
-def test_utterances_that_fail_are_aligned_again_with_the_retry_beam(world, mono_dir, tmp_path):
+def test_utterances_that_fail_are_aligned_again_with_the_retry_beam(toy, mono_dir, tmp_path):
     """With a very narrow beam some utterances fail; these, and only these, get the alignment of the retry beam."""
     found = {}
     for name, beams in (("lost", (0.5, 0.5)), ("retried", (0.5, 500.0)), ("exact", (0.0, 0.0))):
-        conf = world.write("align", beam=beams[0], retry_beam=beams[1], max_failed=1.0)
-        found[name] = read_alignment(aligned(world, mono_dir, tmp_path / name, conf=conf))
+        conf = toy.write("align", beam=beams[0], retry_beam=beams[1], max_failed=1.0)
+        found[name] = read_alignment(aligned(toy, mono_dir, tmp_path / name, conf=conf))
     lost = set(found["exact"]) - set(found["lost"])
     assert lost and set(found["lost"]) and set(found["retried"]) == set(found["exact"])
     assert all(np.array_equal(found["retried"][u], found["exact"][u]) for u in lost)
@@ -97,12 +97,12 @@ def test_utterances_that_fail_are_aligned_again_with_the_retry_beam(world, mono_
     assert "no path within the beam 0.5" in (tmp_path / "lost" / "failed.txt").read_text()
 
 
-def test_without_a_compiler_the_result_is_the_same(world, mono_dir, ali_dir, tmp_path, monkeypatch, capsys):
+def test_without_a_compiler_the_result_is_the_same(toy, mono_dir, ali_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LSTMP_NATIVE", "0")
     native.library.cache_clear()
     try:
         assert not BeamAligner.available("cpu")
-        out = aligned(world, mono_dir, tmp_path / "ali")
+        out = aligned(toy, mono_dir, tmp_path / "ali")
     finally:
         native.library.cache_clear()
     assert (out / "ali.ark").read_bytes() == (ali_dir / "ali.ark").read_bytes()

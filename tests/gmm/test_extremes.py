@@ -19,13 +19,13 @@ SHORT, LONG = "s0-x-short", "s1-x-long"  # 0.1 s and 35 s
 
 @pytest.fixture(scope="module")
 def extreme(tmp_path_factory):
-    """The known world with an utterance of 10 frames, cut from another, and one of 3,500 frames, joined from others."""
-    world = make(tmp_path_factory.mktemp("extreme"), utts=60, seed=4)
-    utts = dict(read_data_dir(world.data).utts)
+    """The toy corpus with an utterance of 10 frames, cut from another, and one of 3,500 frames, joined from others."""
+    toy = make(tmp_path_factory.mktemp("extreme"), utts=60, seed=4)
+    utts = dict(read_data_dir(toy.data).utts)
     del utts["s1-short"]
-    feats = {utt: read_mat(rx) for utt, rx in read_scp(world.data / "feats.scp").items() if utt in utts}
+    feats = {utt: read_mat(rx) for utt, rx in read_scp(toy.data / "feats.scp").items() if utt in utts}
     source = min(u for u in utts if utts[u].words == ("A",))
-    start = world.truth[source].index(next(x for x in world.truth[source] if x))
+    start = toy.truth[source].index(next(x for x in toy.truth[source] if x))
     words, frames = [], []
     for utt in sorted(utts) * 9:
         if sum(map(len, frames)) + len(feats[utt]) > 3500:
@@ -36,9 +36,9 @@ def extreme(tmp_path_factory):
     frames.append(np.random.default_rng(0).normal(-4, 1, (rest, DIM)).astype(np.float32))  # silence
     feats |= {SHORT: feats[source][start - 1:start + 9], LONG: np.concatenate(frames)}
     utts |= {SHORT: Utterance(SHORT, "s0", "none.wav", ("A",)), LONG: Utterance(LONG, "s1", "none.wav", tuple(words))}
-    write_data_dir(world.data, [utts[u] for u in sorted(utts)])
-    write_feats(world.data, feats)
-    return world
+    write_data_dir(toy.data, [utts[u] for u in sorted(utts)])
+    write_feats(toy.data, feats)
+    return toy
 
 
 @pytest.fixture(scope="module")

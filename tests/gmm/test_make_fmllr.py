@@ -17,41 +17,41 @@ from lstmp.gmm.model import AcousticModel
 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory):
-    """A known world, and an exp folder with a speaker-adapted model and its alignment."""
-    world, exp = make(tmp_path_factory.mktemp("w"), utts=30, seed=6), tmp_path_factory.mktemp("exp")
-    aligned(world, mono(world, exp / "mono"), exp / "mono_ali")
-    conf = world.write("tri2b", em__num_iters=3, em__realign=[2], em__grow_until=2, mllt=[2])
-    tri(world, exp / "mono_ali", exp / "tri2b", conf=conf)
-    aligned(world, exp / "tri2b", exp / "tri2b_ali")
-    conf = world.write("tri3b", em__num_iters=3, em__realign=[2], em__grow_until=2, adapt=[2])
-    tri(world, exp / "tri2b_ali", exp / "tri3b", "--model", str(exp / "tri2b"), conf=conf)
-    aligned(world, exp / "tri3b", exp / "tri3b_ali")
-    return world, exp
+    """A toy corpus, and an exp folder with a speaker-adapted model and its alignment."""
+    toy, exp = make(tmp_path_factory.mktemp("w"), utts=30, seed=6), tmp_path_factory.mktemp("exp")
+    aligned(toy, mono(toy, exp / "mono"), exp / "mono_ali")
+    conf = toy.write("tri2b", em__num_iters=3, em__realign=[2], em__grow_until=2, mllt=[2])
+    tri(toy, exp / "mono_ali", exp / "tri2b", conf=conf)
+    aligned(toy, exp / "tri2b", exp / "tri2b_ali")
+    conf = toy.write("tri3b", em__num_iters=3, em__realign=[2], em__grow_until=2, adapt=[2])
+    tri(toy, exp / "tri2b_ali", exp / "tri3b", "--model", str(exp / "tri2b"), conf=conf)
+    aligned(toy, exp / "tri3b", exp / "tri3b_ali")
+    return toy, exp
 
 
-def run(world, exp, out, *, data=None, model="tri3b", transforms="tri3b_ali"):
-    make_fmllr.main(["--data", str(data or world.data), "--model", str(exp / model), "--transforms",
+def run(toy, exp, out, *, data=None, model="tri3b", transforms="tri3b_ali"):
+    make_fmllr.main(["--data", str(data or toy.data), "--model", str(exp / model), "--transforms",
                      str(exp / transforms), "--out", str(out)])
     return out
 
 
 def test_the_features_are_the_transformed_input_features(adapted, tmp_path, capsys):
-    world, exp = adapted
-    out = run(world, exp, tmp_path / "fmllr")
+    toy, exp = adapted
+    out = run(toy, exp, tmp_path / "fmllr")
     model, transforms = AcousticModel.load(exp / "tri3b"), read_transforms(exp / "tri3b_ali")
     found = Features(out, FeatureConfig("fmllr", "none", 0))
     assert found.dim == 5 and len(found.utts) == 31
     for utt in found.utts:
-        x = torch.from_numpy(read_mat(read_scp(world.data / "feats.scp")[utt]))
+        x = torch.from_numpy(read_mat(read_scp(toy.data / "feats.scp")[utt]))
         wide = torch.stack([x[np.clip(np.arange(len(x)) + k, 0, len(x) - 1)] for k in (-1, 0, 1)], 1).flatten(1)
         w = transforms[found.speaker(utt)]
         expected = (wide @ model.transform.t()) @ w[:, :-1].t() + w[:, -1]
         torch.testing.assert_close(found.load(utt), expected, rtol=1e-4, atol=1e-4)
         assert found.num_frames(utt) == len(x)
     assert json.loads((out / "feats.json").read_text())["kind"] == "fmllr"
-    assert (out / "text").read_bytes() == (world.data / "text").read_bytes()
+    assert (out / "text").read_bytes() == (toy.data / "text").read_bytes()
     capsys.readouterr()
-    run(world, exp, out)
+    run(toy, exp, out)
     assert "fmllr is done" in capsys.readouterr().out
 
 
@@ -68,21 +68,21 @@ def test_a_wrong_model_or_transforms_folder_is_an_error(adapted, tmp_path, capsy
 
 
 def test_a_speaker_without_transform_and_writing_into_the_input_are_errors(adapted, tmp_path, capsys):
-    world, exp = adapted
+    toy, exp = adapted
     data = tmp_path / "data"
-    shutil.copytree(world.data, data)
+    shutil.copytree(toy.data, data)
     (data / "utt2spk").write_text((data / "utt2spk").read_text().replace(" s1\n", " s7\n"))
     with pytest.raises(SystemExit):
-        run(world, exp, tmp_path / "fmllr", data=data)
+        run(toy, exp, tmp_path / "fmllr", data=data)
     assert "trans.scp: speaker s7 has no transform" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        run(world, exp, data, data=data)
+        run(toy, exp, data, data=data)
     assert "this folder is also the input" in capsys.readouterr().err
 
 
 def test_a_model_of_mfcc_does_not_accept_them(adapted, tmp_path, capsys):
-    world, exp = adapted
-    out = run(world, exp, tmp_path / "fmllr")
+    toy, exp = adapted
+    out = run(toy, exp, tmp_path / "fmllr")
     with pytest.raises(SystemExit):
-        mono(world, tmp_path / "mono", data=out)
+        mono(toy, tmp_path / "mono", data=out)
     assert "the features are fmllr, the model needs mfcc" in capsys.readouterr().err

@@ -11,10 +11,10 @@ from lstmp.gmm.align import read_alignment
 from lstmp.gmm.model import AcousticModel
 
 
-def tie(world, ali, out, *options):
+def tie(toy, ali, out, *options):
     tie_states.main.__wrapped__([
-        "--data", str(world.data), "--lang", str(world.lang), "--ali", str(ali), "--out", str(out),
-        "--config", str(world.conf / "tri1.yaml"), "--fmllr-config", str(world.conf / "fmllr.yaml"), *options])
+        "--data", str(toy.data), "--lang", str(toy.lang), "--ali", str(ali), "--out", str(out),
+        "--config", str(toy.conf / "tri1.yaml"), "--fmllr-config", str(toy.conf / "fmllr.yaml"), *options])
     return AcousticModel.load(out)
 
 
@@ -26,8 +26,8 @@ def states(directory):
 
 
 @pytest.mark.parametrize("leaves", [20, 24])
-def test_the_path_stays_the_same_with_the_pdfs_of_the_new_tree(world, ali_dir, tmp_path, leaves):
-    model = tie(world, ali_dir, tmp_path / "tied", "--leaves", str(leaves))
+def test_the_path_stays_the_same_with_the_pdfs_of_the_new_tree(toy, ali_dir, tmp_path, leaves):
+    model = tie(toy, ali_dir, tmp_path / "tied", "--leaves", str(leaves))
     assert 15 < model.tree.num_pdfs <= leaves
     assert states(tmp_path / "tied") == states(ali_dir)
     tids, pdfs = read_alignment(tmp_path / "tied"), dict(read_int_vectors(tmp_path / "tied" / "pdf.ark"))
@@ -37,21 +37,21 @@ def test_the_path_stays_the_same_with_the_pdfs_of_the_new_tree(world, ali_dir, t
     assert (tmp_path / "tied" / "phones.ctm").read_text() == (ali_dir / "phones.ctm").read_text()
 
 
-def test_more_leaves_give_more_tied_states(world, ali_dir, tmp_path):
-    few, many = (tie(world, ali_dir, tmp_path / str(n), "--leaves", str(n)) for n in (20, 24))
+def test_more_leaves_give_more_tied_states(toy, ali_dir, tmp_path):
+    few, many = (tie(toy, ali_dir, tmp_path / str(n), "--leaves", str(n)) for n in (20, 24))
     assert few.tree.num_pdfs < many.tree.num_pdfs
 
 
-def test_conversion_to_triphones_and_back_gives_the_first_alignment(world, ali_dir, tmp_path):
-    tie(world, ali_dir, tmp_path / "tied", "--leaves", "40")
-    back = tie(world, tmp_path / "tied", tmp_path / "mono", "--monophones")
+def test_conversion_to_triphones_and_back_gives_the_first_alignment(toy, ali_dir, tmp_path):
+    tie(toy, ali_dir, tmp_path / "tied", "--leaves", "40")
+    back = tie(toy, tmp_path / "tied", tmp_path / "mono", "--monophones")
     assert back.tree.num_pdfs == AcousticModel.load(ali_dir).tree.num_pdfs
     assert all((a == b).all() for a, b in zip(read_alignment(tmp_path / "mono").values(),
                                               read_alignment(ali_dir).values(), strict=True))
 
 
-def test_transition_probabilities_are_those_of_the_alignment(world, ali_dir, tmp_path):
-    t = tie(world, ali_dir, tmp_path / "mono", "--monophones").transitions
+def test_transition_probabilities_are_those_of_the_alignment(toy, ali_dir, tmp_path):
+    t = tie(toy, ali_dir, tmp_path / "mono", "--monophones").transitions
     counts = np.bincount(np.concatenate(list(read_alignment(tmp_path / "mono").values())), minlength=t.num_tids + 1)
     of_tuple = t.tid_tuple.numpy()
     arcs = np.bincount(of_tuple[1:])[of_tuple]  # silence has more than two; unused ones get the floor
@@ -61,26 +61,26 @@ def test_transition_probabilities_are_those_of_the_alignment(world, ali_dir, tmp
         assert t.log_prob[tid].exp() == pytest.approx(counts[tid] / counts[of_tuple == of_tuple[tid]].sum(), rel=1e-3)
 
 
-def test_a_finished_step_is_not_repeated(world, ali_dir, tmp_path, capsys):
-    tie(world, ali_dir, tmp_path / "tied", "--leaves", "30")
+def test_a_finished_step_is_not_repeated(toy, ali_dir, tmp_path, capsys):
+    tie(toy, ali_dir, tmp_path / "tied", "--leaves", "30")
     capsys.readouterr()
-    tie(world, ali_dir, tmp_path / "tied", "--leaves", "30")
+    tie(toy, ali_dir, tmp_path / "tied", "--leaves", "30")
     assert "is done" in capsys.readouterr().out
 
 
-def test_bad_options_and_input_are_errors(world, ali_dir, tmp_path):
+def test_bad_options_and_input_are_errors(toy, ali_dir, tmp_path):
     with pytest.raises(UserError, match="not both"):
-        tie(world, ali_dir, tmp_path / "x", "--monophones", "--leaves", "30")
+        tie(toy, ali_dir, tmp_path / "x", "--monophones", "--leaves", "30")
     with pytest.raises(UserError, match="--leaves must be 1 or more"):
-        tie(world, ali_dir, tmp_path / "x", "--leaves", "0")
+        tie(toy, ali_dir, tmp_path / "x", "--leaves", "0")
     with pytest.raises(UserError, match="roots"):
-        tie(world, ali_dir, tmp_path / "x", "--leaves", "2")
+        tie(toy, ali_dir, tmp_path / "x", "--leaves", "2")
     with pytest.raises(UserError, match="no such alignment|no such"):
-        tie(world, tmp_path / "nothing", tmp_path / "x", "--monophones")
+        tie(toy, tmp_path / "nothing", tmp_path / "x", "--monophones")
 
 
-def test_the_model_is_required_if_features_are_adapted(world, ali_dir, tmp_path):
-    values = yaml.safe_load((world.conf / "tri3b.yaml").read_text())
+def test_the_model_is_required_if_features_are_adapted(toy, ali_dir, tmp_path):
+    values = yaml.safe_load((toy.conf / "tri3b.yaml").read_text())
     assert values["adapt"]
     with pytest.raises(UserError, match="--model"):
-        tie(world, ali_dir, tmp_path / "x", "--leaves", "30", "--config", str(world.conf / "tri3b.yaml"))
+        tie(toy, ali_dir, tmp_path / "x", "--leaves", "30", "--config", str(toy.conf / "tri3b.yaml"))

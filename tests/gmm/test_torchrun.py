@@ -30,10 +30,10 @@ def torchrun(module: str, arguments: list[str], nodes: int, per_node: int):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("nodes", "per_node"), [(1, 2), (1, 4), (2, 1), (2, 2)])
-def test_any_number_of_processes_and_machines_gives_the_same_model(world, ali_dir, tri_dir, tmp_path, nodes, per_node):
+def test_any_number_of_processes_and_machines_gives_the_same_model(toy, ali_dir, tri_dir, tmp_path, nodes, per_node):
     output = torchrun("lstmp.gmm.train_tri", [
-        "--data", str(world.data), "--lang", str(world.lang), "--ali", str(ali_dir), "--out", str(tmp_path / "tri1"),
-        "--config", str(world.conf / "tri1.yaml")], nodes, per_node)
+        "--data", str(toy.data), "--lang", str(toy.lang), "--ali", str(ali_dir), "--out", str(tmp_path / "tri1"),
+        "--config", str(toy.conf / "tri1.yaml")], nodes, per_node)
     assert sum("pass 2/" in line for text in output for line in text.splitlines()) == 1  # only one process prints
     one, many = AcousticModel.load(tri_dir), AcousticModel.load(tmp_path / "tri1")
     assert (tmp_path / "tri1" / "tree.json").read_bytes() == (tri_dir / "tree.json").read_bytes()

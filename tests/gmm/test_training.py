@@ -18,15 +18,15 @@ from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import AlignConfig, Shard
 
 
-def test_monophones_find_the_alignment_that_made_the_data(world, ali_dir):
-    assert agreement(world, ali_dir) >= 0.97
+def test_monophones_find_the_alignment_that_made_the_data(toy, ali_dir):
+    assert agreement(toy, ali_dir) >= 0.97
 
 
-def test_the_files_of_an_alignment_agree(world, ali_dir):
-    lang, model = Lang.load(world.lang), AcousticModel.load(ali_dir)
+def test_the_files_of_an_alignment_agree(toy, ali_dir):
+    lang, model = Lang.load(toy.lang), AcousticModel.load(ali_dir)
     tids, pdfs = (dict(read_int_vectors(ali_dir / name)) for name in ("ali.ark", "pdf.ark"))
-    assert sorted(tids) == sorted(world.truth) and model.gmms is None
-    frames = {utt: len(read_mat(rx)) for utt, rx in read_scp(world.data / "feats.scp").items()}
+    assert sorted(tids) == sorted(toy.truth) and model.gmms is None
+    frames = {utt: len(read_mat(rx)) for utt, rx in read_scp(toy.data / "feats.scp").items()}
     rows = [line.split() for line in (ali_dir / "phones.ctm").read_text().splitlines()]
     for utt in tids:
         assert len(tids[utt]) == frames[utt]
@@ -39,7 +39,7 @@ def test_the_files_of_an_alignment_agree(world, ali_dir):
         words, phones = [], [r[4] for r in mine if r[4] != "SIL"]  # split into words, these match the transcript
         for phone in phones:
             words = [*words, [phone]] if phone[-2:] in ("_B", "_S") else [*words[:-1], [*words[-1], phone]]
-        text = dict(line.split(maxsplit=1) for line in (world.data / "text").read_text().splitlines())[utt].split()
+        text = dict(line.split(maxsplit=1) for line in (toy.data / "text").read_text().splitlines())[utt].split()
         assert len(words) == len(text)
         for word, pron in zip(text, words, strict=True):
             assert tuple(lang.phones[p] for p in pron) in [s for _, s in lang.lexicon[lang.words[word]]]
@@ -49,9 +49,9 @@ def test_the_files_of_an_alignment_agree(world, ali_dir):
     assert (ali_dir / "num_pdfs").read_text() == f"{model.tree.num_pdfs}\n"
 
 
-def test_em_step_never_lowers_the_likelihood_of_an_alignment(world, mono_dir, ali_dir):
-    lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
-    shard = Shard(world.data, lang, model.feature)
+def test_em_step_never_lowers_the_likelihood_of_an_alignment(toy, mono_dir, ali_dir):
+    lang, model = Lang.load(toy.lang), AcousticModel.load(mono_dir)
+    shard = Shard(toy.data, lang, model.feature)
     shard.alignment = align.read_alignment(ali_dir)
     shard.sort_by_pdf(model.transitions)
     # replace the trained mixtures by bad ones with several Gaussians per pdf
@@ -62,8 +62,8 @@ def test_em_step_never_lowers_the_likelihood_of_an_alignment(world, mono_dir, al
     assert all(b >= a - 1e-4 for a, b in itertools.pairwise(values)) and values[-1] > values[0] + 1
 
 
-def test_training_reports_rising_likelihoods_and_the_one_bad_utterance(world, tmp_path, capsys):
-    mono(world, tmp_path / "mono", conf=world.write("mono", em__num_iters=5, em__realign=[1, 3], em__grow_until=1,
+def test_training_reports_rising_likelihoods_and_the_one_bad_utterance(toy, tmp_path, capsys):
+    mono(toy, tmp_path / "mono", conf=toy.write("mono", em__num_iters=5, em__realign=[1, 3], em__grow_until=1,
                                                     em__num_gaussians=1))
     printed, warned = capsys.readouterr()
     values = [(int(n), float(v), "realigned" in tail) for n, v, tail in
@@ -82,9 +82,9 @@ def test_training_ends_with_the_configured_number_of_gaussians(mono_dir):
     assert 25 <= model.gmms.num_gaussians <= 30
 
 
-def test_triphones_find_the_alignment_and_the_tree_the_context_of_e(world, tri_dir, ali_dir, tmp_path):
-    assert agreement(world, aligned(world, tri_dir, tmp_path / "ali")) >= 0.97
-    lang, tree = Lang.load(world.lang), AcousticModel.load(tri_dir).tree
+def test_triphones_find_the_alignment_and_the_tree_the_context_of_e(toy, tri_dir, ali_dir, tmp_path):
+    assert agreement(toy, aligned(toy, tri_dir, tmp_path / "ali")) >= 0.97
+    lang, tree = Lang.load(toy.lang), AcousticModel.load(tri_dir).tree
     e, d = lang.phones["E_I"], lang.phones["D_E"]
     for state in range(3):
         assert tree.pdf((lang.phones["R_B"], e, d), state) != tree.pdf((lang.phones["D_B"], e, d), state)
@@ -92,14 +92,14 @@ def test_triphones_find_the_alignment_and_the_tree_the_context_of_e(world, tri_d
 
 
 @pytest.mark.parametrize("step", ["mono", "ali", "tri"])
-def test_two_processes_give_the_same_result(world, mono_dir, ali_dir, tri_dir, tmp_path, step):
+def test_two_processes_give_the_same_result(toy, mono_dir, ali_dir, tri_dir, tmp_path, step):
     if step == "ali":
-        aligned(world, mono_dir, tmp_path / "ali", "--nj", "2")
+        aligned(toy, mono_dir, tmp_path / "ali", "--nj", "2")
         for name in ("ali.ark", "pdf.ark", "phones.ctm", "failed.txt", "tree.json", "transitions.safetensors"):
             assert (tmp_path / "ali" / name).read_bytes() == (ali_dir / name).read_bytes()
         return
     one = mono_dir if step == "mono" else tri_dir
-    two = mono(world, tmp_path / "out", "--nj", "2") if step == "mono" else tri(world, ali_dir, tmp_path / "out",
+    two = mono(toy, tmp_path / "out", "--nj", "2") if step == "mono" else tri(toy, ali_dir, tmp_path / "out",
                                                                                "--nj", "2")
     assert (two / "tree.json").read_bytes() == (one / "tree.json").read_bytes()
     a, b = AcousticModel.load(one), AcousticModel.load(two)
@@ -109,31 +109,31 @@ def test_two_processes_give_the_same_result(world, mono_dir, ali_dir, tri_dir, t
     torch.testing.assert_close(a.transitions.log_prob, b.transitions.log_prob, rtol=1e-3, atol=1e-3)
 
 
-def test_there_may_be_more_processes_than_utterances(world, ali_dir, tmp_path):
+def test_there_may_be_more_processes_than_utterances(toy, ali_dir, tmp_path):
     small = tmp_path / "data"
-    shutil.copytree(world.data, small)
-    utt = min(world.truth)
+    shutil.copytree(toy.data, small)
+    utt = min(toy.truth)
     for name in ("wav.scp", "text", "utt2spk", "feats.scp"):
         lines = (small / name).read_text().splitlines(keepends=True)
         (small / name).write_text("".join(line for line in lines if line.startswith(utt)))
     (small / "spk2utt").unlink()
-    tri(world, ali_dir, tmp_path / "tri1", "--nj", "2", data=small)
+    tri(toy, ali_dir, tmp_path / "tri1", "--nj", "2", data=small)
     # one Gaussian per root, since there are too few data to split
     assert AcousticModel.load(tmp_path / "tri1").gmms.num_gaussians == 2 * 5 + 5
 
 
-def test_finished_steps_are_not_repeated(world, mono_dir, ali_dir, tri_dir, capsys):
+def test_finished_steps_are_not_repeated(toy, mono_dir, ali_dir, tri_dir, capsys):
     def files():
         return [(p, p.stat().st_mtime_ns) for d in (mono_dir, ali_dir, tri_dir) for p in sorted(d.iterdir())]
     before = files()
-    mono(world, mono_dir)
-    aligned(world, mono_dir, ali_dir)
-    tri(world, ali_dir, tri_dir)
+    mono(toy, mono_dir)
+    aligned(toy, mono_dir, ali_dir)
+    tri(toy, ali_dir, tri_dir)
     assert capsys.readouterr().out.count("is done, inputs and configuration unchanged") == 3
     assert files() == before
 
 
-def test_a_killed_training_keeps_the_previous_model(world, mono_dir, tmp_path, monkeypatch):
+def test_a_killed_training_keeps_the_previous_model(toy, mono_dir, tmp_path, monkeypatch):
     """The previous model stays, but the step no longer counts as done."""
     out = tmp_path / "mono"
     shutil.copytree(mono_dir, out)
@@ -143,14 +143,14 @@ def test_a_killed_training_keeps_the_previous_model(world, mono_dir, tmp_path, m
         raise KeyboardInterrupt
     monkeypatch.setattr(em, "train", die)
     with pytest.raises(SystemExit) as e:
-        mono(world, out, "--seed", "2")
+        mono(toy, out, "--seed", "2")
     assert e.value.code == 130
     assert (out / "final.safetensors").read_bytes() == model and not (out / ".done.train.json").exists()
     assert not list(out.glob(".*tmp"))
 
 
-def test_equal_alignment_leaves_out_silences_if_there_are_too_few_frames(world, mono_dir):
-    lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
+def test_equal_alignment_leaves_out_silences_if_there_are_too_few_frames(toy, mono_dir):
+    lang, model = Lang.load(toy.lang), AcousticModel.load(mono_dir)
     words = [lang.words["DARE"]]
     tids = train_mono.equal_alignment(words, 44, lang, model)
     parts = align.segments(tids, model.transitions)
@@ -162,10 +162,10 @@ def test_equal_alignment_leaves_out_silences_if_there_are_too_few_frames(world, 
     assert {s.phone for s in silence} == {lang.optional_silence}
 
 
-def test_batches_respect_the_memory_limit_and_do_not_change_the_result(world, mono_dir, monkeypatch):
-    lang, model = Lang.load(world.lang), AcousticModel.load(mono_dir)
-    cfg = config.load(world.conf / "align.yaml", AlignConfig)
-    shard = Shard(world.data, lang, model.feature)
+def test_batches_respect_the_memory_limit_and_do_not_change_the_result(toy, mono_dir, monkeypatch):
+    lang, model = Lang.load(toy.lang), AcousticModel.load(mono_dir)
+    cfg = config.load(toy.conf / "align.yaml", AlignConfig)
+    shard = Shard(toy.data, lang, model.feature)
     shard.compile_graphs(model)
     shard.align(model, cfg)
     whole, scores = shard.alignment, shard.score
@@ -179,9 +179,9 @@ def test_batches_respect_the_memory_limit_and_do_not_change_the_result(world, mo
 
 
 @pytest.mark.parametrize("name", ["ali.scp", "pdf.scp", "frame_shift", "utt2like", "topo"])
-def test_a_damaged_file_of_an_alignment_is_made_again(world, mono_dir, tmp_path, name):
-    out = aligned(world, mono_dir, tmp_path / "ali")
+def test_a_damaged_file_of_an_alignment_is_made_again(toy, mono_dir, tmp_path, name):
+    out = aligned(toy, mono_dir, tmp_path / "ali")
     content = (out / name).read_bytes()
     (out / name).write_bytes(content[:len(content) // 2])
-    aligned(world, mono_dir, out)
+    aligned(toy, mono_dir, out)
     assert (out / name).read_bytes() == content

@@ -23,7 +23,7 @@ from lstmp.gmm.viterbi import align_batch
 MAX_FRAMES = 7  # there are thousands of paths of this length
 
 
-def world(seed, width=3, **kwargs):
+def toy(seed, width=3, **kwargs):
     rng = np.random.default_rng(seed)
     lang = random_lang(rng, **kwargs)
     tree = random_tree(lang, rng, width)
@@ -40,13 +40,13 @@ def aligned(graphs, scores, log_prob):
        st.sampled_from([0.0, 0.5, 3.0]))
 @settings(max_examples=100, deadline=None)
 def test_alignments_of_random_graphs_equal_brute_force(seed, num_words, frames, width, spread):
-    compare_with_brute_force(*world(seed, width), num_words, frames, spread)
+    compare_with_brute_force(*toy(seed, width), num_words, frames, spread)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, MAX_FRAMES))
 @settings(max_examples=40, deadline=None)
 def test_alignments_with_a_silence_model_equal_brute_force(seed, num_words, frames):
-    rng, lang, tree, transitions = world(seed)
+    rng, lang, tree, transitions = toy(seed)
     compare_with_brute_force(rng, with_silence_model(lang, rng), tree, transitions, num_words, frames, 0.5)
 
 
@@ -68,7 +68,7 @@ def compare_with_brute_force(rng, lang, tree, transitions, num_words, frames, sp
 @given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 4), st.integers(1, 40)), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_a_batch_gives_the_same_as_each_utterance_alone(seed, shapes):
-    rng, lang, tree, transitions = world(seed)
+    rng, lang, tree, transitions = toy(seed)
     compiler = GraphCompiler(lang, tree, transitions)
     shapes = sorted(shapes, key=lambda s: -s[1])
     graphs = [compiler.compile(rng.integers(1, 4, n).tolist()) for n, _ in shapes]
@@ -84,7 +84,7 @@ def test_a_batch_gives_the_same_as_each_utterance_alone(seed, shapes):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_min_frames_is_the_length_of_the_shortest_path(seed):
-    _, lang, tree, transitions = world(seed, phones=3)
+    _, lang, tree, transitions = toy(seed, phones=3)
     for words in ([], [1], [2, 3]):
         graph = GraphCompiler(lang, tree, transitions).compile(words)
         possible = [t for t in range(1, 8) if exhaustive_alignment(lang, tree, transitions, words,
@@ -95,7 +95,7 @@ def test_min_frames_is_the_length_of_the_shortest_path(seed):
 
 def test_a_path_through_silence_may_go_back():
     """The middle states of silence are ergodic, so scores can force the states 0 1 3 2 1 4."""
-    _, lang, tree, transitions = world(3)
+    _, lang, tree, transitions = toy(3)
     pdfs = [tree.pdf((0, SIL, 0), c) for c in range(5)]
     scores = np.full((6, tree.num_pdfs), -50, dtype=np.float32)
     scores[range(6), [pdfs[c] for c in (0, 1, 3, 2, 1, 4)]] = 0
@@ -106,7 +106,7 @@ def test_a_path_through_silence_may_go_back():
 
 
 def test_an_empty_transcript_has_one_silence():
-    _, lang, tree, transitions = world(0)
+    _, lang, tree, transitions = toy(0)
     graph = GraphCompiler(lang, tree, transitions).compile([])
     assert graph.pdf.tolist() == [tree.pdf((0, SIL, 0), c) for c in range(5)] and graph.min_frames == 3
     assert graph.distinct_pdfs[graph.column].tolist() == graph.pdf.tolist()
@@ -130,7 +130,7 @@ def test_contexts_span_words_and_silence():
 
 
 def test_missing_phones_and_words_and_unsupported_trees_are_errors():
-    _, lang, tree, transitions = world(1)
+    _, lang, tree, transitions = toy(1)
     lang.lexicon[3] = [(1.0, (77,))]
     with pytest.raises(UserError, match="lang/phones.txt: phone 77 has no model; train a model with this lexicon"):
         GraphCompiler(lang, tree, transitions).compile([3])
@@ -142,6 +142,6 @@ def test_missing_phones_and_words_and_unsupported_trees_are_errors():
 
 
 def test_with_silence_probability_1_every_word_border_has_a_silence():
-    _, lang, tree, transitions = world(2, states=(1,))
+    _, lang, tree, transitions = toy(2, states=(1,))
     lang = type(lang)(**{**vars(lang), "sil_prob": 1.0, "lexicon": {1: [(1.0, (2,))]}})
     assert GraphCompiler(lang, tree, transitions).compile([1]).min_frames == 3 + 1 + 3

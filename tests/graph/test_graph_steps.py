@@ -5,7 +5,7 @@ import math
 import kaldifst
 import numpy as np
 import pytest
-from helpers.small_world import random_transitions, random_tree, small_lang
+from helpers.small_recognizer import random_transitions, random_tree, small_lang
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.graph.epsilon import remove_epsilon_locally

@@ -4,7 +4,7 @@ import kaldifst
 import numpy as np
 import pytest
 import torch
-from helpers.small_world import (
+from helpers.small_recognizer import (
     PIECES,
     PIECES_ARPA,
     exhaustive,
@@ -29,12 +29,12 @@ FRAMES = 15  # enough for at most five phones
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return small_lang(tmp_path_factory.mktemp("world"))
+def toy(tmp_path_factory):
+    return small_lang(tmp_path_factory.mktemp("toy"))
 
 
-def build(world, seed, width, central, **scales):
-    lang, g = world
+def build(toy, seed, width, central, **scales):
+    lang, g = toy
     rng = np.random.default_rng(seed)
     tree = random_tree(lang, width, central, rng) if width > 1 else monophone_tree(lang.sets, lang.topology)
     transitions = random_transitions(lang, tree, rng)
@@ -44,10 +44,10 @@ def build(world, seed, width, central, **scales):
 
 
 @pytest.mark.parametrize("seed, width, central", [(0, 1, 0), (1, 2, 1), (2, 3, 1), (3, 3, 1), (4, 3, 1)])
-def test_graph_equals_enumeration(world, seed, width, central):
+def test_graph_equals_enumeration(toy, seed, width, central):
     """Every word sequence has its lowest cost, and there are no other word sequences."""
-    tree, transitions, graph, scores = build(world, seed, width, central)
-    expected = exhaustive(*world, tree, transitions, scores)
+    tree, transitions, graph, scores = build(toy, seed, width, central)
+    expected = exhaustive(*toy, tree, transitions, scores)
     found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
     assert len(expected) > 20
     assert set(found) == set(expected)
@@ -58,10 +58,10 @@ def test_graph_equals_enumeration(world, seed, width, central):
 @pytest.mark.parametrize("seed, width", [(10, 1), (11, 3)])
 def test_silence_probabilities_of_each_pronunciation(tmp_path, seed, width):
     """Composition and determinization also work for an L with two states for word boundaries."""
-    world = small_lang(tmp_path, np.random.default_rng(seed))
-    assert world[0].silence_model is not None
-    tree, transitions, graph, scores = build(world, seed, width, width // 2)
-    expected = exhaustive(*world, tree, transitions, scores)
+    toy = small_lang(tmp_path, np.random.default_rng(seed))
+    assert toy[0].silence_model is not None
+    tree, transitions, graph, scores = build(toy, seed, width, width // 2)
+    expected = exhaustive(*toy, tree, transitions, scores)
     found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
     assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
 
@@ -69,28 +69,28 @@ def test_silence_probabilities_of_each_pronunciation(tmp_path, seed, width):
 @pytest.mark.parametrize("seed, width, silence", [(20, 1, False), (21, 3, False), (22, 1, True), (23, 3, True)])
 def test_pieces_of_words(tmp_path, seed, width, silence):
     """The graph gives only whole words, with silence only between them; with and without silence probabilities."""
-    world = small_lang(tmp_path, np.random.default_rng(seed) if silence else None, PIECES, PIECES_ARPA)
-    tree, transitions, graph, scores = build(world, seed, width, width // 2)
-    expected = exhaustive(*world, tree, transitions, scores)
+    toy = small_lang(tmp_path, np.random.default_rng(seed) if silence else None, PIECES, PIECES_ARPA)
+    tree, transitions, graph, scores = build(toy, seed, width, width // 2)
+    expected = exhaustive(*toy, tree, transitions, scores)
     found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
     assert len(expected) > 20
     assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
-    assert {"RED", "REDD", "A", "AA"} <= {word for words in found for word in world[0].word_names.words(words)}
+    assert {"RED", "REDD", "A", "AA"} <= {word for words in found for word in toy[0].word_names.words(words)}
 
 
-def test_scales(world):
+def test_scales(toy):
     scales = {"transition_scale": 0.5, "self_loop_scale": 0.7}
-    tree, transitions, graph, scores = build(world, 5, 3, 1, **scales)
-    expected = exhaustive(*world, tree, transitions, scores, **scales)
+    tree, transitions, graph, scores = build(toy, 5, 3, 1, **scales)
+    expected = exhaustive(*toy, tree, transitions, scores, **scales)
     found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
     assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
 
 
 @pytest.mark.parametrize("seed, width", [(6, 3), (7, 3), (8, 1)])
-def test_the_native_search_finds_the_same_best_path(world, seed, width, tmp_path):
+def test_the_native_search_finds_the_same_best_path(toy, seed, width, tmp_path):
     """With conversion, file and search."""
-    tree, transitions, graph, scores = build(world, seed, width, width // 2)
-    expected = exhaustive(*world, tree, transitions, scores)
+    tree, transitions, graph, scores = build(toy, seed, width, width // 2)
+    expected = exhaustive(*toy, tree, transitions, scores)
     write_graph_file(epsilon_free(graph, transitions.tid_pdf.numpy()), tmp_path, tree.num_pdfs)
     small = SearchGraph.load(tmp_path)
     search = OnlineSearch(small, SearchConfig(1.0, 1000.0, 1.0, 1, 1, 100000, 0))
@@ -101,13 +101,13 @@ def test_the_native_search_finds_the_same_best_path(world, seed, width, tmp_path
 
 
 @pytest.mark.parametrize("seed, width", [(6, 3), (7, 3), (8, 1)])
-def test_k2_finds_the_same_best_path(world, seed, width, tmp_path):
+def test_k2_finds_the_same_best_path(toy, seed, width, tmp_path):
     """With conversion, file and k2's search."""
     k2 = pytest.importorskip("k2")
     from lstmp.graph.k2_graph import load_k2_graph
 
-    tree, transitions, graph, scores = build(world, seed, width, width // 2)
-    expected = exhaustive(*world, tree, transitions, scores)
+    tree, transitions, graph, scores = build(toy, seed, width, width // 2)
+    expected = exhaustive(*toy, tree, transitions, scores)
     write_graph_file(epsilon_free(graph, transitions.tid_pdf.numpy()), tmp_path, tree.num_pdfs)
     fsa = load_k2_graph(tmp_path)
     assert fsa.shape[0] == 1 and not bool((fsa.labels == 0).any())
@@ -121,8 +121,8 @@ def test_k2_finds_the_same_best_path(world, seed, width, tmp_path):
     assert torch.equal(best.scores - best.graph_scores == 0, best.labels < 0)  # k2 propagates the graph scores
 
 
-def test_a_grammar_that_cannot_be_pronounced_is_an_error(world):
-    lang, _ = world
+def test_a_grammar_that_cannot_be_pronounced_is_an_error(toy):
+    lang, _ = toy
     tree = monophone_tree(lang.sets, lang.topology)
     transitions = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
     g = kaldifst.make_linear_acceptor([lang.words["</s>"]])
@@ -130,8 +130,8 @@ def test_a_grammar_that_cannot_be_pronounced_is_an_error(world):
         compose_hclg(l_disambig(lang), g, lang.disambig, tree, transitions, quiet=True)
 
 
-def test_a_phone_without_a_model_is_an_error(world):
-    lang, g = world
+def test_a_phone_without_a_model_is_an_error(toy):
+    lang, g = toy
     full = monophone_tree(lang.sets, lang.topology)
     d = lang.phones["D_E"]
     tree = Tree(1, 0, {k: node for k, node in full.roots.items() if k[0] != d})

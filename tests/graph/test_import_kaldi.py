@@ -7,7 +7,7 @@ import kaldifst
 import numpy as np
 import pytest
 import torch
-from helpers.small_world import small_recognizer
+from helpers.small_recognizer import small_recognizer
 from safetensors.torch import load_file
 
 from lstmp.corpus.fst import FstArrays, read_fst

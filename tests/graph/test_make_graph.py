@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers.small_world import ARPA, small_recognizer
+from helpers.small_recognizer import ARPA, small_recognizer
 from safetensors.torch import load_file, save_file
 
 from lstmp.corpus.fst import FstArrays

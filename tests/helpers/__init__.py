@@ -1,4 +1,4 @@
-"""What tests of several rooms share: small worlds, known models, other machines."""
+"""What tests of several rooms share: small experiments, known models, other machines."""
 
 from pathlib import Path
 

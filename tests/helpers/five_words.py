@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from helpers import ROOT
-from helpers.small_world import small_recognizer
+from helpers.small_recognizer import small_recognizer
 from lstmp import config
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig

@@ -36,7 +36,7 @@ FMLLR = {"min_count": 100, "silence_weight": 0.0, "iterations": 20}
 
 
 @dataclass
-class KnownWorld:
+class ToyCorpus:
     """Folders, and the true phone of every frame of each utterance, as index into ``Lang.sets``; silence is 0."""
 
     data: Path
@@ -58,7 +58,7 @@ class KnownWorld:
         return path
 
 
-def make(folder: Path, utts: int = 40, seed: int = 0) -> KnownWorld:
+def make(folder: Path, utts: int = 40, seed: int = 0) -> ToyCorpus:
     """Write lang, data and conf. The features of E depend on R before it; the last utterance is too short."""
     rng = np.random.default_rng(seed)
     (folder / "lexicon.txt").write_text(LEXICON)
@@ -110,7 +110,7 @@ def make(folder: Path, utts: int = 40, seed: int = 0) -> KnownWorld:
     for name, values in (("mono", MONO), ("tri1", TRI), ("tri2b", TRI2B), ("tri3b", TRI3B), ("align", ALIGN),
                          ("fmllr", FMLLR)):
         (conf / f"{name}.yaml").write_text(yaml.safe_dump(values))
-    return KnownWorld(folder / "data", folder / "lang", conf, truth)
+    return ToyCorpus(folder / "data", folder / "lang", conf, truth)
 
 
 def write_feats(directory: Path, feats: dict[str, np.ndarray]):
@@ -119,53 +119,53 @@ def write_feats(directory: Path, feats: dict[str, np.ndarray]):
             writer.write(utt, feats[utt])
 
 
-def mono(world, out, *options, data=None, lang=None, conf=None):
-    train_mono.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--out", str(out),
-                     "--config", str(conf or world.conf / "mono.yaml"), *options])
+def mono(toy, out, *options, data=None, lang=None, conf=None):
+    train_mono.main(["--data", str(data or toy.data), "--lang", str(lang or toy.lang), "--out", str(out),
+                     "--config", str(conf or toy.conf / "mono.yaml"), *options])
     return out
 
 
-def aligned(world, model, out, *options, data=None, lang=None, conf=None):
-    align.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--model", str(model),
-                "--out", str(out), "--config", str(conf or world.conf / "align.yaml"),
-                "--fmllr-config", str(world.conf / "fmllr.yaml"), *options])
+def aligned(toy, model, out, *options, data=None, lang=None, conf=None):
+    align.main(["--data", str(data or toy.data), "--lang", str(lang or toy.lang), "--model", str(model),
+                "--out", str(out), "--config", str(conf or toy.conf / "align.yaml"),
+                "--fmllr-config", str(toy.conf / "fmllr.yaml"), *options])
     return out
 
 
-def tri(world, ali, out, *options, data=None, lang=None, conf=None):
-    train_tri.main(["--data", str(data or world.data), "--lang", str(lang or world.lang), "--ali", str(ali),
-                    "--out", str(out), "--config", str(conf or world.conf / "tri1.yaml"),
-                    "--fmllr-config", str(world.conf / "fmllr.yaml"), *options])
+def tri(toy, ali, out, *options, data=None, lang=None, conf=None):
+    train_tri.main(["--data", str(data or toy.data), "--lang", str(lang or toy.lang), "--ali", str(ali),
+                    "--out", str(out), "--config", str(conf or toy.conf / "tri1.yaml"),
+                    "--fmllr-config", str(toy.conf / "fmllr.yaml"), *options])
     return out
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
+def toy(tmp_path_factory):
     return make(tmp_path_factory.mktemp("known"))
 
 
 @pytest.fixture(scope="session")
-def mono_dir(world, tmp_path_factory):
-    return mono(world, tmp_path_factory.mktemp("exp") / "mono")
+def mono_dir(toy, tmp_path_factory):
+    return mono(toy, tmp_path_factory.mktemp("exp") / "mono")
 
 
 @pytest.fixture(scope="session")
-def ali_dir(world, mono_dir):
-    return aligned(world, mono_dir, mono_dir.parent / "mono_ali")
+def ali_dir(toy, mono_dir):
+    return aligned(toy, mono_dir, mono_dir.parent / "mono_ali")
 
 
 @pytest.fixture(scope="session")
-def tri_dir(world, ali_dir):
-    return tri(world, ali_dir, ali_dir.parent / "tri1")
+def tri_dir(toy, ali_dir):
+    return tri(toy, ali_dir, ali_dir.parent / "tri1")
 
 
-def agreement(world, directory) -> float:
+def agreement(toy, directory) -> float:
     """Share of frames with the true phone. States are not compared: training may place their boundaries elsewhere."""
-    lang, transitions = Lang.load(world.lang), AcousticModel.load(directory).transitions
+    lang, transitions = Lang.load(toy.lang), AcousticModel.load(directory).transitions
     base = {p: i for i, phones in enumerate(lang.sets) for p in phones}
     right = total = 0
     for utt, tids in align.read_alignment(directory).items():
-        right += sum(base[p] == q for p, q in zip(transitions.tid_phone.numpy()[tids].tolist(), world.truth[utt],
+        right += sum(base[p] == q for p, q in zip(transitions.tid_phone.numpy()[tids].tolist(), toy.truth[utt],
                                                   strict=True))
         total += len(tids)
     return right / total

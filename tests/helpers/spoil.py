@@ -1,11 +1,11 @@
-"""Ways to damage the small experiment of ``world.py``; each is, or returns, a function of its folder."""
+"""Ways to damage the small experiment of ``small_experiment.py``; each is, or returns, a function of its folder."""
 
 import shutil
 
 import numpy as np
 import soundfile
 
-from helpers import world as w
+from helpers import small_experiment as w
 from lstmp.corpus import prepare_dict, prepare_lang
 from lstmp.features.ark import ArkWriter, read_mat, read_scp
 

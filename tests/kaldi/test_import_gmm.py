@@ -130,32 +130,32 @@ def to_kaldi(model: AcousticModel, folder, context: int):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """mono and the speaker-adapted tri3b of the known world."""
-    world, exp = make(tmp_path_factory.mktemp("world")), tmp_path_factory.mktemp("exp")
-    mono(world, exp / "mono")
+    """mono and the speaker-adapted tri3b of the toy corpus."""
+    toy, exp = make(tmp_path_factory.mktemp("toy")), tmp_path_factory.mktemp("exp")
+    mono(toy, exp / "mono")
     last = "mono"
     for name in ("tri2b", "tri3b"):
-        aligned(world, exp / last, exp / f"{last}_ali")
-        tri(world, exp / f"{last}_ali", exp / name, "--model", str(exp / last), conf=world.conf / f"{name}.yaml")
+        aligned(toy, exp / last, exp / f"{last}_ali")
+        tri(toy, exp / f"{last}_ali", exp / name, "--model", str(exp / last), conf=toy.conf / f"{name}.yaml")
         last = name
-    return world, exp
+    return toy, exp
 
 
 @pytest.mark.parametrize("name", ["mono", "tri3b"])
 def test_a_model_exported_to_kaldi_and_imported_again_gives_the_same_alignment(trained, tmp_path, name):
-    world, exp = trained
+    toy, exp = trained
     to_kaldi(AcousticModel.load(exp / name), tmp_path / "kaldi", 1)
-    shutil.copy(world.lang / "phones.txt", tmp_path / "kaldi" / "phones.txt")
-    import_model(tmp_path / "kaldi", tmp_path / "model", lang=world.lang)
-    lang = kb.lang_folder(world.lang, tmp_path / "lang")
-    a = read_alignment(aligned(world, exp / name, tmp_path / "ours"))
-    b = read_alignment(aligned(world, tmp_path / "model", tmp_path / "theirs", lang=lang))
+    shutil.copy(toy.lang / "phones.txt", tmp_path / "kaldi" / "phones.txt")
+    import_model(tmp_path / "kaldi", tmp_path / "model", lang=toy.lang)
+    lang = kb.lang_folder(toy.lang, tmp_path / "lang")
+    a = read_alignment(aligned(toy, exp / name, tmp_path / "ours"))
+    b = read_alignment(aligned(toy, tmp_path / "model", tmp_path / "theirs", lang=lang))
     assert a.keys() == b.keys() and len(a) >= 40
     assert np.mean([np.mean(a[utt] == b[utt]) for utt in a]) > 0.999  # not 1: export rounds the variances
 
 
-def test_aligning_with_a_kaldi_folder_says_how_to_import_it(kaldi, world, tmp_path, capsys):
+def test_aligning_with_a_kaldi_folder_says_how_to_import_it(kaldi, toy, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        align.main(["--data", str(world.data), "--lang", str(world.lang), "--model", str(kaldi), "--out",
-                    str(tmp_path / "ali"), "--config", str(world.conf / "align.yaml")])
+        align.main(["--data", str(toy.data), "--lang", str(toy.lang), "--model", str(kaldi), "--out",
+                    str(tmp_path / "ali"), "--config", str(toy.conf / "align.yaml")])
     assert "this is a Kaldi model; import it with steps/import_kaldi_model.sh" in capsys.readouterr().err

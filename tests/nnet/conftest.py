@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from helpers import ROOT
-from helpers.small_network_world import ToyData
+from helpers.toy_data import ToyData
 
 from lstmp import config
 from lstmp.nnet.config import LstmpConfig

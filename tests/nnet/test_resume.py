@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.small_network_world import assert_same, cut, interrupted, run, weights
+from helpers.toy_data import assert_same, cut, interrupted, run, weights
 
 from lstmp import config
 from lstmp.errors import UserError

@@ -153,7 +153,7 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
     const bool recurs = a < 2 * l.depth_recs();
     const int64_t first = (recurs ? a : a - 2 * l.depth_recs()) * kSide;
     return OutputTile{(recurs ? d_w_rm : d_w_pm) + first * l.cells + c * kSide, (recurs ? l.recs : l.others) - first,
-                 l.cells - c * kSide, l.cells};
+                      l.cells - c * kSide, l.cells};
   });
 }
 

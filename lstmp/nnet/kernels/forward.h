@@ -89,7 +89,8 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
       const bool recurs = c < 2 * l.depth_recs();
       const int64_t first = recurs ? c * kSide : l.recs + (c - 2 * l.depth_recs()) * kSide;
       OutputTile{y_t + r * kSide * l.width_rp() + first, l.streams - r * kSide,
-                 (recurs ? l.recs : l.width_rp()) - first, l.width_rp()}.write(pair);
+                 (recurs ? l.recs : l.width_rp()) - first, l.width_rp()}
+          .write(pair);
       if (recurs) put_sums<F>(rec.tile(r, c / 2), pair);
     });
   }

@@ -25,7 +25,10 @@ constexpr int64_t kSide = 16, kDepth = 32, kTile = 512;  // rows or columns of a
 constexpr int64_t kSums = kSide * kSide;                 // sums of a row of tiles times a column of tiles
 
 inline int64_t tiles_of(int64_t n, int64_t side) { return (n + side - 1) / side; }
-inline __mmask16 mask_of(int64_t count) { return count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1; }
+inline __mmask16 mask_of(int64_t count) {
+  if (count >= 16) return 0xffff;
+  return count <= 0 ? 0 : (1u << count) - 1;
+}
 
 constexpr int64_t kPage = 1 << 21;
 

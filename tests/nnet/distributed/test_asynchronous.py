@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers.small_network_world import log, run, weights
 from helpers.torchrun_training import torchrun
+from helpers.toy_data import log, run, weights
 
 from lstmp.errors import UserError
 from lstmp.nnet import checkpoint

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.lstmp_chunk import make, off
-from helpers.small_network_world import assert_same, interrupted, run, weights
+from helpers.toy_data import assert_same, interrupted, run, weights
 
 from lstmp.nnet.cell import LstmpChunk
 from lstmp.nnet.forward import AcousticNetwork
