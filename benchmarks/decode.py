@@ -29,9 +29,10 @@ from lstmp.corpus.lang import read_symbols
 from lstmp.decode.acoustic_scorer import load_acoustic_scorer
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
-from lstmp.decode.engine import SearchGraph, search_library
+from lstmp.decode.engine import search_library
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.search import decode_utterance, load_graph
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.gmm.model import AcousticModel

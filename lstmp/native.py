@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from lstmp import files
+from lstmp.aliases import Array
 from lstmp.log import say, warn
 from lstmp.paths import PACKAGE
 
@@ -85,6 +86,11 @@ class _Guarded(ctypes.CDLL):
         if self.lstmp_out_of_memory():
             raise MemoryError(f"no memory for {function.__name__}")
         return result
+
+
+def array_at(x: Array) -> ctypes.c_void_p:
+    """Pointer to the data of an array. The array must outlive the call that it is passed to."""
+    return ctypes.c_void_p(x.ctypes.data)
 
 
 def _load(built: Path) -> ctypes.CDLL:

@@ -9,8 +9,8 @@ from lstmp.aliases import Array
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.fst_cycles import check_backoff
 from lstmp.corpus.lang import read_symbols
-from lstmp.decode.engine import array_at
 from lstmp.errors import UserError
+from lstmp.native import array_at
 
 
 class _LmArrays(ctypes.Structure):

@@ -10,9 +10,9 @@ import ctypes
 import numpy as np
 
 from lstmp.aliases import Array
-from lstmp.decode.engine import array_at
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import frame_slices, lattice_library, state_scores
+from lstmp.native import array_at
 
 _int = ctypes.c_int64
 

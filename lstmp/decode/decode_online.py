@@ -24,9 +24,9 @@ from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
-from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig
 from lstmp.decode.online import OnlineSearch
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features
 from lstmp.log import say, warn

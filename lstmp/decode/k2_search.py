@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import SearchGraph
 from lstmp.decode.lattice import Lattice
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.decode.thinning import MARGIN, Links, lattice_of
 from lstmp.errors import UserError
 from lstmp.graph.graph_file import NAME

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lstmp.aliases import Array
-from lstmp.decode.engine import array_at
 from lstmp.decode.lattice import Lattice
 from lstmp.errors import UserError
-from lstmp.native import library
+from lstmp.native import array_at, library
 
 _EXACT = "-ffp-contract=off"  # so that scores are rounded as in NumPy and k2
 _int = ctypes.c_int64

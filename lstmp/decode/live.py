@@ -14,8 +14,8 @@ from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.corpus.pieces import Names
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import BestPath, SearchGraph
 from lstmp.decode.online import OnlineSearch
+from lstmp.decode.search_graph import BestPath, SearchGraph
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
 from lstmp.features.online import OnlineFeatures

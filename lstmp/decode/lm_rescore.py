@@ -23,7 +23,6 @@ from lstmp.aliases import Array, Json
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
-from lstmp.decode.engine import array_at
 from lstmp.decode.jobs import remove
 from lstmp.decode.lattice import Lattice, read_info, read_lattices, write_lattices
 from lstmp.decode.lattice_paths import path_scores
@@ -31,7 +30,7 @@ from lstmp.decode.thinning import word_paths
 from lstmp.errors import UserError, command
 from lstmp.graph.ranges import pairs, ranges
 from lstmp.log import say
-from lstmp.native import library
+from lstmp.native import array_at, library
 from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
 

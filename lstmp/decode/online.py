@@ -14,15 +14,9 @@ import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import (
-    NEAR_END,
-    BestPath,
-    CompiledSearch,
-    NumpySearch,
-    SearchGraph,
-    check_scores,
-    search_library,
-)
+from lstmp.decode.engine import NEAR_END, CompiledSearch, check_scores, search_library
+from lstmp.decode.numpy_search import NumpySearch
+from lstmp.decode.search_graph import BestPath, SearchGraph
 from lstmp.errors import UserError
 
 

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, CompiledSearch, NumpySearch, SearchGraph, check_scores, search_library
+from lstmp.decode.engine import NEAR_END, CompiledSearch, check_scores, search_library
 from lstmp.decode.lattice import Lattice
+from lstmp.decode.numpy_search import NumpySearch
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.decode.thinning import MARGIN, Links, lattice_of
 from lstmp.errors import UserError
 from lstmp.graph.graph_file import NAME

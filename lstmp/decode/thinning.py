@@ -13,9 +13,9 @@ import torch
 
 from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import SearchGraph
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import path_scores
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.graph.ranges import ranges
 
 MARGIN = 0.01  # added to the output beam of a search to allow for rounding, as it adds scores in float32

@@ -27,8 +27,8 @@ from lstmp import config
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.lang import read_names
 from lstmp.decode.config import DecodeConfig
-from lstmp.decode.engine import SearchGraph
 from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError, command
 from lstmp.features.extract import FbankConfig
 from lstmp.files import replacing, temporary_folder

@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, CompiledSearch, NumpySearch, search_library
+from lstmp.decode.engine import NEAR_END, CompiledSearch, search_library
 from lstmp.decode.lattice_paths import path_scores
+from lstmp.decode.numpy_search import NumpySearch
 
 k2 = pytest.importorskip("k2")
 

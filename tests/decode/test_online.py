@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import NEAR_END, SearchGraph, search_library
+from lstmp.decode.engine import NEAR_END, search_library
 from lstmp.decode.online import OnlineSearch
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError
 
 BEAMS = st.sampled_from([(3.0, 0, 1000), (6.0, 0, 4), (2.0, 3, 1000), (5.0, 2, 6), (1e4, 0, 100_000)])

@@ -24,12 +24,12 @@ from lstmp.corpus.textlines import numbered_lines
 from lstmp.corpus.utterance_audio import check_commands, read_utterance, seconds_of
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
-from lstmp.decode.engine import SearchGraph
 from lstmp.decode.jobs import check_failed, summary
 from lstmp.decode.lattice import read_lattices
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.live import LiveConfig
 from lstmp.decode.search import decode_utterance
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError
 from lstmp.experiment import plan
 from lstmp.features.ark import read_int_vectors, read_mat, read_scp

@@ -18,10 +18,11 @@ from lstmp import native  # noqa: E402
 
 native.FLAGS = ("-O1", "-g", "-std=c++17", "-fsanitize=address", "-fno-omit-frame-pointer")
 
-from lstmp.decode.engine import CompiledSearch, SearchGraph  # noqa: E402
+from lstmp.decode.engine import CompiledSearch  # noqa: E402
 from lstmp.decode.lattice import read_lattices, write_lattices  # noqa: E402
 from lstmp.decode.lattice_paths import arc_posteriors, best_paths  # noqa: E402
 from lstmp.decode.search import decode_utterance  # noqa: E402
+from lstmp.decode.search_graph import SearchGraph  # noqa: E402
 from lstmp.errors import UserError  # noqa: E402
 from lstmp.graph.epsilon_free import SearchArcs  # noqa: E402
 from lstmp.graph.graph_file import NAME, write_graph_file  # noqa: E402

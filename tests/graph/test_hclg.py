@@ -16,8 +16,8 @@ from helpers.small_recognizer import (
 )
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import SearchGraph
 from lstmp.decode.online import OnlineSearch
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree, monophone_tree

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lstmp.decode.config import SearchConfig
-from lstmp.decode.engine import SearchGraph, search_library
+from lstmp.decode.engine import search_library
+from lstmp.decode.search_graph import SearchGraph
 
 WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_word_arcs=100_000,
                     min_active=0, max_active=100_000, retries=0)
