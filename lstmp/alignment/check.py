@@ -27,7 +27,7 @@ from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.align import segments
 from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.shard import AlignConfig, Shard
+from lstmp.gmm.shard import DEFAULT_MEMORY, AlignConfig, Shard
 from lstmp.gmm.training_graph import fewest_states
 from lstmp.gmm.viterbi import align_batch
 from lstmp.log import progress, say
@@ -77,7 +77,7 @@ class TranscriptChecker:
         shard.compile_graphs(self.model)
         results = {u: Measurements(failed=reason) for u, reason in shard.unusable.items()}
         for utt in sorted(shard.utts, key=lambda u: -len(shard.feats[u])):
-            if (frames := len(shard.feats[utt])) < (minimum := shard.graphs[utt].min_frames):
+            if (frames := len(shard.feats[utt])) < (minimum := shard.graphs.min_frames[utt]):
                 results[utt] = Measurements(failed=f"{frames} frames, but its transcript needs at least {minimum}")
             else:
                 todo.append(utt)
@@ -151,20 +151,20 @@ def check_shard(shard: Shard, model: AcousticModel, cfg: CheckConfig) -> dict[st
                  frame_shift(shard.data_dir))
 
 
-def load(data, lang, model_dir, device="cpu") -> tuple[Shard, AcousticModel]:
+def load(data, lang, model_dir, device="cpu", memory: float = DEFAULT_MEMORY) -> tuple[Shard, AcousticModel]:
     """Load this process's utterances, and the GMM to check them with."""
     model = AcousticModel.load(model_dir, device).speaker_independent()
     if model.gmms is None:
         raise UserError("no Gaussian mixtures in it", file=model_dir, hint="give the folder of a GMM")
-    shard = Shard(data, Lang.load(lang), model.input, device, model.transform)
+    shard = Shard(data, Lang.load(lang), model.input, device, model.transform, memory=memory)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
                         hint="make the features with the configuration that the model was trained with")
     return shard, model
 
 
-def _check(data, lang, model_dir, out, cfg: CheckConfig, device):
-    verdicts = check_shard(*load(data, lang, model_dir, device), cfg)
+def _check(data, lang, model_dir, out, cfg: CheckConfig, device, memory: float):
+    verdicts = check_shard(*load(data, lang, model_dir, device, memory), cfg)
     if verdicts is not None:
         suspicious = write_verdicts(out, verdicts)
         say(f"{out}: {suspicious} of {len(verdicts)} utterances are suspicious, see {out / 'suspicious.txt'}")
@@ -182,7 +182,7 @@ def main(argv=None):
     if distributed.on_first(stage.is_done):
         return
     say(f"checking {args.data} with {args.model}")
-    distributed.launch(_check, args.nj, args.data, args.lang, args.model, args.out, cfg, args.device)
+    distributed.launch(_check, args.nj, args.data, args.lang, args.model, args.out, cfg, args.device, args.memory)
     stage.mark([args.out / n for n in ("suspicious.txt", "utterances.tsv")])
 
 

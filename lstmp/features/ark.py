@@ -67,6 +67,11 @@ def archives_of(rxs: Iterable[str]) -> list[Path]:
     return [Path(name) for name in sorted({_split(rx)[0] for rx in rxs})]
 
 
+def position(rx: str) -> tuple[str, int]:
+    """The archive that a value of :func:`read_scp` refers to, and the offset in it."""
+    return _split(rx)[:2]
+
+
 def read_mat(rx: str, *, dim: int | None = None, dtype: type[np.floating[Any]] = np.float32) -> Array:
     """Read the matrix ``[T, D]`` at ``path:offset``, or the range of it at ``path:offset[rows,columns]``.
 

@@ -17,7 +17,7 @@ from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError
 from lstmp.features.about import read_about
-from lstmp.features.ark import archives_of, read_mat, read_scp
+from lstmp.features.ark import archives_of, position, read_mat, read_scp
 from lstmp.features.frame_shift import frame_shift
 
 
@@ -135,6 +135,10 @@ class Features:
         if utt not in self._num_frames:
             self._num_frames[utt] = len(read_mat(self._rx(utt)))
         return self._num_frames[utt]
+
+    def position(self, utt: str) -> tuple[str, int]:
+        """The archive with the features of utterance ``utt``, and their offset in bytes."""
+        return position(self._rx(utt))
 
     def speaker(self, utt: str) -> str:
         """The speaker of utterance ``utt``."""

@@ -12,7 +12,6 @@ from lstmp import distributed
 from lstmp.config import check
 from lstmp.errors import UserError
 from lstmp.features.ark import ArkWriter, read_mat, read_scp
-from lstmp.features.load import affine_transform
 from lstmp.gmm import diag, fmllr
 from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
@@ -44,13 +43,12 @@ class Adapter:
     """Adapts the features of a shard to its speakers.
 
     Args:
-        shard: its features must not be adapted yet; they are kept as ``self.unadapted``.
+        shard: its features must not be adapted yet.
         cfg: how the transforms are estimated.
     """
 
     def __init__(self, shard: Shard, cfg: FmllrConfig):
         self.shard, self.cfg = shard, cfg
-        self.unadapted = dict(shard.feats)
         self.transforms: dict[str, torch.Tensor] = {}
 
     def update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None = None):
@@ -68,22 +66,21 @@ class Adapter:
 
     def _update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None):
         shard, dim = self.shard, self.shard.dim
-        utts = [u for u in shard.utts if u in shard.alignment]
-        silent = model.silent_pdfs(shard.lang.silence)
-        tid_pdf = model.transitions.tid_pdf
-        pdfs = {u: tid_pdf[torch.from_numpy(shard.alignment[u]).long()] for u in utts}
+        silent, tid_pdf = model.silent_pdfs(shard.lang.silence), model.transitions.tid_pdf
         stats = {s: fmllr.SpeakerStats.zeros(dim) for s in self._all_speakers()}
-        if utts:
-            frame_pdfs = torch.cat([pdfs[u] for u in utts])
+        for utts in shard.blocks():
+            if not utts:
+                continue
+            pdfs = [tid_pdf[torch.from_numpy(shard.alignment[u]).long()] for u in utts]
+            frame_pdfs = torch.cat(pdfs)
             weight = torch.where(silent[frame_pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
-            unadapted = torch.cat([self.unadapted[u] for u in utts])
-            is_unadapted = posteriors_by is not None or not self.transforms
-            current = unadapted if is_unadapted else torch.cat([shard.feats[u] for u in utts])
-            precision, target = fmllr.frame_terms(
-                model.mixtures, current, frame_pdfs.to(shard.device), weight,
-                posteriors_by=None if posteriors_by is None else (posteriors_by.mixtures, unadapted))
-            lengths = [len(pdfs[u]) for u in utts]
-            parts = zip(utts, *(x.split(lengths) for x in (unadapted, precision, target, weight)), strict=True)
+            current = torch.cat([feats for _, feats in shard.feats.read(utts)])
+            unadapted = torch.cat([shard.feats.unadapted(u) for u in utts]) if self.transforms else current
+            by = None if posteriors_by is None else (posteriors_by.mixtures, unadapted)
+            precision, target = fmllr.frame_terms(model.mixtures, current if by is None else unadapted,
+                                                  frame_pdfs.to(shard.device), weight, posteriors_by=by)
+            parts = zip(utts, *(x.split([len(p) for p in pdfs]) for x in (unadapted, precision, target, weight)),
+                        strict=True)
             for utt, *frames in parts:
                 stats[shard.speaker[utt]].add(*frames)
         for speaker in stats:
@@ -101,11 +98,7 @@ class Adapter:
     def apply(self, transforms: dict[str, torch.Tensor]):
         """Replace the shard's features by the unadapted features under these transforms."""
         self.transforms = transforms
-        shard = self.shard
-        for utt in shard.utts:
-            transform = transforms.get(shard.speaker[utt])
-            shard.feats[utt] = self.unadapted[utt] if transform is None else affine_transform(
-                self.unadapted[utt], transform.to(shard.device))
+        self.shard.feats.adapt(transforms)
 
     def speaker_independent(self, model: AcousticModel, min_variance: float) -> DiagGmms:
         """Estimate mixtures for the unadapted features, with the Gaussian posteriors of the adapted features.
@@ -115,7 +108,8 @@ class Adapter:
         shard = self.shard
         shard.sort_by_pdf(model.transitions)
         stats = diag.GmmStats.zeros(model.mixtures)
-        diag.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, stats, shard.sorted(self.unadapted))
+        for feats, pdf_counts, unadapted in shard.frames_by_pdf(also_unadapted=True):
+            diag.accumulate(model.mixtures, feats, pdf_counts, stats, unadapted)
         distributed.all_reduce(*stats.tensors())
         return diag.update(model.mixtures, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
 

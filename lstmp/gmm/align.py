@@ -22,7 +22,7 @@ from lstmp.gmm import options
 from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
-from lstmp.gmm.shard import AlignConfig, Shard
+from lstmp.gmm.shard import DEFAULT_MEMORY, AlignConfig, Shard
 from lstmp.gmm.transition import TransitionModel, phone_starts
 from lstmp.log import say
 from lstmp.stage import Stage
@@ -133,14 +133,13 @@ def ctm_line(utt: str, start: int, length: int, label: str, shift: float) -> str
 
 def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
     """Gather alignment, scores and failures of all processes on the first process; return None on the others."""
-    parts = distributed.gather((shard.alignment, shard.score, shard.failed))
-    if distributed.rank() != 0:
-        return None
     merged: tuple[dict, dict, dict] = ({}, {}, {})
-    for part in parts:
-        for total, own in zip(merged, part, strict=True):
-            total.update(own)
-    return merged
+    for source in range(distributed.world_size()):  # one after another: all alignments together may be large
+        own = shard.alignment, shard.score, shard.failed
+        part = distributed.hand_in(own if source == distributed.rank() else None, source)
+        for total, more in zip(merged, part or ({}, {}, {}), strict=True):
+            total.update(more)
+    return merged if distributed.rank() == 0 else None
 
 
 def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: FmllrConfig | None) -> dict | None:
@@ -161,12 +160,12 @@ def align_shard(shard: Shard, model: AcousticModel, cfg: AlignConfig, fmllr: Fml
     return adapter.transforms
 
 
-def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig | None, device):
+def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig | None, device, memory: float):
     lang = Lang.load(lang_dir)
     model = AcousticModel.load(model_dir, device)
     if model.gmms is None:
         raise UserError("no Gaussian mixtures in it", file=model_dir, hint="give the folder of a GMM")
-    shard = Shard(data, lang, model.input, device, model.transform)
+    shard = Shard(data, lang, model.input, device, model.transform, memory=memory)
     if shard.dim != model.gmms.dim:
         raise UserError(f"features of {shard.dim} dimensions for a model of {model.gmms.dim}", file=data,
                         hint="make the features with the configuration that the model was trained with")
@@ -185,11 +184,12 @@ def _align(data, lang_dir, model_dir, out, cfg: AlignConfig, fmllr: FmllrConfig 
 
 
 def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmllr_config, nj: int, *,
-          device: str = "cpu", config_file: Path | str = "") -> None:
+          device: str = "cpu", memory: float = DEFAULT_MEMORY, config_file: Path | str = "") -> None:
     """Align a data dir with a GMM in ``nj`` processes, unless this has been done already.
 
     Args:
         fmllr_config: path of fmllr.yaml, which is read only for a speaker-adapted model.
+        memory: GiB of features and graphs that each process keeps in memory.
         config_file: the file that ``cfg`` was read from, for align.json.
 
     Raises:
@@ -205,7 +205,7 @@ def align(data: Path, lang: Path, model: Path, out: Path, cfg: AlignConfig, fmll
         return
     say(f"aligning {data} with {model}")
     began = time.time()
-    distributed.launch(_align, nj, data, lang, model, out, cfg, fmllr, device)
+    distributed.launch(_align, nj, data, lang, model, out, cfg, fmllr, device, memory)
     copy_hmm(model, out)
     write_record(out, began, {"system": out.name, "config": str(config_file)})
     stage.mark(alignment_files(out))
@@ -218,7 +218,7 @@ def main(argv=None):
     options.add_fmllr(p)
     a = p.parse_args(argv)
     align(a.data, a.lang, a.model, a.out, config.load(a.config, AlignConfig), a.fmllr_config, a.nj, device=a.device,
-          config_file=a.config)
+          memory=a.memory, config_file=a.config)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_varian
     """
     with shard.clock("statistics"):
         stats = diag.GmmStats.zeros(model.mixtures)
-        diag.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, stats)
+        for feats, pdf_counts in shard.frames_by_pdf():
+            diag.accumulate(model.mixtures, feats, pdf_counts, stats)
     counts = shard.tid_counts.clone()
     with shard.clock("waiting"):
         distributed.all_reduce(*stats.tensors(), counts)

@@ -5,18 +5,33 @@ from pathlib import Path
 
 from lstmp.device import for_processes
 from lstmp.features.load import data_inputs
+from lstmp.gmm.shard import DEFAULT_MEMORY
 
 
 def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
-    """A parser with ``--data --lang --out --config --nj --device``; ``config`` is the default file below conf/."""
+    """A parser with ``--data --lang --out --config --nj --memory --device``.
+
+    ``config`` is the default file below conf/.
+    """
     p = argparse.ArgumentParser(prog=prog, description=description)
     p.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
     p.add_argument("--lang", type=Path, required=True, help="lang folder")
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     p.add_argument("--config", type=Path, default=Path("conf") / config, help="default: %(default)s")
     p.add_argument("--nj", type=int, default=1, help="number of processes (default: %(default)s)")
+    p.add_argument("--memory", default=DEFAULT_MEMORY, type=_memory, metavar="GiB", help="of features and graphs "
+                   "that each process keeps in memory; the rest is read again in each pass (default: %(default)s)")
     p.add_argument("--device", default="cpu", type=for_processes, help="cpu or cuda (default: %(default)s)")
     return p
+
+
+def _memory(text: str) -> float:
+    try:
+        if (value := float(text)) > 0:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"`{text}` is not a number of GiB above 0")
 
 
 def training_parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:

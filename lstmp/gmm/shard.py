@@ -1,11 +1,12 @@
 """A process's share of the utterances, with their features, training graphs and alignment; realigns them.
 
-A process keeps its utterances in memory for the whole training. Processes exchange only sums of statistics.
+Processes exchange only sums of statistics. What a process does not have room for is read again in each pass
+(:mod:`lstmp.gmm.frames`).
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.beam_align import BeamAligner
+from lstmp.gmm.frames import Frames, Graphs
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.record import Clock
 from lstmp.gmm.training_graph import GraphCompiler
@@ -27,6 +29,8 @@ from lstmp.gmm.viterbi import align_batch
 from lstmp.log import progress, warn
 
 _BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; each takes a score of four bytes
+DEFAULT_MEMORY = 2.0  # GiB
+_FOR_GRAPHS, _FOR_BLOCK = 0.25, 0.25  # shares of the memory; the rest is for features
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,14 @@ class Shard:
         feature: the features to load.
         device: where likelihoods are computed.
         linear, context: see :class:`lstmp.features.load.Features`.
+        memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`. If the features need more than a quarter of
+            it, statistics are summed over several blocks of utterances, which may change their last bits.
     """
 
     def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None,
-                 context: int = 0):
+                 context: int = 0, memory: float = DEFAULT_MEMORY):
         self.lang, self.device, self.data_dir, self.clock = lang, device, data_dir, Clock()
+        self._memory = int(memory * 2 ** 30)
         features = Features(data_dir, feature, linear, context=context)
         transcripts = read_data_dir(data_dir).utts
         known = [u for u in features.utts if u in transcripts]
@@ -97,41 +104,37 @@ class Shard:
                 warn(f"{data_dir}: {oov} of {num_words} words ({100 * oov / num_words:.2f} %) are not in words.txt and "
                      "are replaced by the OOV word"
                      + (f"; {describe_unknown(counts, names)}" if oov > 0.05 * num_words else ""))
-        self.feats: dict[str, torch.Tensor] = {}
-        self.unusable: dict[str, str] = {}   # utterance → reason; these count as failed in every alignment
         with self.clock("reading features"):
-            for utt in self.utts:
-                try:
-                    self.feats[utt] = features.load(utt).to(device)
-                except UserError as e:
-                    self.unusable[utt] = str(e)
-        self.utts = [u for u in self.utts if u in self.feats]
+            room = self._memory - self._block_size - int(_FOR_GRAPHS * self._memory)
+            self.feats = Frames(features, self.utts, device, room)
+        self.unusable = self.feats.unusable  # these count as failed in every alignment
+        self.utts = list(self.feats.lengths)
         unusable = {u: r for part in distributed.gather(self.unusable) for u, r in part.items()}
         if len(unusable) == len(known):
             raise UserError(f"no utterance has usable features; {min(unusable)}: {unusable[min(unusable)]}",
                             file=data_dir, hint="make the features again")
-        self.dim = features.dim
         self.speaker = {u: features.speaker(u) for u in self.utts}
         self.alignment: dict[str, np.ndarray] = {}
         self.score: dict[str, float] = {}    # acoustic log-likelihood per frame of the best path
         self.failed: dict[str, str] = {}
 
     @property
-    def num_frames(self) -> int:
-        return sum(len(f) for f in self.feats.values())
+    def dim(self) -> int:
+        return self.feats.dim
 
-    def transform(self, matrix: torch.Tensor):
-        """Apply a linear transform [D', D] to the features, in place."""
-        matrix = matrix.to(self.device)
-        for utt in self.utts:
-            self.feats[utt] = self.feats[utt] @ matrix.t()
-        self.dim = len(matrix)
+    @property
+    def _block_size(self) -> int:
+        return int(_FOR_BLOCK * self._memory)
+
+    def blocks(self) -> list[list[str]]:
+        """The aligned utterances in blocks, whose features fit in memory in addition to what is kept there."""
+        return self.feats.blocks([utt for utt in self.utts if utt in self.alignment], self._block_size)
 
     def compile_graphs(self, model: AcousticModel):
         """Compile the training graphs; must be called again when the tree changes."""
         with self.clock("graphs"):
             compiler = GraphCompiler(self.lang, model.tree, model.transitions)
-            self.graphs = {u: compiler.compile(self.words[u]) for u in self.utts}
+            self.graphs = Graphs(compiler, {u: self.words[u] for u in self.utts}, int(_FOR_GRAPHS * self._memory))
 
     def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning",
               scores: Callable[[torch.Tensor], torch.Tensor] | None = None):
@@ -145,9 +148,8 @@ class Shard:
         self.alignment, self.score, self.failed = {}, {}, dict(self.unusable)
         todo = []
         for utt in self.utts:
-            if len(self.feats[utt]) < self.graphs[utt].min_frames:
-                self.failed[utt] = (f"{len(self.feats[utt])} frames, but its transcript needs at least "
-                                    f"{self.graphs[utt].min_frames}")
+            if (frames := self.feats.lengths[utt]) < (minimum := self.graphs.min_frames[utt]):
+                self.failed[utt] = f"{frames} frames, but its transcript needs at least {minimum}"
             else:
                 todo.append(utt)
         if BeamAligner.available(self.device):
@@ -159,11 +161,12 @@ class Shard:
 
     def _align_with_beam(self, todo, model: AcousticModel, boost, log_prob, cfg: AlignConfig, what, scores):
         aligner = BeamAligner(None if scores else model.gmms, boost, cfg.acoustic_scale, log_prob)
-        for utt in progress(todo, what, unit="utt") if distributed.rank() == 0 else todo:
+        here = distributed.rank() == 0
+        for utt, feats in progress(self.feats.read(todo), what, total=len(todo), here=here):
             with self.clock("alignment"):
-                frames = scores(self.feats[utt]) if scores else self.feats[utt]
+                frames, graph = scores(feats) if scores else feats, self.graphs[utt]
                 for beam in (cfg.beam or math.inf, cfg.retry_beam or math.inf):
-                    if path := aligner(self.graphs[utt], frames, beam):
+                    if path := aligner(graph, frames, beam):
                         break
             if path is None:
                 self.failed[utt] = f"no path within the beam {cfg.retry_beam:g}"
@@ -177,20 +180,19 @@ class Shard:
         batches = self.batches(todo)
         for batch in progress(batches, what, unit="batch") if distributed.rank() == 0 else batches:
             with self.clock("alignment"):
-                loglikes = []
-                for utt in batch:
-                    pdfs = torch.from_numpy(self.graphs[utt].distinct_pdfs).to(self.device)
-                    unscaled = (scores(self.feats[utt])[:, pdfs] if scores else
-                                model.mixtures.loglikes(self.feats[utt], pdfs))
+                loglikes, graphs = [], [self.graphs[utt] for utt in batch]
+                for utt, graph in zip(batch, graphs, strict=True):
+                    pdfs, feats = torch.from_numpy(graph.distinct_pdfs).to(self.device), self.feats[utt]
+                    unscaled = scores(feats)[:, pdfs] if scores else model.mixtures.loglikes(feats, pdfs)
                     loglikes.append((unscaled + boost[pdfs]) * cfg.acoustic_scale)
-                results = align_batch([self.graphs[u] for u in batch], loglikes, log_prob)
-            for utt, scaled, result in zip(batch, loglikes, results, strict=True):
+                results = align_batch(graphs, loglikes, log_prob)
+            for utt, graph, scaled, result in zip(batch, graphs, loglikes, results, strict=True):
                 if result is None:
                     self.failed[utt] = "no path"
                     continue
                 self.alignment[utt] = result[0]
                 pdf = model.transitions.tid_pdf.numpy()[result[0]]
-                column = np.searchsorted(self.graphs[utt].distinct_pdfs, pdf)
+                column = np.searchsorted(graph.distinct_pdfs, pdf)
                 path_loglikes = scaled[torch.arange(len(pdf)), torch.from_numpy(column)]
                 self.score[utt] = float((path_loglikes.sum() / cfg.acoustic_scale - boost[pdf].sum()) / len(pdf))
 
@@ -199,10 +201,10 @@ class Shard:
         batches: list[list[str]] = []
         states = 0
         for utt in utts:
-            states += len(self.graphs[utt].pdf)
+            states += self.graphs.states[utt]
             if not batches or len(self.feats[batches[-1][0]]) * states > _BATCH_CELLS:
                 batches.append([])
-                states = len(self.graphs[utt].pdf)
+                states = self.graphs.states[utt]
             batches[-1].append(utt)
         return batches
 
@@ -219,19 +221,44 @@ class Shard:
                             file=self.data_dir, hint="check transcripts against audio, or raise `max_failed`")
 
     def sort_by_pdf(self, transitions):
-        """Sort this process's frames by their pdf in the current alignment, for :func:`lstmp.gmm.diag.accumulate`."""
-        utts = [u for u in self.utts if u in self.alignment]
-        tids = np.concatenate([self.alignment[u] for u in utts]) if utts else np.zeros(0, dtype=np.int64)
-        pdfs = transitions.tid_pdf.numpy()[tids]
-        self._order = torch.from_numpy(np.argsort(pdfs, kind="stable")).to(self.device)
-        self.pdf_counts = torch.from_numpy(np.bincount(pdfs, minlength=transitions.num_pdfs)).to(self.device)
-        self.sorted_feats = self.sorted(self.feats)
-        self.tid_counts = torch.from_numpy(np.bincount(tids, minlength=transitions.num_tids + 1)).double()
+        """Prepare :meth:`frames_by_pdf` and count the pdfs and transition-ids of the current alignment."""
+        self._tid_pdf, self._blocks = transitions.tid_pdf.numpy(), self.blocks()
+        self.tid_counts = torch.zeros(transitions.num_tids + 1, dtype=torch.float64)
+        self.pdf_counts = torch.zeros(transitions.num_pdfs, dtype=torch.int64, device=self.device)
+        self._sorted: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        for block in self._blocks:
+            tids = self._tids(block)
+            self.tid_counts += torch.from_numpy(np.bincount(tids, minlength=len(self.tid_counts)))
+            self.pdf_counts += torch.from_numpy(np.bincount(self._tid_pdf[tids], minlength=len(self.pdf_counts))).to(
+                self.device)
+        if len(self._blocks) == 1:
+            self._sorted = self._sort(self._blocks[0])
 
-    def sorted(self, feats: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Concatenate any features of the aligned utterances, in the order of :meth:`sort_by_pdf`."""
-        parts = [feats[u] for u in self.utts if u in self.alignment]
-        return torch.cat(parts)[self._order] if parts else torch.zeros(0, self.dim, device=self.device)
+    def frames_by_pdf(self, also_unadapted: bool = False) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Iterate over the blocks of aligned frames, for :func:`lstmp.gmm.diag.accumulate`.
+
+        Yields:
+            features float32 [N, D] sorted by pdf; the number of frames of each pdf, int64 [num_pdfs]; and with
+            ``also_unadapted`` the features of the same frames without the speakers' transforms.
+        """
+        for block in self._blocks:
+            feats, counts, order = self._sorted or self._sort(block)
+            if also_unadapted:
+                yield feats, counts, self._concatenate(map(self.feats.unadapted, block))[order]
+            else:
+                yield feats, counts
+
+    def _sort(self, block: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        pdfs = self._tid_pdf[self._tids(block)]
+        order = torch.from_numpy(np.argsort(pdfs, kind="stable")).to(self.device)
+        counts = torch.from_numpy(np.bincount(pdfs, minlength=len(self.pdf_counts))).to(self.device)
+        return self._concatenate(feats for _, feats in self.feats.read(block))[order], counts, order
+
+    def _tids(self, block: list[str]) -> np.ndarray:
+        return np.concatenate([self.alignment[u] for u in block]) if block else np.zeros(0, dtype=np.int64)
+
+    def _concatenate(self, parts) -> torch.Tensor:
+        return torch.cat([torch.zeros(0, self.dim, device=self.device), *parts])
 
 
 def _length(features: Features, utt: str) -> int:

@@ -52,7 +52,7 @@ def rewrite(ali, lang: Lang, tree: Tree, out) -> AcousticModel:
     return model
 
 
-def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConfig | None, device):
+def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConfig | None, device, memory: float):
     lang, clock = Lang.load(lang_dir), Clock()
     if AcousticModel.load(ali).transitions.topology != lang.topology:
         raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali,
@@ -60,7 +60,7 @@ def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConf
     if cfg is None:
         tree = monophone_tree(lang.sets, lang.topology)
     else:
-        trainer = Trainer(data, lang_dir, ali, base, cfg, fmllr, 0, device)
+        trainer = Trainer(data, lang_dir, ali, base, cfg, fmllr, 0, device, memory)
         tree, _ = trainer.grow_tree()
         clock = trainer.shard.clock
     if distributed.rank() == 0:
@@ -98,7 +98,7 @@ def main(argv=None):
         return
     a.out.mkdir(parents=True, exist_ok=True)
     began = time.time()
-    distributed.launch(_tie, a.nj, a.data, a.lang, a.ali, a.model, a.out, cfg, fmllr, a.device)
+    distributed.launch(_tie, a.nj, a.data, a.lang, a.ali, a.model, a.out, cfg, fmllr, a.device, a.memory)
     write_record(a.out, began, {"system": a.out.name, "config": str(a.config)})
     stage.mark(alignment_files(a.out))
 

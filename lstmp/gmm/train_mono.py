@@ -68,8 +68,8 @@ def equal_alignment(words: list[int], num_frames: int, lang: Lang, model: Acoust
 def _flat_start(shard: Shard, lang: Lang, feature: FeatureConfig) -> AcousticModel:
     sums = torch.zeros(2, shard.dim, dtype=torch.float64)
     count = torch.zeros(1, dtype=torch.float64)
-    for x in shard.feats.values():
-        x = x.cpu().double()
+    for _, feats in shard.feats.read(shard.utts):
+        x = feats.cpu().double()
         sums += torch.stack([x.sum(0), (x * x).sum(0)])
         count += len(x)
     distributed.all_reduce(sums, count)
@@ -82,13 +82,13 @@ def _flat_start(shard: Shard, lang: Lang, feature: FeatureConfig) -> AcousticMod
     return AcousticModel(transitions, tree, gmms.to(shard.device), feature)
 
 
-def _train(data, lang_dir, out, cfg: MonoConfig, seed: int, device):
+def _train(data, lang_dir, out, cfg: MonoConfig, seed: int, device, memory: float):
     lang = Lang.load(lang_dir)
-    shard = Shard(data, lang, cfg.feature, device)
+    shard = Shard(data, lang, cfg.feature, device, memory=memory)
     model = _flat_start(shard, lang, cfg.feature)
     shard.compile_graphs(model)
     for utt in shard.utts:
-        tids = equal_alignment(shard.words[utt], len(shard.feats[utt]), lang, model)
+        tids = equal_alignment(shard.words[utt], shard.feats.lengths[utt], lang, model)
         if tids is not None:
             shard.alignment[utt] = tids
     shard.sort_by_pdf(model.transitions)
@@ -114,7 +114,7 @@ def main(argv=None):
         return
     say(f"training monophones on {args.data}")
     began = time.time()
-    distributed.launch(_train, args.nj, args.data, args.lang, args.out, cfg, args.seed, args.device)
+    distributed.launch(_train, args.nj, args.data, args.lang, args.out, cfg, args.seed, args.device, args.memory)
     write_training(args.out, "mono", began, args.seed, args.config)
     stage.mark([args.out / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml", "train.json")])
 

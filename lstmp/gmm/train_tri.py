@@ -65,7 +65,7 @@ class Trainer:
     """One process's part of the training. :meth:`run` does all of it, :meth:`grow_tree` only the tree."""
 
     def __init__(self, data, lang_dir, ali_dir, model_dir, cfg: TriConfig, fmllr: FmllrConfig | None, seed: int,
-                 device):
+                 device, memory: float):
         self.cfg, self.fmllr, self.seed = cfg, fmllr, seed
         self.lang, self.ali_dir = Lang.load(lang_dir), Path(ali_dir)
         self.ali_model = AcousticModel.load(ali_dir)  # the HMM part that the alignment was made with
@@ -83,7 +83,7 @@ class Trainer:
                                 hint="set `feature` in the configuration to that of this model")
             self.transform = self.base.transform
         self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
-                              context=cfg.lda_context if cfg.lda_dim else 0)
+                              context=cfg.lda_context if cfg.lda_dim else 0, memory=memory)
         self.adapter: Adapter | None = None
         self._take_alignment(read_alignment(ali_dir))
 
@@ -92,9 +92,9 @@ class Trainer:
         shard, transitions = self.shard, self.ali_model.transitions
         shard.alignment = {u: alignment[u] for u in shard.utts if u in alignment}
         for utt, tids in shard.alignment.items():
-            if len(tids) != len(shard.feats[utt]):
-                raise UserError(f"{utt} has {len(tids)} frames in the alignment, but {len(shard.feats[utt])} in the "
-                                "features", file=self.ali_dir, hint="align these features again")
+            if len(tids) != (frames := shard.feats.lengths[utt]):
+                raise UserError(f"{utt} has {len(tids)} frames in the alignment, but {frames} in the features",
+                                file=self.ali_dir, hint="align these features again")
             transitions.check(utt, tids, file=self.ali_dir / "ali.ark")
         if not any(distributed.gather(len(shard.alignment))):
             raise UserError("no utterance of the data is in this alignment", file=self.ali_dir,
@@ -123,12 +123,12 @@ class Trainer:
         shard, pdf = self.shard, self.ali_model.transitions.tid_pdf
         silent = self.ali_model.silent_pdfs(self.lang.silence)
         stats = lda.LdaStats.zeros(self.ali_model.transitions.num_pdfs, shard.dim)
-        for utt, tids in shard.alignment.items():
-            classes = pdf[torch.from_numpy(tids).long()]
-            stats.add(shard.feats[utt].cpu(), torch.where(silent[classes], -1, classes))
+        for utt, feats in (pair for block in shard.blocks() for pair in shard.feats.read(block)):
+            classes = pdf[torch.from_numpy(shard.alignment[utt]).long()]
+            stats.add(feats.cpu(), torch.where(silent[classes], -1, classes))
         distributed.all_reduce(*stats.tensors())
         self.transform = lda.estimate(stats, self.cfg.lda_dim)
-        shard.transform(self.transform)
+        shard.feats.transform(self.transform)
 
     def _first_transforms(self):
         """Apply the fMLLR transforms of the alignment folder; if it has none, estimate them with ``base``."""
@@ -155,7 +155,7 @@ class Trainer:
 
     def _grow_tree(self):
         cfg, shard, silence = self.cfg, self.shard, set(self.lang.silence)
-        stats = tree_stats.accumulate(shard.alignment, shard.feats, shard.dim, self.ali_model.transitions, silence)
+        stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence)
         text = moments = None
         if distributed.rank() == 0:
             say(f"tree: {len(stats.events)} different triphone states in {stats.moments[:, 0].sum() / 360000:.2f} h")
@@ -184,11 +184,12 @@ class Trainer:
         shard.sort_by_pdf(model.transitions)
         stats = mllt.MlltStats.zeros(shard.dim)
         silent = model.silent_pdfs(self.lang.silence)
-        mllt.accumulate(model.mixtures, shard.sorted_feats, shard.pdf_counts, silent, stats)
+        for feats, pdf_counts in shard.frames_by_pdf():
+            mllt.accumulate(model.mixtures, feats, pdf_counts, silent, stats)
         distributed.all_reduce(*stats.tensors())
         a, gain = mllt.estimate(stats)
         a = a.float()
-        shard.transform(a)
+        shard.feats.transform(a)
         assert model.transform is not None
         self.transform = model.transform = a @ model.transform
         gmms = model.mixtures
@@ -213,8 +214,8 @@ def first_model(moments, tree, lang: Lang, feature: FeatureConfig, min_variance:
     return AcousticModel(transitions, tree, gmms, feature)
 
 
-def _train(data, lang, ali, model, out, cfg: TriConfig, fmllr: FmllrConfig | None, seed: int, device):
-    Trainer(data, lang, ali, model, cfg, fmllr, seed, device).run(out)
+def _train(data, lang, ali, model, out, cfg: TriConfig, fmllr: FmllrConfig | None, seed: int, device, memory: float):
+    Trainer(data, lang, ali, model, cfg, fmllr, seed, device, memory).run(out)
 
 
 @command
@@ -236,7 +237,7 @@ def main(argv=None):
     say(f"training triphones on {args.data} with the alignment {args.ali}")
     began = time.time()
     distributed.launch(_train, args.nj, args.data, args.lang, args.ali, args.model, args.out, cfg, fmllr,
-                       args.seed, args.device)
+                       args.seed, args.device, args.memory)
     write_training(args.out, args.out.name, began, args.seed, args.config)
     stage.mark([args.out / n for n in ("final.safetensors", "tree.json", "topo", "config.yaml", "train.json")])
 

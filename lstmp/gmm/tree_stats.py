@@ -7,6 +7,7 @@ import torch
 
 from lstmp import distributed
 from lstmp.gmm.align import segments
+from lstmp.gmm.shard import Shard
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import Tree
 
@@ -37,38 +38,53 @@ def windows(tids: np.ndarray, transitions: TransitionModel, context_free: set[in
     return out, np.repeat(np.arange(len(parts)), [s.length for s in parts])
 
 
-def accumulate(alignment: dict, feats: dict, dim: int, transitions: TransitionModel,
-               context_free: set[int]) -> TreeStats:
-    """Collect the statistics of this process's utterances, and sum them over all processes.
+def accumulate(shard: Shard, transitions: TransitionModel, context_free: set[int]) -> TreeStats:
+    """Collect the statistics of this process's aligned utterances, and sum them over all processes.
 
     Args:
-        alignment: utterance → transition-ids [T].
-        feats: utterance → features [T, dim].
+        shard: utterances with an alignment by ``transitions``.
         context_free: context-independent phones, such as silence.
     """
-    state = transitions.tid_state.numpy()
     radix = int(transitions.tuples[:, 0].max()) + 1
-    keys, frames = [], []
-    for utt, tids in sorted(alignment.items()):
-        window, index = windows(tids, transitions, context_free)
-        code = (window[:, 0] * radix + window[:, 1]) * radix + window[:, 2]
-        keys.append(code[index] * 16 + state[tids])
-        frames.append(feats[utt])
-    codes, inverse = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.int64), return_inverse=True)
-    moments = torch.zeros(len(codes), 1 + 2 * dim, dtype=torch.float64)
-    start = 0
-    for x in frames:
-        x = x.cpu().double()
-        rows = torch.from_numpy(inverse[start:start + len(x)])
-        moments.index_add_(0, rows, torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x, x * x], 1))
-        start += len(x)
+    codes, moments = np.zeros(0, np.int64), torch.zeros(0, 1 + 2 * shard.dim, dtype=torch.float64)
+    for block in shard.blocks():
+        codes, moments = _add(codes, moments, *_of_block(shard, sorted(block), transitions, context_free, radix))
     all_codes = np.unique(np.concatenate(distributed.gather(codes)))
-    summed = torch.zeros(len(all_codes), 1 + 2 * dim, dtype=torch.float64)
+    summed = torch.zeros(len(all_codes), moments.shape[1], dtype=torch.float64)
     summed[torch.from_numpy(np.searchsorted(all_codes, codes))] = moments
     distributed.all_reduce(summed)
     code = all_codes // 16
     events = np.stack([code // (radix * radix), code // radix % radix, code % radix, all_codes % 16], 1)
     return TreeStats(events, summed.numpy())
+
+
+def _of_block(shard: Shard, utts: list[str], transitions: TransitionModel, context_free: set[int],
+              radix: int) -> tuple[np.ndarray, torch.Tensor]:
+    """The distinct events of some utterances, as sorted numbers int64 [K], and their moments float64 [K, 1 + 2D]."""
+    state, keys = transitions.tid_state.numpy(), []
+    for utt in utts:
+        window, index = windows(shard.alignment[utt], transitions, context_free)
+        code = (window[:, 0] * radix + window[:, 1]) * radix + window[:, 2]
+        keys.append(code[index] * 16 + state[shard.alignment[utt]])
+    codes, inverse = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.int64), return_inverse=True)
+    moments = torch.zeros(len(codes), 1 + 2 * shard.dim, dtype=torch.float64)
+    start = 0
+    for _, feats in shard.feats.read(utts):
+        x = feats.cpu().double()
+        rows = torch.from_numpy(inverse[start:start + len(x)])
+        moments.index_add_(0, rows, torch.cat([torch.ones(len(x), 1, dtype=torch.float64), x, x * x], 1))
+        start += len(x)
+    return codes, moments
+
+
+def _add(codes: np.ndarray, moments: torch.Tensor, more_codes: np.ndarray,
+         more_moments: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
+    """Add the moments of two sets of events."""
+    both = np.union1d(codes, more_codes)
+    total = torch.zeros(len(both), moments.shape[1], dtype=torch.float64)
+    for part, x in ((codes, moments), (more_codes, more_moments)):
+        total[torch.from_numpy(np.searchsorted(both, part))] += x
+    return both, total
 
 
 def log_likelihood(moments: np.ndarray) -> np.ndarray:

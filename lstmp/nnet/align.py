@@ -18,20 +18,20 @@ from lstmp.gmm import options
 from lstmp.gmm.align import alignment_files, collect, write_alignment
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
-from lstmp.gmm.shard import AlignConfig, Shard
+from lstmp.gmm.shard import DEFAULT_MEMORY, AlignConfig, Shard
 from lstmp.log import say
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.stage import Stage
 
 
-def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
+def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, memory: float):
     flush_denormals()
     lang, hmm, network = Lang.load(lang_dir), AcousticModel.load(hmm_dir), AcousticNetwork.load(network_dir, device)
     if network.num_pdfs != hmm.tree.num_pdfs:
         raise UserError(f"the network has {network.num_pdfs} states, the tree {hmm.tree.num_pdfs}", file=hmm_dir,
                         hint="give --hmm the alignment that the network was trained on")
-    shard = Shard(data, lang, network.feature, device)
+    shard = Shard(data, lang, network.feature, device, memory=memory)
     shard.compile_graphs(hmm)
     shard.align(hmm, cfg, scores=network)
     merged = collect(shard)
@@ -45,11 +45,12 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device):
 
 
 def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: AlignConfig, nj: int, *,
-          device: str = "cpu", config_file: Path | str = "") -> None:
+          device: str = "cpu", memory: float = DEFAULT_MEMORY, config_file: Path | str = "") -> None:
     """Align a data dir with a network, in ``nj`` processes; skipped if the alignment is up to date.
 
     Args:
         hmm: alignment or GMM whose states the network was trained on.
+        memory: GiB of features and graphs that each process keeps in memory.
         config_file: the file that ``cfg`` was read from, for the record.
 
     Raises:
@@ -62,7 +63,7 @@ def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: Alig
     say(f"aligning {data} with {network}")
     torch.set_num_threads(max(1, torch.get_num_threads() // nj))
     began = time.time()
-    distributed.launch(_align, nj, data, lang, network, hmm, out, cfg, device)
+    distributed.launch(_align, nj, data, lang, network, hmm, out, cfg, device, memory)
     copy_hmm(hmm, out)
     write_record(out, began, {"system": out.name, "config": str(config_file)})
     stage.mark(alignment_files(out))
@@ -75,7 +76,7 @@ def main(argv=None):
     p.add_argument("--hmm", type=Path, required=True, help="alignment or GMM whose states the network was trained on")
     a = p.parse_args(argv)
     align(a.data, a.lang, a.network, a.hmm, a.out, config.load(a.config, AlignConfig), a.nj, device=a.device,
-          config_file=a.config)
+          memory=a.memory, config_file=a.config)
 
 
 if __name__ == "__main__":

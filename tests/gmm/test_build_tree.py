@@ -1,6 +1,7 @@
 """Statistics for the tree, tree growing, and conversion of alignments to another tree."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -45,8 +46,11 @@ def corpus(seed, utts=25):
 
 def gathered(seed):
     lang, transitions, alignment, feats, said = corpus(seed)
-    tensors = {u: torch.from_numpy(x) for u, x in feats.items()}
-    return lang, transitions, alignment, feats, said, accumulate(alignment, tensors, DIM, transitions, {SIL})
+    utts = list(alignment)
+    shard = types.SimpleNamespace(alignment=alignment, dim=DIM, blocks=lambda: [utts[:9], utts[9:10], utts[10:]],
+                                  feats=types.SimpleNamespace(
+                                      read=lambda block: [(u, torch.from_numpy(feats[u])) for u in block]))
+    return lang, transitions, alignment, feats, said, accumulate(shard, transitions, {SIL})
 
 
 @pytest.mark.parametrize("seed", range(3))
