@@ -1,8 +1,11 @@
-"""Chooses the device that a step computes on from its ``--device``: ``cpu``, ``cuda``, or ``auto``.
+"""Chooses what a step computes on: the device from its ``--device`` (``cpu``, ``cuda``, or ``auto``), and the memory.
 
 For the training of networks, ``auto`` means the GPU if torch finds one. The other steps run many processes at once,
 which suits CPU cores better: there ``auto`` means the CPU, and a GPU is used only with ``cuda``.
 """
+
+import argparse
+import math
 
 import torch
 
@@ -44,3 +47,13 @@ def _checked(device: str) -> str:
                                  "and run LSTMP_ENV=current local/env.sh")
         raise UserError("no GPU that torch can use", hint="give --device cpu, or check the output of nvidia-smi")
     return device
+
+
+def memory_size(text: str) -> float:
+    """The value of an option ``--memory``, in GiB; an error of argparse if it is not a number above 0."""
+    try:
+        if 0 < (value := float(text)) < math.inf:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"`{text}` is not a number of GiB above 0")

@@ -20,7 +20,7 @@ from lstmp.experiment.plan import Grid, Run
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
 from lstmp.machine import machine
-from lstmp.nnet.data import alignment_file
+from lstmp.nnet.load_frames import alignment_file
 from lstmp.nnet.train import result_settings
 from lstmp.score.wer import count_errors, read_hyps, read_refs
 from lstmp.stage import digest

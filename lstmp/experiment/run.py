@@ -25,9 +25,9 @@ from lstmp.experiment.plan import Grid, Run, load
 from lstmp.experiment.records import folders
 from lstmp.features.load import Features
 from lstmp.log import say
-from lstmp.nnet.data import read_num_pdfs
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.kernels.fused import resolve_precision
+from lstmp.nnet.load_frames import read_num_pdfs
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.paths import ROOT

@@ -101,6 +101,32 @@ def read_mat(rx: str, *, dim: int | None = None, dtype: type[np.floating[Any]] =
     return np.array(mat, dtype=dtype, order="C")
 
 
+def read_int_vector(rx: str) -> Array:
+    """Read the integer vector np.int32 [T] at ``path:offset``.
+
+    Raises:
+        UserError: there is no such file, or it is truncated or damaged.
+    """
+    path, offset, _ = _split(rx)
+    return _parse(_read_int_vector, path, offset)
+
+
+def vector_index(path: Path | str) -> dict[str, str]:
+    """Where each vector of an ``.ark`` or ``.scp`` is: utterance → ``path:offset`` for :func:`read_int_vector`.
+
+    Raises:
+        UserError: as for :func:`read_int_vectors`.
+    """
+    if not str(path).endswith(".scp"):
+        return {utt: f"{path}:{offset}" for utt, offset, _ in _read_ark(path)}
+    index = read_scp(path)
+    for utt, rx in index.items():
+        if (range_text := _split(rx)[2]) is not None:
+            raise UserError(f"`{utt}` has a range, [{range_text}], of a vector", file=path,
+                            hint="only matrices can have ranges; write the whole vector to an archive")
+    return index
+
+
 def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
     """Iterate over the integer vectors of an ``.ark`` (also ``.ark.gz``) or ``.scp``: (utterance, np.int32 [T]).
 
@@ -108,13 +134,13 @@ def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
         UserError: there is no such file, it is truncated or damaged, or an utterance occurs twice.
     """
     if str(path).endswith(".scp"):
-        for utt, rx in read_scp(path).items():
-            name, offset, range_text = _split(rx)
-            if range_text is not None:
-                raise UserError(f"`{utt}` has a range, [{range_text}], of a vector", file=path,
-                                hint="only matrices can have ranges; write the whole vector to an archive")
-            yield utt, _parse(_read_int_vector, name, offset)
-        return
+        yield from ((utt, read_int_vector(rx)) for utt, rx in vector_index(path).items())
+    else:
+        yield from ((utt, vector) for utt, _, vector in _read_ark(path))
+
+
+def _read_ark(path: Path | str) -> Iterator[tuple[str, int, Array]]:
+    """(utterance, offset of its vector, vector) of each integer vector of an archive."""
     keys: set[str] = set()
     with _open(path) as f:
         while True:
@@ -123,6 +149,7 @@ def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
                 if start == 0 and f.peek(3)[:3] == b"\xef\xbb\xbf":  # byte order mark
                     f.seek(3)
                 key = _read_key(f)
+                offset = f.tell()
                 vector = None if key is None else _read_int_vector(f)
             except Exception as e:
                 raise _damaged(path, start, e) from None
@@ -132,7 +159,7 @@ def read_int_vectors(path: Path | str) -> Iterator[tuple[str, Array]]:
                 raise UserError(f"`{key}` occurs twice, again at byte {start}", file=path,
                                 hint="remove one of them")
             keys.add(key)
-            yield key, vector
+            yield key, offset, vector
 
 
 def write_int_vectors(path: Path | str, vectors: Iterable[tuple[str, Array]]) -> None:

@@ -136,6 +136,13 @@ class Features:
             self._num_frames[utt] = len(read_mat(self._rx(utt)))
         return self._num_frames[utt]
 
+    def num_frames_or_0(self, utt: str) -> int:
+        """:meth:`num_frames`, or 0 if the archive is damaged; the error is raised when the features are loaded."""
+        try:
+            return self.num_frames(utt)
+        except UserError:
+            return 0
+
     def position(self, utt: str) -> tuple[str, int]:
         """The archive with the features of utterance ``utt``, and their offset in bytes."""
         return position(self._rx(utt))

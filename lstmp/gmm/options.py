@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lstmp.device import for_processes
+from lstmp.device import for_processes, memory_size
 from lstmp.features.load import data_inputs
 from lstmp.gmm.shard import DEFAULT_MEMORY
 
@@ -19,19 +19,10 @@ def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     p.add_argument("--config", type=Path, default=Path("conf") / config, help="default: %(default)s")
     p.add_argument("--nj", type=int, default=1, help="number of processes (default: %(default)s)")
-    p.add_argument("--memory", default=DEFAULT_MEMORY, type=_memory, metavar="GiB", help="of features and graphs "
+    p.add_argument("--memory", default=DEFAULT_MEMORY, type=memory_size, metavar="GiB", help="of features and graphs "
                    "that each process keeps in memory; the rest is read again in each pass (default: %(default)s)")
     p.add_argument("--device", default="cpu", type=for_processes, help="cpu or cuda (default: %(default)s)")
     return p
-
-
-def _memory(text: str) -> float:
-    try:
-        if (value := float(text)) > 0:
-            return value
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"`{text}` is not a number of GiB above 0")
 
 
 def training_parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:

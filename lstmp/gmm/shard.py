@@ -87,7 +87,7 @@ class Shard:
             raise UserError("no utterance has both features and a transcript", file=data_dir,
                             hint="make the features of this data dir")
         self.total_utts = len(known)
-        self.utts = distributed.share(known, lambda utt: _length(features, utt))  # longest first
+        self.utts = distributed.share(known, features.num_frames_or_0)  # longest first
         self.words, oov = {}, 0
         for utt in self.utts:
             self.words[utt], n = lang.word_ids(transcripts[utt].words)
@@ -259,10 +259,3 @@ class Shard:
 
     def _concatenate(self, parts) -> torch.Tensor:
         return torch.cat([torch.zeros(0, self.dim, device=self.device), *parts])
-
-
-def _length(features: Features, utt: str) -> int:
-    try:
-        return features.num_frames(utt)
-    except UserError:  # a damaged archive; the error is reported when the features are loaded
-        return 0

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.data import FrameSet
+from lstmp.nnet.data import Frames
 from lstmp.nnet.streams import Batch
 
 
@@ -25,15 +25,15 @@ class Augment:
         std: [D], the standard deviation by which the features were divided; needed if ``cfg.gain_db`` is above 0.
     """
 
-    def __init__(self, cfg: LstmpConfig, frames: FrameSet, epoch: int, std: torch.Tensor | None = None):
+    def __init__(self, cfg: LstmpConfig, frames: Frames, epoch: int, std: torch.Tensor | None = None):
         rng = np.random.default_rng([cfg.seed, epoch, 1])
         self.noise = cfg.input_noise
         self.time = self.freq = None
         if cfg.time_masks_per_second > 0 and cfg.time_mask_width > 0:
-            self.time = _time_masks(rng, frames.offsets.numpy(), cfg.time_masks_per_second * frames.frame_shift,
+            self.time = TimeMasks(rng, frames.offsets.numpy(), cfg.time_masks_per_second * frames.frame_shift,
                                     cfg.time_mask_width)
         if cfg.freq_masks > 0 and cfg.freq_mask_width > 0:
-            self.freq = _freq_masks(rng, len(frames.utts), frames.features.shape[1], cfg.freq_masks,
+            self.freq = _freq_masks(rng, len(frames.utts), frames.dim, cfg.freq_masks,
                                     cfg.freq_mask_width)
         self.gain = None
         if cfg.gain_db > 0:  # a gain adds the same number to the log energies of all channels
@@ -49,23 +49,33 @@ class Augment:
         if self.noise > 0:
             x = x.add(torch.empty_like(x).normal_(0, self.noise, generator=generator))
         if self.time is not None:
-            x = x.masked_fill(self.time[batch.frames].unsqueeze(2), 0.0)
+            x = x.masked_fill(self.time(batch.frames).unsqueeze(2), 0.0)
         if self.freq is not None:
             x = x.masked_fill(self.freq[batch.utts].unsqueeze(0), 0.0)
         return x
 
 
-def _time_masks(rng, offsets: np.ndarray, per_frame: float, width: int) -> torch.Tensor:
-    """bool [F]: True in masks of 0 to ``width`` frames at random positions, ``per_frame`` masks per frame."""
-    total = int(offsets[-1])
-    count = round(per_frame * total)
-    begin = rng.integers(0, total, count)
-    end = begin + rng.integers(0, width + 1, count)
-    end = np.minimum(end, offsets[np.searchsorted(offsets, begin, side="right")])  # no mask crosses utterances
-    steps = np.zeros(total + 1, dtype=np.int64)
-    np.add.at(steps, begin, 1)
-    np.add.at(steps, end, -1)
-    return torch.from_numpy(steps.cumsum()[:-1] > 0)
+class TimeMasks:
+    """Masks of 0 to ``width`` frames at random positions, ``per_frame`` masks per frame.
+
+    Args:
+        rng: draws them.
+        offsets: int64 [U + 1], see :class:`lstmp.nnet.data.FrameSet`.
+    """
+
+    def __init__(self, rng, offsets: np.ndarray, per_frame: float, width: int):
+        total = int(offsets[-1])
+        count = round(per_frame * total)
+        begin = rng.integers(0, total, count)
+        end = begin + rng.integers(0, width + 1, count)
+        end = np.minimum(end, offsets[np.searchsorted(offsets, begin, side="right")])  # no mask crosses utterances
+        order = np.argsort(begin, kind="stable")
+        self._begin = torch.from_numpy(begin[order])
+        self._reach = torch.from_numpy(np.maximum.accumulate(np.append(0, end[order])))  # of the masks begun so far
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        """Whether each of the frames, numbered over the whole set, is in a mask: int64 [...] → bool [...]."""
+        return self._reach[torch.searchsorted(self._begin, frames, right=True)] > frames
 
 
 def _freq_masks(rng, utts: int, dim: int, count: int, width: int) -> torch.Tensor:

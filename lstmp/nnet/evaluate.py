@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lstmp.nnet.data import FrameSet
+from lstmp.nnet.data import Frames, FrameSet
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, carry_state, plan_epoch, plan_in_order
@@ -12,7 +12,7 @@ _STREAMS, _CHUNK = 64, 50  # the state is carried from chunk to chunk: these cha
 _STREAMS_OF_WHOLE_UTTERANCES = 8  # for bidirectional networks
 
 
-def evaluate(model: StateNetwork, frames: FrameSet, delay: int, team: Team,
+def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
              device: str = "cpu") -> tuple[float, float]:
     """Compute the cross entropy per frame and the fraction of frames whose most probable state is the aligned one.
 
@@ -47,15 +47,10 @@ def evaluate(model: StateNetwork, frames: FrameSet, delay: int, team: Team,
     mine = range(team.rank * team.workers.count, (team.rank + 1) * team.workers.count)
     results = team.workers.map(run, [part for part in mine if part < len(order)])
     loss, correct = team.sum([sum(loss for loss, _ in results), sum(correct for _, correct in results)])
-    return loss / len(frames.pdfs), correct / len(frames.pdfs)
+    return loss / frames.num_frames, correct / frames.num_frames
 
 
-def subset(frames: FrameSet, count: int, seed: int) -> FrameSet:
+def subset(frames: Frames, count: int, seed: int) -> FrameSet:
     """A copy of ``count`` random utterances, or of all if there are fewer."""
     rng = np.random.default_rng([seed, 2])
-    chosen = sorted(rng.permutation(len(frames.utts))[:count].tolist())
-    rows = torch.cat([torch.arange(int(frames.offsets[u]), int(frames.offsets[u + 1])) for u in chosen])
-    offsets = torch.zeros(len(chosen) + 1, dtype=torch.int64)
-    offsets[1:] = frames.lengths[chosen].cumsum(0)
-    return FrameSet([frames.utts[u] for u in chosen], offsets, frames.features[rows], frames.pdfs[rows],
-                    frames.frame_shift)
+    return frames.subset(sorted(rng.permutation(len(frames.utts))[:count].tolist()))

@@ -18,7 +18,7 @@ from lstmp.errors import UserError, command
 from lstmp.log import progress, say
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.data import FrameSet
+from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision
@@ -53,7 +53,7 @@ class RangeTest:
         return float(self.rates[max(int(np.argmin(self.smooth)) - lag, 0)])
 
 
-def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: FrameSet, valid_set: FrameSet, low: float, high: float,
+def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: Frames, valid_set: Frames, low: float, high: float,
                batches: int, threads: int = 1) -> RangeTest:
     """Train the freshly initialized ``model`` for at most ``batches`` batches at rates from ``low`` to ``high``.
 

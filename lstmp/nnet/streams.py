@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lstmp.nnet.data import FrameSet
+from lstmp.nnet.data import Frames
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Batch:
     Attributes:
         features: float32 [T, n, D].
         targets: int64 [T, n], pdf-ids, -1 where there is no loss.
-        frames: int64 [T, n], row of :attr:`FrameSet.features` from which each input was taken.
+        frames: int64 [T, n], number of the frame in the whole set (:attr:`FrameSet.offsets`) that each input is.
         utts: int64 [n], index of the utterance.
         carry: int64 [n], index of each stream among the streams of the previous batch; None if all are the same.
         fresh: bool [n], True where an utterance starts, so that the state must be zero.
@@ -117,16 +117,17 @@ class Streams:
     """Makes the batches of a plan.
 
     Args:
-        frames: normalized features and pdf-ids.
+        frames: normalized features and pdf-ids: a :class:`lstmp.nnet.data.FrameSet`, or the same in files,
+            :class:`lstmp.nnet.frame_files.FrameFiles`.
         plan: the table of an epoch, from :func:`plan` or :func:`plan_epoch`.
         chunk: T; 0: the number of frames of the longest utterance of a batch, with the delay.
         delay: label delay in frames.
     """
 
-    def __init__(self, frames: FrameSet, plan: Plan, chunk: int, delay: int):
+    def __init__(self, frames: Frames, plan: Plan, chunk: int, delay: int):
         self.frames, self.plan, self.delay = frames, plan, delay
         self.chunk = chunk
-        self._lengths = frames.lengths
+        self._lengths, self._reader = frames.lengths, frames.reader(plan)
 
     def __len__(self):
         return len(self.plan)
@@ -143,16 +144,16 @@ class Streams:
             utt, start = utt[active], start[active]
         if not len(utt):
             return None
-        offset, length = self.frames.offsets[utt], self._lengths[utt]
+        length = self._lengths[utt]
         steps = self.chunk or int(length.max()) + self.delay
         time = start + torch.arange(steps).unsqueeze(1)  # [T, n], in frames of the utterance
-        rows = offset + torch.minimum(time, length - 1)
+        rows = torch.minimum(time, length - 1)
         time = time - self.delay
         valid = (time >= 0) & (time < length)
-        targets = torch.where(valid, self.frames.pdfs[offset + time.clamp(min=0).minimum(length - 1)], -1)
-        features = self.frames.features.index_select(0, rows.view(-1)).view(*rows.shape, -1)
+        features, pdfs = self._reader.gather(number, utt, rows, time.clamp(min=0).minimum(length - 1))
         remaining = (length + self.delay - start).clamp(max=steps)
-        return Batch(features, targets, rows, utt, carry, start == 0, remaining)
+        return Batch(features, torch.where(valid, pdfs, -1), self.frames.offsets[utt] + rows, utt, carry, start == 0,
+                     remaining)
 
 
 def carry_state(state, batch: Batch):

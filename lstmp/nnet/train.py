@@ -16,7 +16,7 @@ import yaml
 
 from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
-from lstmp.device import CHOICES, for_training
+from lstmp.device import CHOICES, for_training, memory_size
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
 from lstmp.features.ark import archives_of, read_scp
@@ -26,7 +26,7 @@ from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
-from lstmp.nnet.data import FrameSet, alignment_file, load_frames, log_priors, mean_and_std, normalize, read_num_pdfs
+from lstmp.nnet.data import Frames, log_priors
 from lstmp.nnet.distributed.asynchronous import Asynchronous, choose_servers, machine_names
 from lstmp.nnet.distributed.parameter_server import serve
 from lstmp.nnet.distributed.shared_frames import team_frames
@@ -35,6 +35,7 @@ from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
+from lstmp.nnet.load_frames import DEFAULT_MEMORY, alignment_file, load_frames, read_num_pdfs
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.trainer import Trainer
 from lstmp.program import program_name
@@ -42,10 +43,11 @@ from lstmp.stage import Stage
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
 _MODEL_FILES = ("tree.json", "transitions.safetensors")
+_FOR_HELD_OUT = 0.2  # share of the memory
 
 
 def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu",
-          threads: int = 1, nj: int = 1):
+          threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY):
     """Train a network and write its folder ``out``.
 
     Args:
@@ -58,6 +60,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         valid_ali: alignment of ``valid``; ``ali`` if None.
         threads: number of threads that share the streams of a batch, if a single process trains.
         nj: number of processes on this machine; ignored under torchrun, which starts the processes.
+        memory: GiB of features and targets that are kept in memory; if they need more, they are read in each epoch.
 
     Raises:
         UserError: for errors in the input, or if training diverges.
@@ -85,7 +88,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
     try:
         distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
-                           timeout=cfg.timeout_minutes)
+                           memory, timeout=cfg.timeout_minutes)
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
@@ -94,7 +97,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
-           threads: int):
+           threads: int, memory: float):
     """The work of each process."""
     flush_denormals()
     keep_freed_memory()
@@ -108,8 +111,8 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
                             hint="start at most one process per GPU (--nj, or torchrun's --nproc_per_node)")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
         torch.cuda.set_device(device)
-    model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali))
-    priors = log_priors(train_set.pdfs, model.num_pdfs, cfg.prior_floor)
+    model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali, memory))
+    priors = log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
     model.to(device)
     workers = f"{team.size} processes" if team.size > 1 else f"{team.workers.count} threads"
     precision = training_precision(cfg, device)
@@ -145,7 +148,8 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
     return None if distributed.rank() in servers else Asynchronous(cfg, machines, servers, group)
 
 
-def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNetwork, FrameSet, FrameSet]:
+def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
+            memory: float = DEFAULT_MEMORY) -> tuple[StateNetwork, Frames, Frames]:
     """Make an initialized network, and load the normalized frames of the training and of the held-out utterances.
 
     Args: as for :func:`train`.
@@ -158,19 +162,17 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None) -> tuple[StateNe
     num_pdfs = read_num_pdfs(ali)
     held_out = None if Path(valid).is_dir() else read_ids(valid)
     valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
-                            "held out", only=held_out)
+                            "held out", only=held_out, memory=_FOR_HELD_OUT * memory)
     train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
-                            without=held_out or set(valid_set.utts))
-    if valid_set.features.shape[1] != train_set.features.shape[1]:
+                            without=held_out or set(valid_set.utts), memory=(1 - _FOR_HELD_OUT) * memory)
+    if valid_set.dim != train_set.dim:
         raise UserError("its features do not have the same dimension as those of the training set", file=valid,
                         hint="make both with the same conf/fbank.yaml")
-    model = StateNetwork(cfg, train_set.features.shape[1], num_pdfs)
+    model = StateNetwork(cfg, train_set.dim, num_pdfs)
     model.initialize(cfg.seed)
-    mean, std = mean_and_std(train_set.features)
+    mean, std = train_set.mean_and_std()
     model.feature_mean.copy_(mean), model.feature_std.copy_(std)
-    for frames in (train_set, valid_set):
-        normalize(frames, mean, std)
-    return model, train_set, valid_set
+    return model, train_set.normalized(mean, std), valid_set.normalized(mean, std)
 
 
 def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, precision: str, data):
@@ -274,13 +276,16 @@ def main(argv=None):
     parser.add_argument("--threads", type=int, default=default_threads(),
                         help="number of threads that share the streams, if there is one process (default: "
                         "OMP_NUM_THREADS, or the number of processors)")
+    parser.add_argument("--memory", type=memory_size, default=DEFAULT_MEMORY, metavar="GiB",
+                        help="of features and targets that are kept in memory; if they need more, they are read again "
+                        "in each epoch (default: %(default)s)")
     args = parser.parse_args(argv)
     if args.threads < 1 or args.nj < 1:
         raise UserError("--threads and --nj must be at least 1", hint="without them, one process uses all processors")
     device = for_training(args.device)
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
           align_model=args.align_model, valid_ali=args.valid_ali, device=device,
-          threads=args.threads if device == "cpu" else 0, nj=args.nj)
+          threads=args.threads if device == "cpu" else 0, nj=args.nj, memory=args.memory)
 
 
 if __name__ == "__main__":

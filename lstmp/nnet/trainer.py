@@ -23,7 +23,7 @@ from lstmp.nnet import checkpoint, snapshot
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import write_events
-from lstmp.nnet.data import FrameSet
+from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
 from lstmp.nnet.evaluate import evaluate
@@ -58,7 +58,7 @@ class Trainer:
         recurrent_state: of this process's streams after the last batch; None at the start of an epoch.
     """
 
-    def __init__(self, cfg: LstmpConfig, model: StateNetwork, train: FrameSet, valid: FrameSet, out, fingerprint: str,
+    def __init__(self, cfg: LstmpConfig, model: StateNetwork, train: Frames, valid: Frames, out, fingerprint: str,
                  device: str = "cpu", team: Team | None = None):
         self.cfg, self.model, self.train, self.valid = cfg, model, train, valid
         self.out, self.fingerprint, self.device = Path(out), fingerprint, device
@@ -338,7 +338,7 @@ class Trainer:
     def _status(self, speed: float, batches: int) -> str:
         """The text of the progress bar; ``speed``: frames per second of all processes."""
         sums, epochs_done = self.state.sums, self.state.epoch + self.state.batch / batches
-        minutes = (self.cfg.epochs - epochs_done) * len(self.train.pdfs) / speed / 60
+        minutes = (self.cfg.epochs - epochs_done) * self.train.num_frames / speed / 60
         return (f"{speed:,.0f} frames/s, loss {sums['loss'] / sums['frames']:.3f}, "
                 f"accuracy {sums['correct'] / sums['frames']:.2%}, {minutes:.0f} min left in all")
 

@@ -41,10 +41,12 @@ def test_frequency_masks_stay_for_the_utterance_and_change_with_the_epoch(small_
 def test_time_masks(small_config):
     frames, _ = make(lengths=(20000, 30000, 25000))
     cfg = small_config(time_masks_per_second=0.5, time_mask_width=20)
-    masked = Augment(cfg, frames, 0).time
+    every = torch.arange(frames.num_frames)
+    masked = Augment(cfg, frames, 0).time(every)
     assert 0.03 < masked.float().mean() < 0.06  # half a mask of 10 frames a second is 5 %, some overlap
-    assert torch.equal(masked, Augment(cfg, frames, 0).time) and not torch.equal(masked, Augment(cfg, frames, 1).time)
-    narrow = Augment(small_config(time_masks_per_second=0.02, time_mask_width=20), frames, 0).time
+    assert torch.equal(masked, Augment(cfg, frames, 0).time(every))
+    assert not torch.equal(masked, Augment(cfg, frames, 1).time(every))
+    narrow = Augment(small_config(time_masks_per_second=0.02, time_mask_width=20), frames, 0).time(every)
     steps = narrow.int().diff(prepend=torch.zeros(1), append=torch.zeros(1))
     widths = (steps == -1).nonzero() - (steps == 1).nonzero()
     assert len(widths) > 5 and widths.max() <= 40  # two may touch
@@ -53,7 +55,7 @@ def test_time_masks(small_config):
 def test_time_masks_end_with_the_utterance(small_config):
     frames, _ = make(lengths=(1, 1, 1))
     cfg = small_config(time_masks_per_second=34.0, time_mask_width=20)  # one mask in these three frames
-    assert {int(Augment(cfg, frames, e).time.sum()) for e in range(20)} == {1}
+    assert {int(Augment(cfg, frames, e).time(torch.arange(3)).sum()) for e in range(20)} == {1}
 
 
 def test_noise(small_config):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lstmp.errors import UserError
-from lstmp.nnet.data import load_frames, log_priors, mean_and_std, read_num_pdfs
+from lstmp.nnet.data import FrameSet, log_priors
+from lstmp.nnet.load_frames import load_frames, read_num_pdfs
 
 
 def load(toy, cfg, limit=0.2, **kwargs):
@@ -62,7 +63,7 @@ def test_num_pdfs_must_be_a_number(toy, text):
 def test_mean_and_std_leave_a_constant_dimension_alone():
     x = 3 * torch.randn(70000, 3) + torch.tensor([100.0, 0.0, -5.0])
     x[:, 1] = 7.0
-    mean, std = mean_and_std(x)
+    mean, std = FrameSet(["u"], torch.tensor([0, len(x)]), x, torch.zeros(len(x)).long()).mean_and_std()
     torch.testing.assert_close(mean, x.double().mean(0).float())
     torch.testing.assert_close(std[[0, 2]], x[:, [0, 2]].double().std(0, unbiased=False).float())
     assert std[1] == 1.0
@@ -71,7 +72,7 @@ def test_mean_and_std_leave_a_constant_dimension_alone():
 @pytest.mark.parametrize("floor", [0.0, 1e-5, 0.1])
 def test_priors_sum_to_one_and_keep_the_floor(floor):
     pdfs = torch.tensor([0] * 70 + [1] * 25 + [3] * 5)
-    priors = log_priors(pdfs, 5, floor).double().exp()
+    priors = log_priors(torch.bincount(pdfs, minlength=5).double(), floor).double().exp()
     assert abs(priors.sum() - 1) < 1e-6 and (priors > 0).all()
     if floor == 0.1:
         torch.testing.assert_close(priors[2:] / priors[1], torch.full((3,), 0.4, dtype=torch.float64))
