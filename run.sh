@@ -78,20 +78,21 @@ fi
 # The GMMs are trained on $gmm_train: the training data, or with gmm_mp3_kbps a copy of it after MP3 coding.
 if runs_stage 4 "features"; then
   for split in "${splits[@]}"; do
-    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${wav_options[@]}" "$data/$split"
-    steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${wav_options[@]}" --out "$data/${split}_fbank" "$data/$split"
+    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${feats_options[@]}" "$data/$split"
+    steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${feats_options[@]}" --out "$data/${split}_fbank" \
+      "$data/$split"
   done
   if [ "$gmm_train" != "$train" ]; then
     steps/perturb_data_dir.sh "$data/$train" "$data/$gmm_train" --speeds 1 --mp3 "$gmm_mp3_kbps" --nj "$nj" "${wav_options[@]}"
-    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${wav_options[@]}" "$data/$gmm_train"
+    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${feats_options[@]}" "$data/$gmm_train"
   fi
 fi
 
 # Stage 5, monophones: 3-state left-to-right HMMs from a flat start, on the shortest utterances.
 if runs_stage 5 "monophones"; then
   steps/subset_data_dir.sh "$data/$gmm_train" "$data/${gmm_train}_short" --shortest "$mono_utterances"
-  steps/train_mono.sh --nj "$nj" --device "$device" --lang "$data/lang" --data "$data/${gmm_train}_short" \
-    --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
+  steps/train_mono.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$data/lang" \
+    --data "$data/${gmm_train}_short" --out "$exp/mono" --config "$conf/mono.yaml" --seed "$seed"
 fi
 
 # Stage 6, triphones, each trained on the alignment by the previous system: tri1 on deltas, tri2b on LDA+MLLT features,
@@ -100,8 +101,8 @@ if runs_stage 6 "triphones ${triphones[*]}"; then
   previous=mono
   for tri in "${triphones[@]}"; do
     settings_of "$previous"
-    steps/align.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$gmm_train" --model "$exp/$previous" \
-      --out "$exp/${previous}_ali" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
+    steps/align.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$data/$gmm_train" \
+      --model "$exp/$previous" --out "$exp/${previous}_ali" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
     settings_of "$tri"
     if [ "$lang" != "$data/lang" ]; then
       steps/get_prons.sh --data "$data/$gmm_train" --lang "$data/lang" --ali "$exp/${previous}_ali" \
@@ -109,8 +110,9 @@ if runs_stage 6 "triphones ${triphones[*]}"; then
       local/add_pron_probs.sh --dict "$data/dict" --counts "$exp/${previous}_ali/prons" --out "$exp/dict_$tri"
       local/prepare_lang.sh --dict "$exp/dict_$tri" --out "$lang"
     fi
-    steps/train_tri.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$gmm_train" --ali "$exp/${previous}_ali" \
-      --model "$exp/$previous" --out "$exp/$tri" --config "$conf/$tri.yaml" --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
+    steps/train_tri.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$data/$gmm_train" \
+      --ali "$exp/${previous}_ali" --model "$exp/$previous" --out "$exp/$tri" --config "$conf/$tri.yaml" \
+      --fmllr-config "$conf/fmllr.yaml" --seed "$seed"
     previous=$tri
   done
 fi
@@ -119,8 +121,8 @@ fi
 # speaker are held out. Copies at other speeds and volumes, or after MP3 coding, are made for networks trained on them.
 if runs_stage 7 "alignment and held-out part"; then
   settings_of "$last"
-  steps/align.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$gmm_train" --model "$exp/$last" \
-    --out "$exp/${last}_ali" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
+  steps/align.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$data/$gmm_train" \
+    --model "$exp/$last" --out "$exp/${last}_ali" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
   steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
   for network in "${networks[@]}"; do
     settings_of "$network"
@@ -129,14 +131,15 @@ if runs_stage 7 "alignment and held-out part"; then
     fi
     steps/perturb_data_dir.sh "$data/$train" "$data/$copies" "${perturb_options[@]}" "${wav_options[@]}" --nj "$nj" \
       --once "$data/${train}_heldout/utt2spk"
-    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${wav_options[@]}" "$data/$copies"
+    steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${feats_options[@]}" "$data/$copies"
     if [ "$feature_type" = fbank ]; then
-      steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${wav_options[@]}" --out "$data/${copies}_fbank" "$data/$copies"
+      steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${feats_options[@]}" --out "$data/${copies}_fbank" \
+        "$data/$copies"
     fi
     for model in "${aligners[@]}"; do
       settings_of "$model"
-      steps/align.sh --nj "$nj" --device "$device" --lang "$lang" --data "$data/$copies" --model "$exp/$model" \
-        --out "$exp/${model}_ali$copies_suffix" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
+      steps/align.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$data/$copies" \
+        --model "$exp/$model" --out "$exp/${model}_ali$copies_suffix" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
     done
   done
 fi
@@ -151,7 +154,8 @@ if runs_stage 8 "networks ${networks[*]}"; then
         --out "$exp/fmllr/$copies"
     fi
     steps/train_lstmp.sh --train "$train_feats" --ali "$exp/${targets}_ali$copies_suffix" \
-      --valid "$data/${train}_heldout/utt2spk" --out "$exp/$network" --config "$conf/$network.yaml" --device "$device"
+      --valid "$data/${train}_heldout/utt2spk" --out "$exp/$network" --config "$conf/$network.yaml" --device "$device" \
+      --memory "$memory"
   done
 fi
 

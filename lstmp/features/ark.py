@@ -23,7 +23,7 @@ from lstmp.corpus.datadir import read_table
 from lstmp.corpus.textlines import odd_characters
 from lstmp.corpus.zipped import open_gzip
 from lstmp.errors import UserError, is_memory, naming
-from lstmp.features.matrix import NotAMatrix, read_exactly, read_matrix, select_range
+from lstmp.features.matrix import NotAMatrix, compress, read_exactly, read_matrix, select_range
 from lstmp.files import replacing
 
 with contextlib.redirect_stderr(io.StringIO()):  # importing it prints a banner and extends PATH for Kaldi's programs
@@ -181,10 +181,13 @@ def write_gzipped_int_vectors(path: Path | str, vectors: Iterable[tuple[str, Arr
 class ArkWriter:
     """Context manager that writes an archive and its index; existing files are replaced at the end of the block.
 
+    With ``compressed``, matrices take a quarter of the space and lose precision, see
+    :func:`lstmp.features.matrix.compress`.
     After an exception the existing files are unchanged and temporary files are removed.
     """
 
-    def __init__(self, ark_path: Path | str, scp_path: Path | str):
+    def __init__(self, ark_path: Path | str, scp_path: Path | str, compressed: bool = False):
+        self._compressed = compressed
         self.ark, self.scp = Path(ark_path), Path(scp_path)
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(replacing(p)) for p in (self.scp, self.ark)]  # .ark is renamed first
@@ -202,7 +205,9 @@ class ArkWriter:
         self._ark_file.write(f"{key} ".encode())
         self._scp_file.write(f"{key} {self.ark}:{self._ark_file.tell()}\n")
         array = np.asarray(array)
-        if array.ndim == 2:
+        if array.ndim == 2 and self._compressed:
+            self._ark_file.write(compress(array))
+        elif array.ndim == 2:
             mat = array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
             kaldi_io.write_mat(self._ark_file, mat)
         else:

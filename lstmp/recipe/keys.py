@@ -39,6 +39,7 @@ class Recipe:
             networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
         allow_commands: whether to run the commands in `wav.scp`, which are lines that end in `|`. Such a command is a
             program chosen by whoever wrote that file.
+        compressed_feats: whether features are written with 8 bits for each value, in Kaldi's compressed form.
         seed: random seed of everything for which the section of conf/ does not set another one.
     """
 
@@ -67,6 +68,7 @@ class Recipe:
     seed: int
     gmm_mp3_kbps: int = 0
     allow_commands: bool = False
+    compressed_feats: bool = False
     systems: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self):

@@ -18,6 +18,7 @@ RUN_OPTIONS = {
     "stage": "first stage to run, 0 to 11 (0)",
     "stop-stage": "last stage to run (11)",
     "nj": "number of processes, on each machine (the number of cores)",
+    "memory": "GiB of features that a process of a training keeps in memory; the rest is read in each pass (2)",
     "nnodes": "number of machines; more than one share the folder of this checkout (1)",
     "rdzv-endpoint": "HOST:PORT on one of the machines, where they connect (default: by a folder that all share)",
     "launcher": "command that starts a given command on all machines (srun --ntasks-per-node=1)",
@@ -71,7 +72,7 @@ def parse_value(option: str, text: str):
 
 def run_values(options: dict[str, str], name: str) -> dict:
     run = {"recipe": name, "corpus": "", "stage": "0", "stop-stage": "11", "nj": str(len(os.sched_getaffinity(0))),
-           "nnodes": "1", "rdzv-endpoint": "", "launcher": "srun --ntasks-per-node=1",
+           "memory": "2", "nnodes": "1", "rdzv-endpoint": "", "launcher": "srun --ntasks-per-node=1",
            "device": "auto", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": "", "dry-run": "false"}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS or k in FLAGS}
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
@@ -83,6 +84,8 @@ def run_values(options: dict[str, str], name: str) -> dict:
                         hint="correct one of them")
     if run["dry-run"] not in ("true", "false"):
         raise UserError(f"--dry-run takes no value, not `{run['dry-run']}`", hint="write --dry-run alone")
+    if not re.fullmatch(r"\d+(\.\d+)?", run["memory"]) or not float(run["memory"]):
+        raise UserError(f"--memory must be a number of GiB above 0, not `{run['memory']}`", hint="correct the value")
     if not re.fullmatch(r"auto|cpu|cuda", run["device"]):
         raise UserError(f"--device must be auto, cpu or cuda, not `{run['device']}`", hint="correct the value")
     if not re.fullmatch(r"([^\s:]+:\d+)?", run["rdzv-endpoint"]):

@@ -22,7 +22,8 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
         name → text, number, truth value or list, for :func:`assignments`. Besides the options and keys:
         `last` (triphone system with the transforms that adapt the networks' input), `aligners` (systems that align
         copies of the training data), `graph_models` (systems to make a graph for), `gmm_train`, `training_note`, and
-        options of steps: `dict_source`, `lm_source`, `wav_options`, `limit_train`, `limit_test`, `downloads`.
+        options of steps: `dict_source`, `lm_source`, `wav_options`, `feats_options`, `limit_train`, `limit_test`,
+        `downloads`.
     """
     train_text = Path(run["data"]) / recipe.train / "text"
     from_spelling = ["--spell", str(train_text.parent), *filter(None, (recipe.arpa, recipe.lm_text))]
@@ -42,6 +43,8 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
         "dict_source": ["--lexicon", recipe.lexicon] if recipe.lexicon else from_spelling,
         "lm_source": lm_source,
         "wav_options": ["--allow-commands"] if recipe.allow_commands else [],
+        "feats_options": [*(["--allow-commands"] if recipe.allow_commands else []),
+                          *(["--compressed"] if recipe.compressed_feats else [])],
         "limit_train": ["--max-utts", recipe.train_utterances] if recipe.train_utterances else [],
         "limit_test": ["--max-utts", recipe.test_utterances] if recipe.test_utterances else [],
         "downloads": [Path(f).name for f in (recipe.lexicon, recipe.arpa, recipe.rescore_arpa) if f],

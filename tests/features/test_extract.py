@@ -262,3 +262,15 @@ def test_full_disk_is_reported_in_one_line(data_dir, tmp_path):
     done = subprocess.run(["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *step], capture_output=True, text=True)
     errs = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "utt" not in line]
     assert len(errs) == 1 and errs[0].startswith(f"error: {tmp_path}/out/feats.ark: the file grows larger"), done.stderr
+
+
+def test_compressed_features_are_smaller_and_nearly_the_same(data_dir, tmp_path, capsys):
+    extract(data_dir, tmp_path / "whole", FBANK, 1)
+    out = tmp_path / "small"
+    main(["--kind", "fbank", "--config", str(CONF / "fbank.yaml"), "--out", str(out), "--compressed", str(data_dir)])
+    assert (out / "feats.ark").stat().st_size < 0.3 * (tmp_path / "whole/feats.ark").stat().st_size
+    for utt, rx in ark.read_scp(out / "feats.scp").items():
+        assert np.abs(ark.read_mat(rx) - ark.read_mat(ark.read_scp(tmp_path / "whole/feats.scp")[utt])).max() < 0.3
+    capsys.readouterr()
+    extract(data_dir, out, config.load(CONF / "fbank.yaml", FbankConfig), 1)
+    assert "compressed" in capsys.readouterr().out  # the reason why they are made again

@@ -1,5 +1,6 @@
 """Kaldi's matrix formats, from bytes written here according to its compressed-matrix.cc."""
 
+import contextlib
 import io
 import struct
 
@@ -7,7 +8,7 @@ import kaldi_io
 import numpy as np
 import pytest
 
-from lstmp.features.matrix import NotAMatrix, read_matrix, select_range
+from lstmp.features.matrix import NotAMatrix, compress, read_matrix, select_range
 
 MAT = np.array([[0, 1.5, -2], [3, 4, 5], [6, 7.25, 8], [9, 10, 11]], np.float32)
 
@@ -105,3 +106,23 @@ def test_ranges_include_their_ends(span, expected):
 def test_invalid_ranges_are_rejected(span, why):
     with pytest.raises(NotAMatrix, match=why):
         select_range(MAT, span)
+
+
+@pytest.mark.parametrize("mat", [
+    np.random.default_rng(1).normal(5, [[0.1, 1, 30]], (400, 3)), np.full((6, 2), 7.5), np.full((3, 1), -0.25),
+    np.zeros((1, 4)), np.array([[1e6], [2], [3], [4], [-5]]), np.eye(4), np.arange(12).reshape(6, 2) * 1e-4,
+    np.zeros((0, 5)), np.zeros((0, 0))], ids=str)
+def test_compressed_matrices(mat):
+    mat = mat.astype(np.float32)
+    found = read(compress(mat))
+    assert found.shape == mat.shape and found.dtype == np.float32
+    if not mat.size:
+        return
+    spread = mat.max() - mat.min() or 1 + abs(mat.min())
+    for x, y in zip(mat.T, found.T, strict=True):
+        ranked = np.sort(x)[[0, len(x) // 4, 3 * (len(x) // 4), -1]]
+        assert np.abs(x - y).max() <= np.diff(ranked).max() / 126 + 4 * spread / 65535
+    if len(mat) > 4:
+        with contextlib.redirect_stderr(io.StringIO()):
+            np.testing.assert_allclose(kaldi_io.read_mat(io.BytesIO(compress(mat))), found, rtol=1e-5, atol=1e-6)
+    assert len(compress(mat)) == 2 + 3 + 16 + 8 * mat.shape[1] + mat.size
