@@ -2,11 +2,12 @@
 
     python -m benchmarks.growth --corpus DIR --hours 0.5 1.3 2.7 5.3 53 --out exp/growth
 
-For each amount, the recipe is run to the end of the training of its networks (``--stop-stage 10`` to include decoding),
-in a separate folder, and the logs of its steps are read. For more hours than the corpus has, the features of the training
-data are used several times, under new ids of utterances and speakers; the audio is not copied, so stages 1 to 4 are not
-measured there. What has been run is kept. Prints a table of minutes and GiB, the exponents fitted to the minutes of the
-larger half of the amounts, and what they mean for 100, 960 and 60,000 hours. Nothing else should run on the machine.
+For each amount, the recipe is run to the end of the training of its networks (``--stop-stage 10`` to include
+decoding), in a separate folder, and the logs of its steps are read. For more hours than the corpus has, the features
+of the data are used several times, under new ids of utterances and speakers; the audio is not copied, so stages 1 to 4
+are not measured there. What has been run is kept. Prints a table of minutes and GiB, the exponents fitted to the
+minutes of the larger half of the amounts, and what they mean for 100, 960 and 60,000 hours. Nothing else should run on
+the machine.
 """
 
 import argparse
