@@ -42,7 +42,7 @@ def prepare_dict(lexicon, out, *, spell=()) -> None:
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="local/prepare_dict.sh", description=__doc__)
     parser.add_argument("--lexicon", help="file with lines `WORD PHONE PHONE …`, plain or .gz; a probability may "
                         "follow the word")
     parser.add_argument("--spell", nargs="+", default=[], metavar="SOURCE", help="instead of --lexicon, for a language "
