@@ -229,7 +229,7 @@ def get_file(name: str, out, base_url: str = BASE_URL):
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="download_librispeech", description=__doc__.split("\n\n")[0])
+    p = argparse.ArgumentParser(prog="local/download_librispeech.sh", description=__doc__.split("\n\n")[0])
     p.add_argument("--out", type=Path, default=Path("downloads"), help="folder to download to (default: downloads)")
     p.add_argument("--splits", nargs="*", default=[], metavar="SPLIT",
                    help=f"any of {', '.join(SPLITS)}; may be joined by +")

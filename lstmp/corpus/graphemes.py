@@ -19,8 +19,12 @@ from lstmp.log import warn
 
 
 def spelled(word: str) -> tuple[str, ...]:
-    """Return the letters, digits and combining marks of a word in upper case; other characters are dropped."""
-    return tuple(c for c in composed(word).upper() if unicodedata.category(c)[0] in "LMN"
+    """Return the letters, digits and combining marks of a word in upper case; other characters are dropped.
+
+    The Turkish ı is not changed, because it would become the same letter as i.
+    """
+    letters = "ı".join(part.upper() for part in composed(word).split("ı"))
+    return tuple(c for c in letters if unicodedata.category(c)[0] in "LMN"
                  and "VARIATION SELECTOR" not in unicodedata.name(c, ""))
 
 

@@ -181,7 +181,7 @@ def summary(utts: Iterable[Utterance], seconds: dict[str, float]) -> str:
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="prepare_librispeech", description=__doc__.split("\n\n")[0])
+    p = argparse.ArgumentParser(prog="local/prepare_librispeech.sh", description=__doc__.split("\n\n")[0])
     p.add_argument("--corpus", required=True, help="folder that contains LibriSpeech/, or LibriSpeech/ itself")
     p.add_argument("--out", required=True, type=Path, help="data directories are written to OUT/<split>")
     p.add_argument("--splits", required=True, nargs="+", metavar="SPLIT",

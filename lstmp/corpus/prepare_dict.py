@@ -26,7 +26,7 @@ def prepare_dict(lexicon, out, *, spell=()) -> None:
     if (lexicon is None) == (not spell):
         raise UserError("give either a lexicon or words to spell", hint="use either --lexicon or --spell")
     stage = Stage(out, "dict", inputs=[Path(p) / "text" if Path(p).is_dir() else p for p in spell] or [lexicon],
-                  settings={"spell": True} if spell else {}, version=2)
+                  settings={"spell": True} if spell else {}, version=3 if spell else 2)
     if stage.is_done():
         return
     if spell:
@@ -42,7 +42,7 @@ def prepare_dict(lexicon, out, *, spell=()) -> None:
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="local/prepare_dict.sh", description=__doc__)
     parser.add_argument("--lexicon", help="file with lines `WORD PHONE PHONE …`, plain or .gz; a probability may "
                         "follow the word")
     parser.add_argument("--spell", nargs="+", default=[], metavar="SOURCE", help="instead of --lexicon, for a language "

@@ -148,7 +148,7 @@ def _phone_table(dictionary: Dictionary, num_disambig: int) -> tuple[dict[str, i
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="local/prepare_lang.sh", description=__doc__)
     parser.add_argument("--dict", required=True, help="the dictionary folder, data/<recipe>/dict")
     parser.add_argument("--out", required=True, help="the lang folder to write, data/<recipe>/lang")
     parser.add_argument("--oov", default=UNKNOWN_WORD, help="the word that replaces unknown words (default: "

@@ -199,7 +199,7 @@ def _link_files(source: Path, out: Path):
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="local/prepare_lm.sh", description=__doc__)
     parser.add_argument("--lang", required=True, help="the lang folder to read, data/<recipe>/lang")
     parser.add_argument("--out", required=True, help="the folder to write, data/<recipe>/lang_<lm>")
     parser.add_argument("--arpa", help="use this language model in ARPA format, plain or .gz")

@@ -142,7 +142,7 @@ def write_subset(data: DataDir, chosen: set[str], out):
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="subset_data_dir", description=__doc__)
+    p = argparse.ArgumentParser(prog="steps/subset_data_dir.sh", description=__doc__)
     p.add_argument("data", type=Path, help="data directory to read")
     p.add_argument("out", type=Path, help="data directory to write")
     choice = p.add_mutually_exclusive_group(required=True)

@@ -119,7 +119,8 @@ def make(out: Path, *, seed: int, utts: dict[str, int], voices: dict[str, int], 
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="prepare_tiny", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p = argparse.ArgumentParser(prog="local/prepare_tiny.sh", description=__doc__,
+                                formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--out", type=Path, default=Path("data/tiny"), help="folder to write to (default: data/tiny)")
     p.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes (default: 1)")
     for split, n, v in (("train", 700, 44), ("dev", 100, 8), ("test", 100, 8)):

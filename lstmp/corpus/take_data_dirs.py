@@ -70,7 +70,7 @@ def take(source: Path, out: Path, *, max_bad: float, max_utts: int | None, nj: i
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="take_data_dirs", description=__doc__.split("\n\n")[0])
+    p = argparse.ArgumentParser(prog="local/take_data_dirs.sh", description=__doc__.split("\n\n")[0])
     p.add_argument("--corpus", type=Path, required=True, help="folder with the data directories")
     p.add_argument("--out", type=Path, required=True, help="data directories are written to OUT/<split>")
     p.add_argument("--splits", required=True, nargs="+", metavar="SPLIT", help="names of the data directories")

@@ -149,7 +149,7 @@ def _read(path: Path) -> DataDir:
 
 @command
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="validate_data_dir", description=__doc__.split("\n\n")[0])
+    p = argparse.ArgumentParser(prog="local/validate_data_dir.sh", description=__doc__.split("\n\n")[0])
     p.add_argument("data", type=Path, nargs="+", help="data directories; they must not share utterances")
     p.add_argument("--quick", action="store_true", help="read headers and last samples only, do not decode all audio")
     p.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")

@@ -205,7 +205,7 @@ def _updated(old_report: Json, old_jobs: list[Path], new_jobs: list[Path]) -> Js
 @command
 def main(argv: list[str] | None = None) -> None:
     """Rescore the lattices of a decoding with another language model."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="steps/lmrescore.sh", description=main.__doc__)
     parser.add_argument("--lang", required=True, help="lang folder with the G.fst of the decoding graph")
     parser.add_argument("--new-lang", required=True, help="lang folder with the G.fst to rescore with")
     parser.add_argument("--in", dest="source", required=True, help="folder of a decoding, with lat.*.safetensors")

@@ -39,7 +39,7 @@ def compute_cmvn(data_dir: Path | str) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="lstmp.features.cmvn", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="steps/compute_cmvn.sh", description=__doc__.split("\n")[0])
     parser.add_argument("data", metavar="DATA", help="data dir with feats.scp and utt2spk")
     compute_cmvn(parser.parse_args(argv).data)
 

@@ -7,6 +7,7 @@ are reported and left out of ``feats.scp``; all later stages use the utterances 
 
 import argparse
 import contextlib
+import sys
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -245,7 +246,8 @@ def _audio_state(data: DataDir) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="lstmp.features.extract", description=__doc__.split("\n")[0])
+    kinds = [kind for kind in CONFIGS if kind in (sys.argv[1:] if argv is None else argv)]  # given by the script
+    parser = argparse.ArgumentParser(prog=f"steps/make_{(kinds or ['mfcc'])[0]}.sh", description=__doc__.split("\n")[0])
     parser.add_argument("--kind", choices=list(CONFIGS), required=True, help="type of features")
     parser.add_argument("--config", required=True, help="conf/mfcc.yaml, conf/fbank.yaml or a copy")
     parser.add_argument("--nj", type=int, default=2, help="number of processes (default: 2)")

@@ -104,7 +104,7 @@ def _check(l_disambig: Path, g: Path, lang: Lang) -> int:
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="steps/make_graph.sh", description=__doc__.split("\n")[0])
     parser.add_argument("--lang", required=True, help="lang folder with G.fst, data/<recipe>/lang_<lm>")
     parser.add_argument("--model", required=True, help="folder of the model whose tree and transitions to use")
     parser.add_argument("--out", required=True, help="folder for the graph, exp/<recipe>/<model>/graph_<lm>")

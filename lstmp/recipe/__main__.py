@@ -17,7 +17,7 @@ import yaml
 
 from lstmp import config
 from lstmp.conf_files import read_sections
-from lstmp.errors import command
+from lstmp.errors import UserError, command
 from lstmp.machine import commit
 from lstmp.paths import ROOT
 from lstmp.recipe.options import MACHINES, help_text, parse_options
@@ -50,6 +50,9 @@ def main(argv=None):
     exp, data, dry_run = Path(run["exp"]), Path(run["data"]), run["dry-run"] == "true"
     if not dry_run:
         check_predecessors(int(run["stage"]), exp, data, recipe, networks, systems)
+    if recipe.source == "datadirs" and not run["corpus"]:
+        raise UserError(f"the recipe `{run['recipe']}` has no speech of its own",
+                        hint="give --corpus DIR, the folder with your data dirs")
     files: dict[str, Any] = {key: find_file(getattr(recipe, key), run, recipe)
                              for key in ("lexicon", "arpa", "lm_text", "rescore_arpa")}
     recipe = dataclasses.replace(recipe, **files)

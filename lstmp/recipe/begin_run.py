@@ -13,14 +13,20 @@ import sys
 from pathlib import Path
 
 from lstmp import lock
-from lstmp.errors import command
+from lstmp.errors import UserError, command
 
 
 @command
 def main(argv=None):
-    """Take the lock and install the configuration."""
+    """Take the lock and install the configuration.
+
+    Raises:
+        UserError: CONF is not <EXP>/.conf.*, or another run holds the lock.
+    """
     fd, exp, new = sys.argv[1:] if argv is None else argv
     exp, new = Path(exp), Path(new)
+    if new.parent != exp or not new.name.startswith(".conf."):  # it will be removed
+        raise UserError("not a folder of new configurations of this run", file=new, hint="call run.sh")
     try:
         with os.fdopen(int(fd), "a+b", closefd=False) as file:
             lock.take(file, exp, os.environ.get("LSTMP_COMMAND", "./run.sh"))

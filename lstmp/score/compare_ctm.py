@@ -11,7 +11,7 @@ from lstmp.score.ctm import compare, read_ctm
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="lstmp.score.compare_ctm", description=__doc__)
+    parser = argparse.ArgumentParser(prog="steps/compare_ctm.sh", description=__doc__)
     parser.add_argument("ref", help="phone CTM to compare with, may be .gz: `utt [channel] start duration phone`")
     parser.add_argument("hyp", help="phone CTM to compare, in the same format")
     parser.add_argument("--silence", nargs="+", default=["SIL"], metavar="PHONE",

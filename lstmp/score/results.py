@@ -176,7 +176,7 @@ def read_sounds(data_dirs: list[Path]) -> list[dict]:
 
 @command
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="lstmp.score.results", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="steps/make_results.sh", description=__doc__.split("\n")[0])
     parser.add_argument("--recipe-dir", required=True, help="folder of the recipe's models, such as exp/tiny")
     parser.add_argument("--systems", nargs="+", required=True, metavar="NAME[=PATTERN]",
                         help="rows of the table; PATTERN is the path of the system's decode dirs, with {lm} and {set}, "

@@ -16,6 +16,11 @@ def test_phones_are_upper_case_letters_digits_and_combining_marks():
     assert spelled("कि") == ("क", "ि")  # a combining vowel sign is a phone
 
 
+def test_the_dotless_i_is_another_letter_than_i():
+    assert spelled("altı") == ("A", "L", "T", "ı") and spelled("bin") == ("B", "I", "N")  # Turkish, lower case
+    assert spelled("ALTI") == ("A", "L", "T", "I") and spelled("BİN") == ("B", "İ", "N")  # upper case
+
+
 def test_joiners_and_variation_selectors_are_dropped():
     assert spelled("می\u200cخ") == ("م", "ی", "خ") and spelled("❤\ufe0f") == ()
     assert spelled("e\u0301") == ("É",) and spelled("क्ष") == ("क", "्", "ष")

@@ -245,6 +245,16 @@ def test_an_error_lists_at_most_ten_known_names(project):
     assert str(e.value).partition("known are: ")[2].count(",") == 9
 
 
+@pytest.mark.parametrize("conf", ["", ".", "conf", "exp/conf", "other/.conf.1"])
+def test_begin_run_removes_no_other_folder(tmp_path, monkeypatch, conf):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("conf", "exp/conf", "other/.conf.1"):
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(SystemExit), open(tmp_path / ".lock", "a") as lock:
+        begin_run.main([str(lock.fileno()), "exp", conf])
+    assert all((tmp_path / folder).is_dir() for folder in ("conf", "exp/conf", "other/.conf.1"))
+
+
 def test_main_writes_the_configuration_for_begin_run(tmp_path, capsys):
     main(["--exp", str(tmp_path / "exp"), "--lstmp.epochs", "3"])
     new = next(line.partition("=")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("new_conf="))

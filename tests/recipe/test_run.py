@@ -81,7 +81,15 @@ def test_every_script_has_help_and_works_from_anywhere(script, tmp_path):
     done = call(str(ROOT / script), "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) >= 10
+    if done.stdout.startswith("usage: "):
+        assert done.stdout.startswith(f"usage: {script}"), done.stdout
     assert os.access(ROOT / script, os.X_OK)
+
+
+def test_the_part_of_run_sh_that_replaces_the_configuration_does_not_run_alone(tmp_path):
+    (tmp_path / "kept").write_text("")
+    done = call("bash", str(ROOT / "local/begin_run.sh"), "--help", cwd=tmp_path)
+    assert done.returncode == 1 and "run.sh" in done.stderr and os.listdir(tmp_path) == ["kept"]
 
 
 def test_folders_may_have_any_name(tmp_path):

@@ -51,6 +51,12 @@ def test_variables_of_each_network(bash_output):
         "e/tri1/graph_tg"]
 
 
+def test_a_recipe_for_data_dirs_needs_a_corpus(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--exp", str(tmp_path), "--recipe", "own", "--lexicon", ""])
+    assert "error: the recipe `own` has no speech of its own; give --corpus DIR" in capsys.readouterr().err
+
+
 def test_the_last_systems_have_another_lang_and_are_rescored(bash_output):
     show = 'echo "$lang|$rescore|${lms[*]}"'
     output = bash_output(f"for s in mono tri1 tri2b tri3b lstmp; do settings_of $s; {show}; done",
