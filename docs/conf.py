@@ -15,6 +15,7 @@ html_math_renderer = "mathml"
 
 # docstrings
 default_role = "code"  # `name` in a docstring is code
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_mock_imports = ["k2", "triton", "onnx", "onnxruntime"]  # not in every environment
 autodoc_preserve_defaults = True

@@ -33,17 +33,19 @@ def help_of(command: str) -> str:
     if command == "lstmp run":  # replaces itself by run.sh
         return help_of("run.sh")
     if command.startswith("lstmp "):
-        return _help_of_module(cli.COMMANDS[command.split()[1]][0], [], command)
+        return help_of_module(cli.COMMANDS[command.split()[1]][0], (), command)
     call = _CALL.search((ROOT / command).read_text(encoding="utf-8"))
     if call:
         module, *arguments = shlex.split(call[1])
-        return _help_of_module(module, arguments, None)
+        return help_of_module(module, tuple(arguments))
     done = subprocess.run([ROOT / command, "--help"], capture_output=True, text=True, check=True,
                           env={**os.environ, "LSTMP_PYTHON": sys.executable})
     return done.stdout
 
 
-def _help_of_module(module: str, arguments: list[str], subcommand: str | None) -> str:
+@functools.cache
+def help_of_module(module: str, arguments: tuple[str, ...] = (), subcommand: str | None = None) -> str:
+    """What `python -m MODULE ARGUMENTS --help` prints."""
     main = importlib.import_module(module).main
     output = io.StringIO()
     columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "100"

@@ -147,14 +147,12 @@ def _section(title: str, text: str, cls: type, prefix: str, linked: Linked) -> s
             parts.append(_prose(item, linked))
             continue
         kind, rule = type_of(cls, item.name)
-        comment = [_prose(item.comment, linked)] if item.comment else []
-        if rule:
-            comment.append(f"Allowed: {_prose(rule, linked)}.")
-        name = prefix + item.name
-        if name in others:
-            comment.append("Recipes: " + "; ".join(f"`{v}` in {', '.join(w)}" for v, w in others[name].items()) + ".")
-        default = f":default: `{item.value}`\n" if item.value else ""
-        parts.append(f"```{{confval}} {name}\n:type: {kind}\n{default}\n" + "\n\n".join(comment) + "\n```")
+        facts = f"{kind[0].upper()}{kind[1:]}" + (f", {_prose(rule, linked)}" if rule else "")
+        facts += f"; default: `{item.value}`." if item.value else "."
+        if uses := others.get(prefix + item.name):
+            facts += " Recipes: " + "; ".join(f"`{v}` in {', '.join(names)}" for v, names in uses.items()) + "."
+        words = [_prose(item.comment, linked)] if item.comment else []
+        parts.append("\n\n".join([f"```{{confval}} {prefix}{item.name}", *words, facts]) + "\n```")
     return "\n\n".join(parts) + "\n\n"
 
 
