@@ -16,7 +16,7 @@ def with_returns(lines: list[str]) -> list[str]:
     if len(first) > 1 and all(_NAME.match(line) for line in first):
         body = ["* **" + line.replace(": ", "**: ", 1) if line in first else "  " + line.lstrip() for line in body]
         return [*lines[:start], ":returns:", "", *("    " + line for line in body), "", *lines[end:]]
-    return [*lines[:start], ":returns: " + body[0], *("    " + line for line in body[1:]), "", *lines[end:]]
+    return [*lines[:start], ":returns: " + body[0], *("    " + line if line else "" for line in body[1:]), *lines[end:]]
 
 
 def _process(app, what, name, obj, options, lines: list[str]):

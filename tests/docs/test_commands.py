@@ -106,7 +106,8 @@ def test_commands_in_the_text_have_known_options(page, tmp_path):
 
 def test_wrong_commands_are_noticed(tmp_path):
     for text in ("steps/decoed.sh --model x", "steps/decode.sh --modell x", "lstmp transcribbe",
-                 "./run.sh --lstmp.cels 3", "./run.sh --recipe tinny", "python -m lstmp.no.such", "cat x | frobnicate", "lstmp align --njj 2",
+                 "./run.sh --lstmp.cels 3", "./run.sh --recipe tinny", "python -m lstmp.no.such",
+                 "cat x | frobnicate", "lstmp align --njj 2",
                  "./run.sh --lstmp.epochs many", "python docs/no_such.py", ". local/paths.sh"):
         assert any(problem_of(words, tmp_path) for words in commands(text)), text
     assert commands("for x in a b; do  # c\n  ls $x > y && A=1 cat \\\n z; done") == [["ls", "$x"], ["cat", "z"]]
