@@ -48,7 +48,7 @@ def help_of_module(module: str, arguments: tuple[str, ...] = (), subcommand: str
     """What `python -m MODULE ARGUMENTS --help` prints."""
     main = importlib.import_module(module).main
     output = io.StringIO()
-    columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "100"
+    columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "88"
     program._subcommand = subcommand
     try:
         with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):

@@ -66,7 +66,16 @@ def with_links(text: str, path: str, linked: Linked, place: str = "") -> str:
         codes.append(match[0])
         return f"\0{len(codes) - 1}\0"
 
+    def named(match: re.Match) -> str:
+        """A script, module or configuration that is named in code leads to its reference, too."""
+        path = codes[int(match[2])].strip("`").removeprefix("./") if match[2] else ""
+        if not re.fullmatch(r"(conf|lstmp|steps|local)/[\w/]+\.\w+|\w+\.sh", path) or not (ROOT / path).exists():
+            return match[0]
+        found = _place(path, "", Linked())
+        return f"[{match[0]}]({found})" if found.startswith("#") else match[0]
+
     text = _LINK.sub(rewritten, CODE.sub(hide, text))
+    text = re.sub("(^#.*|\\[[^\\[\\]]*\\]\\([^()\\s]+\\))|\0(\\d+)\0", named, text, flags=re.M)
     return re.sub("\0(\\d+)\0", lambda m: codes[int(m[1])], text)
 
 

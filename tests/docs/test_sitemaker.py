@@ -1,4 +1,4 @@
-"""The pages that docs/sitemaker makes for the documentation site. Their links are checked by docs/build.sh, in .ci/run."""
+"""The pages that docs/sitemaker makes for the documentation site. Their links are checked by docs/build.sh."""
 
 import re
 from dataclasses import dataclass
@@ -27,6 +27,10 @@ from lstmp.config import check
     ("[a](../Dockerfile)", "[a](files/Dockerfile.md)"),
     ("[a](https://arxiv.org/abs/1402.1128)", "[a](https://arxiv.org/abs/1402.1128)"),
     ("[a](no_such.md)", "[a](no_such.md)"),  # Sphinx reports it
+    ("`steps/decode.sh`", "[`steps/decode.sh`](#script-steps-decode)"),
+    ("# `./run.sh`", "# `./run.sh`"),
+    ("`./run.sh` [`run.sh`](formats.md)", "[`./run.sh`](#script-run) [`run.sh`](formats.md)"),
+    ("`steps/no_such.sh` `local/path.sh`", "`steps/no_such.sh` `local/path.sh`"),
     ("`[a](README.md)`", "`[a](README.md)`"),
     ("```sh\n[a](README.md)\n```", "```sh\n[a](README.md)\n```"),
 ])
