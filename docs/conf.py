@@ -26,6 +26,8 @@ toc_object_entries = False
 # -n reports references to what is not documented, except classes of other packages and type variables
 nitpick_ignore_regex = [("py:class", r"(?!lstmp\.).*"), ("py:class", r"lstmp\.([\w.]+\.)?(T|Item|Result|Search)")]
 
+html_static_path = ["sitemaker/style.css"]
+html_css_files = ["style.css"]
 html_theme = "furo"
 html_title = f"lstmp {release}"
 html_show_sphinx = False

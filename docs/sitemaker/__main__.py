@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from sitemaker import api, commands, configuration
-from sitemaker.pages import ROOT, Linked, markdown_pages, page_of_file, site_name, with_links
+from sitemaker.pages import ROOT, Linked, markdown_pages, page_of_file, site_name, text_of, with_links
 
 
 def navigation() -> str:
@@ -20,8 +20,7 @@ def navigation() -> str:
 def contents() -> tuple[dict[str, str], set[str]]:
     """(page, relative to the site's source → its text; pictures, relative to the repository)."""
     linked = Linked()
-    made = {site_name(path): with_links((ROOT / path).read_text(encoding="utf-8"), path, linked)
-            for path in markdown_pages()}
+    made = {site_name(path): with_links(text_of(path), path, linked) for path in markdown_pages()}
     made["index.md"] += navigation()
     made |= {configuration.PAGE: configuration.page(linked), commands.PAGE: commands.page(), **api.pages()}
     made |= {f"files/{path}.md": page_of_file(path) for path in linked.texts}

@@ -1,5 +1,7 @@
 """Formulas as MathML, which browsers show without a script and without a network."""
 
+import re
+
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
@@ -7,8 +9,8 @@ from sphinx.util import logging
 
 def _write(self, node: nodes.Node, block: bool):
     try:
-        self.body.append(tex2mathml(node.astext(), as_block=block))
-    except (SyntaxError, nodes.NodeFound) as e:
+        self.body.append(tex2mathml(re.sub(r"\\dots\b", r"\\ldots", node.astext()), as_block=block))
+    except (SyntaxError, ValueError) as e:  # docutils 0.21, 0.22
         logging.getLogger(__name__).warning("formula cannot be read: %s", e, location=node)
     raise nodes.SkipNode
 

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sitemaker.notebook import as_markdown
+
 ROOT = Path(__file__).resolve().parents[2]
 CODE = re.compile(r"(^ *(`{3,})[^\n]*\n.*?^ *\2 *$|(`+)[^`\n]+\3)", re.S | re.M)
 _LINK = re.compile(r"(!?)\[([^\[\]]*)\]\(([^()\s]+)\)")
@@ -26,13 +28,19 @@ class Linked:
 def site_name(path: str) -> str:
     """The place in the site of a page or picture of the repository. README.md is the front page."""
     special = {"README.md": "index.md", "docs/README.md": "stages.md"}
-    return special.get(path, path.removeprefix("docs/"))
+    return special.get(path, path.removeprefix("docs/")).replace(".ipynb", ".md")
 
 
 def markdown_pages() -> list[str]:
-    """The Markdown pages of the repository that belong to the site."""
-    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/**/*.md")]
+    """The Markdown pages and notebooks of the repository that belong to the site."""
+    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.ipynb"), *ROOT.glob("recipes/**/*.md")]
     return sorted(p.relative_to(ROOT).as_posix() for p in found)
+
+
+def text_of(path: str) -> str:
+    """The Markdown text of a page or notebook."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return as_markdown(text) if path.endswith(".ipynb") else text
 
 
 def with_links(text: str, path: str, linked: Linked, place: str = "") -> str:

@@ -17,9 +17,9 @@ from lstmp.recipe.resolve import resolve
 
 BLOCKS = [block for page in pages() for block in blocks_of(page)]
 OTHERS = set("""
-    [ apt-get arecord awk cat cd column cp cut diff docker echo export ffmpeg find git grep gunzip head kill less ls
-    mkdir mktemp mv nvidia-smi paste pip pre-commit python python3 rm rsync sbatch scp sed set sleep sort sox squeue
-    srun ssh tail tar test torchrun tr uniq unset unzip uv wc wget zcat
+    [ apt-get arecord awk cat cd chmod cmp comm column cp cut diff docker echo export ffmpeg find git grep gunzip head
+    kill less ls mkdir mktemp mv nvidia-smi paste pip pre-commit python python3 rm rsync sbatch scp sed set sleep sort
+    sox squeue srun ssh tail tar test torchrun tr uniq unset unzip uv wc wget zcat
 """.split())
 PASSING = ("test.sh", "local/node.sh", "local/on_hosts.sh")  # options to other programs
 PLACEHOLDER = re.compile(r"…|^[A-Z][A-Z_]*$|<\w+>")

@@ -1,5 +1,6 @@
 """The pages that docs/sitemaker makes for the documentation site. Their links are checked by docs/build.sh."""
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from helpers import CONF, ROOT
 from sitemaker import api, commands, configuration
 from sitemaker.__main__ import contents, navigation
 from sitemaker.docstrings import with_returns
+from sitemaker.notebook import as_markdown
 from sitemaker.pages import Linked, markdown_pages, site_name, with_links
 
 from lstmp.conf_files import leaves, read_sections
@@ -105,6 +107,15 @@ def test_every_script_and_module_has_its_place():
     assert "usage: steps/decode.sh" in pages[commands.PAGE] and "usage: lstmp align" in pages[commands.PAGE]
     modules = set(re.findall(r"^\.\. automodule:: (\S+)", "".join(api.pages().values()), re.M))
     assert {"lstmp.nnet.cell", "lstmp.stage", "lstmp.nnet.kernels.fused"} <= modules and len(modules) > 150
+
+
+def test_a_notebook_becomes_a_page():
+    cells = [{"cell_type": "markdown", "source": ["# A\n", "b"]},
+             {"cell_type": "code", "source": ["f()"],
+              "outputs": [{"text": ["x\n", "y\n"]}, {"data": {"image/png": "aG\n"}}]}]
+    assert as_markdown(json.dumps({"cells": cells})) == (
+        "# A\nb\n\n```python\nf()\n```\n\n```text\nx\ny\n```\n\n"
+        "![the picture that this code draws](data:image/png;base64,aG)\n")
 
 
 def test_returns_of_docstrings():
