@@ -110,5 +110,6 @@ def test_wrong_commands_are_noticed(tmp_path):
                  "cat x | frobnicate", "lstmp align --njj 2",
                  "./run.sh --lstmp.epochs many", "python docs/no_such.py", ". local/paths.sh"):
         assert any(problem_of(words, tmp_path) for words in commands(text)), text
+    assert commands('a --lexicon "" --data b') == [["a", "--lexicon", "", "--data", "b"]]
     assert commands("for x in a b; do  # c\n  ls $x > y && A=1 cat \\\n z; done") == [["ls", "$x"], ["cat", "z"]]
     assert importlib.util.find_spec("sitemaker.pages")

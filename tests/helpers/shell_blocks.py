@@ -76,7 +76,7 @@ def commands(text: str) -> list[list[str]]:
     for token in [*lexer, "\n"]:
         if set(token) <= set("<>&") and set(token) & set("<>"):
             skip = True  # the file of a redirection
-        elif set(token) <= set(_SEPARATORS + "<>"):
+        elif token and set(token) <= set(_SEPARATORS + "<>"):
             found, words, skip = [*found, words], [], False
         elif skip:
             skip = False
