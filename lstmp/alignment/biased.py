@@ -52,7 +52,7 @@ class BiasedCompiler(GraphCompiler):
         self.gap_pdf, self.first_gap_tid = transitions.num_pdfs, transitions.num_tids + 1
 
     def compile(self, words: list[int], borders: set[int] | None = None) -> TrainingGraph:
-        """As :meth:`GraphCompiler.compile`; with ``borders``, only these have gaps (border k is before word k)."""
+        """As :meth:`.GraphCompiler.compile`; with ``borders``, only these have gaps (border k is before word k)."""
         self._last_gap: int | None = None
         self._num_borders, self._borders = 0, borders
         return super().compile(words)

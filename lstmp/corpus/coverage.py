@@ -20,7 +20,7 @@ def unknown_words(counts: Counter[str], known: Collection[str]) -> Counter[str]:
 
 
 def other_spellings(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Map unknown words to known words that differ from them only in one of :data:`DIFFERENCES`.
+    """Map unknown words to known words that differ from them only in one of ``DIFFERENCES``.
 
     Unknown words without such a known word are left out.
     """
@@ -55,7 +55,7 @@ def _forms(word: str) -> tuple[str, str, str]:
 
 
 def difference(word: str, other: str) -> str:
-    """Return how two words with similar spelling differ: one of :data:`DIFFERENCES`."""
+    """Return how two words with similar spelling differ: one of ``DIFFERENCES``."""
     if word.casefold() == other.casefold():
         return DIFFERENCES[0]
     if word.translate(APOSTROPHES).casefold() == other.translate(APOSTROPHES).casefold():

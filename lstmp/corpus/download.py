@@ -219,7 +219,7 @@ def get_file(name: str, out, base_url: str = BASE_URL):
     """Download a file of OpenSLR 11, the lexicon or a language model, to ``<out>/<name>``.
 
     Raises:
-        UserError: as for :func:`fetch`; or ``name`` is not in :data:`FILES`.
+        UserError: as for :func:`fetch`; or ``name`` is not in ``FILES``.
     """
     if name not in FILES:
         raise UserError(f"unknown file `{name}` of OpenSLR 11", hint=f"choose among {', '.join(FILES)}")

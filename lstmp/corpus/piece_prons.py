@@ -146,7 +146,7 @@ def complete(prons: Prons, symbols: Iterable[str], letters: list[tuple[str, str]
     Args:
         prons: the learned pronunciations.
         symbols: all symbols that need pronunciations.
-        letters: (letter, symbol) of each letter at each position, see :meth:`Pieces.single_letters`.
+        letters: (letter, symbol) of each letter at each position, see :meth:`.Pieces.single_letters`.
     """
     by_letters: dict[str, list[str]] = defaultdict(list)
     for symbol in prons:

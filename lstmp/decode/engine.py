@@ -7,7 +7,7 @@ the last bit. A state survives (is *active*) if its score is above  best - beam.
 - if it begins with fewer than ``min_active`` states, it is multiplied by 1.25;
 - otherwise it moves a fifth of the way back to ``search_beam``.
 
-In the last four frames (:data:`NEAR_END`) the minimum number of states is raised to at least half of ``max_active`` and
+In the last four frames (``NEAR_END``) the minimum number of states is raised to at least half of ``max_active`` and
 the beam is not reduced, so that a final state is reached. Scores are added in float32 and in k2's order.
 
 As with k2, a lattice holds the arcs between active states that are on paths within ``output_beam`` of the best one.

@@ -62,7 +62,7 @@ class LiveRecognizer:
 
     Args:
         network: unidirectional, on filterbank energies without CMVN and derivatives.
-        graph: the decoding graph; for a word insertion penalty see :meth:`SearchGraph.with_penalty`.
+        graph: the decoding graph; for a word insertion penalty see :meth:`.SearchGraph.with_penalty`.
         search: beams, and the acoustic scale, which is 1 / LM weight.
         fbank: configuration of the features, the same as for the training data.
         live: where segments end.

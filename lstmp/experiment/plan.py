@@ -1,6 +1,6 @@
 """Reads a grid of networks: which networks are trained, on which data, with which seeds, and claims about them.
 
-A grid is a YAML file:
+A grid is a YAML file::
 
     exp: exp/sak2014                 # folder for the networks
     page: recipes/sak2014/README.md  # the generated page; its pictures and results.json are in the same folder

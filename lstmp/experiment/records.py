@@ -5,7 +5,7 @@ results: everything that the page shows. So the page can be generated again, and
 does not have the trained networks.
 
 A run is done if its record has the settings of the grid, and if the contents of its inputs are the same as here. Data
-that were computed again on another machine may differ in the last bits of their numbers. With :data:`ALIKE` such a run
+that were computed again on another machine may differ in the last bits of their numbers. With ``ALIKE`` such a run
 counts as done too. Then only utterances, lengths, the number of states and the sizes of graphs must be equal; no other
 numbers are compared.
 """

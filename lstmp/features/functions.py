@@ -1,4 +1,4 @@
-"""Functions that compute features from samples in memory: :func:`fbank` and :func:`mfcc`.
+"""Functions that compute features from samples in memory: :func:`.fbank` and :func:`mfcc`.
 
 Defaults are the values in conf/fbank.yaml and conf/mfcc.yaml, where options are explained.
 """
@@ -48,7 +48,7 @@ def mfcc(samples: Array | list[float], rate: int, *, utt: str = "", frame_length
     """Compute mel-frequency cepstral coefficients, as Kaldi's ``compute-mfcc-feats`` and ``steps/make_mfcc.sh``.
 
     Args:
-        samples, rate, utt, frame_length_ms … high_freq: as for :func:`fbank`.
+        samples, rate, utt, frame_length_ms … high_freq: as for :func:`.fbank`.
         num_ceps: D, including C0.
         cepstral_lifter: liftering coefficient, scales C1, C2 … to comparable magnitude; 0: no liftering.
         use_energy: replace C0 by the log energy of the window.
@@ -57,7 +57,7 @@ def mfcc(samples: Array | list[float], rate: int, *, utt: str = "", frame_length
         float32 [T, D].
 
     Raises:
-        TypeError, UserError: as for :func:`fbank`.
+        TypeError, UserError: as for :func:`.fbank`.
     """
     return _features(MfccConfig, samples, rate, utt, {
         "frame_length_ms": frame_length_ms, "frame_shift_ms": frame_shift_ms, "window": window,

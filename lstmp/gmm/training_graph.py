@@ -73,7 +73,7 @@ class TrainingGraph:
 
     @cached_property
     def distinct_pdfs(self) -> np.ndarray:
-        """The distinct pdfs in ascending order: the columns of the scores that :func:`align_batch` takes."""
+        """The distinct pdfs in ascending order: the columns of the scores that :func:`.align_batch` takes."""
         return np.unique(self.pdf)
 
     @cached_property

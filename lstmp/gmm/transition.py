@@ -21,10 +21,10 @@ class TransitionModel:
         log_prob: float32 [num_tids + 1], natural logarithms by transition-id (entry 0 unused); default: the
             probabilities of the topology.
 
-    Attributes (all indexed by transition-id, entry 0 unused):
+    Attributes:
         tid_tuple, tid_pdf, tid_phone, tid_state, tid_dest: int64; index of the tuple, pdf-id, phone, HMM state, and
-            destination HMM state.
-        is_self_loop, is_final: bool; whether the arc is a self-loop, or leads to the final state.
+            destination HMM state, by transition-id (entry 0 unused).
+        is_self_loop, is_final: bool, by transition-id; whether the arc is a self-loop, or leads to the final state.
     """
 
     def __init__(self, topology: Topology, tuples, log_prob=None):

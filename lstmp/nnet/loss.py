@@ -15,7 +15,7 @@ from lstmp.nnet.kernels.gates import address, compiled, kernels
 
 
 class FrameCrossEntropy(Function):
-    """``loss, correct = FrameCrossEntropy.apply(y, weight, bias, targets, frames, bf16, with_grads)``
+    """Cross entropy: ``loss, correct = FrameCrossEntropy.apply(y, weight, bias, targets, frames, bf16, with_grads)``.
 
     Args:
         y: [n, D] output of the last layer.
@@ -26,7 +26,7 @@ class FrameCrossEntropy(Function):
         with_grads: False if no gradient is needed; its computation may then be skipped.
 
     Returns:
-        loss: - sum over the frames with a target of log p(target) / ``frames``, a scalar.
+        loss: the sum of -log p(target) over the frames with a target, divided by ``frames``; a scalar.
         correct: int64 scalar, the number of these frames whose most probable state is the target.
     """
 

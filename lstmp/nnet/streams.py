@@ -45,7 +45,7 @@ class Batch:
     Attributes:
         features: float32 [T, n, D].
         targets: int64 [T, n], pdf-ids, -1 where there is no loss.
-        frames: int64 [T, n], number of the frame in the whole set (:attr:`FrameSet.offsets`) that each input is.
+        frames: int64 [T, n], number of the frame in the whole set (``FrameSet.offsets``) that each input is.
         utts: int64 [n], index of the utterance.
         carry: int64 [n], index of each stream among the streams of the previous batch; None if all are the same.
         fresh: bool [n], True where an utterance starts, so that the state must be zero.

@@ -1,4 +1,4 @@
-"""Combines conf/*.yaml, the overrides of recipes/<name>/recipe.yaml, and the overrides of run.sh's options."""
+"""Combines ``conf/*.yaml``, the overrides of recipes/<name>/recipe.yaml, and the overrides of run.sh's options."""
 
 import re
 from pathlib import Path

@@ -106,7 +106,8 @@ def page(record: dict) -> str:
               f"**{r['wer']:.2f}** [{r['ci'][0]:.2f}, {r['ci'][1]:.2f}]", f"{r['known_wer']:.2f}",
               f"{r['recognized']:,}: **{r['recall']:.1f} %** [{r['recall_ci'][0]:.1f}, {r['recall_ci'][1]:.1f}]",
               f"{r['made_up']:,}", f"{r['right']:,}"] for r in rows]
-    return f"{record['note']}\n\n".lstrip() + table(head, cells, left=2) + "\n"
+    title = "# Words that are not in the dictionary\n\n"
+    return title + f"{record['note']}\n\n".lstrip() + table(head, cells, left=2) + "\n"
 
 
 @command

@@ -45,7 +45,8 @@ def test_page(folder, capsys):
     main(row)
     assert "| pieces | data | 1 (20.00 %) | **20.00** [0.00, 50.00] | 25.00 | 1: **100.0 %**" in capsys.readouterr().out
     main([*row, "--out", str(folder), "--note", "Made so."])
-    assert (folder / "RESULTS.md").read_text().startswith("Made so.\n\n| system")
+    text = (folder / "RESULTS.md").read_text()
+    assert text.startswith("# Words that are not in the dictionary\n\nMade so.\n\n| system")
     assert json.loads((folder / "results.json").read_text())["rows"][0]["recognized"] == 1
 
 
