@@ -12,14 +12,19 @@ from selenium.webdriver.common.keys import Keys
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-SWITCHES = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--mute-audio",
-            "--autoplay-policy=no-user-gesture-required")
+SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--mute-audio",
+    "--autoplay-policy=no-user-gesture-required",
+)
 
 # [contrast, text] of all text that is seen, against the nearest background that is not transparent; WCAG 2.2
 CONTRASTS = """
 const parse = (c) => c.match(/[\\d.]+/g).map(Number);
-const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const light = (rgb) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => sum + weight * linear(rgb[i] / 255), 0);
 const behind = (node) => {
   for (; node; node = node.parentElement) {
     const colour = parse(getComputedStyle(node).backgroundColor);
@@ -30,7 +35,8 @@ const out = [];
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
   const node = walker.currentNode.parentElement;
-  if (!walker.currentNode.data.trim() || !node.checkVisibility({ visibilityProperty: true }) || node.closest(":disabled")) continue;
+  if (!walker.currentNode.data.trim() || node.closest(":disabled")) continue;
+  if (!node.checkVisibility({ visibilityProperty: true })) continue;
   const style = getComputedStyle(node);
   const ink = node.namespaceURI.endsWith("svg") ? style.fill : style.color;
   const [a, b] = [light(parse(ink)), light(behind(node))].sort((x, y) => y - x);
@@ -52,15 +58,29 @@ class Browser:
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
         self.driver.set_script_timeout(20)
 
-    def open(self, page: Path, place: str = "", width: int = 1440, scheme: str = "light", motion: str = "reduce",
-             scripts: bool = True) -> None:
+    def open(
+        self,
+        page: Path,
+        place: str = "",
+        width: int = 1440,
+        scheme: str = "light",
+        motion: str = "reduce",
+        scripts: bool = True,
+    ) -> None:
         """Open a page at a place, such as ``#utt=a``, and wait until it is complete."""
         self.driver.get("about:blank")
         self.driver.get_log("browser")
         self.driver.get_log("performance")
-        self.tell("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
-        self.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme},
-                                                           {"name": "prefers-reduced-motion", "value": motion}])
+        self.tell(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.tell(
+            "Emulation.setEmulatedMedia",
+            features=[
+                {"name": "prefers-color-scheme", "value": scheme},
+                {"name": "prefers-reduced-motion", "value": motion},
+            ],
+        )
         self.tell("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.driver.get(page.as_uri() + place)
         if scripts:

@@ -27,7 +27,7 @@
         },
       ].filter(Boolean),
       {
-        caption: "Configuration",
+        caption: "Values of the configuration",
         page: 50,
         empty: "No value fits.",
         mark: (entry, tr) => tr.classList.toggle("changed", Boolean(entry.changed)),

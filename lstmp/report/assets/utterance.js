@@ -4,19 +4,14 @@
   const el = report.el;
   const OPS = { C: "correct", S: "substitution", I: "insertion", D: "deletion" };
 
-  function described(word) {
-    const said = {
-      C: word.ref,
-      S: `${word.ref}, recognized as ${word.hyp}`,
-      I: `nothing, recognized as ${word.hyp}`,
-      D: `${word.ref}, not recognized`,
-    };
-    const parts = [said[word.op], OPS[word.op]];
+  function details(word) {
+    const parts = [OPS[word.op]];
     if (report.isNumber(word.start)) parts.push(`at ${word.start.toFixed(2)} seconds`);
     if (report.isNumber(word.confidence)) parts.push(`confidence ${word.confidence.toFixed(2)}`);
     return parts.join(", ");
   }
 
+  // Its name for screen readers is its text: "CAT recognized as HAT, substitution, at 1.20 seconds".
   function pair(word, audible, play) {
     const confidence = report.isNumber(word.confidence)
       ? el("span", { class: "confidence" }, el("span", { style: { width: `${100 * word.confidence}%` } }))
@@ -26,14 +21,15 @@
       {
         type: "button",
         class: "pair " + word.op,
-        title: described(word),
-        "aria-label": described(word),
+        title: details(word),
         disabled: !audible || !report.isNumber(word.start),
         on: { click: () => play(word) },
       },
-      el("span", { class: "ref", dir: "auto" }, word.ref || "∅"),
-      el("span", { class: "hyp", dir: "auto" }, word.hyp || "∅"),
-      el("span", { class: "op" }, word.op === "C" ? "" : word.op),
+      el("span", { class: "ref", dir: "auto", "aria-hidden": word.ref ? null : "true" }, word.ref || "∅"),
+      word.op === "S" ? el("span", { class: "unseen" }, " recognized as ") : null,
+      el("span", { class: "hyp", dir: "auto", "aria-hidden": "SI".includes(word.op) ? null : "true" }, word.hyp || "∅"),
+      el("span", { class: "op", "aria-hidden": "true" }, word.op === "C" ? "" : word.op),
+      el("span", { class: "unseen" }, ", " + details(word)),
       confidence,
     );
   }

@@ -33,10 +33,12 @@
     body.append(given.intro, opened, el("div", { class: "filters" }, filter, found), table.node);
     table.show(given.items);
     let present = null; // the opened item
+    let asked = null; // the utterance in the address
     return async function open() {
       const utt = report.place[given.key];
       const item = given.items.find(given.isOpen) || null;
-      if (item === present) return;
+      if (item === present && utt === asked) return;
+      asked = utt;
       const before = present;
       present = item;
       table.redraw();
@@ -176,7 +178,12 @@
         { title: "score", number: true, value: (item) => (item.score === null ? Infinity : item.score), cell: score },
         { title: "reason", value: (item) => item.reason },
       ],
-      table: { caption: "Suspicious utterances", sort: 3, descending: true, empty: "No utterance fits." },
+      table: {
+        caption: "Suspicious utterances and their scores",
+        sort: 3,
+        descending: true,
+        empty: "No utterance fits.",
+      },
       read: async (item) => ({
         facts: [item.set, item.speaker ? `speaker ${item.speaker}` : "", `score ${score(item)}`, item.reason]
           .filter(Boolean)
