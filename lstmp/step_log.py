@@ -2,8 +2,8 @@
 
 The log of a call begins with its command, commit, versions, machine and time. It ends with its exit status and
 duration, and a line ``used: {…}`` with JSON: ``seconds``, ``cpu_seconds`` of the step and the processes that it has
-started, and ``peak_mib``, the largest memory of one of these processes. Progress bars are left out. ``LSTMP_LOG`` names the folder; without it, for example when a step is called by
-hand, there is no log.
+started, and ``peak_mib``, the largest memory of one of these processes. Progress bars are left out. ``LSTMP_LOG`` names
+the folder; without it, for example when a step is called by hand, there is no log.
 """
 
 import contextlib

@@ -1,1 +1,1 @@
-"""The report page of an experiment: results, curves, errors, words and sound of every utterance, as HTML on the disk."""
+"""The report page of an experiment: results, curves, errors, words and sound of every utterance, in HTML."""

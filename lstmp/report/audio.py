@@ -1,7 +1,7 @@
 """The sound of the utterances of a set: where the page finds the audio, the level, and a picture of the spectrum.
 
-The page plays the files of ``wav.scp`` where they are. Only what a browser cannot play, such as the output of a command,
-SPHERE or a WAV in an archive, is written to ``audio/`` in the folder of the report, as Opus.
+The page plays the files of ``wav.scp`` where they are. Only what a browser cannot play, such as the output of a
+command, SPHERE or a WAV in an archive, is written to ``audio/`` in the folder of the report, as Opus.
 """
 
 import os
@@ -23,10 +23,10 @@ from lstmp.corpus.utterance_audio import at_rate, audio_stamps, is_command, read
 from lstmp.errors import UserError
 from lstmp.features.functions import fbank
 from lstmp.parallel import run_jobs
-from lstmp.report.experiment import TestSet
+from lstmp.report.experiment import ScoredSet
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import read_shard, remove_others, shard_name, shard_path, write_shard
+from lstmp.report.shards import digest_of, read_shard, remove_others, shard_name, shard_path, write_shard
 from lstmp.stage import Stage
 
 RATE = 16000  # Hz, of the pictures and of audio that is written
@@ -55,7 +55,7 @@ class SetAudio:
     """Makes the sound shards of a set."""
 
     report: Path
-    test_set: TestSet
+    test_set: ScoredSet
     cfg: ReportConfig
     allow_commands: bool
 
@@ -68,16 +68,18 @@ class SetAudio:
         name = self.test_set.name
         folder = shard_path(self.report, shard_name("sound", name, "0")).parent
         utts = [self.test_set.data.utts[u] for shard in shards for u in shard]
-        stage = Stage(folder, "sound", [], [config.to_dict(self.cfg), audio_stamps(utts), [repr(u) for u in utts],
-                                            os.path.abspath(self.report), self.allow_commands])
+        stage = Stage(folder, "sound", [], {
+            **config.to_dict(self.cfg), "audio": digest_of(audio_stamps(utts)), "report": os.path.abspath(self.report),
+            "utterances": digest_of([repr(u) for u in utts]), "commands": self.allow_commands})
         if not stage.is_done():
-            paths = run_jobs(lambda job: self._write_shard(*job), list(enumerate(shards)), nj, f"sound of {name}", "job")
+            paths = run_jobs(lambda job: self._write_shard(*job), enumerate(shards), nj, f"sound of {name}", "job")
             remove_others(folder, paths)
             stage.mark(paths)
         items: dict[str, Json] = {}
         for i in range(len(shards)):
             items |= read_shard(self.report, shard_name("sound", name, str(i)))
-        notes.add_failures(f"no sound of utterances of {name}", {u: x["error"] for u, x in items.items() if "error" in x})
+        failed = {utt: item["error"] for utt, item in items.items() if "error" in item}
+        notes.add_failures(f"no sound of utterances of {name}", failed)
         return items
 
     def _write_shard(self, number: int, utts: list[str]) -> Path:
@@ -108,7 +110,7 @@ class SetAudio:
         return quote(os.path.relpath(os.path.abspath(path), os.path.abspath(self.report)))
 
     def _path(self, kind: str, utt: str, suffix: str) -> Path:
-        return self.report / kind / file_name(self.test_set.name) / f"{file_name(utt)}{suffix}"
+        return self.report / kind / shard_name(self.test_set.name) / f"{file_name(utt)}{suffix}"
 
     def _write_audio(self, utt: str, samples: Array) -> Path:
         path = self._path("audio", utt, ".ogg")
@@ -145,5 +147,6 @@ def picture(samples: Array, cfg: ReportConfig) -> tuple[Array, int]:
 
 def mel_centres(bins: int, low: float = 20.0) -> Array:
     """The centres of the filters in Hz, float64 [bins], from ``low`` to half of 16 kHz."""
-    mel = np.linspace(*(1127 * np.log1p(f / 700) for f in (low, RATE / 2)), bins + 2)[1:-1]
+    first, last = (1127 * float(np.log1p(f / 700)) for f in (low, RATE / 2))
+    mel = np.linspace(first, last, bins + 2)[1:-1]
     return np.asarray(700 * np.expm1(mel / 1127))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lstmp.aliases import Json
+from lstmp.aliases import Array, Json
 
 BINS = 10
 _FLOOR = 1e-6  # a wrong word of confidence 1 would make the entropy infinite
@@ -37,7 +37,7 @@ def calibration(confidences: list[float], correct: list[bool]) -> Json:
     return {"bins": bins, "ece": _rounded(error / len(p)) if len(p) else None, "nce": _nce(p, right)}
 
 
-def _nce(p: np.ndarray, right: np.ndarray) -> float | None:
+def _nce(p: Array, right: Array) -> float | None:
     n, n_right = len(right), int(right.sum())
     if n_right in (0, n):
         return None

@@ -21,7 +21,8 @@ def comparison(decodings: list[Decoding], cfg: ReportConfig, nj: int) -> list[Js
 
 
 def _compared(a: Decoding, b: Decoding, cfg: ReportConfig) -> Json:
-    d = difference(*(System(x.system, x.hyps, x.errors) for x in (a, b)), a.test_set.refs, cfg.replicates, cfg.seed)
+    first, second = (System(x.system, x.hyps, x.errors) for x in (a, b))
+    d = difference(first, second, a.test_set.refs, cfg.replicates, cfg.seed)
     return {"a": a.system, "b": b.system, "lm": a.lm, "lm_b": b.lm, "set": a.set, "wer_a": round(a.errors.wer, 2),
             "wer_b": round(b.errors.wer, 2), "difference": round(d.wer, 2), "ci": [round(x, 2) for x in d.ci],
             "p": float(f"{d.test.p:.3g}")}

@@ -15,7 +15,7 @@ from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
 
 
 @dataclass(frozen=True)
-class TestSet:
+class ScoredSet:
     """A test set: the name that the report calls it by, the data dir with its tables, and its transcripts."""
 
     name: str
@@ -28,7 +28,7 @@ class Decoding:
     """A scored decoding of a set.
 
     Attributes:
-        system, lm, set: the names in the report.
+        system, lm: the names in the report.
         dir: the decode dir.
         info: its decode.json.
         row: its row of results.json.
@@ -39,13 +39,17 @@ class Decoding:
 
     system: str
     lm: str
-    set: str
     dir: Path
     info: Json
     row: Json
-    test_set: TestSet
+    test_set: ScoredSet
     hyps: Words
     errors: Errors
+
+    @property
+    def set(self) -> str:
+        """The name of the set in the report."""
+        return self.test_set.name
 
     @property
     def name(self) -> str:
@@ -86,7 +90,7 @@ class Experiment:
         return list(dict.fromkeys(str(row["system"]) for row in self.rows))
 
     @property
-    def sets(self) -> list[TestSet]:
+    def sets(self) -> list[ScoredSet]:
         """The sets of the decodings, in order."""
         return list({d.set: d.test_set for d in self.decodings}.values())
 
@@ -110,7 +114,7 @@ def read_experiment(folder: Path, notes: Notes, prefix: str = "") -> Experiment:
     except UserError as e:
         notes.add(str(e))
     experiment = Experiment(folder, prefix.rstrip("."), results)
-    sets: dict[str, TestSet] = {}
+    sets: dict[str, ScoredSet] = {}
     for row in experiment.rows:
         try:
             experiment.decodings.append(_decoding(folder, row, prefix, sets))
@@ -119,37 +123,33 @@ def read_experiment(folder: Path, notes: Notes, prefix: str = "") -> Experiment:
     return experiment
 
 
-def _decoding(folder: Path, row: Json, prefix: str, sets: dict[str, TestSet]) -> Decoding:
+def _decoding(folder: Path, row: Json, prefix: str, sets: dict[str, ScoredSet]) -> Decoding:
     system, lm, set_name = (str(row[key]) for key in ("system", "lm", "set"))
     path = folder / system / f"decode_{lm}_{set_name}"
-    info = config.read_json(path / "decode.json", "the report shows the utterances of decodings in the usual place only")
+    info = config.read_json(path / "decode.json", "only decodings in the usual place are shown by utterance")
     data = Path(str(info.get("data", "")))
     if set_name not in sets:
-        sets[set_name] = TestSet(set_name, read_data_dir(data), read_refs(data))
+        sets[set_name] = ScoredSet(set_name, read_data_dir(data), read_refs(data))
     refs = sets[set_name].refs
     hyps = read_hyps(path / "best.txt")
-    return Decoding(prefix + system, lm, set_name, path, info, row, sets[set_name], hyps,
-                    count_errors(refs, hyps, path / "best.txt"))
+    errors = count_errors(refs, hyps, path / "best.txt")
+    return Decoding(prefix + system, lm, path, info, row, sets[set_name], hyps, errors)
 
 
 def share_sets(experiments: list[Experiment]) -> None:
-    """Give sets that several experiments have in common one name, and different sets of the same name different ones.
-    """
-    known: dict[str, TestSet] = {}
+    """Make experiments share the sets that they have in common, and rename different sets of the same name."""
+    known: dict[str, ScoredSet] = {}
     for experiment in experiments:
-        for test_set in experiment.sets:
-            first = known.setdefault(test_set.name, test_set)
-            name = test_set.name if first.refs == test_set.refs else f"{experiment.name}.{test_set.name}"
-            known.setdefault(name, test_set)
-            experiment.decodings = [
-                replace(d, set=name, test_set=known[name]) if d.test_set is test_set else d
-                for d in experiment.decodings]
-            if known[name].name != name:
-                known[name] = replace(known[name], name=name)
+        for own in experiment.sets:
+            same = own.refs == known.setdefault(own.name, own).refs
+            name = own.name if same else f"{experiment.name}.{own.name}"
+            shared = known.setdefault(name, replace(own, name=name))
+            experiment.decodings = [replace(d, test_set=shared) if d.test_set is own else d
+                                    for d in experiment.decodings]
 
 
-def detailed_systems(experiment: Experiment, which: str) -> set[str]:
+def detailed_systems(experiment: Experiment, which: str) -> frozenset[str]:
     """The systems whose hypotheses are aligned; ``which`` is ``detailed`` of conf/report.yaml."""
     systems = list(dict.fromkeys(d.system for d in experiment.decodings))
     networks = {d.system for d in experiment.decodings if d.of_network}
-    return {"none": set(), "all": set(systems), "networks": networks or set(systems[-1:])}[which]
+    return frozenset({"none": (), "all": systems, "networks": networks or systems[-1:]}[which])

@@ -25,7 +25,7 @@ from lstmp.report import page, stages, suspicious
 from lstmp.report.audio import SetAudio
 from lstmp.report.comparison import comparison
 from lstmp.report.curves import write_curves
-from lstmp.report.experiment import Decoding, Experiment, TestSet, detailed_systems, read_experiment, share_sets
+from lstmp.report.experiment import Decoding, Experiment, ScoredSet, detailed_systems, read_experiment, share_sets
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
 from lstmp.report.shards import write_shard
@@ -67,7 +67,7 @@ class Report:
                 for e in experiments for row in e.rows]
         return page.write_page(self.out, self._about(experiments, calls, prefix), {"rows": rows})
 
-    def _write_sound(self, sets: list[TestSet], decodings: list[Decoding], checked: list[TestSet]) \
+    def _write_sound(self, sets: list[ScoredSet], decodings: list[Decoding], checked: list[ScoredSet]) \
             -> tuple[dict[str, list[list[str]]], dict[str, dict[str, Json]]]:
         shown: dict[str, set[str]] = {}
         for d in decodings:
@@ -75,8 +75,10 @@ class Report:
         for test_set in checked:
             shown[test_set.name] = set(test_set.refs)
         shards = {name: in_shards(utts, self.cfg.utterances_per_file) for name, utts in shown.items()}
-        sounds = {s.name: SetAudio(self.out, s, self.cfg, self.allow_commands).write(shards[s.name], self.nj, self.notes)
-                  for s in {s.name: s for s in [*sets, *checked]}.values()}
+        sounds = {}
+        for name, test_set in {s.name: s for s in [*sets, *checked]}.items():
+            audio = SetAudio(self.out, test_set, self.cfg, self.allow_commands)
+            sounds[name] = audio.write(shards[name], self.nj, self.notes)
         return shards, sounds
 
     def _write_decodings(self, e: Experiment, shards: dict[str, list[list[str]]],
@@ -180,8 +182,8 @@ def make_report(folders: list[Path], out: Path, cfg: ReportConfig, nj: int, allo
 @command
 def main(argv: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog=program_name("steps/make_report.sh"), description=__doc__.split("\n")[0])
-    p.add_argument("exp", type=Path, nargs="+", help="folder of an experiment, such as exp/tiny; of several, to see them "
-                   "side by side")
+    p.add_argument("exp", type=Path, nargs="+", help="folder of an experiment, such as exp/tiny; give several to see "
+                   "them side by side")
     p.add_argument("--out", type=Path, help="folder of the report (default: EXP/report; of several: "
                    "report_<names> in the folder that has the first)")
     p.add_argument("--config", type=Path, help="default: EXP/conf/report.yaml, or conf/report.yaml")

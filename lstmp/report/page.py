@@ -62,5 +62,5 @@ def begin_page(exp: Path, command: str) -> None:
     report = exp / "report"
     write_curves(report, {"": exp})
     if not (report / "index.html").is_file() or not shard_path(report, "experiment").is_file():
-        experiment = new_experiment(exp, exp.name)
-        write_page(report, {**experiment, "commands": [command], "config": configuration(exp, [], Notes())}, {"rows": []})
+        new = {"commands": [command], "config": configuration(exp, [], Notes())}
+        write_page(report, {**new_experiment(exp, exp.name), **new}, {"rows": []})

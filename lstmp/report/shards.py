@@ -4,9 +4,11 @@ A page that was opened from the disk may not read other files, but it may load s
 page loads a part of them only when it is shown.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from lstmp import config
@@ -54,6 +56,11 @@ def read_shard(report: Path, name: str) -> Json:
         return value
     except ValueError:
         raise UserError("missing or damaged", file=path, hint="delete it and make the report again") from None
+
+
+def digest_of(value: Any) -> str:
+    """A short digest of a value that JSON can hold, for the settings of a stage."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def remove_others(folder: Path, kept: Iterable[Path]) -> None:

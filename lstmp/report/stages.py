@@ -27,7 +27,7 @@ def read_calls(log: Path) -> list[Json]:
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         starts = list(_CALL.finditer(text))
-        for match, following in zip(starts, [*starts[1:], None], strict=True):
+        for match, following in zip(starts, [*starts[1:], None], strict=False):
             ends = list(_END.finditer(text[match.end():following.start() if following else len(text)]))
             header = dict(line.split(": ", 1) for line in match[3].splitlines())
             calls.append({"stage": int(stage), "step": step, "command": match[2].strip(), "began": match[1],

@@ -16,7 +16,7 @@ from lstmp.features.ark import read_int_vectors
 from lstmp.features.frame_shift import frame_shift
 from lstmp.files import temporary_folder
 from lstmp.gmm.model import AcousticModel
-from lstmp.report.experiment import TestSet
+from lstmp.report.experiment import ScoredSet
 from lstmp.report.notes import Notes, reason
 
 MOST = 500  # utterances of a check that are shown, worst first
@@ -32,7 +32,7 @@ class Check:
         lang: the lang folder of the check.
     """
 
-    test_set: TestSet
+    test_set: ScoredSet
     items: list[Json]
     lang: Path
 
@@ -55,7 +55,7 @@ def _read(path: Path, prefix: str) -> Check | None:
         return None
     data_dir, lang = _inputs(path.parent)
     data = read_data_dir(data_dir)
-    items = []
+    items: list[Json] = []
     for line in lines:
         utt, score, why = [*line.split(" ", 2), ""][:3]
         if utt in data.utts:
@@ -64,7 +64,7 @@ def _read(path: Path, prefix: str) -> Check | None:
                           "score": value if value < float("inf") else None, "reason": why})
     chosen = {i["utt"]: data.utts[i["utt"]] for i in items}
     subset = dataclasses.replace(data, utts=chosen)
-    return Check(TestSet(f"{prefix}{path.parent.name}", subset, {u: x.words for u, x in chosen.items()}), items, lang)
+    return Check(ScoredSet(f"{prefix}{path.parent.name}", subset, {u: x.words for u, x in chosen.items()}), items, lang)
 
 
 def _inputs(folder: Path) -> tuple[Path, Path]:
@@ -104,7 +104,8 @@ def word_times(exp: Path, check: Check, work: Path) -> dict[str, list[tuple[str,
 
 def transcript(words: tuple[str, ...], times: list[tuple[str, float, float]] | None) -> list[Json]:
     """The words of a transcript in the form of :func:`lstmp.report.words.shown_words`, all as correct."""
-    spans: list[tuple[str, float | None, float | None]] = [*(times or [(w, None, None) for w in words])]
-    return [{"op": "C", "ref": w, "hyp": w, "start": start, "end": end, "confidence": None} for w, start, end in spans]
+    spans = [(s, e) for _, s, e in times] if times else [(None, None)] * len(words)
+    return [{"op": "C", "ref": w, "hyp": w, "start": start, "end": end, "confidence": None}
+            for w, (start, end) in zip(words, spans, strict=True)]
 
 

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from pathlib import Path
+from typing import TypeVar
 
 import kaldialign
 import numpy as np
@@ -16,6 +17,7 @@ from lstmp.score.bootstrap import interval
 FREQUENCIES = (0, 1, 3, 10, 30, 100, 300, 1000, 10_000)  # lower edges of the groups
 LENGTHS = (1, 3, 6, 11, 16, 21, 31, 41)  # words
 LEVEL_STEP = 5  # dB
+Key = TypeVar("Key", str, int)
 Pairs = dict[str, list[tuple[str, str]]]  # utterance → (reference word, hypothesis word), "" for none
 
 
@@ -29,7 +31,8 @@ def word_counts(text: Path) -> Counter[str]:
     return Counter(word for line in read_table(text).values() for word in line.split())
 
 
-def tallies(d: Decoding, pairs: Pairs, training: Counter[str] | None, levels: dict[str, float], cfg: ReportConfig) -> Json:
+def tallies(d: Decoding, pairs: Pairs, training: Counter[str] | None, levels: dict[str, float],
+            cfg: ReportConfig) -> Json:
     """The shard ``errors/…`` of a decoding, without the calibration.
 
     Args:
@@ -67,11 +70,11 @@ def label(group: int, edges: tuple[int, ...]) -> str:
     return f"{low:,} or more" if high is None else f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _by(d: Decoding, group: dict[str, str] | dict[str, int], cfg: ReportConfig) -> dict[str | int, Json]:
+def _by(d: Decoding, group: dict[str, Key], cfg: ReportConfig) -> dict[Key, Json]:
     """Errors by groups of utterances; utterances without a group are left out."""
     keys = [group.get(utt) for utt in d.errors.utts]
-    out: dict[str | int, Json] = {}
-    for key in sorted({k for k in keys if k is not None}):  # type: ignore[type-var]
+    out: dict[Key, Json] = {}
+    for key in sorted({k for k in keys if k is not None}):
         counts = d.errors.counts[np.array([k == key for k in keys])]
         ins, dels, subs, words = counts.sum(0).tolist()
         low, high = interval(counts[:, :3].sum(1), counts[:, 3], replicates=cfg.replicates, seed=cfg.seed)

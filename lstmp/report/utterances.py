@@ -1,6 +1,5 @@
 """Writes the shards of a decoding: its errors, its utterances, their words, phones and states."""
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,10 @@ from lstmp import config
 from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.report.calibration import calibration
-from lstmp.report.experiment import Decoding, TestSet
+from lstmp.report.experiment import Decoding, ScoredSet
 from lstmp.report.notes import reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import remove_others, shard_path, write_shard
+from lstmp.report.shards import digest_of, remove_others, shard_path, write_shard
 from lstmp.report.tallies import aligned, rate, tallies
 from lstmp.report.words import Details, confidences, details, shown_words
 from lstmp.stage import Stage
@@ -54,9 +53,10 @@ class DecodingPages:
         """Write all shards of a decoding; returns notes about what is missing."""
         folder = shard_path(self.report, f"words/{d.name}/0").parent
         sounds = self.sounds[d.set]
-        stage = Stage(folder, "words", self._inputs(d), [
-            config.to_dict(self.cfg), detailed, self.shards[d.set], d.set, os.path.abspath(self.report),
-            {u: [x["level"], x["seconds"]] for u, x in sounds.items()}, sorted((self.training or {}).items())])
+        stage = Stage(folder, "words", self._inputs(d), {
+            **config.to_dict(self.cfg), "detailed": detailed, "name": d.name, "sound": digest_of(sounds),
+            "utterances": digest_of(self.shards[d.set]),
+            "training text": digest_of(sorted((self.training or {}).items()))})
         if stage.is_done():
             return []
         notes = []
@@ -108,7 +108,7 @@ class DecodingPages:
         return items
 
 
-def seconds_of(test_set: TestSet, sounds: dict[str, Json], utt: str) -> float | None:
+def seconds_of(test_set: ScoredSet, sounds: dict[str, Json], utt: str) -> float | None:
     """The length of an utterance: as measured, or from utt2dur."""
     measured: float | None = sounds.get(utt, {}).get("seconds")
     return measured if measured is not None else test_set.data.durations.get(utt)

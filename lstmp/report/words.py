@@ -17,6 +17,7 @@ from lstmp.errors import UserError
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.align import read_alignment, segments
 from lstmp.gmm.model import AcousticModel
+from lstmp.log import quiet
 from lstmp.report.experiment import Decoding
 from lstmp.report.tallies import Pairs
 
@@ -27,8 +28,8 @@ class Details:
 
     Attributes:
         words: utterance → its words with times in frames, and confidences.
-        states: utterance → ``{"phones": [[start, end, phone]], "states": [[start, end, "phone.state", pdf]]}``, times in
-            seconds.
+        states: utterance → ``{"phones": [[start, end, phone]], "states": [[start, end, "phone.state", pdf]]}``, with
+            times in seconds.
         shift: frame shift in seconds.
     """
 
@@ -53,7 +54,7 @@ def details(d: Decoding, conf: Path, work: Path) -> Details:
     if not isinstance(lang, str):
         raise UserError("it does not name its lang folder", file=graph / "graph.json", hint="make the graph again")
     shift = frame_shift(str(d.info["data"]))
-    with files.temporary_folder(work) as out:
+    with files.temporary_folder(work) as out, quiet():
         words = timed_words(d.dir, graph, lang, None, out, conf, chosen_weights(d.dir, None, None), 1)
         states: dict[str, Json] = {}
         if (out / "ali" / "ali.ark").is_file():
@@ -67,7 +68,7 @@ def _states(tids: Array, model: AcousticModel, names: dict[int, str], shift: flo
     transitions = model.transitions
     phones = segments(tids, transitions)
     name_of = {frame: names[p.phone] for p in phones for frame in range(p.start, p.start + p.length)}
-    state_of = transitions.tuples[transitions.tid_tuple[tids].long(), 1].tolist()
+    state_of = transitions.tuples.numpy()[transitions.tid_tuple.numpy()[tids], 1].tolist()
     return {"phones": [[*_times(p.start, p.length, shift), names[p.phone]] for p in phones],
             "states": [[*_times(start, length, shift), f"{name_of[start]}.{state_of[start]}", pdf]
                        for start, length, pdf in state_runs(tids, phones, transitions)]}
@@ -77,7 +78,8 @@ def _times(start: int, length: int, shift: float) -> list[float]:
     return [round(start * shift, 3), round((start + length) * shift, 3)]
 
 
-def shown_words(pairs: list[tuple[str, str]], timed: list[TimedWord] | None, shift: float, seconds: float) -> list[Json]:
+def shown_words(pairs: list[tuple[str, str]], timed: list[TimedWord] | None, shift: float,
+                seconds: float) -> list[Json]:
     """The words of an utterance: correct (C), substituted (S), inserted (I) or deleted (D).
 
     A word has the times and the confidence of the word of the hypothesis. A deleted word has the time from the word
