@@ -121,11 +121,11 @@ def test_opening_an_utterance_loads_its_shard_only(chromium, page):
     chromium.click("#utterances tbody a")
     chromium.wait("return document.querySelector('.aligned')")
     asked = [unquote(unquote(url)) for url in chromium.requests()]
-    shard = report_sample.name_of("x", f"{int(chromium.find('.utterance h3').text[-4:]) // 50:03}")[1:]
-    of = f"{SYSTEMS[1]}/tg/test{shard}.js"
+    shard = int(chromium.find(".utterance h3").text[-4:]) // report_sample.PER_SHARD
+    of = f"{SYSTEMS[1]}/tg/test/{shard}.js"
     assert [url.split("/data/")[1] for url in asked if "/data/" in url] == [
         f"words/{of}",
-        f"sound/test{shard}.js",
+        f"sound/test/{shard}.js",
         f"states/{of}",
     ]
 
