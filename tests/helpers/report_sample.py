@@ -53,7 +53,8 @@ def write_set(report: Path, system: str, test_set: str, utterances: int, rng: ra
     words = {f"utt-{n:04}": aligned(rng, n) for n in range(utterances)}
     parts, utts = (system, LM, test_set), list(words)
     sound = {"audio": "../audio%20files/tone.wav", "offset": 0.5, "seconds": SECONDS,
-             "spectrogram": "spectrograms/one.png", "bins": [round(7000 / 1.07 ** k) for k in range(64)], "frame_seconds": 0.02}
+             "spectrogram": "spectrograms/one.png", "frame_seconds": 0.02,
+             "bins": [round(7000 / 1.07 ** k) for k in range(64)]}
     for first in range(0, utterances, PER_SHARD):
         shard, members = str(first // PER_SHARD), utts[first:first + PER_SHARD]
         write_shard(report, shard_name("words", *parts, shard), {u: words[u] for u in members})
@@ -122,13 +123,13 @@ def write_sound(place: Path, report: Path) -> None:
 def write_parts(report: Path, rng: random.Random) -> None:
     """Comparisons, stages and suspicious utterances."""
     pair = {"a": SYSTEMS[0], "b": SYSTEMS[1], "lm": LM, "lm_b": LM, "wer_a": 12.0, "wer_b": 10.1, "difference": -1.9}
-    write_shard(report, "comparison", {"items": [{**pair, "set": "dev", "ci": [-3.1, -0.6], "p": 0.0004},
-                                                 {**pair, "set": "test", "ci": [-4, 0.3], "p": 0.08}]})
+    write_shard(report, "comparison", [{**pair, "set": "dev", "ci": [-3.1, -0.6], "p": 0.0004},
+                                       {**pair, "set": "test", "ci": [-4, 0.3], "p": 0.08}])
     cost = {"seconds": 20.0, "cpu_seconds": 35.0, "peak_mib": 300.0}
     step = {"step": "train", "command": "steps/train.sh", "began": "2026-11-28 13:54:02 +0000", **cost, "status": 0}
-    write_shard(report, "stages", {"stages": [
+    write_shard(report, "stages", [
         {"stage": n, "title": title, **cost, "steps": [{**step, "log": f"{n}-train.log"}] * 2}
-        for n, title in enumerate(STAGES, 1)]})
+        for n, title in enumerate(STAGES, 1)])
     write_shard(report, "suspicious", {"items": [
         {"utt": f"utt-{n:04}", "set": "test", "speaker": SPEAKER, "score": 3 - n / 10 if n else None, "shard": "0",
          "reason": "words without audio", "words": aligned(rng, n)} for n in range(8)]})
@@ -155,5 +156,5 @@ def write(place: Path, utterances: int = 1000, running: bool = False) -> Path:
         "machine": "2 × Xeon, 24 GiB, no GPU", "versions": {"Python": "3.11.7", "torch": "1.13.1"}, "config": config,
         "commands": ["./run.sh --recipe tiny --seed 1 --exp exp/tiny", "steps/make_report.sh exp/tiny"],
         "notes": ["`lstmp` hears the training data without MP3 coding."], "sets": ["dev", "test"],
-        "systems": [*SYSTEMS], "lms": [LM], "several": False, "parts": [{"name": "tiny", "exp": "exp/tiny"}], "decodings": decodings},
-        {"rows": rows})[0]
+        "systems": [*SYSTEMS], "lms": [LM], "several": False, "parts": [{"name": "tiny", "exp": "exp/tiny"}],
+        "decodings": decodings}, {"rows": rows})[0]
