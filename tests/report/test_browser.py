@@ -39,7 +39,7 @@ def test_no_error_and_nothing_from_outside(chromium, page, width, scheme, place)
     asked = chromium.requests()
     assert len(asked) > 20 and not [url for url in asked if browser.is_remote(url)]
     assert chromium.console() == []
-    assert chromium.run("return document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
+    assert chromium.run("return document.documentElement.scrollWidth") <= width  # nothing sticks out
 
 
 SHOWN = "return [...document.querySelectorAll('main section')].filter((s) => s.checkVisibility()).map((s) => s.id)"
@@ -47,8 +47,8 @@ SHOWN = "return [...document.querySelectorAll('main section')].filter((s) => s.c
 
 def test_every_part_is_shown(chromium, page):
     chromium.open(page)
-    assert chromium.wait(SHOWN) == ["results", "comparison", "curves", "errors", "calibration", "utterances", "suspicious",
-                                    "stages", "configuration", "commands"]
+    assert chromium.wait(SHOWN) == ["results", "comparison", "curves", "errors", "calibration", "utterances",
+                                    "suspicious", "stages", "configuration", "commands"]
     assert chromium.texts("#contents a") == chromium.texts("main section:not([hidden]) h2")
     assert column(chromium, "#comparison", 9) == [f"{SYSTEMS[1]} is better", "no difference shown"]
     assert column(chromium, "#stages", 2)[0] == "20 s"
@@ -61,7 +61,8 @@ def test_the_report_of_an_experiment(chromium, experiment):
     assert chromium.wait(SHOWN) == ["results", "comparison", "curves", "errors", "calibration", "utterances",
                                     "configuration", "commands"]
     chromium.click("#utterances tbody a")
-    chromium.wait("return document.querySelector('.track.phones .cell') && document.querySelector('.track.states .cell')")
+    for name in ("phones", "states"):
+        chromium.wait("return document.querySelector(arguments[0])", f".track.{name} .cell")
     chromium.wait("return document.querySelector('.spectrogram').naturalWidth > 0")
     chromium.click(".pair:nth-child(2)")
     chromium.wait(AUDIO + "return !audio.paused && audio.currentTime > 0")
