@@ -14,6 +14,9 @@ from lstmp.report.shards import shard_name
 from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
 
 
+_KEYS = {"system", "set", "lm", "wer", "ci", "ins", "del", "sub", "words"}
+
+
 @dataclass(frozen=True)
 class ScoredSet:
     """A test set: the name that the report calls it by, the data dir with its tables, and its transcripts."""
@@ -81,8 +84,8 @@ class Experiment:
 
     @property
     def rows(self) -> list[Json]:
-        """The rows of the table of word error rates."""
-        return [row for row in self.results.get("rows", []) if isinstance(row, dict)]
+        """The rows of the table of word error rates that have all figures."""
+        return [row for row in self.results.get("rows", []) if isinstance(row, dict) and _KEYS <= set(row)]
 
     @property
     def systems(self) -> list[str]:

@@ -1,9 +1,10 @@
-"""A small experiment with results: two systems, whose only set is their training data."""
+"""A small experiment with results, whose only set is its training data; a browser, and a page with made-up data."""
 
 import shutil
+from pathlib import Path
 
 import pytest
-from helpers import world
+from helpers import browser, report_sample, world
 
 from lstmp.decode import decode
 from lstmp.score import results, score
@@ -23,3 +24,19 @@ def experiment(tmp_path_factory):
                   "--lms", "lm", "--train-data", f"{data}/train", "--command", "./run.sh --seed 2"])
     shutil.copytree(root / "conf", exp / "conf")
     return root
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium; skips where there is none."""
+    if not (browser.CHROMIUM and browser.DRIVER):
+        pytest.skip("no Chromium with its driver")
+    started = browser.Browser()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory) -> Path:
+    """The page of a finished experiment with 1,000 utterances of a set."""
+    return report_sample.write(tmp_path_factory.mktemp("finished"))
