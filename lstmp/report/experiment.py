@@ -13,7 +13,6 @@ from lstmp.report.notes import Notes, reason
 from lstmp.report.shards import shard_name
 from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
 
-
 _KEYS = {"system", "set", "lm", "wer", "ci", "ins", "del", "sub", "words"}
 
 
