@@ -90,7 +90,8 @@ class SetAudio:
         linked = is_playable(utt)
         segment = utt.segment if linked else None
         item: Json = {"audio": self._link(Path(utt.wav)) if linked else None,
-                      "offset": segment.begin if segment else 0.0, "seconds": None, "level": None,
+                      "offset": segment.begin if segment else 0.0,
+                      "seconds": self.test_set.data.durations.get(utt.id), "level": None,
                       "spectrogram": None, "bins": [], "frame_seconds": self.cfg.frame_shift_ms / 1000}
         try:
             samples, rate = read_original(utt, self.allow_commands)

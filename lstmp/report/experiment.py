@@ -13,6 +13,8 @@ from lstmp.report.notes import Notes, reason
 from lstmp.report.shards import shard_name
 from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
 
+_KEYS = {"system", "set", "lm", "wer", "ci", "ins", "del", "sub", "words"}
+
 
 @dataclass(frozen=True)
 class ScoredSet:
@@ -81,8 +83,8 @@ class Experiment:
 
     @property
     def rows(self) -> list[Json]:
-        """The rows of the table of word error rates."""
-        return [row for row in self.results.get("rows", []) if isinstance(row, dict)]
+        """The rows of the table of word error rates that have all figures."""
+        return [row for row in self.results.get("rows", []) if isinstance(row, dict) and _KEYS <= set(row)]
 
     @property
     def systems(self) -> list[str]:

@@ -1,6 +1,6 @@
 """The page itself: index.html from its template, and the files that it loads."""
 
-import time
+from datetime import datetime
 from pathlib import Path
 
 import jinja2
@@ -53,9 +53,10 @@ def configuration(exp: Path, systems: list[str], notes: Notes) -> list[Json]:
 
 def new_experiment(exp: Path, title: str) -> Json:
     """The shard ``experiment`` of a run without results."""
-    return {"title": title, "exp": str(exp), "made": time.strftime("%Y-%m-%d %H:%M:%S %z"), "commit": commit(),
-            "machine": machine(), "versions": {}, "commands": [], "config": [], "notes": [], "sets": [], "systems": [],
-            "lms": [], "several": False, "parts": [{"name": title, "exp": str(exp)}], "decodings": []}
+    return {"title": title, "exp": str(exp), "made": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "commit": commit(), "machine": machine(), "versions": {}, "commands": [], "config": [], "notes": [],
+            "sets": [], "systems": [], "lms": [], "several": False, "parts": [{"name": title, "exp": str(exp)}],
+            "decodings": [], "files": ["results", "curves", "progress"]}
 
 
 def begin_page(exp: Path, command: str) -> None:

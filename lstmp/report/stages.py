@@ -30,13 +30,14 @@ def read_calls(log: Path) -> list[Json]:
         for match, following in zip(starts, [*starts[1:], None], strict=False):
             ends = list(_END.finditer(text[match.end():following.start() if following else len(text)]))
             header = dict(line.split(": ", 1) for line in match[3].splitlines())
-            calls.append({"stage": int(stage), "step": step, "command": match[2].strip(), "began": match[1],
+            calls.append({"stage": int(stage), "step": step, "command": match[2].strip(), "began": _time(match[1]),
                           **_end(ends[-1] if ends else None), "log": path.name, **header})
-    return sorted(calls, key=lambda c: (c["stage"], _time(c["began"])))
+    return sorted(calls, key=lambda c: (c["stage"], datetime.fromisoformat(c["began"])))
 
 
-def _time(text: str) -> float:
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z").timestamp()
+def _time(text: str) -> str:
+    """The time of a log in ISO 8601."""
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z").isoformat()
 
 
 def _end(match: re.Match[str] | None) -> Json:
@@ -88,7 +89,7 @@ def _total(steps: list[Json], key: str) -> float | None:
 
 def about(calls: list[Json]) -> Json:
     """What the latest step says about its run: ``command``, ``commit``, ``machine``, ``versions`` by package."""
-    latest: Json = max(calls, key=lambda c: _time(c["began"]), default={})
+    latest: Json = max(calls, key=lambda c: datetime.fromisoformat(c["began"]), default={})
     versions = dict(entry.rsplit(" ", 1) for entry in str(latest.get("versions", "")).split(", ") if " " in entry)
     return {"command": latest.get("of", ""), "commit": latest.get("commit", ""), "machine": latest.get("machine", ""),
             "versions": versions}

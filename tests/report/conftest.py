@@ -1,5 +1,4 @@
-"""A small experiment with results: two systems, whose only set is their training data. A page with made-up data, and a
-browser to open pages in."""
+"""A small experiment with results, whose only set is its training data; a browser, and a page with made-up data."""
 
 import shutil
 from pathlib import Path

@@ -103,7 +103,7 @@ def test_sound_is_linked(report):
 
 
 def test_systems_are_compared(report):
-    (pair,) = data(report, "comparison")
+    (pair,) = data(report, "comparison")["items"]
     assert (pair["a"], pair["b"], pair["set"], pair["lm"]) == ("mono", "lstmp", "train", "lm")
     assert pair["difference"] == pytest.approx(pair["wer_b"] - pair["wer_a"], abs=0.011) and 0 <= pair["p"] <= 1
 
@@ -161,7 +161,7 @@ def test_two_experiments_side_by_side(exp, tmp_path):
     assert about["systems"] == ["exp.mono", "exp.lstmp", "wider.mono", "wider.lstmp"] and about["sets"] == ["train"]
     assert {(r["experiment"], r["system"]) for r in data(report, "results")["rows"]} == {
         ("exp", "exp.mono"), ("exp", "exp.lstmp"), ("wider", "wider.mono"), ("wider", "wider.lstmp")}
-    pairs = {(c["a"], c["b"]): (c["difference"], c["ci"], c["p"]) for c in data(report, "comparison")}
+    pairs = {(c["a"], c["b"]): (c["difference"], c["ci"], c["p"]) for c in data(report, "comparison")["items"]}
     assert len(pairs) == 6 and pairs["exp.lstmp", "wider.lstmp"] == (0, [0, 0], 1)
     assert data(report, "words/wider.lstmp/lm/train/0") == data(report, "words/exp.lstmp/lm/train/0")
     assert set(data(report, "curves")["systems"]) == {"exp.lstmp", "wider.lstmp"}
@@ -179,7 +179,7 @@ def test_sets_of_the_same_name_but_other_utterances_are_kept_apart(exp, experime
     sets = {(d["system"], d["set"]) for d in data(tmp_path / "both", "experiment")["decodings"]}
     assert sets == {("exp.mono", "train"), ("exp.lstmp", "train"), ("other.mono", "other.train"),
                     ("other.lstmp", "other.train")}
-    assert {(c["a"], c["b"]) for c in data(tmp_path / "both", "comparison")} == {
+    assert {(c["a"], c["b"]) for c in data(tmp_path / "both", "comparison")["items"]} == {
         ("exp.mono", "exp.lstmp"), ("other.mono", "other.lstmp")}
 
 

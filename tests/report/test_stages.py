@@ -55,7 +55,7 @@ def test_a_repeated_step_counts_once_with_the_call_that_did_the_work(logs):
 
 def test_the_latest_step_tells_about_the_run(logs):
     assert about(read_calls(logs))["command"] == "./run.sh"
-    first = about([c for c in read_calls(logs) if c["began"].startswith("2026-01-02 10")])
+    first = about([c for c in read_calls(logs) if c["began"].startswith("2026-01-02T10")])
     assert first == {"command": "./run.sh --stage 8", "commit": "abc", "machine": "here, 2 cores",
                      "versions": {"Python": "3.11.7", "torch": "2.13.0+cpu"}}
     assert about([]) == {"command": "", "commit": "", "machine": "", "versions": {}}
