@@ -84,9 +84,7 @@ class Report:
 
     def _write_decodings(self, e: Experiment, shards: dict[str, list[list[str]]],
                          sounds: dict[str, dict[str, Json]]) -> None:
-        conf = e.dir / "conf"
-        pages = DecodingPages(self.out, self.cfg, conf if (conf / "align.yaml").is_file() else root() / "conf",
-                              self._training_words(e), sounds, shards)
+        pages = DecodingPages(self.out, self.cfg, self._training_words(e), sounds, shards)
         detailed = detailed_systems(e, self.cfg.detailed)
         # those that take long first, so that no process waits for the last one
         order = sorted(e.decodings, key=lambda d: d.system not in detailed)
