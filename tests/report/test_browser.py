@@ -7,6 +7,8 @@ import pytest
 from helpers import browser, report_sample
 from helpers.report_sample import HOSTILE, SYSTEMS
 
+from lstmp.report import make_report
+
 OPENED = f"#system={quote(SYSTEMS[1], safe='')}&lm=tg&set=test&utt=utt-0000"
 AUDIO = "const audio = document.querySelector('#utterances audio'); "
 
@@ -37,7 +39,35 @@ def test_no_error_and_nothing_from_outside(chromium, page, width, scheme, place)
     asked = chromium.requests()
     assert len(asked) > 20 and not [url for url in asked if browser.is_remote(url)]
     assert chromium.console() == []
-    assert chromium.run("return document.documentElement.scrollWidth") <= width  # nothing sticks out at the side
+    assert chromium.run("return document.documentElement.scrollWidth") <= width  # nothing sticks out
+
+
+SHOWN = "return [...document.querySelectorAll('main section')].filter((s) => s.checkVisibility()).map((s) => s.id)"
+
+
+def test_every_part_is_shown(chromium, page):
+    chromium.open(page)
+    assert chromium.wait(SHOWN) == ["results", "comparison", "curves", "errors", "calibration", "utterances",
+                                    "suspicious", "stages", "configuration", "commands"]
+    assert chromium.texts("#contents a") == chromium.texts("main section:not([hidden]) h2")
+    assert column(chromium, "#comparison", 9) == [f"{SYSTEMS[1]} is better", "no difference shown"]
+    assert column(chromium, "#stages", 2)[0] == "20 s"
+
+
+def test_the_report_of_an_experiment(chromium, experiment):
+    make_report.main([str(experiment / "exp"), "--nj", "2"])
+    chromium.open(experiment / "exp" / "report" / "index.html")
+    chromium.wait("return document.querySelectorAll('#utterances tbody tr').length > 2")
+    assert chromium.wait(SHOWN) == ["results", "comparison", "curves", "errors", "calibration", "utterances",
+                                    "configuration", "commands"]
+    chromium.click("#utterances tbody a")
+    for name in ("phones", "states"):
+        chromium.wait("return document.querySelector(arguments[0])", f".track.{name} .cell")
+    chromium.wait("return document.querySelector('.spectrogram').naturalWidth > 0")
+    chromium.click(".pair:nth-child(2)")
+    chromium.wait(AUDIO + "return !audio.paused && audio.currentTime > 0")
+    chromium.click(".play")
+    assert chromium.console() == []
 
 
 def test_the_policy_stops_what_comes_from_outside(chromium, page):
@@ -121,11 +151,11 @@ def test_opening_an_utterance_loads_its_shard_only(chromium, page):
     chromium.click("#utterances tbody a")
     chromium.wait("return document.querySelector('.aligned')")
     asked = [unquote(unquote(url)) for url in chromium.requests()]
-    shard = report_sample.name_of("x", f"{int(chromium.find('.utterance h3').text[-4:]) // 50:03}")[1:]
-    of = f"{SYSTEMS[1]}/tg/test{shard}.js"
+    shard = int(chromium.find(".utterance h3").text[-4:]) // report_sample.PER_SHARD
+    of = f"{SYSTEMS[1]}/tg/test/{shard}.js"
     assert [url.split("/data/")[1] for url in asked if "/data/" in url] == [
         f"words/{of}",
-        f"sound/test{shard}.js",
+        f"sound/test/{shard}.js",
         f"states/{of}",
     ]
 

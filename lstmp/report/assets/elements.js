@@ -84,7 +84,8 @@
 
   /** Seconds since 1970, or a text with a date → date and time of the reader; other text stays as it is. */
   report.date = function (when) {
-    const date = new Date(report.isNumber(when) ? when * 1000 : when);
+    const iso = String(when).replace(/^(\S+) (\S+) ([+-]\d\d)(\d\d)$/, "$1T$2$3:$4");
+    const date = new Date(report.isNumber(when) ? when * 1000 : iso);
     return Number.isNaN(date.getTime())
       ? String(when)
       : date.toLocaleString("en-GB", {

@@ -6,11 +6,11 @@
   /** Experiment, commit, machine, versions, notes. */
   report.showHeading = function (experiment) {
     const facts = [
-      ["folder", experiment.exp],
+      ["folder", experiment.several ? "" : experiment.exp],
       ["made", experiment.made && report.date(experiment.made)],
       ["commit", experiment.commit],
       ["machine", experiment.machine],
-      ...(experiment.parts || []).map((part) => [part.name, part.exp]),
+      ...(experiment.several ? experiment.parts : []).map((part) => [part.name, part.exp]),
       [
         "versions",
         Object.entries(experiment.versions || {})
@@ -29,7 +29,7 @@
       .getElementById("notes")
       .replaceChildren(...(experiment.notes || []).map((note) => el("p", { class: "note" }, ...code(note))));
     document.querySelector(".made").hidden = Boolean(experiment.made);
-    if ((experiment.parts || []).length > 1) document.querySelector(".kind").textContent = "Experiments";
+    if (experiment.several) document.querySelector(".kind").textContent = "Experiments";
   };
 
   function code(text) {

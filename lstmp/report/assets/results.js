@@ -158,5 +158,9 @@
     table.show(items);
   };
 
-  const signed = (x) => (report.isNumber(x) ? (x > 0 ? "+" : x < 0 ? "−" : "±") + report.number(Math.abs(x), 2) : "–");
+  function signed(x) {
+    if (!report.isNumber(x)) return "–";
+    const shown = report.number(Math.abs(x), 2);
+    return (Number(shown) === 0 ? "" : x > 0 ? "+" : "−") + shown;
+  }
 })(window.lstmpReport);

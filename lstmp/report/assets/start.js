@@ -10,9 +10,9 @@
   );
   await report.followProgress();
   report.showResults(results);
-  report.showComparison(comparison && comparison.items);
+  report.showComparison(comparison);
   report.showCurves(curves);
-  report.showStages(stages && stages.stages, experiment);
+  report.showStages(stages, experiment);
   report.showConfiguration(experiment.config);
   report.showCommands(experiment.commands);
   report.followChoice(experiment.decodings, (chosen) => {

@@ -48,16 +48,14 @@
   function frequencies(bins) {
     if (!bins || bins.length < 2) return [];
     const high = [...bins].sort((a, b) => b - a);
-    const shown = [250, 500, 1000, 2000, 4000, 8000, 16000].filter(
-      (hz) => hz <= high[0] && hz >= high[high.length - 1],
-    );
+    const shown = [500, 1000, 2000, 4000, 8000, 16000].filter((hz) => hz <= high[0] && hz >= high[high.length - 1]);
     return shown.map((hz) => {
       // the rows are not equally far apart in hertz
       const row = high.findIndex((bin) => bin <= hz);
       return el(
         "span",
         { style: { top: `${(100 * (row + 0.5)) / high.length}%` } },
-        hz < 1000 ? `${hz}` : `${hz / 1000} k`,
+        hz < 1000 ? `${hz} Hz` : `${hz / 1000} kHz`,
       );
     });
   }

@@ -93,11 +93,12 @@
 
   async function read(item) {
     const of = [chosen.system, chosen.lm, chosen.set];
-    const [words, sound, states] = await Promise.all([
+    const [words, sound] = await Promise.all([
       ofUtterance("words", of, item),
       ofUtterance("sound", [chosen.set], item),
-      chosen.detailed ? ofUtterance("states", of, item) : null,
     ]);
+    const timed = (words || []).some((word) => report.isNumber(word.start)); // else there are no states either
+    const states = timed ? await ofUtterance("states", of, item) : null;
     const facts = [
       `speaker ${item.speaker}`,
       report.isNumber(item.seconds) ? report.duration(item.seconds) : "",
