@@ -28,7 +28,7 @@ from lstmp.report.curves import write_curves
 from lstmp.report.experiment import Decoding, Experiment, ScoredSet, detailed_systems, read_experiment, share_sets
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import shard_path, write_shard
+from lstmp.report.shards import write_shard
 from lstmp.report.tallies import word_counts
 from lstmp.report.utterances import DecodingPages, chosen, in_shards
 from lstmp.stage import Stage
@@ -135,8 +135,6 @@ class Report:
             "systems": list(dict.fromkeys(p + str(row["system"]) for p, row in rows)),
             "lms": list(dict.fromkeys(str(row["lm"]) for _, row in rows)),
             "several": several, "parts": [{"name": e.name, "exp": str(e.dir)} for e in experiments],
-            "files": [name for name in ("results", "curves", "stages", "comparison", "suspicious", "progress")
-                      if name != "progress" or shard_path(self.out, name).is_file()],
             "decodings": [{"system": d.system, "lm": d.lm, "set": d.set, "path": d.name,
                            "detailed": d.system in detailed[e.name]} for e in experiments for d in e.decodings]}
 

@@ -191,7 +191,7 @@ def test_a_run_begins_with_a_page_and_keeps_an_existing_one(tmp_path):
     begin_page(exp, "./run.sh --seed 3")
     about = data(exp / "report", "experiment")
     assert about["commands"] == ["./run.sh --seed 3"] and data(exp / "report", "results") == {"rows": []}
-    assert data(exp / "report", "curves") == {"systems": {}}
+    assert data(exp / "report", "curves") == {"systems": {}} and about["files"] == ["curves", "progress", "results"]
     (exp / "report/index.html").write_text("results")
     begin_page(exp, "./run.sh")
     assert (exp / "report/index.html").read_text() == "results"
