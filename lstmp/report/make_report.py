@@ -26,6 +26,7 @@ from lstmp.report.audio import SetAudio
 from lstmp.report.comparison import comparison
 from lstmp.report.curves import write_curves
 from lstmp.report.experiment import Decoding, Experiment, ScoredSet, detailed_systems, read_experiment, share_sets
+from lstmp.report.lexicons import read_lexicons
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
 from lstmp.report.shards import write_shard
@@ -84,8 +85,9 @@ class Report:
 
     def _write_decodings(self, e: Experiment, shards: dict[str, list[list[str]]],
                          sounds: dict[str, dict[str, Json]]) -> None:
-        pages = DecodingPages(self.out, self.cfg, self._training_words(e), sounds, shards)
         detailed = detailed_systems(e, self.cfg.detailed)
+        lexicons = read_lexicons([d for d in e.decodings if d.system in detailed], self.out, self.nj)
+        pages = DecodingPages(self.out, self.cfg, lexicons, self._training_words(e), sounds, shards)
         # those that take long first, so that no process waits for the last one
         order = sorted(e.decodings, key=lambda d: d.system not in detailed)
         for notes in run_jobs(lambda d: pages.write(d, d.system in detailed), order, self.nj, "decodings", "decoding"):

@@ -9,6 +9,7 @@ from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.report.calibration import calibration
 from lstmp.report.experiment import Decoding, ScoredSet
+from lstmp.report.lexicons import Lexicons
 from lstmp.report.notes import reason
 from lstmp.report.options import ReportConfig
 from lstmp.report.shards import digest_of, remove_others, shard_path, write_shard
@@ -36,6 +37,7 @@ class DecodingPages:
     Attributes:
         report: folder of the report.
         cfg: the configuration.
+        lexicons: those of the decodings that are shown in detail.
         training: words of the training text, if it is known.
         sounds: set → utterance → its item of the shard ``sound``.
         shards: set → the utterances of each shard.
@@ -43,6 +45,7 @@ class DecodingPages:
 
     report: Path
     cfg: ReportConfig
+    lexicons: Lexicons
     training: Counter[str] | None
     sounds: dict[str, dict[str, Json]]
     shards: dict[str, list[list[str]]]
@@ -61,7 +64,7 @@ class DecodingPages:
         found: Details | None = None
         if detailed:
             try:
-                found = details(d, self.report)
+                found = details(d, self.lexicons)
             except (UserError, OSError, KeyError) as e:
                 notes.append(f"{d.dir}: no times and confidences of words: {reason(e)}")
             if found and found.failed:

@@ -5,14 +5,10 @@ posterior probabilities in the lattices (:mod:`lstmp.decode.ctm`).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from lstmp import config, files
 from lstmp.aliases import Array, Json
 from lstmp.alignment.export import state_runs
 from lstmp.alignment.word_times import word_segments
-from lstmp.corpus.lang import Lang, read_names
-from lstmp.corpus.part_of_lang import write_part
 from lstmp.decode.ctm import TimedWord, confident_path, joined
 from lstmp.decode.lattice import read_lattices
 from lstmp.decode.nbest import chosen_weights, lattice_files
@@ -21,6 +17,7 @@ from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.align import segments
 from lstmp.gmm.model import AcousticModel
 from lstmp.report.experiment import Decoding
+from lstmp.report.lexicons import Lexicons, lang_of
 from lstmp.report.notes import reason
 from lstmp.report.path_aligner import PathAligner
 from lstmp.report.tallies import Pairs
@@ -44,37 +41,33 @@ class Details:
     failed: dict[str, str]
 
 
-def details(d: Decoding, work: Path) -> Details:
+def details(d: Decoding, lexicons: Lexicons) -> Details:
     """Find the best paths of a decoding.
-
-    Args:
-        work: a folder to make temporary files in.
 
     Raises:
         UserError: lattices, model, graph or lang folder are missing.
     """
-    graph = Path(str(d.info.get("graph", "")))
-    lang_dir = config.read_json(graph / "graph.json", "run stage 9, graphs").get("lang")
-    if not isinstance(lang_dir, str):
-        raise UserError("it does not name its lang folder", file=graph / "graph.json", hint="make the graph again")
-    names, weights = read_names(graph / "words.txt"), chosen_weights(d.dir, None, None)
-    paths = {utt: confident_path(lattice, *weights) for file in lattice_files(d.dir)
-             for utt, lattice in read_lattices(file).items() if lattice.num_arcs}
+    lexicon, weights = lexicons[lang_of(d)], chosen_weights(d.dir, None, None)
+    if isinstance(lexicon, UserError):
+        raise lexicon
     model, shift = AcousticModel.load(str(d.info.get("model", ""))), frame_shift(str(d.info["data"]))
-    with files.temporary_folder(work) as out:
-        lang = Lang.load(write_part(lang_dir, {names[w] for words, _, _ in paths.values() for w in words}, out))
-    aligner, found = PathAligner(model, lang), Details({}, {}, shift, {})
-    for utt, (words, confidence, pdfs) in paths.items():
+    aligner, found = PathAligner(model, lexicon.lang), Details({}, {}, shift, {})
+    lattices = (item for file in lattice_files(d.dir) for item in read_lattices(file).items())
+    for utt, lattice in lattices:
+        if not lattice.num_arcs:
+            continue
+        words, confidence, pdfs = confident_path(lattice, *weights)
         try:
-            tids = aligner(words, pdfs)
-            if tids is None:
+            if unknown := [w for w in words if w not in lexicon.names]:
+                raise UserError(f"word {unknown[0]} of the best path is not in best.txt", hint="run stage 11 again")
+            if (tids := aligner(words, pdfs)) is None:
                 raise UserError("no path through its words has the states of the best path")
-            spans = word_segments(segments(tids, model.transitions), [names[w] for w in words], lang)
+            spans = word_segments(segments(tids, model.transitions), [lexicon.names[w] for w in words], lexicon.lang)
         except UserError as e:
             found.failed[utt] = reason(e)
             continue
-        found.words[utt] = joined(names.spans(words), spans, confidence)
-        found.states[utt] = _states(tids, model, lang.phone_names, shift)
+        found.words[utt] = joined(lexicon.names.spans(words), spans, confidence)
+        found.states[utt] = _states(tids, model, lexicon.lang.phone_names, shift)
     return found
 
 
