@@ -32,7 +32,7 @@ def write_page(report: Path, experiment: Json, results: Json) -> list[Path]:
     assets = [p for p in sorted(ASSETS.rglob("*")) if p.is_file()]
     copies = [config.copy_file(p, report / "assets" / p.relative_to(ASSETS)) for p in assets]
     if not shard_path(report, "progress").is_file():
-        write_shard(report, "progress", None)  # a run that begins later writes it
+        write_shard(report, "progress", {})  # a run that begins later writes it
     results_shard = write_shard(report, "results", results)
     files = sorted(p.stem for p in (report / "data").glob("*.js"))  # asking for another one is an error in a browser
     shards = [write_shard(report, "experiment", {**experiment, "files": files}), results_shard]

@@ -123,13 +123,13 @@ def write_sound(place: Path, report: Path) -> None:
 def write_parts(report: Path, rng: random.Random) -> None:
     """Comparisons, stages and suspicious utterances."""
     pair = {"a": SYSTEMS[0], "b": SYSTEMS[1], "lm": LM, "lm_b": LM, "wer_a": 12.0, "wer_b": 10.1, "difference": -1.9}
-    write_shard(report, "comparison", [{**pair, "set": "dev", "ci": [-3.1, -0.6], "p": 0.0004},
-                                       {**pair, "set": "test", "ci": [-4, 0.3], "p": 0.08}])
+    write_shard(report, "comparison", {"items": [{**pair, "set": "dev", "ci": [-3.1, -0.6], "p": 0.0004},
+                                                 {**pair, "set": "test", "ci": [-4, 0.3], "p": 0.08}]})
     cost = {"seconds": 20.0, "cpu_seconds": 35.0, "peak_mib": 300.0}
     step = {"step": "train", "command": "steps/train.sh", "began": "2026-11-28 13:54:02 +0000", **cost, "status": 0}
-    write_shard(report, "stages", [
+    write_shard(report, "stages", {"stages": [
         {"stage": n, "title": title, **cost, "steps": [{**step, "log": f"{n}-train.log"}] * 2}
-        for n, title in enumerate(STAGES, 1)])
+        for n, title in enumerate(STAGES, 1)]})
     write_shard(report, "suspicious", {"items": [
         {"utt": f"utt-{n:04}", "set": "test", "speaker": SPEAKER, "score": 3 - n / 10 if n else None, "shard": "0",
          "reason": "words without audio", "words": aligned(rng, n)} for n in range(8)]})

@@ -50,6 +50,8 @@ def test_every_part_is_shown(chromium, page):
     assert chromium.wait(SHOWN) == ["results", "comparison", "curves", "errors", "calibration", "utterances",
                                     "suspicious", "stages", "configuration", "commands"]
     assert chromium.texts("#contents a") == chromium.texts("main section:not([hidden]) h2")
+    wide = "return [...document.querySelectorAll('.box')].filter((n) => n.scrollWidth > n.clientWidth)"
+    assert chromium.run(wide + ".map((n) => n.ariaLabel)") == []  # no scroll bars where there is room
     assert column(chromium, "#comparison", 9) == [f"{SYSTEMS[1]} is better", "no difference shown"]
     assert column(chromium, "#stages", 2)[0] == "20 s"
 

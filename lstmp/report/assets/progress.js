@@ -85,14 +85,16 @@
   /** Shows the progress of a run that is going on, and follows it. */
   report.followProgress = async function () {
     let progress = await report.load("progress");
-    const over = progress && progress.finished && !progress.stages.some((item) => item.state === "failed");
-    if (!progress || over) return; // the times of a finished run are in the table of stages
-    if (progress.finished) return show(progress);
+    if (!progress || !progress.stages) return; // no run has noted its progress
+    const failed = progress.stages.some((item) => item.state === "failed");
+    if (progress.finished && !failed) return; // its times are in the table of stages
     show(progress);
+    if (progress.finished) return;
     const timer = setInterval(async () => {
       progress = (await report.load("progress", true)) || progress;
       show(progress);
       report.showCurves(await report.load("curves", true));
+      report.showContents();
       if (progress.finished) {
         clearInterval(timer);
         report.say("The run has finished.");

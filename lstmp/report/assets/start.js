@@ -10,9 +10,9 @@
   );
   await report.followProgress();
   report.showResults(results);
-  report.showComparison(comparison);
+  report.showComparison(comparison && comparison.items);
   report.showCurves(curves);
-  report.showStages(stages, experiment);
+  report.showStages(stages && stages.stages, experiment);
   report.showConfiguration(experiment.config);
   report.showCommands(experiment.commands);
   report.followChoice(experiment.decodings, (chosen) => {
