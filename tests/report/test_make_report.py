@@ -211,3 +211,11 @@ def test_experiments_of_the_same_name_are_called_by_their_paths(tmp_path):
     assert names_of([Path("exp/a"), Path("exp/b")]) == ["a", "b"]
     assert names_of([Path("x/a"), Path("y/a")]) == ["x-a", "y-a"]
     assert Experiment(Path("x"), "x", {"rows": ["damaged"]}).rows == []
+
+
+def test_a_browser_shows_every_part_without_an_error(report, chromium):
+    chromium.open(report / "index.html", "#utt=ann-1")
+    assert chromium.console() == []
+    for part in ("results", "comparison", "curves", "errors", "calibration", "utterances", "configuration", "commands"):
+        assert chromium.find(f"#{part}").is_displayed(), part
+    assert chromium.texts("#utterances .track.phones .cell")
