@@ -151,7 +151,7 @@ def share_sets(experiments: list[Experiment]) -> None:
 
 
 def detailed_systems(experiment: Experiment, which: str) -> frozenset[str]:
-    """The systems whose hypotheses are aligned; ``which`` is ``detailed`` of conf/report.yaml."""
+    """The systems whose words get times, phones and states; ``which`` is ``detailed`` of conf/report.yaml."""
     systems = list(dict.fromkeys(d.system for d in experiment.decodings))
     networks = {d.system for d in experiment.decodings if d.of_network}
     return frozenset({"none": (), "all": systems, "networks": networks or systems[-1:]}[which])

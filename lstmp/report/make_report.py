@@ -26,9 +26,10 @@ from lstmp.report.audio import SetAudio
 from lstmp.report.comparison import comparison
 from lstmp.report.curves import write_curves
 from lstmp.report.experiment import Decoding, Experiment, ScoredSet, detailed_systems, read_experiment, share_sets
+from lstmp.report.lexicons import read_lexicons
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import shard_path, write_shard
+from lstmp.report.shards import write_shard
 from lstmp.report.tallies import word_counts
 from lstmp.report.utterances import DecodingPages, chosen, in_shards
 from lstmp.stage import Stage
@@ -84,10 +85,9 @@ class Report:
 
     def _write_decodings(self, e: Experiment, shards: dict[str, list[list[str]]],
                          sounds: dict[str, dict[str, Json]]) -> None:
-        conf = e.dir / "conf"
-        pages = DecodingPages(self.out, self.cfg, conf if (conf / "align.yaml").is_file() else root() / "conf",
-                              self._training_words(e), sounds, shards)
         detailed = detailed_systems(e, self.cfg.detailed)
+        lexicons = read_lexicons([d for d in e.decodings if d.system in detailed], self.out, self.nj)
+        pages = DecodingPages(self.out, self.cfg, lexicons, self._training_words(e), sounds, shards)
         # those that take long first, so that no process waits for the last one
         order = sorted(e.decodings, key=lambda d: d.system not in detailed)
         for notes in run_jobs(lambda d: pages.write(d, d.system in detailed), order, self.nj, "decodings", "decoding"):
@@ -137,8 +137,6 @@ class Report:
             "systems": list(dict.fromkeys(p + str(row["system"]) for p, row in rows)),
             "lms": list(dict.fromkeys(str(row["lm"]) for _, row in rows)),
             "several": several, "parts": [{"name": e.name, "exp": str(e.dir)} for e in experiments],
-            "files": [name for name in ("results", "curves", "stages", "comparison", "suspicious", "progress")
-                      if name != "progress" or shard_path(self.out, name).is_file()],
             "decodings": [{"system": d.system, "lm": d.lm, "set": d.set, "path": d.name,
                            "detailed": d.system in detailed[e.name]} for e in experiments for d in e.decodings]}
 

@@ -21,7 +21,7 @@ class ReportConfig:
     seed: int
 
     def __post_init__(self) -> None:
-        check(self.detailed in ("networks", "all", "none"), "detailed", "networks, all or none")
+        check(self.detailed in ("all", "networks", "none"), "detailed", "all, networks or none")
         check(self.max_utterances >= 0, "max_utterances", "0 or more")
         check(self.utterances_per_file >= 1, "utterances_per_file", "1 or more")
         check(8 <= self.mel_bins <= 128, "mel_bins", "from 8 to 128")

@@ -56,7 +56,7 @@ def new_experiment(exp: Path, title: str) -> Json:
     return {"title": title, "exp": str(exp), "made": datetime.now().astimezone().isoformat(timespec="seconds"),
             "commit": commit(), "machine": machine(), "versions": {}, "commands": [], "config": [], "notes": [],
             "sets": [], "systems": [], "lms": [], "several": False, "parts": [{"name": title, "exp": str(exp)}],
-            "decodings": [], "files": ["results", "curves", "progress"]}
+            "decodings": []}
 
 
 def begin_page(exp: Path, command: str) -> None:

@@ -30,7 +30,7 @@ def shard_path(report: Path, name: str) -> Path:
     return report / "data" / f"{name}.js"
 
 
-def write_shard(report: Path, name: str, value: Json) -> Path:
+def write_shard(report: Path, name: str, value: Json | None) -> Path:
     """Write a shard; returns its path. ``value`` must not contain NaN or infinity."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character, escape in _ESCAPES.items():

@@ -9,6 +9,7 @@ from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.report.calibration import calibration
 from lstmp.report.experiment import Decoding, ScoredSet
+from lstmp.report.lexicons import Lexicons
 from lstmp.report.notes import reason
 from lstmp.report.options import ReportConfig
 from lstmp.report.shards import digest_of, remove_others, shard_path, write_shard
@@ -36,7 +37,7 @@ class DecodingPages:
     Attributes:
         report: folder of the report.
         cfg: the configuration.
-        conf: folder of align.yaml and fmllr.yaml.
+        lexicons: those of the decodings that are shown in detail.
         training: words of the training text, if it is known.
         sounds: set → utterance → its item of the shard ``sound``.
         shards: set → the utterances of each shard.
@@ -44,7 +45,7 @@ class DecodingPages:
 
     report: Path
     cfg: ReportConfig
-    conf: Path
+    lexicons: Lexicons
     training: Counter[str] | None
     sounds: dict[str, dict[str, Json]]
     shards: dict[str, list[list[str]]]
@@ -63,9 +64,12 @@ class DecodingPages:
         found: Details | None = None
         if detailed:
             try:
-                found = details(d, self.conf, self.report)
+                found = details(d, self.lexicons)
             except (UserError, OSError, KeyError) as e:
                 notes.append(f"{d.dir}: no times and confidences of words: {reason(e)}")
+            if found and found.failed:
+                utt, why = min(found.failed.items())
+                notes.append(f"{d.dir}: no times of the words of {len(found.failed)} utterances: {utt}: {why}")
         pairs = aligned(d)
         levels = {u: x["level"] for u, x in sounds.items() if x["level"] is not None}
         errors = tallies(d, pairs, self.training, levels, self.cfg)
@@ -84,14 +88,14 @@ class DecodingPages:
                 paths.append(write_shard(self.report, f"states/{d.name}/{i}", states))
         for kind in ("words", "states"):
             remove_others(shard_path(self.report, f"{kind}/{d.name}/0").parent, paths)
-        if not notes:
+        if found or not detailed:
             stage.mark(paths)
         return notes
 
     def _inputs(self, d: Decoding) -> list[Path]:
         data = Path(str(d.info["data"]))
         return [*(d.dir / name for name in ("decode.json", "score.json", "best.txt")),
-                *(data / name for name in ("text", "utt2spk")), self.conf / "align.yaml", self.conf / "fmllr.yaml"]
+                *(data / name for name in ("text", "utt2spk"))]
 
     def _items(self, d: Decoding) -> list[Json]:
         """The rows of the table of utterances, those with the most errors first."""

@@ -1,67 +1,74 @@
 """The words of every utterance of a decoding: aligned with the reference, with times, confidences, phones and states.
 
-Times, phones and states come from an alignment of the hypotheses with the model that decoded them; confidences are the
-words' posterior probabilities in the lattices (:mod:`lstmp.decode.ctm`).
+Times, phones and states are those of the best path (:mod:`lstmp.report.path_aligner`); confidences are the words'
+posterior probabilities in the lattices (:mod:`lstmp.decode.ctm`).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from lstmp import config, files
 from lstmp.aliases import Array, Json
 from lstmp.alignment.export import state_runs
-from lstmp.corpus.lang import Lang
-from lstmp.decode.ctm import TimedWord, timed_words
-from lstmp.decode.nbest import chosen_weights
+from lstmp.alignment.word_times import word_segments
+from lstmp.decode.ctm import TimedWord, confident_path, joined
+from lstmp.decode.lattice import read_lattices
+from lstmp.decode.nbest import chosen_weights, lattice_files
 from lstmp.errors import UserError
 from lstmp.features.frame_shift import frame_shift
-from lstmp.gmm.align import read_alignment, segments
+from lstmp.gmm.align import segments
 from lstmp.gmm.model import AcousticModel
-from lstmp.log import quiet
 from lstmp.report.experiment import Decoding
+from lstmp.report.lexicons import Lexicons, lang_of
+from lstmp.report.notes import reason
+from lstmp.report.path_aligner import PathAligner
 from lstmp.report.tallies import Pairs
 
 
 @dataclass(frozen=True)
 class Details:
-    """What the alignment of the hypotheses of a decoding gives.
+    """What the best paths of a decoding show.
 
     Attributes:
         words: utterance → its words with times in frames, and confidences.
         states: utterance → ``{"phones": [[start, end, phone]], "states": [[start, end, "phone.state", pdf]]}``, with
             times in seconds.
         shift: frame shift in seconds.
+        failed: utterance → why it has no words here.
     """
 
     words: dict[str, list[TimedWord]]
     states: dict[str, Json]
     shift: float
+    failed: dict[str, str]
 
 
-def details(d: Decoding, conf: Path, work: Path) -> Details:
-    """Align the hypotheses of a decoding.
-
-    Args:
-        conf: folder of align.yaml and fmllr.yaml.
-        work: a folder to make temporary files in.
+def details(d: Decoding, lexicons: Lexicons) -> Details:
+    """Find the best paths of a decoding.
 
     Raises:
-        UserError: lattices, graph or lang folder are missing, or nothing could be aligned.
+        UserError: lattices, model, graph or lang folder are missing.
     """
-    graph = Path(str(d.info.get("graph", "")))
-    graph_info = config.read_json(graph / "graph.json", "run stage 9, graphs")
-    lang = graph_info.get("lang")
-    if not isinstance(lang, str):
-        raise UserError("it does not name its lang folder", file=graph / "graph.json", hint="make the graph again")
-    shift = frame_shift(str(d.info["data"]))
-    with files.temporary_folder(work) as out, quiet():
-        words = timed_words(d.dir, graph, lang, None, out, conf, chosen_weights(d.dir, None, None), 1)
-        states: dict[str, Json] = {}
-        if (out / "ali" / "ali.ark").is_file():
-            model, names = AcousticModel.load(out / "ali"), Lang.load(out / "lang").phone_names
-            states = {utt: _states(tids, model, names, shift)
-                      for utt, tids in read_alignment(out / "ali").items()}
-    return Details(words, states, shift)
+    lexicon, weights = lexicons[lang_of(d)], chosen_weights(d.dir, None, None)
+    if isinstance(lexicon, UserError):
+        raise lexicon
+    model, shift = AcousticModel.load(str(d.info.get("model", ""))), frame_shift(str(d.info["data"]))
+    aligner, found = PathAligner(model, lexicon.lang), Details({}, {}, shift, {})
+    lattices = (item for file in lattice_files(d.dir) for item in read_lattices(file).items())
+    for utt, lattice in lattices:
+        if not lattice.num_arcs:
+            continue
+        words, confidence, pdfs = confident_path(lattice, *weights)
+        try:
+            if unknown := [w for w in words if w not in lexicon.names]:
+                raise UserError(f"word {unknown[0]} of the best path is not in best.txt", hint="run stage 11 again")
+            if (tids := aligner(words, pdfs)) is None:
+                raise UserError("no path through its words has the states of the best path")
+            spans = word_segments(segments(tids, model.transitions), [lexicon.names[w] for w in words], lexicon.lang)
+        except UserError as e:
+            found.failed[utt] = reason(e)
+            continue
+        found.words[utt] = joined(lexicon.names.spans(words), spans, confidence)
+        found.states[utt] = _states(tids, model, lexicon.lang.phone_names, shift)
+    return found
 
 
 def _states(tids: Array, model: AcousticModel, names: dict[int, str], shift: float) -> Json:

@@ -18,7 +18,7 @@ from lstmp.report.shards import read_shard
 @pytest.fixture
 def exp(experiment, tmp_path):
     """A copy of the experiment's folder, which a test may damage."""
-    return Path(shutil.copytree(experiment / "exp", tmp_path / "exp"))
+    return Path(shutil.copytree(experiment / "exp", tmp_path / "exp", ignore=shutil.ignore_patterns("report")))
 
 
 def data(report, name):
@@ -46,7 +46,7 @@ def test_it_knows_what_was_run(report, experiment):
     assert changed[("lstmp.yaml", "cells")][0] == 8 and ("fbank.yaml", "num_mel_bins") not in changed
     assert about["notes"] == []
     assert [(d["path"], d["detailed"]) for d in about["decodings"]] == [
-        ("mono/lm/train", False), ("lstmp/lm/train", True)]
+        ("mono/lm/train", True), ("lstmp/lm/train", True)]
 
 
 def test_curves_are_those_of_the_training(report):
@@ -65,18 +65,18 @@ def test_the_words_agree_with_the_score_and_have_times(report):
         assert len(ops) - ops.count("I") == rows[system]["words"]
         worst = [sum(i[k] for k in ("ins", "del", "sub")) for i in items.values()]
         assert worst == sorted(worst, reverse=True)
-    for utt, of_utt in words.items():  # of lstmp
-        hyp = [w for w in of_utt if w["hyp"]]
-        assert all(0 <= w["start"] < w["end"] <= items[utt]["seconds"] + 0.03 for w in hyp)
-        assert all(a["end"] <= b["start"] + 1e-9 for a, b in zip(hyp, hyp[1:], strict=False))
-        assert all(0 <= w["confidence"] <= 1 for w in hyp)
-        assert all(w["confidence"] is None and w["start"] <= w["end"] for w in of_utt if not w["hyp"])
-    assert not (report / "data/states/mono").exists()
+        for utt, of_utt in words.items():
+            hyp = [w for w in of_utt if w["hyp"]]
+            assert all(0 <= w["start"] < w["end"] <= items[utt]["seconds"] + 0.03 for w in hyp)
+            assert all(a["end"] <= b["start"] + 1e-9 for a, b in zip(hyp, hyp[1:], strict=False))
+            assert all(0 <= w["confidence"] <= 1 for w in hyp)
+            assert all(w["confidence"] is None and w["start"] <= w["end"] for w in of_utt if not w["hyp"])
 
 
-def test_phones_and_states_cover_the_utterance_and_the_words(report):
-    states, words = data(report, "states/lstmp/lm/train/0"), data(report, "words/lstmp/lm/train/0")
-    assert states
+@pytest.mark.parametrize("system", ["mono", "lstmp"])
+def test_phones_and_states_cover_the_utterance_and_the_words(report, system):
+    states, words = data(report, f"states/{system}/lm/train/0"), data(report, f"words/{system}/lm/train/0")
+    assert set(states) == set(words)
     for utt, x in states.items():
         for rows in (x["phones"], x["states"]):
             assert rows[0][0] == 0 and all(a[1] == b[0] for a, b in zip(rows, rows[1:], strict=False))
@@ -94,7 +94,6 @@ def test_errors_have_groups_and_a_calibration(report):
     words = data(report, "words/lstmp/lm/train/0")
     hyp = sum(bool(w["hyp"]) for of_utt in words.values() for w in of_utt)
     assert sum(b["n"] for b in errors["calibration"]["bins"]) == hyp
-    assert data(report, "errors/mono/lm/train")["calibration"] is None
 
 
 def test_sound_is_linked(report):
@@ -142,7 +141,7 @@ def test_an_experiment_without_results_has_a_page(exp):
 
 def test_only_the_worst_utterances_are_shown_if_there_are_too_many(exp, tmp_path):
     text = (ROOT / "conf/report.yaml").read_text().replace("max_utterances: 3000", "max_utterances: 2") \
-        .replace("detailed: networks", "detailed: none").replace("utterances_per_file: 50", "utterances_per_file: 1")
+        .replace("detailed: all", "detailed: none").replace("utterances_per_file: 50", "utterances_per_file: 1")
     (tmp_path / "report.yaml").write_text(text)
     main([str(exp), "--config", str(tmp_path / "report.yaml")])
     items = data(exp / "report", "utterances/lstmp/lm/train")["items"]
@@ -150,6 +149,9 @@ def test_only_the_worst_utterances_are_shown_if_there_are_too_many(exp, tmp_path
     for item in items:
         assert item["utt"] in data(exp / "report", f"words/lstmp/lm/train/{item['shard']}")
         assert item["utt"] in data(exp / "report", f"sound/train/{item['shard']}")
+    assert not any(d["detailed"] for d in data(exp / "report", "experiment")["decodings"])
+    assert not (exp / "report/data/states").exists()
+    assert data(exp / "report", "errors/lstmp/lm/train")["calibration"] is None
 
 
 def test_two_experiments_side_by_side(exp, tmp_path):
@@ -189,7 +191,7 @@ def test_a_run_begins_with_a_page_and_keeps_an_existing_one(tmp_path):
     begin_page(exp, "./run.sh --seed 3")
     about = data(exp / "report", "experiment")
     assert about["commands"] == ["./run.sh --seed 3"] and data(exp / "report", "results") == {"rows": []}
-    assert data(exp / "report", "curves") == {"systems": {}}
+    assert data(exp / "report", "curves") == {"systems": {}} and about["files"] == ["curves", "progress", "results"]
     (exp / "report/index.html").write_text("results")
     begin_page(exp, "./run.sh")
     assert (exp / "report/index.html").read_text() == "results"
@@ -209,3 +211,11 @@ def test_experiments_of_the_same_name_are_called_by_their_paths(tmp_path):
     assert names_of([Path("exp/a"), Path("exp/b")]) == ["a", "b"]
     assert names_of([Path("x/a"), Path("y/a")]) == ["x-a", "y-a"]
     assert Experiment(Path("x"), "x", {"rows": ["damaged"]}).rows == []
+
+
+def test_a_browser_shows_every_part_without_an_error(report, chromium):
+    chromium.open(report / "index.html", "#utt=ann-1")
+    assert chromium.console() == []
+    for part in ("results", "comparison", "curves", "errors", "calibration", "utterances", "configuration", "commands"):
+        assert chromium.find(f"#{part}").is_displayed(), part
+    assert chromium.texts("#utterances .track.phones .cell")
