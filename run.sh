@@ -194,7 +194,8 @@ if runs_stage 10 "decoding"; then
   done
 fi
 
-# Stage 11, scoring: LM weight and word insertion penalty are chosen on dev and applied unchanged to the test sets.
+# Stage 11, scoring: LM weight and word insertion penalty are chosen on dev and applied unchanged to the test sets. The
+# report, a page for the browser, shows results, errors and every utterance.
 if runs_stage 11 "scoring"; then
   for system in "${systems[@]}"; do
     settings_of "$system"
@@ -219,4 +220,5 @@ if runs_stage 11 "scoring"; then
   if [ "$dry_run" = false ]; then
     cat "$exp/RESULTS.md"
   fi
+  steps/make_report.sh --config "$conf/report.yaml" --nj "$nj" "${wav_options[@]}" "$exp"
 fi

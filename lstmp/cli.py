@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("lstmp.nnet.train", "train a network (steps/train_lstmp.sh)"),
     "decode": ("lstmp.decode.decode", "decode a data dir (steps/decode.sh)"),
     "score": ("lstmp.score.score", "word error rates of decode dirs (steps/score.sh)"),
+    "report": ("lstmp.report.make_report", "make the page of an experiment, or of several (steps/make_report.sh)"),
     "export": ("lstmp.transcribe.export", "put a trained network and everything it needs into a model folder"),
 }
 

@@ -18,21 +18,28 @@ def leaves(values: dict, prefix: str = "") -> dict:
     return out
 
 
-def changed(folder, defaults, networks) -> dict[str, list]:
-    """Find every value in a run's configurations that is not the default: ``section.key`` → [value, default].
+def compared(folder, defaults, networks) -> dict[str, dict[str, list]]:
+    """Set every value of a run's configurations beside its default: section → dotted key → [value, default].
 
     Args:
         folder: <exp>/conf.
         defaults: conf/.
         networks: names of the sections whose defaults are those of the section ``lstmp``. Other sections that
-            ``defaults`` lacks are ignored.
+            ``defaults`` lacks are left out.
     """
     default_sections = read_sections(defaults)
-    differing: dict[str, list] = {}
+    both: dict[str, dict[str, list]] = {}
     for section, values in read_sections(folder).items():
-        if section not in default_sections and section not in networks:
-            continue
-        default = leaves(default_sections.get(section, default_sections["lstmp"]))
-        differing |= {f"{section}.{key}": [value, default.get(key)] for key, value in leaves(values).items()
-                      if value != default.get(key)}
-    return differing
+        if section in default_sections or section in networks:
+            default = leaves(default_sections.get(section, default_sections["lstmp"]))
+            both[section] = {key: [value, default.get(key)] for key, value in leaves(values).items()}
+    return both
+
+
+def changed(folder, defaults, networks) -> dict[str, list]:
+    """Find every value in a run's configurations that is not the default: ``section.key`` → [value, default].
+
+    The arguments are those of :func:`compared`.
+    """
+    return {f"{section}.{key}": pair for section, values in compared(folder, defaults, networks).items()
+            for key, pair in values.items() if pair[0] != pair[1]}

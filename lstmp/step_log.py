@@ -1,14 +1,17 @@
 """Copies the output of a step of run.sh to <exp>/log/<stage>-<step>.log; further calls are appended.
 
 The log of a call begins with its command, commit, versions, machine and time. It ends with its exit status and
-duration. Progress bars are left out. ``LSTMP_LOG`` names the folder; without it, for example when a step is called by
-hand, there is no log.
+duration, and a line ``used: {…}`` with JSON: ``seconds``, ``cpu_seconds`` of the step and the processes that it has
+started, and ``peak_mib``, the largest memory of one of these processes. Progress bars are left out. ``LSTMP_LOG`` names
+the folder; without it, for example when a step is called by hand, there is no log.
 """
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
+import resource
 import shlex
 import socket
 import sys
@@ -102,10 +105,19 @@ def kept(module: str) -> Iterator[None]:
         raise
     finally:
         if first:
-            log.write(f"==== exit status {status} after {time.time() - began:.1f} s\n\n")
+            seconds = time.time() - began
+            log.write(f"==== exit status {status} after {seconds:.1f} s\nused: {json.dumps(_used(seconds))}\n\n")
         sys.stdout, sys.stderr = streams
         del os.environ[_VARIABLE]
         log.close()
+
+
+def _used(seconds: float) -> dict[str, float]:
+    """What this process and the processes that it has started and waited for have used."""
+    parts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # ru_maxrss is in bytes there, elsewhere in KiB
+    return {"seconds": round(seconds, 1), "cpu_seconds": round(sum(p.ru_utime + p.ru_stime for p in parts), 1),
+            "peak_mib": round(max(p.ru_maxrss for p in parts) / unit)}
 
 
 def _header(module: str) -> str:

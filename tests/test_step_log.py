@@ -1,5 +1,6 @@
 """The log of each step of run.sh."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_the_whole_output_of_a_step_is_logged(step, tmp_path):
         assert part in text, text
     assert "a bar" not in text and "\r" not in text
     assert "at work" in done.stdout and "worker 1" in done.stderr
+
+
+def test_the_last_line_of_a_log_says_what_the_step_used(step, tmp_path):
+    step(LSTMP_LOG=str(tmp_path / "log"))
+    end, used = (tmp_path / "log/6-a_step.log").read_text().rstrip("\n").splitlines()[-2:]
+    assert end.startswith("==== exit status 0 after ") and used.startswith("used: ")
+    values = json.loads(used.removeprefix("used: "))
+    assert set(values) == {"seconds", "cpu_seconds", "peak_mib"}
+    assert 0 < values["seconds"] and 0 < values["cpu_seconds"] and 50 < values["peak_mib"] < 20_000  # it imports torch
 
 
 def test_an_error_names_the_log(step, tmp_path):

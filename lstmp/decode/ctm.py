@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.alignment.export import find_words
 from lstmp.corpus.datadir import read_data_dir, write_table
 from lstmp.corpus.lang import Lang, read_names
@@ -45,6 +46,15 @@ _BEAM = 8.0  # the posterior probability of paths that are worse than the best o
 
 def best_with_confidences(lattice: Lattice, lm_weight: float, word_penalty: float) -> tuple[list[int], list[float]]:
     """The words of the best path, and the confidence of each. The lattice must have a path."""
+    return confident_path(lattice, lm_weight, word_penalty)[:2]
+
+
+def confident_path(lattice: Lattice, lm_weight: float, word_penalty: float) -> tuple[list[int], list[float], Array]:
+    """The best path of a lattice, which must have one.
+
+    Returns:
+        its words; the confidence of each; and the pdf-id of each frame, int64 [T].
+    """
     near = near_best(lattice, lm_weight, word_penalty, _BEAM)
     path = best_paths(near, [(lm_weight, word_penalty)])[0]
     (words,) = words_on_paths(near, path[None])
@@ -53,8 +63,9 @@ def best_with_confidences(lattice: Lattice, lm_weight: float, word_penalty: floa
     scores = near.acoustic.astype(np.float64) / lm_weight + near.graph - word_penalty * near.num_words
     presence = word_presence(near, scores, distinct) if len(distinct) else np.zeros((0, len(path)))
     ends = [next((f for f in frames[i + 1:] if f > begin), len(path)) for i, begin in enumerate(frames)]
-    return words, [float(min(presence[row, begin:end].max(), 1.0)) for row, begin, end in
+    confidences = [float(min(presence[row, begin:end].max(), 1.0)) for row, begin, end in
                    zip(np.searchsorted(distinct, words), frames, ends, strict=True)]
+    return words, confidences, near.arcs[path[:-1], 2].astype(np.int64) - 1  # the last arc has no frame
 
 
 def align_hypotheses(decode_dir: Path | str, hypotheses: dict[str, list[str]], lang: Path | str, hmm: Path | str | None,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lstmp import lock
 from lstmp.errors import UserError, command
+from lstmp.report.page import begin_page
 
 
 @command
@@ -37,6 +38,7 @@ def main(argv=None):
                 os.replace(path, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+    begin_page(exp, os.environ.get("LSTMP_COMMAND", "./run.sh"))
     for leftover in exp.glob(".conf.*"):  # left by a run that was killed at this point
         shutil.rmtree(leftover, ignore_errors=True)
 

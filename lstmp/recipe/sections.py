@@ -73,9 +73,10 @@ def _types() -> dict[str, type]:
     from lstmp.gmm.train_mono import MonoConfig
     from lstmp.gmm.train_tri import TriConfig
     from lstmp.nnet.config import LstmpConfig
+    from lstmp.report.options import ReportConfig
     from lstmp.score.score import ScoreConfig
     from lstmp.transcribe.pauses import CutConfig
 
     return {"align": AlignConfig, "check_alignment": CheckConfig, "decode": DecodeConfig, "fbank": FbankConfig,
             "fmllr": FmllrConfig, "live": LiveConfig, "lstmp": LstmpConfig, "mfcc": MfccConfig, "mono": MonoConfig,
-            "score": ScoreConfig, "transcribe": CutConfig, "tri": TriConfig}
+            "report": ReportConfig, "score": ScoreConfig, "transcribe": CutConfig, "tri": TriConfig}

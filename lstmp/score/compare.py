@@ -22,7 +22,7 @@ from lstmp.errors import UserError, command
 from lstmp.score.bootstrap import replicate_wers
 from lstmp.score.report import table
 from lstmp.score.score import DecodedSet
-from lstmp.score.segments import errors_at, matched_pairs, segments
+from lstmp.score.segments import MatchedPairs, errors_at, matched_pairs, segments
 from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
 
 
@@ -43,21 +43,43 @@ class System:
         return cls(str(Path(decode_dir).parent.name), hyps, count_errors(refs, hyps, path))
 
 
-def difference_part(a: System, b: System, refs: Words, replicates: int, seed: int) -> str:
-    """Word error rates, their difference, and its significance."""
-    lines = [[s.name, f"{s.errors.wer:.2f}", *(f"{n:,}" for n in s.errors.counts[:, :3].sum(0))] for s in (a, b)]
+@dataclass(frozen=True)
+class Difference:
+    """The difference of the word error rates of two systems on a set.
+
+    Attributes:
+        wer: that of the second minus that of the first, in per cent.
+        ci: its 95 % interval by the paired bootstrap.
+        better: share of the bootstrap samples in which the second system has fewer errors.
+        test: the matched-pairs test of the first against the second.
+    """
+
+    wer: float
+    ci: tuple[float, float]
+    better: float
+    test: MatchedPairs
+
+
+def difference(a: System, b: System, refs: Words, replicates: int, seed: int) -> Difference:
+    """Compare the word error rates of two systems."""
     differences = (replicate_wers(b.errors.errors, b.errors.words, replicates, seed)
                    - replicate_wers(a.errors.errors, a.errors.words, replicates, seed))
     low, high = np.percentile(differences, [2.5, 97.5])
     test = matched_pairs([pair for utt in sorted(refs) for pair in segments(
         errors_at(refs[utt], a.hyps.get(utt, ())), errors_at(refs[utt], b.hyps.get(utt, ())))])
+    return Difference(b.errors.wer - a.errors.wer, (float(low), float(high)), float(np.mean(differences < 0)), test)
+
+
+def difference_part(a: System, b: System, refs: Words, replicates: int, seed: int) -> str:
+    """Word error rates, their difference, and its significance."""
+    lines = [[s.name, f"{s.errors.wer:.2f}", *(f"{n:,}" for n in s.errors.counts[:, :3].sum(0))] for s in (a, b)]
+    d = difference(a, b, refs, replicates, seed)
     return "\n\n".join([
         table(["system", "WER %", "ins", "del", "sub"], lines),
-        f"{b.name} minus {a.name}: **{b.errors.wer - a.errors.wer:+.2f}** [{low:+.2f}, {high:+.2f}] (paired bootstrap, "
-        f"95 %); {b.name} has fewer errors in {100 * np.mean(differences < 0):.1f} % of {replicates:,} bootstrap "
-        "samples.  \n"
-        f"Matched-pairs test: {test.segments:,} segments, mean difference {-test.mean:+.3f} errors, z {-test.z:+.2f}, "
-        f"p {test.p:.2g}."])
+        f"{b.name} minus {a.name}: **{d.wer:+.2f}** [{d.ci[0]:+.2f}, {d.ci[1]:+.2f}] (paired bootstrap, 95 %); "
+        f"{b.name} has fewer errors in {100 * d.better:.1f} % of {replicates:,} bootstrap samples.  \n"
+        f"Matched-pairs test: {d.test.segments:,} segments, mean difference {-d.test.mean:+.3f} errors, "
+        f"z {-d.test.z:+.2f}, p {d.test.p:.2g}."])
 
 
 def speakers_part(a: System, b: System, speakers: dict[str, str]) -> str:

@@ -211,6 +211,7 @@ def main(argv=None):
         "commit": os.environ.get("LSTMP_COMMIT", ""),
         "changed": changed(conf, root() / "conf", [s.name for s in systems]) if conf.is_dir() else {},
         "training_data": [f"{Path(d).name}: {describe_data(d)}" for d in args.train_data],
+        "train_data": args.train_data,
         **({"text": text} if text else {}), **({"sound": sound} if sound else {}),
         "agreement": read_agreements(args.agreement), "spent": read_spent(args.spent),
         "epochs": {name: t["epochs"] for name, t in trainings.items() if t.get("epochs")},
