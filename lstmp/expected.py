@@ -23,7 +23,8 @@ _SPEECH = {
     "train_mono": (4, 55), "train_tri": (9, 16), "align": (4, 5), "get_prons": (1, 2), "make_fmllr": (2, 6),
     "lmrescore": (2, 45), "score": (1, 1)}
 # script → seconds per MB of the file that it reads: the lexicon, text or ARPA model, G.fst
-_MB = {"prepare_dict": 1.5, "prepare_lang": 3.0, "add_pron_probs": 1.0, "prepare_lm": 10.0, "make_graph": 2.5}
+_MB = {"prepare_dict": 1.5, "prepare_lang": 3.0, "add_pron_probs": 1.0, "prepare_lm": 10.0, "make_graph": 2.0}
+_WORDS_MB = 20.0  # seconds of make_graph per MB of words.txt
 _DOWNLOAD = 600.0  # seconds
 _UTTERANCE = {"prepare_tiny": 2.8, "prepare_librispeech": 12.5, "take_data_dirs": 8.0}  # mean seconds of speech
 _SHORTEST = 0.4  # share of the speech that the shortest utterances are, which the monophones are trained on
@@ -153,9 +154,9 @@ def _times(factor: float, hours: float | None) -> float | None:
 
 
 def _megabytes(path: str, inside: str = "") -> float:
-    """The size of a file or of a file in a folder; 1 if there is none yet."""
+    """The size of a file or of a file in a folder; if there is none yet, half a megabyte."""
     file = Path(path) / inside
-    return file.stat().st_size / 1e6 if path and file.is_file() else 1.0
+    return file.stat().st_size / 1e6 if path and file.is_file() else 0.5
 
 
 def seconds(command: list[str], sizes: Sizes, nj: int) -> float | None:
@@ -169,7 +170,8 @@ def seconds(command: list[str], sizes: Sizes, nj: int) -> float | None:
                  "add_pron_probs": (option(command, "--dict"), "lexicon.txt"),
                  "prepare_lm": (option(command, "--text") or option(command, "--arpa"),),
                  "make_graph": (option(command, "--lang"), "G.fst")}
-        return START + _MB[name] * _megabytes(*files[name])
+        more = _WORDS_MB * _megabytes(option(command, "--lang"), "words.txt") if name == "make_graph" else 0.0
+        return START + more + _MB[name] * _megabytes(*files[name])
     if name not in (*_SPEECH, "decode", "train_lstmp"):
         return START
     hours = sizes.of(command)
