@@ -13,6 +13,8 @@ from lstmp.program import name_subcommand
 COMMANDS = {
     "run": ("lstmp.recipe.working_folder",
             "train and test a recipe, from audio to word error rates: the stages of run.sh"),
+    "progress": ("lstmp.recipe.show_progress",
+                 "how far a run is: what is done, what runs, the time left (steps/show_progress.sh)"),
     "transcribe": ("lstmp.transcribe.transcribe", "transcribe recordings with a model folder"),
     "align": ("lstmp.transcribe.align_folder",
               "align recordings with their transcripts, to Praat TextGrids and CTM, with a model folder"),

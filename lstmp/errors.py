@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from lstmp import step_log
+from lstmp import progress, step_log
 from lstmp.log import close_bars, printable
 
 _DISK = {
@@ -68,7 +68,8 @@ def command(main):
     @functools.wraps(main)
     def wrapped(argv=None):
         spec = getattr(sys.modules["__main__"], "__spec__", None)
-        with step_log.kept(spec.name if spec and main.__module__ == "__main__" else main.__module__):
+        module = spec.name if spec and main.__module__ == "__main__" else main.__module__
+        with step_log.kept(module), progress.step(module):
             run(argv)
 
     def run(argv):

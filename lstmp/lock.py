@@ -55,6 +55,18 @@ def release(folder):
         _held.pop(name)[0].close()
 
 
+def is_held(folder) -> bool:
+    """Whether a process holds ``folder`` now; False if that cannot be known."""
+    try:
+        with open(Path(folder) / ".lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, AttributeError):  # no such file, no locks here
+        return False
+    return False
+
+
 def _forget():
     """Close the copies of the files in a forked process, which would keep the locks after their holder has ended."""
     for file, _ in _held.values():

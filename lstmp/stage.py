@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lstmp import config, lock
+from lstmp import config, lock, progress
 from lstmp.config import Json
 from lstmp.log import say
 
+SKIPPED = "is done, inputs and configuration unchanged"  # the end of the line that says that nothing is to be done
 _MAX_KEYS, _MAX_WIDTH = 5, 60  # changed keys that are named, and characters of a value
 _digests: dict[tuple[str, int, int, int], str] = {}
 
@@ -141,11 +142,13 @@ class Stage:
             reason = self._differs(self._begun)  # another process may have finished it just before the lock
         if reason is None:
             self._unlock()
-            say(f"{self.directory}: {self.name} is done, inputs and configuration unchanged")
+            say(f"{self.directory}: {self.name} {SKIPPED}")
+            progress.note_work(needed=False)
             return True
         if reason != "not made yet":
             say(f"{self.directory}: {self.name} runs again, {reason}")
         self.path.unlink(missing_ok=True)
+        progress.note_work(needed=True)
         return False
 
     def keep_previous(self) -> None:

@@ -2,8 +2,9 @@
 
 The log of a call begins with its command, commit, versions, machine and time. It ends with its exit status and
 duration, and a line ``used: {…}`` with JSON: ``seconds``, ``cpu_seconds`` of the step and the processes that it has
-started, and ``peak_mib``, the largest memory of one of these processes. Progress bars are left out. ``LSTMP_LOG`` names
-the folder; without it, for example when a step is called by hand, there is no log.
+started, and ``peak_mib``, the largest memory of one of these processes. Progress bars that are drawn on a terminal are
+left out. ``LSTMP_LOG`` names the folder; without it, for example when a step is called by hand, there is no log.
+:mod:`lstmp.past_calls` reads the logs.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from pathlib import Path
 from lstmp.machine import machine
 
 _VARIABLE = "LSTMP_STEP_LOG"  # tells the processes that the step starts which file to write to
+HEADER, COMMAND = "==== %Y-%m-%d %H:%M:%S %z", "command: python -m "  # of a call in a log
 _PACKAGES = ("lstmp", "torch", "numpy", "k2", "kaldi-native-fbank", "kaldifst", "kaldilm", "soundfile", "soxr")
 
 
@@ -45,11 +47,13 @@ class _Tee:
     """A stream whose lines also go into the log."""
 
     def __init__(self, stream, log: _Log):
-        self._stream, self._log = stream, log
+        self._stream, self._log, self._in_line = stream, log, False
 
     def write(self, text: str) -> int:
-        if "\r" not in text and "\x1b" not in text:  # else it draws or removes a progress bar
+        """Write to both; what draws, moves to or removes a progress bar goes to the stream only."""
+        if "\r" not in text and "\x1b" not in text and (self._in_line or text.strip("\n")):
             self._log.write(text)
+            self._in_line = not text.endswith("\n")
         return self._stream.write(text)
 
     def __getattr__(self, name):
@@ -125,8 +129,8 @@ def _header(module: str) -> str:
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{name} {importlib.metadata.version(name)}")
-    return (f"==== {time.strftime('%Y-%m-%d %H:%M:%S %z')}\n"
-            f"command: python -m {module} {shlex.join(sys.argv[1:])}\n"
+    return (f"{time.strftime(HEADER)}\n"
+            f"{COMMAND}{module} {shlex.join(sys.argv[1:])}\n"
             f"of: {os.environ.get('LSTMP_COMMAND', 'no run.sh')}\n"
             f"commit: {os.environ.get('LSTMP_COMMIT') or 'not known'}\n"
             f"versions: Python {platform.python_version()}, {', '.join(versions)}\n"

@@ -31,7 +31,7 @@ def test_help_and_version(capsys):
 def test_an_unknown_command_gives_one_line():
     status, out, err = lstmp("trian")
     assert (status, out) == (1, "")
-    assert err.startswith("error: unknown command `lstmp trian`; did you mean `train`? known are: run, transcribe, ")
+    assert err.startswith("error: unknown command `lstmp trian`; did you mean `train`? known are: run, progress, ")
     assert err.count("\n") == 1
 
 

@@ -18,7 +18,7 @@ import torch
 
 from lstmp import config
 from lstmp.errors import UserError
-from lstmp.log import progress, warn
+from lstmp.log import about, progress, warn
 from lstmp.nnet import checkpoint, snapshot
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
@@ -31,6 +31,7 @@ from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_per_update, plan
+from lstmp.progress import note_training
 
 
 class Diverged(Exception):
@@ -71,6 +72,7 @@ class Trainer:
         self._batch_seconds = 0.0  # how long a batch took recently; 0: not known yet
         self._clock = self._saved = time.monotonic()
         self._cpu_clock = time.process_time()
+        self._first_status: tuple[float, float] | None = None  # its time, and how many epochs had been trained
 
     @property
     def last_path(self) -> Path:
@@ -336,11 +338,17 @@ class Trainer:
         return [self.train.utts[u] for u in batch.utts.tolist()] if batch else []
 
     def _status(self, speed: float, batches: int) -> str:
-        """The text of the progress bar; ``speed``: frames per second of all processes."""
-        sums, epochs_done = self.state.sums, self.state.epoch + self.state.batch / batches
-        minutes = (self.cfg.epochs - epochs_done) * self.train.num_frames / speed / 60
-        return (f"{speed:,.0f} frames/s, loss {sums['loss'] / sums['frames']:.3f}, "
-                f"accuracy {sums['correct'] / sums['frames']:.2%}, {minutes:.0f} min left in all")
+        """The text of the progress bar, which is noted as well; ``speed``: frames per second of all processes."""
+        state, sums, now = self.state, self.state.sums, time.monotonic()
+        trained = state.epoch + state.batch / batches
+        since, before = self._first_status = self._first_status or (now, trained)
+        pace = (trained - before) / (now - since) if trained > before else speed / self.train.num_frames
+        left = (self.cfg.epochs - trained) / pace  # seconds; the pace includes the evaluations
+        loss = sums["loss"] / sums["frames"]
+        note_training(name=self.out.name, epoch=state.epoch + 1, of=self.cfg.epochs, batches=state.batch,
+                      of_batches=batches, loss=loss, frames_per_second=round(speed), left=left)
+        return (f"{speed:,.0f} frames/s, loss {loss:.3f}, accuracy {sums['correct'] / sums['frames']:.2%}, "
+                f"{about(left)} of training left")
 
 
 def batch_seed(*key: int) -> int:

@@ -1,0 +1,58 @@
+"""Begins the record of a run's progress: its stages and steps, and how long each will probably take."""
+
+import os
+import re
+import shlex
+import time
+from pathlib import Path
+
+from lstmp import expected, past_calls
+from lstmp.config import Json
+from lstmp.machine import machine
+from lstmp.progress import Run
+
+_STAGE = re.compile(r"== stage (\d+): (.*?)(?: \(after \d+ min\))?")
+
+
+def read_plan(text: str) -> tuple[list[Json], list[Json]]:
+    """Read what ``./run.sh --dry-run`` prints.
+
+    Returns:
+        stages, each with ``stage`` (its number) and ``title``; and steps, each with ``stage`` and ``command`` (the
+        script and its arguments). Stages without steps are left out.
+    """
+    stages: list[Json] = []
+    steps: list[Json] = []
+    for line in text.splitlines():
+        if stage := _STAGE.fullmatch(line):
+            stages.append({"stage": int(stage[1]), "title": stage[2]})
+        elif line.startswith("  ") and stages:
+            steps.append({"stage": stages[-1]["stage"], "command": shlex.split(line)})
+    return [s for s in stages if any(x["stage"] == s["stage"] for x in steps)], steps
+
+
+def begin(exp: Path, text: str, token: str):
+    """Write ``<exp>/progress.json`` for a new run.
+
+    Args:
+        exp: folder of the run.
+        text: what ``./run.sh --dry-run`` prints with the options of this run.
+        token: identifies the run; its steps have it in ``LSTMP_RUN``.
+    """
+    stages, steps = read_plan(text)
+    commands = [step["command"] for step in steps]
+    calls, changed = past_calls.calls(exp / "log"), set[Path]()
+    for step, command in zip(steps, commands, strict=True):
+        worked, last = expected.last_call(command, calls)
+        skip = expected.will_be_skipped(command, last, changed)
+        if not skip:
+            changed.add(expected.output(command))
+        step |= {"state": "waiting", "seconds": 0.0, "skip": skip, "expected": None,
+                 "earlier": worked.seconds + expected.START if worked else None}
+    now = time.time()
+    nj = next((expected.option(c, "--nj") for c in commands if "--nj" in c), "1")
+    run = Run(exp, {"run": token, "command": os.environ.get("LSTMP_COMMAND", "./run.sh"), "machine": machine(),
+                    "nj": int(nj), "began": now, "updated": now, "ended": now, "finished": None, "left": None,
+                    "network": None, "hours": {}, "stages": stages, "steps": steps})
+    run.estimate()
+    run.save(now)
