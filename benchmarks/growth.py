@@ -17,13 +17,13 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from lstmp.report.stages import TITLES, read_calls, stages
 
 from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.log import say
 from lstmp.paths import ROOT
+from lstmp.report.stages import TITLES, read_calls, stages
 
 PROJECTED = (100, 960, 60_000)  # hours
 TRAINING = "train-clean-5"

@@ -9,6 +9,7 @@ around words is removed.
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from lstmp.corpus.datadir import Utterance, write_data_dir
@@ -19,7 +20,7 @@ from lstmp.program import program_name
 from lstmp.transcribe.spelling import Speller
 from lstmp.transcribe.transcribed_folder import find_recordings
 
-CASES = {"keep": str, "upper": str.upper, "lower": str.lower}
+CASES: dict[str, Callable[[str], str]] = {"keep": str, "upper": str.upper, "lower": str.lower}
 
 
 def make_data_dir(folder, out, *, case: str = "keep", lexicon=None):
