@@ -26,7 +26,7 @@ from lstmp.parallel import run_jobs
 from lstmp.report.experiment import ScoredSet
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import digest_of, read_shard, remove_others, shard_name, shard_path, write_shard
+from lstmp.shards import digest_of, read_shard, remove_others, shard_name, shard_path, write_shard
 from lstmp.stage import Stage
 
 RATE = 16000  # Hz, of the pictures and of audio that is written

@@ -12,9 +12,9 @@ from lstmp.report.experiment import Decoding, ScoredSet
 from lstmp.report.lexicons import Lexicons
 from lstmp.report.notes import reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import digest_of, remove_others, shard_path, write_shard
 from lstmp.report.tallies import aligned, rate, tallies
 from lstmp.report.words import Details, confidences, details, shown_words
+from lstmp.shards import digest_of, remove_others, shard_path, write_shard
 from lstmp.stage import Stage
 
 

@@ -12,7 +12,7 @@ from helpers import ROOT
 from lstmp.report.experiment import Experiment
 from lstmp.report.make_report import main, names_of
 from lstmp.report.page import begin_page
-from lstmp.report.shards import read_shard
+from lstmp.shards import read_shard
 
 
 @pytest.fixture
