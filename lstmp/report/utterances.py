@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp import config
 from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.report.calibration import calibration
@@ -55,7 +54,7 @@ class DecodingPages:
         folder = shard_path(self.report, f"words/{d.name}/0").parent
         sounds = self.sounds[d.set]
         stage = Stage(folder, "words", self._inputs(d), {
-            **config.to_dict(self.cfg), "detailed": detailed, "name": d.name, "sound": digest_of(sounds),
+            **self.cfg.of_errors(), "detailed": detailed, "name": d.name, "sound": digest_of(sounds),
             "utterances": digest_of(self.shards[d.set]),
             "training text": digest_of(sorted((self.training or {}).items()))})
         if stage.is_done():
