@@ -124,7 +124,8 @@ def write_parts(report: Path, rng: random.Random) -> None:
     """Comparisons, stages and suspicious utterances."""
     pair = {"a": SYSTEMS[0], "b": SYSTEMS[1], "lm": LM, "lm_b": LM, "wer_a": 12.0, "wer_b": 10.1, "difference": -1.9}
     write_shard(report, "comparison", {"items": [{**pair, "set": "dev", "ci": [-3.1, -0.6], "p": 0.0004},
-                                                 {**pair, "set": "test", "ci": [-4, 0.3], "p": 0.08}]})
+                                                 {**pair, "set": "test", "ci": [-4, 0.3], "p": 0.08},
+                                                 {**pair, "set": "test", "lm_b": "big", "ci": [-5, -1], "p": 0.02}]})
     cost = {"seconds": 20.0, "cpu_seconds": 35.0, "peak_mib": 300.0}
     step = {"step": "train", "command": "steps/train.sh", "began": "2026-11-28 13:54:02 +0000", **cost, "status": 0}
     write_shard(report, "stages", {"stages": [

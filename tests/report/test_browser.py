@@ -52,7 +52,7 @@ def test_every_part_is_shown(chromium, page):
     assert chromium.texts("#contents a") == chromium.texts("main section:not([hidden]) h2")
     wide = "return [...document.querySelectorAll('.box')].filter((n) => n.scrollWidth > n.clientWidth)"
     assert chromium.run(wide + ".map((n) => n.ariaLabel)") == []  # no scroll bars where there is room
-    assert column(chromium, "#comparison", 9) == [f"{SYSTEMS[1]} is better", "no difference shown"]
+    assert column(chromium, "#comparison", 9) == ["B is better", "no difference shown", "B is better"]
     assert column(chromium, "#stages", 2)[0] == "20 s"
 
 
@@ -100,6 +100,14 @@ def test_error_rates_are_filtered(chromium, page):
     assert len(column(chromium, "#results", 0)) == 4
     chromium.click("#results select option[value='test']")
     assert column(chromium, "#results", 2) == ["test", "test"]
+
+
+def test_comparisons_are_filtered(chromium, page):
+    chromium.open(page)
+    chromium.click("#comparison option[value='dev']")
+    assert column(chromium, "#comparison", 2) == ["tg"]
+    chromium.click("#comparison label:last-child option[value='']")
+    assert column(chromium, "#comparison", 2) == ["tg", "tg", "tg, big"]
 
 
 def test_a_system_leads_to_its_errors(chromium, page):

@@ -111,7 +111,7 @@
 
   function verdict(item) {
     if (!item.ci || (item.ci[0] <= 0 && item.ci[1] >= 0)) return "no difference shown";
-    return `${item.ci[1] < 0 ? item.b : item.a} is better`;
+    return item.ci[1] < 0 ? "B is better" : "A is better";
   }
 
   /** Pairs of systems: B minus A, with the interval of the paired bootstrap. */
@@ -151,11 +151,31 @@
       ],
       {
         caption: `Differences in WER, with the paired bootstrap; the drawn scale is from ${signed(-most)} to ${signed(most)}`,
-        page: 40,
+        page: 12,
       },
     );
-    body.append(table.node);
-    table.show(items);
+    const only = { system: "", set: "" };
+    const update = () =>
+      table.show(
+        items.filter((i) => (!only.set || i.set === only.set) && (!only.system || [i.a, i.b].includes(only.system))),
+      );
+    const filter = (key, values) => {
+      const change = (value) => {
+        only[key] = value;
+        update();
+      };
+      return report.select(key, [["", "all"], ...[...new Set(values)].map((value) => [value, value])], "", change);
+    };
+    const systems = items.flatMap((item) => [item.a, item.b]);
+    const filters = [
+      filter("system", systems),
+      filter(
+        "set",
+        items.map((item) => item.set),
+      ),
+    ];
+    body.append(items.length > 2 ? el("div", { class: "filters" }, ...filters) : "", table.node);
+    update();
   };
 
   function signed(x) {
