@@ -27,6 +27,7 @@ from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
 from lstmp.nnet.evaluate import evaluate
+from lstmp.nnet.learning_curves import write_curves
 from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
@@ -257,6 +258,8 @@ class Trainer:
             self.epoch_path(epoch - self.cfg.average_last).unlink(missing_ok=True)
         config.write_text(self.out / "log.jsonl", "".join(json.dumps(h) + "\n" for h in history))
         write_events(row, self.out / "tensorboard")
+        if (report := self.out.parent / "report").is_dir():  # of run.sh: the page shows the curves while they grow
+            write_curves(report, {"": self.out.parent})
 
     def epoch_path(self, epoch: int) -> Path:
         """The file with the weights after an epoch (from 0), which will be averaged."""

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from lstmp import config, files
+from lstmp import files
 from lstmp.aliases import Array, Json
 from lstmp.corpus import sound
 from lstmp.corpus.datadir import Utterance
@@ -26,7 +26,7 @@ from lstmp.parallel import run_jobs
 from lstmp.report.experiment import ScoredSet
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import digest_of, read_shard, remove_others, shard_name, shard_path, write_shard
+from lstmp.shards import digest_of, read_shard, remove_others, shard_name, shard_path, write_shard
 from lstmp.stage import Stage
 
 RATE = 16000  # Hz, of the pictures and of audio that is written
@@ -69,7 +69,7 @@ class SetAudio:
         folder = shard_path(self.report, shard_name("sound", name, "0")).parent
         utts = [self.test_set.data.utts[u] for shard in shards for u in shard]
         stage = Stage(folder, "sound", [], {
-            **config.to_dict(self.cfg), "audio": digest_of(audio_stamps(utts)), "report": os.path.abspath(self.report),
+            **self.cfg.of_pictures(), "audio": digest_of(audio_stamps(utts)), "report": os.path.abspath(self.report),
             "utterances": digest_of([repr(u) for u in utts]), "commands": self.allow_commands})
         if not stage.is_done():
             paths = run_jobs(lambda job: self._write_shard(*job), enumerate(shards), nj, f"sound of {name}", "job")

@@ -10,8 +10,8 @@ from lstmp.corpus.datadir import DataDir, read_data_dir
 from lstmp.decode.acoustic_scorer import is_network
 from lstmp.errors import UserError
 from lstmp.report.notes import Notes, reason
-from lstmp.report.shards import shard_name
 from lstmp.score.wer import Errors, Words, count_errors, read_hyps, read_refs
+from lstmp.shards import shard_name
 
 _KEYS = {"system", "set", "lm", "wer", "ci", "ins", "del", "sub", "words"}
 

@@ -18,20 +18,20 @@ from lstmp import config
 from lstmp.aliases import Json
 from lstmp.errors import UserError, command
 from lstmp.log import say
+from lstmp.nnet.learning_curves import write_curves
 from lstmp.parallel import run_jobs
 from lstmp.paths import root
 from lstmp.program import program_name
 from lstmp.report import page, stages, suspicious
 from lstmp.report.audio import SetAudio
 from lstmp.report.comparison import comparison
-from lstmp.report.curves import write_curves
 from lstmp.report.experiment import Decoding, Experiment, ScoredSet, detailed_systems, read_experiment, share_sets
 from lstmp.report.lexicons import read_lexicons
 from lstmp.report.notes import Notes, reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import write_shard
 from lstmp.report.tallies import word_counts
 from lstmp.report.utterances import DecodingPages, chosen, in_shards
+from lstmp.shards import write_shard
 from lstmp.stage import Stage
 
 VERSION = 1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lstmp.config import check
+from lstmp.config import Json, check
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,11 @@ class ReportConfig:
         check(self.max_confusions >= 1, "max_confusions", "1 or more")
         check(self.replicates >= 100, "replicates", "100 or more")
         check(self.seed >= 0, "seed", "0 or more")
+
+    def of_pictures(self) -> Json:
+        """The values that the sound and the pictures of utterances depend on."""
+        return {key: getattr(self, key) for key in ("spectrograms", "mel_bins", "frame_shift_ms", "quality")}
+
+    def of_errors(self) -> Json:
+        """The values that the errors and words of a decoding depend on, besides ``detailed``."""
+        return {key: getattr(self, key) for key in ("max_utterances", "max_confusions", "replicates", "seed")}

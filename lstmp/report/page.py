@@ -10,10 +10,10 @@ from lstmp.aliases import Json
 from lstmp.conf_files import compared
 from lstmp.errors import UserError
 from lstmp.machine import commit, machine
+from lstmp.nnet.learning_curves import write_curves
 from lstmp.paths import root
-from lstmp.report.curves import write_curves
 from lstmp.report.notes import Notes, reason
-from lstmp.report.shards import shard_path, write_shard
+from lstmp.shards import shard_path, write_shard
 
 HERE = Path(__file__).parent
 TEMPLATES, ASSETS = HERE / "templates", HERE / "assets"

@@ -5,52 +5,23 @@ import shlex
 from datetime import datetime
 from pathlib import Path
 
-from lstmp import config
+from lstmp import past_calls
 from lstmp.aliases import Json
 
 TITLES = ("environment", "data", "dictionary and lang", "language model", "features", "monophones", "triphones",
           "alignment", "networks", "graphs", "decoding", "scoring")
-_CALL = re.compile(r"^==== (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [-+]\d{4})\ncommand: (.*)\n((?:\w+: .*\n)*)", re.M)
-_END = re.compile(r"^==== exit status (\d+) after ([\d.]+) s\n(?:used: (.*)\n)?", re.M)
 
 
 def read_calls(log: Path) -> list[Json]:
-    """The calls of the steps of a log folder, in order: stage, step, command, began, seconds, cpu_seconds, peak_mib,
-    status, log, and what the header says about the run (``of``, ``commit``, ``versions``, ``machine``).
+    """The calls of the steps of a log folder, by stage and time: stage, step, command, began, seconds, cpu_seconds,
+    peak_mib, status, log, and what the header says about the run (``of``, ``commit``, ``versions``, ``machine``).
 
     Numbers that the log does not have, such as those of a step that was killed, are None.
     """
-    calls = []
-    for path in log.glob("*-*.log") if log.is_dir() else ():
-        stage, _, step = path.stem.partition("-")
-        if not config.is_count(stage):
-            continue
-        text = path.read_text(encoding="utf-8", errors="replace")
-        starts = list(_CALL.finditer(text))
-        for match, following in zip(starts, [*starts[1:], None], strict=False):
-            ends = list(_END.finditer(text[match.end():following.start() if following else len(text)]))
-            header = dict(line.split(": ", 1) for line in match[3].splitlines())
-            calls.append({"stage": int(stage), "step": step, "command": match[2].strip(), "began": _time(match[1]),
-                          **_end(ends[-1] if ends else None), "log": path.name, **header})
-    return sorted(calls, key=lambda c: (c["stage"], datetime.fromisoformat(c["began"])))
-
-
-def _time(text: str) -> str:
-    """The time of a log in ISO 8601."""
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z").isoformat()
-
-
-def _end(match: re.Match[str] | None) -> Json:
-    numbers: Json = {"seconds": None, "cpu_seconds": None, "peak_mib": None, "status": None}
-    if match is None:
-        return numbers
-    try:
-        used = config.json_value(match[3] or "{}")
-    except ValueError:
-        used = {}
-    return {**numbers, "seconds": float(match[2]), "status": int(match[1]),
-            **{key: used[key] for key in ("seconds", "cpu_seconds", "peak_mib")
-               if isinstance(used, dict) and isinstance(used.get(key), (int, float))}}
+    calls = [call for call in past_calls.calls(log, finished=False) if call.stage >= 0]
+    return [{"stage": c.stage, "step": c.step, "command": f"python -m {c.line}", "began": c.began.isoformat(),
+             "seconds": c.seconds, "cpu_seconds": c.cpu_seconds, "peak_mib": c.peak_mib, "status": c.status,
+             "log": c.log, **c.about} for c in sorted(calls, key=lambda c: (c.stage, c.began))]
 
 
 def stages(calls: list[Json]) -> list[Json]:

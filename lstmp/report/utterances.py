@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp import config
 from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.report.calibration import calibration
@@ -12,9 +11,9 @@ from lstmp.report.experiment import Decoding, ScoredSet
 from lstmp.report.lexicons import Lexicons
 from lstmp.report.notes import reason
 from lstmp.report.options import ReportConfig
-from lstmp.report.shards import digest_of, remove_others, shard_path, write_shard
 from lstmp.report.tallies import aligned, rate, tallies
 from lstmp.report.words import Details, confidences, details, shown_words
+from lstmp.shards import digest_of, remove_others, shard_path, write_shard
 from lstmp.stage import Stage
 
 
@@ -55,7 +54,7 @@ class DecodingPages:
         folder = shard_path(self.report, f"words/{d.name}/0").parent
         sounds = self.sounds[d.set]
         stage = Stage(folder, "words", self._inputs(d), {
-            **config.to_dict(self.cfg), "detailed": detailed, "name": d.name, "sound": digest_of(sounds),
+            **self.cfg.of_errors(), "detailed": detailed, "name": d.name, "sound": digest_of(sounds),
             "utterances": digest_of(self.shards[d.set]),
             "training text": digest_of(sorted((self.training or {}).items()))})
         if stage.is_done():

@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from lstmp.report.page import write_page
-from lstmp.report.shards import shard_name, write_shard
+from lstmp.shards import shard_name, write_shard
 
 HOSTILE = '<img src=x onerror="window.harmed=1">'
 WORDS = ["THE", "CAT", "NAÏVE", "ŻÓŁW", "日本語", HOSTILE, "</script><script>window.harmed=1</script>", "O'ER", "WORD"]

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers import browser, report_sample, world
+from helpers import browser, report_sample, small_experiment
 
 from lstmp.decode import decode
 from lstmp.score import results, score
@@ -14,7 +14,7 @@ from lstmp.score import results, score
 def experiment(tmp_path_factory):
     """A folder with conf/, data/ and exp/ (mono, lstmp, results.json)."""
     root = tmp_path_factory.mktemp("report")
-    world.build(root)
+    small_experiment.build(root)
     exp, data = root / "exp", root / "data"
     decode.main(["--model", f"{exp}/lstmp", "--graph", f"{exp}/mono/graph_lm", "--data", f"{data}/train_fbank",
                  "--out", f"{exp}/lstmp/decode_lm_train", "--config", f"{root}/conf/decode.yaml"])

@@ -12,7 +12,7 @@ from helpers import ROOT
 from lstmp.report.experiment import Experiment
 from lstmp.report.make_report import main, names_of
 from lstmp.report.page import begin_page
-from lstmp.report.shards import read_shard
+from lstmp.shards import read_shard
 
 
 @pytest.fixture
@@ -219,3 +219,14 @@ def test_a_browser_shows_every_part_without_an_error(report, chromium):
     for part in ("results", "comparison", "curves", "errors", "calibration", "utterances", "configuration", "commands"):
         assert chromium.find(f"#{part}").is_displayed(), part
     assert chromium.texts("#utterances .track.phones .cell")
+
+
+def test_a_changed_option_makes_only_what_depends_on_it_again(exp, tmp_path, capsys):
+    main([str(exp), "--nj", "1"])
+    capsys.readouterr()
+    text = (ROOT / "conf/report.yaml").read_text().replace("quality: 40", "quality: 30")
+    (tmp_path / "report.yaml").write_text(text)
+    main([str(exp), "--config", str(tmp_path / "report.yaml"), "--nj", "1"])
+    out = capsys.readouterr().out
+    assert "sound runs again, its configuration changed: `quality` 40 → 30" in out
+    assert out.count("words is done") == 2 and "words runs again" not in out

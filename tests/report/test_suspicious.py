@@ -10,8 +10,8 @@ import pytest
 from lstmp.alignment import check
 from lstmp.report.make_report import main
 from lstmp.report.notes import Notes
-from lstmp.report.shards import read_shard
 from lstmp.report.suspicious import read_checks
+from lstmp.shards import read_shard
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ window.lstmpReport = {};
   const promises = new Map(); // NAME → promise of the data
   let files = null; // names of the files that every page has, if `experiment` lists them
 
-  /** The NAME of parts such as ["errors", system, lm, set], quoted as by shard_name of lstmp/report/shards.py. */
+  /** The NAME of parts such as ["errors", system, lm, set], quoted as by shard_name of lstmp/shards.py. */
   report.nameOf = function (...parts) {
     const hex = (c) => "%" + c.charCodeAt(0).toString(16).toUpperCase();
     return parts

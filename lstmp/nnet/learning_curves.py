@@ -1,10 +1,10 @@
-"""The learning curves of the networks of an experiment, also of one that is being trained."""
+"""The learning curves of the networks of an experiment, for its report; they grow while a network is trained."""
 
 from pathlib import Path
 
 from lstmp import config
 from lstmp.aliases import Json
-from lstmp.report.shards import write_shard
+from lstmp.shards import write_shard
 
 # key of log.jsonl → (key of the shard, factor)
 _KEYS = {"epoch": ("epoch", 1), "loss_train": ("loss", 1), "loss_valid": ("valid_loss", 1),

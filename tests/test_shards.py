@@ -6,7 +6,7 @@ import re
 import pytest
 
 from lstmp.errors import UserError
-from lstmp.report.shards import read_shard, remove_others, shard_name, write_shard
+from lstmp.shards import read_shard, remove_others, shard_name, write_shard
 
 
 def test_a_shard_is_a_call_with_json_that_cannot_end_the_script(tmp_path):
