@@ -173,9 +173,10 @@ def test_opening_an_utterance_loads_its_shard_only(chromium, page):
 def test_a_word_plays_from_its_beginning(chromium, page):
     chromium.open(page, OPENED)
     chromium.wait("return document.querySelector('.aligned')")
+    chromium.run(AUDIO + "audio.addEventListener('play', () => { window.began = audio.currentTime; }, {once: true})")
     chromium.click(".pair:nth-child(4)")  # at 1.45 s, in a file in which the utterance begins at 0.5 s
-    at = chromium.wait(AUDIO + "return !audio.paused && audio.currentTime > 1.96 && audio.currentTime")
-    assert at < 4.4
+    assert chromium.wait("return window.began") == pytest.approx(1.95, abs=0.2)
+    chromium.wait(AUDIO + "return !audio.paused && audio.currentTime > 1.96")
     chromium.wait("return parseFloat(document.querySelector('.cursor').style.left) > 36")
     assert chromium.find(".play").text == "Pause"
     chromium.click(".play")
