@@ -1,4 +1,4 @@
-"""Reads from the logs of steps (:mod:`lstmp.step_log`) which calls there were, how long they took and what they used."""
+"""Reads from the logs of steps (:mod:`lstmp.step_log`) which calls there were, and what time and memory they took."""
 
 import contextlib
 import re
@@ -59,7 +59,7 @@ class Call:
 
 
 def calls(folder: Path, finished: bool = True) -> list[Call]:
-    """The calls that the logs in a folder tell of, in the order of their ends; if ``finished``, only those that ended."""
+    """The calls that the logs in a folder tell of, in the order of their ends; with ``finished``, only ended ones."""
     found = []
     for path in sorted(folder.glob("*.log")):
         with contextlib.suppress(OSError):
@@ -91,12 +91,12 @@ def _take(line: str, call: Call, last: str):
     if call.status is not None:
         if line.startswith(_USED):
             used = config.json_value(line.removeprefix(_USED))
-            for name in ("seconds", "cpu_seconds", "peak_mib"):
+            for name in ("cpu_seconds", "peak_mib"):
                 if isinstance(used, dict) and isinstance(used.get(name), (int, float)):
                     setattr(call, name, used[name])
     elif ended := _END.match(line):
         call.status, call.seconds, call.skipped = int(ended["status"]), float(ended["seconds"]), last.endswith(SKIPPED)
-    elif not call.line and line.startswith(COMMAND):
+    elif not call.line and line.startswith(COMMAND) and line.endswith("\n"):
         shlex.split(line)  # ValueError: its quotes are not closed
         call.line = line.removeprefix(COMMAND).strip()
     elif (about := _ABOUT.match(line)) and about[1] not in call.about:

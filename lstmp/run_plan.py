@@ -48,7 +48,7 @@ def begin(exp: Path, text: str, token: str):
         if not skip:
             changed.add(expected.output(command))
         step |= {"state": "waiting", "seconds": 0.0, "skip": skip, "expected": None,
-                 "earlier": worked.seconds + expected.START if worked else None}
+                 "earlier": (worked.seconds or 0.0) + expected.START if worked else None}
     now = time.time()
     nj = next((expected.option(c, "--nj") for c in commands if "--nj" in c), "1")
     run = Run(exp, {"run": token, "command": os.environ.get("LSTMP_COMMAND", "./run.sh"), "machine": machine(),
