@@ -22,7 +22,7 @@ def left(state: dict[str, Any]) -> str:
 def name_of(step: dict[str, Any]) -> str:
     """A step as lines name it: its stage, its script, and the last folder of its command."""
     command = step["command"]
-    folders = [c for c in command[1:] if "/" in c and not c.endswith(".yaml")]
+    folders = [c for c in command[1:] if "/" in c and " " not in c and not c.endswith(".yaml")]
     out = command[command.index("--out") + 1] if "--out" in command[:-1] else folders[-1] if folders else ""
     return f"stage {step['stage']}: {Path(command[0]).stem} {out}".rstrip()
 
