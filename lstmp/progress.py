@@ -7,8 +7,6 @@ does none of this. Nothing here ends a step: if the record cannot be written, on
 """
 
 import contextlib
-import importlib
-import importlib.util
 import json
 import os
 import sys
@@ -201,7 +199,6 @@ class _Reporter:
         self.run, self.lock, self.over = run, threading.Lock(), threading.Event()
         self.line = progress_text.StatusLine() if log.on_terminal() else None
         self.saved = self.noted = time.monotonic()
-        self.epoch: int | None = None
         self.thread = threading.Thread(target=self._work, name="progress", daemon=True)
 
     def start(self):
@@ -230,7 +227,6 @@ class _Reporter:
         if clock - self.saved >= _SAVE:
             self.saved = clock
             self.run.save(now)
-            self._refresh_curves()
         else:
             self.run.update(now)
         if clock - self.noted >= _NOTE:
@@ -239,14 +235,6 @@ class _Reporter:
             self.run.note(progress_text.one_line(self.run.state) + (f"; {log.bar_line(bar)}" if bar else ""))
         if self.line:
             self.line.show(self.run.state)
-
-    def _refresh_curves(self):
-        """After each epoch, write the page's learning curves; the code is in a room, so it is looked up by name."""
-        epoch = _network["epoch"] if _network else None
-        if epoch != self.epoch and (self.run.exp / "report/data").is_dir() and importlib.util.find_spec("lstmp.report"):
-            with contextlib.suppress(Exception):  # the page is not worth a training
-                importlib.import_module("lstmp.report.curves").write_curves(self.run.exp / "report", {"": self.run.exp})
-        self.epoch = epoch
 
 
 @contextlib.contextmanager
