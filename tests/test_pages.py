@@ -51,5 +51,5 @@ def test_the_readme_shows_the_table_of_the_results():
     shown = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", readme, re.S).group(1).strip()
     results = ROOT / "recipes/mini_librispeech/RESULTS.md"
     rows = record(results)["rows"]
-    assert len(shown.splitlines()) == 2 + len({(row["system"], row["lm"]) for row in rows})  # with the head
-    assert f"\n\n{shown}\n\n" in results.read_text(encoding="utf-8")
+    assert len(shown.splitlines()) == 2 + len({row["system"] for row in rows if row["lm"] == "tgmed"})  # with the head
+    assert all(f"\n{line}\n" in results.read_text(encoding="utf-8") for line in shown.splitlines())

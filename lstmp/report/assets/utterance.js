@@ -48,7 +48,8 @@
       el(
         "span",
         {},
-        "Above the reference, below the hypothesis with the confidences as lines. A word plays from its beginning.",
+        "The reference is above, the hypothesis below, with a bar for its confidence. Click a word to play the recording " +
+          "from there.",
       ),
       el("ul", {}, key("S", "substitution"), key("D", "deletion"), key("I", "insertion")),
     );
