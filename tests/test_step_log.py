@@ -64,7 +64,8 @@ def test_the_last_line_of_a_log_says_what_the_step_used(step, tmp_path):
     assert end.startswith("==== exit status 0 after ") and used.startswith("used: ")
     values = json.loads(used.removeprefix("used: "))
     assert set(values) == {"seconds", "cpu_seconds", "peak_mib"}
-    assert 0 < values["seconds"] and 0 < values["cpu_seconds"] and 50 < values["peak_mib"] < 20_000  # it imports torch
+    assert 0 <= values["seconds"] < 60 and 0 < values["cpu_seconds"]
+    assert 50 < values["peak_mib"] < 20_000  # it imports torch
 
 
 def test_an_error_names_the_log(step, tmp_path):

@@ -19,7 +19,7 @@ def main(argv=None):
     Raises:
         UserError: there is no record of a run, or it is damaged.
     """
-    parser = argparse.ArgumentParser(prog=program_name("show_progress.sh"), description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=program_name("steps/show_progress.sh"), description=__doc__.splitlines()[0])
     parser.add_argument("exp", type=Path, help="folder of the run, such as exp/tiny")
     parser.add_argument("--json", action="store_true", help="print the record itself, progress.json")
     a = parser.parse_args(argv)
