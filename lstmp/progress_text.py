@@ -63,7 +63,7 @@ def stage_list(state: dict[str, Any], running: bool, now: float) -> list[str]:
     ended = state["finished"] or (now if running else state["updated"])
     failed = any(s["state"] == "failed" for s in state["stages"])
     how = (left(state) or "time left not known yet") if running else "failed" if failed else \
-        "finished" if state["finished"] else "stopped before its end; the same command goes on"
+        "finished" if state["finished"] else "stopped before its end; the same command resumes it"
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(state["began"]))
     lines = [f"{state['command']}", f"began {began}, {duration(ended - state['began'])}: {how}"]
     width = max(len(s["title"]) for s in state["stages"])

@@ -1,4 +1,4 @@
-"""The configuration reference: every key of conf/ and recipe.yaml, with the comment that stands beside it there."""
+"""The configuration reference: every key of conf/ and recipe.yaml, with its comment there."""
 
 import ast
 import dataclasses
@@ -23,7 +23,7 @@ _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 HEAD = """(configuration)=
 # Configuration
 
-Every key of `conf/*.yaml`, with the comment that stands beside it there, its type, and the recipes that set another
+Every key of `conf/*.yaml`, with its comment there, its type, and the recipes that set another
 value. A recipe overrides `conf/` in its `recipe.yaml`, and an option of `run.sh` with the key's name overrides both:
 `./run.sh --lstmp.cells 800`. [How configuration works](../stages.md#how-configuration-works) has more.
 

@@ -31,7 +31,7 @@
   }
 
   function series(plot) {
-    // one line per system and key; all x in one sorted list, as uPlot wants it
+    // one line per system and key; all x in one sorted list, as uPlot needs it
     const lines = [];
     names().forEach((name, i) => {
       if (state.off.has(name)) return;

@@ -1,4 +1,4 @@
-/* The progress of a run: what is done, what is running, the time left. While the run goes on, progress and learning curves
+/* The progress of a run: what is done, what is running, the time left. During the run, progress and learning curves
    are read again every 10 seconds. */
 (function (report) {
   "use strict";
