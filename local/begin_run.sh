@@ -9,16 +9,20 @@ shopt -u patsub_replacement 2> /dev/null || true # bash 5.2: keep an & in a fold
 print_steps() {
   for script in steps/*.sh local/*.sh; do eval "$script() { echo \"  $script\$(printf ' %q' \"\$@\")\"; }"; done
 }
-plan() { # what run.sh prints with --dry-run: the rest of it is executed with steps that are only printed
-  dry_run=true
+plan() { # what run.sh prints with --dry-run: the rest of it is executed with steps that are only printed, in a restricted
+  dry_run=true # shell without PATH, so that a command that the user has added to run.sh is not called now, and writes no file
   print_steps
-  eval "$(sed '1,/begin_run\.sh/d' run.sh)"
+  local rest
+  rest=$(sed '1,/begin_run\.sh/d' run.sh)
+  PATH=
+  set +e -r
+  eval "$rest"
 }
 if [ "$dry_run" = true ]; then
   print_steps
 else
   exec 9>> "$exp/.lock"
   export LSTMP_RUN=$$ # identifies this run in the record of its progress
-  python -m lstmp.recipe.begin_run 9 "$exp" "$new_conf" <(plan)
+  python -m lstmp.recipe.begin_run 9 "$exp" "$new_conf" <(plan 2> /dev/null)
   export LSTMP_LOG="$exp/log" LSTMP_STAGE
 fi

@@ -12,6 +12,8 @@ from lstmp.machine import machine
 from lstmp.progress import Run
 
 _STAGE = re.compile(r"== stage (\d+): (.*?)(?: \(after \d+ min\))?")
+_ANSI_C = re.compile(r"(?<= )\$'((?:[^'\\]|\\.)*)'(?= |$)")  # bash's quotes of a word with control characters
+_ESCAPES = dict(zip("abEfnrtv", "\a\b\x1b\f\n\r\t\v", strict=True))
 
 
 def read_plan(text: str) -> tuple[list[Json], list[Json]]:
@@ -27,8 +29,20 @@ def read_plan(text: str) -> tuple[list[Json], list[Json]]:
         if stage := _STAGE.fullmatch(line):
             stages.append({"stage": int(stage[1]), "title": stage[2]})
         elif line.startswith("  ") and stages:
-            steps.append({"stage": stages[-1]["stage"], "command": shlex.split(line)})
+            steps.append({"stage": stages[-1]["stage"], "command": words(line)})
     return [s for s in stages if any(x["stage"] == s["stage"] for x in steps)], steps
+
+
+def words(line: str) -> list[str]:
+    """The words of a command that bash has printed with ``printf %q``."""
+    def plain(found: re.Match[str]) -> str:
+        return shlex.quote(re.sub(r"\\([0-7]{3}|.)", lambda m: _character(m[1]), found[1]))
+
+    return shlex.split(_ANSI_C.sub(plain, line))
+
+
+def _character(escape: str) -> str:
+    return chr(int(escape, 8)) if len(escape) == 3 else _ESCAPES.get(escape, escape)
 
 
 def begin(exp: Path, text: str, token: str):

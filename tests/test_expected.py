@@ -98,3 +98,11 @@ def test_calls_are_read_from_the_logs(tmp_path):
     assert worked is calls[0] and last is calls[1]
     assert expected.last_call(["steps/make_mfcc.sh", "data/d"], calls) == (None, None)
     assert expected.last_call(["steps/make_mfcc.sh", "data/c"], calls) == (None, calls[2])
+
+
+@pytest.mark.parametrize("word", [
+    "plain", "", "a b", "it's", "$'x'", "a\n\tb", "it's\n\\n \"'", "\x01\x1b7", "é ż\n'日本'", "\r"])
+def test_words_are_read_as_bash_prints_them(word):
+    printed = subprocess.run(["bash", "-c", "printf ' %q' step \"$1\" end", "-", word], capture_output=True, check=True,
+                             env={**os.environ, "LC_ALL": "C.UTF-8"}).stdout.decode()
+    assert run_plan.words(printed) == ["step", word, "end"]

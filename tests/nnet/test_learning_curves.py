@@ -2,7 +2,7 @@
 
 import json
 
-from helpers.small_network_world import run
+from helpers.toy_data import run
 
 from lstmp.nnet.learning_curves import curves, write_curves
 from lstmp.shards import read_shard

@@ -2,12 +2,13 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 
 import pytest
 from helpers import ROOT
 
-from lstmp import lock
+from lstmp import lock, run_plan
 
 SOURCED = ("path.sh", "choose_env.sh", "install_packages.sh", "begin_run.sh")  # by the other scripts
 SCRIPTS = sorted(str(p.relative_to(ROOT)) for folder in ("steps", "local") for p in (ROOT / folder).glob("*.sh")
@@ -140,3 +141,25 @@ def test_recipes_with_another_script_parse_the_command_line_in_the_same_way(tmp_
     done = subprocess.run(["bash", "-euc", script, "bash", *options], cwd=tmp_path / "called from", capture_output=True,
                           text=True)
     assert done.stdout == f"{tmp_path}|called from/x y|called from/t|--only|a|b|--dry-run|", done.stderr
+
+
+def test_the_plan_of_a_run_calls_only_its_steps(tmp_path):
+    """What a user adds to run.sh must not be executed twice, at the same time even."""
+    for folder in ("steps", "local"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "local/begin_run.sh", tmp_path / "local")
+    (tmp_path / "steps/one.sh").write_text("touch called\n")
+    (tmp_path / "run.sh").write_text("""set -euo pipefail
+    . local/begin_run.sh
+    steps/one.sh --out "a b"
+    touch added
+    /usr/bin/env touch added
+    echo more > written
+    steps/one.sh --note "it's
+    in two lines"
+    """)
+    done = call("bash", "-euc", "dry_run=true; . local/begin_run.sh; cat <(plan 2> /dev/null)", cwd=tmp_path)
+    first, second = done.stdout.splitlines()
+    assert shlex.split(first) == ["steps/one.sh", "--out", "a b"]
+    assert run_plan.words(second) == ["steps/one.sh", "--note", "it's\n    in two lines"]
+    assert sorted(os.listdir(tmp_path)) == ["local", "run.sh", "steps"]
