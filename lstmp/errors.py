@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from lstmp import progress, step_log
-from lstmp.log import close_bars, printable
+from lstmp.log import close_bars, printable, warn
 
 _DISK = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again, finished work is kept",
@@ -121,6 +121,15 @@ def of_file(path):
         if e.file is None:
             raise UserError(e.what, file=path, line=e.line, hint=e.hint) from None
         raise
+
+
+@contextlib.contextmanager
+def only_warn(what: str):
+    """Make any error in the ``with`` block a warning that begins with ``what``: for what a run can do without."""
+    try:
+        yield
+    except Exception as e:
+        warn(f"{what}: {e if isinstance(e, (UserError, OSError)) else f'{type(e).__name__}: {e}'}")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """The learning curves of the networks of an experiment, for its report; they grow while a network is trained."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 from lstmp import config
 from lstmp.aliases import Json
@@ -20,13 +22,17 @@ def curves(exp: Path, prefix: str = "") -> dict[str, Json]:
         epochs: list[Json] = []
         minutes = 0.0
         for record in _records(log):
-            minutes += float(record.get("seconds") or 0) / 60
+            minutes += record["seconds"] / 60 if _is_number(record.get("seconds")) else 0
             epoch = {name: factor * record[key] for key, (name, factor) in _KEYS.items()
-                     if isinstance(record.get(key), (int, float))}
+                     if _is_number(record.get(key))}
             epochs.append({**epoch, "minutes": round(minutes, 3)})
         if epochs:
             out[prefix + log.parent.name] = {"epochs": epochs, "running": not (log.parent / "train.json").is_file()}
     return out
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _records(log: Path) -> list[Json]:

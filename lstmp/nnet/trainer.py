@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.errors import UserError
+from lstmp.errors import UserError, only_warn
 from lstmp.log import about, progress, warn
 from lstmp.nnet import checkpoint, snapshot
 from lstmp.nnet.augment import Augment
@@ -259,7 +259,8 @@ class Trainer:
         config.write_text(self.out / "log.jsonl", "".join(json.dumps(h) + "\n" for h in history))
         write_events(row, self.out / "tensorboard")
         if (report := self.out.parent / "report").is_dir():  # of run.sh: the page shows the curves while they grow
-            write_curves(report, {"": self.out.parent})
+            with only_warn("the learning curves of the report cannot be written"):
+                write_curves(report, {"": self.out.parent})
 
     def epoch_path(self, epoch: int) -> Path:
         """The file with the weights after an epoch (from 0), which will be averaged."""

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from lstmp import lock, run_plan
-from lstmp.errors import UserError, command
+from lstmp.errors import UserError, command, only_warn
 from lstmp.report.page import begin_page
 
 
@@ -39,11 +39,13 @@ def main(argv=None):
                 os.replace(path, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    begin_page(exp, os.environ.get("LSTMP_COMMAND", "./run.sh"))
     for leftover in exp.glob(".conf.*"):  # left by a run that was killed at this point
         shutil.rmtree(leftover, ignore_errors=True)
+    with only_warn("the page of the report cannot be begun"):
+        begin_page(exp, os.environ.get("LSTMP_COMMAND", "./run.sh"))
     for steps in plan:
-        run_plan.begin(exp, Path(steps).read_text(encoding="utf-8"), os.environ["LSTMP_RUN"])
+        with only_warn("the progress of this run is not recorded"):
+            run_plan.begin(exp, Path(steps).read_text(encoding="utf-8"), os.environ["LSTMP_RUN"])
 
 
 if __name__ == "__main__":

@@ -29,6 +29,15 @@ def test_curves_are_those_of_the_logs(tmp_path):
     assert set(read_shard(tmp_path / "report", "curves")["systems"]) == {"a", "b", "again.a", "again.b"}
 
 
+def test_what_is_no_number_is_left_out(tmp_path):
+    (tmp_path / "a").mkdir()
+    bad = {**EPOCH, "loss_valid": float("nan"), "accuracy_train": "high", "seconds": "long"}
+    (tmp_path / "a/log.jsonl").write_text(json.dumps(bad) + "\n")
+    (epoch,) = curves(tmp_path)["a"]["epochs"]
+    assert epoch == {"epoch": 1, "loss": 2.5, "valid_accuracy": 37.5, "rate": 0.002, "frames_per_second": 1000,
+                     "minutes": 0}
+
+
 def test_a_training_writes_them_after_each_epoch_if_there_is_a_report(toy, small_config):
     out = run(toy, small_config(epochs=1))
     assert not (toy.path / "report").exists()
@@ -37,3 +46,10 @@ def test_a_training_writes_them_after_each_epoch_if_there_is_a_report(toy, small
     systems = read_shard(toy.path / "report", "curves")["systems"]
     assert [len(systems[name]["epochs"]) for name in (out.name, "second")] == [1, 2]
     assert systems["second"]["running"]  # there is no train.json before the end
+
+
+def test_curves_that_cannot_be_written_end_no_training(toy, small_config, capsys):
+    (toy.path / "report").mkdir()
+    (toy.path / "report/data").write_text("a file")
+    run(toy, small_config(epochs=1), "third")
+    assert capsys.readouterr().err.startswith("warning: the learning curves of the report cannot be written: ")

@@ -269,6 +269,21 @@ def test_main_writes_the_configuration_for_begin_run(tmp_path, capsys):
     assert path.stat().st_mtime_ns == stamp  # not written again
 
 
+def test_begin_run_goes_on_without_page_and_record(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LSTMP_RUN", "1")
+    exp = tmp_path / "exp"
+    main(["--exp", str(exp)])
+    new = next(line.partition("=")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("new_conf="))
+    (exp / "report").write_text("a file")
+    (tmp_path / "plan").write_text("== stage 1: data\n  steps/one.sh 'not closed\n")
+    with open(exp / ".lock", "a+b") as lock:
+        begin_run.main([str(lock.fileno()), str(exp), new, str(tmp_path / "plan")])
+    warnings = capsys.readouterr().err.splitlines()
+    assert [w.split(": ")[1] for w in warnings] == [
+        "the page of the report cannot be begun", "the progress of this run is not recorded"]
+    assert (exp / "conf/lstmp.yaml").is_file()
+
+
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
     main(["--exp", str(tmp_path / "exp"), "--dry-run"])
     assert "dry_run=true" in capsys.readouterr().out and not list(tmp_path.iterdir())
