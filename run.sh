@@ -10,7 +10,7 @@
 #   ./run.sh --help                                     all options
 # shellcheck disable=SC2154 # $settings sets the variables
 set -euo pipefail
-export LSTMP_FROM="$PWD" LSTMP_COMMAND="${LSTMP_COMMAND:-./run.sh${*:+ $*}}"
+export LSTMP_FROM="$PWD"
 cd "$(dirname "$0")"
 case " $* " in
   *" --help "* | *" -h "*)

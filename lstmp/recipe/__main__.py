@@ -63,9 +63,11 @@ def main(argv=None):
     by_system = {name: system_variables(name, None, run, recipe) for name in ("mono", *recipe.triphones)}
     by_system |= {n.name: system_variables(n.name, n, run, recipe) for n in networks}
     print("\n".join([*assignments(values | {"new_conf": new_conf}), *settings_function(by_system)]))
-    machines = {f"LSTMP_{key.upper().replace('-', '_')}": run[key] for key in MACHINES}
-    machines["LSTMP_COMMIT"] = commit()
-    print(f"export {shlex.join(f'{name}={value}' for name, value in machines.items())}")
+    exported = {f"LSTMP_{key.upper().replace('-', '_')}": run[key] for key in MACHINES}
+    exported["LSTMP_COMMIT"] = commit()
+    # the command that reports and records name, unless a script that calls run.sh has set its own
+    exported["LSTMP_COMMAND"] = os.environ.get("LSTMP_COMMAND") or shlex.join(["./run.sh", *arguments])
+    print(f"export {shlex.join(f'{name}={value}' for name, value in exported.items())}")
 
 
 if __name__ == "__main__":

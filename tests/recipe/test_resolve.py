@@ -284,6 +284,18 @@ def test_begin_run_goes_on_without_page_and_record(tmp_path, capsys, monkeypatch
     assert (exp / "conf/lstmp.yaml").is_file()
 
 
+def test_the_command_of_a_run_can_be_copied(tmp_path, capsys, monkeypatch):
+    arguments = ["--exp", str(tmp_path / "a b"), "--networks", "{lstmp: {mp3_kbps: 24}}", "--dry-run"]
+    monkeypatch.delenv("LSTMP_COMMAND", raising=False)
+    main(arguments)
+    exported = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    (command,) = [word.partition("=")[2] for word in exported if word.startswith("LSTMP_COMMAND=")]
+    assert shlex.split(command) == ["./run.sh", *arguments]
+    monkeypatch.setenv("LSTMP_COMMAND", "another/run.sh")
+    main(arguments)
+    assert "LSTMP_COMMAND=another/run.sh" in capsys.readouterr().out
+
+
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
     main(["--exp", str(tmp_path / "exp"), "--dry-run"])
     assert "dry_run=true" in capsys.readouterr().out and not list(tmp_path.iterdir())
