@@ -65,7 +65,7 @@ def digest_of(value: Any) -> str:
 
 def remove_others(folder: Path, kept: Iterable[Path]) -> None:
     """Remove the files of ``folder`` that are not among ``kept``: parts of an earlier report. Marks are kept."""
-    names = {p.name for p in kept}
+    paths = set(kept)
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_file() and path.name not in names and not path.name.startswith("."):
+        if path.is_file() and path not in paths and not path.name.startswith("."):
             path.unlink(missing_ok=True)

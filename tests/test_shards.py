@@ -42,7 +42,7 @@ def test_a_damaged_shard_is_an_error(tmp_path, text):
 
 
 def test_parts_of_an_earlier_report_are_removed(tmp_path):
-    kept = [write_shard(tmp_path, f"words/a/{i}", {}) for i in range(3)][:2]
+    kept = [write_shard(tmp_path, f"words/a/{i}", {}) for i in range(3)][:2] + [write_shard(tmp_path, "states/a/2", {})]
     (tmp_path / "data/words/a/.done.words.json").write_text("{}")
     remove_others(tmp_path / "data/words/a", kept)
     assert sorted(p.name for p in (tmp_path / "data/words/a").iterdir()) == [".done.words.json", "0.js", "1.js"]

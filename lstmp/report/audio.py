@@ -87,13 +87,11 @@ class SetAudio:
         return write_shard(self.report, shard_name("sound", self.test_set.name, str(number)), items)
 
     def _item(self, utt: Utterance) -> Json:
-        linked = is_playable(utt)
-        segment = utt.segment if linked else None
-        item: Json = {"audio": self._link(Path(utt.wav)) if linked else None,
-                      "offset": segment.begin if segment else 0.0,
-                      "seconds": self.test_set.data.durations.get(utt.id), "level": None,
+        item: Json = {"audio": None, "offset": 0.0, "seconds": self.test_set.data.durations.get(utt.id), "level": None,
                       "spectrogram": None, "bins": [], "frame_seconds": self.cfg.frame_shift_ms / 1000}
         try:
+            if linked := is_playable(utt):
+                item |= {"audio": self._link(Path(utt.wav)), "offset": utt.segment.begin if utt.segment else 0.0}
             samples, rate = read_original(utt, self.allow_commands)
             item |= {"seconds": round(len(samples) / rate, 3),
                      "level": round(sound.measure(samples, rate).level, 1)}

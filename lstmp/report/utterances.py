@@ -13,7 +13,7 @@ from lstmp.report.notes import reason
 from lstmp.report.options import ReportConfig
 from lstmp.report.tallies import aligned, rate, tallies
 from lstmp.report.words import Details, confidences, details, shown_words
-from lstmp.shards import digest_of, remove_others, shard_path, write_shard
+from lstmp.shards import digest_of, read_shard, remove_others, shard_path, write_shard
 from lstmp.stage import Stage
 
 
@@ -58,8 +58,9 @@ class DecodingPages:
             "utterances": digest_of(self.shards[d.set]),
             "training text": digest_of(sorted((self.training or {}).items()))})
         if stage.is_done():
-            return []
-        notes = []
+            noted: list[str] = read_shard(self.report, f"errors/{d.name}").get("notes", [])
+            return noted
+        notes: list[str] = []
         found: Details | None = None
         if detailed:
             try:
@@ -74,7 +75,7 @@ class DecodingPages:
         errors = tallies(d, pairs, self.training, levels, self.cfg)
         known = confidences(found, pairs) if found else ([], [])
         paths = [write_shard(self.report, f"errors/{d.name}",
-                             {**errors, "calibration": calibration(*known) if known[0] else None})]
+                             {**errors, "calibration": calibration(*known) if known[0] else None, "notes": notes})]
         paths.append(write_shard(self.report, f"utterances/{d.name}", {"items": self._items(d)}))
         shown = set(chosen(d, self.cfg.max_utterances))
         for i, utts in enumerate(self.shards[d.set]):

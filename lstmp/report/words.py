@@ -121,12 +121,15 @@ def operation(ref: str, hyp: str) -> str:
 
 
 def confidences(details_of: Details, pairs: Pairs) -> tuple[list[float], list[bool]]:
-    """The confidence of every word of the hypotheses, and whether it is correct."""
+    """The confidence of every word of the hypotheses, and whether it is correct.
+
+    Utterances whose best path has other words than their hypothesis are left out.
+    """
     scores: list[float] = []
     correct: list[bool] = []
     for utt, timed in details_of.words.items():
-        hyp = [(r == h) for r, h in pairs.get(utt, ()) if h]
-        if len(hyp) == len(timed):
+        hyp = [(r, h) for r, h in pairs.get(utt, ()) if h]
+        if [h for _, h in hyp] == [w.word for w in timed]:
             scores += [w.confidence for w in timed]
-            correct += hyp
+            correct += [r == h for r, h in hyp]
     return scores, correct

@@ -88,12 +88,20 @@ def test_files_that_browsers_cannot_play_are_written(tmp_path, wav):
         assert len(samples) == rate and np.abs(samples[1000:-1000, 0]).max() == pytest.approx(8000, rel=0.1)
 
 
-def test_an_unreadable_file_costs_only_itself(tmp_path, wav):
+def test_an_unreadable_file_costs_only_itself(tmp_path, wav, monkeypatch):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"RIFF no sound at all")
     utts = [Utterance(n, "s", str(p), ("A",)) for n, p in (("a", bad), ("b", tmp_path / "none.wav"), ("c", wav))]
+    real_open = open
+
+    def refuse(path, *more, **options):
+        if str(path).endswith("bad.wav"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_open(path, *more, **options)
+    monkeypatch.setattr("builtins.open", refuse)  # root may read everything
     items, (note,) = sounds(tmp_path, *utts)
-    assert items["a"]["level"] is None and items["b"]["audio"] is None and items["c"]["level"] is not None
+    assert items["a"]["level"] is None and items["a"]["audio"] is None and items["b"]["audio"] is None
+    assert items["c"]["level"] is not None
     assert note.startswith("no sound of utterances of te st: a: ") and "(and 1 more utterances)" in note
 
 

@@ -221,6 +221,16 @@ def test_a_browser_shows_every_part_without_an_error(report, chromium):
     assert chromium.texts("#utterances .track.phones .cell")
 
 
+def test_words_without_times_are_noted_each_time(exp, monkeypatch, capsys):
+    monkeypatch.setattr("lstmp.report.words.PathAligner.__call__", lambda *_: None)
+    for _ in range(2):
+        main([str(exp), "--nj", "1"])
+        notes = data(exp / "report", "experiment")["notes"]
+        assert len(notes) == 2 and all("no times of the words of 6 utterances: ann-1: no path" in n for n in notes)
+        (exp / "report/index.html").unlink()
+    assert capsys.readouterr().out.count("words is done") == 2
+
+
 def test_a_changed_option_makes_only_what_depends_on_it_again(exp, tmp_path, capsys):
     main([str(exp), "--nj", "1"])
     capsys.readouterr()
