@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from lstmp.past_calls import Call
+from lstmp.progress_text import folder_of
 
 START = 1.2  # seconds until Python has started and a step's modules are imported
 SKIP = 1.5  # seconds of a step that finds its work done
@@ -44,11 +45,6 @@ def script(command: list[str]) -> str:
     return Path(command[0]).stem
 
 
-def output(command: list[str]) -> Path:
-    """The folder that a step writes to."""
-    return Path(option(command, "--out") or next((c for c in command[:0:-1] if "/" in c), ""))
-
-
 def last_call(command: list[str], calls: Iterable[Call]) -> tuple[Call | None, Call | None]:
     """The last successful call of a step that did its work, and the last call of all; calls are in order.
 
@@ -69,7 +65,8 @@ def will_be_skipped(command: list[str], last: Call | None, changed: set[Path]) -
     It will if its last call was successful, its configuration files have not been written since, its output has a mark,
     and none of the folders ``changed``, which steps before it will write, is among its arguments.
     """
-    if last is None or last.status or not any(output(command).glob(".done.*.json")):
+    folder = folder_of(command)
+    if last is None or last.status or not folder or not any(Path(folder).glob(".done.*.json")):
         return False
     for argument in map(Path, command[1:]):
         if argument.suffix == ".yaml" and argument.is_file() and argument.stat().st_mtime > last.ended + 1:

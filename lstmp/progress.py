@@ -8,6 +8,7 @@ does none of this. Nothing here ends a step: if the record cannot be written, on
 
 import contextlib
 import json
+import math
 import os
 import sys
 import threading
@@ -35,9 +36,11 @@ def note_work(needed: bool):
 
 def note_training(**about: Any):
     """Note how far a training is: ``name``, ``epoch`` (from 1), ``of``, ``batches``, ``of_batches``, ``loss``,
-    ``frames_per_second``, and ``left``, the seconds until its end."""
+    ``frames_per_second``, and ``left``, the seconds until its end. A loss that is not finite is not noted: the training
+    returns to a checkpoint."""
     global _network
-    _network = about
+    if math.isfinite(about["loss"]):
+        _network = about
 
 
 class Run:
@@ -156,6 +159,7 @@ class Run:
     def save(self, now: float):
         """Write the record, and the page's copy of it if there is a page. A failure is only a warning, once."""
         from lstmp import config
+        from lstmp.shards import write_shard
 
         self.update(now)
         if self.broken:
@@ -164,8 +168,7 @@ class Run:
             config.write_text(self.exp / "progress.json", json.dumps(self.state) + "\n")
             if (self.exp / "report/data").is_dir():
                 shown = {k: v for k, v in self.state.items() if k not in ("run", "nj", "ended", "hours", "steps")}
-                text = json.dumps(shown).replace("<", "\\u003c")
-                config.write_text(self.exp / "report/data/progress.js", f'lstmpReport.add("progress", {text});\n')
+                write_shard(self.exp / "report", "progress", shown)
         except OSError as e:
             self.broken = True
             with contextlib.suppress(OSError):
@@ -213,7 +216,8 @@ class _Reporter:
         self.over.set()
         self.thread.join()
         if self.line:
-            self.line.close()
+            with contextlib.suppress(OSError):  # the terminal is gone
+                self.line.close()
 
     def _work(self):
         while True:
@@ -234,7 +238,8 @@ class _Reporter:
             bar = log.newest_bar()
             self.run.note(progress_text.one_line(self.run.state) + (f"; {log.bar_line(bar)}" if bar else ""))
         if self.line:
-            self.line.show(self.run.state)
+            with contextlib.suppress(OSError):
+                self.line.show(self.run.state)
 
 
 @contextlib.contextmanager

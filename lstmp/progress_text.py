@@ -19,12 +19,18 @@ def left(state: dict[str, Any]) -> str:
     return "" if state["left"] is None or state["finished"] else f"{about(state['left'])} left"
 
 
+def folder_of(command: list[str]) -> str:
+    """The folder that a step writes to: that of ``--out``, or else the last one of its command; "" if it has none."""
+    if "--out" in command[:-1]:
+        return command[command.index("--out") + 1]
+    folders = [c for before, c in zip(command, command[1:], strict=False)
+               if "/" in c and before != "--note" and not c.endswith(".yaml")]
+    return folders[-1] if folders else ""
+
+
 def name_of(step: dict[str, Any]) -> str:
-    """A step as lines name it: its stage, its script, and the last folder of its command."""
-    command = step["command"]
-    folders = [c for c in command[1:] if "/" in c and " " not in c and not c.endswith(".yaml")]
-    out = command[command.index("--out") + 1] if "--out" in command[:-1] else folders[-1] if folders else ""
-    return f"stage {step['stage']}: {Path(command[0]).stem} {out}".rstrip()
+    """A step as lines name it: its stage, its script, and the folder that it writes to."""
+    return f"stage {step['stage']}: {Path(step['command'][0]).stem} {folder_of(step['command'])}".rstrip()
 
 
 def running_stage(state: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from lstmp import expected, past_calls
 from lstmp.config import Json
 from lstmp.machine import machine
 from lstmp.progress import Run
+from lstmp.progress_text import folder_of
 
 _STAGE = re.compile(r"== stage (\d+): (.*?)(?: \(after \d+ min\))?")
 _ANSI_C = re.compile(r"(?<= )\$'((?:[^'\\]|\\.)*)'(?= |$)")  # bash's quotes of a word with control characters
@@ -46,7 +47,7 @@ def _character(escape: str) -> str:
 
 
 def begin(exp: Path, text: str, token: str):
-    """Write ``<exp>/progress.json`` for a new run.
+    """Write ``<exp>/progress.json`` for a new run, unless it has no steps.
 
     Args:
         exp: folder of the run.
@@ -54,13 +55,15 @@ def begin(exp: Path, text: str, token: str):
         token: identifies the run; its steps have it in ``LSTMP_RUN``.
     """
     stages, steps = read_plan(text)
+    if not steps:
+        return
     commands = [step["command"] for step in steps]
     calls, changed = past_calls.calls(exp / "log"), set[Path]()
     for step, command in zip(steps, commands, strict=True):
         worked, last = expected.last_call(command, calls)
         skip = expected.will_be_skipped(command, last, changed)
-        if not skip:
-            changed.add(expected.output(command))
+        if not skip and (folder := folder_of(command)):
+            changed.add(Path(folder))
         step |= {"state": "waiting", "seconds": 0.0, "skip": skip, "expected": None,
                  "earlier": (worked.seconds or 0.0) + expected.START if worked else None}
     now = time.time()

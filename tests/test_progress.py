@@ -333,3 +333,29 @@ def test_run_sh_records_its_progress(tmp_path):
     record = json.loads((tmp_path / "exp/progress.json").read_bytes())
     assert record["finished"] and [s["state"] for s in record["stages"]] == ["done", "done"]
     assert all(s["state"] == "done" and s["expected"] for s in record["steps"]) and len(record["steps"]) == 4
+
+
+def test_a_run_without_steps_leaves_the_record(folder):
+    before = begin()
+    assert begin("run 2", "== stage 0: environment\n") == before
+
+
+def test_a_loss_that_is_no_number_is_not_shown(folder, monkeypatch):
+    monkeypatch.setattr(progress, "_network", None)
+    for loss in (2.5, float("nan"), float("inf")):
+        progress.note_training(loss=loss)
+    assert progress._network == {"loss": 2.5}
+
+
+def test_a_step_without_a_folder_makes_no_other_run_again(folder):
+    plan = "== stage 1: data\n  local/one.sh -n 1\n  local/two.sh --out data/two\n"
+    begin(plan=plan)
+    step("--out", "data/two")
+    assert [s["skip"] for s in begin("run 2", plan)["steps"]] == [False, True]
+
+
+def test_the_folder_of_a_step():
+    note = ["--note", f"after coding at 24 kbit/s {'x' * 300}"]  # too long for a name
+    assert progress_text.folder_of(["steps/a.sh", "--out", "exp/a", "--data", "data/a"]) == "exp/a"
+    assert progress_text.folder_of(["steps/a.sh", "data/a b", "--config", "conf/a.yaml", *note]) == "data/a b"
+    assert progress_text.folder_of(["steps/a.sh", "--nj", "2", *note]) == ""
