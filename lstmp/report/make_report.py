@@ -109,7 +109,11 @@ class Report:
         items = []
         for e in experiments:
             for check in checks[e.name]:
-                times = suspicious.word_times(e.dir, check, self.out)
+                try:
+                    times = suspicious.word_times(e.dir, check, self.out)
+                except (UserError, OSError) as problem:
+                    self.notes.add(f"{check.test_set.name}: no times of the words: {reason(problem)}")
+                    times = {}
                 of_shard = {u: i for i, utts in enumerate(shards[check.test_set.name]) for u in utts}
                 items += [{**item, "words": suspicious.transcript(check.test_set.refs[u], times.get(u)),
                            "shard": str(of_shard[u])} for item in check.items for u in [item["utt"]]]

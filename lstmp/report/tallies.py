@@ -43,16 +43,13 @@ def tallies(d: Decoding, pairs: Pairs, training: Counter[str] | None, levels: di
     counts = Counter(pair for of_utt in pairs.values() for pair in of_utt if pair[0] != pair[1])
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
-    def words(lists: list[list[str | int]]) -> list[list[str | int]]:
-        return lists[:cfg.max_confusions]
-
     speaker_of = {utt: d.test_set.data.utts[utt].speaker for utt in d.errors.utts}
     lengths = {utt: group_of(len(d.test_set.refs[utt]), LENGTHS) for utt in d.errors.utts}
     by_level = {utt: int(level // LEVEL_STEP * LEVEL_STEP) for utt, level in levels.items()}
     return {
-        "substitutions": words([[r, h, n] for (r, h), n in most if r and h]),
-        "insertions": words([[h, n] for (r, h), n in most if not r]),
-        "deletions": words([[r, n] for (r, h), n in most if not h]),
+        "substitutions": [[r, h, n] for (r, h), n in most if r and h][:cfg.max_confusions],
+        "insertions": [[h, n] for (r, h), n in most if not r][:cfg.max_confusions],
+        "deletions": [[r, n] for (r, h), n in most if not h][:cfg.max_confusions],
         "by_speaker": [{"label": s, **x} for s, x in _by(d, speaker_of, cfg).items()],
         "by_frequency": [] if training is None else _by_frequency(pairs, training),
         "by_length": [{"label": label(i, LENGTHS), **x} for i, x in _by(d, lengths, cfg).items()],

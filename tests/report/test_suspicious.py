@@ -54,6 +54,16 @@ def test_a_damaged_check_is_noted(checked, tmp_path, damage, message):
     assert read_checks(exp, notes) == [] and len(notes.texts) == 1 and message in notes.texts[0]
 
 
+def test_a_damaged_alignment_is_noted(checked, tmp_path):
+    exp = Path(shutil.copytree(checked, tmp_path / "exp", ignore=shutil.ignore_patterns("report")))
+    for ali in exp.glob("*_ali/ali.ark"):
+        ali.write_bytes(b"no alignment")
+    main([str(exp)])
+    (note,) = read_shard(exp / "report", "experiment")["notes"]
+    assert note.startswith("check: no times of the words: ") and "ali.ark" in note
+    assert [w["start"] for w in read_shard(exp / "report", "suspicious")["items"][1]["words"]] == [None] * 3
+
+
 def test_without_suspicious_utterances_there_is_nothing_to_show(checked, tmp_path):
     exp = Path(shutil.copytree(checked, tmp_path / "exp"))
     (exp / "check/suspicious.txt").write_text("")
