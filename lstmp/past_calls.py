@@ -14,6 +14,7 @@ from lstmp.step_log import COMMAND, HEADER
 
 _NAME = re.compile(r"(?P<stage>\d+)-(?P<step>.+)\.log")
 _END = re.compile(r"==== exit status (?P<status>\d+) after (?P<seconds>[\d.]+) s")
+_SAID = re.compile(r"\d\d:\d\d:\d\d ")  # what lstmp.log.say prints
 _ABOUT = re.compile(r"(of|commit|versions|machine): (.*)")
 _USED = "used: "
 
@@ -81,13 +82,13 @@ def _calls_in(path: Path) -> Iterator[Call]:
                     call = Call(path.name, stage, step, began)
                 elif call:
                     _take(line, call, last)
-            last = line.strip() or last
+            last = line.strip() if _SAID.match(line) else last
     if call and call.line:
         yield call
 
 
 def _take(line: str, call: Call, last: str):
-    """Take what a line says of the call; ``last`` is the line before it."""
+    """Take what a line says of the call; ``last`` is the last line before it that has a time of day."""
     if call.status is not None:
         if line.startswith(_USED):
             used = config.json_value(line.removeprefix(_USED))

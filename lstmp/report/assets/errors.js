@@ -149,7 +149,7 @@
     );
     const tables = [
       ["By speaker", "speaker", data.by_speaker, true],
-      ["By frequency of the word in the training text", "times", data.by_frequency],
+      ["By frequency of the word in the training text, without insertions", "times", data.by_frequency],
       ["By length of the utterance", "words in it", data.by_length],
       ["By level of the signal", "dB", data.by_level],
     ];
