@@ -90,7 +90,8 @@ class Run:
         for earlier in self.state["steps"][:self.state["steps"].index(step)]:
             if earlier["state"] in ("waiting", "running", "failed"):
                 earlier["state"] = "skipped"
-        self.current, step["state"], self.state["network"] = step, "running", None
+        self.current, step["state"] = step, "running"
+        self.state |= {"network": None, "finished": None}  # torchrun may begin a step anew that has failed
 
     def first_of_stage(self, step: dict[str, Any]) -> bool:
         """Whether a step is the first of its stage."""

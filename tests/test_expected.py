@@ -84,10 +84,10 @@ def test_training_takes_longer_with_more_epochs_and_states(tmp_path):
 
 
 def test_calls_are_read_from_the_logs(tmp_path):
-    done = "data/one: feats is done, inputs and configuration unchanged"
+    done = "data/one: feats is done, inputs and configuration unchanged\nreport: a/index.html"
     (tmp_path / "4-extract.log").write_text(
         "".join([CALL.format(module="x", arguments="'data/a b'", said="==== what a step says", status=0, seconds="7.5"),
-                 CALL.format(module="x", arguments="'data/a b'", said=f"{done}\nreport: a/index.html", status=0, seconds="8.1"),
+                 CALL.format(module="x", arguments="'data/a b'", said=done, status=0, seconds="8.1"),
                  CALL.format(module="x", arguments="data/c", said="no", status=1, seconds="9.0"),
                  "==== 2026-01-02 03:04:05 +0000\ncommand: python -m lstmp.killed data/c\n"]))
     (tmp_path / "progress.log").write_text("2026 stage 1\n")

@@ -147,6 +147,8 @@ def test_a_failure_ends_the_run(folder):
     assert state()["stages"][0]["state"] == "failed" and state()["finished"]
     assert step("--out", "data/one", token="run 2").returncode == 0  # of another run, which has no record
     assert state()["stages"][0]["state"] == "failed"
+    assert step("--out", "data/one").returncode == 0  # begun anew
+    assert state()["stages"][0]["state"] == "skipped" and not state()["finished"]
 
 
 def test_in_a_file_there_are_plain_lines(folder):

@@ -19,9 +19,14 @@ class Notes:
     def add_failures(self, what: str, reasons: dict[str, str]) -> None:
         """Add one note for all utterances that ``what`` could not be done for: utterance → reason."""
         if reasons:
-            utt, reason = next(iter(sorted(reasons.items())))
-            more = f" (and {len(reasons) - 1} more utterances)" if len(reasons) > 1 else ""
-            self.add(f"{what}: {utt}: {reason}{more}")
+            self.add(failures(what, reasons))
+
+
+def failures(what: str, reasons: dict[str, str]) -> str:
+    """The note for all utterances that ``what`` could not be done for; ``reasons`` must have one at least."""
+    utt, why = min(reasons.items())
+    more = f" (and {len(reasons) - 1} more utterance{'s' * (len(reasons) > 2)})" if len(reasons) > 1 else ""
+    return f"{what}: {utt}: {why}{more}"
 
 
 def reason(e: Exception) -> str:

@@ -9,7 +9,7 @@ from lstmp.errors import UserError
 from lstmp.report.calibration import calibration
 from lstmp.report.experiment import Decoding, ScoredSet
 from lstmp.report.lexicons import Lexicons
-from lstmp.report.notes import reason
+from lstmp.report.notes import failures, reason
 from lstmp.report.options import ReportConfig
 from lstmp.report.tallies import aligned, rate, tallies
 from lstmp.report.words import Details, confidences, details, shown_words
@@ -68,8 +68,7 @@ class DecodingPages:
             except (UserError, OSError, KeyError) as e:
                 notes.append(f"{d.dir}: no times and confidences of words: {reason(e)}")
             if found and found.failed:
-                utt, why = min(found.failed.items())
-                notes.append(f"{d.dir}: no times of the words of {len(found.failed)} utterances: {utt}: {why}")
+                notes.append(failures(f"{d.dir}: no times of words of utterances", found.failed))
         pairs = aligned(d)
         levels = {u: x["level"] for u, x in sounds.items() if x["level"] is not None}
         errors = tallies(d, pairs, self.training, levels, self.cfg)

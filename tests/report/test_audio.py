@@ -102,7 +102,7 @@ def test_an_unreadable_file_costs_only_itself(tmp_path, wav, monkeypatch):
     items, (note,) = sounds(tmp_path, *utts)
     assert items["a"]["level"] is None and items["a"]["audio"] is None and items["b"]["audio"] is None
     assert items["c"]["level"] is not None
-    assert note.startswith("no sound of utterances of te st: a: ") and "(and 1 more utterances)" in note
+    assert note.startswith("no sound of utterances of te st: a: ") and "(and 1 more utterance)" in note
 
 
 def test_a_long_utterance_gets_a_picture_that_is_not_too_wide():
