@@ -8,6 +8,7 @@ from helpers import browser, report_sample
 from helpers.report_sample import HOSTILE, SYSTEMS
 
 from lstmp.report import make_report
+from lstmp.shards import shard_name
 
 OPENED = f"#system={quote(SYSTEMS[1], safe='')}&lm=tg&set=test&utt=utt-0000"
 AUDIO = "const audio = document.querySelector('#utterances audio'); "
@@ -144,6 +145,23 @@ def test_errors_and_confidences(chromium, page):
         "return document.querySelector('#errors .two').textContent"
     )
     assert len(chromium.all(".reliability circle")) == 10
+
+
+def test_errors_that_are_loaded_late_do_not_replace_those_of_the_choice(chromium, page):
+    chromium.open(page)
+    chromium.wait("return document.querySelector('#errors strong')")
+    before = chromium.texts("#errors p")
+    slow = shard_name("errors", SYSTEMS[0], "tg", "dev")
+    chromium.run("""
+        const [slow, system, other] = arguments, load = lstmpReport.load;
+        lstmpReport.load = (name) => name === slow
+            ? new Promise((resolve) => { window.release = () => load(name).then(resolve); }) : load(name);
+        window.shown = [lstmpReport.showErrors({ system, lm: "tg", set: "dev" }),
+                        lstmpReport.showErrors({ system: other, lm: "tg", set: "test" })];
+        window.release();
+        Promise.all(window.shown).then(() => { window.both = true; });""", slow, *SYSTEMS)
+    chromium.wait("return window.both")
+    assert chromium.texts("#errors p") == before
 
 
 def test_hostile_words_stay_words(chromium, page):

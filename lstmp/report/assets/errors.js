@@ -3,6 +3,7 @@
   "use strict";
   const el = report.el;
   const word = (text) => el("bdi", { class: "word" }, text);
+  let wanted = null; // the decoding that was chosen last: another one may be loaded later than it
 
   function counts(title, heads, items) {
     const most = Math.max(...items.map((item) => item[heads.length]), 1);
@@ -123,7 +124,9 @@
 
   /** Shows the errors of a decoding, {system, lm, set}. */
   report.showErrors = async function (chosen) {
+    wanted = chosen;
     const data = await report.load(report.nameOf("errors", chosen.system, chosen.lm, chosen.set));
+    if (wanted !== chosen) return;
     const body = report.body("errors");
     if (!data) return body.append(el("p", { class: "empty" }, "There is no list of errors of this system and set."));
     const sum = (key) => data.by_speaker.reduce((total, row) => total + row[key], 0);

@@ -51,6 +51,7 @@
     );
     const node = el("div", { class: "player" }, audio, button, position, time, speed, trouble);
     let end = seconds; // where the present playing stops
+    let following = false; // whether follow() is going to be called
 
     function now() {
       return Math.min(Math.max(audio.currentTime - offset, 0), seconds);
@@ -77,7 +78,8 @@
       end = until === undefined ? seconds : until;
       try {
         await audio.play();
-        requestAnimationFrame(follow);
+        if (!following) requestAnimationFrame(follow);
+        following = true;
       } catch (error) {
         if (error.name !== "AbortError") trouble.hidden = false; // stopped before it began
       }
@@ -89,7 +91,8 @@
 
     function follow() {
       // the event timeupdate comes too seldom for a cursor that moves
-      if (audio.paused || !node.isConnected) return stop();
+      following = !audio.paused && node.isConnected;
+      if (!following) return stop();
       if (now() >= end) stop();
       show(now());
       requestAnimationFrame(follow);
