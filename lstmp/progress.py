@@ -169,7 +169,8 @@ class Run:
             config.write_text(self.exp / "progress.json", json.dumps(self.state) + "\n")
             if (self.exp / "report/data").is_dir():
                 shown = {k: v for k, v in self.state.items() if k not in ("run", "nj", "ended", "hours", "steps")}
-                write_shard(self.exp / "report", "progress", shown)
+                with contextlib.suppress(OSError):  # run.sh has warned when it began the page
+                    write_shard(self.exp / "report", "progress", shown)
         except OSError as e:
             self.broken = True
             with contextlib.suppress(OSError):

@@ -217,6 +217,14 @@ def test_a_record_that_cannot_be_written_is_one_warning(folder, capsys):
     assert not step("--out", "data/one").stderr.count("progress cannot")
 
 
+def test_a_page_that_cannot_be_written_does_not_end_the_record(folder, capsys):
+    begin()
+    Path("exp/report/data/progress.js/in the way").mkdir(parents=True)
+    run = progress.Run.load(Path("exp"), "run 1")
+    run.save(12345.0)
+    assert state()["updated"] == 12345 and capsys.readouterr().err == ""
+
+
 def test_a_disk_that_fills_up_ends_no_step(folder, capsys, monkeypatch):
     begin()
     run = progress.Run.load(Path("exp"), "run 1")

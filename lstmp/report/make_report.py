@@ -95,6 +95,8 @@ class Report:
                 self.notes.add(note)
 
     def _training_words(self, e: Experiment) -> Counter[str] | None:
+        if not e.results:
+            return None  # this is noted already
         folders = e.results.get("train_data")
         try:
             if not isinstance(folders, list) or not folders:

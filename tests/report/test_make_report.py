@@ -221,6 +221,12 @@ def test_a_browser_shows_every_part_without_an_error(report, chromium):
     assert chromium.texts("#utterances .track.phones .cell")
 
 
+def test_without_results_there_is_a_page_with_one_note(tmp_path):
+    main([str(tmp_path)])
+    (note,) = data(tmp_path / "report", "experiment")["notes"]
+    assert note.endswith("results.json: no such file; run stage 11, scoring")
+
+
 def test_words_without_times_are_noted_each_time(exp, monkeypatch, capsys):
     monkeypatch.setattr("lstmp.report.words.PathAligner.__call__", lambda *_: None)
     for _ in range(2):
