@@ -9,12 +9,15 @@ shopt -u patsub_replacement 2> /dev/null || true # bash 5.2: keep an & in a fold
 print_steps() {
   for script in steps/*.sh local/*.sh; do eval "$script() { echo \"  $script\$(printf ' %q' \"\$@\")\"; }"; done
 }
-plan() { # what run.sh prints with --dry-run: the rest of it is executed with steps that are only printed, in a restricted
-  dry_run=true # shell without PATH, so that a command that the user has added to run.sh is not called now, and writes no file
+# what run.sh prints with --dry-run: the rest of it is executed with steps that are only printed, in a restricted shell without
+# PATH, so that what a user has added to run.sh is not called now, and writes no file
+plan() {
+  dry_run=true
   print_steps
   local rest
   rest=$(sed '1,/begin_run\.sh/d' run.sh)
-  PATH=
+  # shellcheck disable=SC2123 # it is meant
+  PATH=""
   set +e -r
   eval "$rest"
 }
