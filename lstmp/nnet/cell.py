@@ -13,7 +13,7 @@ Sak, Senior, Beaufays, "LSTM based RNN architectures for large vocabulary speech
 Only computations that depend on r_{t-1} are inside the loop over frames. The products with x are one GEMM over all
 frames before the loop, p is one GEMM after it, and each weight gradient is one GEMM over all frames. A step of the
 forward or backward loop is two small GEMMs and the element-wise part of :mod:`lstmp.nnet.kernels.gates`, compiled if
-possible. On processors with AVX-512 or AMX, :mod:`lstmp.nnet.kernels.fused` does all of this instead; on a GPU,
+possible. On most processors :mod:`lstmp.nnet.kernels.fused` does all of this instead; on a GPU,
 :mod:`lstmp.nnet.kernels.gpu`.
 
 The weights of the four gates are stacked along the first dimension in the order i, f, c, o.

@@ -68,7 +68,7 @@ class LstmpNetwork(nn.Module):
         layers.k.w_rm      [R, C]        absent without recurrent projection
         layers.k.w_pm      [P, C]        absent without projection
 
-    In float32 the recurrence runs in compiled kernels: over whole chunks on processors with AVX-512 or AMX, by Triton
+    In float32 the recurrence runs in compiled kernels: over whole chunks on processors with AVX2 or NEON, by Triton
     on GPUs of compute capability 8.0 or later. Everywhere else, and in float64, it runs in PyTorch. The first use
     compiles the kernels, which takes some seconds. Second derivatives are not supported. Under ``torch.autocast`` the
     network computes in the parameters' dtype.

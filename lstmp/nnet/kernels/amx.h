@@ -1,6 +1,6 @@
 // Tiles whose factors are bfloat16 numbers, or sums of two or three of them, for processors with AMX.
 #pragma once
-#include "avx512.h"
+#include "float32.h"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512BF16__) && defined(__linux__)
 #define LSTMP_AMX 1

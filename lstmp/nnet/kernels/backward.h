@@ -33,8 +33,8 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
     if (w_pm) pack_right<F>(w_rp_panel, l.depth_recs(), w_pm, l.others, l.cells, blocks);
   }
   [[maybe_unused]] const typename F::Session session{};
-  const __m512 top = _mm512_set1_ps(clip), bottom = _mm512_set1_ps(-clip), one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
-  const __m512 two = _mm512_set1_ps(2.0f), four = _mm512_set1_ps(4.0f);
+  const Floats top = set(clip), bottom = set(-clip), one = set(1.0f);
+  const Floats two = set(2.0f), four = set(4.0f);
   alignas(64) float d_outs[kBand * 4 * kSums];  // gradients of m, for four blocks
   const auto to_rows = [&](float* to, int64_t width) {  // writes sums to the rows of a frame's streams
     return [=](int64_t r, int64_t c, const float* pair) {
@@ -55,14 +55,14 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
       for (int64_t n = 0; n < kSide; ++n) {
         const int64_t left = r * kSide + n < l.streams ? l.recs - c * kSide : 0;
         const float* from = d_y_t + (r * kSide + n) * l.width_rp() + c * kSide;
-        __m512 low = load_masked(from, mask_of(left)), high = load_masked(from + kSide, mask_of(left - kSide));
+        Floats low = load(from, lanes(left)), high = load(from + kSide, lanes(left - kSide));
         if (pair) {
-          low = _mm512_add_ps(low, _mm512_load_ps(pair + n * kSide));
-          high = _mm512_add_ps(high, _mm512_load_ps(pair + kSums + n * kSide));
+          low = add(low, load(pair + n * kSide));
+          high = add(high, load(pair + kSums + n * kSide));
         }
         if (d_m) {
           float* to = d_m + (r * blocks + c) * kSums + n * kSide;
-          _mm512_store_ps(to, low), _mm512_store_ps(to + kSums, high);
+          store(to, low), store(to + kSums, high);
         } else {
           F::put(d_rp_t.tile(r, c / 2) + n * kDepth, low, high);
         }
@@ -82,8 +82,8 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
         if (l.projected) F::times(d_rp_t.from(first), band, w_rp_panel, k, group, w_rp_panel.depths, d_outs, false);
         for (int64_t j = 0; j < group; ++j) {
           const int64_t at = (k + j) * kSide;
-          const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + wide_c + at), p_o = _mm512_load_ps(p + 2 * wide_c + at);
-          __m512 t_i = zero, t_f = zero, t_c = zero, t_o = zero, t_pi = zero, t_pf = zero, t_po = zero;
+          const Floats p_i = load(p + at), p_f = load(p + wide_c + at), p_o = load(p + 2 * wide_c + at);
+          Floats t_i = zero(), t_f = t_i, t_c = t_i, t_o = t_i, t_pi = t_i, t_pf = t_i, t_po = t_i;
           for (int64_t r = first; r < first + band; ++r) {
             const int64_t block = (r * blocks + k + j) * kSums;
             const float* d_out = l.projected ? d_outs + ((r - first) * group + j) * kSums : d_m + block;
@@ -94,33 +94,32 @@ void backward(const int64_t* sizes, const float* x, const float* r_0, const floa
             for (int64_t n = 0; n < kSide; ++n, i_f += kDepth, c_o += kDepth, d_i_f += kDepth, d_c_o += kDepth) {
               for (const A* next : {i_f, c_o}) prefetch(next + group * 2 * kTile, kDepth);  // the next blocks'
               for (const N* next : {d_i_f, d_c_o}) prefetch(next + group * 2 * kTile, kDepth);
-              const __m512 dm = _mm512_load_ps(d_out + n * kSide), prev = _mm512_load_ps(c_prev + n * kSide);
-              const __m512 c = _mm512_load_ps(c_now + n * kSide), tc = tanh_(c);
-              const __m512 k_i = K::get(i_f, 0), k_f = K::get(i_f, 1), k_c = K::get(c_o, 0), k_o = K::get(c_o, 1);
-              const __m512 i = K::decode_gate(k_i), f = K::decode_gate(k_f), o = K::decode_gate(k_o), s_c = K::decode_gate(k_c);
-              const __m512 g = _mm512_fmsub_ps(two, s_c, one);
-              const __m512 d_o = _mm512_mul_ps(_mm512_mul_ps(dm, tc), _mm512_mul_ps(o, K::decode_one_minus_gate(k_o)));
-              __m512 grad = _mm512_fmadd_ps(_mm512_mul_ps(dm, o), _mm512_fnmadd_ps(tc, tc, one), _mm512_load_ps(d_cell + n * kSide));
-              grad = _mm512_fmadd_ps(d_o, p_o, grad);
-              const __mmask16 clipped = _mm512_cmp_ps_mask(c, top, _CMP_GE_OQ) | _mm512_cmp_ps_mask(c, bottom, _CMP_LE_OQ);
-              grad = _mm512_mask_mov_ps(grad, clipped, zero);  // a clipped cell passes no gradient
-              const __m512 d_i = _mm512_mul_ps(_mm512_mul_ps(grad, g), _mm512_mul_ps(i, K::decode_one_minus_gate(k_i)));
-              const __m512 d_f = _mm512_mul_ps(_mm512_mul_ps(grad, prev), _mm512_mul_ps(f, K::decode_one_minus_gate(k_f)));
-              const __m512 d_g = _mm512_mul_ps(_mm512_mul_ps(grad, i),
-                                               _mm512_mul_ps(four, _mm512_mul_ps(s_c, K::decode_one_minus_gate(k_c))));
-              _mm512_store_ps(d_cell + n * kSide, _mm512_fmadd_ps(d_i, p_i, _mm512_fmadd_ps(d_f, p_f, _mm512_mul_ps(grad, f))));
+              const Floats dm = load(d_out + n * kSide), prev = load(c_prev + n * kSide);
+              const Floats c = load(c_now + n * kSide), tc = tanh_(c);
+              const Floats k_i = K::get(i_f, 0), k_f = K::get(i_f, 1), k_c = K::get(c_o, 0), k_o = K::get(c_o, 1);
+              const Floats i = K::decode_gate(k_i), f = K::decode_gate(k_f), o = K::decode_gate(k_o), s_c = K::decode_gate(k_c);
+              const Floats g = fmsub(two, s_c, one);
+              const Floats d_o = mul(mul(dm, tc), mul(o, K::decode_one_minus_gate(k_o)));
+              Floats grad = fmadd(mul(dm, o), fnmadd(tc, tc, one), load(d_cell + n * kSide));
+              grad = fmadd(d_o, p_o, grad);
+              grad = zero_outside(grad, c, bottom, top);  // a clipped cell passes no gradient
+              const Floats d_i = mul(mul(grad, g), mul(i, K::decode_one_minus_gate(k_i)));
+              const Floats d_f = mul(mul(grad, prev), mul(f, K::decode_one_minus_gate(k_f)));
+              const Floats d_g = mul(mul(grad, i),
+                                     mul(four, mul(s_c, K::decode_one_minus_gate(k_c))));
+              store(d_cell + n * kSide, fmadd(d_i, p_i, fmadd(d_f, p_f, mul(grad, f))));
               F::put(d_i_f, d_i, d_f);
               F::put(d_c_o, d_g, d_o);
-              t_i = _mm512_add_ps(t_i, d_i), t_f = _mm512_add_ps(t_f, d_f), t_c = _mm512_add_ps(t_c, d_g);
-              t_o = _mm512_add_ps(t_o, d_o);
-              t_pi = _mm512_fmadd_ps(d_i, prev, t_pi), t_pf = _mm512_fmadd_ps(d_f, prev, t_pf);
-              t_po = _mm512_fmadd_ps(d_o, c, t_po);
+              t_i = add(t_i, d_i), t_f = add(t_f, d_f), t_c = add(t_c, d_g);
+              t_o = add(t_o, d_o);
+              t_pi = fmadd(d_i, prev, t_pi), t_pf = fmadd(d_f, prev, t_pf);
+              t_po = fmadd(d_o, c, t_po);
             }
           }
-          const __m512 added[7] = {t_i, t_f, t_c, t_o, t_pi, t_pf, t_po};
+          const Floats added[7] = {t_i, t_f, t_c, t_o, t_pi, t_pf, t_po};
           for (int64_t q = 0; q < 7; ++q) {
             float* to = totals + q * wide_c + at;
-            _mm512_store_ps(to, _mm512_add_ps(_mm512_load_ps(to), added[q]));
+            store(to, add(load(to), added[q]));
           }
         }
       }

@@ -37,16 +37,16 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
   Blocked<N> rec{r_memory, l.depth_recs()}, next{r_memory + r_size, l.depth_recs()};
   pack_left<F>(rec, 0, r_0, l.streams, l.recs, l.recs);
   cells_in_blocks<true>(l, c_0, cell);
-  const __m512 top = _mm512_set1_ps(clip), bottom = _mm512_set1_ps(-clip), one = _mm512_set1_ps(1.0f), two = _mm512_set1_ps(2.0f);
+  const Floats top = set(clip), bottom = set(-clip), one = set(1.0f), two = set(2.0f);
   alignas(64) float inputs[kBand * 4 * kSums];  // to the gates of 16 cells
   for (int64_t t = 0; t < l.frames; ++t) {
     float* y_t = y + t * l.streams * l.width_rp();
     const Blocked<N> out = l.projected ? Blocked<N>{m, l.depth_cells()}.from(t * rows) : next;
     for (int64_t k = 0; k < blocks; ++k) {
       const int64_t w = l.wide(), at = k * kSide;
-      const __m512 p_i = _mm512_load_ps(p + at), p_f = _mm512_load_ps(p + w + at), p_o = _mm512_load_ps(p + 2 * w + at);
-      const __m512 b_k[4] = {_mm512_load_ps(b + at), _mm512_load_ps(b + w + at), _mm512_load_ps(b + 2 * w + at),
-                             _mm512_load_ps(b + 3 * w + at)};
+      const Floats p_i = load(p + at), p_f = load(p + w + at), p_o = load(p + 2 * w + at);
+      const Floats b_k[4] = {load(b + at), load(b + w + at), load(b + 2 * w + at),
+                             load(b + 3 * w + at)};
       for (int64_t first = 0; first < rows; first += kBand) {
         const int64_t band = std::min(kBand, rows - first);
         if (l.input_per_frame) F::times(in.from(t * rows + first), band, w_x_panel, 4 * k, 4, w_x_panel.depths, inputs, false);
@@ -59,23 +59,23 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
           for (int64_t n = 0; n < kSide; ++n, i_f += kDepth, c_o += kDepth, to += kDepth) {
             prefetch(i_f + 2 * kTile, kDepth), prefetch(c_o + 2 * kTile, kDepth);  // the next block's
             const auto input = [&](int64_t g, const A* from_x) {
-              const __m512 sum = _mm512_add_ps(_mm512_load_ps(sums + kSums * g + n * kSide), b_k[g]);
-              return l.input_per_frame ? sum : _mm512_add_ps(sum, K::get(from_x, g % 2));
+              const Floats sum = add(load(sums + kSums * g + n * kSide), b_k[g]);
+              return l.input_per_frame ? sum : add(sum, K::get(from_x, g % 2));
             };
-            const __m512 prev = _mm512_load_ps(c_prev + n * kSide);
-            const __m512 i = sigmoid(_mm512_fmadd_ps(p_i, prev, input(0, i_f)));
-            const __m512 f = sigmoid(_mm512_fmadd_ps(p_f, prev, input(1, i_f)));
-            const __m512 input_c = input(2, c_o), s_c = sigmoid(_mm512_add_ps(input_c, input_c));
-            const __m512 g = _mm512_fmsub_ps(two, s_c, one);  // tanh(x) = 2 σ(2 x) − 1
-            const __m512 c = _mm512_max_ps(bottom, _mm512_min_ps(top, _mm512_fmadd_ps(f, prev, _mm512_mul_ps(i, g))));
-            const __m512 o = sigmoid(_mm512_fmadd_ps(p_o, c, input(3, c_o)));
-            const __m512 result = _mm512_mul_ps(o, tanh_(c));
-            _mm512_store_ps(c_now + n * kSide, c);
+            const Floats prev = load(c_prev + n * kSide);
+            const Floats i = sigmoid(fmadd(p_i, prev, input(0, i_f)));
+            const Floats f = sigmoid(fmadd(p_f, prev, input(1, i_f)));
+            const Floats input_c = input(2, c_o), s_c = sigmoid(add(input_c, input_c));
+            const Floats g = fmsub(two, s_c, one);  // tanh(x) = 2 σ(2 x) − 1
+            const Floats c = max(bottom, min(top, fmadd(f, prev, mul(i, g))));
+            const Floats o = sigmoid(fmadd(p_o, c, input(3, c_o)));
+            const Floats result = mul(o, tanh_(c));
+            store(c_now + n * kSide, c);
             K::put(i_f, K::encode_gate(i), K::encode_gate(f));
             K::put(c_o, K::encode_gate(s_c), K::encode_gate(o));
             F::put(to, k % 2, result);
             if (!l.projected && r * kSide + n < l.streams)
-              _mm512_mask_storeu_ps(y_t + (r * kSide + n) * l.width_rp() + at, mask_of(l.cells - at), result);
+              store(y_t + (r * kSide + n) * l.width_rp() + at, lanes(l.cells - at), result);
           }
         }
       }

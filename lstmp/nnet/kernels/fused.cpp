@@ -1,8 +1,10 @@
 // The forward and backward pass of LSTMP layers over a whole chunk (forward.h, backward.h) and of the output layer with its
-// cross entropy (output.h), in each precision of matrices.h: fp32 on AVX-512; bf16, bf16x3 and bf16x6 on AMX. The
+// cross entropy (output.h), in each precision of matrices.h: fp32 on AVX-512, AVX2 and NEON; bf16, bf16x3 and bf16x6 on AMX. The
 // element-wise part of each frame is applied to the tiles of a product while they are in the L1 cache.
 // lstmp/nnet/kernels/fused.py calls these functions.
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "vector.h"
+
+#if defined(LSTMP_VECTORS)
 #include "../../guard.h"
 #include "backward.h"
 #include "forward.h"
@@ -13,7 +15,7 @@
 #include <unistd.h>
 #endif
 
-// Which functions work here. Bit 0: fp32 on AVX-512; bit 1: bf16, bf16x3 and bf16x6 on AMX, if the processor has it and the
+// Which functions work here. Bit 0: fp32; bit 1: bf16, bf16x3 and bf16x6 on AMX, if the processor has it and the
 // system lets the process use it.
 extern "C" int lstmp_fused_ready() {
   static const int ready = [] {
@@ -54,7 +56,7 @@ LSTMP_FUSED(bf16x3, Bf16Parts<2>)
 LSTMP_FUSED(bf16x6, Bf16Parts<3>)
 #endif
 
-#else  // the processor has neither, or the compiler does not know them
+#else  // the processor has none of these, or the compiler does not know them
 
 extern "C" int lstmp_fused_ready() { return 0; }
 

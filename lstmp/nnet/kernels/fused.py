@@ -2,7 +2,7 @@
 
 The factors of the matrix products have one of four precisions; sums and everything else are float32:
 
-- `fp32`: float32, on processors with AVX-512.
+- `fp32`: float32, on processors with AVX-512, AVX2 or NEON.
 - `bf16`: bfloat16, on processors with AMX. The activations stored for the backward pass are bfloat16 too, and with
   fewer than 49 streams also the products of a layer's input with the weights of the gates.
 - `bf16x3`: a float32 factor is rounded to the sum of two bfloat16 numbers, 16 bits of mantissa, and a product of two

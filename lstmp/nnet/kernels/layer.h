@@ -62,7 +62,7 @@ Panel<N> pack_gate_weights_backward(const Layer& l, const float* w, int64_t n, B
     for (int64_t d = 0; d < p.depths; ++d)
       F::put_right(p.tile(c, d), [&](int64_t r) {
         const int64_t gate = d % 2 * 2 + r / kSide, cell = d / 2 * kSide + r % kSide;
-        return load_masked(row_of(w, gate * l.cells + cell, n) + c * kSide, cell < l.cells ? mask_of(n - c * kSide) : 0);
+        return load(row_of(w, gate * l.cells + cell, n) + c * kSide, cell < l.cells ? lanes(n - c * kSide) : 0);
       });
   return p;
 }
@@ -92,10 +92,10 @@ void cells_in_blocks(const Layer& l, float* rows, float* blocks) {
     for (int64_t b = 0; b < l.blocks(); ++b, blocks += kSums)
       for (int64_t n = 0; n < kSide; ++n) {
         const bool exists = r * kSide + n < l.streams;
-        const __mmask16 mask = exists ? mask_of(l.cells - b * kSide) : 0;
+        const Lanes mask = exists ? lanes(l.cells - b * kSide) : 0;
         float* place = rows + (r * kSide + n) * l.cells + b * kSide;
-        if (kIn) _mm512_store_ps(blocks + n * kSide, load_masked(place, mask));
-        else _mm512_mask_storeu_ps(place, mask, _mm512_load_ps(blocks + n * kSide));
+        if (kIn) store(blocks + n * kSide, load(place, mask));
+        else store(place, mask, load(blocks + n * kSide));
       }
 }
 

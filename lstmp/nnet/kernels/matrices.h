@@ -2,13 +2,14 @@
 // `Blocked`, in tiles of 16 rows by 32 columns; a right factor is a `Panel`, in tiles of 32 rows by 16 columns. Both are
 // padded with zeros to whole tiles. Sums are float32. The factors have one of four precisions, which fused.py names:
 //
-// * fp32, `Fp32` (avx512.h): float32. A tile is stored row by row.
+// * fp32, `Fp32` (float32.h): float32. A tile is stored row by row.
 // * bf16, `Bf16Parts<1>` (amx.h): bfloat16. A tile register holds 16 rows of 64 bytes, and TDPBF16PS adds to C, 16×16 float32,
 //   the product of A, 16×32, and B, 32×16; B must be stored as 16 rows of 16 pairs (B[2k][n], B[2k+1][n]).
 // * bf16x3, `Bf16Parts<2>`: sums of two bfloat16 numbers, 16 bits of mantissa; a product takes 3 bfloat16 products.
 // * bf16x6, `Bf16Parts<3>`: sums of three bfloat16 numbers, 24 bits of mantissa; a product takes 6 bfloat16 products.
 #pragma once
-#include <immintrin.h>
+#include "vector.h"
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -25,10 +26,6 @@ constexpr int64_t kSide = 16, kDepth = 32, kTile = 512;  // rows or columns of a
 constexpr int64_t kSums = kSide * kSide;                 // sums of a row of tiles times a column of tiles
 
 inline int64_t tiles_of(int64_t n, int64_t side) { return (n + side - 1) / side; }
-inline __mmask16 mask_of(int64_t count) {
-  if (count >= 16) return 0xffff;
-  return count <= 0 ? 0 : (1u << count) - 1;
-}
 
 constexpr int64_t kPage = 1 << 21;
 
@@ -82,43 +79,18 @@ struct Panel {
   Panel from(int64_t depth) const { return {tile(0, depth), depths}; }
 };
 
-// Prefetches one cache line. An address outside the process's memory does nothing.
-template <int kHint, typename N>
+// Prefetches one cache line, into the L1 cache if `kLevel` is 1, otherwise into L2. An address outside the process's memory
+// does nothing.
+template <int kLevel, typename N>
 void prefetch_line(const N* line) {
-  _mm_prefetch(reinterpret_cast<const char*>(line), static_cast<decltype(_MM_HINT_T0)>(kHint));  // GCC's is an enum
+  __builtin_prefetch(line, 0, kLevel == 1 ? 3 : 2);
 }
 
 // Prefetches `count` numbers into the L2 cache.
 template <typename N>
 void prefetch(const N* from, int64_t count) {
   const auto* line = reinterpret_cast<const char*>(from);
-  for (const char* end = line + count * sizeof(N); line < end; line += 64) prefetch_line<_MM_HINT_T1>(line);
-}
-
-inline __m512 load_masked(const float* from, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, from); }
-
-// Transposes 16×16 numbers of 32 bits.
-inline void transpose(__m512i* r) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int k = 0; k < 4; ++k) {
-    const __m512i even0 = _mm512_shuffle_i32x4(r[k], r[4 + k], 0x88), odd0 = _mm512_shuffle_i32x4(r[k], r[4 + k], 0xdd);
-    const __m512i even1 = _mm512_shuffle_i32x4(r[8 + k], r[12 + k], 0x88), odd1 = _mm512_shuffle_i32x4(r[8 + k], r[12 + k], 0xdd);
-    t[k] = _mm512_shuffle_i32x4(even0, even1, 0x88);
-    t[8 + k] = _mm512_shuffle_i32x4(even0, even1, 0xdd);
-    t[4 + k] = _mm512_shuffle_i32x4(odd0, odd1, 0x88);
-    t[12 + k] = _mm512_shuffle_i32x4(odd0, odd1, 0xdd);
-  }
-  for (int i = 0; i < 16; ++i) r[i] = t[i];
+  for (const char* end = line + count * sizeof(N); line < end; line += 64) prefetch_line<2>(line);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ void output(int64_t rows, int64_t width, int64_t states, const float* y, const f
   }
   float* totals = memory<N>.sums.zeros(columns * kSide);
   float* scores = memory<N>.plain.reserve(kBand * columns * kSums);
-  const __m512 lowest = _mm512_set1_ps(-INFINITY);
+  const Floats lowest = set(-INFINITY);
   [[maybe_unused]] const typename F::Session session{};
   *loss = 0, *hits = 0;
   for (int64_t r = 0; r < all; r += kBand) {
@@ -37,39 +37,39 @@ void output(int64_t rows, int64_t width, int64_t states, const float* y, const f
     multiply<F>(in, r, end, w_panel, columns, [&](int64_t tile, int64_t c, const float* pair) {
       float* to = scores + ((tile - r) * kSide * columns + c) * kSide;
       for (int64_t n = 0; n < kSide; ++n, to += columns * kSide)
-        _mm512_store_ps(to, _mm512_load_ps(pair + n * kSide)), _mm512_store_ps(to + kSide, _mm512_load_ps(pair + kSums + n * kSide));
+        store(to, load(pair + n * kSide)), store(to + kSide, load(pair + kSums + n * kSide));
     });
     for (int64_t row = r * kSide; row < end * kSide; ++row) {
       float* s = scores + (row - r * kSide) * columns * kSide;
       const int64_t target = row < rows ? targets[row] : -1;
       N* out = grad.tile(row / kSide, 0) + row % kSide * kDepth;
       if (target < 0) {
-        for (int64_t d = 0; d < depth_states; ++d) F::put(out + d * kTile, _mm512_setzero_ps(), _mm512_setzero_ps());
+        for (int64_t d = 0; d < depth_states; ++d) F::put(out + d * kTile, zero(), zero());
         continue;
       }
-      __m512 top = lowest, sum = _mm512_setzero_ps();
+      Floats top = lowest, sum = zero();
       for (int64_t c = 0; c < states; c += kSide) {  // scores beyond the last state are −∞
-        const __mmask16 mask = mask_of(states - c);
-        const __m512 score = _mm512_mask_add_ps(lowest, mask, _mm512_load_ps(s + c), load_masked(bias + c, mask));
-        _mm512_store_ps(s + c, score);
-        top = _mm512_max_ps(top, score);
+        const Lanes mask = lanes(states - c);
+        const Floats score = only(mask, add(load(s + c), load(bias + c, mask)), lowest);
+        store(s + c, score);
+        top = max(top, score);
       }
-      const float best = _mm512_reduce_max_ps(top), hit = s[target];
+      const float best = max_of(top), hit = s[target];
       *hits += hit >= best;
       for (int64_t c = 0; c < states; c += kSide) {
-        const __m512 e = _mm512_maskz_mov_ps(mask_of(states - c), exp_(_mm512_sub_ps(_mm512_load_ps(s + c), _mm512_set1_ps(best))));
-        _mm512_store_ps(s + c, e);
-        sum = _mm512_add_ps(sum, e);
+        const Floats e = only(lanes(states - c), exp_(sub(load(s + c), set(best))), zero());
+        store(s + c, e);
+        sum = add(sum, e);
       }
-      const float total = _mm512_reduce_add_ps(sum);
+      const float total = sum_of(sum);
       *loss -= static_cast<double>(hit - best) - std::log(static_cast<double>(total));
-      const __m512 norm = _mm512_set1_ps(scale / total);
+      const Floats norm = set(scale / total);
       s[target] -= total;
       for (int64_t c = tiles_of(states, kSide) * kSide; c < columns * kSide; ++c) s[c] = 0;
       for (int64_t c = 0; c < columns * kSide; c += kDepth) {
-        const __m512 low = _mm512_mul_ps(_mm512_load_ps(s + c), norm), high = _mm512_mul_ps(_mm512_load_ps(s + c + kSide), norm);
-        _mm512_store_ps(totals + c, _mm512_add_ps(_mm512_load_ps(totals + c), low));
-        _mm512_store_ps(totals + c + kSide, _mm512_add_ps(_mm512_load_ps(totals + c + kSide), high));
+        const Floats low = mul(load(s + c), norm), high = mul(load(s + c + kSide), norm);
+        store(totals + c, add(load(totals + c), low));
+        store(totals + c + kSide, add(load(totals + c + kSide), high));
         F::put(out + c / kDepth * kTile, low, high);
       }
     }

@@ -19,7 +19,7 @@ void pack_left(const Blocked<typename F::Number>& to, int64_t depth, const float
       for (int64_t n = 0; n < kSide; ++n) {
         const float* in = from + (r * kSide + n) * ld + d * kDepth;
         const int64_t left = r * kSide + n < rows ? columns - d * kDepth : 0;
-        F::put(to.tile(r, depth + d) + n * kDepth, load_masked(in, mask_of(left)), load_masked(in + kSide, mask_of(left - kSide)));
+        F::put(to.tile(r, depth + d) + n * kDepth, load(in, lanes(left)), load(in + kSide, lanes(left - kSide)));
       }
 }
 
@@ -29,7 +29,7 @@ void pack_right_transposed(const Panel<typename F::Number>& p, int64_t column, c
   for (int64_t d = 0; d < p.depths; ++d)
     F::put_columns(p.tile(column, d), [&](int64_t j, int64_t i) {
       const int64_t at = d * kDepth + i * kSide;
-      return load_masked(w + j * k + at, j < n ? mask_of(k - at) : 0);
+      return load(w + j * k + at, j < n ? lanes(k - at) : 0);
     });
 }
 
@@ -40,7 +40,7 @@ void pack_right(const Panel<typename F::Number>& p, int64_t depth, const float* 
     for (int64_t d = 0; d * kDepth < k; ++d)
       F::put_right(p.tile(c, depth + d), [&](int64_t r) {
         const int64_t row = d * kDepth + r;
-        return load_masked(w + row * n + c * kSide, row < k ? mask_of(n - c * kSide) : 0);
+        return load(w + row * n + c * kSide, row < k ? lanes(n - c * kSide) : 0);
       });
 }
 
@@ -73,7 +73,7 @@ void multiply(const Blocked<typename F::Number>& a, int64_t from, int64_t to, co
 template <class F>
 void put_sums(typename F::Number* tile, const float* pair) {
   for (int64_t n = 0; n < kSide; ++n)
-    F::put(tile + n * kDepth, _mm512_load_ps(pair + n * kSide), _mm512_load_ps(pair + kSums + n * kSide));
+    F::put(tile + n * kDepth, load(pair + n * kSide), load(pair + kSums + n * kSide));
 }
 
 // 16 columns (`column` counts half tiles) of a row of x; zeros beyond `rows` row tiles.
@@ -99,13 +99,13 @@ struct OutputTile {
     for (int64_t n = 0; n < std::min(kSide, rows); ++n) row(to + n * ld, n);
   }
   // Writes the sums, or adds them to the numbers already there.
-  void write(const float* sums, bool add = false) const {
-    const __mmask16 low = mask_of(columns), high = mask_of(columns - kSide);
+  void write(const float* sums, bool accumulate = false) const {
+    const Lanes low = lanes(columns), high = lanes(columns - kSide);
     each([&](float* row, int64_t n) {
-      __m512 a = _mm512_load_ps(sums + n * kSide), b = _mm512_load_ps(sums + kSums + n * kSide);
-      if (add) a = _mm512_add_ps(a, load_masked(row, low)), b = _mm512_add_ps(b, load_masked(row + kSide, high));
-      _mm512_mask_storeu_ps(row, low, a);
-      _mm512_mask_storeu_ps(row + kSide, high, b);
+      Floats a = load(sums + n * kSide), b = load(sums + kSums + n * kSide);
+      if (accumulate) a = add(a, load(row, low)), b = add(b, load(row + kSide, high));
+      store(row, low, a);
+      store(row + kSide, high, b);
     });
   }
   void prefetch_rows() const {

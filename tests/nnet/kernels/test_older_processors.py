@@ -1,4 +1,4 @@
-"""Without AVX-512, PyTorch computes what the fused kernels compute elsewhere, and nothing is reported as an error."""
+"""Older x86 processors: the fused kernels for AVX2, and PyTorch without AVX2, compute the same; nothing is an error."""
 
 import platform
 
@@ -22,7 +22,7 @@ def older_processor(request, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     monkeypatch.setattr(native, "FLAGS", ("-O2", f"-march={request.param}", "-std=c++17"))
     native.library.cache_clear()
-    yield
+    yield request.param
     native.library.cache_clear()
 
 
@@ -39,13 +39,14 @@ def results(bf16):
 @pytest.mark.parametrize("bf16", [False, True])
 def test_pytorch_computes_the_same(older_processor, bf16, monkeypatch, capsys):
     got = results(bf16)
-    assert not any(fused.kernels(precision) for precision in PRECISIONS) and fused.current_precision(False) == "fp32"
-    assert not fused.fits(torch.zeros(16, 16), bf16)
+    has_avx2 = older_processor == "x86-64-v3"
+    assert [bool(fused.kernels(precision)) for precision in PRECISIONS] == [has_avx2, False, False, False]
+    assert fused.current_precision(False) == "fp32" and fused.fits(torch.zeros(16, 16), bf16) == (has_avx2 and not bf16)
     assert not capsys.readouterr().err
     monkeypatch.setenv("LSTMP_NATIVE", "0")
     native.library.cache_clear()
     for a, b in zip(got, results(bf16), strict=True):
-        torch.testing.assert_close(a, b, rtol=0.03 if bf16 else 1e-5, atol=0.01 if bf16 else 1e-5)
+        torch.testing.assert_close(a, b, rtol=0.03 if bf16 else 1e-5, atol=0.01 if bf16 else 2e-5)
 
 
 def test_auto_selects_float32(older_processor, small_config):

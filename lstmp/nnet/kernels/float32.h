@@ -1,4 +1,4 @@
-// Tiles of float32 factors, for processors with AVX-512.
+// Tiles of float32 factors.
 #pragma once
 #include "matrices.h"
 
@@ -7,76 +7,96 @@ namespace {
 struct Fp32 {
   using Number = float;
   using Stored = Fp32;  // how the forward pass stores the activations of the gates for the backward pass
-  using Row = __m512;   // 16 numbers
+  using Row = Floats;   // 16 numbers
   // Numbers of columns, and of tiles of the left factor, that are multiplied at a time; these tiles stay in the L2 cache.
   static constexpr int64_t kColumns = 2, kLeftTiles = 384;
   // How an activation s, between 0 and 1, is stored, and how s and 1 − s are computed from the stored number.
-  static __m512 encode_gate(__m512 s) { return s; }
-  static __m512 decode_gate(__m512 x) { return x; }
-  static __m512 decode_one_minus_gate(__m512 x) { return _mm512_sub_ps(_mm512_set1_ps(1.0f), x); }
+  static Floats encode_gate(Floats s) { return s; }
+  static Floats decode_gate(Floats x) { return x; }
+  static Floats decode_one_minus_gate(Floats x) { return sub(set(1.0f), x); }
   struct Session {};  // lives as long as products are computed; AMX configures its registers here
 
   // One half of a row of a left factor's tile, or both halves.
-  static Row row(const float* from, int64_t half) { return _mm512_load_ps(from + half * kSide); }
-  static __m512 get(const float* from, int64_t half) { return row(from, half); }
-  static void put(float* row, int64_t half, __m512 x) { _mm512_store_ps(row + half * kSide, x); }
-  static void put(float* row, __m512 low, __m512 high) { put(row, 0, low), put(row, 1, high); }
+  static Row row(const float* from, int64_t half) { return load(from + half * kSide); }
+  static Floats get(const float* from, int64_t half) { return row(from, half); }
+  static void put(float* row, int64_t half, Floats x) { store(row + half * kSide, x); }
+  static void put(float* row, Floats low, Floats high) { put(row, 0, low), put(row, 1, high); }
 
   // Fill a tile from 32 rows of 16 numbers, which `row(k)` returns: a right factor's tile, or, transposed, a left factor's.
   template <typename Get>
   static void put_right(float* to, const Get& row) {
-    for (int64_t k = 0; k < kDepth; ++k) _mm512_store_ps(to + k * kSide, row(k));
+    for (int64_t k = 0; k < kDepth; ++k) store(to + k * kSide, row(k));
   }
   template <typename Get>
   static void put_left_transposed(float* to, const Get& row) {
     for (int64_t i = 0; i < 2; ++i) {
-      __m512i words[16];
-      for (int64_t k = 0; k < kSide; ++k) words[k] = _mm512_castps_si512(row(i * kSide + k));
-      transpose(words);
-      for (int64_t r = 0; r < kSide; ++r) _mm512_store_si512(to + r * kDepth + i * kSide, words[r]);
+      Floats rows[16];
+      for (int64_t k = 0; k < kSide; ++k) rows[k] = row(i * kSide + k);
+      store_transposed(to + i * kSide, kDepth, rows);
     }
   }
   // Fills a right factor's tile from 16 columns of 32 numbers: `column(n, i)` returns half i of column n.
   template <typename Get>
   static void put_columns(float* to, const Get& column) {
     for (int64_t i = 0; i < 2; ++i) {
-      __m512i words[16];
-      for (int64_t n = 0; n < kSide; ++n) words[n] = _mm512_castps_si512(column(n, i));
-      transpose(words);
-      for (int64_t k = 0; k < kSide; ++k) _mm512_store_si512(to + (i * kSide + k) * kSide, words[k]);
+      Floats rows[16];
+      for (int64_t n = 0; n < kSide; ++n) rows[n] = column(n, i);
+      store_transposed(to + i * kSide * kSide, kSide, rows);
     }
   }
 
   // Multiplies half a row of tiles by two columns, `depths` tiles deep, and adds to `sums` [16][16] of each column, or starts
   // from zeros. For each tile it prefetches `lines` cache lines, beginning at `upcoming`. Not inlined: inlined by GCC it is
   // 7 % slower.
-  [[gnu::noinline]] static void half_row(const float* a, const float* const* b, int64_t depths, float* const* sums, bool add,
-                                         const float* upcoming, int64_t lines) {
+#if LSTMP_VECTORS == 512
+  [[gnu::noinline]] static void half_row(const float* a, const float* const* b, int64_t depths, float* const* sums,
+                                         bool accumulate, const float* upcoming, int64_t lines) {
     constexpr int kRows = kSide / 2;
-    __m512 s[kRows][2];
+    Floats s[kRows][2];
     for (int r = 0; r < kRows; ++r)
-      for (int c = 0; c < 2; ++c) s[r][c] = add ? _mm512_load_ps(sums[c] + r * kSide) : _mm512_setzero_ps();
+      for (int c = 0; c < 2; ++c) s[r][c] = accumulate ? load(sums[c] + r * kSide) : zero();
     for (int64_t tile = 0; tile < depths * kTile; tile += kTile, a += kTile) {
       for (int r = 0; r < kRows; ++r)
-        for (int half = 0; half < 2; ++half) prefetch_line<_MM_HINT_T0>(a + kTile + r * kDepth + half * kSide);
-      for (int64_t i = 0; i < lines; ++i, upcoming += kSide) prefetch_line<_MM_HINT_T1>(upcoming);
+        for (int half = 0; half < 2; ++half) prefetch_line<1>(a + kTile + r * kDepth + half * kSide);
+      for (int64_t i = 0; i < lines; ++i, upcoming += kSide) prefetch_line<2>(upcoming);
       for (int64_t k = 0; k < kDepth; ++k) {
-        const __m512 low = _mm512_load_ps(b[0] + tile + k * kSide), high = _mm512_load_ps(b[1] + tile + k * kSide);
+        const Floats low = load(b[0] + tile + k * kSide), high = load(b[1] + tile + k * kSide);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const __m512 left = _mm512_set1_ps(a[r * kDepth + k]);
-          s[r][0] = _mm512_fmadd_ps(left, low, s[r][0]), s[r][1] = _mm512_fmadd_ps(left, high, s[r][1]);
+          const Floats left = set(a[r * kDepth + k]);
+          s[r][0] = fmadd(left, low, s[r][0]), s[r][1] = fmadd(left, high, s[r][1]);
         }
       }
     }
     for (int r = 0; r < kRows; ++r)
-      for (int c = 0; c < 2; ++c) _mm512_store_ps(sums[c] + r * kSide, s[r][c]);
+      for (int c = 0; c < 2; ++c) store(sums[c] + r * kSide, s[r][c]);
   }
+#else
+  [[gnu::noinline]] static void half_row(const float* a, const float* const* b, int64_t depths, float* const* sums,
+                                         bool accumulate, const float* upcoming, int64_t lines) {
+    constexpr int kRows = 4;  // the sums of four rows fill half of the registers
+    for (int64_t i = 0; i < lines * depths; ++i) prefetch_line<2>(upcoming + i * kSide);
+    for (int c = 0; c < 2; ++c)
+      for (int first = 0; first < kSide / 2; first += kRows) {
+        float* const to = sums[c] + first * kSide;
+        Floats s[kRows];
+        for (int r = 0; r < kRows; ++r) s[r] = accumulate ? load(to + r * kSide) : zero();
+        const float *left = a + first * kDepth, *right = b[c];
+        for (int64_t tile = 0; tile < depths; ++tile, left += kTile - kDepth)
+          for (int64_t k = 0; k < kDepth; ++k, ++left, right += kSide) {
+            const Floats row = load(right);
+#pragma GCC unroll 4
+            for (int r = 0; r < kRows; ++r) s[r] = fmadd(set(left[r * kDepth]), row, s[r]);
+          }
+        for (int r = 0; r < kRows; ++r) store(to + r * kSide, s[r]);
+      }
+  }
+#endif
 
   // sums [rows][columns][16][16] = or += `rows` rows of tiles times `columns` (an even number) columns, beginning with
   // `column`. All rows are multiplied by as much of two columns as the L1 cache holds, while the next piece is fetched into L2.
   static void times(const Blocked<float>& a, int64_t rows, const Panel<float>& b, int64_t column, int64_t columns,
-                    int64_t depths, float* sums, bool add) {
+                    int64_t depths, float* sums, bool accumulate) {
     constexpr int64_t kCached = 8;  // tiles of a column: two columns take 32 KB
     for (int64_t c = 0; c < columns; c += 2)
       for (int64_t d = 0; d < depths; d += kCached) {
@@ -88,7 +108,7 @@ struct Fp32 {
           float* to = sums + (half / 2 * columns + c) * kSums + half % 2 * (kSums / 2);
           float* const outputs[2] = {to, to + kSums};
           const float* next = last ? b.tile(column + c + 2 + half % 2, 0) : b.tile(column + c + half % 2, d + kCached);
-          half_row(a.tile(half / 2, d) + half % 2 * (kTile / 2), right, cached, outputs, add || d,
+          half_row(a.tile(half / 2, d) + half % 2 * (kTile / 2), right, cached, outputs, accumulate || d,
                    next + half / 2 * lines * cached * kSide, lines);
         }
       }
