@@ -76,8 +76,8 @@ class TranscriptChecker:
         shard, todo = self.shard, []
         shard.compile_graphs(self.model)
         results = {u: Measurements(failed=reason) for u, reason in shard.unusable.items()}
-        for utt in sorted(shard.utts, key=lambda u: -len(shard.feats[u])):
-            if (frames := len(shard.feats[utt])) < (minimum := shard.graphs.min_frames[utt]):
+        for utt in sorted(shard.utts, key=lambda u: -shard.feats.lengths[u]):
+            if (frames := shard.feats.lengths[utt]) < (minimum := shard.graphs.min_frames[utt]):
                 results[utt] = Measurements(failed=f"{frames} frames, but its transcript needs at least {minimum}")
             else:
                 todo.append(utt)

@@ -6,6 +6,7 @@ As in Kaldi, ``trans.ark`` with ``trans.scp`` holds a float matrix [D, D + 1] fo
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lstmp import distributed
@@ -65,24 +66,10 @@ class Adapter:
             self._update(model, what, posteriors_by)
 
     def _update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None):
-        shard, dim = self.shard, self.shard.dim
-        silent, tid_pdf = model.silent_pdfs(shard.lang.silence), model.transitions.tid_pdf
-        stats = {s: fmllr.SpeakerStats.zeros(dim) for s in self._all_speakers()}
-        for utts in shard.blocks():
-            if not utts:
-                continue
-            pdfs = [tid_pdf[torch.from_numpy(shard.alignment[u]).long()] for u in utts]
-            frame_pdfs = torch.cat(pdfs)
-            weight = torch.where(silent[frame_pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
-            current = torch.cat([feats for _, feats in shard.feats.read(utts)])
-            unadapted = torch.cat([shard.feats.unadapted(u) for u in utts]) if self.transforms else current
-            by = None if posteriors_by is None else (posteriors_by.mixtures, unadapted)
-            precision, target = fmllr.frame_terms(model.mixtures, current if by is None else unadapted,
-                                                  frame_pdfs.to(shard.device), weight, posteriors_by=by)
-            parts = zip(utts, *(x.split([len(p) for p in pdfs]) for x in (unadapted, precision, target, weight)),
-                        strict=True)
-            for utt, *frames in parts:
-                stats[shard.speaker[utt]].add(*frames)
+        shard = self.shard
+        stats = {s: fmllr.SpeakerStats.zeros(shard.dim) for s in self._all_speakers()}
+        for utts in filter(None, shard.blocks(several=True)):
+            self._add(utts, model, posteriors_by, stats)
         for speaker in stats:
             distributed.all_reduce(*stats[speaker].tensors())
         own = sorted(stats)[distributed.rank()::distributed.world_size()]  # speakers that this process estimates
@@ -94,6 +81,24 @@ class Adapter:
             few = sum(float(s.beta) < self.cfg.min_count for s in stats.values())
             say(f"{what}: fMLLR of {len(stats)} speakers gains {gain:.3f} log-likelihood per frame"
                 + (f"; {few} had too few frames" if few else ""))
+
+    def _add(self, utts: list[str], model: AcousticModel, posteriors_by: AcousticModel | None,
+             stats: dict[str, fmllr.SpeakerStats]):
+        """Add a block of utterances to their speakers' statistics."""
+        shard = self.shard
+        silent, tid_pdf = model.silent_pdfs(shard.lang.silence), model.transitions.tid_pdf
+        pdfs = tid_pdf[torch.from_numpy(np.concatenate([shard.alignment[u] for u in utts])).long()]
+        weight = torch.where(silent[pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
+        current, unadapted, start = torch.empty(len(pdfs), shard.dim, device=shard.device), [], 0
+        for _, before, after in shard.feats.read_both(utts):
+            unadapted.append(before)
+            current[start:start + len(after)] = after if posteriors_by is None else before
+            start += len(after)
+        by = None if posteriors_by is None else (posteriors_by.mixtures, current)
+        precision, target = fmllr.frame_terms(model.mixtures, current, pdfs.to(shard.device), weight, posteriors_by=by)
+        lengths = [len(feats) for feats in unadapted]
+        for utt, *frames in zip(utts, unadapted, *(x.split(lengths) for x in (precision, target, weight)), strict=True):
+            stats[shard.speaker[utt]].add(*frames)
 
     def apply(self, transforms: dict[str, torch.Tensor]):
         """Replace the shard's features by the unadapted features under these transforms."""
@@ -110,6 +115,7 @@ class Adapter:
         stats = diag.GmmStats.zeros(model.mixtures)
         for feats, pdf_counts, unadapted in shard.frames_by_pdf(also_unadapted=True):
             diag.accumulate(model.mixtures, feats, pdf_counts, stats, unadapted)
+            del feats, unadapted
         distributed.all_reduce(*stats.tensors())
         return diag.update(model.mixtures, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
 

@@ -31,6 +31,7 @@ from lstmp.log import progress, warn
 _BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; each takes a score of four bytes
 DEFAULT_MEMORY = 2.0  # GiB
 _FOR_GRAPHS, _FOR_BLOCK = 0.25, 0.25  # shares of the memory; the rest is for features
+_FOR_BLOCK_OF_SEVERAL = 0.15  # where several arrays have the size of the block's features
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ class Shard:
                 warn(f"{data_dir}: {oov} of {num_words} words ({100 * oov / num_words:.2f} %) are not in words.txt and "
                      "are replaced by the OOV word"
                      + (f"; {describe_unknown(counts, names)}" if oov > 0.05 * num_words else ""))
+        del transcripts  # those of all processes
         with self.clock("reading features"):
-            room = self._memory - self._block_size - int(_FOR_GRAPHS * self._memory)
+            room = int((1 - _FOR_BLOCK - _FOR_GRAPHS) * self._memory)
             self.feats = Frames(features, self.utts, device, room)
         self.unusable = self.feats.unusable  # these count as failed in every alignment
         self.utts = list(self.feats.lengths)
@@ -117,18 +119,22 @@ class Shard:
         self.alignment: dict[str, np.ndarray] = {}
         self.score: dict[str, float] = {}    # acoustic log-likelihood per frame of the best path
         self.failed: dict[str, str] = {}
+        self._sorted: tuple[torch.Tensor, ...] | None = None
 
     @property
     def dim(self) -> int:
         return self.feats.dim
 
-    @property
-    def _block_size(self) -> int:
-        return int(_FOR_BLOCK * self._memory)
+    def blocks(self, several: bool = False) -> list[list[str]]:
+        """The aligned utterances in blocks, whose features fit in memory in addition to what is kept there.
 
-    def blocks(self) -> list[list[str]]:
-        """The aligned utterances in blocks, whose features fit in memory in addition to what is kept there."""
-        return self.feats.blocks([utt for utt in self.utts if utt in self.alignment], self._block_size)
+        With ``several``, the blocks are smaller, so that several arrays of the size of the features fit; what
+        :meth:`sort_by_pdf` has kept is forgotten, and it must be called again.
+        """
+        if several:
+            self._sorted = None
+        share = _FOR_BLOCK_OF_SEVERAL if several else _FOR_BLOCK
+        return self.feats.blocks([utt for utt in self.utts if utt in self.alignment], int(share * self._memory))
 
     def compile_graphs(self, model: AcousticModel):
         """Compile the training graphs; must be called again when the tree changes."""
@@ -202,7 +208,7 @@ class Shard:
         states = 0
         for utt in utts:
             states += self.graphs.states[utt]
-            if not batches or len(self.feats[batches[-1][0]]) * states > _BATCH_CELLS:
+            if not batches or self.feats.lengths[batches[-1][0]] * states > _BATCH_CELLS:
                 batches.append([])
                 states = self.graphs.states[utt]
             batches[-1].append(utt)
@@ -225,7 +231,7 @@ class Shard:
         self._tid_pdf, self._blocks = transitions.tid_pdf.numpy(), self.blocks()
         self.tid_counts = torch.zeros(transitions.num_tids + 1, dtype=torch.float64)
         self.pdf_counts = torch.zeros(transitions.num_pdfs, dtype=torch.int64, device=self.device)
-        self._sorted: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._sorted = None
         for block in self._blocks:
             tids = self._tids(block)
             self.tid_counts += torch.from_numpy(np.bincount(tids, minlength=len(self.tid_counts)))
@@ -239,23 +245,30 @@ class Shard:
 
         Yields:
             features float32 [N, D] sorted by pdf; the number of frames of each pdf, int64 [num_pdfs]; and with
-            ``also_unadapted`` the features of the same frames without the speakers' transforms.
+            ``also_unadapted`` the features of the same frames without the speakers' transforms. The caller should
+            ``del`` the features before it asks for the next block, so that there is one block in memory.
         """
+        if also_unadapted:
+            self._sorted = None  # they are sorted once more, together with the others
         for block in self._blocks:
-            feats, counts, order = self._sorted or self._sort(block)
-            if also_unadapted:
-                yield feats, counts, self._concatenate(map(self.feats.unadapted, block))[order]
-            else:
-                yield feats, counts
+            yield self._sorted or self._sort(block, also_unadapted)
 
-    def _sort(self, block: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _sort(self, block: list[str], also_unadapted: bool = False) -> tuple[torch.Tensor, ...]:
         pdfs = self._tid_pdf[self._tids(block)]
-        order = torch.from_numpy(np.argsort(pdfs, kind="stable")).to(self.device)
+        row = np.empty(len(pdfs), dtype=np.int64)  # of each frame
+        row[np.argsort(pdfs, kind="stable")] = np.arange(len(pdfs))
+        rows = torch.from_numpy(row).to(self.device)
         counts = torch.from_numpy(np.bincount(pdfs, minlength=len(self.pdf_counts))).to(self.device)
-        return self._concatenate(feats for _, feats in self.feats.read(block))[order], counts, order
+        current, unadapted = (torch.empty(len(pdfs) if used else 0, self.dim, device=self.device)
+                              for used in (True, also_unadapted))
+        start = 0
+        for _, before, after in self.feats.read_both(block):  # into their places at once: they are not twice in memory
+            places = rows[start:start + len(after)]
+            current.index_copy_(0, places, after)
+            if also_unadapted:
+                unadapted.index_copy_(0, places, before)
+            start += len(after)
+        return (current, counts, unadapted) if also_unadapted else (current, counts)
 
     def _tids(self, block: list[str]) -> np.ndarray:
         return np.concatenate([self.alignment[u] for u in block]) if block else np.zeros(0, dtype=np.int64)
-
-    def _concatenate(self, parts) -> torch.Tensor:
-        return torch.cat([torch.zeros(0, self.dim, device=self.device), *parts])

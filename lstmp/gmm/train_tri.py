@@ -186,6 +186,7 @@ class Trainer:
         silent = model.silent_pdfs(self.lang.silence)
         for feats, pdf_counts in shard.frames_by_pdf():
             mllt.accumulate(model.mixtures, feats, pdf_counts, silent, stats)
+            del feats
         distributed.all_reduce(*stats.tensors())
         a, gain = mllt.estimate(stats)
         a = a.float()
