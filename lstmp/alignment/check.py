@@ -141,11 +141,16 @@ def _borders_of(word: int, words: list[int]) -> set[int]:
 
 def check_shard(shard: Shard, model: AcousticModel, cfg: CheckConfig) -> dict[str, Verdict] | None:
     """Check all utterances. Returns the verdicts of all processes on the first process, None on the others."""
-    parts = distributed.gather((TranscriptChecker(shard, model, cfg).measure(), shard.words))
+    own = TranscriptChecker(shard, model, cfg).measure(), shard.words
+    measured: dict[str, Measurements] = {}
+    word_ids: dict[str, list[int]] = {}
+    for source in range(distributed.world_size()):
+        part = distributed.hand_in(own if source == distributed.rank() else None, source)
+        for total, more in zip((measured, word_ids), part or ({}, {}), strict=True):
+            total.update(more)
     if distributed.rank() != 0:
         return None
-    measured = {u: m for part, _ in parts for u, m in part.items()}
-    words = {u: [shard.lang.word_names[w] for w in ws] for _, part in parts for u, ws in part.items()}
+    words = {u: [shard.lang.word_names[w] for w in ws] for u, ws in word_ids.items()}
     names = [shard.lang.phone_names[phones[0]].partition("_")[0] for phones in shard.lang.sets]
     return judge(measured, words, read_table(Path(shard.data_dir) / "utt2spk"), names, cfg.judge,
                  frame_shift(shard.data_dir))

@@ -214,6 +214,11 @@ class Shard:
             batches[-1].append(utt)
         return batches
 
+    def free(self):
+        """Give up the features and graphs. Alignment, scores and failures stay."""
+        del self.feats, self.graphs
+        self._sorted = None
+
     def _check_failures(self, cfg):
         failed = {u: r for part in distributed.gather(self.failed) for u, r in part.items()}
         if distributed.rank() == 0 and cfg.max_failed < 1:
