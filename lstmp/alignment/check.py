@@ -142,12 +142,13 @@ def _borders_of(word: int, words: list[int]) -> set[int]:
 def check_shard(shard: Shard, model: AcousticModel, cfg: CheckConfig) -> dict[str, Verdict] | None:
     """Check all utterances. Returns the verdicts of all processes on the first process, None on the others."""
     own = TranscriptChecker(shard, model, cfg).measure(), shard.words
+    shard.free()
     measured: dict[str, Measurements] = {}
     word_ids: dict[str, list[int]] = {}
-    for source in range(distributed.world_size()):
-        part = distributed.hand_in(own if source == distributed.rank() else None, source)
-        for total, more in zip((measured, word_ids), part or ({}, {}), strict=True):
-            total.update(more)
+    for source in range(distributed.world_size()):  # one after another, as lstmp.gmm.align.collect
+        if part := distributed.hand_in(own if source == distributed.rank() else None, source):
+            measured.update(part[0])
+            word_ids.update(part[1])
     if distributed.rank() != 0:
         return None
     words = {u: [shard.lang.word_names[w] for w in ws] for u, ws in word_ids.items()}
