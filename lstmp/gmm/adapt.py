@@ -68,7 +68,7 @@ class Adapter:
     def _update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None):
         shard = self.shard
         stats = {s: fmllr.SpeakerStats.zeros(shard.dim) for s in self._all_speakers()}
-        for utts in filter(None, shard.blocks(several=True)):
+        for utts in filter(None, shard.blocks(smaller=True)):
             self._add(utts, model, posteriors_by, stats)
         for speaker in stats:
             distributed.all_reduce(*stats[speaker].tensors())

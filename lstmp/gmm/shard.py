@@ -30,8 +30,9 @@ from lstmp.log import progress, warn
 
 _BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; each takes a score of four bytes
 DEFAULT_MEMORY = 2.0  # GiB
-_FOR_GRAPHS, _FOR_BLOCK = 0.25, 0.25  # shares of the memory; the rest is for features
-_FOR_BLOCK_OF_SEVERAL = 0.15  # where several arrays have the size of the block's features
+# Shares of the memory. Besides features and graphs it has one block of features and often a second one, unadapted, or
+# up to four arrays of the size of a smaller block; and alignments, the model, Python and torch.
+_FOR_FEATURES, _FOR_GRAPHS, _FOR_BLOCK, _FOR_SMALLER_BLOCK = 0.45, 0.2, 0.2, 0.15
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class Shard:
         feature: the features to load.
         device: where likelihoods are computed.
         linear, context: see :class:`lstmp.features.load.Features`.
-        memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`. If the features need more than a quarter of
-            it, statistics are summed over several blocks of utterances, which may change their last bits.
+        memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`; a process needs up to 1.5 times as much in
+            all. If the features need more than 15 % of it, statistics are summed over several blocks of utterances,
+            which may change their last bits.
     """
 
     def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None,
@@ -107,8 +109,7 @@ class Shard:
                      + (f"; {describe_unknown(counts, names)}" if oov > 0.05 * num_words else ""))
         del transcripts  # those of all processes
         with self.clock("reading features"):
-            room = int((1 - _FOR_BLOCK - _FOR_GRAPHS) * self._memory)
-            self.feats = Frames(features, self.utts, device, room)
+            self.feats = Frames(features, self.utts, device, int(_FOR_FEATURES * self._memory))
         self.unusable = self.feats.unusable  # these count as failed in every alignment
         self.utts = list(self.feats.lengths)
         unusable = {u: r for part in distributed.gather(self.unusable) for u, r in part.items()}
@@ -125,15 +126,15 @@ class Shard:
     def dim(self) -> int:
         return self.feats.dim
 
-    def blocks(self, several: bool = False) -> list[list[str]]:
+    def blocks(self, smaller: bool = False) -> list[list[str]]:
         """The aligned utterances in blocks, whose features fit in memory in addition to what is kept there.
 
-        With ``several``, the blocks are smaller, so that several arrays of the size of the features fit; what
-        :meth:`sort_by_pdf` has kept is forgotten, and it must be called again.
+        Smaller blocks are for computations with several arrays of the size of the features. What :meth:`sort_by_pdf`
+        has kept makes room for them.
         """
-        if several:
+        if smaller:
             self._sorted = None
-        share = _FOR_BLOCK_OF_SEVERAL if several else _FOR_BLOCK
+        share = _FOR_SMALLER_BLOCK if smaller else _FOR_BLOCK
         return self.feats.blocks([utt for utt in self.utts if utt in self.alignment], int(share * self._memory))
 
     def compile_graphs(self, model: AcousticModel):
