@@ -94,7 +94,7 @@ class SpeakerAdapter:
         speakers = sorted(total)
         estimates = run_jobs(lambda s: fmllr.estimate(total[s], self.cfg.fmllr.min_count, self.cfg.fmllr.iterations),
                              speakers, self.nj, f"transforms, {what}", "speaker")
-        gain = fmllr.mean_gain((total[s], g) for s, (_, g) in zip(speakers, estimates, strict=True))
+        gain = fmllr.mean_gain([(float(total[s].beta), g) for s, (_, g) in zip(speakers, estimates, strict=True)])
         say(f"{self.unadapted.dir}: fMLLR of {len(speakers)} speakers, {what}, "
             f"gains {gain:.3f} log-likelihood per frame")
         return {s: w for s, (w, _) in zip(speakers, estimates, strict=True)}

@@ -19,6 +19,8 @@ from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import Shard
 from lstmp.log import say
 
+_SPEAKERS = 500  # whose statistics are collected at a time; they take 140 MB for 40 dimensions
+
 
 @dataclass(frozen=True)
 class FmllrConfig:
@@ -66,20 +68,24 @@ class Adapter:
             self._update(model, what, posteriors_by)
 
     def _update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None):
-        shard = self.shard
-        stats = {s: fmllr.SpeakerStats.zeros(shard.dim) for s in self._all_speakers()}
-        for utts in filter(None, shard.blocks(smaller=True)):
-            self._add(utts, model, posteriors_by, stats)
-        for speaker in stats:
-            distributed.all_reduce(*stats[speaker].tensors())
-        own = sorted(stats)[distributed.rank()::distributed.world_size()]  # speakers that this process estimates
-        estimates = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in own}
-        estimates = {s: x for part in distributed.gather(estimates) for s, x in part.items()}
-        gain = fmllr.mean_gain((stats[s], gain) for s, (_, gain) in estimates.items())
-        self.apply({s: transform for s, (transform, _) in estimates.items()})
+        transforms: dict[str, torch.Tensor] = {}
+        gains: list[tuple[float, float]] = []  # number of frames and gain per frame of each speaker
+        speakers = self._all_speakers()
+        for start in range(0, len(speakers), _SPEAKERS):
+            stats = {s: fmllr.SpeakerStats.zeros(self.shard.dim) for s in speakers[start:start + _SPEAKERS]}
+            for utts in filter(None, self.shard.blocks(smaller=True, speakers=stats)):
+                self._add(utts, model, posteriors_by, stats)
+            for speaker in stats:
+                distributed.all_reduce(*stats[speaker].tensors())
+            own = sorted(stats)[distributed.rank()::distributed.world_size()]  # speakers that this process estimates
+            estimates = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in own}
+            for speaker, (transform, gain) in (x for part in distributed.gather(estimates) for x in part.items()):
+                transforms[speaker] = transform
+                gains.append((float(stats[speaker].beta), gain))
+        self.apply(transforms)
         if distributed.rank() == 0:
-            few = sum(float(s.beta) < self.cfg.min_count for s in stats.values())
-            say(f"{what}: fMLLR of {len(stats)} speakers gains {gain:.3f} log-likelihood per frame"
+            few = sum(frames < self.cfg.min_count for frames, _ in gains)
+            say(f"{what}: fMLLR of {len(speakers)} speakers gains {fmllr.mean_gain(gains):.3f} log-likelihood per frame"
                 + (f"; {few} had too few frames" if few else ""))
 
     def _add(self, utts: list[str], model: AcousticModel, posteriors_by: AcousticModel | None,

@@ -6,7 +6,7 @@ Processes exchange only sums of statistics. What a process does not have room fo
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,16 +126,17 @@ class Shard:
     def dim(self) -> int:
         return self.feats.dim
 
-    def blocks(self, smaller: bool = False) -> list[list[str]]:
-        """The aligned utterances in blocks, whose features fit in memory in addition to what is kept there.
+    def blocks(self, smaller: bool = False, speakers: Container[str] | None = None) -> list[list[str]]:
+        """The aligned utterances, or those of some speakers, in blocks.
 
-        Smaller blocks are for computations with several arrays of the size of the features. What :meth:`sort_by_pdf`
-        has kept makes room for them.
+        The features of a block fit in memory in addition to what is kept there. Smaller blocks are for computations
+        with several arrays of the size of the features. What :meth:`sort_by_pdf` has kept makes room for them.
         """
         if smaller:
             self._sorted = None
         share = _FOR_SMALLER_BLOCK if smaller else _FOR_BLOCK
-        return self.feats.blocks([utt for utt in self.utts if utt in self.alignment], int(share * self._memory))
+        utts = [u for u in self.utts if u in self.alignment and (speakers is None or self.speaker[u] in speakers)]
+        return self.feats.blocks(utts, int(share * self._memory))
 
     def compile_graphs(self, model: AcousticModel):
         """Compile the training graphs; must be called again when the tree changes."""
