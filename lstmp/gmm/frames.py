@@ -5,7 +5,6 @@ graph a tenth of the time of its alignment. So memory stays bounded for any amou
 """
 
 import collections
-import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,7 +15,7 @@ from lstmp.errors import UserError
 from lstmp.features.load import Features, affine_transform
 from lstmp.gmm.training_graph import GraphCompiler, TrainingGraph
 
-_AHEAD = 32  # utterances that are read ahead of their use
+_AHEAD, _FRAMES_AHEAD = 32, 100_000  # utterances that are read ahead of their use, and their frames
 
 
 class Frames:
@@ -74,11 +73,14 @@ class Frames:
             return
         with ThreadPoolExecutor(1) as reader:
             queue: collections.deque[Future | None] = collections.deque()
-            upcoming = iter(utts)
+            upcoming, ahead = 0, 0  # index of the next utterance to read, and frames of those in the queue
             for utt in utts:
-                for following in itertools.islice(upcoming, _AHEAD - len(queue)):
+                while upcoming < len(utts) and len(queue) < _AHEAD and (ahead < _FRAMES_AHEAD or not queue):
+                    following = utts[upcoming]
                     queue.append(None if following in self._kept else reader.submit(self._read, following))
+                    upcoming, ahead = upcoming + 1, ahead + self.lengths[following]
                 future = queue.popleft()
+                ahead -= self.lengths[utt]
                 if future is None or utt in self._kept:
                     feats = self._kept[utt]
                 else:

@@ -98,9 +98,10 @@ def test_graphs_are_the_same_whether_they_are_kept_or_not(toy, mono_dir, room):
     assert (len(graphs._kept) == 0, len(graphs._kept) == len(words)) == (room == 0, room > 1 << 20)
 
 
-def test_features_are_in_memory_once_while_they_are_sorted(toy, mono_dir, monkeypatch):
+@pytest.mark.parametrize("ahead", ["_AHEAD", "_FRAMES_AHEAD"])
+def test_features_are_in_memory_once_while_they_are_sorted(toy, mono_dir, monkeypatch, ahead):
     """What is read goes to its place in the block at once; only the utterances that are read ahead are there twice."""
-    monkeypatch.setattr("lstmp.gmm.frames._AHEAD", 2)
+    monkeypatch.setattr(f"lstmp.gmm.frames.{ahead}", 2)
     lang, model, alive, most = Lang.load(toy.lang), AcousticModel.load(mono_dir), weakref.WeakSet(), 0
     load = Features.load
 
