@@ -44,7 +44,7 @@ def multiply(data: Path, times: int):
             continue
         rows = read_table(data / name)
         if next(iter(rows)).startswith("x000-"):
-            return  # done before
+            continue  # done before
         lines = [f"x{n:03d}-{key} {f'x{n:03d}-{value}' if name == 'utt2spk' else value}\n"
                  for n in range(times) for key, value in rows.items()]
         config.write_text(data / name, "".join(sorted(lines)))

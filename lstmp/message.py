@@ -26,7 +26,7 @@ def pack(value) -> torch.Tensor:
     Raises:
         TypeError: a part of the value cannot be sent.
     """
-    arrays: list[np.ndarray] = []
+    arrays = _Arrays()
     header = json.dumps(_to_json(value, arrays)).encode()
     parts = [np.array([len(header)], "<i8"), np.frombuffer(header, np.uint8), *arrays]
     return torch.from_numpy(np.concatenate([np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in parts]))
@@ -46,7 +46,17 @@ def unpack(data: torch.Tensor):
         raise ValueError(f"a message that cannot be read: {e!r}") from None
 
 
-def _to_json(value, arrays: list[np.ndarray]):
+class _Arrays(list[np.ndarray]):
+    """The arrays of a message, and their size in bytes so far."""
+
+    nbytes = 0
+
+    def append(self, array: np.ndarray):
+        super().append(array)
+        self.nbytes += array.nbytes
+
+
+def _to_json(value, arrays: _Arrays):
     if type(value) in _PLAIN:
         return value
     if isinstance(value, list):
@@ -70,7 +80,7 @@ def _to_json(value, arrays: list[np.ndarray]):
     raise TypeError(f"a {type(value).__name__} cannot be sent between processes")
 
 
-def _array(value, arrays: list[np.ndarray]) -> dict:
+def _array(value, arrays: _Arrays) -> dict:
     tag = "tensor" if isinstance(value, torch.Tensor) else "array" if isinstance(value, np.ndarray) else "number"
     dtype = None
     if tag == "tensor":
@@ -80,7 +90,7 @@ def _array(value, arrays: list[np.ndarray]) -> dict:
         value = value.numpy()
     if value.dtype.kind not in "biufcU":
         raise TypeError(f"an array of {value.dtype} cannot be sent between processes")
-    begin = sum(x.nbytes for x in arrays)
+    begin = arrays.nbytes
     arrays.append(np.asarray(value))
     return {tag: [dtype or value.dtype.str, list(value.shape), begin]}
 

@@ -76,8 +76,8 @@ class TranscriptChecker:
         shard, todo = self.shard, []
         shard.compile_graphs(self.model)
         results = {u: Measurements(failed=reason) for u, reason in shard.unusable.items()}
-        for utt in sorted(shard.utts, key=lambda u: -len(shard.feats[u])):
-            if (frames := len(shard.feats[utt])) < (minimum := shard.graphs.min_frames[utt]):
+        for utt in sorted(shard.utts, key=lambda u: -shard.feats.lengths[u]):
+            if (frames := shard.feats.lengths[utt]) < (minimum := shard.graphs.min_frames[utt]):
                 results[utt] = Measurements(failed=f"{frames} frames, but its transcript needs at least {minimum}")
             else:
                 todo.append(utt)
@@ -141,11 +141,17 @@ def _borders_of(word: int, words: list[int]) -> set[int]:
 
 def check_shard(shard: Shard, model: AcousticModel, cfg: CheckConfig) -> dict[str, Verdict] | None:
     """Check all utterances. Returns the verdicts of all processes on the first process, None on the others."""
-    parts = distributed.gather((TranscriptChecker(shard, model, cfg).measure(), shard.words))
+    own = TranscriptChecker(shard, model, cfg).measure(), shard.words
+    shard.free()
+    measured: dict[str, Measurements] = {}
+    word_ids: dict[str, list[int]] = {}
+    for source in range(distributed.world_size()):  # one after another, as lstmp.gmm.align.collect
+        if part := distributed.hand_in(own if source == distributed.rank() else None, source):
+            measured.update(part[0])
+            word_ids.update(part[1])
     if distributed.rank() != 0:
         return None
-    measured = {u: m for part, _ in parts for u, m in part.items()}
-    words = {u: [shard.lang.word_names[w] for w in ws] for _, part in parts for u, ws in part.items()}
+    words = {u: [shard.lang.word_names[w] for w in ws] for u, ws in word_ids.items()}
     names = [shard.lang.phone_names[phones[0]].partition("_")[0] for phones in shard.lang.sets]
     return judge(measured, words, read_table(Path(shard.data_dir) / "utt2spk"), names, cfg.judge,
                  frame_shift(shard.data_dir))

@@ -26,7 +26,7 @@ from lstmp.features.load import Features
 from lstmp.gmm import fmllr
 from lstmp.gmm.model import AcousticModel
 from lstmp.log import say
-from lstmp.parallel import run_jobs
+from lstmp.parallel import iter_jobs, run_jobs
 
 
 def state_frames(lattice: Lattice) -> Array:
@@ -86,7 +86,8 @@ class SpeakerAdapter:
         """
         silent = self.model.silent_pdfs(self.silence)
         total: dict[str, fmllr.SpeakerStats] = {}
-        for part in run_jobs(lambda job: self._job_stats(job, adapted, silent), jobs, self.nj, f"fMLLR, {what}", "job"):
+        parts = iter_jobs(lambda job: self._job_stats(job, adapted, silent), jobs, self.nj, f"fMLLR, {what}", "job")
+        for part in parts:
             for speaker, stats in part.items():
                 speaker_total = total.setdefault(speaker, fmllr.SpeakerStats.zeros(self.unadapted.dim))
                 for a, b in zip(speaker_total.tensors(), stats.tensors(), strict=True):
@@ -94,7 +95,7 @@ class SpeakerAdapter:
         speakers = sorted(total)
         estimates = run_jobs(lambda s: fmllr.estimate(total[s], self.cfg.fmllr.min_count, self.cfg.fmllr.iterations),
                              speakers, self.nj, f"transforms, {what}", "speaker")
-        gain = fmllr.mean_gain((total[s], g) for s, (_, g) in zip(speakers, estimates, strict=True))
+        gain = fmllr.mean_gain([(float(total[s].beta), g) for s, (_, g) in zip(speakers, estimates, strict=True)])
         say(f"{self.unadapted.dir}: fMLLR of {len(speakers)} speakers, {what}, "
             f"gains {gain:.3f} log-likelihood per frame")
         return {s: w for s, (w, _) in zip(speakers, estimates, strict=True)}

@@ -74,9 +74,10 @@ def compress(mat: Array) -> bytes:
         smallest = quantiles[:, k - 1] + 1 if k else 0
         quantiles[:, k] = np.clip(quantiles[:, k], smallest, 65532 + k)
     q0, q1, q2, q3 = (minimum + value_range / np.float32(65535) * quantiles.astype(np.float32)).T[:, None]
-    codes = np.where(mat < q1, np.clip(np.round((mat - q0) / (q1 - q0) * 64), 0, 64),
-                     np.where(mat < q2, np.clip(64 + np.round((mat - q1) / (q2 - q1) * 128), 64, 192),
-                              np.clip(192 + np.round((mat - q2) / (q3 - q2) * 63), 192, 255)))
+    d1, d2, d3 = (np.maximum(d, np.float32(1e-30)) for d in (q1 - q0, q2 - q1, q3 - q2))  # 0 if the range is too small
+    codes = np.where(mat < q1, np.clip(np.round((mat - q0) / d1 * 64), 0, 64),
+                     np.where(mat < q2, np.clip(64 + np.round((mat - q1) / d2 * 128), 64, 192),
+                              np.clip(192 + np.round((mat - q2) / d3 * 63), 192, 255)))
     head = b"\0BCM " + struct.pack("<ffii", minimum, value_range, rows, columns)
     return head + quantiles.astype("<u2").tobytes() + codes.T.astype("u1").tobytes()
 

@@ -6,6 +6,7 @@ As in Kaldi, ``trans.ark`` with ``trans.scp`` holds a float matrix [D, D + 1] fo
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lstmp import distributed
@@ -17,6 +18,8 @@ from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import Shard
 from lstmp.log import say
+
+_SPEAKERS = 500  # whose statistics are collected at a time; they take 140 MB for 40 dimensions
 
 
 @dataclass(frozen=True)
@@ -65,35 +68,43 @@ class Adapter:
             self._update(model, what, posteriors_by)
 
     def _update(self, model: AcousticModel, what: str, posteriors_by: AcousticModel | None):
-        shard, dim = self.shard, self.shard.dim
-        silent, tid_pdf = model.silent_pdfs(shard.lang.silence), model.transitions.tid_pdf
-        stats = {s: fmllr.SpeakerStats.zeros(dim) for s in self._all_speakers()}
-        for utts in shard.blocks():
-            if not utts:
-                continue
-            pdfs = [tid_pdf[torch.from_numpy(shard.alignment[u]).long()] for u in utts]
-            frame_pdfs = torch.cat(pdfs)
-            weight = torch.where(silent[frame_pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
-            current = torch.cat([feats for _, feats in shard.feats.read(utts)])
-            unadapted = torch.cat([shard.feats.unadapted(u) for u in utts]) if self.transforms else current
-            by = None if posteriors_by is None else (posteriors_by.mixtures, unadapted)
-            precision, target = fmllr.frame_terms(model.mixtures, current if by is None else unadapted,
-                                                  frame_pdfs.to(shard.device), weight, posteriors_by=by)
-            parts = zip(utts, *(x.split([len(p) for p in pdfs]) for x in (unadapted, precision, target, weight)),
-                        strict=True)
-            for utt, *frames in parts:
-                stats[shard.speaker[utt]].add(*frames)
-        for speaker in stats:
-            distributed.all_reduce(*stats[speaker].tensors())
-        own = sorted(stats)[distributed.rank()::distributed.world_size()]  # speakers that this process estimates
-        estimates = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in own}
-        estimates = {s: x for part in distributed.gather(estimates) for s, x in part.items()}
-        gain = fmllr.mean_gain((stats[s], gain) for s, (_, gain) in estimates.items())
-        self.apply({s: transform for s, (transform, _) in estimates.items()})
+        transforms: dict[str, torch.Tensor] = {}
+        gains: list[tuple[float, float]] = []  # number of frames and gain per frame of each speaker
+        speakers = self._all_speakers()
+        for start in range(0, len(speakers), _SPEAKERS):
+            stats = {s: fmllr.SpeakerStats.zeros(self.shard.dim) for s in speakers[start:start + _SPEAKERS]}
+            for utts in filter(None, self.shard.blocks(smaller=True, speakers=stats)):
+                self._add(utts, model, posteriors_by, stats)
+            for speaker in stats:
+                distributed.all_reduce(*stats[speaker].tensors())
+            own = sorted(stats)[distributed.rank()::distributed.world_size()]  # speakers that this process estimates
+            estimates = {s: fmllr.estimate(stats[s], self.cfg.min_count, self.cfg.iterations) for s in own}
+            for speaker, (transform, gain) in (x for part in distributed.gather(estimates) for x in part.items()):
+                transforms[speaker] = transform
+                gains.append((float(stats[speaker].beta), gain))
+        self.apply(transforms)
         if distributed.rank() == 0:
-            few = sum(float(s.beta) < self.cfg.min_count for s in stats.values())
-            say(f"{what}: fMLLR of {len(stats)} speakers gains {gain:.3f} log-likelihood per frame"
+            few = sum(frames < self.cfg.min_count for frames, _ in gains)
+            say(f"{what}: fMLLR of {len(speakers)} speakers gains {fmllr.mean_gain(gains):.3f} log-likelihood per frame"
                 + (f"; {few} had too few frames" if few else ""))
+
+    def _add(self, utts: list[str], model: AcousticModel, posteriors_by: AcousticModel | None,
+             stats: dict[str, fmllr.SpeakerStats]):
+        """Add a block of utterances to their speakers' statistics."""
+        shard = self.shard
+        silent, tid_pdf = model.silent_pdfs(shard.lang.silence), model.transitions.tid_pdf
+        pdfs = tid_pdf[torch.from_numpy(np.concatenate([shard.alignment[u] for u in utts])).long()]
+        weight = torch.where(silent[pdfs], self.cfg.silence_weight, 1.0).to(shard.device)
+        current, unadapted, start = torch.empty(len(pdfs), shard.dim, device=shard.device), [], 0
+        for _, before, after in shard.feats.read_both(utts):
+            unadapted.append(before)
+            current[start:start + len(after)] = after if posteriors_by is None else before
+            start += len(after)
+        by = None if posteriors_by is None else (posteriors_by.mixtures, current)
+        precision, target = fmllr.frame_terms(model.mixtures, current, pdfs.to(shard.device), weight, posteriors_by=by)
+        lengths = [len(feats) for feats in unadapted]
+        for utt, *frames in zip(utts, unadapted, *(x.split(lengths) for x in (precision, target, weight)), strict=True):
+            stats[shard.speaker[utt]].add(*frames)
 
     def apply(self, transforms: dict[str, torch.Tensor]):
         """Replace the shard's features by the unadapted features under these transforms."""
@@ -110,6 +121,7 @@ class Adapter:
         stats = diag.GmmStats.zeros(model.mixtures)
         for feats, pdf_counts, unadapted in shard.frames_by_pdf(also_unadapted=True):
             diag.accumulate(model.mixtures, feats, pdf_counts, stats, unadapted)
+            del feats, unadapted
         distributed.all_reduce(*stats.tensors())
         return diag.update(model.mixtures, stats, min_occupancy=1.0, min_variance=min_variance, remove=False)
 

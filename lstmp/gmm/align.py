@@ -7,12 +7,13 @@ transforms are estimated from that alignment and written to ``trans.ark``; the s
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lstmp import config, distributed
+from lstmp import config, distributed, files
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError, command
@@ -57,7 +58,7 @@ def alignment_files(directory) -> list[Path]:
     return [directory / name for name in required] + [p for name in optional if (p := directory / name).is_file()]
 
 
-def read_alignment(directory, what: str = "transitions") -> dict:
+def read_alignment(directory, what: str = "transitions", only: Collection[str] | None = None) -> dict:
     """Read an alignment folder.
 
     Args:
@@ -66,6 +67,7 @@ def read_alignment(directory, what: str = "transitions") -> dict:
         what: ``transitions``: Kaldi's transition-ids, each of which encodes phone, HMM state and pdf;
             ``pdfs``: pdf-ids, the tied states that are a network's targets;
             ``phones``, with position marks if the lang folder has them; or ``words``.
+        only: return only these utterances.
 
     Returns:
         utterance → int32 [T], one id per frame; for phones and words, a list of (label, begin, end) with times in
@@ -81,7 +83,8 @@ def read_alignment(directory, what: str = "transitions") -> dict:
     if not path.is_file():
         raise UserError("no such alignment", file=path, hint="run steps/align.sh first" if what != "words" else
                         "give a folder that lstmp.align or steps/export_alignment.sh wrote")
-    return _read_ctm(path) if path.suffix == ".ctm" else dict(read_int_vectors(path))
+    labels = _read_ctm(path).items() if path.suffix == ".ctm" else read_int_vectors(path)
+    return {utt: x for utt, x in labels if only is None or utt in only}
 
 
 def _read_ctm(path: Path) -> dict[str, list[tuple[str, float, float]]]:
@@ -115,9 +118,10 @@ def write_states(directory, alignment: dict, transitions: TransitionModel, phone
     write_frame_shift(directory, shift)
     tid_pdf = transitions.tid_pdf.numpy()
     utts = sorted(alignment)
-    config.write_text(directory / "phones.ctm", "".join(
-        ctm_line(utt, s.start, s.length, phone_names[s.phone], shift)
-        for utt in utts for s in segments(alignment[utt], transitions)))
+    with files.replacing(directory / "phones.ctm") as tmp, open(tmp, "w", encoding="utf-8") as f:
+        for utt in utts:
+            f.writelines(ctm_line(utt, s.start, s.length, phone_names[s.phone], shift)
+                         for s in segments(alignment[utt], transitions))
     config.write_text(directory / "num_pdfs", f"{transitions.num_pdfs}\n")
     write_int_vectors(directory / "pdf.ark", ((u, tid_pdf[alignment[u]].astype(np.int32)) for u in utts))
     write_int_vectors(directory / "ali.ark", ((u, alignment[u]) for u in utts))
@@ -132,7 +136,11 @@ def ctm_line(utt: str, start: int, length: int, label: str, shift: float) -> str
 
 
 def collect(shard: Shard) -> tuple[dict, dict, dict] | None:
-    """Gather alignment, scores and failures of all processes on the first process; return None on the others."""
+    """Gather alignment, scores and failures of all processes on the first process; return None on the others.
+
+    The shards give up their features and graphs, to make room.
+    """
+    shard.free()
     merged: tuple[dict, dict, dict] = ({}, {}, {})
     for source in range(distributed.world_size()):  # one after another: all alignments together may be large
         own = shard.alignment, shard.score, shard.failed

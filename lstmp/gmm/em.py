@@ -26,6 +26,7 @@ def em_step(shard: Shard, model: AcousticModel, min_occupancy: float, min_varian
         stats = diag.GmmStats.zeros(model.mixtures)
         for feats, pdf_counts in shard.frames_by_pdf():
             diag.accumulate(model.mixtures, feats, pdf_counts, stats)
+            del feats
     counts = shard.tid_counts.clone()
     with shard.clock("waiting"):
         distributed.all_reduce(*stats.tensors(), counts)

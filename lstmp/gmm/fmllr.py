@@ -11,7 +11,6 @@ that both are matrix products.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,7 +151,6 @@ def _best_alpha(a: float, b: float, beta: float) -> float:
     return max((far / a, -beta / far), key=lambda x: beta * math.log(abs(a * x + b)) - 0.5 * a * x * x)
 
 
-def mean_gain(speakers: Iterable[tuple[SpeakerStats, float]]) -> float:
-    """Average gain in log-likelihood per frame over all speakers, from each speaker's statistics and gain per frame."""
-    weighted = [(float(stats.beta), gain) for stats, gain in speakers]
+def mean_gain(weighted: list[tuple[float, float]]) -> float:
+    """Average gain in log-likelihood per frame, from the number of frames and the gain per frame of each speaker."""
     return sum(frames * gain for frames, gain in weighted) / max(sum(frames for frames, _ in weighted), 1.0)

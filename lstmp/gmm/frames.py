@@ -5,7 +5,6 @@ graph a tenth of the time of its alignment. So memory stays bounded for any amou
 """
 
 import collections
-import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,7 +15,7 @@ from lstmp.errors import UserError
 from lstmp.features.load import Features, affine_transform
 from lstmp.gmm.training_graph import GraphCompiler, TrainingGraph
 
-_AHEAD = 32  # utterances that are read ahead of their use
+_AHEAD, _FRAMES_AHEAD = 32, 100_000  # utterances that are read ahead of their use, and their frames
 
 
 class Frames:
@@ -54,8 +53,6 @@ class Frames:
             self._keep(self._kept, utt, feats)
 
     def __getitem__(self, utt: str) -> torch.Tensor:
-        if utt in self._adapted:
-            return self._adapted[utt]
         return self._adapt(utt, self.unadapted(utt))
 
     def unadapted(self, utt: str) -> torch.Tensor:
@@ -66,21 +63,30 @@ class Frames:
 
     def read(self, utts: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Iterate over (utterance, current features). A thread reads the utterances that are not kept, ahead of use."""
+        yield from ((utt, current) for utt, _, current in self.read_both(utts))
+
+    def read_both(self, utts: Iterable[str]) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """As :meth:`read`: (utterance, features without its speaker's transform, current features)."""
         utts = list(utts)
         if all(utt in self._kept for utt in utts):
-            yield from ((utt, self[utt]) for utt in utts)
+            yield from ((utt, self._kept[utt], self[utt]) for utt in utts)
             return
         with ThreadPoolExecutor(1) as reader:
             queue: collections.deque[Future | None] = collections.deque()
-            upcoming = iter(utts)
+            upcoming, ahead = 0, 0  # index of the next utterance to read, and frames of those in the queue
             for utt in utts:
-                for following in itertools.islice(upcoming, _AHEAD - len(queue)):
+                while upcoming < len(utts) and len(queue) < _AHEAD and (ahead < _FRAMES_AHEAD or not queue):
+                    following = utts[upcoming]
                     queue.append(None if following in self._kept else reader.submit(self._read, following))
+                    upcoming, ahead = upcoming + 1, ahead + self.lengths[following]
                 future = queue.popleft()
-                if future is not None and utt not in self._kept:
-                    yield utt, self._adapt(utt, self._keep(self._kept, utt, future.result()))
+                ahead -= self.lengths[utt]
+                if future is None or utt in self._kept:
+                    feats = self._kept[utt]
                 else:
-                    yield utt, self[utt]
+                    feats = self._keep(self._kept, utt, future.result())
+                del future  # it would keep the features until the next utterance
+                yield utt, feats, self._adapt(utt, feats)
 
     def transform(self, matrix: torch.Tensor):
         """Apply a linear transform [D', D] to the features. Speakers must not have transforms yet."""
@@ -120,6 +126,8 @@ class Frames:
         return feats
 
     def _adapt(self, utt: str, feats: torch.Tensor) -> torch.Tensor:
+        if utt in self._adapted:
+            return self._adapted[utt]
         transform = self._transforms.get(self._features.speaker(utt)) if self._transforms else None
         return feats if transform is None else self._keep(self._adapted, utt, affine_transform(feats, transform))
 

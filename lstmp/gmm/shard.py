@@ -6,7 +6,7 @@ Processes exchange only sums of statistics. What a process does not have room fo
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,9 @@ from lstmp.log import progress, warn
 
 _BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; each takes a score of four bytes
 DEFAULT_MEMORY = 2.0  # GiB
-_FOR_GRAPHS, _FOR_BLOCK = 0.25, 0.25  # shares of the memory; the rest is for features
+# Shares of the memory. Besides features and graphs it has one block of features and often a second one, unadapted, or
+# up to four arrays of the size of a smaller block; and alignments, the model, Python and torch.
+_FOR_FEATURES, _FOR_GRAPHS, _FOR_BLOCK, _FOR_SMALLER_BLOCK = 0.45, 0.2, 0.2, 0.15
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class Shard:
         feature: the features to load.
         device: where likelihoods are computed.
         linear, context: see :class:`lstmp.features.load.Features`.
-        memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`. If the features need more than a quarter of
-            it, statistics are summed over several blocks of utterances, which may change their last bits.
+        memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`; a process needs up to 1.5 times as much in
+            all. If the features need more than 15 % of it, statistics are summed over several blocks of utterances,
+            which may change their last bits.
     """
 
     def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None,
@@ -104,9 +107,9 @@ class Shard:
                 warn(f"{data_dir}: {oov} of {num_words} words ({100 * oov / num_words:.2f} %) are not in words.txt and "
                      "are replaced by the OOV word"
                      + (f"; {describe_unknown(counts, names)}" if oov > 0.05 * num_words else ""))
+        del transcripts  # those of all processes
         with self.clock("reading features"):
-            room = self._memory - self._block_size - int(_FOR_GRAPHS * self._memory)
-            self.feats = Frames(features, self.utts, device, room)
+            self.feats = Frames(features, self.utts, device, int(_FOR_FEATURES * self._memory))
         self.unusable = self.feats.unusable  # these count as failed in every alignment
         self.utts = list(self.feats.lengths)
         unusable = {u: r for part in distributed.gather(self.unusable) for u, r in part.items()}
@@ -117,18 +120,23 @@ class Shard:
         self.alignment: dict[str, np.ndarray] = {}
         self.score: dict[str, float] = {}    # acoustic log-likelihood per frame of the best path
         self.failed: dict[str, str] = {}
+        self._sorted: tuple[torch.Tensor, ...] | None = None
 
     @property
     def dim(self) -> int:
         return self.feats.dim
 
-    @property
-    def _block_size(self) -> int:
-        return int(_FOR_BLOCK * self._memory)
+    def blocks(self, smaller: bool = False, speakers: Container[str] | None = None) -> list[list[str]]:
+        """The aligned utterances, or those of some speakers, in blocks.
 
-    def blocks(self) -> list[list[str]]:
-        """The aligned utterances in blocks, whose features fit in memory in addition to what is kept there."""
-        return self.feats.blocks([utt for utt in self.utts if utt in self.alignment], self._block_size)
+        The features of a block fit in memory in addition to what is kept there. Smaller blocks are for computations
+        with several arrays of the size of the features. What :meth:`sort_by_pdf` has kept makes room for them.
+        """
+        if smaller:
+            self._sorted = None
+        share = _FOR_SMALLER_BLOCK if smaller else _FOR_BLOCK
+        utts = [u for u in self.utts if u in self.alignment and (speakers is None or self.speaker[u] in speakers)]
+        return self.feats.blocks(utts, int(share * self._memory))
 
     def compile_graphs(self, model: AcousticModel):
         """Compile the training graphs; must be called again when the tree changes."""
@@ -202,11 +210,16 @@ class Shard:
         states = 0
         for utt in utts:
             states += self.graphs.states[utt]
-            if not batches or len(self.feats[batches[-1][0]]) * states > _BATCH_CELLS:
+            if not batches or self.feats.lengths[batches[-1][0]] * states > _BATCH_CELLS:
                 batches.append([])
                 states = self.graphs.states[utt]
             batches[-1].append(utt)
         return batches
+
+    def free(self):
+        """Give up the features and graphs. Alignment, scores and failures stay."""
+        del self.feats, self.graphs
+        self._sorted = None
 
     def _check_failures(self, cfg):
         failed = {u: r for part in distributed.gather(self.failed) for u, r in part.items()}
@@ -225,7 +238,7 @@ class Shard:
         self._tid_pdf, self._blocks = transitions.tid_pdf.numpy(), self.blocks()
         self.tid_counts = torch.zeros(transitions.num_tids + 1, dtype=torch.float64)
         self.pdf_counts = torch.zeros(transitions.num_pdfs, dtype=torch.int64, device=self.device)
-        self._sorted: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._sorted = None
         for block in self._blocks:
             tids = self._tids(block)
             self.tid_counts += torch.from_numpy(np.bincount(tids, minlength=len(self.tid_counts)))
@@ -239,23 +252,30 @@ class Shard:
 
         Yields:
             features float32 [N, D] sorted by pdf; the number of frames of each pdf, int64 [num_pdfs]; and with
-            ``also_unadapted`` the features of the same frames without the speakers' transforms.
+            ``also_unadapted`` the features of the same frames without the speakers' transforms. The caller should
+            ``del`` the features before it asks for the next block, so that there is one block in memory.
         """
+        if also_unadapted:
+            self._sorted = None  # they are sorted once more, together with the others
         for block in self._blocks:
-            feats, counts, order = self._sorted or self._sort(block)
-            if also_unadapted:
-                yield feats, counts, self._concatenate(map(self.feats.unadapted, block))[order]
-            else:
-                yield feats, counts
+            yield self._sorted or self._sort(block, also_unadapted)
 
-    def _sort(self, block: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _sort(self, block: list[str], also_unadapted: bool = False) -> tuple[torch.Tensor, ...]:
         pdfs = self._tid_pdf[self._tids(block)]
-        order = torch.from_numpy(np.argsort(pdfs, kind="stable")).to(self.device)
+        row = np.empty(len(pdfs), dtype=np.int64)  # of each frame
+        row[np.argsort(pdfs, kind="stable")] = np.arange(len(pdfs))
+        rows = torch.from_numpy(row).to(self.device)
         counts = torch.from_numpy(np.bincount(pdfs, minlength=len(self.pdf_counts))).to(self.device)
-        return self._concatenate(feats for _, feats in self.feats.read(block))[order], counts, order
+        current, unadapted = (torch.empty(len(pdfs) if used else 0, self.dim, device=self.device)
+                              for used in (True, also_unadapted))
+        start = 0
+        for _, before, after in self.feats.read_both(block):  # into their places at once: they are not twice in memory
+            places = rows[start:start + len(after)]
+            current.index_copy_(0, places, after)
+            if also_unadapted:
+                unadapted.index_copy_(0, places, before)
+            start += len(after)
+        return (current, counts, unadapted) if also_unadapted else (current, counts)
 
     def _tids(self, block: list[str]) -> np.ndarray:
         return np.concatenate([self.alignment[u] for u in block]) if block else np.zeros(0, dtype=np.int64)
-
-    def _concatenate(self, parts) -> torch.Tensor:
-        return torch.cat([torch.zeros(0, self.dim, device=self.device), *parts])

@@ -40,8 +40,8 @@ def rewrite(ali, lang: Lang, tree: Tree, out) -> AcousticModel:
     """
     old = AcousticModel.load(ali).transitions
     new = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence)
-    alignment, counts = {}, np.zeros(new.num_tids + 1, dtype=np.int64)
-    for utt, tids in read_alignment(ali).items():
+    alignment, counts = read_alignment(ali), np.zeros(new.num_tids + 1, dtype=np.int64)
+    for utt, tids in alignment.items():  # each is replaced, so that memory holds one alignment
         old.check(utt, tids, file=Path(ali) / "ali.ark")
         alignment[utt] = convert_alignment(tids, old, new, tree, set(lang.silence))
         counts += np.bincount(alignment[utt], minlength=len(counts))
@@ -63,6 +63,7 @@ def _tie(data, lang_dir, ali, base, out, cfg: TriConfig | None, fmllr: FmllrConf
         trainer = Trainer(data, lang_dir, ali, base, cfg, fmllr, 0, device, memory)
         tree, _ = trainer.grow_tree()
         clock = trainer.shard.clock
+        del trainer  # with its features
     if distributed.rank() == 0:
         with clock("alignment"):
             model = rewrite(ali, lang, tree, out)

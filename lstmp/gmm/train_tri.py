@@ -85,11 +85,12 @@ class Trainer:
         self.shard = Shard(data, self.lang, cfg.feature, device, self.transform,
                               context=cfg.lda_context if cfg.lda_dim else 0, memory=memory)
         self.adapter: Adapter | None = None
-        self._take_alignment(read_alignment(ali_dir))
+        self._read_alignment()
 
-    def _take_alignment(self, alignment: dict):
+    def _read_alignment(self):
         """Give the shard the alignment of its utterances, checked against features and model."""
         shard, transitions = self.shard, self.ali_model.transitions
+        alignment = read_alignment(self.ali_dir, only=shard.feats.lengths.keys())
         shard.alignment = {u: alignment[u] for u in shard.utts if u in alignment}
         for utt, tids in shard.alignment.items():
             if len(tids) != (frames := shard.feats.lengths[utt]):
@@ -186,6 +187,7 @@ class Trainer:
         silent = model.silent_pdfs(self.lang.silence)
         for feats, pdf_counts in shard.frames_by_pdf():
             mllt.accumulate(model.mixtures, feats, pdf_counts, silent, stats)
+            del feats
         distributed.all_reduce(*stats.tensors())
         a, gain = mllt.estimate(stats)
         a = a.float()

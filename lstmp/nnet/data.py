@@ -35,7 +35,7 @@ class Frames(Protocol):
 
     def normalized(self, mean: torch.Tensor, std: torch.Tensor) -> "Frames": ...
 
-    def subset(self, chosen: list[int]) -> "FrameSet": ...
+    def subset(self, chosen: list[int]) -> "Frames": ...
 
 
 @dataclass
@@ -97,7 +97,7 @@ class FrameSet:
     def mean_and_std(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the features, float32 [D] each; a constant dimension gets deviation 1."""
         moments = Moments(self.dim)
-        for block in self.features.split(1 << 16):
+        for block in self.features.split(Moments.BLOCK):
             moments.add(block)
         return moments.mean_and_std()
 
@@ -119,20 +119,37 @@ def offsets_of(lengths: torch.Tensor) -> torch.Tensor:
 
 
 class Moments:
-    """Sums of features and of their squares, in float64."""
+    """Sums of features and of their squares, in float64.
+
+    They are summed in blocks of the same size, so that the result is the same to the last bit in whatever parts the
+    features are added.
+    """
+
+    BLOCK = 1 << 16  # frames
 
     def __init__(self, dim: int):
         self.count = 0
         self.total, self.square = torch.zeros(2, dim, dtype=torch.float64)
+        self._rest, self._length = [torch.zeros(0, dim)], 0  # what does not fill a block yet
 
     def add(self, feats: torch.Tensor):
         """Add features float32 [n, D]."""
-        self.count += len(feats)
-        self.total += feats.sum(0, dtype=torch.float64)
-        self.square += feats.double().square().sum(0)
+        self._rest.append(feats)
+        self._length += len(feats)
+        if self._length >= self.BLOCK:
+            blocks = torch.cat(self._rest).split(self.BLOCK)
+            for block in blocks[:-1]:
+                self._sum(block)
+            self._rest, self._length = [blocks[-1]], len(blocks[-1])
+
+    def _sum(self, block: torch.Tensor):
+        self.count += len(block)
+        self.total += block.sum(0, dtype=torch.float64)
+        self.square += block.double().square().sum(0)
 
     def mean_and_std(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """float32 [D] each; a constant dimension gets deviation 1."""
+        """float32 [D] each; a constant dimension gets deviation 1. Nothing can be added afterwards."""
+        self._sum(torch.cat(self._rest))
         mean = self.total / self.count
         std = (self.square / self.count - mean.square()).clamp(min=0).sqrt()
         return mean.float(), torch.where(std > 1e-5, std, torch.ones_like(std)).float()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lstmp.nnet.data import Frames, FrameSet
+from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, carry_state, plan_epoch, plan_in_order
@@ -50,7 +50,7 @@ def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
     return loss / frames.num_frames, correct / frames.num_frames
 
 
-def subset(frames: Frames, count: int, seed: int) -> FrameSet:
-    """A copy of ``count`` random utterances, or of all if there are fewer."""
+def subset(frames: Frames, count: int, seed: int) -> Frames:
+    """``count`` random utterances, or all if there are fewer; a copy, if the frames are in memory."""
     rng = np.random.default_rng([seed, 2])
     return frames.subset(sorted(rng.permutation(len(frames.utts))[:count].tolist()))

@@ -3,19 +3,21 @@
 Reading an utterance again in each epoch takes 1 % of the time of training on it. A thread reads it ahead of use.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from lstmp.features.ark import read_int_vector
 from lstmp.features.load import FeatureConfig, Features
-from lstmp.nnet.data import FrameSet, offsets_of
+from lstmp.nnet.data import offsets_of
 from lstmp.nnet.streams import Plan
 
 _AHEAD = 20  # batches
+_opening = threading.Lock()
 
 
 @dataclass
@@ -64,8 +66,9 @@ class FrameFiles:
         Raises:
             UserError: they cannot be read any more.
         """
-        if not self._sources:
-            self._sources.append(Features(self.data_dir, self.feature))
+        with _opening:  # the readers of several threads share one index of the archives
+            if not self._sources:
+                self._sources.append(Features(self.data_dir, self.feature))
         feats = self._sources[0].load(self.utts[u])
         pdfs = torch.from_numpy(read_int_vector(self.pdf_index[u]).astype(np.int64))
         return feats.sub_(self.mean).div_(self.std), pdfs
@@ -85,14 +88,14 @@ class FrameFiles:
 
     def normalized(self, mean: torch.Tensor, std: torch.Tensor) -> "FrameFiles":
         """The frames normalized with other statistics."""
-        return FrameFiles(self.data_dir, self.feature, self.utts, self.pdf_index, self.offsets, mean, std, self.counts,
-                          self.frame_shift)
+        return replace(self, mean=mean, std=std)
 
-    def subset(self, chosen: list[int]) -> FrameSet:
-        """Some of the utterances, in memory."""
-        feats, pdfs = zip(*map(self.read, chosen), strict=True)
-        return FrameSet([self.utts[u] for u in chosen], offsets_of(self.lengths[chosen]), torch.cat(feats),
-                        torch.cat(pdfs), self.frame_shift)
+    def subset(self, chosen: list[int]) -> "FrameFiles":
+        """Some of the utterances; ``mean``, ``std`` and ``counts`` stay those of all."""
+        some = replace(self, utts=[self.utts[u] for u in chosen], pdf_index=[self.pdf_index[u] for u in chosen],
+                       offsets=offsets_of(self.lengths[chosen]))
+        some._sources = self._sources
+        return some
 
 
 class Reader:

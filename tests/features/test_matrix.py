@@ -126,3 +126,8 @@ def test_compressed_matrices(mat):
         with contextlib.redirect_stderr(io.StringIO()):
             np.testing.assert_allclose(kaldi_io.read_mat(io.BytesIO(compress(mat))), found, rtol=1e-5, atol=1e-6)
     assert len(compress(mat)) == 2 + 3 + 16 + 8 * mat.shape[1] + mat.size
+
+
+def test_a_range_below_the_precision_of_float32_is_compressed(recwarn):
+    mat = (15.9 + 1e-6 * np.random.default_rng(0).standard_normal((10, 3))).astype(np.float32)
+    assert 0 < np.ptp(mat) < 1e-5 and np.abs(read(compress(mat)) - mat).max() <= np.ptp(mat) and not recwarn.list

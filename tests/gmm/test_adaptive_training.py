@@ -111,6 +111,22 @@ def test_transforms_raise_the_likelihood_of_the_alignment(distorted, folders, ca
     assert len(gains) == 4 and all(g >= 0 for g in gains)
 
 
+def test_statistics_of_some_speakers_at_a_time_give_the_same_transforms(distorted, folders, monkeypatch, capsys):
+    model, found, printed = AcousticModel.load(folders / "tri3b"), [], []
+    for count in (2, 1):
+        monkeypatch.setattr("lstmp.gmm.adapt._SPEAKERS", count)
+        shard = Shard(distorted.data, Lang.load(distorted.lang), model.feature, linear=model.transform)
+        shard.alignment = read_alignment(folders / "tri3b_ali")
+        adapter = Adapter(shard, FmllrConfig(100, 0.5, 20))
+        for _ in range(2):
+            adapter.update(model, "x")
+        found.append(adapter.transforms)
+        printed.append([line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()])
+    assert sorted(found[0]) == sorted(found[1]) == ["s0", "s1"] and printed[0] == printed[1]
+    for speaker, transform in found[0].items():
+        torch.testing.assert_close(transform, found[1][speaker], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("name, previous, nj",
                          [("tri2b", "tri1", "2"), ("tri3b", "tri2b", "2"), ("tri3b", "tri2b", "4")])
 def test_several_processes_give_the_same_model(distorted, folders, tmp_path, name, previous, nj):

@@ -1,5 +1,7 @@
 """Features and graphs that are kept in memory or made again: the values, the memory, and the models trained on them."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.frames import Frames, Graphs
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.shard import Shard
 from lstmp.gmm.training_graph import GraphCompiler
 
 FEATURE = FeatureConfig("mfcc", "none", 0)
@@ -93,6 +96,52 @@ def test_graphs_are_the_same_whether_they_are_kept_or_not(toy, mono_dir, room):
         assert np.array_equal(graphs[utt].arcs, expected.arcs) and np.array_equal(graphs[utt].pdf, expected.pdf)
         assert (graphs.min_frames[utt], graphs.states[utt]) == (expected.min_frames, len(expected.pdf))
     assert (len(graphs._kept) == 0, len(graphs._kept) == len(words)) == (room == 0, room > 1 << 20)
+
+
+@pytest.mark.parametrize("ahead", ["_AHEAD", "_FRAMES_AHEAD"])
+def test_features_are_in_memory_once_while_they_are_sorted(toy, mono_dir, monkeypatch, ahead):
+    """What is read goes to its place in the block at once; only the utterances that are read ahead are there twice."""
+    monkeypatch.setattr(f"lstmp.gmm.frames.{ahead}", 2)
+    lang, model, alive, most = Lang.load(toy.lang), AcousticModel.load(mono_dir), weakref.WeakSet(), 0
+    load = Features.load
+
+    def watched(self, utt):
+        nonlocal most
+        feats = load(self, utt)
+        alive.add(feats)
+        most = max(most, len(alive))
+        return feats
+
+    monkeypatch.setattr(Features, "load", watched)
+    shard = Shard(toy.data, lang, FEATURE, memory=1e-5)
+    shard.alignment = {u: np.ones(n, np.int32) for u, n in shard.feats.lengths.items()}
+    monkeypatch.setattr("lstmp.gmm.shard._FOR_BLOCK", 1e3)  # all in one block
+    most = 0
+    shard.sort_by_pdf(model.transitions)
+    (block, _), = shard.frames_by_pdf()
+    assert len(block) == sum(shard.feats.lengths.values()) and 1 <= most <= 8 < len(shard.utts)
+
+
+def test_blocks_are_read_once_for_both_kinds_of_features(toy, mono_dir, monkeypatch):
+    lang, model = Lang.load(toy.lang), AcousticModel.load(mono_dir)
+    shard, reads = Shard(toy.data, lang, FEATURE, memory=1e-9), []
+    shard.alignment = {u: np.ones(n, np.int32) for u, n in shard.feats.lengths.items()}
+    shard.feats.adapt({"s0": torch.full((DIM, DIM + 1), 2.0)})
+    shard.sort_by_pdf(model.transitions)
+    load = Features.load
+    monkeypatch.setattr(Features, "load", lambda self, utt: reads.append(utt) or load(self, utt))
+    blocks = list(shard.frames_by_pdf(also_unadapted=True))
+    assert len(blocks) > 1 and sorted(reads) == sorted(shard.utts)
+    unadapted = torch.cat([load(shard.feats._features, u) for u in reads])
+    assert torch.equal(torch.cat([x for _, _, x in blocks]), unadapted)  # all frames have one pdf, so none is moved
+    assert torch.equal(torch.cat([x for x, _, _ in blocks]), torch.cat([shard.feats[u] for u in dict.fromkeys(reads)]))
+
+
+def test_batches_are_made_without_reading_features(toy, mono_dir, monkeypatch):
+    shard = Shard(toy.data, Lang.load(toy.lang), FEATURE, memory=1e-9)
+    shard.compile_graphs(AcousticModel.load(mono_dir))
+    monkeypatch.delattr(Features, "load")
+    assert sorted(u for batch in shard.batches(shard.utts) for u in batch) == sorted(shard.utts)
 
 
 def train_all(toy, folder, *options):

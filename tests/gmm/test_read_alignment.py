@@ -20,6 +20,10 @@ def test_transitions_pdfs_and_phones_of_a_folder_agree(ali_dir):
         times = [(s.start / 100, (s.start + s.length) / 100) for s in segments(ids, transitions)]
         assert np.allclose([p[1:] for p in phones[utt]], times) and phones[utt][-1][2] == len(ids) / 100
     assert list(read_alignment(ali_dir)) == list(tids)
+    some = list(tids)[1:5:2]
+    for what, every in (("transitions", tids), ("phones", phones)):
+        chosen = read_alignment(ali_dir, what, only={*some, "absent"})
+        assert list(chosen) == some and all(np.array_equal(chosen[u], every[u]) for u in some)
 
 
 def test_words_are_read_from_a_ctm_with_and_without_confidences(tmp_path):

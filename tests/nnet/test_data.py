@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lstmp.errors import UserError
-from lstmp.nnet.data import FrameSet, log_priors
+from lstmp.nnet.data import FrameSet, Moments, log_priors
 from lstmp.nnet.load_frames import load_frames, read_num_pdfs
 
 
@@ -67,6 +67,20 @@ def test_mean_and_std_leave_a_constant_dimension_alone():
     torch.testing.assert_close(mean, x.double().mean(0).float())
     torch.testing.assert_close(std[[0, 2]], x[:, [0, 2]].double().std(0, unbiased=False).float())
     assert std[1] == 1.0
+
+
+@pytest.mark.parametrize("frames,part", [(70000, 999), (1 << 16, 1 << 15), (1 << 17, 70000), (150000, 140000), (50, 7)])
+def test_mean_and_std_do_not_depend_on_the_parts_in_which_frames_are_added(frames, part):
+    x, moments = 3 * torch.randn(frames, 3) + 100, Moments(3)
+    for piece in x.split(part):
+        moments.add(piece)
+    whole = FrameSet(["u"], torch.tensor([0, frames]), x, torch.zeros(frames).long()).mean_and_std()
+    for a, b in zip(moments.mean_and_std(), whole, strict=True):
+        assert torch.equal(a, b)
+    total = torch.zeros(3, dtype=torch.float64)
+    for block in x.split(1 << 16):
+        total += block.sum(0, dtype=torch.float64)
+    assert torch.equal(whole[0], (total / frames).float())
 
 
 @pytest.mark.parametrize("floor", [0.0, 1e-5, 0.1])

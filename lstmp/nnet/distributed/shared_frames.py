@@ -5,9 +5,13 @@ which utterances can be used.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-from lstmp.nnet import checkpoint
+import numpy as np
+import torch
+
+from lstmp import files
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import Frames, FrameSet
 from lstmp.nnet.distributed.team import Team
@@ -29,11 +33,11 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[State
     about = model = None
     if team.leads:
         model, *sets = prepare()
-        shared = [frames if isinstance(frames, FrameFiles) else _write_frames(out / ".frames" / name, frames)
-                  for name, frames in zip(("train.safetensors", "valid.safetensors"), sets, strict=True)]
+        shared = [frames if isinstance(frames, FrameFiles) else _Written.write(out / ".frames" / name, frames)
+                  for name, frames in zip(("train", "valid"), sets, strict=True)]
         about = model.feature_mean, model.feature_std, model.num_pdfs, shared
     mean, std, num_pdfs, shared = team.gather(about)[0]  # the other processes wait here
-    train, valid = (frames if isinstance(frames, FrameFiles) else _map_frames(frames) for frames in shared)
+    train, valid = (frames.map() if isinstance(frames, _Written) else frames for frames in shared)
     if model is None:
         model = StateNetwork(cfg, len(mean), num_pdfs)
         model.feature_mean.copy_(mean), model.feature_std.copy_(std)
@@ -43,12 +47,28 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[State
     return model, train, valid
 
 
-def _write_frames(path: Path, frames: FrameSet) -> Path:
-    checkpoint.write(path, {"offsets": frames.offsets, "features": frames.features, "pdfs": frames.pdfs},
-                     {"utts": frames.utts, "frame_shift": frames.frame_shift})
-    return path
+@dataclass(frozen=True)
+class _Written:
+    """A frame set whose features and pdf-ids are in two files of ``folder``."""
 
+    folder: Path
+    utts: list[str]
+    offsets: torch.Tensor
+    dim: int
+    frame_shift: float
 
-def _map_frames(path: Path) -> FrameSet:
-    tensors, about = checkpoint.read(path, hint="run the same command again")
-    return FrameSet(about["utts"], tensors["offsets"], tensors["features"], tensors["pdfs"], about["frame_shift"])
+    @classmethod
+    def write(cls, folder: Path, frames: FrameSet) -> "_Written":
+        """Write the files piece by piece, so that the frames are in memory only once."""
+        for name, values in (("features", frames.features), ("pdfs", frames.pdfs)):
+            with files.replacing(folder / name) as tmp, open(tmp, "wb") as f:
+                for piece in values.split(1 << 16):
+                    f.write(piece.contiguous().numpy().data)
+        return cls(folder, frames.utts, frames.offsets, frames.dim, frames.frame_shift)
+
+    def map(self) -> FrameSet:
+        """The frame set, whose memory the files are mapped into."""
+        count = int(self.offsets[-1])
+        features = np.memmap(self.folder / "features", np.float32, "c", shape=(count, self.dim))
+        pdfs = np.memmap(self.folder / "pdfs", np.int64, "c", shape=(count,))
+        return FrameSet(self.utts, self.offsets, torch.from_numpy(features), torch.from_numpy(pdfs), self.frame_shift)
