@@ -7,6 +7,7 @@ import pytest
 from helpers import browser, report_sample
 from helpers.report_sample import HOSTILE, SYSTEMS
 
+from lstmp.config import write_text
 from lstmp.report import make_report
 from lstmp.shards import shard_name
 
@@ -291,7 +292,7 @@ def test_a_run_is_followed(chromium, tmp_path):
     assert "About 13 min left" in chromium.find("#progress").text
     assert "No system has been scored yet" in chromium.find("#results").text
     data = running.parent / "data" / "progress.js"
-    data.write_text(f'lstmpReport.add("progress", {json.dumps(report_sample.progress(finished=True))});')
+    write_text(data, f'lstmpReport.add("progress", {json.dumps(report_sample.progress(finished=True))});')  # at once
     chromium.wait("return document.querySelectorAll('#progress .stage.done').length == 11")
     assert "Finished." in chromium.find("#progress").text and chromium.console() == []
     chromium.tell("Page.removeScriptToEvaluateOnNewDocument", identifier=faster)
