@@ -162,10 +162,11 @@ A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}
 of one language model. Input: {features}.
 
 ```sh
-lstmp transcribe --model {name} recording.wav      # or ./transcribe.sh, in a checkout
+lstmp transcribe --model {name} recording.wav
 lstmp align {name} FOLDER OUT                      # times of words and phones of recordings with transcripts
 ```
 
+In a checkout of lstmp, `./transcribe.sh` and `steps/align_folder.sh` are the same commands.
 {'It can recognize online, with --stream.' if folder.live else 'It needs whole recordings: --stream is not possible.'}
 {vocabulary}
 It is less accurate for accents, channels and noises that differ from its training data.
