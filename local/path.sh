@@ -1,7 +1,7 @@
 # Sourced by every script of steps/ and local/: puts the Python environment into PATH and this folder into PYTHONPATH. The
 # environment is that of LSTMP_PYTHON (an absolute path), or the one recorded in .lstmp by `lstmp run`, or .venv.
 # The working directory is not changed, so that paths given to a script stay valid.
-set -euo pipefail
+[[ $- == *i* ]] || set -euo pipefail # a terminal must not close when a command that is typed there fails
 LSTMP_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${LSTMP_PYTHON:-$LSTMP_ROOT/.lstmp/bin/python}"
 [ -n "${LSTMP_PYTHON:-}" ] || [ -x "$python" ] || python="$LSTMP_ROOT/.venv/bin/python"
@@ -10,6 +10,7 @@ if [ ! -x "$python" ] || [ ! -x "${python%/*}/python" ]; then
   elif [ -x "$LSTMP_ROOT/local/env.sh" ]; then
     echo "error: $LSTMP_ROOT/.venv: no environment here; make it with $LSTMP_ROOT/local/env.sh" >&2
   else echo "error: $LSTMP_ROOT: no environment here; call \`lstmp run\` in this folder" >&2; fi
+  [[ $- != *i* ]] || return 1
   exit 1
 fi
 export LSTMP_ROOT PATH="${python%/*}:$PATH"

@@ -137,6 +137,17 @@ def test_path_sh_names_what_is_missing(tmp_path):
         done = subprocess.run(["bash", "-c", ". local/path.sh"], cwd=tmp_path, env=CLEAN | env, capture_output=True,
                               text=True)
         assert done.returncode == 1 and message in done.stderr
+        done = subprocess.run(["bash", "--norc", "-ic", ". local/path.sh; echo still open"], cwd=tmp_path,
+                              env=CLEAN | env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert message in done.stderr and done.stdout == "still open\n"
+
+
+def test_path_sh_ends_a_script_at_a_failing_command_but_not_a_terminal():
+    for options, output in (["-c"], ""), (["--norc", "-ic"], "still open\n"):
+        done = subprocess.run(["bash", *options, ". local/path.sh; false; echo still open"], cwd=ROOT, text=True,
+                              env=CLEAN | {"LSTMP_PYTHON": sys.executable}, capture_output=True,
+                              stdin=subprocess.DEVNULL)
+        assert done.stdout == output and (done.returncode == 0) == bool(output), done.stderr
 
 
 def test_lstmp_root_sets_the_folder_of_conf(monkeypatch, tmp_path):

@@ -76,6 +76,6 @@ def is_network(model_dir: Path | str) -> bool:
 
 def _tensor_names(path: Path) -> set[str]:
     missing = "this is a Kaldi model: import it with steps/import_kaldi_model.sh" \
-        if path.with_name("final.mdl").is_file() else "check --model, or train the model first"
+        if path.with_name("final.mdl").is_file() else "give the folder of a trained model, such as exp/tiny/lstmp"
     with opened(path, "not a safetensors file, or cut off", "train the model again", ("no such file", missing)) as f:
         return set(f.keys())

@@ -113,7 +113,7 @@ class NumpySearch:
         return BestPath(np.array(arcs[::-1], np.int32), score, to_end)
 
     def links(self) -> tuple[Array, ...] | None:
-        """As :meth:`CompiledSearch.links`."""
+        """As :meth:`lstmp.decode.engine.CompiledSearch.links`."""
         source, arc, end = self._ends()
         if not end.max(initial=_NEVER) > _NEVER:
             return None

@@ -53,7 +53,8 @@ def tallies(d: Decoding, pairs: Pairs, training: Counter[str] | None, levels: di
         "by_speaker": [{"label": s, **x} for s, x in _by(d, speaker_of, cfg).items()],
         "by_frequency": [] if training is None else _by_frequency(pairs, training),
         "by_length": [{"label": label(i, LENGTHS), **x} for i, x in _by(d, lengths, cfg).items()],
-        "by_level": [{"label": f"{low} to {low + LEVEL_STEP} dB", **x} for low, x in _by(d, by_level, cfg).items()]}
+        "by_level": [{"label": f"{low} to {low + LEVEL_STEP}".replace("-", "−"), **x}
+                     for low, x in _by(d, by_level, cfg).items()]}
 
 
 def group_of(value: int, edges: tuple[int, ...]) -> int:

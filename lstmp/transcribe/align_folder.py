@@ -237,7 +237,8 @@ def main(argv=None):
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", hint="correct the value")
     result = align(a.model, a.folder, a.out, nj=a.nj, lexicon=a.lexicon, device=a.device, verbose=a.verbose)
-    say(f"{a.out}: {len(result.textgrids)} recordings aligned, {len(result.left_out)} files left out")
+    aligned, left_out = len(result.textgrids), len(result.left_out)
+    say(f"{a.out}: {aligned} recording{'s' * (aligned != 1)} aligned, {left_out} file{'s' * (left_out != 1)} left out")
 
 
 if __name__ == "__main__":

@@ -148,11 +148,13 @@ def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: 
                    for s in scored)
     features = {"fmllr": "MFCCs with LDA+MLLT, adapted to the speaker by fMLLR (the GMM in `adapt/` decodes a "
                 "recording first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs"}[folder.feature]
-    if read_names(folder.path / "graph/words.txt").pieces:
+    words = read_names(folder.path / "graph/words.txt")
+    if words.pieces:
         vocabulary = "It writes words in pieces (`graph/words.txt`), so it can spell words that it has never seen."
     else:
-        vocabulary = ("It writes only the words of its list (`graph/words.txt`), in the spelling and the language of "
-                      "that list.")
+        known = len({*words.values()} - {"<eps>", "#0", "<s>", "</s>"})
+        vocabulary = (f"It writes only the {known:,} words of its list (`graph/words.txt`), whatever is said, in the "
+                      "spelling and the\nlanguage of that list.")
     return f"""# {name}
 
 A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}, recurrent projection
@@ -160,10 +162,11 @@ A hybrid speech recognizer: {cfg.layers} layers of {cfg.cells} cells ({cfg.kind}
 of one language model. Input: {features}.
 
 ```sh
-lstmp transcribe --model {name} recording.wav      # or ./transcribe.sh, in a checkout
+lstmp transcribe --model {name} recording.wav
 lstmp align {name} FOLDER OUT                      # times of words and phones of recordings with transcripts
 ```
 
+In a checkout of lstmp, `./transcribe.sh` and `steps/align_folder.sh` are the same commands.
 {'It can recognize online, with --stream.' if folder.live else 'It needs whole recordings: --stream is not possible.'}
 {vocabulary}
 It is less accurate for accents, channels and noises that differ from its training data.

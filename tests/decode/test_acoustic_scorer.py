@@ -39,7 +39,7 @@ def test_network_scores_are_scaled_likelihoods_without_the_label_delay(network):
 
 
 def test_a_missing_or_other_model_and_device_are_errors(tmp_path):
-    with pytest.raises(UserError, match="final.safetensors: no such file; check --model"):
+    with pytest.raises(UserError, match="final.safetensors: no such file; give the folder of a trained"):
         load_acoustic_scorer(tmp_path)
     checkpoint.write(tmp_path / "final.safetensors", {"x": torch.zeros(1)}, {})
     with pytest.raises(UserError, match="neither a GMM nor a network"):

@@ -127,7 +127,7 @@ def rewrite(name, text):
 
 
 @pytest.mark.parametrize("damage, message", [
-    (remove("model/final.safetensors"), "final.safetensors: no such file; check --model"),
+    (remove("model/final.safetensors"), "final.safetensors: no such file; give the folder of a trained"),
     (rewrite("model/final.safetensors", "x"), "final.safetensors: not a safetensors file"),
     (lambda work: shutil.rmtree(work / "graph"), "graph.json: no such file; give a graph dir"),
     (rewrite("graph/graph.json", "{}"), "graph.json: not written by make_graph"),

@@ -85,7 +85,7 @@ def errors(total: dict, wer: float, rng: random.Random) -> dict:
         "by_speaker": [{"label": s, "utterances": 20, **n, "wer": wer + k, "ci": [wer + k - 1, wer + k + 2]}
                        for k, (s, n) in enumerate(speakers.items())],
         "by_frequency": rates("0", "1 to 9", "10 to 99", "100 or more"), "by_length": rates("1 to 5", "6 to 10"),
-        "by_level": rates("-35 to -30 dB", "-30 to -25 dB", "-25 to -20 dB"),
+        "by_level": rates("−35 to −30", "−30 to −25", "−25 to −20"),
         "calibration": {"ece": 0.043, "nce": None, "bins": [
             {"low": k / 10, "high": (k + 1) / 10, "n": 20 * (k + 1) ** 2, "confidence": mean, "correct": mean ** 1.3}
             for k, mean in enumerate(means)]}}

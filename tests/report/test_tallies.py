@@ -38,7 +38,7 @@ def test_confusions_and_groups(decoding):
     assert list(t["by_frequency"][0]) == ["label", "words", "errors", "wer"]
     assert [(row["label"], row["words"]) for row in t["by_length"]] == [("1 to 2", 3), ("3 to 5", 3)]
     assert [(row["label"], row["words"], row["wer"]) for row in t["by_level"]] == [
-        ("-25 to -20 dB", 3, 33.33), ("-20 to -15 dB", 1, 100)]  # b-1 has no level
+        ("−25 to −20", 3, 33.33), ("−20 to −15", 1, 100)]  # b-1 has no level
 
 
 def test_each_error_is_in_one_group_and_the_sums_are_those_of_the_score(decoding):

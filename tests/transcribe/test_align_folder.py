@@ -118,7 +118,7 @@ def test_files_that_cannot_be_used_do_not_affect_the_others(model, tmp_path, cap
                  "good.flac is left out: good.wav, which has the same name, is used instead",
                  "good.lab is left out: good.txt is used instead"):
         assert output.err.count(f"warning: {line}") == 1, line
-    assert output.err.count("\n") == 9 and "1 recordings aligned, 9 files left out" in output.out
+    assert output.err.count("\n") == 9 and "1 recording aligned, 9 files left out" in output.out
     assert list(ctm(tmp_path / "out/words.ctm")) == ["good"]
 
 

@@ -44,6 +44,7 @@ def test_the_exported_folder_is_complete(model, parts):
     assert (folder.lm_weight, folder.word_penalty) == (0.5, 0.25) and folder.silent
     card = (model / "README.md").read_text()
     assert "# five-words" in card and "12.50 [10.00, 15.00]" in card and "--stream" in card
+    assert "only the 6 words of its list" in card
     assert not re.search(r"\{|\}", card)
     assert (model / "graph/HCLG.k2.safetensors").read_bytes() == (parts / "graph_x/HCLG.k2.safetensors").read_bytes()
 

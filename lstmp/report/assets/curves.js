@@ -61,7 +61,7 @@
         {
           width: Math.max(place.clientWidth, 240),
           height: 220,
-          legend: { live: true },
+          legend: { live: true, markers: { dash: (u, i) => (u.series[i].dash ? "dashed" : "solid") } },
           cursor: { y: false },
           scales: { x: { time: false } },
           axes: [

@@ -170,11 +170,11 @@
       intro: el(
         "p",
         {},
-        "Transcripts that fit their audio badly, by the check of the alignment. A score above 1 is over the limit.",
+        "Transcripts that seem not to fit their audio, as found by steps/check_alignment.sh. The limit of the score is 1.",
       ),
       columns: [
         link(place),
-        { title: "set", value: (item) => item.set },
+        { title: "folder", value: (item) => item.set },
         { title: "speaker", value: (item) => item.speaker },
         { title: "score", number: true, value: (item) => (item.score === null ? Infinity : item.score), cell: score },
         { title: "reason", value: (item) => item.reason },
