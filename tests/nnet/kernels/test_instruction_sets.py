@@ -23,9 +23,9 @@ def runner(name: str, folder: Path) -> list[str]:
     compiler = next(filter(shutil.which, ["c++", "g++"] if here else [f"{machine}-linux-gnu-g++"]), None)
     emulator = [] if here else [shutil.which(f"qemu-{machine}") or shutil.which(f"qemu-{machine}-static")]
     if compiler is None or None in emulator:
-        pytest.skip(f"no C++ compiler and emulator for {machine}")
+        pytest.skip(f"no C++ compiler for {machine}: install one, and qemu-user to run its programs")
     if here and machine == "x86_64" and not runs_here(name):
-        pytest.skip(f"the processor has no {name}")
+        pytest.skip("no AVX-512" if name == "AVX-512" else "not x86-64 with AVX2")
     program = folder / "program"
     subprocess.run([compiler, flag, "-std=c++17", "-O2", "-fno-math-errno", "-static", f"-I{PACKAGE}",
                     str(Path(__file__).with_name("fused_main.cpp")), "-o", str(program)], check=True)
