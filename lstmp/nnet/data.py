@@ -19,10 +19,14 @@ class Frames(Protocol):
     frame_shift: float
 
     @property
-    def lengths(self) -> torch.Tensor: ...
+    def lengths(self) -> torch.Tensor:
+        """int64 [U], number of frames of each utterance."""
+        return self.offsets[1:] - self.offsets[:-1]
 
     @property
-    def num_frames(self) -> int: ...
+    def num_frames(self) -> int:
+        """F, the number of frames."""
+        return int(self.offsets[-1])
 
     @property
     def dim(self) -> int: ...
@@ -39,7 +43,7 @@ class Frames(Protocol):
 
 
 @dataclass
-class FrameSet:
+class FrameSet(Frames):
     """The frames of many utterances, concatenated.
 
     Attributes:
@@ -55,16 +59,6 @@ class FrameSet:
     features: torch.Tensor
     pdfs: torch.Tensor
     frame_shift: float = DEFAULT_SECONDS
-
-    @property
-    def lengths(self) -> torch.Tensor:
-        """int64 [U], number of frames of each utterance."""
-        return self.offsets[1:] - self.offsets[:-1]
-
-    @property
-    def num_frames(self) -> int:
-        """F, the number of frames."""
-        return int(self.offsets[-1])
 
     @property
     def dim(self) -> int:

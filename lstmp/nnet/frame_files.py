@@ -13,7 +13,7 @@ import torch
 
 from lstmp.features.ark import read_int_vector
 from lstmp.features.load import FeatureConfig, Features
-from lstmp.nnet.data import offsets_of
+from lstmp.nnet.data import Frames, offsets_of
 from lstmp.nnet.streams import Plan
 
 _AHEAD = 20  # batches
@@ -21,7 +21,7 @@ _opening = threading.Lock()
 
 
 @dataclass
-class FrameFiles:
+class FrameFiles(Frames):
     """The same as :class:`lstmp.nnet.data.FrameSet`, but the frames are in the archives.
 
     Attributes:
@@ -44,16 +44,6 @@ class FrameFiles:
     counts: torch.Tensor
     frame_shift: float
     _sources: list[Features] = field(default_factory=list, init=False, repr=False)
-
-    @property
-    def lengths(self) -> torch.Tensor:
-        """int64 [U], number of frames of each utterance."""
-        return self.offsets[1:] - self.offsets[:-1]
-
-    @property
-    def num_frames(self) -> int:
-        """F, the number of frames."""
-        return int(self.offsets[-1])
 
     @property
     def dim(self) -> int:
