@@ -27,7 +27,7 @@ class Call:
         log: name of the log file.
         stage, step: number of the stage, and name of the step; -1 and the name of the file if that has no number.
         began: when it began.
-        line: its command as one line: module and arguments.
+        line, command: module and arguments, as one line and as a list.
         status: exit status; None if it was killed, or is still running.
         seconds: how long it took, without the start of Python.
         skipped: whether it found that its work was done already.
@@ -41,17 +41,13 @@ class Call:
     step: str
     began: datetime
     line: str = ""
+    command: list[str] = field(default_factory=list)
     status: int | None = None
     seconds: float | None = None
     skipped: bool = False
     cpu_seconds: float | None = None
     peak_mib: float | None = None
     about: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def command(self) -> list[str]:
-        """Module and arguments."""
-        return shlex.split(self.line)
 
     @property
     def ended(self) -> float:
@@ -98,7 +94,8 @@ def _take(line: str, call: Call, last: str):
     elif ended := _END.match(line):
         call.status, call.seconds, call.skipped = int(ended["status"]), float(ended["seconds"]), last.endswith(SKIPPED)
     elif not call.line and line.startswith(COMMAND) and line.endswith("\n"):
-        shlex.split(line)  # ValueError: its quotes are not closed
-        call.line = line.removeprefix(COMMAND).strip()
+        text = line.removeprefix(COMMAND).strip()
+        call.command = shlex.split(text)  # ValueError: its quotes are not closed
+        call.line = text
     elif (about := _ABOUT.match(line)) and about[1] not in call.about:
         call.about[about[1]] = about[2].strip()
