@@ -22,12 +22,13 @@ from lstmp.alignment.suspicion import JudgeConfig, Measurements, Verdict, judge,
 from lstmp.config import check
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.lang import Lang
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.align import segments
 from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.shard import DEFAULT_MEMORY, AlignConfig, Shard
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.training_graph import fewest_states
 from lstmp.gmm.viterbi import align_batch
 from lstmp.log import progress, say

@@ -16,6 +16,7 @@ import numpy as np
 from lstmp import config, distributed, files
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.textlines import numbered_lines
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vectors, write_int_vectors
 from lstmp.features.frame_shift import frame_shift, write_frame_shift
@@ -23,7 +24,7 @@ from lstmp.gmm import options
 from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
-from lstmp.gmm.shard import DEFAULT_MEMORY, AlignConfig, Shard
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.gmm.transition import TransitionModel, phone_starts
 from lstmp.log import say
 from lstmp.stage import Stage

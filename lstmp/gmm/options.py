@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from lstmp.device import for_processes, memory_size
+from lstmp.device import DEFAULT_MEMORY, for_processes, memory_size
 from lstmp.features.load import data_inputs
-from lstmp.gmm.shard import DEFAULT_MEMORY
 
 
 def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:

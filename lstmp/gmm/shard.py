@@ -18,6 +18,7 @@ from lstmp.config import check
 from lstmp.corpus.coverage import check_known, describe_unknown
 from lstmp.corpus.datadir import read_data_dir
 from lstmp.corpus.lang import Lang
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.beam_align import BeamAligner
@@ -29,7 +30,6 @@ from lstmp.gmm.viterbi import align_batch
 from lstmp.log import progress, warn
 
 _BATCH_CELLS = 40_000_000  # frames × states of one alignment batch; each takes a score of four bytes
-DEFAULT_MEMORY = 2.0  # GiB
 # Shares of the memory. Besides features and graphs it has one block of features and often a second one, unadapted, or
 # up to four arrays of the size of a smaller block; and alignments, the model, Python and torch.
 _FOR_FEATURES, _FOR_GRAPHS, _FOR_BLOCK, _FOR_SMALLER_BLOCK = 0.45, 0.2, 0.2, 0.15

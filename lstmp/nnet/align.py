@@ -12,13 +12,14 @@ import torch
 
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.align import alignment_files, collect, write_alignment
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
-from lstmp.gmm.shard import DEFAULT_MEMORY, AlignConfig, Shard
+from lstmp.gmm.shard import AlignConfig, Shard
 from lstmp.log import say
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork

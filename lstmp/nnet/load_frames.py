@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vector, vector_index
 from lstmp.features.load import FeatureConfig, Features
@@ -14,7 +15,6 @@ from lstmp.log import progress, say, warn
 from lstmp.nnet.data import FrameSet, Moments, offsets_of
 from lstmp.nnet.frame_files import FrameFiles
 
-DEFAULT_MEMORY = 2.0  # GiB
 _WARNINGS = 5  # this many utterances are named one by one, the others only counted
 
 

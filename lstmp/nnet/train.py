@@ -16,7 +16,7 @@ import yaml
 
 from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
-from lstmp.device import CHOICES, for_training, memory_size
+from lstmp.device import CHOICES, DEFAULT_MEMORY, for_training, memory_size
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
 from lstmp.features.ark import archives_of, read_scp
@@ -35,7 +35,7 @@ from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
-from lstmp.nnet.load_frames import DEFAULT_MEMORY, alignment_file, load_frames, read_num_pdfs
+from lstmp.nnet.load_frames import alignment_file, load_frames, read_num_pdfs
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.trainer import Trainer
 from lstmp.program import program_name
