@@ -35,6 +35,7 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
     else:
         lm_source = ["--text", str(train_text), "--skip-id", "--order", recipe.lm_order]
     last, gmms = recipe.triphones[-1], ["mono", *recipe.triphones]
+    wav_options = ["--allow-commands"] if recipe.allow_commands else []
     return {
         **run, **dataclasses.asdict(recipe), "systems": systems, "networks": [n.name for n in networks], "last": last,
         "aligners": sorted({last, recipe.targets}),
@@ -42,9 +43,8 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
         "gmm_train": recipe.gmm_train, "training_note": describe(networks, defaults, recipe.gmm_mp3_kbps),
         "dict_source": ["--lexicon", recipe.lexicon] if recipe.lexicon else from_spelling,
         "lm_source": lm_source,
-        "wav_options": ["--allow-commands"] if recipe.allow_commands else [],
-        "feats_options": [*(["--allow-commands"] if recipe.allow_commands else []),
-                          *(["--compressed"] if recipe.compressed_feats else [])],
+        "wav_options": wav_options,
+        "feats_options": [*wav_options, *(["--compressed"] if recipe.compressed_feats else [])],
         "limit_train": ["--max-utts", recipe.train_utterances] if recipe.train_utterances else [],
         "limit_test": ["--max-utts", recipe.test_utterances] if recipe.test_utterances else [],
         "downloads": [Path(f).name for f in (recipe.lexicon, recipe.arpa, recipe.rescore_arpa) if f],
