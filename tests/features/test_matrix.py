@@ -10,6 +10,7 @@ import pytest
 
 from lstmp.features.matrix import NotAMatrix, compress, read_matrix, select_range
 
+KALDI_IO_READS_CM = np.lib.NumpyVersion(np.__version__) < "2.1.0"  # later versions lack a name that it uses for this
 MAT = np.array([[0, 1.5, -2], [3, 4, 5], [6, 7.25, 8], [9, 10, 11]], np.float32)
 
 
@@ -46,7 +47,7 @@ def test_cm_quantiles_and_bytes_by_columns():
     q0, q1, q2, q3 = value[1]
     np.testing.assert_allclose(found[:, 1], [(q0 + q1) / 2, q1 + (q2 - q1) / 4, q1 + (q2 - q1) * 3 / 4,
                                              q2 + (q3 - q2) * 8 / 63, q2 + (q3 - q2) * 58 / 63], atol=1e-6)
-    if np.lib.NumpyVersion(np.__version__) < "2.1.0":  # later ones lack a name that kaldi_io uses for this
+    if KALDI_IO_READS_CM:
         theirs = kaldi_io.read_mat(io.BytesIO(compressed("CM", -1, 2, 5, 2, body)))  # the one form that it knows
         np.testing.assert_allclose(found, theirs, atol=1e-6)
 
@@ -122,7 +123,7 @@ def test_compressed_matrices(mat):
     for x, y in zip(mat.T, found.T, strict=True):
         ranked = np.sort(x)[[0, len(x) // 4, 3 * (len(x) // 4), -1]]
         assert np.abs(x - y).max() <= np.diff(ranked).max() / 126 + 4 * spread / 65535
-    if len(mat) > 4:
+    if len(mat) > 4 and KALDI_IO_READS_CM:
         with contextlib.redirect_stderr(io.StringIO()):
             np.testing.assert_allclose(kaldi_io.read_mat(io.BytesIO(compress(mat))), found, rtol=1e-5, atol=1e-6)
     assert len(compress(mat)) == 2 + 3 + 16 + 8 * mat.shape[1] + mat.size
