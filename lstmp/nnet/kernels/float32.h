@@ -4,6 +4,29 @@
 
 namespace {
 
+// What `times` does on processors without tile registers: all rows are multiplied, half a row of tiles at a time, by as much
+// of two columns as the L1 cache holds, while the next piece is fetched into L2.
+template <typename N, typename HalfRow>
+void times_by_half_rows(const Blocked<N>& a, int64_t rows, const Panel<N>& b, int64_t column, int64_t columns, int64_t depths,
+                        float* sums, bool accumulate, const HalfRow& half_row) {
+  constexpr int64_t kLine = 64 / sizeof(N);                       // numbers in a cache line
+  constexpr int64_t kCached = (1 << 15) / (2 * kTile * sizeof(N));  // tiles of a column: two columns take 32 KB
+  for (int64_t c = 0; c < columns; c += 2)
+    for (int64_t d = 0; d < depths; d += kCached) {
+      const int64_t cached = depths - d < kCached ? depths - d : kCached;
+      const N* right[2] = {b.tile(column + c, d), b.tile(column + c + 1, d)};
+      const bool last = d + cached == depths;
+      const int64_t lines = tiles_of(kTile / kLine, rows);  // each half prefetches its share of one column
+      for (int64_t half = 0; half < 2 * rows; ++half) {
+        float* to = sums + (half / 2 * columns + c) * kSums + half % 2 * (kSums / 2);
+        float* const outputs[2] = {to, to + kSums};
+        const N* next = last ? b.tile(column + c + 2 + half % 2, 0) : b.tile(column + c + half % 2, d + kCached);
+        half_row(a.tile(half / 2, d) + half % 2 * (kTile / 2), right, cached, outputs, accumulate || d,
+                 next + half / 2 * lines * cached * kLine, lines);
+      }
+    }
+}
+
 struct Fp32 {
   using Number = float;
   using Stored = Fp32;  // how the forward pass stores the activations of the gates for the backward pass
@@ -94,24 +117,10 @@ struct Fp32 {
 #endif
 
   // sums [rows][columns][16][16] = or += `rows` rows of tiles times `columns` (an even number) columns, beginning with
-  // `column`. All rows are multiplied by as much of two columns as the L1 cache holds, while the next piece is fetched into L2.
+  // `column`.
   static void times(const Blocked<float>& a, int64_t rows, const Panel<float>& b, int64_t column, int64_t columns,
                     int64_t depths, float* sums, bool accumulate) {
-    constexpr int64_t kCached = 8;  // tiles of a column: two columns take 32 KB
-    for (int64_t c = 0; c < columns; c += 2)
-      for (int64_t d = 0; d < depths; d += kCached) {
-        const int64_t cached = depths - d < kCached ? depths - d : kCached;
-        const float* right[2] = {b.tile(column + c, d), b.tile(column + c + 1, d)};
-        const bool last = d + cached == depths;
-        const int64_t lines = tiles_of(kTile / kSide, rows);  // each half prefetches its share of one column
-        for (int64_t half = 0; half < 2 * rows; ++half) {
-          float* to = sums + (half / 2 * columns + c) * kSums + half % 2 * (kSums / 2);
-          float* const outputs[2] = {to, to + kSums};
-          const float* next = last ? b.tile(column + c + 2 + half % 2, 0) : b.tile(column + c + half % 2, d + kCached);
-          half_row(a.tile(half / 2, d) + half % 2 * (kTile / 2), right, cached, outputs, accumulate || d,
-                   next + half / 2 * lines * cached * kSide, lines);
-        }
-      }
+    times_by_half_rows(a, rows, b, column, columns, depths, sums, accumulate, half_row);
   }
 };
 

@@ -1,6 +1,6 @@
 // The forward and backward pass of LSTMP layers over a whole chunk (forward.h, backward.h) and of the output layer with its
-// cross entropy (output.h), in each precision of matrices.h: fp32 on AVX-512, AVX2 and NEON; bf16, bf16x3 and bf16x6 on AMX. The
-// element-wise part of each frame is applied to the tiles of a product while they are in the L1 cache.
+// cross entropy (output.h), in each precision of matrices.h: fp32 on AVX-512, AVX2 and NEON; bf16 on AMX, AVX512_BF16 and ARM's
+// BF16; bf16x3 and bf16x6 on AMX. The element-wise part of each frame is applied to the tiles of a product while they are in the L1 cache.
 // lstmp/nnet/kernels/fused.py calls these functions.
 #include "vector.h"
 
@@ -15,15 +15,19 @@
 #include <unistd.h>
 #endif
 
-// Which functions work here. Bit 0: fp32; bit 1: bf16, bf16x3 and bf16x6 on AMX, if the processor has it and the
-// system lets the process use it.
+// Which functions work here. Bit 0: fp32; bit 1: bf16; bit 2: bf16x3 and bf16x6. With AMX, those of bits 1 and 2 work only if
+// the system lets the process use it.
 extern "C" int lstmp_fused_ready() {
   static const int ready = [] {
 #if defined(LSTMP_AMX)
     constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0) return 3;
-#endif
+    if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0) return 7;
     return 1;
+#elif defined(LSTMP_BF16)
+    return 3;
+#else
+    return 1;
+#endif
   }();
   return ready;
 }
@@ -51,9 +55,11 @@ extern "C" int lstmp_fused_ready() {
 
 LSTMP_FUSED(fp32, Fp32)
 #if defined(LSTMP_AMX)
-LSTMP_FUSED(bf16, Bf16Parts<1>)
-LSTMP_FUSED(bf16x3, Bf16Parts<2>)
-LSTMP_FUSED(bf16x6, Bf16Parts<3>)
+LSTMP_FUSED(bf16, Amx<1>)
+LSTMP_FUSED(bf16x3, Amx<2>)
+LSTMP_FUSED(bf16x6, Amx<3>)
+#elif defined(LSTMP_BF16)
+LSTMP_FUSED(bf16, Bf16Dot)
 #endif
 
 #else  // the processor has none of these, or the compiler does not know them

@@ -3,8 +3,9 @@
 The factors of the matrix products have one of four precisions; sums and everything else are float32:
 
 - `fp32`: float32, on processors with AVX-512, AVX2 or NEON.
-- `bf16`: bfloat16, on processors with AMX. The activations stored for the backward pass are bfloat16 too, and with
-  fewer than 49 streams also the products of a layer's input with the weights of the gates.
+- `bf16`: bfloat16, on processors with AMX, AVX512_BF16 (AMD since Zen 4) or ARM's BF16. The activations stored for the
+  backward pass are bfloat16 too, and with fewer than 49 streams also the products of a layer's input with the weights
+  of the gates.
 - `bf16x3`: a float32 factor is rounded to the sum of two bfloat16 numbers, 16 bits of mantissa, and a product of two
   factors is computed as 3 bfloat16 products, on processors with AMX. Replaces `fp32` and `bf16x6` where
   ``torch.set_float32_matmul_precision`` allows it, as in training (:func:`reduced_precision`): 1.5 times as fast.
@@ -13,9 +14,9 @@ The factors of the matrix products have one of four precisions; sums and everyth
   computed as 6 bfloat16 products (three more are below float32's rounding and are left out), on processors with AMX.
   Replaces `fp32` there: as exact for numbers above 1e-31, and faster. Infinity becomes NaN.
 
-All but `bf16` need 8 or more streams. In all other cases :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss` compute with
-PyTorch, frame by frame. The environment variable ``LSTMP_FUSED`` lists the precisions that may be used; default:
-``bf16 bf16x3 bf16x6 fp32``.
+All but `bf16` on AMX need 8 or more streams. In all other cases :mod:`lstmp.nnet.cell` and :mod:`lstmp.nnet.loss`
+compute with PyTorch, frame by frame. The environment variable ``LSTMP_FUSED`` lists the precisions that may be used;
+default: ``bf16 bf16x3 bf16x6 fp32``.
 """
 
 import contextlib
@@ -31,12 +32,12 @@ from lstmp.errors import UserError
 from lstmp.native import library
 from lstmp.nnet.kernels.gates import address
 
-_READY_BITS = {"bf16": 2, "bf16x3": 2, "bf16x6": 2, "fp32": 1}  # bits of lstmp_fused_ready's result
+_READY_BITS = {"bf16": 2, "bf16x3": 4, "bf16x6": 4, "fp32": 1}  # bits of lstmp_fused_ready's result
 _STORAGE = {"bf16": (torch.bfloat16, 1), "bf16x3": (torch.int32, 1), "bf16x6": (torch.int16, 3),
             "fp32": (torch.float32, 1)}  # (dtype, numbers of it) that take as many bytes as one factor
 _ALL = " ".join(_READY_BITS)
 _FLAGS = ("-fno-math-errno",)
-_MIN_STREAMS = 8  # the kernels compute 16 at a time: with fewer than 8, PyTorch is as fast in float32
+_MIN_STREAMS = 8  # the kernels compute 16 at a time: with fewer than 8, PyTorch is as fast, unless AMX computes bf16
 _reduced_lock = threading.Lock()
 _reduced_users: list[str] = []
 
@@ -60,7 +61,12 @@ def fits(x, bf16: bool) -> bool:
     """Whether the kernels can compute with ``x``, float32 [.., N, ..] on a CPU, with N streams or rows."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or not x.numel():
         return False
-    return (bf16 or x.shape[-2] >= _MIN_STREAMS) and kernels(current_precision(bf16)) is not None
+    compiled = kernels(current_precision(bf16))
+    return compiled is not None and (x.shape[-2] >= _MIN_STREAMS or bf16 and _has_amx(compiled))
+
+
+def _has_amx(compiled: ctypes.CDLL) -> bool:
+    return bool(compiled.lstmp_fused_ready() & _READY_BITS["bf16x3"])
 
 
 def current_precision(bf16: bool) -> str:

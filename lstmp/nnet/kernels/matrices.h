@@ -3,8 +3,9 @@
 // padded with zeros to whole tiles. Sums are float32. The factors have one of four precisions, which fused.py names:
 //
 // * fp32, `Fp32` (float32.h): float32. A tile is stored row by row.
-// * bf16, `Bf16Parts<1>` (amx.h): bfloat16. A tile register holds 16 rows of 64 bytes, and TDPBF16PS adds to C, 16×16 float32,
+// * bf16, `Bf16Parts<1>` (bf16_parts.h): bfloat16. With AMX a tile register holds 16 rows of 64 bytes, and TDPBF16PS adds to C, 16×16 float32,
 //   the product of A, 16×32, and B, 32×16; B must be stored as 16 rows of 16 pairs (B[2k][n], B[2k+1][n]).
+//   The instructions of AVX512_BF16 and ARM that multiply pairs read the same tiles.
 // * bf16x3, `Bf16Parts<2>`: sums of two bfloat16 numbers, 16 bits of mantissa; a product takes 3 bfloat16 products.
 // * bf16x6, `Bf16Parts<3>`: sums of three bfloat16 numbers, 24 bits of mantissa; a product takes 6 bfloat16 products.
 #pragma once

@@ -1,6 +1,7 @@
 // Packs float32 matrices as the factors of products, and multiplies them. A row of a matrix is a frame of a stream.
 #pragma once
 #include "amx.h"
+#include "bf16_dot.h"
 
 #include <algorithm>
 

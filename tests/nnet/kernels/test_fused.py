@@ -42,6 +42,11 @@ def results(args, clip, precision, use=None):
         return chunk(args, precision, clip)
 
 
+def tolerance_of_few(x, precision) -> float:
+    """What a norm of few numbers may be off by in addition: the roundings do not average out, and sums may cancel."""
+    return NEAR[precision] / x.numel() ** 0.5
+
+
 def chunk(args, precision, clip=50.0):
     out = LstmpChunk.apply(*args, clip, precision == "bf16")
     weight = [torch.cos(torch.arange(o.numel(), dtype=o.dtype)).view(o.shape) for o in out]
@@ -58,7 +63,7 @@ def test_any_shape_is_close_to_float64(precision, frames, streams, inputs, cells
     times = 100 if precision == "bf16x3" else 2  # our factors have 16 bits here, those of PyTorch 24
     for a, b, c in zip(results(args, clip, precision), plain, exact, strict=True):
         assert a.dtype == torch.float32 and a.shape == c.shape
-        assert off(a, c) < NEAR[precision] / 5 + times * off(b, c)
+        assert off(a, c) < NEAR[precision] / 5 + tolerance_of_few(c, precision) + times * off(b, c)
 
 
 @each_precision
@@ -299,7 +304,7 @@ def test_output_layer_of_any_shape(precision, rows, width, states, seed):
 
     (correct, got), (right, wanted) = run(torch.float32, precision == "bf16"), run(torch.float64, False)
     for a, c in zip(got, wanted, strict=True):
-        assert off(a, c) < NEAR[precision]
+        assert off(a, c) < NEAR[precision] + tolerance_of_few(c, precision)
     assert abs(int(correct) - int(right)) <= (1 + rows // 20 if precision == "bf16" else 0)
 
 

@@ -1,6 +1,8 @@
-"""Older x86 processors: the fused kernels for AVX2, and PyTorch without AVX2, compute the same; nothing is an error."""
+"""Other x86 processors than this one: the fused kernels for AVX2 and for AVX512_BF16, which is emulated, and PyTorch
+without AVX2, compute the same; nothing is an error."""
 
 import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,13 +16,21 @@ from lstmp.nnet.loss import FrameCrossEntropy
 PRECISIONS = ("fp32", "bf16x6", "bf16x3", "bf16")
 
 
-@pytest.fixture(params=["x86-64-v2", "x86-64-v3"])
-def older_processor(request, tmp_path, monkeypatch):
-    """Compile the C++ parts for an older processor; the tests need one that can run them."""
-    if platform.machine() != "x86_64" or " avx2 " not in open("/proc/cpuinfo").read():
+PROCESSORS = {"x86-64-v2": ["-march=x86-64-v2"], "x86-64-v3": ["-march=x86-64-v3"],
+              "AVX512_BF16": ["-march=skylake-avx512", "-include",
+                              str(Path(__file__).with_name("emulated_avx512_bf16.h"))]}
+
+
+@pytest.fixture(params=PROCESSORS)
+def processor(request, tmp_path, monkeypatch):
+    """Compile the C++ parts for another processor; the tests need one that can run them."""
+    instructions = open("/proc/cpuinfo").read()
+    if platform.machine() != "x86_64" or " avx2 " not in instructions:
         pytest.skip("not x86-64 with AVX2")
+    if request.param == "AVX512_BF16" and " avx512dq " not in instructions:
+        pytest.skip("no AVX-512")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    monkeypatch.setattr(native, "FLAGS", ("-O2", f"-march={request.param}", "-std=c++17"))
+    monkeypatch.setattr(native, "FLAGS", ("-O2", *PROCESSORS[request.param], "-std=c++17"))
     native.library.cache_clear()
     yield request.param
     native.library.cache_clear()
@@ -37,11 +47,13 @@ def results(bf16):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_pytorch_computes_the_same(older_processor, bf16, monkeypatch, capsys):
+def test_pytorch_computes_the_same(processor, bf16, monkeypatch, capsys):
     got = results(bf16)
-    has_avx2 = older_processor == "x86-64-v3"
-    assert [bool(fused.kernels(precision)) for precision in PRECISIONS] == [has_avx2, False, False, False]
-    assert fused.current_precision(False) == "fp32" and fused.fits(torch.zeros(16, 16), bf16) == (has_avx2 and not bf16)
+    has_fp32, has_bf16 = processor != "x86-64-v2", processor == "AVX512_BF16"
+    assert [bool(fused.kernels(precision)) for precision in PRECISIONS] == [has_fp32, False, False, has_bf16]
+    assert fused.current_precision(False) == "fp32"
+    assert fused.fits(torch.zeros(16, 16), bf16) == (has_bf16 if bf16 else has_fp32)
+    assert not fused.fits(torch.zeros(7, 16), bf16)
     assert not capsys.readouterr().err
     monkeypatch.setenv("LSTMP_NATIVE", "0")
     native.library.cache_clear()
@@ -49,6 +61,7 @@ def test_pytorch_computes_the_same(older_processor, bf16, monkeypatch, capsys):
         torch.testing.assert_close(a, b, rtol=0.03 if bf16 else 1e-5, atol=0.01 if bf16 else 2e-5)
 
 
-def test_auto_selects_float32(older_processor, small_config):
-    assert fused.resolve_precision(small_config(precision="auto"), "cpu").precision == "fp32"
+def test_auto_selects_what_is_fast(processor, small_config):
+    expected = "bf16" if processor == "AVX512_BF16" else "fp32"
+    assert fused.resolve_precision(small_config(precision="auto"), "cpu").precision == expected
     assert fused.training_precision(small_config(precision="fp32"), "cpu") == "fp32"
