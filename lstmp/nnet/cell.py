@@ -138,7 +138,7 @@ def factor_cast(bf16: bool, device: torch.device):
     """
     if not bf16:
         return lambda tensor: tensor
-    if device.type != "cpu" or fused.kernels("bf16") is not None:
+    if device.type != "cpu" or fused.has_amx():
         return torch.Tensor.bfloat16
     return lambda tensor: tensor.bfloat16().to(tensor.dtype)
 

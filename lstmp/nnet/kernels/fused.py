@@ -61,12 +61,15 @@ def fits(x, bf16: bool) -> bool:
     """Whether the kernels can compute with ``x``, float32 [.., N, ..] on a CPU, with N streams or rows."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or not x.numel():
         return False
-    compiled = kernels(current_precision(bf16))
-    return compiled is not None and (x.shape[-2] >= _MIN_STREAMS or bf16 and _has_amx(compiled))
+    if x.shape[-2] < _MIN_STREAMS and not (bf16 and has_amx()):
+        return False
+    return kernels(current_precision(bf16)) is not None
 
 
-def _has_amx(compiled: ctypes.CDLL) -> bool:
-    return bool(compiled.lstmp_fused_ready() & _READY_BITS["bf16x3"])
+def has_amx() -> bool:
+    """Whether the kernels use AMX for `bf16`."""
+    compiled = kernels("bf16")
+    return compiled is not None and bool(compiled.lstmp_fused_ready() & _READY_BITS["bf16x3"])
 
 
 def current_precision(bf16: bool) -> str:
