@@ -27,6 +27,7 @@ from lstmp.report.stages import TITLES, read_calls, stages
 
 PROJECTED = (100, 960, 60_000)  # hours
 TRAINING = "train-clean-5"
+MONO = 300  # different utterances for the monophones, if there is more speech than the corpus has
 
 
 def run(out: Path, options: list[str]):
@@ -61,9 +62,11 @@ def measure(out: Path, hours: float, available: float, utterances: int, last_sta
         run(out, [*options, "--train_utterances", str(count), "--stop-stage", str(last_stage)])
     else:
         run(out, [*options, "--stop-stage", "4"])
+        times = round(hours / available)
         for name in (TRAINING, f"{TRAINING}_fbank"):
-            multiply(out / "data" / name, round(hours / available))
-        run(out, [*options, "--stage", "5", "--stop-stage", str(last_stage)])
+            multiply(out / "data" / name, times)
+        # the shortest utterances are copies of each other: as many different ones as MONO
+        run(out, [*options, "--stage", "5", "--stop-stage", str(last_stage), "--mono_utterances", str(times * MONO)])
     first = 1 if hours <= 1.02 * available else 5
     return {s["stage"]: (s["seconds"] / 60, (s["peak_mib"] or 0) / 1024)
             for s in stages(read_calls(out / "exp" / "log")) if s["stage"] >= first}

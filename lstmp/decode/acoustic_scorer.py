@@ -46,9 +46,11 @@ class AcousticScorer:
         return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
 
 
-def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu",
-                         speaker_independent: bool = False) -> AcousticScorer:
+def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", speaker_independent: bool = False,
+                         network_weights: str = "fp32") -> AcousticScorer:
     """Load the GMM or the network in ``model_dir``; with ``speaker_independent``, those mixtures of a GMM.
+
+    ``network_weights`` is what a network's recurrent weights are rounded to, on a CPU.
 
     Raises:
         UserError: no such folder or device, a missing or damaged file, or the folder has neither a GMM nor a network.
@@ -57,7 +59,7 @@ def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu",
     names = _tensor_names(path)
     for_processes(str(device))
     if "log_priors" in names:
-        network = AcousticNetwork.load(model_dir, device)
+        network = AcousticNetwork.load(model_dir, device, network_weights)
         return AcousticScorer(network.feature, None, len(network.model.feature_mean), network.num_pdfs, False,
                               network.batch)
     if "means" in names:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from lstmp.config import check
 from lstmp.gmm.adapt import FmllrConfig
+from lstmp.nnet.kernels.scoring import WEIGHTS
 
 Search = TypeVar("Search", bound="SearchConfig")
 
@@ -78,6 +79,8 @@ class DecodeConfig(SearchConfig):
         lm_weights, word_penalties: the grid of LM weights and word insertion penalties.
         fmllr: passes and beams for speaker-adapted models.
         engine: ``auto``, ``native`` or ``k2``, see :func:`lstmp.decode.search.choose_engine`.
+        network_weights: what a network's recurrent weights are rounded to, on a CPU: see
+            :mod:`lstmp.nnet.kernels.scoring`.
     """
 
     utts_per_job: int
@@ -86,10 +89,12 @@ class DecodeConfig(SearchConfig):
     word_penalties: list[float]
     fmllr: DecodeFmllrConfig
     engine: str = "auto"  # default for configurations in models exported before this option existed
+    network_weights: str = "fp32"  # likewise
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.engine in ("auto", "native", "k2"), "engine", "auto, native or k2")
+        check(self.network_weights in WEIGHTS, "network_weights", f"one of {', '.join(WEIGHTS)}")
         check(self.utts_per_job > 0, "utts_per_job", "greater than zero")
         check(0 <= self.max_failed <= 1, "max_failed", "from 0 to 1")
         for name in ("lm_weights", "word_penalties"):

@@ -72,10 +72,10 @@ def search_settings(cfg: DecodeConfig) -> Json:
     """The configuration as it is recorded for a stage.
 
     ``engine: auto`` is left out, because the engine that it chooses depends on the machine and does not change the
-    hypotheses.
+    hypotheses; so are weights that are not rounded, which is how networks were always used before there was a choice.
     """
-    settings = config.to_dict(cfg)
-    return settings if cfg.engine != "auto" else {k: v for k, v in settings.items() if k != "engine"}
+    left_out = {"engine": "auto", "network_weights": "fp32"}
+    return {k: v for k, v in config.to_dict(cfg).items() if left_out.get(k) != v}
 
 
 @functools.cache
@@ -119,7 +119,7 @@ class Task:
     device: str
 
     def __post_init__(self) -> None:
-        self.scorer = load_acoustic_scorer(self.model_dir, "cpu")
+        self.scorer = load_acoustic_scorer(self.model_dir, "cpu", network_weights=self.cfg.network_weights)
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
         self.shift = self.features().frame_shift
         self.utts = sorted(read_table(self.data_dir / "utt2spk"))

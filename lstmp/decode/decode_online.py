@@ -76,7 +76,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
     flush_denormals()
     if not is_network(model_dir):
         raise UserError("it is not a network", file=model_dir, hint="decode a GMM with steps/decode.sh")
-    network = AcousticNetwork.load(model_dir)
+    network = AcousticNetwork.load(model_dir, weights=cfg.network_weights)
     NetworkStream(network)  # raises an error early if the network cannot run online
     check_same_model(Path(graph_dir), Path(model_dir), network.num_pdfs)
     features = Features(data_dir, network.feature)

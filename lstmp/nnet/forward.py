@@ -27,13 +27,20 @@ class AcousticNetwork:
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
-                 frame_shift: float = DEFAULT_SECONDS):
+                 frame_shift: float = DEFAULT_SECONDS, weights: str = "fp32"):
+        if device == "cpu":
+            model.pack(weights)
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
 
     @classmethod
-    def load(cls, directory, device: str = "cpu") -> "AcousticNetwork":
+    def load(cls, directory, device: str = "cpu", weights: str = "fp32") -> "AcousticNetwork":
         """Read final.safetensors and config.yaml of a network folder.
+
+        Args:
+            directory: the folder.
+            device: where the scores are computed.
+            weights: on a CPU, what the recurrent weights are rounded to: see :mod:`lstmp.nnet.kernels.scoring`.
 
         Raises:
             UserError: a file is missing or cut off, or the two files do not fit together.
@@ -50,7 +57,7 @@ class AcousticNetwork:
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError, ValueError):
             raise UserError("does not fit config.yaml in the same folder", file=path, hint=hint) from None
-        return cls(cfg, model, priors, device, frame_shift(directory))
+        return cls(cfg, model, priors, device, frame_shift(directory), weights)
 
     @property
     def dim(self) -> int:
@@ -81,18 +88,29 @@ class AcousticNetwork:
         delay = self.cfg.label_delay
         for feats in utterances:
             self.check(feats)
-        lengths = [len(feats) + delay for feats in utterances]
-        x = torch.zeros(max(lengths), len(utterances), self.dim)
-        for n, feats in enumerate(utterances):
-            x[:len(feats), n] = feats
-            x[len(feats):, n] = feats[-1]  # the last frame is repeated for the delay, as in training
+        if not utterances:
+            return []
+        # longest first: then the utterances that have not ended are always the first ones
+        order = sorted(range(len(utterances)), key=lambda n: -len(utterances[n]))
+        lengths = torch.tensor([len(utterances[n]) + delay for n in order])
+        x = torch.zeros(int(lengths[0]), len(utterances), self.dim)
+        for column, n in enumerate(order):
+            feats = utterances[n]
+            x[:len(feats), column] = feats
+            x[len(feats):, column] = feats[-1]  # the last frame is repeated for the delay, as in training
         x = self.model.normalize(x.to(self.device))
-        state, scores = self.model.zero_state(len(utterances)), []
+        scores = [x.new_empty(len(feats), self.num_pdfs) for feats in utterances]
+        state, begin = self.model.zero_state(len(utterances)), 0
         for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK):
-            log_post, state = self.model(chunk, state, torch.tensor(lengths))
-            scores.append(log_post.sub_(self.log_priors))
-        joined = torch.cat(scores)
-        return [joined[delay:length, n] for n, length in enumerate(lengths)]
+            running = int((lengths > begin).sum())
+            state = [(r[:running], c[:running]) for r, c in state]
+            log_post, state = self.model(chunk[:, :running], state, lengths[:running])
+            log_post.sub_(self.log_priors)
+            for column, n in enumerate(order[:running]):
+                first, last = max(begin, delay), min(begin + len(chunk), int(lengths[column]))
+                scores[n][max(0, first - delay):max(0, last - delay)] = log_post[first - begin:last - begin, column]
+            begin += len(chunk)
+        return scores
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):

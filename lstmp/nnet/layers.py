@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lstmp.nnet.cell import LstmpChunk, as_dtype, factor_cast
+from lstmp.nnet.kernels import scoring
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
@@ -31,6 +32,17 @@ class LstmpLayer(nn.Module):
         self.peephole = nn.Parameter(torch.empty(3, cells)) if peepholes else None
         self.w_rm = nn.Parameter(torch.empty(recurrent_projection, cells)) if recurrent_projection else None
         self.w_pm = nn.Parameter(torch.empty(projection, cells)) if projection else None
+        self._packed: scoring.PackedLayer | None = None
+
+    def pack(self, weights: str):
+        """Prepare for scoring on a CPU with the recurrent weights as `fp32`, `bf16` or `int8`
+        (:mod:`lstmp.nnet.kernels.scoring`). The layer cannot be trained any more."""
+        with torch.no_grad():
+            for w in (self.w_r, self.w_rm):
+                if w is not None:
+                    w.copy_(scoring.rounded(w, weights))
+        if scoring.kernels() is not None:
+            self._packed = scoring.PackedLayer(self, weights)
 
     def initialize(self, generator: torch.Generator):
         """Weights uniform with variance 1/(number of inputs); peepholes 0; the forget gate's bias 1, the others 0.
@@ -47,6 +59,8 @@ class LstmpLayer(nn.Module):
                 self.peephole.zero_()
 
     def forward(self, x, r, c, lengths=None):
+        if self._packed is not None:
+            return self._packed(x, r, c)
         y, c = LstmpChunk.apply(x, r, c, self.w_x, self.w_r, self.bias, self.peephole, self.w_rm, self.w_pm,
                                 self.clip, self.bf16)
         return y, y[-1, :, :self.rec], c

@@ -58,6 +58,12 @@ class StateNetwork(nn.Module):
         with torch.no_grad():
             self.b_out.zero_()
 
+    def pack(self, weights: str):
+        """Prepare for scoring on a CPU: see :meth:`lstmp.nnet.layers.LstmpLayer.pack`."""
+        for module in self.modules():
+            if isinstance(module, LstmpLayer):
+                module.pack(weights)
+
     @property
     def num_params(self) -> int:
         """Number of weights as the papers count them: without biases and without layer normalization."""

@@ -55,9 +55,10 @@ class LiveModel:
         torch.set_num_threads(1)
         flush_denormals()
         path = model.path
-        self.network = AcousticNetwork.load(path / "network")
+        decode = config.load(path / "conf/decode.yaml", DecodeConfig)
+        self.network = AcousticNetwork.load(path / "network", weights=decode.network_weights)
         self.graph = SearchGraph.load(graph).with_penalty(model.word_penalty)
-        self.search = replace(config.load(path / "conf/decode.yaml", DecodeConfig), acoustic_scale=1 / model.lm_weight)
+        self.search = replace(decode, acoustic_scale=1 / model.lm_weight)
         self.fbank = config.load(path / "conf/fbank.yaml", FbankConfig)
         self.live = config.load(path / "conf/live.yaml", LiveConfig)
         if not all(0 <= pdf < self.network.num_pdfs for pdf in model.silent):

@@ -135,6 +135,19 @@ def test_online_scores_equal_those_of_the_whole_utterance(network, small_config,
         torch.testing.assert_close(torch.cat(got), network(feats), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("weights", ["fp32", "int8"])
+def test_a_batch_gives_each_utterance_the_scores_that_it_has_alone(small_config, weights):
+    cfg = small_config(label_delay=3)
+    model = StateNetwork(cfg, 6, 9)
+    model.initialize(1)
+    network = AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0), weights=weights)
+    utterances = [torch.randn(length, 6) for length in (47, 1, 120, 50, 3, 46, 48, 131)]
+    for feats, scores in zip(utterances, network.batch(utterances), strict=True):
+        assert scores.shape == (len(feats), 9)
+        torch.testing.assert_close(scores, network(feats), rtol=1e-4, atol=1e-5)
+    assert network.batch([]) == []
+
+
 def test_no_frames_give_no_scores_and_bidirectional_networks_are_refused(network, small_config):
     stream = NetworkStream(network)
     assert stream.accept(torch.zeros(0, 6)).shape == (0, 9) and stream.finish().shape == (0, 9)

@@ -1,4 +1,4 @@
-// exp, sigmoid and tanh of sixteen float32 numbers at a time.
+// exp, sigmoid and tanh of sixteen float32 numbers at a time, and the element-wise part of an LSTMP frame.
 #pragma once
 #include "vector.h"
 
@@ -21,5 +21,21 @@ inline Floats tanh_(Floats x) {
   const Floats one = set(1.0f);
   return fnmadd(set(2.0f), inverse(add(one, exp_(add(x, x)))), one);
 }
+
+// One frame of sixteen cells, from the inputs of the gates without peepholes, the cells of the previous frame and the peephole
+// weights: the activations i, f, o and σ(2 x) for tanh x of gate c, the new cells c and outputs m = o · tanh(c).
+struct CellStep {
+  Floats i, f, s_c, o, c, m;
+  CellStep(Floats in_i, Floats in_f, Floats in_c, Floats in_o, Floats prev, Floats p_i, Floats p_f, Floats p_o, Floats bottom,
+           Floats top) {
+    i = sigmoid(fmadd(p_i, prev, in_i));
+    f = sigmoid(fmadd(p_f, prev, in_f));
+    s_c = sigmoid(add(in_c, in_c));
+    const Floats g = fmsub(set(2.0f), s_c, set(1.0f));  // tanh(x) = 2 σ(2 x) − 1
+    c = max(bottom, min(top, fmadd(f, prev, mul(i, g))));
+    o = sigmoid(fmadd(p_o, c, in_o));
+    m = mul(o, tanh_(c));
+  }
+};
 
 }  // namespace

@@ -37,7 +37,7 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
   Blocked<N> rec{r_memory, l.depth_recs()}, next{r_memory + r_size, l.depth_recs()};
   pack_left<F>(rec, 0, r_0, l.streams, l.recs, l.recs);
   cells_in_blocks<true>(l, c_0, cell);
-  const Floats top = set(clip), bottom = set(-clip), one = set(1.0f), two = set(2.0f);
+  const Floats top = set(clip), bottom = set(-clip);
   alignas(64) float inputs[kBand * 4 * kSums];  // to the gates of 16 cells
   for (int64_t t = 0; t < l.frames; ++t) {
     float* y_t = y + t * l.streams * l.width_rp();
@@ -62,20 +62,14 @@ void forward(const int64_t* sizes, const float* x, const float* r_0, float* c_0,
               const Floats sum = add(load(sums + kSums * g + n * kSide), b_k[g]);
               return l.input_per_frame ? sum : add(sum, K::get(from_x, g % 2));
             };
-            const Floats prev = load(c_prev + n * kSide);
-            const Floats i = sigmoid(fmadd(p_i, prev, input(0, i_f)));
-            const Floats f = sigmoid(fmadd(p_f, prev, input(1, i_f)));
-            const Floats input_c = input(2, c_o), s_c = sigmoid(add(input_c, input_c));
-            const Floats g = fmsub(two, s_c, one);  // tanh(x) = 2 σ(2 x) − 1
-            const Floats c = max(bottom, min(top, fmadd(f, prev, mul(i, g))));
-            const Floats o = sigmoid(fmadd(p_o, c, input(3, c_o)));
-            const Floats result = mul(o, tanh_(c));
-            store(c_now + n * kSide, c);
-            K::put(i_f, K::encode_gate(i), K::encode_gate(f));
-            K::put(c_o, K::encode_gate(s_c), K::encode_gate(o));
-            F::put(to, k % 2, result);
+            const CellStep step(input(0, i_f), input(1, i_f), input(2, c_o), input(3, c_o), load(c_prev + n * kSide), p_i, p_f, p_o,
+                                bottom, top);
+            store(c_now + n * kSide, step.c);
+            K::put(i_f, K::encode_gate(step.i), K::encode_gate(step.f));
+            K::put(c_o, K::encode_gate(step.s_c), K::encode_gate(step.o));
+            F::put(to, k % 2, step.m);
             if (!l.projected && r * kSide + n < l.streams)
-              store(y_t + (r * kSide + n) * l.width_rp() + at, lanes(l.cells - at), result);
+              store(y_t + (r * kSide + n) * l.width_rp() + at, lanes(l.cells - at), step.m);
           }
         }
       }

@@ -29,6 +29,13 @@ inline Register zero_outside_of(Register x, Register at, Register low, Register 
   const __m256 outside = _mm256_or_ps(_mm256_cmp_ps(at, high, _CMP_GE_OQ), _mm256_cmp_ps(at, low, _CMP_LE_OQ));
   return _mm256_andnot_ps(outside, x);
 }
+inline Register from_bf16_of(const uint16_t* from) {
+  const __m128i numbers = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(numbers), 16));
+}
+inline Register from_int8_of(const int8_t* from) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+}
 #else
 using Register = float32x4_t;
 constexpr int kRegisters = 4, kWidth = 4;
@@ -48,6 +55,12 @@ inline Register times_power_of(Register x, Register n) {
 inline Register zero_outside_of(Register x, Register at, Register low, Register high) {
   const uint32x4_t outside = vorrq_u32(vcgeq_f32(at, high), vcleq_f32(at, low));
   return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), outside));
+}
+inline Register from_bf16_of(const uint16_t* from) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(from), 16)); }
+inline Register from_int8_of(const int8_t* from) {
+  int32_t four;  // no more may be read
+  std::memcpy(&four, from, sizeof(four));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))));
 }
 #endif
 LSTMP_REGISTERS(add, _mm256_add_ps(a, b), vaddq_f32(a, b))
@@ -128,6 +141,12 @@ inline Floats inverse(Floats x) {
 }
 inline Floats zero_outside(Floats x, Floats at, Floats low, Floats high) {
   return each([&](int i) { return zero_outside_of(x.part[i], at.part[i], low.part[i], high.part[i]); });
+}
+inline Floats from_bf16(const uint16_t* from) {
+  return each([&](int i) { return from_bf16_of(from + i * kWidth); });
+}
+inline Floats from_int8(const int8_t* from) {
+  return each([&](int i) { return from_int8_of(from + i * kWidth); });
 }
 inline float sum_of(Floats x) {
   float numbers[16], sum = 0;

@@ -36,6 +36,13 @@ inline Floats zero_outside(Floats x, Floats at, Floats low, Floats high) {  // x
   const __mmask16 outside = _mm512_cmp_ps_mask(at, high, _CMP_GE_OQ) | _mm512_cmp_ps_mask(at, low, _CMP_LE_OQ);
   return _mm512_mask_mov_ps(x, outside, _mm512_setzero_ps());
 }
+inline Floats from_bf16(const uint16_t* from) {  // sixteen bfloat16 numbers
+  const __m256i numbers = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(numbers), 16));
+}
+inline Floats from_int8(const int8_t* from) {  // sixteen whole numbers
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
 inline float sum_of(Floats x) { return _mm512_reduce_add_ps(x); }
 inline float max_of(Floats x) { return _mm512_reduce_max_ps(x); }
 

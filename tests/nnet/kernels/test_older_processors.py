@@ -10,7 +10,8 @@ from helpers.lstmp_chunk import make
 
 from lstmp import native
 from lstmp.nnet.cell import LstmpChunk
-from lstmp.nnet.kernels import fused
+from lstmp.nnet.kernels import fused, scoring
+from lstmp.nnet.layers import LstmpLayer
 from lstmp.nnet.loss import FrameCrossEntropy
 
 PRECISIONS = ("fp32", "bf16x6", "bf16x3", "bf16")
@@ -59,6 +60,20 @@ def test_pytorch_computes_the_same(processor, bf16, monkeypatch, capsys):
     native.library.cache_clear()
     for a, b in zip(got, results(bf16), strict=True):
         torch.testing.assert_close(a, b, rtol=0.03 if bf16 else 1e-5, atol=0.01 if bf16 else 2e-5)
+
+
+@pytest.mark.parametrize("weights", scoring.WEIGHTS)
+def test_scores_with_packed_weights(processor, weights):
+    layer = LstmpLayer(11, 40, 17, 5, True, 50.0)
+    layer.initialize(torch.Generator().manual_seed(1))
+    layer.pack(weights)
+    assert (layer._packed is None) == (processor == "x86-64-v2")
+    x, r, c = torch.randn(6, 13, 11), torch.randn(13, 17), torch.randn(13, 40)
+    with torch.no_grad():
+        got = layer(x, r, c)
+        layer._packed = None
+        for a, b in zip(got, layer(x, r, c), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_auto_selects_what_is_fast(processor, small_config):
