@@ -8,13 +8,13 @@ namespace {
 
 struct Bf16Dot : Bf16Parts<1> {
   static constexpr int64_t kColumns = 2, kLeftTiles = 768;
+  static constexpr int kRows = kSide / 2;
   struct Session {};
 
-  // Like Fp32::half_row.
+  // Like Fp32::some_rows.
 #if LSTMP_VECTORS == 512
-  [[gnu::noinline]] static void half_row(const Number* a, const Number* const* b, int64_t depths, float* const* sums,
+  [[gnu::noinline]] static void some_rows(const Number* a, const Number* const* b, int64_t depths, float* const* sums,
                                          bool accumulate, const Number* upcoming, int64_t lines) {
-    constexpr int kRows = kSide / 2;
     Floats s[kRows][2];
     for (int r = 0; r < kRows; ++r)
       for (int c = 0; c < 2; ++c) s[r][c] = accumulate ? load(sums[c] + r * kSide) : zero();
@@ -38,7 +38,7 @@ struct Bf16Dot : Bf16Parts<1> {
   }
 #else
   // BFMMLA adds to 2×2 sums the product of 2 rows of 4 numbers and 4 rows of 2: eight rows and eight columns at a time.
-  [[gnu::noinline]] static void half_row(const Number* a, const Number* const* b, int64_t depths, float* const* sums,
+  [[gnu::noinline]] static void some_rows(const Number* a, const Number* const* b, int64_t depths, float* const* sums,
                                          bool accumulate, const Number* upcoming, int64_t lines) {
     for (int64_t i = 0; i < lines * depths; ++i) prefetch_line<2>(upcoming + i * kDepth);
     for (int c = 0; c < 2; ++c)
@@ -77,7 +77,7 @@ struct Bf16Dot : Bf16Parts<1> {
 
   static void times(const Blocked<Number>& a, int64_t rows, const Panel<Number>& b, int64_t column, int64_t columns,
                     int64_t depths, float* sums, bool accumulate) {
-    times_by_half_rows(a, rows, b, column, columns, depths, sums, accumulate, half_row);
+    times_by_rows<kRows>(a, rows, b, column, columns, depths, sums, accumulate, some_rows);
   }
 };
 

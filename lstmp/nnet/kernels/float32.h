@@ -4,25 +4,28 @@
 
 namespace {
 
-// What `times` does on processors without tile registers: all rows are multiplied, half a row of tiles at a time, by as much
-// of two columns as the L1 cache holds, while the next piece is fetched into L2.
-template <typename N, typename HalfRow>
-void times_by_half_rows(const Blocked<N>& a, int64_t rows, const Panel<N>& b, int64_t column, int64_t columns, int64_t depths,
-                        float* sums, bool accumulate, const HalfRow& half_row) {
-  constexpr int64_t kLine = 64 / sizeof(N);                       // numbers in a cache line
+// What `times` does on processors without tile registers: all rows are multiplied, `kRows` at a time, by as much of two columns
+// as the L1 cache holds, while the next piece is fetched into L2.
+template <int64_t kRows, typename N, typename SomeRows>
+void times_by_rows(const Blocked<N>& a, int64_t rows, const Panel<N>& b, int64_t column, int64_t columns, int64_t depths,
+                   float* sums, bool accumulate, const SomeRows& some_rows) {
+  constexpr int64_t kParts = kSide / kRows;                         // of a row of tiles
+  constexpr int64_t kLine = 64 / sizeof(N);                         // numbers in a cache line
   constexpr int64_t kCached = (1 << 15) / (2 * kTile * sizeof(N));  // tiles of a column: two columns take 32 KB
   for (int64_t c = 0; c < columns; c += 2)
     for (int64_t d = 0; d < depths; d += kCached) {
       const int64_t cached = depths - d < kCached ? depths - d : kCached;
       const N* right[2] = {b.tile(column + c, d), b.tile(column + c + 1, d)};
       const bool last = d + cached == depths;
-      const int64_t lines = tiles_of(kTile / kLine, rows);  // each half prefetches its share of one column
-      for (int64_t half = 0; half < 2 * rows; ++half) {
-        float* to = sums + (half / 2 * columns + c) * kSums + half % 2 * (kSums / 2);
+      const int64_t lines = tiles_of(2 * kTile / kLine, kParts * rows);  // each part prefetches its share of both columns
+      for (int64_t part = 0; part < kParts * rows; ++part) {
+        const int64_t row = part / kParts, within = part % kParts;
+        float* to = sums + (row * columns + c) * kSums + within * kRows * kSide;
         float* const outputs[2] = {to, to + kSums};
-        const N* next = last ? b.tile(column + c + 2 + half % 2, 0) : b.tile(column + c + half % 2, d + kCached);
-        half_row(a.tile(half / 2, d) + half % 2 * (kTile / 2), right, cached, outputs, accumulate || d,
-                 next + half / 2 * lines * cached * kLine, lines);
+        const int64_t half = part % 2;  // odd parts prefetch the second column
+        const N* next = last ? b.tile(column + c + 2 + half, 0) : b.tile(column + c + half, d + kCached);
+        some_rows(a.tile(row, d) + within * kRows * kDepth, right, cached, outputs, accumulate || d,
+                  next + part / 2 * lines * cached * kLine, lines);
       }
     }
 }
@@ -68,13 +71,13 @@ struct Fp32 {
     }
   }
 
-  // Multiplies half a row of tiles by two columns, `depths` tiles deep, and adds to `sums` [16][16] of each column, or starts
+  // Multiplies kRows rows of tiles by two columns, `depths` tiles deep, and adds to `sums` [kRows][16] of each column, or starts
   // from zeros. For each tile it prefetches `lines` cache lines, beginning at `upcoming`. Not inlined: inlined by GCC it is
   // 7 % slower.
 #if LSTMP_VECTORS == 512
-  [[gnu::noinline]] static void half_row(const float* a, const float* const* b, int64_t depths, float* const* sums,
+  static constexpr int kRows = kSide / 2;
+  [[gnu::noinline]] static void some_rows(const float* a, const float* const* b, int64_t depths, float* const* sums,
                                          bool accumulate, const float* upcoming, int64_t lines) {
-    constexpr int kRows = kSide / 2;
     Floats s[kRows][2];
     for (int r = 0; r < kRows; ++r)
       for (int c = 0; c < 2; ++c) s[r][c] = accumulate ? load(sums[c] + r * kSide) : zero();
@@ -95,24 +98,33 @@ struct Fp32 {
       for (int c = 0; c < 2; ++c) store(sums[c] + r * kSide, s[r][c]);
   }
 #else
-  [[gnu::noinline]] static void half_row(const float* a, const float* const* b, int64_t depths, float* const* sums,
-                                         bool accumulate, const float* upcoming, int64_t lines) {
-    constexpr int kRows = 4;  // the sums of four rows fill half of the registers
-    for (int64_t i = 0; i < lines * depths; ++i) prefetch_line<2>(upcoming + i * kSide);
-    for (int c = 0; c < 2; ++c)
-      for (int first = 0; first < kSide / 2; first += kRows) {
-        float* const to = sums[c] + first * kSide;
-        Floats s[kRows];
-        for (int r = 0; r < kRows; ++r) s[r] = accumulate ? load(to + r * kSide) : zero();
-        const float *left = a + first * kDepth, *right = b[c];
-        for (int64_t tile = 0; tile < depths; ++tile, left += kTile - kDepth)
-          for (int64_t k = 0; k < kDepth; ++k, ++left, right += kSide) {
-            const Floats row = load(right);
-#pragma GCC unroll 4
-            for (int r = 0; r < kRows; ++r) s[r] = fmadd(set(left[r * kDepth]), row, s[r]);
-          }
-        for (int r = 0; r < kRows; ++r) store(to + r * kSide, s[r]);
+  static constexpr int kRows = kSide;
+  [[gnu::noinline]] static void some_rows(const float* a, const float* const* b, int64_t depths, float* const* sums,
+                                          bool accumulate, const float* upcoming, int64_t lines) {
+    const int64_t share = tiles_of(lines, 6);  // of the lines to prefetch, for each of six calls
+    for (int c = 0; c < 2; ++c, upcoming += 3 * share * depths * kSide) {
+      rows_by_column<6>(a, b[c], depths, sums[c], accumulate, upcoming, share);
+      rows_by_column<6>(a + 6 * kDepth, b[c], depths, sums[c] + 6 * kSide, accumulate, upcoming + share * depths * kSide, share);
+      rows_by_column<4>(a + 12 * kDepth, b[c], depths, sums[c] + 12 * kSide, accumulate, upcoming + 2 * share * depths * kSide,
+                        share);
+    }
+  }
+  template <int kCount>  // with six rows, their sums and the factors fill the sixteen registers of AVX2
+  static void rows_by_column(const float* a, const float* b, int64_t depths, float* sums, bool accumulate, const float* upcoming,
+                             int64_t lines) {
+    Floats s[kCount];
+    for (int r = 0; r < kCount; ++r) s[r] = accumulate ? load(sums + r * kSide) : zero();
+    for (int64_t tile = 0; tile < depths; ++tile, a += kTile - kDepth) {
+      for (int r = 0; r < kCount; ++r)
+        for (int half = 0; half < 2; ++half) prefetch_line<1>(a + kTile + r * kDepth + half * kSide);
+      for (int64_t i = 0; i < lines; ++i, upcoming += kSide) prefetch_line<2>(upcoming);
+      for (int64_t k = 0; k < kDepth; ++k, ++a, b += kSide) {
+        const Floats row = load(b);
+#pragma GCC unroll 6
+        for (int r = 0; r < kCount; ++r) s[r] = fmadd(set(a[r * kDepth]), row, s[r]);
       }
+    }
+    for (int r = 0; r < kCount; ++r) store(sums + r * kSide, s[r]);
   }
 #endif
 
@@ -120,7 +132,7 @@ struct Fp32 {
   // `column`.
   static void times(const Blocked<float>& a, int64_t rows, const Panel<float>& b, int64_t column, int64_t columns,
                     int64_t depths, float* sums, bool accumulate) {
-    times_by_half_rows(a, rows, b, column, columns, depths, sums, accumulate, half_row);
+    times_by_rows<kRows>(a, rows, b, column, columns, depths, sums, accumulate, some_rows);
   }
 };
 
