@@ -18,7 +18,7 @@ from lstmp.features.load import Features
 from lstmp.log import say, warn
 from lstmp.parallel import iter_jobs
 
-_FRAMES_PER_BATCH = 16_000  # frames whose scores are in memory at once: 130 MB with 2,000 tied states
+FRAMES_PER_BATCH = 16_000  # frames whose scores are in memory at once: 130 MB with 2,000 tied states
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _batches(utts: list[str], features: Features, failed: dict[str, str]) -> Ite
         except UserError as e:
             failed[utt] = str(e)
             continue
-        if batch and frames + length > _FRAMES_PER_BATCH:
+        if batch and frames + length > FRAMES_PER_BATCH:
             yield batch
             batch, frames = [], 0
         batch.append(utt)

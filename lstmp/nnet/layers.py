@@ -32,7 +32,7 @@ class LstmpLayer(nn.Module):
         self.peephole = nn.Parameter(torch.empty(3, cells)) if peepholes else None
         self.w_rm = nn.Parameter(torch.empty(recurrent_projection, cells)) if recurrent_projection else None
         self.w_pm = nn.Parameter(torch.empty(projection, cells)) if projection else None
-        self._packed: scoring.PackedLayer | None = None
+        self.packed: scoring.PackedLayer | None = None
 
     def pack(self, weights: str):
         """Prepare for scoring on a CPU with the recurrent weights as `fp32`, `bf16` or `int8`
@@ -42,7 +42,7 @@ class LstmpLayer(nn.Module):
                 if w is not None:
                     w.copy_(scoring.rounded(w, weights))
         if scoring.kernels() is not None:
-            self._packed = scoring.PackedLayer(self, weights)
+            self.packed = scoring.PackedLayer(self, weights)
 
     def initialize(self, generator: torch.Generator):
         """Weights uniform with variance 1/(number of inputs); peepholes 0; the forget gate's bias 1, the others 0.
@@ -59,8 +59,8 @@ class LstmpLayer(nn.Module):
                 self.peephole.zero_()
 
     def forward(self, x, r, c, lengths=None):
-        if self._packed is not None:
-            return self._packed(x, r, c)
+        if self.packed is not None:
+            return self.packed(x, r, c)
         y, c = LstmpChunk.apply(x, r, c, self.w_x, self.w_r, self.bias, self.peephole, self.w_rm, self.w_pm,
                                 self.clip, self.bf16)
         return y, y[-1, :, :self.rec], c

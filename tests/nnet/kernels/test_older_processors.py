@@ -67,11 +67,11 @@ def test_scores_with_packed_weights(processor, weights):
     layer = LstmpLayer(11, 40, 17, 5, True, 50.0)
     layer.initialize(torch.Generator().manual_seed(1))
     layer.pack(weights)
-    assert (layer._packed is None) == (processor == "x86-64-v2")
+    assert (layer.packed is None) == (processor == "x86-64-v2")
     x, r, c = torch.randn(6, 13, 11), torch.randn(13, 17), torch.randn(13, 40)
     with torch.no_grad():
         got = layer(x, r, c)
-        layer._packed = None
+        layer.packed = None
         for a, b in zip(got, layer(x, r, c), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 

@@ -39,9 +39,9 @@ def test_any_shape_equals_the_layer_with_rounded_weights(weights, frames, stream
                                                          clip, seed):
     layer = make_layer(inputs, cells, rec, proj, peepholes, clip, seed)
     layer.pack(weights)
-    assert layer._packed is not None
+    assert layer.packed is not None
     got = outputs(layer, frames, streams, seed)
-    layer._packed = None
+    layer.packed = None
     for a, b in zip(got, outputs(layer, frames, streams, seed), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -81,6 +81,6 @@ def test_without_a_compiler_the_rounded_weights_are_used(monkeypatch):
     layer.pack("int8")
     monkeypatch.setattr(scoring, "kernels", lambda: None)
     other.pack("int8")
-    assert other._packed is None and not torch.equal(other.w_r, make_layer(12, 20, 10, 4, True, 50.0, 3).w_r)
+    assert other.packed is None and not torch.equal(other.w_r, make_layer(12, 20, 10, 4, True, 50.0, 3).w_r)
     for a, b in zip(outputs(layer, 5, 3, 1), outputs(other, 5, 3, 1), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
