@@ -42,7 +42,7 @@ def make_network(model: Path | None, weights: str, packed: bool = True) -> Acous
     if not packed:
         for layer in network.model.modules():
             if isinstance(layer, LstmpLayer):
-                layer.packed = None
+                layer.packed, layer.bf16 = None, False
     return network
 
 
@@ -75,7 +75,7 @@ def main(argv=None):
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     lengths = [int(n) for n in read_table(a.data / "utt2num_frames").values()] if a.data else list(range(200, 1800, 16))
-    lengths = lengths[:a.utterances]
+    lengths = sorted(lengths[:a.utterances], reverse=True)  # as they are decoded
     networks = {"not packed, fp32": make_network(a.model, "fp32", packed=False)}
     networks |= {f"packed, {weights}": make_network(a.model, weights) for weights in WEIGHTS}
     dim = networks["packed, fp32"].dim

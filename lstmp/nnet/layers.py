@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lstmp.nnet.cell import LstmpChunk, as_dtype, factor_cast
-from lstmp.nnet.kernels import scoring
+from lstmp.nnet.kernels import fused, scoring
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
@@ -33,16 +33,23 @@ class LstmpLayer(nn.Module):
         self.w_rm = nn.Parameter(torch.empty(recurrent_projection, cells)) if recurrent_projection else None
         self.w_pm = nn.Parameter(torch.empty(projection, cells)) if projection else None
         self.packed: scoring.PackedLayer | None = None
+        self._fused_scores = False  # whether the fused kernels score several streams faster than `packed`
 
     def pack(self, weights: str):
         """Prepare for scoring on a CPU with the recurrent weights as `fp32`, `bf16` or `int8`
-        (:mod:`lstmp.nnet.kernels.scoring`). The layer cannot be trained any more."""
+        (:mod:`lstmp.nnet.kernels.scoring`). The layer cannot be trained any more.
+
+        Where there are fused kernels for bfloat16, those compute several streams, which for `bf16` also rounds the
+        inputs of the products.
+        """
         with torch.no_grad():
             for w in (self.w_r, self.w_rm):
                 if w is not None:
                     w.copy_(scoring.rounded(w, weights))
         if scoring.kernels() is not None:
             self.packed = scoring.PackedLayer(self, weights)
+        self.bf16 = weights == "bf16" and fused.kernels("bf16") is not None
+        self._fused_scores = self.bf16 or fused.has_amx()
 
     def initialize(self, generator: torch.Generator):
         """Weights uniform with variance 1/(number of inputs); peepholes 0; the forget gate's bias 1, the others 0.
@@ -59,7 +66,7 @@ class LstmpLayer(nn.Module):
                 self.peephole.zero_()
 
     def forward(self, x, r, c, lengths=None):
-        if self.packed is not None:
+        if self.packed is not None and not (self._fused_scores and x.shape[1] >= fused.MIN_STREAMS):
             return self.packed(x, r, c)
         y, c = LstmpChunk.apply(x, r, c, self.w_x, self.w_r, self.bias, self.peephole, self.w_rm, self.w_pm,
                                 self.clip, self.bf16)

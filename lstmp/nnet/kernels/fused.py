@@ -37,7 +37,7 @@ _STORAGE = {"bf16": (torch.bfloat16, 1), "bf16x3": (torch.int32, 1), "bf16x6": (
             "fp32": (torch.float32, 1)}  # (dtype, numbers of it) that take as many bytes as one factor
 _ALL = " ".join(_READY_BITS)
 _FLAGS = ("-fno-math-errno",)
-_MIN_STREAMS = 8  # the kernels compute 16 at a time: with fewer than 8, PyTorch is as fast, unless AMX computes bf16
+MIN_STREAMS = 8  # the kernels compute 16 at a time: with fewer than 8, PyTorch is as fast, unless AMX computes bf16
 _reduced_lock = threading.Lock()
 _reduced_users: list[str] = []
 
@@ -61,7 +61,7 @@ def fits(x, bf16: bool) -> bool:
     """Whether the kernels can compute with ``x``, float32 [.., N, ..] on a CPU, with N streams or rows."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or not x.numel():
         return False
-    if x.shape[-2] < _MIN_STREAMS and not (bf16 and has_amx()):
+    if x.shape[-2] < MIN_STREAMS and not (bf16 and has_amx()):
         return False
     return kernels(current_precision(bf16)) is not None
 

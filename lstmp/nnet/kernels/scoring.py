@@ -8,6 +8,9 @@ The weights of the recurrence can be shorter than float32:
 
 Only weights are rounded: inputs, sums, cells and all element-wise computations are float32. All three need AVX2,
 AVX-512 or NEON; without, the layer computes with rounded weights in float32: the same results, more slowly.
+On processors with instructions for bfloat16, several streams are scored by :mod:`lstmp.nnet.kernels.fused` instead:
+with AMX whatever the weights, as that is faster; elsewhere for `bf16`. It then rounds the inputs of the products of
+`bf16` too.
 """
 
 import ctypes
