@@ -1,0 +1,189 @@
+"""The numerator graphs of LF-MMI: the phones of an aligned utterance, with boundaries that may move a little.
+
+A numerator has one state for each phone of the alignment, in a row. A phone may begin and end up to ``tolerance``
+frames of the alignment earlier or later than in the alignment (Povey et al. 2016, "Purely sequence-trained neural
+networks for ASR based on lattice-free MMI", section 2.4). Its states and weights are those of the path through the
+denominator graph that reads the same phones. So each path of a numerator is also one of the denominator, with the same
+weight, and log numerator − log denominator is at most 0.
+
+The network has an output frame for each ``subsampling`` frames of the alignment: output j stands for frame
+``subsampling`` · j, and an utterance of T frames has ⌈T / subsampling⌉ outputs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstmp.errors import UserError
+from lstmp.gmm.align import Segment, read_alignment, segments
+from lstmp.gmm.model import AcousticModel
+from lstmp.graph.denominator import Denominator
+from lstmp.log import warn
+
+_NAMED = 3  # utterances that a warning names
+
+
+@dataclass(frozen=True)
+class Numerator:
+    """The paths of a chunk of an utterance through K phones: in each output frame a path stays, or goes to the next one.
+
+    Attributes:
+        frames: number of output frames.
+        pdf: int64 [K], pdf of each phone's state.
+        first, last: int64 [K], the output frames of the chunk, from 0, between which the state may be active. Both
+            increase from phone to phone, and there is a path through each (phone, frame) that they allow.
+        start: float64 [K], log-probability of being in the state in the first frame; −inf where a path cannot start.
+        stay, enter: float64 [K], log-probability of the self-loop, and of the arc from the phone before.
+    """
+
+    frames: int
+    pdf: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    start: np.ndarray
+    stay: np.ndarray
+    enter: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """The path of an utterance: its states in the denominator graph, without the start; first and last as above."""
+
+    frames: int
+    states: np.ndarray
+    enter: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+class Numerators:
+    """The numerators of utterances and of chunks of them.
+
+    Args:
+        denominator: the graph that weights and states come from.
+        tolerance: number of frames of the alignment by which a phone may begin or end earlier or later.
+        subsampling: number of frames of the alignment for each output frame.
+
+    Attributes:
+        left_out: utterance → why it has no numerator.
+    """
+
+    def __init__(self, denominator: Denominator, tolerance: int, subsampling: int = 3):
+        self.tolerance, self.subsampling = tolerance, subsampling
+        self.left_out: dict[str, str] = {}
+        self._utterances: dict[str, _Utterance] = {}
+        self._pdf, self._initial, self._stay = denominator.pdf, denominator.initial, denominator.stay
+        self._phone, self._ends = denominator.phone.tolist(), np.isfinite(denominator.final).tolist()
+        self._next: list[dict[int, list[tuple[int, float]]]] = [{} for _ in self._pdf]  # phone → (state, weight)
+        for source, target, weight in zip(denominator.source.tolist(), denominator.target.tolist(),
+                                          denominator.weight.tolist(), strict=True):
+            self._next[source].setdefault(self._phone[target], []).append((target, weight))
+
+    @classmethod
+    def read(cls, ali, denominator: Denominator, tolerance: int, subsampling: int = 3,
+             only: Iterable[str] | None = None) -> "Numerators":
+        """The numerators of the utterances of an alignment folder; ``only`` of these. A warning names what is left out.
+
+        Raises:
+            UserError: the folder is missing or damaged, or no utterance has a numerator.
+        """
+        transitions = AcousticModel.load(ali).transitions
+        numerators = cls(denominator, tolerance, subsampling)
+        for utt, tids in read_alignment(ali, only=None if only is None else set(only)).items():
+            transitions.check(utt, tids, file=ali)
+            numerators.add(utt, segments(tids, transitions))
+        if not numerators._utterances:
+            raise UserError("no utterance of the alignment has a numerator graph", file=ali,
+                            hint="make the denominator graph of this alignment")
+        if left_out := numerators.left_out:
+            some = "; ".join(f"{utt}: {why}" for utt, why in list(left_out.items())[:_NAMED])
+            more = "; …" if len(left_out) > _NAMED else ""
+            warn(f"{ali}: {len(left_out)} of {len(left_out) + len(numerators._utterances)} utterances have no numerator "
+                 f"graph and are left out: {some}{more}")
+        return numerators
+
+    def add(self, utt: str, phones: list[Segment]):
+        """Add an utterance with its phones and their frames; one that has no numerator goes to ``left_out``."""
+        frames = -(-(phones[-1].start + phones[-1].length) // self.subsampling) if phones else 0
+        limits = _limits(phones, frames, self.tolerance, self.subsampling)
+        path = self._path([s.phone for s in phones])
+        if not phones:
+            self.left_out[utt] = "it has no phones"
+        elif path is None:
+            self.left_out[utt] = "its phones are not a sequence of the phone language model"
+        elif limits is None:
+            self.left_out[utt] = f"its {len(phones)} phones cannot be matched in {frames} output frames"
+        else:
+            states, weights = map(np.array, zip(*path, strict=True))
+            self._utterances[utt] = _Utterance(frames, states, weights, *limits)
+
+    def frames(self, utt: str) -> int:
+        """Number of output frames of an utterance, 0 if it has no numerator."""
+        return self._utterances[utt].frames if utt in self._utterances else 0
+
+    def whole(self, utt: str) -> Numerator | None:
+        """The numerator of a whole utterance, None if it has none."""
+        cut = self.cut(utt, 0, self.frames(utt))
+        return cut and cut[1]
+
+    def cut(self, utt: str, first: int, frames: int) -> tuple[int, Numerator] | None:
+        """The numerator of a chunk, the part of the utterance's numerator in these output frames.
+
+        Args:
+            first, frames: first output frame and number of them. Frames before the begin and after the end of the
+                utterance do not count, as those of a network whose output is delayed.
+
+        Returns:
+            Number of frames of the chunk before the begin of the utterance, and the numerator of those that follow;
+            None if the utterance has no numerator or no frame in the chunk.
+        """
+        u = self._utterances.get(utt)
+        begin, end = max(first, 0), min(first + frames, u.frames if u else 0)
+        if u is None or begin >= end:
+            return None
+        low, high = int(np.searchsorted(u.last, begin)), int(np.searchsorted(u.first, end))
+        part = slice(low, high)
+        stay = self._stay[u.states[part]]
+        before = np.concatenate([u.states[:1] * 0, u.states[:-1]])  # the state from which each phone is entered
+        # the frame before the chunk is in the same phone, in the one before it, or is the begin of the utterance
+        stayed = (u.first[part] < begin) & (begin <= u.last[part])
+        last_before = np.concatenate([[-1], u.last[:-1]])
+        first_before = np.concatenate([[-1], u.first[:-1]])
+        entered = (first_before[part] < begin) & (begin - 1 <= last_before[part]) & (u.first[part] <= begin)
+        start = np.logaddexp(np.where(stayed, self._initial[u.states[part]] + stay, -np.inf),
+                             np.where(entered, self._initial[before[part]] + u.enter[part], -np.inf))
+        return begin - first, Numerator(
+            end - begin, self._pdf[u.states[part]], np.maximum(u.first[part] - begin, 0),
+            np.minimum(u.last[part], end - 1) - begin, start, stay, u.enter[part])
+
+    def _path(self, phones: list[int]) -> list[tuple[int, float]] | None:
+        """The states that read these phones, and the weights of the arcs into them; None if there is no such path."""
+        state, path = 0, []
+        for i, phone in enumerate(phones):
+            after = phones[i + 1] if i + 1 < len(phones) else None
+            step = next(((to, weight) for to, weight in self._next[state].get(phone, ())
+                         if (self._ends[to] if after is None else after in self._next[to])), None)
+            if step is None:
+                return None
+            path.append(step)
+            state = step[0]
+        return path
+
+
+def _limits(phones: list[Segment], frames: int, tolerance: int,
+            subsampling: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """First and last output frame of each phone, int64 [K] each, narrowed to those that complete paths have.
+
+    None if there is no path, of at least one output frame for each phone.
+    """
+    starts, lengths = (np.array([getattr(s, name) for s in phones], np.int64) for name in ("start", "length"))
+    first = np.maximum(-(-(starts - tolerance) // subsampling), 0)
+    last = np.minimum((starts + lengths - 1 + tolerance) // subsampling, frames - 1)
+    number = np.arange(len(phones))
+    first = np.maximum.accumulate(first - number) + number
+    last = np.minimum.accumulate((last - number)[::-1])[::-1] + number
+    if not len(phones) or first[0] > 0 or last[-1] < frames - 1:
+        return None
+    last[-1], first[0] = frames - 1, 0
+    return None if (first > last).any() or (first[1:] > last[:-1] + 1).any() else (first, last)
