@@ -26,7 +26,7 @@ _NAMED = 3  # utterances that a warning names
 
 @dataclass(frozen=True)
 class Numerator:
-    """The paths of a chunk of an utterance through K phones: in each output frame a path stays, or goes to the next one.
+    """The paths of a chunk of an utterance through K phones: in each frame a path stays, or goes to the next.
 
     Attributes:
         frames: number of output frames.
@@ -99,8 +99,8 @@ class Numerators:
         if left_out := numerators.left_out:
             some = "; ".join(f"{utt}: {why}" for utt, why in list(left_out.items())[:_NAMED])
             more = "; …" if len(left_out) > _NAMED else ""
-            warn(f"{ali}: {len(left_out)} of {len(left_out) + len(numerators._utterances)} utterances have no numerator "
-                 f"graph and are left out: {some}{more}")
+            warn(f"{ali}: {len(left_out)} of {len(left_out) + len(numerators._utterances)} utterances have no "
+                 f"numerator graph and are left out: {some}{more}")
         return numerators
 
     def add(self, utt: str, phones: list[Segment]):

@@ -42,7 +42,7 @@ def test_the_paths_of_an_utterance_are_those_near_its_alignment(seed, width, num
     assert (whole is None) == (not expected) == ("utt" in numerators.left_out)
     if whole is not None:
         assert {path for path, _ in numerator_paths(whole)} == expected
-        for k, t in itertools.product(range(len(segments)), range(whole.frames)):  # the limits are as narrow as they can be
+        for k, t in itertools.product(range(len(segments)), range(whole.frames)):  # no limit is too wide
             assert (whole.first[k] <= t <= whole.last[k]) == any(path[t] == k for path in expected)
 
 

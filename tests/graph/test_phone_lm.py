@@ -25,7 +25,7 @@ def test_a_bigram_counted_by_hand():
 
 
 def test_a_four_gram_with_one_extra_state_counted_by_hand():
-    """Of the histories of three phones, 1 2 3 occurs most often. After 2 3 without it, 4 follows in one of two cases."""
+    """Of the histories of three phones, 1 2 3 occurs most often. After other 2 3, 4 follows in one of two cases."""
     lm = estimate([[1, 2, 3, 4], [5, 1, 2, 3, 4], [1, 2, 3], [4, 2, 3, 4], [4, 2, 3]], PhoneLmConfig(4, 1))
     found = arcs(lm)
     assert found[(1, 2), 3] == (1.0, (1, 2, 3)) and found[(4, 2), 3] == (1.0, (2, 3))

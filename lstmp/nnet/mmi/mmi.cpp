@@ -1,0 +1,214 @@
+// Forward-backward over the denominator graph of lattice-free MMI. (lstmp/nnet/mmi/plain.py is the reference.)
+//
+// A block of sequences is computed together: each has one lane of a vector, so that an arc is one vector multiplication and
+// addition for all of them, forward and backward, and its indices are read once. Probabilities are float32. In each frame the
+// outputs are reduced by their maximum, and the forward probabilities are scaled to the sum 1; the logarithms of both are
+// added in float64.
+//
+// With the leaky HMM, the probability of state j after a frame grows by leaky · initial[j]. What this adds to the next frame
+// is leaky · entry, where entry[d] = Σ initial[i] · prob(i → d) over the arcs into d, so it costs no pass over the states.
+#include "../../guard.h"
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+namespace {
+
+// Arithmetic with denormal numbers is slow on x86, and they do not matter here.
+class FlushDenormals {
+#if defined(__SSE2__)
+ public:
+  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#endif
+};
+
+// eˣ for x ≤ 0; 0 below -80. The same series as in nnet/kernels/kernels.cpp.
+inline float exp_(float x) {
+  const float y = x < -80.0f ? -80.0f : x;
+  const float rounder = 12582912.0f;  // 1.5 · 2²³: adding it rounds to a whole number
+  const float n = (y * 1.44269504f + rounder) - rounder;
+  const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts; the first is exact
+  float p = 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, 4);
+  return x < -80.0f ? 0.0f : p * power;
+}
+
+struct Graph {
+  int64_t states, pdfs;
+  const int32_t *pdf;                        // [states]
+  const float *initial, *entry;              // [states], probabilities
+  const int32_t *in_first, *in_source;       // the arcs into state d are in_first[d] … in_first[d + 1] - 1
+  const float* in_prob;
+  const int32_t *out_first, *out_target;     // the same arcs by their source
+  const float* out_prob;
+  float leaky;
+};
+
+struct Batch {
+  int64_t sequences;             // N
+  const float* scores;           // [T, N, pdfs]
+  const int64_t *begin, *length; // [N]
+  float factor;                  // on the posteriors
+  float* posteriors;             // [T, N, pdfs]
+  double* log_prob;              // [N]
+};
+
+typedef float Lanes8 __attribute__((vector_size(32)));
+typedef float Lanes16 __attribute__((vector_size(64)));
+
+template <class Lanes>
+class Block {
+  static constexpr int L = sizeof(Lanes) / sizeof(float);
+
+ public:
+  // Computes `count` ≤ L sequences of the batch, whose indices are in `which`, the longest first.
+  Block(const Graph& graph, const Batch& batch, const int64_t* which, int count)
+      : g_(graph), b_(batch), which_(which), count_(count), frames_(batch.length[which[0]]),
+        alpha_((frames_ + 1) * graph.states), emitted_(frames_ * graph.pdfs), inverse_(frames_ + 1), row_(graph.pdfs) {}
+
+  void run() {
+    for (int n = 0; n < count_; ++n) b_.log_prob[which_[n]] = 0;
+    for (int64_t t = 1; t <= frames_; ++t) {
+      emit(t);
+      forward(t);
+    }
+    backward();
+  }
+
+ private:
+  bool active(int n, int64_t t) const { return t <= b_.length[which_[n]]; }  // frames are counted from 1
+  int64_t row(int n, int64_t t) const { return ((b_.begin[which_[n]] + t - 1) * b_.sequences + which_[n]) * g_.pdfs; }
+
+  // Sets emitted_ of frame t to exp(score - maximum); adds the maximum to the log-probability.
+  void emit(int64_t t) {
+    Lanes* out = &emitted_[(t - 1) * g_.pdfs];
+    for (int n = 0; n < L; ++n) {
+      if (n >= count_ || !active(n, t)) {
+        for (int64_t p = 0; p < g_.pdfs; ++p) out[p][n] = 0;
+        continue;
+      }
+      const float* x = b_.scores + row(n, t);
+      float top = -std::numeric_limits<float>::infinity(), bad = 0;
+      for (int64_t p = 0; p < g_.pdfs; ++p) {
+        top = x[p] > top ? x[p] : top;
+        bad += x[p] != x[p] ? 1.0f : 0.0f;  // NaN
+      }
+      const bool usable = bad == 0 && std::isfinite(top);
+      b_.log_prob[which_[n]] += usable ? top : std::numeric_limits<double>::quiet_NaN();
+      const float shift = usable ? top : 0;
+      for (int64_t p = 0; p < g_.pdfs; ++p) row_[p] = usable ? exp_(x[p] - shift) : 0.0f;
+      for (int64_t p = 0; p < g_.pdfs; ++p) out[p][n] = row_[p];
+    }
+  }
+
+  void forward(int64_t t) {
+    const Lanes* before = &alpha_[(t - 1) * g_.states];
+    const Lanes* emitted = &emitted_[(t - 1) * g_.pdfs];
+    Lanes* now = &alpha_[t * g_.states];
+    const Lanes scale = inverse_[t - 1];
+    Lanes sum = {};
+    for (int64_t d = 0; d < g_.states; ++d) {
+      Lanes into = {};
+      if (t > 1) {
+        for (int32_t k = g_.in_first[d]; k < g_.in_first[d + 1]; ++k) into += g_.in_prob[k] * before[g_.in_source[k]];
+        into = into * scale + g_.leaky * g_.entry[d];
+      } else {
+        into += g_.entry[d];
+      }
+      sum += now[d] = into * emitted[g_.pdf[d]];
+    }
+    Lanes inverse = {};
+    for (int n = 0; n < count_; ++n) {
+      if (!active(n, t)) continue;
+      inverse[n] = sum[n] > 0 ? 1 / sum[n] : 0;
+      b_.log_prob[which_[n]] += std::log(static_cast<double>(sum[n]));
+    }
+    inverse_[t] = inverse;
+  }
+
+  void backward() {
+    std::vector<Lanes> beta(g_.states), ahead(g_.states), of_pdf(g_.pdfs);
+    for (int64_t t = frames_; t >= 1; --t) {
+      Lanes begins = {};  // 1 in the lanes whose last frame is t
+      for (int n = 0; n < count_; ++n) begins[n] = b_.length[which_[n]] == t;
+      const Lanes* alpha = &alpha_[t * g_.states];
+      const Lanes* emitted = &emitted_[(t - 1) * g_.pdfs];
+      const Lanes scale = inverse_[t];
+      Lanes leaked = {};
+      std::memset(of_pdf.data(), 0, g_.pdfs * sizeof(Lanes));
+      for (int64_t d = 0; d < g_.states; ++d) {
+        const Lanes scaled = (beta[d] + begins) * scale;
+        const int32_t p = g_.pdf[d];
+        of_pdf[p] += alpha[d] * scaled;
+        ahead[d] = emitted[p] * scaled;
+        leaked += g_.entry[d] * ahead[d];
+      }
+      write(t, of_pdf);
+      if (t == 1) break;
+      leaked *= g_.leaky;
+      for (int64_t i = 0; i < g_.states; ++i) {
+        Lanes sum = leaked;
+        for (int32_t k = g_.out_first[i]; k < g_.out_first[i + 1]; ++k) sum += g_.out_prob[k] * ahead[g_.out_target[k]];
+        beta[i] = sum;
+      }
+    }
+  }
+
+  void write(int64_t t, const std::vector<Lanes>& of_pdf) {
+    for (int n = 0; n < count_; ++n) {
+      if (!active(n, t)) continue;
+      float* out = b_.posteriors + row(n, t);
+      for (int64_t p = 0; p < g_.pdfs; ++p) out[p] = of_pdf[p][n] * b_.factor;
+    }
+  }
+
+  const Graph& g_;
+  const Batch& b_;
+  const int64_t* which_;
+  const int count_;
+  const int64_t frames_;
+  std::vector<Lanes> alpha_;    // [frames + 1, states], not scaled; the first is not used
+  std::vector<Lanes> emitted_;  // [frames, pdfs]
+  std::vector<Lanes> inverse_;  // [frames + 1], 1 / sum of alpha_
+  std::vector<float> row_;
+};
+
+}  // namespace
+
+// Called from lstmp/nnet/mmi/native.py. Computes the `count` ≤ 16 sequences `which`, the longest first: their
+// log-probabilities, NaN or -inf for a sequence that has none in float32, and the posteriors of their rows times `factor`.
+// Arrays are described in Graph and Batch. Returns 0.
+extern "C" int lstmp_mmi(int64_t states, int64_t pdfs, const int32_t* pdf, const float* initial, const float* entry,
+                         const int32_t* in_first, const int32_t* in_source, const float* in_prob,
+                         const int32_t* out_first, const int32_t* out_target, const float* out_prob, float leaky,
+                         int64_t sequences, const float* scores, const int64_t* begin, const int64_t* length,
+                         float factor, float* posteriors, double* log_prob, const int64_t* which, int64_t count) try {
+  const FlushDenormals flush;
+  const Graph graph{states, pdfs, pdf, initial, entry, in_first, in_source, in_prob, out_first, out_target, out_prob, leaky};
+  const Batch batch{sequences, scores, begin, length, factor, posteriors, log_prob};
+  if (count > 8) {
+    Block<Lanes16>(graph, batch, which, static_cast<int>(count)).run();
+  } else {
+    Block<Lanes8>(graph, batch, which, static_cast<int>(count)).run();
+  }
+  return 0;
+} LSTMP_GUARD(1)

@@ -1,0 +1,83 @@
+"""Forward-backward over the denominator graph by mmi.cpp, in float32 on the CPU.
+
+Up to 16 sequences are computed together, in the lanes of vectors. A sequence whose probability is not a float32, because
+the best paths through the graph have far lower scores than the best pdfs of their frames, is computed again in float64
+by :class:`lstmp.nnet.mmi.plain.PlainDenominator`.
+"""
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from lstmp.graph.denominator import Denominator
+from lstmp.native import array_at, library
+from lstmp.nnet.mmi.plain import PlainDenominator
+
+_LANES = 16
+_FLAGS = ("-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")  # so that comparisons are vectorized
+
+
+def kernel() -> ctypes.CDLL | None:
+    """The compiled part, or None if it cannot be compiled here."""
+    return library("nnet/mmi/mmi.cpp", *_FLAGS)
+
+
+class NativeDenominator:
+    """The same as :class:`lstmp.nnet.mmi.plain.PlainDenominator`, for float32 on a CPU.
+
+    Args:
+        graph, leaky: as there.
+        threads: number of threads that share the sequences of a batch.
+    """
+
+    def __init__(self, graph: Denominator, leaky: float, threads: int = 1):
+        lib = kernel()
+        assert lib is not None
+        self._function, self._leaky, self.num_pdfs = lib.lstmp_mmi, leaky, graph.num_pdfs
+        self._plain = PlainDenominator(graph, leaky)
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        source, target, weight = graph.arcs()
+        prob, initial, states = np.exp(weight), np.exp(graph.initial), np.arange(len(graph.pdf) + 1)
+        entry = np.bincount(target, initial[source] * prob, minlength=len(graph.pdf))
+        out = np.argsort(source, kind="stable")
+        self._arrays = [np.ascontiguousarray(x, dtype) for x, dtype in (
+            (graph.pdf, np.int32), (initial, np.float32), (entry, np.float32),
+            (np.searchsorted(target, states), np.int32), (source, np.int32), (prob, np.float32),
+            (np.searchsorted(source[out], states), np.int32), (target[out], np.int32), (prob[out], np.float32))]
+
+    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor,
+                 factor: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :meth:`lstmp.nnet.mmi.plain.PlainDenominator.__call__`.
+
+        Raises:
+            ValueError: the scores do not fit the graph or the lengths.
+        """
+        scores = scores.detach().contiguous()
+        rows, sequences, pdfs = scores.shape
+        if pdfs != self.num_pdfs or len(lengths) != sequences or int(lengths.min()) < 1 or int(begins.min()) < 0 \
+                or int((begins + lengths).max()) > rows:
+            raise ValueError(f"scores {tuple(scores.shape)} do not fit a graph of {self.num_pdfs} pdfs and the lengths")
+        posteriors, log_prob = torch.zeros_like(scores), torch.zeros(sequences, dtype=torch.float64)
+        begins, lengths = begins.long().contiguous(), lengths.long().contiguous()
+        order = np.argsort(-lengths.numpy(), kind="stable").astype(np.int64)
+
+        def run(first: int):
+            which = order[first:first + _LANES]
+            self._function(
+                ctypes.c_int64(len(self._arrays[0])), ctypes.c_int64(pdfs), *map(array_at, self._arrays),
+                ctypes.c_float(self._leaky), ctypes.c_int64(sequences), _at(scores), _at(begins), _at(lengths),
+                ctypes.c_float(factor), _at(posteriors), _at(log_prob), array_at(which),
+                ctypes.c_int64(len(which)))
+
+        list((self._pool.map if self._pool else map)(run, range(0, sequences, _LANES)))
+        again = (~log_prob.isfinite()).nonzero()[:, 0]
+        if len(again):
+            log_prob[again], exact = self._plain(scores[:, again].double(), begins[again], lengths[again], factor)
+            posteriors[:, again] = exact.to(posteriors.dtype)
+        return log_prob, posteriors
+
+
+def _at(x: torch.Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(x.data_ptr())

@@ -1,0 +1,95 @@
+"""Forward-backward over the denominator graph in torch, on any device: the reference of mmi.cpp.
+
+The leaky HMM (Povey et al. 2016, section 2.5) allows a jump between two frames of a chunk, from any state to state j
+with the probability ``leaky`` · initial(j), so that the limited context of a chunk matters less.
+"""
+
+import torch
+
+from lstmp.graph.denominator import Denominator
+
+
+def rows_of(scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """[longest, N, P]: the rows of each sequence, moved to the first frame; those after its end are repeated.
+
+    Args:
+        scores: [T, N, P].
+        begins, lengths: int64 [N], the sequence is in rows begins[n] … begins[n] + lengths[n] − 1.
+    """
+    time = torch.arange(int(lengths.max()), device=scores.device).unsqueeze(1)
+    time = begins.to(scores.device) + torch.minimum(time, lengths.to(scores.device) - 1)
+    return scores[time, torch.arange(scores.shape[1], device=scores.device)]
+
+
+class PlainDenominator:
+    """Log-probability of all paths through the denominator graph, and posteriors of pdfs.
+
+    Args:
+        graph: the denominator graph, of S states.
+        leaky: coefficient of the leaky HMM.
+    """
+
+    def __init__(self, graph: Denominator, leaky: float):
+        self.leaky = leaky
+        self.initial, self.pdf = torch.from_numpy(graph.initial).exp(), torch.from_numpy(graph.pdf)
+        source, target, weight = map(torch.from_numpy, graph.arcs())
+        self.source, self.target, self.prob = source, target, weight.exp()
+
+    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor,
+                 factor: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute a batch.
+
+        Args:
+            scores: [T, N, P] outputs of the network, of any floating-point dtype.
+            begins, lengths: int64 [N], see :func:`rows_of`; each length is at least 1.
+            factor: factor on the posteriors.
+
+        Returns:
+            log-probabilities float64 [N], posteriors times ``factor`` [T, N, P], 0 in rows that belong to no sequence.
+            A sequence whose log-probability is not finite has posteriors without meaning.
+        """
+        x, lengths = rows_of(scores, begins, lengths), lengths.to(scores.device)
+        self.initial, self.prob = (p.to(x) for p in (self.initial, self.prob))
+        self.pdf, self.source, self.target = (i.to(x.device) for i in (self.pdf, self.source, self.target))
+        emitted = [frame[:, self.pdf] for frame in x]
+        alphas = self._forward(emitted, lengths)
+        log_prob = torch.logsumexp(alphas[-1], 1)
+        posteriors = torch.zeros_like(scores)
+        streams = torch.arange(x.shape[1], device=x.device)
+        beta = torch.zeros_like(alphas[-1])
+        for t in reversed(range(len(emitted))):
+            here = (t < lengths).unsqueeze(1)
+            gamma = torch.where(here, (alphas[t + 1] + beta - log_prob.unsqueeze(1)).exp(), 0.0)
+            of_pdfs = torch.zeros_like(x[t]).index_add_(1, self.pdf, gamma * factor)
+            rows = (begins.to(x.device) + t).clamp(max=len(scores) - 1)
+            posteriors[rows, streams] += torch.where(here, of_pdfs, 0.0)
+            beta = torch.where(here, self._backward(emitted[t] + beta, leaks=t > 0), beta)
+        return log_prob.double(), posteriors
+
+    def _forward(self, emitted: list[torch.Tensor], lengths: torch.Tensor) -> list[torch.Tensor]:
+        """Log-probability of the scores up to each frame and the state after it, [N, S] each; first the initial one."""
+        alpha = self.initial.log().expand(len(lengths), -1)
+        out = [alpha]
+        for t, frame in enumerate(emitted):
+            prob, top = _scaled(alpha)
+            if t > 0:
+                prob = prob + self.leaky * prob.sum(1, keepdim=True) * self.initial
+            into = torch.zeros_like(prob).index_add_(1, self.target, prob[:, self.source] * self.prob)
+            alpha = torch.where((t < lengths).unsqueeze(1), into.log() + top + frame, alpha)
+            out.append(alpha)
+        return out
+
+    def _backward(self, ahead: torch.Tensor, leaks: bool) -> torch.Tensor:
+        """Log-probability of the rest from each state before a frame; ``ahead`` is that after entering each state."""
+        prob, top = _scaled(ahead)
+        out = torch.zeros_like(prob).index_add_(1, self.source, prob[:, self.target] * self.prob)
+        if leaks:
+            out = out + self.leaky * (out * self.initial).sum(1, keepdim=True)
+        return out.log() + top
+
+
+def _scaled(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """exp(x − top) and top, the maximum of each row; a maximum that is not finite counts as 0."""
+    top = x.amax(1, keepdim=True)
+    top = torch.where(top.isfinite(), top, torch.zeros_like(top))
+    return (x - top).exp(), top
