@@ -31,11 +31,12 @@ def only_one(system, number, tolerance, subsampling=3, **lengths):
     return numerators, segments
 
 
-@given(st.integers(0, 2), st.sampled_from([1, 2, 3]), st.integers(0, 5), st.integers(0, 5), st.integers(1, 3))
+@given(st.integers(0, 2), st.sampled_from([1, 2, 3]), st.integers(0, 5), st.integers(0, 5), st.integers(1, 3),
+       st.integers(0, 1000))
 @settings(max_examples=60, deadline=None)
-def test_the_paths_of_an_utterance_are_those_near_its_alignment(seed, width, number, tolerance, subsampling):
+def test_the_paths_of_an_utterance_are_those_near_its_alignment(seed, width, number, tolerance, subsampling, lengths):
     system = SYSTEMS[seed, width]
-    numerators, segments = only_one(system, number, tolerance, subsampling, longest=2 * subsampling)
+    numerators, segments = only_one(system, number, tolerance, subsampling, longest=2 * subsampling, seed=lengths)
     if len(segments) ** numerators.frames("utt") > 1e5:
         return
     expected, whole = set(allowed(segments, tolerance, subsampling)), numerators.whole("utt")
@@ -46,11 +47,12 @@ def test_the_paths_of_an_utterance_are_those_near_its_alignment(seed, width, num
             assert (whole.first[k] <= t <= whole.last[k]) == any(path[t] == k for path in expected)
 
 
-@given(st.integers(0, 2), st.sampled_from([1, 2, 3]), st.integers(0, 5), st.integers(0, 8), st.integers(1, 4))
+@given(st.integers(0, 2), st.sampled_from([1, 2, 3]), st.integers(0, 5), st.integers(0, 8), st.integers(1, 4),
+       st.integers(0, 1000))
 @settings(max_examples=60, deadline=None)
-def test_paths_of_chunks_are_paths_of_the_denominator_with_the_same_weight(seed, width, number, first, frames):
+def test_paths_of_chunks_are_paths_of_the_denominator_with_the_same_weight(seed, width, number, first, frames, lengths):
     system = SYSTEMS[seed, width]
-    numerators, _ = only_one(system, number, 4, longest=6)
+    numerators, _ = only_one(system, number, 4, longest=6, seed=lengths)
     cut = numerators.cut("utt", first, frames)
     assert (cut is None) == (first >= numerators.frames("utt"))
     if cut is None:

@@ -38,9 +38,9 @@ class SmallSystem:
             out.append(int(self.rng.choice([p for p in (*self.lang.nonsilence, SIL) if p != out[-1]])))
         return out
 
-    def aligned(self, number, shortest=1, longest=9):
+    def aligned(self, number, shortest=1, longest=9, seed=0):
         """The segments of utterance ``number`` with random lengths."""
-        lengths = self.rng.integers(shortest, longest + 1, len(self.sequences[number])).tolist()
+        lengths = np.random.default_rng([seed, number]).integers(shortest, longest + 1, len(self.sequences[number])).tolist()
         starts = np.cumsum([0, *lengths[:-1]]).tolist()
         return [Segment(*row) for row in zip(self.sequences[number], starts, lengths, strict=True)]
 

@@ -20,6 +20,8 @@
 
 namespace {
 
+constexpr float kTolerance = 1e-3f;  // of a sum of posteriors
+
 // Arithmetic with denormal numbers is slow on x86, and they do not matter here.
 class FlushDenormals {
 #if defined(__SSE2__)
@@ -153,22 +155,34 @@ class Block {
       const Lanes* alpha = &alpha_[t * g_.states];
       const Lanes* emitted = &emitted_[(t - 1) * g_.pdfs];
       const Lanes scale = inverse_[t];
-      Lanes leaked = {};
+      Lanes leaked = {}, sum = {};
       std::memset(of_pdf.data(), 0, g_.pdfs * sizeof(Lanes));
       for (int64_t d = 0; d < g_.states; ++d) {
         const Lanes scaled = (beta[d] + begins) * scale;
         const int32_t p = g_.pdf[d];
-        of_pdf[p] += alpha[d] * scaled;
+        const Lanes posterior = alpha[d] * scaled;
+        sum += posterior;
+        of_pdf[p] += posterior;
         ahead[d] = emitted[p] * scaled;
         leaked += g_.entry[d] * ahead[d];
       }
+      check(t, sum);
       write(t, of_pdf);
       if (t == 1) break;
       leaked *= g_.leaky;
       for (int64_t i = 0; i < g_.states; ++i) {
-        Lanes sum = leaked;
-        for (int32_t k = g_.out_first[i]; k < g_.out_first[i + 1]; ++k) sum += g_.out_prob[k] * ahead[g_.out_target[k]];
-        beta[i] = sum;
+        Lanes out = leaked;
+        for (int32_t k = g_.out_first[i]; k < g_.out_first[i + 1]; ++k) out += g_.out_prob[k] * ahead[g_.out_target[k]];
+        beta[i] = out;
+      }
+    }
+  }
+
+  // The posteriors of a frame sum to 1, except if probabilities that the forward pass has rounded to 0 would have mattered.
+  void check(int64_t t, const Lanes& sum) {
+    for (int n = 0; n < count_; ++n) {
+      if (active(n, t) && !(std::fabs(sum[n] - 1) < kTolerance)) {
+        b_.log_prob[which_[n]] = std::numeric_limits<double>::quiet_NaN();
       }
     }
   }
