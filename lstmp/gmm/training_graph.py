@@ -225,8 +225,9 @@ class GraphCompiler:
                                 file=self.lang.dir / "phones.txt", hint="train a model with this lexicon")
             contexts: list[tuple[int | None, int | None]] = [(None, None)]
             if not context_free:
-                after: list[int | None] = [None] if self.tree.context_width == 2 else sorted(rights[i])
-                contexts = [(x, y) for x in sorted(lefts[i]) for y in after]
+                contexts = [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
+                if self.tree.context_width == 2:
+                    contexts = [(x, None) for x in sorted(lefts[i])]
             of_instance.append([(len(nodes) + k, x, y) for k, (x, y) in enumerate(contexts)])
             nodes += [(phone, x or 0, y or 0) for x, y in contexts]
         return nodes, of_instance

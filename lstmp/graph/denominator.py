@@ -79,7 +79,7 @@ class Denominator:
         names = ("pdf", "phone", "initial", "final", "stay", "source", "target", "weight")
         with opened(path, "not a denominator graph, or cut off", _HINT,
                     ("no such file", "run steps/make_denominator.sh"), framework="np") as f:
-            graph = cls(*(f.get_tensor(name) for name in names), num_pdfs=int(f.metadata()["num_pdfs"]))
+            graph = cls(**{name: f.get_tensor(name) for name in names}, num_pdfs=int(f.metadata()["num_pdfs"]))
         if not graph.is_consistent():
             raise UserError("its arrays are not consistent with each other", file=path, hint=_HINT)
         return graph
@@ -136,9 +136,9 @@ def make_denominator(lm: PhoneLm, model: AcousticModel) -> Denominator:
         for arc in range(first[at], first[at + 1]):
             if state == 0 or int(lm.phone[arc]) in nexts:
                 arcs += [(to, state, lm.log_prob[arc] + out + mass[to]) for to in entered[arc]]
-    target, source, weight = map(np.array, zip(*sorted(arcs), strict=True))
-    pdf, loops = np.array([p for _, p, _ in states]), np.append(-np.inf, stay[tuples[1:]])
-    return Denominator(pdf, np.array(phones), _initial(loops, source, target, weight), final, loops, source, target,
+    target, source, weight = (np.array(x) for x in zip(*sorted(arcs), strict=True))
+    pdfs, loops = np.array([p for _, p, _ in states]), np.append(-np.inf, stay[tuples[1:]])
+    return Denominator(pdfs, np.array(phones), _initial(loops, source, target, weight), final, loops, source, target,
                        weight, model.tree.num_pdfs)
 
 

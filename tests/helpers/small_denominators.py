@@ -40,9 +40,10 @@ class SmallSystem:
 
     def aligned(self, number, shortest=1, longest=9, seed=0):
         """The segments of utterance ``number`` with random lengths."""
-        lengths = np.random.default_rng([seed, number]).integers(shortest, longest + 1, len(self.sequences[number])).tolist()
+        phones = self.sequences[number]
+        lengths = np.random.default_rng([seed, number]).integers(shortest, longest + 1, len(phones)).tolist()
         starts = np.cumsum([0, *lengths[:-1]]).tolist()
-        return [Segment(*row) for row in zip(self.sequences[number], starts, lengths, strict=True)]
+        return [Segment(*row) for row in zip(phones, starts, lengths, strict=True)]
 
 
 def arcs_of(graph: Denominator | Numerator):

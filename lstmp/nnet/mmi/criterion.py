@@ -60,7 +60,8 @@ class LfMmi:
     def __init__(self, graph: Denominator, leaky: float, l2_regularize: float, implementation: str = "auto",
                  threads: int = 1):
         self.num_pdfs, self.l2_regularize = graph.num_pdfs, l2_regularize
-        self._plain, self._fast = PlainDenominator(graph, leaky), None
+        self._plain = PlainDenominator(graph, leaky)
+        self._fast: Callable | None = None
         if implementation == "k2":
             if leaky:
                 raise UserError("`leaky` must be 0 with k2", hint="set leaky: 0, or implementation: auto")
@@ -106,7 +107,8 @@ class LfMmi:
             return Result(scores.sum() * 0.0, 0.0, 0, [], Posteriors(nothing, nothing, nothing, nothing.double()))
         divisor = float(lengths.sum()) if divisor is None else divisor
         part = scores if len(used) == len(numerators) else scores[:, used]
-        value, gradient, objective, bad, posteriors = self._compute(part.detach(), begins[used], lengths, chosen, divisor)
+        value, gradient, objective, bad, posteriors = self._compute(
+            part.detach(), begins[used], lengths, chosen, divisor)
         sequence = torch.tensor(used, device=scores.device)[posteriors.sequence]
         return Result(_WithGradient.apply(part, value, gradient), objective, int(lengths[~bad].sum()),
                       [used[i] for i in bad.nonzero()[:, 0].tolist()],
@@ -114,22 +116,17 @@ class LfMmi:
 
     def _compute(self, scores, begins, lengths, numerators, divisor):
         """Loss, its gradient, objective, which sequences are left out (bool [n]), and posteriors of the numerators."""
-        over, gradient = self._denominator(scores)(scores, begins, lengths, 1.0 / divisor)
+        over, gradient, squares = self._denominator(scores)(scores, begins, lengths, 1.0 / divisor,
+                                                            self.l2_regularize / divisor)
         log_prob, posteriors = forward_backward(scores, begins, numerators)
-        difference = log_prob - over.cpu()
-        bad = ~(difference.isfinite() & gradient.sum(2).isfinite().all(0).cpu())
-        posteriors = posteriors.without(bad.to(scores.device))
-        gradient[:, bad] = 0.0
+        difference, squares = log_prob - over.cpu(), squares.cpu()
+        bad = ~difference.isfinite()
+        if bad.any():
+            gradient[:, bad] = 0.0
+            posteriors = posteriors.without(bad.to(scores.device))
         posteriors.add_to(gradient, -1.0 / divisor)
         objective = float(difference[~bad].sum())
-        squares = 0.0
-        if self.l2_regularize:
-            time = torch.arange(len(scores)).unsqueeze(1)
-            inside = ((begins <= time) & (time < begins + lengths) & ~bad).to(scores.device).unsqueeze(2)
-            y = torch.where(inside & scores.isfinite(), scores, torch.zeros_like(scores))
-            gradient.add_(y, alpha=self.l2_regularize / divisor)
-            squares = float(torch.linalg.vector_norm(y, dtype=torch.float64)) ** 2
-        loss = (0.5 * self.l2_regularize * squares - objective) / divisor
+        loss = (0.5 * self.l2_regularize * float(squares[~bad].sum()) - objective) / divisor
         return scores.new_tensor(loss), gradient, objective, bad, posteriors
 
 

@@ -10,6 +10,7 @@ import torch
 
 from lstmp.graph.denominator import Denominator
 from lstmp.graph.numerator import Numerator
+from lstmp.nnet.mmi.plain import add_decay
 
 _NO_BEAM = 1e6  # paths are not pruned
 
@@ -69,6 +70,7 @@ def forward_backward(fsas: k2.Fsa, scores: torch.Tensor, begins: torch.Tensor,
         log_prob[log_prob.isfinite()].sum().backward()
     result = torch.empty(len(order), dtype=torch.float64)
     result[order] = log_prob.detach().double()
+    assert x.grad is not None
     return result, x.grad
 
 
@@ -78,7 +80,10 @@ class K2Denominator:
     def __init__(self, graph: Denominator):
         self._fsa = k2.create_fsa_vec([denominator_fsa(graph)])
 
-    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor,
-                 factor: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
+                 decay: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`lstmp.nnet.mmi.plain.PlainDenominator.__call__`."""
         log_prob, posteriors = forward_backward(self._fsa, scores, begins, lengths)
-        return log_prob, posteriors * factor
+        log_prob = torch.where(posteriors.sum((0, 2)).isfinite(), log_prob, torch.nan)
+        gradient = posteriors.mul_(factor)
+        return log_prob, gradient, add_decay(gradient, scores, begins, lengths, decay)

@@ -9,10 +9,13 @@
 // is leaky · entry, where entry[d] = Σ initial[i] · prob(i → d) over the arcs into d, so it costs no pass over the states.
 #include "../../guard.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
+#include <numeric>
 #include <vector>
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -20,6 +23,7 @@
 
 namespace {
 
+constexpr int64_t kTile = 64;          // pdfs that are transposed together, in the first cache
 constexpr float kTolerance = 1e-3f;  // of a sum of posteriors
 
 // Arithmetic with denormal numbers is slow on x86, and they do not matter here.
@@ -54,24 +58,48 @@ inline float exp_(float x) {
   return x < -80.0f ? 0.0f : p * power;
 }
 
+// The maximum of `size` numbers; NaN if one is NaN. Sixteen maxima side by side, which the compiler makes one vector.
+float maximum(const float* x, int64_t size) {
+  float top[16], rest[16];
+  int32_t bad[16] = {};
+  std::fill(top, top + 16, -std::numeric_limits<float>::infinity());
+  const auto compare = [&](const float* y) {
+    for (int i = 0; i < 16; ++i) {
+      top[i] = y[i] > top[i] ? y[i] : top[i];
+      bad[i] |= y[i] != y[i];
+    }
+  };
+  int64_t p = 0;
+  for (; p + 16 <= size; p += 16) compare(x + p);
+  std::copy(top, top + 16, rest);
+  std::copy(x + p, x + size, rest);
+  compare(rest);
+  const bool any = std::any_of(bad, bad + 16, [](int32_t b) { return b != 0; });
+  return any ? std::numeric_limits<float>::quiet_NaN() : *std::max_element(top, top + 16);
+}
+
+// The arcs into the states, or those out of them. Row r has the arcs of state[r], first[r] … first[r + 1] - 1, whose other
+// ends are `other`. Rows are sorted by their length, so that the processor predicts where the loop over a row ends.
+struct Arcs {
+  const int32_t *state, *first, *other;
+  const float* prob;
+};
+
 struct Graph {
   int64_t states, pdfs;
-  const int32_t *pdf;                        // [states]
-  const float *initial, *entry;              // [states], probabilities
-  const int32_t *in_first, *in_source;       // the arcs into state d are in_first[d] … in_first[d + 1] - 1
-  const float* in_prob;
-  const int32_t *out_first, *out_target;     // the same arcs by their source
-  const float* out_prob;
+  const int32_t* pdf;  // [states]
+  const float* entry;  // [states]
+  Arcs in, out;
   float leaky;
 };
 
 struct Batch {
-  int64_t sequences;             // N
-  const float* scores;           // [T, N, pdfs]
-  const int64_t *begin, *length; // [N]
-  float factor;                  // on the posteriors
-  float* posteriors;             // [T, N, pdfs]
-  double* log_prob;              // [N]
+  int64_t sequences;              // N
+  const float* scores;            // [T, N, pdfs]
+  const int64_t *begin, *length;  // [N]
+  float factor, decay;            // gradient = factor · posteriors + decay · scores
+  float* gradient;                // [T, N, pdfs]
+  double *log_prob, *squares;     // [N]; squares: sum of the squared scores
 };
 
 typedef float Lanes8 __attribute__((vector_size(32)));
@@ -85,10 +113,11 @@ class Block {
   // Computes `count` ≤ L sequences of the batch, whose indices are in `which`, the longest first.
   Block(const Graph& graph, const Batch& batch, const int64_t* which, int count)
       : g_(graph), b_(batch), which_(which), count_(count), frames_(batch.length[which[0]]),
-        alpha_((frames_ + 1) * graph.states), emitted_(frames_ * graph.pdfs), inverse_(frames_ + 1), row_(graph.pdfs) {}
+        alpha_(new Lanes[(frames_ + 1) * graph.states]), emitted_(new Lanes[frames_ * graph.pdfs]),
+        inverse_(frames_ + 1) {}
 
   void run() {
-    for (int n = 0; n < count_; ++n) b_.log_prob[which_[n]] = 0;
+    for (int n = 0; n < count_; ++n) b_.log_prob[which_[n]] = b_.squares[which_[n]] = 0;
     for (int64_t t = 1; t <= frames_; ++t) {
       emit(t);
       forward(t);
@@ -102,23 +131,27 @@ class Block {
 
   // Sets emitted_ of frame t to exp(score - maximum); adds the maximum to the log-probability.
   void emit(int64_t t) {
-    Lanes* out = &emitted_[(t - 1) * g_.pdfs];
-    for (int n = 0; n < L; ++n) {
-      if (n >= count_ || !active(n, t)) {
-        for (int64_t p = 0; p < g_.pdfs; ++p) out[p][n] = 0;
-        continue;
+    const float* x[L];
+    float top[L];
+    for (int n = 0; n < count_; ++n) {
+      x[n] = active(n, t) ? b_.scores + row(n, t) : nullptr;
+      if (!x[n]) continue;
+      top[n] = maximum(x[n], g_.pdfs);
+      b_.log_prob[which_[n]] += top[n];
+      if (!std::isfinite(top[n])) x[n] = nullptr;
+    }
+    for (int64_t begin = 0; begin < g_.pdfs; begin += kTile) {
+      const int64_t size = std::min(kTile, g_.pdfs - begin);
+      Lanes* out = &emitted_[(t - 1) * g_.pdfs + begin];
+      float e[kTile];
+      for (int n = 0; n < L; ++n) {
+        if (n < count_ && x[n]) {
+          for (int64_t p = 0; p < size; ++p) e[p] = exp_(x[n][begin + p] - top[n]);
+        } else {
+          std::memset(e, 0, sizeof(e));
+        }
+        for (int64_t p = 0; p < size; ++p) out[p][n] = e[p];
       }
-      const float* x = b_.scores + row(n, t);
-      float top = -std::numeric_limits<float>::infinity(), bad = 0;
-      for (int64_t p = 0; p < g_.pdfs; ++p) {
-        top = x[p] > top ? x[p] : top;
-        bad += x[p] != x[p] ? 1.0f : 0.0f;  // NaN
-      }
-      const bool usable = bad == 0 && std::isfinite(top);
-      b_.log_prob[which_[n]] += usable ? top : std::numeric_limits<double>::quiet_NaN();
-      const float shift = usable ? top : 0;
-      for (int64_t p = 0; p < g_.pdfs; ++p) row_[p] = usable ? exp_(x[p] - shift) : 0.0f;
-      for (int64_t p = 0; p < g_.pdfs; ++p) out[p][n] = row_[p];
     }
   }
 
@@ -128,10 +161,11 @@ class Block {
     Lanes* now = &alpha_[t * g_.states];
     const Lanes scale = inverse_[t - 1];
     Lanes sum = {};
-    for (int64_t d = 0; d < g_.states; ++d) {
+    for (int64_t r = 0; r < g_.states; ++r) {
+      const int32_t d = g_.in.state[r];
       Lanes into = {};
       if (t > 1) {
-        for (int32_t k = g_.in_first[d]; k < g_.in_first[d + 1]; ++k) into += g_.in_prob[k] * before[g_.in_source[k]];
+        for (int32_t k = g_.in.first[r]; k < g_.in.first[r + 1]; ++k) into += g_.in.prob[k] * before[g_.in.other[k]];
         into = into * scale + g_.leaky * g_.entry[d];
       } else {
         into += g_.entry[d];
@@ -170,10 +204,10 @@ class Block {
       write(t, of_pdf);
       if (t == 1) break;
       leaked *= g_.leaky;
-      for (int64_t i = 0; i < g_.states; ++i) {
+      for (int64_t r = 0; r < g_.states; ++r) {
         Lanes out = leaked;
-        for (int32_t k = g_.out_first[i]; k < g_.out_first[i + 1]; ++k) out += g_.out_prob[k] * ahead[g_.out_target[k]];
-        beta[i] = out;
+        for (int32_t k = g_.out.first[r]; k < g_.out.first[r + 1]; ++k) out += g_.out.prob[k] * ahead[g_.out.other[k]];
+        beta[g_.out.state[r]] = out;
       }
     }
   }
@@ -187,12 +221,25 @@ class Block {
     }
   }
 
+  // Writes the gradient of frame t, and adds to the squares. Scores that are not finite have no part in the regularization.
   void write(int64_t t, const std::vector<Lanes>& of_pdf) {
-    for (int n = 0; n < count_; ++n) {
-      if (!active(n, t)) continue;
-      float* out = b_.posteriors + row(n, t);
-      for (int64_t p = 0; p < g_.pdfs; ++p) out[p] = of_pdf[p][n] * b_.factor;
+    double squares[L][8] = {};
+    float posterior[kTile], y[kTile] = {};
+    for (int64_t begin = 0; begin < g_.pdfs; begin += kTile) {
+      const int64_t size = std::min(kTile, g_.pdfs - begin);
+      for (int n = 0; n < count_; ++n) {
+        if (!active(n, t)) continue;
+        const float* x = b_.scores + row(n, t) + begin;
+        float* out = b_.gradient + row(n, t) + begin;
+        for (int64_t p = 0; p < size; ++p) posterior[p] = of_pdf[begin + p][n];
+        for (int64_t p = 0; p < size; ++p) y[p] = x[p] - x[p] == 0 ? x[p] : 0.0f;
+        for (int64_t p = size; p < kTile; ++p) y[p] = 0;
+        for (int64_t p = 0; p < kTile; p += 8)
+          for (int i = 0; i < 8; ++i) squares[n][i] += static_cast<double>(y[p + i]) * y[p + i];
+        for (int64_t p = 0; p < size; ++p) out[p] = posterior[p] * b_.factor + y[p] * b_.decay;
+      }
     }
+    for (int n = 0; n < count_; ++n) b_.squares[which_[n]] += std::accumulate(squares[n], squares[n] + 8, 0.0);
   }
 
   const Graph& g_;
@@ -200,25 +247,26 @@ class Block {
   const int64_t* which_;
   const int count_;
   const int64_t frames_;
-  std::vector<Lanes> alpha_;    // [frames + 1, states], not scaled; the first is not used
-  std::vector<Lanes> emitted_;  // [frames, pdfs]
-  std::vector<Lanes> inverse_;  // [frames + 1], 1 / sum of alpha_
-  std::vector<float> row_;
+  const std::unique_ptr<Lanes[]> alpha_;    // [frames + 1, states], not scaled; the first frame is not used
+  const std::unique_ptr<Lanes[]> emitted_;  // [frames, pdfs]
+  std::vector<Lanes> inverse_;              // [frames + 1], 1 / sum of alpha_
 };
 
 }  // namespace
 
 // Called from lstmp/nnet/mmi/native.py. Computes the `count` ≤ 16 sequences `which`, the longest first: their
-// log-probabilities, NaN or -inf for a sequence that has none in float32, and the posteriors of their rows times `factor`.
-// Arrays are described in Graph and Batch. Returns 0.
-extern "C" int lstmp_mmi(int64_t states, int64_t pdfs, const int32_t* pdf, const float* initial, const float* entry,
-                         const int32_t* in_first, const int32_t* in_source, const float* in_prob,
+// log-probabilities, NaN or -inf for a sequence that has none in float32, the sums of their squared scores, and the gradient
+// in their rows. Arrays are described in Arcs, Graph and Batch. Returns 0.
+extern "C" int lstmp_mmi(int64_t states, int64_t pdfs, const int32_t* pdf, const float* entry, const int32_t* in_state,
+                         const int32_t* in_first, const int32_t* in_source, const float* in_prob, const int32_t* out_state,
                          const int32_t* out_first, const int32_t* out_target, const float* out_prob, float leaky,
-                         int64_t sequences, const float* scores, const int64_t* begin, const int64_t* length,
-                         float factor, float* posteriors, double* log_prob, const int64_t* which, int64_t count) try {
+                         int64_t sequences, const float* scores, const int64_t* begin, const int64_t* length, float factor,
+                         float decay, float* gradient, double* log_prob, double* squares, const int64_t* which,
+                         int64_t count) try {
   const FlushDenormals flush;
-  const Graph graph{states, pdfs, pdf, initial, entry, in_first, in_source, in_prob, out_first, out_target, out_prob, leaky};
-  const Batch batch{sequences, scores, begin, length, factor, posteriors, log_prob};
+  const Arcs in{in_state, in_first, in_source, in_prob}, out{out_state, out_first, out_target, out_prob};
+  const Graph graph{states, pdfs, pdf, entry, in, out, leaky};
+  const Batch batch{sequences, scores, begin, length, factor, decay, gradient, log_prob, squares};
   if (count > 8) {
     Block<Lanes16>(graph, batch, which, static_cast<int>(count)).run();
   } else {

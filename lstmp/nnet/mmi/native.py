@@ -1,8 +1,9 @@
 """Forward-backward over the denominator graph by mmi.cpp, in float32 on the CPU.
 
-Up to 16 sequences are computed together, in the lanes of vectors. A sequence whose probability is not a float32, because
-the best paths through the graph have far lower scores than the best pdfs of their frames, is computed again in float64
-by :class:`lstmp.nnet.mmi.plain.PlainDenominator`.
+Up to 16 sequences are computed together, in the lanes of vectors. In each frame, pdfs with scores more than 80 below
+the best one count as impossible. With the leaky HMM this makes no difference: two leaks, to the best pdf and back, are
+far more probable. A sequence that then has no path, or whose paths include some that are too improbable for float32, is
+computed again in float64 by :class:`lstmp.nnet.mmi.plain.PlainDenominator`.
 """
 
 import ctypes
@@ -39,16 +40,13 @@ class NativeDenominator:
         self._plain = PlainDenominator(graph, leaky)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         source, target, weight = graph.arcs()
-        prob, initial, states = np.exp(weight), np.exp(graph.initial), np.arange(len(graph.pdf) + 1)
-        entry = np.bincount(target, initial[source] * prob, minlength=len(graph.pdf))
-        out = np.argsort(source, kind="stable")
-        self._arrays = [np.ascontiguousarray(x, dtype) for x, dtype in (
-            (graph.pdf, np.int32), (initial, np.float32), (entry, np.float32),
-            (np.searchsorted(target, states), np.int32), (source, np.int32), (prob, np.float32),
-            (np.searchsorted(source[out], states), np.int32), (target[out], np.int32), (prob[out], np.float32))]
+        prob = np.exp(weight)
+        entry = np.bincount(target, np.exp(graph.initial)[source] * prob, minlength=len(graph.pdf))
+        self._arrays = [graph.pdf.astype(np.int32), entry.astype(np.float32), *_rows(target, source, prob),
+                        *_rows(source, target, prob)]
 
-    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor,
-                 factor: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
+                 decay: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As :meth:`lstmp.nnet.mmi.plain.PlainDenominator.__call__`.
 
         Raises:
@@ -59,7 +57,8 @@ class NativeDenominator:
         if pdfs != self.num_pdfs or len(lengths) != sequences or int(lengths.min()) < 1 or int(begins.min()) < 0 \
                 or int((begins + lengths).max()) > rows:
             raise ValueError(f"scores {tuple(scores.shape)} do not fit a graph of {self.num_pdfs} pdfs and the lengths")
-        posteriors, log_prob = torch.zeros_like(scores), torch.zeros(sequences, dtype=torch.float64)
+        gradient = torch.zeros_like(scores)
+        log_prob, squares = torch.zeros(2, sequences, dtype=torch.float64)
         begins, lengths = begins.long().contiguous(), lengths.long().contiguous()
         order = np.argsort(-lengths.numpy(), kind="stable").astype(np.int64)
 
@@ -68,15 +67,26 @@ class NativeDenominator:
             self._function(
                 ctypes.c_int64(len(self._arrays[0])), ctypes.c_int64(pdfs), *map(array_at, self._arrays),
                 ctypes.c_float(self._leaky), ctypes.c_int64(sequences), _at(scores), _at(begins), _at(lengths),
-                ctypes.c_float(factor), _at(posteriors), _at(log_prob), array_at(which),
-                ctypes.c_int64(len(which)))
+                ctypes.c_float(factor), ctypes.c_float(decay), _at(gradient), _at(log_prob), _at(squares),
+                array_at(which), ctypes.c_int64(len(which)))
 
         list((self._pool.map if self._pool else map)(run, range(0, sequences, _LANES)))
         again = (~log_prob.isfinite()).nonzero()[:, 0]
         if len(again):
-            log_prob[again], exact = self._plain(scores[:, again].double(), begins[again], lengths[again], factor)
-            posteriors[:, again] = exact.to(posteriors.dtype)
-        return log_prob, posteriors
+            part = scores[:, again].double(), begins[again], lengths[again]
+            log_prob[again], exact, _ = self._plain(*part, factor, decay)
+            gradient[:, again] = exact.to(gradient.dtype)
+        return log_prob, gradient, squares
+
+
+def _rows(state: np.ndarray, other: np.ndarray, prob: np.ndarray) -> list[np.ndarray]:
+    """The arrays of ``Arcs`` in mmi.cpp: arcs by ``state``, the states with the fewest arcs first."""
+    arcs = np.bincount(state, minlength=int(max(state.max(), other.max())) + 1)
+    states = np.argsort(arcs, kind="stable")
+    rank = np.argsort(states, kind="stable")
+    order = np.argsort(rank[state], kind="stable")
+    return [states.astype(np.int32), np.append(0, np.cumsum(arcs[states])).astype(np.int32),
+            other[order].astype(np.int32), prob[order].astype(np.float32)]
 
 
 def _at(x: torch.Tensor) -> ctypes.c_void_p:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from lstmp.graph.numerator import Numerator
-from lstmp.nnet.mmi.plain import rows_of
 
 
 @dataclass(frozen=True)
@@ -48,22 +47,22 @@ def forward_backward(scores: torch.Tensor, begins: torch.Tensor,
     A sequence whose log-probability is not finite has posteriors without meaning.
     """
     lengths = torch.tensor([n.frames for n in numerators])
-    x = rows_of(scores, begins, lengths).detach().cpu()
     width = max(len(n.pdf) for n in numerators)
     pdf, first, last = (_padded(numerators, name, width, fill, np.int64)
                         for name, fill in (("pdf", 0), ("first", 1), ("last", 0)))
     start, stay, enter = (_padded(numerators, name, width, -np.inf, np.float64) for name in ("start", "stay", "enter"))
-    time = torch.arange(len(x)).view(-1, 1, 1)
+    longest = int(lengths.max())
+    time = torch.arange(longest).view(-1, 1, 1)
     inside = (first <= time) & (time <= last)
-    emitted = x.gather(2, pdf.expand(len(x), -1, -1)).double().masked_fill_(~inside, -torch.inf)
+    emitted = _emitted(scores, begins, lengths, pdf, longest).masked_fill_(~inside, -torch.inf)
     alphas = [start + emitted[0]]
-    for t in range(1, len(x)):
+    for t in range(1, longest):
         stayed, entered = alphas[-1] + stay, alphas[-1][:, :-1] + enter[:, 1:]
         new = torch.cat([stayed[:, :1], torch.logaddexp(stayed[:, 1:], entered)], 1) + emitted[t]
         alphas.append(torch.where((t < lengths).unsqueeze(1), new, alphas[-1]))
     log_prob = torch.logsumexp(alphas[-1], 1)
     betas = [torch.zeros_like(start)]
-    for t in range(len(x) - 1, 0, -1):
+    for t in range(longest - 1, 0, -1):
         ahead = betas[-1] + emitted[t]
         stayed, entered = ahead + stay, ahead[:, 1:] + enter[:, 1:]
         new = torch.cat([torch.logaddexp(stayed[:, :-1], entered), stayed[:, -1:]], 1)
@@ -72,6 +71,14 @@ def forward_backward(scores: torch.Tensor, begins: torch.Tensor,
     frame, sequence, state = inside.nonzero(as_tuple=True)
     return log_prob, Posteriors(*(i.to(scores.device) for i in (
         frame + begins.cpu()[sequence], sequence, pdf[sequence, state], gamma[frame, sequence, state])))
+
+
+def _emitted(scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, pdf: torch.Tensor,
+             longest: int) -> torch.Tensor:
+    """The scores of the pdfs int64 [N, K] in each frame of the sequences: float64 [longest, N, K] on the CPU."""
+    time = begins.cpu() + torch.minimum(torch.arange(longest).unsqueeze(1), lengths - 1)
+    index = (time.unsqueeze(2), torch.arange(len(pdf)).view(1, -1, 1), pdf.unsqueeze(0))
+    return scores.detach()[tuple(i.to(scores.device) for i in index)].double().cpu()
 
 
 def _padded(numerators: list[Numerator], name: str, width: int, fill, dtype) -> torch.Tensor:

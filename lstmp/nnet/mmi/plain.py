@@ -21,6 +21,21 @@ def rows_of(scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor) -
     return scores[time, torch.arange(scores.shape[1], device=scores.device)]
 
 
+def add_decay(gradient: torch.Tensor, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor,
+              decay: float) -> torch.Tensor:
+    """Add decay · scores to the gradient in the rows of the sequences.
+
+    Returns:
+        the sums of their squared scores, float64 [N]. Scores that are not finite count as 0.
+    """
+    time = torch.arange(len(scores), device=scores.device).unsqueeze(1)
+    begins, lengths = begins.to(scores.device), lengths.to(scores.device)
+    inside = ((begins <= time) & (time < begins + lengths)).unsqueeze(2)
+    y = torch.where(inside & scores.isfinite(), scores, torch.zeros_like(scores))
+    gradient.add_(y, alpha=decay)
+    return torch.linalg.vector_norm(y, dim=(0, 2), dtype=torch.float64).square()
+
+
 class PlainDenominator:
     """Log-probability of all paths through the denominator graph, and posteriors of pdfs.
 
@@ -35,18 +50,19 @@ class PlainDenominator:
         source, target, weight = map(torch.from_numpy, graph.arcs())
         self.source, self.target, self.prob = source, target, weight.exp()
 
-    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor,
-                 factor: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
+                 decay: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Compute a batch.
 
         Args:
             scores: [T, N, P] outputs of the network, of any floating-point dtype.
             begins, lengths: int64 [N], see :func:`rows_of`; each length is at least 1.
-            factor: factor on the posteriors.
+            factor, decay: factors on the posteriors, and on the scores.
 
         Returns:
-            log-probabilities float64 [N], posteriors times ``factor`` [T, N, P], 0 in rows that belong to no sequence.
-            A sequence whose log-probability is not finite has posteriors without meaning.
+            log-probabilities float64 [N], NaN or infinite for a sequence whose posteriors have no meaning;
+            factor · posteriors + decay · scores [T, N, P], 0 in rows that belong to no sequence; and the sums of the
+            squared scores, float64 [N]. Scores that are not finite count as 0 in the last two.
         """
         x, lengths = rows_of(scores, begins, lengths), lengths.to(scores.device)
         self.initial, self.prob = (p.to(x) for p in (self.initial, self.prob))
@@ -64,7 +80,8 @@ class PlainDenominator:
             rows = (begins.to(x.device) + t).clamp(max=len(scores) - 1)
             posteriors[rows, streams] += torch.where(here, of_pdfs, 0.0)
             beta = torch.where(here, self._backward(emitted[t] + beta, leaks=t > 0), beta)
-        return log_prob.double(), posteriors
+        log_prob = torch.where(posteriors.sum((0, 2)).isfinite(), log_prob, torch.nan)
+        return log_prob.double(), posteriors, add_decay(posteriors, scores, begins, lengths, decay)
 
     def _forward(self, emitted: list[torch.Tensor], lengths: torch.Tensor) -> list[torch.Tensor]:
         """Log-probability of the scores up to each frame and the state after it, [N, S] each; first the initial one."""

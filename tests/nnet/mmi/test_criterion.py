@@ -134,8 +134,8 @@ def test_cross_entropy_has_the_posteriors_of_the_numerator_as_targets():
     log_probs = torch.log_softmax(second, 2)
     assert float(loss.detach()) == pytest.approx(float((result.loss - 0.1 * (targets * log_probs).sum() / 10).detach()))
     assert torch.allclose(second.grad, 0.01 * (targets.sum(2, keepdim=True) * log_probs.exp() - targets))
-    assert scores.grad is not None and torch.allclose(targets.sum((0, 2)).round(),
-                                                      torch.tensor([float(c.frames) if c else 0.0 for c in chunks]).double())
+    assert scores.grad is not None
+    assert targets.sum((0, 2)).tolist() == pytest.approx([c.frames if c else 0 for c in chunks])
 
 
 def test_scores_that_do_not_fit_are_errors():
