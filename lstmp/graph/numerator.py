@@ -48,11 +48,11 @@ class Numerator:
 
 @dataclass(frozen=True)
 class _Utterance:
-    """The path of an utterance: its states in the denominator graph, without the start; first and last as above."""
+    """An utterance: its arcs in the denominator graph, int32 [K], one into the state of each phone; first and last as
+    above, int32. This is kept for all utterances, so it must be small."""
 
     frames: int
-    states: np.ndarray
-    enter: np.ndarray
+    arcs: np.ndarray
     first: np.ndarray
     last: np.ndarray
 
@@ -73,12 +73,12 @@ class Numerators:
         self.tolerance, self.subsampling = tolerance, subsampling
         self.left_out: dict[str, str] = {}
         self._utterances: dict[str, _Utterance] = {}
-        self._pdf, self._initial, self._stay = denominator.pdf, denominator.initial, denominator.stay
-        self._phone, self._ends = denominator.phone.tolist(), np.isfinite(denominator.final).tolist()
-        self._next: list[dict[int, list[tuple[int, float]]]] = [{} for _ in self._pdf]  # phone → (state, weight)
-        for source, target, weight in zip(denominator.source.tolist(), denominator.target.tolist(),
-                                          denominator.weight.tolist(), strict=True):
-            self._next[source].setdefault(self._phone[target], []).append((target, weight))
+        self._graph, phone = denominator, denominator.phone.tolist()
+        self._ends = np.isfinite(denominator.final).tolist()
+        self._next: list[dict[int, list[tuple[int, int]]]] = [{} for _ in phone]  # phone → (state, arc) …
+        for arc, (source, target) in enumerate(zip(denominator.source.tolist(), denominator.target.tolist(),
+                                                   strict=True)):
+            self._next[source].setdefault(phone[target], []).append((target, arc))
 
     @classmethod
     def read(cls, ali, denominator: Denominator, tolerance: int, subsampling: int = 3,
@@ -115,8 +115,7 @@ class Numerators:
         elif limits is None:
             self.left_out[utt] = f"its {len(phones)} phones cannot be matched in {frames} output frames"
         else:
-            states, weights = map(np.array, zip(*path, strict=True))
-            self._utterances[utt] = _Utterance(frames, states, weights, *limits)
+            self._utterances[utt] = _Utterance(frames, *(np.array(x, np.int32) for x in (path, *limits)))
 
     def frames(self, utt: str) -> int:
         """Number of output frames of an utterance, 0 if it has no numerator."""
@@ -143,31 +142,29 @@ class Numerators:
         if u is None or begin >= end:
             return None
         low, high = int(np.searchsorted(u.last, begin)), int(np.searchsorted(u.first, end))
-        part = slice(low, high)
-        stay = self._stay[u.states[part]]
-        before = np.concatenate([u.states[:1] * 0, u.states[:-1]])  # the state from which each phone is entered
+        graph, arcs, opens, closes = self._graph, u.arcs[low:high], u.first[low:high], u.last[low:high]
+        states, enter = graph.target[arcs], graph.weight[arcs]
         # the frame before the chunk is in the same phone, in the one before it, or is the begin of the utterance
-        stayed = (u.first[part] < begin) & (begin <= u.last[part])
-        last_before = np.concatenate([[-1], u.last[:-1]])
-        first_before = np.concatenate([[-1], u.first[:-1]])
-        entered = (first_before[part] < begin) & (begin - 1 <= last_before[part]) & (u.first[part] <= begin)
-        start = np.logaddexp(np.where(stayed, self._initial[u.states[part]] + stay, -np.inf),
-                             np.where(entered, self._initial[before[part]] + u.enter[part], -np.inf))
+        opens_before, closes_before = (np.concatenate([[-1], x])[low:high] for x in (u.first, u.last))
+        stayed = (opens < begin) & (begin <= closes)
+        entered = (opens_before < begin) & (begin - 1 <= closes_before) & (opens <= begin)
+        start = np.logaddexp(np.where(stayed, graph.initial[states] + graph.stay[states], -np.inf),
+                             np.where(entered, graph.initial[graph.source[arcs]] + enter, -np.inf))
         return begin - first, Numerator(
-            end - begin, self._pdf[u.states[part]], np.maximum(u.first[part] - begin, 0),
-            np.minimum(u.last[part], end - 1) - begin, start, stay, u.enter[part])
+            end - begin, graph.pdf[states], np.maximum(opens - begin, 0).astype(np.int64),
+            np.minimum(closes, end - 1).astype(np.int64) - begin, start, graph.stay[states], enter)
 
-    def _path(self, phones: list[int]) -> list[tuple[int, float]] | None:
-        """The states that read these phones, and the weights of the arcs into them; None if there is no such path."""
+    def _path(self, phones: list[int]) -> list[int] | None:
+        """The arcs of the graph that read these phones from its begin; None if there is no such path."""
         state, path = 0, []
         for i, phone in enumerate(phones):
             after = phones[i + 1] if i + 1 < len(phones) else None
-            step = next(((to, weight) for to, weight in self._next[state].get(phone, ())
+            step = next(((to, arc) for to, arc in self._next[state].get(phone, ())
                          if (self._ends[to] if after is None else after in self._next[to])), None)
             if step is None:
                 return None
-            path.append(step)
-            state = step[0]
+            state, arc = step
+            path.append(arc)
         return path
 
 

@@ -79,7 +79,7 @@ def test_chunks_are_the_parts_of_the_utterance(number):
     system = SYSTEMS[2, 2]
     numerators, segments = only_one(system, number, 3, subsampling=2, longest=4)
     whole = numerators.whole("utt")
-    states = numerators._utterances["utt"].states
+    states = system.denominator.target[numerators._utterances["utt"].arcs]
     initial = system.denominator.initial[states]
     for size in range(1, whole.frames + 1):
         starts = range(0, whole.frames, size)

@@ -34,7 +34,7 @@ def batch(seed=0, dtype=torch.float64, spread=2.0):
 def test_the_gradient_is_that_of_the_loss(leaky, l2):
     scores, chunks, begins = batch()
     criterion = LfMmi(GRAPH, leaky, l2)
-    assert torch.autograd.gradcheck(lambda x: criterion(x, chunks, begins, 7.0).loss, (scores,))
+    assert torch.autograd.gradcheck(lambda x: criterion(x, chunks, begins, 7.0).loss, (scores,), fast_mode=True)
 
 
 def test_the_loss_is_objective_and_regularization_per_frame():

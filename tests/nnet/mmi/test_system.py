@@ -62,7 +62,8 @@ def test_the_implementations_agree_on_chunks_of_the_data(states, graph):
     for leaky in (CONFIG.leaky, 0.0):
         exact = LfMmi(graph, leaky, CONFIG.l2_regularize)(scores.double(), chunks, begins)
         assert exact.left_out == [] and exact.objective < 0 and exact.frames == sum(c.frames for c in chunks)
-        kinds = ["native"] * (kernel() is not None) + ["k2"] * (not leaky and importlib.util.find_spec("k2") is not None)
+        k2 = not leaky and importlib.util.find_spec("k2") is not None
+        kinds = ["native"] * (kernel() is not None) + ["k2"] * k2
         for kind in kinds:
             x = scores.clone().requires_grad_()
             found = LfMmi(graph, leaky, CONFIG.l2_regularize, kind)(x, chunks, begins)
