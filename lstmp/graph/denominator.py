@@ -1,7 +1,7 @@
 """The denominator graph of LF-MMI: phone language model, context and HMM as one graph of pdfs, without epsilons.
 
 It is the HMM of all that could have been said (Povey et al. 2016, "Purely sequence-trained neural networks for ASR
-based on lattice-free MMI", section 2). Phones have one state with a self-loop. Every arc into a state emits the pdf of
+based on lattice-free MMI"). Phones have one state with a self-loop. Every arc into a state emits the pdf of
 that state, one frame, so the pdfs belong to the states: forward and backward passes then add over arcs, and multiply
 with the network's output only once per state.
 

@@ -2,7 +2,7 @@
 
 A numerator has one state for each phone of the alignment, in a row. A phone may begin and end up to ``tolerance``
 frames of the alignment earlier or later than in the alignment (Povey et al. 2016, "Purely sequence-trained neural
-networks for ASR based on lattice-free MMI", section 2.4). Its states and weights are those of the path through the
+networks for ASR based on lattice-free MMI"). Its states and weights are those of the path through the
 denominator graph that reads the same phones. So each path of a numerator is also one of the denominator, with the same
 weight, and log numerator − log denominator is at most 0.
 

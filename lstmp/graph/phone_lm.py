@@ -5,7 +5,7 @@ phones that occur are states, so the model never backs off below a trigram; of t
 are states. Probabilities are relative frequencies of what follows when the acceptor reads the training data, its
 maximum-likelihood estimate. There are no back-off arcs, because a denominator graph grows with its arcs, and sequences
 that never occur need no probability (Povey et al. 2016, "Purely sequence-trained neural networks for ASR based on
-lattice-free MMI", section 2.2).
+lattice-free MMI").
 """
 
 from collections import Counter

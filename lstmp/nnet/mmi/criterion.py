@@ -145,7 +145,7 @@ class _WithGradient(Function):
 
 
 def with_cross_entropy(result: Result, scores: torch.Tensor, weight: float, divisor: float) -> torch.Tensor:
-    """The loss with cross-entropy regularization by a second output layer (section 2.7 of the paper).
+    """The loss with cross-entropy regularization by a second output layer (Povey et al. 2016).
 
     Args:
         result: the criterion of the first output layer.

@@ -1,6 +1,6 @@
 """Forward-backward over the denominator graph in torch, on any device: the reference of mmi.cpp.
 
-The leaky HMM (Povey et al. 2016, section 2.5) allows a jump between two frames of a chunk, from any state to state j
+The leaky HMM (Povey et al. 2016) allows a jump between two frames of a chunk, from any state to state j
 with the probability ``leaky`` · initial(j), so that the limited context of a chunk matters less.
 """
 
