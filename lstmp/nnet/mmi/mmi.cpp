@@ -263,7 +263,7 @@ extern "C" int lstmp_mmi(int64_t states, int64_t pdfs, const int32_t* pdf, const
                          int64_t sequences, const float* scores, const int64_t* begin, const int64_t* length, float factor,
                          float decay, float* gradient, double* log_prob, double* squares, const int64_t* which,
                          int64_t count) try {
-  const FlushDenormals flush;
+  [[maybe_unused]] const FlushDenormals flush;
   const Arcs in{in_state, in_first, in_source, in_prob}, out{out_state, out_first, out_target, out_prob};
   const Graph graph{states, pdfs, pdf, entry, in, out, leaky};
   const Batch batch{sequences, scores, begin, length, factor, decay, gradient, log_prob, squares};
