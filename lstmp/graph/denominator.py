@@ -86,18 +86,22 @@ class Denominator:
 
     def is_consistent(self) -> bool:
         """Whether shapes, dtypes and values fit together; compiled code does not check them."""
-        states, arcs = len(self.pdf), len(self.source)
+        if not (are("int64", self.pdf, self.phone, self.source, self.target)
+                and are("float64", self.initial, self.final, self.stay, self.weight)):
+            return False
+        states = len(self.pdf)
+        if not len(self.phone) == len(self.initial) == len(self.final) == len(self.stay) == states > 1:
+            return False
+        if not len(self.source) == len(self.target) == len(self.weight) > 0:
+            return False
+        with np.errstate(over="ignore"):
+            total = np.exp(self.initial).sum()
         return bool(
-            are("int64", self.pdf, self.phone, self.source, self.target)
-            and are("float64", self.initial, self.final, self.stay, self.weight)
-            and len(self.phone) == len(self.initial) == len(self.final) == len(self.stay) == states > 1
-            and len(self.target) == len(self.weight) == arcs > 0
-            and 0 <= self.pdf.min() and self.pdf.max() < self.num_pdfs
-            and 0 <= self.source.min() and self.source.max() < states
-            and 1 <= self.target.min() and self.target.max() < states
+            0 <= self.pdf.min() and self.pdf.max() < self.num_pdfs and 0 == self.source.min()
+            and self.source.max() < states and 1 <= self.target.min() and self.target.max() < states
             and (np.diff(self.target) >= 0).all() and np.isfinite(self.weight).all()
             and np.isfinite(self.stay[1:]).all() and self.stay[0] == -np.inf
-            and not np.isnan(self.final).any() and abs(np.exp(self.initial).sum() - 1) < 1e-3)
+            and not np.isnan(self.final).any() and abs(total - 1) < 1e-3)
 
 
 def make_denominator(lm: PhoneLm, model: AcousticModel) -> Denominator:

@@ -1,6 +1,6 @@
 """Forward-backward over the denominator graph by mmi.cpp, in float32 on the CPU.
 
-Up to 16 sequences are computed together, in the lanes of vectors. In each frame, pdfs with scores more than 80 below
+Some sequences are computed together, in the lanes of vectors. In each frame, pdfs with scores more than 80 below
 the best one count as impossible. With the leaky HMM this makes no difference: two leaks, to the best pdf and back, are
 far more probable. A sequence that then has no path, or whose paths include some that are too improbable for float32, is
 computed again in float64 by :class:`lstmp.nnet.mmi.plain.PlainDenominator`.
@@ -16,7 +16,8 @@ from lstmp.graph.denominator import Denominator
 from lstmp.native import array_at, library
 from lstmp.nnet.mmi.plain import PlainDenominator
 
-_LANES = 16
+# 16 sequences together; 8 if their probabilities in one frame would not stay in a processor's second cache
+_LANES, _FEWER_LANES, _CACHE = 16, 8, 512 * 1024
 _FLAGS = ("-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")  # so that comparisons are vectorized
 
 
@@ -38,6 +39,7 @@ class NativeDenominator:
         assert lib is not None
         self._function, self._leaky, self.num_pdfs = lib.lstmp_mmi, leaky, graph.num_pdfs
         self._plain = PlainDenominator(graph, leaky)
+        self._lanes = _LANES if 4 * _LANES * len(graph.pdf) <= _CACHE else _FEWER_LANES
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         source, target, weight = graph.arcs()
         prob = np.exp(weight)
@@ -63,14 +65,14 @@ class NativeDenominator:
         order = np.argsort(-lengths.numpy(), kind="stable").astype(np.int64)
 
         def run(first: int):
-            which = order[first:first + _LANES]
+            which = order[first:first + self._lanes]
             self._function(
                 ctypes.c_int64(len(self._arrays[0])), ctypes.c_int64(pdfs), *map(array_at, self._arrays),
                 ctypes.c_float(self._leaky), ctypes.c_int64(sequences), _at(scores), _at(begins), _at(lengths),
                 ctypes.c_float(factor), ctypes.c_float(decay), _at(gradient), _at(log_prob), _at(squares),
                 array_at(which), ctypes.c_int64(len(which)))
 
-        list((self._pool.map if self._pool else map)(run, range(0, sequences, _LANES)))
+        list((self._pool.map if self._pool else map)(run, range(0, sequences, self._lanes)))
         again = (~log_prob.isfinite()).nonzero()[:, 0]
         if len(again):
             part = scores[:, again].double(), begins[again], lengths[again]

@@ -8,6 +8,7 @@ from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstmp.nnet.mmi import native
 from lstmp.nnet.mmi.native import NativeDenominator
 from lstmp.nnet.mmi.plain import PlainDenominator
 
@@ -56,6 +57,17 @@ def test_the_compiled_one_equals_the_reference(sequences, leaky):
 
 
 @NEEDS_COMPILER
+def test_large_graphs_are_computed_in_smaller_blocks(monkeypatch):
+    monkeypatch.setattr(native, "_CACHE", 0)
+    scores, begins, lengths = batch(LARGE, 1, 20, 10)
+    blocks, compiled = [], NativeDenominator(LARGE, 1e-5)
+    function = compiled._function
+    compiled._function = lambda *args: (blocks.append(args[-1].value), function(*args))
+    assert_equal(compiled(scores, begins, lengths), PlainDenominator(LARGE, 1e-5)(scores.double(), begins, lengths))
+    assert blocks == [8, 8, 4]
+
+
+@NEEDS_COMPILER
 @given(st.integers(0, 10**6), st.sampled_from([(0.01, 0.0), (1.0, 1e-5), (10.0, 0.0), (30.0, 1e-5)]))
 @settings(max_examples=20, deadline=None)
 def test_the_compiled_one_equals_the_reference_for_flat_and_peaked_scores(seed, kind):
@@ -82,11 +94,11 @@ def test_what_float32_cannot_express_is_computed_again():
 def test_scores_of_another_shape_are_refused():
     graph = SMALL[1].denominator
     scores, begins, lengths = batch(graph, 1, 3, 6)
-    native = NativeDenominator(graph, 0.0)
+    compiled = NativeDenominator(graph, 0.0)
     for wrong in ((scores[:, :, 1:], begins, lengths), (scores, begins, lengths + 20), (scores, begins - 3, lengths),
                   (scores, begins, lengths * 0), (scores, begins[1:], lengths[1:])):
         with pytest.raises(ValueError, match="do not fit a graph of"):
-            native(*wrong)
+            compiled(*wrong)
 
 
 @NEEDS_K2
