@@ -117,6 +117,11 @@ class Numerators:
         else:
             self._utterances[utt] = _Utterance(frames, *(np.array(x, np.int32) for x in (path, *limits)))
 
+    @property
+    def utts(self) -> list[str]:
+        """The utterances that have a numerator."""
+        return list(self._utterances)
+
     def frames(self, utt: str) -> int:
         """Number of output frames of an utterance, 0 if it has no numerator."""
         return self._utterances[utt].frames if utt in self._utterances else 0

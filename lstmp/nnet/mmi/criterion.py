@@ -76,7 +76,8 @@ class LfMmi:
             raise UserError("the criterion cannot be compiled here", hint="install a C++ compiler, or set "
                             "implementation: auto")
 
-    def _denominator(self, scores: torch.Tensor) -> Callable:
+    def denominator_for(self, scores: torch.Tensor) -> Callable:
+        """The implementation of the denominator for such scores, by their dtype and device."""
         fast = scores.dtype == torch.float32 and scores.device.type == "cpu"
         return self._fast if self._fast is not None and fast else self._plain
 
@@ -116,8 +117,8 @@ class LfMmi:
 
     def _compute(self, scores, begins, lengths, numerators, divisor):
         """Loss, its gradient, objective, which sequences are left out (bool [n]), and posteriors of the numerators."""
-        over, gradient, squares = self._denominator(scores)(scores, begins, lengths, 1.0 / divisor,
-                                                            self.l2_regularize / divisor)
+        over, gradient, squares = self.denominator_for(scores)(
+            scores, begins, lengths, 1.0 / divisor, self.l2_regularize / divisor)
         log_prob, posteriors = forward_backward(scores, begins, numerators)
         difference, squares = log_prob - over.cpu(), squares.cpu()
         bad = ~difference.isfinite()

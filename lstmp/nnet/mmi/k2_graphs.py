@@ -1,7 +1,8 @@
 """Denominator and numerators by k2's ``intersect_dense``, whose gradients are the posteriors. It needs no leaks.
 
 In k2 a label L reads column L of the scores, so pdf p has the label p + 1, and column 0 is not used. k2 has one start
-state; the arcs that leave it are those of the first frame, with the initial probabilities.
+state; the arcs that leave it are those of the first frame, with the initial probabilities. k2 starts a thread in its
+first search, so processes must be forked before it.
 """
 
 import k2
@@ -12,7 +13,7 @@ from lstmp.graph.denominator import Denominator
 from lstmp.graph.numerator import Numerator
 from lstmp.nnet.mmi.plain import add_decay
 
-_NO_BEAM = 1e6  # paths are not pruned
+OUTPUT_BEAM = 1e6  # paths are not pruned
 
 
 def denominator_fsa(graph: Denominator) -> k2.Fsa:
@@ -65,7 +66,7 @@ def forward_backward(fsas: k2.Fsa, scores: torch.Tensor, begins: torch.Tensor,
         dense = k2.DenseFsaVec(columns, where)
         # k2 needs a graph for each sequence; the one denominator graph is copied
         graphs = k2.index_fsa(fsas, (order if fsas.shape[0] > 1 else order * 0).int())
-        lattice = k2.intersect_dense(graphs, dense, _NO_BEAM, a_to_b_map=torch.arange(len(order), dtype=torch.int32))
+        lattice = k2.intersect_dense(graphs, dense, OUTPUT_BEAM, a_to_b_map=torch.arange(len(order), dtype=torch.int32))
         log_prob = lattice.get_tot_scores(log_semiring=True, use_double_scores=True)
         log_prob[log_prob.isfinite()].sum().backward()
     result = torch.empty(len(order), dtype=torch.float64)

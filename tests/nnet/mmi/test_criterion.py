@@ -151,7 +151,7 @@ def test_implementations_that_are_not_available_are_errors(monkeypatch):
     from lstmp.native import library
     library.cache_clear()
     try:
-        assert type(LfMmi(GRAPH, 0.0, 0.0)._denominator(torch.zeros(1))).__name__ == "PlainDenominator"
+        assert type(LfMmi(GRAPH, 0.0, 0.0).denominator_for(torch.zeros(1))).__name__ == "PlainDenominator"
         with pytest.raises(UserError, match="cannot be compiled here"):
             LfMmi(GRAPH, 0.0, 0.0, "native")
     finally:
@@ -163,4 +163,4 @@ def test_implementations_that_are_not_available_are_errors(monkeypatch):
 
 @NEEDS_K2
 def test_k2_is_used_if_it_is_asked_for():
-    assert type(LfMmi(GRAPH, 0.0, 0.0, "k2")._denominator(torch.zeros(1))).__name__ == "K2Denominator"
+    assert type(LfMmi(GRAPH, 0.0, 0.0, "k2").denominator_for(torch.zeros(1))).__name__ == "K2Denominator"
