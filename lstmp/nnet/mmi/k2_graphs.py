@@ -11,7 +11,7 @@ import torch
 
 from lstmp.graph.denominator import Denominator
 from lstmp.graph.numerator import Numerator
-from lstmp.nnet.mmi.plain import add_decay
+from lstmp.nnet.mmi.plain import add_decay, rows_of
 
 OUTPUT_BEAM = 1e6  # paths are not pruned
 
@@ -84,7 +84,8 @@ class K2Denominator:
     def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
                  decay: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As :meth:`lstmp.nnet.mmi.plain.PlainDenominator.__call__`."""
-        log_prob, posteriors = forward_backward(self._fsa, scores, begins, lengths)
-        log_prob = torch.where(posteriors.sum((0, 2)).isfinite(), log_prob, torch.nan)
+        bad = ~(rows_of(scores, begins, lengths) < torch.inf).all(2).all(0)  # NaN or infinite: k2 would fail
+        log_prob, posteriors = forward_backward(self._fsa, scores.masked_fill(bad.view(1, -1, 1), 0.0), begins, lengths)
+        log_prob = torch.where(bad, torch.nan, log_prob)
         gradient = posteriors.mul_(factor)
         return log_prob, gradient, add_decay(gradient, scores, begins, lengths, decay)

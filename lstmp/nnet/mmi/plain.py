@@ -4,6 +4,8 @@ The leaky HMM (Povey et al. 2016) allows a jump between two frames of a chunk, f
 with the probability ``leaky`` · initial(j), so that the limited context of a chunk matters less.
 """
 
+from dataclasses import dataclass
+
 import torch
 
 from lstmp.graph.denominator import Denominator
@@ -36,6 +38,22 @@ def add_decay(gradient: torch.Tensor, scores: torch.Tensor, begins: torch.Tensor
     return torch.linalg.vector_norm(y, dim=(0, 2), dtype=torch.float64).square()
 
 
+@dataclass(frozen=True)
+class _Tensors:
+    """The graph: probabilities and pdfs of states, arcs with their probabilities."""
+
+    initial: torch.Tensor
+    pdf: torch.Tensor
+    source: torch.Tensor
+    target: torch.Tensor
+    prob: torch.Tensor
+
+    def to(self, x: torch.Tensor) -> "_Tensors":
+        """The same on the device of ``x``, with probabilities of its dtype."""
+        return _Tensors(self.initial.to(x), self.pdf.to(x.device), self.source.to(x.device), self.target.to(x.device),
+                        self.prob.to(x))
+
+
 class PlainDenominator:
     """Log-probability of all paths through the denominator graph, and posteriors of pdfs.
 
@@ -46,9 +64,10 @@ class PlainDenominator:
 
     def __init__(self, graph: Denominator, leaky: float):
         self.leaky = leaky
-        self.initial, self.pdf = torch.from_numpy(graph.initial).exp(), torch.from_numpy(graph.pdf)
         source, target, weight = map(torch.from_numpy, graph.arcs())
-        self.source, self.target, self.prob = source, target, weight.exp()
+        self._exact = _Tensors(torch.from_numpy(graph.initial).exp(), torch.from_numpy(graph.pdf), source, target,
+                               weight.exp())
+        self._copies: dict[tuple, _Tensors] = {}  # (dtype, device) → the same there
 
     def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
                  decay: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -65,10 +84,11 @@ class PlainDenominator:
             squared scores, float64 [N]. Scores that are not finite count as 0 in the last two.
         """
         x, lengths = rows_of(scores, begins, lengths), lengths.to(scores.device)
-        self.initial, self.prob = (p.to(x) for p in (self.initial, self.prob))
-        self.pdf, self.source, self.target = (i.to(x.device) for i in (self.pdf, self.source, self.target))
-        emitted = [frame[:, self.pdf] for frame in x]
-        alphas = self._forward(emitted, lengths)
+        if (x.dtype, x.device) not in self._copies:
+            self._copies[x.dtype, x.device] = self._exact.to(x)
+        graph = self._copies[x.dtype, x.device]
+        emitted = [frame[:, graph.pdf] for frame in x]
+        alphas = self._forward(graph, emitted, lengths)
         log_prob = torch.logsumexp(alphas[-1], 1)
         posteriors = torch.zeros_like(scores)
         streams = torch.arange(x.shape[1], device=x.device)
@@ -76,32 +96,32 @@ class PlainDenominator:
         for t in reversed(range(len(emitted))):
             here = (t < lengths).unsqueeze(1)
             gamma = torch.where(here, (alphas[t + 1] + beta - log_prob.unsqueeze(1)).exp(), 0.0)
-            of_pdfs = torch.zeros_like(x[t]).index_add_(1, self.pdf, gamma * factor)
+            of_pdfs = torch.zeros_like(x[t]).index_add_(1, graph.pdf, gamma * factor)
             rows = (begins.to(x.device) + t).clamp(max=len(scores) - 1)
             posteriors[rows, streams] += torch.where(here, of_pdfs, 0.0)
-            beta = torch.where(here, self._backward(emitted[t] + beta, leaks=t > 0), beta)
+            beta = torch.where(here, self._backward(graph, emitted[t] + beta, leaks=t > 0), beta)
         log_prob = torch.where(posteriors.sum((0, 2)).isfinite(), log_prob, torch.nan)
         return log_prob.double(), posteriors, add_decay(posteriors, scores, begins, lengths, decay)
 
-    def _forward(self, emitted: list[torch.Tensor], lengths: torch.Tensor) -> list[torch.Tensor]:
+    def _forward(self, graph: _Tensors, emitted: list[torch.Tensor], lengths: torch.Tensor) -> list[torch.Tensor]:
         """Log-probability of the scores up to each frame and the state after it, [N, S] each; first the initial one."""
-        alpha = self.initial.log().expand(len(lengths), -1)
+        alpha = graph.initial.log().expand(len(lengths), -1)
         out = [alpha]
         for t, frame in enumerate(emitted):
             prob, top = _scaled(alpha)
             if t > 0:
-                prob = prob + self.leaky * prob.sum(1, keepdim=True) * self.initial
-            into = torch.zeros_like(prob).index_add_(1, self.target, prob[:, self.source] * self.prob)
+                prob = prob + self.leaky * prob.sum(1, keepdim=True) * graph.initial
+            into = torch.zeros_like(prob).index_add_(1, graph.target, prob[:, graph.source] * graph.prob)
             alpha = torch.where((t < lengths).unsqueeze(1), into.log() + top + frame, alpha)
             out.append(alpha)
         return out
 
-    def _backward(self, ahead: torch.Tensor, leaks: bool) -> torch.Tensor:
+    def _backward(self, graph: _Tensors, ahead: torch.Tensor, leaks: bool) -> torch.Tensor:
         """Log-probability of the rest from each state before a frame; ``ahead`` is that after entering each state."""
         prob, top = _scaled(ahead)
-        out = torch.zeros_like(prob).index_add_(1, self.source, prob[:, self.target] * self.prob)
+        out = torch.zeros_like(prob).index_add_(1, graph.source, prob[:, graph.target] * graph.prob)
         if leaks:
-            out = out + self.leaky * (out * self.initial).sum(1, keepdim=True)
+            out = out + self.leaky * (out * graph.initial).sum(1, keepdim=True)
         return out.log() + top
 
 

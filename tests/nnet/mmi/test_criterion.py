@@ -79,11 +79,12 @@ def test_rows_outside_the_sequences_have_no_influence():
         assert torch.equal(found, expected) and not found[outside].any()
 
 
-@pytest.mark.parametrize("implementation", ["torch", pytest.param("native", marks=NEEDS_COMPILER)])
+@pytest.mark.parametrize("implementation", ["torch", pytest.param("native", marks=NEEDS_COMPILER),
+                                            pytest.param("k2", marks=NEEDS_K2)])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_a_sequence_without_a_finite_objective_is_left_out(implementation, value):
     scores, chunks, begins = batch(dtype=torch.float32)
-    criterion = LfMmi(GRAPH, 1e-5, 0.01, implementation)
+    criterion = LfMmi(GRAPH, 0.0 if implementation == "k2" else 1e-5, 0.01, implementation)
     others, expected = gradient(criterion, scores, [*chunks[:3], None, chunks[4]], begins)
     scores = scores.detach().clone()
     scores[3, 3] = value

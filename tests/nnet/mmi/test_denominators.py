@@ -111,9 +111,11 @@ def test_k2_equals_the_reference_without_leaks(graph):
     assert_equal(K2Denominator(graph)(scores, begins, lengths, 2.0, 0.01), expected, 1e-3)
 
 
-def test_the_reference_runs_in_float32():
+def test_the_reference_runs_in_float32_and_then_in_float64_again():
     scores, begins, lengths = batch(LARGE, 0, 4, 15)
-    exact = PlainDenominator(LARGE, 1e-5)(scores.double(), begins, lengths)
-    found = PlainDenominator(LARGE, 1e-5)(scores, begins, lengths)
+    plain = PlainDenominator(LARGE, 1e-5)
+    exact = plain(scores.double(), begins, lengths)
+    found = plain(scores, begins, lengths)
+    assert torch.equal(plain(scores.double(), begins, lengths)[0], exact[0])
     assert found[1].dtype == torch.float32 and np.isfinite(found[0].numpy()).all()
     assert_equal(found, exact, 1e-3)
