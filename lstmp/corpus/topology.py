@@ -45,6 +45,25 @@ class Topology:
             pause = (first, *[middle] * (n - 2), ((n - 1, 0.75), (n, 0.25)))
         return cls({**dict.fromkeys(nonsilence, speech), **dict.fromkeys(silence, pause)})
 
+    @classmethod
+    def one_state(cls, phones) -> "Topology":
+        """One emitting state for each phone id, for networks with a low frame rate: a phone takes one frame or more.
+
+        Self-loop and exit both have the probability 0.5. So every frame of every path contributes the same factor, and
+        durations are left to the network, as in Povey et al. 2016.
+        """
+        return cls(dict.fromkeys(phones, (((0, 0.5), (1, 0.5)),)))
+
+    @property
+    def has_one_state(self) -> bool:
+        """Whether every phone has a single emitting state."""
+        return all(len(states) == 1 for states in self.entries.values())
+
+    def fits(self, lang: "Topology") -> bool:
+        """Whether a model with this topology can be used with a lang folder: both are equal, or this is a topology of
+        one state for the same phones."""
+        return self == lang or self.has_one_state and self.entries.keys() == lang.entries.keys()
+
     def num_states(self, phone: int) -> int:
         """Return the number of emitting states of a phone, which is also its number of pdf-classes."""
         return len(self.entries[phone])

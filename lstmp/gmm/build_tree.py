@@ -12,6 +12,7 @@ import numpy as np
 
 from lstmp.config import check
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 from lstmp.gmm.tree import PDF_CLASS, Node, Tree
 from lstmp.gmm.tree_stats import VARIANCE_FLOOR, TreeStats, by_value, log_likelihood
@@ -156,8 +157,12 @@ def cluster_questions(stats: TreeStats, sets: list[list[int]], pdf_class: int) -
     return sorted(set(out), key=sorted)
 
 
-def build(stats: TreeStats, lang: Lang, cfg: TreeConfig) -> tuple[Tree, np.ndarray]:
-    """Grow a triphone tree.
+def build(stats: TreeStats, lang: Lang, cfg: TreeConfig, topology: Topology | None = None,
+          left_biphone: bool = False) -> tuple[Tree, np.ndarray]:
+    """Grow a tree of triphones, or of left biphones, which asks only about the phone and the one before it.
+
+    ``topology`` is that of the lang folder by default. For a topology of one state, all events of ``stats`` must have
+    the pdf-class 0.
 
     Returns:
         The tree, and the moments [num_pdfs, 1 + 2D] of the frames of each pdf.
@@ -165,25 +170,26 @@ def build(stats: TreeStats, lang: Lang, cfg: TreeConfig) -> tuple[Tree, np.ndarr
     Raises:
         UserError: ``max_leaves`` is smaller than the number of roots.
     """
-    questions = cluster_questions(stats, lang.sets, cfg.question_pdf_class)
+    topology = topology or lang.topology
+    questions = cluster_questions(stats, lang.sets, 0 if topology.has_one_state else cfg.question_pdf_class)
     questions = sorted(set(questions) | {frozenset(q) for q in lang.extra_questions}, key=sorted)
     grower = _Grower(stats, questions, cfg)
     roots: dict[tuple[int, int], Node] = {}
     leaves: list[_Leaf] = []
     for shared, split, phones in lang.roots:
-        classes = range(len(lang.topology.entries[phones[0]]))
+        classes = range(topology.num_states(phones[0]))
         for group in [list(classes)] if shared else [[c] for c in classes]:
             node, number = Node(), len(leaves)
             roots.update({(p, c): node for p in phones for c in group})
             rows = np.flatnonzero(np.isin(stats.events[:, 1], phones) & np.isin(stats.events[:, 3], group))
-            keys = (PDF_CLASS, 0, 1, 2) if split else ()
+            keys = () if not split else (PDF_CLASS, 0, 1) if left_biphone else (PDF_CLASS, 0, 1, 2)
             leaves.append(_Leaf(node, number, rows, keys))
     if len(leaves) > cfg.max_leaves:
         raise UserError(f"`max_leaves` is {cfg.max_leaves}, but the tree has {len(leaves)} roots",
                         hint="raise max_leaves")
     leaves, last_gain = _split_leaves(grower, leaves, cfg)
     moments = _number_leaves(stats, leaves, last_gain if cfg.merge else 0.0)
-    return Tree(3, 1, roots), moments
+    return Tree(2 if left_biphone else 3, 1, roots), moments
 
 
 def _split_leaves(grower: _Grower, leaves: list[_Leaf], cfg: TreeConfig) -> tuple[list[_Leaf], float]:

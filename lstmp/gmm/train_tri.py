@@ -13,6 +13,7 @@ import torch
 
 from lstmp import config, distributed
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError, command
 from lstmp.features.load import FeatureConfig
 from lstmp.gmm import em, lda, mllt, options, tree_stats
@@ -140,8 +141,12 @@ class Trainer:
         else:
             self.adapter.update(self.base.speaker_independent(), "before the first pass")
 
-    def grow_tree(self):
+    def grow_tree(self, topology: Topology | None = None, left_biphone: bool = False):
         """Grow the tree on the features of the configuration.
+
+        Args:
+            topology: that of the lang folder (default), or one with a single state for each phone.
+            left_biphone: the tree asks only about the phone and the one before it.
 
         Returns:
             The tree, and the moments [num_pdfs, 1 + 2D] of the frames of each pdf.
@@ -152,15 +157,18 @@ class Trainer:
         if self.cfg.adapt:
             self._first_transforms()
         with self.shard.clock("tree"):
-            return self._grow_tree()
+            return self._grow_tree(topology or self.lang.topology, left_biphone)
 
-    def _grow_tree(self):
+    def _grow_tree(self, topology: Topology, left_biphone: bool):
         cfg, shard, silence = self.cfg, self.shard, set(self.lang.silence)
         stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence)
+        if left_biphone or topology != self.lang.topology:
+            stats = stats.without(right=left_biphone, pdf_class=topology.has_one_state)
         text = moments = None
         if distributed.rank() == 0:
-            say(f"tree: {len(stats.events)} different triphone states in {stats.moments[:, 0].sum() / 360000:.2f} h")
-            tree, moments = build(stats, self.lang, cfg.tree)
+            kind = "biphone" if left_biphone else "triphone"
+            say(f"tree: {len(stats.events)} different {kind} states in {stats.moments[:, 0].sum() / 360000:.2f} h")
+            tree, moments = build(stats, self.lang, cfg.tree, topology, left_biphone)
             gain = (tree_stats.log_likelihood(moments).sum() - tree_stats.log_likelihood(moments.sum(0)))
             leaves = sum(1 for root in tree.distinct_roots() for _ in root.leaves())
             say(f"tree: {leaves} leaves, {tree.num_pdfs} after merging; it gains "

@@ -92,14 +92,14 @@ class GraphCompiler:
 
     Args:
         lang: lexicon and optional silence, with the same probabilities as in ``L.fst``.
-        tree: a monophone or triphone tree.
+        tree: a tree of monophones, left biphones or triphones.
         transitions: topology and transition-ids; the transition probabilities are not used here.
     """
 
     def __init__(self, lang: Lang, tree: Tree, transitions: TransitionModel):
-        if (tree.context_width, tree.central_position) not in ((1, 0), (3, 1)):
+        if (tree.context_width, tree.central_position) not in ((1, 0), (2, 1), (3, 1)):
             raise UserError(f"alignment does not support a tree of context width {tree.context_width} and central "
-                            f"position {tree.central_position}", hint="use monophones or triphones")
+                            f"position {tree.central_position}", hint="use monophones, left biphones or triphones")
         self.lang, self.tree, self.transitions = lang, tree, transitions
         self.silence_model = lang.silence_model or SilenceModel.constant(lang.sil_prob)
         self._hmm_cache: dict[tuple[int, int, int], tuple] = {}
@@ -204,8 +204,8 @@ class GraphCompiler:
 
         Returns:
             nodes: (phone, left phone, right phone).
-            of_instance: for each instance its nodes as (node, left phone, right phone); the phones are None if the
-                instance's phone is context-independent.
+            of_instance: for each instance its nodes as (node, left phone, right phone); a phone is None if the node
+                does not depend on it.
         """
         lefts: list[set[int]] = [set() for _ in phones]
         rights: list[set[int]] = [set() for _ in phones]
@@ -226,6 +226,8 @@ class GraphCompiler:
             contexts: list[tuple[int | None, int | None]] = [(None, None)]
             if not context_free:
                 contexts = [(x, y) for x in sorted(lefts[i]) for y in sorted(rights[i])]
+                if self.tree.context_width == 2:
+                    contexts = [(x, None) for x in sorted(lefts[i])]
             of_instance.append([(len(nodes) + k, x, y) for k, (x, y) in enumerate(contexts)])
             nodes += [(phone, x or 0, y or 0) for x, y in contexts]
         return nodes, of_instance
@@ -235,7 +237,7 @@ class GraphCompiler:
         key = (left, phone, right)
         hmm = self._hmm_cache.get(key)
         if hmm is None:
-            window = (phone,) if self.tree.context_width == 1 else key
+            window = self.tree.window(left, phone, right)
             entry = self.transitions.topology.entries[phone]
             pdfs = [self.tree.pdf(window, c) for c in range(len(entry))]
             tuples = [self.transitions.tuple_index(phone, s, pdf) for s, pdf in enumerate(pdfs)]

@@ -42,8 +42,8 @@ class Tree:
     """A decision tree, which is a forest of roots.
 
     Attributes:
-        context_width: phones in the window (3 for triphones, 1 for monophones).
-        central_position: index of the phone itself in the window (1 of 3, 0 of 1).
+        context_width: phones in the window (3 for triphones, 2 for left biphones, 1 for monophones).
+        central_position: index of the phone itself in the window (1 of 3, 1 of 2, 0 of 1).
         roots: (phone, pdf_class) → root node; phones that share a root share the object.
     """
 
@@ -55,6 +55,18 @@ class Tree:
     @property
     def num_pdfs(self) -> int:
         return 1 + max(leaf.pdf for root in self.distinct_roots() for leaf in root.leaves())
+
+    def window(self, left: int, phone: int, right: int) -> tuple[int, ...]:
+        """The window of a phone between two neighbours: the part of them that the tree asks about.
+
+        Raises:
+            UserError: the tree asks about more than these neighbours.
+        """
+        before, after = self.central_position, self.context_width - 1 - self.central_position
+        if before > 1 or after > 1:
+            raise UserError(f"a tree of context width {self.context_width} and central position {before} is not "
+                            "supported", hint="use monophones, left biphones or triphones")
+        return (left, phone, right)[1 - before:2 + after]
 
     def distinct_roots(self) -> list[Node]:
         """The distinct root nodes, sorted by their first (phone, pdf_class)."""

@@ -28,6 +28,14 @@ class TreeStats:
     events: np.ndarray
     moments: np.ndarray
 
+    def without(self, *, right: bool, pdf_class: bool) -> "TreeStats":
+        """The statistics summed over the right phones, over the pdf-classes, or over both."""
+        events = self.events * np.array([1, 1, not right, not pdf_class])
+        events, index = np.unique(events, axis=0, return_inverse=True)
+        moments = np.zeros((len(events), self.moments.shape[1]))
+        np.add.at(moments, index.reshape(-1), self.moments)
+        return TreeStats(events, moments)
+
 
 def windows(tids: np.ndarray, transitions: TransitionModel, context_free: set[int]):
     """Return the phone windows of an alignment, int64 [n, 3], and the index of each frame's window, int64 [T]."""
@@ -106,12 +114,21 @@ def by_value(moments: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def convert_alignment(tids: np.ndarray, old: TransitionModel, new: TransitionModel, tree: Tree,
                       context_free: set[int]) -> np.ndarray:
-    """Convert an alignment to the transition-ids of another tree; phones and HMM states stay the same."""
+    """Convert an alignment to the transition-ids of another tree; every frame keeps its phone.
+
+    It also keeps its HMM state, except if the phones of ``new`` have one state.
+    """
     window, index = windows(tids, old, context_free)
     first = np.zeros((len(window), 16), dtype=np.int64)
     for row, (left, phone, right) in enumerate(window.tolist()):
-        key = (left, phone, right) if tree.context_width == 3 else (phone,)
+        key = tree.window(left, phone, right)
         for state in range(len(new.topology.entries[phone])):
             first[row, state] = new.first_tid[new.tuple_index(phone, state, tree.pdf(key, state))]
+    if new.topology != old.topology:
+        assert new.topology.has_one_state
+        begins = np.diff(index, prepend=-1) > 0
+        tid = first[index, 0]  # as alignments are reordered: the exit at the first frame, then the self-loops
+        exits = new.is_final.numpy()
+        return np.where(begins == exits[tid], tid, tid + 1).astype(np.int32)
     within = tids - old.first_tid.numpy()[old.tid_tuple.numpy()[tids]]
     return (first[index, old.tid_state.numpy()[tids]] + within).astype(np.int32)

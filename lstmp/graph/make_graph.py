@@ -65,7 +65,7 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
 def _make_hclg(lang_dir: Path, model_dir: Path, out: Path, transition_scale: float,
                self_loop_scale: float) -> FstArrays:
     lang, model = Lang.load(lang_dir, pronunciations=False), AcousticModel.load(model_dir)
-    if lang.topology != model.transitions.topology:
+    if not model.transitions.topology.fits(lang.topology):
         raise UserError(f"its phones or topology differ from those of the model {model_dir}", file=lang_dir / "topo",
                         hint="make the graph with the lang folder that the model was trained with")
     l_disambig, g = lang_dir / "L_disambig.fst", lang_dir / "G.fst"

@@ -72,11 +72,14 @@ def _types() -> dict[str, type]:
     from lstmp.gmm.shard import AlignConfig
     from lstmp.gmm.train_mono import MonoConfig
     from lstmp.gmm.train_tri import TriConfig
+    from lstmp.graph.make_denominator import DenominatorConfig
     from lstmp.nnet.config import LstmpConfig
+    from lstmp.nnet.mmi.config import MmiConfig
     from lstmp.report.options import ReportConfig
     from lstmp.score.score import ScoreConfig
     from lstmp.transcribe.pauses import CutConfig
 
-    return {"align": AlignConfig, "check_alignment": CheckConfig, "decode": DecodeConfig, "fbank": FbankConfig,
-            "fmllr": FmllrConfig, "live": LiveConfig, "lstmp": LstmpConfig, "mfcc": MfccConfig, "mono": MonoConfig,
+    return {"align": AlignConfig, "check_alignment": CheckConfig, "decode": DecodeConfig,
+            "denominator": DenominatorConfig, "fbank": FbankConfig, "fmllr": FmllrConfig, "live": LiveConfig,
+            "lstmp": LstmpConfig, "mfcc": MfccConfig, "mmi": MmiConfig, "mono": MonoConfig,
             "report": ReportConfig, "score": ScoreConfig, "transcribe": CutConfig, "tri": TriConfig}

@@ -75,7 +75,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
         raise UserError("it contains no `topo`, like networks of earlier versions", file=model,
                         hint="give --hmm the alignment that it was trained on")
     states, phones = AcousticModel.load(hmm or model), Lang.load(lang)
-    if states.tree.num_pdfs != network.num_pdfs or phones.topology != states.transitions.topology:
+    if states.tree.num_pdfs != network.num_pdfs or not states.transitions.topology.fits(phones.topology):
         raise UserError("its phones or states differ from the network's", file=hmm or lang,
                         hint="give the lang folder of the graph, and the alignment that the network was trained on")
     scored = scores(model, graph)

@@ -36,19 +36,22 @@ from lstmp.features.ark import read_int_vectors, read_mat, read_scp
 from lstmp.features.extract import FbankConfig, MfccConfig
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.adapt import FmllrConfig
-from lstmp.gmm.align import read_alignment
+from lstmp.gmm.align import Segment, read_alignment
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.shard import AlignConfig
 from lstmp.gmm.train_mono import MonoConfig
 from lstmp.gmm.train_tri import TriConfig
+from lstmp.graph.denominator import Denominator
 from lstmp.graph.epsilon_free import epsilon_free
 from lstmp.graph.import_kaldi import import_graph, import_lang
 from lstmp.graph.make_graph import make_graph
+from lstmp.graph.numerator import Numerators
 from lstmp.kaldi.import_alignment import import_alignment
 from lstmp.kaldi.import_gmm import import_model
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.mmi.criterion import LfMmi
 from lstmp.recipe.resolve import resolve
 from lstmp.score import ctm
 from lstmp.score.score import ScoreConfig
@@ -143,6 +146,14 @@ def _hclg(root: Path):
 
 def _make_graph(root: Path):
     make_graph(root / "lang_x", root / "hmm", root / "out/graph")
+
+
+def _denominator(root: Path):
+    graph = Denominator.read(root / "denominator.safetensors")
+    numerators = Numerators(graph, 5)
+    numerators.add("utt", [Segment(int(graph.phone[graph.target[graph.source == 0][0]]), 0, 9)])
+    if graph.num_pdfs < 1000:  # the network has another number, or so many outputs
+        LfMmi(graph, 1e-5, 0.0)(torch.zeros(3, 1, graph.num_pdfs), [numerators.whole("utt")])
 
 
 def _graph(root: Path):
@@ -253,6 +264,7 @@ READERS = {
     "graph making": Reader(("lang_x/*.fst", "lang_x/*.txt", "lang_x/phones/*", "lang_x/topo", "hmm/*"), _make_graph,
                            0.7),
     "graph": Reader(("graph_x/HCLG.k2.safetensors",), _graph, 2),
+    "denominator": Reader(("denominator.safetensors",), _denominator, 1),
     "lattices": Reader(("lat",), _lattices, 2),
     "model folder": Reader(("model/*", "model/*/*"), _live, 1),
     "recognizer": Reader(("model/*", "model/*/*"), _recognizer, 0.1),

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from helpers import kaldi_bytes as kb
 from helpers.five_words import babble, export_options, make_parts
+from helpers.small_denominators import SmallSystem
 from helpers.small_graphs import WIDE, SmallGraph, scores
 
 from lstmp.corpus.audio import write_mp3, write_wav
@@ -46,6 +47,7 @@ def make(root: Path):
     _fsts(root)
     _lexicons(root)
     _alignments(root)
+    SmallSystem(0).denominator.write(root / "denominator.safetensors")
     (root / "grammar").write_text(GRAMMAR)
     (root / "phrases").write_text("RED GREEN\nBLUE\n\nGREEN RED BLUE\n")
     (root / "text.gz").write_bytes(gzip.compress(b"RED GREEN\nBLUE\n" * 20))

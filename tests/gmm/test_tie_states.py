@@ -1,14 +1,25 @@
 """Conversion of an alignment to other tied states."""
 
+import itertools
+import shutil
+
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from lstmp.corpus.datadir import read_data_dir
+from lstmp.corpus.fst import FstArrays
+from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vectors
 from lstmp.gmm import tie_states
-from lstmp.gmm.align import read_alignment
+from lstmp.gmm.align import read_alignment, segments
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.training_graph import GraphCompiler
+from lstmp.gmm.viterbi import align_batch
+from lstmp.graph.graph_file import read_graph_file
+from lstmp.graph.make_graph import make_graph
 
 
 def tie(toy, ali, out, *options):
@@ -84,3 +95,76 @@ def test_the_model_is_required_if_features_are_adapted(toy, ali_dir, tmp_path):
     assert values["adapt"]
     with pytest.raises(UserError, match="--model"):
         tie(toy, ali_dir, tmp_path / "x", "--leaves", "30", "--config", str(toy.conf / "tri3b.yaml"))
+
+
+ONE_STATE = ("--topology", "one_state", "--context", "left_biphone")
+
+
+@pytest.fixture(scope="module")
+def biphones(toy, ali_dir, tmp_path_factory):
+    """The folder of left biphones of one state, with a tree of at most 20 leaves."""
+    out = tmp_path_factory.mktemp("biphones") / "tied"
+    tie(toy, ali_dir, out, "--leaves", "20", *ONE_STATE)
+    return out
+
+
+def test_one_state_for_each_phone_keeps_the_phones_and_their_boundaries(toy, ali_dir, biphones):
+    model = AcousticModel.load(biphones)
+    assert all(states == (((0, 0.5), (1, 0.5)),) for states in model.transitions.topology.entries.values())
+    assert (biphones / "phones.ctm").read_text() == (ali_dir / "phones.ctm").read_text()
+    for utt, tids in read_alignment(biphones).items():
+        phones = segments(tids, model.transitions)
+        leaving = np.flatnonzero(model.transitions.is_final.numpy()[tids])
+        assert leaving.tolist() == [s.start for s in phones], utt  # reordered: the exit comes before the self-loops
+    assert model.transitions.log_prob[1:].exp().tolist() == pytest.approx([0.5] * model.transitions.num_tids)
+
+
+def test_left_biphones_depend_on_the_phone_before_and_not_on_the_one_after(toy, biphones):
+    model, lang = AcousticModel.load(biphones), Lang.load(toy.lang)
+    assert (model.tree.context_width, model.tree.central_position) == (2, 1)
+    assert len(lang.sets) < model.tree.num_pdfs <= 20
+    r, d, e = (lang.phones[name] for name in ("R_B", "D_B", "E_I"))
+    assert model.tree.pdf((r, e), 0) != model.tree.pdf((d, e), 0)  # the features of E depend on R before it
+    pdfs, tids = dict(read_int_vectors(biphones / "pdf.ark")), read_alignment(biphones)
+    for utt, row in tids.items():
+        phones = [0, *(s.phone for s in segments(row, model.transitions))]
+        expected = [model.tree.pdf((0 if b in lang.silence else a, b), 0) for a, b in itertools.pairwise(phones)]
+        starts = [s.start for s in segments(row, model.transitions)]
+        assert pdfs[utt][starts].tolist() == expected
+
+
+@pytest.mark.parametrize("context", ["triphone", "left_biphone"])
+def test_graphs_are_made_of_one_state_per_phone(toy, ali_dir, tmp_path, context):
+    """HCLG, and the training graph, whose alignment of the network's scores is the one that the scores were made of."""
+    model = tie(toy, ali_dir, tmp_path / "tied", "--leaves", "20", "--topology", "one_state", "--context", context)
+    shutil.copytree(toy.lang, tmp_path / "lang")
+    lang = Lang.load(tmp_path / "lang")
+    grammar([lang.words[w] for w in ("RED", "AID", "DEE")]).write(tmp_path / "lang" / "G.fst")
+    make_graph(tmp_path / "lang", tmp_path / "tied", tmp_path / "graph")
+    labels = read_graph_file(tmp_path / "graph")[0][:, 2]
+    assert 0 < int(labels.max()) <= model.tree.num_pdfs
+
+    compiler = GraphCompiler(lang, model.tree, model.transitions)
+    log_prob = model.transitions.graph_log_probs(1.0, 1.0).numpy()
+    words = {utt: u.words for utt, u in read_data_dir(toy.data).utts.items()}
+    for utt, tids in list(read_alignment(tmp_path / "tied").items())[:5]:
+        graph = compiler.compile(lang.word_ids(words[utt])[0])
+        wrong = model.transitions.tid_pdf[tids.astype(np.int64), None] != torch.from_numpy(graph.distinct_pdfs)
+        (found,) = align_batch([graph], [-100.0 * wrong], log_prob)
+        pdfs = model.transitions.tid_pdf.numpy()
+        assert pdfs[found[0]].tolist() == pdfs[tids].tolist()
+
+
+def grammar(words):
+    """Any sequence of these words, with equal probabilities."""
+    n = len(words)
+    zero = np.zeros(n, np.int32)
+    cost = np.full(n, np.log(n + 1), np.float32)
+    return FstArrays(0, cost[:1].copy(), zero, np.array(words, np.int32), np.array(words, np.int32), cost, zero)
+
+
+def test_monophones_have_no_context(toy, ali_dir, tmp_path):
+    with pytest.raises(UserError, match="monophones have no context"):
+        tie(toy, ali_dir, tmp_path / "x", "--monophones", "--context", "left_biphone")
+    model = tie(toy, ali_dir, tmp_path / "mono", "--monophones", "--topology", "one_state")
+    assert model.tree.num_pdfs == len(Lang.load(toy.lang).sets)

@@ -1,0 +1,95 @@
+"""Forward-backward over the denominator graph by mmi.cpp, in float32 on the CPU.
+
+Some sequences are computed together, in the lanes of vectors. In each frame, pdfs with scores more than 80 below
+the best one count as impossible. With the leaky HMM this makes no difference: two leaks, to the best pdf and back, are
+far more probable. A sequence that then has no path, or whose paths include some that are too improbable for float32, is
+computed again in float64 by :class:`lstmp.nnet.mmi.plain.PlainDenominator`.
+"""
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from lstmp.graph.denominator import Denominator
+from lstmp.native import array_at, library
+from lstmp.nnet.mmi.plain import PlainDenominator
+
+# 16 sequences together; 8 if their probabilities in one frame would not stay in a processor's second cache
+_LANES, _FEWER_LANES, _CACHE = 16, 8, 512 * 1024
+_FLAGS = ("-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")  # so that comparisons are vectorized
+
+
+def kernel() -> ctypes.CDLL | None:
+    """The compiled part, or None if it cannot be compiled here."""
+    return library("nnet/mmi/mmi.cpp", *_FLAGS)
+
+
+class NativeDenominator:
+    """The same as :class:`lstmp.nnet.mmi.plain.PlainDenominator`, for float32 on a CPU.
+
+    Args:
+        graph, leaky: as there.
+        threads: number of threads that share the sequences of a batch.
+    """
+
+    def __init__(self, graph: Denominator, leaky: float, threads: int = 1):
+        lib = kernel()
+        assert lib is not None
+        self._function, self._leaky, self.num_pdfs = lib.lstmp_mmi, leaky, graph.num_pdfs
+        self._plain = PlainDenominator(graph, leaky)
+        self._lanes = _LANES if 4 * _LANES * len(graph.pdf) <= _CACHE else _FEWER_LANES
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        source, target, weight = graph.arcs()
+        prob = np.exp(weight)
+        entry = np.bincount(target, np.exp(graph.initial)[source] * prob, minlength=len(graph.pdf))
+        self._arrays = [graph.pdf.astype(np.int32), entry.astype(np.float32), *_rows(target, source, prob),
+                        *_rows(source, target, prob)]
+
+    def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
+                 decay: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`lstmp.nnet.mmi.plain.PlainDenominator.__call__`.
+
+        Raises:
+            ValueError: the scores do not fit the graph or the lengths.
+        """
+        scores = scores.detach().contiguous()
+        rows, sequences, pdfs = scores.shape
+        if pdfs != self.num_pdfs or len(lengths) != sequences or int(lengths.min()) < 1 or int(begins.min()) < 0 \
+                or int((begins + lengths).max()) > rows:
+            raise ValueError(f"scores {tuple(scores.shape)} do not fit a graph of {self.num_pdfs} pdfs and the lengths")
+        gradient = torch.zeros_like(scores)
+        log_prob, squares = torch.zeros(2, sequences, dtype=torch.float64)
+        begins, lengths = begins.long().contiguous(), lengths.long().contiguous()
+        order = np.argsort(-lengths.numpy(), kind="stable").astype(np.int64)
+
+        def run(first: int):
+            which = order[first:first + self._lanes]
+            self._function(
+                ctypes.c_int64(len(self._arrays[0])), ctypes.c_int64(pdfs), *map(array_at, self._arrays),
+                ctypes.c_float(self._leaky), ctypes.c_int64(sequences), _at(scores), _at(begins), _at(lengths),
+                ctypes.c_float(factor), ctypes.c_float(decay), _at(gradient), _at(log_prob), _at(squares),
+                array_at(which), ctypes.c_int64(len(which)))
+
+        list((self._pool.map if self._pool else map)(run, range(0, sequences, self._lanes)))
+        again = (~log_prob.isfinite()).nonzero()[:, 0]
+        if len(again):
+            part = scores[:, again].double(), begins[again], lengths[again]
+            log_prob[again], exact, _ = self._plain(*part, factor, decay)
+            gradient[:, again] = exact.to(gradient.dtype)
+        return log_prob, gradient, squares
+
+
+def _rows(state: np.ndarray, other: np.ndarray, prob: np.ndarray) -> list[np.ndarray]:
+    """The arrays of ``Arcs`` in mmi.cpp: arcs by ``state``, the states with the fewest arcs first."""
+    arcs = np.bincount(state, minlength=int(max(state.max(), other.max())) + 1)
+    states = np.argsort(arcs, kind="stable")
+    rank = np.argsort(states, kind="stable")
+    order = np.argsort(rank[state], kind="stable")
+    return [states.astype(np.int32), np.append(0, np.cumsum(arcs[states])).astype(np.int32),
+            other[order].astype(np.int32), prob[order].astype(np.float32)]
+
+
+def _at(x: torch.Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(x.data_ptr())

@@ -1,0 +1,90 @@
+"""Forward-backward over the numerators of a batch in torch: all sequences at once, frame by frame, in float64.
+
+A numerator has some three states that are active in a frame, so this takes a small part of the time of the denominator.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lstmp.graph.numerator import Numerator
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Posteriors of pdfs in a batch [T, N, P], those that are not 0.
+
+    Attributes:
+        frame, sequence, pdf: int64 [n]; the same three may occur several times.
+        value: [n].
+    """
+
+    frame: torch.Tensor
+    sequence: torch.Tensor
+    pdf: torch.Tensor
+    value: torch.Tensor
+
+    def add_to(self, x: torch.Tensor, factor: float):
+        """Add the posteriors times ``factor`` to ``x`` [T, N, P] in place."""
+        x.index_put_((self.frame, self.sequence, self.pdf), self.value.to(x.dtype) * factor, accumulate=True)
+
+    def without(self, sequences: torch.Tensor) -> "Posteriors":
+        """Those of the sequences for which the bool [N] is False."""
+        kept = ~sequences[self.sequence]
+        return Posteriors(*(x[kept] for x in (self.frame, self.sequence, self.pdf, self.value)))
+
+
+def forward_backward(scores: torch.Tensor, begins: torch.Tensor,
+                     numerators: list[Numerator]) -> tuple[torch.Tensor, Posteriors]:
+    """Log-probability of each numerator, float64 [N], and the posteriors.
+
+    Args:
+        scores: [T, N, P].
+        begins: int64 [N]; sequence n has its first frame in row begins[n].
+        numerators: one for each sequence.
+
+    A sequence whose log-probability is not finite has posteriors without meaning.
+    """
+    lengths = torch.tensor([n.frames for n in numerators])
+    width = max(len(n.pdf) for n in numerators)
+    pdf, first, last = (_padded(numerators, name, width, fill, np.int64)
+                        for name, fill in (("pdf", 0), ("first", 1), ("last", 0)))
+    start, stay, enter = (_padded(numerators, name, width, -np.inf, np.float64) for name in ("start", "stay", "enter"))
+    longest = int(lengths.max())
+    time = torch.arange(longest).view(-1, 1, 1)
+    inside = (first <= time) & (time <= last)
+    emitted = _emitted(scores, begins, lengths, pdf, longest).masked_fill_(~inside, -torch.inf)
+    alphas = [start + emitted[0]]
+    for t in range(1, longest):
+        stayed, entered = alphas[-1] + stay, alphas[-1][:, :-1] + enter[:, 1:]
+        new = torch.cat([stayed[:, :1], torch.logaddexp(stayed[:, 1:], entered)], 1) + emitted[t]
+        alphas.append(torch.where((t < lengths).unsqueeze(1), new, alphas[-1]))
+    log_prob = torch.logsumexp(alphas[-1], 1)
+    betas = [torch.zeros_like(start)]
+    for t in range(longest - 1, 0, -1):
+        ahead = betas[-1] + emitted[t]
+        stayed, entered = ahead + stay, ahead[:, 1:] + enter[:, 1:]
+        new = torch.cat([torch.logaddexp(stayed[:, :-1], entered), stayed[:, -1:]], 1)
+        betas.append(torch.where((t < lengths).unsqueeze(1), new, betas[-1]))
+    gamma = (torch.stack(alphas) + torch.stack(betas[::-1]) - log_prob.unsqueeze(1)).exp()
+    frame, sequence, state = inside.nonzero(as_tuple=True)
+    return log_prob, Posteriors(*(i.to(scores.device) for i in (
+        frame + begins.cpu()[sequence], sequence, pdf[sequence, state], gamma[frame, sequence, state])))
+
+
+def _emitted(scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, pdf: torch.Tensor,
+             longest: int) -> torch.Tensor:
+    """The scores of the pdfs int64 [N, K] in each frame of the sequences: float64 [longest, N, K] on the CPU."""
+    time = begins.cpu() + torch.minimum(torch.arange(longest).unsqueeze(1), lengths - 1)
+    index = (time.unsqueeze(2), torch.arange(len(pdf)).view(1, -1, 1), pdf.unsqueeze(0))
+    return scores.detach()[tuple(i.to(scores.device) for i in index)].double().cpu()
+
+
+def _padded(numerators: list[Numerator], name: str, width: int, fill, dtype) -> torch.Tensor:
+    """An array of each numerator [K] as a row of [N, width]."""
+    out = np.full((len(numerators), width), fill, dtype)
+    for row, numerator in zip(out, numerators, strict=True):
+        array = getattr(numerator, name)
+        row[:len(array)] = array
+    return torch.from_numpy(out)
