@@ -1,4 +1,8 @@
-"""Computes acoustic scores for the decoder with a trained network: log-posteriors minus log-priors, delay removed."""
+"""Computes acoustic scores for the decoder with a trained network: log-posteriors minus log-priors, delay removed.
+
+With subsampling there is a row of scores for each output frame (:mod:`lstmp.nnet.output_frames`). The scores are
+multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +15,11 @@ from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.output_frames import output_lengths
 from lstmp.tensors import are
 
 _LONGEST_DELAY = 1000  # frames
-_CHUNK = 50  # frames at a time: limits the memory, changes no result
+_CHUNK = 50  # output frames at a time: limits the memory, changes no result
 
 
 class AcousticNetwork:
@@ -23,13 +28,16 @@ class AcousticNetwork:
     Attributes:
         feature: FeatureConfig of the input.
         num_pdfs: number of tied states.
-        frame_shift: seconds.
+        frame_shift: seconds from frame to frame of the features.
+        subsampling: S, the frames of the features for which there is one row of scores.
+        output_shift: seconds from row to row of the scores.
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
                  frame_shift: float = DEFAULT_SECONDS):
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
+        self.subsampling, self.output_shift = cfg.subsampling, cfg.subsampling * frame_shift
 
     @classmethod
     def load(cls, directory, device: str = "cpu") -> "AcousticNetwork":
@@ -68,31 +76,36 @@ class AcousticNetwork:
                             hint="give the data dir with the features it was trained with")
 
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
-        """Map features [T, D] to acoustic log-likelihoods up to a constant per frame, [T, num_pdfs]."""
+        """Map features [T, D] to acoustic log-likelihoods up to a constant per row, [⌈T / S⌉, num_pdfs]."""
         return self.batch([feats])[0]
 
     @torch.no_grad()
     def batch(self, utterances: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Map several utterances, each [T, D], to scores, each [T, num_pdfs]; faster if the lengths are similar.
+        """Map several utterances, each [T, D], to scores, each [⌈T / S⌉, num_pdfs]; faster if the lengths are similar.
 
         Raises:
             UserError: the features have another dimension than the network was trained with.
         """
-        delay = self.cfg.label_delay
+        delay = self.cfg.output_delay
         for feats in utterances:
             self.check(feats)
-        lengths = [len(feats) + delay for feats in utterances]
-        x = torch.zeros(max(lengths), len(utterances), self.dim)
+        lengths = output_lengths(torch.tensor([len(feats) for feats in utterances]), self.subsampling) + delay
+        x = torch.zeros(self.subsampling * int(lengths.max()), len(utterances), self.dim)
         for n, feats in enumerate(utterances):
             x[:len(feats), n] = feats
-            x[len(feats):, n] = feats[-1]  # the last frame is repeated for the delay, as in training
+            x[len(feats):, n] = feats[-1]  # the last frame is repeated as in training, for its group and for the delay
         x = self.model.normalize(x.to(self.device))
         state, scores = self.model.zero_state(len(utterances)), []
-        for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK):
-            log_post, state = self.model(chunk, state, torch.tensor(lengths))
-            scores.append(log_post.sub_(self.log_priors))
+        for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK * self.subsampling):
+            log_post, state = self.model(chunk, state, lengths)
+            scores.append(self.scores_of(log_post))
         joined = torch.cat(scores)
-        return [joined[delay:length, n] for n, length in enumerate(lengths)]
+        return [joined[delay:length, n] for n, length in enumerate(lengths.tolist())]
+
+    def scores_of(self, log_posteriors: torch.Tensor) -> torch.Tensor:
+        """Turn log-posteriors [..., num_pdfs] into scores, in place."""
+        scores, factor = log_posteriors.sub_(self.log_priors), self.cfg.score_factor
+        return scores if factor == 1 else scores.mul_(factor)
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
@@ -102,7 +115,7 @@ def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: tor
         KeyError: config.yaml has larger sizes than the file can contain, or the file contains NaN or infinity.
     """
     widest = max(max(t.shape, default=0) for t in tensors.values())
-    sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack)
+    sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack, cfg.subsampling)
     if max(sizes) > widest or cfg.layers > len(tensors) or cfg.label_delay > _LONGEST_DELAY \
             or not are("float32", priors, tensors["feature_mean"], tensors["feature_std"]) \
             or not all(bool(t.isfinite().all()) for t in (*tensors.values(), priors)):
@@ -112,7 +125,8 @@ def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: tor
 class NetworkStream:
     """Computes the scores of one utterance online, while its frames arrive; the same as :meth:`AcousticNetwork.batch`.
 
-    The scores of a frame are available ``label_delay`` frames later; :meth:`finish` returns the last ones.
+    The scores of a group of S frames (S is the network's ``subsampling``) are available `label_delay`, in whole groups,
+    after the group; :meth:`finish` returns the last ones.
 
     Raises:
         UserError: the network is bidirectional, so that it needs whole utterances.
@@ -122,27 +136,39 @@ class NetworkStream:
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
         self.network = network
-        self._last_frame: torch.Tensor | None = None
-        self._state, self._to_skip = network.model.zero_state(1), network.cfg.label_delay
+        self._frames = 0  # number of accepted frames
+        self._last_frames = torch.zeros(0, network.dim)  # those of an incomplete group, or the last one
+        self._state, self._to_skip = network.model.zero_state(1), network.cfg.output_delay
 
     @torch.no_grad()
     def accept(self, feats: torch.Tensor) -> torch.Tensor:
-        """Take more frames [T, D], T ≥ 0, and return the scores of earlier frames, [T', num_pdfs]."""
+        """Take more frames [T, D], T ≥ 0, and return the scores of earlier groups, [T', num_pdfs]."""
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
-        self._last_frame, scores = feats[-1:], []
-        for chunk in feats.unsqueeze(1).split(_CHUNK):
-            x = self.network.model.normalize(chunk.to(self.network.device))
-            log_post, self._state = self.network.model(x, self._state, torch.tensor([len(x)]))
-            scores.append(log_post.sub_(self.network.log_priors)[:, 0])
-        new = torch.cat(scores)
-        skipped = min(self._to_skip, len(new))  # the first label_delay outputs belong to no frame
+        group, waiting = self.network.subsampling, self._frames % self.network.subsampling
+        if waiting:
+            feats = torch.cat([self._last_frames, feats])
+        self._frames += len(feats) - waiting
+        whole = len(feats) - len(feats) % group
+        self._last_frames = feats[whole:] if whole < len(feats) else feats[-1:]
+        new = self._compute(feats[:whole]) if whole else torch.zeros(0, self.network.num_pdfs)
+        skipped = min(self._to_skip, len(new))  # the first outputs, as many as the delay, belong to no frame
         self._to_skip -= skipped
         return new[skipped:].cpu()
 
+    def _compute(self, feats: torch.Tensor) -> torch.Tensor:
+        """The scores of whole groups: features [S T, D] → [T, num_pdfs]."""
+        scores = []
+        for chunk in feats.unsqueeze(1).split(_CHUNK * self.network.subsampling):
+            x = self.network.model.normalize(chunk.to(self.network.device))
+            log_post, self._state = self.network.model(x, self._state)
+            scores.append(self.network.scores_of(log_post)[:, 0])
+        return torch.cat(scores)
+
     def finish(self) -> torch.Tensor:
-        """End the utterance and return the scores of the frames that have none yet."""
-        if self._last_frame is None:
+        """End the utterance and return the scores of the groups that have none yet."""
+        if not self._frames:
             return torch.zeros(0, self.network.num_pdfs)
-        return self.accept(self._last_frame.expand(self.network.cfg.label_delay, -1))
+        missing = -self._frames % self.network.subsampling + self.network.subsampling * self.network.cfg.output_delay
+        return self.accept(self._last_frames[-1:].expand(missing, -1))

@@ -187,9 +187,9 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     model = StateNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs)
     model.load_state_dict(weights)
     model.to(trainer.device)
-    loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, team, trainer.device)
+    loss, accuracy = evaluate(model, trainer.valid, cfg.output_delay, team, trainer.device)
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
-    loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, team, trainer.device)
+    loss_train, accuracy_train = evaluate(model, sample, cfg.output_delay, team, trainer.device)
     team.say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, "
              f"{accuracy_train:.2%} on {len(sample.utts)} training utterances; {trainer.state.seconds / 60:.1f} min of "
              "training")
