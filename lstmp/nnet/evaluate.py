@@ -15,7 +15,7 @@ _STREAMS_OF_WHOLE_UTTERANCES = 8  # for bidirectional networks
 
 def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
              device: str = "cpu") -> tuple[float, float]:
-    """Compute the cross entropy per output frame, and the fraction of them whose most probable state is the aligned one.
+    """Compute the cross entropy per output frame, and the fraction whose most probable state is the aligned one.
 
     Args:
         frames: normalized features and pdf-ids.

@@ -15,7 +15,7 @@ from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.output_frames import output_lengths
+from lstmp.nnet.output_frames import output_lengths, padding
 from lstmp.tensors import are
 
 _LONGEST_DELAY = 1000  # frames
@@ -170,5 +170,5 @@ class NetworkStream:
         """End the utterance and return the scores of the groups that have none yet."""
         if not self._frames:
             return torch.zeros(0, self.network.num_pdfs)
-        missing = -self._frames % self.network.subsampling + self.network.subsampling * self.network.cfg.output_delay
-        return self.accept(self._last_frames[-1:].expand(missing, -1))
+        copies = padding(self._frames, self.network.subsampling, self.network.cfg.output_delay)
+        return self.accept(self._last_frames[-1:].expand(copies, -1))

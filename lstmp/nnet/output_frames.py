@@ -11,8 +11,14 @@ import torch
 
 
 def output_lengths(lengths: torch.Tensor, subsampling: int) -> torch.Tensor:
-    """Numbers of output frames, int64 [U], of utterances of ``lengths`` frames, int64 [U]: the quotients, rounded up."""
+    """Number of output frames of each utterance, int64 [U], from its number of frames: the quotient, rounded up."""
     return (lengths + subsampling - 1) // subsampling
+
+
+def padding(frames: int, subsampling: int, delay: int) -> int:
+    """Number of copies of the last frame that a network reads after an utterance of ``frames`` frames: those that
+    complete the last group, and ``delay`` groups more."""
+    return -frames % subsampling + subsampling * delay
 
 
 def phases(lengths: torch.Tensor, subsampling: int, seed: int, epoch: int) -> torch.Tensor:

@@ -78,7 +78,7 @@ def epoch_order(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> n
 
 
 def plan_epoch(lengths: torch.Tensor, order, streams: int, chunk: int, delay: int) -> Plan:
-    """Distribute utterances of ``lengths`` output frames, in ``order``, over the streams in chunks of ``chunk`` frames."""
+    """Distribute utterances, in ``order``, over the streams; ``lengths`` and ``chunk`` are in output frames."""
     chunks = ((lengths + delay + chunk - 1) // chunk).tolist()
     streams = min(streams, len(order))
     free = [(0, stream) for stream in range(streams)]  # heap of (first batch in which the stream is free, stream)
@@ -190,7 +190,7 @@ def carry_state(state, batch: Batch):
 
 
 def frames_per_update(table: Plan, lengths: torch.Tensor, chunk: int, accumulate: int) -> list[int]:
-    """For each batch the number by which its loss is divided: the output frames of the ``accumulate`` batches of its update.
+    """For each batch the number by which its loss is divided: the frames of the ``accumulate`` batches of its update.
 
     Chunks count as if all streams were active, so that a frame has the same weight in the last, smaller batches. Whole
     utterances count with their own frames.

@@ -348,7 +348,8 @@ class Trainer:
         state, sums, now = self.state, self.state.sums, time.monotonic()
         trained = state.epoch + state.batch / batches
         since, before = self._first_status = self._first_status or (now, trained)
-        pace = (trained - before) / (now - since) if trained > before else speed * self.cfg.subsampling / self.train.num_frames
+        expected = speed * self.cfg.subsampling / self.train.num_frames  # epochs per second
+        pace = (trained - before) / (now - since) if trained > before else expected
         left = (self.cfg.epochs - trained) / pace  # seconds; the pace includes the evaluations
         loss = sums["loss"] / sums["frames"]
         note_training(name=self.out.name, epoch=state.epoch + 1, of=self.cfg.epochs, batches=state.batch,
