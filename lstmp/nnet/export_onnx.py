@@ -25,6 +25,7 @@ from lstmp import config, files
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.model import RecurrentState
 
 OPSET = 14
 _TOLERANCE = 1e-3  # largest difference allowed between two scores
@@ -66,6 +67,10 @@ class PlainNetwork(nn.Module):
         self.log_priors: torch.Tensor
         self.register_buffer("log_priors", network.log_priors)
 
+    def of_layers(self, state: RecurrentState) -> list[torch.Tensor]:
+        """The tensors of a state of the network, in the order of :attr:`names`."""
+        return [s for pair in state[-len(self.model.layers):] for s in pair]
+
     @property
     def names(self) -> list[str]:
         """Names of the states: r0, c0, r1, …"""
@@ -98,7 +103,7 @@ def export(network: AcousticNetwork, out) -> None:
     """Write ``out`` and ``<out>.json``."""
     plain, out = PlainNetwork(network).eval(), Path(out)
     names = plain.names
-    states = [s for pair in network.model.zero_state(2) for s in pair]
+    states = plain.of_layers(network.model.zero_state(2))
     axes = {"features": {0: "T" if network.subsampling == 1 else "ST", 1: "N"}, "scores": {0: "T", 1: "N"}}
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
     # since torch 2.9 the default exporter does not support a loop over an arbitrary number of frames
@@ -129,7 +134,7 @@ def largest_difference(network: AcousticNetwork, path) -> float:
     model, generator, largest = network.model, torch.Generator().manual_seed(1), 0.0
     for streams in (1, 3):
         state = model.zero_state(streams)
-        onnx_state = {n: s.numpy() for n, s in zip(names, [s for pair in state for s in pair], strict=True)}
+        onnx_state = {n: s.numpy() for n, s in zip(names, PlainNetwork(network).of_layers(state), strict=True)}
         for frames in (1, 7, 40):
             noise = torch.randn(frames * network.subsampling, streams, network.dim, generator=generator)
             x = model.feature_mean + 2 * model.feature_std * noise
