@@ -118,7 +118,8 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
         "failed": failed, "without_end": not_final, "audio_seconds": round(audio, 2),
         "rtf": round(sum(seconds) / audio, 4),
         "piece_seconds": piece * shift,
-        "held_back_seconds": (network.cfg.output_delay + NEAR_END) * network.subsampling * shift,
+        "held_back_seconds": (network.cfg.output_delay * network.model.subsampling
+                              + NEAR_END * network.subsampling) * shift,
         "latency": {"mean": float(np.mean(seconds)), "p95": float(np.quantile(seconds, 0.95)), "worst": max(seconds)},
         "lm_weight": lm_weight, "word_penalty": word_penalty, "config": config.to_dict(cfg)}
     config.write_text(Path(out) / "decode.json", json.dumps(report, indent=1) + "\n")

@@ -54,6 +54,7 @@ class LstmpConfig:
     stack: int = 1
     subsampling: int = 1
     all_phases: bool = True
+    repeat_scores: bool = False
     acoustic_factor: float = 0.0
     bottleneck: int = 0
     layer_norm: bool = False
@@ -122,7 +123,12 @@ class LstmpConfig:
         return -(-self.label_delay // self.subsampling)
 
     @property
+    def frames_per_row(self) -> int:
+        """Frames of the features for which the network gives the decoder one row of scores."""
+        return 1 if self.repeat_scores else self.subsampling
+
+    @property
     def score_factor(self) -> float:
-        """The number by which the scores of the network are multiplied: `acoustic_factor`, or if that is 0,
-        `subsampling`, so that a second of speech has the same weight whatever the number of its frames."""
-        return self.acoustic_factor or float(self.subsampling)
+        """The number by which the scores of the network are multiplied: `acoustic_factor`, or if that is 0, the frames
+        of a row, so that a second of speech has the same weight whatever the number of its rows."""
+        return self.acoustic_factor or float(self.frames_per_row)

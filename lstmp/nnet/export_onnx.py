@@ -6,9 +6,9 @@ Inputs: ``features`` [S T, N, D] of N streams, unnormalized as in the data dir (
 network), and for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores``
 [T, N, P], log posterior minus log prior of each tied state, times the network's `acoustic_factor`, and the new states
 ``r0_next`` …, to be passed in with the following frames. T and N are arbitrary. S is the network's ``subsampling``, 1
-for most networks. Row t of the scores belongs to the S frames of the features from S (t - ``label_delay``) on;
-``<out>.json`` contains the sizes, with this delay in rows. If onnxruntime is installed, the file's scores are compared
-with PyTorch's.
+for most networks. Row t of the scores belongs to the S frames of the features from S (t - ``label_delay``) on; with
+``repeat_scores`` a decoder takes it S times. ``<out>.json`` contains the sizes, with this delay in rows. If onnxruntime
+is installed, the file's scores are compared with PyTorch's.
 """
 
 import argparse
@@ -104,11 +104,11 @@ def export(network: AcousticNetwork, out) -> None:
     plain, out = PlainNetwork(network).eval(), Path(out)
     names = plain.names
     states = plain.of_layers(network.model.zero_state(2))
-    axes = {"features": {0: "T" if network.subsampling == 1 else "ST", 1: "N"}, "scores": {0: "T", 1: "N"}}
+    axes = {"features": {0: "T" if network.model.subsampling == 1 else "ST", 1: "N"}, "scores": {0: "T", 1: "N"}}
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
     # since torch 2.9 the default exporter does not support a loop over an arbitrary number of frames
     scripted: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    example = torch.randn(5 * network.subsampling, 2, network.dim)
+    example = torch.randn(5 * network.model.subsampling, 2, network.dim)
     with files.replacing(out) as tmp, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns that it treats sizes as constants, which these sizes are
         torch.onnx.export(plain, (example, *states), str(tmp), opset_version=OPSET,
@@ -116,7 +116,7 @@ def export(network: AcousticNetwork, out) -> None:
                           dynamic_axes=axes, **scripted)
     about = {"feature": config.to_dict(network.feature), "dim": network.dim, "pdfs": network.num_pdfs,
              "label_delay": network.cfg.output_delay, "frame_shift": network.frame_shift,
-             "subsampling": network.subsampling,
+             "subsampling": network.model.subsampling, "repeat_scores": network.cfg.repeat_scores,
              "states": {name: state.shape[1] for name, state in zip(names, states, strict=True)}}
     config.write_text(out.with_name(out.name + ".json"), json.dumps(about, indent=1) + "\n")
 
@@ -136,7 +136,7 @@ def largest_difference(network: AcousticNetwork, path) -> float:
         state = model.zero_state(streams)
         onnx_state = {n: s.numpy() for n, s in zip(names, PlainNetwork(network).of_layers(state), strict=True)}
         for frames in (1, 7, 40):
-            noise = torch.randn(frames * network.subsampling, streams, network.dim, generator=generator)
+            noise = torch.randn(frames * network.model.subsampling, streams, network.dim, generator=generator)
             x = model.feature_mean + 2 * model.feature_std * noise
             with torch.no_grad():
                 log_posteriors, state = model(model.normalize(x), state)

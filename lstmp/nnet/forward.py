@@ -1,7 +1,7 @@
 """Computes acoustic scores for the decoder with a trained network: log-posteriors minus log-priors, delay removed.
 
-With subsampling there is a row of scores for each output frame (:mod:`lstmp.nnet.output_frames`). The scores are
-multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
+With subsampling there is a row of scores for each output frame (:mod:`lstmp.nnet.output_frames`); with `repeat_scores`,
+that row for each frame of its group. The scores are multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
 """
 
 from dataclasses import replace
@@ -29,15 +29,14 @@ class AcousticNetwork:
         feature: FeatureConfig of the input.
         num_pdfs: number of tied states.
         frame_shift: seconds from frame to frame of the features.
-        subsampling: S, the frames of the features for which there is one row of scores.
-        output_shift: seconds from row to row of the scores.
+        subsampling: S, the frames of the features for which there is one row of scores; 1 with `repeat_scores`.
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
                  frame_shift: float = DEFAULT_SECONDS):
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
-        self.subsampling, self.output_shift = cfg.subsampling, cfg.subsampling * frame_shift
+        self.subsampling = cfg.frames_per_row
 
     @classmethod
     def load(cls, directory, device: str = "cpu") -> "AcousticNetwork":
@@ -86,26 +85,31 @@ class AcousticNetwork:
         Raises:
             UserError: the features have another dimension than the network was trained with.
         """
-        delay = self.cfg.output_delay
+        delay, group = self.cfg.output_delay, self.model.subsampling
         for feats in utterances:
             self.check(feats)
-        lengths = output_lengths(torch.tensor([len(feats) for feats in utterances]), self.subsampling) + delay
-        x = torch.zeros(self.subsampling * int(lengths.max()), len(utterances), self.dim)
+        lengths = output_lengths(torch.tensor([len(feats) for feats in utterances]), group) + delay
+        x = torch.zeros(group * int(lengths.max()), len(utterances), self.dim)
         for n, feats in enumerate(utterances):
             x[:len(feats), n] = feats
             x[len(feats):, n] = feats[-1]  # the last frame is repeated as in training, for its group and for the delay
         x = self.model.normalize(x.to(self.device))
         state, scores = self.model.zero_state(len(utterances)), []
-        for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK * self.subsampling):
+        for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK * group):
             log_post, state = self.model(chunk, state, lengths)
             scores.append(self.scores_of(log_post))
         joined = torch.cat(scores)
-        return [joined[delay:length, n] for n, length in enumerate(lengths.tolist())]
+        return [self.rows_of(joined[delay:length, n])[:len(feats)]
+                for n, (length, feats) in enumerate(zip(lengths.tolist(), utterances, strict=True))]
 
     def scores_of(self, log_posteriors: torch.Tensor) -> torch.Tensor:
         """Turn log-posteriors [..., num_pdfs] into scores, in place."""
         scores, factor = log_posteriors.sub_(self.log_priors), self.cfg.score_factor
         return scores if factor == 1 else scores.mul_(factor)
+
+    def rows_of(self, scores: torch.Tensor) -> torch.Tensor:
+        """The rows for the decoder, from the scores of output frames [T, num_pdfs]."""
+        return scores.repeat_interleave(self.model.subsampling, 0) if self.cfg.repeat_scores else scores
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
@@ -125,8 +129,8 @@ def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: tor
 class NetworkStream:
     """Computes the scores of one utterance online, while its frames arrive; the same as :meth:`AcousticNetwork.batch`.
 
-    The scores of a group of S frames (S is the network's ``subsampling``) are available `label_delay`, in whole groups,
-    after the group; :meth:`finish` returns the last ones.
+    The scores of a frame are available `label_delay` later; with subsampling, those of a group of frames when the
+    delay, in whole groups, has passed after the group. :meth:`finish` returns the last ones.
 
     Raises:
         UserError: the network is bidirectional, so that it needs whole utterances.
@@ -135,40 +139,41 @@ class NetworkStream:
     def __init__(self, network: AcousticNetwork):
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
-        self.network = network
+        self.network, self._group = network, network.model.subsampling
         self._frames = 0  # number of accepted frames
         self._last_frames = torch.zeros(0, network.dim)  # those of an incomplete group, or the last one
         self._state, self._to_skip = network.model.zero_state(1), network.cfg.output_delay
 
     @torch.no_grad()
     def accept(self, feats: torch.Tensor) -> torch.Tensor:
-        """Take more frames [T, D], T ≥ 0, and return the scores of earlier groups, [T', num_pdfs]."""
+        """Take more frames [T, D], T ≥ 0, and return the scores of earlier frames, [T', num_pdfs]."""
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
-        group, waiting = self.network.subsampling, self._frames % self.network.subsampling
+        waiting = self._frames % self._group
+        self._frames += len(feats)
         if waiting:
             feats = torch.cat([self._last_frames, feats])
-        self._frames += len(feats) - waiting
-        whole = len(feats) - len(feats) % group
+        whole = len(feats) - len(feats) % self._group
         self._last_frames = feats[whole:] if whole < len(feats) else feats[-1:]
-        new = self._compute(feats[:whole]) if whole else torch.zeros(0, self.network.num_pdfs)
+        return self._scores_of_groups(feats[:whole]) if whole else torch.zeros(0, self.network.num_pdfs)
+
+    def _scores_of_groups(self, feats: torch.Tensor) -> torch.Tensor:
+        """The rows of scores that become known with the frames of whole groups, [T, D]."""
+        network, scores = self.network, []
+        for chunk in feats.unsqueeze(1).split(_CHUNK * self._group):
+            log_post, self._state = network.model(network.model.normalize(chunk.to(network.device)), self._state)
+            scores.append(network.scores_of(log_post)[:, 0])
+        new = torch.cat(scores)
         skipped = min(self._to_skip, len(new))  # the first outputs, as many as the delay, belong to no frame
         self._to_skip -= skipped
-        return new[skipped:].cpu()
-
-    def _compute(self, feats: torch.Tensor) -> torch.Tensor:
-        """The scores of whole groups: features [S T, D] → [T, num_pdfs]."""
-        scores = []
-        for chunk in feats.unsqueeze(1).split(_CHUNK * self.network.subsampling):
-            x = self.network.model.normalize(chunk.to(self.network.device))
-            log_post, self._state = self.network.model(x, self._state)
-            scores.append(self.network.scores_of(log_post)[:, 0])
-        return torch.cat(scores)
+        return network.rows_of(new[skipped:]).cpu()
 
     def finish(self) -> torch.Tensor:
-        """End the utterance and return the scores of the groups that have none yet."""
+        """End the utterance and return the scores of the frames that have none yet."""
         if not self._frames:
             return torch.zeros(0, self.network.num_pdfs)
-        copies = padding(self._frames, self.network.subsampling, self.network.cfg.output_delay)
-        return self.accept(self._last_frames[-1:].expand(copies, -1))
+        copies = padding(self._frames, self._group, self.network.cfg.output_delay)
+        scores = self.accept(self._last_frames[-1:].expand(copies, -1))
+        beyond = -(self._frames - copies) % self._group if self.network.cfg.repeat_scores else 0
+        return scores[:len(scores) - beyond]  # without rows for the copies that complete the last group

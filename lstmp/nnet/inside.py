@@ -57,7 +57,7 @@ def look_inside(network: AcousticNetwork, feats: torch.Tensor) -> tuple[list[Act
     layers = list(network.model.layers)
     if not all(isinstance(layer, LstmpLayer) for layer in layers):
         raise UserError("not a network of LSTMP layers that read from left to right", hint="give another network")
-    copies = padding(len(feats), network.subsampling, network.cfg.output_delay)
+    copies = padding(len(feats), network.model.subsampling, network.cfg.output_delay)
     padded = torch.cat([feats, feats[-1:].expand(copies, -1)]).to(network.device)
     inputs: list[torch.Tensor] = []
     hooks = [layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0][:, 0])) for layer in layers]

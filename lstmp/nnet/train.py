@@ -16,6 +16,7 @@ import yaml
 
 from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
+from lstmp.corpus.topology import Topology
 from lstmp.device import CHOICES, DEFAULT_MEMORY, for_training, memory_size
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
@@ -23,6 +24,7 @@ from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
 from lstmp.features.load import data_inputs
 from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
+from lstmp.log import warn
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
@@ -79,6 +81,8 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
+    if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
+        distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=result_settings(cfg))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
@@ -127,6 +131,14 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)
+
+
+def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
+    """Warn if a phone has several states, so that in decoding it lasts longer than many phones of speech do."""
+    states = min(topology.num_states(phone) for phone in topology.entries)
+    if states > 1:
+        warn(f"with `subsampling` a phone of {states} states lasts at least {states * cfg.frames_per_row} frames, and "
+             "many phones are shorter; set `repeat_scores: true`, or train on states of which each phone has one")
 
 
 def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:

@@ -55,7 +55,7 @@ def test_a_low_frame_rate_gives_a_row_for_each_group(small_config, frames):
     alone = StateNetwork(small_config(label_delay=0), 30, 9)
     alone.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("feature")}, strict=False)
     log_post, _ = alone(stacked.unsqueeze(1), alone.zero_state(1))
-    assert network.output_shift == pytest.approx(0.03) and network(feats).shape == (rows, 9)
+    assert network.subsampling == 3 and network(feats).shape == (rows, 9)
     torch.testing.assert_close(network(feats), 3 * (log_post[2:, 0] - network.log_priors))
 
 
@@ -65,6 +65,17 @@ def test_the_acoustic_factor_multiplies_the_scores(small_config):
     three = low_rate(small_config)(feats)
     torch.manual_seed(1)
     torch.testing.assert_close(low_rate(small_config, acoustic_factor=1.0)(feats), three / 3)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 41])
+def test_repeated_scores_are_those_of_the_group_for_each_of_its_frames(small_config, frames):
+    network, feats = low_rate(small_config), torch.randn(frames, 6)
+    repeated = AcousticNetwork(small_config(subsampling=3, label_delay=5, stack=3, repeat_scores=True), network.model,
+                               network.log_priors)
+    assert repeated.subsampling == 1 and repeated(feats).shape == (frames, 9)
+    rows = network(feats) / 3
+    for t, scores in enumerate(repeated(feats)):
+        torch.testing.assert_close(scores, rows[t // 3])
 
 
 @pytest.mark.parametrize("changes", [{}, {"bidirectional": True, "label_delay": 0, "stack": 1}])
@@ -154,15 +165,15 @@ def test_a_trained_network_is_loaded_and_damaged_files_are_refused(toy, small_co
         AcousticNetwork.load(out)
 
 
-@pytest.mark.parametrize("network_type", ["lstmp", "dnn", "low frame rate"])
+@pytest.mark.parametrize("network_type", ["lstmp", "dnn", "low frame rate", "repeated"])
 def test_online_scores_equal_those_of_the_whole_utterance(network, small_config, network_type):
     if network_type == "dnn":
         cfg = small_config(kind="dnn", recurrent_projection=0, stack=5)
         model = StateNetwork(cfg, 6, 9)
         model.initialize(1)
         network = AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0))
-    if network_type == "low frame rate":
-        network = low_rate(small_config)
+    if network_type in ("low frame rate", "repeated"):
+        network = low_rate(small_config, repeat_scores=network_type == "repeated")
     for length in (1, 2, 3, 4, 5, 131, 300):
         feats = torch.randn(length, 6)
         stream, position, got = NetworkStream(network), 0, []
