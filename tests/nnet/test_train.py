@@ -12,6 +12,7 @@ import yaml
 from helpers.toy_data import assert_same, cut, run, weights
 
 from lstmp import config
+from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 from lstmp.gmm.tree import Tree
 from lstmp.nnet import checkpoint
@@ -270,3 +271,13 @@ def test_decay_on_plateau_and_early_stop(toy, small_config):
     patient = run(toy, small_config(epochs=60, lr_initial=0.02, lr_final=0.02, patience=3), "patient")
     losses = [h["loss_valid"] for h in json.loads((patient / "train.json").read_text())["epochs"]]
     assert len(losses) < 60 and np.argmin(losses) == len(losses) - 4
+
+
+@pytest.mark.parametrize(("options", "states", "warned"), [
+    ({}, 3, False), ({"subsampling": 3}, 3, True), ({"subsampling": 3}, 1, False),
+    ({"subsampling": 3, "repeat_scores": True}, 3, False)])
+def test_phones_that_last_too_long_with_subsampling_give_a_warning(toy, small_config, capfd, options, states, warned):
+    Topology.bakis(nonsilence=[2, 3], silence=[1], nonsilence_states=states, silence_states=states).write(
+        toy.ali / "topo")
+    run(toy, small_config(epochs=1, **options))
+    assert ("a phone of 3 states lasts at least 9 frames" in capfd.readouterr().err) == warned
