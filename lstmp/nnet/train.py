@@ -45,6 +45,7 @@ from lstmp.stage import Stage
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
 _MODEL_FILES = ("tree.json", "transitions.safetensors")
+_FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
 _FOR_HELD_OUT = 0.2  # share of the memory
 
 
@@ -86,6 +87,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=result_settings(cfg))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
+        distributed.on_first(_renew_decoding_options, cfg, stage, out)
         return
     # the fingerprint has the precision in it: a training that began in bf16 is not resumed in fp32
     cfg = distributed.on_first(resolve_precision, cfg, device)
@@ -96,8 +98,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
-    topo = [out / "topo"] if (out / "topo").is_file() else []
-    stage.mark([*(out / name for name in (*_OUTPUTS, *_MODEL_FILES, "frame_shift")), *topo])
+    stage.mark(_outputs(out))
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
@@ -131,6 +132,23 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)
+
+
+def _outputs(out: Path) -> list[Path]:
+    topo = [out / "topo"] if (out / "topo").is_file() else []
+    return [*(out / name for name in (*_OUTPUTS, *_MODEL_FILES, "frame_shift")), *topo]
+
+
+def _renew_decoding_options(cfg: LstmpConfig, stage: Stage, out: Path):
+    """Write the options that only decoding depends on to the files of a finished network, if they have changed."""
+    options = {name: getattr(cfg, name) for name in _FOR_DECODING}
+    trained = config.load(out / "config.yaml", LstmpConfig)
+    if options != {name: getattr(trained, name) for name in _FOR_DECODING}:
+        values = config.to_dict(replace(trained, **options))
+        config.write_text(out / "config.yaml", yaml.safe_dump(values, sort_keys=False))
+        report = config.read_json(out / "train.json", "train the network again") | {"config": values}
+        config.write_text(out / "train.json", json.dumps(report, indent=1) + "\n")
+        stage.mark(_outputs(out))
 
 
 def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
@@ -234,10 +252,10 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
 
 
 def result_settings(cfg: LstmpConfig) -> dict:
-    """The settings that the result depends on, without options at their defaults and options of the run alone."""
+    """The settings that the weights depend on, without options at their defaults and options of the run alone."""
     defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
     return {k: v for k, v in config.to_dict(cfg).items()
-            if k not in ("checkpoint_minutes", "timeout_minutes") and v != defaults[k]}
+            if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
 
 
 def read_ids(path) -> set[str]:
