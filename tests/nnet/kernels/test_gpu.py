@@ -118,7 +118,8 @@ def test_a_graph_computes_the_same_as_its_kernels(small_config, monkeypatch, cha
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.3, "input_noise": 0.1, "freq_masks": 1}, {"precision": "auto"},
-                                     {"bidirectional": True, "chunk": 9, "label_delay": 0}, {"accumulate": 2}, {"subsampling": 3, "chunk": 3},
+                                     {"bidirectional": True, "chunk": 9, "label_delay": 0}, {"accumulate": 2},
+                                     {"subsampling": 3, "chunk": 3},
                                      {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 5},
                                      {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "average_last": 2}])
 def test_an_interrupted_training_ends_with_the_same_weights(toy, small_config, monkeypatch, options):
