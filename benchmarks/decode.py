@@ -141,7 +141,7 @@ def main(argv=None):
     num_words = max(1, sum(map(len, references.values())))
     start = time.perf_counter()
     scores = {utt: scorer([features.load(utt)])[0] for utt in progress(utts, "scores")}
-    audio = features.frame_shift * sum(map(len, scores.values()))
+    audio = features.frame_shift * sum(features.num_frames(utt) for utt in utts)
     say(f"{len(utts)} utterances, {audio:.0f} s, {num_words} words; scores took {time.perf_counter() - start:.1f} s")
     decoders = [("native", ours, lambda: SearchGraph.load(args.graph)),
                 ("Kaldi", kaldis, lambda: kaldi_graph(Path(args.graph), Path(graph_info["model"])))]

@@ -30,7 +30,7 @@ from lstmp.nnet.data import FrameSet
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import clip_gradients
-from lstmp.nnet.streams import Streams, plan
+from lstmp.nnet.streams import Streams, epoch_frames, plan
 from lstmp.nnet.train import keep_freed_memory, make_team
 from lstmp.nnet.trainer import Trainer
 
@@ -53,12 +53,14 @@ def measure(cfg: LstmpConfig, batches: int, result: str):
     team = make_team(cfg, "cpu", 1)
     model = StateNetwork(cfg, INPUTS, STATES)
     model.initialize(1)
-    data = frames(cfg.streams, cfg.chunk * (2 * batches + 10))
+    data = frames(cfg.streams, cfg.subsampling * cfg.chunk * (2 * batches + 10))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(cfg, model, data, data, folder, "", team=team)
         team.join(model)
-        table = plan(data.lengths, cfg.streams, cfg.chunk, cfg.label_delay, 1, 0)
-        streams = Streams(data, table.select(team.my_streams(cfg.streams, 0, 0)), cfg.chunk, cfg.label_delay)
+        phases, lengths = epoch_frames(cfg, data, 0)
+        table = plan(lengths, cfg.streams, cfg.chunk, cfg.output_delay, 1, 0)
+        mine = table.select(team.my_streams(cfg.streams, 0, 0))
+        streams = Streams(data, mine, cfg.chunk, cfg.output_delay, cfg.subsampling, phases)
         augment, divisor = Augment(cfg, data, 0), cfg.streams * cfg.chunk
 
         def run(first: int, count: int) -> float:

@@ -200,7 +200,8 @@ def _training(command: list[str], hours: float, nj: int) -> float:
     frame = layers * _CHUNK / (cfg["streams"] * max(cfg["chunk"], 1)) + params * (_PARAMETER_AMX if amx else _PARAMETER)
     if option(command, "--device") != "cpu" and os.path.isdir("/proc/driver/nvidia/gpus"):
         frame *= _ON_GPU
-    return START + 3 + 360_000 * hours * cfg["epochs"] * frame * 2 / max(2, nj)
+    frames = 360_000 * hours / cfg.get("subsampling", 1)  # of the output
+    return START + 3 + frames * cfg["epochs"] * frame * 2 / max(2, nj)
 
 
 def _cpu_flags() -> str:

@@ -28,6 +28,8 @@ class AcousticScorer:
         input_dim: D.
         num_pdfs: P, the number of tied states.
         speaker_adapted: whether the model expects features that are adapted to the speaker.
+        subsampling: S, the frames of the features for which there is one row of scores, and a lattice has one frame;
+            1 except for networks with subsampling.
     """
 
     feature: FeatureConfig
@@ -36,10 +38,13 @@ class AcousticScorer:
     num_pdfs: int
     speaker_adapted: bool
     _score: Callable[[list[torch.Tensor]], list[torch.Tensor]]
+    subsampling: int = 1
 
     @torch.no_grad()
     def __call__(self, utterances: list[torch.Tensor]) -> list[torch.Tensor]:
         """Score several utterances: features [T, D] of each, T > 0 → float32 [T, P] on the CPU, natural logarithms.
+
+        A network with subsampling S gives [⌈T / S⌉, P].
 
         A network scores several utterances at once faster than one by one, above all if their lengths are similar.
         """
@@ -61,7 +66,7 @@ def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", speaker_ind
     if "log_priors" in names:
         network = AcousticNetwork.load(model_dir, device, network_weights)
         return AcousticScorer(network.feature, None, len(network.model.feature_mean), network.num_pdfs, False,
-                              network.batch)
+                              network.batch, network.subsampling)
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
         model = model.speaker_independent() if speaker_independent else model

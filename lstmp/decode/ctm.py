@@ -29,7 +29,7 @@ from lstmp.decode.best_path import words_on_paths
 from lstmp.decode.confidence import word_presence
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.lattice_paths import best_paths
-from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files
+from lstmp.decode.nbest import add_arguments, chosen_weights, frames_in_lattice_frame, lattice_files
 from lstmp.decode.word_graph import near_best
 from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
@@ -93,7 +93,10 @@ def align_hypotheses(decode_dir: Path | str, hypotheses: dict[str, list[str]], l
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word with its first frame, number of frames, and confidence from 0 to 1."""
+    """A word with its first frame, number of frames, and confidence from 0 to 1.
+
+    Those of :func:`timed_words` are frames of the features, whatever the subsampling of the model.
+    """
 
     word: str
     begin: int
@@ -119,10 +122,12 @@ def timed_words(decode_dir: Path | str, graph: Path | str, lang: Path | str, hmm
     If the alignment of an utterance fails, a warning is printed and its words divide its length evenly.
     """
     names = read_names(Path(graph) / "words.txt")
+    decode_info = config.read_json(Path(decode_dir) / "decode.json", "decode this set first (stage 10)")
+    group = frames_in_lattice_frame(decode_info)
 
     def job(path: Path) -> dict[str, tuple[list[int], list[float], int]]:
         lattices = {utt: x for utt, x in read_lattices(path).items() if x.num_arcs}
-        return {utt: (*best_words(x), int(state_frames(x)[-1])) for utt, x in lattices.items()}
+        return {utt: (*best_words(x), group * int(state_frames(x)[-1])) for utt, x in lattices.items()}
 
     def best_words(lattice: Lattice) -> tuple[list[int], list[float]]:
         if confident:

@@ -176,7 +176,7 @@ class Task:
         """
         report = summary(jobs, self.nj * distributed.world_size(), self.shift, *earlier_jobs) | {
             "engine": choose_engine(cfg.engine), "model": str(self.model_dir), "graph": str(self.graph_dir),
-            "data": str(self.data_dir),
+            "data": str(self.data_dir), "subsampling": self.scorer.subsampling,
             "config": config.to_dict(cfg)}
         check_failed(jobs, len(self.utts), cfg.max_failed)
         config.write_text(out / "decode.json", json.dumps(report, indent=1) + "\n")

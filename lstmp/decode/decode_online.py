@@ -24,6 +24,7 @@ from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.best_path import file_name
 from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import check_same_model
+from lstmp.decode.engine import NEAR_END
 from lstmp.decode.live import LiveConfig
 from lstmp.decode.online import OnlineSearch
 from lstmp.decode.search_graph import SearchGraph
@@ -116,7 +117,9 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
         "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(hypotheses),
         "failed": failed, "without_end": not_final, "audio_seconds": round(audio, 2),
         "rtf": round(sum(seconds) / audio, 4),
-        "piece_seconds": piece * shift, "held_back_seconds": (network.cfg.label_delay + 4) * shift,
+        "piece_seconds": piece * shift,
+        "held_back_seconds": (network.cfg.output_delay * network.model.subsampling
+                              + NEAR_END * network.subsampling) * shift,
         "latency": {"mean": float(np.mean(seconds)), "p95": float(np.quantile(seconds, 0.95)), "worst": max(seconds)},
         "lm_weight": lm_weight, "word_penalty": word_penalty, "config": config.to_dict(cfg)}
     config.write_text(Path(out) / "decode.json", json.dumps(report, indent=1) + "\n")

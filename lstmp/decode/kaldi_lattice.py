@@ -8,8 +8,9 @@ writes ``num_jobs`` and ``lat.N.gz``, which ``lattice-copy "ark:gunzip -c lat.N.
 
 with unscaled costs. Each final state has a line with its cost, and an empty line ends the utterance. After the costs,
 each frame has the label pdf-id + 1, where Kaldi has a transition-id, because our decoding graphs do not keep
-transition-ids. Programs that use only words, costs and numbers of frames can read these lattices (lattice-best-path,
-lattice-lmrescore, lattice-mbr-decode …); programs that look up transition-ids in a model cannot.
+transition-ids. With subsampling, a frame of a lattice is an output frame of the network; the file ``frame_shift``
+contains its seconds. Programs that use only words, costs and numbers of frames can read these lattices
+(lattice-best-path, lattice-lmrescore, lattice-mbr-decode …); programs that look up transition-ids in a model cannot.
 """
 
 import argparse
@@ -20,9 +21,10 @@ import numpy as np
 
 from lstmp import config, files
 from lstmp.decode.lattice import read_lattices
-from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files
+from lstmp.decode.nbest import add_arguments, chosen_weights, lattice_files, lattice_frame_shift
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
 from lstmp.errors import UserError, command
+from lstmp.features.frame_shift import write_frame_shift
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 
@@ -69,6 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     jobs = list(enumerate(lattice_files(a.decode_dir), 1))
     count = sum(run_jobs(job, jobs, a.nj, "lattices", unit="job"))
     config.write_text(out / "num_jobs", f"{len(jobs)}\n")
+    if (info := Path(a.decode_dir) / "decode.json").is_file():
+        write_frame_shift(out, lattice_frame_shift(config.read_json(info, "decode again")))
     say(f"{out}: lattices of {count} utterances, beam {a.beam:g} at LM weight {weights[0]:g}")
 
 

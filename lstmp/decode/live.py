@@ -83,7 +83,8 @@ class LiveRecognizer:
         if graph.num_pdfs != network.num_pdfs:
             raise UserError(f"the graph is for a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
                             hint="give the graph of this network")
-        self.live, self.silent, self.names, self._shift = live, silent, words, fbank.frame_shift_ms / 1000
+        self.live, self.silent, self.names = live, silent, words
+        self._shift = network.subsampling * fbank.frame_shift_ms / 1000  # seconds of a frame of the search
         self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network)
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts

@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 
 from lstmp import config
+from lstmp.aliases import Json
 from lstmp.corpus.lang import read_names
 from lstmp.corpus.pieces import Names
 from lstmp.decode.backoff_lm import BackoffLm
 from lstmp.decode.lattice import Lattice, read_lattices
 from lstmp.decode.word_graph import WordGraph, near_best, word_graph
 from lstmp.errors import UserError, command
+from lstmp.features.frame_shift import frame_shift
 from lstmp.log import say
 from lstmp.parallel import run_jobs
 
@@ -163,6 +165,19 @@ def chosen_weights(decode_dir: Path | str, lm_weight: float | None, word_penalty
     if not 0 < lm_weight < float("inf"):
         raise UserError(f"the LM weight is {lm_weight:g}, it must be greater than 0", hint="correct the value")
     return lm_weight, word_penalty
+
+
+def frames_in_lattice_frame(decode_info: Json) -> int:
+    """Frames of the features for which the lattices of a decoding have one frame; ``decode_info``: its decode.json.
+
+    It is more than 1 if a network with subsampling computed the scores.
+    """
+    return int(decode_info.get("subsampling", 1))  # files of earlier versions lack the number
+
+
+def lattice_frame_shift(decode_info: Json) -> float:
+    """Seconds from frame to frame of the lattices of a decoding; ``decode_info``: its decode.json."""
+    return frames_in_lattice_frame(decode_info) * frame_shift(decode_info["data"])
 
 
 def lattice_files(decode_dir: Path | str) -> list[Path]:

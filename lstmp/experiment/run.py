@@ -50,12 +50,12 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
 
 
 def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> float:
-    """Measure the training time per frame on one core, on random data, for about ``seconds``."""
+    """Measure the training time per frame of the features on one core, on random data, for about ``seconds``."""
     torch.manual_seed(0)
     model = StateNetwork(resolve_precision(cfg, "cpu"), inputs, pdfs)
     model.initialize(1)
-    frames = cfg.chunk or 500
-    x = torch.randn(frames, cfg.streams, inputs)
+    frames = cfg.chunk or 500  # of the output
+    x = torch.randn(frames * cfg.subsampling, cfg.streams, inputs)
     targets = torch.randint(pdfs, (frames, cfg.streams))
     lengths = torch.full((cfg.streams,), frames)
     params, generator = list(model.parameters()), torch.Generator().manual_seed(1)
@@ -66,7 +66,7 @@ def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> floa
         loss, _, _ = model.loss(x, model.zero_state(cfg.streams), targets, targets.numel(), generator, lengths)
         torch.autograd.grad(loss, params)
         times.append(time.monotonic() - start)
-    return sorted(times)[len(times) // 2] / targets.numel()
+    return sorted(times)[len(times) // 2] / (targets.numel() * cfg.subsampling)
 
 
 def budget(grid: Grid, runs: list[Run], nj: int) -> float:

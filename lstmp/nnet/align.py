@@ -2,12 +2,17 @@
 
 The search is the same as with a GMM, with log posterior minus log prior instead of log-likelihoods. Tree, topology and
 transition probabilities come from the GMM whose tied states the network was trained on.
+
+A network with subsampling has one row of scores for a group of frames, so the path has one state for each group. The
+alignment gives it to all frames of the group: it has one transition-id per frame of the features, like any other, but
+states begin only with groups.
 """
 
 import argparse
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lstmp import config, distributed
@@ -20,6 +25,7 @@ from lstmp.gmm.align import alignment_files, collect, write_alignment
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
 from lstmp.gmm.shard import AlignConfig, Shard
+from lstmp.gmm.transition import TransitionModel
 from lstmp.log import say
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork
@@ -35,6 +41,11 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, 
     shard = Shard(data, lang, network.feature, device, memory=memory)
     shard.compile_graphs(hmm)
     shard.align(hmm, cfg, scores=network)
+    if network.subsampling > 1:
+        for utt, path in shard.alignment.items():
+            shard.alignment[utt] = for_frames(path, network.subsampling, shard.feats.lengths[utt], hmm.transitions)
+    for utt in shard.score:
+        shard.score[utt] /= network.cfg.score_factor
     merged = collect(shard)
     if merged is not None:
         write_alignment(out, *merged, hmm, lang, frame_shift(data))
@@ -43,6 +54,31 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, 
         say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, log posterior over prior {mean:.3f} "
             "per frame")
     shard.clock.write(out)
+
+
+def for_frames(path: np.ndarray, subsampling: int, frames: int, transitions: TransitionModel) -> np.ndarray:
+    """The transition-ids of an utterance's frames, from those of its output frames.
+
+    Args:
+        path: int32 [T], the transition-ids of the output frames, in Kaldi's reordered form: the transition that leaves
+            a state comes before its self-loops.
+        subsampling: frames for which an output frame stands.
+        frames: number of the utterance's frames, from subsampling (T - 1) + 1 to subsampling T.
+        transitions: the transition model.
+
+    Returns:
+        int32 [frames], in the same form: the additional frames of a state are self-loops.
+
+    Raises:
+        UserError: an HMM state has no self-loop.
+    """
+    loops = {tid: transitions.self_loop_tid(int(transitions.tid_tuple[tid])) for tid in np.unique(path).tolist()}
+    if 0 in loops.values():
+        raise UserError("an HMM state without a self-loop lasts one output frame, so it cannot be given to its frames",
+                        hint="align with a network without `subsampling`")
+    out = np.repeat(np.array([loops[tid] for tid in path.tolist()], np.int32), subsampling)
+    out[::subsampling] = path
+    return out[:frames]
 
 
 def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: AlignConfig, nj: int, *,

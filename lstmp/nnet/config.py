@@ -52,6 +52,10 @@ class LstmpConfig:
     bidirectional: bool = False
     activation: str = "sigmoid"
     stack: int = 1
+    subsampling: int = 1
+    all_phases: bool = True
+    repeat_scores: bool = False
+    acoustic_factor: float = 0.0
     bottleneck: int = 0
     layer_norm: bool = False
     residual: bool = False
@@ -71,7 +75,7 @@ class LstmpConfig:
     timeout_minutes: float = 30.0
 
     def __post_init__(self):
-        for name in ("layers", "cells", "streams", "epochs", "stack", "accumulate", "exchange_every",
+        for name in ("layers", "cells", "streams", "epochs", "stack", "subsampling", "accumulate", "exchange_every",
                      "max_staleness"):
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
@@ -79,7 +83,7 @@ class LstmpConfig:
                      "patience", "warm_start", "parameter_servers"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
-                     "time_masks_per_second", "checkpoint_minutes", "gain_db"):
+                     "time_masks_per_second", "checkpoint_minutes", "gain_db", "acoustic_factor"):
             check(getattr(self, name) >= 0, name, "0 or more")
         check(self.projection == 0 or self.recurrent_projection > 0, "projection",
               "0 where `recurrent_projection` is 0")
@@ -112,3 +116,19 @@ class LstmpConfig:
         check(self.prior_floor < 1, "prior_floor", "below 1")
         check(0 < self.divergence_factor < 1, "divergence_factor", "above 0 and below 1")
         check(0 <= self.max_left_out <= 1, "max_left_out", "between 0 and 1")
+
+    @property
+    def output_delay(self) -> int:
+        """`label_delay` in output frames, rounded up."""
+        return -(-self.label_delay // self.subsampling)
+
+    @property
+    def frames_per_row(self) -> int:
+        """Frames of the features for which the network gives the decoder one row of scores."""
+        return 1 if self.repeat_scores else self.subsampling
+
+    @property
+    def score_factor(self) -> float:
+        """The number by which the scores of the network are multiplied: `acoustic_factor`, or if that is 0, the frames
+        of a row, so that a second of speech has the same weight whatever the number of its rows."""
+        return self.acoustic_factor or float(self.frames_per_row)

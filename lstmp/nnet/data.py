@@ -75,10 +75,11 @@ class FrameSet(Frames):
 
         Args:
             utt: int64 [n], the utterance of each stream.
-            rows, target_rows: int64 [T, n], frames of the utterance: those of the features, and of the pdf-ids.
+            rows: int64 [T, n], the frames of the utterance whose features are wanted.
+            target_rows: int64 [T', n], those whose pdf-ids are wanted.
 
         Returns:
-            features float32 [T, n, D], pdf-ids int64 [T, n].
+            features float32 [T, n, D], pdf-ids int64 [T', n].
         """
         offset = self.offsets[utt]
         features = self.features.index_select(0, (offset + rows).view(-1)).view(*rows.shape, -1)

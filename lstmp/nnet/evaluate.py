@@ -6,6 +6,7 @@ import torch
 from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.output_frames import output_lengths
 from lstmp.nnet.streams import Streams, carry_state, plan_epoch, plan_in_order
 
 _STREAMS, _CHUNK = 64, 50  # the state is carried from chunk to chunk: these change only speed and memory
@@ -14,25 +15,26 @@ _STREAMS_OF_WHOLE_UTTERANCES = 8  # for bidirectional networks
 
 def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
              device: str = "cpu") -> tuple[float, float]:
-    """Compute the cross entropy per frame and the fraction of frames whose most probable state is the aligned one.
+    """Compute the cross entropy per output frame, and the fraction whose most probable state is the aligned one.
 
     Args:
         frames: normalized features and pdf-ids.
-        delay: label delay in frames.
+        delay: label delay in output frames.
         team: its processes, and the threads of each process, divide the utterances among themselves.
 
     Returns: (cross entropy in nats, frame accuracy from 0 to 1).
     """
-    order = np.argsort(-frames.lengths.numpy(), kind="stable")
+    lengths = output_lengths(frames.lengths, model.subsampling)
+    order = np.argsort(-lengths.numpy(), kind="stable")
     parts = team.workers.count * team.size
     num_streams, chunk = (_STREAMS_OF_WHOLE_UTTERANCES, 0) if model.bidirectional else (_STREAMS, _CHUNK)
 
     @torch.no_grad()
     def run(part: int) -> tuple[float, int]:
         mine = order[part::parts]
-        table = plan_epoch(frames.lengths, mine, num_streams, chunk, delay) if chunk \
+        table = plan_epoch(lengths, mine, num_streams, chunk, delay) if chunk \
             else plan_in_order(mine, num_streams)
-        streams = Streams(frames, table, chunk, delay)
+        streams = Streams(frames, table, chunk, delay, model.subsampling)
         state, loss_sum, correct_sum = None, 0.0, 0
         for number in range(len(streams)):
             batch = streams.batch(number)
@@ -47,7 +49,8 @@ def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
     mine = range(team.rank * team.workers.count, (team.rank + 1) * team.workers.count)
     results = team.workers.map(run, [part for part in mine if part < len(order)])
     loss, correct = team.sum([sum(loss for loss, _ in results), sum(correct for _, correct in results)])
-    return loss / frames.num_frames, correct / frames.num_frames
+    count = int(lengths.sum())
+    return loss / count, correct / count
 
 
 def subset(frames: Frames, count: int, seed: int) -> Frames:

@@ -2,11 +2,13 @@
 
     steps/export_onnx.sh --model exp/mini_librispeech/lstmp --out lstmp.onnx
 
-Inputs: ``features`` [T, N, D] of N streams, unnormalized as in the data dir (the normalization is part of the network),
-and for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores`` [T, N, P],
-log posterior minus log prior of each tied state, and the new states ``r0_next`` …, to be passed in with the following
-frames. T and N are arbitrary. Frame t of the scores belongs to frame t - ``label_delay`` of the features;
-``<out>.json`` contains the sizes. If onnxruntime is installed, the file's scores are compared with PyTorch's.
+Inputs: ``features`` [S T, N, D] of N streams, unnormalized as in the data dir (the normalization is part of the
+network), and for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores``
+[T, N, P], log posterior minus log prior of each tied state, times the network's `acoustic_factor`, and the new states
+``r0_next`` …, to be passed in with the following frames. T and N are arbitrary. S is the network's ``subsampling``, 1
+for most networks. Row t of the scores belongs to the S frames of the features from S (t - ``label_delay``) on; with
+``repeat_scores`` a decoder takes it S times. ``<out>.json`` contains the sizes, with this delay in rows. If onnxruntime
+is installed, the file's scores are compared with PyTorch's.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from lstmp import config, files
 from lstmp.errors import UserError, command
 from lstmp.log import say, warn
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.model import RecurrentState
 
 OPSET = 14
 _TOLERANCE = 1e-3  # largest difference allowed between two scores
@@ -58,10 +61,15 @@ class PlainNetwork(nn.Module):
             raise UserError(f"a {'bidirectional network' if cfg.bidirectional else f'network of kind {cfg.kind}'}",
                             hint="unidirectional LSTM and LSTMP networks are exported")
         self.model = network.model
-        if self.model.stack is not None:
+        if cfg.stack > 1:
             raise UserError("a network on stacked frames", hint="networks with stack 1 are exported")
+        self.factor = cfg.score_factor
         self.log_priors: torch.Tensor
         self.register_buffer("log_priors", network.log_priors)
+
+    def of_layers(self, state: RecurrentState) -> list[torch.Tensor]:
+        """The tensors of a state of the network, in the order of :attr:`names`."""
+        return [s for pair in state[-len(self.model.layers):] for s in pair]
 
     @property
     def names(self) -> list[str]:
@@ -70,6 +78,8 @@ class PlainNetwork(nn.Module):
 
     def forward(self, x, *states):
         x, out = self.model.normalize(x), []
+        if self.model.subsampling > 1:  # the frames of a group side by side
+            x = x.reshape(-1, self.model.subsampling, x.shape[1], x.shape[2]).transpose(1, 2).flatten(2)
         for n, layer in enumerate(self.model.layers):
             none = layer.w_x.new_zeros(0)
             gates = torch.matmul(x, layer.w_x.t()) + layer.bias
@@ -86,25 +96,27 @@ class PlainNetwork(nn.Module):
         if self.model.w_low is not None:
             x = torch.matmul(x, self.model.w_low.t())
         scores = torch.log_softmax(torch.matmul(x, self.model.w_out.t()) + self.model.b_out, 2) - self.log_priors
-        return (scores, *out)
+        return (scores if self.factor == 1 else scores * self.factor, *out)
 
 
 def export(network: AcousticNetwork, out) -> None:
     """Write ``out`` and ``<out>.json``."""
     plain, out = PlainNetwork(network).eval(), Path(out)
     names = plain.names
-    states = [s for pair in network.model.zero_state(2) for s in pair]
-    axes = {"features": {0: "T", 1: "N"}, "scores": {0: "T", 1: "N"}}
+    states = plain.of_layers(network.model.zero_state(2))
+    axes = {"features": {0: "T" if network.model.subsampling == 1 else "ST", 1: "N"}, "scores": {0: "T", 1: "N"}}
     axes |= {name: {0: "N"} for name in (*names, *(f"{n}_next" for n in names))}
     # since torch 2.9 the default exporter does not support a loop over an arbitrary number of frames
     scripted: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    example = torch.randn(5 * network.model.subsampling, 2, network.dim)
     with files.replacing(out) as tmp, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns that it treats sizes as constants, which these sizes are
-        torch.onnx.export(plain, (torch.randn(5, 2, network.dim), *states), str(tmp), opset_version=OPSET,
+        torch.onnx.export(plain, (example, *states), str(tmp), opset_version=OPSET,
                           input_names=["features", *names], output_names=["scores", *(f"{n}_next" for n in names)],
                           dynamic_axes=axes, **scripted)
     about = {"feature": config.to_dict(network.feature), "dim": network.dim, "pdfs": network.num_pdfs,
-             "label_delay": network.cfg.label_delay, "frame_shift": network.frame_shift,
+             "label_delay": network.cfg.output_delay, "frame_shift": network.frame_shift,
+             "subsampling": network.model.subsampling, "repeat_scores": network.cfg.repeat_scores,
              "states": {name: state.shape[1] for name, state in zip(names, states, strict=True)}}
     config.write_text(out.with_name(out.name + ".json"), json.dumps(about, indent=1) + "\n")
 
@@ -122,15 +134,15 @@ def largest_difference(network: AcousticNetwork, path) -> float:
     model, generator, largest = network.model, torch.Generator().manual_seed(1), 0.0
     for streams in (1, 3):
         state = model.zero_state(streams)
-        onnx_state = {n: s.numpy() for n, s in zip(names, [s for pair in state for s in pair], strict=True)}
+        onnx_state = {n: s.numpy() for n, s in zip(names, PlainNetwork(network).of_layers(state), strict=True)}
         for frames in (1, 7, 40):
-            x = model.feature_mean + 2 * model.feature_std * torch.randn(frames, streams, network.dim,
-                                                                         generator=generator)
+            noise = torch.randn(frames * network.model.subsampling, streams, network.dim, generator=generator)
+            x = model.feature_mean + 2 * model.feature_std * noise
             with torch.no_grad():
                 log_posteriors, state = model(model.normalize(x), state)
             scores, *new_states = session.run(None, {"features": x.numpy(), **onnx_state})
             onnx_state = dict(zip(names, new_states, strict=True))
-            difference = log_posteriors - network.log_priors - torch.from_numpy(scores)
+            difference = network.scores_of(log_posteriors) - torch.from_numpy(scores)
             largest = max(largest, float(difference.abs().max()))
     return largest
 

@@ -23,7 +23,7 @@ from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.streams import Streams, frames_per_update, plan
+from lstmp.nnet.streams import Streams, epoch_frames, frames_per_update, plan
 from lstmp.nnet.train import keep_freed_memory, prepare
 from lstmp.nnet.trainer import Diverged, Trainer
 from lstmp.picture import plt, write_png
@@ -64,9 +64,10 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: Frames, valid_s
     rates, losses, smooth, mean = [], [], [], 0.0
     with files.temporary_folder() as folder, reduced_precision():
         trainer = Trainer(cfg, model, train_set, valid_set, folder, "", team=Team(threads))
-        table = plan(train_set.lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, 0)
-        streams = Streams(train_set, table, cfg.chunk, cfg.label_delay)
-        divisors = frames_per_update(table, train_set.lengths, cfg.chunk, cfg.accumulate)
+        phases, lengths = epoch_frames(cfg, train_set, 0)
+        table = plan(lengths, cfg.streams, cfg.chunk, cfg.output_delay, cfg.seed, 0)
+        streams = Streams(train_set, table, cfg.chunk, cfg.output_delay, cfg.subsampling, phases)
+        divisors = frames_per_update(table, lengths, cfg.chunk, cfg.accumulate)
         augment = Augment(cfg, train_set, 0, model.feature_std)
         try:
             for number in progress(range(min(batches, len(streams))), "rates", unit="batch"):

@@ -1,4 +1,8 @@
-"""Computes acoustic scores for the decoder with a trained network: log-posteriors minus log-priors, delay removed."""
+"""Computes acoustic scores for the decoder with a trained network: log-posteriors minus log-priors, delay removed.
+
+With subsampling there is a row of scores for each output frame (:mod:`lstmp.nnet.output_frames`); with `repeat_scores`,
+that row for each frame of its group. The scores are multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +15,11 @@ from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.output_frames import output_lengths, padding
 from lstmp.tensors import are
 
 _LONGEST_DELAY = 1000  # frames
-_CHUNK = 50  # frames at a time: limits the memory, changes no result
+_CHUNK = 50  # output frames at a time: limits the memory, changes no result
 
 
 class AcousticNetwork:
@@ -23,7 +28,8 @@ class AcousticNetwork:
     Attributes:
         feature: FeatureConfig of the input.
         num_pdfs: number of tied states.
-        frame_shift: seconds.
+        frame_shift: seconds from frame to frame of the features.
+        subsampling: S, the frames of the features for which there is one row of scores; 1 with `repeat_scores`.
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
@@ -32,6 +38,7 @@ class AcousticNetwork:
             model.pack(weights)
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
+        self.subsampling = cfg.frames_per_row
 
     @classmethod
     def load(cls, directory, device: str = "cpu", weights: str = "fp32") -> "AcousticNetwork":
@@ -75,42 +82,53 @@ class AcousticNetwork:
                             hint="give the data dir with the features it was trained with")
 
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
-        """Map features [T, D] to acoustic log-likelihoods up to a constant per frame, [T, num_pdfs]."""
+        """Map features [T, D] to acoustic log-likelihoods up to a constant per row, [⌈T / S⌉, num_pdfs]."""
         return self.batch([feats])[0]
 
     @torch.no_grad()
     def batch(self, utterances: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Map several utterances, each [T, D], to scores, each [T, num_pdfs]; faster if the lengths are similar.
+        """Map several utterances, each [T, D], to scores, each [⌈T / S⌉, num_pdfs]; faster if the lengths are similar.
 
         Raises:
             UserError: the features have another dimension than the network was trained with.
         """
-        delay = self.cfg.label_delay
+        delay, group = self.cfg.output_delay, self.model.subsampling
         for feats in utterances:
             self.check(feats)
         if not utterances:
             return []
         # longest first: then the utterances that have not ended are always the first ones
         order = sorted(range(len(utterances)), key=lambda n: -len(utterances[n]))
-        lengths = torch.tensor([len(utterances[n]) + delay for n in order])
-        x = torch.zeros(int(lengths[0]), len(utterances), self.dim)
+        outputs = output_lengths(torch.tensor([len(utterances[n]) for n in order]), group)
+        lengths = outputs + delay
+        x = torch.zeros(group * int(lengths[0]), len(utterances), self.dim)
         for column, n in enumerate(order):
             feats = utterances[n]
             x[:len(feats), column] = feats
-            x[len(feats):, column] = feats[-1]  # the last frame is repeated for the delay, as in training
+            x[len(feats):, column] = feats[-1]  # repeated as in training, for its group and for the delay
         x = self.model.normalize(x.to(self.device))
-        scores = [x.new_empty(len(feats), self.num_pdfs) for feats in utterances]
+        scores = [x.new_empty(int(count), self.num_pdfs) for count in outputs]
         state, begin = self.model.zero_state(len(utterances)), 0
-        for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK):
+        for chunk in x.split(len(x) if self.model.bidirectional else _CHUNK * group):
             running = int((lengths > begin).sum())
             state = [(r[:running], c[:running]) for r, c in state]
             log_post, state = self.model(chunk[:, :running], state, lengths[:running])
-            log_post.sub_(self.log_priors)
-            for column, n in enumerate(order[:running]):
-                first, last = max(begin, delay), min(begin + len(chunk), int(lengths[column]))
-                scores[n][max(0, first - delay):max(0, last - delay)] = log_post[first - begin:last - begin, column]
-            begin += len(chunk)
-        return scores
+            rows, end = self.scores_of(log_post), begin + len(log_post)
+            for column, length in enumerate(lengths[:running].tolist()):
+                first, last = max(begin, delay), min(end, length)
+                scores[column][max(0, first - delay):max(0, last - delay)] = rows[first - begin:last - begin, column]
+            begin = end
+        in_order = dict(zip(order, scores, strict=True))
+        return [self.rows_of(in_order[n])[:len(feats)] for n, feats in enumerate(utterances)]
+
+    def scores_of(self, log_posteriors: torch.Tensor) -> torch.Tensor:
+        """Turn log-posteriors [..., num_pdfs] into scores, in place."""
+        scores, factor = log_posteriors.sub_(self.log_priors), self.cfg.score_factor
+        return scores if factor == 1 else scores.mul_(factor)
+
+    def rows_of(self, scores: torch.Tensor) -> torch.Tensor:
+        """The rows for the decoder, from the scores of output frames [T, num_pdfs]."""
+        return scores.repeat_interleave(self.model.subsampling, 0) if self.cfg.repeat_scores else scores
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
@@ -120,7 +138,7 @@ def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: tor
         KeyError: config.yaml has larger sizes than the file can contain, or the file contains NaN or infinity.
     """
     widest = max(max(t.shape, default=0) for t in tensors.values())
-    sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack)
+    sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack, cfg.subsampling)
     if max(sizes) > widest or cfg.layers > len(tensors) or cfg.label_delay > _LONGEST_DELAY \
             or not are("float32", priors, tensors["feature_mean"], tensors["feature_std"]) \
             or not all(bool(t.isfinite().all()) for t in (*tensors.values(), priors)):
@@ -130,7 +148,8 @@ def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: tor
 class NetworkStream:
     """Computes the scores of one utterance online, while its frames arrive; the same as :meth:`AcousticNetwork.batch`.
 
-    The scores of a frame are available ``label_delay`` frames later; :meth:`finish` returns the last ones.
+    The scores of a frame are available `label_delay` later; with subsampling, those of a group of frames when the
+    delay, in whole groups, has passed after the group. :meth:`finish` returns the last ones.
 
     Raises:
         UserError: the network is bidirectional, so that it needs whole utterances.
@@ -139,9 +158,10 @@ class NetworkStream:
     def __init__(self, network: AcousticNetwork):
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
-        self.network = network
-        self._last_frame: torch.Tensor | None = None
-        self._state, self._to_skip = network.model.zero_state(1), network.cfg.label_delay
+        self.network, self._group = network, network.model.subsampling
+        self._frames = 0  # number of accepted frames
+        self._last_frames = torch.zeros(0, network.dim)  # those of an incomplete group, or the last one
+        self._state, self._to_skip = network.model.zero_state(1), network.cfg.output_delay
 
     @torch.no_grad()
     def accept(self, feats: torch.Tensor) -> torch.Tensor:
@@ -149,18 +169,30 @@ class NetworkStream:
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
-        self._last_frame, scores = feats[-1:], []
-        for chunk in feats.unsqueeze(1).split(_CHUNK):
-            x = self.network.model.normalize(chunk.to(self.network.device))
-            log_post, self._state = self.network.model(x, self._state, torch.tensor([len(x)]))
-            scores.append(log_post.sub_(self.network.log_priors)[:, 0])
+        waiting = self._frames % self._group
+        self._frames += len(feats)
+        if waiting:
+            feats = torch.cat([self._last_frames, feats])
+        whole = len(feats) - len(feats) % self._group
+        self._last_frames = feats[whole:] if whole < len(feats) else feats[-1:]
+        return self._scores_of_groups(feats[:whole]) if whole else torch.zeros(0, self.network.num_pdfs)
+
+    def _scores_of_groups(self, feats: torch.Tensor) -> torch.Tensor:
+        """The rows of scores that become known with the frames of whole groups, [T, D]."""
+        network, scores = self.network, []
+        for chunk in feats.unsqueeze(1).split(_CHUNK * self._group):
+            log_post, self._state = network.model(network.model.normalize(chunk.to(network.device)), self._state)
+            scores.append(network.scores_of(log_post)[:, 0])
         new = torch.cat(scores)
-        skipped = min(self._to_skip, len(new))  # the first label_delay outputs belong to no frame
+        skipped = min(self._to_skip, len(new))  # the first outputs, as many as the delay, belong to no frame
         self._to_skip -= skipped
-        return new[skipped:].cpu()
+        return network.rows_of(new[skipped:]).cpu()
 
     def finish(self) -> torch.Tensor:
         """End the utterance and return the scores of the frames that have none yet."""
-        if self._last_frame is None:
+        if not self._frames:
             return torch.zeros(0, self.network.num_pdfs)
-        return self.accept(self._last_frame.expand(self.network.cfg.label_delay, -1))
+        copies = padding(self._frames, self._group, self.network.cfg.output_delay)
+        scores = self.accept(self._last_frames[-1:].expand(copies, -1))
+        beyond = -(self._frames - copies) % self._group if self.network.cfg.repeat_scores else 0
+        return scores[:len(scores) - beyond]  # without rows for the copies that complete the last group

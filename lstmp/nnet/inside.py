@@ -11,6 +11,7 @@ import torch
 from lstmp.errors import UserError
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.nnet.layers import LstmpLayer
+from lstmp.nnet.output_frames import padding
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,12 @@ def look_inside(network: AcousticNetwork, feats: torch.Tensor) -> tuple[list[Act
     """Compute the activations of each layer, and the log-posteriors of the states, for one utterance.
 
     With a label delay of d, the network predicts the state of frame t when it reads frame t + d. The last frame is
-    repeated d times for the last predictions, so there are d frames more than in ``feats``.
+    repeated d times for the last predictions, so there are d frames more than in ``feats``. With subsampling, T and d
+    are numbers of output frames (:mod:`lstmp.nnet.output_frames`).
 
     Args:
         network: of LSTMP layers that read from left to right.
-        feats: float32 [T, D], as its training data.
+        feats: float32 [frames, D], as its training data.
 
     Returns:
         activations of each layer, from the lowest one, for T + d frames; and float32 [T + d, num_pdfs].
@@ -55,7 +57,8 @@ def look_inside(network: AcousticNetwork, feats: torch.Tensor) -> tuple[list[Act
     layers = list(network.model.layers)
     if not all(isinstance(layer, LstmpLayer) for layer in layers):
         raise UserError("not a network of LSTMP layers that read from left to right", hint="give another network")
-    padded = torch.cat([feats, feats[-1:].expand(network.cfg.label_delay, -1)]).to(network.device)
+    copies = padding(len(feats), network.model.subsampling, network.cfg.output_delay)
+    padded = torch.cat([feats, feats[-1:].expand(copies, -1)]).to(network.device)
     inputs: list[torch.Tensor] = []
     hooks = [layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0][:, 0])) for layer in layers]
     try:

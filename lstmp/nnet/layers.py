@@ -2,7 +2,8 @@
 
 A layer maps (x [T, N, I], r, c, lengths) to (y [T, N, O], r', c'). The states r and c, [N, ·], are carried from chunk
 to chunk and are zero at the start of an utterance; a layer without memory has states with no columns. ``lengths``,
-int64 [N], is the number of frames of each stream in x, for layers that must know where a stream ends.
+int64 [N], is the number of frames of each stream in x, for layers that must know where a stream ends. Only the frame
+stack, which is the first layer if there is one, may make fewer frames than it gets.
 """
 
 import math
@@ -117,16 +118,23 @@ class RnnLayer(DenseLayer):
 
 
 class FrameStack(nn.Module):
-    """Concatenates each frame with the ``frames - 1`` frames before it, oldest first, for the feed-forward baseline.
+    """Concatenates the frames that a step of the network reads, oldest first: each frame with the frames before it.
 
-    With a label delay of R, the last R frames are those after the frame whose state is predicted: the papers' context
-    of 10 frames before and 5 after is ``frames`` 16 with delay 5. The frames before an utterance are zeros, the mean of
-    the features.
+    In the feed-forward baseline with a label delay of R, the last R frames are those after the frame whose state is
+    predicted: the papers' context of 10 frames before and 5 after is ``frames`` 16 with delay 5. With subsampling, a
+    step reads a group of frames instead of one, and ``frames - 1`` frames before the group. The frames before an
+    utterance are zeros, the mean of the features.
+
+    Args:
+        inputs: D, the dimension of the features.
+        frames: `stack`.
+        subsampling: S, the frames in a group: x is [S T, N, D], y is [T, N, (S + frames - 1) D].
     """
 
-    def __init__(self, inputs: int, frames: int):
+    def __init__(self, inputs: int, frames: int, subsampling: int = 1):
         super().__init__()
-        self.frames, self.outputs, self.state_sizes = frames, frames * inputs, ((frames - 1) * inputs, 0)
+        self.frames, self.subsampling = frames, subsampling
+        self.outputs, self.state_sizes = (subsampling + frames - 1) * inputs, ((frames - 1) * inputs, 0)
 
     def initialize(self, generator: torch.Generator):
         """Do nothing: it has no weights."""
@@ -135,8 +143,9 @@ class FrameStack(nn.Module):
         frames, streams, dim = x.shape
         previous = r.view(streams, self.frames - 1, dim).transpose(0, 1)
         x = torch.cat([previous, x])
-        stacked = torch.cat([x[k:k + frames] for k in range(self.frames)], 2)
-        return stacked, x[frames:].transpose(0, 1).reshape(streams, -1), c
+        group = self.subsampling
+        stacked = torch.cat([x[k:k + frames:group] for k in range(group + self.frames - 1)], 2)
+        return stacked, x[frames:].transpose(0, 1).reshape(streams, self.state_sizes[0]), c
 
 
 class Bidirectional(nn.Module):

@@ -15,7 +15,9 @@ RecurrentState = list[tuple[torch.Tensor, torch.Tensor]]  # r [N, R] and c [N, C
 class StateNetwork(nn.Module):
     """Predicts the tied state of each frame: hidden layers, and a softmax output layer over the pdf-ids.
 
-    Features must be normalized before (:meth:`normalize`), as training does once for the whole training set.
+    Features must be normalized before (:meth:`normalize`), as training does once for the whole training set. With
+    ``cfg.subsampling`` S, the output has a frame for each group of S frames of the input, see
+    :mod:`lstmp.nnet.output_frames`; without it, S is 1.
 
     Args:
         cfg: sizes and options.
@@ -34,7 +36,9 @@ class StateNetwork(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(inputs))
         self.register_buffer("feature_std", torch.ones(inputs))
         self.residual, self.bidirectional, self.bf16 = cfg.residual, cfg.bidirectional, cfg.precision == "bf16"
-        self.stack = FrameStack(inputs, cfg.stack) if cfg.stack > 1 else None
+        self.subsampling = cfg.subsampling
+        stacks = cfg.stack > 1 or cfg.subsampling > 1
+        self.stack = FrameStack(inputs, cfg.stack, cfg.subsampling) if stacks else None
         self.layers, self.norms, width = nn.ModuleList(), nn.ModuleList(), self.stack.outputs if self.stack else inputs
         for _ in range(cfg.layers):
             layer = _layer(cfg, width)
@@ -92,10 +96,10 @@ class StateNetwork(nn.Module):
         for each frame or once for the whole chunk.
 
         Args:
-            x: [T, N, D] normalized features.
+            x: [S T, N, D] normalized features, whole groups of S frames.
             state: as returned for the previous chunk, or :meth:`zero_state`.
             generator: source of the dropout masks; None means no dropout.
-            lengths: int64 [N], frames of each stream in x; required by a bidirectional network.
+            lengths: int64 [N], output frames of each stream, at most T; required by a bidirectional network.
 
         Returns:
             The input of the output layer, [T, N, O], where O is `bottleneck` or the size of the last layer's output;
@@ -141,7 +145,7 @@ class StateNetwork(nn.Module):
         return loss, correct, state
 
     def forward(self, x, state: RecurrentState, lengths=None):
-        """Map normalized features x [T, N, D] to log-posteriors [T, N, num_pdfs]; also returns the new state."""
+        """Map normalized features x [S T, N, D] to log-posteriors [T, N, num_pdfs]; also returns the new state."""
         y, state = self.hidden(x, state, None, lengths)
         return torch.log_softmax(torch.matmul(y, self.w_out.t()) + self.b_out, 2), state
 

@@ -7,6 +7,9 @@ state is carried from batch to batch, and a resumed training needs only the numb
 
 The target of frame t is predicted at frame t + delay. Each utterance is therefore extended by ``delay`` copies of its
 last frame; its first ``delay`` outputs, and the outputs beyond its end, have no loss.
+
+Frames of a plan, and the delay, are output frames of the network. With subsampling, each of them stands for a group of
+S frames of the utterance (:mod:`lstmp.nnet.output_frames`); otherwise S is 1, and they are the frames themselves.
 """
 
 import heapq
@@ -15,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import Frames
+from lstmp.nnet.output_frames import output_lengths, phases
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,13 @@ class Batch:
     """One chunk of each of the n active streams.
 
     Attributes:
-        features: float32 [T, n, D].
+        features: float32 [S T, n, D].
         targets: int64 [T, n], pdf-ids, -1 where there is no loss.
-        frames: int64 [T, n], number of the frame in the whole set (``FrameSet.offsets``) that each input is.
+        frames: int64 [S T, n], number of the frame in the whole set (``FrameSet.offsets``) that each input is.
         utts: int64 [n], index of the utterance.
         carry: int64 [n], index of each stream among the streams of the previous batch; None if all are the same.
         fresh: bool [n], True where an utterance starts, so that the state must be zero.
-        lengths: int64 [n], number of the T frames that belong to the utterance (with the delay), at least one.
+        lengths: int64 [n], number of the T output frames that belong to the utterance (with the delay), at least one.
     """
 
     features: torch.Tensor
@@ -73,7 +78,7 @@ def epoch_order(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> n
 
 
 def plan_epoch(lengths: torch.Tensor, order, streams: int, chunk: int, delay: int) -> Plan:
-    """Distribute utterances of ``lengths`` frames, in ``order``, over the streams in chunks of ``chunk`` frames."""
+    """Distribute utterances, in ``order``, over the streams; ``lengths`` and ``chunk`` are in output frames."""
     chunks = ((lengths + delay + chunk - 1) // chunk).tolist()
     streams = min(streams, len(order))
     free = [(0, stream) for stream in range(streams)]  # heap of (first batch in which the stream is free, stream)
@@ -113,6 +118,15 @@ def plan(lengths: torch.Tensor, streams: int, chunk: int, delay: int, seed: int,
     return plan_epoch(lengths, epoch_order(lengths, streams, seed, epoch), streams, chunk, delay)
 
 
+def epoch_frames(cfg: LstmpConfig, frames: Frames, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Phases, see :func:`lstmp.nnet.output_frames.phases`, and numbers of output frames of the utterances in an epoch
+    of training: int64 [U] each."""
+    begin = torch.zeros_like(frames.lengths)
+    if cfg.subsampling > 1 and cfg.all_phases:
+        begin = phases(frames.lengths, cfg.subsampling, cfg.seed, epoch)
+    return begin, output_lengths(frames.lengths - begin, cfg.subsampling)
+
+
 class Streams:
     """Makes the batches of a plan.
 
@@ -120,14 +134,19 @@ class Streams:
         frames: normalized features and pdf-ids: a :class:`lstmp.nnet.data.FrameSet`, or the same in files,
             :class:`lstmp.nnet.frame_files.FrameFiles`.
         plan: the table of an epoch, from :func:`plan` or :func:`plan_epoch`.
-        chunk: T; 0: the number of frames of the longest utterance of a batch, with the delay.
-        delay: label delay in frames.
+        chunk: T; 0: the number of output frames of the longest utterance of a batch, with the delay.
+        delay: label delay in output frames.
+        subsampling: S.
+        phases: int64 [U], the frame with which the first group of each utterance begins; None: the first frame.
     """
 
-    def __init__(self, frames: Frames, plan: Plan, chunk: int, delay: int):
+    def __init__(self, frames: Frames, plan: Plan, chunk: int, delay: int, subsampling: int = 1,
+                 phases: torch.Tensor | None = None):
         self.frames, self.plan, self.delay = frames, plan, delay
-        self.chunk = chunk
-        self._lengths, self._reader = frames.lengths, frames.reader(plan)
+        self.chunk, self.subsampling = chunk, subsampling
+        self._phases = torch.zeros_like(frames.lengths) if phases is None else phases
+        self._last, self._lengths = frames.lengths - 1, output_lengths(frames.lengths - self._phases, subsampling)
+        self._reader = frames.reader(plan)
 
     def __len__(self):
         return len(self.plan)
@@ -144,13 +163,14 @@ class Streams:
             utt, start = utt[active], start[active]
         if not len(utt):
             return None
-        length = self._lengths[utt]
+        length, group = self._lengths[utt], self.subsampling
         steps = self.chunk or int(length.max()) + self.delay
-        time = start + torch.arange(steps).unsqueeze(1)  # [T, n], in frames of the utterance
-        rows = torch.minimum(time, length - 1)
-        time = time - self.delay
+        time = start + torch.arange(steps).unsqueeze(1) - self.delay  # [T, n]
         valid = (time >= 0) & (time < length)
-        features, pdfs = self._reader.gather(number, utt, rows, time.clamp(min=0).minimum(length - 1))
+        rows = group * start + torch.arange(group * steps).unsqueeze(1)  # [S T, n]
+        target_rows = group * time.clamp(min=0).minimum(length - 1) + group // 2
+        rows, target_rows = ((self._phases[utt] + r).minimum(self._last[utt]) for r in (rows, target_rows))
+        features, pdfs = self._reader.gather(number, utt, rows, target_rows)
         remaining = (length + self.delay - start).clamp(max=steps)
         return Batch(features, torch.where(valid, pdfs, -1), self.frames.offsets[utt] + rows, utt, carry, start == 0,
                      remaining)

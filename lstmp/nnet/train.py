@@ -16,6 +16,7 @@ import yaml
 
 from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
+from lstmp.corpus.topology import Topology
 from lstmp.device import CHOICES, DEFAULT_MEMORY, for_training, memory_size
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
@@ -23,6 +24,7 @@ from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
 from lstmp.features.load import data_inputs
 from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
+from lstmp.log import warn
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.curve import plot_history
@@ -43,6 +45,7 @@ from lstmp.stage import Stage
 
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
 _MODEL_FILES = ("tree.json", "transitions.safetensors")
+_FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
 _FOR_HELD_OUT = 0.2  # share of the memory
 
 
@@ -79,9 +82,12 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     for name in _MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
+    if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
+        distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
     stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=result_settings(cfg))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
+        distributed.on_first(_renew_decoding_options, cfg, stage, out)
         return
     # the fingerprint has the precision in it: a training that began in bf16 is not resumed in fp32
     cfg = distributed.on_first(resolve_precision, cfg, device)
@@ -92,8 +98,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
-    topo = [out / "topo"] if (out / "topo").is_file() else []
-    stage.mark([*(out / name for name in (*_OUTPUTS, *_MODEL_FILES, "frame_shift")), *topo])
+    stage.mark(_outputs(out))
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
@@ -127,6 +132,31 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)
+
+
+def _outputs(out: Path) -> list[Path]:
+    topo = [out / "topo"] if (out / "topo").is_file() else []
+    return [*(out / name for name in (*_OUTPUTS, *_MODEL_FILES, "frame_shift")), *topo]
+
+
+def _renew_decoding_options(cfg: LstmpConfig, stage: Stage, out: Path):
+    """Write the options that only decoding depends on to the files of a finished network, if they have changed."""
+    options = {name: getattr(cfg, name) for name in _FOR_DECODING}
+    trained = config.load(out / "config.yaml", LstmpConfig)
+    if options != {name: getattr(trained, name) for name in _FOR_DECODING}:
+        values = config.to_dict(replace(trained, **options))
+        config.write_text(out / "config.yaml", yaml.safe_dump(values, sort_keys=False))
+        report = config.read_json(out / "train.json", "train the network again") | {"config": values}
+        config.write_text(out / "train.json", json.dumps(report, indent=1) + "\n")
+        stage.mark(_outputs(out))
+
+
+def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
+    """Warn if a phone has several states, so that in decoding it lasts longer than many phones of speech do."""
+    states = min(topology.num_states(phone) for phone in topology.entries)
+    if states > 1:
+        warn(f"with `subsampling` a phone of {states} states lasts at least {states * cfg.frames_per_row} frames, and "
+             "many phones are shorter; set `repeat_scores: true`, or train on states of which each phone has one")
 
 
 def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
@@ -187,9 +217,9 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     model = StateNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs)
     model.load_state_dict(weights)
     model.to(trainer.device)
-    loss, accuracy = evaluate(model, trainer.valid, cfg.label_delay, team, trainer.device)
+    loss, accuracy = evaluate(model, trainer.valid, cfg.output_delay, team, trainer.device)
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
-    loss_train, accuracy_train = evaluate(model, sample, cfg.label_delay, team, trainer.device)
+    loss_train, accuracy_train = evaluate(model, sample, cfg.output_delay, team, trainer.device)
     team.say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, "
              f"{accuracy_train:.2%} on {len(sample.utts)} training utterances; {trainer.state.seconds / 60:.1f} min of "
              "training")
@@ -222,10 +252,10 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
 
 
 def result_settings(cfg: LstmpConfig) -> dict:
-    """The settings that the result depends on, without options at their defaults and options of the run alone."""
+    """The settings that the weights depend on, without options at their defaults and options of the run alone."""
     defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
     return {k: v for k, v in config.to_dict(cfg).items()
-            if k not in ("checkpoint_minutes", "timeout_minutes") and v != defaults[k]}
+            if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
 
 
 def read_ids(path) -> set[str]:

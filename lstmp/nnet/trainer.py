@@ -31,7 +31,7 @@ from lstmp.nnet.learning_curves import write_curves
 from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
-from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, frames_per_update, plan
+from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, epoch_frames, frames_per_update, plan
 from lstmp.progress import note_training
 
 
@@ -116,8 +116,9 @@ class Trainer:
 
     def run_epoch(self):
         """Train the rest of the current epoch, evaluate on the held-out utterances, write the checkpoints."""
-        cfg, lengths, epoch = self.cfg, self.train.lengths, self.state.epoch
-        table = plan(lengths, cfg.streams, cfg.chunk, cfg.label_delay, cfg.seed, epoch)
+        cfg, epoch = self.cfg, self.state.epoch
+        _, lengths = epoch_frames(cfg, self.train, epoch)
+        table = plan(lengths, cfg.streams, cfg.chunk, cfg.output_delay, cfg.seed, epoch)
         augment = Augment(cfg, self.train, epoch, self.model.feature_std)
         self.recurrent_state = self._select_recurrent_state(table)
         with progress(range(self.state.batch, len(table)), f"epoch {epoch + 1}/{cfg.epochs}", unit="batch",
@@ -133,9 +134,10 @@ class Trainer:
         if team.size > 1:
             end = min(end, team.gather(begin + self._batches_to_checkpoint())[0])
         my_table = table.select(team.my_streams(table.utt.shape[1], state.epoch, begin))
-        streams = Streams(self.train, my_table, cfg.chunk, cfg.label_delay)
+        phases, lengths = epoch_frames(cfg, self.train, state.epoch)
+        streams = Streams(self.train, my_table, cfg.chunk, cfg.output_delay, cfg.subsampling, phases)
         table_of_update = table if team.shares_gradients else my_table
-        divisors = frames_per_update(table_of_update, self.train.lengths, cfg.chunk, cfg.accumulate)
+        divisors = frames_per_update(table_of_update, lengths, cfg.chunk, cfg.accumulate)
         error, frames, started, shown = None, 0, time.monotonic(), time.monotonic()
         try:
             for number in range(begin, end):
@@ -226,7 +228,7 @@ class Trainer:
         state = self.state
         self.team.synchronize()
         self.update_times()
-        loss, accuracy = evaluate(self.model, self.valid, self.cfg.label_delay, self.team, self.device)
+        loss, accuracy = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device)
         sums = self._all_sums()
         rate = state.rate_scale * learning_rate(self.cfg, (state.epoch + 1) / self.cfg.epochs)
         seconds = sums["seconds"]
@@ -346,7 +348,8 @@ class Trainer:
         state, sums, now = self.state, self.state.sums, time.monotonic()
         trained = state.epoch + state.batch / batches
         since, before = self._first_status = self._first_status or (now, trained)
-        pace = (trained - before) / (now - since) if trained > before else speed / self.train.num_frames
+        expected = speed * self.cfg.subsampling / self.train.num_frames  # epochs per second
+        pace = (trained - before) / (now - since) if trained > before else expected
         left = (self.cfg.epochs - trained) / pace  # seconds; the pace includes the evaluations
         loss = sums["loss"] / sums["frames"]
         note_training(name=self.out.name, epoch=state.epoch + 1, of=self.cfg.epochs, batches=state.batch,

@@ -11,9 +11,8 @@ from lstmp.alignment.export import state_runs
 from lstmp.alignment.word_times import word_segments
 from lstmp.decode.ctm import TimedWord, confident_path, joined
 from lstmp.decode.lattice import read_lattices
-from lstmp.decode.nbest import chosen_weights, lattice_files
+from lstmp.decode.nbest import chosen_weights, lattice_files, lattice_frame_shift
 from lstmp.errors import UserError
-from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm.align import segments
 from lstmp.gmm.model import AcousticModel
 from lstmp.report.experiment import Decoding
@@ -28,10 +27,10 @@ class Details:
     """What the best paths of a decoding show.
 
     Attributes:
-        words: utterance → its words with times in frames, and confidences.
+        words: utterance → its words with times in frames of the lattice, and confidences.
         states: utterance → ``{"phones": [[start, end, phone]], "states": [[start, end, "phone.state", pdf]]}``, with
             times in seconds.
-        shift: frame shift in seconds.
+        shift: seconds from frame to frame of the lattices.
         failed: utterance → why it has no words here.
     """
 
@@ -50,7 +49,7 @@ def details(d: Decoding, lexicons: Lexicons) -> Details:
     lexicon, weights = lexicons[lang_of(d)], chosen_weights(d.dir, None, None)
     if isinstance(lexicon, UserError):
         raise lexicon
-    model, shift = AcousticModel.load(str(d.info.get("model", ""))), frame_shift(str(d.info["data"]))
+    model, shift = AcousticModel.load(str(d.info.get("model", ""))), lattice_frame_shift(d.info)
     aligner, found = PathAligner(model, lexicon.lang), Details({}, {}, shift, {})
     lattices = (item for file in lattice_files(d.dir) for item in read_lattices(file).items())
     for utt, lattice in lattices:

@@ -17,12 +17,12 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
 
 
-def make_parts(folder: Path) -> Path:
-    """Make net/, hmm/, graph_x/ and lang_x/, which steps/export_model.sh exports."""
+def make_parts(folder: Path, **changes) -> Path:
+    """Make net/, hmm/, graph_x/ and lang_x/, which steps/export_model.sh exports; ``changes``: of conf/lstmp.yaml."""
     tree = small_recognizer(folder, "hmm", "graph_x")
     shutil.copytree(folder / "hmm", folder / "net")
     cfg = config.load(ROOT / "conf/lstmp.yaml", LstmpConfig)
-    cfg = replace(cfg, feature=replace(cfg.feature, cmvn="none"), cells=24, recurrent_projection=12)
+    cfg = replace(cfg, feature=replace(cfg.feature, cmvn="none"), cells=24, recurrent_projection=12, **changes)
     network = StateNetwork(cfg, 40, tree.num_pdfs)
     network.initialize(1)
     with torch.no_grad():

@@ -3,9 +3,14 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers.known_gaussians import aligned, make, mono  # noqa: E402
 
-from lstmp.gmm.align import read_alignment  # noqa: E402
+from lstmp.corpus.topology import Topology
+from lstmp.errors import UserError
+from lstmp.gmm.align import read_alignment, segments  # noqa: E402
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.transition import TransitionModel
 from lstmp.nnet import align, checkpoint  # noqa: E402
 from lstmp.nnet.train import train  # noqa: E402
 
@@ -54,3 +59,40 @@ def test_a_network_with_other_states_is_refused(known, small_config, tmp_path, c
     with pytest.raises(SystemExit):
         run(toy, tmp_path / "net", ali, tmp_path / "out")
     assert "states, the tree" in capsys.readouterr().err
+
+
+def test_a_network_with_subsampling_gives_one_transition_id_per_frame(known, small_config, tmp_path):
+    """The states of its output frames, with boundaries only between groups; again a path of the HMMs."""
+    toy, ali = known
+    (tmp_path / "held_out").write_text("s0-000\n")
+    cfg = small_config(epochs=30, lr_initial=0.02, cells=32, recurrent_projection=12, subsampling=3, chunk=5)
+    train(cfg, toy.data, ali, tmp_path / "held_out", tmp_path / "net")
+    expected, now = read_alignment(ali), run(toy, tmp_path / "net", ali, tmp_path / "net_ali")
+    transitions, same = AcousticModel.load(ali).transitions, []
+    assert set(now) <= set(expected) and len(now) > 0.9 * len(expected)
+    for utt, tids in now.items():
+        assert len(tids) == len(expected[utt])
+        assert all(start.start % 3 == 0 for start in segments(tids, transitions))
+        same.append(transitions.tid_phone[tids] == transitions.tid_phone[expected[utt]])
+    assert torch.cat(same).float().mean() > 0.85
+    assert (tmp_path / "net_ali/frame_shift").read_text() == "0.01\n"
+    train(small_config(epochs=1), toy.data, tmp_path / "net_ali", tmp_path / "held_out", tmp_path / "again")
+
+
+@pytest.mark.parametrize("frames", [7, 8, 9])
+def test_the_frames_of_a_group_stay_in_its_state(known, frames):
+    transitions = AcousticModel.load(known[1]).transitions
+    phone = transitions.topology.entries.keys() - {1}
+    index = next(i for i, (p, s, _) in enumerate(transitions.tuples.tolist()) if p in phone and s == 0)
+    loop = transitions.self_loop_tid(index)
+    leaving = next(tid for tid in range(int(transitions.first_tid[index]), int(transitions.first_tid[index + 1]))
+                   if tid != loop)
+    path = np.array([leaving, loop, leaving], np.int32)
+    wanted = [leaving, loop, loop, loop, loop, loop, leaving, loop, loop]
+    assert align.for_frames(path, 3, frames, transitions).tolist() == wanted[:frames]
+
+
+def test_states_without_a_self_loop_are_refused():
+    once = TransitionModel(Topology({1: (((1, 1.0),),)}), [(1, 0, 0)])
+    with pytest.raises(UserError, match="without a self-loop"):
+        align.for_frames(np.array([1], np.int32), 3, 3, once)

@@ -11,7 +11,8 @@ from lstmp.nnet.forward import AcousticNetwork
 from lstmp.nnet.model import StateNetwork
 
 OPTIONS = [{}, {"projection": 3}, {"recurrent_projection": 0}, {"peepholes": False}, {"cell_clip": 0.0},
-           {"cell_clip": 0.1}, {"layer_norm": True, "residual": True}, {"bottleneck": 4, "layers": 3}]
+           {"cell_clip": 0.1}, {"layer_norm": True, "residual": True}, {"bottleneck": 4, "layers": 3},
+           {"subsampling": 3}, {"subsampling": 2, "acoustic_factor": 1.0}]
 
 
 def some_network(cfg):
@@ -27,13 +28,14 @@ def some_network(cfg):
 @pytest.mark.parametrize("options", OPTIONS)
 def test_plain_operations_give_the_same_scores(small_config, options):
     network = some_network(small_config(**options))
-    plain, x = PlainNetwork(network), torch.randn(11, 2, 6)
+    plain, x = PlainNetwork(network), torch.randn(11 * network.model.subsampling, 2, 6)
     state = network.model.zero_state(2)
     with torch.no_grad():
         expected, new = network.model(network.model.normalize(x), state)
-        scores, *states = plain(x, *[s for pair in state for s in pair])
-    torch.testing.assert_close(scores, expected - network.log_priors, rtol=1e-4, atol=1e-5)
-    for a, b in zip(states, [s for pair in new for s in pair], strict=True):
+        scores, *states = plain(x, *plain.of_layers(state))
+    expected = (expected - network.log_priors) * network.cfg.score_factor
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    for a, b in zip(states, plain.of_layers(new), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -44,7 +46,8 @@ def test_onnxruntime_gives_the_same_scores(small_config, options, tmp_path):
     export(network, tmp_path / "x.onnx")
     assert largest_difference(network, tmp_path / "x.onnx") < 1e-4
     about = json.loads((tmp_path / "x.onnx.json").read_text())
-    assert about["dim"] == 6 and about["pdfs"] == 9 and about["label_delay"] == 3 and "c1" in about["states"]
+    assert about["dim"] == 6 and about["pdfs"] == 9 and "c1" in about["states"]
+    assert about["label_delay"] == network.cfg.output_delay and about["subsampling"] == network.cfg.subsampling
     with torch.no_grad():
         network.model.w_out[0].add_(0.5)
     assert largest_difference(network, tmp_path / "x.onnx") > 1e-3, "the comparison must be able to fail"

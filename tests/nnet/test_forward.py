@@ -38,6 +38,54 @@ def test_a_batch_gives_the_scores_of_single_utterances(network):
         torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-5)
 
 
+def low_rate(small_config, **changes) -> AcousticNetwork:
+    cfg = small_config(**{"subsampling": 3, "label_delay": 5, "stack": 3} | changes)
+    model = StateNetwork(cfg, 6, 9)
+    model.initialize(1)
+    return AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0), frame_shift=0.01)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 40])
+def test_a_low_frame_rate_gives_a_row_for_each_group(small_config, frames):
+    """The definition, written out: groups of 3, 2 frames before each, the last frame repeated, a delay of 2 groups."""
+    network, feats = low_rate(small_config), torch.randn(frames, 6)
+    rows, model = -(-frames // 3), network.model
+    padded = torch.cat([torch.zeros(2, 6), feats, feats[-1:].expand(3 * (rows + 2) - frames, 6)])
+    stacked = torch.stack([padded[3 * t:3 * t + 5].flatten() for t in range(rows + 2)])
+    alone = StateNetwork(small_config(label_delay=0), 30, 9)
+    alone.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("feature")}, strict=False)
+    log_post, _ = alone(stacked.unsqueeze(1), alone.zero_state(1))
+    assert network.subsampling == 3 and network(feats).shape == (rows, 9)
+    torch.testing.assert_close(network(feats), 3 * (log_post[2:, 0] - network.log_priors))
+
+
+def test_the_acoustic_factor_multiplies_the_scores(small_config):
+    feats = torch.randn(20, 6)
+    torch.manual_seed(1)
+    three = low_rate(small_config)(feats)
+    torch.manual_seed(1)
+    torch.testing.assert_close(low_rate(small_config, acoustic_factor=1.0)(feats), three / 3)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 41])
+def test_repeated_scores_are_those_of_the_group_for_each_of_its_frames(small_config, frames):
+    network, feats = low_rate(small_config), torch.randn(frames, 6)
+    repeated = AcousticNetwork(small_config(subsampling=3, label_delay=5, stack=3, repeat_scores=True), network.model,
+                               network.log_priors)
+    assert repeated.subsampling == 1 and repeated(feats).shape == (frames, 9)
+    rows = network(feats) / 3
+    for t, scores in enumerate(repeated(feats)):
+        torch.testing.assert_close(scores, rows[t // 3])
+
+
+@pytest.mark.parametrize("changes", [{}, {"bidirectional": True, "label_delay": 0, "stack": 1}])
+def test_a_batch_of_a_low_frame_rate_gives_the_scores_of_single_utterances(small_config, changes):
+    network = low_rate(small_config, **changes)
+    utterances = [torch.randn(length, 6) for length in (1, 2, 3, 200, 50, 7)]
+    for one, many in zip(map(network, utterances), network.batch(utterances), strict=True):
+        torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(5, 7), (0, 6), (6,)])
 def test_other_features_are_refused(network, shape):
     with pytest.raises(UserError, match=r"the network takes \[T, 6\]"):
@@ -57,7 +105,7 @@ def saved(network, tmp_path):
 
 @pytest.mark.parametrize("changes", [
     {"cells": 10**9}, {"recurrent_projection": 10**9}, {"layers": 10**9}, {"stack": 10**9}, {"bottleneck": 10**9},
-    {"label_delay": 10**9}])
+    {"label_delay": 10**9}, {"subsampling": 10**9}])
 def test_sizes_that_the_file_does_not_have_are_not_allocated(saved, network, changes, monkeypatch):
     monkeypatch.setattr(forward, "StateNetwork", lambda *_: pytest.fail("a network of that size is made"))
     does_not_fit(saved, network, changes)
@@ -117,14 +165,16 @@ def test_a_trained_network_is_loaded_and_damaged_files_are_refused(toy, small_co
         AcousticNetwork.load(out)
 
 
-@pytest.mark.parametrize("network_type", ["lstmp", "dnn"])
+@pytest.mark.parametrize("network_type", ["lstmp", "dnn", "low frame rate", "repeated"])
 def test_online_scores_equal_those_of_the_whole_utterance(network, small_config, network_type):
     if network_type == "dnn":
         cfg = small_config(kind="dnn", recurrent_projection=0, stack=5)
         model = StateNetwork(cfg, 6, 9)
         model.initialize(1)
         network = AcousticNetwork(cfg, model, torch.randn(9).log_softmax(0))
-    for length in (1, 2, 3, 4, 131):
+    if network_type in ("low frame rate", "repeated"):
+        network = low_rate(small_config, repeat_scores=network_type == "repeated")
+    for length in (1, 2, 3, 4, 5, 131, 300):
         feats = torch.randn(length, 6)
         stream, position, got = NetworkStream(network), 0, []
         while position < length:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.frame_files import FrameFiles
 from lstmp.nnet.load_frames import load_frames
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.output_frames import output_lengths, phases
 from lstmp.nnet.streams import Streams, plan
 
 FEATURE = FeatureConfig("fbank", "none", 0)
@@ -29,12 +31,14 @@ def both(toy) -> tuple[FrameSet, FrameFiles]:
 
 @pytest.mark.parametrize("chunk,streams", [(20, 3), (7, 5), (0, 4)])
 @pytest.mark.parametrize("first", [0, 5])
-def test_batches_are_the_same(toy, chunk, streams, first):
+@pytest.mark.parametrize("subsampling", [1, 3])
+def test_batches_are_the_same(toy, chunk, streams, first, subsampling):
     """From the first batch, and as after a resumption from a later one."""
     in_memory, in_files = both(toy)
     assert isinstance(in_memory, FrameSet) and isinstance(in_files, FrameFiles)
-    table = plan(in_memory.lengths, streams, chunk, 5, 1, 0)
-    a, b = (Streams(frames, table, chunk, 5) for frames in (in_memory, in_files))
+    begins = phases(in_memory.lengths, subsampling, 1, 0)
+    table = plan(output_lengths(in_memory.lengths - begins, subsampling), streams, chunk, 5, 1, 0)
+    a, b = (Streams(frames, table, chunk, 5, subsampling, begins) for frames in (in_memory, in_files))
     for number in range(min(first, len(table) - 1), len(table)):
         for x, y in zip(vars(a.batch(number)).values(), vars(b.batch(number)).values(), strict=True):
             assert x is y is None or torch.equal(x, y)
@@ -126,7 +130,9 @@ def masked(small_config):
     return small_config(time_masks_per_second=2.0, time_mask_width=4, epochs=2)
 
 
-def test_training_gives_the_same_network(toy, masked, capsys):
+@pytest.mark.parametrize("subsampling", [1, 3])
+def test_training_gives_the_same_network(toy, masked, capsys, subsampling):
+    masked = replace(masked, subsampling=subsampling)
     expected = weights(run(toy, masked, "memory"))
     assert "in each epoch" not in capsys.readouterr().out
     out = run(toy, masked, "files", memory=LITTLE)

@@ -27,13 +27,14 @@ def network(small_config):
 
 @pytest.mark.parametrize("changes", [
     {}, {"projection": 4}, {"peepholes": False}, {"recurrent_projection": 0}, {"layer_norm": True, "residual": True},
-    {"stack": 2}, {"cell_clip": 0.4}])
+    {"stack": 2}, {"cell_clip": 0.4}, {"subsampling": 4}])
 def test_the_values_are_those_of_the_forward_pass(network, changes):
     net = network(**changes)
     feats = torch.randn(30, 7, generator=torch.Generator().manual_seed(3))
     layers, log_posteriors = look_inside(net, feats)
-    assert len(layers) == 2 and log_posteriors.shape == (33, 11)
-    torch.testing.assert_close(log_posteriors[3:] - net.log_priors, net(feats))
+    delay, rows = net.cfg.output_delay, len(net(feats))
+    assert len(layers) == 2 and log_posteriors.shape == (rows + delay, 11)
+    torch.testing.assert_close((log_posteriors[delay:] - net.log_priors) * net.cfg.score_factor, net(feats))
     x = torch.randn(30, 7, generator=torch.Generator().manual_seed(4))
     layer = LstmpLayer(7, 12, net.cfg.recurrent_projection, net.cfg.projection, net.cfg.peepholes, net.cfg.cell_clip)
     layer.initialize(torch.Generator().manual_seed(5))

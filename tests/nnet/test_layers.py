@@ -16,7 +16,9 @@ NETWORKS = {"dnn": DNN, "relu": DNN | {"activation": "relu"}, "low rank": DNN | 
          "normalized": {"layer_norm": True}, "residual": {"residual": True, "layers": 3},
          "all": {"layer_norm": True, "residual": True, "projection": 2, "bottleneck": 3, "stack": 2},
          "bf16": {"precision": "bf16", "projection": 2}, "dnn, bf16": DNN | {"precision": "bf16"},
-         "whole": {"chunk": 0},
+         "whole": {"chunk": 0}, "low frame rate": {"subsampling": 3, "chunk": 3},
+         "dnn, low frame rate": DNN | {"subsampling": 2},
+         "bidirectional, low frame rate": BIDIRECTIONAL | {"subsampling": 3},
          "bidirectional": BIDIRECTIONAL, "bidirectional rnn": RNN | BIDIRECTIONAL,
          "bidirectional, normalized": BIDIRECTIONAL | {"layer_norm": True, "residual": True}}
 
@@ -64,6 +66,21 @@ def test_stack_contains_the_previous_frames_oldest_first():
         assert torch.equal(y[t], torch.cat([padded[t + k] for k in range(4)], 1))
 
 
+@pytest.mark.parametrize("stack", [1, 4])
+@pytest.mark.parametrize("chunks", [[5], [1, 3, 1]])
+def test_stack_of_groups_contains_the_group_and_the_frames_before_it(stack, chunks):
+    layer, x, found = FrameStack(2, stack, 3), random(15, 4, 2), []
+    r, c = start(layer, 4)
+    for chunk in x.split([3 * n for n in chunks]):
+        y, r, c = layer(chunk, r, c)
+        found.append(y)
+    y = torch.cat(found)
+    assert y.shape == (5, 4, layer.outputs) and r.shape[1] == 2 * (stack - 1)
+    padded = torch.cat([torch.zeros(stack - 1, 4, 2, dtype=torch.float64), x])
+    for t in range(5):
+        assert torch.equal(y[t], torch.cat([padded[3 * t + k] for k in range(3 + stack - 1)], 1))
+
+
 def test_the_backward_layer_reads_each_stream_from_its_end():
     lengths = torch.tensor([6, 2, 1])
     layer = ready(Bidirectional(*(LstmpLayer(4, 5, 3, 2, True, 50.0) for _ in range(2))))
@@ -79,12 +96,12 @@ def test_the_backward_layer_reads_each_stream_from_its_end():
         layer(x, *start(layer, 3))
 
 
-@pytest.mark.parametrize("name", [n for n in NETWORKS if "bf16" not in n])
+@pytest.mark.parametrize("name", [n for n in NETWORKS if "bf16" not in n and n != "bidirectional, low frame rate"])
 def test_gradients(small_config, name):
     cfg = small_config(**({"cells": 6, "recurrent_projection": 3} | NETWORKS[name]))
     model = StateNetwork(cfg, 3, 4).double()
     model.initialize(1)
-    x, targets = random(5, 2, 3), torch.tensor([[0, 1], [2, -1], [3, 3], [1, 0], [2, -1]])
+    x, targets = random(5 * cfg.subsampling, 2, 3), torch.tensor([[0, 1], [2, -1], [3, 3], [1, 0], [2, -1]])
     names, params = zip(*model.named_parameters(), strict=True)
 
     def loss(*values):
@@ -110,10 +127,10 @@ class Loss(torch.nn.Module):
 def test_chunks_with_carried_state_equal_the_whole(small_config, name):
     model = StateNetwork(small_config(**NETWORKS[name]), 6, 9).double()
     model.initialize(3)
-    x = random(50, 3, 6)
+    x = random(50 * model.subsampling, 3, 6)
     whole, last = model(x, model.zero_state(3))
     state, parts = model.zero_state(3), []
-    for chunk in x.split(20):
+    for chunk in x.split(20 * model.subsampling):
         part, state = model(chunk, state)
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts), whole)
@@ -131,8 +148,11 @@ def test_trained_stored_and_read_again(toy, small_config, name):
     scores = network.batch([torch.from_numpy(toy.feats[u]) for u in names])
     for one, utt in zip(scores, names, strict=True):
         torch.testing.assert_close(network(torch.from_numpy(toy.feats[utt])), one, rtol=1e-3, atol=1e-3)
-    right = sum(int(((s + network.log_priors).argmax(1) == torch.from_numpy(toy.pdfs[u])).sum())
-                for s, u in zip(scores, names, strict=True))
+    group = network.subsampling  # of 1 or more frames, with the state of the middle one
+    states = [toy.pdfs[u][[min(group * t + group // 2, len(toy.pdfs[u]) - 1) for t in range(len(s))]]
+              for s, u in zip(scores, names, strict=True)]
+    right = sum(int(((s / group + network.log_priors).argmax(1) == torch.from_numpy(pdfs)).sum())
+                for s, pdfs in zip(scores, states, strict=True))
     assert right / sum(map(len, scores)) > 0.95
 
 

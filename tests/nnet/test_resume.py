@@ -26,7 +26,8 @@ from lstmp.nnet.trainer import Trainer
      "weight_decay": 0.01, "average_last": 2},
     {"kind": "dnn", "recurrent_projection": 0, "stack": 3}, {"streams": 9, "epochs": 6},
     {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 8},
-    {"bidirectional": True, "chunk": 9, "label_delay": 0}])
+    {"bidirectional": True, "chunk": 9, "label_delay": 0},
+    {"subsampling": 3, "stack": 2, "chunk": 3, "epochs": 5, "time_masks_per_second": 5.0, "dropout": 0.3}])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupted_training_ends_with_the_same_weights(toy, small_config, monkeypatch, options, threads):
     cfg = small_config(**{"epochs": 3} | options)

@@ -1,13 +1,18 @@
 """The plan of an epoch: every frame once, delayed targets, states that are carried and reset."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstmp import config
+from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.streams import Streams, carry_state, epoch_order, plan_epoch
+from lstmp.nnet.streams import Streams, carry_state, epoch_frames, epoch_order, plan, plan_epoch
 
 
 def frame_set(lengths, dim=2, seed=0) -> FrameSet:
@@ -93,3 +98,45 @@ def test_loss_over_streams_equals_loss_over_whole_utterances(small_config):
         total += loss
     assert len(sizes) > 1  # some streams ended earlier than others
     torch.testing.assert_close(total, wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=15), st.integers(1, 6), st.integers(0, 12), st.integers(0, 7),
+       st.integers(2, 4), st.integers(0, 5), st.booleans())
+def test_with_subsampling_each_group_is_predicted_once(lengths, num_streams, chunk, delay, subsampling, epoch,
+                                                       all_phases):
+    """Inputs and targets of an epoch, compared with the definition written out for each utterance."""
+    cfg = replace(config.load(ROOT / "conf/lstmp.yaml", LstmpConfig), subsampling=subsampling, all_phases=all_phases,
+                  label_delay=delay, chunk=chunk)
+    frames = frame_set(lengths)
+    begins, counts = epoch_frames(cfg, frames, epoch)
+    streams = Streams(frames, plan(counts, num_streams, chunk, cfg.output_delay, 1, epoch), chunk, cfg.output_delay,
+                      subsampling, begins)
+    inputs, targets = {u: [] for u in range(len(lengths))}, {u: [] for u in range(len(lengths))}
+    for number in range(len(streams)):
+        batch = streams.batch(number)
+        assert len(batch.features) == subsampling * len(batch.targets)
+        assert torch.equal(batch.features[:, :, 0].long(), batch.frames)
+        for n, u in enumerate(batch.utts.tolist()):
+            inputs[u] += (batch.frames[:, n] - frames.offsets[u]).tolist()
+            targets[u] += batch.targets[:, n].tolist()
+            assert batch.lengths[n] <= len(batch.targets)
+    for u, length in enumerate(lengths):
+        begin, last, groups = int(begins[u]), length - 1, -(-(length - int(begins[u])) // subsampling)
+        assert begin in (range(min(subsampling, length)) if all_phases else [0])
+        assert inputs[u] == [min(begin + i, last) for i in range(len(inputs[u]))]
+        assert len(targets[u]) >= groups + cfg.output_delay and len(inputs[u]) == subsampling * len(targets[u])
+        middles = [min(begin + subsampling * t + subsampling // 2, last) for t in range(groups)]
+        wanted = [-1] * cfg.output_delay + [int(frames.offsets[u]) + m for m in middles]
+        assert targets[u] == wanted + [-1] * (len(targets[u]) - len(wanted))
+
+
+def test_all_frames_but_those_at_the_ends_are_targets_in_turn(small_config):
+    cfg, frames, seen = small_config(subsampling=3, chunk=5), frame_set([1, 2, 3, 4, 20, 33]), set()
+    for epoch in range(3):
+        begins, counts = epoch_frames(cfg, frames, epoch)
+        streams = Streams(frames, plan(counts, 2, 5, 1, 1, epoch), 5, 1, 3, begins)
+        for number in range(len(streams)):
+            seen.update(streams.batch(number).targets.flatten().tolist())
+    firsts = {int(o) for o, length in zip(frames.offsets, frames.lengths, strict=False) if length > 1}
+    assert seen - {-1} == set(range(63)) - firsts

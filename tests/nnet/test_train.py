@@ -12,9 +12,11 @@ import yaml
 from helpers.toy_data import assert_same, cut, run, weights
 
 from lstmp import config
+from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 from lstmp.gmm.tree import Tree
 from lstmp.nnet import checkpoint
+from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.kernels import fused
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.train import main, train
@@ -270,3 +272,24 @@ def test_decay_on_plateau_and_early_stop(toy, small_config):
     patient = run(toy, small_config(epochs=60, lr_initial=0.02, lr_final=0.02, patience=3), "patient")
     losses = [h["loss_valid"] for h in json.loads((patient / "train.json").read_text())["epochs"]]
     assert len(losses) < 60 and np.argmin(losses) == len(losses) - 4
+
+
+@pytest.mark.parametrize(("options", "states", "warned"), [
+    ({}, 3, False), ({"subsampling": 3}, 3, True), ({"subsampling": 3}, 1, False),
+    ({"subsampling": 3, "repeat_scores": True}, 3, False)])
+def test_phones_that_last_too_long_with_subsampling_give_a_warning(toy, small_config, capfd, options, states, warned):
+    Topology.bakis(nonsilence=[2, 3], silence=[1], nonsilence_states=states, silence_states=states).write(
+        toy.ali / "topo")
+    run(toy, small_config(epochs=1, **options))
+    assert ("a phone of 3 states lasts at least 9 frames" in capfd.readouterr().err) == warned
+
+
+def test_options_for_decoding_are_changed_without_training(toy, small_config, monkeypatch):
+    before = weights(run(toy, small_config(subsampling=3)))
+    monkeypatch.setattr(Trainer, "step", None)
+    for _ in range(2):
+        out = run(toy, small_config(subsampling=3, repeat_scores=True, acoustic_factor=2.0))
+        cfg = config.load(out / "config.yaml", LstmpConfig)
+        assert (cfg.repeat_scores, cfg.acoustic_factor) == (True, 2.0)
+        assert json.loads((out / "train.json").read_text())["config"] == config.to_dict(cfg)
+        assert all(torch.equal(x, before[name]) for name, x in weights(out).items())

@@ -25,8 +25,8 @@ SGD = {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1}
 @pytest.mark.parametrize(("options", "nj"), [
     (SGD, 2), ({"streams": 6, "accumulate": 3}, 3), ({"streams": 64} | SGD, 3),
     ({"bidirectional": True, "chunk": 0, "label_delay": 0, "accumulate": 2}, 2),
-    ({"freq_masks": 1, "gain_db": 3.0}, 2)],
-    ids=["sgd", "accumulate", "more streams than utterances", "whole utterances", "masks"])
+    ({"freq_masks": 1, "gain_db": 3.0}, 2), ({"subsampling": 3, "chunk": 3, "time_masks_per_second": 5.0}, 2)],
+    ids=["sgd", "accumulate", "more streams than utterances", "whole utterances", "masks", "low frame rate"])
 def test_several_processes_give_the_curve_of_one(toy, small_config, options, nj):
     cfg = small_config(**options)
     assert_alike(run(toy, cfg, "one"), run(toy, cfg, "several", nj=nj))

@@ -86,7 +86,8 @@ def test_nan_is_propagated(precision):
 @pytest.mark.parametrize("changes", [
     {}, {"dropout": 0.3, "precision": "bf16"}, {"kind": "dnn", "recurrent_projection": 0},
     {"bidirectional": True, "label_delay": 0}, {"layer_norm": True, "projection": 4}, {"stack": 3},
-    {"kind": "rnn", "recurrent_projection": 0}, {"bottleneck": 4, "residual": True}, {"without": True}])
+    {"kind": "rnn", "recurrent_projection": 0}, {"bottleneck": 4, "residual": True}, {"without": True},
+    {"subsampling": 3}])
 def test_a_graph_computes_the_same_as_its_kernels(small_config, monkeypatch, changes):
     if changes.pop("without", False):
         monkeypatch.setattr(gpu, "kernels", lambda: None)
@@ -97,7 +98,8 @@ def test_a_graph_computes_the_same_as_its_kernels(small_config, monkeypatch, cha
     assert isinstance(whole, graphed.Graphed)
     for number in range(8):
         n = 3 if number == 6 else 4  # one batch of another shape in between
-        x, targets = torch.randn(7, n, 6, generator=rng).cuda(), torch.randint(-1, 5, (7, n), generator=rng).cuda()
+        x = torch.randn(7 * model.subsampling, n, 6, generator=rng).cuda()
+        targets = torch.randint(-1, 5, (7, n), generator=rng).cuda()
         state = [tuple(torch.randn(t.shape, generator=rng).cuda() for t in pair) for pair in model.zero_state(n)]
         lengths = torch.randint(1, 8, (n,), generator=rng)
 
@@ -117,6 +119,7 @@ def test_a_graph_computes_the_same_as_its_kernels(small_config, monkeypatch, cha
 
 @pytest.mark.parametrize("options", [{"dropout": 0.3, "input_noise": 0.1, "freq_masks": 1}, {"precision": "auto"},
                                      {"bidirectional": True, "chunk": 9, "label_delay": 0}, {"accumulate": 2},
+                                     {"subsampling": 3, "chunk": 3},
                                      {"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 2, "epochs": 5},
                                      {"optimizer": "sgd", "lr_initial": 0.5, "lr_final": 0.1, "average_last": 2}])
 def test_an_interrupted_training_ends_with_the_same_weights(toy, small_config, monkeypatch, options):
