@@ -5,9 +5,9 @@
 For each amount, the recipe is run to the end of the training of its networks (``--stop-stage 10`` to include
 decoding), in a separate folder, and the logs of its steps are read. For more hours than the corpus has, the features
 of the data are used several times, under new ids of utterances and speakers; the audio is not copied, so stages 1 to 4
-are not measured there. What has been run is kept. Prints a table of minutes and GiB, the exponents fitted to the
-minutes of the larger half of the amounts, and what they mean for 100, 960 and 60,000 hours. Nothing else should run on
-the machine.
+are not measured there. What has been run is kept, and a run that was interrupted continues. Prints a table of core
+minutes (processor time) and GiB of the largest process, the exponents fitted to the core minutes of the larger half of
+the amounts, and what they mean for 100, 960 and 60,000 hours. ``growth.json`` also has the minutes that passed.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def multiply(data: Path, times: int):
 
 
 def measure(out: Path, hours: float, available: float, utterances: int, last_stage: int, options: list[str]) -> dict:
-    """Run one amount. Returns stage → (minutes, GiB of the largest process)."""
+    """Run one amount. Returns stage → minutes, core minutes, GiB of the largest process."""
     if hours <= 1.02 * available:
         count = min(utterances, round(hours / available * utterances))
         run(out, [*options, "--train_utterances", str(count), "--stop-stage", str(last_stage)])
@@ -68,12 +68,13 @@ def measure(out: Path, hours: float, available: float, utterances: int, last_sta
         # the shortest utterances are copies of each other: as many different ones as MONO
         run(out, [*options, "--stage", "5", "--stop-stage", str(last_stage), "--mono_utterances", str(times * MONO)])
     first = 1 if hours <= 1.02 * available else 5
-    return {s["stage"]: (s["seconds"] / 60, (s["peak_mib"] or 0) / 1024)
+    return {s["stage"]: {"minutes": s["seconds"] / 60, "core_minutes": (s["cpu_seconds"] or 0) / 60,
+                         "gib": (s["peak_mib"] or 0) / 1024}
             for s in stages(read_calls(out / "exp" / "log")) if s["stage"] >= first}
 
 
 def exponent(hours: list[float], minutes: list[float]) -> tuple[float, float]:
-    """Fit minutes = a · hours^b; returns (a, b)."""
+    """Fit core minutes = a · hours^b; returns (a, b)."""
     b, log_a = np.polyfit(np.log(hours), np.log(np.maximum(minutes, 1e-3)), 1)
     return math.exp(log_a), float(b)
 
@@ -86,11 +87,11 @@ def table(results: dict[float, dict]) -> str:
              "|---|" + "---:|" * (len(head) + 1 + len(PROJECTED))]
     for stage in sorted({s for r in results.values() for s in r}):
         measured = [h for h in amounts if stage in results[h]]
-        cells = [f"{results[h][stage][0]:.1f} min, {results[h][stage][1]:.1f} GiB" if h in measured else "–"
-                 for h in amounts]
+        cells = [f"{results[h][stage]['core_minutes']:.1f} min, {results[h][stage]['gib']:.1f} GiB" if h in measured
+                 else "–" for h in amounts]
         larger = measured[len(measured) // 2 - (len(measured) > 1):] if len(measured) > 2 else measured
         if len(larger) > 1:
-            a, b = exponent(larger, [results[h][stage][0] for h in larger])
+            a, b = exponent(larger, [results[h][stage]["core_minutes"] for h in larger])
             cells += [f"{b:.2f}", *(f"{a * h ** b / 60:,.1f} h" for h in PROJECTED)]
         else:
             cells += ["–"] * (1 + len(PROJECTED))
