@@ -7,6 +7,7 @@
 //
 // With the leaky HMM, the probability of state j after a frame grows by leaky · initial[j]. What this adds to the next frame
 // is leaky · entry, where entry[d] = Σ initial[i] · prob(i → d) over the arcs into d, so it costs no pass over the states.
+#include "../../exponential.h"
 #include "../../guard.h"
 
 #include <algorithm>
@@ -38,25 +39,8 @@ class FlushDenormals {
 #endif
 };
 
-// eˣ for x ≤ 0; 0 below -80. The same series as in nnet/kernels/kernels.cpp.
-inline float exp_(float x) {
-  const float y = x < -80.0f ? -80.0f : x;
-  const float rounder = 12582912.0f;  // 1.5 · 2²³: adding it rounds to a whole number
-  const float n = (y * 1.44269504f + rounder) - rounder;
-  const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts; the first is exact
-  float p = 1.0f / 5040;
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, 4);
-  return x < -80.0f ? 0.0f : p * power;
-}
+// eˣ for x ≤ 0; 0 below -80.
+inline float exp_or_zero(float x) { return x < -80.0f ? 0.0f : exp_(x); }
 
 // The maximum of `size` numbers; NaN if one is NaN. Sixteen maxima side by side, which the compiler makes one vector.
 float maximum(const float* x, int64_t size) {
@@ -146,7 +130,7 @@ class Block {
       float e[kTile];
       for (int n = 0; n < L; ++n) {
         if (n < count_ && x[n]) {
-          for (int64_t p = 0; p < size; ++p) e[p] = exp_(x[n][begin + p] - top[n]);
+          for (int64_t p = 0; p < size; ++p) e[p] = exp_or_zero(x[n][begin + p] - top[n]);
         } else {
           std::memset(e, 0, sizeof(e));
         }
