@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from lstmp.aliases import Json
 from lstmp.past_calls import Call
 from lstmp.progress_text import folder_of
 
@@ -195,13 +196,22 @@ def _training(command: list[str], hours: float, nj: int) -> float:
     with contextlib.suppress(OSError, ValueError):
         pdfs = int((Path(option(command, "--ali")) / "num_pdfs").read_text())
     out = r + p or cells
-    params = layers * cells * (4 * (out + (r or cells)) + out) + out * pdfs
+    params = layers * cells * (4 * (out + (r or cells)) + out) + out * pdfs + _convolution_products(cfg)
     amx = cfg.get("precision") != "fp32" and "amx_tile" in _cpu_flags()
     frame = layers * _CHUNK / (cfg["streams"] * max(cfg["chunk"], 1)) + params * (_PARAMETER_AMX if amx else _PARAMETER)
     if option(command, "--device") != "cpu" and os.path.isdir("/proc/driver/nvidia/gpus"):
         frame *= _ON_GPU
     frames = 360_000 * hours / cfg.get("subsampling", 1)  # of the output
     return START + 3 + frames * cfg["epochs"] * frame * 2 / max(2, nj)
+
+
+def _convolution_products(cfg: Json, bands: int = 40) -> int:
+    """Products per frame of the convolutions, which use each weight once for each filter."""
+    products, inputs = 0, 1
+    for maps in cfg.get("conv_maps", []):
+        products += inputs * maps * cfg.get("conv_time", 3) * cfg.get("conv_freq", 5) * bands
+        inputs, bands = maps, bands // cfg.get("conv_pool", 2)
+    return products
 
 
 def _cpu_flags() -> str:

@@ -1,6 +1,6 @@
 """The configuration of a network and its training, read from ``conf/lstmp.yaml``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lstmp.config import check
 from lstmp.features.load import FeatureConfig
@@ -51,6 +51,11 @@ class LstmpConfig:
     kind: str = "lstmp"
     bidirectional: bool = False
     activation: str = "sigmoid"
+    conv_maps: list[int] = field(default_factory=list)
+    conv_time: int = 3
+    conv_freq: int = 5
+    conv_pool: int = 2
+    conv_projection: int = 256
     stack: int = 1
     subsampling: int = 1
     all_phases: bool = True
@@ -76,11 +81,11 @@ class LstmpConfig:
 
     def __post_init__(self):
         for name in ("layers", "cells", "streams", "epochs", "stack", "subsampling", "accumulate", "exchange_every",
-                     "max_staleness"):
+                     "max_staleness", "conv_time", "conv_freq", "conv_pool"):
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
                      "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck",
-                     "patience", "warm_start", "parameter_servers"):
+                     "patience", "warm_start", "parameter_servers", "conv_projection"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
                      "time_masks_per_second", "checkpoint_minutes", "gain_db", "acoustic_factor"):
@@ -90,6 +95,10 @@ class LstmpConfig:
         check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
               "`feature.cmvn` none and `feature.deltas` 0: other features do not depend on loudness")
         check(self.timeout_minutes > 0, "timeout_minutes", "above 0")
+        check(all(maps >= 1 for maps in self.conv_maps), "conv_maps", "a list of numbers of at least 1")
+        check(not self.conv_maps or self.feature.kind == "fbank", "conv_maps",
+              f"[] with features of kind {self.feature.kind}: convolutions need energies in the order of the filters")
+        check(self.conv_freq % 2 == 1, "conv_freq", "odd")
         check(self.kind in ("lstmp", "rnn", "dnn"), "kind", "lstmp, rnn or dnn")
         check(self.kind == "lstmp" or self.projection == self.recurrent_projection == 0, "recurrent_projection",
               f"0, as `projection`: a network of kind {self.kind} has none")

@@ -61,8 +61,9 @@ class PlainNetwork(nn.Module):
             raise UserError(f"a {'bidirectional network' if cfg.bidirectional else f'network of kind {cfg.kind}'}",
                             hint="unidirectional LSTM and LSTMP networks are exported")
         self.model = network.model
-        if cfg.stack > 1:
-            raise UserError("a network on stacked frames", hint="networks with stack 1 are exported")
+        if cfg.stack > 1 or cfg.conv_maps:
+            raise UserError(f"a network on {'stacked frames' if cfg.stack > 1 else 'convolutions'}",
+                            hint="networks with stack 1 and without convolutions are exported")
         self.factor = cfg.score_factor
         self.log_priors: torch.Tensor
         self.register_buffer("log_priors", network.log_priors)

@@ -138,7 +138,8 @@ def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: tor
         KeyError: config.yaml has larger sizes than the file can contain, or the file contains NaN or infinity.
     """
     widest = max(max(t.shape, default=0) for t in tensors.values())
-    sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack, cfg.subsampling)
+    sizes = (cfg.cells, cfg.recurrent_projection, cfg.projection, cfg.bottleneck, cfg.stack, cfg.subsampling,
+             *([*cfg.conv_maps, cfg.conv_time, cfg.conv_freq, cfg.conv_projection] if cfg.conv_maps else []))
     if max(sizes) > widest or cfg.layers > len(tensors) or cfg.label_delay > _LONGEST_DELAY \
             or not are("float32", priors, tensors["feature_mean"], tensors["feature_std"]) \
             or not all(bool(t.isfinite().all()) for t in (*tensors.values(), priors)):

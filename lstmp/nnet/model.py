@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.convolution import Convolutions
 from lstmp.nnet.layers import Bidirectional, DenseLayer, FrameStack, LstmpLayer, RnnLayer, uniform
 from lstmp.nnet.loss import FrameCrossEntropy
 
@@ -37,9 +38,11 @@ class StateNetwork(nn.Module):
         self.register_buffer("feature_std", torch.ones(inputs))
         self.residual, self.bidirectional, self.bf16 = cfg.residual, cfg.bidirectional, cfg.precision == "bf16"
         self.subsampling = cfg.subsampling
+        self.convolutions = _convolutions(cfg, inputs) if cfg.conv_maps else None
+        width = self.convolutions.outputs if self.convolutions else inputs
         stacks = cfg.stack > 1 or cfg.subsampling > 1
-        self.stack = FrameStack(inputs, cfg.stack, cfg.subsampling) if stacks else None
-        self.layers, self.norms, width = nn.ModuleList(), nn.ModuleList(), self.stack.outputs if self.stack else inputs
+        self.stack = FrameStack(width, cfg.stack, cfg.subsampling) if stacks else None
+        self.layers, self.norms, width = nn.ModuleList(), nn.ModuleList(), self.stack.outputs if self.stack else width
         for _ in range(cfg.layers):
             layer = _layer(cfg, width)
             self.layers.append(Bidirectional(layer, _layer(cfg, width)) if cfg.bidirectional else layer)
@@ -54,7 +57,7 @@ class StateNetwork(nn.Module):
     def initialize(self, seed: int):
         """Set random weights that depend only on the seed."""
         generator = torch.Generator().manual_seed(seed)
-        for layer in self.layers:
+        for layer in self._all_layers():
             layer.initialize(generator)
         for weight in (self.w_low, self.w_out):
             if weight is not None:
@@ -81,7 +84,7 @@ class StateNetwork(nn.Module):
 
     def _all_layers(self) -> list[Any]:
         """All modules that have a recurrent state, in the order of the states."""
-        return [*([self.stack] if self.stack else []), *self.layers]
+        return [*(layer for layer in (self.convolutions, self.stack) if layer is not None), *self.layers]
 
     def normalize(self, x):
         """Normalize features [..., D] to zero mean and unit variance over the training set."""
@@ -109,7 +112,7 @@ class StateNetwork(nn.Module):
         for layer, (r, c) in zip(self._all_layers(), state, strict=True):
             y, r, c = layer(x, r, c, lengths)
             new_state.append((r, c))
-            if layer is self.stack:
+            if layer is self.stack or layer is self.convolutions:
                 x = y
                 continue
             if self.norms:
@@ -148,6 +151,11 @@ class StateNetwork(nn.Module):
         """Map normalized features x [S T, N, D] to log-posteriors [T, N, num_pdfs]; also returns the new state."""
         y, state = self.hidden(x, state, None, lengths)
         return torch.log_softmax(torch.matmul(y, self.w_out.t()) + self.b_out, 2), state
+
+
+def _convolutions(cfg: LstmpConfig, inputs: int) -> Convolutions:
+    return Convolutions(inputs, cfg.feature.deltas + 1, cfg.conv_maps, cfg.conv_time, cfg.conv_freq, cfg.conv_pool,
+                        cfg.conv_projection)
 
 
 def _layer(cfg: LstmpConfig, inputs: int) -> LstmpLayer | DenseLayer:

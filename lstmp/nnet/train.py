@@ -253,7 +253,8 @@ def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
 
 def result_settings(cfg: LstmpConfig) -> dict:
     """The settings that the weights depend on, without options at their defaults and options of the run alone."""
-    defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
+    defaults = {f.name: f.default_factory() if callable(f.default_factory) else f.default
+                for f in dataclasses.fields(cfg)}
     return {k: v for k, v in config.to_dict(cfg).items()
             if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
 
