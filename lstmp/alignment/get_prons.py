@@ -120,7 +120,7 @@ def get_prons(data, lang_dir, ali_dir, out) -> None:
     if stage.is_done():
         return
     lang, transitions = Lang.load(lang_dir), AcousticModel.load(ali_dir).transitions
-    if lang.topology != transitions.topology:
+    if not transitions.topology.fits(lang.topology):
         raise UserError(f"its phones or their topology are not those of {ali_dir}", file=lang.dir / "topo",
                         hint="give the lang folder that the alignment was made with")
     texts, alignment, places = read_table(data / "text"), read_alignment(ali_dir), read_boundaries(lang)

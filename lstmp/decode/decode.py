@@ -9,10 +9,10 @@ holds the hypotheses.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from lstmp import config, distributed
 from lstmp.aliases import Json
 from lstmp.corpus.datadir import read_table
-from lstmp.decode.acoustic_scorer import AcousticScorer, load_acoustic_scorer
+from lstmp.decode.acoustic_scorer import AcousticScorer, is_network, load_acoustic_scorer
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
 from lstmp.decode.config import DecodeConfig
@@ -72,7 +72,7 @@ def search_settings(cfg: DecodeConfig) -> Json:
     """The configuration as it is recorded for a stage.
 
     ``engine: auto`` is left out, because the engine that it chooses depends on the machine and does not change the
-    hypotheses; so are weights that are not rounded, which is how networks were always used before there was a choice.
+    hypotheses; so is `network_weights` if weights are not rounded, as they never were before there was a choice.
     """
     left_out = {"engine": "auto", "network_weights": "fp32"}
     return {k: v for k, v in config.to_dict(cfg).items() if left_out.get(k) != v}
@@ -97,11 +97,11 @@ def decode(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, o
     if task.scorer.speaker_adapted:
         _decode_adapted(task, out)
     else:
-        task.search(out, cfg)
+        task.search(out, task.cfg)
     distributed.on_first(write_hypotheses, out, task.graph_dir / "words.txt", cfg, nj)
 
 
-@dataclass
+@dataclasses.dataclass
 class Task:
     """A decoding: model, graph, data and settings. They are checked when the object is created.
 
@@ -119,6 +119,8 @@ class Task:
     device: str
 
     def __post_init__(self) -> None:
+        if self.device != "cpu" or not is_network(self.model_dir):
+            self.cfg = dataclasses.replace(self.cfg, network_weights="fp32")  # nothing else is used there
         self.scorer = load_acoustic_scorer(self.model_dir, "cpu", network_weights=self.cfg.network_weights)
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
         self.shift = self.features().frame_shift

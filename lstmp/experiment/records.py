@@ -21,7 +21,7 @@ from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
 from lstmp.machine import machine
 from lstmp.nnet.load_frames import alignment_file
-from lstmp.nnet.train import result_settings
+from lstmp.nnet.train import decoding_options, result_settings
 from lstmp.score.wer import count_errors, read_hyps, read_refs
 from lstmp.stage import digest
 
@@ -45,8 +45,9 @@ def folders(grid: Grid, run: Run) -> dict[str, Path]:
 
 def settings(grid: Grid, run: Run) -> dict:
     """Everything that the result depends on except the data, as JSON values."""
-    decode = {k: v for k, v in config.to_dict(grid.decode).items() if k not in _NOT_OF_NETWORKS}
-    values = {"network": result_settings(run.config), "processes": run.processes,
+    decode = {k: v for k, v in config.to_dict(grid.decode).items()
+              if k not in _NOT_OF_NETWORKS and (k, v) != ("network_weights", "fp32")}  # as before it could be set
+    values = {"network": result_settings(run.config) | decoding_options(run.config), "processes": run.processes,
               "decode": decode if grid.sets else None, "sets": grid.sets}
     return json.loads(json.dumps(values, sort_keys=True, default=str))
 

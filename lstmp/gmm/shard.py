@@ -145,19 +145,21 @@ class Shard:
             self.graphs = Graphs(compiler, {u: self.words[u] for u in self.utts}, int(_FOR_GRAPHS * self._memory))
 
     def align(self, model: AcousticModel, cfg: AlignConfig, what: str = "aligning",
-              scores: Callable[[torch.Tensor], torch.Tensor] | None = None):
+              scores: Callable[[torch.Tensor], torch.Tensor] | None = None, frames_per_row: int = 1):
         """Replace the alignment by the best paths under ``model``; ``self.failed`` gets failures with their reasons.
 
-        ``scores`` computes log-likelihoods [T, pdfs] from an utterance's features [T, D]; without it the model's
-        mixtures do.
+        ``scores`` computes log-likelihoods [⌈T / frames_per_row⌉, pdfs] from an utterance's features [T, D]; without it
+        the model's mixtures do.
         """
         log_prob = model.transitions.graph_log_probs(cfg.transition_scale, cfg.self_loop_scale).numpy()
         boost = model.silence_boost(self.lang, cfg.boost_silence, self.device)
         self.alignment, self.score, self.failed = {}, {}, dict(self.unusable)
         todo = []
         for utt in self.utts:
-            if (frames := self.feats.lengths[utt]) < (minimum := self.graphs.min_frames[utt]):
-                self.failed[utt] = f"{frames} frames, but its transcript needs at least {minimum}"
+            frames, minimum = self.feats.lengths[utt], self.graphs.min_frames[utt]
+            if frames <= frames_per_row * (minimum - 1):  # the last row may stand for fewer frames
+                self.failed[utt] = f"{frames} frames, but its transcript needs at least " \
+                    f"{frames_per_row * (minimum - 1) + 1}"
             else:
                 todo.append(utt)
         if BeamAligner.available(self.device):

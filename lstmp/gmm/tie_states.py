@@ -1,8 +1,8 @@
 """Convert an alignment to other tied states: of a tree with more or fewer leaves, of biphones, or of monophones.
 
-Every frame keeps its phone and HMM state; only the pdf-ids and transition-ids change. So networks with output layers
-of different size can be trained on the same alignment. The output is a complete alignment folder: networks are trained
-on it, and decoding graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
+Every frame keeps its phone, and its HMM state unless the topology changes; pdf-ids and transition-ids change. So
+networks with output layers of different size can be trained on the same alignment. The output is a complete alignment
+folder: networks are trained on it, and decoding graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
 
 For networks with a low frame rate, whose phones may be as short as one frame, ``--topology one_state`` gives every
 phone a single HMM state, and ``--context left_biphone`` makes a tree that does not ask about the next phone (Povey et

@@ -40,7 +40,7 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, 
                         hint="give --hmm the alignment that the network was trained on")
     shard = Shard(data, lang, network.feature, device, memory=memory)
     shard.compile_graphs(hmm)
-    shard.align(hmm, cfg, scores=network)
+    shard.align(hmm, cfg, scores=network, frames_per_row=network.subsampling)
     if network.subsampling > 1:
         for utt, path in shard.alignment.items():
             shard.alignment[utt] = for_frames(path, network.subsampling, shard.feats.lengths[utt], hmm.transitions)

@@ -4,9 +4,9 @@
 
 Inputs: ``features`` [S T, N, D] of N streams, unnormalized as in the data dir (the normalization is part of the
 network), and for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores``
-[T, N, P], log posterior minus log prior of each tied state, times the network's `acoustic_factor`, and the new states
-``r0_next`` …, to be passed in with the following frames. T and N are arbitrary. S is the network's ``subsampling``, 1
-for most networks. Row t of the scores belongs to the S frames of the features from S (t - ``label_delay``) on; with
+[T, N, P], log posterior minus log prior of each tied state, times ``score_factor``, and the new states ``r0_next`` …,
+to be passed in with the following frames. T and N are arbitrary. S is the network's ``subsampling``, 1 for most
+networks. Row t of the scores belongs to the S frames of the features from S (t - ``label_delay``) on; with
 ``repeat_scores`` a decoder takes it S times. ``<out>.json`` contains the sizes, with this delay in rows. If onnxruntime
 is installed, the file's scores are compared with PyTorch's.
 """
@@ -118,6 +118,7 @@ def export(network: AcousticNetwork, out) -> None:
     about = {"feature": config.to_dict(network.feature), "dim": network.dim, "pdfs": network.num_pdfs,
              "label_delay": network.cfg.output_delay, "frame_shift": network.frame_shift,
              "subsampling": network.model.subsampling, "repeat_scores": network.cfg.repeat_scores,
+             "score_factor": network.cfg.score_factor,
              "states": {name: state.shape[1] for name, state in zip(names, states, strict=True)}}
     config.write_text(out.with_name(out.name + ".json"), json.dumps(about, indent=1) + "\n")
 

@@ -40,8 +40,8 @@ class LstmpLayer(nn.Module):
         """Prepare for scoring on a CPU with the recurrent weights as `fp32`, `bf16` or `int8`
         (:mod:`lstmp.nnet.kernels.scoring`). The layer cannot be trained any more.
 
-        Where there are fused kernels for bfloat16, those compute several streams, which for `bf16` also rounds the
-        inputs of the products.
+        Where there are fused kernels for bfloat16, those compute several streams; for `bf16` they round both factors of
+        all products.
         """
         with torch.no_grad():
             for w in (self.w_r, self.w_rm):
@@ -51,6 +51,9 @@ class LstmpLayer(nn.Module):
             self.packed = scoring.PackedLayer(self, weights)
         self.bf16 = weights == "bf16" and fused.kernels("bf16") is not None
         self._fused_scores = self.bf16 or fused.has_amx()
+
+    def __getstate__(self):
+        return self.__dict__ | {"packed": None}  # a copy computes with the same weights, not packed
 
     def initialize(self, generator: torch.Generator):
         """Weights uniform with variance 1/(number of inputs); peepholes 0; the forget gate's bias 1, the others 0.
@@ -67,7 +70,8 @@ class LstmpLayer(nn.Module):
                 self.peephole.zero_()
 
     def forward(self, x, r, c, lengths=None):
-        if self.packed is not None and not (self._fused_scores and x.shape[1] >= fused.MIN_STREAMS):
+        if self.packed is not None and self.packed.fits(x) and not (
+                self._fused_scores and x.shape[1] >= fused.MIN_STREAMS):
             return self.packed(x, r, c)
         y, c = LstmpChunk.apply(x, r, c, self.w_x, self.w_r, self.bias, self.peephole, self.w_rm, self.w_pm,
                                 self.clip, self.bf16)

@@ -156,7 +156,8 @@ def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
     states = min(topology.num_states(phone) for phone in topology.entries)
     if states > 1:
         warn(f"with `subsampling` a phone of {states} states lasts at least {states * cfg.frames_per_row} frames, and "
-             "many phones are shorter; set `repeat_scores: true`, or train on states of which each phone has one")
+             "many phones are shorter; set `repeat_scores: true`, or train on phones of one state "
+             "(steps/tie_states.sh --topology one_state)")
 
 
 def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
@@ -257,6 +258,12 @@ def result_settings(cfg: LstmpConfig) -> dict:
                 for f in dataclasses.fields(cfg)}
     return {k: v for k, v in config.to_dict(cfg).items()
             if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
+
+
+def decoding_options(cfg: LstmpConfig) -> dict:
+    """The options that decoding depends on, but not the weights, without those at their defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
+    return {name: getattr(cfg, name) for name in _FOR_DECODING if getattr(cfg, name) != defaults[name]}
 
 
 def read_ids(path) -> set[str]:

@@ -104,7 +104,7 @@ def resolve_precision(cfg, device: str):
     if cfg.precision != "auto":
         return cfg
     if device == "cpu":
-        fast = kernels("bf16") is not None
+        fast = has_amx() or cfg.kind == "lstmp" and kernels("bf16") is not None
     else:
         fast = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     return replace(cfg, precision="bf16" if fast and cfg.kind != "rnn" else "fp32")

@@ -9,8 +9,8 @@ The weights of the recurrence can be shorter than float32:
 Only weights are rounded: inputs, sums, cells and all element-wise computations are float32. All three need AVX2,
 AVX-512 or NEON; without, the layer computes with rounded weights in float32: the same results, more slowly.
 On processors with instructions for bfloat16, several streams are scored by :mod:`lstmp.nnet.kernels.fused` instead:
-with AMX whatever the weights, as that is faster; elsewhere for `bf16`. It then rounds the inputs of the products of
-`bf16` too.
+with AMX whatever the weights, as that is faster; elsewhere for `bf16`. For `bf16` it rounds both factors of all
+products, so that the scores of an utterance depend, by these roundings, on whether it is scored alone.
 """
 
 import ctypes
@@ -48,6 +48,10 @@ class PackedLayer:
         self._score, self._layer = _function("score", weights), layer
         self._w_r = _packed(layer.w_r, 4, weights)
         self._w_rm = None if layer.w_rm is None else _packed(layer.w_rm, 1, weights)
+
+    def fits(self, x: torch.Tensor) -> bool:
+        """Whether ``x`` is an input that can be computed: float32 on a CPU, and no gradient is asked for."""
+        return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled()
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, r: torch.Tensor, c: torch.Tensor):

@@ -7,6 +7,8 @@ computed again in float64 by :class:`lstmp.nnet.mmi.plain.PlainDenominator`.
 """
 
 import ctypes
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -40,7 +42,7 @@ class NativeDenominator:
         self._function, self._leaky, self.num_pdfs = lib.lstmp_mmi, leaky, graph.num_pdfs
         self._plain = PlainDenominator(graph, leaky)
         self._lanes = _LANES if 4 * _LANES * len(graph.pdf) <= _CACHE else _FEWER_LANES
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._threads, self._pools = threads, dict[int, ThreadPoolExecutor]()
         source, target, weight = graph.arcs()
         prob = np.exp(weight)
         entry = np.bincount(target, np.exp(graph.initial)[source] * prob, minlength=len(graph.pdf))
@@ -72,13 +74,19 @@ class NativeDenominator:
                 ctypes.c_float(factor), ctypes.c_float(decay), _at(gradient), _at(log_prob), _at(squares),
                 array_at(which), ctypes.c_int64(len(which)))
 
-        list((self._pool.map if self._pool else map)(run, range(0, sequences, self._lanes)))
+        list(self._map()(run, range(0, sequences, self._lanes)))
         again = (~log_prob.isfinite()).nonzero()[:, 0]
         if len(again):
             part = scores[:, again].double(), begins[again], lengths[again]
             log_prob[again], exact, _ = self._plain(*part, factor, decay)
             gradient[:, again] = exact.to(gradient.dtype)
         return log_prob, gradient, squares
+
+    def _map(self) -> Callable:
+        """The function that runs the blocks; each process has its own threads, as those of its parent are not there."""
+        if self._threads == 1:
+            return map
+        return self._pools.setdefault(os.getpid(), ThreadPoolExecutor(self._threads)).map
 
 
 def _rows(state: np.ndarray, other: np.ndarray, prob: np.ndarray) -> list[np.ndarray]:
