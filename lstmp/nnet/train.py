@@ -144,10 +144,12 @@ def _renew_decoding_options(cfg: LstmpConfig, stage: Stage, out: Path):
     options = {name: getattr(cfg, name) for name in _FOR_DECODING}
     trained = config.load(out / "config.yaml", LstmpConfig)
     if options != {name: getattr(trained, name) for name in _FOR_DECODING}:
+        # first without the two files, so that a run that is killed before the end leaves a finished network
+        stage.mark([path for path in _outputs(out) if path.name not in ("config.yaml", "train.json")])
         values = config.to_dict(replace(trained, **options))
-        config.write_text(out / "config.yaml", yaml.safe_dump(values, sort_keys=False))
         report = config.read_json(out / "train.json", "train the network again") | {"config": values}
         config.write_text(out / "train.json", json.dumps(report, indent=1) + "\n")
+        config.write_text(out / "config.yaml", yaml.safe_dump(values, sort_keys=False))  # last: it is what is compared
         stage.mark(_outputs(out))
 
 

@@ -96,6 +96,14 @@ def test_the_longest_utterances_come_first_and_finished_jobs_are_kept(work):
     assert read_info(jobs[0])["arcs"] > 0 and "done" in run(work).stdout
 
 
+def test_the_weights_of_networks_do_not_matter_to_a_gmm(work):
+    assert run(work).returncode == 0
+    before = [p.stat().st_mtime_ns for p in sorted((work / "out").glob("lat.*"))]
+    (work / "decode.yaml").write_text(CONFIG + "network_weights: int8\n")
+    assert "done" in run(work).stdout
+    assert [p.stat().st_mtime_ns for p in sorted((work / "out").glob("lat.*"))] == before
+
+
 def test_bad_utterances_are_reported_and_counted_and_their_hypotheses_are_empty(work):
     lines = (work / "data" / "utt2spk").read_text()
     (work / "data" / "utt2spk").write_text(lines + "u9 u9\n")  # has no features

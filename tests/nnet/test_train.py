@@ -287,6 +287,15 @@ def test_phones_that_last_too_long_with_subsampling_give_a_warning(toy, small_co
 def test_options_for_decoding_are_changed_without_training(toy, small_config, monkeypatch):
     before = weights(run(toy, small_config(subsampling=3)))
     monkeypatch.setattr(Trainer, "step", None)
+
+    def write_and_die(path, text):
+        path.write_text(text)
+        if path.name == "train.json":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(config, "write_text", write_and_die)
+        run(toy, small_config(subsampling=3, repeat_scores=True, acoustic_factor=2.0))
     for _ in range(2):
         out = run(toy, small_config(subsampling=3, repeat_scores=True, acoustic_factor=2.0))
         cfg = config.load(out / "config.yaml", LstmpConfig)

@@ -1,5 +1,7 @@
 """The kernels for scoring give the scores of the layers with rounded weights, for any sizes and numbers of streams."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,6 +60,24 @@ def test_a_stream_does_not_depend_on_the_others():
         alone = layer(x[:, n:n + 1], r[n:n + 1], c[n:n + 1])
         for a, b in zip(alone, (y[:, n:n + 1], r_last[n:n + 1], c_last[n:n + 1]), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@needs_kernels
+def test_copies_and_other_dtypes_are_computed_without_packed_weights():
+    layer = make_layer(20, 50, 30, 8, True, 50.0, 1)
+    layer.pack("int8")
+    layer._fused_scores = False
+    expected = outputs(layer, 4, 3, 1)
+    copied = copy.deepcopy(layer)
+    assert copied.packed is None and layer.packed is not None
+    for a, b in zip(outputs(copied, 4, 3, 1), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    x, r, c = (torch.randn(*shape) for shape in ((4, 3, 20), (3, 30), (3, 50)))
+    with_gradient, _, _ = layer(x, r, c)
+    assert with_gradient.requires_grad
+    with torch.no_grad():
+        in_float64, _, _ = layer.double()(x.double(), r.double(), c.double())
+    torch.testing.assert_close(in_float64.float(), with_gradient.detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("weights", scoring.WEIGHTS)
