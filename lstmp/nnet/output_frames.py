@@ -15,6 +15,20 @@ def output_lengths(lengths: torch.Tensor, subsampling: int) -> torch.Tensor:
     return (lengths + subsampling - 1) // subsampling
 
 
+def target_frames(outputs, subsampling: int, phase=0):
+    """The number of the frame whose state is the target of an output frame: the middle one of its group.
+
+    Args:
+        outputs: numbers of output frames, int or int64 of any shape.
+        subsampling: frames in a group.
+        phase: the frame with which the first group begins, int or int64 of a shape that fits.
+
+    Returns:
+        the numbers, which may be beyond the end of the utterance: then its last frame counts.
+    """
+    return phase + subsampling * outputs + subsampling // 2
+
+
 def padding(frames: int, subsampling: int, delay: int) -> int:
     """Number of copies of the last frame that a network reads after an utterance of ``frames`` frames: those that
     complete the last group, and ``delay`` groups more."""

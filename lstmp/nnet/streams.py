@@ -20,7 +20,7 @@ import torch
 
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import Frames
-from lstmp.nnet.output_frames import output_lengths, phases
+from lstmp.nnet.output_frames import output_lengths, phases, target_frames
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ class Batch:
         carry: int64 [n], index of each stream among the streams of the previous batch; None if all are the same.
         fresh: bool [n], True where an utterance starts, so that the state must be zero.
         lengths: int64 [n], number of the T output frames that belong to the utterance (with the delay), at least one.
+        first: int64 [n], the output frame of the utterance that is predicted in the first of the T; negative at the
+            start of an utterance, because of the delay.
+        phases: int64 [n], the frame with which the first group of the utterance begins.
     """
 
     features: torch.Tensor
@@ -64,6 +67,8 @@ class Batch:
     carry: torch.Tensor | None
     fresh: torch.Tensor
     lengths: torch.Tensor
+    first: torch.Tensor
+    phases: torch.Tensor
 
 
 def epoch_order(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> np.ndarray:
@@ -168,12 +173,13 @@ class Streams:
         time = start + torch.arange(steps).unsqueeze(1) - self.delay  # [T, n]
         valid = (time >= 0) & (time < length)
         rows = group * start + torch.arange(group * steps).unsqueeze(1)  # [S T, n]
-        target_rows = group * time.clamp(min=0).minimum(length - 1) + group // 2
-        rows, target_rows = ((self._phases[utt] + r).minimum(self._last[utt]) for r in (rows, target_rows))
+        phases, last = self._phases[utt], self._last[utt]
+        target_rows = target_frames(time.clamp(min=0).minimum(length - 1), group, phases).minimum(last)
+        rows = (phases + rows).minimum(last)
         features, pdfs = self._reader.gather(number, utt, rows, target_rows)
         remaining = (length + self.delay - start).clamp(max=steps)
         return Batch(features, torch.where(valid, pdfs, -1), self.frames.offsets[utt] + rows, utt, carry, start == 0,
-                     remaining)
+                     remaining, start - self.delay, phases)
 
 
 def carry_state(state, batch: Batch):
