@@ -20,7 +20,7 @@ from lstmp.graph.denominator import Denominator
 from lstmp.graph.make_graph import make_graph
 from lstmp.graph.numerator import Numerators
 from lstmp.nnet.data import FrameSet, offsets_of
-from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, epoch_frames, plan
 from lstmp.nnet.trainer import Trainer
@@ -63,6 +63,9 @@ def test_the_scores_are_the_outputs_without_softmax(work, mmi_config):
                                 network.model.zero_state(1))
     expected = 10 * network.model.scores(y)[network.cfg.output_delay:, 0]
     torch.testing.assert_close(network(feats), expected, rtol=1e-4, atol=1e-4)
+    stream = NetworkStream(network)
+    parts = [*map(stream.accept, feats.split(7)), stream.finish()]
+    torch.testing.assert_close(torch.cat(parts), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
