@@ -2,7 +2,6 @@
 
 import argparse
 import ctypes
-import dataclasses
 import json
 import os
 import shutil
@@ -20,10 +19,7 @@ from lstmp.corpus.topology import Topology
 from lstmp.device import CHOICES, DEFAULT_MEMORY, for_training, memory_size
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
-from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
-from lstmp.features.load import data_inputs
-from lstmp.graph import denominator
 from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
@@ -37,20 +33,23 @@ from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
-from lstmp.nnet.initial import FILES as initial_files
 from lstmp.nnet.initial import start_from
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
-from lstmp.nnet.load_frames import alignment_file, load_frames, read_num_pdfs
+from lstmp.nnet.load_frames import load_frames, read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.nnet.mmi.training import MmiSource, MmiTraining
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.network_stage import (
+    MODEL_FILES,
+    network_inputs,
+    network_outputs,
+    renew_decoding_options,
+    result_settings,
+)
 from lstmp.nnet.trainer import Trainer
 from lstmp.program import program_name
 from lstmp.stage import Stage
 
-_OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
-_MODEL_FILES = ("tree.json", "transitions.safetensors")
-_FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
 _FOR_HELD_OUT = 0.2  # share of the memory
 
 
@@ -89,16 +88,16 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         distributed.on_first(import_alignment, valid_ali, out / "kaldi_valid_ali")
         valid_ali = out / "kaldi_valid_ali"
     align_model = Path(align_model or ali)
-    for name in _MODEL_FILES:
+    for name in MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
     if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
         distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
-    inputs = _inputs(data, ali, valid, valid_ali, align_model, mmi, initial)
+    inputs = network_inputs(data, ali, valid, valid_ali, align_model, mmi, initial)
     stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, mmi.options if mmi else None))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
-        distributed.on_first(_renew_decoding_options, cfg, stage, out)
+        distributed.on_first(renew_decoding_options, cfg, stage, out)
         return
     # the fingerprint has the precision in it: a training that began in bf16 is not resumed in fp32
     cfg = distributed.on_first(resolve_precision, cfg, device)
@@ -109,7 +108,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
-    stage.mark(_outputs(out))
+    stage.mark(network_outputs(out))
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
@@ -149,23 +148,6 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)
-
-
-def _outputs(out: Path) -> list[Path]:
-    topo = [out / "topo"] if (out / "topo").is_file() else []
-    return [*(out / name for name in (*_OUTPUTS, *_MODEL_FILES, "frame_shift")), *topo]
-
-
-def _renew_decoding_options(cfg: LstmpConfig, stage: Stage, out: Path):
-    """Write the options that only decoding depends on to the files of a finished network, if they have changed."""
-    options = {name: getattr(cfg, name) for name in _FOR_DECODING}
-    trained = config.load(out / "config.yaml", LstmpConfig)
-    if options != {name: getattr(trained, name) for name in _FOR_DECODING}:
-        values = config.to_dict(replace(trained, **options))
-        config.write_text(out / "config.yaml", yaml.safe_dump(values, sort_keys=False))
-        report = config.read_json(out / "train.json", "train the network again") | {"config": values}
-        config.write_text(out / "train.json", json.dumps(report, indent=1) + "\n")
-        stage.mark(_outputs(out))
 
 
 def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
@@ -252,7 +234,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
         weights.pop(name, None)
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
     write_frame_shift(out, trainer.train.frame_shift)
-    for name in (*_MODEL_FILES, "topo"):
+    for name in (*MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # imported alignments may have no topo
             config.copy_file(align_model / name, out / name)
     config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
@@ -264,29 +246,6 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
         "loss_valid": loss, "chosen_epochs": epochs, "epochs": history}, indent=1) + "\n")
     plot_history(history, out / "curve.png", out.name, "− objective of LF-MMI" if trainer.mmi else "cross entropy")
-
-
-def _inputs(data, ali, valid, valid_ali, align_model, mmi: MmiSource | None = None, initial=None) -> list[Path]:
-    inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
-    for folder in filter(None, (ali, valid_ali)):
-        states = alignment_file(folder)
-        inputs += [states, Path(folder) / "num_pdfs"]
-        if states.suffix == ".scp":
-            inputs += archives_of(read_scp(states).values())
-    if mmi:
-        inputs += [Path(folder) / "ali.ark" for folder in filter(None, (ali, valid_ali))]
-        inputs.append(Path(mmi.denominator) / denominator.NAME)
-    inputs += [Path(initial) / name for name in initial_files] if initial else []
-    return inputs + [Path(align_model) / name for name in _MODEL_FILES]
-
-
-def result_settings(cfg: LstmpConfig, mmi: MmiConfig | None = None) -> dict:
-    """The settings that the weights depend on, without options at their defaults and options of the run alone."""
-    defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
-    settings = {k: v for k, v in config.to_dict(cfg).items()
-                if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
-    of_mmi = {k: v for k, v in config.to_dict(mmi).items() if k != "implementation"} if mmi else None
-    return settings | ({"mmi": of_mmi} if of_mmi else {})
 
 
 def read_ids(path) -> set[str]:

@@ -26,6 +26,7 @@ from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
+from lstmp.nnet.epoch_record import epoch_record, epoch_text, is_best
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.learning_curves import write_curves
 from lstmp.nnet.mmi.training import ChunkTargets, MmiTraining
@@ -239,27 +240,15 @@ class Trainer:
         state = self.state
         self.team.synchronize()
         self.update_times()
-        loss, accuracy = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device, self.mmi)
-        sums = self._all_sums()
-        rate = state.rate_scale * learning_rate(self.cfg, (state.epoch + 1) / self.cfg.epochs)
-        seconds = sums["seconds"]
-        state.history.append({
-            "epoch": state.epoch + 1, "learning_rate": rate, "batches": batches, "frames": sums["frames"],
-            "loss_train": sums["loss"] / max(sums["frames"], 1),
-            "accuracy_train": sums["correct"] / max(sums["frames"], 1),
-            "loss_valid": loss, "accuracy_valid": accuracy, **({"left_out": sums["left_out"]} if self.mmi else {}),
-            "seconds": round(seconds, 1),
-            "cpu_seconds": round(sums["cpu_seconds"], 1),
-            "frames_per_second": round(sums["frames"] / max(seconds, 1e-9)), **self.team.statistics()})
-        row = state.history[-1]
-        figures = f"objective {-row['loss_train']:.4f} held out {-loss:.4f}, {row['left_out']} chunks left out" \
-            if self.mmi else f"loss {row['loss_train']:.3f} held out {loss:.3f}"
-        self.team.say(f"epoch {row['epoch']}/{self.cfg.epochs}: {figures}, "
-                      f"frame accuracy {row['accuracy_train']:.2%} held out {accuracy:.2%}, rate {rate:.2g}, "
-                      f"{row['frames_per_second']:,} frames/s, {seconds / 60:.1f} min")
+        valid = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device, self.mmi)
+        sums, epoch = self._all_sums(), state.epoch + 1
+        rate = state.rate_scale * learning_rate(self.cfg, epoch / self.cfg.epochs)
+        row = epoch_record(epoch, rate, batches, sums, valid, self.team.statistics(), self.mmi is not None)
+        state.history.append(row)
+        self.team.say(epoch_text(row, self.cfg.epochs, sums["seconds"]))
         if self.team.leads:
             self._write_epoch(row)
-        if self.cfg.decay == "plateau" and loss > min(h["loss_valid"] for h in state.history):
+        if self.cfg.decay == "plateau" and row["loss_valid"] > min(h["loss_valid"] for h in state.history):
             state.rate_scale *= self.cfg.plateau_factor
         state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()
         self.recurrent_state = self._all_recurrent_state = None
@@ -268,9 +257,7 @@ class Trainer:
     def _write_epoch(self, row: dict):
         """Write the log, and the weights of the epoch if they are the best so far or will be averaged."""
         weights, epoch, history = dict(self.model.state_dict()), self.state.epoch, self.state.history
-        best = row["loss_valid"] <= min(h["loss_valid"] for h in history) if self.mmi else \
-            row["accuracy_valid"] >= max(h["accuracy_valid"] for h in history)
-        if best:
+        if is_best(history):
             checkpoint.write(self.out / "best.safetensors", weights, row)
         if self.cfg.average_last:
             checkpoint.write(self.epoch_path(epoch), weights, row)
