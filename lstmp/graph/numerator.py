@@ -7,9 +7,9 @@ denominator graph that reads the same phones. So each path of a numerator is als
 weight, and log numerator − log denominator is at most 0.
 
 The network has an output frame for each group of ``subsampling`` frames of the alignment. An output stands for the
-middle frame of its group, :func:`lstmp.nnet.output_frames.target_frames`, which is also the target of training by cross
-entropy. The first group begins with the frame ``phase``, so an utterance of T frames has ⌈(T − phase) / subsampling⌉
-outputs.
+middle frame of its group (:func:`lstmp.features.output_frames.target_frames`), which is also the target of training by
+cross entropy. The first group begins with the frame ``phase``, so an utterance of T frames has ⌈(T − phase) /
+subsampling⌉ outputs.
 """
 
 import functools
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstmp.errors import UserError
+from lstmp.features.output_frames import target_frames
 from lstmp.gmm.align import Segment, read_alignment, segments
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.denominator import Denominator
 from lstmp.log import warn
-from lstmp.nnet.output_frames import target_frames
 
 _NAMED = 3  # utterances that a warning names
 _CACHED = 1024  # utterances whose limits are kept; those of a batch are needed again in the next one

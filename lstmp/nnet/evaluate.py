@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
+from lstmp.features.output_frames import output_lengths
 from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.mmi.training import ChunkTargets, MmiTraining
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.output_frames import output_lengths
 from lstmp.nnet.streams import Streams, carry_state, plan_epoch, plan_in_order
 
 _STREAMS, _CHUNK = 64, 50  # the state is carried from chunk to chunk: these change only speed and memory

@@ -17,7 +17,7 @@ class StateNetwork(nn.Module):
 
     Features must be normalized before (:meth:`normalize`), as training does once for the whole training set. With
     ``cfg.subsampling`` S, the output has a frame for each group of S frames of the input, see
-    :mod:`lstmp.nnet.output_frames`; without it, S is 1.
+    :mod:`lstmp.features.output_frames`; without it, S is 1.
 
     Args:
         cfg: sizes and options.

@@ -9,7 +9,7 @@ The target of frame t is predicted at frame t + delay. Each utterance is therefo
 last frame; its first ``delay`` outputs, and the outputs beyond its end, have no loss.
 
 Frames of a plan, and the delay, are output frames of the network. With subsampling, each of them stands for a group of
-S frames of the utterance (:mod:`lstmp.nnet.output_frames`); otherwise S is 1, and they are the frames themselves.
+S frames of the utterance (:mod:`lstmp.features.output_frames`); otherwise S is 1, and they are the frames themselves.
 """
 
 import heapq
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lstmp.features.output_frames import output_lengths, phases, target_frames
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import Frames
-from lstmp.nnet.output_frames import output_lengths, phases, target_frames
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def plan(lengths: torch.Tensor, streams: int, chunk: int, delay: int, seed: int,
 
 
 def epoch_frames(cfg: LstmpConfig, frames: Frames, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Phases, see :func:`lstmp.nnet.output_frames.phases`, and numbers of output frames of the utterances in an epoch
-    of training: int64 [U] each."""
+    """Phases, see :func:`lstmp.features.output_frames.phases`, and numbers of output frames of the utterances in an
+    epoch of training: int64 [U] each."""
     begin = torch.zeros_like(frames.lengths)
     if cfg.subsampling > 1 and cfg.all_phases:
         begin = phases(frames.lengths, cfg.subsampling, cfg.seed, epoch)
