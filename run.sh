@@ -145,7 +145,8 @@ if runs_stage 7 "alignment and held-out part"; then
 fi
 
 # Stage 8, networks: LSTMPs, trained with frame cross entropy and truncated BPTT to predict the tied state of each frame.
-# Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms.
+# Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. For networks
+# trained by lattice-free MMI, first their states, one for each phone in context, and the graph of all phone sequences.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
@@ -153,13 +154,19 @@ if runs_stage 8 "networks ${networks[*]}"; then
       steps/make_fmllr.sh --data "$data/$copies" --model "$exp/$last" --transforms "$exp/${last}_ali$copies_suffix" \
         --out "$exp/fmllr/$copies"
     fi
-    steps/train_lstmp.sh --train "$train_feats" --ali "$exp/${targets}_ali$copies_suffix" \
-      --valid "$data/${train}_heldout/utt2spk" --out "$exp/$network" --config "$conf/$network.yaml" --device "$device" \
-      --memory "$memory"
+    if [ "$lfmmi" = true ]; then
+      steps/tie_states.sh --topology one_state --context left_biphone --nj "$nj" --memory "$memory" --device "$device" \
+        --lang "$lang" --data "$data/$copies" --ali "$exp/${targets}_ali$copies_suffix" --model "$exp/$targets" \
+        --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
+      steps/make_denominator.sh --ali "$states" --out "$states/denominator" --config "$conf/denominator.yaml"
+    fi
+    steps/train_lstmp.sh --train "$train_feats" --ali "$states" --valid "$data/${train}_heldout/utt2spk" \
+      --out "$exp/$network" --config "$conf/$network.yaml" --device "$device" --memory "$memory" "${mmi_options[@]}"
   done
 fi
 
-# Stage 9, decoding graphs HCLG of the GMM systems; a network uses the graph of the system whose tied states it predicts.
+# Stage 9, decoding graphs HCLG of the GMM systems, and of the states of networks trained by lattice-free MMI; any other
+# network uses the graph of the system whose tied states it predicts.
 if runs_stage 9 "graphs"; then
   for model in "${graph_models[@]}"; do
     settings_of "$model"
@@ -167,6 +174,12 @@ if runs_stage 9 "graphs"; then
       local/prepare_lm.sh --lang "$lang" --out "${lang}_$lm" "${lm_source[@]}"
     fi
     steps/make_graph.sh --lang "${lang}_$lm" --model "$exp/$model" --out "$graph"
+  done
+  for network in "${networks[@]}"; do
+    settings_of "$network"
+    if [ "$lfmmi" = true ]; then
+      steps/make_graph.sh --lang "${lang}_$lm" --model "$states" --out "$graph"
+    fi
   done
 fi
 

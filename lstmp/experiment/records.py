@@ -21,7 +21,7 @@ from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
 from lstmp.machine import machine
 from lstmp.nnet.load_frames import alignment_file
-from lstmp.nnet.train import decoding_options, result_settings
+from lstmp.nnet.network_stage import decoding_options, result_settings
 from lstmp.score.wer import count_errors, read_hyps, read_refs
 from lstmp.stage import digest
 

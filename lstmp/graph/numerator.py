@@ -6,22 +6,27 @@ networks for ASR based on lattice-free MMI"). Its states and weights are those o
 denominator graph that reads the same phones. So each path of a numerator is also one of the denominator, with the same
 weight, and log numerator − log denominator is at most 0.
 
-The network has an output frame for each ``subsampling`` frames of the alignment: output j stands for frame
-``subsampling`` · j, and an utterance of T frames has ⌈T / subsampling⌉ outputs.
+The network has an output frame for each group of ``subsampling`` frames of the alignment. An output stands for the
+middle frame of its group (:func:`lstmp.features.output_frames.target_frames`), which is also the target of training by
+cross entropy. The first group begins with the frame ``phase``, so an utterance of T frames has ⌈(T − phase) /
+subsampling⌉ outputs.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lstmp.errors import UserError
+from lstmp.features.output_frames import target_frames
 from lstmp.gmm.align import Segment, read_alignment, segments
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.denominator import Denominator
 from lstmp.log import warn
 
 _NAMED = 3  # utterances that a warning names
+_CACHED = 1024  # utterances whose limits are kept; those of a batch are needed again in the next one
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,12 @@ class Numerator:
 
 @dataclass(frozen=True)
 class _Utterance:
-    """An utterance: its arcs in the denominator graph, int32 [K], one into the state of each phone; first and last as
-    above, int32. This is kept for all utterances, so it must be small."""
+    """An utterance: its number of frames in the alignment, its arcs in the denominator graph, one into the state of
+    each phone, and the first frame of each phone, int32 [K] each. This is kept for all utterances, so it is small."""
 
     frames: int
     arcs: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
+    starts: np.ndarray
 
 
 class Numerators:
@@ -73,6 +77,7 @@ class Numerators:
         self.tolerance, self.subsampling = tolerance, subsampling
         self.left_out: dict[str, str] = {}
         self._utterances: dict[str, _Utterance] = {}
+        self._limits = functools.lru_cache(_CACHED)(self._limits_of)
         self._graph, phone = denominator, denominator.phone.tolist()
         self._ends = np.isfinite(denominator.final).tolist()
         self._next: list[dict[int, list[tuple[int, int]]]] = [{} for _ in phone]  # phone → (state, arc) …
@@ -86,71 +91,88 @@ class Numerators:
         """The numerators of the utterances of an alignment folder; ``only`` of these. A warning names what is left out.
 
         Raises:
-            UserError: the folder is missing or damaged, or no utterance has a numerator.
+            UserError: as for :meth:`add_alignment`.
         """
-        transitions = AcousticModel.load(ali).transitions
         numerators = cls(denominator, tolerance, subsampling)
+        numerators.add_alignment(ali, only)
+        return numerators
+
+    def add_alignment(self, ali, only: Iterable[str] | None = None, quiet: bool = False):
+        """Add the utterances of an alignment folder, ``only`` of these. Unless ``quiet``, a warning names what is left
+        out.
+
+        Raises:
+            UserError: the folder is missing or damaged, its phones have several states, or no utterance has a
+                numerator.
+        """
+        transitions, left_out_before, before = AcousticModel.load(ali).transitions, len(self.left_out), len(self.utts)
+        if not transitions.topology.has_one_state:
+            raise UserError("its phones have several states", file=ali,
+                            hint="convert it with steps/tie_states.sh --topology one_state")
         for utt, tids in read_alignment(ali, only=None if only is None else set(only)).items():
             transitions.check(utt, tids, file=ali)
-            numerators.add(utt, segments(tids, transitions))
-        if not numerators._utterances:
+            self.add(utt, segments(tids, transitions))
+        added, left_out = len(self.utts) - before, list(self.left_out.items())[left_out_before:]
+        if not added:
             raise UserError("no utterance of the alignment has a numerator graph", file=ali,
                             hint="make the denominator graph of this alignment")
-        if left_out := numerators.left_out:
-            some = "; ".join(f"{utt}: {why}" for utt, why in list(left_out.items())[:_NAMED])
+        if left_out and not quiet:
+            some = "; ".join(f"{utt}: {why}" for utt, why in left_out[:_NAMED])
             more = "; …" if len(left_out) > _NAMED else ""
-            warn(f"{ali}: {len(left_out)} of {len(left_out) + len(numerators._utterances)} utterances have no "
-                 f"numerator graph and are left out: {some}{more}")
-        return numerators
+            warn(f"{ali}: {len(left_out)} of {len(left_out) + added} utterances have no numerator graph and are left "
+                 f"out: {some}{more}")
 
     def add(self, utt: str, phones: list[Segment]):
         """Add an utterance with its phones and their frames; one that has no numerator goes to ``left_out``."""
-        frames = -(-(phones[-1].start + phones[-1].length) // self.subsampling) if phones else 0
-        limits = _limits(phones, frames, self.tolerance, self.subsampling)
-        path = self._path([s.phone for s in phones])
+        path, starts = self._path([s.phone for s in phones]), np.array([s.start for s in phones], np.int32)
         if not phones:
             self.left_out[utt] = "it has no phones"
         elif path is None:
             self.left_out[utt] = "its phones are not a sequence of the phone language model"
-        elif limits is None:
-            self.left_out[utt] = f"its {len(phones)} phones cannot be matched in {frames} output frames"
         else:
-            self._utterances[utt] = _Utterance(frames, *(np.array(x, np.int32) for x in (path, *limits)))
+            frames = phones[-1].start + phones[-1].length
+            self._utterances[utt] = _Utterance(frames, np.array(path, np.int32), starts)
+            if self._limits(utt, 0) is None:
+                outputs = self.frames(utt)
+                del self._utterances[utt]
+                self.left_out[utt] = f"its {len(phones)} phones cannot be matched in {outputs} output frames"
 
     @property
     def utts(self) -> list[str]:
         """The utterances that have a numerator."""
         return list(self._utterances)
 
-    def frames(self, utt: str) -> int:
+    def frames(self, utt: str, phase: int = 0) -> int:
         """Number of output frames of an utterance, 0 if it has no numerator."""
-        return self._utterances[utt].frames if utt in self._utterances else 0
+        return -(-(self._utterances[utt].frames - phase) // self.subsampling) if utt in self._utterances else 0
 
     def whole(self, utt: str) -> Numerator | None:
         """The numerator of a whole utterance, None if it has none."""
         cut = self.cut(utt, 0, self.frames(utt))
         return cut and cut[1]
 
-    def cut(self, utt: str, first: int, frames: int) -> tuple[int, Numerator] | None:
+    def cut(self, utt: str, first: int, frames: int, phase: int = 0) -> tuple[int, Numerator] | None:
         """The numerator of a chunk, the part of the utterance's numerator in these output frames.
 
         Args:
             first, frames: first output frame and number of them. Frames before the begin and after the end of the
                 utterance do not count, as those of a network whose output is delayed.
+            phase: the frame of the alignment with which the first group begins.
 
         Returns:
             Number of frames of the chunk before the begin of the utterance, and the numerator of those that follow;
-            None if the utterance has no numerator or no frame in the chunk.
+            None if the utterance has no numerator, with this phase, or no frame in the chunk.
         """
-        u = self._utterances.get(utt)
-        begin, end = max(first, 0), min(first + frames, u.frames if u else 0)
-        if u is None or begin >= end:
+        begin, end = max(first, 0), min(first + frames, self.frames(utt, phase))
+        if begin >= end or (limits := self._limits(utt, phase)) is None:
             return None
-        low, high = int(np.searchsorted(u.last, begin)), int(np.searchsorted(u.first, end))
-        graph, arcs, opens, closes = self._graph, u.arcs[low:high], u.first[low:high], u.last[low:high]
+        all_opens, all_closes = limits
+        low, high = int(np.searchsorted(all_closes, begin)), int(np.searchsorted(all_opens, end))
+        graph, arcs = self._graph, self._utterances[utt].arcs[low:high]
+        opens, closes = all_opens[low:high], all_closes[low:high]
         states, enter = graph.target[arcs], graph.weight[arcs]
         # the frame before the chunk is in the same phone, in the one before it, or is the begin of the utterance
-        opens_before, closes_before = (np.concatenate([[-1], x])[low:high] for x in (u.first, u.last))
+        opens_before, closes_before = (np.concatenate([[-1], x])[low:high] for x in limits)
         stayed = (opens < begin) & (begin <= closes)
         entered = (opens_before < begin) & (begin - 1 <= closes_before) & (opens <= begin)
         start = np.logaddexp(np.where(stayed, graph.initial[states] + graph.stay[states], -np.inf),
@@ -172,20 +194,19 @@ class Numerators:
             path.append(arc)
         return path
 
+    def _limits_of(self, utt: str, phase: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """First and last output frame of each phone, int64 [K] each, narrowed to those that complete paths have.
 
-def _limits(phones: list[Segment], frames: int, tolerance: int,
-            subsampling: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """First and last output frame of each phone, int64 [K] each, narrowed to those that complete paths have.
-
-    None if there is no path, of at least one output frame for each phone.
-    """
-    starts, lengths = (np.array([getattr(s, name) for s in phones], np.int64) for name in ("start", "length"))
-    first = np.maximum(-(-(starts - tolerance) // subsampling), 0)
-    last = np.minimum((starts + lengths - 1 + tolerance) // subsampling, frames - 1)
-    number = np.arange(len(phones))
-    first = np.maximum.accumulate(first - number) + number
-    last = np.minimum.accumulate((last - number)[::-1])[::-1] + number
-    if not len(phones) or first[0] > 0 or last[-1] < frames - 1:
-        return None
-    last[-1], first[0] = frames - 1, 0
-    return None if (first > last).any() or (first[1:] > last[:-1] + 1).any() else (first, last)
+        None if there is no path, of at least one output frame for each phone.
+        """
+        u, outputs, step = self._utterances[utt], self.frames(utt, phase), self.subsampling
+        earliest = u.starts.astype(np.int64) - self.tolerance
+        latest = np.append(u.starts[1:], u.frames).astype(np.int64) - 1 + self.tolerance
+        middle = target_frames(0, step, phase)  # the frame that output 0 stands for
+        first = np.maximum(-(-(earliest - middle) // step), 0)
+        # the last output may stand for a frame beyond the end: then it stands for the last one
+        last = np.where(latest >= u.frames - 1, outputs - 1, (latest - middle) // step)
+        number = np.arange(len(first))
+        first = np.maximum.accumulate(first - number) + number
+        last = np.minimum.accumulate((last - number)[::-1])[::-1] + number
+        return None if (first > last).any() or (first[1:] > last[:-1] + 1).any() else (first, last)

@@ -1,6 +1,7 @@
 """Align a data dir with a network, as targets for the next network; writes the same files as steps/align.sh.
 
-The search is the same as with a GMM, with log posterior minus log prior instead of log-likelihoods. Tree, topology and
+The search is the same as with a GMM, with log posterior minus log prior, or the outputs of a network trained by LF-MMI,
+instead of log-likelihoods. Tree, topology and
 transition probabilities come from the GMM whose tied states the network was trained on.
 
 A network with subsampling has one row of scores for a group of frames, so the path has one state for each group. The
@@ -51,8 +52,8 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, 
         write_alignment(out, *merged, hmm, lang, frame_shift(data))
         frames = sum(map(len, merged[0].values()))
         mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
-        say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, log posterior over prior {mean:.3f} "
-            "per frame")
+        what = "log posterior over prior" if network.model.softmax else "score"
+        say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, {what} {mean:.3f} per frame")
     shard.clock.write(out)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from lstmp.config import check
 from lstmp.features.load import FeatureConfig
 
+_MMI_FACTOR = 10.0
+
 
 @dataclass(frozen=True)
 class LstmpConfig:
@@ -62,6 +64,7 @@ class LstmpConfig:
     repeat_scores: bool = False
     acoustic_factor: float = 0.0
     bottleneck: int = 0
+    criterion: str = "cross_entropy"
     layer_norm: bool = False
     residual: bool = False
     precision: str = "fp32"
@@ -94,6 +97,9 @@ class LstmpConfig:
               "0 where `recurrent_projection` is 0")
         check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
               "`feature.cmvn` none and `feature.deltas` 0: other features do not depend on loudness")
+        check(self.criterion in ("cross_entropy", "lfmmi"), "criterion", "cross_entropy or lfmmi")
+        check(self.criterion == "cross_entropy" or not self.repeat_scores, "repeat_scores",
+              "false where `criterion` is lfmmi: such a network decides on the durations of output frames")
         check(self.timeout_minutes > 0, "timeout_minutes", "above 0")
         check(all(maps >= 1 for maps in self.conv_maps), "conv_maps", "a list of numbers of at least 1")
         check(not self.conv_maps or self.feature.kind == "fbank", "conv_maps",
@@ -138,6 +144,9 @@ class LstmpConfig:
 
     @property
     def score_factor(self) -> float:
-        """The number by which the scores of the network are multiplied: `acoustic_factor`, or if that is 0, the frames
-        of a row, so that a second of speech has the same weight whatever the number of its rows."""
-        return self.acoustic_factor or float(self.frames_per_row)
+        """The number by which the scores of the network are multiplied: `acoustic_factor`.
+
+        If that is 0: the frames of a row, so that a second of speech has the same weight whatever the number of its
+        rows; or for a network trained by LF-MMI, whose LM weight is about 1, the number that makes it about 10.
+        """
+        return self.acoustic_factor or (_MMI_FACTOR if self.criterion == "lfmmi" else float(self.frames_per_row))

@@ -1,12 +1,13 @@
-"""Computes loss and frame accuracy of a network over a set of utterances, without masks and without dropout."""
+"""Computes the loss and the frame accuracy of a network over a set of utterances, without masks and without dropout."""
 
 import numpy as np
 import torch
 
+from lstmp.features.output_frames import output_lengths
 from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Team
+from lstmp.nnet.mmi.training import ChunkTargets, MmiTraining
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.output_frames import output_lengths
 from lstmp.nnet.streams import Streams, carry_state, plan_epoch, plan_in_order
 
 _STREAMS, _CHUNK = 64, 50  # the state is carried from chunk to chunk: these change only speed and memory
@@ -14,15 +15,17 @@ _STREAMS_OF_WHOLE_UTTERANCES = 8  # for bidirectional networks
 
 
 def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
-             device: str = "cpu") -> tuple[float, float]:
-    """Compute the cross entropy per output frame, and the fraction whose most probable state is the aligned one.
+             device: str = "cpu", mmi: MmiTraining | None = None) -> tuple[float, float]:
+    """Compute the loss per output frame, and the fraction whose most probable state is the aligned one.
 
     Args:
         frames: normalized features and pdf-ids.
         delay: label delay in output frames.
         team: its processes, and the threads of each process, divide the utterances among themselves.
+        mmi: of a network trained by LF-MMI. Chunks without numerator do not count.
 
-    Returns: (cross entropy in nats, frame accuracy from 0 to 1).
+    Returns: (loss in nats, frame accuracy from 0 to 1). The loss is the cross entropy, or the negative of the objective
+        of LF-MMI, without regularization. The accuracy is then that of the second output layer.
     """
     lengths = output_lengths(frames.lengths, model.subsampling)
     order = np.argsort(-lengths.numpy(), kind="stable")
@@ -30,27 +33,30 @@ def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
     num_streams, chunk = (_STREAMS_OF_WHOLE_UTTERANCES, 0) if model.bidirectional else (_STREAMS, _CHUNK)
 
     @torch.no_grad()
-    def run(part: int) -> tuple[float, int]:
+    def run(part: int) -> tuple[float, int, int]:
         mine = order[part::parts]
         table = plan_epoch(lengths, mine, num_streams, chunk, delay) if chunk \
             else plan_in_order(mine, num_streams)
         streams = Streams(frames, table, chunk, delay, model.subsampling)
-        state, loss_sum, correct_sum = None, 0.0, 0
+        state, loss_sum, correct_sum, count = None, 0.0, 0, 0
         for number in range(len(streams)):
             batch = streams.batch(number)
             assert batch is not None
             fresh = state is None or not chunk
             state = model.zero_state(len(batch.utts)) if fresh else carry_state(state, batch)
-            loss, correct, state = model.loss(batch.features.to(device), state, batch.targets.to(device), 1, None,
-                                              batch.lengths)
-            loss_sum, correct_sum = loss_sum + float(loss), correct_sum + int(correct)
-        return loss_sum, correct_sum
+            targets = mmi.targets(batch, frames.utts, device) if mmi else batch.targets.to(device)
+            loss, correct, state = model.loss(batch.features.to(device), state, targets, 1, None, batch.lengths)
+            value, used = float(loss), int((batch.targets >= 0).sum())
+            if isinstance(targets, ChunkTargets):
+                objective, used, _ = targets.sums()
+                value = -objective if np.isfinite(value) else np.nan
+            loss_sum, correct_sum, count = loss_sum + value, correct_sum + int(correct), count + used
+        return loss_sum, correct_sum, count
 
     mine = range(team.rank * team.workers.count, (team.rank + 1) * team.workers.count)
     results = team.workers.map(run, [part for part in mine if part < len(order)])
-    loss, correct = team.sum([sum(loss for loss, _ in results), sum(correct for _, correct in results)])
-    count = int(lengths.sum())
-    return loss / count, correct / count
+    loss, correct, count = team.sum([sum(r[i] for r in results) for i in range(3)])
+    return loss / max(count, 1), correct / max(count, 1)
 
 
 def subset(frames: Frames, count: int, seed: int) -> Frames:

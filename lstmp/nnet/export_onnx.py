@@ -4,11 +4,11 @@
 
 Inputs: ``features`` [S T, N, D] of N streams, unnormalized as in the data dir (the normalization is part of the
 network), and for each layer the state ``r0`` [N, R], ``c0`` [N, C], ``r1`` …, zeros at the start. Outputs: ``scores``
-[T, N, P], log posterior minus log prior of each tied state, times ``score_factor``, and the new states ``r0_next`` …,
-to be passed in with the following frames. T and N are arbitrary. S is the network's ``subsampling``, 1 for most
-networks. Row t of the scores belongs to the S frames of the features from S (t - ``label_delay``) on; with
-``repeat_scores`` a decoder takes it S times. ``<out>.json`` contains the sizes, with this delay in rows. If onnxruntime
-is installed, the file's scores are compared with PyTorch's.
+[T, N, P], log posterior minus log prior of each tied state, or the output of a network trained by LF-MMI, times
+``score_factor``; and the new states ``r0_next`` …, to be passed in with the following frames. T and N are
+arbitrary. S is the network's ``subsampling``, 1 for most networks. Row t of the scores belongs to the S frames of the
+features from S (t - ``label_delay``) on; with ``repeat_scores`` a decoder takes it S times. ``<out>.json`` contains the
+sizes, with this delay in rows. If onnxruntime is installed, the file's scores are compared with PyTorch's.
 """
 
 import argparse
@@ -96,7 +96,7 @@ class PlainNetwork(nn.Module):
             out += [r, c]
         if self.model.w_low is not None:
             x = torch.matmul(x, self.model.w_low.t())
-        scores = torch.log_softmax(torch.matmul(x, self.model.w_out.t()) + self.model.b_out, 2) - self.log_priors
+        scores = self.model.normalized_scores(self.model.scores(x)) - self.log_priors
         return (scores if self.factor == 1 else scores * self.factor, *out)
 
 

@@ -120,6 +120,8 @@ def main(argv=None):
         raise UserError("--low must be above 0 and below --high, --batches 10 or more, --threads 1 or more",
                         hint="correct the value")
     cfg = resolve_precision(config.load(a.config, LstmpConfig), "cpu")
+    if cfg.criterion != "cross_entropy":
+        raise UserError("the test is for training by cross entropy", file=a.config, hint="set criterion: cross_entropy")
     flush_denormals()
     keep_freed_memory()
     test = range_test(cfg, *prepare(cfg, a.train, a.ali, a.valid), a.low, a.high, a.batches, a.threads)

@@ -1,7 +1,8 @@
 """Computes acoustic scores for the decoder with a trained network: log-posteriors minus log-priors, delay removed.
 
-With subsampling there is a row of scores for each output frame (:mod:`lstmp.nnet.output_frames`); with `repeat_scores`,
-that row for each frame of its group. The scores are multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
+The outputs of a network trained by LF-MMI are scores as they are. With subsampling there is a row of scores for each
+output frame (:mod:`lstmp.features.output_frames`); with `repeat_scores`, that row for each frame of its group. The
+scores are multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
 """
 
 from dataclasses import replace
@@ -12,10 +13,10 @@ import torch
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
+from lstmp.features.output_frames import output_lengths, padding
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.output_frames import output_lengths, padding
 from lstmp.tensors import are
 
 _LONGEST_DELAY = 1000  # frames

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from lstmp.errors import UserError
+from lstmp.features.output_frames import padding
 from lstmp.nnet.forward import AcousticNetwork
 from lstmp.nnet.layers import LstmpLayer
-from lstmp.nnet.output_frames import padding
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def look_inside(network: AcousticNetwork, feats: torch.Tensor) -> tuple[list[Act
 
     With a label delay of d, the network predicts the state of frame t when it reads frame t + d. The last frame is
     repeated d times for the last predictions, so there are d frames more than in ``feats``. With subsampling, T and d
-    are numbers of output frames (:mod:`lstmp.nnet.output_frames`).
+    are numbers of output frames (:mod:`lstmp.features.output_frames`).
 
     Args:
         network: of LSTMP layers that read from left to right.

@@ -18,26 +18,27 @@ class StateNetwork(nn.Module):
 
     Features must be normalized before (:meth:`normalize`), as training does once for the whole training set. With
     ``cfg.subsampling`` S, the output has a frame for each group of S frames of the input, see
-    :mod:`lstmp.nnet.output_frames`; without it, S is 1.
+    :mod:`lstmp.features.output_frames`; without it, S is 1.
 
     Args:
         cfg: sizes and options.
         inputs: dimension D of the features.
         num_pdfs: number of tied states.
+        second_output: whether there is a second output layer, which only the training by LF-MMI uses.
     """
 
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
     layers: Any  # a ModuleList of modules of lstmp.nnet.layers
 
-    def __init__(self, cfg: LstmpConfig, inputs: int, num_pdfs: int):
+    def __init__(self, cfg: LstmpConfig, inputs: int, num_pdfs: int, second_output: bool = False):
         super().__init__()
         self.dropout, self.dropout_mask = cfg.dropout, cfg.dropout_mask
         self.num_pdfs = num_pdfs
         self.register_buffer("feature_mean", torch.zeros(inputs))
         self.register_buffer("feature_std", torch.ones(inputs))
         self.residual, self.bidirectional, self.bf16 = cfg.residual, cfg.bidirectional, cfg.precision == "bf16"
-        self.subsampling = cfg.subsampling
+        self.subsampling, self.softmax = cfg.subsampling, cfg.criterion == "cross_entropy"
         self.convolutions = _convolutions(cfg, inputs) if cfg.conv_maps else None
         width = self.convolutions.outputs if self.convolutions else inputs
         stacks = cfg.stack > 1 or cfg.subsampling > 1
@@ -53,17 +54,21 @@ class StateNetwork(nn.Module):
         width = cfg.bottleneck or width
         self.w_out = nn.Parameter(torch.empty(num_pdfs, width))
         self.b_out = nn.Parameter(torch.empty(num_pdfs))
+        self.w_second = nn.Parameter(torch.empty(num_pdfs, width)) if second_output else None
+        self.b_second = nn.Parameter(torch.empty(num_pdfs)) if second_output else None
 
     def initialize(self, seed: int):
         """Set random weights that depend only on the seed."""
         generator = torch.Generator().manual_seed(seed)
         for layer in self._all_layers():
             layer.initialize(generator)
-        for weight in (self.w_low, self.w_out):
+        for weight in (self.w_low, self.w_out, self.w_second):
             if weight is not None:
                 uniform(weight, generator)
         with torch.no_grad():
-            self.b_out.zero_()
+            for bias in (self.b_out, self.b_second):
+                if bias is not None:
+                    bias.zero_()
 
     def pack(self, weights: str):
         """Prepare for scoring on a CPU: see :meth:`lstmp.nnet.layers.LstmpLayer.pack`."""
@@ -73,9 +78,9 @@ class StateNetwork(nn.Module):
 
     @property
     def num_params(self) -> int:
-        """Number of weights as the papers count them: without biases and without layer normalization."""
+        """Number of weights as the papers count them: without biases, layer normalization and second output layer."""
         return sum(p.numel() for name, p in self.named_parameters()
-                   if not name.endswith(("bias", "b_out")) and not name.startswith("norms"))
+                   if not name.endswith(("bias", "b_out", "_second")) and not name.startswith("norms"))
 
     def zero_state(self, streams: int) -> RecurrentState:
         """The recurrent state at the start of an utterance: zeros."""
@@ -132,25 +137,44 @@ class StateNetwork(nn.Module):
 
     def loss(self, x, state: RecurrentState, targets, frames: int, generator: torch.Generator | None = None,
              lengths=None):
-        """Compute the cross entropy of a chunk.
+        """Compute the cross entropy of a chunk, or its loss by LF-MMI.
 
         Args:
             x, state, generator, lengths: as for :meth:`hidden`.
-            targets: int64 [T, N] pdf-ids, -1 for frames without a target.
+            targets: int64 [T, N] pdf-ids, -1 for frames without a target; or for LF-MMI a
+                :class:`lstmp.nnet.mmi.training.ChunkTargets`.
             frames: the number that the summed loss is divided by, so that parts of a batch add up to its mean.
 
         Returns:
             The loss, the number of frames with a target that is also the most probable state, and the new state.
         """
         y, state = self.hidden(x, state, generator, lengths)
+        if not torch.is_tensor(targets):
+            return *targets.loss(self, y, frames), state
         loss, correct = FrameCrossEntropy.apply(y.reshape(-1, y.shape[2]), self.w_out, self.b_out,
                                                 targets.reshape(-1), frames, self.bf16, torch.is_grad_enabled())
         return loss, correct, state
 
     def forward(self, x, state: RecurrentState, lengths=None):
-        """Map normalized features x [S T, N, D] to log-posteriors [T, N, num_pdfs]; also returns the new state."""
+        """Map normalized features x [S T, N, D] to log-posteriors [T, N, num_pdfs]; also returns the new state.
+
+        The outputs of a network trained by LF-MMI are not normalized.
+        """
         y, state = self.hidden(x, state, None, lengths)
-        return torch.log_softmax(torch.matmul(y, self.w_out.t()) + self.b_out, 2), state
+        return self.normalized_scores(self.scores(y)), state
+
+    def scores(self, y):
+        """The output layer without its softmax: [T, N, O] → [T, N, num_pdfs]."""
+        return torch.matmul(y, self.w_out.t()) + self.b_out
+
+    def second_scores(self, y):
+        """The second output layer without its softmax: [T, N, O] → [T, N, num_pdfs]."""
+        assert self.w_second is not None
+        return torch.matmul(y, self.w_second.t()) + self.b_second
+
+    def normalized_scores(self, scores):
+        """Log-posteriors from the scores [T, N, num_pdfs]; of a network trained by LF-MMI the scores themselves."""
+        return torch.log_softmax(scores, 2) if self.softmax else scores
 
 
 def _convolutions(cfg: LstmpConfig, inputs: int) -> Convolutions:

@@ -9,7 +9,7 @@ The target of frame t is predicted at frame t + delay. Each utterance is therefo
 last frame; its first ``delay`` outputs, and the outputs beyond its end, have no loss.
 
 Frames of a plan, and the delay, are output frames of the network. With subsampling, each of them stands for a group of
-S frames of the utterance (:mod:`lstmp.nnet.output_frames`); otherwise S is 1, and they are the frames themselves.
+S frames of the utterance (:mod:`lstmp.features.output_frames`); otherwise S is 1, and they are the frames themselves.
 """
 
 import heapq
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lstmp.features.output_frames import output_lengths, phases, target_frames
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.data import Frames
-from lstmp.nnet.output_frames import output_lengths, phases
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ class Batch:
         carry: int64 [n], index of each stream among the streams of the previous batch; None if all are the same.
         fresh: bool [n], True where an utterance starts, so that the state must be zero.
         lengths: int64 [n], number of the T output frames that belong to the utterance (with the delay), at least one.
+        first: int64 [n], the output frame of the utterance that is predicted in the first of the T; negative at the
+            start of an utterance, because of the delay.
+        phases: int64 [n], the frame with which the first group of the utterance begins.
     """
 
     features: torch.Tensor
@@ -64,6 +67,8 @@ class Batch:
     carry: torch.Tensor | None
     fresh: torch.Tensor
     lengths: torch.Tensor
+    first: torch.Tensor
+    phases: torch.Tensor
 
 
 def epoch_order(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> np.ndarray:
@@ -119,8 +124,8 @@ def plan(lengths: torch.Tensor, streams: int, chunk: int, delay: int, seed: int,
 
 
 def epoch_frames(cfg: LstmpConfig, frames: Frames, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Phases, see :func:`lstmp.nnet.output_frames.phases`, and numbers of output frames of the utterances in an epoch
-    of training: int64 [U] each."""
+    """Phases, see :func:`lstmp.features.output_frames.phases`, and numbers of output frames of the utterances in an
+    epoch of training: int64 [U] each."""
     begin = torch.zeros_like(frames.lengths)
     if cfg.subsampling > 1 and cfg.all_phases:
         begin = phases(frames.lengths, cfg.subsampling, cfg.seed, epoch)
@@ -168,12 +173,13 @@ class Streams:
         time = start + torch.arange(steps).unsqueeze(1) - self.delay  # [T, n]
         valid = (time >= 0) & (time < length)
         rows = group * start + torch.arange(group * steps).unsqueeze(1)  # [S T, n]
-        target_rows = group * time.clamp(min=0).minimum(length - 1) + group // 2
-        rows, target_rows = ((self._phases[utt] + r).minimum(self._last[utt]) for r in (rows, target_rows))
+        phases, last = self._phases[utt], self._last[utt]
+        target_rows = target_frames(time.clamp(min=0).minimum(length - 1), group, phases).minimum(last)
+        rows = (phases + rows).minimum(last)
         features, pdfs = self._reader.gather(number, utt, rows, target_rows)
         remaining = (length + self.delay - start).clamp(max=steps)
         return Batch(features, torch.where(valid, pdfs, -1), self.frames.offsets[utt] + rows, utt, carry, start == 0,
-                     remaining)
+                     remaining, start - self.delay, phases)
 
 
 def carry_state(state, batch: Batch):

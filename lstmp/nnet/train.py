@@ -1,8 +1,7 @@
-"""Train a deep LSTMP network on aligned filterbank features, and write a network folder."""
+"""Train a deep LSTMP network on aligned features, by cross entropy or LF-MMI, and write a network folder."""
 
 import argparse
 import ctypes
-import dataclasses
 import json
 import os
 import shutil
@@ -20,9 +19,7 @@ from lstmp.corpus.topology import Topology
 from lstmp.device import CHOICES, DEFAULT_MEMORY, for_training, memory_size
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
-from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.frame_shift import write_frame_shift
-from lstmp.features.load import data_inputs
 from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
@@ -36,21 +33,28 @@ from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
+from lstmp.nnet.initial import start_from
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
-from lstmp.nnet.load_frames import alignment_file, load_frames, read_num_pdfs
+from lstmp.nnet.load_frames import load_frames, read_num_pdfs
+from lstmp.nnet.mmi.config import MmiConfig
+from lstmp.nnet.mmi.training import MmiSource, MmiTraining
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.network_stage import (
+    MODEL_FILES,
+    network_inputs,
+    network_outputs,
+    renew_decoding_options,
+    result_settings,
+)
 from lstmp.nnet.trainer import Trainer
 from lstmp.program import program_name
 from lstmp.stage import Stage
 
-_OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
-_MODEL_FILES = ("tree.json", "transitions.safetensors")
-_FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
 _FOR_HELD_OUT = 0.2  # share of the memory
 
 
 def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu",
-          threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY):
+          threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY, mmi: MmiSource | None = None, initial=None):
     """Train a network and write its folder ``out``.
 
     Args:
@@ -64,11 +68,16 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         threads: number of threads that share the streams of a batch, if a single process trains.
         nj: number of processes on this machine; ignored under torchrun, which starts the processes.
         memory: GiB of features and targets that are kept in memory; if they need more, they are read in each epoch.
+        mmi: for `criterion: lfmmi`; ``ali``, and ``valid_ali`` if given, are then folders with ali.ark.
+        initial: folder of a trained network whose weights training starts from; None: random weights.
 
     Raises:
         UserError: for errors in the input, or if training diverges.
     """
     out, ali = Path(out), Path(ali)
+    if (cfg.criterion == "lfmmi") != (mmi is not None):
+        raise UserError("`criterion: lfmmi` and a denominator graph need each other",
+                        hint="give --denominator, and set `criterion: lfmmi` in the configuration")
     if not Path(valid).exists():
         raise UserError("no such data dir or list of utterances", file=valid, hint="check --valid")
     distributed.begin(cfg.timeout_minutes)
@@ -79,30 +88,31 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         distributed.on_first(import_alignment, valid_ali, out / "kaldi_valid_ali")
         valid_ali = out / "kaldi_valid_ali"
     align_model = Path(align_model or ali)
-    for name in _MODEL_FILES:
+    for name in MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
     if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
         distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
-    stage = Stage(out, "lstmp", inputs=_inputs(data, ali, valid, valid_ali, align_model), settings=result_settings(cfg))
+    inputs = network_inputs(data, ali, valid, valid_ali, align_model, mmi, initial)
+    stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, mmi.options if mmi else None))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
-        distributed.on_first(_renew_decoding_options, cfg, stage, out)
+        distributed.on_first(renew_decoding_options, cfg, stage, out)
         return
     # the fingerprint has the precision in it: a training that began in bf16 is not resumed in fp32
     cfg = distributed.on_first(resolve_precision, cfg, device)
     fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
     try:
         distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
-                           memory, timeout=cfg.timeout_minutes)
+                           memory, mmi, initial, timeout=cfg.timeout_minutes)
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
-    stage.mark(_outputs(out))
+    stage.mark(network_outputs(out))
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
-           threads: int, memory: float):
+           threads: int, memory: float, mmi: MmiSource | None, initial):
     """The work of each process."""
     flush_denormals()
     keep_freed_memory()
@@ -116,14 +126,20 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
                             hint="start at most one process per GPU (--nj, or torchrun's --nproc_per_node)")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
         torch.cuda.set_device(device)
-    model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(cfg, data, ali, valid, valid_ali, memory))
-    priors = log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
+    second_output = mmi is not None and mmi.options.cross_entropy > 0
+    model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(
+        cfg, data, ali, valid, valid_ali, memory, second_output, initial))
+    parts = [(ali, train_set.utts), (valid_ali or ali, valid_set.utts)]
+    mmi_training = MmiTraining.prepare(mmi, parts, model.num_pdfs, cfg.subsampling, cfg.max_left_out,
+                                       quiet=not team.leads) if mmi else None
+    # the graph of LF-MMI has the priors of its states in it, so none are subtracted from the scores
+    priors = torch.zeros(model.num_pdfs) if mmi else log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
     model.to(device)
     workers = f"{team.size} processes" if team.size > 1 else f"{team.workers.count} threads"
     precision = training_precision(cfg, device)
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
              f"parameters, {precision}, {workers}")
-    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team)
+    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team, mmi_training)
     try:
         with reduced_precision():
             trainer.run()
@@ -132,25 +148,6 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)
-
-
-def _outputs(out: Path) -> list[Path]:
-    topo = [out / "topo"] if (out / "topo").is_file() else []
-    return [*(out / name for name in (*_OUTPUTS, *_MODEL_FILES, "frame_shift")), *topo]
-
-
-def _renew_decoding_options(cfg: LstmpConfig, stage: Stage, out: Path):
-    """Write the options that only decoding depends on to the files of a finished network, if they have changed."""
-    options = {name: getattr(cfg, name) for name in _FOR_DECODING}
-    trained = config.load(out / "config.yaml", LstmpConfig)
-    if options != {name: getattr(trained, name) for name in _FOR_DECODING}:
-        # first without the two files, so that a run that is killed before the end leaves a finished network
-        stage.mark([path for path in _outputs(out) if path.name not in ("config.yaml", "train.json")])
-        values = config.to_dict(replace(trained, **options))
-        report = config.read_json(out / "train.json", "train the network again") | {"config": values}
-        config.write_text(out / "train.json", json.dumps(report, indent=1) + "\n")
-        config.write_text(out / "config.yaml", yaml.safe_dump(values, sort_keys=False))  # last: it is what is compared
-        stage.mark(_outputs(out))
 
 
 def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
@@ -182,10 +179,11 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
 
 
 def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
-            memory: float = DEFAULT_MEMORY) -> tuple[StateNetwork, Frames, Frames]:
+            memory: float = DEFAULT_MEMORY, second_output: bool = False,
+            initial=None) -> tuple[StateNetwork, Frames, Frames]:
     """Make an initialized network, and load the normalized frames of the training and of the held-out utterances.
 
-    Args: as for :func:`train`.
+    Args: as for :func:`train`, and for :class:`lstmp.nnet.model.StateNetwork`.
 
     Returns: (network, training frames, held-out frames).
 
@@ -201,10 +199,13 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
     if valid_set.dim != train_set.dim:
         raise UserError("its features do not have the same dimension as those of the training set", file=valid,
                         hint="make both with the same conf/fbank.yaml")
-    model = StateNetwork(cfg, train_set.dim, num_pdfs)
+    model = StateNetwork(cfg, train_set.dim, num_pdfs, second_output)
     model.initialize(cfg.seed)
     mean, std = train_set.mean_and_std()
     model.feature_mean.copy_(mean), model.feature_std.copy_(std)
+    if initial:
+        start_from(initial, model)
+        mean, std = model.feature_mean.clone(), model.feature_std.clone()
     return model, train_set.normalized(mean, std), valid_set.normalized(mean, std)
 
 
@@ -217,20 +218,24 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     epochs = [header["epoch"] for _, header in checkpoints]
     weights = checkpoint.average([tensors for tensors, _ in checkpoints])
     # evaluated in float32, the precision in which the network will be used, whatever it was trained in
-    model = StateNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs)
+    model = StateNetwork(replace(cfg, precision="fp32"), len(weights["feature_mean"]), model.num_pdfs,
+                         "w_second" in weights)
     model.load_state_dict(weights)
     model.to(trainer.device)
-    loss, accuracy = evaluate(model, trainer.valid, cfg.output_delay, team, trainer.device)
+    loss, accuracy = evaluate(model, trainer.valid, cfg.output_delay, team, trainer.device, trainer.mmi)
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
-    loss_train, accuracy_train = evaluate(model, sample, cfg.output_delay, team, trainer.device)
-    team.say(f"weights of epoch {', '.join(map(str, epochs))}: frame accuracy {accuracy:.2%} held out, "
+    loss_train, accuracy_train = evaluate(model, sample, cfg.output_delay, team, trainer.device, trainer.mmi)
+    objective = f"objective {-loss:.4f} held out, {-loss_train:.4f} in training, " if trainer.mmi else ""
+    team.say(f"weights of epoch {', '.join(map(str, epochs))}: {objective}frame accuracy {accuracy:.2%} held out, "
              f"{accuracy_train:.2%} on {len(sample.utts)} training utterances; {trainer.state.seconds / 60:.1f} min of "
              "training")
     if not team.leads:
         return
+    for name in ("w_second", "b_second"):  # only training uses the second output layer
+        weights.pop(name, None)
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
     write_frame_shift(out, trainer.train.frame_shift)
-    for name in (*_MODEL_FILES, "topo"):
+    for name in (*MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # imported alignments may have no topo
             config.copy_file(align_model / name, out / name)
     config.write_text(out / "config.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
@@ -241,31 +246,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
         "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in history) / 60, 2),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
         "loss_valid": loss, "chosen_epochs": epochs, "epochs": history}, indent=1) + "\n")
-    plot_history(history, out / "curve.png", title=out.name)
-
-
-def _inputs(data, ali, valid, valid_ali, align_model) -> list[Path]:
-    inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
-    for folder in filter(None, (ali, valid_ali)):
-        states = alignment_file(folder)
-        inputs += [states, Path(folder) / "num_pdfs"]
-        if states.suffix == ".scp":
-            inputs += archives_of(read_scp(states).values())
-    return inputs + [Path(align_model) / name for name in _MODEL_FILES]
-
-
-def result_settings(cfg: LstmpConfig) -> dict:
-    """The settings that the weights depend on, without options at their defaults and options of the run alone."""
-    defaults = {f.name: f.default_factory() if callable(f.default_factory) else f.default
-                for f in dataclasses.fields(cfg)}
-    return {k: v for k, v in config.to_dict(cfg).items()
-            if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
-
-
-def decoding_options(cfg: LstmpConfig) -> dict:
-    """The options that decoding depends on, but not the weights, without those at their defaults."""
-    defaults = {f.name: f.default for f in dataclasses.fields(cfg)}
-    return {name: getattr(cfg, name) for name in _FOR_DECODING if getattr(cfg, name) != defaults[name]}
+    plot_history(history, out / "curve.png", out.name, "− objective of LF-MMI" if trainer.mmi else "cross entropy")
 
 
 def read_ids(path) -> set[str]:
@@ -319,13 +300,20 @@ def main(argv=None):
     parser.add_argument("--memory", type=memory_size, default=DEFAULT_MEMORY, metavar="GiB",
                         help="of features and targets that are kept in memory; if they need more, they are read again "
                         "in each epoch (default: %(default)s)")
+    parser.add_argument("--denominator", metavar="DIR", help="for `criterion: lfmmi`: folder of the denominator graph, "
+                        "from steps/make_denominator.sh")
+    parser.add_argument("--mmi-config", default="conf/mmi.yaml", metavar="FILE",
+                        help="for `criterion: lfmmi`: options of the criterion (default: %(default)s)")
+    parser.add_argument("--init", metavar="DIR", help="trained network whose weights training starts from (default: "
+                        "random weights)")
     args = parser.parse_args(argv)
     if args.threads < 1 or args.nj < 1:
         raise UserError("--threads and --nj must be at least 1", hint="without them, one process uses all processors")
     device = for_training(args.device)
+    mmi = MmiSource(config.load(args.mmi_config, MmiConfig), Path(args.denominator)) if args.denominator else None
     train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
           align_model=args.align_model, valid_ali=args.valid_ali, device=device,
-          threads=args.threads if device == "cpu" else 0, nj=args.nj, memory=args.memory)
+          threads=args.threads if device == "cpu" else 0, nj=args.nj, memory=args.memory, mmi=mmi, initial=args.init)
 
 
 if __name__ == "__main__":

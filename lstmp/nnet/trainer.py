@@ -1,4 +1,4 @@
-"""The training loop: truncated BPTT, frame cross entropy, checkpoints from which training resumes exactly.
+"""The training loop: truncated BPTT, frame cross entropy or LF-MMI, checkpoints from which training resumes exactly.
 
 A batch is a function of seed, epoch and batch number: the order of the utterances, the masks, the dropout and the
 noise are drawn from these three alone (dropout and noise also from the number of threads and processes that share a
@@ -26,8 +26,10 @@ from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
+from lstmp.nnet.epoch_record import epoch_record, epoch_text, is_best
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.learning_curves import write_curves
+from lstmp.nnet.mmi.training import ChunkTargets, MmiTraining
 from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
@@ -54,6 +56,7 @@ class Trainer:
         fingerprint: digest of data and configuration; training is not resumed from a checkpoint with another one.
         device: "cpu", "cuda", or a certain GPU such as "cuda:1".
         team: the processes and threads that share the streams; default: this process alone.
+        mmi: makes the targets of training by LF-MMI; default: training by frame cross entropy.
 
     Attributes:
         state: the :class:`lstmp.nnet.snapshot.TrainingState`, the progress so far.
@@ -61,7 +64,8 @@ class Trainer:
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, train: Frames, valid: Frames, out, fingerprint: str,
-                 device: str = "cpu", team: Team | None = None):
+                 device: str = "cpu", team: Team | None = None, mmi: MmiTraining | None = None):
+        self.mmi = mmi
         self.cfg, self.model, self.train, self.valid = cfg, model, train, valid
         self.out, self.fingerprint, self.device = Path(out), fingerprint, device
         self.optimizer = make_optimizer(cfg, model)
@@ -195,7 +199,10 @@ class Trainer:
         n, frames = 0, 0
         if batch is not None:
             self.noise_generator.manual_seed(batch_seed(*key, *([] if self.team.leads else [self.team.rank, 1])))
-            x, targets = augment(batch, self.noise_generator).to(self.device), batch.targets.to(self.device)
+            x = augment(batch, self.noise_generator).to(self.device)
+            targets: torch.Tensor | ChunkTargets = batch.targets.to(self.device)
+            if self.mmi:
+                targets = self.mmi.targets(batch, self.train.utts, self.device)
             n, frames = len(batch.utts), int((batch.targets >= 0).sum())
             # a bidirectional network treats each chunk like a whole utterance
             fresh = number == 0 or cfg.chunk == 0 or cfg.bidirectional
@@ -218,7 +225,12 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.state.rate_scale * learning_rate(cfg, (epoch + number / batches) / cfg.epochs)
             self.team.update(self.optimizer)
-        self.state.sums["loss"] += loss * divisor
+        summed, left_out = loss * divisor, 0
+        if batch is not None and isinstance(targets, ChunkTargets):
+            objective, frames, left_out = targets.sums()
+            summed = -objective
+        self.state.sums["loss"] += summed
+        self.state.sums["left_out"] += left_out
         self.state.sums["correct"] += correct
         self.state.sums["frames"] += frames
         return frames
@@ -228,23 +240,15 @@ class Trainer:
         state = self.state
         self.team.synchronize()
         self.update_times()
-        loss, accuracy = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device)
-        sums = self._all_sums()
-        rate = state.rate_scale * learning_rate(self.cfg, (state.epoch + 1) / self.cfg.epochs)
-        seconds = sums["seconds"]
-        state.history.append({
-            "epoch": state.epoch + 1, "learning_rate": rate, "batches": batches, "frames": sums["frames"],
-            "loss_train": sums["loss"] / sums["frames"], "accuracy_train": sums["correct"] / sums["frames"],
-            "loss_valid": loss, "accuracy_valid": accuracy, "seconds": round(seconds, 1),
-            "cpu_seconds": round(sums["cpu_seconds"], 1),
-            "frames_per_second": round(sums["frames"] / max(seconds, 1e-9)), **self.team.statistics()})
-        row = state.history[-1]
-        self.team.say(f"epoch {row['epoch']}/{self.cfg.epochs}: loss {row['loss_train']:.3f} held out {loss:.3f}, "
-                      f"frame accuracy {row['accuracy_train']:.2%} held out {accuracy:.2%}, rate {rate:.2g}, "
-                      f"{row['frames_per_second']:,} frames/s, {seconds / 60:.1f} min")
+        valid = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device, self.mmi)
+        sums, epoch = self._all_sums(), state.epoch + 1
+        rate = state.rate_scale * learning_rate(self.cfg, epoch / self.cfg.epochs)
+        row = epoch_record(epoch, rate, batches, sums, valid, self.team.statistics(), self.mmi is not None)
+        state.history.append(row)
+        self.team.say(epoch_text(row, self.cfg.epochs, sums["seconds"]))
         if self.team.leads:
             self._write_epoch(row)
-        if self.cfg.decay == "plateau" and loss > min(h["loss_valid"] for h in state.history):
+        if self.cfg.decay == "plateau" and row["loss_valid"] > min(h["loss_valid"] for h in state.history):
             state.rate_scale *= self.cfg.plateau_factor
         state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()
         self.recurrent_state = self._all_recurrent_state = None
@@ -253,7 +257,7 @@ class Trainer:
     def _write_epoch(self, row: dict):
         """Write the log, and the weights of the epoch if they are the best so far or will be averaged."""
         weights, epoch, history = dict(self.model.state_dict()), self.state.epoch, self.state.history
-        if row["accuracy_valid"] >= max(h["accuracy_valid"] for h in history):
+        if is_best(history):
             checkpoint.write(self.out / "best.safetensors", weights, row)
         if self.cfg.average_last:
             checkpoint.write(self.epoch_path(epoch), weights, row)
@@ -351,10 +355,10 @@ class Trainer:
         expected = speed * self.cfg.subsampling / self.train.num_frames  # epochs per second
         pace = (trained - before) / (now - since) if trained > before else expected
         left = (self.cfg.epochs - trained) / pace  # seconds; the pace includes the evaluations
-        loss = sums["loss"] / sums["frames"]
+        loss = sums["loss"] / max(sums["frames"], 1)
         note_training(name=self.out.name, epoch=state.epoch + 1, of=self.cfg.epochs, batches=state.batch,
                       of_batches=batches, loss=loss, frames_per_second=round(speed), left=left)
-        return (f"{speed:,.0f} frames/s, loss {loss:.3f}, accuracy {sums['correct'] / sums['frames']:.2%}, "
+        return (f"{speed:,.0f} frames/s, loss {loss:.3f}, accuracy {sums['correct'] / max(sums['frames'], 1):.2%}, "
                 f"{about(left)} of training left")
 
 

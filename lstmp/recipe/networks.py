@@ -44,6 +44,19 @@ class Network:
         parts = parts or (["plain"] if self.gmm_mp3_kbps else [])
         return "".join(f"_{p}" for p in parts)
 
+    @property
+    def lfmmi(self) -> bool:
+        """Whether it is trained by LF-MMI, on its own tied states."""
+        return self.config.get("criterion") == "lfmmi"
+
+    def states(self, targets: str) -> str:
+        """Name of the alignment that it is trained on, and whose states it predicts; ``targets``: the recipe's."""
+        return f"{targets}_biphones{self.suffix}" if self.lfmmi else f"{targets}_ali{self.suffix}"
+
+    def graph_model(self, targets: str) -> str:
+        """Name of the system whose decoding graph it uses."""
+        return self.states(targets) if self.lfmmi else targets
+
     @staticmethod
     def _unless_usual(values, usual) -> list[str]:
         return [] if values == usual else [f"{v:g}" for v in values]

@@ -28,13 +28,15 @@ def needs(stage: int, exp: Path, data: Path, recipe: Recipe, networks: list[Netw
             yield 7, exp / f"{recipe.targets}_ali{net.suffix}" / "num_pdfs"
     elif stage == 9:
         yield from ((6, exp / tri / "final.safetensors") for tri in recipe.triphones)
+        yield from ((8, exp / net.states(recipe.targets) / "num_pdfs") for net in networks if net.lfmmi)
         yield with_lm
     elif stage == 10:
-        names = [n.name for n in networks]
+        named = {n.name: n for n in networks}
         yield from ((4, data / split / "feats.scp") for split in (recipe.dev, *recipe.tests))
         for system in systems:
-            yield 8 if system in names else 5 if system == "mono" else 6, exp / system / "final.safetensors"
-            yield 9, exp / (recipe.targets if system in names else system) / f"graph_{recipe.lm}/graph.json"
+            yield 8 if system in named else 5 if system == "mono" else 6, exp / system / "final.safetensors"
+            model = named[system].graph_model(recipe.targets) if system in named else system
+            yield 9, exp / model / f"graph_{recipe.lm}/graph.json"
     elif stage == 11:
         for system in systems:
             yield 10, exp / system / f"decode_{recipe.lm}_{recipe.dev}/decode.json"

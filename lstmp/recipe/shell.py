@@ -65,7 +65,9 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         decoding graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms`
         (language models that it is scored with); for a network also `copies` and `copies_suffix` (data dir of the
         perturbed copies of the training data, and the suffix that they add to the name of an alignment),
-        `perturb_options` (how the copies are made) and `train_feats` (data dir of its input).
+        `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `states` (alignment that it
+        is trained on), `lfmmi` (whether it is trained by LF-MMI, so that this alignment, a denominator graph and a
+        decoding graph are made for it) and `mmi_options` (of its training).
     """
     exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
     model = recipe.targets if network else name  # the system that defines its tied states
@@ -80,7 +82,11 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         values |= {
             "feature_type": feature_type, "copies": copies, "copies_suffix": network.suffix,
             "perturb_options": ["--speeds", *map("{:g}".format, network.speeds), "--mp3", network.mp3_kbps, *volume],
-            "train_feats": f"{exp}/fmllr/{copies}" if feature_type == "fmllr" else f"{data}/{copies}_fbank"}
+            "train_feats": f"{exp}/fmllr/{copies}" if feature_type == "fmllr" else f"{data}/{copies}_fbank",
+            "states": (states := f"{exp}/{network.states(recipe.targets)}"), "lfmmi": network.lfmmi,
+            "graph": f"{exp}/{network.graph_model(recipe.targets)}/graph_{recipe.lm}",
+            "mmi_options": ["--denominator", f"{states}/denominator", "--mmi-config", f"{exp}/conf/mmi.yaml"]
+            if network.lfmmi else []}
     return values
 
 

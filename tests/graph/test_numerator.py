@@ -14,12 +14,14 @@ from lstmp.graph.numerator import Numerators
 SYSTEMS = {(seed, width): SmallSystem(seed, width) for seed in range(3) for width in (1, 2, 3)}
 
 
-def allowed(segments, tolerance, subsampling):
+def allowed(segments, tolerance, subsampling, phase):
     """Every assignment of phones (by index) to output frames in which each phone is near its frames."""
-    outputs = -(-(segments[-1].start + segments[-1].length) // subsampling)
+    frames = segments[-1].start + segments[-1].length
+    outputs = -(-(frames - phase) // subsampling)
+    middle = [min(phase + subsampling * t + subsampling // 2, frames - 1) for t in range(outputs)]
     for path in itertools.product(range(len(segments)), repeat=outputs):
         complete = path[0] == 0 and path[-1] == len(segments) - 1 and set(np.diff(path).tolist()) <= {0, 1}
-        if complete and all(s.start - tolerance <= subsampling * t < s.start + s.length + tolerance
+        if complete and all(s.start - tolerance <= middle[t] < s.start + s.length + tolerance
                             for t, s in enumerate(segments[k] for k in path)):
             yield path
 
@@ -32,16 +34,23 @@ def only_one(system, number, tolerance, subsampling=3, **lengths):
 
 
 @given(st.integers(0, 2), st.sampled_from([1, 2, 3]), st.integers(0, 5), st.integers(0, 5), st.integers(1, 3),
-       st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
-def test_the_paths_of_an_utterance_are_those_near_its_alignment(seed, width, number, tolerance, subsampling, lengths):
+       st.integers(0, 2), st.integers(0, 1000))
+@settings(max_examples=100, deadline=None)
+def test_the_paths_of_an_utterance_are_those_near_its_alignment(seed, width, number, tolerance, subsampling, phase,
+                                                                lengths):
     system = SYSTEMS[seed, width]
     numerators, segments = only_one(system, number, tolerance, subsampling, longest=2 * subsampling, seed=lengths)
-    if len(segments) ** numerators.frames("utt") > 1e5:
+    phase = min(phase, subsampling - 1, segments[-1].start + segments[-1].length - 1)
+    outputs = numerators.frames("utt", phase)
+    if len(segments) ** outputs > 1e5:
         return
-    expected, whole = set(allowed(segments, tolerance, subsampling)), numerators.whole("utt")
-    assert (whole is None) == (not expected) == ("utt" in numerators.left_out)
-    if whole is not None:
+    at_0 = any(True for _ in allowed(segments, tolerance, subsampling, 0))
+    assert ("utt" in numerators.left_out) == (not at_0)
+    expected, cut = set(allowed(segments, tolerance, subsampling, phase)), numerators.cut("utt", 0, outputs, phase)
+    if at_0:
+        assert (cut is None) == (not expected)
+    if cut is not None:
+        whole = cut[1]
         assert {path for path, _ in numerator_paths(whole)} == expected
         for k, t in itertools.product(range(len(segments)), range(whole.frames)):  # no limit is too wide
             assert (whole.first[k] <= t <= whole.last[k]) == any(path[t] == k for path in expected)
@@ -84,7 +93,7 @@ def test_chunks_are_the_parts_of_the_utterance(number):
     for size in range(1, whole.frames + 1):
         starts = range(0, whole.frames, size)
         parts = [numerators.cut("utt", start, size)[1] for start in starts]
-        lows = [int(np.searchsorted(numerators._utterances["utt"].last, start)) for start in starts]
+        lows = [int(np.searchsorted(numerators._limits("utt", 0)[1], start)) for start in starts]
         for path, weight in numerator_paths(whole):
             total = 0.0
             for start, low, part in zip(starts, lows, parts, strict=True):

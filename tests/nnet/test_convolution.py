@@ -9,7 +9,7 @@ from lstmp.nnet.convolution import Convolution, Convolutions
 from lstmp.nnet.export_onnx import PlainNetwork
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.train import result_settings
+from lstmp.nnet.network_stage import result_settings
 
 FBANK = FeatureConfig("fbank", "none", 0)
 

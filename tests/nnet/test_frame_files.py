@@ -11,13 +11,13 @@ from helpers.toy_data import interrupted, log, run, weights
 
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig, Features
+from lstmp.features.output_frames import output_lengths, phases
 from lstmp.nnet.data import FrameSet
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.frame_files import FrameFiles
 from lstmp.nnet.load_frames import load_frames
 from lstmp.nnet.model import StateNetwork
-from lstmp.nnet.output_frames import output_lengths, phases
 from lstmp.nnet.streams import Streams, plan
 
 FEATURE = FeatureConfig("fbank", "none", 0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.errors import UserError
-from lstmp.nnet.output_frames import output_lengths, padding, phases
+from lstmp.features.output_frames import output_lengths, padding, phases
 
 
 @given(st.integers(1, 50), st.integers(1, 5), st.integers(0, 4))

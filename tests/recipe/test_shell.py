@@ -51,6 +51,16 @@ def test_variables_of_each_network(bash_output):
         "e/tri1/graph_tg"]
 
 
+def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
+    networks = "{a: {}, b: {criterion: lfmmi, subsampling: 3, mp3_kbps: 24}}"
+    show = 'echo "$lfmmi|$states|${mmi_options[*]}|$graph"'
+    output = bash_output(f"for n in a b; do settings_of $n; {show}; done", "--networks", networks)
+    assert output.splitlines() == [
+        "false|e/tri1_ali||e/tri1/graph_tg",
+        "true|e/tri1_biphones_mp3|--denominator e/tri1_biphones_mp3/denominator --mmi-config e/conf/mmi.yaml|"
+        "e/tri1_biphones_mp3/graph_tg"]
+
+
 def test_a_recipe_for_data_dirs_needs_a_corpus(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--exp", str(tmp_path), "--recipe", "own", "--lexicon", ""])

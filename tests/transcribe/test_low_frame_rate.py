@@ -19,10 +19,11 @@ from lstmp.transcribe.recognizer import Recognizer
 from lstmp.transcribe.transcribe import LiveModel
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["output frames", "repeated"])
+@pytest.fixture(scope="module", params=[{}, {"repeat_scores": True}, {"criterion": "lfmmi"}],
+                ids=["output frames", "repeated", "lfmmi"])
 def model(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("low-frame-rate")
-    parts = make_parts(folder, subsampling=3, repeat_scores=request.param)
+    parts = make_parts(folder, subsampling=3, **request.param)
     export.main(export_options(parts, folder / "model"))
     return folder / "model"
 

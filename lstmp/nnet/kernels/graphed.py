@@ -65,6 +65,8 @@ class Graphed:
         self.last_key, self.repeats = None, 0
 
     def __call__(self, x, state, targets, frames, generator, lengths):
+        if not torch.is_tensor(targets):  # of LF-MMI, which computes the numerators on the CPU
+            return loss_and_gradients(self.model, x, state, targets, frames, generator, lengths)
         # a graph is valid for these shapes, these addresses of the weights, and this precision of products
         key = (x.shape, frames, generator is None, torch.get_float32_matmul_precision(),
                *(p.data_ptr() for p in self.model.parameters()))

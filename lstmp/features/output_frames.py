@@ -6,13 +6,32 @@ last one of an utterance is completed with copies of the last frame. An output f
 is that of the group's middle frame: frame S t + S // 2 for output frame t.
 """
 
+from typing import TypeVar
+
 import numpy as np
 import torch
+
+_Numbers = TypeVar("_Numbers", int, torch.Tensor)
 
 
 def output_lengths(lengths: torch.Tensor, subsampling: int) -> torch.Tensor:
     """Number of output frames of each utterance, int64 [U], from its number of frames: the quotient, rounded up."""
-    return (lengths + subsampling - 1) // subsampling
+    outputs: torch.Tensor = (lengths + subsampling - 1) // subsampling
+    return outputs
+
+
+def target_frames(outputs: _Numbers, subsampling: int, phase: _Numbers) -> _Numbers:
+    """The number of the frame whose state is the target of an output frame: the middle one of its group.
+
+    Args:
+        outputs: numbers of output frames, int or int64 of any shape.
+        subsampling: frames in a group.
+        phase: the frame with which the first group begins, of the same type, in a shape that fits.
+
+    Returns:
+        the numbers, which may be beyond the end of the utterance: then its last frame counts.
+    """
+    return phase + subsampling * outputs + subsampling // 2
 
 
 def padding(frames: int, subsampling: int, delay: int) -> int:

@@ -1,0 +1,49 @@
+"""Starts the training of a network from the weights of another one, such as LF-MMI from cross entropy."""
+
+from pathlib import Path
+
+import torch
+
+from lstmp import config
+from lstmp.errors import UserError
+from lstmp.log import say
+from lstmp.nnet import checkpoint
+from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.model import StateNetwork
+
+FILES = ("final.safetensors", "config.yaml")
+_OUTPUT = ("w_out", "b_out")
+
+
+@torch.no_grad()
+def start_from(folder, model: StateNetwork):
+    """Give ``model`` the hidden layers and the normalization of features of a trained network.
+
+    If both have equally many tied states, it also gets the output layer. With a second output layer, a network trained
+    by cross entropy gives its output layer to this one, and to the first one without the priors in its bias: its
+    outputs are then log-likelihoods up to a number for each frame, on which LF-MMI does not depend.
+
+    Args:
+        folder: a network folder.
+        model: initialized; output layers that get no weights keep theirs.
+
+    Raises:
+        UserError: a file is missing or damaged, or the hidden layers have other sizes.
+    """
+    folder, hint = Path(folder), "give --init a network with the same input and the same hidden layers"
+    by_cross_entropy = config.load(folder / FILES[1], LstmpConfig).criterion == "cross_entropy"
+    weights, _ = checkpoint.read(folder / FILES[0], "train that network again")
+    own, priors = model.state_dict(), weights.pop("log_priors", None)
+    for name in sorted({*weights, *own} - {*_OUTPUT, "w_second", "b_second"}):
+        shapes = [list(x[name].shape) if name in x else "no values" for x in (weights, own)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"`{name}` has {shapes[0]}, and {shapes[1]} in the new network", file=folder / FILES[0],
+                            hint=hint)
+    new = {name: x for name, x in weights.items() if name not in _OUTPUT}
+    fits = "b_out" in weights and weights["w_out"].shape == own["w_out"].shape and priors is not None
+    if fits:
+        new |= {name: weights[name] for name in _OUTPUT}
+    if fits and model.w_second is not None and by_cross_entropy:
+        new |= {"w_second": weights["w_out"], "b_second": weights["b_out"], "b_out": weights["b_out"] - priors}
+    model.load_state_dict(own | new)
+    say(f"training starts from the network {folder}" + ("" if fits else ", with a new output layer"))

@@ -1,0 +1,77 @@
+"""When a network is trained again: files that training reads and writes, and settings that its result depends on."""
+
+import dataclasses
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from lstmp import config
+from lstmp.features.ark import archives_of, read_scp
+from lstmp.features.load import data_inputs
+from lstmp.graph import denominator
+from lstmp.nnet import initial as initial_network
+from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.load_frames import alignment_file
+from lstmp.nnet.mmi.config import MmiConfig
+from lstmp.nnet.mmi.training import MmiSource
+from lstmp.stage import Stage
+
+MODEL_FILES = ("tree.json", "transitions.safetensors")  # of the HMM
+_OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
+_FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
+
+
+def network_inputs(data, ali, valid, valid_ali, align_model, mmi: MmiSource | None = None, initial=None) -> list[Path]:
+    """The files that training reads; the arguments are those of :func:`lstmp.nnet.train.train`."""
+    inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
+    for folder in filter(None, (ali, valid_ali)):
+        states = alignment_file(folder)
+        inputs += [states, Path(folder) / "num_pdfs"]
+        if states.suffix == ".scp":
+            inputs += archives_of(read_scp(states).values())
+    if mmi:
+        inputs += [Path(folder) / "ali.ark" for folder in filter(None, (ali, valid_ali))]
+        inputs.append(Path(mmi.denominator) / denominator.NAME)
+    inputs += [Path(initial) / name for name in initial_network.FILES] if initial else []
+    return inputs + [Path(align_model) / name for name in MODEL_FILES]
+
+
+def network_outputs(out: Path) -> list[Path]:
+    """The files of a finished network in the folder ``out``."""
+    topo = [out / "topo"] if (out / "topo").is_file() else []
+    return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *topo]
+
+
+def result_settings(cfg: LstmpConfig, mmi: MmiConfig | None = None) -> dict:
+    """The settings that the weights depend on, without options at their defaults and options of the run alone."""
+    defaults = _defaults(cfg)
+    settings = {k: v for k, v in config.to_dict(cfg).items()
+                if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
+    of_mmi = {k: v for k, v in config.to_dict(mmi).items() if k != "implementation"} if mmi else None
+    return settings | ({"mmi": of_mmi} if of_mmi else {})
+
+
+def decoding_options(cfg: LstmpConfig) -> dict:
+    """The options that decoding depends on, but not the weights, without those at their defaults."""
+    defaults = _defaults(cfg)
+    return {name: getattr(cfg, name) for name in _FOR_DECODING if getattr(cfg, name) != defaults[name]}
+
+
+def _defaults(cfg: LstmpConfig) -> dict:
+    return {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in dataclasses.fields(cfg)}
+
+
+def renew_decoding_options(cfg: LstmpConfig, stage: Stage, out: Path):
+    """Write the options that only decoding depends on to the files of a finished network, if they have changed."""
+    options = {name: getattr(cfg, name) for name in _FOR_DECODING}
+    trained = config.load(out / "config.yaml", LstmpConfig)
+    if options != {name: getattr(trained, name) for name in _FOR_DECODING}:
+        # first without the two files, so that a run that is killed before the end leaves a finished network
+        stage.mark([path for path in network_outputs(out) if path.name not in ("config.yaml", "train.json")])
+        values = config.to_dict(replace(trained, **options))
+        report = config.read_json(out / "train.json", "train the network again") | {"config": values}
+        config.write_text(out / "train.json", json.dumps(report, indent=1) + "\n")
+        config.write_text(out / "config.yaml", yaml.safe_dump(values, sort_keys=False))  # last: it is what is compared
+        stage.mark(network_outputs(out))

@@ -1,0 +1,36 @@
+"""Training by LF-MMI on the data of known_gaussians: denominator graph, and what training takes as arguments."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from helpers import ROOT
+from lstmp import config
+from lstmp.graph import make_denominator as step
+from lstmp.nnet.mmi.config import MmiConfig
+from lstmp.nnet.mmi.training import MmiSource
+
+MMI = config.load(ROOT / "conf" / "mmi.yaml", MmiConfig)
+HELD_OUT = ("s0-028", "s1-037")
+
+
+def make_denominator(ali, out):
+    step.main.__wrapped__(["--ali", str(ali), "--out", str(out), "--config", str(ROOT / "conf" / "denominator.yaml")])
+    return out
+
+
+@dataclass
+class MmiToy:
+    """As :class:`helpers.toy_data.ToyData`: ``data``, ``ali`` and ``valid`` are the arguments of training."""
+
+    path: Path
+    data: Path
+    ali: Path
+    denominator: Path
+
+    @property
+    def valid(self) -> Path:
+        (self.path / "valid.list").write_text("".join(f"{utt}\n" for utt in HELD_OUT))
+        return self.path / "valid.list"
+
+    def source(self, **changes) -> MmiSource:
+        return MmiSource(replace(MMI, **changes), self.denominator)
