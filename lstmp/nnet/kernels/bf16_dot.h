@@ -14,7 +14,7 @@ struct Bf16Dot : Bf16Parts<1> {
   // Like Fp32::some_rows.
 #if LSTMP_VECTORS == 512
   [[gnu::noinline]] static void some_rows(const Number* a, const Number* const* b, int64_t depths, float* const* sums,
-                                         bool accumulate, const Number* upcoming, int64_t lines) {
+                                          bool accumulate, const Number* upcoming, int64_t lines) {
     Floats s[kRows][2];
     for (int r = 0; r < kRows; ++r)
       for (int c = 0; c < 2; ++c) s[r][c] = accumulate ? load(sums[c] + r * kSide) : zero();
@@ -39,7 +39,7 @@ struct Bf16Dot : Bf16Parts<1> {
 #else
   // BFMMLA adds to 2×2 sums the product of 2 rows of 4 numbers and 4 rows of 2: eight rows and eight columns at a time.
   [[gnu::noinline]] static void some_rows(const Number* a, const Number* const* b, int64_t depths, float* const* sums,
-                                         bool accumulate, const Number* upcoming, int64_t lines) {
+                                          bool accumulate, const Number* upcoming, int64_t lines) {
     for (int64_t i = 0; i < lines * depths; ++i) prefetch_line<2>(upcoming + i * kDepth);
     for (int c = 0; c < 2; ++c)
       for (int first = 0; first < kSide; first += 8) eight_columns(a, b[c] + 2 * first, depths, sums[c] + first, accumulate);

@@ -77,7 +77,7 @@ struct Fp32 {
 #if LSTMP_VECTORS == 512
   static constexpr int kRows = kSide / 2;
   [[gnu::noinline]] static void some_rows(const float* a, const float* const* b, int64_t depths, float* const* sums,
-                                         bool accumulate, const float* upcoming, int64_t lines) {
+                                          bool accumulate, const float* upcoming, int64_t lines) {
     Floats s[kRows][2];
     for (int r = 0; r < kRows; ++r)
       for (int c = 0; c < 2; ++c) s[r][c] = accumulate ? load(sums[c] + r * kSide) : zero();
