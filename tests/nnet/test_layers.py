@@ -98,7 +98,7 @@ def test_the_backward_layer_reads_each_stream_from_its_end():
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if "bf16" not in n and n != "bidirectional, low frame rate"])
 def test_gradients(small_config, name):
-    cfg = small_config(**({"cells": 6, "recurrent_projection": 3} | NETWORKS[name]))
+    cfg = small_config(**({"cells": 4, "recurrent_projection": 2} | NETWORKS[name]))
     model = StateNetwork(cfg, 3, 4).double()
     model.initialize(1)
     x, targets = random(5 * cfg.subsampling, 2, 3), torch.tensor([[0, 1], [2, -1], [3, 3], [1, 0], [2, -1]])
