@@ -20,7 +20,8 @@ def test_the_program_prints_what_the_page_says():
     assert len(expected) == 7
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == expected
+    printed = [line for line in done.stdout.splitlines() if not re.search(" compiling .*, once$", line)]
+    assert printed == expected
 
 
 def test_excerpts_are_in_their_files():
