@@ -6,12 +6,10 @@ last one of an utterance is completed with copies of the last frame. An output f
 is that of the group's middle frame: frame S t + S // 2 for output frame t.
 """
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-
-_Numbers = TypeVar("_Numbers", int, torch.Tensor)
 
 
 def output_lengths(lengths: torch.Tensor, subsampling: int) -> torch.Tensor:
@@ -20,7 +18,7 @@ def output_lengths(lengths: torch.Tensor, subsampling: int) -> torch.Tensor:
     return outputs
 
 
-def target_frames(outputs: _Numbers, subsampling: int, phase: _Numbers) -> _Numbers:
+def target_frames(outputs: Any, subsampling: int, phase: Any) -> Any:
     """The number of the frame whose state is the target of an output frame: the middle one of its group.
 
     Args:

@@ -41,7 +41,7 @@ class PackedLayer:
 
     Args:
         layer: the layer, with float32 parameters; later changes of its parameters have no effect.
-        weights: one of :data:`WEIGHTS`.
+        weights: one of ``WEIGHTS``.
     """
 
     def __init__(self, layer, weights: str):
