@@ -18,7 +18,7 @@ import torch
 
 from lstmp import config
 from lstmp.corpus.datadir import read_table
-from lstmp.decode.jobs import FRAMES_PER_BATCH
+from lstmp.decode.jobs import batches
 from lstmp.machine import machine
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
@@ -46,16 +46,6 @@ def make_network(model: Path | None, weights: str, packed: bool = True) -> Acous
     return network
 
 
-def batches(lengths: list[int]) -> list[list[int]]:
-    """Lengths of utterances in the batches in which they are decoded."""
-    out: list[list[int]] = [[]]
-    for length in lengths:
-        if out[-1] and sum(out[-1]) + length > FRAMES_PER_BATCH:
-            out.append([])
-        out[-1].append(length)
-    return out
-
-
 def score_stream(network: AcousticNetwork, feats: torch.Tensor):
     """Score an utterance piece by piece."""
     stream = NetworkStream(network)
@@ -79,7 +69,7 @@ def main(argv=None):
     networks = {"not packed, fp32": make_network(a.model, "fp32", packed=False)}
     networks |= {f"packed, {weights}": make_network(a.model, weights) for weights in WEIGHTS}
     dim = networks["packed, fp32"].dim
-    whole = [[torch.randn(n, dim) for n in batch] for batch in batches(lengths)]
+    whole = [[torch.randn(n, dim) for n in batch] for batch in batches((n, n) for n in lengths)]
     cases = {"whole utterances": (sum(lengths), lambda network: [network.batch(batch) for batch in whole]),
              "one stream": (sum(lengths[:3]), lambda network: [score_stream(network, x) for x in whole[0][:3]])}
     print(f"torch {torch.__version__}, 1 thread, {machine()}")

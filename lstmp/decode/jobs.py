@@ -18,7 +18,7 @@ from lstmp.features.load import Features
 from lstmp.log import say, warn
 from lstmp.parallel import iter_jobs
 
-FRAMES_PER_BATCH = 16_000  # frames whose scores are in memory at once: 130 MB with 2,000 tied states
+_FRAMES_PER_BATCH = 16_000  # frames whose scores are in memory at once: 130 MB with 2,000 tied states
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
     lattices = {utt: Lattice.empty() for utt in job.utts}
     failed: dict[str, str] = {}
     wall, cpu, frames = 0.0, 0.0, 0
-    for utts in _batches(job.utts, features, failed):
+    for utts in batches(_lengths(job.utts, features, failed)):
         feats = []
         for utt in utts:
             try:
@@ -65,16 +65,21 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
     return failed
 
 
-def _batches(utts: list[str], features: Features, failed: dict[str, str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    frames = 0
+def _lengths(utts: list[str], features: Features, failed: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """The utterances whose number of frames is known, with it; the others are added to ``failed``."""
     for utt in utts:
         try:
-            length = features.num_frames(utt)
+            yield utt, features.num_frames(utt)
         except UserError as e:
             failed[utt] = str(e)
-            continue
-        if batch and frames + length > FRAMES_PER_BATCH:
+
+
+def batches(utterances: Iterable[tuple[Any, int]]) -> Iterator[list[Any]]:
+    """Divide utterances, each with its number of frames, into batches that are scored together."""
+    batch: list[Any] = []
+    frames = 0
+    for utt, length in utterances:
+        if batch and frames + length > _FRAMES_PER_BATCH:
             yield batch
             batch, frames = [], 0
         batch.append(utt)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 
-def output_lengths(lengths: torch.Tensor, subsampling: int) -> torch.Tensor:
-    """Number of output frames of each utterance, int64 [U], from its number of frames: the quotient, rounded up."""
-    outputs: torch.Tensor = (lengths + subsampling - 1) // subsampling
-    return outputs
+def output_lengths(lengths: Any, subsampling: int) -> Any:
+    """Number of output frames of an utterance, from its number of frames: the quotient, rounded up; int, or int64 of
+    any shape."""
+    return (lengths + subsampling - 1) // subsampling
 
 
 def target_frames(outputs: Any, subsampling: int, phase: Any) -> Any:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstmp.errors import UserError
-from lstmp.features.output_frames import target_frames
+from lstmp.features.output_frames import output_lengths, target_frames
 from lstmp.gmm.align import Segment, read_alignment, segments
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.denominator import Denominator
@@ -144,7 +144,9 @@ class Numerators:
 
     def frames(self, utt: str, phase: int = 0) -> int:
         """Number of output frames of an utterance, 0 if it has no numerator."""
-        return -(-(self._utterances[utt].frames - phase) // self.subsampling) if utt in self._utterances else 0
+        if utt not in self._utterances:
+            return 0
+        return int(output_lengths(self._utterances[utt].frames - phase, self.subsampling))
 
     def whole(self, utt: str) -> Numerator | None:
         """The numerator of a whole utterance, None if it has none."""

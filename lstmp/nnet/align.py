@@ -1,8 +1,8 @@
 """Align a data dir with a network, as targets for the next network; writes the same files as steps/align.sh.
 
 The search is the same as with a GMM, with log posterior minus log prior, or the outputs of a network trained by LF-MMI,
-instead of log-likelihoods. Tree, topology and
-transition probabilities come from the GMM whose tied states the network was trained on.
+instead of log-likelihoods. Tree, topology and transition probabilities come from the GMM whose tied states the network
+was trained on.
 
 A network with subsampling has one row of scores for a group of frames, so the path has one state for each group. The
 alignment gives it to all frames of the group: it has one transition-id per frame of the features, like any other, but

@@ -86,7 +86,9 @@ class NativeDenominator:
         """The function that runs the blocks; each process has its own threads, as those of its parent are not there."""
         if self._threads == 1:
             return map
-        return self._pools.setdefault(os.getpid(), ThreadPoolExecutor(self._threads)).map
+        if os.getpid() not in self._pools:
+            self._pools[os.getpid()] = ThreadPoolExecutor(self._threads)
+        return self._pools[os.getpid()].map
 
 
 def _rows(state: np.ndarray, other: np.ndarray, prob: np.ndarray) -> list[np.ndarray]:

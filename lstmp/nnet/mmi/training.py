@@ -88,7 +88,7 @@ class MmiTraining:
         chunks = zip(names, batch.first.tolist(), batch.phases.tolist(), strict=True)
         cuts = [self.numerators.cut(utt, first, steps, phase) for utt, first, phase in chunks]
         without = torch.tensor([cut is None for cut in cuts])
-        missing = [n for n in (without & (batch.targets >= 0).any(0)).nonzero()[:, 0].tolist()]
+        missing = (without & (batch.targets >= 0).any(0)).nonzero()[:, 0].tolist()
         self.name_once([names[n] for n in missing], "its phones cannot be matched in this epoch's groups of frames")
         pdfs = batch.targets.masked_fill(without, -1).to(device)
         return ChunkTargets(self, names, cuts, pdfs, len(missing), {})
