@@ -61,10 +61,12 @@ def measure(out: Path, hours: float, available: float, utterances: int, last_sta
         count = min(utterances, round(hours / available * utterances))
         run(out, [*options, "--train_utterances", str(count), "--stop-stage", str(last_stage)])
     else:
-        run(out, [*options, "--stop-stage", "4"])
-        times = round(hours / available)
-        for name in (TRAINING, f"{TRAINING}_fbank"):
-            multiply(out / "data" / name, times)
+        times, multiplied = round(hours / available), out / "data" / "multiplied"
+        if not multiplied.is_file():  # stages 1 to 4 would make the data dirs anew
+            run(out, [*options, "--stop-stage", "4"])
+            for name in (TRAINING, f"{TRAINING}_fbank"):
+                multiply(out / "data" / name, times)
+            config.write_text(multiplied, f"{times}\n")
         # the shortest utterances are copies of each other: as many different ones as MONO
         run(out, [*options, "--stage", "5", "--stop-stage", str(last_stage), "--mono_utterances", str(times * MONO)])
     first = 1 if hours <= 1.02 * available else 5
