@@ -184,7 +184,7 @@ if runs_stage 9 "graphs"; then
 fi
 
 # Stage 10, decoding: lattices, and hypotheses for every LM weight and word insertion penalty; the lattices of the last
-# triphone system and of the networks are rescored with the larger language model.
+# triphone system and of the networks are rescored with the larger language model. Combinations are made of the lattices.
 if runs_stage 10 "decoding"; then
   for split in "$dev" "${tests[@]}"; do
     for system in "${systems[@]}"; do
@@ -204,13 +204,20 @@ if runs_stage 10 "decoding"; then
           --in "$exp/$system/decode_${lm}_$split" --out "$exp/$system/decode_${rescore_lm}_$split" --config "$conf/decode.yaml"
       fi
     done
+    for combination in "${combinations[@]}"; do
+      settings_of "$combination"
+      for l in "${lms[@]}"; do
+        steps/combine.sh --in "${combined[@]/%//decode_${l}_$split}" --out "$exp/$combination/decode_${l}_$split" \
+          --config "$conf/decode.yaml" --nj "$nj"
+      done
+    done
   done
 fi
 
 # Stage 11, scoring: LM weight and word insertion penalty are chosen on dev and applied unchanged to the test sets. The
 # report, a page for the browser, shows results, errors and every utterance.
 if runs_stage 11 "scoring"; then
-  for system in "${systems[@]}"; do
+  for system in "${systems[@]}" "${combinations[@]}"; do
     settings_of "$system"
     for l in "${lms[@]}"; do
       steps/score.sh --config "$conf/score.yaml" --dev "$exp/$system/decode_${l}_$dev" \
@@ -227,7 +234,7 @@ if runs_stage 11 "scoring"; then
       agreement+=("$tri=$exp/${tri}_ali/agreement.json")
     done
   fi
-  steps/make_results.sh --recipe-dir "$exp" --title "$recipe" --systems "${systems[@]}" --sets "$dev" "${tests[@]}" \
+  steps/make_results.sh --recipe-dir "$exp" --title "$recipe" --systems "${systems[@]}" "${combinations[@]}" --sets "$dev" "${tests[@]}" \
     --lms "$lm" ${rescore_lm:+"$rescore_lm"} --train-data "$data/$train" --agreement "${agreement[@]}" --spent "${spent[@]}" \
     --note "$training_note"
   if [ "$dry_run" = false ]; then

@@ -62,11 +62,31 @@ def write_hypotheses(decode_dir: Path | str, words_txt: Path | str, cfg: DecodeC
     stage = Stage(decode_dir, "best_path", inputs=[words_txt, *jobs], settings=points)
     if stage.is_done():
         return
-    name_of = read_names(words_txt)
     hypotheses: dict[str, list[list[int]]] = {}
     for part in run_jobs(lambda job: job_hypotheses(job, points), jobs, nj, "best paths", unit="job"):
         hypotheses |= part
-    outputs = []
+    outputs = write_grid(decode_dir, points, hypotheses, words_txt)
+    stage.mark(outputs)
+    say(f"{decode_dir}: best paths of {len(hypotheses)} utterances for {len(points)} pairs of LM weight and penalty")
+
+
+def write_grid(decode_dir: Path, points: list[tuple[int, float]], hypotheses: dict[str, list[list[int]]],
+               words_txt: Path | str) -> list[Path]:
+    """Write ``<decode_dir>/scoring/<LMWT>_<WIP>.txt``.
+
+    Args:
+        decode_dir: the decode dir. Files of another grid in it are removed.
+        points: pairs (LM weight, word insertion penalty).
+        hypotheses: utterance → its word ids for each point.
+        words_txt: the names of the words.
+
+    Returns:
+        the files.
+
+    Raises:
+        UserError: ``words_txt`` does not have an id.
+    """
+    name_of, outputs = read_names(words_txt), []
     for index, point in enumerate(points):
         lines = []
         for utt in sorted(hypotheses):
@@ -79,8 +99,7 @@ def write_hypotheses(decode_dir: Path | str, words_txt: Path | str, cfg: DecodeC
         config.write_text(outputs[-1], "\n".join(lines) + "\n")
     for stale in {*(decode_dir / "scoring").glob("*.txt")} - {*outputs}:  # left by an earlier run with another grid
         stale.unlink()
-    stage.mark(outputs)
-    say(f"{decode_dir}: best paths of {len(hypotheses)} utterances for {len(points)} pairs of LM weight and penalty")
+    return outputs
 
 
 @command

@@ -87,6 +87,12 @@ class Lattice:
         return Lattice(self.arcs[kept], self.acoustic[kept], self.graph[kept], self.num_words[kept],
                        self.words[np.repeat(kept, self.num_words)])
 
+    def renumbered(self) -> "Lattice":
+        """The lattice without the states that have no arcs, which are left after :meth:`pruned`."""
+        _, numbers = np.unique(self.arcs[:, :2], return_inverse=True)
+        arcs = np.column_stack([numbers.reshape(-1, 2), self.arcs[:, 2]]).astype(np.int32)
+        return Lattice(arcs, self.acoustic, self.graph, self.num_words, self.words)
+
     def words_on(self, arcs: Array) -> list[int]:
         """Word ids along a sequence of arc numbers."""
         arcs = np.asarray(arcs)
@@ -111,6 +117,16 @@ def read_info(path: Path | str) -> Json:
     """
     with _opened(path) as (_, _, info):
         return info
+
+
+def read_utterances(path: Path | str) -> list[str]:
+    """Read the ids of the utterances of a job, without the lattices.
+
+    Raises:
+        UserError: not a lattice file, or a damaged one.
+    """
+    with _opened(path) as (_, utts, _):
+        return utts
 
 
 def read_lattices(path: Path | str) -> dict[str, Lattice]:

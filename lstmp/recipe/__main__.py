@@ -23,7 +23,7 @@ from lstmp.paths import ROOT
 from lstmp.recipe.options import MACHINES, help_text, parse_options
 from lstmp.recipe.order import check_predecessors
 from lstmp.recipe.resolve import find_file, resolve
-from lstmp.recipe.shell import assignments, run_variables, settings_function, system_variables
+from lstmp.recipe.shell import assignments, combination_variables, run_variables, settings_function, system_variables
 from lstmp.recipe.working_folder import warn_of_another_version
 
 
@@ -62,6 +62,7 @@ def main(argv=None):
     values = run_variables(run, recipe, systems, networks, read_sections(ROOT / "conf")["lstmp"])
     by_system = {name: system_variables(name, None, run, recipe) for name in ("mono", *recipe.triphones)}
     by_system |= {n.name: system_variables(n.name, n, run, recipe) for n in networks}
+    by_system |= combination_variables(run, recipe, systems)
     print("\n".join([*assignments(values | {"new_conf": new_conf}), *settings_function(by_system)]))
     exported = {f"LSTMP_{key.upper().replace('-', '_')}": run[key] for key in MACHINES}
     exported["LSTMP_COMMIT"] = commit()

@@ -37,6 +37,8 @@ class Recipe:
         held_out: share of the training utterances, some of every speaker, that the networks are not trained on.
         systems: the systems to decode, the rows of the table. They must include the last triphone system. Other
             networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
+        combinations: rows of the table for several systems together: name → the systems, networks or the last triphone
+            system. Those with a system that is not decoded are left out.
         allow_commands: whether to run the commands in `wav.scp`, which are lines that end in `|`. Such a command is a
             program chosen by whoever wrote that file.
         compressed_feats: whether features are written with 8 bits for each value, in Kaldi's compressed form.
@@ -70,6 +72,7 @@ class Recipe:
     allow_commands: bool = False
     compressed_feats: bool = False
     systems: list[str] = dataclasses.field(default_factory=list)
+    combinations: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         config.check(self.source in SOURCES, "source", f"one of {', '.join(SOURCES)}")
@@ -92,8 +95,14 @@ class Recipe:
                      "a group of names, such as `lstmp: {}`, other than those of the systems before")
         config.check(not self.systems or {self.triphones[-1]} <= set(self.systems) <= set(self.all_systems), "systems",
                      f"empty, or some of {', '.join(self.all_systems)}, {self.triphones[-1]} among them")
-        named = {"networks": [str(n) for n in self.networks], "train": [self.train], "dev": [self.dev],
-                 "lm": [self.lm], "tests": self.tests, "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}
+        for name, members in self.combinations.items():
+            config.check(isinstance(members, list) and len(set(members)) == len(members) > 1
+                         and set(members) <= {self.triphones[-1], *self.networks} and name not in self.all_systems,
+                         f"combinations.{name}", "a new name, with a list of two or more of "
+                         f"{', '.join([self.triphones[-1], *map(str, self.networks)])}")
+        named = {"networks": [str(n) for n in [*self.networks, *self.combinations]], "train": [self.train],
+                 "dev": [self.dev], "lm": [self.lm], "tests": self.tests,
+                 "rescore_lm": [self.rescore_lm] if self.rescore_lm else []}
         for name, values in named.items():
             config.check(all(re.fullmatch(r"[\w.+-]+", v) for v in values), name,
                          "made of letters, digits, `_`, `-`, `.`")

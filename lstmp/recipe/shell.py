@@ -37,7 +37,9 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
     last, gmms = recipe.triphones[-1], ["mono", *recipe.triphones]
     wav_options = ["--allow-commands"] if recipe.allow_commands else []
     return {
-        **run, **dataclasses.asdict(recipe), "systems": systems, "networks": [n.name for n in networks], "last": last,
+        **run, **dataclasses.asdict(recipe), "systems": systems,
+        "combinations": list(combination_variables(run, recipe, systems)),
+        "networks": [n.name for n in networks], "last": last,
         "aligners": sorted({last, recipe.targets}),
         "graph_models": [m for m in gmms if m in systems or m == recipe.targets],
         "gmm_train": recipe.gmm_train, "training_note": describe(networks, defaults, recipe.gmm_mp3_kbps),
@@ -88,6 +90,20 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
             "mmi_options": ["--denominator", f"{states}/denominator", "--mmi-config", f"{exp}/conf/mmi.yaml"]
             if network.lfmmi else []}
     return values
+
+
+def combination_variables(run: dict, recipe: Recipe, systems: list[str]) -> dict[str, dict]:
+    """Variables of each combination of systems that are all decoded.
+
+    Args:
+        run, recipe, systems: see :func:`run_variables`.
+
+    Returns:
+        name → `combined` (the folders of its systems) and `lms` (language models that it is scored with).
+    """
+    lms = [recipe.lm, recipe.rescore_lm] if recipe.rescore_lm else [recipe.lm]
+    return {name: {"combined": [f"{run['exp']}/{s}" for s in members], "lms": lms}
+            for name, members in recipe.combinations.items() if set(members) <= set(systems)}
 
 
 def assignments(values: dict) -> list[str]:

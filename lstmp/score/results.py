@@ -74,7 +74,7 @@ def collect(systems: list[System], sets: list[str], lms: list[str], command_line
                 decode_dir = system.dir(lm, set_name)
                 score = _read(decode_dir / "score.json", SCORE, "run stage 11, scoring")
                 decode = _read(decode_dir / "decode.json", DECODE, "run stage 10, decoding")
-                train = _read(decode_dir.parent / "train.json", TRAIN, f"train {system.name}")
+                train = _training(decode_dir, decode, system.name)
                 trainings[system.name] = {**train, "dir": decode_dir.parent}
                 rows.append({
                     "system": system.name, "set": set_name, "lm": lm, **{k: score[k] for k in SCORE},
@@ -103,6 +103,15 @@ def _scored_before(system: System, sets: list[str], lms: list[str]) -> list[str]
             continue
         earlier_lms.append(match[1])
     return earlier_lms
+
+
+def _training(decode_dir: Path, decode: dict, system: str) -> dict:
+    """train.json of a system; for a combination, the sums of its systems' parameters and minutes."""
+    if "combined" not in decode:
+        return _read(decode_dir.parent / "train.json", TRAIN, f"train {system}")
+    parts = [_read(Path(d).parent / "train.json", TRAIN, f"train {Path(d).parent.name}") for d in decode["combined"]]
+    return {**{key: sum(part[key] for part in parts) for key in ("params", "minutes")}, "seed": parts[0]["seed"],
+            "config": {}}
 
 
 def _read(path: Path, keys, hint: str) -> dict:

@@ -361,6 +361,15 @@ def test_networks_that_are_not_decoded_are_not_trained(tmp_path, capsys):
     assert "\nnetworks=(b)\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("given", ["{c: [lstmp]}", "{c: [lstmp, lstmp]}", "{c: [mono, lstmp]}", "{c: lstmp}",
+                                   "{lstmp: [tri1, lstmp]}"])
+def test_impossible_combinations_are_an_error(tmp_path, capsys, given):
+    with pytest.raises(SystemExit):
+        main(["--recipe", "tiny", "--exp", str(tmp_path), "--combinations", given])
+    error = capsys.readouterr().err
+    assert "must be a new name, with a list of two or more of tri1, lstmp" in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize("given", ["[lstmp]", "[tri1, tri3b]"])
 def test_unknown_systems_or_missing_triphones_are_an_error(tmp_path, capsys, given):
     with pytest.raises(SystemExit):

@@ -51,6 +51,14 @@ def test_variables_of_each_network(bash_output):
         "e/tri1/graph_tg"]
 
 
+def test_combinations_of_decoded_systems(bash_output):
+    options = ["--recipe", "mini_librispeech", "--corpus", "", "--networks", "{a: {}, b: {}}",
+               "--combinations", "{two: [a, b], three: [tri3b, a, b]}"]
+    show = 'for c in "${combinations[@]}"; do settings_of $c; echo "$c|${combined[*]}|${lms[*]}"; done'
+    assert bash_output(show, *options).splitlines() == ["two|e/a e/b|tgsmall tgmed", "three|e/tri3b e/a e/b|tgsmall tgmed"]
+    assert bash_output(show, *options, "--systems", "[tri3b, a]") == ""
+
+
 def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
     networks = "{a: {}, b: {criterion: lfmmi, subsampling: 3, mp3_kbps: 24}}"
     show = 'echo "$lfmmi|$states|${mmi_options[*]}|$graph"'

@@ -114,6 +114,20 @@ def test_the_page_has_all_tables(scored, decoded, monkeypatch):
     assert len({line.count("|") for line in lines[:4]}) == 1  # all rows have as many columns as the header
 
 
+def test_a_combination_has_the_sums_of_its_systems(scored):
+    for name in ("dev", "test"):
+        out = scored / f"both/decode_tg_{name}"
+        shutil.copytree(scored / f"mono/decode_tg_{name}", out)
+        record = json.loads((out / "decode.json").read_text())
+        parts = [str(scored / system / f"decode_tg_{name}") for system in ("mono", "lstmp")]
+        (out / "decode.json").write_text(json.dumps(record | {"combined": parts}))
+    run(scored, systems=("mono", "lstmp", "both"))
+    rows = {(r["system"], r["set"]): r for r in json.loads((scored / "results.json").read_text())["rows"]}
+    mono, lstmp, both = (rows[system, "test"] for system in ("mono", "lstmp", "both"))
+    assert both["params"] == mono["params"] + lstmp["params"] and both["minutes"] == mono["minutes"] + lstmp["minutes"]
+    assert both["wer"] == mono["wer"] and both["config"] == {}
+
+
 def test_a_second_run_writes_the_same_files(scored):
     run(scored)
     first = (scored / "RESULTS.md").read_bytes(), (scored / "results.json").read_bytes()
