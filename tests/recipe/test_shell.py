@@ -55,7 +55,8 @@ def test_combinations_of_decoded_systems(bash_output):
     options = ["--recipe", "mini_librispeech", "--corpus", "", "--networks", "{a: {}, b: {}}",
                "--combinations", "{two: [a, b], three: [tri3b, a, b]}"]
     show = 'for c in "${combinations[@]}"; do settings_of $c; echo "$c|${combined[*]}|${lms[*]}"; done'
-    assert bash_output(show, *options).splitlines() == ["two|e/a e/b|tgsmall tgmed", "three|e/tri3b e/a e/b|tgsmall tgmed"]
+    assert bash_output(show, *options).splitlines() == ["two|e/a e/b|tgsmall tgmed",
+                                                        "three|e/tri3b e/a e/b|tgsmall tgmed"]
     assert bash_output(show, *options, "--systems", "[tri3b, a]") == ""
 
 
