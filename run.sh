@@ -240,6 +240,9 @@ if runs_stage 11 "scoring"; then
   if [ "$dry_run" = false ]; then
     cat "$exp/RESULTS.md"
   fi
-  steps/make_report.sh --config "$conf/report.yaml" --nj "$nj" "${wav_options[@]}" "$exp" ||
+  steps/make_report.sh --config "$conf/report.yaml" --nj "$nj" "${wav_options[@]}" "$exp" || {
+    code=$?
+    [ "$code" -lt 128 ] || exit "$code" # interrupted
     echo "warning: the results above are complete, but there is no report of them; steps/make_report.sh $exp makes it" >&2
+  }
 fi

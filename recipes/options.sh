@@ -35,3 +35,8 @@ take_options() {
     shift 2
   done
 }
+
+# quoted [WORD...]: the words as part of a command to copy, each after a blank
+quoted() {
+  [ $# = 0 ] || printf ' %q' "$@"
+}

@@ -7,6 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/../../options.sh"
 take_options "" "$@"
 options=(${corpus:+--corpus "$corpus"} "${options[@]}")
-export LSTMP_COMMAND="recipes/mini_librispeech/letters/run.sh${options[*]:+ ${options[*]}}"
+LSTMP_COMMAND="recipes/mini_librispeech/letters/run.sh$(quoted "${options[@]}")"
+export LSTMP_COMMAND
 exec ./run.sh --recipe mini_librispeech --lexicon "" --exp exp/mini_librispeech_letters \
   --data data/mini_librispeech_letters --speeds "[1.0]" --networks "{lstmp: {mp3_kbps: 24, epochs: 4}}" "${options[@]}"

@@ -40,7 +40,7 @@ spent=()
 for m in mono tri1 tri2b tri3b; do
   spent+=("${exp}_mp3/$m/train.json" "${exp}_mp3/${m}_ali/align.json")
 done
-LSTMP_COMMAND="recipes/mini_librispeech/mp3/run.sh${options[*]:+ ${options[*]}}" steps/make_results.sh \
+LSTMP_COMMAND="recipes/mini_librispeech/mp3/run.sh$(quoted "${options[@]}")" steps/make_results.sh \
   --recipe-dir "${exp}_mp3" --systems mono tri1 tri2b tri3b "tri3b_no_mp3=$model/decode_{lm}_{set}" \
   --sets "${sets[@]}" --lms "$lm" "$rescore_lm" --title "mini_librispeech, GMMs trained on MP3-coded speech" \
   --train-data "$data/$train" --spent "${spent[@]}" \
