@@ -13,8 +13,8 @@ Each is imported at its first use: ``import lstmp`` itself takes milliseconds an
 
 The subpackages, which we call rooms, are ordered. Each may import the rooms to its left, but none to its right:
 `corpus` → `features` → `gmm` → `kaldi` → `alignment` → `graph` → `nnet` → `decode` → `score` → `report` →
-`transcribe` → `recipe` → `experiment`. Every room may use the modules at this level (``errors``, ``config``,
-``stage``, ``log``, …).
+`transcribe` → `serve` → `recipe` → `experiment`. Every room may use the modules at this level (``errors``,
+``config``, ``stage``, ``log``, …).
 """
 
 import importlib

@@ -16,6 +16,7 @@ COMMANDS = {
     "progress": ("lstmp.recipe.show_progress",
                  "how far a run is: what is done, what runs, the time left (steps/show_progress.sh)"),
     "transcribe": ("lstmp.transcribe.transcribe", "transcribe recordings with a model folder"),
+    "serve": ("lstmp.serve.server", "live recognition over WebSockets, and a page for the microphone (steps/serve.sh)"),
     "align": ("lstmp.transcribe.align_folder",
               "align recordings with their transcripts, to Praat TextGrids and CTM, with a model folder"),
     "train": ("lstmp.nnet.train", "train a network (steps/train_lstmp.sh)"),

@@ -151,6 +151,27 @@ class Resampler:
         return samples if self._stream is None else self._stream.resample_chunk(samples, last=last)
 
 
+class Pieces:
+    """Cuts samples that arrive in blocks of any length into pieces of one length.
+
+    Pauses are looked for after each piece, so results would depend on the blocks without this.
+
+    Args:
+        size: samples of a piece.
+    """
+
+    def __init__(self, size: int):
+        self._size, self._rest = size, np.zeros(0, np.float32)
+
+    def __call__(self, samples: np.ndarray, last: bool = False) -> Iterator[np.ndarray]:
+        """Yield the pieces that are complete, and with ``last`` the rest."""
+        samples = np.concatenate([self._rest, samples])
+        whole = len(samples) if last else len(samples) - len(samples) % self._size
+        self._rest = samples[whole:]
+        for begin in range(0, whole, self._size):
+            yield samples[begin:min(begin + self._size, whole)]
+
+
 class RawPcm:
     """Converts 16-bit little-endian PCM, in pieces of any number of bytes, to samples at 16 kHz.
 

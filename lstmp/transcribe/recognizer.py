@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from lstmp.log import quiet
 from lstmp.transcribe.contained import contained
 from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.formats import Transcript
-from lstmp.transcribe.media import Resampler, read_recording
+from lstmp.transcribe.media import Pieces, Resampler, read_recording
 from lstmp.transcribe.recognize import recognize
 from lstmp.transcribe.sound import SoundOnlyRecognizer
 from lstmp.transcribe.transcribe import LiveModel
@@ -108,7 +109,7 @@ class Stream:
 
     def __init__(self, live: LiveModel):
         self._recognizer: SoundOnlyRecognizer | None = live.recognizer()
-        self._piece = round(live.live.chunk_seconds * RATE)
+        self._pieces = Pieces(round(live.live.chunk_seconds * RATE))
         self._rate: int | None = None
         self._to_rate: Resampler | None = None
 
@@ -136,7 +137,7 @@ class Stream:
                 self._rate, self._to_rate = rate, Resampler(rate)
             elif rate != self._rate:
                 raise UserError(f"{rate} samples per second after {self._rate}", hint="use one rate in a stream")
-        return self._recognize(self._to_rate(to_int16_scale(samples)))
+        return self._recognize(self._pieces(self._to_rate(to_int16_scale(samples))))
 
     def finish(self) -> list[Segment]:
         """End the recording.
@@ -146,7 +147,9 @@ class Stream:
         """
         if self._recognizer is None:
             return []
-        rest = [] if self._to_rate is None else self._recognize(self._to_rate(np.zeros(0, np.float32), last=True))
+        nothing = np.zeros(0, np.float32)
+        rest = [] if self._to_rate is None else \
+            self._recognize(self._pieces(self._to_rate(nothing, last=True), last=True))
         with contained():
             last = self._recognizer.finish()
         self.close()
@@ -158,11 +161,11 @@ class Stream:
         self._to_rate = None
 
     @contained()
-    def _recognize(self, samples: np.ndarray) -> list[Segment]:
+    def _recognize(self, pieces: Iterable[np.ndarray]) -> list[Segment]:
         assert self._recognizer is not None
         segments: list[Segment] = []
-        for begin in range(0, len(samples), self._piece):
-            segments = [s for s in segments if s.final] + self._recognizer.accept(samples[begin:begin + self._piece])
+        for piece in pieces:
+            segments = [s for s in segments if s.final] + self._recognizer.accept(piece)
         return segments
 
     def __enter__(self) -> "Stream":

@@ -38,7 +38,7 @@ from lstmp.nnet.forward import AcousticNetwork
 from lstmp.program import program_name
 from lstmp.transcribe import formats
 from lstmp.transcribe.folder import ModelFolder
-from lstmp.transcribe.media import RawPcm, on_standard_input, read_recording, recording_blocks
+from lstmp.transcribe.media import Pieces, RawPcm, on_standard_input, read_recording, recording_blocks
 from lstmp.transcribe.recognize import grammar_graph, recognize
 from lstmp.transcribe.sound import SoundOnlyRecognizer
 
@@ -83,10 +83,12 @@ class LiveModel:
         ``blocks`` are its samples, float32 at 16 kHz, ±32768, in blocks of any length.
         """
         recognizer = self.recognizer()
-        piece = round(self.live.chunk_seconds * RATE)
+        pieces = Pieces(round(self.live.chunk_seconds * RATE))
         for block in blocks:
-            for begin in range(0, len(block), piece):
-                yield from recognizer.accept(block[begin:begin + piece])
+            for piece in pieces(block):
+                yield from recognizer.accept(piece)
+        for piece in pieces(np.zeros(0, np.float32), last=True):
+            yield from recognizer.accept(piece)
         yield from recognizer.finish()
 
 

@@ -118,6 +118,16 @@ def test_a_stream_gives_the_same_segments_as_the_command(recognizer, floats, rat
         stream.accept(samples)
 
 
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_segments_do_not_depend_on_the_blocks(recognizer, floats, rate):
+    samples, found = soxr.resample(floats, 16000, rate), []
+    for blocks in (1, 7, 311):
+        with recognizer.stream() as stream:
+            segments = [s for block in np.array_split(samples, blocks) for s in stream.accept(block, rate)]
+            found.append([s for s in segments + stream.finish() if s.final])
+    assert found[0] == found[1] == found[2] != []
+
+
 def test_two_streams_can_run_at_once_with_one_rate_each(recognizer, floats):
     one, two = recognizer.stream(), recognizer.stream()
     found = [[], []]
