@@ -37,12 +37,14 @@ class Source(Protocol):
     def settings(self) -> Json:
         """The settings that the weights depend on."""
 
-    def prepare(self, cfg: LstmpConfig, parts: list, num_pdfs: int, device: str, quiet: bool) -> "Criterion":
+    def prepare(self, cfg: LstmpConfig, parts: list, model: Path, num_pdfs: int, device: str,
+                quiet: bool) -> "Criterion":
         """Make the criterion in a process.
 
         Args:
             cfg: of the network.
             parts: (alignment folder, utterance ids) of each set.
+            model: folder with the tree and the transitions of the alignments.
             num_pdfs: number of tied states of the network.
             device: of the network.
             quiet: give no warnings; for all processes but one.

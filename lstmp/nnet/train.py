@@ -16,7 +16,7 @@ import yaml
 from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
 from lstmp.corpus.topology import Topology
-from lstmp.device import CHOICES, DEFAULT_MEMORY, for_training, memory_size
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
 from lstmp.features.frame_shift import write_frame_shift
@@ -32,7 +32,7 @@ from lstmp.nnet.distributed.parameter_server import serve
 from lstmp.nnet.distributed.shared_frames import team_frames
 from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
-from lstmp.nnet.distributed.workers import default_threads, flush_denormals
+from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.initial import start_from
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
@@ -47,6 +47,7 @@ from lstmp.nnet.network_stage import (
     renew_decoding_options,
     result_settings,
 )
+from lstmp.nnet.train_options import add_options, arguments
 from lstmp.nnet.trainer import Trainer
 from lstmp.program import program_name
 from lstmp.stage import Stage
@@ -130,9 +131,10 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(
         cfg, data, ali, valid, valid_ali, memory, second_output, initial))
     parts = [(ali, train_set.utts), (valid_ali or ali, valid_set.utts)]
-    criterion = source.prepare(cfg, parts, model.num_pdfs, device, quiet=not team.leads) if source else None
-    priors = criterion.log_priors if criterion \
-        else log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
+    criterion, priors = None, log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
+    if source:
+        criterion = source.prepare(cfg, parts, align_model, model.num_pdfs, device, quiet=not team.leads)
+        priors = criterion.log_priors
     model.to(device)
     workers = f"{team.size} processes" if team.size > 1 else f"{team.workers.count} threads"
     precision = training_precision(cfg, device)
@@ -290,26 +292,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog=program_name("steps/train_lstmp.sh"), description=__doc__)
     parser.add_argument("--config", default="conf/lstmp.yaml",
                         help="network and training options (default: %(default)s)")
-    parser.add_argument("--train", required=True, metavar="DIR", help="data dir with filterbank features")
-    parser.add_argument("--ali", required=True, metavar="DIR",
-                        help="alignment with pdf.scp or pdf.ark, and num_pdfs; or from Kaldi, with ali.*.gz, tree, "
-                        "final.mdl")
-    parser.add_argument("--valid", required=True, metavar="DIR|LIST",
-                        help="held-out data dir, or a list of utterance ids to hold out of --train")
-    parser.add_argument("--valid-ali", metavar="DIR", help="alignment of --valid (default: --ali)")
-    parser.add_argument("--align-model", metavar="DIR",
-                        help="folder with tree.json and transitions.safetensors (default: --ali)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="network folder to write, such as exp/tiny/lstmp")
-    parser.add_argument("--device", default="auto", help=f"{CHOICES}; auto: a GPU, if there is one "
-                        "(default: %(default)s)")
-    parser.add_argument("--nj", type=int, default=1, help="number of processes that share the streams, in the way that "
-                        "`updates` in the configuration says (default: %(default)s; ignored under torchrun)")
-    parser.add_argument("--threads", type=int, default=default_threads(),
-                        help="number of threads that share the streams, if there is one process (default: "
-                        "OMP_NUM_THREADS, or the number of processors)")
-    parser.add_argument("--memory", type=memory_size, default=DEFAULT_MEMORY, metavar="GiB",
-                        help="of features and targets that are kept in memory; if they need more, they are read again "
-                        "in each epoch (default: %(default)s)")
+    add_options(parser)
     parser.add_argument("--denominator", metavar="DIR", help="for `criterion: lfmmi`: folder of the denominator graph, "
                         "from steps/make_denominator.sh")
     parser.add_argument("--mmi-config", default="conf/mmi.yaml", metavar="FILE",
@@ -317,13 +300,8 @@ def main(argv=None):
     parser.add_argument("--init", metavar="DIR", help="trained network whose weights training starts from (default: "
                         "random weights)")
     args = parser.parse_args(argv)
-    if args.threads < 1 or args.nj < 1:
-        raise UserError("--threads and --nj must be at least 1", hint="without them, one process uses all processors")
-    device = for_training(args.device)
     mmi = MmiSource(config.load(args.mmi_config, MmiConfig), Path(args.denominator)) if args.denominator else None
-    train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
-          align_model=args.align_model, valid_ali=args.valid_ali, device=device,
-          threads=args.threads if device == "cpu" else 0, nj=args.nj, memory=args.memory, source=mmi, initial=args.init)
+    train(config.load(args.config, LstmpConfig), **arguments(args), source=mmi)
 
 
 if __name__ == "__main__":

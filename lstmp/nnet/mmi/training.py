@@ -42,7 +42,8 @@ class MmiSource:
     def settings(self) -> Json:
         return {"mmi": {k: v for k, v in config.to_dict(self.options).items() if k != "implementation"}}
 
-    def prepare(self, cfg: LstmpConfig, parts: list, num_pdfs: int, device: str, quiet: bool) -> "MmiTraining":
+    def prepare(self, cfg: LstmpConfig, parts: list, model: Path, num_pdfs: int, device: str,
+                quiet: bool) -> "MmiTraining":
         """As :meth:`lstmp.nnet.criterion.Source.prepare`; also an error if too many utterances have no numerator."""
         graph, options = Denominator.read(self.denominator), self.options
         if graph.num_pdfs != num_pdfs:
