@@ -75,10 +75,10 @@ class LatticeCriterion:
         def one(n: int) -> Utterance | str:
             states = aligned[:, n][aligned[:, n] >= 0].numpy()
             part = detached[begins[n]:begins[n] + len(states), n]
-            rows = ((part - self.log_priors.to(part)) * self.scale).float().cpu()
+            rows = ((part - self.log_priors.to(part)) * self.scale).cpu()
             if not len(rows) or not bool(rows.isfinite().all()):
                 return "its scores are not finite" if len(rows) else "it has no frames"
-            return self.of_utterance(rows.contiguous().numpy(), states)
+            return self.of_utterance(rows.numpy(), states)
 
         found = dict(enumerate(self._workers.map(one, range(len(begins)))))
         used = {n: x for n, x in found.items() if isinstance(x, Utterance)}
@@ -101,7 +101,7 @@ class LatticeCriterion:
         """The criterion of an utterance, or why it has none.
 
         Args:
-            rows: float32 [T, P], C-contiguous: scaled acoustic scores, finite.
+            rows: [T, P], scaled acoustic scores, finite; the search rounds them to float32.
             pdfs: int64 [T], the aligned states.
         """
         lattice = make_lattice(self.graph, rows, self.search)
@@ -115,7 +115,7 @@ class LatticeCriterion:
         if self.name == "mmi" and path is None:
             return "its alignment is not a path of the graph"
         if path is not None and self.options.reference == "add":
-            lattice = with_path(lattice, path.arcs, self.graph)
+            lattice = with_path(lattice, path, self.graph)
             frame, pdf, there[:] = lattice.frame, lattice.arcs[:, 2] - 1, True
         scores, emits = lattice.scores(self.graph, rows), pdf >= 0
         correct = np.zeros(len(pdf))
@@ -126,6 +126,6 @@ class LatticeCriterion:
         over, posteriors = log_sum(lattice.arcs, scores + self.options.boost * (emits - correct))
         times = np.flatnonzero(there[:-1])  # the others are rejected
         kept = emits & there[frame]
-        objective = float(rows[np.arange(len(pdfs)), pdfs].sum(dtype=np.float64)) + path.score - over
-        return Utterance(objective, np.append(times, frame[kept]), np.append(pdfs[times], pdf[kept]),
+        aligned = rows[np.arange(len(pdfs)), pdfs].sum(dtype=np.float64) + self.graph.scores[path].sum(dtype=np.float64)
+        return Utterance(float(aligned) - over, np.append(times, frame[kept]), np.append(pdfs[times], pdf[kept]),
                          np.append(np.ones(len(times)), -posteriors[kept]), outside)

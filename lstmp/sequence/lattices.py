@@ -7,7 +7,7 @@ import numpy as np
 from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.search import searched
-from lstmp.decode.search_graph import BestPath, SearchGraph
+from lstmp.decode.search_graph import SearchGraph
 
 # for the path of an alignment, whose states alone limit the search
 _ALL = SearchConfig(acoustic_scale=1.0, search_beam=1e6, output_beam=1.0, max_word_arcs=1, min_active=0,
@@ -30,7 +30,7 @@ class StateLattice:
     frame: Array
 
     def scores(self, graph: SearchGraph, rows: Array) -> Array:
-        """float64 [A]: the scores of the arcs; ``rows``: [T, P], scaled acoustic scores."""
+        """float64 [A]: the scores of the arcs; ``rows``: [T, P], scaled acoustic scores, of any dtype."""
         label = self.arcs[:, 2]
         acoustic = rows[np.minimum(self.frame, len(rows) - 1), np.maximum(label - 1, 0)].astype(np.float64)
         return np.where(label > 0, acoustic, 0.0) + graph.scores[self.arc]
@@ -41,10 +41,11 @@ def make_lattice(graph: SearchGraph, rows: Array, cfg: SearchConfig, native: boo
 
     Args:
         graph: the decoding graph.
-        rows: float32 [T, P], C-contiguous: scaled acoustic scores.
+        rows: [T, P], scaled acoustic scores, of any dtype.
         cfg: beams and limits.
         native: use the compiled search if it is available.
     """
+    rows = np.ascontiguousarray(rows, np.float32)
     for attempt in cfg.attempts():
         links = searched(graph, rows, attempt, attempt.output_beam, native).links()
         if links is not None:
@@ -53,8 +54,9 @@ def make_lattice(graph: SearchGraph, rows: Array, cfg: SearchConfig, native: boo
     return None
 
 
-def aligned_path(graph: SearchGraph, pdfs: Array, native: bool = True) -> BestPath | None:
-    """The best path of the graph, by its own scores, whose states are those of an alignment; None if there is none.
+def aligned_path(graph: SearchGraph, pdfs: Array, native: bool = True) -> Array | None:
+    """The best path of the graph, by its own scores, whose states are those of an alignment: int32 [T + 1], its arcs;
+    None if there is none.
 
     Args:
         graph: the decoding graph.
@@ -63,7 +65,8 @@ def aligned_path(graph: SearchGraph, pdfs: Array, native: bool = True) -> BestPa
     """
     rows = np.full((len(pdfs), graph.num_pdfs), -np.inf, np.float32)
     rows[np.arange(len(pdfs)), pdfs] = 0.0
-    return searched(graph, rows, _ALL, -1.0, native).path(True, len(pdfs))
+    path = searched(graph, rows, _ALL, -1.0, native).path(True, len(pdfs))
+    return path and path.arcs
 
 
 def with_path(lattice: StateLattice, path: Array, graph: SearchGraph) -> StateLattice:
