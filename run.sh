@@ -146,7 +146,8 @@ fi
 
 # Stage 8, networks: LSTMPs, trained with frame cross entropy and truncated BPTT to predict the tied state of each frame.
 # Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. For networks
-# trained by lattice-free MMI, first their states, one for each phone in context, and the graph of all phone sequences.
+# trained by lattice-free MMI, first their states, one for each phone in context, and the graph of all phone sequences; for
+# those trained by sMBR or MMI, which continue the training of another network, a graph with a weak language model.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
@@ -160,8 +161,14 @@ if runs_stage 8 "networks ${networks[*]}"; then
         --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
       steps/make_denominator.sh --ali "$states" --out "$states/denominator" --config "$conf/denominator.yaml"
     fi
-    steps/train_lstmp.sh --train "$train_feats" --ali "$states" --valid "$data/${train}_heldout/utt2spk" \
-      --out "$exp/$network" --config "$conf/$network.yaml" --device "$device" --memory "$memory" "${mmi_options[@]}"
+    train_network=steps/train_lstmp.sh
+    if [ "$on_lattices" = true ]; then
+      local/prepare_lm.sh --lang "$lang" --out "${lang}_weak" --text "$data/$train/text" --skip-id --order "$weak_lm_order"
+      steps/make_graph.sh --lang "${lang}_weak" --model "$exp/$targets" --out "$weak_graph"
+      train_network=steps/train_sequence.sh
+    fi
+    "$train_network" --train "$train_feats" --ali "$states" --valid "$data/${train}_heldout/utt2spk" \
+      --out "$exp/$network" --config "$conf/$network.yaml" --device "$device" --memory "$memory" "${criterion_options[@]}"
   done
 fi
 

@@ -12,7 +12,7 @@ Other programs can use these names, which docs/python.md explains; everything el
 Each is imported at its first use: ``import lstmp`` itself takes milliseconds and does not import torch.
 
 The subpackages, which we call rooms, are ordered. Each may import the rooms to its left, but none to its right:
-`corpus` → `features` → `gmm` → `kaldi` → `alignment` → `graph` → `nnet` → `decode` → `score` → `report` →
+`corpus` → `features` → `gmm` → `kaldi` → `alignment` → `graph` → `nnet` → `decode` → `sequence` → `score` → `report` →
 `transcribe` → `serve` → `recipe` → `experiment`. Every room may use the modules at this level (``errors``,
 ``config``, ``stage``, ``log``, …).
 """

@@ -14,7 +14,7 @@ import yaml
 
 from lstmp.aliases import Json
 from lstmp.past_calls import Call
-from lstmp.progress_text import folder_of
+from lstmp.progress_text import NETWORK_TRAINING, folder_of
 
 START = 1.2  # seconds until Python has started and a step's modules are imported
 SKIP = 1.5  # seconds of a step that finds its work done
@@ -34,6 +34,8 @@ _RTF, _RTF_GROWTH = 0.012, 0.28  # decoding on one core: real-time factor with a
 _PASSES = 3.0  # decoding with adaptation takes this many times as long
 # training: seconds per chunk of a layer, seconds per frame and parameter
 _CHUNK, _PARAMETER, _PARAMETER_AMX, _ON_GPU = 6e-3, 1 / 1e10, 1 / 8e10, 0.1
+_LATTICE = 3e-4  # seconds per frame for the lattices of sequence training
+_WHOLE = 1000  # frames of a chunk that is a whole utterance
 
 
 def option(command: list[str], name: str, default: str = "") -> str:
@@ -170,7 +172,7 @@ def seconds(command: list[str], sizes: Sizes, nj: int) -> float | None:
                  "make_graph": (option(command, "--lang"), "G.fst")}
         more = _WORDS_MB * _megabytes(option(command, "--lang"), "words.txt") if name == "make_graph" else 0.0
         return START + more + _MB[name] * _megabytes(*files[name])
-    if name not in (*_SPEECH, "decode", "train_lstmp"):
+    if name not in (*_SPEECH, "decode", *NETWORK_TRAINING):
         return START
     hours = sizes.of(command)
     if hours is None:
@@ -181,7 +183,7 @@ def seconds(command: list[str], sizes: Sizes, nj: int) -> float | None:
             _megabytes(graph, "HCLG.fst") / 15
         passes = _PASSES if "tri3" in Path(option(command, "--model")).name else 1
         return START + 1 + 3600 * hours / nj * passes * _RTF * size ** _RTF_GROWTH
-    if name == "train_lstmp":
+    if name in NETWORK_TRAINING:
         return _training(command, hours, nj)
     fixed, per_hour = _SPEECH[name]
     jobs = 1 if name in ("get_prons", "make_fmllr", "check_text", "score") else nj
@@ -198,10 +200,12 @@ def _training(command: list[str], hours: float, nj: int) -> float:
     out = r + p or cells
     params = layers * cells * (4 * (out + (r or cells)) + out) + out * pdfs + _convolution_products(cfg)
     amx = cfg.get("precision") != "fp32" and "amx_tile" in _cpu_flags()
-    frame = layers * _CHUNK / (cfg["streams"] * max(cfg["chunk"], 1)) + params * (_PARAMETER_AMX if amx else _PARAMETER)
+    frame = layers * _CHUNK / (cfg["streams"] * (cfg["chunk"] or _WHOLE))
+    frame += params * (_PARAMETER_AMX if amx else _PARAMETER)
     if option(command, "--device") != "cpu" and os.path.isdir("/proc/driver/nvidia/gpus"):
         frame *= _ON_GPU
     frames = 360_000 * hours / cfg.get("subsampling", 1)  # of the output
+    frame += _LATTICE if script(command) == "train_sequence" else 0.0
     return START + 3 + frames * cfg["epochs"] * frame * 2 / max(2, nj)
 
 

@@ -110,8 +110,8 @@ class Run:
         """By how much the steps so far took longer than expected, those like this one in particular."""
         done = [s for s in self.state["steps"] if s["state"] == "done" and s["expected"] and not s["skip"]
                 and bool(s["earlier"]) == bool(step["earlier"])]
-        training = "train_lstmp" in step["command"][0]
-        others = [s for s in done if "train_lstmp" not in s["command"][0]]
+        training = _trains_network(step)
+        others = [s for s in done if not _trains_network(s)]
         alike = [s for s in done if s["command"][0] == step["command"][0]]
         general = 1.0 if training and not step["earlier"] else _ratio(others, _WEIGHT, 1.0)
         return _ratio(alike, _WEIGHT, general)
@@ -182,6 +182,10 @@ class Run:
         if not self.broken:
             with contextlib.suppress(OSError), open(self.exp / "log/progress.log", "a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+def _trains_network(step: dict[str, Any]) -> bool:
+    return Path(step["command"][0]).stem in progress_text.NETWORK_TRAINING
 
 
 def _ratio(steps: list[dict[str, Any]], weight: float, usual: float) -> float:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from lstmp.log import about, duration
 
+NETWORK_TRAINING = ("train_lstmp", "train_sequence")  # scripts
 _MARKS = {"done": "✓", "skipped": "✓", "running": "▶", "waiting": "·", "failed": "✗"}
 _PLAIN = {"✓": "+", "▶": ">", "·": ".", "✗": "!"}  # where the terminal's encoding lacks them
 

@@ -1,11 +1,12 @@
 """Stage 3: make ``lang_<lm>/``, the lang folder plus G.fst, from an ARPA model, a grammar, or text to train from.
 
 kaldingram trains the model: back-off Kneser-Ney with one discount per order (unmodified Kneser-Ney, SRILM's
-``-ukndiscount``).
+``-ukndiscount``). A unigram has the relative frequencies.
 """
 
 import argparse
 import functools
+import math
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
     Args:
         texts: text files with one sentence per line, plain or gzip.
         out: the ARPA file to write.
-        order: order of the model, 2 to 5.
+        order: order of the model, 1 to 5.
         skip_id: whether the first word of each line is an utterance-id, as in Kaldi's ``text``, and is skipped.
         prune: remove n-grams whose removal increases the perplexity by less than this fraction (A. Stolcke,
             "Entropy-based pruning of backoff language models", 1998); 0: no pruning.
@@ -46,10 +47,12 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
     Raises:
         UserError: there is no sentence, a word is a reserved symbol, or an option is out of range.
     """
-    if not 2 <= order <= 5:
-        raise UserError(f"--order must be 2 to 5, not {order}", hint="3 is usual")
+    if not 1 <= order <= 5:
+        raise UserError(f"--order must be 1 to 5, not {order}", hint="3 is usual")
     if not 0 <= prune < 1:
         raise UserError(f"--prune must be at least 0 and below 1, not {prune}", hint="1e-8 to 1e-7 are usual")
+    if prune and order == 1:
+        raise UserError("a unigram cannot be pruned", hint="omit --prune, or give a higher --order")
     with files.temporary_folder() as tmp:
         sentences, odd = 0, None
         ids = _Ids(skip_id)
@@ -76,11 +79,24 @@ def train_arpa(texts, out, *, order: int = 3, skip_id: bool = False, prune: floa
             raise UserError("no sentence to train a language model from", file=", ".join(map(str, texts)),
                             hint="give text with one sentence per line")
         arpa, pruned = tmp / "arpa", tmp / "pruned"
-        _kaldingram("train", "--ngram-order", order, "--text", tmp / "text", "--lm", arpa)
+        if order == 1:
+            arpa.write_text(_unigram(tmp / "text", sentences), encoding="utf-8")
+        else:
+            _kaldingram("train", "--ngram-order", order, "--text", tmp / "text", "--lm", arpa)
         if prune:
             _kaldingram("prune", "--threshold", prune, "--lm", arpa, "--write-lm", pruned, "--verbose", 4)
         config.write_text(out, (pruned if prune else arpa).read_text(encoding="utf-8"))
     say(f"{out}: {order}-gram LM from {sentences} sentences" + (", of pieces of words" if cut else ""))
+
+
+def _unigram(text: Path, sentences: int) -> str:
+    """The relative frequencies of the words and of the end of a sentence in ``text``, as an ARPA file."""
+    with open(text, encoding="utf-8") as f:
+        counts = Counter(word for line in f for word in line.split())
+    counts["</s>"] = sentences
+    total = sum(counts.values())
+    rows = [f"{math.log10(count / total):.7f}\t{word}\n" for word, count in sorted(counts.items())]
+    return "".join(["\\data\\\n", f"ngram 1={len(rows) + 1}\n\n", "\\1-grams:\n", "-99\t<s>\n", *rows, "\n\\end\\\n"])
 
 
 class _Ids:
@@ -206,7 +222,7 @@ def main(argv=None):
     parser.add_argument("--text", nargs="+", default=[], help="train a language model from these text files with one "
                         "sentence per line, plain or .gz")
     parser.add_argument("--grammar", help="use this list of phrases, one per line, or JSGF grammar (docs/formats.md)")
-    parser.add_argument("--order", type=int, default=3, help="order of a trained LM, 2 to 5 (default: %(default)s)")
+    parser.add_argument("--order", type=int, default=3, help="order of a trained LM, 1 to 5 (default: %(default)s)")
     parser.add_argument("--prune", type=float, default=0.0, help="remove n-grams of a trained LM whose removal "
                         "increases the perplexity by less than this fraction, such as 1e-8 (default: no pruning)")
     parser.add_argument("--skip-id", action="store_true", help="skip the utterance-id in the first column of --text")

@@ -1,6 +1,7 @@
 """The configuration of decoding, ``conf/decode.yaml``."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,6 +44,13 @@ class SearchConfig:
     def wider(self: Search) -> Search:
         """The configuration of the next attempt."""
         return dataclasses.replace(self, search_beam=2 * self.search_beam, max_active=2 * self.max_active)
+
+    def attempts(self: Search) -> Iterator[Search]:
+        """The configurations of the first search and of the further attempts."""
+        cfg = self
+        yield cfg
+        for _ in range(self.retries):
+            yield (cfg := cfg.wider())
 
 
 @dataclass(frozen=True)

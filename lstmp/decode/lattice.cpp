@@ -52,6 +52,26 @@ void lstmp_lattice_scores(const void* arcs, int64_t num_arcs, int64_t states, co
                      [](double a, double b) { return std::max(a, b); });
 }
 
+// For each state, the mean over paths of the sum of `values` on their arcs: over the paths from the first state to it
+// (`before`) and from it to the last one (`after`), by their probabilities. `forward`, `backward`: of lstmp_lattice_scores,
+// with `log`. States that no path reaches get 0.
+void lstmp_lattice_means(const void* arcs, int64_t num_arcs, int64_t states, const double* scores, const double* values,
+                         const double* forward, const double* backward, double* before, double* after) {
+  const Arc* rows = static_cast<const Arc*>(arcs);
+  std::fill(before, before + states, 0.0);
+  std::fill(after, after + states, 0.0);
+  for (int64_t a = 0; a < num_arcs; ++a) {
+    const int32_t from = rows[a].from, to = rows[a].to;
+    if (forward[to] > kMinusInfinity)
+      before[to] += std::exp(forward[from] + scores[a] - forward[to]) * (before[from] + values[a]);
+  }
+  for (int64_t a = num_arcs; a-- > 0;) {
+    const int32_t from = rows[a].from, to = rows[a].to;
+    if (backward[from] > kMinusInfinity)
+      after[from] += std::exp(scores[a] + backward[to] - backward[from]) * (values[a] + after[to]);
+  }
+}
+
 // The best path for each of `points` pairs of LM weight and word penalty, written as arc numbers to `paths` [points,
 // length]. Returns 0, or 1 if a path is missing or does not have `length` arcs. An arc's score is rounded to float32
 // (compiler flags prevent fused multiply-add), sums are float64. Of equal arcs the last one is taken, as k2 does.

@@ -1,4 +1,4 @@
-"""Best paths, forward and backward scores, and posteriors of lattices: compiled (lattice.cpp), and in NumPy.
+"""Best paths, forward and backward scores, posteriors and means of lattices: compiled (lattice.cpp), and in NumPy.
 
 The arcs of a lattice are sorted by from-state and lead from the states of one frame to those of the next. State 0 is
 the first, the highest state is the last. The NumPy form works frame by frame; it is the reference of the compiled form,
@@ -69,6 +69,39 @@ def path_scores(arcs: Array, scores: Array, native: bool = True) -> tuple[Array,
     forward, backward = state_scores(arcs, scores, False, native)
     up_to, onwards = forward[arcs[:, 0]] + scores, scores + backward[arcs[:, 1]]
     return up_to, onwards, up_to + backward[arcs[:, 1]]
+
+
+def state_means(arcs: Array, scores: Array, values: Array, forward: Array, backward: Array,
+                native: bool = True) -> tuple[Array, Array]:
+    """For each state, the mean over paths of the sum of ``values`` on their arcs, weighted with their probabilities.
+
+    Args:
+        arcs: int32 [A, 3], A > 0.
+        scores, values: [A].
+        forward, backward: the result of :func:`state_scores` with ``log``.
+        native: use the compiled form if it is available.
+
+    Returns:
+        that of the paths from the first state to it, and that of the paths from it to the last state, float64 [S] each;
+        0 for states that no path reaches.
+    """
+    scores, values = (np.ascontiguousarray(x, np.float64) for x in (scores, values))
+    before, after = np.zeros(len(forward)), np.zeros(len(forward))
+    if native and (lib := lattice_library()):
+        arcs = np.ascontiguousarray(arcs, np.int32)
+        lib.lstmp_lattice_means(array_at(arcs), _int(len(arcs)), _int(len(forward)), *map(array_at, (
+            scores, values, forward, backward, before, after)))
+        return before, after
+    source, to = arcs[:, 0], arcs[:, 1]
+    with np.errstate(invalid="ignore"):  # of two infinities
+        share_in = np.nan_to_num(np.exp(forward[source] + scores - forward[to]))
+        share_out = np.nan_to_num(np.exp(scores + backward[to] - backward[source]))
+    frames = list(frame_slices(arcs))
+    for part in frames:
+        np.add.at(before, to[part], share_in[part] * (before[source[part]] + values[part]))
+    for part in reversed(frames):
+        np.add.at(after, source[part], share_out[part] * (values[part] + after[to[part]]))
+    return before, after
 
 
 def arc_posteriors(lattice: Lattice, acoustic_scale: float, native: bool = True) -> Array:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import NEAR_END, CompiledSearch, check_scores, search_library
 from lstmp.decode.lattice import Lattice
@@ -94,13 +95,11 @@ def decode_utterance(graph: Any, loglikes: torch.Tensor, cfg: SearchConfig) -> L
 
         k2_search.check_before_search(graph, loglikes.shape[1])
         search_once = k2_search.search
-    for attempt in range(cfg.retries + 1):
-        if (lattice := search_once(graph, loglikes, cfg)) is not None:
+    for attempt in cfg.attempts():
+        if (lattice := search_once(graph, loglikes, attempt)) is not None:
             return lattice
-        if attempt < cfg.retries:
-            cfg = cfg.wider()
-    raise UserError(f"no path survives a search beam of {cfg.search_beam:g}", hint="raise search_beam or retries, or "
-                    "check whether the utterance is too short for any word sequence")
+    raise UserError(f"no path survives a search beam of {attempt.search_beam:g}", hint="raise search_beam or retries, "
+                    "or check whether the utterance is too short for any word sequence")
 
 
 def _check_pdfs(graph: SearchGraph, num_pdfs: int, file: Path | str | None = None) -> None:
@@ -116,11 +115,28 @@ def search_natively(graph: SearchGraph, loglikes: torch.Tensor, cfg: SearchConfi
     ``native``: use the compiled search if it is available.
     """
     rows = (loglikes.float() * cfg.acoustic_scale).contiguous().numpy()
-    search = (CompiledSearch if native and search_library() else NumpySearch)(graph, cfg, cfg.output_beam + MARGIN)
-    near_end = max(len(rows) - NEAR_END, 0)
-    search.advance(rows[:near_end], 0)
-    search.advance(rows[near_end:], len(rows) - near_end)
-    if (links := search.links()) is None:
+    links = searched(graph, rows, cfg, cfg.output_beam + MARGIN, native).links()
+    if links is None:
         return None
     source, to, arc, frame, _ = links
     return lattice_of(Links(np.stack([source, to], 1), arc, frame), graph, loglikes, cfg)
+
+
+def searched(graph: SearchGraph, rows: Array, cfg: SearchConfig, output_beam: float,
+             native: bool = True) -> CompiledSearch | NumpySearch:
+    """Search a whole utterance.
+
+    Args:
+        rows: float32 [T, P], C-contiguous: acoustic scores, multiplied by the acoustic scale.
+        cfg: beams and limits.
+        output_beam: of the lattice; negative: only a best path is wanted.
+        native: use the compiled search if it is available.
+
+    Returns:
+        the search after the last frame.
+    """
+    search = (CompiledSearch if native and search_library() else NumpySearch)(graph, cfg, output_beam)
+    near_end = max(len(rows) - NEAR_END, 0)
+    search.advance(rows[:near_end], 0)
+    search.advance(rows[near_end:], len(rows) - near_end)
+    return search

@@ -6,6 +6,7 @@ from lstmp.config import check
 from lstmp.features.load import FeatureConfig
 
 _MMI_FACTOR = 10.0
+_ON_LATTICES = ("smbr", "mmi")  # criteria of steps/train_sequence.sh
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,12 @@ class LstmpConfig:
               "0 where `recurrent_projection` is 0")
         check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
               "`feature.cmvn` none and `feature.deltas` 0: other features do not depend on loudness")
-        check(self.criterion in ("cross_entropy", "lfmmi"), "criterion", "cross_entropy or lfmmi")
+        check(self.criterion in ("cross_entropy", "lfmmi", *_ON_LATTICES), "criterion",
+              "cross_entropy, lfmmi, smbr or mmi")
         check(self.criterion == "cross_entropy" or not self.repeat_scores, "repeat_scores",
-              "false where `criterion` is lfmmi: such a network decides on the durations of output frames")
+              f"false where `criterion` is {self.criterion}: such a network decides on the durations of output frames")
+        check(not self.on_lattices or self.chunk == 0, "chunk",
+              f"0, whole utterances, where `criterion` is {self.criterion}")
         check(self.timeout_minutes > 0, "timeout_minutes", "above 0")
         check(all(maps >= 1 for maps in self.conv_maps), "conv_maps", "a list of numbers of at least 1")
         check(not self.conv_maps or self.feature.kind == "fbank", "conv_maps",
@@ -131,6 +135,11 @@ class LstmpConfig:
         check(self.prior_floor < 1, "prior_floor", "below 1")
         check(0 < self.divergence_factor < 1, "divergence_factor", "above 0 and below 1")
         check(0 <= self.max_left_out <= 1, "max_left_out", "between 0 and 1")
+
+    @property
+    def on_lattices(self) -> bool:
+        """Whether the criterion is computed on lattices of whole utterances, by steps/train_sequence.sh."""
+        return self.criterion in _ON_LATTICES
 
     @property
     def output_delay(self) -> int:

@@ -6,11 +6,11 @@ from pathlib import Path
 from lstmp.picture import plt, write_png
 
 
-def plot_history(history: list[dict], path, title: str, loss: str = "cross entropy"):
-    """Plot the epochs' records of log.jsonl to the PNG file ``path``; ``loss``: what their loss is, for the axis."""
+def plot_history(history: list[dict], path, title: str, loss: str = "cross entropy per frame (nats)"):
+    """Plot the epochs' records of log.jsonl to the PNG file ``path``; ``loss``: the label of the axis of their loss."""
     epochs = [h["epoch"] for h in history]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
-    for axis, key, scale, name in ((axes[0], "loss", 1, f"{loss} per frame (nats)"),
+    for axis, key, scale, name in ((axes[0], "loss", 1, loss),
                                    (axes[1], "accuracy", 100, "frame accuracy (%)")):
         for part, label in (("train", "training"), ("valid", "held out")):
             axis.plot(epochs, [scale * h[f"{key}_{part}"] for h in history], marker="o", markersize=3, label=label)

@@ -1,11 +1,12 @@
 """The record of an epoch of training, a line of log.jsonl: its values, its text, and which epoch is the best.
 
-``loss_train`` and ``loss_valid`` are the cross entropy per output frame in nats, or the negative of LF-MMI's objective.
+``loss_train`` and ``loss_valid`` are the cross entropy per output frame in nats, or the negative of another
+objective.
 """
 
 
 def epoch_record(epoch: int, rate: float, batches: int, sums: dict, valid: tuple[float, float], statistics: dict,
-                 lfmmi: bool) -> dict:
+                 counts: dict) -> dict:
     """The values of an epoch.
 
     Args:
@@ -15,14 +16,15 @@ def epoch_record(epoch: int, rate: float, batches: int, sums: dict, valid: tuple
         sums: of all processes, see :class:`lstmp.nnet.snapshot.TrainingState`.
         valid: loss and frame accuracy of the held-out utterances.
         statistics: of the team.
-        lfmmi: whether the network is trained by LF-MMI, which may leave chunks out.
+        counts: of what a criterion over sequences left out, see :class:`lstmp.nnet.criterion.Criterion`; {} for cross
+            entropy.
     """
     frames, seconds = sums["frames"], sums["seconds"]
-    counted = max(frames, 1)  # LF-MMI may have left out all chunks
+    counted = max(frames, 1)  # a criterion may have left out everything
     return {
         "epoch": epoch, "learning_rate": rate, "batches": batches, "frames": frames,
         "loss_train": sums["loss"] / counted, "accuracy_train": sums["correct"] / counted,
-        "loss_valid": valid[0], "accuracy_valid": valid[1], **({"left_out": sums["left_out"]} if lfmmi else {}),
+        "loss_valid": valid[0], "accuracy_valid": valid[1], **counts,
         "seconds": round(seconds, 1), "cpu_seconds": round(sums["cpu_seconds"], 1),
         "frames_per_second": round(frames / max(seconds, 1e-9)), **statistics}
 
@@ -30,8 +32,10 @@ def epoch_record(epoch: int, rate: float, batches: int, sums: dict, valid: tuple
 def epoch_text(row: dict, epochs: int, seconds: float) -> str:
     """The line that is printed after an epoch; ``epochs``: number of all epochs, ``seconds``: those of this one."""
     if "left_out" in row:
-        figures = (f"objective {-row['loss_train']:.4f} held out {-row['loss_valid']:.4f}, {row['left_out']} chunks "
-                   "left out")
+        left_out = f"{row['left_out']} chunks left out"
+        if "outside" in row:
+            left_out = f"{row['left_out']} utterances left out, {row['outside']} frames outside lattices"
+        figures = f"objective {-row['loss_train']:.4f} held out {-row['loss_valid']:.4f}, {left_out}"
     else:
         figures = f"loss {row['loss_train']:.3f} held out {row['loss_valid']:.3f}"
     return (f"epoch {row['epoch']}/{epochs}: {figures}, frame accuracy {row['accuracy_train']:.2%} held out "
@@ -40,7 +44,7 @@ def epoch_text(row: dict, epochs: int, seconds: float) -> str:
 
 
 def is_best(history: list[dict]) -> bool:
-    """Whether the last epoch is the best one so far, by held-out frame accuracy, or by LF-MMI's held-out objective."""
+    """Whether the last epoch is the best one so far, by held-out frame accuracy, or by another objective."""
     row = history[-1]
     if "left_out" in row:
         return row["loss_valid"] <= min(h["loss_valid"] for h in history)

@@ -4,33 +4,34 @@ import numpy as np
 import torch
 
 from lstmp.features.output_frames import output_lengths
+from lstmp.nnet.criterion import Criterion, Targets
 from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Team
-from lstmp.nnet.mmi.training import ChunkTargets, MmiTraining
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.streams import Streams, carry_state, plan_epoch, plan_in_order
 
 _STREAMS, _CHUNK = 64, 50  # the state is carried from chunk to chunk: these change only speed and memory
-_STREAMS_OF_WHOLE_UTTERANCES = 8  # for bidirectional networks
+_STREAMS_OF_WHOLE_UTTERANCES = 8  # for bidirectional networks, and criteria of whole utterances
 
 
 def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
-             device: str = "cpu", mmi: MmiTraining | None = None) -> tuple[float, float]:
+             device: str = "cpu", criterion: Criterion | None = None) -> tuple[float, float]:
     """Compute the loss per output frame, and the fraction whose most probable state is the aligned one.
 
     Args:
         frames: normalized features and pdf-ids.
         delay: label delay in output frames.
         team: its processes, and the threads of each process, divide the utterances among themselves.
-        mmi: of a network trained by LF-MMI. Chunks without numerator do not count.
+        criterion: default: frame cross entropy. What a criterion leaves out does not count.
 
-    Returns: (loss in nats, frame accuracy from 0 to 1). The loss is the cross entropy, or the negative of the objective
-        of LF-MMI, without regularization. The accuracy is then that of the second output layer.
+    Returns: (loss in nats, frame accuracy from 0 to 1). The loss is the cross entropy, or the negative of another
+        objective, without regularization. With LF-MMI the accuracy is that of the second output layer.
     """
     lengths = output_lengths(frames.lengths, model.subsampling)
     order = np.argsort(-lengths.numpy(), kind="stable")
     parts = team.workers.count * team.size
-    num_streams, chunk = (_STREAMS_OF_WHOLE_UTTERANCES, 0) if model.bidirectional else (_STREAMS, _CHUNK)
+    whole = model.bidirectional or criterion is not None and criterion.whole_utterances
+    num_streams, chunk = (_STREAMS_OF_WHOLE_UTTERANCES, 0) if whole else (_STREAMS, _CHUNK)
 
     @torch.no_grad()
     def run(part: int) -> tuple[float, int, int]:
@@ -44,11 +45,11 @@ def evaluate(model: StateNetwork, frames: Frames, delay: int, team: Team,
             assert batch is not None
             fresh = state is None or not chunk
             state = model.zero_state(len(batch.utts)) if fresh else carry_state(state, batch)
-            targets = mmi.targets(batch, frames.utts, device) if mmi else batch.targets.to(device)
+            targets = criterion.targets(batch, frames.utts, device) if criterion else batch.targets.to(device)
             loss, correct, state = model.loss(batch.features.to(device), state, targets, 1, None, batch.lengths)
             value, used = float(loss), int((batch.targets >= 0).sum())
-            if isinstance(targets, ChunkTargets):
-                objective, used, _ = targets.sums()
+            if isinstance(targets, Targets):
+                objective, used, *_ = targets.sums()
                 value = -objective if np.isfinite(value) else np.nan
             loss_sum, correct_sum, count = loss_sum + value, correct_sum + int(correct), count + used
         return loss_sum, correct_sum, count

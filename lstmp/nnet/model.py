@@ -38,7 +38,7 @@ class StateNetwork(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(inputs))
         self.register_buffer("feature_std", torch.ones(inputs))
         self.residual, self.bidirectional, self.bf16 = cfg.residual, cfg.bidirectional, cfg.precision == "bf16"
-        self.subsampling, self.softmax = cfg.subsampling, cfg.criterion == "cross_entropy"
+        self.subsampling, self.softmax = cfg.subsampling, cfg.criterion != "lfmmi"
         self.convolutions = _convolutions(cfg, inputs) if cfg.conv_maps else None
         width = self.convolutions.outputs if self.convolutions else inputs
         stacks = cfg.stack > 1 or cfg.subsampling > 1
@@ -137,12 +137,12 @@ class StateNetwork(nn.Module):
 
     def loss(self, x, state: RecurrentState, targets, frames: int, generator: torch.Generator | None = None,
              lengths=None):
-        """Compute the cross entropy of a chunk, or its loss by LF-MMI.
+        """Compute the cross entropy of a chunk, or its loss by a criterion over sequences.
 
         Args:
             x, state, generator, lengths: as for :meth:`hidden`.
-            targets: int64 [T, N] pdf-ids, -1 for frames without a target; or for LF-MMI a
-                :class:`lstmp.nnet.mmi.training.ChunkTargets`.
+            targets: int64 [T, N] pdf-ids, -1 for frames without a target; or for
+                another criterion a :class:`lstmp.nnet.criterion.Targets`.
             frames: the number that the summed loss is divided by, so that parts of a batch add up to its mean.
 
         Returns:

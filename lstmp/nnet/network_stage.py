@@ -10,12 +10,10 @@ import yaml
 from lstmp import config
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import data_inputs
-from lstmp.graph import denominator
 from lstmp.nnet import initial as initial_network
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.criterion import Source
 from lstmp.nnet.load_frames import alignment_file
-from lstmp.nnet.mmi.config import MmiConfig
-from lstmp.nnet.mmi.training import MmiSource
 from lstmp.stage import Stage
 
 MODEL_FILES = ("tree.json", "transitions.safetensors")  # of the HMM
@@ -23,7 +21,7 @@ _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curv
 _FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
 
 
-def network_inputs(data, ali, valid, valid_ali, align_model, mmi: MmiSource | None = None, initial=None) -> list[Path]:
+def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | None = None, initial=None) -> list[Path]:
     """The files that training reads; the arguments are those of :func:`lstmp.nnet.train.train`."""
     inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
     for folder in filter(None, (ali, valid_ali)):
@@ -31,9 +29,7 @@ def network_inputs(data, ali, valid, valid_ali, align_model, mmi: MmiSource | No
         inputs += [states, Path(folder) / "num_pdfs"]
         if states.suffix == ".scp":
             inputs += archives_of(read_scp(states).values())
-    if mmi:
-        inputs += [Path(folder) / "ali.ark" for folder in filter(None, (ali, valid_ali))]
-        inputs.append(Path(mmi.denominator) / denominator.NAME)
+    inputs += source.inputs([Path(folder) for folder in filter(None, (ali, valid_ali))]) if source else []
     inputs += [Path(initial) / name for name in initial_network.FILES] if initial else []
     return inputs + [Path(align_model) / name for name in MODEL_FILES]
 
@@ -44,13 +40,12 @@ def network_outputs(out: Path) -> list[Path]:
     return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *topo]
 
 
-def result_settings(cfg: LstmpConfig, mmi: MmiConfig | None = None) -> dict:
+def result_settings(cfg: LstmpConfig, source: Source | None = None) -> dict:
     """The settings that the weights depend on, without options at their defaults and options of the run alone."""
     defaults = _defaults(cfg)
     settings = {k: v for k, v in config.to_dict(cfg).items()
                 if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
-    of_mmi = {k: v for k, v in config.to_dict(mmi).items() if k != "implementation"} if mmi else None
-    return settings | ({"mmi": of_mmi} if of_mmi else {})
+    return settings | (source.settings() if source else {})
 
 
 def decoding_options(cfg: LstmpConfig) -> dict:

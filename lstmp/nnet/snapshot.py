@@ -20,7 +20,7 @@ from lstmp.nnet.optimizer import set_moments
 
 def empty_sums() -> dict:
     """The running sums at the start of an epoch."""
-    return {"loss": 0.0, "correct": 0, "frames": 0, "left_out": 0, "seconds": 0.0, "cpu_seconds": 0.0}
+    return {"loss": 0.0, "correct": 0, "frames": 0, "left_out": 0, "outside": 0, "seconds": 0.0, "cpu_seconds": 0.0}
 
 
 @dataclass
@@ -28,8 +28,8 @@ class TrainingState:
     """The progress of a training, which the header of last.safetensors contains.
 
     Attributes:
-        sums: loss, correct frames, frames, chunks left out (by LF-MMI) and times of the current epoch so far: in memory
-            those of this process, in the file those of all processes.
+        sums: loss, correct frames, frames, chunks left out, frames outside lattices (by criteria over sequences), and
+            times of the current epoch so far: in memory those of this process, in the file those of all processes.
         epoch, batch: the next batch to train, both from 0.
         rate_scale: factor of the learning rate.
         retries: how often training has diverged and returned to a checkpoint.

@@ -16,7 +16,7 @@ import yaml
 from lstmp import config, distributed
 from lstmp.corpus.textlines import first_columns
 from lstmp.corpus.topology import Topology
-from lstmp.device import CHOICES, DEFAULT_MEMORY, for_training, memory_size
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
 from lstmp.features.frame_shift import write_frame_shift
@@ -24,6 +24,7 @@ from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.criterion import Source
 from lstmp.nnet.curve import plot_history
 from lstmp.nnet.data import Frames, log_priors
 from lstmp.nnet.distributed.asynchronous import Asynchronous, choose_servers, machine_names
@@ -31,13 +32,13 @@ from lstmp.nnet.distributed.parameter_server import serve
 from lstmp.nnet.distributed.shared_frames import team_frames
 from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
-from lstmp.nnet.distributed.workers import default_threads, flush_denormals
+from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.initial import start_from
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
 from lstmp.nnet.load_frames import load_frames, read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
-from lstmp.nnet.mmi.training import MmiSource, MmiTraining
+from lstmp.nnet.mmi.training import MmiSource
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.network_stage import (
     MODEL_FILES,
@@ -46,6 +47,7 @@ from lstmp.nnet.network_stage import (
     renew_decoding_options,
     result_settings,
 )
+from lstmp.nnet.train_options import add_options, arguments
 from lstmp.nnet.trainer import Trainer
 from lstmp.program import program_name
 from lstmp.stage import Stage
@@ -54,7 +56,7 @@ _FOR_HELD_OUT = 0.2  # share of the memory
 
 
 def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu",
-          threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY, mmi: MmiSource | None = None, initial=None):
+          threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY, source: Source | None = None, initial=None):
     """Train a network and write its folder ``out``.
 
     Args:
@@ -68,16 +70,15 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         threads: number of threads that share the streams of a batch, if a single process trains.
         nj: number of processes on this machine; ignored under torchrun, which starts the processes.
         memory: GiB of features and targets that are kept in memory; if they need more, they are read in each epoch.
-        mmi: for `criterion: lfmmi`; ``ali``, and ``valid_ali`` if given, are then folders with ali.ark.
+        source: for a `criterion` other than cross entropy. For lfmmi, ``ali``, and ``valid_ali`` if given, are folders
+            with ali.ark.
         initial: folder of a trained network whose weights training starts from; None: random weights.
 
     Raises:
         UserError: for errors in the input, or if training diverges.
     """
     out, ali = Path(out), Path(ali)
-    if (cfg.criterion == "lfmmi") != (mmi is not None):
-        raise UserError("`criterion: lfmmi` and a denominator graph need each other",
-                        hint="give --denominator, and set `criterion: lfmmi` in the configuration")
+    _check_source(cfg, source)
     if not Path(valid).exists():
         raise UserError("no such data dir or list of utterances", file=valid, hint="check --valid")
     distributed.begin(cfg.timeout_minutes)
@@ -93,8 +94,8 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
     if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
         distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
-    inputs = network_inputs(data, ali, valid, valid_ali, align_model, mmi, initial)
-    stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, mmi.options if mmi else None))
+    inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial)
+    stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, source))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
         distributed.on_first(renew_decoding_options, cfg, stage, out)
@@ -104,7 +105,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
     try:
         distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
-                           memory, mmi, initial, timeout=cfg.timeout_minutes)
+                           memory, source, initial, timeout=cfg.timeout_minutes)
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
@@ -112,7 +113,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
-           threads: int, memory: float, mmi: MmiSource | None, initial):
+           threads: int, memory: float, source: Source | None, initial):
     """The work of each process."""
     flush_denormals()
     keep_freed_memory()
@@ -126,20 +127,20 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
                             hint="start at most one process per GPU (--nj, or torchrun's --nproc_per_node)")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
         torch.cuda.set_device(device)
-    second_output = mmi is not None and mmi.options.cross_entropy > 0
+    second_output = source is not None and source.second_output
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(
         cfg, data, ali, valid, valid_ali, memory, second_output, initial))
     parts = [(ali, train_set.utts), (valid_ali or ali, valid_set.utts)]
-    mmi_training = MmiTraining.prepare(mmi, parts, model.num_pdfs, cfg.subsampling, cfg.max_left_out,
-                                       quiet=not team.leads) if mmi else None
-    # the graph of LF-MMI has the priors of its states in it, so none are subtracted from the scores
-    priors = torch.zeros(model.num_pdfs) if mmi else log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
+    criterion, priors = None, log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
+    if source:
+        criterion = source.prepare(cfg, parts, align_model, model.num_pdfs, device, quiet=not team.leads)
+        priors = criterion.log_priors
     model.to(device)
     workers = f"{team.size} processes" if team.size > 1 else f"{team.workers.count} threads"
     precision = training_precision(cfg, device)
     team.say(f"{out}: {cfg.layers} layers of {cfg.cells} cells, {model.num_pdfs} states, {model.num_params:,} "
              f"parameters, {precision}, {workers}")
-    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team, mmi_training)
+    trainer = Trainer(cfg, model, train_set, valid_set, out, fingerprint, device, team, criterion)
     try:
         with reduced_precision():
             trainer.run()
@@ -148,6 +149,17 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         team.close()
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)
+
+
+def _check_source(cfg: LstmpConfig, source: Source | None):
+    criteria = source.criteria if source else ("cross_entropy",)
+    if cfg.criterion in criteria:
+        return
+    if "lfmmi" in (cfg.criterion, *criteria):
+        raise UserError("`criterion: lfmmi` and a denominator graph need each other",
+                        hint="give --denominator, and set `criterion: lfmmi` in the configuration")
+    raise UserError(f"`criterion: {cfg.criterion}` is not for this step",
+                    hint="steps/train_sequence.sh trains by smbr and mmi, steps/train_lstmp.sh by the other criteria")
 
 
 def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
@@ -222,10 +234,10 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
                          "w_second" in weights)
     model.load_state_dict(weights)
     model.to(trainer.device)
-    loss, accuracy = evaluate(model, trainer.valid, cfg.output_delay, team, trainer.device, trainer.mmi)
+    loss, accuracy = evaluate(model, trainer.valid, cfg.output_delay, team, trainer.device, trainer.criterion)
     sample = subset(trainer.train, len(trainer.valid.utts), cfg.seed)
-    loss_train, accuracy_train = evaluate(model, sample, cfg.output_delay, team, trainer.device, trainer.mmi)
-    objective = f"objective {-loss:.4f} held out, {-loss_train:.4f} in training, " if trainer.mmi else ""
+    loss_train, accuracy_train = evaluate(model, sample, cfg.output_delay, team, trainer.device, trainer.criterion)
+    objective = f"objective {-loss:.4f} held out, {-loss_train:.4f} in training, " if trainer.criterion else ""
     team.say(f"weights of epoch {', '.join(map(str, epochs))}: {objective}frame accuracy {accuracy:.2%} held out, "
              f"{accuracy_train:.2%} on {len(sample.utts)} training utterances; {trainer.state.seconds / 60:.1f} min of "
              "training")
@@ -246,7 +258,7 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
         "cpu_minutes": round(sum(e.get("cpu_seconds", 0) for e in history) / 60, 2),
         "frame_accuracy_train": accuracy_train, "frame_accuracy_valid": accuracy, "loss_train": loss_train,
         "loss_valid": loss, "chosen_epochs": epochs, "epochs": history}, indent=1) + "\n")
-    plot_history(history, out / "curve.png", out.name, "− objective of LF-MMI" if trainer.mmi else "cross entropy")
+    plot_history(history, out / "curve.png", out.name, *([trainer.criterion.loss_name] if trainer.criterion else []))
 
 
 def read_ids(path) -> set[str]:
@@ -280,26 +292,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog=program_name("steps/train_lstmp.sh"), description=__doc__)
     parser.add_argument("--config", default="conf/lstmp.yaml",
                         help="network and training options (default: %(default)s)")
-    parser.add_argument("--train", required=True, metavar="DIR", help="data dir with filterbank features")
-    parser.add_argument("--ali", required=True, metavar="DIR",
-                        help="alignment with pdf.scp or pdf.ark, and num_pdfs; or from Kaldi, with ali.*.gz, tree, "
-                        "final.mdl")
-    parser.add_argument("--valid", required=True, metavar="DIR|LIST",
-                        help="held-out data dir, or a list of utterance ids to hold out of --train")
-    parser.add_argument("--valid-ali", metavar="DIR", help="alignment of --valid (default: --ali)")
-    parser.add_argument("--align-model", metavar="DIR",
-                        help="folder with tree.json and transitions.safetensors (default: --ali)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="network folder to write, such as exp/tiny/lstmp")
-    parser.add_argument("--device", default="auto", help=f"{CHOICES}; auto: a GPU, if there is one "
-                        "(default: %(default)s)")
-    parser.add_argument("--nj", type=int, default=1, help="number of processes that share the streams, in the way that "
-                        "`updates` in the configuration says (default: %(default)s; ignored under torchrun)")
-    parser.add_argument("--threads", type=int, default=default_threads(),
-                        help="number of threads that share the streams, if there is one process (default: "
-                        "OMP_NUM_THREADS, or the number of processors)")
-    parser.add_argument("--memory", type=memory_size, default=DEFAULT_MEMORY, metavar="GiB",
-                        help="of features and targets that are kept in memory; if they need more, they are read again "
-                        "in each epoch (default: %(default)s)")
+    add_options(parser)
     parser.add_argument("--denominator", metavar="DIR", help="for `criterion: lfmmi`: folder of the denominator graph, "
                         "from steps/make_denominator.sh")
     parser.add_argument("--mmi-config", default="conf/mmi.yaml", metavar="FILE",
@@ -307,13 +300,8 @@ def main(argv=None):
     parser.add_argument("--init", metavar="DIR", help="trained network whose weights training starts from (default: "
                         "random weights)")
     args = parser.parse_args(argv)
-    if args.threads < 1 or args.nj < 1:
-        raise UserError("--threads and --nj must be at least 1", hint="without them, one process uses all processors")
-    device = for_training(args.device)
     mmi = MmiSource(config.load(args.mmi_config, MmiConfig), Path(args.denominator)) if args.denominator else None
-    train(config.load(args.config, LstmpConfig), args.train, args.ali, args.valid, args.out,
-          align_model=args.align_model, valid_ali=args.valid_ali, device=device,
-          threads=args.threads if device == "cpu" else 0, nj=args.nj, memory=args.memory, mmi=mmi, initial=args.init)
+    train(config.load(args.config, LstmpConfig), **arguments(args), source=mmi)
 
 
 if __name__ == "__main__":

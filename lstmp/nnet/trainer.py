@@ -1,4 +1,4 @@
-"""The training loop: truncated BPTT, frame cross entropy or LF-MMI, checkpoints from which training resumes exactly.
+"""The training loop: truncated BPTT by any criterion, and checkpoints from which training resumes exactly.
 
 A batch is a function of seed, epoch and batch number: the order of the utterances, the masks, the dropout and the
 noise are drawn from these three alone (dropout and noise also from the number of threads and processes that share a
@@ -22,6 +22,7 @@ from lstmp.log import about, progress, warn
 from lstmp.nnet import checkpoint, snapshot
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.criterion import Criterion, Targets
 from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import Frames
 from lstmp.nnet.distributed.team import Stopped, Team
@@ -29,7 +30,6 @@ from lstmp.nnet.distributed.team_state import gather_states, select_states
 from lstmp.nnet.epoch_record import epoch_record, epoch_text, is_best
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.learning_curves import write_curves
-from lstmp.nnet.mmi.training import ChunkTargets, MmiTraining
 from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
@@ -56,7 +56,7 @@ class Trainer:
         fingerprint: digest of data and configuration; training is not resumed from a checkpoint with another one.
         device: "cpu", "cuda", or a certain GPU such as "cuda:1".
         team: the processes and threads that share the streams; default: this process alone.
-        mmi: makes the targets of training by LF-MMI; default: training by frame cross entropy.
+        criterion: makes the targets; default: training by frame cross entropy.
 
     Attributes:
         state: the :class:`lstmp.nnet.snapshot.TrainingState`, the progress so far.
@@ -64,8 +64,8 @@ class Trainer:
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, train: Frames, valid: Frames, out, fingerprint: str,
-                 device: str = "cpu", team: Team | None = None, mmi: MmiTraining | None = None):
-        self.mmi = mmi
+                 device: str = "cpu", team: Team | None = None, criterion: Criterion | None = None):
+        self.criterion = criterion
         self.cfg, self.model, self.train, self.valid = cfg, model, train, valid
         self.out, self.fingerprint, self.device = Path(out), fingerprint, device
         self.optimizer = make_optimizer(cfg, model)
@@ -200,9 +200,9 @@ class Trainer:
         if batch is not None:
             self.noise_generator.manual_seed(batch_seed(*key, *([] if self.team.leads else [self.team.rank, 1])))
             x = augment(batch, self.noise_generator).to(self.device)
-            targets: torch.Tensor | ChunkTargets = batch.targets.to(self.device)
-            if self.mmi:
-                targets = self.mmi.targets(batch, self.train.utts, self.device)
+            targets: torch.Tensor | Targets = batch.targets.to(self.device)
+            if self.criterion:
+                targets = self.criterion.targets(batch, self.train.utts, self.device)
             n, frames = len(batch.utts), int((batch.targets >= 0).sum())
             # a bidirectional network treats each chunk like a whole utterance
             fresh = number == 0 or cfg.chunk == 0 or cfg.bidirectional
@@ -225,12 +225,13 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.state.rate_scale * learning_rate(cfg, (epoch + number / batches) / cfg.epochs)
             self.team.update(self.optimizer)
-        summed, left_out = loss * divisor, 0
-        if batch is not None and isinstance(targets, ChunkTargets):
-            objective, frames, left_out = targets.sums()
+        summed = loss * divisor
+        if batch is not None and isinstance(targets, Targets):
+            objective, frames, left_out, outside = targets.sums()
             summed = -objective
+            self.state.sums["left_out"] += left_out
+            self.state.sums["outside"] += outside
         self.state.sums["loss"] += summed
-        self.state.sums["left_out"] += left_out
         self.state.sums["correct"] += correct
         self.state.sums["frames"] += frames
         return frames
@@ -240,10 +241,11 @@ class Trainer:
         state = self.state
         self.team.synchronize()
         self.update_times()
-        valid = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device, self.mmi)
+        valid = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device, self.criterion)
         sums, epoch = self._all_sums(), state.epoch + 1
         rate = state.rate_scale * learning_rate(self.cfg, epoch / self.cfg.epochs)
-        row = epoch_record(epoch, rate, batches, sums, valid, self.team.statistics(), self.mmi is not None)
+        counts = {name: sums[name] for name in self.criterion.counts} if self.criterion else {}
+        row = epoch_record(epoch, rate, batches, sums, valid, self.team.statistics(), counts)
         state.history.append(row)
         self.team.say(epoch_text(row, self.cfg.epochs, sums["seconds"]))
         if self.team.leads:

@@ -22,6 +22,8 @@ class Network:
         config: the values of conf/lstmp.yaml with the changes of this network.
         speeds, volumes, mp3_kbps: perturbation of its training data, see :class:`lstmp.recipe.keys.Recipe`.
         gmm_mp3_kbps: MP3 coding of the training data of the GMMs, which align the network's data.
+        init: name of the network whose weights its training starts from; "": random weights.
+        weak_lm_order: for sequence training, order of the language model of the lattices.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Network:
     volumes: list[float]
     mp3_kbps: int
     gmm_mp3_kbps: int = 0
+    init: str = ""
+    weak_lm_order: int = 1
 
     @property
     def suffix(self) -> str:
@@ -49,6 +53,11 @@ class Network:
         """Whether it is trained by LF-MMI, on its own tied states."""
         return self.config.get("criterion") == "lfmmi"
 
+    @property
+    def on_lattices(self) -> bool:
+        """Whether it is trained by a criterion on lattices."""
+        return _on_lattices(self.config)
+
     def states(self, targets: str) -> str:
         """Name of the alignment that it is trained on, and whose states it predicts; ``targets``: the recipe's."""
         return f"{targets}_biphones{self.suffix}" if self.lfmmi else f"{targets}_ali{self.suffix}"
@@ -62,31 +71,72 @@ class Network:
         return [] if values == usual else [f"{v:g}" for v in values]
 
 
-def networks(recipe: Recipe, base: dict, *, file=None, lines: dict[str, int]) -> list[Network]:
+def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: dict[str, int]) -> list[Network]:
     """Build the networks of a recipe.
+
+    A network with `init` is a variant of that network, trained on the same data unless it says otherwise. If its
+    criterion is smbr or mmi, it also has the values of conf/sequence.yaml for training.
 
     Args:
         recipe: the recipe.
-        base: the section `lstmp`, which every network is a variant of.
+        base: the section `lstmp`, which every other network is a variant of.
+        sequence: the section `sequence`.
         file, lines: the file of the recipe, and the line of each key by its dotted name.
 
     Raises:
         UserError: an unknown key, or a value of the wrong type or range.
     """
-    built = []
+    built: dict[str, Network] = {}
     for name, own in recipe.networks.items():
         if own is not None and not isinstance(own, dict):
             raise UserError(f"`networks.{name}` must be a group of keys, not {own!r}", file=file,
                             line=lines.get(f"networks.{name}"),
                             hint=f"write `{name}: {{}}` for the network of conf/lstmp.yaml and the recipe")
-        own, section = dict(own or {}), copy.deepcopy(base)
-        data_values = {key: own.pop(key) for key in _DATA_KEYS if key in own}
+        own = dict(own or {})
+        init = _first(recipe, str(name), own, built, file, lines)
+        section = copy.deepcopy(init.config if init else base)
+        data_values = {key: getattr(init, key) for key in _DATA_KEYS} if init else {}
+        data_values |= {key: own.pop(key) for key in _DATA_KEYS if key in own}
+        training = sequence["training"] if _on_lattices(own) else {}
+        for key, value in training.items():
+            override(section, key, value, what=f"sequence.training.{key}", file=file, lines=lines)
         for key, value in own.items():
             override(section, key, value, what=f"networks.{name}.{key}", file=file, lines=lines)
         data = config.build({**dataclasses.asdict(recipe), **data_values}, Recipe, file=file, lines={
             key: lines.get(f"networks.{name}.{key}") for key in data_values})
-        built.append(Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps))
-    return built
+        built[str(name)] = Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps,
+                                   init.name if init else "", sequence["weak_lm_order"])
+    return list(built.values())
+
+
+def _on_lattices(values: dict) -> bool:
+    return values.get("criterion") in ("smbr", "mmi")
+
+
+def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> Network | None:
+    """The network that the key `init` of ``own`` names, which is removed; None if there is no such key.
+
+    Raises:
+        UserError: there is no such network before this one, it is not trained in this run, it has other states, or
+            sequence training lacks it.
+    """
+    init = own.pop("init", None)
+    where = {"file": file, "line": lines.get(f"networks.{name}.init", lines.get(f"networks.{name}"))}
+    if init is None:
+        if _on_lattices(own):
+            raise UserError(f"`networks.{name}`: `criterion: {own['criterion']}` needs the key `init`", **where,
+                            hint="name the network whose training it continues, such as `init: lstmp`")
+        return None
+    if init not in built:
+        raise UserError(f"`networks.{name}.init`: no network `{init}` before it", **where,
+                        hint=f"name one of {', '.join(built)}" if built else "list that network first")
+    if recipe.systems and name in recipe.systems and init not in recipe.systems:
+        raise UserError(f"`networks.{name}` starts from `{init}`, which is not one of `systems`", **where,
+                        hint=f"add {init} to `systems`")
+    if built[init].lfmmi != (own.get("criterion", built[init].config.get("criterion")) == "lfmmi"):
+        raise UserError(f"`networks.{name}.init`: LF-MMI and the other criteria have different states", **where,
+                        hint="start from a network with the same states")
+    return built[init]
 
 
 def describe(trained: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> str:
@@ -103,6 +153,7 @@ def describe(trained: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> s
         data = [f"at speeds {', '.join(f'{s:g}' for s in n.speeds)}"] if n.speeds != [1.0] else []
         data += [f"at volumes {n.volumes[0]:g} to {n.volumes[1]:g}"] if n.volumes else []
         data += [f"after MP3 coding at {n.mp3_kbps} kbit/s" if n.mp3_kbps else "without MP3 coding"]
+        data += [f"from the weights of `{n.init}`"] if n.init else []
         changed = [f"{key} {value}" for key, value in leaves(n.config).items() if leaves(defaults).get(key) != value]
         lines.append(f"`{n.name}` is trained on the training data{' '.join(['', *data])}; changed in conf/lstmp.yaml: "
                      f"{', '.join(changed) or 'nothing'}.")

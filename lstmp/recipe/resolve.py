@@ -65,16 +65,22 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
         raise config.unknown(f"system `{absent[0]}`", absent[0], [s for s in sections if s.startswith("tri")],
                              file=path, line=lines.get("triphones"))
     file, network_lines = (None, {}) if "networks" in chosen else (path, lines)
-    for network in (recipe_networks := networks(recipe, sections["lstmp"], file=file, lines=network_lines)):
+    for network in (recipe_networks := networks(recipe, sections["lstmp"], sections["sequence"], file=file,
+                                                 lines=network_lines)):
         if network.name in sections and network.name != "lstmp":
             raise UserError(f"network `{network.name}` has the name of a file of conf/", file=path,
                             line=lines.get(f"networks.{network.name}"), hint="choose another name")
-    names = [n.name for n in recipe_networks]
+    by_name = {n.name: n for n in recipe_networks}
+    names = list(by_name)
 
     def origin(section: str, key: str):
-        set_by_network = key.split(".")[0] in (recipe.networks.get(section) or {})
-        if section in names and set_by_network:
+        first = key.split(".")[0]
+        if section in names and first in (recipe.networks.get(section) or {}):
             return "--networks" if "networks" in chosen else (path, lines.get(f"networks.{section}.{key}"))
+        if section in names and by_name[section].on_lattices and first in sections["sequence"]["training"]:
+            section, key = "sequence", f"training.{key}"
+        elif section in names and by_name[section].init:
+            return origin(by_name[section].init, key)
         section = "lstmp" if section in names else section
         if f"{section}.{key}" in chosen:
             return f"--{section}.{key}"

@@ -77,9 +77,11 @@ def _types() -> dict[str, type]:
     from lstmp.nnet.mmi.config import MmiConfig
     from lstmp.report.options import ReportConfig
     from lstmp.score.score import ScoreConfig
+    from lstmp.sequence.config import SequenceConfig
     from lstmp.transcribe.pauses import CutConfig
 
     return {"align": AlignConfig, "check_alignment": CheckConfig, "decode": DecodeConfig,
             "denominator": DenominatorConfig, "fbank": FbankConfig, "fmllr": FmllrConfig, "live": LiveConfig,
             "lstmp": LstmpConfig, "mfcc": MfccConfig, "mmi": MmiConfig, "mono": MonoConfig,
-            "report": ReportConfig, "score": ScoreConfig, "transcribe": CutConfig, "tri": TriConfig}
+            "report": ReportConfig, "score": ScoreConfig, "sequence": SequenceConfig,
+            "transcribe": CutConfig, "tri": TriConfig}

@@ -69,7 +69,9 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         perturbed copies of the training data, and the suffix that they add to the name of an alignment),
         `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `states` (alignment that it
         is trained on), `lfmmi` (whether it is trained by LF-MMI, so that this alignment, a denominator graph and a
-        decoding graph are made for it) and `mmi_options` (of its training).
+        decoding graph are made for it), `on_lattices` (whether it is trained by sMBR or MMI), `weak_lm_order` and
+        `weak_graph` (order of the language model of the graph that is made for that, and its folder), and
+        `criterion_options` (of its training).
     """
     exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
     model = recipe.targets if network else name  # the system that defines its tied states
@@ -87,8 +89,12 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
             "train_feats": f"{exp}/fmllr/{copies}" if feature_type == "fmllr" else f"{data}/{copies}_fbank",
             "states": (states := f"{exp}/{network.states(recipe.targets)}"), "lfmmi": network.lfmmi,
             "graph": f"{exp}/{network.graph_model(recipe.targets)}/graph_{recipe.lm}",
-            "mmi_options": ["--denominator", f"{states}/denominator", "--mmi-config", f"{exp}/conf/mmi.yaml"]
-            if network.lfmmi else []}
+            "on_lattices": network.on_lattices, "weak_lm_order": network.weak_lm_order,
+            "weak_graph": (weak := f"{exp}/{recipe.targets}/graph_weak"), "criterion_options": [
+                *(["--init", f"{exp}/{network.init}"] if network.init else []),
+                *(["--denominator", f"{states}/denominator", "--mmi-config", f"{exp}/conf/mmi.yaml"]
+                  if network.lfmmi else []),
+                *(["--graph", weak, "--sequence-config", f"{exp}/conf/sequence.yaml"] if network.on_lattices else [])]}
     return values
 
 

@@ -185,6 +185,19 @@ def test_model_trained_from_text_is_a_distribution(folder):
     assert g_cost(g, [ids["A"], ids["B"]], ids["#0"]) < g_cost(g, [ids["B"], ids["A"]], ids["#0"])
 
 
+def test_a_unigram_has_the_relative_frequencies(folder):
+    (folder / "text").write_text("u1 A B A\nu2\nu3 <s> A </s>\n")
+    train_arpa([folder / "text"], folder / "x.arpa", order=1, skip_id=True)
+    assert check_arpa(folder / "x.arpa") == [4]
+    found = {words[0]: value for words, value in read_ngrams(folder / "x.arpa").items()}
+    probabilities = {w: 10 ** (v[0] if isinstance(v, tuple) else v) for w, v in found.items() if w != "<s>"}
+    assert probabilities == pytest.approx({"A": 3 / 6, "B": 1 / 6, "</s>": 2 / 6}, rel=1e-5)
+    prepare_lm(folder / "lang", folder / "lang_1", texts=[folder / "text"], order=1, skip_id=True)
+    assert len(FstArrays.read(folder / "lang_1" / "G.fst").final) == 1
+    with pytest.raises(UserError, match="a unigram cannot be pruned"):
+        train_arpa([folder / "text"], folder / "x.arpa", order=1, skip_id=True, prune=1e-5)
+
+
 def test_lang_files_are_complete_and_finished_stage_is_skipped(folder, capsys):
     prepare_lm(folder / "lang", folder / "lang_x", arpa=folder / "lm.arpa")
     names = {p.relative_to(folder / "lang") for p in (folder / "lang").rglob("[!.]*")}
@@ -344,8 +357,9 @@ def test_bad_training_text_and_options_are_errors(folder):
     text.write_text("A B\nA <s> B\n")
     with pytest.raises(UserError, match="text:2: <s> is a reserved symbol"):
         train_arpa([text], folder / "x.arpa")
-    with pytest.raises(UserError, match="--order must be 2 to 5"):
-        train_arpa([text], folder / "x.arpa", order=1)
+    for order in (0, 6):
+        with pytest.raises(UserError, match="--order must be 1 to 5"):
+            train_arpa([text], folder / "x.arpa", order=order)
     with pytest.raises(UserError, match="either an ARPA file, text to train from, or a grammar"):
         prepare_lm(folder / "lang", folder / "lang_x")
     with pytest.raises(UserError, match="words.txt: no such file"):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, scores
+from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, random_lattice, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,24 +17,6 @@ from lstmp.errors import UserError
 POINTS = list(itertools.product(range(7, 20), (0.0, 0.5, 1.0)))
 NATIVE = pytest.mark.parametrize("native", [pytest.param(True, marks=NEEDS_COMPILER), False], ids=["compiled", "numpy"])
 SEEDS = st.integers(0, 10**6)
-
-
-def random_lattice(seed, frames=8, ties=False) -> Lattice:
-    """A random lattice; with ``ties``, with few different scores, so that many paths are equally good."""
-    rng = np.random.default_rng(seed)
-    sizes = [1, *rng.integers(1, 5, frames - 1).tolist(), 1]
-    first = np.cumsum([0, *sizes])
-    rows = set()
-    for t in range(frames):
-        here, there = range(first[t], first[t + 1]), range(first[t + 1], first[t + 1] + sizes[t + 1])
-        rows |= {(a, int(rng.choice(there)), int(rng.integers(1, 5))) for a in here for _ in range(2)}
-        rows |= {(int(rng.choice(here)), b, int(rng.integers(1, 5))) for b in there}
-    arcs = np.array(sorted(rows), np.int32)
-    arcs[arcs[:, 1] == first[-2], 2] = -1
-    num_words = rng.integers(0, 3, len(arcs)).astype(np.uint8)
-    values = rng.integers(-3, 1, (2, len(arcs))) if ties else rng.normal(size=(2, len(arcs)))
-    return Lattice(arcs, (30 * values[0]).astype(np.float32), values[1].astype(np.float32), num_words,
-                   rng.integers(1, 9, int(num_words.sum())).astype(np.int32))
 
 
 def as_k2(lattice: Lattice, values):

@@ -10,6 +10,7 @@ import torch
 
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import search_library
+from lstmp.decode.lattice import Lattice
 from lstmp.decode.search_graph import SearchGraph
 
 WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_word_arcs=100_000,
@@ -97,6 +98,24 @@ class SmallGraph:
             best = following
         ends = [(best[s][0] + score, best[s][1] + words) for s, (score, words) in self.final.items() if s in best]
         return max(ends) if ends else None
+
+
+def random_lattice(seed, frames=8, ties=False) -> Lattice:
+    """A random lattice; with ``ties``, with few different scores, so that many paths are equally good."""
+    rng = np.random.default_rng(seed)
+    sizes = [1, *rng.integers(1, 5, frames - 1).tolist(), 1]
+    first = np.cumsum([0, *sizes])
+    rows = set()
+    for t in range(frames):
+        here, there = range(first[t], first[t + 1]), range(first[t + 1], first[t + 1] + sizes[t + 1])
+        rows |= {(a, int(rng.choice(there)), int(rng.integers(1, 5))) for a in here for _ in range(2)}
+        rows |= {(int(rng.choice(here)), b, int(rng.integers(1, 5))) for b in there}
+    arcs = np.array(sorted(rows), np.int32)
+    arcs[arcs[:, 1] == first[-2], 2] = -1
+    num_words = rng.integers(0, 3, len(arcs)).astype(np.uint8)
+    values = rng.integers(-3, 1, (2, len(arcs))) if ties else rng.normal(size=(2, len(arcs)))
+    return Lattice(arcs, (30 * values[0]).astype(np.float32), values[1].astype(np.float32), num_words,
+                   rng.integers(1, 9, int(num_words.sum())).astype(np.int32))
 
 
 def all_paths(lattice):

@@ -4,7 +4,9 @@ import subprocess
 
 import pytest
 
+from lstmp.errors import UserError
 from lstmp.recipe.__main__ import main
+from lstmp.recipe.resolve import resolve
 from lstmp.recipe.shell import assignments, settings_function
 
 
@@ -62,12 +64,44 @@ def test_combinations_of_decoded_systems(bash_output):
 
 def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
     networks = "{a: {}, b: {criterion: lfmmi, subsampling: 3, mp3_kbps: 24}}"
-    show = 'echo "$lfmmi|$states|${mmi_options[*]}|$graph"'
+    show = 'echo "$lfmmi|$states|${criterion_options[*]}|$graph"'
     output = bash_output(f"for n in a b; do settings_of $n; {show}; done", "--networks", networks)
     assert output.splitlines() == [
         "false|e/tri1_ali||e/tri1/graph_tg",
         "true|e/tri1_biphones_mp3|--denominator e/tri1_biphones_mp3/denominator --mmi-config e/conf/mmi.yaml|"
         "e/tri1_biphones_mp3/graph_tg"]
+
+
+def test_a_network_trained_on_lattices_is_a_variant_of_the_one_it_starts_from(bash_output, tmp_path):
+    networks = "{a: {cells: 99, mp3_kbps: 24, lr_initial: 0.1}, b: {criterion: smbr, init: a, epochs: 3}}"
+    show = 'echo "$on_lattices|$states|${criterion_options[*]}|$graph|$weak_lm_order|$copies"'
+    output = bash_output(f"for n in a b; do settings_of $n; {show}; done", "--networks", networks)
+    assert output.splitlines() == [
+        "false|e/tri1_ali_mp3||e/tri1/graph_tg|1|train_mp3",
+        "true|e/tri1_ali_mp3|--init e/a --graph e/tri1/graph_weak --sequence-config e/conf/sequence.yaml|"
+        "e/tri1/graph_tg|1|train_mp3"]
+    _, _, sections, _ = resolve({"networks": networks})
+    cfg = sections["b"]
+    assert (cfg["cells"], cfg["chunk"], cfg["epochs"], cfg["lr_initial"], cfg["dropout"]) == (99, 0, 3, 1e-4, 0.0)
+
+
+@pytest.mark.parametrize("networks, message", [
+    ("{b: {criterion: smbr}}", "`criterion: smbr` needs the key `init`"),
+    ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "have different states"),
+    ("{a: {}, b: {criterion: lfmmi, init: a}}", "have different states"),
+    ("{a: {}, b: {criterion: mmi, init: a, chunk: 20}}", "option --networks: `chunk` must be 0, whole utterances"),
+    ("{a: {epochs: 0}, b: {criterion: mmi, init: a}}", "option --networks: `epochs` must be at least 1")])
+def test_wrong_networks_on_lattices_are_one_line(networks, message):
+    with pytest.raises(UserError, match=message):
+        resolve({"networks": networks})
+
+
+def test_the_value_of_a_file_for_training_is_named_as_such():
+    with pytest.raises(UserError, match="option --sequence.training.lr_final: `lr_final` must be"):
+        resolve({"networks": "{a: {}, b: {criterion: mmi, init: a}}", "sequence.training.lr_final": "1.0"})
+    with pytest.raises(UserError, match="starts from `a`, which is not one of `systems`"):
+        resolve({"networks": "{a: {}, b: {criterion: mmi, init: a}}", "systems": "[tri1, b]"})
 
 
 def test_a_recipe_for_data_dirs_needs_a_corpus(tmp_path, capsys):

@@ -65,7 +65,7 @@ class Graphed:
         self.last_key, self.repeats = None, 0
 
     def __call__(self, x, state, targets, frames, generator, lengths):
-        if not torch.is_tensor(targets):  # of LF-MMI, which computes the numerators on the CPU
+        if not torch.is_tensor(targets):  # of a criterion over sequences, a part of which is computed on the CPU
             return loss_and_gradients(self.model, x, state, targets, frames, generator, lengths)
         # a graph is valid for these shapes, these addresses of the weights, and this precision of products
         key = (x.shape, frames, generator is None, torch.get_float32_matmul_precision(),

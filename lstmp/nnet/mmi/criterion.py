@@ -10,37 +10,16 @@ MMI"). Networks minimize its negative, divided by a number of frames.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch.autograd import Function
 
 from lstmp.errors import UserError
 from lstmp.graph.denominator import Denominator
 from lstmp.graph.numerator import Numerator
 from lstmp.nnet.mmi import native
-from lstmp.nnet.mmi.numerators import Posteriors, forward_backward
+from lstmp.nnet.mmi.numerators import forward_backward
 from lstmp.nnet.mmi.plain import PlainDenominator
-
-
-@dataclass(frozen=True)
-class Result:
-    """The criterion of a batch.
-
-    Attributes:
-        loss: scalar with a gradient by the scores: − objective / divisor.
-        objective: log numerator − log denominator, summed over the sequences, without regularization; at most 0.
-        frames: number of frames of these sequences.
-        left_out: the sequences (index in the batch) that have a numerator, but no finite objective or gradient: the
-            scores are not finite, or too low for any path. They are not in the sums and have no gradient.
-        posteriors: of the numerators, the targets of the second output layer.
-    """
-
-    loss: torch.Tensor
-    objective: float
-    frames: int
-    left_out: list[int]
-    posteriors: Posteriors
+from lstmp.nnet.posteriors import Posteriors, Result, WithGradient
 
 
 class LfMmi:
@@ -111,7 +90,7 @@ class LfMmi:
         value, gradient, objective, bad, posteriors = self._compute(
             part.detach(), begins[used], lengths, chosen, divisor)
         sequence = torch.tensor(used, device=scores.device)[posteriors.sequence]
-        return Result(_WithGradient.apply(part, value, gradient), objective, int(lengths[~bad].sum()),
+        return Result(WithGradient.apply(part, value, gradient), objective, int(lengths[~bad].sum()),
                       [used[i] for i in bad.nonzero()[:, 0].tolist()],
                       Posteriors(posteriors.frame, sequence, posteriors.pdf, posteriors.value))
 
@@ -129,34 +108,3 @@ class LfMmi:
         objective = float(difference[~bad].sum())
         loss = (0.5 * self.l2_regularize * float(squares[~bad].sum()) - objective) / divisor
         return scores.new_tensor(loss), gradient, objective, bad, posteriors
-
-
-class _WithGradient(Function):
-    """A value whose gradient has been computed with it: ``_WithGradient.apply(scores, value, gradient)``."""
-
-    @staticmethod
-    def forward(ctx, scores, value, gradient):
-        ctx.save_for_backward(gradient)
-        return value.clone()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_loss):
-        return ctx.saved_tensors[0] * grad_loss, None, None
-
-
-def with_cross_entropy(result: Result, scores: torch.Tensor, weight: float, divisor: float) -> torch.Tensor:
-    """The loss with cross-entropy regularization by a second output layer (Povey et al. 2016).
-
-    Args:
-        result: the criterion of the first output layer.
-        scores: [T, N, P] outputs of the second layer, before its softmax.
-        weight: of the cross entropy, usually 0.1.
-        divisor: the number by which its sum over the frames is divided.
-
-    Returns:
-        result.loss + weight · the cross entropy with the posteriors of the numerators as targets; a scalar.
-    """
-    p = result.posteriors
-    log_probs = torch.log_softmax(scores, 2)[p.frame, p.sequence, p.pdf]
-    return result.loss - weight * (p.value.to(log_probs.dtype) * log_probs).sum() / divisor

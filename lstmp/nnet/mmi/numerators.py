@@ -3,36 +3,11 @@
 A numerator has some three states that are active in a frame, so this takes a small part of the time of the denominator.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from lstmp.graph.numerator import Numerator
-
-
-@dataclass(frozen=True)
-class Posteriors:
-    """Posteriors of pdfs in a batch [T, N, P], those that are not 0.
-
-    Attributes:
-        frame, sequence, pdf: int64 [n]; the same three may occur several times.
-        value: [n].
-    """
-
-    frame: torch.Tensor
-    sequence: torch.Tensor
-    pdf: torch.Tensor
-    value: torch.Tensor
-
-    def add_to(self, x: torch.Tensor, factor: float):
-        """Add the posteriors times ``factor`` to ``x`` [T, N, P] in place."""
-        x.index_put_((self.frame, self.sequence, self.pdf), self.value.to(x.dtype) * factor, accumulate=True)
-
-    def without(self, sequences: torch.Tensor) -> "Posteriors":
-        """Those of the sequences for which the bool [N] is False."""
-        kept = ~sequences[self.sequence]
-        return Posteriors(*(x[kept] for x in (self.frame, self.sequence, self.pdf, self.value)))
+from lstmp.nnet.posteriors import Posteriors
 
 
 def forward_backward(scores: torch.Tensor, begins: torch.Tensor,

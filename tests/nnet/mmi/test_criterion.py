@@ -9,7 +9,8 @@ from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2
 
 from lstmp.errors import UserError
 from lstmp.graph.numerator import Numerators
-from lstmp.nnet.mmi.criterion import LfMmi, with_cross_entropy
+from lstmp.nnet.mmi.criterion import LfMmi
+from lstmp.nnet.posteriors import with_cross_entropy
 
 SYSTEM = SmallSystem(3, 2)
 GRAPH = SYSTEM.denominator

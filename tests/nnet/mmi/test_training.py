@@ -38,7 +38,7 @@ def mmi_config(small_config):
 
 def test_it_learns_and_recognizes_its_training_utterances(work, mmi_config, toy):
     cfg = mmi_config(epochs=12, lr_initial=0.02, cells=32, recurrent_projection=16, chunk=20)
-    out = run(work, cfg, mmi=work.source())
+    out = run(work, cfg, source=work.source())
     rows, tensors = log(out), weights(out)
     assert rows[-1]["loss_train"] < 0.5 * rows[0]["loss_train"] and rows[-1]["left_out"] == 0
     result = json.loads((out / "train.json").read_text())
@@ -57,7 +57,7 @@ def test_it_learns_and_recognizes_its_training_utterances(work, mmi_config, toy)
 
 
 def test_the_scores_are_the_outputs_without_softmax(work, mmi_config):
-    network = AcousticNetwork.load(run(work, mmi_config(epochs=1), mmi=work.source()))
+    network = AcousticNetwork.load(run(work, mmi_config(epochs=1), source=work.source()))
     feats = torch.randn(20, network.dim)
     y, _ = network.model.hidden(network.model.normalize(torch.cat([feats, feats[-1:].expand(4, -1)]).unsqueeze(1)),
                                 network.model.zero_state(1))
@@ -71,8 +71,8 @@ def test_the_scores_are_the_outputs_without_softmax(work, mmi_config):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupted_training_ends_with_the_same_weights(work, mmi_config, monkeypatch, threads):
     cfg = mmi_config(epochs=2, dropout=0.3, time_masks_per_second=5.0)
-    whole = run(work, cfg, "whole", threads=threads, mmi=work.source())
-    parts, kills = interrupted(work, cfg, monkeypatch, threads=threads, mmi=work.source())
+    whole = run(work, cfg, "whole", threads=threads, source=work.source())
+    parts, kills = interrupted(work, cfg, monkeypatch, threads=threads, source=work.source())
     assert kills > 3
     assert_same(whole, parts)
     for a, b in zip(log(whole), log(parts), strict=True):
@@ -82,7 +82,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(work, mmi_config, mo
 @pytest.mark.parametrize("options", [{"nj": 2}, {"threads": 3}])
 def test_processes_and_threads_give_the_curve_of_one(work, mmi_config, options):
     cfg = mmi_config(optimizer="sgd", lr_initial=0.1, lr_final=0.05)
-    one, several = run(work, cfg, "one", mmi=work.source()), run(work, cfg, "several", mmi=work.source(), **options)
+    one = run(work, cfg, "one", source=work.source())
+    several = run(work, cfg, "several", source=work.source(), **options)
     for a, b in zip(log(one), log(several), strict=True):
         assert a["frames"] == b["frames"]
         for key in ("loss_train", "loss_valid"):
@@ -92,20 +93,20 @@ def test_processes_and_threads_give_the_curve_of_one(work, mmi_config, options):
 
 
 def test_asynchronous_training_learns(work, mmi_config):
-    rows = log(run(work, mmi_config(epochs=4, updates="asynchronous"), nj=2, mmi=work.source()))
+    rows = log(run(work, mmi_config(epochs=4, updates="asynchronous"), nj=2, source=work.source()))
     assert rows[-1]["loss_train"] < 0.8 * rows[0]["loss_train"]
 
 
 @pytest.mark.parametrize("options", [{"bidirectional": True, "chunk": 0, "label_delay": 0, "streams": 3},
                                      {"subsampling": 1, "chunk": 20, "accumulate": 2}, {"all_phases": False}])
 def test_other_networks_learn(work, mmi_config, options):
-    rows = log(run(work, mmi_config(epochs=3, **options), mmi=work.source()))
+    rows = log(run(work, mmi_config(epochs=3, **options), source=work.source()))
     assert rows[-1]["loss_train"] < 0.9 * rows[0]["loss_train"]
 
 
 def test_without_regularization_there_is_no_second_layer(work, mmi_config, monkeypatch):
     monkeypatch.setattr(StateNetwork, "second_scores", None)
-    rows = log(run(work, mmi_config(epochs=1), mmi=work.source(cross_entropy=0.0)))
+    rows = log(run(work, mmi_config(epochs=1), source=work.source(cross_entropy=0.0)))
     assert rows[0]["loss_valid"] > 0
 
 
@@ -116,13 +117,13 @@ def test_chunks_without_numerator_are_named_and_counted(work, mmi_config, monkey
         return None if utt == "s0-002" else cut(self, utt, *args)
 
     monkeypatch.setattr(Numerators, "cut", without_one)
-    rows = log(run(work, mmi_config(), mmi=work.source()))
+    rows = log(run(work, mmi_config(), source=work.source()))
     length = len(read_alignment(work.ali)["s0-002"])
     cfg = mmi_config()
     assert all(0 < row["left_out"] <= -(-(-(-length // 3) + cfg.output_delay) // cfg.chunk) for row in rows)
     assert capfd.readouterr().err.count("a chunk of s0-002 is left out") == 1
     monkeypatch.setattr(Numerators, "cut", lambda self, *args: None)
-    rows = log(run(work, mmi_config(epochs=1), "none", mmi=work.source()))
+    rows = log(run(work, mmi_config(epochs=1), "none", source=work.source()))
     assert rows[0]["frames"] == rows[0]["loss_train"] == 0
 
 
@@ -136,7 +137,7 @@ def test_a_nan_returns_to_the_checkpoint(work, mmi_config, monkeypatch, capfd):
         return step(self, batch, *args)
 
     monkeypatch.setattr(Trainer, "step", poisoned_once)
-    run(work, mmi_config(), mmi=work.source())
+    run(work, mmi_config(), source=work.source())
     assert "the loss is nan in the batch of s" in capfd.readouterr().err
 
 
@@ -172,29 +173,29 @@ def test_numerators_have_the_states_of_the_targets(states, graph, mmi_config):
 def test_training_from_a_network_of_cross_entropy(work, mmi_config, small_config):
     """Its outputs without priors are a good start, and its output layer is the second one."""
     first = run(work, small_config(subsampling=3, chunk=5, epochs=6), "first")
-    fresh = run(work, mmi_config(epochs=1), "fresh", mmi=work.source())
-    then = run(work, mmi_config(epochs=1), "then", mmi=work.source(), initial=first)
+    fresh = run(work, mmi_config(epochs=1), "fresh", source=work.source())
+    then = run(work, mmi_config(epochs=1), "then", source=work.source(), initial=first)
     assert log(then)[0]["accuracy_train"] > log(fresh)[0]["accuracy_train"] + 0.2
     assert log(then)[0]["loss_train"] < log(fresh)[0]["loss_train"]
     again = run(work, small_config(subsampling=3, chunk=5, epochs=1, lr_initial=1e-9, lr_final=1e-9), "again",
                 initial=first)
     torch.testing.assert_close(weights(again)["w_out"], weights(first)["w_out"])
     with pytest.raises(UserError, match="and .* in the new network; give --init a network with the same input"):
-        run(work, mmi_config(cells=13), "wider", mmi=work.source(), initial=first)
+        run(work, mmi_config(cells=13), "wider", source=work.source(), initial=first)
 
 
 def test_bad_input_is_one_line(work, mmi_config, small_config, ali_dir):
     for cfg, source in ((mmi_config(), None), (small_config(), work.source())):
         with pytest.raises(UserError, match="`criterion: lfmmi` and a denominator graph need each other"):
-            run(work, cfg, mmi=source)
+            run(work, cfg, source=source)
     with pytest.raises(UserError, match="`repeat_scores` must be false where `criterion` is lfmmi"):
         mmi_config(repeat_scores=True)
     with pytest.raises(UserError, match="no such file"):
-        run(work, mmi_config(), mmi=replace(work.source(), denominator=work.path / "none"))
+        run(work, mmi_config(), source=replace(work.source(), denominator=work.path / "none"))
     graph = Denominator.read(work.denominator)
     replace(graph, num_pdfs=graph.num_pdfs + 1).write(work.path / "other" / "denominator.safetensors")
     with pytest.raises(UserError, match=rf"a graph of {graph.num_pdfs + 1} states for an alignment with"):
-        run(work, mmi_config(), mmi=replace(work.source(), denominator=work.path / "other"))
+        run(work, mmi_config(), source=replace(work.source(), denominator=work.path / "other"))
     several = MmiToy(work.path, work.data, ali_dir, work.denominator)
     with pytest.raises(UserError, match="its phones have several states|a graph of"):
-        run(several, mmi_config(), "several", mmi=work.source())
+        run(several, mmi_config(), "several", source=work.source())
