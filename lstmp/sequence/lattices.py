@@ -66,7 +66,7 @@ def aligned_path(graph: SearchGraph, pdfs: Array, native: bool = True) -> Array 
     rows = np.full((len(pdfs), graph.num_pdfs), -np.inf, np.float32)
     rows[np.arange(len(pdfs)), pdfs] = 0.0
     path = searched(graph, rows, _ALL, -1.0, native).path(True, len(pdfs))
-    return path and path.arcs
+    return None if path is None else path.arcs
 
 
 def with_path(lattice: StateLattice, path: Array, graph: SearchGraph) -> StateLattice:
