@@ -13,6 +13,7 @@ from collections import defaultdict
 
 from lstmp.conf_files import leaves
 from lstmp.config import read_yaml
+from lstmp.nnet.config import LstmpConfig
 from lstmp.recipe.keys import RECIPE_KEYS, Recipe
 from lstmp.recipe.sections import _types
 from sitemaker.pages import ROOT, Linked, with_links
@@ -70,8 +71,8 @@ def type_of(cls: type, name: str) -> tuple[str, str]:
     """The type and the allowed values of a key, by the fields and checks of its dataclass."""
     first, _, rest = name.partition(".")
     hint = typing.get_type_hints(cls)[first]
-    if rest:
-        return type_of(hint, rest)
+    if rest:  # conf/sequence.yaml has a group with keys of conf/lstmp.yaml
+        return type_of(LstmpConfig if hint is dict else hint, rest)
     if dataclasses.is_dataclass(hint):
         return "a group of keys", ""
     rules: list[str] = []
