@@ -13,7 +13,9 @@ constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 constexpr double kInserted = 1 + 1e-5;  // cost of a word without a bin
 constexpr double kEqual = 1e-9;         // rounding must not decide between alignments with the same errors
 
-enum Step : uint8_t { kMatch, kInsert, kDelete };
+enum Step : uint8_t { kMatch,
+                      kInsert,
+                      kDelete };
 
 struct Arc {
   int32_t from, to, label;
@@ -110,6 +112,5 @@ double lstmp_lattice_bins(const void* arcs, int64_t num_arcs, int64_t states, co
     occupied[q - 1] += occupied[q];
   }
   return costs[states * width - 1];
-}
-LSTMP_GUARD(std::numeric_limits<double>::quiet_NaN())
+} LSTMP_GUARD(std::numeric_limits<double>::quiet_NaN())
 }
