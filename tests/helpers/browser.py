@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by Selenium, for tests of the report page."""
+"""A headless Chromium, driven by Selenium, for tests of pages."""
 
 import base64
 import json
@@ -47,12 +47,12 @@ return out;
 
 
 class Browser:
-    """A browser; ``driver`` is Selenium's."""
+    """A browser; ``driver`` is Selenium's, ``switches`` are further ones of its command line."""
 
-    def __init__(self):
+    def __init__(self, *switches: str):
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
-        for switch in SWITCHES:
+        for switch in SWITCHES + switches:
             options.add_argument(switch)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
