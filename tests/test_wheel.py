@@ -51,8 +51,9 @@ def test_the_wheel_contains_the_package_and_the_kit(wheel, source):
                if f"local/{p.name}" not in kit.OWN_ENVIRONMENT}
     recipes = {f"lstmp/kit/{p.relative_to(source)}" for n in ("recipe.yaml", "run.sh", "grid.yaml", "README.md")
                for p in (source / "recipes").rglob(n)}
-    of_report = [p for d in ("templates", "assets") for p in (source / "lstmp/report" / d).rglob("*") if p.is_file()]
-    code |= {str(p.relative_to(source)) for p in of_report}
+    pages = [p for d in ("report/templates", "report/assets", "serve/page")
+             for p in (source / "lstmp" / d).rglob("*") if p.is_file()]
+    code |= {str(p.relative_to(source)) for p in pages}
     expected = code | scripts | recipes | {"lstmp/kit/run.sh", "lstmp/kit/transcribe.sh"}
     assert expected <= names
     others = {n for n in names - expected if ".dist-info/" not in n}

@@ -29,7 +29,8 @@ def scores(seed, frames, num_pdfs=4):
 class SmallGraph:
     """``arcs``: (from, to, pdf, score, words); ``final``: state → (score, words). State 0 is the start."""
 
-    def __init__(self, arcs, final):
+    def __init__(self, arcs, final, num_pdfs=0):
+        self.num_pdfs = num_pdfs or 1 + max(pdf for _, _, pdf, _, _ in arcs)  # not all of them need be in the graph
         self.arcs, self.final = sorted(arcs), final
         self.num_states = 1 + max([a[0] for a in arcs] + [a[1] for a in arcs] + list(final))
 
@@ -45,7 +46,7 @@ class SmallGraph:
         arcs += [(s, (s + 1) % num_states, int(rng.integers(num_pdfs)), -1.0, ()) for s in range(num_states)]
         finals = {int(s): (float(np.float32(rng.normal())), some_words(1) if final_words else ())
                   for s in rng.choice(num_states, 2, replace=False)}
-        return cls(arcs, finals)
+        return cls(arcs, finals, num_pdfs)
 
     def _rows(self):
         """Arcs int32 [A, 4] in the order of a graph file, and the words of each; -1 on arcs into the final state."""
@@ -68,11 +69,10 @@ class SmallGraph:
         return fsa
 
     def engine(self, num_pdfs=None):
-        """The graph for the native search. ``num_pdfs``: default one more than the highest pdf-id in the graph."""
-        num_pdfs = num_pdfs or 1 + max(pdf for _, _, pdf, _, _ in self.arcs)
+        """The graph for the native search."""
         arcs, words = self._rows()
         splits = np.cumsum([0] + [len(w) for w in words])
-        return SearchGraph.of(arcs.numpy(), splits, np.array(list(itertools.chain(*words))), num_pdfs)
+        return SearchGraph.of(arcs.numpy(), splits, np.array(list(itertools.chain(*words))), num_pdfs or self.num_pdfs)
 
     def openfst(self):
         """The graph as an OpenFst FST with pdf-id + 1 as input labels. Each arc must have at most one word."""
