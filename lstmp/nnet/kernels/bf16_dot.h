@@ -11,12 +11,14 @@ struct Bf16Dot : Bf16Parts<1> {
   static constexpr int kRows = kSide / 2;
   struct Session {};
 
-  // Like Fp32::some_rows.
+  // Like Fp32::some_rows. GCC 12 keeps the sums in registers only if it is told to unroll all loops over them.
 #if LSTMP_VECTORS == 512
   [[gnu::noinline]] static void some_rows(const Number* a, const Number* const* b, int64_t depths, float* const* sums,
                                           bool accumulate, const Number* upcoming, int64_t lines) {
     Floats s[kRows][2];
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
       for (int c = 0; c < 2; ++c) s[r][c] = accumulate ? load(sums[c] + r * kSide) : zero();
     for (int64_t tile = 0; tile < depths * kTile; tile += kTile, a += kTile) {
       for (int r = 0; r < kRows; ++r) prefetch_line<1>(a + kTile + r * kDepth);
@@ -33,7 +35,9 @@ struct Bf16Dot : Bf16Parts<1> {
         }
       }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
       for (int c = 0; c < 2; ++c) store(sums[c] + r * kSide, s[r][c]);
   }
 #else

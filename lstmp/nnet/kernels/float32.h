@@ -104,12 +104,13 @@ struct Fp32 {
     const int64_t share = tiles_of(lines, 6);  // of the lines to prefetch, for each of six calls
     for (int c = 0; c < 2; ++c, upcoming += 3 * share * depths * kSide) {
       rows_by_column<6>(a, b[c], depths, sums[c], accumulate, upcoming, share);
-      rows_by_column<6>(a + 6 * kDepth, b[c], depths, sums[c] + 6 * kSide, accumulate, upcoming + share * depths * kSide, share);
-      rows_by_column<4>(a + 12 * kDepth, b[c], depths, sums[c] + 12 * kSide, accumulate, upcoming + 2 * share * depths * kSide,
+      rows_by_column<5>(a + 6 * kDepth, b[c], depths, sums[c] + 6 * kSide, accumulate, upcoming + share * depths * kSide, share);
+      rows_by_column<5>(a + 11 * kDepth, b[c], depths, sums[c] + 11 * kSide, accumulate, upcoming + 2 * share * depths * kSide,
                         share);
     }
   }
-  template <int kCount>  // with six rows, their sums and the factors fill the sixteen registers of AVX2
+  // With six rows, their sums and the factors fill the sixteen registers of AVX2; with four, additions would wait for each other.
+  template <int kCount>
   static void rows_by_column(const float* a, const float* b, int64_t depths, float* sums, bool accumulate, const float* upcoming,
                              int64_t lines) {
     Floats s[kCount];
