@@ -13,7 +13,7 @@ from lstmp.errors import UserError
 from lstmp.log import say
 
 CHOICES = "auto, cpu or cuda"
-DEFAULT_MEMORY = 2.0  # GiB of data that a process of a training keeps
+DEFAULT_MEMORY = 1.75  # GiB of data that a process of a training keeps
 
 
 def for_training(device: str) -> str:

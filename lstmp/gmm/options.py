@@ -20,7 +20,7 @@ def parser(prog: str, description: str, config: str) -> argparse.ArgumentParser:
     p.add_argument("--nj", type=int, default=1, help="number of processes (default: %(default)s)")
     p.add_argument("--memory", default=DEFAULT_MEMORY, type=memory_size, metavar="GiB", help="of features and graphs "
                    "that each process keeps in memory; the rest is read again in each pass. A process takes up to 1.5 "
-                   "times as much in all (default: %(default)s)")
+                   "times as much and 0.3 GiB in all (default: %(default)s)")
     p.add_argument("--device", default="cpu", type=for_processes, help="cpu or cuda (default: %(default)s)")
     return p
 

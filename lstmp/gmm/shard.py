@@ -74,8 +74,8 @@ class Shard:
         feature: the features to load.
         device: where likelihoods are computed.
         linear, context: see :class:`lstmp.features.load.Features`.
-        memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`; a process needs up to 1.5 times as much in
-            all. If the features need more than 15 % of it, statistics are summed over several blocks of utterances,
+        memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`; a process needs up to 1.5 times as much
+            and 0.3 GiB in all. If the features need more than 15 % of it, statistics are summed over several blocks of utterances,
             which may change their last bits.
     """
 
