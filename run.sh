@@ -132,7 +132,7 @@ if runs_stage 7 "alignment and held-out part"; then
     steps/perturb_data_dir.sh "$data/$train" "$data/$copies" "${perturb_options[@]}" "${wav_options[@]}" --nj "$nj" \
       --once "$data/${train}_heldout/utt2spk"
     steps/make_mfcc.sh --config "$conf/mfcc.yaml" --nj "$nj" "${feats_options[@]}" "$data/$copies"
-    if [ "$feature_type" = fbank ]; then
+    if [[ " ${input_types[*]} " = *" fbank "* ]]; then
       steps/make_fbank.sh --config "$conf/fbank.yaml" --nj "$nj" "${feats_options[@]}" --out "$data/${copies}_fbank" \
         "$data/$copies"
     fi
@@ -147,17 +147,22 @@ fi
 # Stage 8, networks: LSTMPs, trained with frame cross entropy and truncated BPTT to predict the tied state of each frame.
 # Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. For networks
 # trained by lattice-free MMI, first their states, one for each phone in context, and the graph of all phone sequences; for
-# those trained by sMBR or MMI, which continue the training of another network, a graph with a weak language model.
+# those trained by sMBR or MMI, which continue the training of another network, a graph with a weak language model. With
+# align_by, an earlier network aligns the data anew.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
-    if [ "$feature_type" = fmllr ]; then
+    if [[ " ${input_types[*]} " = *" fmllr "* ]]; then
       steps/make_fmllr.sh --data "$data/$copies" --model "$exp/$last" --transforms "$exp/${last}_ali$copies_suffix" \
         --out "$exp/fmllr/$copies"
     fi
+    if [ -n "$align_by" ]; then
+      steps/align_lstmp.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$align_feats" \
+        --network "$exp/$align_by" --hmm "$aligner_states" --out "$alignment" --config "$conf/align.yaml"
+    fi
     if [ "$lfmmi" = true ]; then
       steps/tie_states.sh --topology one_state --context left_biphone --nj "$nj" --memory "$memory" --device "$device" \
-        --lang "$lang" --data "$data/$copies" --ali "$exp/${targets}_ali$copies_suffix" --model "$exp/$targets" \
+        --lang "$lang" --data "$data/$copies" --ali "$alignment" --model "$exp/$targets" \
         --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
       steps/make_denominator.sh --ali "$states" --out "$states/denominator" --config "$conf/denominator.yaml"
     fi

@@ -23,6 +23,7 @@ class Network:
         speeds, volumes, mp3_kbps: perturbation of its training data, see :class:`lstmp.recipe.keys.Recipe`.
         gmm_mp3_kbps: MP3 coding of the training data of the GMMs, which align the network's data.
         init: name of the network whose weights its training starts from; "": random weights.
+        align_by: name of the network that aligns its training data; "": the GMMs of the recipe's `targets`.
         weak_lm_order: for sequence training, order of the language model of the lattices.
     """
 
@@ -34,6 +35,7 @@ class Network:
     gmm_mp3_kbps: int = 0
     init: str = ""
     weak_lm_order: int = 1
+    align_by: str = ""
 
     @property
     def suffix(self) -> str:
@@ -60,7 +62,13 @@ class Network:
 
     def states(self, targets: str) -> str:
         """Name of the alignment that it is trained on, and whose states it predicts; ``targets``: the recipe's."""
-        return f"{targets}_biphones{self.suffix}" if self.lfmmi else f"{targets}_ali{self.suffix}"
+        if not self.lfmmi:
+            return self.alignment(targets)
+        return f"{targets}_biphones{f'_by_{self.align_by}' if self.align_by else ''}{self.suffix}"
+
+    def alignment(self, targets: str) -> str:
+        """Name of the alignment of its training data to the states of ``targets``."""
+        return f"{self.align_by or targets}_ali{self.suffix}"
 
     def graph_model(self, targets: str) -> str:
         """Name of the system whose decoding graph it uses."""
@@ -74,8 +82,8 @@ class Network:
 def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: dict[str, int]) -> list[Network]:
     """Build the networks of a recipe.
 
-    A network with `init` is a variant of that network, trained on the same data unless it says otherwise. If its
-    criterion is smbr or mmi, it also has the values of conf/sequence.yaml for training.
+    A network with `init` is a variant of that network, trained on the same data and alignment unless it says
+    otherwise. If its criterion is smbr or mmi, it also has the values of conf/sequence.yaml for training.
 
     Args:
         recipe: the recipe.
@@ -94,6 +102,7 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
                             hint=f"write `{name}: {{}}` for the network of conf/lstmp.yaml and the recipe")
         own = dict(own or {})
         init = _first(recipe, str(name), own, built, file, lines)
+        aligner = _aligner(recipe, str(name), own, built, file, lines)
         section = copy.deepcopy(init.config if init else base)
         data_values = {key: getattr(init, key) for key in _DATA_KEYS} if init else {}
         data_values |= {key: own.pop(key) for key in _DATA_KEYS if key in own}
@@ -105,12 +114,45 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
         data = config.build({**dataclasses.asdict(recipe), **data_values}, Recipe, file=file, lines={
             key: lines.get(f"networks.{name}.{key}") for key in data_values})
         built[str(name)] = Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps,
-                                   init.name if init else "", sequence["weak_lm_order"])
+                                   init.name if init else "", sequence["weak_lm_order"],
+                                   aligner or (init.align_by if init else ""))
     return list(built.values())
 
 
 def _on_lattices(values: dict) -> bool:
     return values.get("criterion") in ("smbr", "mmi")
+
+
+def _named(recipe: Recipe, name: str, key: str, own: dict, built: dict[str, Network], where: dict) -> Network | None:
+    """The network that ``key`` of ``own`` names, which is removed; None if there is no such key.
+
+    Raises:
+        UserError: there is no such network before this one, or it is not trained in this run.
+    """
+    other = own.pop(key, None)
+    if other is None:
+        return None
+    if other not in built:
+        raise UserError(f"`networks.{name}.{key}`: no network `{other}` before it", **where,
+                        hint=f"name one of {', '.join(built)}" if built else "list that network first")
+    if recipe.systems and name in recipe.systems and other not in recipe.systems:
+        raise UserError(f"`networks.{name}` needs `{other}`, which is not one of `systems`", **where,
+                        hint=f"add {other} to `systems`")
+    return built[other]
+
+
+def _aligner(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> str:
+    """The name of the network that the key `align_by` of ``own`` names, which is removed, or "".
+
+    Raises:
+        UserError: there is no such network before this one, it is not trained in this run, or it has other states.
+    """
+    where = {"file": file, "line": lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}"))}
+    aligner = _named(recipe, name, "align_by", own, built, where)
+    if aligner and aligner.lfmmi:
+        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` is trained by LF-MMI, on states of its own", **where,
+                        hint="align by a network with the states of the triphones")
+    return aligner.name if aligner else ""
 
 
 def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> Network | None:
@@ -120,23 +162,17 @@ def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file
         UserError: there is no such network before this one, it is not trained in this run, it has other states, or
             sequence training lacks it.
     """
-    init = own.pop("init", None)
     where = {"file": file, "line": lines.get(f"networks.{name}.init", lines.get(f"networks.{name}"))}
+    init = _named(recipe, name, "init", own, built, where)
     if init is None:
         if _on_lattices(own):
             raise UserError(f"`networks.{name}`: `criterion: {own['criterion']}` needs the key `init`", **where,
                             hint="name the network whose training it continues, such as `init: lstmp`")
         return None
-    if init not in built:
-        raise UserError(f"`networks.{name}.init`: no network `{init}` before it", **where,
-                        hint=f"name one of {', '.join(built)}" if built else "list that network first")
-    if recipe.systems and name in recipe.systems and init not in recipe.systems:
-        raise UserError(f"`networks.{name}` starts from `{init}`, which is not one of `systems`", **where,
-                        hint=f"add {init} to `systems`")
-    if built[init].lfmmi != (own.get("criterion", built[init].config.get("criterion")) == "lfmmi"):
+    if init.lfmmi != (own.get("criterion", init.config.get("criterion")) == "lfmmi"):
         raise UserError(f"`networks.{name}.init`: LF-MMI and the other criteria have different states", **where,
                         hint="start from a network with the same states")
-    return built[init]
+    return init
 
 
 def describe(trained: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> str:
@@ -153,6 +189,7 @@ def describe(trained: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> s
         data = [f"at speeds {', '.join(f'{s:g}' for s in n.speeds)}"] if n.speeds != [1.0] else []
         data += [f"at volumes {n.volumes[0]:g} to {n.volumes[1]:g}"] if n.volumes else []
         data += [f"after MP3 coding at {n.mp3_kbps} kbit/s" if n.mp3_kbps else "without MP3 coding"]
+        data += [f"aligned by `{n.align_by}`"] if n.align_by else []
         data += [f"from the weights of `{n.init}`"] if n.init else []
         changed = [f"{key} {value}" for key, value in leaves(n.config).items() if leaves(defaults).get(key) != value]
         lines.append(f"`{n.name}` is trained on the training data{' '.join(['', *data])}; changed in conf/lstmp.yaml: "

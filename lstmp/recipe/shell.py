@@ -53,12 +53,14 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
     }
 
 
-def system_variables(name: str, network: Network | None, run: dict, recipe: Recipe) -> dict:
+def system_variables(name: str, network: Network | None, run: dict, recipe: Recipe,
+                     aligner: Network | None = None) -> dict:
     """Variables of one system.
 
     Args:
         name: name of a GMM system, or of ``network``.
         network: the network; None for a GMM system.
+        aligner: the network that aligns its training data, if any.
         run, recipe: see :func:`run_variables`.
 
     Returns:
@@ -67,8 +69,10 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         decoding graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms`
         (language models that it is scored with); for a network also `copies` and `copies_suffix` (data dir of the
         perturbed copies of the training data, and the suffix that they add to the name of an alignment),
-        `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `states` (alignment that it
-        is trained on), `lfmmi` (whether it is trained by LF-MMI, so that this alignment, a denominator graph and a
+        `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `align_by` (the network that
+        aligns them, if any), `align_feats` and `aligner_states` (data dir of that network's input, and the alignment
+        that it was trained on), `input_types` (types of the features of both), `alignment` (to the states of the
+        recipe's `targets`), `states` (alignment that it is trained on), `lfmmi` (whether it is trained by LF-MMI, so that this alignment, a denominator graph and a
         decoding graph are made for it), `on_lattices` (whether it is trained by sMBR or MMI), `weak_lm_order` and
         `weak_graph` (order of the language model of the graph that is made for that, and its folder), and
         `criterion_options` (of its training).
@@ -82,11 +86,20 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         "lms": [recipe.lm, recipe.rescore_lm] if rescore else [recipe.lm]}
     if network:
         copies, feature_type = recipe.train + network.suffix, network.config["feature"]["kind"]
+        aligner_type = aligner.config["feature"]["kind"] if aligner else feature_type
+
+        def feats_of(kind: str) -> str:
+            return f"{exp}/fmllr/{copies}" if kind == "fmllr" else f"{data}/{copies}_fbank"
+
         volume = ["--volume", *map("{:g}".format, network.volumes)] if network.volumes else []
         values |= {
             "feature_type": feature_type, "copies": copies, "copies_suffix": network.suffix,
             "perturb_options": ["--speeds", *map("{:g}".format, network.speeds), "--mp3", network.mp3_kbps, *volume],
-            "train_feats": f"{exp}/fmllr/{copies}" if feature_type == "fmllr" else f"{data}/{copies}_fbank",
+            "train_feats": feats_of(feature_type), "align_by": network.align_by,
+            "align_feats": feats_of(aligner_type) if aligner else "",
+            "aligner_states": f"{exp}/{aligner.states(recipe.targets)}" if aligner else "",
+            "input_types": sorted({feature_type, aligner_type}),
+            "alignment": f"{exp}/{network.alignment(recipe.targets)}",
             "states": (states := f"{exp}/{network.states(recipe.targets)}"), "lfmmi": network.lfmmi,
             "graph": f"{exp}/{network.graph_model(recipe.targets)}/graph_{recipe.lm}",
             "on_lattices": network.on_lattices, "weak_lm_order": network.weak_lm_order,

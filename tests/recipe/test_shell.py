@@ -85,14 +85,28 @@ def test_a_network_trained_on_lattices_is_a_variant_of_the_one_it_starts_from(ba
     assert (cfg["cells"], cfg["chunk"], cfg["epochs"], cfg["lr_initial"], cfg["dropout"]) == (99, 0, 3, 1e-4, 0.0)
 
 
+def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output):
+    networks = ("{a: {feature: {kind: fmllr, cmvn: none}, freq_masks: 0}, b: {mp3_kbps: 24, align_by: a}, "
+                "c: {criterion: smbr, init: b}, d: {criterion: lfmmi, subsampling: 3, align_by: a}}")
+    show = 'echo "$states|$align_by|$align_feats|$aligner_states|${input_types[*]}"'
+    output = bash_output(f"for n in a b c d; do settings_of $n; {show}; done", "--networks", networks)
+    assert output.splitlines() == [
+        "e/tri1_ali||||fmllr",
+        "e/a_ali_mp3|a|e/fmllr/train_mp3|e/tri1_ali|fbank fmllr",
+        "e/a_ali_mp3|a|e/fmllr/train_mp3|e/tri1_ali|fbank fmllr",
+        "e/tri1_biphones_by_a|a|e/fmllr/train|e/tri1_ali|fbank fmllr"]
+
+
 @pytest.mark.parametrize("networks, message", [
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a}}", "`networks.b.align_by`: `a` is trained by LF-MMI"),
+    ("{b: {align_by: a}, a: {}}", "`networks.b.align_by`: no network `a` before it"),
     ("{b: {criterion: smbr}}", "`criterion: smbr` needs the key `init`"),
     ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
     ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "have different states"),
     ("{a: {}, b: {criterion: lfmmi, init: a}}", "have different states"),
     ("{a: {}, b: {criterion: mmi, init: a, chunk: 20}}", "option --networks: `chunk` must be 0, whole utterances"),
     ("{a: {epochs: 0}, b: {criterion: mmi, init: a}}", "option --networks: `epochs` must be at least 1")])
-def test_wrong_networks_on_lattices_are_one_line(networks, message):
+def test_wrong_references_to_networks_are_one_line(networks, message):
     with pytest.raises(UserError, match=message):
         resolve({"networks": networks})
 
@@ -100,7 +114,7 @@ def test_wrong_networks_on_lattices_are_one_line(networks, message):
 def test_the_value_of_a_file_for_training_is_named_as_such():
     with pytest.raises(UserError, match="option --sequence.training.lr_final: `lr_final` must be"):
         resolve({"networks": "{a: {}, b: {criterion: mmi, init: a}}", "sequence.training.lr_final": "1.0"})
-    with pytest.raises(UserError, match="starts from `a`, which is not one of `systems`"):
+    with pytest.raises(UserError, match="needs `a`, which is not one of `systems`"):
         resolve({"networks": "{a: {}, b: {criterion: mmi, init: a}}", "systems": "[tri1, b]"})
 
 
