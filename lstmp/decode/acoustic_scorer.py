@@ -4,12 +4,13 @@ A GMM gives log p(x | pdf). A network gives log posterior minus log prior (the h
 log p(x | pdf) up to a constant for each frame, which does not change the result of the search.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from lstmp.aliases import Array
 from lstmp.device import for_processes
 from lstmp.errors import UserError
 from lstmp.features.load import FeatureConfig
@@ -37,18 +38,19 @@ class AcousticScorer:
     input_dim: int
     num_pdfs: int
     speaker_adapted: bool
-    _score: Callable[[list[torch.Tensor]], list[torch.Tensor]]
+    _score: Callable[[list[torch.Tensor], Sequence[Array | None]], list[torch.Tensor]]
     subsampling: int = 1
 
     @torch.no_grad()
-    def __call__(self, utterances: list[torch.Tensor]) -> list[torch.Tensor]:
+    def __call__(self, utterances: list[torch.Tensor], speakers: Sequence[Array | None] = ()) -> list[torch.Tensor]:
         """Score several utterances: features [T, D] of each, T > 0 → float32 [T, P] on the CPU, natural logarithms.
 
         A network with subsampling S gives [⌈T / S⌉, P].
 
         A network scores several utterances at once faster than one by one, above all if their lengths are similar.
+        ``speakers``, for a network with online CMVN: see :meth:`.AcousticNetwork.batch`.
         """
-        return [scores.float().cpu() for scores in self._score(utterances)] if utterances else []
+        return [scores.float().cpu() for scores in self._score(utterances, speakers)] if utterances else []
 
 
 def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", speaker_independent: bool = False,
@@ -72,7 +74,7 @@ def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", speaker_ind
         model = model.speaker_independent() if speaker_independent else model
         gmms = model.mixtures
         return AcousticScorer(model.input, model.transform, gmms.dim, gmms.num_pdfs, model.si_gmms is not None,
-                              lambda utterances: [gmms.loglikes(feats.to(device)) for feats in utterances])
+                              lambda utterances, _: [gmms.loglikes(feats.to(device)) for feats in utterances])
     raise UserError("neither a GMM nor a network", file=path, hint="give the folder of a trained model")
 
 

@@ -76,6 +76,9 @@ class DecodeFmllrConfig(FmllrConfig):
             check(getattr(self, name) > 0, name, "greater than zero")
 
 
+LATER_OPTIONS = {"network_weights": "fp32", "speaker_history": False}  # at these values they are not recorded
+
+
 @dataclass(frozen=True)
 class DecodeConfig(SearchConfig):
     """All of ``conf/decode.yaml``: the search, its division into jobs, and the grid for scoring.
@@ -89,6 +92,8 @@ class DecodeConfig(SearchConfig):
         engine: ``auto``, ``native`` or ``k2``, see :func:`lstmp.decode.search.choose_engine`.
         network_weights: what a network's recurrent weights are rounded to, on a CPU: see
             :mod:`lstmp.nnet.kernels.scoring`.
+        speaker_history: whether the online CMVN of a network begins an utterance with the statistics of the speaker's
+            earlier utterances, in the order of their ids.
     """
 
     utts_per_job: int
@@ -98,6 +103,7 @@ class DecodeConfig(SearchConfig):
     fmllr: DecodeFmllrConfig
     engine: str = "auto"  # default for configurations in models exported before this option existed
     network_weights: str = "fp32"  # likewise
+    speaker_history: bool = False  # likewise
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,7 +24,7 @@ from lstmp.corpus.datadir import read_table
 from lstmp.decode.acoustic_scorer import AcousticScorer, is_network, load_acoustic_scorer
 from lstmp.decode.adapted import SpeakerAdapter, rescore_jobs
 from lstmp.decode.best_path import write_hypotheses
-from lstmp.decode.config import DecodeConfig
+from lstmp.decode.config import LATER_OPTIONS, DecodeConfig
 from lstmp.decode.jobs import check_failed, job_paths, plan, remove, search_jobs, summary
 from lstmp.decode.search import choose_engine, load_graph
 from lstmp.device import for_processes
@@ -72,9 +72,9 @@ def search_settings(cfg: DecodeConfig) -> Json:
     """The configuration as it is recorded for a stage.
 
     ``engine: auto`` is left out, because the engine that it chooses depends on the machine and does not change the
-    hypotheses; so is `network_weights` if weights are not rounded, as they never were before there was a choice.
+    hypotheses; so are options that did not exist in earlier versions, which had no choice, at the value that they had.
     """
-    left_out = {"engine": "auto", "network_weights": "fp32"}
+    left_out = {"engine": "auto", **LATER_OPTIONS}
     return {k: v for k, v in config.to_dict(cfg).items() if left_out.get(k) != v}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Json
+from lstmp.aliases import Array, Json
 from lstmp.corpus.lang import read_names
 from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.best_path import file_name
@@ -45,14 +45,17 @@ class OnlineResult:
     seconds: list[float]
 
 
-def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.Tensor, piece: int) -> OnlineResult:
+def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.Tensor, piece: int,
+                  speaker: Array | None = None) -> OnlineResult:
     """Decode the features [T, D] of one utterance, ``piece`` frames at a time.
+
+    ``speaker``: what was heard of the speaker before, see :meth:`.AcousticNetwork.cmvn`.
 
     Raises:
         UserError: there is no frame, or no path survives.
     """
     search.reset()
-    stream, seconds = NetworkStream(network), []
+    stream, seconds = NetworkStream(network, speaker), []
     pieces = feats.split(piece)
     for number, part in enumerate(pieces, 1):
         start = time.perf_counter()
@@ -89,7 +92,8 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
 
     def decode_one(utt: str) -> OnlineResult | UserError:
         try:
-            return decode_pieces(network, search, features.load(utt), piece)
+            before = features.history.before(utt) if cfg.speaker_history else None
+            return decode_pieces(network, search, features.load(utt), piece, before)
         except UserError as e:
             return e
 

@@ -52,7 +52,8 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
                 failed[utt] = str(e)
         frames += sum(len(x) for _, x in feats)
         start = time.perf_counter(), time.process_time()
-        for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats]), strict=True):
+        before = [features.history.before(utt) for utt, _ in feats] if cfg.speaker_history else []
+        for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats], before), strict=True):
             try:
                 lattices[utt] = decode_utterance(graph, loglikes, cfg)
             except UserError as e:

@@ -61,33 +61,39 @@ class LiveRecognizer:
     """Recognizes one recording online.
 
     Args:
-        network: unidirectional, on filterbank energies without CMVN and derivatives.
+        network: unidirectional, on filterbank energies without derivatives, without CMVN or with online CMVN.
         graph: the decoding graph; for a word insertion penalty see :meth:`.SearchGraph.with_penalty`.
         search: beams, and the acoustic scale, which is 1 / LM weight.
         fbank: configuration of the features, the same as for the training data.
         live: where segments end.
         silent: bool [pdfs], true for the pdfs of the silence phones.
         words: id → word.
+        speaker: for online CMVN, what was heard of the speaker before, see :meth:`.AcousticNetwork.cmvn`.
 
     Raises:
         UserError: the network cannot run online.
     """
 
     def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
-                 live: LiveConfig, silent: Array, words: Names):
+                 live: LiveConfig, silent: Array, words: Names, speaker: Array | None = None):
         f = network.feature
-        if not f.plain_energies:
+        if not f.available_online:
             raise UserError(f"the network expects {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, which "
                             "cannot be computed online",
-                            hint="take one that was trained with feature.kind fbank, cmvn none and deltas 0")
+                            hint="take one that was trained with feature.kind fbank, cmvn online_mean or none, and "
+                                 "deltas 0")
         if graph.num_pdfs != network.num_pdfs:
             raise UserError(f"the graph is for a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
                             hint="give the graph of this network")
         self.live, self.silent, self.names = live, silent, words
         self._shift = network.subsampling * fbank.frame_shift_ms / 1000  # seconds of a frame of the search
-        self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network)
+        self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network, speaker)
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts
+
+    def speaker(self) -> Array | None:
+        """The statistics of the speaker so far, float64 [2, D + 1]; None if the network has no online CMVN."""
+        return self._stream.cmvn.speaker() if self._stream.cmvn else None
 
     def accept(self, samples: Array) -> list[Segment]:
         """Recognize more samples, float32 [n] in the range of 16-bit integers.

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 from lstmp import config
+from lstmp.decode.config import LATER_OPTIONS
 from lstmp.errors import UserError
 from lstmp.experiment.plan import Grid, Run
 from lstmp.features.ark import archives_of, read_scp
@@ -46,7 +47,7 @@ def folders(grid: Grid, run: Run) -> dict[str, Path]:
 def settings(grid: Grid, run: Run) -> dict:
     """Everything that the result depends on except the data, as JSON values."""
     decode = {k: v for k, v in config.to_dict(grid.decode).items()
-              if k not in _NOT_OF_NETWORKS and (k, v) != ("network_weights", "fp32")}  # as before it could be set
+              if k not in _NOT_OF_NETWORKS and LATER_OPTIONS.get(k) != v}
     values = {"network": result_settings(run.config) | decoding_options(run.config), "processes": run.processes,
               "decode": decode if grid.sets else None, "sets": grid.sets}
     return json.loads(json.dumps(values, sort_keys=True, default=str))

@@ -4,6 +4,7 @@ Archives contain the raw features. Everything else is computed on reading (0.2 m
 models with different inputs.
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from lstmp.errors import UserError
 from lstmp.features.about import read_about
 from lstmp.features.ark import archives_of, position, read_mat, read_scp
 from lstmp.features.frame_shift import frame_shift
+from lstmp.features.history import History
+from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization, mean_and_variance
+
+_ONLINE = ("online_mean", "online_mean_var")
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class FeatureConfig:
 
     Attributes:
         kind: "mfcc", "fbank", or "fmllr": the input of a speaker-adapted GMM (steps/make_fmllr.sh).
-        cmvn: cepstral mean and variance normalization per speaker: "none", "mean" or "mean_var".
+        cmvn: mean and variance normalization, per speaker: "none", "mean" or "mean_var"; or for networks
+            "online_mean" or "online_mean_var", see :mod:`lstmp.features.online_cmvn`.
         deltas: order of the time derivatives to append: 0, 1 or 2; they multiply the dimension by 1 + order.
     """
 
@@ -37,8 +43,21 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         check(self.kind in ("mfcc", "fbank", "fmllr"), "kind", "mfcc, fbank or fmllr")
-        check(self.cmvn in ("none", "mean", "mean_var"), "cmvn", "none, mean or mean_var")
+        check(self.cmvn in ("none", "mean", "mean_var", *_ONLINE), "cmvn",
+              f"none, mean, mean_var, {' or '.join(_ONLINE)}")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
+        check(not self.online_cmvn or self.deltas == 0, "deltas", f"0 with cmvn {self.cmvn}")
+        check(not self.online_cmvn or self.kind != "fmllr", "cmvn", "none with kind fmllr")
+
+    @property
+    def online_cmvn(self) -> bool:
+        """Whether each frame is normalized by earlier frames; then the network does it, from raw features."""
+        return self.cmvn in _ONLINE
+
+    @property
+    def available_online(self) -> bool:
+        """Whether the features of a frame do not depend on later frames or on the speaker's other speech."""
+        return self.kind == "fbank" and self.cmvn in ("none", *_ONLINE) and self.deltas == 0
 
     @property
     def plain_energies(self) -> bool:
@@ -93,6 +112,9 @@ class Features:
             an odd multiple of their dimension, that many neighbouring frames are spliced first, see :func:`splice`.
         adapted: speaker → affine transform [D, D + 1], applied last (fMLLR); other speakers are not adapted.
         context: without a transform, splice each frame with this many frames on each side.
+        normalization: with online CMVN, for training: :meth:`load` normalizes, and every second utterance of a speaker
+            begins with the statistics of the one before it, the others as those of an unknown speaker. None: features
+            with online CMVN are loaded raw, because the network normalizes them.
 
     Attributes:
         utts: ids of the utterances that have features, sorted.
@@ -105,8 +127,10 @@ class Features:
     """
 
     def __init__(self, data_dir: Path | str, cfg: FeatureConfig, transform: torch.Tensor | None = None,
-                 adapted: dict[str, torch.Tensor] | None = None, context: int = 0):
+                 adapted: dict[str, torch.Tensor] | None = None, context: int = 0,
+                 normalization: OnlineNormalization | None = None):
         self.dir, self.cfg, self._transform, self.adapted = Path(data_dir), cfg, transform, adapted or {}
+        self.normalization = normalization
         if not (self.dir / "feats.scp").is_file():
             raise UserError("no such file", file=self.dir / "feats.scp",
                             hint=f"run steps/make_{cfg.kind}.sh {data_dir}")
@@ -127,7 +151,7 @@ class Features:
                                 file=self.dir / "feats.scp",
                                 hint="make the features with the configuration that the model was trained with")
         self.dim = self.dim * (1 + 2 * self._context) if transform is None else len(transform)
-        self._stats = self._read_cmvn() if cfg.cmvn != "none" else {}
+        self._stats = self._read_cmvn() if cfg.cmvn != "none" and not cfg.online_cmvn else {}
         self._num_frames = self._read_num_frames()
 
     def num_frames(self, utt: str) -> int:
@@ -161,10 +185,10 @@ class Features:
             UserError: the archive is missing, truncated or damaged, or the matrix has NaN, no frames or another
                 dimension.
         """
-        mat = read_mat(self._rx(utt), dim=self._base_dim)
-        if not len(mat):
-            raise UserError(f"utterance {utt} has no frames", file=self.dir / "feats.scp", hint="leave it out")
-        if self.cfg.cmvn != "none":
+        mat = self._raw(utt)
+        if self.normalization:
+            mat = OnlineCmvn(self.normalization, self.history.pair(utt)).accept(mat)
+        elif self.cfg.cmvn != "none" and not self.cfg.online_cmvn:
             stats = self._stats[self._speaker[utt]]
             mat = knf.apply_cmvn(stats, knf.CmvnOptions(norm_vars=self.cfg.cmvn == "mean_var"), mat)
         if self.cfg.deltas:
@@ -174,6 +198,21 @@ class Features:
             feats = feats @ self._transform.t()
         affine = self.adapted.get(self._speaker.get(utt, "")) if self.adapted else None
         return feats if affine is None else affine_transform(feats, affine)
+
+    def training_moments(self) -> tuple[Array, Array]:
+        """Mean and variance of all speakers, float64 [D] each, for online CMVN."""
+        return mean_and_variance(self._read_cmvn().values())
+
+    @functools.cached_property
+    def history(self) -> History:
+        """What was heard before each utterance, for online CMVN; a speaker's utterances have the order of their ids."""
+        return History(((utt, self._speaker.get(utt, utt)) for utt in self.utts), self._raw)
+
+    def _raw(self, utt: str) -> Array:
+        mat = read_mat(self._rx(utt), dim=self._base_dim)
+        if not len(mat):
+            raise UserError(f"utterance {utt} has no frames", file=self.dir / "feats.scp", hint="leave it out")
+        return mat
 
     def _rx(self, utt: str) -> str:
         if utt not in self._scp:

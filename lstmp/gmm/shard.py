@@ -75,8 +75,8 @@ class Shard:
         device: where likelihoods are computed.
         linear, context: see :class:`lstmp.features.load.Features`.
         memory: GiB for features and graphs, see :mod:`lstmp.gmm.frames`; a process needs up to 1.5 times as much
-            and 0.3 GiB in all. If the features need more than 15 % of it, statistics are summed over several blocks of utterances,
-            which may change their last bits.
+            and 0.3 GiB in all. If the features need more than 15 % of it, statistics are summed over several blocks of
+            utterances, which may change their last bits.
     """
 
     def __init__(self, data_dir, lang: Lang, feature: FeatureConfig, device="cpu", linear: torch.Tensor | None = None,

@@ -34,6 +34,9 @@ class MonoConfig:
     first_min_occupancy: float
     align: AlignConfig
 
+    def __post_init__(self):
+        config.check(not self.feature.online_cmvn, "feature.cmvn", "none, mean or mean_var for GMMs")
+
 
 def equal_alignment(words: list[int], num_frames: int, lang: Lang, model: AcousticModel) -> np.ndarray | None:
     """Divide the frames of an utterance equally among its states: silence, first pronunciation of each word, silence.

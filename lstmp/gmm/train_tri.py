@@ -54,6 +54,7 @@ class TriConfig:
     align: AlignConfig
 
     def __post_init__(self):
+        config.check(not self.feature.online_cmvn, "feature.cmvn", "none, mean or mean_var for GMMs")
         config.check(self.lda_dim >= 0, "lda_dim", "0 or more")
         config.check(0 <= self.lda_context <= 50, "lda_context", "between 0 and 50")
         for name in ("mllt", "adapt"):

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.features.load import FeatureConfig
+from lstmp.features.online_cmvn import OnlineNormalization
 
 _MMI_FACTOR = 10.0
 _ON_LATTICES = ("smbr", "mmi")  # criteria of steps/train_sequence.sh
@@ -73,6 +75,9 @@ class LstmpConfig:
     plateau_factor: float = 0.5
     patience: int = 0
     gain_db: float = 0.0
+    cmvn_window: int = 600
+    cmvn_speaker_frames: int = 600
+    cmvn_global_frames: int = 200
     accumulate: int = 1
     # several processes
     updates: str = "synchronous"
@@ -85,11 +90,11 @@ class LstmpConfig:
 
     def __post_init__(self):
         for name in ("layers", "cells", "streams", "epochs", "stack", "subsampling", "accumulate", "exchange_every",
-                     "max_staleness", "conv_time", "conv_freq", "conv_pool"):
+                     "max_staleness", "conv_time", "conv_freq", "conv_pool", "cmvn_window", "cmvn_global_frames"):
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
                      "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck",
-                     "patience", "warm_start", "parameter_servers", "conv_projection"):
+                     "patience", "warm_start", "parameter_servers", "conv_projection", "cmvn_speaker_frames"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
                      "time_masks_per_second", "checkpoint_minutes", "gain_db", "acoustic_factor"):
@@ -140,6 +145,11 @@ class LstmpConfig:
     def on_lattices(self) -> bool:
         """Whether the criterion is computed on lattices of whole utterances, by steps/train_sequence.sh."""
         return self.criterion in _ON_LATTICES
+
+    def normalization(self, mean: Array, variance: Array) -> OnlineNormalization:
+        """How online CMVN normalizes the input; ``mean`` and ``variance``, [D], are those of the training data."""
+        return OnlineNormalization(self.cmvn_window, self.cmvn_speaker_frames, self.cmvn_global_frames,
+                                   self.feature.cmvn == "online_mean_var", mean, variance)
 
     @property
     def output_delay(self) -> int:

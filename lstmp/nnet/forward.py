@@ -5,14 +5,17 @@ output frame (:mod:`lstmp.features.output_frames`); with `repeat_scores`, that r
 scores are multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
+from lstmp.features.online_cmvn import OnlineCmvn
 from lstmp.features.output_frames import output_lengths, padding
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
@@ -37,6 +40,8 @@ class AcousticNetwork:
                  frame_shift: float = DEFAULT_SECONDS, weights: str = "fp32"):
         if device == "cpu":
             model.pack(weights)
+        moments = [model.get_buffer(name).cpu().numpy() for name in model.cmvn_buffers]
+        self._normalization = cfg.normalization(*moments) if moments else None
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
         self.subsampling = cfg.frames_per_row
@@ -82,13 +87,30 @@ class AcousticNetwork:
             raise UserError(f"features of shape {list(feats.shape)}, the network takes [T, {self.dim}]",
                             hint="give the data dir with the features it was trained with")
 
+    def cmvn(self, speaker: Array | None = None) -> OnlineCmvn | None:
+        """The online CMVN of an utterance, or None if its features are not normalized in this way.
+
+        Args:
+            speaker: float64 [2, D + 1], statistics of the speaker's earlier utterances, see :class:`.OnlineCmvn`.
+        """
+        return OnlineCmvn(self._normalization, speaker) if self._normalization else None
+
+    def normalized(self, feats: torch.Tensor, speaker: Array | None = None) -> torch.Tensor:
+        """The features [T, D] of an utterance after online CMVN, if the network has it."""
+        cmvn = self.cmvn(speaker)
+        return torch.from_numpy(cmvn.accept(feats.numpy())) if cmvn else feats
+
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
         """Map features [T, D] to acoustic log-likelihoods up to a constant per row, [⌈T / S⌉, num_pdfs]."""
         return self.batch([feats])[0]
 
     @torch.no_grad()
-    def batch(self, utterances: list[torch.Tensor]) -> list[torch.Tensor]:
+    def batch(self, utterances: list[torch.Tensor], speakers: Sequence[Array | None] = ()) -> list[torch.Tensor]:
         """Map several utterances, each [T, D], to scores, each [⌈T / S⌉, num_pdfs]; faster if the lengths are similar.
+
+        Args:
+            utterances: raw features if the network has online CMVN.
+            speakers: for online CMVN, what was heard of the speaker of each of them, see :meth:`cmvn`; empty: nothing.
 
         Raises:
             UserError: the features have another dimension than the network was trained with.
@@ -98,6 +120,8 @@ class AcousticNetwork:
             self.check(feats)
         if not utterances:
             return []
+        utterances = [self.normalized(feats, before) for feats, before in
+                      zip(utterances, speakers or [None] * len(utterances), strict=True)]
         # longest first: then the utterances that have not ended are always the first ones
         order = sorted(range(len(utterances)), key=lambda n: -len(utterances[n]))
         outputs = output_lengths(torch.tensor([len(utterances[n]) for n in order]), group)
@@ -153,14 +177,21 @@ class NetworkStream:
     The scores of a frame are available `label_delay` later; with subsampling, those of a group of frames when the
     delay, in whole groups, has passed after the group. :meth:`finish` returns the last ones.
 
+    Args:
+        network: a unidirectional network.
+        speaker: for online CMVN, what was heard of the speaker before, see :meth:`AcousticNetwork.cmvn`.
+
+    Attributes:
+        cmvn: the online CMVN, which has the statistics of the speaker so far; None if the network has none.
+
     Raises:
         UserError: the network is bidirectional, so that it needs whole utterances.
     """
 
-    def __init__(self, network: AcousticNetwork):
+    def __init__(self, network: AcousticNetwork, speaker: Array | None = None):
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
-        self.network, self._group = network, network.model.subsampling
+        self.network, self._group, self.cmvn = network, network.model.subsampling, network.cmvn(speaker)
         self._frames = 0  # number of accepted frames
         self._last_frames = torch.zeros(0, network.dim)  # those of an incomplete group, or the last one
         self._state, self._to_skip = network.model.zero_state(1), network.cfg.output_delay
@@ -171,6 +202,10 @@ class NetworkStream:
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
+        return self._accept(torch.from_numpy(self.cmvn.accept(feats.numpy())) if self.cmvn else feats)
+
+    def _accept(self, feats: torch.Tensor) -> torch.Tensor:
+        """:meth:`accept` of normalized frames."""
         waiting = self._frames % self._group
         self._frames += len(feats)
         if waiting:
@@ -195,6 +230,7 @@ class NetworkStream:
         if not self._frames:
             return torch.zeros(0, self.network.num_pdfs)
         copies = padding(self._frames, self._group, self.network.cfg.output_delay)
-        scores = self.accept(self._last_frames[-1:].expand(copies, -1))
+        with torch.no_grad():
+            scores = self._accept(self._last_frames[-1:].expand(copies, -1))
         beyond = -(self._frames - copies) % self._group if self.network.cfg.repeat_scores else 0
         return scores[:len(scores) - beyond]  # without rows for the copies that complete the last group

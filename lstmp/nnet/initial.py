@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lstmp import config
 from lstmp.errors import UserError
+from lstmp.features.load import Features
+from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
@@ -13,6 +16,24 @@ from lstmp.nnet.model import StateNetwork
 
 FILES = ("final.safetensors", "config.yaml")
 _OUTPUT = ("w_out", "b_out")
+
+
+def online_normalization(cfg: LstmpConfig, data, initial=None) -> OnlineNormalization:
+    """The online CMVN of a network that is trained on ``data``, or from the weights of the network ``initial``.
+
+    Raises:
+        UserError: the data dir has no statistics of its speakers; or there is no such network, or one without online
+            CMVN.
+    """
+    if not initial:
+        mean, variance = Features(data, cfg.feature).training_moments()
+        # in float32, as the network keeps them
+        return cfg.normalization(mean.astype(np.float32), variance.astype(np.float32))
+    path = Path(initial) / FILES[0]
+    weights, _ = checkpoint.read(path, "train that network again")
+    if not {"cmvn_mean", "cmvn_variance"} <= set(weights):
+        raise UserError(f"the network has no {cfg.feature.cmvn}", file=path, hint="give one with the same `feature`")
+    return cfg.normalization(weights["cmvn_mean"].numpy(), weights["cmvn_variance"].numpy())
 
 
 @torch.no_grad()

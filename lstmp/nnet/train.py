@@ -34,7 +34,7 @@ from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
-from lstmp.nnet.initial import start_from
+from lstmp.nnet.initial import online_normalization, start_from
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
 from lstmp.nnet.load_frames import load_frames, read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
@@ -203,11 +203,14 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
         UserError: for errors in the input.
     """
     num_pdfs = read_num_pdfs(ali)
+    normalization = online_normalization(cfg, data, initial) if cfg.feature.online_cmvn else None
     held_out = None if Path(valid).is_dir() else read_ids(valid)
     valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
-                            "held out", only=held_out, memory=_FOR_HELD_OUT * memory)
+                            "held out", only=held_out, memory=_FOR_HELD_OUT * memory,
+                            normalization=normalization)
     train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
-                            without=held_out or set(valid_set.utts), memory=(1 - _FOR_HELD_OUT) * memory)
+                            without=held_out or set(valid_set.utts), memory=(1 - _FOR_HELD_OUT) * memory,
+                            normalization=normalization)
     if valid_set.dim != train_set.dim:
         raise UserError("its features do not have the same dimension as those of the training set", file=valid,
                         hint="make both with the same conf/fbank.yaml")
@@ -215,6 +218,9 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
     model.initialize(cfg.seed)
     mean, std = train_set.mean_and_std()
     model.feature_mean.copy_(mean), model.feature_std.copy_(std)
+    if normalization:
+        model.get_buffer("cmvn_mean").copy_(torch.from_numpy(normalization.mean))
+        model.get_buffer("cmvn_variance").copy_(torch.from_numpy(normalization.variance))
     if initial:
         start_from(initial, model)
         mean, std = model.feature_mean.clone(), model.feature_std.clone()

@@ -150,8 +150,8 @@ def _aligner(recipe: Recipe, name: str, own: dict, built: dict[str, Network], fi
     where = {"file": file, "line": lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}"))}
     aligner = _named(recipe, name, "align_by", own, built, where)
     if aligner and aligner.lfmmi:
-        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` is trained by LF-MMI, on states of its own", **where,
-                        hint="align by a network with the states of the triphones")
+        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` is trained by LF-MMI, on states of its own",
+                        **where, hint="align by a network with the states of the triphones")
     return aligner.name if aligner else ""
 
 

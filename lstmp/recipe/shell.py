@@ -72,10 +72,10 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `align_by` (the network that
         aligns them, if any), `align_feats` and `aligner_states` (data dir of that network's input, and the alignment
         that it was trained on), `input_types` (types of the features of both), `alignment` (to the states of the
-        recipe's `targets`), `states` (alignment that it is trained on), `lfmmi` (whether it is trained by LF-MMI, so that this alignment, a denominator graph and a
-        decoding graph are made for it), `on_lattices` (whether it is trained by sMBR or MMI), `weak_lm_order` and
-        `weak_graph` (order of the language model of the graph that is made for that, and its folder), and
-        `criterion_options` (of its training).
+        recipe's `targets`), `states` (alignment that it is trained on), `lfmmi` (whether it is trained by LF-MMI, so
+        that this alignment, a denominator graph and a decoding graph are made for it), `on_lattices` (whether it is
+        trained by sMBR or MMI), `weak_lm_order` and `weak_graph` (order of the language model of the graph that is made
+        for that, and its folder), and `criterion_options` (of its training).
     """
     exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
     model = recipe.targets if network else name  # the system that defines its tied states

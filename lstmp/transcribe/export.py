@@ -104,7 +104,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
         _copy(ROOT / "conf", new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
         for file, cls in {f"{feature_type}.yaml": CONFIGS[feature_type], **_CONF}.items():
             config.load(new / "conf" / file, cls)
-        live = network.feature.plain_energies and not network.model.bidirectional
+        live = network.feature.available_online and not network.model.bidirectional
         silent = states.silent_pdfs(phones.silence).nonzero().flatten().tolist()
         folder = ModelFolder(new, network.feature.kind, adapts, live, lm_weight, word_penalty, silent)
         train = config.read_json(model / "train.json", "train the network again")

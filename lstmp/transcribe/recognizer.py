@@ -71,18 +71,22 @@ class Recognizer:
         with _recognizing, quiet(bars=False), files.temporary_folder() as work:
             return recognize(self.model, [(name, samples)], work, 1)[0]
 
-    def stream(self) -> "Stream":
+    def stream(self, speaker=None) -> "Stream":
         """Recognize one recording online, while its samples arrive.
 
+        Args:
+            speaker: path of a small file with what was heard of the speaker in earlier recordings. It need not exist;
+                :meth:`Stream.finish` writes it. None: a speaker not known.
+
         Raises:
-            UserError: the model needs whole recordings.
+            UserError: the model needs whole recordings, it does not adapt to speakers, or the file is damaged.
         """
         if not self.model.live:
             raise UserError("its network needs whole recordings", file=self.model.path,
                             hint="use transcribe(), or a model with a unidirectional network on fbank features with "
-                                 "cmvn none, such as lstmp_live of mini_librispeech")
+                                 "cmvn online_mean or none, such as lstmp_live of mini_librispeech")
         with _recognizing:
-            return Stream(self._live)
+            return Stream(self._live, None if speaker is None else Path(speaker))
 
     @functools.cached_property
     def _live(self) -> LiveModel:
@@ -107,8 +111,9 @@ class Stream:
     :meth:`finish` is called before.
     """
 
-    def __init__(self, live: LiveModel):
-        self._recognizer: SoundOnlyRecognizer | None = live.recognizer()
+    def __init__(self, live: LiveModel, speaker: Path | None = None):
+        self._recognizer: SoundOnlyRecognizer | None = live.recognizer(speaker)
+        self._live, self._speaker = live, speaker
         self._pieces = Pieces(round(live.live.chunk_seconds * RATE))
         self._rate: int | None = None
         self._to_rate: Resampler | None = None
@@ -152,6 +157,8 @@ class Stream:
             self._recognize(self._pieces(self._to_rate(nothing, last=True), last=True))
         with contained():
             last = self._recognizer.finish()
+        if self._speaker:
+            self._live.remember(self._speaker, self._recognizer)
         self.close()
         return [s for s in rest if s.final] + last
 

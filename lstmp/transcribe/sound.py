@@ -245,6 +245,10 @@ class SoundOnlyRecognizer:
         """See :meth:`lstmp.decode.live.LiveRecognizer.finish`."""
         return self._with_sound(self._recognizer.finish())
 
+    def speaker(self) -> np.ndarray | None:
+        """See :meth:`lstmp.decode.live.LiveRecognizer.speaker`."""
+        return self._recognizer.speaker()
+
     def _with_sound(self, segments):
         if not segments:  # after most chunks
             return []

@@ -41,6 +41,7 @@ from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.media import Pieces, RawPcm, on_standard_input, read_recording, recording_blocks
 from lstmp.transcribe.recognize import grammar_graph, recognize
 from lstmp.transcribe.sound import SoundOnlyRecognizer
+from lstmp.transcribe.speakers import load_speaker, save_speaker, speaker_file
 
 _BATCH_SECONDS = 20.0  # speech per process in a batch, because a batch takes some tenths of a second to start
 
@@ -72,17 +73,38 @@ class LiveModel:
                             hint="use the words.txt that was made with the graph")
         model.check_unchanged()
 
-    def recognizer(self) -> SoundOnlyRecognizer:
-        """Make a recognizer for one recording."""
-        return SoundOnlyRecognizer(LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live,
-                                                  self.silent, self.names))
+    def recognizer(self, speaker: Path | None = None) -> SoundOnlyRecognizer:
+        """Make a recognizer for one recording.
 
-    def segments(self, blocks) -> Iterator[Segment]:
+        Args:
+            speaker: file with what was heard of the speaker before; None: a speaker not known.
+
+        Raises:
+            UserError: the file is damaged, or the network does not adapt to speakers.
+        """
+        before = None
+        if speaker:
+            if not self.network.feature.online_cmvn:
+                raise UserError(f"the network has cmvn {self.network.feature.cmvn}, so it remembers no speaker",
+                                hint="leave the speaker out, or use a network with cmvn online_mean")
+            before = load_speaker(speaker, self.fbank, self.network.dim)
+        return SoundOnlyRecognizer(LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live,
+                                                  self.silent, self.names, before))
+
+    def remember(self, speaker: Path, recognizer: SoundOnlyRecognizer):
+        """Write what ``recognizer``, which was made with this file, has heard of the speaker."""
+        stats = recognizer.speaker()
+        assert stats is not None
+        save_speaker(speaker, stats, self.fbank)
+
+    def segments(self, blocks, speaker: Path | None = None) -> Iterator[Segment]:
         """Recognize a recording online: yields each change of a segment as soon as possible.
 
-        ``blocks`` are its samples, float32 at 16 kHz, ±32768, in blocks of any length.
+        Args:
+            blocks: its samples, float32 at 16 kHz, ±32768, in blocks of any length.
+            speaker: file of the speaker, which is read before and written after the recording.
         """
-        recognizer = self.recognizer()
+        recognizer = self.recognizer(speaker)
         pieces = Pieces(round(self.live.chunk_seconds * RATE))
         for block in blocks:
             for piece in pieces(block):
@@ -90,9 +112,11 @@ class LiveModel:
         for piece in pieces(np.zeros(0, np.float32), last=True):
             yield from recognizer.accept(piece)
         yield from recognizer.finish()
+        if speaker:
+            self.remember(speaker, recognizer)
 
 
-def stream(model: LiveModel, file: str, blocks, form: str, out, name: str | None = None):
+def stream(model: LiveModel, file: str, blocks, form: str, out, name: str | None = None, speaker: Path | None = None):
     """Recognize a recording online and write each segment to ``out`` when it ends; JSON also gets unfinished segments.
 
     Args:
@@ -100,9 +124,10 @@ def stream(model: LiveModel, file: str, blocks, form: str, out, name: str | None
         blocks: its samples, see :meth:`LiveModel.segments`.
         form: text or json.
         name: name before the words of each segment in text; None: no name.
+        speaker: see :meth:`LiveModel.segments`.
     """
     shown = sys.stderr.isatty() and form == "text"
-    for s in model.segments(blocks):
+    for s in model.segments(blocks, speaker):
         if form == "json":
             print(json.dumps({"name": file, **asdict(s)}, ensure_ascii=False), file=out, flush=True)
         elif shown:
@@ -135,6 +160,9 @@ def main(argv=None):
     p.add_argument("--channels", type=int, default=1, help="channels of raw PCM (default: %(default)s)")
     p.add_argument("--grammar", help="what may be said: a list of phrases, one a line, or a JSGF grammar (default: the "
                    "model's own language model)")
+    p.add_argument("--speaker", metavar="ID", help="with --stream: the speaker of all recordings. What is heard is "
+                   "kept in a small file, for later recordings of the same speaker")
+    p.add_argument("--speakers", default="speakers", metavar="DIR", help="folder of these files (default: %(default)s)")
     p.add_argument("--verbose", action="store_true", help="print progress on the standard error")
     p.add_argument("--nj", type=int, default=len(os.sched_getaffinity(0)), help="number of processes (default: one for "
                    "each core)")
@@ -143,6 +171,8 @@ def main(argv=None):
         raise UserError("--nj must be 1 or more", hint="correct the value")
     if a.stream and a.format not in ("text", "json"):
         raise UserError(f"--stream writes text or json, not {a.format}", hint="leave --stream out")
+    if a.speaker is not None and not a.stream:
+        raise UserError("--speaker is for --stream", hint="leave it out: a whole recording is adapted to by itself")
     with quiet(not a.verbose):
         transcribe(a)
 
@@ -156,6 +186,7 @@ def transcribe(a: argparse.Namespace):
     model, names = ModelFolder.load(a.model), formats.names(a.files)
     targets = _targets(a.files, names, a.out, a.format)
     RawPcm(a.rate, a.channels)  # checked before anything is loaded
+    speaker = None if a.speaker is None else speaker_file(a.speakers, a.speaker)
     failed = []
 
     @contextlib.contextmanager
@@ -183,7 +214,8 @@ def transcribe(a: argparse.Namespace):
                 with one_of_many(file), _opened(target) as out:
                     blocks = on_standard_input(a.rate, a.channels, live.live.chunk_seconds) if file == "-" else \
                         recording_blocks(file)
-                    stream(live, file, blocks, a.format, out, name if len(names) > 1 and target is None else None)
+                    stream(live, file, blocks, a.format, out, name if len(names) > 1 and target is None else None,
+                           speaker)
         else:
             for batch in _batches(a, todo, one_of_many):
                 _transcribe(a, model, graph, batch, one_of_many)

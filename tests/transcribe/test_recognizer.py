@@ -9,11 +9,15 @@ import pytest
 import soundfile
 import soxr
 import torch
+import yaml
+from helpers.five_words import export_options
 
 from lstmp.corpus.audio import read_audio
 from lstmp.decode import search
 from lstmp.errors import UserError
-from lstmp.transcribe import transcribe
+from lstmp.nnet import checkpoint
+from lstmp.tensors import read_tensors, write_tensors
+from lstmp.transcribe import export, transcribe
 from lstmp.transcribe.recognizer import Recognizer
 
 
@@ -150,3 +154,56 @@ def test_a_model_for_whole_recordings_has_no_stream(model, floats, tmp_path):
     with pytest.raises(UserError, match=r"use transcribe\(\)"):
         other.stream()
     assert other.transcribe(floats, 16000).words
+
+
+@pytest.fixture
+def remembering(parts, tmp_path):
+    """The model with online CMVN that leaves the features nearly as they are: it finds the same words."""
+    copied, folder = tmp_path / "parts", tmp_path / "remembering"
+    shutil.copytree(parts, copied)
+    config_file, weights_file = copied / "net/config.yaml", copied / "net/final.safetensors"
+    values = yaml.safe_load(config_file.read_text())
+    values["feature"]["cmvn"] = "online_mean"
+    values |= {"cmvn_window": 10**9, "cmvn_speaker_frames": 1, "cmvn_global_frames": 10**9}
+    config_file.write_text(yaml.safe_dump(values))
+    weights, header = checkpoint.read(weights_file, "")
+    dim = len(weights["feature_mean"])
+    checkpoint.write(weights_file, weights | {"cmvn_mean": torch.zeros(dim), "cmvn_variance": torch.ones(dim)}, header)
+    export.main(export_options(copied, folder))
+    return folder
+
+
+def test_a_speaker_is_remembered(remembering, recognizer, floats, recording, tmp_path, capsys):
+    expected = [s.words for s in recognizer._live.segments([floats * 32768]) if s.final]
+    speaker, live = tmp_path / "anna.safetensors", Recognizer(remembering)
+    counts = []
+    for _ in range(2):
+        with live.stream(speaker) as stream:
+            segments = [*stream.accept(floats, 16000), *stream.finish()]
+        assert [s.words for s in segments if s.final] == expected
+        counts.append(float(read_tensors(speaker)["cmvn"][0, -1]))
+    assert counts[1] == 2 * counts[0] > 800
+    transcribe.main(["--model", str(remembering), "--stream", "--speaker", "anna", "--speakers", str(tmp_path),
+                     str(recording)])
+    assert read_tensors(speaker)["cmvn"][0, -1] == 3 * counts[0] and capsys.readouterr().out
+    with live.stream() as stream:  # of nobody
+        stream.accept(floats, 16000)
+        stream.finish()
+    assert read_tensors(speaker)["cmvn"][0, -1] == 3 * counts[0]
+
+
+def test_wrong_speakers_are_one_line(remembering, recognizer, recording, tmp_path, capsys):
+    with pytest.raises(UserError, match="it remembers no speaker"):
+        recognizer.stream(tmp_path / "anna.safetensors")
+    bad = tmp_path / "anna.safetensors"
+    bad.write_bytes(b"no tensors")
+    with pytest.raises(UserError, match="not the statistics of a speaker, or cut off"):
+        Recognizer(remembering).stream(bad)
+    write_tensors(bad, {"cmvn": torch.zeros(2, 9, dtype=torch.float64)}, {"fbank": "{}"})
+    with pytest.raises(UserError, match="of features with another configuration"):
+        Recognizer(remembering).stream(bad)
+    for options, message in ((["--speaker", "../anna", "--stream"], "cannot be the id of a speaker"),
+                             (["--speaker", "anna"], "--speaker is for --stream")):
+        with pytest.raises(SystemExit):
+            transcribe.main(["--model", str(remembering), *options, str(recording)])
+        assert message in capsys.readouterr().err

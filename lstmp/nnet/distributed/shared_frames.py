@@ -35,12 +35,13 @@ def team_frames(cfg: LstmpConfig, team: Team, out: Path, prepare) -> tuple[State
         model, *sets = prepare()
         shared = [frames if isinstance(frames, FrameFiles) else _Written.write(out / ".frames" / name, frames)
                   for name, frames in zip(("train", "valid"), sets, strict=True)]
-        about = model.feature_mean, model.feature_std, model.num_pdfs, model.w_second is not None, shared
-    mean, std, num_pdfs, second_output, shared = team.gather(about)[0]  # the other processes wait here
+        about = dict(model.named_buffers()), model.num_pdfs, model.w_second is not None, shared
+    buffers, num_pdfs, second_output, shared = team.gather(about)[0]  # the other processes wait here
     train, valid = (frames.map() if isinstance(frames, _Written) else frames for frames in shared)
     if model is None:
-        model = StateNetwork(cfg, len(mean), num_pdfs, second_output)
-        model.feature_mean.copy_(mean), model.feature_std.copy_(std)
+        model = StateNetwork(cfg, len(buffers["feature_mean"]), num_pdfs, second_output)
+        for name, values in buffers.items():
+            model.get_buffer(name).copy_(values)
     team.gather(None)  # all have mapped the files, so that they can be deleted: open maps stay valid
     if team.leads:
         shutil.rmtree(out / ".frames", ignore_errors=True)  # on NFS, files with open maps stay until training ends
