@@ -10,6 +10,7 @@ LM weight and penalty; the hypotheses are written to ``scoring/<LMWT>_<WIP>.txt`
 
 import argparse
 import json
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,11 +39,19 @@ from lstmp.parallel import iter_jobs
 
 @dataclass(frozen=True)
 class OnlineResult:
-    """One utterance: word ids, whether its path ends in a final state, and the seconds of computing for each piece."""
+    """One utterance.
+
+    Attributes:
+        words: word ids.
+        final: whether its path ends in a final state.
+        seconds: of computing, for each piece.
+        revised: number of words of a result after a piece that the result after the next piece has changed or removed.
+    """
 
     words: list[int]
     final: bool
     seconds: list[float]
+    revised: int
 
 
 def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.Tensor, piece: int,
@@ -56,7 +65,7 @@ def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.T
     """
     search.reset()
     stream, seconds = NetworkStream(network, speaker), []
-    pieces = feats.split(piece)
+    pieces, shown, revised = feats.split(piece), list[int](), 0
     for number, part in enumerate(pieces, 1):
         start = time.perf_counter()
         search.accept(stream.accept(part))
@@ -65,8 +74,11 @@ def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.T
         else:
             search.accept(stream.finish())
             path = search.finish()
+        words = [w for _, w in search.graph.words_on(path.arcs)]
         seconds.append(time.perf_counter() - start)
-    return OnlineResult([w for _, w in search.graph.words_on(path.arcs)], path.final, seconds)
+        revised += len(shown) - len(os.path.commonprefix([shown, words]))
+        shown = words
+    return OnlineResult(shown, path.final, seconds, revised)
 
 
 def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path | str, out: Path | str,
@@ -99,7 +111,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
 
     hypotheses: dict[str, list[str]] = {}
     seconds: list[float] = []
-    failed = not_final = 0
+    failed = not_final = revised = num_words = 0
     results = iter_jobs(decode_one, features.utts, nj, "decoding chunk by chunk")
     for utt, result in zip(features.utts, results, strict=True):
         if isinstance(result, UserError):
@@ -109,6 +121,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
         hypotheses[utt] = names.words(result.words)
         seconds += result.seconds
         not_final += not result.final
+        revised, num_words = revised + result.revised, num_words + len(result.words)
     if not seconds:
         raise UserError("none of its utterances could be decoded", file=data_dir, hint="see the warnings above")
     if failed > cfg.max_failed * len(hypotheses):
@@ -125,13 +138,15 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
         "held_back_seconds": (network.cfg.output_delay * network.model.subsampling
                               + NEAR_END * network.subsampling) * shift,
         "latency": {"mean": float(np.mean(seconds)), "p95": float(np.quantile(seconds, 0.95)), "worst": max(seconds)},
+        "revised_words": revised, "words": num_words,
         "lm_weight": lm_weight, "word_penalty": word_penalty, "config": config.to_dict(cfg)}
     config.write_text(Path(out) / "decode.json", json.dumps(report, indent=1) + "\n")
     latency = report["latency"]
     say(f"{out}: {len(hypotheses)} utterances, {audio / 60:.1f} minutes of audio, "
         f"real-time factor {report['rtf']:.3f}; a piece of {report['piece_seconds']:g} s takes "
         f"{latency['mean'] * 1e3:.0f} ms on average, "
-        f"{latency['p95'] * 1e3:.0f} ms at the 95th percentile, {latency['worst'] * 1e3:.0f} ms at most")
+        f"{latency['p95'] * 1e3:.0f} ms at the 95th percentile, {latency['worst'] * 1e3:.0f} ms at most; {revised} "
+        f"words of partial results were revised, for {num_words} words in the end")
     return report
 
 

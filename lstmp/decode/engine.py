@@ -51,6 +51,7 @@ def search_library() -> ctypes.CDLL | None:
     if lib is not None:
         lib.lstmp_search_new.restype = ctypes.c_void_p
         lib.lstmp_search_path.restype = lib.lstmp_search_lattice.restype = ctypes.c_int64
+        lib.lstmp_search_settled.restype = ctypes.c_int64
     return lib
 
 
@@ -80,6 +81,10 @@ class CompiledSearch:
         n = self._lib.lstmp_search_path(self._search, _int(to_end), _int(len(arcs)), array_at(arcs),
                                         ctypes.byref(score))
         return None if n < 0 else BestPath(arcs[:n][::-1].copy(), score.value, to_end)
+
+    def settled(self) -> int:
+        """Number of arcs at the beginning of the best path that no longer change."""
+        return self._lib.lstmp_search_settled(self._search)
 
     def links(self) -> tuple[Array, ...] | None:
         """The arcs of the lattice, after the last frame; None if no path reaches a final state.

@@ -49,12 +49,14 @@ class Segment:
         begin, end: seconds since the start of the recording.
         words: the words recognized so far.
         final: whether the segment has ended, so that its words no longer change.
+        settled: number of words at the beginning that no longer change, whatever follows; all of a final segment.
     """
 
     begin: float
     end: float
     words: tuple[str, ...]
     final: bool
+    settled: int = 0
 
 
 class LiveRecognizer:
@@ -111,7 +113,7 @@ class LiveRecognizer:
                 or has_speech and self._ends(frames, pause):
             return list(self._close())
         words = self._words(path)
-        return [self._segment(words, False)] if words else []
+        return [self._segment(words, False, self._settled(path))] if words else []
 
     def finish(self) -> list[Segment]:
         """End the recording. Returns the last segment, if it has words."""
@@ -123,15 +125,21 @@ class LiveRecognizer:
     def _close(self) -> Iterator[Segment]:
         words = self._words(self._search.finish())
         if words:
-            yield self._segment(words, True)
+            yield self._segment(words, True, len(words))
         self._begin += self._search.frames
         self._search.reset()
 
-    def _segment(self, words: tuple[str, ...], final: bool) -> Segment:
-        return Segment(self._begin * self._shift, (self._begin + self._search.frames) * self._shift, words, final)
+    def _segment(self, words: tuple[str, ...], final: bool, settled: int) -> Segment:
+        end = self._begin + self._search.frames
+        return Segment(self._begin * self._shift, end * self._shift, words, final, settled)
 
-    def _words(self, path: BestPath) -> tuple[str, ...]:
-        return tuple(self.names.words([w for _, w in self._search.graph.words_on(path.arcs)]))
+    def _words(self, path: BestPath, arcs: int | None = None) -> tuple[str, ...]:
+        """The words on the first ``arcs`` arcs of a path, or on all."""
+        return tuple(self.names.words([w for _, w in self._search.graph.words_on(path.arcs[:arcs])]))
+
+    def _settled(self, path: BestPath) -> int:
+        words = len(self._words(path, self._search.settled()))
+        return max(0, words - 1) if self.names.pieces else words  # a piece may yet be added to the last word
 
     def _pause(self, path: BestPath) -> int:
         """Number of silent frames at the end of the path."""

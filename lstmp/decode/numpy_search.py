@@ -112,6 +112,14 @@ class NumpySearch:
             index = int(previous[index])
         return BestPath(np.array(arcs[::-1], np.int32), score, to_end)
 
+    def settled(self) -> int:
+        """As :meth:`lstmp.decode.engine.CompiledSearch.settled`."""
+        level, frames = np.arange(len(self.states)), len(self.previous)
+        while frames and len(level) > 1:
+            frames -= 1
+            level = np.unique(self.previous[frames][level])
+        return frames if len(level) else 0
+
     def links(self) -> tuple[Array, ...] | None:
         """As :meth:`lstmp.decode.engine.CompiledSearch.links`."""
         source, arc, end = self._ends()

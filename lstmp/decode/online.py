@@ -62,6 +62,10 @@ class OnlineSearch:
         """The best path so far, without the last four accepted frames. It need not end in a final state."""
         return self._engine.path(False, self.frames) or BestPath(np.zeros(0, np.int32), 0.0, False)
 
+    def settled(self) -> int:
+        """Number of arcs at the beginning of :meth:`best` that no longer change: all active paths begin with them."""
+        return self._engine.settled()
+
     def finish(self) -> BestPath:
         """End the utterance. Returns the best path to a final state; if none is reached, the best path to any state.
 

@@ -313,6 +313,23 @@ int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t capacity, int32_
   return n;
 }
 
+// The number of arcs at the beginning of the best path that the paths of all active tokens share: they no longer change.
+int64_t lstmp_search_settled(void* handle) try {
+  const auto* s = static_cast<Search*>(handle);
+  if (s->makes_lattice()) return 0;
+  std::vector<int32_t> level(s->entry);  // the ancestors of the tokens in one frame
+  for (;;) {
+    std::sort(level.begin(), level.end());
+    level.erase(std::unique(level.begin(), level.end()), level.end());
+    if (level.size() < 2) break;
+    for (int32_t& entry : level) entry = s->history[entry].prev;
+  }
+  int64_t arcs = 0;
+  for (int32_t entry = level.empty() ? -1 : level[0]; entry >= 0; entry = s->history[entry].prev) ++arcs;
+  return arcs;
+}
+LSTMP_GUARD(0)
+
 // Write the number of active tokens and the number of entries in the history to `sizes`.
 void lstmp_search_sizes(void* handle, int64_t* sizes) {
   auto* s = static_cast<Search*>(handle);

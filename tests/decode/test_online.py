@@ -56,15 +56,29 @@ def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
     beam, min_active, max_active = beams
     graph = SmallGraph.random(seed, num_states=states).engine(4)
     cfg = SearchConfig(0.5, beam, 1.0, 10, min_active, max_active, 0)
-    one, two = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, native=False)
+    one, two, settled = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, native=False), []
     for piece in pieces_of(scores(seed, frames), seed):
         for search in (one, two):
             search.accept(piece)
-        assert one.sizes()[0] == two.sizes()[0]
+        assert one.sizes()[0] == two.sizes()[0] and one.settled() == two.settled()
         a, b = one.best(), two.best()
+        settled.append(a.arcs[:one.settled()].tolist())
         assert a.score == b.score and len(a.arcs) == len(b.arcs) == max(one.frames - NEAR_END, 0)
     a, b = one.finish(), two.finish()
     assert (a.score, a.final, len(a.arcs)) == (b.score, b.final, len(b.arcs))
+    assert all(a.arcs.tolist()[:len(arcs)] == arcs for arcs in settled)  # nothing settled has changed
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_all_active_paths_begin_with_is_settled(compiled):
+    """With a narrow beam one path survives, so all of it is settled; with a wide one, nothing until paths meet."""
+    graph, loglikes = SmallGraph.random(5, num_states=20).engine(4), scores(5, 30)
+    narrow, wide = (OnlineSearch(graph, SearchConfig(1.0, beam, 1.0, 10, 0, 1000, 0), compiled) for beam in (1e-3, 1e4))
+    assert narrow.settled() == 0
+    for search in (narrow, wide):
+        search.accept(loglikes)
+    assert narrow.sizes()[0] == 1 and narrow.settled() == len(narrow.best().arcs) == 30 - NEAR_END
+    assert wide.sizes()[0] > 1 and wide.settled() < 30 - NEAR_END
 
 
 @settings(max_examples=80, deadline=None)

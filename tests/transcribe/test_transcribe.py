@@ -168,6 +168,16 @@ def test_partial_results_and_segments(model):
     assert all(a.end <= b.begin for a, b in zip(final[:-1], final[1:], strict=True))
 
 
+def test_settled_words_do_not_change(model):
+    live = LiveModel(ModelFolder.load(model))
+    live.live = dataclasses.replace(live.live, pause_seconds=100.0, max_seconds=101.0, hard_max_seconds=102.0,
+                                    short_pause_seconds=100.0)
+    found = list(live.segments([babble(20.0, seed=3)]))
+    assert any(0 < s.settled < len(s.words) for s in found) and found[-1].settled == len(found[-1].words)
+    for before, after in zip(found[:-1], found[1:], strict=True):  # of the same segment
+        assert before.final or before.words[:before.settled] == after.words[:before.settled]
+
+
 def test_a_recording_that_is_too_short_gives_no_words(model, tmp_path):
     write_wav(tmp_path / "short.wav", np.zeros(200))
     status, out, err = run("--model", model, tmp_path / "short.wav")

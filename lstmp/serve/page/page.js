@@ -1,4 +1,4 @@
-/* Sends the microphone to the server, and shows its segments: the open one in grey, its words may still change. */
+/* Sends the microphone to the server, and shows its segments: the words that may still change in grey. */
 (function () {
   "use strict";
   const button = document.getElementById("start");
@@ -31,7 +31,9 @@
   function show(segment) {
     const paragraph = openParagraph();
     paragraph.firstElementChild.textContent = clock(segment.begin);
-    paragraph.lastElementChild.textContent = segment.words.join(" ");
+    const open = document.createElement("i");
+    open.textContent = segment.words.slice(segment.settled).join(" ");
+    paragraph.lastElementChild.replaceChildren(segment.words.slice(0, segment.settled).join(" "), " ", open);
     if (segment.final) paragraph.className = "";
     paragraph.scrollIntoView({ block: "nearest" });
   }
