@@ -51,7 +51,7 @@ def search_library() -> ctypes.CDLL | None:
     if lib is not None:
         lib.lstmp_search_new.restype = ctypes.c_void_p
         lib.lstmp_search_path.restype = lib.lstmp_search_lattice.restype = ctypes.c_int64
-        lib.lstmp_search_settled.restype = ctypes.c_int64
+        lib.lstmp_search_settled.restype = lib.lstmp_search_shares.restype = ctypes.c_int64
     return lib
 
 
@@ -85,6 +85,14 @@ class CompiledSearch:
     def settled(self) -> int:
         """Number of arcs at the beginning of the best path that no longer change."""
         return self._lib.lstmp_search_settled(self._search)
+
+    def shares(self, frames: int) -> Array:
+        """float32 [T]: for each arc of the best path, the weight of the active paths with the same arc and state.
+
+        The weights of active paths, the exponentials of their scores, sum to 1.
+        """
+        out = np.empty(frames, np.float32)
+        return out[:self._lib.lstmp_search_shares(self._search, _int(frames), array_at(out))][::-1].copy()
 
     def links(self) -> tuple[Array, ...] | None:
         """The arcs of the lattice, after the last frame; None if no path reaches a final state.

@@ -21,6 +21,8 @@ from lstmp.features.extract import FbankConfig
 from lstmp.features.online import OnlineFeatures
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 
+_JUDGED_AFTER = 0.5  # seconds after a word's arc: then later words hardly matter, and other paths have not yet ended
+
 
 @dataclass(frozen=True)
 class LiveConfig:
@@ -50,6 +52,8 @@ class Segment:
         words: the words recognized so far.
         final: whether the segment has ended, so that its words no longer change.
         settled: number of words at the beginning that no longer change, whatever follows; all of a final segment.
+        confidences: for each word, how probable it was among the paths of the search half a second after it began, from
+            0 to 1; or what it is now, until then.
     """
 
     begin: float
@@ -57,6 +61,7 @@ class Segment:
     words: tuple[str, ...]
     final: bool
     settled: int = 0
+    confidences: tuple[float, ...] = ()
 
 
 class LiveRecognizer:
@@ -92,6 +97,7 @@ class LiveRecognizer:
         self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network, speaker)
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts
+        self._sure: dict[tuple[int, int], float] = {}  # (frame, id) of a word of the open segment → its confidence
 
     def speaker(self) -> Array | None:
         """The statistics of the speaker so far, float64 [2, D + 1]; None if the network has no online CMVN."""
@@ -113,7 +119,7 @@ class LiveRecognizer:
                 or has_speech and self._ends(frames, pause):
             return list(self._close())
         words = self._words(path)
-        return [self._segment(words, False, self._settled(path))] if words else []
+        return [self._segment(path, words, False, self._settled(path))] if words else []
 
     def finish(self) -> list[Segment]:
         """End the recording. Returns the last segment, if it has words."""
@@ -123,15 +129,30 @@ class LiveRecognizer:
         return list(self._close()) if self._search.frames else []
 
     def _close(self) -> Iterator[Segment]:
-        words = self._words(self._search.finish())
+        path = self._search.finish()
+        words = self._words(path)
         if words:
-            yield self._segment(words, True, len(words))
+            yield self._segment(path, words, True, len(words))
         self._begin += self._search.frames
         self._search.reset()
+        self._sure.clear()
 
-    def _segment(self, words: tuple[str, ...], final: bool, settled: int) -> Segment:
+    def _segment(self, path: BestPath, words: tuple[str, ...], final: bool, settled: int) -> Segment:
         end = self._begin + self._search.frames
-        return Segment(self._begin * self._shift, end * self._shift, words, final, settled)
+        return Segment(self._begin * self._shift, end * self._shift, words, final, settled,
+                       self._confidences(path))
+
+    def _confidences(self, path: BestPath) -> tuple[float, ...]:
+        """The confidences of the words of a path; those of pieces of a word are the lowest of them."""
+        shares, old = self._search.shares(), len(path.arcs) - round(_JUDGED_AFTER / self._shift)
+        found, ids = [], self._search.graph.words_on(path.arcs)
+        for frame, word in ids:
+            now = float(shares[frame]) if frame < len(shares) else 1.0  # else: the arc into the final state
+            if frame <= old:
+                now = self._sure.setdefault((frame, word), now)
+            found.append(now)
+        spans = self.names.spans([word for _, word in ids])
+        return tuple(round(min(found[n] for n in positions), 3) for _, positions in spans)
 
     def _words(self, path: BestPath, arcs: int | None = None) -> tuple[str, ...]:
         """The words on the first ``arcs`` arcs of a path, or on all."""

@@ -120,6 +120,18 @@ class NumpySearch:
             level = np.unique(self.previous[frames][level])
         return frames if len(level) else 0
 
+    def shares(self, frames: int) -> Array:
+        """As :meth:`lstmp.decode.engine.CompiledSearch.shares`."""
+        if not len(self.states):
+            return np.zeros(0, np.float32)
+        index = int(self.score.argmax())
+        weights, shares = np.exp(self.score.astype(np.float64) - float(self.score[index])), []
+        before = [1, *map(len, self.previous)][:-1]  # number of states before each frame
+        for previous, states in zip(reversed(self.previous), reversed(before), strict=True):
+            shares.append(weights[index] / weights.sum())
+            index, weights = int(previous[index]), np.bincount(previous, weights, states)
+        return np.array(shares[::-1], np.float32)
+
     def links(self) -> tuple[Array, ...] | None:
         """As :meth:`lstmp.decode.engine.CompiledSearch.links`."""
         source, arc, end = self._ends()

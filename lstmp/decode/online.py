@@ -13,6 +13,7 @@ search the whole utterance.
 import numpy as np
 import torch
 
+from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import NEAR_END, CompiledSearch, check_scores, search_library
 from lstmp.decode.numpy_search import NumpySearch
@@ -65,6 +66,13 @@ class OnlineSearch:
     def settled(self) -> int:
         """Number of arcs at the beginning of :meth:`best` that no longer change: all active paths begin with them."""
         return self._engine.settled()
+
+    def shares(self) -> Array:
+        """For each arc of :meth:`best`, float32 [T]: how much of the weight of all active paths goes through it.
+
+        It is nearly 0 where many paths are as good as the best one, and 1 on the first :meth:`settled` arcs.
+        """
+        return self._engine.shares(self.frames)
 
     def finish(self) -> BestPath:
         """End the utterance. Returns the best path to a final state; if none is reached, the best path to any state.

@@ -5,6 +5,7 @@
 #include "../guard.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -327,6 +328,42 @@ int64_t lstmp_search_settled(void* handle) try {
   int64_t arcs = 0;
   for (int32_t entry = level.empty() ? -1 : level[0]; entry >= 0; entry = s->history[entry].prev) ++arcs;
   return arcs;
+}
+LSTMP_GUARD(0)
+
+// For each arc of the best path so far, last arc first, write to `shares` the share of the active tokens, weighted by the
+// exponentials of their scores, whose paths have the same arc in this frame and the same state after it. Returns the number
+// of arcs, at most `capacity`.
+int64_t lstmp_search_shares(void* handle, int64_t capacity, float* shares) try {
+  const auto* s = static_cast<Search*>(handle);
+  if (s->makes_lattice() || s->states.empty()) return 0;
+  const size_t best = std::max_element(s->score.begin(), s->score.end()) - s->score.begin();
+  struct Weighted {
+    int32_t entry;
+    double weight;
+  };
+  std::vector<Weighted> level;  // the ancestors of the tokens in one frame
+  double total = 0;
+  for (size_t i = 0; i < s->states.size(); ++i) {
+    level.push_back({s->entry[i], std::exp(static_cast<double>(s->score[i]) - s->score[best])});
+    total += level.back().weight;
+  }
+  int64_t n = 0;
+  for (int32_t entry = s->entry[best]; entry >= 0 && n < capacity; entry = s->history[entry].prev) {
+    std::sort(level.begin(), level.end(), [](const Weighted& a, const Weighted& b) { return a.entry < b.entry; });
+    size_t kept = 0;
+    for (size_t i = 1; i < level.size(); ++i) {
+      if (level[i].entry == level[kept].entry) level[kept].weight += level[i].weight;
+      else level[++kept] = level[i];
+    }
+    level.resize(kept + 1);
+    for (Weighted& w : level) {
+      if (w.entry == entry) shares[n] = static_cast<float>(w.weight / total);
+      w.entry = s->history[w.entry].prev;
+    }
+    ++n;
+  }
+  return n;
 }
 LSTMP_GUARD(0)
 

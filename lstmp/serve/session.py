@@ -4,9 +4,9 @@ The client's first message is JSON: ``{"rate": 48000}``, with ``"encoding": "f32
 16-bit integers, both little-endian, one channel. Each binary message has samples. ``{"end": true}`` ends the recording.
 
 The server sends JSON: ``{"ready": true}``; for each change of a segment ``begin``, ``end`` (seconds), ``words``,
-``final`` and ``settled``, as :class:`lstmp.decode.live.Segment`; after the last one ``{"done": true, "seconds": …}``,
-and closes the connection. If something is wrong it sends ``{"error": reason}`` and closes the connection with a code
-that is not 1000.
+``final``, ``settled`` and ``confidences``, as :class:`lstmp.decode.live.Segment`; after the last one
+``{"done": true, "seconds": …}``, and closes the connection. If something is wrong it sends ``{"error": reason}`` and
+closes the connection with a code that is not 1000.
 """
 
 import asyncio

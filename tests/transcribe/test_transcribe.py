@@ -173,6 +173,8 @@ def test_settled_words_do_not_change(model):
     live.live = dataclasses.replace(live.live, pause_seconds=100.0, max_seconds=101.0, hard_max_seconds=102.0,
                                     short_pause_seconds=100.0)
     found = list(live.segments([babble(20.0, seed=3)]))
+    assert all(len(s.confidences) == len(s.words) and 0 < min(s.confidences) <= max(s.confidences) <= 1 for s in found)
+    assert len({c for s in found for c in s.confidences}) > 2
     assert any(0 < s.settled < len(s.words) for s in found) and found[-1].settled == len(found[-1].words)
     for before, after in zip(found[:-1], found[1:], strict=True):  # of the same segment
         assert before.final or before.words[:before.settled] == after.words[:before.settled]
