@@ -61,8 +61,8 @@ class Rescorer:
             return composed
         scores = composed.acoustic * np.float32(self.acoustic_scale) + composed.graph
         max_word_arcs = self.max_word_arcs * frames
-        return composed.pruned(word_paths(composed.arcs, path_scores(composed.arcs, scores), composed.num_words,
-                                          max_word_arcs))
+        kept = word_paths(composed.arcs, path_scores(composed.arcs, scores), composed.num_words, max_word_arcs)
+        return composed.pruned(kept).renumbered()
 
     def compose(self, lattice: Lattice, native: bool = True) -> tuple[Lattice, int]:
         """The lattice under the new LM without pruning, and its number of frames.
