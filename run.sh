@@ -148,7 +148,7 @@ fi
 # Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. For networks
 # trained by lattice-free MMI, first their states, one for each phone in context, and the graph of all phone sequences; for
 # those trained by sMBR or MMI, which continue the training of another network, a graph with a weak language model. With
-# align_by, an earlier network aligns the data anew.
+# align_by, an earlier network aligns the data anew; with ivector_dim, an i-vector extractor is trained.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
@@ -166,6 +166,9 @@ if runs_stage 8 "networks ${networks[*]}"; then
         --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
       steps/make_denominator.sh --ali "$states" --out "$states/denominator" --config "$conf/denominator.yaml"
     fi
+    if [ -n "$ivectors" ]; then
+      steps/train_ivectors.sh --data "$train_feats" --out "$ivectors" --config "$conf/ivector.yaml"
+    fi
     train_network=steps/train_lstmp.sh
     if [ "$on_lattices" = true ]; then
       local/prepare_lm.sh --lang "$lang" --out "${lang}_weak" --text "$data/$train/text" --skip-id --order "$weak_lm_order"
@@ -173,7 +176,7 @@ if runs_stage 8 "networks ${networks[*]}"; then
       train_network=steps/train_sequence.sh
     fi
     "$train_network" --train "$train_feats" --ali "$states" --valid "$data/${train}_heldout/utt2spk" \
-      --out "$exp/$network" --config "$conf/$network.yaml" --device "$device" --memory "$memory" "${criterion_options[@]}"
+      --out "$exp/$network" --config "$conf/$network.yaml" --device "$device" --memory "$memory" "${train_options[@]}"
   done
 fi
 

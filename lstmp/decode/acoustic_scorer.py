@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from lstmp.aliases import Array
 from lstmp.device import for_processes
 from lstmp.errors import UserError
+from lstmp.features.history import Heard
 from lstmp.features.load import FeatureConfig
 from lstmp.gmm.model import AcousticModel
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.front import Front
 from lstmp.tensors import opened
 
 
@@ -31,6 +32,7 @@ class AcousticScorer:
         speaker_adapted: whether the model expects features that are adapted to the speaker.
         subsampling: S, the frames of the features for which there is one row of scores, and a lattice has one frame;
             1 except for networks with subsampling.
+        front: of a network, the part of its input that depends on earlier frames, if any.
     """
 
     feature: FeatureConfig
@@ -38,19 +40,20 @@ class AcousticScorer:
     input_dim: int
     num_pdfs: int
     speaker_adapted: bool
-    _score: Callable[[list[torch.Tensor], Sequence[Array | None]], list[torch.Tensor]]
+    _score: Callable[[list[torch.Tensor], Sequence[Heard | None]], list[torch.Tensor]]
     subsampling: int = 1
+    front: Front | None = None
 
     @torch.no_grad()
-    def __call__(self, utterances: list[torch.Tensor], speakers: Sequence[Array | None] = ()) -> list[torch.Tensor]:
+    def __call__(self, utterances: list[torch.Tensor], heard: Sequence[Heard | None] = ()) -> list[torch.Tensor]:
         """Score several utterances: features [T, D] of each, T > 0 → float32 [T, P] on the CPU, natural logarithms.
 
         A network with subsampling S gives [⌈T / S⌉, P].
 
         A network scores several utterances at once faster than one by one, above all if their lengths are similar.
-        ``speakers``, for a network with online CMVN: see :meth:`.AcousticNetwork.batch`.
+        ``heard``, for a network with a front: see :meth:`.AcousticNetwork.batch`.
         """
-        return [scores.float().cpu() for scores in self._score(utterances, speakers)] if utterances else []
+        return [scores.float().cpu() for scores in self._score(utterances, heard)] if utterances else []
 
 
 def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", speaker_independent: bool = False,
@@ -67,8 +70,8 @@ def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", speaker_ind
     for_processes(str(device))
     if "log_priors" in names:
         network = AcousticNetwork.load(model_dir, device, network_weights)
-        return AcousticScorer(network.feature, None, len(network.model.feature_mean), network.num_pdfs, False,
-                              network.batch, network.subsampling)
+        return AcousticScorer(network.feature, None, network.dim, network.num_pdfs, False, network.batch,
+                              network.subsampling, network.front)
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
         model = model.speaker_independent() if speaker_independent else model

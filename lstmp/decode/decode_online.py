@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Array, Json
+from lstmp.aliases import Json
 from lstmp.corpus.lang import read_names
 from lstmp.decode.acoustic_scorer import is_network
 from lstmp.decode.best_path import file_name
@@ -30,6 +30,7 @@ from lstmp.decode.live import LiveConfig
 from lstmp.decode.online import OnlineSearch
 from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError, command
+from lstmp.features.history import Heard
 from lstmp.features.load import Features
 from lstmp.log import say, warn
 from lstmp.nnet.distributed.workers import flush_denormals
@@ -55,16 +56,16 @@ class OnlineResult:
 
 
 def decode_pieces(network: AcousticNetwork, search: OnlineSearch, feats: torch.Tensor, piece: int,
-                  speaker: Array | None = None) -> OnlineResult:
+                  heard: Heard | None = None) -> OnlineResult:
     """Decode the features [T, D] of one utterance, ``piece`` frames at a time.
 
-    ``speaker``: what was heard of the speaker before, see :meth:`.AcousticNetwork.cmvn`.
+    ``heard``: of the speaker before, see :class:`.NetworkStream`.
 
     Raises:
         UserError: there is no frame, or no path survives.
     """
     search.reset()
-    stream, seconds = NetworkStream(network, speaker), []
+    stream, seconds = NetworkStream(network, heard), []
     pieces, shown, revised = feats.split(piece), list[int](), 0
     for number, part in enumerate(pieces, 1):
         start = time.perf_counter()
@@ -102,9 +103,11 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
     names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
 
+    history = features.history(network.front) if network.front and cfg.speaker_history else None
+
     def decode_one(utt: str) -> OnlineResult | UserError:
         try:
-            before = features.history.before(utt) if cfg.speaker_history else None
+            before = history.before(utt) if history else None
             return decode_pieces(network, search, features.load(utt), piece, before)
         except UserError as e:
             return e

@@ -43,6 +43,7 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
     lattices = {utt: Lattice.empty() for utt in job.utts}
     failed: dict[str, str] = {}
     wall, cpu, frames = 0.0, 0.0, 0
+    history = features.history(scorer.front) if scorer.front and cfg.speaker_history else None
     for utts in batches(_lengths(job.utts, features, failed)):
         feats = []
         for utt in utts:
@@ -52,7 +53,7 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
                 failed[utt] = str(e)
         frames += sum(len(x) for _, x in feats)
         start = time.perf_counter(), time.process_time()
-        before = [features.history.before(utt) for utt, _ in feats] if cfg.speaker_history else []
+        before = [history.before(utt) for utt, _ in feats] if history else []
         for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats], before), strict=True):
             try:
                 lattices[utt] = decode_utterance(graph, loglikes, cfg)

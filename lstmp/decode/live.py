@@ -18,6 +18,7 @@ from lstmp.decode.online import OnlineSearch
 from lstmp.decode.search_graph import BestPath, SearchGraph
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
+from lstmp.features.history import Heard
 from lstmp.features.online import OnlineFeatures
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 
@@ -75,14 +76,14 @@ class LiveRecognizer:
         live: where segments end.
         silent: bool [pdfs], true for the pdfs of the silence phones.
         words: id → word.
-        speaker: for online CMVN, what was heard of the speaker before, see :meth:`.AcousticNetwork.cmvn`.
+        heard: of the speaker before, see :class:`.NetworkStream`.
 
     Raises:
         UserError: the network cannot run online.
     """
 
     def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
-                 live: LiveConfig, silent: Array, words: Names, speaker: Array | None = None):
+                 live: LiveConfig, silent: Array, words: Names, heard: Heard | None = None):
         f = network.feature
         if not f.available_online:
             raise UserError(f"the network expects {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, which "
@@ -94,14 +95,14 @@ class LiveRecognizer:
                             hint="give the graph of this network")
         self.live, self.silent, self.names = live, silent, words
         self._shift = network.subsampling * fbank.frame_shift_ms / 1000  # seconds of a frame of the search
-        self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network, speaker)
+        self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network, heard)
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts
         self._sure: dict[tuple[int, int], float] = {}  # (frame, id) of a word of the open segment → its confidence
 
-    def speaker(self) -> Array | None:
-        """The statistics of the speaker so far, float64 [2, D + 1]; None if the network has no online CMVN."""
-        return self._stream.cmvn.speaker() if self._stream.cmvn else None
+    def heard(self) -> Heard | None:
+        """What was heard of the speaker so far; None if the network's input does not depend on it."""
+        return self._stream.input.heard() if self._stream.input else None
 
     def accept(self, samples: Array) -> list[Segment]:
         """Recognize more samples, float32 [n] in the range of 16-bit integers.

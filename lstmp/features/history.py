@@ -1,57 +1,72 @@
-"""What was heard of a speaker before an utterance: statistics of the earlier utterances, for online CMVN."""
+"""What was heard of a speaker before an utterance: statistics of the earlier utterances."""
 
 import bisect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-import kaldi_native_fbank as knf
+import numpy as np
 
 from lstmp.aliases import Array
 from lstmp.errors import UserError
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What was heard of a speaker: the statistics of his earlier utterances.
+
+    Attributes:
+        cmvn: float64 [2, D + 1], of the frames, in the form of ``cmvn.ark``, for :class:`.OnlineCmvn`.
+        counts, linear: float64 [G] and [K], for :class:`lstmp.gmm.ivector.OnlineIvectors`; empty without i-vectors.
+    """
+
+    cmvn: Array
+    counts: Array = field(default_factory=lambda: np.zeros(0))
+    linear: Array = field(default_factory=lambda: np.zeros(0))
+
+
 class History:
-    """The statistics of speakers' utterances, whose order is that of their ids.
+    """What was heard before each utterance of a data dir; a speaker's utterances have the order of their ids.
 
     An utterance that cannot be read counts as not heard.
 
     Args:
         utts: (id, speaker) of all utterances.
-        read: id → raw features, float32 [T, D].
+        listen: (id, what was heard before it) → what was heard after it.
     """
 
-    def __init__(self, utts: Iterable[tuple[str, str]], read: Callable[[str], Array]):
-        self._read, self._speaker = read, dict(utts)
+    def __init__(self, utts: Iterable[tuple[str, str]], listen: Callable[[str, Heard | None], Heard]):
+        self._listen, self._speaker = listen, dict(utts)
         self._utts: dict[str, list[str]] = {}
         for utt, speaker in sorted(self._speaker.items()):
             self._utts.setdefault(speaker, []).append(utt)
-        self._one: dict[str, Array | None] = {}
-        self._upto: dict[str, list[Array | None]] = {}  # speaker → sums before its first, second … utterance
+        self._alone: dict[str, Heard | None] = {}
+        self._before: dict[str, list[Heard | None]] = {}  # speaker → what was heard before each of his utterances
 
-    def pair(self, utt: str) -> Array | None:
-        """The statistics, float64 [2, D + 1], of the previous utterance for every second utterance of a speaker.
+    def pair(self, utt: str) -> Heard | None:
+        """What the previous utterance alone has left, for every second utterance of a speaker; None for the others.
 
-        None for the others, the first one among them.
+        So networks are trained to know both, an unknown speaker and one that was heard before.
         """
         utts, number = self._place(utt)
-        return self._stats(utts[number - 1]) if number % 2 else None
+        previous = utts[number - 1]
+        if number % 2 and previous not in self._alone:
+            self._alone[previous] = self._after(previous, None)
+        return self._alone[previous] if number % 2 else None
 
-    def before(self, utt: str) -> Array | None:
-        """The statistics, float64 [2, D + 1], of all earlier utterances of its speaker; None if there are none."""
+    def before(self, utt: str) -> Heard | None:
+        """What all earlier utterances of its speaker have left; None before the first one."""
         utts, number = self._place(utt)
-        sums = self._upto.setdefault(self._speaker[utt], [None])
-        while len(sums) <= number:
-            last, stats = sums[-1], self._stats(utts[len(sums) - 1])
-            sums.append(stats if last is None else last if stats is None else last + stats)
-        return sums[number]
+        states = self._before.setdefault(self._speaker[utt], [None])
+        while len(states) <= number:
+            states.append(self._after(utts[len(states) - 1], states[-1]))
+        return states[number]
 
     def _place(self, utt: str) -> tuple[list[str], int]:
         utts = self._utts[self._speaker[utt]]
         return utts, bisect.bisect_left(utts, utt)
 
-    def _stats(self, utt: str) -> Array | None:
-        if utt not in self._one:
-            try:
-                self._one[utt] = knf.compute_cmvn_stats(self._read(utt))
-            except UserError:
-                self._one[utt] = None
-        return self._one[utt]
+    def _after(self, utt: str, before: Heard | None) -> Heard | None:
+        try:
+            return self._listen(utt, before)
+        except UserError:
+            return before

@@ -4,9 +4,9 @@ Archives contain the raw features. Everything else is computed on reading (0.2 m
 models with different inputs.
 """
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import kaldi_native_fbank as knf
 import numpy as np
@@ -20,8 +20,8 @@ from lstmp.errors import UserError
 from lstmp.features.about import read_about
 from lstmp.features.ark import archives_of, position, read_mat, read_scp
 from lstmp.features.frame_shift import frame_shift
-from lstmp.features.history import History
-from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization, mean_and_variance
+from lstmp.features.history import Heard, History
+from lstmp.features.online_cmvn import mean_and_variance
 
 _ONLINE = ("online_mean", "online_mean_var")
 
@@ -102,6 +102,21 @@ def affine_transform(feats: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     return torch.addmm(affine[:, -1], feats, affine[:, :-1].t())
 
 
+class Online(Protocol):
+    """Makes the input of one utterance while its frames arrive: :class:`lstmp.nnet.front.OnlineInput`."""
+
+    def accept(self, frames: Array) -> Array: ...
+    def heard(self) -> Heard: ...
+
+
+class Front(Protocol):
+    """What depends on earlier frames in a network's input: :class:`lstmp.nnet.front.Front`."""
+
+    @property
+    def added(self) -> int: ...
+    def start(self, heard: Heard | None = None) -> Online: ...
+
+
 class Features:
     """The features of a data dir.
 
@@ -112,9 +127,9 @@ class Features:
             an odd multiple of their dimension, that many neighbouring frames are spliced first, see :func:`splice`.
         adapted: speaker → affine transform [D, D + 1], applied last (fMLLR); other speakers are not adapted.
         context: without a transform, splice each frame with this many frames on each side.
-        normalization: with online CMVN, for training: :meth:`load` normalizes, and every second utterance of a speaker
-            begins with the statistics of the one before it, the others as those of an unknown speaker. None: features
-            with online CMVN are loaded raw, because the network normalizes them.
+        front: for the training of a network: the part of its input that depends on earlier frames, which :meth:`load`
+            then makes. What was heard of the speaker is that of :meth:`.History.pair`. None: features with online CMVN
+            are loaded raw, because the network normalizes them.
 
     Attributes:
         utts: ids of the utterances that have features, sorted.
@@ -128,9 +143,9 @@ class Features:
 
     def __init__(self, data_dir: Path | str, cfg: FeatureConfig, transform: torch.Tensor | None = None,
                  adapted: dict[str, torch.Tensor] | None = None, context: int = 0,
-                 normalization: OnlineNormalization | None = None):
+                 front: Front | None = None):
         self.dir, self.cfg, self._transform, self.adapted = Path(data_dir), cfg, transform, adapted or {}
-        self.normalization = normalization
+        self.front = front
         if not (self.dir / "feats.scp").is_file():
             raise UserError("no such file", file=self.dir / "feats.scp",
                             hint=f"run steps/make_{cfg.kind}.sh {data_dir}")
@@ -151,6 +166,8 @@ class Features:
                                 file=self.dir / "feats.scp",
                                 hint="make the features with the configuration that the model was trained with")
         self.dim = self.dim * (1 + 2 * self._context) if transform is None else len(transform)
+        self.dim += front.added if front else 0
+        self._history = self.history(front) if front else None
         self._stats = self._read_cmvn() if cfg.cmvn != "none" and not cfg.online_cmvn else {}
         self._num_frames = self._read_num_frames()
 
@@ -186,8 +203,9 @@ class Features:
                 dimension.
         """
         mat = self._raw(utt)
-        if self.normalization:
-            mat = OnlineCmvn(self.normalization, self.history.pair(utt)).accept(mat)
+        if self.front:
+            assert self._history is not None
+            mat = self.front.start(self._history.pair(utt)).accept(mat)
         elif self.cfg.cmvn != "none" and not self.cfg.online_cmvn:
             stats = self._stats[self._speaker[utt]]
             mat = knf.apply_cmvn(stats, knf.CmvnOptions(norm_vars=self.cfg.cmvn == "mean_var"), mat)
@@ -203,10 +221,14 @@ class Features:
         """Mean and variance of all speakers, float64 [D] each, for online CMVN."""
         return mean_and_variance(self._read_cmvn().values())
 
-    @functools.cached_property
-    def history(self) -> History:
-        """What was heard before each utterance, for online CMVN; a speaker's utterances have the order of their ids."""
-        return History(((utt, self._speaker.get(utt, utt)) for utt in self.utts), self._raw)
+    def history(self, front: "Front") -> History:
+        """What was heard before each utterance, for a network with this input."""
+        def listen(utt: str, before: Heard | None) -> Heard:
+            online = front.start(before)
+            online.accept(self._raw(utt))
+            return online.heard()
+
+        return History(((utt, self._speaker.get(utt, utt)) for utt in self.utts), listen)
 
     def _raw(self, utt: str) -> Array:
         mat = read_mat(self._rx(utt), dim=self._base_dim)

@@ -24,6 +24,7 @@ from lstmp import config
 from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.errors import UserError
+from lstmp.features.history import Heard
 from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization
 from lstmp.tensors import opened, write_tensors
 
@@ -130,8 +131,8 @@ class Extractor:
             cfg = config.build(config.json_value(f.metadata()["ivectors"]), IvectorConfig, file=path)
             x = {name: f.get_tensor(name) for name in cls.TENSORS}
         gaussians, dim = x["means"].shape if x["means"].ndim == 2 else (0, 0)
-        shapes = {"offset": (dim,), "weights": (gaussians,), "variances": (gaussians, dim), "raw_means": (gaussians, dim),
-                  "raw_variances": (gaussians, dim), "loading": (gaussians, dim, cfg.dim)}
+        shapes = {"offset": (dim,), "weights": (gaussians,), "loading": (gaussians, dim, cfg.dim)}
+        shapes |= {name: (gaussians, dim) for name in ("variances", "raw_means", "raw_variances")}
         rows, columns = x["projection"].shape if x["projection"].ndim == 2 else (0, 0)
         shapes |= {name: (rows // (1 + 2 * cfg.context),) for name in ("cmvn_mean", "cmvn_variance")}
         if any(x[name].shape != shape for name, shape in shapes.items()) or columns != dim or not rows \
@@ -180,21 +181,6 @@ def sparse_posteriors(scores: Array, best: int) -> Array:
         scores = np.where(scores >= lowest, scores, -np.inf)
     scores = np.exp(scores - scores.max(1, keepdims=True))
     return scores / scores.sum(1, keepdims=True)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What was heard of a speaker: the statistics of his earlier utterances.
-
-    Attributes:
-        cmvn: float64 [2, filters + 1], of the frames, for :class:`.OnlineCmvn`.
-        counts: float64 [G], of the Gaussians.
-        linear: float64 [K], the linear term of the estimate.
-    """
-
-    cmvn: Array
-    counts: Array
-    linear: Array
 
 
 class OnlineIvectors:
@@ -249,8 +235,11 @@ class OnlineIvectors:
         both = np.concatenate([self._last, both], 1)
         self._last = both[:, max(0, both.shape[1] - 2 * context):]
         ready = max(0, both.shape[1] - 2 * context)
-        normalized, raw = (ex.project(spliced(x, context)) for x in both) if ready else np.zeros((2, 0, len(ex.offset)))
-        return ex.cfg.posterior_scale * ex.posteriors(normalized), raw, self._frames - context - ready + np.arange(ready)
+        numbers = self._frames - context - ready + np.arange(ready)
+        if not ready:
+            return np.zeros((0, len(ex.weights))), np.zeros((0, len(ex.offset))), numbers
+        normalized, raw = (ex.project(spliced(x, context)) for x in both)
+        return ex.cfg.posterior_scale * ex.posteriors(normalized), raw, numbers
 
     def heard(self) -> Heard:
         """The statistics of the speaker so far."""

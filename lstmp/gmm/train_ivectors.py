@@ -1,11 +1,12 @@
 """Train an i-vector extractor on filterbank energies: PCA, a background model, and the loading matrices by EM.
 
-No transcripts are needed. Every second utterance of a speaker begins with the statistics of the one before it, as in the
-training of the networks. :mod:`lstmp.gmm.ivector` has the model, Dehak et al. 2011 its estimation.
+No transcripts are needed. The online CMVN of every second utterance of a speaker begins with the statistics of the one
+before it, as in the training of networks. :mod:`lstmp.gmm.ivector` has the model, Dehak et al. 2011 its estimation.
 """
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import numpy as np
 from lstmp import config
 from lstmp.aliases import Array
 from lstmp.errors import UserError, command
+from lstmp.features.history import Heard
 from lstmp.features.load import FeatureConfig, Features, data_inputs
-from lstmp.features.online_cmvn import OnlineCmvn
+from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization
 from lstmp.gmm.ivector import NAME, Extractor, IvectorConfig, cosine_transform, sparse_posteriors, spliced
 from lstmp.log import progress, say, warn
 from lstmp.stage import Stage
@@ -142,10 +144,26 @@ def train_ivectors(data: Path, out: Path, cfg: IvectorConfig) -> None:
     stage.mark([out / NAME])
 
 
+@dataclass(frozen=True)
+class _Normalized:
+    """Online CMVN alone, for :meth:`.Features.history`."""
+
+    normalization: OnlineNormalization
+    added = 0
+
+    def start(self, heard: Heard | None = None) -> "_OnlyCmvn":
+        return _OnlyCmvn(self.normalization, heard and heard.cmvn)
+
+
+class _OnlyCmvn(OnlineCmvn):
+    def heard(self) -> Heard:
+        return Heard(self.speaker())
+
+
 def _inputs(features: Features, utts: list[str], cfg: IvectorConfig, what: str) -> Iterator[tuple[Array, Array]]:
     """The spliced energies of utterances, after online CMVN and without: [T, filters · (1 + 2 context)] each."""
-    normalization = cfg.normalization(*features.training_moments())
-    failed = 0
+    front = _Normalized(cfg.normalization(*features.training_moments()))
+    history, failed = features.history(front), 0
     for utt in progress(utts, what):
         try:
             raw = features.load(utt).numpy()
@@ -154,7 +172,7 @@ def _inputs(features: Features, utts: list[str], cfg: IvectorConfig, what: str) 
             if failed <= 5:
                 warn(f"{utt} is left out: {e}")
             continue
-        both = OnlineCmvn(normalization, features.history.pair(utt)).accept(raw), raw
+        both = front.start(history.pair(utt)).accept(raw), raw
         yield tuple(spliced(np.pad(x.astype(np.float64), ((cfg.context, cfg.context), (0, 0)), "edge"), cfg.context)
                     for x in both)
     if failed == len(utts):
@@ -175,14 +193,14 @@ def _background_model(features: Features, cfg: IvectorConfig, rng: np.random.Gen
     x, without = np.concatenate(normalized), np.concatenate(raw)
     values, vectors = np.linalg.eigh(np.cov(x, rowvar=False).reshape(x.shape[1], -1))
     directions = vectors[:, ::-1][:, :cfg.pca_dim]
-    say(f"PCA: {cfg.pca_dim} of {len(values)} dimensions have {values[::-1][:cfg.pca_dim].sum() / values.sum():.1%} of the "
-        "variance")
+    kept = values[::-1][:cfg.pca_dim].sum() / values.sum()
+    say(f"PCA: {cfg.pca_dim} of {len(values)} dimensions have {kept:.1%} of the variance")
     offset = x.mean(0) @ directions
     x, without = (a @ directions - offset for a in (x.astype(np.float64), without.astype(np.float64)))
     model = BackgroundModel(x, cfg.gaussians, rng)
     for number in range(cfg.ubm_iterations):
-        likelihood = model.update()
-        say(f"background model, iteration {number + 1} of {cfg.ubm_iterations}: log-likelihood per frame {likelihood:.3f}")
+        say(f"background model, iteration {number + 1} of {cfg.ubm_iterations}: log-likelihood per frame "
+            f"{model.update():.3f}")
     posteriors = np.concatenate([sparse_posteriors(model.scores(block), cfg.best_gaussians)
                                  for block in np.split(x, range(_BLOCK, len(x), _BLOCK))])
     raw_means, raw_variances = moments(posteriors, without, _LEAST_VARIANCE * without.var(0) + 1e-10)

@@ -28,13 +28,16 @@ class Augment:
     def __init__(self, cfg: LstmpConfig, frames: Frames, epoch: int, std: torch.Tensor | None = None):
         rng = np.random.default_rng([cfg.seed, epoch, 1])
         self.noise = cfg.input_noise
+        # bool [D], false for i-vectors, which are not masked
+        self.energies = torch.arange(frames.dim) < frames.dim - cfg.ivector_dim if cfg.ivector_dim else None
         self.time = self.freq = None
         if cfg.time_masks_per_second > 0 and cfg.time_mask_width > 0:
             self.time = TimeMasks(rng, frames.offsets.numpy(), cfg.time_masks_per_second * frames.frame_shift,
                                     cfg.time_mask_width)
         if cfg.freq_masks > 0 and cfg.freq_mask_width > 0:
-            self.freq = _freq_masks(rng, len(frames.utts), frames.dim, cfg.freq_masks,
+            self.freq = _freq_masks(rng, len(frames.utts), frames.dim - cfg.ivector_dim, cfg.freq_masks,
                                     cfg.freq_mask_width)
+            self.freq = torch.nn.functional.pad(self.freq, (0, cfg.ivector_dim))
         self.gain = None
         if cfg.gain_db > 0:  # a gain adds the same number to the log energies of all channels
             gain = rng.uniform(-cfg.gain_db, cfg.gain_db, (len(frames.utts), 1)) * math.log(10) / 10
@@ -49,7 +52,8 @@ class Augment:
         if self.noise > 0:
             x = x.add(torch.empty_like(x).normal_(0, self.noise, generator=generator))
         if self.time is not None:
-            x = x.masked_fill(self.time(batch.frames).unsqueeze(2), 0.0)
+            mask = self.time(batch.frames).unsqueeze(2)
+            x = x.masked_fill(mask if self.energies is None else mask & self.energies, 0.0)
         if self.freq is not None:
             x = x.masked_fill(self.freq[batch.utts].unsqueeze(0), 0.0)
         return x

@@ -75,6 +75,7 @@ class LstmpConfig:
     plateau_factor: float = 0.5
     patience: int = 0
     gain_db: float = 0.0
+    ivector_dim: int = 0
     cmvn_window: int = 600
     cmvn_speaker_frames: int = 600
     cmvn_global_frames: int = 200
@@ -94,7 +95,8 @@ class LstmpConfig:
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
                      "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck",
-                     "patience", "warm_start", "parameter_servers", "conv_projection", "cmvn_speaker_frames"):
+                     "patience", "warm_start", "parameter_servers", "conv_projection", "cmvn_speaker_frames",
+                     "ivector_dim"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
                      "time_masks_per_second", "checkpoint_minutes", "gain_db", "acoustic_factor"):
@@ -103,6 +105,10 @@ class LstmpConfig:
               "0 where `recurrent_projection` is 0")
         check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
               "`feature.cmvn` none and `feature.deltas` 0: other features do not depend on loudness")
+        check(not self.ivector_dim or self.feature.available_online and not self.gain_db, "ivector_dim",
+              "0 unless `feature.kind` is fbank, `feature.cmvn` online_mean, online_mean_var or none, "
+              "`feature.deltas` 0 and `gain_db` 0")
+        check(not self.ivector_dim or not self.conv_maps, "ivector_dim", "0 with convolutions")
         check(self.criterion in ("cross_entropy", "lfmmi", *_ON_LATTICES), "criterion",
               "cross_entropy, lfmmi, smbr or mmi")
         check(self.criterion == "cross_entropy" or not self.repeat_scores, "repeat_scores",

@@ -61,8 +61,9 @@ class PlainNetwork(nn.Module):
             raise UserError(f"a {'bidirectional network' if cfg.bidirectional else f'network of kind {cfg.kind}'}",
                             hint="unidirectional LSTM and LSTMP networks are exported")
         self.model = network.model
-        if cfg.feature.online_cmvn:
-            raise UserError(f"a network with cmvn {cfg.feature.cmvn}", hint="networks without online CMVN are exported")
+        if network.front:
+            raise UserError(f"a network with cmvn {cfg.feature.cmvn}{' and i-vectors' if cfg.ivector_dim else ''}",
+                            hint="networks without online CMVN and i-vectors are exported")
         if cfg.stack > 1 or cfg.conv_maps:
             raise UserError(f"a network on {'stacked frames' if cfg.stack > 1 else 'convolutions'}",
                             hint="networks with stack 1 and without convolutions are exported")

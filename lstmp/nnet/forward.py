@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 
 from lstmp import config
-from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
-from lstmp.features.online_cmvn import OnlineCmvn
+from lstmp.features.history import Heard
 from lstmp.features.output_frames import output_lengths, padding
+from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.front import Front
 from lstmp.nnet.model import StateNetwork
 from lstmp.tensors import are
 
@@ -34,14 +35,16 @@ class AcousticNetwork:
         num_pdfs: number of tied states.
         frame_shift: seconds from frame to frame of the features.
         subsampling: S, the frames of the features for which there is one row of scores; 1 with `repeat_scores`.
+        front: the part of its input that depends on earlier frames, if any: then it takes raw energies.
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
-                 frame_shift: float = DEFAULT_SECONDS, weights: str = "fp32"):
+                 frame_shift: float = DEFAULT_SECONDS, weights: str = "fp32", ivectors: str = ""):
         if device == "cpu":
             model.pack(weights)
         moments = [model.get_buffer(name).cpu().numpy() for name in model.cmvn_buffers]
-        self._normalization = cfg.normalization(*moments) if moments else None
+        front = Front(cfg.normalization(*moments) if moments else None, ivectors)
+        self.front = front if moments or ivectors else None
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
         self.subsampling = cfg.frames_per_row
@@ -70,12 +73,16 @@ class AcousticNetwork:
             model.load_state_dict(tensors)
         except (KeyError, RuntimeError, ValueError):
             raise UserError("does not fit config.yaml in the same folder", file=path, hint=hint) from None
-        return cls(cfg, model, priors, device, frame_shift(directory), weights)
+        ivectors = str(directory / IVECTORS) if cfg.ivector_dim else ""
+        network = cls(cfg, model, priors, device, frame_shift(directory), weights, ivectors)
+        if network.front:
+            network.front.check(network.dim, cfg.ivector_dim)
+        return network
 
     @property
     def dim(self) -> int:
-        """Dimension of the input features."""
-        return len(self.model.feature_mean)
+        """Dimension of the features that it takes; i-vectors do not count."""
+        return len(self.model.feature_mean) - self.cfg.ivector_dim
 
     def check(self, feats: torch.Tensor):
         """Check that features have the shape [T, dim] with T > 0.
@@ -87,30 +94,26 @@ class AcousticNetwork:
             raise UserError(f"features of shape {list(feats.shape)}, the network takes [T, {self.dim}]",
                             hint="give the data dir with the features it was trained with")
 
-    def cmvn(self, speaker: Array | None = None) -> OnlineCmvn | None:
-        """The online CMVN of an utterance, or None if its features are not normalized in this way.
+    def input(self, feats: torch.Tensor, heard: Heard | None = None) -> torch.Tensor:
+        """The input of the network [T, D + K] for the features [T, D] of an utterance.
 
         Args:
-            speaker: float64 [2, D + 1], statistics of the speaker's earlier utterances, see :class:`.OnlineCmvn`.
+            feats: the features; returned unchanged if the network has no online CMVN and no i-vectors.
+            heard: of the speaker before.
         """
-        return OnlineCmvn(self._normalization, speaker) if self._normalization else None
-
-    def normalized(self, feats: torch.Tensor, speaker: Array | None = None) -> torch.Tensor:
-        """The features [T, D] of an utterance after online CMVN, if the network has it."""
-        cmvn = self.cmvn(speaker)
-        return torch.from_numpy(cmvn.accept(feats.numpy())) if cmvn else feats
+        return torch.from_numpy(self.front.start(heard).accept(feats.numpy())) if self.front else feats
 
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
         """Map features [T, D] to acoustic log-likelihoods up to a constant per row, [⌈T / S⌉, num_pdfs]."""
         return self.batch([feats])[0]
 
     @torch.no_grad()
-    def batch(self, utterances: list[torch.Tensor], speakers: Sequence[Array | None] = ()) -> list[torch.Tensor]:
+    def batch(self, utterances: list[torch.Tensor], heard: Sequence[Heard | None] = ()) -> list[torch.Tensor]:
         """Map several utterances, each [T, D], to scores, each [⌈T / S⌉, num_pdfs]; faster if the lengths are similar.
 
         Args:
-            utterances: raw features if the network has online CMVN.
-            speakers: for online CMVN, what was heard of the speaker of each of them, see :meth:`cmvn`; empty: nothing.
+            utterances: raw features if the network has online CMVN or i-vectors.
+            heard: for these, what was heard of the speaker of each of them before; empty: nothing.
 
         Raises:
             UserError: the features have another dimension than the network was trained with.
@@ -120,13 +123,13 @@ class AcousticNetwork:
             self.check(feats)
         if not utterances:
             return []
-        utterances = [self.normalized(feats, before) for feats, before in
-                      zip(utterances, speakers or [None] * len(utterances), strict=True)]
+        utterances = [self.input(feats, before) for feats, before in
+                      zip(utterances, heard or [None] * len(utterances), strict=True)]
         # longest first: then the utterances that have not ended are always the first ones
         order = sorted(range(len(utterances)), key=lambda n: -len(utterances[n]))
         outputs = output_lengths(torch.tensor([len(utterances[n]) for n in order]), group)
         lengths = outputs + delay
-        x = torch.zeros(group * int(lengths[0]), len(utterances), self.dim)
+        x = torch.zeros(group * int(lengths[0]), len(utterances), len(self.model.feature_mean))
         for column, n in enumerate(order):
             feats = utterances[n]
             x[:len(feats), column] = feats
@@ -179,21 +182,24 @@ class NetworkStream:
 
     Args:
         network: a unidirectional network.
-        speaker: for online CMVN, what was heard of the speaker before, see :meth:`AcousticNetwork.cmvn`.
+        heard: of the speaker before, for online CMVN and i-vectors; None: nothing.
 
     Attributes:
-        cmvn: the online CMVN, which has the statistics of the speaker so far; None if the network has none.
+        input: what makes the network's input, which has the statistics of the speaker so far; None if the input does
+            not depend on earlier frames.
 
     Raises:
         UserError: the network is bidirectional, so that it needs whole utterances.
     """
 
-    def __init__(self, network: AcousticNetwork, speaker: Array | None = None):
+    def __init__(self, network: AcousticNetwork, heard: Heard | None = None):
         if network.model.bidirectional:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
-        self.network, self._group, self.cmvn = network, network.model.subsampling, network.cmvn(speaker)
+        self.network, self._group = network, network.model.subsampling
+        self.input = network.front.start(heard) if network.front else None
         self._frames = 0  # number of accepted frames
-        self._last_frames = torch.zeros(0, network.dim)  # those of an incomplete group, or the last one
+        # those of an incomplete group, or the last one
+        self._last_frames = torch.zeros(0, len(network.model.feature_mean))
         self._state, self._to_skip = network.model.zero_state(1), network.cfg.output_delay
 
     @torch.no_grad()
@@ -202,10 +208,10 @@ class NetworkStream:
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
-        return self._accept(torch.from_numpy(self.cmvn.accept(feats.numpy())) if self.cmvn else feats)
+        return self._accept(torch.from_numpy(self.input.accept(feats.numpy())) if self.input else feats)
 
     def _accept(self, feats: torch.Tensor) -> torch.Tensor:
-        """:meth:`accept` of normalized frames."""
+        """:meth:`accept` of the network's input."""
         waiting = self._frames % self._group
         self._frames += len(feats)
         if waiting:

@@ -13,8 +13,8 @@ import torch
 
 from lstmp.features.ark import read_int_vector
 from lstmp.features.load import FeatureConfig, Features
-from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.nnet.data import Frames, offsets_of
+from lstmp.nnet.front import Front
 from lstmp.nnet.streams import Plan
 
 _AHEAD = 20  # batches
@@ -33,7 +33,7 @@ class FrameFiles(Frames):
         mean, std: float32 [D], of all frames; :meth:`read` normalizes with them.
         counts: float64 [num_pdfs], number of frames of each pdf.
         frame_shift: seconds from frame to frame.
-        normalization: for features with online CMVN, see :class:`.Features`.
+        front: the part of the input that depends on earlier frames, if any.
     """
 
     data_dir: str
@@ -45,7 +45,7 @@ class FrameFiles(Frames):
     std: torch.Tensor
     counts: torch.Tensor
     frame_shift: float
-    normalization: OnlineNormalization | None = None
+    front: Front | None = None
     _sources: list[Features] = field(default_factory=list, init=False, repr=False)
 
     @property
@@ -61,7 +61,7 @@ class FrameFiles(Frames):
         """
         with _opening:  # the readers of several threads share one index of the archives
             if not self._sources:
-                self._sources.append(Features(self.data_dir, self.feature, normalization=self.normalization))
+                self._sources.append(Features(self.data_dir, self.feature, front=self.front))
         feats = self._sources[0].load(self.utts[u])
         pdfs = torch.from_numpy(read_int_vector(self.pdf_index[u]).astype(np.int64))
         return feats.sub_(self.mean).div_(self.std), pdfs

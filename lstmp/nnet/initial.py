@@ -9,13 +9,39 @@ from lstmp import config
 from lstmp.errors import UserError
 from lstmp.features.load import Features
 from lstmp.features.online_cmvn import OnlineNormalization
+from lstmp.gmm.ivector import NAME
 from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.front import Front
 from lstmp.nnet.model import StateNetwork
 
 FILES = ("final.safetensors", "config.yaml")
 _OUTPUT = ("w_out", "b_out")
+
+
+def front_for(cfg: LstmpConfig, data, initial=None, ivectors=None) -> Front | None:
+    """The part of a network's input that depends on earlier frames; None if there is none.
+
+    Args:
+        data: the training data.
+        initial: folder of the network from whose weights training starts, or None. Its normalization and its i-vectors
+            are kept.
+        ivectors: folder of the i-vector extractor, if the configuration asks for one.
+
+    Raises:
+        UserError: i-vectors without `ivector_dim` or the other way round, or of other dimensions; and as
+            :func:`online_normalization`.
+    """
+    if bool(cfg.ivector_dim) != bool(ivectors or (initial and cfg.ivector_dim)):
+        raise UserError("`ivector_dim` and an i-vector extractor need each other",
+                        hint="give --ivectors, and set `ivector_dim` in the configuration to its dimension")
+    normalization = online_normalization(cfg, data, initial) if cfg.feature.online_cmvn else None
+    if not cfg.ivector_dim:
+        return Front(normalization) if normalization else None
+    front = Front(normalization, str(Path(initial or ivectors) / NAME))
+    front.check(Features(data, cfg.feature).dim, cfg.ivector_dim)
+    return front
 
 
 def online_normalization(cfg: LstmpConfig, data, initial=None) -> OnlineNormalization:

@@ -57,7 +57,7 @@ def look_inside(network: AcousticNetwork, feats: torch.Tensor) -> tuple[list[Act
     layers = list(network.model.layers)
     if not all(isinstance(layer, LstmpLayer) for layer in layers):
         raise UserError("not a network of LSTMP layers that read from left to right", hint="give another network")
-    feats = network.normalized(feats)
+    feats = network.input(feats)
     copies = padding(len(feats), network.model.subsampling, network.cfg.output_delay)
     padded = torch.cat([feats, feats[-1:].expand(copies, -1)]).to(network.device)
     inputs: list[torch.Tensor] = []

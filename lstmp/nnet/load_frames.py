@@ -11,10 +11,10 @@ from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vector, vector_index
 from lstmp.features.load import FeatureConfig, Features
-from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.log import progress, say, warn
 from lstmp.nnet.data import FrameSet, Moments, offsets_of
 from lstmp.nnet.frame_files import FrameFiles
+from lstmp.nnet.front import Front
 
 _WARNINGS = 5  # this many utterances are named one by one, the others only counted
 
@@ -22,7 +22,7 @@ _WARNINGS = 5  # this many utterances are named one by one, the others only coun
 def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_out: float, what: str,
                 only: set[str] | None = None, without: Set[str] = frozenset(),
                 memory: float = DEFAULT_MEMORY,
-                normalization: OnlineNormalization | None = None) -> FrameSet | FrameFiles:
+                front: Front | None = None) -> FrameSet | FrameFiles:
     """Load the utterances of ``data_dir`` that have an alignment.
 
     Args:
@@ -36,17 +36,17 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
         without: do not load these utterances (they are not counted as left out).
         memory: GiB that the frames may take; if they need more, they are read once here, to find those that cannot be
             used, and again when they are needed.
-        normalization: for features with online CMVN.
+        front: the part of the input that depends on earlier frames, if any.
 
     Raises:
         UserError: no utterance is usable, or more than ``max_left_out`` had to be left out.
     """
-    source = Features(data_dir, cfg, normalization=normalization)
+    source = Features(data_dir, cfg, front=front)
     names = [u for u in source.utts if u not in without and (only is None or u in only)]
     index = vector_index(alignment_file(ali_dir))
     expected = sum(source.num_frames_or_0(utt) for utt in names)
     fits = expected * (4 * source.dim + 8) <= memory * 2 ** 30
-    loaded = _InMemory(source, expected) if fits else _OnDisk(source, num_pdfs, index)
+    loaded = _InMemory(source, expected) if fits else _OnDisk(source, num_pdfs, index, front)
     left_out, first_error = 0, None
     for utt in progress(names, f"load {what}"):
         try:
@@ -104,10 +104,10 @@ class _InMemory:
 class _OnDisk:
     """Collects what must be known of frames that are not kept."""
 
-    def __init__(self, source: Features, num_pdfs: int, index: dict[str, str]):
+    def __init__(self, source: Features, num_pdfs: int, index: dict[str, str], front: Front | None):
         self.utts: list[str] = []
         self._lengths: list[int] = []
-        self._source, self._index = source, index
+        self._source, self._index, self._front = source, index, front
         self._moments, self._counts = Moments(source.dim), torch.zeros(num_pdfs, dtype=torch.float64)
 
     def add(self, utt: str, feats: torch.Tensor, pdfs: torch.Tensor):
@@ -119,7 +119,7 @@ class _OnDisk:
     def frames(self) -> FrameFiles:
         return FrameFiles(str(self._source.dir), self._source.cfg, self.utts, [self._index[u] for u in self.utts],
                           offsets_of(torch.tensor(self._lengths)), *self._moments.mean_and_std(), self._counts,
-                          self._source.frame_shift, self._source.normalization)
+                          self._source.frame_shift, self._front)
 
 
 def _check(utt: str, feats: torch.Tensor, pdfs: np.ndarray | None, num_pdfs: int, ali_dir):

@@ -38,8 +38,8 @@ class StateNetwork(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(inputs))
         self.register_buffer("feature_std", torch.ones(inputs))
         self.cmvn_buffers = ("cmvn_mean", "cmvn_variance") if cfg.feature.online_cmvn else ()
-        for name in self.cmvn_buffers:  # of the training data before online CMVN, [D]
-            self.register_buffer(name, torch.ones(inputs))
+        for name in self.cmvn_buffers:  # of the training data before online CMVN, without i-vectors
+            self.register_buffer(name, torch.ones(inputs - cfg.ivector_dim))
         self.residual, self.bidirectional, self.bf16 = cfg.residual, cfg.bidirectional, cfg.precision == "bf16"
         self.subsampling, self.softmax = cfg.subsampling, cfg.criterion != "lfmmi"
         self.convolutions = _convolutions(cfg, inputs) if cfg.conv_maps else None

@@ -10,6 +10,7 @@ import yaml
 from lstmp import config
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import data_inputs
+from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.nnet import initial as initial_network
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.criterion import Source
@@ -21,7 +22,8 @@ _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curv
 _FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
 
 
-def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | None = None, initial=None) -> list[Path]:
+def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | None = None, initial=None,
+                   ivectors=None) -> list[Path]:
     """The files that training reads; the arguments are those of :func:`lstmp.nnet.train.train`."""
     inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
     for folder in filter(None, (ali, valid_ali)):
@@ -31,13 +33,14 @@ def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | No
             inputs += archives_of(read_scp(states).values())
     inputs += source.inputs([Path(folder) for folder in filter(None, (ali, valid_ali))]) if source else []
     inputs += [Path(initial) / name for name in initial_network.FILES] if initial else []
+    inputs += [Path(ivectors) / IVECTORS] if ivectors else []
     return inputs + [Path(align_model) / name for name in MODEL_FILES]
 
 
 def network_outputs(out: Path) -> list[Path]:
     """The files of a finished network in the folder ``out``."""
-    topo = [out / "topo"] if (out / "topo").is_file() else []
-    return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *topo]
+    optional = [out / name for name in ("topo", IVECTORS) if (out / name).is_file()]
+    return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *optional]
 
 
 def result_settings(cfg: LstmpConfig, source: Source | None = None) -> dict:

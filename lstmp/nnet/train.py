@@ -20,6 +20,7 @@ from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
 from lstmp.features.frame_shift import write_frame_shift
+from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
@@ -34,7 +35,7 @@ from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
-from lstmp.nnet.initial import online_normalization, start_from
+from lstmp.nnet.initial import front_for, start_from
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
 from lstmp.nnet.load_frames import load_frames, read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
@@ -56,7 +57,8 @@ _FOR_HELD_OUT = 0.2  # share of the memory
 
 
 def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu",
-          threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY, source: Source | None = None, initial=None):
+          threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY, source: Source | None = None, initial=None,
+          ivectors=None):
     """Train a network and write its folder ``out``.
 
     Args:
@@ -73,6 +75,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         source: for a `criterion` other than cross entropy. For lfmmi, ``ali``, and ``valid_ali`` if given, are folders
             with ali.ark.
         initial: folder of a trained network whose weights training starts from; None: random weights.
+        ivectors: folder of an i-vector extractor, for `ivector_dim`; not needed with ``initial``, which has its own.
 
     Raises:
         UserError: for errors in the input, or if training diverges.
@@ -94,7 +97,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
     if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
         distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
-    inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial)
+    inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial, ivectors)
     stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, source))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
@@ -105,7 +108,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
     try:
         distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
-                           memory, source, initial, timeout=cfg.timeout_minutes)
+                           memory, source, initial, ivectors, timeout=cfg.timeout_minutes)
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
@@ -113,7 +116,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
-           threads: int, memory: float, source: Source | None, initial):
+           threads: int, memory: float, source: Source | None, initial, ivectors):
     """The work of each process."""
     flush_denormals()
     keep_freed_memory()
@@ -129,7 +132,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         torch.cuda.set_device(device)
     second_output = source is not None and source.second_output
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(
-        cfg, data, ali, valid, valid_ali, memory, second_output, initial))
+        cfg, data, ali, valid, valid_ali, memory, second_output, initial, ivectors))
     parts = [(ali, train_set.utts), (valid_ali or ali, valid_set.utts)]
     criterion, priors = None, log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
     if source:
@@ -144,7 +147,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     try:
         with reduced_precision():
             trainer.run()
-        _finish(cfg, trainer, priors, align_model, precision, data)
+        _finish(cfg, trainer, priors, align_model, precision, data, initial or ivectors)
     finally:
         team.close()
     if team.leads:
@@ -192,7 +195,7 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
 
 def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
             memory: float = DEFAULT_MEMORY, second_output: bool = False,
-            initial=None) -> tuple[StateNetwork, Frames, Frames]:
+            initial=None, ivectors=None) -> tuple[StateNetwork, Frames, Frames]:
     """Make an initialized network, and load the normalized frames of the training and of the held-out utterances.
 
     Args: as for :func:`train`, and for :class:`lstmp.nnet.model.StateNetwork`.
@@ -203,14 +206,13 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
         UserError: for errors in the input.
     """
     num_pdfs = read_num_pdfs(ali)
-    normalization = online_normalization(cfg, data, initial) if cfg.feature.online_cmvn else None
+    front = front_for(cfg, data, initial, ivectors)
     held_out = None if Path(valid).is_dir() else read_ids(valid)
     valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
-                            "held out", only=held_out, memory=_FOR_HELD_OUT * memory,
-                            normalization=normalization)
+                            "held out", only=held_out, memory=_FOR_HELD_OUT * memory, front=front)
     train_set = load_frames(data, ali, cfg.feature, num_pdfs, cfg.max_left_out, "training",
                             without=held_out or set(valid_set.utts), memory=(1 - _FOR_HELD_OUT) * memory,
-                            normalization=normalization)
+                            front=front)
     if valid_set.dim != train_set.dim:
         raise UserError("its features do not have the same dimension as those of the training set", file=valid,
                         hint="make both with the same conf/fbank.yaml")
@@ -218,16 +220,17 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
     model.initialize(cfg.seed)
     mean, std = train_set.mean_and_std()
     model.feature_mean.copy_(mean), model.feature_std.copy_(std)
-    if normalization:
-        model.get_buffer("cmvn_mean").copy_(torch.from_numpy(normalization.mean))
-        model.get_buffer("cmvn_variance").copy_(torch.from_numpy(normalization.variance))
+    if front and front.normalization:
+        model.get_buffer("cmvn_mean").copy_(torch.from_numpy(front.normalization.mean))
+        model.get_buffer("cmvn_variance").copy_(torch.from_numpy(front.normalization.variance))
     if initial:
         start_from(initial, model)
         mean, std = model.feature_mean.clone(), model.feature_std.clone()
     return model, train_set.normalized(mean, std), valid_set.normalized(mean, std)
 
 
-def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, precision: str, data):
+def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, precision: str, data,
+            ivectors):
     """Choose or average the final weights, evaluate them once more, and write the network folder."""
     out, model, team, history = trainer.out, trainer.model, trainer.team, trainer.state.history
     to_average = [trainer.epoch_path(e) for e in range(max(0, len(history) - cfg.average_last), len(history))]
@@ -252,6 +255,8 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     for name in ("w_second", "b_second"):  # only training uses the second output layer
         weights.pop(name, None)
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
+    if cfg.ivector_dim:
+        config.copy_file(Path(ivectors) / IVECTORS, out / IVECTORS)
     write_frame_shift(out, trainer.train.frame_shift)
     for name in (*MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # imported alignments may have no topo
@@ -303,6 +308,8 @@ def main(argv=None):
                         "from steps/make_denominator.sh")
     parser.add_argument("--mmi-config", default="conf/mmi.yaml", metavar="FILE",
                         help="for `criterion: lfmmi`: options of the criterion (default: %(default)s)")
+    parser.add_argument("--ivectors", metavar="DIR", help="for `ivector_dim`: folder of the i-vector extractor, from "
+                        "steps/train_ivectors.sh")
     parser.add_argument("--init", metavar="DIR", help="trained network whose weights training starts from (default: "
                         "random weights)")
     args = parser.parse_args(argv)

@@ -60,6 +60,11 @@ class Network:
         """Whether it is trained by a criterion on lattices."""
         return _on_lattices(self.config)
 
+    @property
+    def needs_ivectors(self) -> bool:
+        """Whether an i-vector extractor is trained for it; a network that it starts from has one."""
+        return bool(self.config.get("ivector_dim")) and not self.init
+
     def states(self, targets: str) -> str:
         """Name of the alignment that it is trained on, and whose states it predicts; ``targets``: the recipe's."""
         if not self.lfmmi:

@@ -75,7 +75,8 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         recipe's `targets`), `states` (alignment that it is trained on), `lfmmi` (whether it is trained by LF-MMI, so
         that this alignment, a denominator graph and a decoding graph are made for it), `on_lattices` (whether it is
         trained by sMBR or MMI), `weak_lm_order` and `weak_graph` (order of the language model of the graph that is made
-        for that, and its folder), and `criterion_options` (of its training).
+        for that, and its folder), `ivectors` (folder of the i-vector extractor that is trained for it, if any), and
+        `train_options` (of its training).
     """
     exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
     model = recipe.targets if network else name  # the system that defines its tied states
@@ -103,8 +104,11 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
             "states": (states := f"{exp}/{network.states(recipe.targets)}"), "lfmmi": network.lfmmi,
             "graph": f"{exp}/{network.graph_model(recipe.targets)}/graph_{recipe.lm}",
             "on_lattices": network.on_lattices, "weak_lm_order": network.weak_lm_order,
-            "weak_graph": (weak := f"{exp}/{recipe.targets}/graph_weak"), "criterion_options": [
+            "weak_graph": (weak := f"{exp}/{recipe.targets}/graph_weak"),
+            "ivectors": (ivectors := f"{exp}/ivectors{network.suffix}" if network.needs_ivectors else ""),
+            "train_options": [
                 *(["--init", f"{exp}/{network.init}"] if network.init else []),
+                *(["--ivectors", ivectors] if ivectors else []),
                 *(["--denominator", f"{states}/denominator", "--mmi-config", f"{exp}/conf/mmi.yaml"]
                   if network.lfmmi else []),
                 *(["--graph", weak, "--sequence-config", f"{exp}/conf/sequence.yaml"] if network.on_lattices else [])]}

@@ -245,9 +245,9 @@ class SoundOnlyRecognizer:
         """See :meth:`lstmp.decode.live.LiveRecognizer.finish`."""
         return self._with_sound(self._recognizer.finish())
 
-    def speaker(self) -> np.ndarray | None:
-        """See :meth:`lstmp.decode.live.LiveRecognizer.speaker`."""
-        return self._recognizer.speaker()
+    def heard(self):
+        """See :meth:`lstmp.decode.live.LiveRecognizer.heard`."""
+        return self._recognizer.heard()
 
     def _with_sound(self, segments):
         if not segments:  # after most chunks

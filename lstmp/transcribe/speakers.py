@@ -1,7 +1,7 @@
 """Keeps what online recognition has heard of a speaker: a small file for each, ``<folder>/<speaker>.safetensors``.
 
-It has the statistics of online CMVN, 2 numbers for each filter, so the first frames of the speaker's next recording are
-normalized as well as the last ones of this recording.
+It has the statistics of online CMVN, 2 numbers for each filter, and of i-vectors, so the first frames of the speaker's
+next recording are normalized as well as the last ones of this recording.
 """
 
 import json
@@ -9,15 +9,15 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
-from lstmp.tensors import opened, write_tensors
-
-_STATS = "cmvn"
+from lstmp.features.history import Heard
+from lstmp.nnet.front import Front
+from lstmp.tensors import are, opened, write_tensors
 
 
 def speaker_file(folder, speaker: str) -> Path:
@@ -31,29 +31,34 @@ def speaker_file(folder, speaker: str) -> Path:
     return Path(folder) / f"{speaker}.safetensors"
 
 
-def load_speaker(path: Path, fbank: FbankConfig, dim: int) -> Array | None:
-    """The statistics of a speaker, float64 [2, D + 1]; None for a new one, without file.
+def load_speaker(path: Path, fbank: FbankConfig, front: Front, dim: int) -> Heard | None:
+    """What was heard of a speaker; None for a new one, without file.
 
     Args:
         fbank: configuration of the features.
-        dim: D.
+        front: the part of the network's input that depends on the speaker.
+        dim: D, of the features.
 
     Raises:
-        UserError: the file is damaged, or of other features.
+        UserError: the file is damaged, or of other features or i-vectors.
     """
     if not path.is_file():
         return None
     hint = "delete it, or give another --speakers"
-    with opened(path, "not the statistics of a speaker, or cut off", hint) as f:
-        stats, made_with = f.get_tensor(_STATS), config.json_value(f.metadata()["fbank"])
-    if made_with != asdict(fbank) or tuple(stats.shape) != (2, dim + 1):
-        raise UserError("it is of features with another configuration", file=path, hint=hint)
-    if stats.dtype != torch.float64 or not bool(stats.isfinite().all()) or stats[0, -1] < 0:
-        raise UserError("not the statistics of a speaker", file=path, hint=hint)
-    return stats.numpy()
+    with opened(path, "not what was heard of a speaker, or cut off", hint, framework="np") as f:
+        arrays = {name: f.get_tensor(name) for name in ("cmvn", "counts", "linear")}
+        made_with = config.json_value(f.metadata()["fbank"])
+    shapes = {"cmvn": (2, dim + 1), "counts": (front.gaussians,), "linear": (front.added,)}
+    if made_with != asdict(fbank) or any(arrays[name].shape != shape for name, shape in shapes.items()):
+        raise UserError("it is of another network, or of features with another configuration", file=path, hint=hint)
+    if arrays["cmvn"][0, -1] < 0 or not all(are("float64", x, dims=x.ndim) and np.isfinite(x).all()
+                                            for x in arrays.values()):
+        raise UserError("not what was heard of a speaker", file=path, hint=hint)
+    return Heard(**arrays)
 
 
-def save_speaker(path: Path, stats: Array, fbank: FbankConfig):
-    """Write the statistics of a speaker, float64 [2, D + 1]; the file is the old one or the new one at any time."""
+def save_speaker(path: Path, heard: Heard, fbank: FbankConfig):
+    """Write what was heard of a speaker; the file is the old one or the new one at any time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, {_STATS: torch.from_numpy(stats)}, {"fbank": json.dumps(asdict(fbank))})
+    write_tensors(path, {name: torch.from_numpy(x) for name, x in vars(heard).items()},
+                  {"fbank": json.dumps(asdict(fbank))})

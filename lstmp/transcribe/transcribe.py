@@ -84,18 +84,18 @@ class LiveModel:
         """
         before = None
         if speaker:
-            if not self.network.feature.online_cmvn:
+            if not self.network.front:
                 raise UserError(f"the network has cmvn {self.network.feature.cmvn}, so it remembers no speaker",
                                 hint="leave the speaker out, or use a network with cmvn online_mean")
-            before = load_speaker(speaker, self.fbank, self.network.dim)
+            before = load_speaker(speaker, self.fbank, self.network.front, self.network.dim)
         return SoundOnlyRecognizer(LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live,
                                                   self.silent, self.names, before))
 
     def remember(self, speaker: Path, recognizer: SoundOnlyRecognizer):
         """Write what ``recognizer``, which was made with this file, has heard of the speaker."""
-        stats = recognizer.speaker()
-        assert stats is not None
-        save_speaker(speaker, stats, self.fbank)
+        heard = recognizer.heard()
+        assert heard is not None
+        save_speaker(speaker, heard, self.fbank)
 
     def segments(self, blocks, speaker: Path | None = None) -> Iterator[Segment]:
         """Recognize a recording online: yields each change of a segment as soon as possible.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lstmp.errors import UserError
-from lstmp.features.history import History
+from lstmp.features.history import Heard, History
 from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization, mean_and_variance
 
 MEAN, VARIANCE = np.array([10.0, -2.0, 0.5]), np.array([4.0, 0.25, 9.0])
@@ -92,17 +92,17 @@ def test_history():
     utts = {"b-1": "b", "a-3": "a", "a-1": "a", "a-2": "a", "a-4": "a"}
     features = {utt: frames(5 + n, seed=n) for n, utt in enumerate(utts)}
 
-    def read(utt: str) -> np.ndarray:
+    def listen(utt: str, before: Heard | None) -> Heard:
         if utt == "a-2":
             raise UserError("damaged")
-        return features[utt]
+        return Heard(knf.compute_cmvn_stats(features[utt]) + (before.cmvn if before else 0))
 
-    history = History(utts.items(), read)
+    history = History(utts.items(), listen)
     for utt in ("a-1", "b-1"):
         assert history.before(utt) is history.pair(utt) is None
     for utt, all_before in (("a-4", ["a-1", "a-3"]), ("a-2", ["a-1"]), ("a-3", ["a-1"])):
         expected = knf.compute_cmvn_stats(np.concatenate([features[u] for u in all_before]))
-        np.testing.assert_allclose(history.before(utt), expected, rtol=1e-6)
+        np.testing.assert_allclose(history.before(utt).cmvn, expected, rtol=1e-6)
     assert history.pair("a-3") is None
-    np.testing.assert_array_equal(history.pair("a-2"), knf.compute_cmvn_stats(features["a-1"]))
-    np.testing.assert_array_equal(history.pair("a-4"), knf.compute_cmvn_stats(features["a-3"]))
+    np.testing.assert_array_equal(history.pair("a-2").cmvn, knf.compute_cmvn_stats(features["a-1"]))
+    np.testing.assert_array_equal(history.pair("a-4").cmvn, knf.compute_cmvn_stats(features["a-3"]))

@@ -80,7 +80,7 @@ def test_evaluation_is_the_same(toy, small_config):
 def test_the_threads_of_an_evaluation_share_one_index_of_the_archives(toy, small_config, monkeypatch):
     frames, made = both(toy)[1], []
     monkeypatch.setattr("lstmp.nnet.frame_files.Features",
-                        lambda *args: made.append(time.sleep(0.2)) or Features(*args))
+                        lambda *args, **more: made.append(time.sleep(0.2)) or Features(*args, **more))
     model = StateNetwork(small_config(), frames.dim, 5)
     model.initialize(1)
     evaluate(model, frames, 5, Team(3))

@@ -64,7 +64,7 @@ def test_combinations_of_decoded_systems(bash_output):
 
 def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
     networks = "{a: {}, b: {criterion: lfmmi, subsampling: 3, mp3_kbps: 24}}"
-    show = 'echo "$lfmmi|$states|${criterion_options[*]}|$graph"'
+    show = 'echo "$lfmmi|$states|${train_options[*]}|$graph"'
     output = bash_output(f"for n in a b; do settings_of $n; {show}; done", "--networks", networks)
     assert output.splitlines() == [
         "false|e/tri1_ali||e/tri1/graph_tg",
@@ -74,7 +74,7 @@ def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
 
 def test_a_network_trained_on_lattices_is_a_variant_of_the_one_it_starts_from(bash_output, tmp_path):
     networks = "{a: {cells: 99, mp3_kbps: 24, lr_initial: 0.1}, b: {criterion: smbr, init: a, epochs: 3}}"
-    show = 'echo "$on_lattices|$states|${criterion_options[*]}|$graph|$weak_lm_order|$copies"'
+    show = 'echo "$on_lattices|$states|${train_options[*]}|$graph|$weak_lm_order|$copies"'
     output = bash_output(f"for n in a b; do settings_of $n; {show}; done", "--networks", networks)
     assert output.splitlines() == [
         "false|e/tri1_ali_mp3||e/tri1/graph_tg|1|train_mp3",
@@ -83,6 +83,13 @@ def test_a_network_trained_on_lattices_is_a_variant_of_the_one_it_starts_from(ba
     _, _, sections, _ = resolve({"networks": networks})
     cfg = sections["b"]
     assert (cfg["cells"], cfg["chunk"], cfg["epochs"], cfg["lr_initial"], cfg["dropout"]) == (99, 0, 3, 1e-4, 0.0)
+
+
+def test_an_ivector_extractor_is_trained_for_a_network(bash_output):
+    networks = ("{a: {feature: {cmvn: online_mean}, ivector_dim: 60, mp3_kbps: 24}, b: {init: a, epochs: 1}, c: {}}")
+    output = bash_output('for n in a b c; do settings_of $n; echo "$ivectors|${train_options[*]}"; done', "--networks",
+                         networks)
+    assert output.splitlines() == ["e/ivectors_mp3|--ivectors e/ivectors_mp3", "|--init e/a", "|"]
 
 
 def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output):

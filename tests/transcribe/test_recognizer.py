@@ -197,10 +197,12 @@ def test_wrong_speakers_are_one_line(remembering, recognizer, recording, tmp_pat
         recognizer.stream(tmp_path / "anna.safetensors")
     bad = tmp_path / "anna.safetensors"
     bad.write_bytes(b"no tensors")
-    with pytest.raises(UserError, match="not the statistics of a speaker, or cut off"):
+    with pytest.raises(UserError, match="not what was heard of a speaker, or cut off"):
         Recognizer(remembering).stream(bad)
-    write_tensors(bad, {"cmvn": torch.zeros(2, 9, dtype=torch.float64)}, {"fbank": "{}"})
-    with pytest.raises(UserError, match="of features with another configuration"):
+    nothing = torch.zeros(0, dtype=torch.float64)
+    write_tensors(bad, {"cmvn": torch.zeros(2, 9, dtype=torch.float64), "counts": nothing, "linear": nothing},
+                  {"fbank": "{}"})
+    with pytest.raises(UserError, match="of another network, or of features with another configuration"):
         Recognizer(remembering).stream(bad)
     for options, message in ((["--speaker", "../anna", "--stream"], "cannot be the id of a speaker"),
                              (["--speaker", "anna"], "--speaker is for --stream")):
