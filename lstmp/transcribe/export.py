@@ -20,6 +20,7 @@ from lstmp.decode.live import LiveConfig
 from lstmp.errors import UserError, command
 from lstmp.features.extract import CONFIGS
 from lstmp.gmm.adapt import FmllrConfig
+from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.shard import AlignConfig
 from lstmp.graph.graph_file import NAME
@@ -90,7 +91,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.temporary_folder(out.parent) as tmp:
         new = tmp / "model"
-        _copy(model, new / "network", _NETWORK)
+        _copy(model, new / "network", _NETWORK, optional=[IVECTORS])
         _copy(graph, new / "graph", _GRAPH)
         _copy(lang, new / "lang", _LANG, optional=["lexiconp_silprob.txt"])
         if (lang / "phones").is_dir():

@@ -1,5 +1,6 @@
 """Recognizer: it gives the same words as the command, accepts every form of samples, and restores all settings."""
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -10,11 +11,13 @@ import soundfile
 import soxr
 import torch
 import yaml
-from helpers.five_words import export_options
+from helpers.five_words import ROOT, export_options
 
+from lstmp import config
 from lstmp.corpus.audio import read_audio
 from lstmp.decode import search
 from lstmp.errors import UserError
+from lstmp.gmm.ivector import Extractor, IvectorConfig
 from lstmp.nnet import checkpoint
 from lstmp.tensors import read_tensors, write_tensors
 from lstmp.transcribe import export, transcribe
@@ -156,9 +159,21 @@ def test_a_model_for_whole_recordings_has_no_stream(model, floats, tmp_path):
     assert other.transcribe(floats, 16000).words
 
 
-@pytest.fixture
-def remembering(parts, tmp_path):
-    """The model with online CMVN that leaves the features nearly as they are: it finds the same words."""
+def random_ivectors(filters: int) -> Extractor:
+    cfg = dataclasses.replace(config.load(ROOT / "conf/ivector.yaml", IvectorConfig), cepstra=4, context=1, pca_dim=5,
+                              gaussians=4, best_gaussians=2, dim=3)
+    rng = np.random.default_rng(0)
+    means, variances, loading = rng.normal(size=(4, 5)), np.ones((4, 5)), rng.normal(size=(4, 5, 3))
+    return Extractor(cfg, rng.normal(size=(3 * filters, 5)), np.zeros(5), np.full(4, 0.25), means, variances, -means,
+                     2 * variances, loading, np.zeros(filters), np.ones(filters))
+
+
+@pytest.fixture(params=[False, True], ids=["cmvn", "cmvn and i-vectors"])
+def remembering(parts, tmp_path, request):
+    """The model with online CMVN that leaves the features nearly as they are, and with i-vectors of weight 0.
+
+    It finds the same words.
+    """
     copied, folder = tmp_path / "parts", tmp_path / "remembering"
     shutil.copytree(parts, copied)
     config_file, weights_file = copied / "net/config.yaml", copied / "net/final.safetensors"
@@ -168,6 +183,12 @@ def remembering(parts, tmp_path):
     config_file.write_text(yaml.safe_dump(values))
     weights, header = checkpoint.read(weights_file, "")
     dim = len(weights["feature_mean"])
+    if request.param:
+        values["ivector_dim"] = 3
+        config_file.write_text(yaml.safe_dump(values))
+        random_ivectors(40).write(copied / "net/ivectors.safetensors")
+        for name, value in (("feature_mean", 0.0), ("feature_std", 1.0), ("layers.0.w_x", 0.0)):
+            weights[name] = torch.nn.functional.pad(weights[name], (0, 3), value=value)
     checkpoint.write(weights_file, weights | {"cmvn_mean": torch.zeros(dim), "cmvn_variance": torch.ones(dim)}, header)
     export.main(export_options(copied, folder))
     return folder
