@@ -48,14 +48,14 @@ class Augment:
         """The batch's features [T, n, D] with gain, noise and masks; ``generator`` draws the noise."""
         x = batch.features
         if self.gain is not None:
-            x = x + self.gain[batch.utts].unsqueeze(0)
+            x = x + self.gain[batch.utts].unsqueeze(0).to(x.device)
         if self.noise > 0:
             x = x.add(torch.empty_like(x).normal_(0, self.noise, generator=generator))
         if self.time is not None:
             mask = self.time(batch.frames).unsqueeze(2)
-            x = x.masked_fill(mask if self.energies is None else mask & self.energies, 0.0)
+            x = x.masked_fill((mask if self.energies is None else mask & self.energies).to(x.device), 0.0)
         if self.freq is not None:
-            x = x.masked_fill(self.freq[batch.utts].unsqueeze(0), 0.0)
+            x = x.masked_fill(self.freq[batch.utts].unsqueeze(0).to(x.device), 0.0)
         return x
 
 

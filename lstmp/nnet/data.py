@@ -3,6 +3,7 @@
 2 million frames of 40 float32 take 305 MB.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +31,11 @@ class Frames(Protocol):
 
     @property
     def dim(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features of batches are."""
+        return torch.device("cpu")
 
     def reader(self, plan: Any) -> Any: ...
 
@@ -65,6 +71,10 @@ class FrameSet(Frames):
         """D, the dimension of the features."""
         return self.features.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        return self.features.device
+
     def reader(self, plan) -> "FrameSet":
         """What :class:`lstmp.nnet.streams.Streams` gets the frames of a plan's batches from: the set itself."""
         return self
@@ -82,8 +92,9 @@ class FrameSet(Frames):
             features float32 [T, n, D], pdf-ids int64 [T', n].
         """
         offset = self.offsets[utt]
-        features = self.features.index_select(0, (offset + rows).view(-1)).view(*rows.shape, -1)
-        return features, self.pdfs[offset + target_rows]
+        here, wanted = (x.to(self.device, non_blocking=True) for x in (offset + rows, offset + target_rows))
+        features = self.features.index_select(0, here.view(-1)).view(*rows.shape, -1)
+        return features, self.pdfs[wanted]
 
     def pdf_counts(self, num_pdfs: int) -> torch.Tensor:
         """float64 [num_pdfs], number of frames of each pdf."""
@@ -106,6 +117,16 @@ class FrameSet(Frames):
         rows = torch.cat([torch.arange(int(self.offsets[u]), int(self.offsets[u + 1])) for u in chosen])
         return FrameSet([self.utts[u] for u in chosen], offsets_of(self.lengths[chosen]), self.features[rows],
                         self.pdfs[rows], self.frame_shift)
+
+
+def on_device(frames: Frames, device: str) -> Frames:
+    """The frames in the memory of a GPU, if they are in memory and take at most half of what is free there."""
+    if not isinstance(frames, FrameSet):
+        return frames
+    needed = sum(x.numel() * x.element_size() for x in (frames.features, frames.pdfs))
+    if device != "cpu" and needed > torch.cuda.mem_get_info(device)[0] / 2:
+        return frames
+    return dataclasses.replace(frames, features=frames.features.to(device), pdfs=frames.pdfs.to(device))
 
 
 def offsets_of(lengths: torch.Tensor) -> torch.Tensor:

@@ -23,9 +23,10 @@ from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import default_threads, flush_denormals
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.step_results import Diverged
 from lstmp.nnet.streams import Streams, epoch_frames, frames_per_update, plan
 from lstmp.nnet.train import keep_freed_memory, prepare
-from lstmp.nnet.trainer import Diverged, Trainer
+from lstmp.nnet.trainer import Trainer
 from lstmp.picture import plt, write_png
 
 SMOOTHING = 0.9  # weight of the past in the exponential mean over batches

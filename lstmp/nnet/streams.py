@@ -47,6 +47,8 @@ class Plan:
 class Batch:
     """One chunk of each of the n active streams.
 
+    All are on the CPU but features and targets, which are where the frames are.
+
     Attributes:
         features: float32 [S T, n, D].
         targets: int64 [T, n], pdf-ids, -1 where there is no loss.
@@ -58,6 +60,7 @@ class Batch:
         first: int64 [n], the output frame of the utterance that is predicted in the first of the T; negative at the
             start of an utterance, because of the delay.
         phases: int64 [n], the frame with which the first group of the utterance begins.
+        count: number of targets.
     """
 
     features: torch.Tensor
@@ -69,6 +72,7 @@ class Batch:
     lengths: torch.Tensor
     first: torch.Tensor
     phases: torch.Tensor
+    count: int
 
 
 def epoch_order(lengths: torch.Tensor, streams: int, seed: int, epoch: int) -> np.ndarray:
@@ -178,8 +182,9 @@ class Streams:
         rows = (phases + rows).minimum(last)
         features, pdfs = self._reader.gather(number, utt, rows, target_rows)
         remaining = (length + self.delay - start).clamp(max=steps)
-        return Batch(features, torch.where(valid, pdfs, -1), self.frames.offsets[utt] + rows, utt, carry, start == 0,
-                     remaining, start - self.delay, phases)
+        targets = torch.where(valid.to(pdfs.device), pdfs, -1)
+        return Batch(features, targets, self.frames.offsets[utt] + rows, utt, carry, start == 0, remaining,
+                     start - self.delay, phases, int(valid.sum()))
 
 
 def carry_state(state, batch: Batch):

@@ -11,6 +11,7 @@ weights as an uninterrupted one, and with nearly the same weights if it is resum
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from lstmp.nnet.augment import Augment
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.criterion import Criterion, Targets
 from lstmp.nnet.curve import write_events
-from lstmp.nnet.data import Frames
+from lstmp.nnet.data import Frames, on_device
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
 from lstmp.nnet.epoch_record import epoch_record, epoch_text, is_best
@@ -33,16 +34,11 @@ from lstmp.nnet.learning_curves import write_curves
 from lstmp.nnet.model import RecurrentState, StateNetwork
 from lstmp.nnet.optimizer import clip_gradients, learning_rate, make_optimizer, moments, set_moments
 from lstmp.nnet.snapshot import TrainingState, empty_sums
+from lstmp.nnet.step_results import Diverged, StepResult, StepResults
 from lstmp.nnet.streams import Batch, Plan, Streams, carry_state, epoch_frames, frames_per_update, plan
 from lstmp.progress import note_training
 
-
-class Diverged(Exception):
-    """Loss or gradient is NaN or infinite in the batch of these utterances."""
-
-    def __init__(self, problem: str, epoch: int, batch: int, utts: list[str]):
-        super().__init__(problem, epoch, batch, utts)
-        self.problem, self.epoch, self.batch, self.utts = problem, epoch, batch, utts
+_READ_EVERY = 50  # batches whose losses are read together on a GPU
 
 
 class Trainer:
@@ -70,7 +66,11 @@ class Trainer:
         self.out, self.fingerprint, self.device = Path(out), fingerprint, device
         self.optimizer = make_optimizer(cfg, model)
         self.team = team or Team()
-        self.noise_generator = torch.Generator()
+        on_gpu = device != "cpu"
+        # one process on a GPU with frame cross entropy: frames on the GPU, if they fit, and nothing is waited for
+        self.source = on_device(train, device) if on_gpu and self.team.size == 1 and criterion is None else train
+        self.noise_generator = torch.Generator(device=self.source.device)
+        self.results = StepResults(_READ_EVERY if on_gpu and self.team.size == 1 else 1)
         self.state = TrainingState()
         self.recurrent_state = None
         self._all_recurrent_state: RecurrentState | None = None  # that of all processes, at the last checkpoint
@@ -139,7 +139,7 @@ class Trainer:
             end = min(end, team.gather(begin + self._batches_to_checkpoint())[0])
         my_table = table.select(team.my_streams(table.utt.shape[1], state.epoch, begin))
         phases, lengths = epoch_frames(cfg, self.train, state.epoch)
-        streams = Streams(self.train, my_table, cfg.chunk, cfg.output_delay, cfg.subsampling, phases)
+        streams = Streams(self.source, my_table, cfg.chunk, cfg.output_delay, cfg.subsampling, phases)
         table_of_update = table if team.shares_gradients else my_table
         divisors = frames_per_update(table_of_update, lengths, cfg.chunk, cfg.accumulate)
         error, frames, started, shown = None, 0, time.monotonic(), time.monotonic()
@@ -192,7 +192,7 @@ class Trainer:
         Returns: the number of frames with a target.
 
         Raises:
-            Diverged: the loss or a gradient is not finite.
+            Diverged: the loss or a gradient is not finite, in this batch, or on a GPU in one of the last ones.
         """
         cfg, epoch, key = self.cfg, self.state.epoch, (self.cfg.seed, self.state.epoch, number)
         first, last = number % cfg.accumulate == 0, (number + 1) % cfg.accumulate == 0 or number + 1 == batches
@@ -203,7 +203,7 @@ class Trainer:
             targets: torch.Tensor | Targets = batch.targets.to(self.device)
             if self.criterion:
                 targets = self.criterion.targets(batch, self.train.utts, self.device)
-            n, frames = len(batch.utts), int((batch.targets >= 0).sum())
+            n, frames = len(batch.utts), batch.count
             # a bidirectional network treats each chunk like a whole utterance
             fresh = number == 0 or cfg.chunk == 0 or cfg.bidirectional
             recurrent = self.model.zero_state(n) if fresh else carry_state(self.recurrent_state, batch)
@@ -215,30 +215,26 @@ class Trainer:
                             divisor, generator, batch.lengths[streams])
 
         loss, correct, self.recurrent_state = self.team.gradients(self.model, loss_of, n, first, last)
-        if not np.isfinite(loss) and not self.team.shares_gradients:
-            raise Diverged(f"the loss is {loss}", epoch, number, self._names(batch))
+        norm, summed = None, None
         if last and any(p.grad is not None for p in self.model.parameters()):
             norm = clip_gradients(self.model, cfg.grad_clip, cfg.grad_norm_clip)
-            if not np.isfinite(norm):
-                problem = f"the gradient's norm is {norm}" if np.isfinite(loss) else f"the loss is {loss}"
-                raise Diverged(problem, epoch, number, self._names(batch))
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.state.rate_scale * learning_rate(cfg, (epoch + number / batches) / cfg.epochs)
-            self.team.update(self.optimizer)
-        summed = loss * divisor
         if batch is not None and isinstance(targets, Targets):
             objective, frames, left_out, outside = targets.sums()
             summed = -objective
             self.state.sums["left_out"] += left_out
             self.state.sums["outside"] += outside
-        self.state.sums["loss"] += summed
-        self.state.sums["correct"] += correct
-        self.state.sums["frames"] += frames
+        self.results.add(StepResult(epoch, number, partial(self._names, batch), loss, summed, frames, correct, norm,
+                                    divisor, not self.team.shares_gradients), self.state.sums)
+        if norm is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.state.rate_scale * learning_rate(cfg, (epoch + number / batches) / cfg.epochs)
+            self.team.update(self.optimizer)
         return frames
 
     def _end_epoch(self, batches: int):
         """Evaluate, write the epoch's record and weights, and begin the next epoch."""
         state = self.state
+        self.results.read(state.sums)
         self.team.synchronize()
         self.update_times()
         valid = evaluate(self.model, self.valid, self.cfg.output_delay, self.team, self.device, self.criterion)
@@ -286,6 +282,7 @@ class Trainer:
             raise UserError(f"training diverges, {where} in the batch of {names}", file=self.last_path,
                             hint="check these utterances, or lower lr_initial or grad_clip in conf/lstmp.yaml")
         retries, scale = self.state.retries + 1, self.state.rate_scale * self.cfg.divergence_factor
+        self.results.forget()
         self.resume()
         self.state.retries, self.state.rate_scale = retries, scale
         if self.team.leads:
@@ -306,6 +303,7 @@ class Trainer:
 
         If the disk is full in the middle of an epoch, this only warns, and the previous checkpoint stays.
         """
+        self.results.read(self.state.sums)  # nothing is saved after a loss that is not finite
         self.update_times()
         optimizer_state, sums = moments(self.optimizer, self.model), self._all_sums()
         if self.team.size > 1 and not self.team.shares_gradients:  # all processes continue with the mean

@@ -66,7 +66,8 @@ class Team:
             first, last: whether the batch is the first or the last of an update; the gradients of all its batches are
                 summed.
 
-        Returns: the loss, the number of correct frames, the new recurrent state of the streams (None without streams).
+        Returns: the loss and the number of correct frames, as tensors if a single process computes on a GPU; and the
+            new recurrent state of the streams (None without streams).
         """
         params = list(model.parameters())
         if first:
@@ -81,7 +82,9 @@ class Team:
         def run(job):
             part, part_streams = job
             loss, correct, state, grads = loss_of(self._function, self.rank + part, part_streams)
-            return float(loss), int(correct), state, grads
+            if self.size > 1 or loss.device.type == "cpu":  # on a GPU the trainer reads them some batches later
+                loss, correct = float(loss), int(correct)
+            return loss, correct, state, grads
 
         results = self.workers.map(run, enumerate(self.workers.split(streams)))
         losses, corrects, states, grads = zip(*results, strict=True)
