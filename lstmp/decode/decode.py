@@ -123,6 +123,8 @@ class Task:
         if self.device != "cpu" or not is_network(self.model_dir):
             self.cfg = dataclasses.replace(self.cfg, network_weights="fp32")  # nothing else is used there
         self.scorer = load_acoustic_scorer(self.model_dir, "cpu", network_weights=self.cfg.network_weights)
+        if not self.scorer.front:
+            self.cfg = dataclasses.replace(self.cfg, speaker_history=False)
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
         self.shift = self.features().frame_shift
         self.utts = sorted(read_table(self.data_dir / "utt2spk"))

@@ -86,13 +86,14 @@ class CompiledSearch:
         """Number of arcs at the beginning of the best path that no longer change."""
         return self._lib.lstmp_search_settled(self._search)
 
-    def shares(self, frames: int) -> Array:
-        """float32 [T]: for each arc of the best path, the weight of the active paths with the same arc and state.
+    def shares(self, to_end: bool, frames: int) -> Array:
+        """float32 [T]: for each arc of :meth:`path`, the weight of the active paths with this arc and the state after it.
 
         The weights of active paths, the exponentials of their scores, sum to 1.
         """
         out = np.empty(frames, np.float32)
-        return out[:self._lib.lstmp_search_shares(self._search, _int(frames), array_at(out))][::-1].copy()
+        n = self._lib.lstmp_search_shares(self._search, _int(to_end), _int(frames), array_at(out))
+        return out[:n][::-1].copy()
 
     def links(self) -> tuple[Array, ...] | None:
         """The arcs of the lattice, after the last frame; None if no path reaches a final state.

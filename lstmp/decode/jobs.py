@@ -52,8 +52,8 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
             except UserError as e:
                 failed[utt] = str(e)
         frames += sum(len(x) for _, x in feats)
-        start = time.perf_counter(), time.process_time()
         before = [history.before(utt) for utt, _ in feats] if history else []
+        start = time.perf_counter(), time.process_time()
         for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats], before), strict=True):
             try:
                 lattices[utt] = decode_utterance(graph, loglikes, cfg)

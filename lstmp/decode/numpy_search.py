@@ -120,12 +120,17 @@ class NumpySearch:
             level = np.unique(self.previous[frames][level])
         return frames if len(level) else 0
 
-    def shares(self, frames: int) -> Array:
+    def shares(self, to_end: bool, frames: int) -> Array:
         """As :meth:`lstmp.decode.engine.CompiledSearch.shares`."""
-        if not len(self.states):
+        score = self.score
+        if to_end:
+            source, _, end = self._ends()
+            score = np.full(len(self.states), _NEVER)
+            np.maximum.at(score, source, end)
+        if not len(score) or score.max() == _NEVER:
             return np.zeros(0, np.float32)
-        index = int(self.score.argmax())
-        weights, shares = np.exp(self.score.astype(np.float64) - float(self.score[index])), []
+        index = int(score.argmax())
+        weights, shares = np.exp(score.astype(np.float64) - float(score[index])), []
         before = [1, *map(len, self.previous)][:-1]  # number of states before each frame
         for previous, states in zip(reversed(self.previous), reversed(before), strict=True):
             shares.append(weights[index] / weights.sum())

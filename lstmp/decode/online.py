@@ -42,6 +42,7 @@ class OnlineSearch:
         self._engine.reset()
         self._held = torch.zeros(0, self.graph.num_pdfs)
         self.frames = 0  # number of accepted frames
+        self._to_end = False  # whether the utterance has been finished in a final state
 
     def accept(self, loglikes: torch.Tensor) -> None:
         """Search more frames: [T, P] acoustic log-likelihoods, unscaled; T may be 0.
@@ -68,11 +69,12 @@ class OnlineSearch:
         return self._engine.settled()
 
     def shares(self) -> Array:
-        """For each arc of :meth:`best`, float32 [T]: how much of the weight of all active paths goes through it.
+        """For each arc of :meth:`best`, or of :meth:`finish` after it: what part of all active paths goes through it.
 
-        It is nearly 0 where many paths are as good as the best one, and 1 on the first :meth:`settled` arcs.
+        float32 [T], without the arc into the final state. Paths are weighted by the exponentials of their scores. A
+        part is nearly 0 where many paths are as good as the best one, and 1 on the first :meth:`settled` arcs.
         """
-        return self._engine.shares(self.frames)
+        return self._engine.shares(self._to_end, self.frames)
 
     def finish(self) -> BestPath:
         """End the utterance. Returns the best path to a final state; if none is reached, the best path to any state.
@@ -84,7 +86,9 @@ class OnlineSearch:
             raise UserError("no frame to decode")
         self._engine.advance(self._held.contiguous().numpy(), len(self._held))
         self._held = self._held[:0]
-        path = self._engine.path(True, self.frames) or self._engine.path(False, self.frames)
+        path = self._engine.path(True, self.frames)
+        self._to_end = path is not None
+        path = path or self._engine.path(False, self.frames)
         if path is None:
             raise UserError(f"no path survives a search beam of {self.cfg.search_beam:g}", hint="raise search_beam")
         return path

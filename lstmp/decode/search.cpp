@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "tokens.h"
@@ -77,6 +78,16 @@ struct Search {
   }
 
   bool makes_lattice() const { return output_beam >= 0; }
+
+  // The score of token `i` with its best arc into the final state, and this arc; minus infinity if it has none.
+  std::pair<float, int32_t> score_to_end(size_t i) const {
+    std::pair<float, int32_t> best{kMinusInfinity, -1};
+    for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a) {
+      const float end = score[i] + arcs[a].score;
+      if (arcs[a].label < 0 && end > best.first) best = {end, a};
+    }
+    return best;
+  }
 
   // In the frames from `begin` on, drop links that are worse than the best path by more than the output beam, and tokens
   // without links. `last_extra`, `last_score`: `extra` and score of the tokens after the last frame.
@@ -300,11 +311,8 @@ int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t capacity, int32_
       if (s->score[i] > best) best = s->score[i], entry = s->entry[i], found = true;
       continue;
     }
-    for (int32_t a = s->first[s->states[i]]; a < s->first[s->states[i] + 1]; ++a) {
-      if (s->arcs[a].label >= 0) continue;
-      const float end = s->score[i] + s->arcs[a].score;
-      if (end > best) best = end, entry = s->entry[i], last = a, found = true;
-    }
+    const auto [end, arc] = s->score_to_end(i);
+    if (end > best) best = end, entry = s->entry[i], last = arc, found = true;
   }
   if (!found) return -1;
   *score = best;
@@ -331,21 +339,25 @@ int64_t lstmp_search_settled(void* handle) try {
 }
 LSTMP_GUARD(0)
 
-// For each arc of the best path so far, last arc first, write to `shares` the share of the active tokens, weighted by the
-// exponentials of their scores, whose paths have the same arc in this frame and the same state after it. Returns the number
-// of arcs, at most `capacity`.
-int64_t lstmp_search_shares(void* handle, int64_t capacity, float* shares) try {
+// For each arc of the path that lstmp_search_path gives, without an arc into the final state, last arc first, write to
+// `shares` the share of the active tokens, weighted by the exponentials of their scores, whose paths have the same arc in
+// this frame and the same state after it. Returns the number of arcs, at most `capacity`.
+int64_t lstmp_search_shares(void* handle, int64_t to_end, int64_t capacity, float* shares) try {
   const auto* s = static_cast<Search*>(handle);
-  if (s->makes_lattice() || s->states.empty()) return 0;
-  const size_t best = std::max_element(s->score.begin(), s->score.end()) - s->score.begin();
+  if (s->makes_lattice()) return 0;
+  std::vector<float> score(s->score);
+  for (size_t i = 0; to_end && i < score.size(); ++i) score[i] = s->score_to_end(i).first;
+  if (score.empty()) return 0;
+  const size_t best = std::max_element(score.begin(), score.end()) - score.begin();
+  if (score[best] == kMinusInfinity) return 0;
   struct Weighted {
     int32_t entry;
     double weight;
   };
   std::vector<Weighted> level;  // the ancestors of the tokens in one frame
   double total = 0;
-  for (size_t i = 0; i < s->states.size(); ++i) {
-    level.push_back({s->entry[i], std::exp(static_cast<double>(s->score[i]) - s->score[best])});
+  for (size_t i = 0; i < score.size(); ++i) {
+    level.push_back({s->entry[i], std::exp(static_cast<double>(score[i]) - score[best])});
     total += level.back().weight;
   }
   int64_t n = 0;

@@ -170,6 +170,8 @@ def load(path) -> Grid:
             raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
                             hint="its folder has this name", **where)
         own = dict(config.group(own or {}, f"networks.{name}", **where))
+        if own.get("ivector_dim"):
+            raise UserError(f"network `{name}` has i-vectors", hint="grids train networks without them", **where)
         source_of[name] = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
         processes_of[name] = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)

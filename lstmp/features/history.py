@@ -1,6 +1,7 @@
 """What was heard of a speaker before an utterance: statistics of the earlier utterances."""
 
 import bisect
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from lstmp.aliases import Array
 from lstmp.errors import UserError
+
+_KEPT = 1000  # utterances whose statistics are kept for the next one
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class History:
         self._utts: dict[str, list[str]] = {}
         for utt, speaker in sorted(self._speaker.items()):
             self._utts.setdefault(speaker, []).append(utt)
-        self._alone: dict[str, Heard | None] = {}
+        self._alone = functools.lru_cache(_KEPT)(lambda utt: self._after(utt, None))
         self._before: dict[str, list[Heard | None]] = {}  # speaker → what was heard before each of his utterances
 
     def pair(self, utt: str) -> Heard | None:
@@ -48,10 +51,7 @@ class History:
         So networks are trained to know both, an unknown speaker and one that was heard before.
         """
         utts, number = self._place(utt)
-        previous = utts[number - 1]
-        if number % 2 and previous not in self._alone:
-            self._alone[previous] = self._after(previous, None)
-        return self._alone[previous] if number % 2 else None
+        return self._alone(utts[number - 1]) if number % 2 else None
 
     def before(self, utt: str) -> Heard | None:
         """What all earlier utterances of its speaker have left; None before the first one."""

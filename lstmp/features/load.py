@@ -228,7 +228,10 @@ class Features:
             online.accept(self._raw(utt))
             return online.heard()
 
-        return History(((utt, self._speaker.get(utt, utt)) for utt in self.utts), listen)
+        for utt in self.utts:
+            if utt not in self._speaker:
+                raise UserError(f"utterance {utt} has no speaker", file=self.dir / "utt2spk", hint="add its line")
+        return History(((utt, self._speaker[utt]) for utt in self.utts), listen)
 
     def _raw(self, utt: str) -> Array:
         mat = read_mat(self._rx(utt), dim=self._base_dim)

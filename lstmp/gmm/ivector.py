@@ -144,11 +144,12 @@ class Extractor:
 
     def project(self, spliced: Array) -> Array:
         """The frames of the Gaussians [T, P], from spliced energies [T, filters · (1 + 2 context)]."""
-        return spliced @ self.projection - self.offset
+        return _product(spliced, self.projection) - self.offset
 
     def posteriors(self, x: Array) -> Array:
         """[T, G]: posterior of each Gaussian given a normalized frame [T, P]; only the best ones, which sum to 1."""
-        return sparse_posteriors(self._constant + x @ self._linear + (x * x) @ self._square, self.cfg.best_gaussians)
+        scores = self._constant + _product(x, self._linear) + _product(x * x, self._square)
+        return sparse_posteriors(scores, self.cfg.best_gaussians)
 
     def estimate(self, counts: Array, linear: Array) -> Array:
         """The i-vectors, float64 [B, K].
@@ -158,11 +159,12 @@ class Extractor:
             linear: [B, K], Σ_g T_gᵀ Σ_g⁻¹ (F_g − N_g m_g).
         """
         scale = np.minimum(1.0, self.cfg.max_count / np.maximum(counts.sum(1), 1e-10))[:, None]
-        return np.linalg.solve(self.precision(scale * counts), (scale * linear)[:, :, None])[:, :, 0]
+        precision = torch.from_numpy(self.precision(scale * counts))
+        return torch.linalg.solve(precision, torch.from_numpy((scale * linear)[:, :, None]))[:, :, 0].numpy()
 
     def precision(self, counts: Array) -> Array:
         """I + Σ_g N_g T_gᵀ Σ_g⁻¹ T_g for counts [B, G]: [B, K, K]."""
-        return (counts @ self._quad).reshape(-1, self.dim, self.dim) + np.eye(self.dim)
+        return _product(counts, self._quad).reshape(-1, self.dim, self.dim) + np.eye(self.dim)
 
     def replaced(self, **tensors: Array) -> "Extractor":
         """The extractor with other values of some tensors."""
@@ -170,8 +172,13 @@ class Extractor:
 
     def linear_term(self, posteriors: Array, raw: Array) -> Array:
         """The linear term [K] of the estimate, of frames [T, P] without CMVN and their posteriors [T, G]."""
-        centred = posteriors.T @ raw - posteriors.sum(0)[:, None] * self.raw_means
-        return centred.reshape(-1) @ self.weighted_loading
+        centred = _product(posteriors.T, raw) - posteriors.sum(0)[:, None] * self.raw_means
+        return _product(centred.reshape(1, -1), self.weighted_loading)[0]
+
+
+def _product(a: Array, b: Array) -> Array:
+    """The matrix product, by torch: unlike NumPy it obeys torch's number of threads, which is 1 in worker processes."""
+    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
 def sparse_posteriors(scores: Array, best: int) -> Array:
@@ -249,4 +256,4 @@ class OnlineIvectors:
 def spliced(x: Array, context: int) -> Array:
     """Each frame of [T, D] that has all of its neighbours, with them: [T − 2 context, D (1 + 2 context)]."""
     windows = np.lib.stride_tricks.sliding_window_view(x, 1 + 2 * context, axis=0)  # [T', D, 1 + 2 context]
-    return windows.transpose(0, 2, 1).reshape(len(windows), -1)
+    return np.require(windows.transpose(0, 2, 1).reshape(len(windows), -1), requirements="W")

@@ -83,9 +83,9 @@ class LoadingMatrices:
 
     Args:
         extractor: gives the first values; :meth:`extractor` returns one with the present ones.
-        counts: float64 [U, G], scaled counts of each utterance.
-        sums: float32 [U, G, P], scaled sums of its frames without CMVN.
-        squares: float64 [G, P], scaled sums of the squares of all frames.
+        counts: float64 [U, G], counts of each utterance, scaled as in use, to at most `max_count` in all.
+        sums: float32 [U, G, P], sums of its frames without CMVN, scaled likewise.
+        squares: float64 [G, P], sums of the squares of all frames, scaled likewise.
     """
 
     def __init__(self, extractor: Extractor, counts: Array, sums: Array, squares: Array):
@@ -95,16 +95,14 @@ class LoadingMatrices:
         """One iteration; returns the improvement of the log-likelihood by the i-vectors, per frame, before it."""
         ex, counts = self._extractor, self._counts
         centred = self._sums - counts[:, :, None] * ex.raw_means  # [U, G, P]
-        scale = np.minimum(1.0, ex.cfg.max_count / np.maximum(counts.sum(1), 1e-10))[:, None]
-        linear = scale * (centred.reshape(len(counts), -1) @ ex.weighted_loading)
-        precision = ex.precision(scale * counts)
+        linear = centred.reshape(len(counts), -1) @ ex.weighted_loading
+        precision = ex.precision(counts)
         covariance = np.linalg.inv(precision)
         w = np.einsum("ukl,ul->uk", covariance, linear)
         gain = 0.5 * (np.einsum("uk,uk->", w, linear) - np.linalg.slogdet(precision)[1].sum())
         second = covariance + w[:, :, None] * w[:, None, :]  # E[w wᵀ]
-        occupancy = (scale * counts).T  # [G, U]
-        cross = np.einsum("ugp,uk->gpk", scale[:, :, None] * centred, w, optimize=True)
-        square = (occupancy @ second.reshape(len(w), -1)).reshape(-1, ex.dim, ex.dim)
+        cross = np.einsum("ugp,uk->gpk", centred, w, optimize=True)
+        square = (counts.T @ second.reshape(len(w), -1)).reshape(-1, ex.dim, ex.dim)
         loading = np.linalg.solve(square + 1e-6 * np.eye(ex.dim), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
         # minimum divergence: the i-vectors of all utterances together get the prior's mean and covariance
         mean = w.mean(0)
@@ -112,11 +110,11 @@ class LoadingMatrices:
         means = ex.raw_means + loading @ mean
         total = np.maximum(counts.sum(0), 1e-3)[:, None]
         about_mean = self._squares / total - 2 * ex.raw_means * self._sums.sum(0) / total + ex.raw_means ** 2
-        explained = np.einsum("gpk,gpk->gp", loading, cross) / np.maximum(occupancy.sum(1), 1e-3)[:, None]
+        explained = np.einsum("gpk,gpk->gp", loading, cross) / total
         floor = _LEAST_VARIANCE * np.average(ex.raw_variances, axis=0, weights=ex.weights)
         variances = np.maximum(about_mean - explained, floor)
         self._extractor = ex.replaced(raw_means=means, raw_variances=variances, loading=loading @ root)
-        return float(gain / occupancy.sum())
+        return float(gain / counts.sum())
 
     def extractor(self) -> Extractor:
         """The extractor with the present values."""
@@ -181,12 +179,19 @@ def _inputs(features: Features, utts: list[str], cfg: IvectorConfig, what: str) 
 
 def _background_model(features: Features, cfg: IvectorConfig, rng: np.random.Generator) -> Extractor:
     """PCA and background model from random frames; the loading matrices are random."""
-    frames = sum(map(features.num_frames_or_0, features.utts))
+    if cfg.cepstra > features.dim:
+        raise UserError(f"{cfg.cepstra} cepstra of {features.dim} energies",
+                        hint="lower `cepstra` in conf/ivector.yaml")
+    # utterances with some ten times the frames, so that not all of a large set are read
+    order, frames, utts = rng.permutation(features.utts).tolist(), 0, list[str]()
+    while order and frames < 10 * cfg.ubm_frames:
+        utts.append(order.pop())
+        frames += features.num_frames_or_0(utts[-1])
     share = min(1.0, cfg.ubm_frames / max(frames, 1))
     normalized, raw = [], []
     cosines = cosine_transform(features.dim, cfg.cepstra)
     to_cepstra = np.kron(np.eye(1 + 2 * cfg.context), cosines)
-    for both in _inputs(features, features.utts, cfg, "frames of the background model"):
+    for both in _inputs(features, sorted(utts), cfg, "frames of the background model"):
         rows = np.flatnonzero(rng.random(len(both[0])) < share)
         for x, collected in zip(both, (normalized, raw), strict=True):
             collected.append((x[rows] @ to_cepstra).astype(np.float32))
@@ -213,7 +218,8 @@ def _statistics(features: Features, utts: list[str], extractor: Extractor) -> tu
     """Counts [U, G], sums [U, G, P] and, of all utterances together, sums of squares [G, P]."""
     counts, sums, squares = [], [], np.zeros_like(extractor.raw_means)
     for normalized, raw in _inputs(features, utts, extractor.cfg, "statistics of the i-vectors"):
-        posteriors = extractor.cfg.posterior_scale * extractor.posteriors(extractor.project(normalized))
+        cfg, posteriors = extractor.cfg, extractor.posteriors(extractor.project(normalized))
+        posteriors *= min(cfg.posterior_scale, cfg.max_count / len(posteriors))
         x = extractor.project(raw)
         counts.append(posteriors.sum(0))
         sums.append((posteriors.T @ x).astype(np.float32))

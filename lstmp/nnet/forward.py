@@ -101,7 +101,7 @@ class AcousticNetwork:
             feats: the features; returned unchanged if the network has no online CMVN and no i-vectors.
             heard: of the speaker before.
         """
-        return torch.from_numpy(self.front.start(heard).accept(feats.numpy())) if self.front else feats
+        return torch.from_numpy(self.front.start(heard).accept(feats.cpu().numpy())) if self.front else feats
 
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
         """Map features [T, D] to acoustic log-likelihoods up to a constant per row, [⌈T / S⌉, num_pdfs]."""
@@ -208,7 +208,7 @@ class NetworkStream:
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
-        return self._accept(torch.from_numpy(self.input.accept(feats.numpy())) if self.input else feats)
+        return self._accept(torch.from_numpy(self.input.accept(feats.cpu().numpy())) if self.input else feats)
 
     def _accept(self, feats: torch.Tensor) -> torch.Tensor:
         """:meth:`accept` of the network's input."""

@@ -14,6 +14,7 @@ from lstmp.errors import UserError
 from lstmp.features.history import Heard
 from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization
 from lstmp.gmm.ivector import Extractor, OnlineIvectors
+from lstmp.stage import digest
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,22 @@ class Front:
     @property
     def added(self) -> int:
         """Number of dimensions that i-vectors add."""
-        return _extractor(self.ivectors).dim if self.ivectors else 0
+        return self.extractor.dim if self.extractor else 0
+
+    @functools.cached_property
+    def extractor(self) -> Extractor | None:
+        """The extractor, read once."""
+        return Extractor.read(Path(self.ivectors)) if self.ivectors else None
 
     @property
     def gaussians(self) -> int:
         """Number of Gaussians of the i-vectors' background model; 0 without i-vectors."""
-        return len(_extractor(self.ivectors).weights) if self.ivectors else 0
+        return len(self.extractor.weights) if self.extractor else 0
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Digest of the file of the extractor; "" without i-vectors."""
+        return digest(self.ivectors) if self.ivectors else ""
 
     def check(self, filters: int, ivector_dim: int):
         """Check that the i-vectors have ``ivector_dim`` dimensions and are of as many energies.
@@ -44,10 +55,8 @@ class Front:
         Raises:
             UserError: they have not, or the file is damaged.
         """
-        if not self.ivectors:
-            return
-        extractor = _extractor(self.ivectors)
-        if (extractor.filters, extractor.dim) != (filters, ivector_dim):
+        extractor = self.extractor
+        if extractor and (extractor.filters, extractor.dim) != (filters, ivector_dim):
             raise UserError(f"i-vectors of {extractor.dim} dimensions, of {extractor.filters} energies; the network "
                             f"takes {ivector_dim} of {filters}", file=self.ivectors,
                             hint="set `ivector_dim` of the network to `dim` of conf/ivector.yaml")
@@ -57,17 +66,12 @@ class Front:
         return OnlineInput(self, heard)
 
 
-@functools.lru_cache(4)
-def _extractor(path: str) -> Extractor:
-    return Extractor.read(Path(path))
-
-
 class OnlineInput:
     """Makes the input of one utterance while its frames arrive."""
 
     def __init__(self, front: Front, heard: Heard | None = None):
         self._cmvn = OnlineCmvn(front.normalization, heard and heard.cmvn) if front.normalization else None
-        self._ivectors = OnlineIvectors(_extractor(front.ivectors), heard) if front.ivectors else None
+        self._ivectors = OnlineIvectors(front.extractor, heard) if front.extractor else None
 
     def accept(self, frames: Array) -> Array:
         """The input for the next frames, float32 [T, D + K], from raw energies [T, D]."""

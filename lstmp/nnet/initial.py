@@ -25,21 +25,20 @@ def front_for(cfg: LstmpConfig, data, initial=None, ivectors=None) -> Front | No
 
     Args:
         data: the training data.
-        initial: folder of the network from whose weights training starts, or None. Its normalization and its i-vectors
-            are kept.
+        initial: folder of the network from whose weights training starts, or None. Its normalization is kept.
         ivectors: folder of the i-vector extractor, if the configuration asks for one.
 
     Raises:
         UserError: i-vectors without `ivector_dim` or the other way round, or of other dimensions; and as
             :func:`online_normalization`.
     """
-    if bool(cfg.ivector_dim) != bool(ivectors or (initial and cfg.ivector_dim)):
+    if bool(cfg.ivector_dim) != bool(ivectors):
         raise UserError("`ivector_dim` and an i-vector extractor need each other",
                         hint="give --ivectors, and set `ivector_dim` in the configuration to its dimension")
     normalization = online_normalization(cfg, data, initial) if cfg.feature.online_cmvn else None
     if not cfg.ivector_dim:
         return Front(normalization) if normalization else None
-    front = Front(normalization, str(Path(initial or ivectors) / NAME))
+    front = Front(normalization, str(Path(ivectors) / NAME))
     front.check(Features(data, cfg.feature).dim, cfg.ivector_dim)
     return front
 

@@ -75,13 +75,16 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         source: for a `criterion` other than cross entropy. For lfmmi, ``ali``, and ``valid_ali`` if given, are folders
             with ali.ark.
         initial: folder of a trained network whose weights training starts from; None: random weights.
-        ivectors: folder of an i-vector extractor, for `ivector_dim`; not needed with ``initial``, which has its own.
+        ivectors: folder of an i-vector extractor, for `ivector_dim`; not with ``initial``, which has its own.
 
     Raises:
         UserError: for errors in the input, or if training diverges.
     """
     out, ali = Path(out), Path(ali)
     _check_source(cfg, source)
+    if initial and ivectors:
+        raise UserError("the network that training starts from has its own i-vectors", hint="leave --ivectors out")
+    ivectors = ivectors or (initial if cfg.ivector_dim else None)
     if not Path(valid).exists():
         raise UserError("no such data dir or list of utterances", file=valid, hint="check --valid")
     distributed.begin(cfg.timeout_minutes)
@@ -130,6 +133,10 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
                             hint="start at most one process per GPU (--nj, or torchrun's --nproc_per_node)")
         device = f"cuda:{distributed.local_rank() % torch.cuda.device_count()}"
         torch.cuda.set_device(device)
+    if ivectors and cfg.ivector_dim:  # a copy, so that the network keeps what it is trained with
+        if team.leads and (Path(ivectors) / IVECTORS).is_file():
+            config.copy_file(Path(ivectors) / IVECTORS, out / IVECTORS)
+            ivectors = out
     second_output = source is not None and source.second_output
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(
         cfg, data, ali, valid, valid_ali, memory, second_output, initial, ivectors))
@@ -147,7 +154,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
     try:
         with reduced_precision():
             trainer.run()
-        _finish(cfg, trainer, priors, align_model, precision, data, initial or ivectors)
+        _finish(cfg, trainer, priors, align_model, precision, data)
     finally:
         team.close()
     if team.leads:
@@ -229,8 +236,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
     return model, train_set.normalized(mean, std), valid_set.normalized(mean, std)
 
 
-def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, precision: str, data,
-            ivectors):
+def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, precision: str, data):
     """Choose or average the final weights, evaluate them once more, and write the network folder."""
     out, model, team, history = trainer.out, trainer.model, trainer.team, trainer.state.history
     to_average = [trainer.epoch_path(e) for e in range(max(0, len(history) - cfg.average_last), len(history))]
@@ -255,8 +261,6 @@ def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_mode
     for name in ("w_second", "b_second"):  # only training uses the second output layer
         weights.pop(name, None)
     checkpoint.write(out / "final.safetensors", {**weights, "log_priors": priors}, {"epochs": epochs})
-    if cfg.ivector_dim:
-        config.copy_file(Path(ivectors) / IVECTORS, out / IVECTORS)
     write_frame_shift(out, trainer.train.frame_shift)
     for name in (*MODEL_FILES, "topo"):
         if (align_model / name).is_file():  # imported alignments may have no topo

@@ -106,8 +106,8 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
                             line=lines.get(f"networks.{name}"),
                             hint=f"write `{name}: {{}}` for the network of conf/lstmp.yaml and the recipe")
         own = dict(own or {})
-        init = _first(recipe, str(name), own, built, file, lines)
         aligner = _aligner(recipe, str(name), own, built, file, lines)
+        init = _first(recipe, str(name), own, aligner, built, file, lines)
         section = copy.deepcopy(init.config if init else base)
         data_values = {key: getattr(init, key) for key in _DATA_KEYS} if init else {}
         data_values |= {key: own.pop(key) for key in _DATA_KEYS if key in own}
@@ -160,12 +160,13 @@ def _aligner(recipe: Recipe, name: str, own: dict, built: dict[str, Network], fi
     return aligner.name if aligner else ""
 
 
-def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> Network | None:
+def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, Network], file,
+           lines) -> Network | None:
     """The network that the key `init` of ``own`` names, which is removed; None if there is no such key.
 
     Raises:
-        UserError: there is no such network before this one, it is not trained in this run, it has other states, or
-            sequence training lacks it.
+        UserError: there is no such network before this one, it is not trained in this run, it has other states or
+            another input, or sequence training lacks it.
     """
     where = {"file": file, "line": lines.get(f"networks.{name}.init", lines.get(f"networks.{name}"))}
     init = _named(recipe, name, "init", own, built, where)
@@ -177,6 +178,13 @@ def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file
     if init.lfmmi != (own.get("criterion", init.config.get("criterion")) == "lfmmi"):
         raise UserError(f"`networks.{name}.init`: LF-MMI and the other criteria have different states", **where,
                         hint="start from a network with the same states")
+    if init.lfmmi and (aligner or init.align_by) != init.align_by:
+        raise UserError(f"`networks.{name}.init`: the states of `{init.name}` are of another alignment", **where,
+                        hint="leave out `align_by`")
+    dim = init.config["ivector_dim"]
+    if own.get("ivector_dim", dim) != dim:
+        raise UserError(f"`networks.{name}.init`: `{init.name}` has `ivector_dim` {dim}", **where,
+                        hint="leave out `ivector_dim`")
     return init
 
 

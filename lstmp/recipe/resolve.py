@@ -91,6 +91,11 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
 
     sections |= {n.name: n.config for n in recipe_networks}
     check_sections(sections, names, origin)
+    for network in recipe_networks:
+        if network.config["ivector_dim"] not in (0, sections["ivector"]["dim"]):
+            raise UserError(f"network `{network.name}`: `ivector_dim` {network.config['ivector_dim']} is not `dim` "
+                            f"{sections['ivector']['dim']} of conf/ivector.yaml", hint="make them equal",
+                            file=file, line=network_lines.get(f"networks.{network.name}"))
     return run, recipe, sections, recipe_networks
 
 

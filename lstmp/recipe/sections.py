@@ -69,6 +69,7 @@ def _types() -> dict[str, type]:
     from lstmp.decode.live import LiveConfig
     from lstmp.features.extract import FbankConfig, MfccConfig
     from lstmp.gmm.adapt import FmllrConfig
+    from lstmp.gmm.ivector import IvectorConfig
     from lstmp.gmm.shard import AlignConfig
     from lstmp.gmm.train_mono import MonoConfig
     from lstmp.gmm.train_tri import TriConfig
@@ -81,7 +82,8 @@ def _types() -> dict[str, type]:
     from lstmp.transcribe.pauses import CutConfig
 
     return {"align": AlignConfig, "check_alignment": CheckConfig, "decode": DecodeConfig,
-            "denominator": DenominatorConfig, "fbank": FbankConfig, "fmllr": FmllrConfig, "live": LiveConfig,
-            "lstmp": LstmpConfig, "mfcc": MfccConfig, "mmi": MmiConfig, "mono": MonoConfig,
+            "denominator": DenominatorConfig, "fbank": FbankConfig, "fmllr": FmllrConfig,
+            "ivector": IvectorConfig, "live": LiveConfig, "lstmp": LstmpConfig, "mfcc": MfccConfig,
+            "mmi": MmiConfig, "mono": MonoConfig,
             "report": ReportConfig, "score": ScoreConfig, "sequence": SequenceConfig,
             "transcribe": CutConfig, "tri": TriConfig}

@@ -114,7 +114,8 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wan
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
         make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")
         data = work / "fmllr"
-    decode(model.path / "network", graph, data, work / "decode", cfg, nj, "cpu")
+    # the pieces of a recording are its utterances in order, so a network with online CMVN knows what was heard before
+    decode(model.path / "network", graph, data, work / "decode", replace(cfg, speaker_history=True), nj, "cpu")
     weights = (model.lm_weight, model.word_penalty)
     if not wanted:
         lines = (line.split() for _, line in numbered_lines(work / "decode/scoring" / file_name(*weights)))

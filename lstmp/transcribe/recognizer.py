@@ -11,7 +11,7 @@ from lstmp import files
 from lstmp.corpus.audio import RATE
 from lstmp.corpus.samples import checked_rate, to_int16_scale
 from lstmp.decode.live import Segment
-from lstmp.errors import UserError
+from lstmp.errors import UserError, only_warn
 from lstmp.log import quiet
 from lstmp.transcribe.contained import contained
 from lstmp.transcribe.folder import ModelFolder
@@ -128,7 +128,7 @@ class Stream:
         Returns:
             the segments that have changed, in order: those that have ended (``final``), and then the open segment in
             its present state, if it has words. A segment has ``begin`` and ``end`` in seconds since the start of the
-            recording, ``words``, and ``final``.
+            recording, ``words``, ``final``, ``settled`` and ``confidences``, see :class:`lstmp.decode.live.Segment`.
 
         Raises:
             UserError: the recording has been finished, or the rate is missing or differs from the previous one.
@@ -157,9 +157,11 @@ class Stream:
             self._recognize(self._pieces(self._to_rate(nothing, last=True), last=True))
         with contained():
             last = self._recognizer.finish()
-        if self._speaker:
-            self._live.remember(self._speaker, self._recognizer)
+        recognizer = self._recognizer
         self.close()
+        if self._speaker:
+            with only_warn(f"what was heard of the speaker is not kept in {self._speaker}"):
+                self._live.remember(self._speaker, recognizer)
         return [s for s in rest if s.final] + last
 
     def close(self):

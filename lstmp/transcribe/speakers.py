@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
 from lstmp.features.history import Heard
@@ -47,9 +48,9 @@ def load_speaker(path: Path, fbank: FbankConfig, front: Front, dim: int) -> Hear
     hint = "delete it, or give another --speakers"
     with opened(path, "not what was heard of a speaker, or cut off", hint, framework="np") as f:
         arrays = {name: f.get_tensor(name) for name in ("cmvn", "counts", "linear")}
-        made_with = config.json_value(f.metadata()["fbank"])
+        made_with = config.json_value(f.metadata()["made_with"])
     shapes = {"cmvn": (2, dim + 1), "counts": (front.gaussians,), "linear": (front.added,)}
-    if made_with != asdict(fbank) or any(arrays[name].shape != shape for name, shape in shapes.items()):
+    if made_with != _made_with(fbank, front) or any(arrays[name].shape != shape for name, shape in shapes.items()):
         raise UserError("it is of another network, or of features with another configuration", file=path, hint=hint)
     if arrays["cmvn"][0, -1] < 0 or not all(are("float64", x, dims=x.ndim) and np.isfinite(x).all()
                                             for x in arrays.values()):
@@ -57,8 +58,13 @@ def load_speaker(path: Path, fbank: FbankConfig, front: Front, dim: int) -> Hear
     return Heard(**arrays)
 
 
-def save_speaker(path: Path, heard: Heard, fbank: FbankConfig):
+def save_speaker(path: Path, heard: Heard, fbank: FbankConfig, front: Front):
     """Write what was heard of a speaker; the file is the old one or the new one at any time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, {name: torch.from_numpy(x) for name, x in vars(heard).items()},
-                  {"fbank": json.dumps(asdict(fbank))})
+                  {"made_with": json.dumps(_made_with(fbank, front))})
+
+
+def _made_with(fbank: FbankConfig, front: Front) -> Json:
+    """What the numbers depend on: they mean something else with other features or another i-vector extractor."""
+    return asdict(fbank) | {"ivectors": front.digest}

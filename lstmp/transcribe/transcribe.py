@@ -94,8 +94,8 @@ class LiveModel:
     def remember(self, speaker: Path, recognizer: SoundOnlyRecognizer):
         """Write what ``recognizer``, which was made with this file, has heard of the speaker."""
         heard = recognizer.heard()
-        assert heard is not None
-        save_speaker(speaker, heard, self.fbank)
+        assert heard is not None and self.network.front is not None
+        save_speaker(speaker, heard, self.fbank, self.network.front)
 
     def segments(self, blocks, speaker: Path | None = None) -> Iterator[Segment]:
         """Recognize a recording online: yields each change of a segment as soon as possible.
@@ -208,6 +208,8 @@ def transcribe(a: argparse.Namespace):
         with _stdout_to_stderr():
             graph = grammar_graph(model, a.grammar, work) if a.grammar else None
             live = LiveModel(model, graph) if a.stream else None
+            if live and speaker:
+                live.recognizer(speaker)  # a wrong file is reported once
         todo = progress(list(zip(a.files, names, targets, strict=True)), "transcribing", unit="file")
         if live is not None:
             for file, name, target in todo:

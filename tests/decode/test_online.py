@@ -71,6 +71,37 @@ def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
     a, b = one.finish(), two.finish()
     assert (a.score, a.final, len(a.arcs)) == (b.score, b.final, len(b.arcs))
     assert all(a.arcs.tolist()[:len(arcs)] == arcs for arcs in settled)  # nothing settled has changed
+    np.testing.assert_allclose(one.shares(), two.shares(), rtol=1e-5)
+    assert len(one.shares()) == len(a.arcs) - a.final
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("ended", [True, False])
+def test_shares_are_those_of_the_paths_into_each_state(compiled, ended):
+    """Compared with the best path into each state, traced back one by one."""
+    graph, loglikes = SmallGraph.random(5, num_states=6), scores(5, 8)
+    search = OnlineSearch(graph.engine(4), dataclasses.replace(WIDE, acoustic_scale=1.0), compiled)
+    search.accept(loglikes)
+    path = search.finish() if ended else search.best()
+    engine = search._engine if not compiled else OnlineSearch(graph.engine(4), search.cfg, False)._engine
+    if compiled:  # the paths of all tokens, from the search in NumPy
+        engine.advance((loglikes if ended else loglikes[:len(path.arcs)]).numpy(), len(loglikes) if ended else 0)
+    arcs = []
+    for token in range(len(engine.states)):
+        index, own = token, []
+        for previous, best_arc in zip(reversed(engine.previous), reversed(engine.best_arc), strict=True):
+            own.append(int(best_arc[index]))
+            index = int(previous[index])
+        arcs.append(own[::-1])
+    score = engine.score.astype(np.float64)
+    if path.final:
+        source, _, end = engine._ends()
+        score = np.array([max([e for s, e in zip(source, end, strict=True) if s == t], default=-np.inf)
+                          for t in range(len(arcs))], np.float64)
+    weight = np.exp(score - score.max())
+    expected = [weight[[own[:t + 1] == path.arcs[:t + 1].tolist() for own in arcs]].sum() / weight.sum()
+                for t in range(len(path.arcs) - path.final)]
+    np.testing.assert_allclose(search.shares(), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -12,6 +12,7 @@ import yaml
 from helpers import ROOT
 from helpers.small_recognizer import small_recognizer
 from lstmp import config
+from lstmp.gmm.ivector import Extractor, IvectorConfig
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
@@ -54,3 +55,37 @@ def babble(seconds: float, seed: int = 0) -> np.ndarray:
         burst = np.convolve(burst, np.ones(width) / np.sqrt(width), "same") * rng.uniform(300, 3000)
         out += [burst, rng.normal(size=int(rng.integers(800, 12000)))]
     return np.concatenate(out)[:round(seconds * 16000)].astype(np.float32)
+
+
+def random_ivectors(filters: int) -> Extractor:
+    cfg = replace(config.load(ROOT / "conf/ivector.yaml", IvectorConfig), cepstra=4, context=1, pca_dim=5,
+                              gaussians=4, best_gaussians=2, dim=3)
+    rng = np.random.default_rng(0)
+    means, variances, loading = rng.normal(size=(4, 5)), np.ones((4, 5)), rng.normal(size=(4, 5, 3))
+    return Extractor(cfg, rng.normal(size=(3 * filters, 5)), np.zeros(5), np.full(4, 0.25), means, variances, -means,
+                     2 * variances, loading, np.zeros(filters), np.ones(filters))
+
+
+def with_front(parts: Path, folder: Path, ivectors: bool, mean: float = 0.0, **changes) -> Path:
+    """A copy of :func:`make_parts` whose network has online CMVN, and i-vectors with weights 0.
+
+    Args:
+        mean: of the energies of its training data.
+        changes: of config.yaml.
+    """
+    shutil.copytree(parts, folder)
+    config_file, weights_file = folder / "net/config.yaml", folder / "net/final.safetensors"
+    values = yaml.safe_load(config_file.read_text())
+    values["feature"]["cmvn"] = "online_mean"
+    values |= changes
+    weights, header = checkpoint.read(weights_file, "")
+    dim = len(weights["feature_mean"])
+    if ivectors:
+        values["ivector_dim"] = 3
+        random_ivectors(dim).write(folder / "net/ivectors.safetensors")
+        for name, value in (("feature_mean", 0.0), ("feature_std", 1.0), ("layers.0.w_x", 0.0)):
+            weights[name] = torch.nn.functional.pad(weights[name], (0, 3), value=value)
+    config_file.write_text(yaml.safe_dump(values))
+    new = {"cmvn_mean": torch.full((dim,), mean), "cmvn_variance": torch.ones(dim)}
+    checkpoint.write(weights_file, weights | new, header)
+    return folder

@@ -107,6 +107,9 @@ def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output
 @pytest.mark.parametrize("networks, message", [
     ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a}}", "`networks.b.align_by`: `a` is trained by LF-MMI"),
     ("{b: {align_by: a}, a: {}}", "`networks.b.align_by`: no network `a` before it"),
+    ("{a: {feature: {cmvn: none}, ivector_dim: 30}}", "`ivector_dim` 30 is not `dim` 60 of conf/ivector.yaml"),
+    ("{a: {feature: {cmvn: none}}, b: {init: a, ivector_dim: 60}}", "`a` has `ivector_dim` 0"),
+    ("{x: {}, a: {criterion: lfmmi, subsampling: 3}, b: {init: a, align_by: x}}", "are of another alignment"),
     ("{b: {criterion: smbr}}", "`criterion: smbr` needs the key `init`"),
     ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
     ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "have different states"),

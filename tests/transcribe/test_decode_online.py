@@ -2,16 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from helpers.five_words import ROOT, babble
+from helpers.five_words import ROOT, babble, with_front
 
 from lstmp import config
 from lstmp.corpus.audio import write_wav
 from lstmp.corpus.datadir import write_table
-from lstmp.decode import decode_online
+from lstmp.decode import decode, decode_online
+from lstmp.decode.lattice import read_lattices
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig, extract
 
@@ -87,3 +90,30 @@ def test_nothing_can_be_decoded(parts, work, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(parts, work, "--out", tmp_path, "--config", tmp_path / "decode.yaml")
     assert "data: none of its utterances could be decoded; see the warnings above" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ivectors", [False, True])
+def test_earlier_utterances_of_a_speaker_count_in_both_ways_of_decoding(parts, work, tmp_path, ivectors, capsys):
+    """With online CMVN, words and lattices of later utterances depend on `speaker_history`, and both ways agree."""
+    copied, folder = with_front(parts, tmp_path / "parts", ivectors, mean=5.0), tmp_path / "work"
+    shutil.copytree(work, folder)
+    write_table(folder / "data/utt2spk", {f"u{i}": "one" for i in range(6)})
+    write_table(folder / "data/spk2utt", {"one": " ".join(f"u{i}" for i in range(6))})
+    said = {}
+    for history in ("true", "false"):
+        text = re.sub(r"speaker_history: \w+", f"speaker_history: {history}", (work / "decode.yaml").read_text())
+        (folder / "decode.yaml").write_text(text)
+        decode.main([*options(copied, folder), "--out", str(folder / history), "--nj", "2"])
+        run(copied, folder, "--out", tmp_path / history, "--lm-weight", 2, "--same-as", folder / history)
+        assert "0 of 6 utterances differ" in capsys.readouterr().out
+        lattices = read_lattices(next((folder / history).glob("lat.*.safetensors")))
+        said[history] = {utt: lattice.acoustic for utt, lattice in lattices.items()}
+    same = {u: np.array_equal(x, said["false"][u]) for u, x in said["true"].items()}
+    assert same["u0"] and not same["u5"]  # u0 is the first one of the speaker
+
+
+def test_revised_words_are_counted(parts, work, tmp_path):
+    run(parts, work, "--out", tmp_path, "--lm-weight", 2)
+    report = json.loads((tmp_path / "decode.json").read_text())
+    assert report["words"] == len((tmp_path / "scoring/2_0.0.txt").read_text().split()) - 6
+    assert 0 < report["revised_words"]

@@ -1,6 +1,5 @@
 """Recognizer: it gives the same words as the command, accepts every form of samples, and restores all settings."""
 
-import dataclasses
 import json
 import shutil
 import threading
@@ -10,15 +9,11 @@ import pytest
 import soundfile
 import soxr
 import torch
-import yaml
-from helpers.five_words import ROOT, export_options
+from helpers.five_words import export_options, with_front
 
-from lstmp import config
 from lstmp.corpus.audio import read_audio
 from lstmp.decode import search
 from lstmp.errors import UserError
-from lstmp.gmm.ivector import Extractor, IvectorConfig
-from lstmp.nnet import checkpoint
 from lstmp.tensors import read_tensors, write_tensors
 from lstmp.transcribe import export, transcribe
 from lstmp.transcribe.recognizer import Recognizer
@@ -159,37 +154,15 @@ def test_a_model_for_whole_recordings_has_no_stream(model, floats, tmp_path):
     assert other.transcribe(floats, 16000).words
 
 
-def random_ivectors(filters: int) -> Extractor:
-    cfg = dataclasses.replace(config.load(ROOT / "conf/ivector.yaml", IvectorConfig), cepstra=4, context=1, pca_dim=5,
-                              gaussians=4, best_gaussians=2, dim=3)
-    rng = np.random.default_rng(0)
-    means, variances, loading = rng.normal(size=(4, 5)), np.ones((4, 5)), rng.normal(size=(4, 5, 3))
-    return Extractor(cfg, rng.normal(size=(3 * filters, 5)), np.zeros(5), np.full(4, 0.25), means, variances, -means,
-                     2 * variances, loading, np.zeros(filters), np.ones(filters))
-
-
 @pytest.fixture(params=[False, True], ids=["cmvn", "cmvn and i-vectors"])
 def remembering(parts, tmp_path, request):
     """The model with online CMVN that leaves the features nearly as they are, and with i-vectors of weight 0.
 
     It finds the same words.
     """
-    copied, folder = tmp_path / "parts", tmp_path / "remembering"
-    shutil.copytree(parts, copied)
-    config_file, weights_file = copied / "net/config.yaml", copied / "net/final.safetensors"
-    values = yaml.safe_load(config_file.read_text())
-    values["feature"]["cmvn"] = "online_mean"
-    values |= {"cmvn_window": 10**9, "cmvn_speaker_frames": 1, "cmvn_global_frames": 10**9}
-    config_file.write_text(yaml.safe_dump(values))
-    weights, header = checkpoint.read(weights_file, "")
-    dim = len(weights["feature_mean"])
-    if request.param:
-        values["ivector_dim"] = 3
-        config_file.write_text(yaml.safe_dump(values))
-        random_ivectors(40).write(copied / "net/ivectors.safetensors")
-        for name, value in (("feature_mean", 0.0), ("feature_std", 1.0), ("layers.0.w_x", 0.0)):
-            weights[name] = torch.nn.functional.pad(weights[name], (0, 3), value=value)
-    checkpoint.write(weights_file, weights | {"cmvn_mean": torch.zeros(dim), "cmvn_variance": torch.ones(dim)}, header)
+    folder = tmp_path / "remembering"
+    nearly_as_they_are = {"cmvn_window": 10**9, "cmvn_speaker_frames": 1, "cmvn_global_frames": 10**9}
+    copied = with_front(parts, tmp_path / "parts", request.param, **nearly_as_they_are)
     export.main(export_options(copied, folder))
     return folder
 
@@ -222,7 +195,7 @@ def test_wrong_speakers_are_one_line(remembering, recognizer, recording, tmp_pat
         Recognizer(remembering).stream(bad)
     nothing = torch.zeros(0, dtype=torch.float64)
     write_tensors(bad, {"cmvn": torch.zeros(2, 9, dtype=torch.float64), "counts": nothing, "linear": nothing},
-                  {"fbank": "{}"})
+                  {"made_with": "{}"})
     with pytest.raises(UserError, match="of another network, or of features with another configuration"):
         Recognizer(remembering).stream(bad)
     for options, message in ((["--speaker", "../anna", "--stream"], "cannot be the id of a speaker"),
