@@ -76,6 +76,7 @@ class LstmpConfig:
     patience: int = 0
     gain_db: float = 0.0
     ivector_dim: int = 0
+    lda_dim: int = 0
     cmvn_window: int = 600
     cmvn_speaker_frames: int = 600
     cmvn_global_frames: int = 200
@@ -96,7 +97,7 @@ class LstmpConfig:
         for name in ("recurrent_projection", "projection", "label_delay", "freq_masks", "freq_mask_width",
                      "time_mask_width", "average_last", "divergence_retries", "seed", "chunk", "bottleneck",
                      "patience", "warm_start", "parameter_servers", "conv_projection", "cmvn_speaker_frames",
-                     "ivector_dim"):
+                     "ivector_dim", "lda_dim"):
             check(getattr(self, name) >= 0, name, "0 or more")
         for name in ("cell_clip", "grad_clip", "grad_norm_clip", "weight_decay", "input_noise", "prior_floor",
                      "time_masks_per_second", "checkpoint_minutes", "gain_db", "acoustic_factor"):

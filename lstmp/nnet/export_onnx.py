@@ -64,9 +64,10 @@ class PlainNetwork(nn.Module):
         if network.front:
             raise UserError(f"a network with cmvn {cfg.feature.cmvn}{' and i-vectors' if cfg.ivector_dim else ''}",
                             hint="networks without online CMVN and i-vectors are exported")
-        if cfg.stack > 1 or cfg.conv_maps:
-            raise UserError(f"a network on {'stacked frames' if cfg.stack > 1 else 'convolutions'}",
-                            hint="networks with stack 1 and without convolutions are exported")
+        below = {"stacked frames": cfg.stack > 1, "convolutions": cfg.conv_maps, "LDA of its input": cfg.lda_dim}
+        if found := [name for name, has in below.items() if has]:
+            raise UserError(f"a network with {' and '.join(found)}",
+                            hint="networks with stack 1, without convolutions and without lda_dim are exported")
         self.factor = cfg.score_factor
         self.log_priors: torch.Tensor
         self.register_buffer("log_priors", network.log_priors)

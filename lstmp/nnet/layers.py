@@ -132,23 +132,27 @@ class FrameStack(nn.Module):
     Args:
         inputs: D, the dimension of the features.
         frames: `stack`.
-        subsampling: S, the frames in a group: x is [S T, N, D], y is [T, N, (S + frames - 1) D].
+        subsampling: S, the frames in a group: x is [S T, N, D], y is [T, N, (S + frames - 1) (D - K) + K].
+        ivectors: K, the last dimensions of the features, of which only those of the newest frame are taken.
     """
 
-    def __init__(self, inputs: int, frames: int, subsampling: int = 1):
+    def __init__(self, inputs: int, frames: int, subsampling: int = 1, ivectors: int = 0):
         super().__init__()
-        self.frames, self.subsampling = frames, subsampling
-        self.outputs, self.state_sizes = (subsampling + frames - 1) * inputs, ((frames - 1) * inputs, 0)
+        self.frames, self.subsampling, self.ivectors = frames, subsampling, ivectors
+        stacked = inputs - ivectors
+        self.outputs, self.state_sizes = (subsampling + frames - 1) * stacked + ivectors, ((frames - 1) * stacked, 0)
 
     def initialize(self, generator: torch.Generator):
         """Do nothing: it has no weights."""
 
     def forward(self, x, r, c, lengths=None):
+        group, newest = self.subsampling, [x[self.subsampling - 1::self.subsampling, :, x.shape[2] - self.ivectors:]]
+        x = x[:, :, :x.shape[2] - self.ivectors]
         frames, streams, dim = x.shape
         previous = r.view(streams, self.frames - 1, dim).transpose(0, 1)
         x = torch.cat([previous, x])
-        group = self.subsampling
-        stacked = torch.cat([x[k:k + frames:group] for k in range(group + self.frames - 1)], 2)
+        parts = [x[k:k + frames:group] for k in range(group + self.frames - 1)]
+        stacked = torch.cat(parts + newest * bool(self.ivectors), 2)
         return stacked, x[frames:].transpose(0, 1).reshape(streams, self.state_sizes[0]), c
 
 

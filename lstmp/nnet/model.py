@@ -29,6 +29,7 @@ class StateNetwork(nn.Module):
 
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
+    lda: torch.Tensor  # only with `lda_dim`: [lda_dim, width of the stacked frames]
     layers: Any  # a ModuleList of modules of lstmp.nnet.layers
 
     def __init__(self, cfg: LstmpConfig, inputs: int, num_pdfs: int, second_output: bool = False):
@@ -45,8 +46,12 @@ class StateNetwork(nn.Module):
         self.convolutions = _convolutions(cfg, inputs) if cfg.conv_maps else None
         width = self.convolutions.outputs if self.convolutions else inputs
         stacks = cfg.stack > 1 or cfg.subsampling > 1
-        self.stack = FrameStack(width, cfg.stack, cfg.subsampling) if stacks else None
+        self.stack = FrameStack(width, cfg.stack, cfg.subsampling, cfg.ivector_dim) if stacks else None
         self.layers, self.norms, width = nn.ModuleList(), nn.ModuleList(), self.stack.outputs if self.stack else width
+        self.has_lda = cfg.lda_dim > 0
+        if self.has_lda:
+            self.register_buffer("lda", torch.zeros(cfg.lda_dim, width))
+            width = cfg.lda_dim
         for _ in range(cfg.layers):
             layer = _layer(cfg, width)
             self.layers.append(Bidirectional(layer, _layer(cfg, width)) if cfg.bidirectional else layer)
@@ -98,6 +103,17 @@ class StateNetwork(nn.Module):
         """Normalize features [..., D] to zero mean and unit variance over the training set."""
         return (x - self.feature_mean) / self.feature_std
 
+    def below_lda(self, x, state: RecurrentState, lengths=None):
+        """Convolutions and the stack of frames, if there are any; returns their output and their new states.
+
+        The arguments are those of :meth:`hidden`.
+        """
+        new_state = []
+        for layer, (r, c) in zip(self._all_layers()[:-len(self.layers)], state, strict=False):
+            x, r, c = layer(x, r, c, lengths)
+            new_state.append((r, c))
+        return x, new_state
+
     def hidden(self, x, state: RecurrentState, generator: torch.Generator | None = None, lengths=None):
         """Apply all layers except the output layer.
 
@@ -116,13 +132,13 @@ class StateNetwork(nn.Module):
             The input of the output layer, [T, N, O], where O is `bottleneck` or the size of the last layer's output;
             and the new state.
         """
-        new_state, norms = [], iter(self.norms)
-        for layer, (r, c) in zip(self._all_layers(), state, strict=True):
+        x, new_state = self.below_lda(x, state, lengths)
+        if self.has_lda:
+            x = torch.matmul(x, self.lda.t())
+        norms = iter(self.norms)
+        for layer, (r, c) in zip(self.layers, state[len(new_state):], strict=True):
             y, r, c = layer(x, r, c, lengths)
             new_state.append((r, c))
-            if layer is self.stack or layer is self.convolutions:
-                x = y
-                continue
             if self.norms:
                 y = next(norms)(y)
             if self.residual and y.shape == x.shape:

@@ -36,6 +36,7 @@ from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
 from lstmp.nnet.initial import front_for, start_from
+from lstmp.nnet.input_lda import set_lda
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
 from lstmp.nnet.load_frames import load_frames, read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
@@ -233,7 +234,10 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
     if initial:
         start_from(initial, model)
         mean, std = model.feature_mean.clone(), model.feature_std.clone()
-    return model, train_set.normalized(mean, std), valid_set.normalized(mean, std)
+    train_set, valid_set = train_set.normalized(mean, std), valid_set.normalized(mean, std)
+    if cfg.lda_dim and not initial:
+        set_lda(cfg, model, train_set)
+    return model, train_set, valid_set
 
 
 def _finish(cfg: LstmpConfig, trainer: Trainer, priors: torch.Tensor, align_model: Path, precision: str, data):

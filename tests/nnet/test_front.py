@@ -15,6 +15,7 @@ from lstmp.gmm.train_ivectors import train_ivectors
 from lstmp.nnet.augment import Augment
 from lstmp.nnet.export_onnx import PlainNetwork
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
+from lstmp.nnet.layers import FrameStack
 from lstmp.nnet.streams import Streams, plan
 from lstmp.nnet.train import prepare
 
@@ -134,6 +135,21 @@ def test_ivectors_are_not_masked(data, with_ivectors):
     assert torch.equal(x[:, :, 6:], batch.features[:, :, 6:]) and (x[:, :, :6] == 0).float().mean() > 0.3
 
 
+def test_only_the_newest_ivector_is_beside_stacked_frames(data, with_ivectors):
+    stack = FrameStack(5, 3, 2, ivectors=2)
+    x = torch.arange(40.0).view(8, 1, 5)
+    y, r, _ = stack(x[:4], torch.zeros(1, 6), None)
+    later, *_ = stack(x[4:], r, None)
+    rows = torch.cat([torch.zeros(2, 3), x[:, 0, :3]])
+    for t, row in enumerate(torch.cat([y, later])[:, 0]):
+        assert torch.equal(row, torch.cat([rows[2 * t:2 * t + 4].flatten(), x[2 * t + 1, 0, 3:]]))
+    cfg, ivectors = with_ivectors
+    network = AcousticNetwork.load(run(data, replace(cfg, stack=3, lda_dim=8), ivectors=ivectors))
+    feats, stream = torch.from_numpy(data.feats["a-05"]), NetworkStream(network)
+    scores = torch.cat([stream.accept(part) for part in feats.split(7)] + [stream.finish()])
+    torch.testing.assert_close(scores, network(feats), rtol=1e-4, atol=1e-5)
+
+
 def test_wrong_ivectors_are_one_line(data, with_ivectors, config):
     cfg, ivectors = with_ivectors
     for wrong, options, message in (
@@ -154,3 +170,32 @@ def test_training_from_a_network_keeps_its_ivectors(data, with_ivectors):
     first = run(data, cfg, ivectors=ivectors)
     second = run(data, cfg, "second", initial=first)
     assert (first / "ivectors.safetensors").read_bytes() == (second / "ivectors.safetensors").read_bytes()
+
+
+def test_lda_of_the_input_separates_the_states(toy, small_config):
+    """Outputs of the layer are uncorrelated with unit variance; the first one has the largest ratio of the variances
+    between and within the states. It is kept in the network, and used in the same way as frames arrive."""
+    cfg = small_config(stack=4, lda_dim=3, label_delay=2)
+    folder = run(toy, cfg)
+    network = AcousticNetwork.load(folder)
+    model, frames, _ = prepare(cfg, toy.data, toy.ali, toy.valid)
+    assert torch.equal(model.lda, network.model.lda) and model.lda.shape == (3, 24)
+    outputs, classes = [], []
+    for u in range(len(frames.utts)):
+        x = frames.features[frames.offsets[u]:frames.offsets[u + 1]]
+        x = torch.cat([torch.zeros(3, 6), x, x[-1:].expand(2, 6)])  # zeros before, the last frame again after it
+        stacked = torch.stack([x[t:t + 4].flatten() for t in range(len(x) - 3)])
+        outputs.append((stacked @ model.lda.t())[2:])  # the state of frame t is predicted two frames later
+        classes.append(frames.pdfs[frames.offsets[u]:frames.offsets[u + 1]])
+    x, pdfs = torch.cat(outputs), torch.cat(classes)
+    torch.testing.assert_close(torch.cov(x.t(), correction=0), torch.eye(3), atol=1e-3, rtol=0)
+    within = sum(((x[pdfs == p] - x[pdfs == p].mean(0)) ** 2).sum(0) for p in range(5)) / len(x)
+    assert within[0] < within[1] < within[2]
+    feats = torch.from_numpy(toy.feats["a-05"])
+    stream = NetworkStream(network)
+    scores = torch.cat([stream.accept(part) for part in feats.split(7)] + [stream.finish()])
+    torch.testing.assert_close(scores, network(feats), rtol=1e-4, atol=1e-5)
+    second = run(toy, cfg, "second", initial=folder)
+    assert torch.equal(weights(second)["lda"], weights(folder)["lda"])
+    with pytest.raises(UserError, match="LDA of the input: `lda_dim` is 25, but the spliced features have 24"):
+        run(toy, small_config(stack=4, lda_dim=25), "wrong")
