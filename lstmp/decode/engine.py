@@ -84,7 +84,7 @@ class CompiledSearch:
 
     def settled(self) -> int:
         """Number of arcs at the beginning of the best path that no longer change."""
-        return self._lib.lstmp_search_settled(self._search)
+        return int(self._lib.lstmp_search_settled(self._search))
 
     def shares(self, to_end: bool, frames: int) -> Array:
         """float32 [T]: for each arc of :meth:`path`, the weight of the active paths with this arc and state after it.

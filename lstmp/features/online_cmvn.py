@@ -81,7 +81,9 @@ class OnlineCmvn:
         total = sums + from_speaker[:, None] * speaker + from_global[:, None] * self._global
         moments = total / (counts + from_speaker + from_global)[:, None]
         mean, square = moments[:, :self._dim], moments[:, self._dim:]
-        return (x - mean) / np.sqrt(np.maximum(square - mean ** 2, self._floor)) if how.with_variance else x - mean
+        deviation: Array = np.sqrt(np.maximum(square - mean ** 2, self._floor))
+        centred: Array = x - mean
+        return centred / deviation if how.with_variance else centred
 
     def speaker(self) -> Array:
         """The statistics of the speaker, float64 [2, D + 1]: the earlier ones and those of all frames so far."""

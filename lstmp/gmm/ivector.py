@@ -201,7 +201,7 @@ class OnlineIvectors:
     """
 
     def __init__(self, extractor: Extractor, heard: Heard | None = None):
-        self.extractor, self._cmvn = extractor, OnlineCmvn(extractor.normalization, heard and heard.cmvn)
+        self.extractor, self._cmvn = extractor, OnlineCmvn(extractor.normalization, heard.cmvn if heard else None)
         self._counts = heard.counts if heard else np.zeros(len(extractor.weights))
         self._linear = heard.linear if heard else np.zeros(extractor.dim)
         self._frames, self._current = 0, np.zeros(extractor.dim)

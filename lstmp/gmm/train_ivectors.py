@@ -94,7 +94,7 @@ class LoadingMatrices:
     def update(self) -> float:
         """One iteration; returns the improvement of the log-likelihood by the i-vectors, per frame, before it."""
         ex, counts = self._extractor, self._counts
-        centred = self._sums - counts[:, :, None] * ex.raw_means  # [U, G, P]
+        centred: Array = self._sums - counts[:, :, None] * ex.raw_means  # [U, G, P]
         linear = centred.reshape(len(counts), -1) @ ex.weighted_loading
         precision = ex.precision(counts)
         covariance = np.linalg.inv(precision)
@@ -150,7 +150,7 @@ class _Normalized:
     added = 0
 
     def start(self, heard: Heard | None = None) -> "_OnlyCmvn":
-        return _OnlyCmvn(self.normalization, heard and heard.cmvn)
+        return _OnlyCmvn(self.normalization, heard.cmvn if heard else None)
 
 
 class _OnlyCmvn(OnlineCmvn):
@@ -171,8 +171,8 @@ def _inputs(features: Features, utts: list[str], cfg: IvectorConfig, what: str) 
                 warn(f"{utt} is left out: {e}")
             continue
         both = front.start(history.pair(utt)).accept(raw), raw
-        yield tuple(spliced(np.pad(x.astype(np.float64), ((cfg.context, cfg.context), (0, 0)), "edge"), cfg.context)
-                    for x in both)
+        padded = [np.pad(x.astype(np.float64), ((cfg.context, cfg.context), (0, 0)), "edge") for x in both]
+        yield spliced(padded[0], cfg.context), spliced(padded[1], cfg.context)
     if failed == len(utts):
         raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
 
@@ -188,7 +188,8 @@ def _background_model(features: Features, cfg: IvectorConfig, rng: np.random.Gen
         utts.append(order.pop())
         frames += features.num_frames_or_0(utts[-1])
     share = min(1.0, cfg.ubm_frames / max(frames, 1))
-    normalized, raw = [], []
+    normalized: list[Array] = []
+    raw: list[Array] = []
     cosines = cosine_transform(features.dim, cfg.cepstra)
     to_cepstra = np.kron(np.eye(1 + 2 * cfg.context), cosines)
     for both in _inputs(features, sorted(utts), cfg, "frames of the background model"):

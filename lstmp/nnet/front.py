@@ -70,7 +70,7 @@ class OnlineInput:
     """Makes the input of one utterance while its frames arrive."""
 
     def __init__(self, front: Front, heard: Heard | None = None):
-        self._cmvn = OnlineCmvn(front.normalization, heard and heard.cmvn) if front.normalization else None
+        self._cmvn = OnlineCmvn(front.normalization, heard.cmvn if heard else None) if front.normalization else None
         self._ivectors = OnlineIvectors(front.extractor, heard) if front.extractor else None
 
     def accept(self, frames: Array) -> Array:
