@@ -34,6 +34,8 @@ from lstmp.native import array_at, library
 from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
 
+_VERSION = 2  # of the code; 2: states are numbered without gaps
+
 
 @dataclass
 class Rescorer:
@@ -161,7 +163,7 @@ def rescore(old_lang: Path | str, new_lang: Path | str, source: Path | str, out:
         raise UserError(f"missing, or not the same words as in {old_lang}", file=words,
                         hint="make both LMs from one lang folder")
     inputs = [old_lang / "G.fst", new_lang / "G.fst", words, *jobs]
-    stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_word_arcs])
+    stage = Stage(out, "lm_rescore", inputs, [cfg.acoustic_scale, cfg.max_word_arcs], version=_VERSION)
     if not distributed.on_first(stage.is_done):
         rescorer = Rescorer(BackoffLm(old_lang), BackoffLm(new_lang), cfg.acoustic_scale, cfg.max_word_arcs)
         distributed.on_first(remove, out.glob("lat.*.safetensors"))

@@ -51,7 +51,8 @@ def test_it_knows_what_was_run(report, experiment):
 
 def test_curves_are_those_of_the_training(report):
     (epoch,) = data(report, "curves")["systems"]["lstmp"]["epochs"]
-    assert epoch["epoch"] == 1 and epoch["loss"] > 0 and 0 <= epoch["valid_accuracy"] <= 100 and epoch["minutes"] > 0
+    assert epoch["epoch"] == 1 and epoch["loss"] > 0 and 0 <= epoch["valid_accuracy"] <= 100
+    assert 0 <= epoch["minutes"] < 5  # rounded to hundredths
 
 
 def test_the_words_agree_with_the_score_and_have_times(report):
