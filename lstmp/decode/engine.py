@@ -87,7 +87,7 @@ class CompiledSearch:
         return int(self._lib.lstmp_search_settled(self._search))
 
     def shares(self, to_end: bool, frames: int) -> Array:
-        """float32 [T]: for each arc of :meth:`path`, the weight of the active paths with this arc and state after it.
+        """float32 [T]: for each arc of ``path()``, the weight of the active paths with this arc and state after it.
 
         The weights of active paths, the exponentials of their scores, sum to 1.
         """

@@ -76,7 +76,7 @@ class Recognizer:
 
         Args:
             speaker: path of a small file with what was heard of the speaker in earlier recordings. It need not exist;
-                :meth:`Stream.finish` writes it. None: a speaker not known.
+                :meth:`.Stream.finish` writes it. None: a speaker not known.
 
         Raises:
             UserError: the model needs whole recordings, it does not adapt to speakers, or the file is damaged.
