@@ -35,7 +35,7 @@ class Client:
     """Sends recordings to a server.
 
     Attributes:
-        delays: seconds from the last sample of each recording to the end of its answer.
+        delays: seconds from the last sample of each recording to the end of its answer, after its last words.
         lags: the longest time that a block was sent later than it was spoken, for each recording.
     """
 
@@ -44,15 +44,17 @@ class Client:
 
     async def words(self, samples: np.ndarray, in_real_time: bool) -> list[list[str]]:
         """The words of the final segments of a recording."""
-        found = []
+        found, done = [], 0.0
         async with connect(self.address, compression=None, proxy=None) as socket:
             await socket.send(json.dumps({"rate": RATE}))
 
             async def listen():
+                nonlocal done
                 async for message in socket:
                     values = json.loads(message)
                     if values.get("final"):
                         found.append(values["words"])
+                    done = time.monotonic() if values.get("done") else done
 
             listening = asyncio.create_task(listen())
             begin, lag = time.monotonic(), 0.0
@@ -64,7 +66,7 @@ class Client:
             end = time.monotonic()
             await socket.send(json.dumps({"end": True}))
             await listening
-            self.delays.append(time.monotonic() - end)
+            self.delays.append(done - end)
             self.lags.append(lag)
         return found
 
