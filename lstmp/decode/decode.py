@@ -31,7 +31,7 @@ from lstmp.device import for_processes
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features, data_inputs
 from lstmp.gmm.adapt import read_transforms, write_transforms
-from lstmp.gmm.ivector import NAME as IVECTORS
+from lstmp.gmm.ivector import extractor_files
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME
 from lstmp.log import say
@@ -143,9 +143,8 @@ class Task:
 
     def inputs(self) -> list[Path]:
         """The files that the lattices depend on."""
-        ivectors = [self.model_dir / IVECTORS] if (self.model_dir / IVECTORS).is_file() else []
         return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / NAME,
-                self.graph_dir / "words.txt", *data_inputs(self.data_dir), *ivectors]
+                self.graph_dir / "words.txt", *data_inputs(self.data_dir), *extractor_files(self.model_dir)]
 
     def search(self, out: Path, cfg: DecodeConfig, *, speaker_independent: bool = False,
                transforms: Path | None = None) -> list[Path]:

@@ -110,7 +110,7 @@ class Online(Protocol):
 
 
 class Front(Protocol):
-    """What depends on earlier frames in a network's input: :class:`lstmp.nnet.front.Front`."""
+    """What depends on earlier frames in a network's input: :class:`lstmp.nnet.front.Front`, or online CMVN alone."""
 
     @property
     def added(self) -> int: ...

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstmp.aliases import Array
+from lstmp.features.history import Heard
 
 # Variances are at least this share of those of the training data: silence for a whole window is not amplified.
 _LEAST_VARIANCE = 0.01
@@ -32,6 +33,11 @@ class OnlineNormalization:
     with_variance: bool
     mean: Array
     variance: Array
+    added = 0  # dimensions that it adds to the energies, see Front in load.py
+
+    def start(self, heard: Heard | None = None) -> "OnlineCmvn":
+        """What normalizes an utterance; ``heard``: of its speaker before."""
+        return OnlineCmvn(self, heard.cmvn if heard else None)
 
 
 def mean_and_variance(stats: Iterable[Array]) -> tuple[Array, Array]:
@@ -91,3 +97,7 @@ class OnlineCmvn:
         stats[:, :-1] += self._upto[-1].reshape(2, self._dim)
         stats[0, -1] += self._frames
         return stats
+
+    def heard(self) -> Heard:
+        """The same statistics, as what was heard of the speaker."""
+        return Heard(self.speaker())

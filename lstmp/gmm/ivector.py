@@ -25,10 +25,15 @@ from lstmp.aliases import Array
 from lstmp.config import check
 from lstmp.errors import UserError
 from lstmp.features.history import Heard
-from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization
+from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.tensors import opened, write_tensors
 
 NAME = "ivectors.safetensors"
+
+
+def extractor_files(network: Path) -> list[Path]:
+    """The i-vector extractor in the folder of a network, if it has one, as further inputs or outputs of a stage."""
+    return [path] if (path := network / NAME).is_file() else []
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,7 @@ class OnlineIvectors:
     """
 
     def __init__(self, extractor: Extractor, heard: Heard | None = None):
-        self.extractor, self._cmvn = extractor, OnlineCmvn(extractor.normalization, heard.cmvn if heard else None)
+        self.extractor, self._cmvn = extractor, extractor.normalization.start(heard)
         self._counts = heard.counts if heard else np.zeros(len(extractor.weights))
         self._linear = heard.linear if heard else np.zeros(extractor.dim)
         self._frames, self._current = 0, np.zeros(extractor.dim)

@@ -6,7 +6,6 @@ before it, as in the training of networks. :mod:`lstmp.gmm.ivector` has the mode
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,8 @@ import numpy as np
 from lstmp import config
 from lstmp.aliases import Array
 from lstmp.errors import UserError, command
-from lstmp.features.history import Heard
 from lstmp.features.load import FeatureConfig, Features, data_inputs
-from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization
+from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.gmm.ivector import NAME, Extractor, IvectorConfig, cosine_transform, sparse_posteriors, spliced
 from lstmp.log import progress, say, warn
 from lstmp.stage import Stage
@@ -142,26 +140,10 @@ def train_ivectors(data: Path, out: Path, cfg: IvectorConfig) -> None:
     stage.mark([out / NAME])
 
 
-@dataclass(frozen=True)
-class _Normalized:
-    """Online CMVN alone, for :meth:`.Features.history`."""
-
-    normalization: OnlineNormalization
-    added = 0
-
-    def start(self, heard: Heard | None = None) -> "_OnlyCmvn":
-        return _OnlyCmvn(self.normalization, heard.cmvn if heard else None)
-
-
-class _OnlyCmvn(OnlineCmvn):
-    def heard(self) -> Heard:
-        return Heard(self.speaker())
-
-
-def _inputs(features: Features, utts: list[str], cfg: IvectorConfig, what: str) -> Iterator[tuple[Array, Array]]:
+def _inputs(features: Features, utts: list[str], normalization: OnlineNormalization, context: int,
+            what: str) -> Iterator[tuple[Array, Array]]:
     """The spliced energies of utterances, after online CMVN and without: [T, filters · (1 + 2 context)] each."""
-    front = _Normalized(cfg.normalization(*features.training_moments()))
-    history, failed = features.history(front), 0
+    history, failed = features.history(normalization), 0
     for utt in progress(utts, what):
         try:
             raw = features.load(utt).numpy()
@@ -170,9 +152,9 @@ def _inputs(features: Features, utts: list[str], cfg: IvectorConfig, what: str) 
             if failed <= 5:
                 warn(f"{utt} is left out: {e}")
             continue
-        both = front.start(history.pair(utt)).accept(raw), raw
-        padded = [np.pad(x.astype(np.float64), ((cfg.context, cfg.context), (0, 0)), "edge") for x in both]
-        yield spliced(padded[0], cfg.context), spliced(padded[1], cfg.context)
+        both = normalization.start(history.pair(utt)).accept(raw), raw
+        padded = [np.pad(x.astype(np.float64), ((context, context), (0, 0)), "edge") for x in both]
+        yield spliced(padded[0], context), spliced(padded[1], context)
     if failed == len(utts):
         raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
 
@@ -192,7 +174,9 @@ def _background_model(features: Features, cfg: IvectorConfig, rng: np.random.Gen
     raw: list[Array] = []
     cosines = cosine_transform(features.dim, cfg.cepstra)
     to_cepstra = np.kron(np.eye(1 + 2 * cfg.context), cosines)
-    for both in _inputs(features, sorted(utts), cfg, "frames of the background model"):
+    moments_of_energies = features.training_moments()
+    normalization = cfg.normalization(*moments_of_energies)
+    for both in _inputs(features, sorted(utts), normalization, cfg.context, "frames of the background model"):
         rows = np.flatnonzero(rng.random(len(both[0])) < share)
         for x, collected in zip(both, (normalized, raw), strict=True):
             collected.append((x[rows] @ to_cepstra).astype(np.float32))
@@ -212,14 +196,15 @@ def _background_model(features: Features, cfg: IvectorConfig, rng: np.random.Gen
     raw_means, raw_variances = moments(posteriors, without, _LEAST_VARIANCE * without.var(0) + 1e-10)
     loading = 0.1 * rng.standard_normal((*raw_means.shape, cfg.dim)) * np.sqrt(raw_variances)[:, :, None]
     return Extractor(cfg, to_cepstra @ directions, offset, model.weights, model.means, model.variances, raw_means,
-                     raw_variances, loading, *features.training_moments())
+                     raw_variances, loading, *moments_of_energies)
 
 
 def _statistics(features: Features, utts: list[str], extractor: Extractor) -> tuple[Array, Array, Array]:
     """Counts [U, G], sums [U, G, P] and, of all utterances together, sums of squares [G, P]."""
     counts, sums, squares = [], [], np.zeros_like(extractor.raw_means)
-    for normalized, raw in _inputs(features, utts, extractor.cfg, "statistics of the i-vectors"):
-        cfg, posteriors = extractor.cfg, extractor.posteriors(extractor.project(normalized))
+    cfg = extractor.cfg
+    for normalized, raw in _inputs(features, utts, extractor.normalization, cfg.context, "statistics of the i-vectors"):
+        posteriors = extractor.posteriors(extractor.project(normalized))
         posteriors *= min(cfg.posterior_scale, cfg.max_count / len(posteriors))
         x = extractor.project(raw)
         counts.append(posteriors.sum(0))

@@ -12,7 +12,7 @@ import numpy as np
 from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.features.history import Heard
-from lstmp.features.online_cmvn import OnlineCmvn, OnlineNormalization
+from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.gmm.ivector import Extractor, OnlineIvectors
 from lstmp.stage import digest
 
@@ -70,7 +70,7 @@ class OnlineInput:
     """Makes the input of one utterance while its frames arrive."""
 
     def __init__(self, front: Front, heard: Heard | None = None):
-        self._cmvn = OnlineCmvn(front.normalization, heard.cmvn if heard else None) if front.normalization else None
+        self._cmvn = front.normalization.start(heard) if front.normalization else None
         self._ivectors = OnlineIvectors(front.extractor, heard) if front.extractor else None
 
     def accept(self, frames: Array) -> Array:
@@ -83,4 +83,4 @@ class OnlineInput:
         if self._ivectors:
             return self._ivectors.heard()
         assert self._cmvn is not None
-        return Heard(self._cmvn.speaker())
+        return self._cmvn.heard()

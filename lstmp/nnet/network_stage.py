@@ -11,6 +11,7 @@ from lstmp import config
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import data_inputs
 from lstmp.gmm.ivector import NAME as IVECTORS
+from lstmp.gmm.ivector import extractor_files
 from lstmp.nnet import initial as initial_network
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.criterion import Source
@@ -39,8 +40,8 @@ def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | No
 
 def network_outputs(out: Path) -> list[Path]:
     """The files of a finished network in the folder ``out``."""
-    optional = [out / name for name in ("topo", IVECTORS) if (out / name).is_file()]
-    return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *optional]
+    topo = [out / "topo"] if (out / "topo").is_file() else []
+    return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *topo, *extractor_files(out)]
 
 
 def result_settings(cfg: LstmpConfig, source: Source | None = None) -> dict:
