@@ -181,11 +181,10 @@ def exponential(a, b, n):
 HOSTILE = {
     "epsilons around": (lambda a, b, backoff: ([(0, 0, 1), (1, 0, 0), (1, a, 2)], 3), "G.fst: state 0 is on a cycle"),
     "back-off around": (lambda a, b, backoff: ([(0, backoff, 0), (0, a, 1)], 2), "G.fst: state 0 is on a cycle"),
-    "exponential": (lambda a, b, backoff: (exponential(a, b, 40), 42),
-                    "lang_x: the graph of lexicon and language model"),
+    "exponential": (lambda a, b, backoff: (exponential(a, b, 40), 42), "of lexicon and language model"),
     "twins": (lambda a, b, backoff: ([(0, a, 1), (0, a, 2), (1, b, 1), (2, b, 2), (1, a, 3), (2, a, 3)], 4),
-              "lang_x: no graph of a usable size can be made of lexicon and language model"),
-}
+              "of lexicon and language model"),
+}  # the last two reach the limit of states, of time or of memory first: that depends on the processor
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -202,7 +201,7 @@ def test_graphs_without_end_are_one_line(folder, name, capsys):
     with pytest.raises(SystemExit):
         run(folder)
     error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1 and time.monotonic() - begin < 60
+    assert "lang_x" in error and message in error and error.count("\n") == 1 and time.monotonic() - begin < 60
 
 
 def test_weights_that_are_no_costs(folder, capsys):
