@@ -145,10 +145,10 @@ if runs_stage 7 "alignment and held-out part"; then
 fi
 
 # Stage 8, networks: LSTMPs, trained with frame cross entropy and truncated BPTT to predict the tied state of each frame.
-# Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. For networks
-# trained by lattice-free MMI, first their states, one for each phone in context, and the graph of all phone sequences; for
-# those trained by sMBR or MMI, which continue the training of another network, a graph with a weak language model. With
-# align_by, an earlier network aligns the data anew; with ivector_dim, an i-vector extractor is trained.
+# Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. First what a
+# network needs: with align_by, an alignment by an earlier network; with biphones, states of which each phone in context has
+# one; for lattice-free MMI, the graph of all phone sequences; with ivector_dim, an i-vector extractor; for sMBR and MMI,
+# which continue the training of another network, a graph with a weak language model.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
@@ -160,10 +160,12 @@ if runs_stage 8 "networks ${networks[*]}"; then
       steps/align_lstmp.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$align_feats" \
         --network "$exp/$align_by" --hmm "$aligner_states" --out "$alignment" --config "$conf/align.yaml"
     fi
-    if [ "$lfmmi" = true ]; then
+    if [ "$biphones" = true ]; then
       steps/tie_states.sh --topology one_state --context left_biphone --nj "$nj" --memory "$memory" --device "$device" \
         --lang "$lang" --data "$data/$copies" --ali "$alignment" --model "$exp/$targets" \
         --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
+    fi
+    if [ "$lfmmi" = true ]; then
       steps/make_denominator.sh --ali "$states" --out "$states/denominator" --config "$conf/denominator.yaml"
     fi
     if [ -n "$ivectors" ]; then
@@ -172,7 +174,7 @@ if runs_stage 8 "networks ${networks[*]}"; then
     train_network=steps/train_lstmp.sh
     if [ "$on_lattices" = true ]; then
       local/prepare_lm.sh --lang "$lang" --out "${lang}_weak" --text "$data/$train/text" --skip-id --order "$weak_lm_order"
-      steps/make_graph.sh --lang "${lang}_weak" --model "$exp/$targets" --out "$weak_graph"
+      steps/make_graph.sh --lang "${lang}_weak" --model "$graph_model" --out "$weak_graph"
       train_network=steps/train_sequence.sh
     fi
     "$train_network" --train "$train_feats" --ali "$states" --valid "$data/${train}_heldout/utt2spk" \
@@ -180,7 +182,7 @@ if runs_stage 8 "networks ${networks[*]}"; then
   done
 fi
 
-# Stage 9, decoding graphs HCLG of the GMM systems, and of the states of networks trained by lattice-free MMI; any other
+# Stage 9, decoding graphs HCLG of the GMM systems, and of the states of biphones that some networks predict; any other
 # network uses the graph of the system whose tied states it predicts.
 if runs_stage 9 "graphs"; then
   for model in "${graph_models[@]}"; do
@@ -192,7 +194,7 @@ if runs_stage 9 "graphs"; then
   done
   for network in "${networks[@]}"; do
     settings_of "$network"
-    if [ "$lfmmi" = true ]; then
+    if [ "$biphones" = true ]; then
       steps/make_graph.sh --lang "${lang}_$lm" --model "$states" --out "$graph"
     fi
   done

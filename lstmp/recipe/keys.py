@@ -30,11 +30,14 @@ class Recipe:
         targets: the triphone system with the tied states that are the networks' targets.
         gmm_mp3_kbps: bit rate of the MP3 coding of the data that the GMMs are trained on; 0: no coding.
         networks: the networks to train: name → its changes to keys of conf/lstmp.yaml, and to `speeds`, `volumes`,
-            `mp3_kbps`; `init`, an earlier network that it starts from; `align_by`, an earlier network that aligns its
-            data. If there are none, the recipe ends with the triphones.
+            `mp3_kbps`, `speaker_minutes`; `init`, an earlier network that it starts from; `align_by`, an earlier
+            network that aligns its data; `biphones`, whether each phone has one state, in the context of the one before
+            it, as for LF-MMI. If there are none, the recipe ends with the triphones.
         speeds: the networks are trained on copies of the training data at these speeds; [1.0]: only the data itself.
         volumes: the samples of each copied utterance are multiplied by a random factor between these two; empty: not.
         mp3_kbps: bit rate of the MP3 coding of all copies, including the one at speed 1; 0: no coding.
+        speaker_minutes: each copy of a training speaker is divided, at random, into speakers of about so many minutes,
+            who are normalized and adapted separately; 0: not divided.
         held_out: share of the training utterances, some of every speaker, that the networks are not trained on.
         systems: the systems to decode, the rows of the table. They must include the last triphone system. Other
             networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
@@ -70,6 +73,7 @@ class Recipe:
     held_out: float
     seed: int
     gmm_mp3_kbps: int = 0
+    speaker_minutes: float = 0.0
     allow_commands: bool = False
     compressed_feats: bool = False
     systems: list[str] = dataclasses.field(default_factory=list)
@@ -89,6 +93,7 @@ class Recipe:
                      "empty, or the lowest and the highest factor, above 0")
         for name in ("mp3_kbps", "gmm_mp3_kbps"):
             config.check(getattr(self, name) == 0 or 8 <= getattr(self, name) <= 160, name, "0, or from 8 to 160")
+        config.check(0 <= self.speaker_minutes < float("inf"), "speaker_minutes", "zero or more")
         config.check(0 < self.held_out < 1, "held_out", "greater than 0 and less than 1")
         config.check(len(set(self.triphones)) == len(self.triphones) > 0, "triphones", "a list of different names")
         config.check(self.targets in self.triphones, "targets", f"one of {', '.join(self.triphones)}")

@@ -10,7 +10,7 @@ from lstmp.errors import UserError
 from lstmp.recipe.keys import Recipe
 from lstmp.recipe.sections import override
 
-_DATA_KEYS = ("speeds", "volumes", "mp3_kbps")
+_DATA_KEYS = ("speeds", "volumes", "mp3_kbps", "speaker_minutes")
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,14 @@ class Network:
     Attributes:
         name: name of its folder and of its configuration.
         config: the values of conf/lstmp.yaml with the changes of this network.
-        speeds, volumes, mp3_kbps: perturbation of its training data, see :class:`lstmp.recipe.keys.Recipe`.
+        speeds, volumes, mp3_kbps, speaker_minutes: perturbation of its training data, see
+            :class:`lstmp.recipe.keys.Recipe`.
         gmm_mp3_kbps: MP3 coding of the training data of the GMMs, which align the network's data.
         init: name of the network whose weights its training starts from; "": random weights.
         align_by: name of the network that aligns its training data; "": the GMMs of the recipe's `targets`.
         weak_lm_order: for sequence training, order of the language model of the lattices.
+        biphones: whether its states are those of LF-MMI, one for each phone in the context of the one before it,
+            whatever its criterion.
     """
 
     name: str
@@ -36,23 +39,27 @@ class Network:
     init: str = ""
     weak_lm_order: int = 1
     align_by: str = ""
+    speaker_minutes: float = 0.0
+    biphones: bool = False
 
     @property
     def suffix(self) -> str:
         """Suffix of the names of training data and alignment, which depends on the perturbation of the data.
 
-        Networks of a recipe with different speeds, volumes or bit rates have different suffixes. If the GMMs were
-        trained on coded speech, the unchanged training data are a variant too, because they need their own alignment.
+        Networks of a recipe with different speeds, volumes, bit rates or divided speakers have different suffixes. If
+        the GMMs were trained on coded speech, the unchanged training data are a variant too, because they need their
+        own alignment.
         """
         parts = ([] if self.speeds == [1.0] else ["sp", *self._unless_usual(self.speeds, [0.9, 1.0, 1.1])])
         parts += ["vol", *map("{:g}".format, self.volumes)] if self.volumes else []
         parts += ["mp3", *self._unless_usual([self.mp3_kbps], [24])] if self.mp3_kbps else []
+        parts += [f"spk{self.speaker_minutes:g}"] if self.speaker_minutes else []
         parts = parts or (["plain"] if self.gmm_mp3_kbps else [])
         return "".join(f"_{p}" for p in parts)
 
     @property
     def lfmmi(self) -> bool:
-        """Whether it is trained by LF-MMI, on its own tied states."""
+        """Whether it is trained by LF-MMI."""
         return self.config.get("criterion") == "lfmmi"
 
     @property
@@ -67,7 +74,7 @@ class Network:
 
     def states(self, targets: str) -> str:
         """Name of the alignment that it is trained on, and whose states it predicts; ``targets``: the recipe's."""
-        if not self.lfmmi:
+        if not self.biphones:
             return self.alignment(targets)
         return f"{targets}_biphones{f'_by_{self.align_by}' if self.align_by else ''}{self.suffix}"
 
@@ -77,7 +84,7 @@ class Network:
 
     def graph_model(self, targets: str) -> str:
         """Name of the system whose decoding graph it uses."""
-        return self.states(targets) if self.lfmmi else targets
+        return self.states(targets) if self.biphones else targets
 
     @staticmethod
     def _unless_usual(values, usual) -> list[str]:
@@ -108,6 +115,7 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
         own = dict(own or {})
         aligner = _aligner(recipe, str(name), own, built, file, lines)
         init = _first(recipe, str(name), own, aligner, built, file, lines)
+        biphones = _biphones(str(name), own, init, base, file, lines)
         section = copy.deepcopy(init.config if init else base)
         data_values = {key: getattr(init, key) for key in _DATA_KEYS} if init else {}
         data_values |= {key: own.pop(key) for key in _DATA_KEYS if key in own}
@@ -120,7 +128,7 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
             key: lines.get(f"networks.{name}.{key}") for key in data_values})
         built[str(name)] = Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps,
                                    init.name if init else "", sequence["weak_lm_order"],
-                                   aligner or (init.align_by if init else ""))
+                                   aligner or (init.align_by if init else ""), data.speaker_minutes, biphones)
     return list(built.values())
 
 
@@ -154,9 +162,9 @@ def _aligner(recipe: Recipe, name: str, own: dict, built: dict[str, Network], fi
     """
     where = {"file": file, "line": lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}"))}
     aligner = _named(recipe, name, "align_by", own, built, where)
-    if aligner and aligner.lfmmi:
-        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` is trained by LF-MMI, on states of its own",
-                        **where, hint="align by a network with the states of the triphones")
+    if aligner and aligner.biphones:
+        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` predicts states of biphones", **where,
+                        hint="align by a network with the states of the triphones")
     return aligner.name if aligner else ""
 
 
@@ -175,10 +183,15 @@ def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, 
             raise UserError(f"`networks.{name}`: `criterion: {own['criterion']}` needs the key `init`", **where,
                             hint="name the network whose training it continues, such as `init: lstmp`")
         return None
-    if init.lfmmi != (own.get("criterion", init.config.get("criterion")) == "lfmmi"):
-        raise UserError(f"`networks.{name}.init`: LF-MMI and the other criteria have different states", **where,
-                        hint="start from a network with the same states")
-    if init.lfmmi and (aligner or init.align_by) != init.align_by:
+    criterion = own.get("criterion", init.config.get("criterion"))
+    if init.lfmmi and criterion != "lfmmi":
+        raise UserError(f"`networks.{name}.init`: the scores of `{init.name}` are no probabilities, being trained by "
+                        "LF-MMI", **where, hint="start from a network trained by cross entropy")
+    if init.biphones != own.get("biphones", criterion == "lfmmi" or init.biphones):
+        raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", **where,
+                        hint="with LF-MMI, and with `biphones: true`, each phone has one state: start from a network "
+                             "with the same states")
+    if init.biphones and (aligner or init.align_by) != init.align_by:
         raise UserError(f"`networks.{name}.init`: the states of `{init.name}` are of another alignment", **where,
                         hint="leave out `align_by`")
     dim = init.config["ivector_dim"]
@@ -186,6 +199,22 @@ def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, 
         raise UserError(f"`networks.{name}.init`: `{init.name}` has `ivector_dim` {dim}", **where,
                         hint="leave out `ivector_dim`")
     return init
+
+
+def _biphones(name: str, own: dict, init: Network | None, base: dict, file, lines) -> bool:
+    """The key `biphones` of ``own``, which is removed; without it, that of the network that it starts from, or true for
+    LF-MMI.
+
+    Raises:
+        UserError: it is not true or false, or is false for LF-MMI.
+    """
+    lfmmi = own.get("criterion", (init.config if init else base).get("criterion")) == "lfmmi"
+    value = own.pop("biphones", lfmmi or bool(init and init.biphones))
+    if not isinstance(value, bool) or lfmmi and not value:
+        raise UserError(f"`networks.{name}.biphones` must be true{'' if lfmmi else ' or false'}, not {value!r}",
+                        file=file, line=lines.get(f"networks.{name}.biphones", lines.get(f"networks.{name}")),
+                        hint="LF-MMI needs phones of one state" if lfmmi else "true: one state for each left biphone")
+    return value
 
 
 def describe(trained: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> str:
@@ -202,6 +231,8 @@ def describe(trained: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> s
         data = [f"at speeds {', '.join(f'{s:g}' for s in n.speeds)}"] if n.speeds != [1.0] else []
         data += [f"at volumes {n.volumes[0]:g} to {n.volumes[1]:g}"] if n.volumes else []
         data += [f"after MP3 coding at {n.mp3_kbps} kbit/s" if n.mp3_kbps else "without MP3 coding"]
+        data += [f"with speakers of {n.speaker_minutes:g} minutes"] if n.speaker_minutes else []
+        data += ["with states of biphones"] if n.biphones else []
         data += [f"aligned by `{n.align_by}`"] if n.align_by else []
         data += [f"from the weights of `{n.init}`"] if n.init else []
         changed = [f"{key} {value}" for key, value in leaves(n.config).items() if leaves(defaults).get(key) != value]

@@ -72,8 +72,10 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `align_by` (the network that
         aligns them, if any), `align_feats` and `aligner_states` (data dir of that network's input, and the alignment
         that it was trained on), `input_types` (types of the features of both), `alignment` (to the states of the
-        recipe's `targets`), `states` (alignment that it is trained on), `lfmmi` (whether it is trained by LF-MMI, so
-        that this alignment, a denominator graph and a decoding graph are made for it), `on_lattices` (whether it is
+        recipe's `targets`), `states` (alignment that it is trained on), `biphones` (whether these are
+        states of biphones, so that this alignment and a decoding graph are made for it), `lfmmi` (whether it is trained
+        by LF-MMI, so that a denominator graph is made too), `graph_model` (the folder with the states of its graph),
+        `on_lattices` (whether it is
         trained by sMBR or MMI), `weak_lm_order` and `weak_graph` (order of the language model of the graph that is made
         for that, and its folder), `ivectors` (folder of the i-vector extractor that is trained for it, if any), and
         `train_options` (of its training).
@@ -93,18 +95,21 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
             return f"{exp}/fmllr/{copies}" if kind == "fmllr" else f"{data}/{copies}_fbank"
 
         volume = ["--volume", *map("{:g}".format, network.volumes)] if network.volumes else []
+        divided = ["--speaker-minutes", f"{network.speaker_minutes:g}"] if network.speaker_minutes else []
         values |= {
             "feature_type": feature_type, "copies": copies, "copies_suffix": network.suffix,
-            "perturb_options": ["--speeds", *map("{:g}".format, network.speeds), "--mp3", network.mp3_kbps, *volume],
+            "perturb_options": ["--speeds", *map("{:g}".format, network.speeds), "--mp3", network.mp3_kbps, *volume,
+                                *divided],
             "train_feats": feats_of(feature_type), "align_by": network.align_by,
             "align_feats": feats_of(aligner_type) if aligner else "",
             "aligner_states": f"{exp}/{aligner.states(recipe.targets)}" if aligner else "",
             "input_types": sorted({feature_type, aligner_type}),
             "alignment": f"{exp}/{network.alignment(recipe.targets)}",
-            "states": (states := f"{exp}/{network.states(recipe.targets)}"), "lfmmi": network.lfmmi,
-            "graph": f"{exp}/{network.graph_model(recipe.targets)}/graph_{recipe.lm}",
+            "states": (states := f"{exp}/{network.states(recipe.targets)}"), "biphones": network.biphones,
+            "lfmmi": network.lfmmi, "graph_model": (graph_model := f"{exp}/{network.graph_model(recipe.targets)}"),
+            "graph": f"{graph_model}/graph_{recipe.lm}",
             "on_lattices": network.on_lattices, "weak_lm_order": network.weak_lm_order,
-            "weak_graph": (weak := f"{exp}/{recipe.targets}/graph_weak"),
+            "weak_graph": (weak := f"{graph_model}/graph_weak"),
             "ivectors": (ivectors := f"{exp}/ivectors{network.suffix}" if network.needs_ivectors else ""),
             "train_options": [
                 *(["--init", f"{exp}/{network.init}"] if network.init else []),

@@ -9,8 +9,8 @@ import soundfile
 from helpers.corpora import TEXT, data_dir
 
 from lstmp.corpus.audio import RATE, read_audio, write_wav
-from lstmp.corpus.datadir import read_data_dir, write_data_dir
-from lstmp.corpus.perturb import at_speed, gain, main
+from lstmp.corpus.datadir import Utterance, read_data_dir, write_data_dir
+from lstmp.corpus.perturb import at_speed, divide_speakers, gain, main
 from lstmp.corpus.utterance_audio import read_original
 from lstmp.errors import UserError
 
@@ -88,6 +88,45 @@ def test_volumes_depend_on_the_id_and_never_clip(tmp_path):
         expected = min(gain(utt, (1.5, 2.0), 1), 32767 / np.abs(before).max())
         assert factor == pytest.approx(expected, rel=1e-3)
         assert np.allclose(after, before * expected, atol=1)
+
+
+def test_speakers_are_divided_into_parts_of_equal_duration():
+    rng = np.random.default_rng(1)
+    copies = [(Utterance(f"{s}-{i:03}", s, ("A",), "a.wav"), rng.uniform(2, 20)) for s in ("long", "short") for i in
+              range(120 if s == "long" else 6)]
+    total = sum(seconds for utt, seconds in copies if utt.speaker == "long")
+    got = divide_speakers(copies, 3.0, 1)
+    assert sorted((utt.id.split("-", 1)[1], seconds) for utt, seconds in got) == sorted((u.id, s) for u, s in copies)
+    assert all(utt.id.split("-")[:2] == utt.speaker.split("-") for utt, _ in got)
+    parts = {}
+    for utt, seconds in got:
+        parts.setdefault(utt.speaker, []).append((utt.id, seconds))
+    long = sorted(s for s in parts if s.endswith("long"))
+    assert len(parts) == len(long) + 1 and len(parts["p1-short"]) == 6  # less than 1.5 times three minutes
+    assert len(long) == round(total / 180) and set(long) == {f"p{i + 1}-long" for i in range(len(long))}
+    for name in long:
+        assert sum(seconds for _, seconds in parts[name]) == pytest.approx(total / len(long), abs=20)
+        numbers = [int(utt.rsplit("-", 1)[1]) for utt, _ in parts[name]]
+        assert max(numbers) - min(numbers) > 60  # not neighbours
+    assert divide_speakers(copies[::-1], 3.0, 1) == got  # in whatever order they come
+    assert sorted(divide_speakers(copies, 3.0, 2), key=str) != sorted(got, key=str)
+
+
+def test_copies_of_divided_speakers(tmp_path):
+    data = data_dir(tmp_path / "data", audio=True)
+    held_out = tmp_path / "held_out"
+    held_out.write_text("19-198-0001 19-198\n")
+    plain = read_data_dir(data)
+    seconds = sum(plain.durations[u] for u, utt in plain.utts.items() if utt.speaker == "26-495")
+    got = run(data, tmp_path / "sp", "--once", str(held_out), "--speaker-minutes", f"{seconds / 60 / 2}",
+              "--speeds", "1", "0.9")
+    assert got.utts["19-198-0001"].speaker == "19-198"  # held out: as it was
+    whole = {u.split("-", 1)[1] for u in got.utts if u != "19-198-0001"}
+    assert whole == {p + u for p in ("", "sp0.9-") for u in plain.utts if u != "19-198-0001"}
+    of = {utt.speaker for utt in got.utts.values() if utt.speaker.endswith("-26-495")}
+    assert of == {"p1-26-495", "p2-26-495", "p1-sp0.9-26-495", "p2-sp0.9-26-495"}
+    with pytest.raises(SystemExit):
+        run(data, tmp_path / "no", "--speaker-minutes", "-1")
 
 
 def test_mp3_copies_have_a_lower_bandwidth(tmp_path):

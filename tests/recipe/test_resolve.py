@@ -84,6 +84,7 @@ def test_options_can_set_nested_keys_and_lists(project):
     ({"speeds": "[1, 1]"}, ["speeds", "different"]),
     ({"volumes": "[2.0, 0.5]"}, ["volumes", "lowest"]),
     ({"volumes": "[2.0]"}, ["volumes", "lowest"]),
+    ({"speaker_minutes": "-1"}, ["speaker_minutes", "zero or more"]),
     ({"gmm_mp3_kbps": "7"}, ["gmm_mp3_kbps", "from 8 to 160"]),
     ({"networks": "{tri1: {}}"}, ["networks", "other than"]),
     ({"networks": "{align: {}}"}, ["`align`", "file of conf/"]),
@@ -132,9 +133,10 @@ def test_errors_in_a_recipe_name_file_and_line(project, old, new, words):
 def test_a_network_has_its_own_configuration_and_training_data(project):
     options = {"lstmp.epochs": "7", "speeds": "[1.0]", "networks": (
         "{lstmp: {cells: 99}, wide: {cells: 2048, feature: {cmvn: none}, speeds: [0.9, 1.0, 1.1], mp3_kbps: 24}, "
-        "odd: {speeds: [1.0, 1.2], mp3_kbps: 32}}")}
+        "odd: {speeds: [1.0, 1.2], mp3_kbps: 32, speaker_minutes: 2.5}, short: {speaker_minutes: 3}}")}
     _, _, sections, found = resolve(options, project)
-    assert [(n.name, n.suffix) for n in found] == [("lstmp", ""), ("wide", "_sp_mp3"), ("odd", "_sp_1_1.2_mp3_32")]
+    assert [(n.name, n.suffix) for n in found] == [
+        ("lstmp", ""), ("wide", "_sp_mp3"), ("odd", "_sp_1_1.2_mp3_32_spk2.5"), ("short", "_spk3")]
     base = read_sections(project / "conf")["lstmp"]
     assert sections["wide"]["cells"] == 2048 and sections["lstmp"]["cells"] == 99
     assert sections["odd"]["cells"] == resolve({}, project)[2]["lstmp"]["cells"]
@@ -144,13 +146,14 @@ def test_a_network_has_its_own_configuration_and_training_data(project):
 
 
 def test_the_page_of_results_describes_each_network(project):
-    own = "{feature: {cmvn: none}, speeds: [1.0, 1.1], mp3_kbps: 24}"
+    own = "{feature: {cmvn: none}, speeds: [1.0, 1.1], mp3_kbps: 24, speaker_minutes: 2.5}"
     options = {"lstmp.epochs": "7", "networks": "{lstmp: {}, b: " + own + "}"}
     base = read_sections(project / "conf")["lstmp"]
     first, second = describe(resolve(options, project)[3], base).split("  \n")
     assert first.startswith("`lstmp` is trained on the training data without MP3 coding; changed in conf/lstmp.yaml: ")
     assert "epochs 7" in first and "feature.cmvn" not in first
-    assert "`b` is trained on the training data at speeds 1, 1.1 after MP3 coding at 24 kbit/s" in second
+    assert "`b` is trained on the training data at speeds 1, 1.1 after MP3 coding at 24 kbit/s with speakers of 2.5 " \
+        "minutes" in second
     assert "feature.cmvn none" in second and "epochs 7" in second
 
 

@@ -72,6 +72,21 @@ def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
         "e/tri1_biphones_mp3/graph_tg"]
 
 
+def test_states_of_biphones_serve_several_criteria(bash_output):
+    networks = ("{a: {biphones: true, subsampling: 3}, b: {criterion: lfmmi, init: a}, c: {criterion: smbr, init: a}, "
+                "d: {criterion: lfmmi, init: b}}")
+    show = 'echo "$biphones|$lfmmi|$states|$graph_model|${train_options[*]}|$graph"'
+    output = bash_output(f"for n in a b c d; do settings_of $n; {show}; done", "--networks", networks)
+    states = "e/tri1_biphones"
+    denominator = f"--denominator {states}/denominator --mmi-config e/conf/mmi.yaml"
+    assert output.splitlines() == [
+        f"true|false|{states}|{states}||{states}/graph_tg",
+        f"true|true|{states}|{states}|--init e/a {denominator}|{states}/graph_tg",
+        f"true|false|{states}|{states}|--init e/a --graph {states}/graph_weak --sequence-config e/conf/sequence.yaml|"
+        f"{states}/graph_tg",
+        f"true|true|{states}|{states}|--init e/b {denominator}|{states}/graph_tg"]
+
+
 def test_a_network_trained_on_lattices_is_a_variant_of_the_one_it_starts_from(bash_output, tmp_path):
     networks = "{a: {cells: 99, mp3_kbps: 24, lr_initial: 0.1}, b: {criterion: smbr, init: a, epochs: 3}}"
     show = 'echo "$on_lattices|$states|${train_options[*]}|$graph|$weak_lm_order|$copies"'
@@ -105,15 +120,19 @@ def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output
 
 
 @pytest.mark.parametrize("networks, message", [
-    ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a}}", "`networks.b.align_by`: `a` is trained by LF-MMI"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a}}", "`networks.b.align_by`: `a` predicts states of bip"),
     ("{b: {align_by: a}, a: {}}", "`networks.b.align_by`: no network `a` before it"),
     ("{a: {feature: {cmvn: none}, ivector_dim: 30}}", "`ivector_dim` 30 is not `dim` 60 of conf/ivector.yaml"),
     ("{a: {feature: {cmvn: none}}, b: {init: a, ivector_dim: 60}}", "`a` has `ivector_dim` 0"),
     ("{x: {}, a: {criterion: lfmmi, subsampling: 3}, b: {init: a, align_by: x}}", "are of another alignment"),
     ("{b: {criterion: smbr}}", "`criterion: smbr` needs the key `init`"),
     ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
-    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "have different states"),
-    ("{a: {}, b: {criterion: lfmmi, init: a}}", "have different states"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "the scores of `a` are no probabilities"),
+    ("{a: {}, b: {criterion: lfmmi, init: a}}", "`networks.b.init`: its states are not those of `a`"),
+    ("{a: {biphones: true}, b: {init: a, biphones: false}}", "`networks.b.init`: its states are not those of `a`"),
+    ("{a: {biphones: maybe}}", "`networks.a.biphones` must be true or false, not 'maybe'"),
+    ("{a: {criterion: lfmmi, biphones: false}}", "`networks.a.biphones` must be true, not False"),
+    ("{x: {}, a: {biphones: true}, b: {init: a, align_by: x}}", "are of another alignment"),
     ("{a: {}, b: {criterion: mmi, init: a, chunk: 20}}", "option --networks: `chunk` must be 0, whole utterances"),
     ("{a: {epochs: 0}, b: {criterion: mmi, init: a}}", "option --networks: `epochs` must be at least 1")])
 def test_wrong_references_to_networks_are_one_line(networks, message):
