@@ -118,12 +118,13 @@ if runs_stage 6 "triphones ${triphones[*]}"; then
 fi
 
 # Stage 7, alignment of all training data to tied states, the targets of the networks. Some utterances of every training
-# speaker are held out. Copies at other speeds and volumes, or after MP3 coding, are made for networks trained on them.
+# speaker, or whole speakers, are held out. Copies at other speeds and volumes, or after MP3 coding, are made for networks
+# trained on them.
 if runs_stage 7 "alignment and held-out part"; then
   settings_of "$last"
   steps/align.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$data/$gmm_train" \
     --model "$exp/$last" --out "$exp/${last}_ali" --config "$conf/align.yaml" --fmllr-config "$conf/fmllr.yaml"
-  steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" --held-out "$held_out"
+  steps/subset_data_dir.sh "$data/$train" "$data/${train}_heldout" "${held_out_options[@]}"
   for network in "${networks[@]}"; do
     settings_of "$network"
     if [ "$copies" = "$train" ]; then

@@ -1,4 +1,7 @@
-"""Selects a subset of a data directory: first, shortest or listed utterances, or a held-out part of every speaker."""
+"""Selects a subset of a data directory: first, shortest or listed utterances, or a held-out part.
+
+A held-out part has some utterances of every speaker, or all of some speakers.
+"""
 
 import argparse
 import hashlib
@@ -115,6 +118,18 @@ def held_out(data: DataDir, amount: float) -> set[str]:
     return spread(speakers, n)
 
 
+def held_out_speakers(data: DataDir, n: int) -> set[str]:
+    """Select all utterances of ``n`` speakers, the first by the hashes of their ids.
+
+    Raises:
+        UserError: no speaker would be left.
+    """
+    if n >= len(data.speakers):
+        raise UserError(f"{n} speakers cannot be held out of {len(data.speakers)}", file=data.path,
+                        hint="hold out fewer, or a share of each speaker's utterances")
+    return {utt for speaker in by_hash(data.speakers)[:n] for utt in data.speakers[speaker]}
+
+
 def write_subset(data: DataDir, chosen: set[str], out):
     """Write the data directory ``out`` with the ``chosen`` utterances of ``data``, including their features."""
     out = Path(out)
@@ -153,13 +168,15 @@ def main(argv=None):
     choice.add_argument("--utts", type=Path, metavar="FILE", help="the utterances listed in FILE, first column")
     choice.add_argument("--held-out", type=float, metavar="N|F",
                         help="a number or fraction of all utterances, some of every speaker")
+    choice.add_argument("--held-out-speakers", type=int, metavar="N", help="all utterances of N speakers")
     p.add_argument("--rest", type=Path, metavar="DIR", help="write the remaining utterances to this data directory")
     a = p.parse_args(argv)
-    asked = next(v for v in (a.first, a.shortest, a.spread, a.per_speaker, a.held_out, a.utts) if v is not None)
+    ways = ("first", "shortest", "spread", "per_speaker", "held_out", "held_out_speakers", "utts")
+    mode = [k for k in ways if getattr(a, k) is not None]
+    asked = getattr(a, mode[0])
     if not isinstance(asked, Path) and not 0 < asked < float("inf"):
         raise UserError(f"cannot choose {asked} utterances", hint="ask for more than 0")
     names = (*TABLES, "feats.json", *PER_UTTERANCE, *PER_SPEAKER)
-    mode = [k for k in ("first", "shortest", "spread", "per_speaker", "held_out", "utts") if getattr(a, k) is not None]
     stage = Stage(a.out, "subset", inputs=[a.data / n for n in names] + ([a.utts] if a.utts else []),
                   settings={"how": mode, "asked": str(asked), "rest": str(a.rest)})
     if stage.is_done():
@@ -172,7 +189,8 @@ def main(argv=None):
     elif a.spread is not None:
         chosen = spread(data.speakers, a.spread)
     else:
-        choose = {"first": first, "shortest": shortest, "per_speaker": per_speaker}[mode[0]]
+        choose = {"first": first, "shortest": shortest, "per_speaker": per_speaker,
+                  "held_out_speakers": held_out_speakers}[mode[0]]
         chosen = choose(data, asked)
     write_subset(data, chosen, a.out)
     if a.rest:

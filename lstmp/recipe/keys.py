@@ -39,6 +39,8 @@ class Recipe:
         speaker_minutes: each copy of a training speaker is divided, at random, into speakers of about so many minutes,
             who are normalized and adapted separately; 0: not divided.
         held_out: share of the training utterances, some of every speaker, that the networks are not trained on.
+        held_out_speakers: number of training speakers that the networks are not trained on, in place of `held_out`; 0:
+            none.
         systems: the systems to decode, the rows of the table. They must include the last triphone system. Other
             networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
         combinations: rows of the table for several systems together: name → the systems, networks or the last triphone
@@ -74,6 +76,7 @@ class Recipe:
     seed: int
     gmm_mp3_kbps: int = 0
     speaker_minutes: float = 0.0
+    held_out_speakers: int = 0
     allow_commands: bool = False
     compressed_feats: bool = False
     systems: list[str] = dataclasses.field(default_factory=list)
@@ -81,7 +84,7 @@ class Recipe:
 
     def __post_init__(self):
         config.check(self.source in SOURCES, "source", f"one of {', '.join(SOURCES)}")
-        for name in ("train_utterances", "test_utterances", "seed"):
+        for name in ("train_utterances", "test_utterances", "held_out_speakers", "seed"):
             config.check(getattr(self, name) >= 0, name, "zero or more")
         config.check(self.mono_utterances >= 1, "mono_utterances", "one or more")
         config.check(2 <= self.lm_order <= 5, "lm_order", "from 2 to 5")

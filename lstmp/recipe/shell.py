@@ -23,7 +23,7 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
         `last` (triphone system with the transforms that adapt the networks' input), `aligners` (systems that align
         copies of the training data), `graph_models` (systems to make a graph for), `gmm_train`, `training_note`, and
         options of steps: `dict_source`, `lm_source`, `wav_options`, `feats_options`, `limit_train`, `limit_test`,
-        `downloads`.
+        `held_out_options`, `downloads`.
     """
     train_text = Path(run["data"]) / recipe.train / "text"
     from_spelling = ["--spell", str(train_text.parent), *filter(None, (recipe.arpa, recipe.lm_text))]
@@ -48,6 +48,8 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
         "wav_options": wav_options,
         "feats_options": [*wav_options, *(["--compressed"] if recipe.compressed_feats else [])],
         "limit_train": ["--max-utts", recipe.train_utterances] if recipe.train_utterances else [],
+        "held_out_options": ["--held-out-speakers", recipe.held_out_speakers] if recipe.held_out_speakers else
+                            ["--held-out", recipe.held_out],
         "limit_test": ["--max-utts", recipe.test_utterances] if recipe.test_utterances else [],
         "downloads": [Path(f).name for f in (recipe.lexicon, recipe.arpa, recipe.rescore_arpa) if f],
     }

@@ -77,10 +77,13 @@ def test_the_command_selects_utterances_and_their_features(tmp_path, capsys):
     assert "list:1: `26-495-0001` and `19-198-0000` in one line; write one" in capsys.readouterr().err
     held = run(path, "--held-out", 0.5, "--rest", tmp_path / "rest")
     assert sorted(held + list(read_data_dir(tmp_path / "rest").utts)) == list(read_data_dir(path).utts)
+    held = run(path, "--held-out-speakers", 1, "--rest", tmp_path / "rest")
+    assert len(read_data_dir(tmp_path / "rest").speakers) == len({u[:6] for u in held}) == 1 and len(held) == 2
 
 
 @pytest.mark.parametrize(("options", "what"), [
     (["--first", "0"], "cannot choose"), (["--held-out", "3"], "cannot be held out"),
+    (["--held-out-speakers", "2"], "2 speakers cannot be held out of 2"),
     (["--utts", "{list}"], "list:2: `nobody`"), (["--shortest", "1"], "utt2dur")])
 def test_invalid_options_are_reported_in_one_line(tmp_path, capsys, options, what):
     path = data_dir(tmp_path / "d")

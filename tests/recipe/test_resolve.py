@@ -79,6 +79,7 @@ def test_options_can_set_nested_keys_and_lists(project):
     ({"tests": "dev"}, ["tests", "list[str]"]),
     ({"tests": "[dev]"}, ["tests", "once only"]),
     ({"train": "a b"}, ["train", "letters"]),
+    ({"held_out_speakers": "-1"}, ["held_out_speakers", "zero or more"]),
     ({"held_out": "1.5"}, ["held_out", "less than 1"]),
     ({"speeds": "[0.9, 1.1]"}, ["speeds", "1.0 among them"]),
     ({"speeds": "[1, 1]"}, ["speeds", "different"]),

@@ -72,6 +72,12 @@ def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
         "e/tri1_biphones_mp3/graph_tg"]
 
 
+def test_utterances_or_whole_speakers_are_held_out(bash_output):
+    show = 'echo "${held_out_options[*]}"'
+    assert bash_output(show, "--held_out", "0.2").split() == ["--held-out", "0.2"]
+    assert bash_output(show, "--held_out_speakers", "3").split() == ["--held-out-speakers", "3"]
+
+
 def test_states_of_biphones_serve_several_criteria(bash_output):
     networks = ("{a: {biphones: true, subsampling: 3}, b: {criterion: lfmmi, init: a}, c: {criterion: smbr, init: a}, "
                 "d: {criterion: lfmmi, init: b}}")
