@@ -53,7 +53,9 @@ def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
     for name, runs in done.items():
         cfg, trained = grid.networks[name], [r["training"] for r in runs]
         out.append({
-            "network": name, "kind": network_type(cfg) + trained_by(cfg, grid.processes_of[name]),
+            "network": name, "kind": network_type(cfg) + trained_by(cfg, grid.processes_of[name])
+            + (", LF-MMI" if name in grid.mmi_of else "")
+            + (f", from {grid.init_of[name]}" if name in grid.init_of else ""),
             "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": trained[0]["num_pdfs"],
             "params": trained[0]["params"], "seeds": grid.seeds_of[name],

@@ -9,11 +9,13 @@ A grid is a YAML file::
     sets: [dev]                      # test sets; LM weight and penalty are chosen on the first; empty: no WERs
     seeds: [1, 2, 3]                 # of every network that does not set others
     sources:                         # training data, alignments and test data
-      tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}}
+      tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # for LF-MMI also denominator: DIR
     decode: {search_beam: 10.0}      # keys of conf/decode.yaml
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
+    mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     networks:
       lstm-2: {source: tied, seeds: [1], layers: 2, …}  # changes to `common`, for each network
+      more: {init: lstm-2, mmi: {leaky: 0.01}, …}       # training starts from the weights of lstm-2, with the same seed
     baseline: lstm-2                 # optional: the table says how each network's WER differs from this one's
     claims:                          # see lstmp.experiment.claims
 """
@@ -28,6 +30,7 @@ from lstmp.config import check
 from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.paths import ROOT
 from lstmp.recipe.sections import override
 
@@ -42,6 +45,8 @@ class Source:
         valid: list of training utterances to hold out, or a data dir of held-out utterances.
         graph: decoding graph for the states of the alignment.
         decode: test set → its data dir, with features.
+        denominator: denominator graph for the states of the alignment; needed for LF-MMI.
+        ivectors: folder of an i-vector extractor; needed for networks with i-vectors.
     """
 
     train: str
@@ -49,6 +54,8 @@ class Source:
     valid: str
     graph: str
     decode: dict
+    denominator: str = ""
+    ivectors: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a network, with one seed, in ``processes`` processes."""
+    """One training of a network, with one seed, in ``processes`` processes.
+
+    Attributes:
+        mmi: options of LF-MMI, if it is trained by that.
+        init: the run whose weights it starts from; None: random weights.
+    """
 
     network: str
     seed: int
@@ -100,6 +112,13 @@ class Run:
     source: Source
     folder: Path
     processes: int = 1
+    mmi: MmiConfig | None = None
+    init: "Run | None" = None
+
+    @property
+    def depth(self) -> int:
+        """Number of trainings that come before it."""
+        return self.init.depth + 1 if self.init else 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +142,8 @@ class Grid:
     clock: str
     baseline: str
     claims: list[Claim]
+    mmi_of: dict[str, MmiConfig]
+    init_of: dict[str, str]
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
         """List all runs, or those of the networks ``only``: the first seeds of all networks, then the second ones …
@@ -135,13 +156,20 @@ class Grid:
                 raise config.unknown(f"network `{name}`", name, self.networks)
         chosen = [n for n in self.networks if not only or n in only]
         max_seeds = max(len(self.seeds_of[n]) for n in chosen)
-        return [Run(n, seed, replace(self.networks[n], seed=seed), self.sources[self.source_of[n]],
-                    self.exp / n / f"seed{seed}", self.processes_of[n])
+        return [self.run(n, seed)
                 for k in range(max_seeds) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
 
 
+    def run(self, network: str, seed: int) -> Run:
+        """The run of a network with a seed."""
+        init = self.init_of.get(network)
+        return Run(network, seed, replace(self.networks[network], seed=seed), self.sources[self.source_of[network]],
+                   self.exp / network / f"seed{seed}", self.processes_of[network], self.mmi_of.get(network),
+                   self.run(init, seed) if init else None)
+
+
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims", "clock")
+         "claims", "clock", "mmi")
 
 
 def load(path) -> Grid:
@@ -161,17 +189,18 @@ def load(path) -> Grid:
     sections = read_sections(ROOT / "conf")
     override(sections, "decode", values.get("decode") or {}, what="decode", file=path, lines=lines)
     override(sections, "lstmp", values.get("common") or {}, what="common", file=path, lines=lines)
+    override(sections, "mmi", values.get("mmi") or {}, what="mmi", file=path, lines=lines)
     sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
                for name, keys in _group(values, "sources", path, lines).items()}
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
     networks, source_of, seeds_of, processes_of = {}, {}, {}, {}
+    mmi_of: dict[str, MmiConfig] = {}
+    init_of: dict[str, str] = {}
     for name, own in _group(values, "networks", path, lines).items():
         if not re.fullmatch(r"[\w.+-]+", str(name)):
             raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
                             hint="its folder has this name", **where)
         own = dict(config.group(own or {}, f"networks.{name}", **where))
-        if own.get("ivector_dim"):
-            raise UserError(f"network `{name}` has i-vectors", hint="grids train networks without them", **where)
         source_of[name] = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
         seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
         processes_of[name] = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
@@ -181,9 +210,24 @@ def load(path) -> Grid:
             raise config.unknown(f"source `{source_of[name]}` of {name}", source_of[name], sources, **where)
         if not seeds_of[name] or len(set(seeds_of[name])) < len(seeds_of[name]):
             raise UserError(f"`{name}.seeds` must be a list of different numbers", hint="correct it", **where)
-        section = {name: _copied(sections["lstmp"])}
+        init = config.coerce(own.pop("init", ""), str, f"{name}.init", **where)
+        if init and init not in networks:
+            raise UserError(f"network `{init}`, which {name} starts from, is not listed before it", **where,
+                            hint="list it first")
+        if init and not set(seeds_of[name]) <= set(seeds_of[init]):
+            raise UserError(f"network `{init}`, which {name} starts from, has other seeds", **where,
+                            hint=f"give `{name}` seeds of `{init}`")
+        init_of |= {name: init} if init else {}
+        section = {name: _copied(sections["lstmp"]), "mmi": _copied(sections["mmi"])}
+        override(section, "mmi", own.pop("mmi", {}), what=f"networks.{name}.mmi", file=path, lines=lines)
         override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
         networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
+        if networks[name].criterion == "lfmmi":
+            mmi_of[name] = config.build(section["mmi"], MmiConfig, file=path, prefix=f"{name}.mmi.")
+        needed = {"denominator": name in mmi_of, "ivectors": networks[name].ivector_dim > 0 and not init}
+        for key in (k for k, is_needed in needed.items() if is_needed and not getattr(sources[source_of[name]], k)):
+            raise UserError(f"network `{name}` needs `{key}` in its source `{source_of[name]}`", **where,
+                            hint="see lstmp/experiment/plan.py")
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
         raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
@@ -195,7 +239,7 @@ def load(path) -> Grid:
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
                 config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, source_of, seeds_of,
-                processes_of, clock, baseline, claims)
+                processes_of, clock, baseline, claims, mmi_of, init_of)
 
 
 def _group(values: dict, key: str, path, lines) -> dict:

@@ -20,8 +20,10 @@ from lstmp.errors import UserError
 from lstmp.experiment.plan import Grid, Run
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
+from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.machine import machine
 from lstmp.nnet.load_frames import alignment_file
+from lstmp.nnet.mmi.training import MmiSource
 from lstmp.nnet.network_stage import decoding_options, result_settings
 from lstmp.score.wer import count_errors, read_hyps, read_refs
 from lstmp.stage import digest
@@ -48,9 +50,15 @@ def settings(grid: Grid, run: Run) -> dict:
     """Everything that the result depends on except the data, as JSON values."""
     decode = {k: v for k, v in config.to_dict(grid.decode).items()
               if k not in _NOT_OF_NETWORKS and LATER_OPTIONS.get(k) != v}
-    values = {"network": result_settings(run.config) | decoding_options(run.config), "processes": run.processes,
+    values = {"network": _of_network(run) | decoding_options(run.config), "processes": run.processes,
               "decode": decode if grid.sets else None, "sets": grid.sets}
     return json.loads(json.dumps(values, sort_keys=True, default=str))
+
+
+def _of_network(run: Run) -> dict:
+    """The settings that its weights depend on, and those of the run that it starts from."""
+    source = MmiSource(run.mmi, Path(run.source.denominator)) if run.mmi else None
+    return result_settings(run.config, source) | ({"init": _of_network(run.init)} if run.init else {})
 
 
 def inputs(grid: Grid, run: Run) -> dict[str, list]:
@@ -64,6 +72,8 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     ali = alignment_file(s.ali)
     files = [Path(s.ali) / "num_pdfs", _held_out(run)]
     files += archives_of(read_scp(ali).values()) if ali.suffix == ".scp" else [ali]
+    files += MmiSource(run.mmi, Path(s.denominator)).inputs([Path(s.ali)]) if run.mmi else []
+    files += [Path(s.ivectors) / IVECTORS] if run.config.ivector_dim and not run.init else []
     files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not their tables, which contain paths
     if grid.sets:
         files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]

@@ -33,13 +33,17 @@ from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.paths import ROOT
 
 _DECODING_RTF = 0.05  # real-time factor of decoding that is assumed in the budget
+_MMI_SECONDS = 40e-6  # for each output frame, that the criterion of LF-MMI is assumed to take (docs/lf-mmi.md)
 
 
 def commands(grid: Grid, run: Run) -> list[list[str]]:
     """The commands of a run, in order."""
     s, conf = run.source, run.folder / "conf"
     out = [["steps/train_lstmp.sh", "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
-            "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes)]]
+            "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes),
+            *(["--denominator", s.denominator, "--mmi-config", str(conf / "mmi.yaml")] if run.mmi else []),
+            *(["--ivectors", s.ivectors] if run.config.ivector_dim and not run.init else []),
+            *(["--init", str(run.init.folder)] if run.init else [])]]
     for name, folder in folders(grid, run).items():
         out.append(["steps/decode.sh", "--model", str(run.folder), "--graph", s.graph, "--data", s.decode[name],
                     "--out", str(folder), "--config", str(conf / "decode.yaml"), "--nj", "1"])
@@ -66,7 +70,8 @@ def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> floa
         loss, _, _ = model.loss(x, model.zero_state(cfg.streams), targets, targets.numel(), generator, lengths)
         torch.autograd.grad(loss, params)
         times.append(time.monotonic() - start)
-    return sorted(times)[len(times) // 2] / (targets.numel() * cfg.subsampling)
+    criterion = _MMI_SECONDS if cfg.criterion == "lfmmi" else 0.0
+    return (sorted(times)[len(times) // 2] / targets.numel() + criterion) / cfg.subsampling
 
 
 def budget(grid: Grid, runs: list[Run], nj: int) -> float:
@@ -80,7 +85,7 @@ def budget(grid: Grid, runs: list[Run], nj: int) -> float:
         s, cfg = of_network[0].source, of_network[0].config
         if s.train not in sizes:
             sizes[s.train] = Features(s.train, cfg.feature).dim, _frames(s.train, s.valid)
-        inputs, frames = sizes[s.train]
+        inputs, frames = sizes[s.train][0] + cfg.ivector_dim, sizes[s.train][1]
         pdfs = read_num_pdfs(s.ali)
         train = cfg.epochs * frames * seconds_per_frame(cfg, inputs, pdfs) / 60
         decode = sum(_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING_RTF
@@ -101,6 +106,8 @@ def _frames(data_dir: str, without: str | None = None) -> int:
 def execute(grid: Grid, run: Run) -> str | None:
     """Run the commands of a run, with their output in its log.txt. Returns None, or an error message."""
     config.write_text(run.folder / "conf/lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
+    if run.mmi:
+        config.write_text(run.folder / "conf/mmi.yaml", yaml.safe_dump(config.to_dict(run.mmi), sort_keys=False))
     config.write_text(run.folder / "conf/decode.yaml", yaml.safe_dump(config.to_dict(grid.decode), sort_keys=False))
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with open(run.folder / "log.txt", "a", encoding="utf-8") as log:
@@ -117,6 +124,15 @@ def execute(grid: Grid, run: Run) -> str | None:
         for lattice in folder.glob("lat.*.safetensors"):
             lattice.unlink()
     return None
+
+
+def with_initial(runs: list[Run]) -> list[Run]:
+    """The runs, and before them those whose weights they start from, unless their networks are here."""
+    chosen = {run.folder: run for run in runs}
+    for run in runs:
+        while (run := run.init) and run.folder not in chosen and not (run.folder / "final.safetensors").is_file():
+            chosen = {run.folder: run, **chosen}
+    return list(chosen.values())
 
 
 class _Cores:
@@ -141,21 +157,33 @@ class _Cores:
 def run_all(grid: Grid, runs: list[Run], nj: int):
     """Do the runs on ``nj`` cores. Each takes as many cores as it has processes; with more than ``nj``, it runs alone.
 
+    A run that starts from the weights of another one waits for it.
+
     Raises:
         UserError: some runs failed; the others were done.
     """
     began, errors, cores = time.monotonic(), [], _Cores(nj)
+    ended = {run.folder: threading.Event() for run in runs}
+    failed: set[Path] = set()
 
     def one(numbered):
         number, run = numbered
-        with cores.taken(min(run.processes, nj)):
-            error = execute(grid, run)
+        if run.init and run.init.folder in ended:
+            ended[run.init.folder].wait()
+        if run.init and run.init.folder in failed:
+            error = f"{run.folder}: not trained, because {run.init.folder} failed"
+        else:
+            with cores.taken(min(run.processes, nj)):
+                error = execute(grid, run)
         if error:
             errors.append(error)
+            failed.add(run.folder)
+        ended[run.folder].set()
         say(error or f"{run.folder}: done, {number + 1} of {len(runs)}, {(time.monotonic() - began) / 60:.0f} min")
 
     with ThreadPoolExecutor(nj) as pool:
-        list(pool.map(one, enumerate(sorted(runs, key=lambda run: run.processes))))  # several cores come last
+        # what others start from comes first, so that none waits for a run that has not begun; several cores come last
+        list(pool.map(one, enumerate(sorted(runs, key=lambda run: (run.depth, run.processes)))))
     if errors:
         raise UserError(f"{len(errors)} of {len(runs)} runs failed; {errors[0]}", file=grid.exp,
                         hint="see the end of its log.txt, fix that, and start again; finished runs are kept")
@@ -183,6 +211,7 @@ def main(argv=None):
             "different contents; --alike counts them as done")
     if unknown := records.without_run(grid):
         say(f"{len(unknown)} records belong to no run of this grid, such as {unknown[0]}; delete them")
+    remaining = with_initial(remaining)
     if remaining:
         budget(grid, remaining, a.nj)
     if not a.dry_run:

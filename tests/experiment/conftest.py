@@ -1,10 +1,14 @@
 """A grid of networks on the toy data of the tests of lstmp.nnet."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.toy_data import ToyData
+
+from lstmp.experiment import run
+from lstmp.paths import ROOT
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 7,
           "streams": 4, "epochs": 2, "lr_initial": 0.02, "lr_final": 0.01, "dropout": 0.0, "freq_masks": 0,
@@ -36,3 +40,20 @@ class ToyGrid:
 @pytest.fixture
 def toy_grid(tmp_path) -> ToyGrid:
     return ToyGrid(tmp_path)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The scripts of steps/, with the package of this checkout."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+def python_steps(monkeypatch, steps):
+    """The same steps without their shell scripts, which need .venv."""
+    def commands(grid, one):
+        return [[sys.executable, "-m", "lstmp.nnet.train", *step[1:]] if "train" in step[0] else step
+                for step in original(grid, one)]
+    original = run.commands
+    monkeypatch.setattr(run, "commands", commands)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 
@@ -12,23 +11,6 @@ from lstmp.experiment import page, run
 from lstmp.experiment.plan import load
 from lstmp.features.load import archives
 from lstmp.paths import ROOT
-
-
-@pytest.fixture
-def steps(monkeypatch):
-    """The scripts of steps/, with the package of this checkout."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-@pytest.fixture
-def python_steps(monkeypatch, steps):
-    """The same steps without their shell scripts, which need .venv."""
-    def commands(grid, one):
-        return [[sys.executable, "-m", "lstmp.nnet.train", *step[1:]] if "train" in step[0] else step
-                for step in original(grid, one)]
-    original = run.commands
-    monkeypatch.setattr(run, "commands", commands)
 
 
 def grid_run(file, *options):

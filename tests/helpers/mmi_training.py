@@ -3,8 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+
 from helpers import ROOT
 from lstmp import config
+from lstmp.gmm import tie_states
 from lstmp.graph import make_denominator as step
 from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.nnet.mmi.training import MmiSource
@@ -16,6 +19,21 @@ HELD_OUT = ("s0-028", "s1-037")
 def make_denominator(ali, out):
     step.main.__wrapped__(["--ali", str(ali), "--out", str(out), "--config", str(ROOT / "conf" / "denominator.yaml")])
     return out
+
+
+@pytest.fixture(scope="session")
+def states(toy, ali_dir, tmp_path_factory):
+    """The alignment of :mod:`helpers.known_gaussians`, to states of biphones."""
+    out = tmp_path_factory.mktemp("mmi") / "biphones"
+    tie_states.main.__wrapped__(["--data", str(toy.data), "--lang", str(toy.lang), "--ali", str(ali_dir),
+                                 "--out", str(out), "--config", str(toy.conf / "tri1.yaml"), "--leaves", "20",
+                                 "--topology", "one_state", "--context", "left_biphone"])
+    return out
+
+
+@pytest.fixture(scope="session")
+def denominator_dir(states):
+    return make_denominator(states, states.parent / "denominator")
 
 
 @dataclass

@@ -1,0 +1,89 @@
+"""Grids whose networks are trained by LF-MMI, start from other networks, or have i-vectors."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from helpers.known_gaussians import ali_dir, mono_dir, toy  # noqa: F401
+from helpers.mmi_training import MmiToy, denominator_dir, states  # noqa: F401
+
+from lstmp.errors import UserError
+from lstmp.experiment import page, records, run
+from lstmp.experiment.plan import load
+
+COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 5,
+          "streams": 4, "epochs": 1, "dropout": 0.0, "freq_masks": 0, "average_last": 0, "subsampling": 3}
+CHAIN = {"first": {}, "second": {"init": "first", "criterion": "lfmmi", "mmi": {"leaky": 0.02}},
+         "third": {"init": "second", "criterion": "lfmmi"}}
+
+
+@pytest.fixture
+def write(toy, states, denominator_dir, tmp_path):  # noqa: F811
+    """Writes a grid with the networks given, and returns its path."""
+    data = MmiToy(tmp_path, shutil.copytree(toy.data, tmp_path / "data"), states, denominator_dir)
+    (data.data / "utt2num_frames").write_text("".join(f"{utt} {len(x)}\n" for utt, x in sorted(toy.truth.items())))
+    source = {"train": str(data.data), "ali": str(states), "valid": str(data.valid), "graph": "none"}
+    values = {"exp": str(tmp_path / "exp"), "page": str(tmp_path / "page/README.md"), "title": "A chain", "sets": [],
+              "sources": {"biphones": {**source, "decode": {}, "denominator": str(denominator_dir)},
+                          "states": {**source, "decode": {}}},
+              "mmi": {"leaky": 0.01}, "common": COMMON}
+
+    def write(networks, **changed):
+        path = tmp_path / "grid.yaml"
+        path.write_text(yaml.safe_dump({**values, "networks": networks, **changed}, sort_keys=False))
+        return path
+    return write
+
+
+def trained(folder):
+    return json.loads((folder / "train.json").read_text())
+
+
+@pytest.mark.parametrize("nj", ["1", "3"])
+def test_networks_start_from_the_networks_before_them(python_steps, write, tmp_path, capsys, nj):
+    file = write(CHAIN)
+    run.main([str(file), "--nj", nj])
+    assert "3 of 3" in capsys.readouterr().out
+    folders = [tmp_path / "exp" / name / "seed1" for name in CHAIN]
+    assert [trained(f)["config"]["criterion"] for f in folders] == ["cross_entropy", "lfmmi", "lfmmi"]
+    options = [yaml.safe_load((f / "conf/mmi.yaml").read_text())["leaky"] for f in folders[1:]]
+    assert options == [0.02, 0.01]
+    assert f"--init {folders[0]}" in " ".join(run.commands(load(file), load(file).runs()[1])[0])
+    page.main([str(file)])
+    text = (tmp_path / "page/README.md").read_text()
+    assert "| second | LSTMP r, LF-MMI, from first |" in text and "| third | LSTMP r, LF-MMI, from second |" in text
+    # a change of the first network is one of all; a change of the criterion's options one of those that have them
+    grid = load(write({**CHAIN, "first": {"cells": 9}}))
+    assert [records.is_done(grid, r) for r in grid.runs()] == [False] * 3
+    grid = load(write(CHAIN, mmi={"leaky": 0.03}))
+    assert [records.is_done(grid, r) for r in grid.runs()] == [True, True, False]
+
+
+def test_a_network_whose_first_network_is_recorded_only_trains_that_again(python_steps, write, tmp_path, capsys):
+    file = write(CHAIN)
+    run.main([str(file), "--only", "first", "--nj", "1"])
+    shutil.rmtree(tmp_path / "exp/first")
+    capsys.readouterr()
+    run.main([str(file), "--only", "third", "--nj", "1"])
+    assert "3 of 3" in capsys.readouterr().out
+    assert all((tmp_path / "exp" / name / "seed1/final.safetensors").is_file() for name in CHAIN)
+
+
+def test_what_starts_from_a_failed_network_is_not_trained(python_steps, write, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run.main([str(write({**CHAIN, "first": {"lr_initial": 1e30, "divergence_retries": 0}})), "--nj", "2"])
+    error = capsys.readouterr()
+    assert "3 of 3 runs failed" in error.err and error.err.count("\n") == 1
+    assert f"{tmp_path}/exp/third/seed1: not trained, because {tmp_path}/exp/second/seed1 failed" in error.out
+
+
+@pytest.mark.parametrize("networks, message", [
+    ({"a": {"init": "b"}, "b": {}}, "network `b`, which a starts from, is not listed before it"),
+    ({"b": {}, "a": {"init": "b", "seeds": [1, 2]}}, "network `b`, which a starts from, has other seeds"),
+    ({"a": {"source": "states", "criterion": "lfmmi"}}, "network `a` needs `denominator` in its source `states`"),
+    ({"a": {"feature": {"cmvn": "online_mean"}, "ivector_dim": 60}}, "network `a` needs `ivectors` in its source"),
+    ({"a": {"criterion": "lfmmi", "mmi": {"leeky": 1}}}, "networks.a.mmi.leeky")])
+def test_errors_name_the_network(write, networks, message):
+    with pytest.raises(UserError, match=message):
+        load(write(networks))
