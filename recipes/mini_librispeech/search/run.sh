@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The search for better networks of mini_librispeech: run.sh makes the data, at three speeds, through MP3 and adapted, with
+# whole and with short speakers; then states of biphones, the grid and its page.
+#
+#   recipes/mini_librispeech/search/run.sh --corpus DIR                all of it; what is done is skipped
+#   recipes/mini_librispeech/search/run.sh --corpus DIR --only base    some networks of grid.yaml
+#   recipes/mini_librispeech/search/run.sh --corpus DIR --dry-run      what it would take
+set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
+take_options "" "$@" # ${options[@]}: of steps/run_grid.sh
+exp=exp/mini_librispeech data=data/mini_librispeech train=train-clean-5
+recipe=(./run.sh --recipe mini_librispeech ${corpus:+--corpus "$corpus"})
+"${recipe[@]}" --networks "{base: {mp3_kbps: 24}, short: {mp3_kbps: 24, speaker_minutes: 3}}" --stop-stage 7
+"${recipe[@]}" --stage 9 --stop-stage 9
+. local/path.sh
+nj=$(nproc) lang=$exp/lang_tri3b
+for varied in _sp_mp3 _sp_mp3_spk3; do
+  steps/make_fmllr.sh --data $data/$train$varied --model $exp/tri3b --transforms $exp/tri3b_ali$varied \
+    --out $exp/fmllr/$train$varied
+  states=$exp/tri3b_biphones$varied
+  steps/tie_states.sh --topology one_state --context left_biphone --nj "$nj" --lang $lang --data $data/$train$varied \
+    --ali $exp/tri3b_ali$varied --model $exp/tri3b --out $states --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml
+  steps/make_denominator.sh --ali $states --out $states/denominator --config $exp/conf/denominator.yaml
+  steps/make_graph.sh --lang ${lang}_tgsmall --model $states --out $states/graph_tgsmall
+done
+# the adapted input of dev is from a decoding by tri3b
+steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
+  --out $exp/tri3b/decode_tgsmall_dev --nj "$nj"
+steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
+steps/run_grid.sh recipes/mini_librispeech/search/grid.yaml "${options[@]}"
+if [[ " ${options[*]} " != *" --dry-run "* ]]; then
+  steps/make_grid_page.sh recipes/mini_librispeech/search/grid.yaml
+fi
