@@ -8,6 +8,7 @@ import yaml
 
 from lstmp import config
 from lstmp.conf_files import leaves, read_sections
+from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError
 from lstmp.paths import ROOT
 from lstmp.recipe.keys import RECIPE_KEYS
@@ -18,7 +19,8 @@ RUN_OPTIONS = {
     "stage": "first stage to run, 0 to 11 (0)",
     "stop-stage": "last stage to run (11)",
     "nj": "number of processes, on each machine (the number of cores)",
-    "memory": "GiB of features that a process of a training keeps in memory; the rest is read in each pass (2)",
+    "memory": "GiB of features that a process of a training keeps in memory; the rest is read in each pass "
+              f"({DEFAULT_MEMORY})",
     "nnodes": "number of machines; more than one share the folder of this checkout (1)",
     "rdzv-endpoint": "HOST:PORT on one of the machines, where they connect (default: by a folder that all share)",
     "launcher": "command that starts a given command on all machines (srun --ntasks-per-node=1)",
@@ -72,7 +74,7 @@ def parse_value(option: str, text: str):
 
 def run_values(options: dict[str, str], name: str) -> dict:
     run = {"recipe": name, "corpus": "", "stage": "0", "stop-stage": "11", "nj": str(len(os.sched_getaffinity(0))),
-           "memory": "2", "nnodes": "1", "rdzv-endpoint": "", "launcher": "srun --ntasks-per-node=1",
+           "memory": str(DEFAULT_MEMORY), "nnodes": "1", "rdzv-endpoint": "", "launcher": "srun --ntasks-per-node=1",
            "device": "auto", "exp": f"exp/{name}", "data": f"data/{name}", "reference-ctm": "", "dry-run": "false"}
     run |= {k: v for k, v in options.items() if k in RUN_OPTIONS or k in FLAGS}
     for key, low, high in (("stage", 0, 11), ("stop-stage", 0, 11), ("nj", 1, 256), ("nnodes", 1, 4096)):
