@@ -130,8 +130,9 @@ def with_initial(runs: list[Run]) -> list[Run]:
     """The runs, and before them those whose weights they start from, unless their networks are here."""
     chosen = {run.folder: run for run in runs}
     for run in runs:
-        while (run := run.init) and run.folder not in chosen and not (run.folder / "final.safetensors").is_file():
-            chosen = {run.folder: run, **chosen}
+        first = run.init
+        while first and first.folder not in chosen and not (first.folder / "final.safetensors").is_file():
+            chosen, first = {first.folder: first, **chosen}, first.init
     return list(chosen.values())
 
 
@@ -170,6 +171,7 @@ def run_all(grid: Grid, runs: list[Run], nj: int):
         number, run = numbered
         if run.init and run.init.folder in ended:
             ended[run.init.folder].wait()
+        error: str | None
         if run.init and run.init.folder in failed:
             error = f"{run.folder}: not trained, because {run.init.folder} failed"
         else:
