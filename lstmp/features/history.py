@@ -20,11 +20,13 @@ class Heard:
     Attributes:
         cmvn: float64 [2, D + 1], of the frames, in the form of ``cmvn.ark``, for :class:`.OnlineCmvn`.
         counts, linear: float64 [G] and [K], for :class:`lstmp.gmm.ivector.OnlineIvectors`; empty without i-vectors.
+        fmllr: the tensors of :class:`lstmp.gmm.fmllr.SpeakerStats`, for online fMLLR; empty without it.
     """
 
     cmvn: Array
     counts: Array = field(default_factory=lambda: np.zeros(0))
     linear: Array = field(default_factory=lambda: np.zeros(0))
+    fmllr: tuple[Array, ...] = ()
 
 
 class History:

@@ -122,14 +122,14 @@ def estimate(stats: SpeakerStats, min_count: float, iters: int = 40) -> tuple[to
     if bool((eigenvalues[:, 0] < _SINGULAR * eigenvalues[:, -1]).any()):
         return identity, 0.0
     before = objective(stats, w)
-    _row_by_row(w.numpy(), torch.linalg.inv(second).numpy(), stats.linear.numpy(), beta, iters)
+    improve_rows(w.numpy(), torch.linalg.inv(second).numpy(), stats.linear.numpy(), beta, iters)
     gain = (objective(stats, w) - before) / beta
     if not gain >= 0:  # also true for NaN
         return identity, 0.0
     return w.float(), gain
 
 
-def _row_by_row(w: np.ndarray, inverse: np.ndarray, linear: np.ndarray, beta: float, iters: int):
+def improve_rows(w: np.ndarray, inverse: np.ndarray, linear: np.ndarray, beta: float, iters: int):
     """Improve the transform ``w`` [D, D + 1] in place; ``inverse`` holds the Gᵢ⁻¹, ``linear`` the kᵢ."""
     dim = len(w)
     for _ in range(iters):

@@ -1,0 +1,135 @@
+"""Write the data dir that a network with online fMLLR is trained on: each frame as it would be while it is recognized.
+
+The states are those of an alignment; in use they are the network's posteriors. Every second utterance of a speaker
+begins with what the one before it has left, the others with nothing, so that the network learns to know both, speakers
+who are new and speakers who were heard before.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lstmp import config
+from lstmp.aliases import Array
+from lstmp.corpus.datadir import by_speaker, copy_tables, existing_tables, read_data_dir, read_lines
+from lstmp.errors import UserError, command
+from lstmp.features.about import read_about, write_about
+from lstmp.features.ark import ArkWriter, read_int_vector, vector_index
+from lstmp.features.history import Heard
+from lstmp.features.load import Features, data_inputs
+from lstmp.gmm.online_fmllr import NAME, Adapter
+from lstmp.gmm.train_online_fmllr import RAW
+from lstmp.log import say, warn
+from lstmp.parallel import iter_jobs
+from lstmp.stage import Stage
+
+_OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json")
+_WARNINGS = 5
+
+
+class _Utterances:
+    """Adapts pairs of utterances."""
+
+    def __init__(self, data: Path, ali: Path, adapter: Adapter):
+        self.features, self.adapter = Features(data, RAW), adapter
+        self._index = vector_index(ali / "pdf.scp" if (ali / "pdf.scp").is_file() else ali / "pdf.ark")
+
+    def adapt(self, utt: str, heard: Heard | None) -> tuple[Array, Heard]:
+        """The adapted frames of an utterance, float32 [T, D], and what was heard of its speaker then.
+
+        Raises:
+            UserError: it has no usable features or no alignment of the same length.
+        """
+        cepstra = self.features.load(utt).numpy()
+        if utt not in self._index:
+            raise UserError("it has no alignment", hint="see the log of the alignment")
+        pdfs = read_int_vector(self._index[utt]).astype(np.int64)
+        if len(pdfs) != len(cepstra) or pdfs.max() >= self.adapter.num_pdfs:
+            raise UserError("its alignment is of other features, or of other states", hint="align again")
+        online = self.adapter.start(heard)
+        online.hear_states(torch.from_numpy(pdfs))
+        frames = torch.cat([*online.parts(cepstra), *online.rest()])
+        return frames.numpy(), online.heard()
+
+    def pair(self, utts: list[str]) -> list[tuple[str, Array | UserError]]:
+        """One or two successive utterances of a speaker, each with its adapted frames, or with an error."""
+        done: list[tuple[str, Array | UserError]] = []
+        heard = None
+        for utt in utts:
+            try:
+                frames, heard = self.adapt(utt, heard)
+                done.append((utt, frames))
+            except UserError as e:
+                done.append((utt, e))
+        return done
+
+
+def make_online_fmllr(data: Path, ali: Path, adapter_dir: Path, out: Path, nj: int) -> None:
+    """Write the adapted features of ``data`` to the data dir ``out``, unless this has been done already.
+
+    Args:
+        data: data dir with MFCC features.
+        ali: its alignment, to the states that the adapter was trained for.
+        adapter_dir: folder with online_fmllr.safetensors.
+        nj: number of processes.
+
+    Raises:
+        UserError: bad input, or no utterance can be used.
+    """
+    if out.resolve() == data.resolve():
+        raise UserError("this folder is also the input (--data)", file=out, hint="give another folder as --out")
+    tables = existing_tables(data)
+    inputs = [adapter_dir / NAME, ali / "pdf.ark", *data_inputs(data), *tables]
+    stage = Stage(out, "online_fmllr", [p for p in inputs if p.is_file()], {})
+    if stage.is_done():
+        return
+    torch.set_num_threads(1)
+    adapter = Adapter.read(adapter_dir / NAME)
+    utterances = _Utterances(data, ali, adapter)
+    read = read_data_dir(data, need=("utt2spk",))
+    have = set(utterances.features.utts)
+    pairs = [utts[n:n + 2] for all_utts in by_speaker(read.utts.values()).values()
+             for utts in [[u for u in all_utts if u in have]] for n in range(0, len(utts), 2)]
+    copies = copy_tables(read, out)
+    frames: dict[str, int] = {}
+    left_out = 0
+    with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
+        for done in iter_jobs(utterances.pair, pairs, nj, f"online fmllr {out.name}", "pair"):
+            for utt, result in done:
+                if isinstance(result, UserError):
+                    left_out += 1
+                    if left_out <= _WARNINGS:
+                        warn(f"{utt} is left out: {result}")
+                    continue
+                writer.write(utt, result)
+                frames[utt] = len(result)
+    if left_out > _WARNINGS:
+        warn(f"{left_out - _WARNINGS} more utterances of {data} are left out for similar reasons")
+    if not frames:
+        raise UserError("no utterance has usable features and an alignment", file=data / "feats.scp",
+                        hint="make both again")
+    config.write_text(out / "feats.scp", "".join(f"{line}\n" for line in sorted(read_lines(out / "feats.scp"))))
+    total = write_about(out, "online_fmllr", adapter.dim, frames, left_out, utterances.features.frame_shift,
+                        config=(read_about(data) or {}).get("config"))
+    stage.mark([*(out / name for name in _OUTPUTS), *copies])
+    say(f"{out}: {total:,} frames of {adapter.dim} values")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    p = argparse.ArgumentParser(prog="steps/make_online_fmllr.sh", description=__doc__.split("\n")[0])
+    p.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
+    p.add_argument("--ali", type=Path, required=True, help="its alignment to the states of the network")
+    p.add_argument("--online-fmllr", type=Path, required=True, help="folder that steps/train_online_fmllr.sh wrote")
+    p.add_argument("--out", type=Path, required=True, help="data dir to write")
+    p.add_argument("--nj", type=int, default=2, help="number of processes (default: %(default)s)")
+    a = p.parse_args(argv)
+    if a.nj < 1:
+        raise UserError("--nj must be 1 or more", hint="correct the value")
+    make_online_fmllr(a.data, a.ali, a.online_fmllr, a.out, a.nj)
+
+
+if __name__ == "__main__":
+    main()

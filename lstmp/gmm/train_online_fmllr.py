@@ -1,0 +1,142 @@
+"""Train what online fMLLR needs, from an alignment with the transforms of its speakers.
+
+Each state of the alignment gets one Gaussian, of frames under the transforms of their speakers; the frames without
+transforms give the statistics of an average speaker. :mod:`lstmp.gmm.online_fmllr` explains what they are for.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lstmp import config
+from lstmp.aliases import Array
+from lstmp.corpus.lang import Lang
+from lstmp.errors import UserError, command
+from lstmp.features.ark import read_int_vector, vector_index
+from lstmp.features.load import FeatureConfig, Features, data_inputs, splice
+from lstmp.gmm.adapt import read_transforms
+from lstmp.gmm.fmllr import SpeakerStats
+from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.online_fmllr import NAME, Adapter, OnlineFmllrConfig
+from lstmp.log import progress, say, warn
+from lstmp.stage import Stage
+
+RAW = FeatureConfig("mfcc", "none", 0)
+_MEAN_FRAMES, _VARIANCE_FRAMES = 5.0, 20.0  # of all states together, which smooth the Gaussian of a state
+
+
+def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path, lang_dir: Path, out: Path,
+                       cfg: OnlineFmllrConfig) -> None:
+    """Write ``out/online_fmllr.safetensors``, unless this was done.
+
+    Args:
+        data: data dir with MFCC features.
+        ali: its alignment to the states of the network.
+        transforms: folder with trans.ark of its speakers.
+        model_dir: the speaker-adapted GMM, with LDA+MLLT, of these transforms.
+        lang_dir: lang folder with the phones of the states.
+        cfg: configuration.
+
+    Raises:
+        UserError: bad input, or the model has no transforms of speakers.
+    """
+    index = vector_index(ali / "pdf.scp" if (ali / "pdf.scp").is_file() else ali / "pdf.ark")
+    inputs = [*data_inputs(data), ali / "pdf.ark", ali / "num_pdfs", ali / "tree.json", transforms / "trans.ark",
+              model_dir / "final.safetensors", lang_dir / "phones.txt"]
+    stage = Stage(out, "online_fmllr", [p for p in inputs if p.is_file()], config.to_dict(cfg))
+    if stage.is_done():
+        return
+    model, states = AcousticModel.load(model_dir), AcousticModel.load(ali)
+    if model.si_gmms is None or model.transform is None:
+        raise UserError("this model has no LDA and no speaker adaptation", file=model_dir,
+                        hint="give a model such as tri3b, trained with conf/tri3b.yaml")
+    silent = states.silent_pdfs(Lang.load(lang_dir, pronunciations=False).silence)
+    weight = torch.where(silent, cfg.silence_weight, 1.0)
+    adapted = Features(data, model.input, model.transform, read_transforms(transforms))
+    chosen = _chosen(adapted, index, cfg.frames)
+    precision, target = _gaussians(adapted, chosen, index, weight)
+    raw = Features(data, RAW)
+    mean, variance = (torch.from_numpy(x.astype(np.float32)) for x in raw.training_moments())
+    normalization = cfg.normalization(mean.numpy(), variance.numpy())
+    stats, context = SpeakerStats.zeros(adapted.dim), model.transform.shape[1] // raw.dim // 2
+    for utt, pdfs in _labelled(raw, chosen, index, "frames without transforms"):
+        cepstra = torch.from_numpy(normalization.start().accept(raw.load(utt).numpy()))
+        frames = splice(cepstra, context) @ model.transform.t()
+        stats.add(frames, precision[pdfs], target[pdfs], weight[pdfs])
+    beta = float(stats.beta)
+    Adapter(cfg, model.transform, precision, target, weight, stats.second / beta, stats.linear / beta, mean,
+            variance).write(out / NAME)
+    say(f"{out}: online fMLLR for {len(weight):,} states, from {len(chosen)} utterances")
+    stage.mark([out / NAME])
+
+
+def _chosen(features: Features, index: dict[str, str], frames: int) -> list[str]:
+    """Utterances with an alignment, spread over the data, with some ``frames`` frames."""
+    utts = [utt for utt in features.utts if utt in index]
+    if not utts:
+        raise UserError("no utterance with features has an alignment", file=features.dir,
+                        hint="give the alignment of this data dir")
+    total = sum(features.num_frames_or_0(utt) for utt in utts)
+    return utts[::max(1, round(total / frames))]
+
+
+def _labelled(features: Features, utts: list[str], index: dict[str, str],
+              what: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """(utterance, int64 [T] states) of the utterances with usable features and as many states as frames."""
+    failed = 0
+    for utt in progress(utts, what):
+        try:
+            pdfs = torch.from_numpy(read_int_vector(index[utt]).astype(np.int64))
+            if len(pdfs) != len(features.load(utt)):
+                raise UserError("its alignment has another length", hint="align it again")
+        except UserError as e:
+            failed += 1
+            if failed <= 5:
+                warn(f"{utt} is left out: {e}")
+            continue
+        yield utt, pdfs
+    if failed == len(utts):
+        raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
+
+
+def _gaussians(features: Features, utts: list[str], index: dict[str, str],
+               weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """w/σ² and w·μ/σ² of each state, float32 [P, D] each."""
+    count: Array = np.zeros((len(weight), 1))
+    sums, squares = np.zeros((len(weight), features.dim)), np.zeros((len(weight), features.dim))
+    for utt, pdfs in _labelled(features, utts, index, "Gaussians of the states"):
+        x, p = features.load(utt).double().numpy(), pdfs.numpy()
+        if p.max() >= len(weight):
+            raise UserError(f"utterance {utt} has the state {p.max()} of {len(weight)}", file=features.dir,
+                            hint="give the alignment of this data dir")
+        np.add.at(count, p, 1.0)
+        np.add.at(sums, p, x)
+        np.add.at(squares, p, x * x)
+    mean = (sums + _MEAN_FRAMES * sums.sum(0) / count.sum()) / (count + _MEAN_FRAMES)
+    within = squares - 2 * mean * sums + count * mean ** 2
+    variance = (within + _VARIANCE_FRAMES * within.sum(0) / count.sum()) / (count + _VARIANCE_FRAMES)
+    precision = torch.from_numpy((weight.numpy()[:, None] / np.maximum(variance, 1e-10)).astype(np.float32))
+    return precision, precision * torch.from_numpy(mean.astype(np.float32))
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    p = argparse.ArgumentParser(prog="steps/train_online_fmllr.sh", description=__doc__.split("\n")[0])
+    p.add_argument("--data", type=Path, required=True, help="data dir with MFCC features")
+    p.add_argument("--ali", type=Path, required=True, help="its alignment to the states of the network")
+    p.add_argument("--transforms", type=Path, required=True, help="folder with trans.ark of its speakers, such as an "
+                   "alignment by the GMM")
+    p.add_argument("--model", type=Path, required=True, help="folder of that speaker-adapted GMM, such as "
+                   "exp/<recipe>/tri3b")
+    p.add_argument("--lang", type=Path, required=True, help="lang folder of the model")
+    p.add_argument("--out", type=Path, required=True, help="folder to write")
+    p.add_argument("--config", type=Path, default=Path("conf/online_fmllr.yaml"), help="default: %(default)s")
+    a = p.parse_args(argv)
+    train_online_fmllr(a.data, a.ali, a.transforms, a.model, a.lang, a.out, config.load(a.config, OnlineFmllrConfig))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Online fMLLR equals its definition, frame by frame, however the frames arrive."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from lstmp.errors import UserError
+from lstmp.features.load import splice
+from lstmp.gmm.fmllr import SpeakerStats, improve_rows
+from lstmp.gmm.online_fmllr import NAME, Adapter, OnlineFmllrConfig
+
+CFG = OnlineFmllrConfig(period=10, delay=4, prior_frames=30.0, max_frames=50.0, silence_weight=0.1, rounds=3, window=60,
+                        speaker_frames=60, global_frames=20, frames=1000)
+C, D, PDFS = 3, 4, 6
+
+
+def make(cfg=CFG, seed=1) -> Adapter:
+    rng = np.random.default_rng(seed)
+    transform = torch.from_numpy(rng.normal(size=(D, C * 3)).astype(np.float32))
+    means, variances = rng.normal(size=(PDFS, D)), rng.uniform(0.5, 2, (PDFS, D))
+    weight = np.array([cfg.silence_weight, 1, 1, 1, 1, 1])
+    precision, target = weight[:, None] / variances, weight[:, None] * means / variances
+    stats = SpeakerStats.zeros(D)
+    states = rng.integers(0, PDFS, 400)
+    x = means[states] + rng.normal(size=(400, D)) * np.sqrt(variances[states])
+    p, t, w, frames = (torch.from_numpy(a.astype(np.float32)) for a in (precision, target, weight, x))
+    stats.add(frames, p[states], t[states], w[states])
+    beta = float(stats.beta)
+    return Adapter(cfg, transform, p, t, w, stats.second / beta, stats.linear / beta,
+                   torch.from_numpy(rng.normal(size=C).astype(np.float32)), torch.ones(C))
+
+
+def utterance(frames=57, seed=2):
+    rng = np.random.default_rng(seed)
+    posteriors = rng.dirichlet(np.full(PDFS, 0.3), frames).astype(np.float32)
+    return rng.normal(size=(frames, C)).astype(np.float32), torch.from_numpy(posteriors)
+
+
+def adapt(adapter, cepstra, posteriors, heard=None, pieces=None, lag=0):
+    """The adapted frames, with the posteriors told ``lag`` frames late, and what was heard."""
+    online = adapter.start(heard)
+    out, told = [], 0
+    bounds = np.cumsum([0, *(pieces or [len(cepstra)])])
+    for begin, end in zip(bounds, bounds[1:], strict=False):
+        for part in online.parts(cepstra[begin:end]):
+            out.append(part)
+            known = max(told, sum(map(len, out)) - lag)
+            online.hear(posteriors[told:known])
+            told = known
+    for part in online.rest():
+        out.append(part)
+        online.hear(posteriors[told:sum(map(len, out)) - lag])
+        told = max(told, sum(map(len, out)) - lag)
+    online.hear(posteriors[told:])
+    return torch.cat(out), online.heard()
+
+
+def by_definition(adapter, cepstra, posteriors, heard=None):
+    cfg = adapter.cfg
+    frames = splice(torch.from_numpy(adapter.normalization.start(heard).accept(cepstra)), 1) @ adapter.transform.t()
+    weight = adapter.weight.double().numpy()
+    with np.errstate(divide="raise"):
+        variance = weight[:, None] / adapter.precision.double().numpy()
+    mean = adapter.target.double().numpy() * variance / weight[:, None]
+    prior = SpeakerStats(cfg.prior_frames * adapter.second, cfg.prior_frames * adapter.linear,
+                         torch.tensor([cfg.prior_frames], dtype=torch.float64))
+    g, k, beta = prior.matrices().numpy(), prior.linear.numpy(), cfg.prior_frames
+    own_g, own_k, own_beta = np.zeros_like(g), np.zeros_like(k), 0.0
+    w = np.eye(D, D + 1)
+    improve_rows(w, np.linalg.inv(g), k, beta, 40)
+    if heard:
+        own = SpeakerStats(*map(torch.from_numpy, heard.fmllr))
+        own_g, own_k, own_beta = own.matrices().numpy(), own.linear.numpy(), float(own.beta)
+        share = min(1.0, cfg.max_frames / own_beta)
+        own_g, own_k, own_beta = own_g * share, own_k * share, own_beta * share
+        improve_rows(w, np.linalg.inv(g + own_g), k + own_k, beta + own_beta, 40)
+    out, counted = [], 0
+    for t, x in enumerate(frames.double().numpy()):
+        if t and t % cfg.period == 0 and t - cfg.delay > counted:
+            for s in range(counted, t - cfg.delay):
+                xi = np.append(frames[s].double().numpy(), 1.0)
+                for p in range(PDFS):
+                    gamma = float(posteriors[s, p]) * weight[p]
+                    own_g += gamma / variance[p][:, None, None] * np.outer(xi, xi)
+                    own_k += gamma * (mean[p] / variance[p])[:, None] * xi
+                    own_beta += gamma
+            counted = t - cfg.delay
+            share = min(1.0, cfg.max_frames / own_beta)
+            own_g, own_k, own_beta = own_g * share, own_k * share, own_beta * share
+            improve_rows(w, np.linalg.inv(g + own_g), k + own_k, beta + own_beta, cfg.rounds)
+        out.append(w @ np.append(x, 1.0))
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("changes", [{}, {"delay": 0}, {"delay": 13}, {"max_frames": 1e6}])
+def test_frames_are_adapted_as_defined(changes):
+    adapter = make(replace(CFG, **changes))
+    cepstra, posteriors = utterance(91)
+    got, heard = adapt(adapter, cepstra, posteriors)
+    assert np.allclose(got, by_definition(adapter, cepstra, posteriors), atol=1e-4)
+    again, more = utterance(43, 3)
+    assert np.allclose(adapt(adapter, again, more, heard)[0], by_definition(adapter, again, more, heard), atol=1e-4)
+
+
+@pytest.mark.parametrize("pieces", [[1] * 57, [10, 10, 10, 10, 10, 7], [2, 0, 55], [56, 1]])
+def test_it_does_not_matter_how_frames_arrive(pieces):
+    adapter = make()
+    cepstra, posteriors = utterance()
+    whole, heard = adapt(adapter, cepstra, posteriors)
+    for lag in (0, 3, 4):  # up to the delay
+        parts, also = adapt(adapter, cepstra, posteriors, pieces=pieces, lag=lag)
+        assert torch.equal(whole, parts)
+        assert all(np.allclose(a, b) for a, b in zip(heard.fmllr, also.fmllr, strict=True))
+        assert np.array_equal(heard.cmvn, also.cmvn)
+
+
+def test_known_states_are_posteriors_of_1():
+    adapter = make()
+    cepstra, _ = utterance()
+    states = torch.arange(57) % PDFS
+    expected, _ = adapt(adapter, cepstra, torch.nn.functional.one_hot(states, PDFS).float())
+    online = adapter.start()
+    online.hear_states(states)
+    got = torch.cat([*online.parts(cepstra), *online.rest()])
+    assert torch.allclose(got, expected, atol=1e-6)
+
+
+def test_a_speaker_who_is_shifted_and_scaled_is_brought_back():
+    """After enough speech the transform undoes what changes a speaker's frames; with little, it stays near that of the
+    average speaker."""
+    cfg = replace(CFG, prior_frames=20.0, max_frames=1e6, rounds=20)
+    adapter, rng = make(cfg), np.random.default_rng(5)
+    variance = (adapter.weight[:, None] / adapter.precision).numpy()
+    mean = adapter.target.numpy() / adapter.precision.numpy()
+    states = rng.integers(1, PDFS, 3000)
+    true = mean[states] + rng.normal(size=(3000, D)) * np.sqrt(variance[states])
+    changed = torch.from_numpy((2.0 * true + 3.0).astype(np.float32))
+    stats = SpeakerStats.zeros(D)
+    p = torch.from_numpy(states)
+    stats.add(changed, adapter.precision[p], adapter.target[p], adapter.weight[p])
+    w = adapter.estimate(stats, adapter.average, 40)
+    back = changed.double().numpy() @ w[:, :-1].T + w[:, -1]
+    assert np.abs(back - true).mean() < 0.1 * np.abs(changed.numpy() - true).mean()
+    few = SpeakerStats(*(x / 3000 for x in stats.tensors()))
+    near = adapter.estimate(few, adapter.average, 40)
+    assert np.abs(near - adapter.average).max() < 0.5 * np.abs(w - adapter.average).max()
+
+
+def test_frames_whose_older_ones_were_not_heard_are_refused():
+    adapter = make()
+    with pytest.raises(AssertionError, match="posteriors of older frames"):
+        list(adapter.start().parts(utterance()[0]))
+
+
+def test_the_file_holds_everything(tmp_path):
+    adapter = make()
+    adapter.write(tmp_path / NAME)
+    again = Adapter.read(tmp_path / NAME)
+    assert asdict(again.cfg) == asdict(CFG) and np.array_equal(again.average, adapter.average)
+    assert all(torch.equal(getattr(again, name), getattr(adapter, name)) for name in Adapter.TENSORS)
+
+
+@pytest.mark.parametrize("name, change", [
+    ("transform", lambda x: x[:, :-1]), ("precision", lambda x: x[:-1]), ("target", lambda x: x * float("nan")),
+    ("weight", lambda x: -x), ("second", lambda x: x[:, :-1]), ("linear", lambda x: x.float()),
+    ("cmvn_mean", lambda x: x[:-1]), ("second", lambda x: 0 * x)])
+def test_a_damaged_file_is_an_error(tmp_path, name, change):
+    adapter = make()
+    setattr(adapter, name, change(getattr(adapter, name)))
+    adapter.write(tmp_path / NAME)
+    with pytest.raises(UserError, match="not for online fMLLR"):
+        Adapter.read(tmp_path / NAME)
+
+
+def test_a_cut_off_file_is_an_error(tmp_path):
+    make().write(tmp_path / NAME)
+    whole = (tmp_path / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(whole[:200])
+    with pytest.raises(UserError, match="cut off"):
+        Adapter.read(tmp_path / NAME)
