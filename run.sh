@@ -148,8 +148,9 @@ fi
 # Stage 8, networks: LSTMPs, trained with frame cross entropy and truncated BPTT to predict the tied state of each frame.
 # Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. First what a
 # network needs: with align_by, an alignment by an earlier network; with biphones, states of which each phone in context has
-# one; for lattice-free MMI, the graph of all phone sequences; with ivector_dim, an i-vector extractor; for sMBR and MMI,
-# which continue the training of another network, a graph with a weak language model.
+# one; for lattice-free MMI, the graph of all phone sequences; with ivector_dim, an i-vector extractor; for online fMLLR,
+# what it is done with, and the training data under it; for sMBR and MMI, which continue the training of another network, a
+# graph with a weak language model.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"
@@ -165,6 +166,12 @@ if runs_stage 8 "networks ${networks[*]}"; then
       steps/tie_states.sh --topology one_state --context left_biphone --nj "$nj" --memory "$memory" --device "$device" \
         --lang "$lang" --data "$data/$copies" --ali "$alignment" --model "$exp/$targets" \
         --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
+    fi
+    if [ -n "$online_fmllr" ]; then
+      steps/train_online_fmllr.sh --data "$data/$copies" --ali "$states" --transforms "$exp/${last}_ali$copies_suffix" \
+        --model "$exp/$last" --lang "$lang" --out "$online_fmllr" --config "$conf/online_fmllr.yaml"
+      steps/make_online_fmllr.sh --data "$data/$copies" --ali "$states" --online-fmllr "$online_fmllr" --nj "$nj" \
+        --out "$train_feats"
     fi
     if [ "$lfmmi" = true ]; then
       steps/make_denominator.sh --ali "$states" --out "$states/denominator" --config "$conf/denominator.yaml"
@@ -208,7 +215,7 @@ if runs_stage 10 "decoding"; then
     for system in "${systems[@]}"; do
       settings_of "$system"
       case $feature_type in
-        mfcc) feats=$data/$split ;;
+        mfcc | online_fmllr) feats=$data/$split ;;
         fbank) feats=$data/${split}_fbank ;;
         fmllr)
           feats=$exp/fmllr/$split

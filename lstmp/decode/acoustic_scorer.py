@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
+from lstmp.aliases import Array
 from lstmp.device import for_processes
 from lstmp.errors import UserError
 from lstmp.features.history import Heard
 from lstmp.features.load import FeatureConfig
 from lstmp.gmm.model import AcousticModel
 from lstmp.nnet.forward import AcousticNetwork
-from lstmp.nnet.front import Front
 from lstmp.tensors import opened
 
 
@@ -32,7 +32,8 @@ class AcousticScorer:
         speaker_adapted: whether the model expects features that are adapted to the speaker.
         subsampling: S, the frames of the features for which there is one row of scores, and a lattice has one frame;
             1 except for networks with subsampling.
-        front: of a network, the part of its input that depends on earlier frames, if any.
+        listen: of a network whose input depends on what was heard of the speaker: see
+            :meth:`.AcousticNetwork.listen`.
     """
 
     feature: FeatureConfig
@@ -42,7 +43,7 @@ class AcousticScorer:
     speaker_adapted: bool
     _score: Callable[[list[torch.Tensor], Sequence[Heard | None]], list[torch.Tensor]]
     subsampling: int = 1
-    front: Front | None = None
+    listen: Callable[[Array, Heard | None], Heard] | None = None
 
     @torch.no_grad()
     def __call__(self, utterances: list[torch.Tensor], heard: Sequence[Heard | None] = ()) -> list[torch.Tensor]:
@@ -71,7 +72,7 @@ def load_acoustic_scorer(model_dir: Path | str, device: str = "cpu", speaker_ind
     if "log_priors" in names:
         network = AcousticNetwork.load(model_dir, device, network_weights)
         return AcousticScorer(network.feature, None, network.dim, network.num_pdfs, False, network.batch,
-                              network.subsampling, network.front)
+                              network.subsampling, network.listen if network.front else None)
     if "means" in names:
         model = AcousticModel.load(model_dir, device)
         model = model.speaker_independent() if speaker_independent else model

@@ -31,11 +31,11 @@ from lstmp.device import for_processes
 from lstmp.errors import UserError, command
 from lstmp.features.load import Features, data_inputs
 from lstmp.gmm.adapt import read_transforms, write_transforms
-from lstmp.gmm.ivector import extractor_files
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME
 from lstmp.log import say
 from lstmp.nnet.distributed.workers import flush_denormals
+from lstmp.nnet.front import front_files
 from lstmp.program import program_name
 from lstmp.stage import Stage, digest
 
@@ -123,7 +123,7 @@ class Task:
         if self.device != "cpu" or not is_network(self.model_dir):
             self.cfg = dataclasses.replace(self.cfg, network_weights="fp32")  # nothing else is used there
         self.scorer = load_acoustic_scorer(self.model_dir, "cpu", network_weights=self.cfg.network_weights)
-        if not self.scorer.front:
+        if not self.scorer.listen:
             self.cfg = dataclasses.replace(self.cfg, speaker_history=False)
         self.graph_info = check_same_model(self.graph_dir, self.model_dir, self.scorer.num_pdfs)
         self.shift = self.features().frame_shift
@@ -144,7 +144,7 @@ class Task:
     def inputs(self) -> list[Path]:
         """The files that the lattices depend on."""
         return [self.model_dir / "final.safetensors", self.model_dir / "config.yaml", self.graph_dir / NAME,
-                self.graph_dir / "words.txt", *data_inputs(self.data_dir), *extractor_files(self.model_dir)]
+                self.graph_dir / "words.txt", *data_inputs(self.data_dir), *front_files(self.model_dir)]
 
     def search(self, out: Path, cfg: DecodeConfig, *, speaker_independent: bool = False,
                transforms: Path | None = None) -> list[Path]:

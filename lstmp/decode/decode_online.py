@@ -103,7 +103,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
     names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
 
-    history = features.history(network.front) if network.front and cfg.speaker_history else None
+    history = features.history(network.listen) if network.front and cfg.speaker_history else None
 
     def decode_one(utt: str) -> OnlineResult | UserError:
         try:

@@ -43,7 +43,7 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
     lattices = {utt: Lattice.empty() for utt in job.utts}
     failed: dict[str, str] = {}
     wall, cpu, frames = 0.0, 0.0, 0
-    history = features.history(scorer.front) if scorer.front and cfg.speaker_history else None
+    history = features.history(scorer.listen) if scorer.listen and cfg.speaker_history else None
     for utts in batches(_lengths(job.utts, features, failed)):
         feats = []
         for utt in utts:

@@ -69,10 +69,11 @@ class LiveRecognizer:
     """Recognizes one recording online.
 
     Args:
-        network: unidirectional, on filterbank energies without derivatives, without CMVN or with online CMVN.
+        network: unidirectional, on filterbank energies without derivatives, without CMVN or with online CMVN; or with
+            online fMLLR.
         graph: the decoding graph; for a word insertion penalty see :meth:`.SearchGraph.with_penalty`.
         search: beams, and the acoustic scale, which is 1 / LM weight.
-        fbank: configuration of the features, the same as for the training data.
+        extraction: configuration of the features, the same as for the training data.
         live: where segments end.
         silent: bool [pdfs], true for the pdfs of the silence phones.
         words: id → word.
@@ -82,20 +83,20 @@ class LiveRecognizer:
         UserError: the network cannot run online.
     """
 
-    def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, fbank: FbankConfig,
+    def __init__(self, network: AcousticNetwork, graph: SearchGraph, search: SearchConfig, extraction: FbankConfig,
                  live: LiveConfig, silent: Array, words: Names, heard: Heard | None = None):
-        f = network.feature
+        f = network.cfg.feature
         if not f.available_online:
             raise UserError(f"the network expects {f.kind} features with cmvn {f.cmvn} and deltas {f.deltas}, which "
                             "cannot be computed online",
-                            hint="take one that was trained with feature.kind fbank, cmvn online_mean or none, and "
-                                 "deltas 0")
+                            hint="take one that was trained with feature.kind online_fmllr; or fbank, cmvn online_mean "
+                                 "or none, and deltas 0")
         if graph.num_pdfs != network.num_pdfs:
             raise UserError(f"the graph is for a model with {graph.num_pdfs} pdfs, the network has {network.num_pdfs}",
                             hint="give the graph of this network")
         self.live, self.silent, self.names = live, silent, words
-        self._shift = network.subsampling * fbank.frame_shift_ms / 1000  # seconds of a frame of the search
-        self._features, self._stream = OnlineFeatures(fbank), NetworkStream(network, heard)
+        self._shift = network.subsampling * extraction.frame_shift_ms / 1000  # seconds of a frame of the search
+        self._features, self._stream = OnlineFeatures(extraction), NetworkStream(network, heard)
         self._search = OnlineSearch(graph, search)
         self._begin = 0  # frame at which the segment starts
         self._sure: dict[tuple[int, int], float] = {}  # (frame, id) of a word of the open segment → its confidence

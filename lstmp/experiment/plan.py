@@ -47,6 +47,7 @@ class Source:
         decode: test set → its data dir, with features.
         denominator: denominator graph for the states of the alignment; needed for LF-MMI.
         ivectors: folder of an i-vector extractor; needed for networks with i-vectors.
+        online_fmllr: folder of steps/train_online_fmllr.sh; needed for networks with online fMLLR.
     """
 
     train: str
@@ -56,6 +57,7 @@ class Source:
     decode: dict
     denominator: str = ""
     ivectors: str = ""
+    online_fmllr: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ def load(path) -> Grid:
         networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
         if networks[name].criterion == "lfmmi":
             mmi_of[name] = config.build(section["mmi"], MmiConfig, file=path, prefix=f"{name}.mmi.")
-        needed = {"denominator": name in mmi_of, "ivectors": networks[name].ivector_dim > 0 and not init}
+        needed = {"denominator": name in mmi_of, "ivectors": networks[name].ivector_dim > 0 and not init,
+                  "online_fmllr": networks[name].feature.kind == "online_fmllr" and not init}
         for key in (k for k, is_needed in needed.items() if is_needed and not getattr(sources[source_of[name]], k)):
             raise UserError(f"network `{name}` needs `{key}` in its source `{source_of[name]}`", **where,
                             hint="see lstmp/experiment/plan.py")

@@ -21,6 +21,7 @@ from lstmp.experiment.plan import Grid, Run
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
 from lstmp.gmm.ivector import NAME as IVECTORS
+from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.machine import machine
 from lstmp.nnet.load_frames import alignment_file
 from lstmp.nnet.mmi.training import MmiSource
@@ -74,6 +75,8 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     files += archives_of(read_scp(ali).values()) if ali.suffix == ".scp" else [ali]
     files += MmiSource(run.mmi, Path(s.denominator)).inputs([Path(s.ali)]) if run.mmi else []
     files += [Path(s.ivectors) / IVECTORS] if run.config.ivector_dim and not run.init else []
+    online_fmllr = run.config.feature.kind == "online_fmllr" and not run.init
+    files += [Path(s.online_fmllr) / ONLINE_FMLLR] if online_fmllr else []
     files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not their tables, which contain paths
     if grid.sets:
         files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]

@@ -43,6 +43,7 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
             "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes),
             *(["--denominator", s.denominator, "--mmi-config", str(conf / "mmi.yaml")] if run.mmi else []),
             *(["--ivectors", s.ivectors] if run.config.ivector_dim and not run.init else []),
+            *(["--online-fmllr", s.online_fmllr] if run.config.feature.kind == "online_fmllr" and not run.init else []),
             *(["--init", str(run.init.folder)] if run.init else [])]]
     for name, folder in folders(grid, run).items():
         out.append(["steps/decode.sh", "--model", str(run.folder), "--graph", s.graph, "--data", s.decode[name],

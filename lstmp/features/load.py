@@ -4,6 +4,7 @@ Archives contain the raw features. Everything else is computed on reading (0.2 m
 models with different inputs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +32,8 @@ class FeatureConfig:
     """The features that a model takes as input.
 
     Attributes:
-        kind: "mfcc", "fbank", or "fmllr": the input of a speaker-adapted GMM (steps/make_fmllr.sh).
+        kind: "mfcc", "fbank", "fmllr": the input of a speaker-adapted GMM (steps/make_fmllr.sh); or for networks
+            "online_fmllr", the same adapted by what was heard before (:mod:`lstmp.gmm.online_fmllr`).
         cmvn: mean and variance normalization, per speaker: "none", "mean" or "mean_var"; or for networks
             "online_mean" or "online_mean_var", see :mod:`lstmp.features.online_cmvn`.
         deltas: order of the time derivatives to append: 0, 1 or 2; they multiply the dimension by 1 + order.
@@ -42,12 +44,14 @@ class FeatureConfig:
     deltas: int
 
     def __post_init__(self) -> None:
-        check(self.kind in ("mfcc", "fbank", "fmllr"), "kind", "mfcc, fbank or fmllr")
+        check(self.kind in ("mfcc", "fbank", "fmllr", "online_fmllr"), "kind", "mfcc, fbank, fmllr or online_fmllr")
         check(self.cmvn in ("none", "mean", "mean_var", *_ONLINE), "cmvn",
               f"none, mean, mean_var, {' or '.join(_ONLINE)}")
         check(self.deltas in (0, 1, 2), "deltas", "0, 1 or 2")
         check(not self.online_cmvn or self.deltas == 0, "deltas", f"0 with cmvn {self.cmvn}")
         check(not self.online_cmvn or self.kind != "fmllr", "cmvn", "none with kind fmllr")
+        check(self.kind != "online_fmllr" or (self.cmvn, self.deltas) == ("none", 0), "cmvn",
+              "none, and deltas 0, with kind online_fmllr")
 
     @property
     def online_cmvn(self) -> bool:
@@ -57,7 +61,8 @@ class FeatureConfig:
     @property
     def available_online(self) -> bool:
         """Whether the features of a frame do not depend on later frames or on the speaker's other speech."""
-        return self.kind == "fbank" and self.cmvn in ("none", *_ONLINE) and self.deltas == 0
+        return self.kind == "online_fmllr" or (self.kind == "fbank" and self.cmvn in ("none", *_ONLINE)
+                                               and self.deltas == 0)
 
     @property
     def plain_energies(self) -> bool:
@@ -117,6 +122,15 @@ class Front(Protocol):
     def start(self, heard: Heard | None = None) -> Online: ...
 
 
+def listener(front: Front) -> Callable[[Array, Heard | None], Heard]:
+    """What :meth:`Features.history` needs, for an input that depends on earlier frames alone."""
+    def listen(raw: Array, before: Heard | None) -> Heard:
+        online = front.start(before)
+        online.accept(raw)
+        return online.heard()
+    return listen
+
+
 class Features:
     """The features of a data dir.
 
@@ -167,7 +181,7 @@ class Features:
                                 hint="make the features with the configuration that the model was trained with")
         self.dim = self.dim * (1 + 2 * self._context) if transform is None else len(transform)
         self.dim += front.added if front else 0
-        self._history = self.history(front) if front else None
+        self._history = self.history(listener(front)) if front else None
         self._stats = self._read_cmvn() if cfg.cmvn != "none" and not cfg.online_cmvn else {}
         self._num_frames = self._read_num_frames()
 
@@ -221,17 +235,17 @@ class Features:
         """Mean and variance of all speakers, float64 [D] each, for online CMVN."""
         return mean_and_variance(self._read_cmvn().values())
 
-    def history(self, front: "Front") -> History:
-        """What was heard before each utterance, for a network with this input."""
-        def listen(utt: str, before: Heard | None) -> Heard:
-            online = front.start(before)
-            online.accept(self._raw(utt))
-            return online.heard()
+    def history(self, listen: Callable[[Array, Heard | None], Heard]) -> History:
+        """What was heard before each utterance.
 
+        Args:
+            listen: (raw features of an utterance, what was heard before it) → what was heard after it.
+        """
         for utt in self.utts:
             if utt not in self._speaker:
                 raise UserError(f"utterance {utt} has no speaker", file=self.dir / "utt2spk", hint="add its line")
-        return History(((utt, self._speaker[utt]) for utt in self.utts), listen)
+        return History(((utt, self._speaker[utt]) for utt in self.utts),
+                       lambda utt, before: listen(self._raw(utt), before))
 
     def _raw(self, utt: str) -> Array:
         mat = read_mat(self._rx(utt), dim=self._base_dim)

@@ -31,11 +31,6 @@ from lstmp.tensors import opened, write_tensors
 NAME = "ivectors.safetensors"
 
 
-def extractor_files(network: Path) -> list[Path]:
-    """The i-vector extractor in the folder of a network, if it has one, as further inputs or outputs of a stage."""
-    return [path] if (path := network / NAME).is_file() else []
-
-
 @dataclass(frozen=True)
 class IvectorConfig:
     """The values of conf/ivector.yaml, explained there."""

@@ -13,7 +13,7 @@ import numpy as np
 from lstmp import config
 from lstmp.aliases import Array
 from lstmp.errors import UserError, command
-from lstmp.features.load import FeatureConfig, Features, data_inputs
+from lstmp.features.load import FeatureConfig, Features, data_inputs, listener
 from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.gmm.ivector import NAME, Extractor, IvectorConfig, cosine_transform, sparse_posteriors, spliced
 from lstmp.log import progress, say, warn
@@ -143,7 +143,7 @@ def train_ivectors(data: Path, out: Path, cfg: IvectorConfig) -> None:
 def _inputs(features: Features, utts: list[str], normalization: OnlineNormalization, context: int,
             what: str) -> Iterator[tuple[Array, Array]]:
     """The spliced energies of utterances, after online CMVN and without: [T, filters · (1 + 2 context)] each."""
-    history, failed = features.history(normalization), 0
+    history, failed = features.history(listener(normalization)), 0
     for utt in progress(utts, what):
         try:
             raw = features.load(utt).numpy()

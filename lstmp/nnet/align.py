@@ -23,7 +23,6 @@ from lstmp.errors import UserError, command
 from lstmp.features.frame_shift import frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.align import alignment_files, collect, write_alignment
-from lstmp.gmm.ivector import extractor_files
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
 from lstmp.gmm.shard import AlignConfig, Shard
@@ -31,6 +30,7 @@ from lstmp.gmm.transition import TransitionModel
 from lstmp.log import say
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.front import front_files
 from lstmp.stage import Stage
 
 
@@ -96,7 +96,7 @@ def align(data: Path, lang: Path, network: Path, hmm: Path, out: Path, cfg: Alig
         UserError: bad input, or too many utterances fail.
     """
     inputs = options.stage_inputs(data, lang) + [network / "final.safetensors", network / "config.yaml"]
-    inputs += extractor_files(network)
+    inputs += front_files(network)
     stage = Stage(out, "align", [*inputs, hmm / "tree.json", hmm / "topo"], config.to_dict(cfg))
     if distributed.on_first(stage.is_done):
         return

@@ -106,10 +106,13 @@ class LstmpConfig:
               "0 where `recurrent_projection` is 0")
         check(self.gain_db == 0 or self.feature.plain_energies, "gain_db", "0 unless `feature.kind` is fbank, "
               "`feature.cmvn` none and `feature.deltas` 0: other features do not depend on loudness")
-        check(not self.ivector_dim or self.feature.available_online and not self.gain_db, "ivector_dim",
+        online = self.feature.available_online and self.feature.kind == "fbank"
+        check(not self.ivector_dim or online and not self.gain_db, "ivector_dim",
               "0 unless `feature.kind` is fbank, `feature.cmvn` online_mean, online_mean_var or none, "
               "`feature.deltas` 0 and `gain_db` 0")
         check(not self.ivector_dim or not self.conv_maps, "ivector_dim", "0 with convolutions")
+        check(not self.bidirectional or self.feature.kind != "online_fmllr", "feature.kind",
+              "other than online_fmllr where `bidirectional` is true: such a network needs whole utterances")
         check(self.criterion in ("cross_entropy", "lfmmi", *_ON_LATTICES), "criterion",
               "cross_entropy, lfmmi, smbr or mmi")
         check(self.criterion == "cross_entropy" or not self.repeat_scores, "repeat_scores",

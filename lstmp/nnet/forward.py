@@ -5,18 +5,23 @@ output frame (:mod:`lstmp.features.output_frames`); with `repeat_scores`, that r
 scores are multiplied by `acoustic_factor`, see ``conf/lstmp.yaml``.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
 from lstmp.features.history import Heard
+from lstmp.features.load import FeatureConfig, listener
 from lstmp.features.output_frames import output_lengths, padding
 from lstmp.gmm.ivector import NAME as IVECTORS
+from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
+from lstmp.gmm.online_fmllr import Adapter
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.front import Front
@@ -31,22 +36,26 @@ class AcousticNetwork:
     """A network folder, as :mod:`lstmp.nnet.train` writes it, as a function from features to acoustic scores.
 
     Attributes:
-        feature: FeatureConfig of the input.
+        feature: FeatureConfig of the features that it takes; with online fMLLR, raw cepstra.
+        live: whether it can recognize while its frames arrive.
         num_pdfs: number of tied states.
         frame_shift: seconds from frame to frame of the features.
         subsampling: S, the frames of the features for which there is one row of scores; 1 with `repeat_scores`.
-        front: the part of its input that depends on earlier frames, if any: then it takes raw energies.
+        front: the part of its input that depends on earlier frames, if any: then it takes raw energies or cepstra.
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
-                 frame_shift: float = DEFAULT_SECONDS, weights: str = "fp32", ivectors: str = ""):
+                 frame_shift: float = DEFAULT_SECONDS, weights: str = "fp32", ivectors: str = "",
+                 online_fmllr: str = ""):
         if device == "cpu":
             model.pack(weights)
         moments = [model.get_buffer(name).cpu().numpy() for name in model.cmvn_buffers]
-        front = Front(cfg.normalization(*moments) if moments else None, ivectors)
-        self.front = front if moments or ivectors else None
+        front = Front(cfg.normalization(*moments) if moments else None, ivectors, online_fmllr)
+        self.front = front if moments or ivectors or online_fmllr else None
+        self.adapts, self.live = bool(online_fmllr), cfg.feature.available_online and not model.bidirectional
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
-        self.feature, self.num_pdfs, self.frame_shift = cfg.feature, model.num_pdfs, frame_shift
+        self.feature = FeatureConfig("mfcc", "none", 0) if self.adapts else cfg.feature
+        self.num_pdfs, self.frame_shift = model.num_pdfs, frame_shift
         self.subsampling = cfg.frames_per_row
 
     @classmethod
@@ -74,15 +83,19 @@ class AcousticNetwork:
         except (KeyError, RuntimeError, ValueError):
             raise UserError("does not fit config.yaml in the same folder", file=path, hint=hint) from None
         ivectors = str(directory / IVECTORS) if cfg.ivector_dim else ""
-        network = cls(cfg, model, priors, device, frame_shift(directory), weights, ivectors)
-        if network.front:
+        online_fmllr = str(directory / ONLINE_FMLLR) if cfg.feature.kind == "online_fmllr" else ""
+        network = cls(cfg, model, priors, device, frame_shift(directory), weights, ivectors, online_fmllr)
+        if network.front and network.front.adapter:
+            check_adapter(network.front.adapter, online_fmllr, cfg, len(model.feature_mean), len(priors))
+        elif network.front:
             network.front.check(network.dim, cfg.ivector_dim)
         return network
 
     @property
     def dim(self) -> int:
         """Dimension of the features that it takes; i-vectors do not count."""
-        return len(self.model.feature_mean) - self.cfg.ivector_dim
+        adapter = self.front.adapter if self.front else None
+        return adapter.cepstra if adapter else len(self.model.feature_mean) - self.cfg.ivector_dim
 
     def check(self, feats: torch.Tensor):
         """Check that features have the shape [T, dim] with T > 0.
@@ -98,10 +111,24 @@ class AcousticNetwork:
         """The input of the network [T, D + K] for the features [T, D] of an utterance.
 
         Args:
-            feats: the features; returned unchanged if the network has no online CMVN and no i-vectors.
+            feats: the features; returned unchanged if the network has no front.
             heard: of the speaker before.
         """
-        return torch.from_numpy(self.front.start(heard).accept(feats.cpu().numpy())) if self.front else feats
+        if not self.front:
+            return feats
+        if self.adapts:
+            return NetworkStream(self, heard).inputs(feats)
+        return torch.from_numpy(self.front.start(heard).accept(feats.cpu().numpy()))
+
+    def listen(self, feats: Array, heard: Heard | None) -> Heard:
+        """What was heard of a speaker after an utterance with the features [T, D]; ``heard``: before it."""
+        assert self.front is not None
+        if not self.adapts:
+            return listener(self.front)(feats, heard)
+        stream = NetworkStream(self, heard)
+        stream.inputs(torch.from_numpy(feats))
+        assert stream.input is not None
+        return stream.input.heard()
 
     def __call__(self, feats: torch.Tensor) -> torch.Tensor:
         """Map features [T, D] to acoustic log-likelihoods up to a constant per row, [⌈T / S⌉, num_pdfs]."""
@@ -112,7 +139,7 @@ class AcousticNetwork:
         """Map several utterances, each [T, D], to scores, each [⌈T / S⌉, num_pdfs]; faster if the lengths are similar.
 
         Args:
-            utterances: raw features if the network has online CMVN or i-vectors.
+            utterances: raw features if the network has a front. With online fMLLR they are scored one by one.
             heard: for these, what was heard of the speaker of each of them before; empty: nothing.
 
         Raises:
@@ -123,6 +150,9 @@ class AcousticNetwork:
             self.check(feats)
         if not utterances:
             return []
+        if self.adapts:
+            return [NetworkStream(self, before).scores(feats) for feats, before in
+                    zip(utterances, heard or [None] * len(utterances), strict=True)]
         utterances = [self.input(feats, before) for feats, before in
                       zip(utterances, heard or [None] * len(utterances), strict=True)]
         # longest first: then the utterances that have not ended are always the first ones
@@ -159,6 +189,22 @@ class AcousticNetwork:
         return scores.repeat_interleave(self.model.subsampling, 0) if self.cfg.repeat_scores else scores
 
 
+def check_adapter(adapter: Adapter, path: Path | str, cfg: LstmpConfig, inputs: int, num_pdfs: int):
+    """Check that online fMLLR is for a network with these inputs and states.
+
+    Raises:
+        UserError: it is for others, or counts frames sooner than the network can say what they are.
+    """
+    hint = "train it for the states of the network (steps/train_online_fmllr.sh)"
+    if (adapter.dim, adapter.num_pdfs) != (inputs, num_pdfs):
+        raise UserError(f"for {adapter.num_pdfs} states and inputs of {adapter.dim} values; the network has {num_pdfs} "
+                        f"and takes {inputs}", file=path, hint=hint)
+    latest = (cfg.output_delay + 1) * cfg.subsampling - 1
+    if adapter.cfg.delay < latest:
+        raise UserError(f"`delay` {adapter.cfg.delay}, but the network knows a frame's states {latest} frames later",
+                        file=path, hint=f"set `delay` to {latest} in conf/online_fmllr.yaml, and train it again")
+
+
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
     """Check sizes before anything is allocated for them.
 
@@ -182,7 +228,7 @@ class NetworkStream:
 
     Args:
         network: a unidirectional network.
-        heard: of the speaker before, for online CMVN and i-vectors; None: nothing.
+        heard: of the speaker before, for a network with a front; None: nothing.
 
     Attributes:
         input: what makes the network's input, which has the statistics of the speaker so far; None if the input does
@@ -208,7 +254,26 @@ class NetworkStream:
         if not len(feats):
             return torch.zeros(0, self.network.num_pdfs)
         self.network.check(feats)
-        return self._accept(torch.from_numpy(self.input.accept(feats.cpu().numpy())) if self.input else feats)
+        return self._of_parts(self.input.parts(feats)) if self.input else self._accept(feats)
+
+    def scores(self, feats: torch.Tensor) -> torch.Tensor:
+        """The scores of all frames of an utterance, [T, D]."""
+        return torch.cat([self.accept(feats), self.finish()])
+
+    @torch.no_grad()
+    def inputs(self, feats: torch.Tensor) -> torch.Tensor:
+        """The network's input for all frames of an utterance, [T, D], with online fMLLR: float32 [T, D']."""
+        assert self.input is not None
+        self.network.check(feats)
+        made = []
+        for part in itertools.chain(self.input.parts(feats), self.input.rest()):
+            made.append(part)
+            self._accept(part)
+        return torch.cat(made)
+
+    def _of_parts(self, parts: Iterator[torch.Tensor]) -> torch.Tensor:
+        """:meth:`accept` of the parts of the network's input, each of which may depend on the scores before."""
+        return torch.cat([torch.zeros(0, self.network.num_pdfs), *(self._accept(part) for part in parts)])
 
     def _accept(self, feats: torch.Tensor) -> torch.Tensor:
         """:meth:`accept` of the network's input."""
@@ -225,18 +290,23 @@ class NetworkStream:
         network, scores = self.network, []
         for chunk in feats.unsqueeze(1).split(_CHUNK * self._group):
             log_post, self._state = network.model(network.model.normalize(chunk.to(network.device)), self._state)
-            scores.append(network.scores_of(log_post)[:, 0])
-        new = torch.cat(scores)
-        skipped = min(self._to_skip, len(new))  # the first outputs, as many as the delay, belong to no frame
-        self._to_skip -= skipped
-        return network.rows_of(new[skipped:]).cpu()
+            skipped = min(self._to_skip, len(log_post))  # the first outputs, as many as the delay, belong to no frame
+            self._to_skip -= skipped
+            log_post = log_post[skipped:, 0]
+            if self.input and self.input.adapts:  # of LF-MMI, whose outputs are not normalized, too
+                self.input.hear(torch.softmax(log_post, 1).repeat_interleave(self._group, 0).cpu())
+            scores.append(network.scores_of(log_post))
+        return network.rows_of(torch.cat(scores)).cpu()
 
     def finish(self) -> torch.Tensor:
         """End the utterance and return the scores of the frames that have none yet."""
+        with torch.no_grad():
+            rest = self._of_parts(self.input.rest()) if self.input else torch.zeros(0, self.network.num_pdfs)
         if not self._frames:
-            return torch.zeros(0, self.network.num_pdfs)
+            return rest
         copies = padding(self._frames, self._group, self.network.cfg.output_delay)
         with torch.no_grad():
             scores = self._accept(self._last_frames[-1:].expand(copies, -1))
         beyond = -(self._frames - copies) % self._group if self.network.cfg.repeat_scores else 0
-        return scores[:len(scores) - beyond]  # without rows for the copies that complete the last group
+        # without rows for the copies that complete the last group
+        return torch.cat([rest, scores[:len(scores) - beyond]])

@@ -10,9 +10,12 @@ from lstmp.errors import UserError
 from lstmp.features.load import Features
 from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.gmm.ivector import NAME
+from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
+from lstmp.gmm.online_fmllr import Adapter
 from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.forward import check_adapter
 from lstmp.nnet.front import Front
 from lstmp.nnet.model import StateNetwork
 
@@ -41,6 +44,25 @@ def front_for(cfg: LstmpConfig, data, initial=None, ivectors=None) -> Front | No
     front = Front(normalization, str(Path(ivectors) / NAME))
     front.check(Features(data, cfg.feature).dim, cfg.ivector_dim)
     return front
+
+
+def check_online_fmllr(cfg: LstmpConfig, data, num_pdfs: int, online_fmllr=None) -> None:
+    """Check what the network needs for online fMLLR. The training data are adapted already.
+
+    Args:
+        data: the training data.
+        num_pdfs: number of the network's states.
+        online_fmllr: folder of steps/train_online_fmllr.sh, or None.
+
+    Raises:
+        UserError: it is missing, damaged, for other states, or the configuration has no online fMLLR.
+    """
+    if (cfg.feature.kind == "online_fmllr") != bool(online_fmllr):
+        raise UserError("`feature.kind: online_fmllr` and the folder for it need each other",
+                        hint="give --online-fmllr, and set `feature.kind` in the configuration")
+    if online_fmllr:
+        path = Path(online_fmllr) / ONLINE_FMLLR
+        check_adapter(Adapter.read(path), path, cfg, Features(data, cfg.feature).dim, num_pdfs)
 
 
 def online_normalization(cfg: LstmpConfig, data, initial=None) -> OnlineNormalization:

@@ -11,10 +11,11 @@ from lstmp import config
 from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import data_inputs
 from lstmp.gmm.ivector import NAME as IVECTORS
-from lstmp.gmm.ivector import extractor_files
+from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.nnet import initial as initial_network
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.criterion import Source
+from lstmp.nnet.front import front_files
 from lstmp.nnet.load_frames import alignment_file
 from lstmp.stage import Stage
 
@@ -24,7 +25,7 @@ _FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training do
 
 
 def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | None = None, initial=None,
-                   ivectors=None) -> list[Path]:
+                   ivectors=None, online_fmllr=None) -> list[Path]:
     """The files that training reads; the arguments are those of :func:`lstmp.nnet.train.train`."""
     inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
     for folder in filter(None, (ali, valid_ali)):
@@ -35,13 +36,14 @@ def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | No
     inputs += source.inputs([Path(folder) for folder in filter(None, (ali, valid_ali))]) if source else []
     inputs += [Path(initial) / name for name in initial_network.FILES] if initial else []
     inputs += [Path(ivectors) / IVECTORS] if ivectors else []
+    inputs += [Path(online_fmllr) / ONLINE_FMLLR] if online_fmllr else []
     return inputs + [Path(align_model) / name for name in MODEL_FILES]
 
 
 def network_outputs(out: Path) -> list[Path]:
     """The files of a finished network in the folder ``out``."""
     topo = [out / "topo"] if (out / "topo").is_file() else []
-    return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *topo, *extractor_files(out)]
+    return [*(out / name for name in (*_OUTPUTS, *MODEL_FILES, "frame_shift")), *topo, *front_files(out)]
 
 
 def result_settings(cfg: LstmpConfig, source: Source | None = None) -> dict:

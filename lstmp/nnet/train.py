@@ -21,6 +21,7 @@ from lstmp.errors import UserError, command
 from lstmp.features.about import read_about
 from lstmp.features.frame_shift import write_frame_shift
 from lstmp.gmm.ivector import NAME as IVECTORS
+from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
@@ -35,7 +36,7 @@ from lstmp.nnet.distributed.synchronous import Synchronous
 from lstmp.nnet.distributed.team import Team
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.evaluate import evaluate, subset
-from lstmp.nnet.initial import front_for, start_from
+from lstmp.nnet.initial import check_online_fmllr, front_for, start_from
 from lstmp.nnet.input_lda import set_lda
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision, training_precision
 from lstmp.nnet.load_frames import load_frames, read_num_pdfs
@@ -59,7 +60,7 @@ _FOR_HELD_OUT = 0.2  # share of the memory
 
 def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_ali=None, device: str = "cpu",
           threads: int = 1, nj: int = 1, memory: float = DEFAULT_MEMORY, source: Source | None = None, initial=None,
-          ivectors=None):
+          ivectors=None, online_fmllr=None):
     """Train a network and write its folder ``out``.
 
     Args:
@@ -77,15 +78,18 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
             with ali.ark.
         initial: folder of a trained network whose weights training starts from; None: random weights.
         ivectors: folder of an i-vector extractor, for `ivector_dim`; not with ``initial``, which has its own.
+        online_fmllr: folder of steps/train_online_fmllr.sh, for `feature.kind: online_fmllr`; not with ``initial``.
 
     Raises:
         UserError: for errors in the input, or if training diverges.
     """
     out, ali = Path(out), Path(ali)
     _check_source(cfg, source)
-    if initial and ivectors:
-        raise UserError("the network that training starts from has its own i-vectors", hint="leave --ivectors out")
+    if initial and (ivectors or online_fmllr):
+        raise UserError("the network that training starts from has its own i-vectors and online fMLLR",
+                        hint="leave --ivectors and --online-fmllr out")
     ivectors = ivectors or (initial if cfg.ivector_dim else None)
+    online_fmllr = online_fmllr or (initial if cfg.feature.kind == "online_fmllr" else None)
     if not Path(valid).exists():
         raise UserError("no such data dir or list of utterances", file=valid, hint="check --valid")
     distributed.begin(cfg.timeout_minutes)
@@ -101,7 +105,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
     if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
         distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
-    inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial, ivectors)
+    inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial, ivectors, online_fmllr)
     stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, source))
     distributed.on_first(stage.keep_previous)
     if distributed.on_first(stage.is_done):
@@ -112,7 +116,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     fingerprint = distributed.on_first(lambda: f"{stage.key()}-{cfg.precision}")
     try:
         distributed.launch(_train, nj, cfg, data, ali, valid, valid_ali, out, align_model, fingerprint, device, threads,
-                           memory, source, initial, ivectors, timeout=cfg.timeout_minutes)
+                           memory, source, initial, ivectors, online_fmllr, timeout=cfg.timeout_minutes)
     except UserError:
         stage.give_back(unless="last.safetensors")
         raise
@@ -120,7 +124,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
-           threads: int, memory: float, source: Source | None, initial, ivectors):
+           threads: int, memory: float, source: Source | None, initial, ivectors, online_fmllr):
     """The work of each process."""
     flush_denormals()
     keep_freed_memory()
@@ -138,9 +142,11 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         if team.leads and (Path(ivectors) / IVECTORS).is_file():
             config.copy_file(Path(ivectors) / IVECTORS, out / IVECTORS)
             ivectors = out
+    if team.leads and online_fmllr:
+        config.copy_file(Path(online_fmllr) / ONLINE_FMLLR, out / ONLINE_FMLLR)
     second_output = source is not None and source.second_output
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(
-        cfg, data, ali, valid, valid_ali, memory, second_output, initial, ivectors))
+        cfg, data, ali, valid, valid_ali, memory, second_output, initial, ivectors, online_fmllr))
     parts = [(ali, train_set.utts), (valid_ali or ali, valid_set.utts)]
     criterion, priors = None, log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
     if source:
@@ -203,7 +209,7 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
 
 def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
             memory: float = DEFAULT_MEMORY, second_output: bool = False,
-            initial=None, ivectors=None) -> tuple[StateNetwork, Frames, Frames]:
+            initial=None, ivectors=None, online_fmllr=None) -> tuple[StateNetwork, Frames, Frames]:
     """Make an initialized network, and load the normalized frames of the training and of the held-out utterances.
 
     Args: as for :func:`train`, and for :class:`lstmp.nnet.model.StateNetwork`.
@@ -215,6 +221,7 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
     """
     num_pdfs = read_num_pdfs(ali)
     front = front_for(cfg, data, initial, ivectors)
+    check_online_fmllr(cfg, data, num_pdfs, online_fmllr)
     held_out = None if Path(valid).is_dir() else read_ids(valid)
     valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
                             "held out", only=held_out, memory=_FOR_HELD_OUT * memory, front=front)
@@ -318,6 +325,8 @@ def main(argv=None):
                         help="for `criterion: lfmmi`: options of the criterion (default: %(default)s)")
     parser.add_argument("--ivectors", metavar="DIR", help="for `ivector_dim`: folder of the i-vector extractor, from "
                         "steps/train_ivectors.sh")
+    parser.add_argument("--online-fmllr", metavar="DIR", help="for `feature.kind: online_fmllr`: folder from "
+                        "steps/train_online_fmllr.sh")
     parser.add_argument("--init", metavar="DIR", help="trained network whose weights training starts from (default: "
                         "random weights)")
     args = parser.parse_args(argv)

@@ -43,4 +43,5 @@ def arguments(args: argparse.Namespace) -> dict[str, Any]:
     device = for_training(args.device)
     return {"data": args.train, "ali": args.ali, "valid": args.valid, "out": args.out, "align_model": args.align_model,
             "valid_ali": args.valid_ali, "device": device, "threads": args.threads if device == "cpu" else 0,
-            "nj": args.nj, "memory": args.memory, "initial": args.init, "ivectors": getattr(args, "ivectors", None)}
+            "nj": args.nj, "memory": args.memory, "initial": args.init, "ivectors": getattr(args, "ivectors", None),
+            "online_fmllr": getattr(args, "online_fmllr", None)}

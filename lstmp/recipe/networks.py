@@ -68,6 +68,11 @@ class Network:
         return _on_lattices(self.config)
 
     @property
+    def online_fmllr(self) -> bool:
+        """Whether its input is adapted by what was heard before."""
+        return self.config["feature"]["kind"] == "online_fmllr"
+
+    @property
     def needs_ivectors(self) -> bool:
         """Whether an i-vector extractor is trained for it; a network that it starts from has one."""
         return bool(self.config.get("ivector_dim")) and not self.init

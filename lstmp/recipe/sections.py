@@ -70,6 +70,7 @@ def _types() -> dict[str, type]:
     from lstmp.features.extract import FbankConfig, MfccConfig
     from lstmp.gmm.adapt import FmllrConfig
     from lstmp.gmm.ivector import IvectorConfig
+    from lstmp.gmm.online_fmllr import OnlineFmllrConfig
     from lstmp.gmm.shard import AlignConfig
     from lstmp.gmm.train_mono import MonoConfig
     from lstmp.gmm.train_tri import TriConfig
@@ -84,6 +85,6 @@ def _types() -> dict[str, type]:
     return {"align": AlignConfig, "check_alignment": CheckConfig, "decode": DecodeConfig,
             "denominator": DenominatorConfig, "fbank": FbankConfig, "fmllr": FmllrConfig,
             "ivector": IvectorConfig, "live": LiveConfig, "lstmp": LstmpConfig, "mfcc": MfccConfig,
-            "mmi": MmiConfig, "mono": MonoConfig,
+            "mmi": MmiConfig, "mono": MonoConfig, "online_fmllr": OnlineFmllrConfig,
             "report": ReportConfig, "score": ScoreConfig, "sequence": SequenceConfig,
             "transcribe": CutConfig, "tri": TriConfig}

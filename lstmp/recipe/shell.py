@@ -68,9 +68,9 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
     Returns:
         name → value, for :func:`assignments`:
         `lang` (its lexicon and phones; with the grammar of the language model it is ``${lang}_$lm``), `graph` (its
-        decoding graph), `feature_type` (mfcc, fbank or fmllr), `rescore` (whether its lattices are rescored), `lms`
-        (language models that it is scored with); for a network also `copies` and `copies_suffix` (data dir of the
-        perturbed copies of the training data, and the suffix that they add to the name of an alignment),
+        decoding graph), `feature_type` (mfcc, fbank, fmllr or online_fmllr), `rescore` (whether its lattices are
+        rescored), `lms` (language models that it is scored with); for a network also `copies` and `copies_suffix` (data
+        dir of the perturbed copies of the training data, and the suffix that they add to the name of an alignment),
         `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `align_by` (the network that
         aligns them, if any), `align_feats` and `aligner_states` (data dir of that network's input, and the alignment
         that it was trained on), `input_types` (types of the features of both), `alignment` (to the states of the
@@ -79,7 +79,8 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         by LF-MMI, so that a denominator graph is made too), `graph_model` (the folder with the states of its graph),
         `on_lattices` (whether it is
         trained by sMBR or MMI), `weak_lm_order` and `weak_graph` (order of the language model of the graph that is made
-        for that, and its folder), `ivectors` (folder of the i-vector extractor that is trained for it, if any), and
+        for that, and its folder), `ivectors` (folder of the i-vector extractor that is trained for it, if any),
+        `online_fmllr` (folder of what online fMLLR needs, if its input is adapted so), and
         `train_options` (of its training).
     """
     exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
@@ -93,8 +94,11 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         copies, feature_type = recipe.train + network.suffix, network.config["feature"]["kind"]
         aligner_type = aligner.config["feature"]["kind"] if aligner else feature_type
 
+        states = f"{exp}/{network.states(recipe.targets)}"
+
         def feats_of(kind: str) -> str:
-            return f"{exp}/fmllr/{copies}" if kind == "fmllr" else f"{data}/{copies}_fbank"
+            places = {"fmllr": f"{exp}/fmllr/{copies}", "online_fmllr": f"{data}/{copies}"}
+            return places.get(kind, f"{data}/{copies}_fbank")
 
         volume = ["--volume", *map("{:g}".format, network.volumes)] if network.volumes else []
         divided = ["--speaker-minutes", f"{network.speaker_minutes:g}"] if network.speaker_minutes else []
@@ -102,12 +106,13 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
             "feature_type": feature_type, "copies": copies, "copies_suffix": network.suffix,
             "perturb_options": ["--speeds", *map("{:g}".format, network.speeds), "--mp3", network.mp3_kbps, *volume,
                                 *divided],
-            "train_feats": feats_of(feature_type), "align_by": network.align_by,
-            "align_feats": feats_of(aligner_type) if aligner else "",
+            "train_feats": f"{states}/online_fmllr/train" if network.online_fmllr else feats_of(feature_type),
+            "align_by": network.align_by, "align_feats": feats_of(aligner_type) if aligner else "",
             "aligner_states": f"{exp}/{aligner.states(recipe.targets)}" if aligner else "",
             "input_types": sorted({feature_type, aligner_type}),
             "alignment": f"{exp}/{network.alignment(recipe.targets)}",
-            "states": (states := f"{exp}/{network.states(recipe.targets)}"), "biphones": network.biphones,
+            "states": states, "biphones": network.biphones,
+            "online_fmllr": (online_fmllr := f"{states}/online_fmllr" if network.online_fmllr else ""),
             "lfmmi": network.lfmmi, "graph_model": (graph_model := f"{exp}/{network.graph_model(recipe.targets)}"),
             "graph": f"{graph_model}/graph_{recipe.lm}",
             "on_lattices": network.on_lattices, "weak_lm_order": network.weak_lm_order,
@@ -116,6 +121,7 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
             "train_options": [
                 *(["--init", f"{exp}/{network.init}"] if network.init else []),
                 *(["--ivectors", ivectors] if ivectors else []),
+                *(["--online-fmllr", online_fmllr] if online_fmllr and not network.init else []),
                 *(["--denominator", f"{states}/denominator", "--mmi-config", f"{exp}/conf/mmi.yaml"]
                   if network.lfmmi else []),
                 *(["--graph", weak, "--sequence-config", f"{exp}/conf/sequence.yaml"] if network.on_lattices else [])]}

@@ -22,6 +22,7 @@ from lstmp.features.extract import CONFIGS
 from lstmp.gmm.adapt import FmllrConfig
 from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.gmm.model import AcousticModel, copy_hmm
+from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.gmm.shard import AlignConfig
 from lstmp.graph.graph_file import NAME
 from lstmp.log import say
@@ -91,7 +92,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.temporary_folder(out.parent) as tmp:
         new = tmp / "model"
-        _copy(model, new / "network", _NETWORK, optional=[IVECTORS])
+        _copy(model, new / "network", _NETWORK, optional=[IVECTORS, ONLINE_FMLLR])
         _copy(graph, new / "graph", _GRAPH)
         _copy(lang, new / "lang", _LANG, optional=["lexiconp_silprob.txt"])
         if (lang / "phones").is_dir():
@@ -105,7 +106,7 @@ def export(model, graph=None, lang=None, hmm=None, adapt=None, conf=None, out=No
         _copy(ROOT / "conf", new / "conf", [n for n in _CONF if not (new / "conf" / n).is_file()])
         for file, cls in {f"{feature_type}.yaml": CONFIGS[feature_type], **_CONF}.items():
             config.load(new / "conf" / file, cls)
-        live = network.feature.available_online and not network.model.bidirectional
+        live = network.live
         silent = states.silent_pdfs(phones.silence).nonzero().flatten().tolist()
         folder = ModelFolder(new, network.feature.kind, adapts, live, lm_weight, word_penalty, silent)
         train = config.read_json(model / "train.json", "train the network again")
@@ -148,7 +149,9 @@ def card(name: str, folder: ModelFolder, cfg: LstmpConfig, train: dict, scored: 
     rows = "".join(f"| {s['set']} | {s['wer']:.2f} [{s['ci'][0]:.2f}, {s['ci'][1]:.2f}] | {s['words']:,} |\n"
                    for s in scored)
     features = {"fmllr": "MFCCs with LDA+MLLT, adapted to the speaker by fMLLR (the GMM in `adapt/` decodes a "
-                "recording first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs"}[folder.feature]
+                "recording first)", "fbank": "log-mel filterbank energies", "mfcc": "MFCCs",
+                "online_fmllr": "MFCCs with LDA+MLLT, adapted by fMLLR to what was heard of the speaker so far"}[
+                    cfg.feature.kind]
     words = read_names(folder.path / "graph/words.txt")
     if words.pieces:
         vocabulary = "It writes words in pieces (`graph/words.txt`), so it can spell words that it has never seen."

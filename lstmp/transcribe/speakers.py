@@ -1,7 +1,7 @@
 """Keeps what online recognition has heard of a speaker: a small file for each, ``<folder>/<speaker>.safetensors``.
 
-It has the statistics of online CMVN, 2 numbers for each filter, and of i-vectors, so the first frames of the speaker's
-next recording are normalized as well as the last ones of this recording.
+It has the statistics of online CMVN, 2 numbers for each filter, and of i-vectors or online fMLLR, so the first frames
+of the speaker's next recording are normalized as well as the last ones of this recording.
 """
 
 import json
@@ -20,6 +20,8 @@ from lstmp.features.history import Heard
 from lstmp.nnet.front import Front
 from lstmp.tensors import are, opened, write_tensors
 
+_FMLLR = ("fmllr_second", "fmllr_linear", "fmllr_weight")
+
 
 def speaker_file(folder, speaker: str) -> Path:
     """The file of a speaker.
@@ -32,39 +34,46 @@ def speaker_file(folder, speaker: str) -> Path:
     return Path(folder) / f"{speaker}.safetensors"
 
 
-def load_speaker(path: Path, fbank: FbankConfig, front: Front, dim: int) -> Heard | None:
+def load_speaker(path: Path, extraction: FbankConfig, front: Front, dim: int) -> Heard | None:
     """What was heard of a speaker; None for a new one, without file.
 
     Args:
-        fbank: configuration of the features.
+        extraction: configuration of the features.
         front: the part of the network's input that depends on the speaker.
         dim: D, of the features.
 
     Raises:
-        UserError: the file is damaged, or of other features or i-vectors.
+        UserError: the file is damaged, or of other features, i-vectors or online fMLLR.
     """
     if not path.is_file():
         return None
     hint = "delete it, or give another --speakers"
     with opened(path, "not what was heard of a speaker, or cut off", hint, framework="np") as f:
-        arrays = {name: f.get_tensor(name) for name in ("cmvn", "counts", "linear")}
+        shapes = {"cmvn": (2, dim + 1), "counts": (front.gaussians,), "linear": (front.added,)}
+        if d := front.adapter.dim if front.adapter else 0:
+            shapes |= dict(zip(_FMLLR, ((d, (d + 1) * (d + 2) // 2), (d, d + 1), (1,)), strict=True))
+        arrays = {name: f.get_tensor(name) for name in f.keys()}
         made_with = config.json_value(f.metadata()["made_with"])
-    shapes = {"cmvn": (2, dim + 1), "counts": (front.gaussians,), "linear": (front.added,)}
-    if made_with != _made_with(fbank, front) or any(arrays[name].shape != shape for name, shape in shapes.items()):
+    if made_with != _made_with(extraction, front) or {name: x.shape for name, x in arrays.items()} != shapes:
         raise UserError("it is of another network, or of features with another configuration", file=path, hint=hint)
     if arrays["cmvn"][0, -1] < 0 or not all(are("float64", x, dims=x.ndim) and np.isfinite(x).all()
                                             for x in arrays.values()):
         raise UserError("not what was heard of a speaker", file=path, hint=hint)
-    return Heard(**arrays)
+    fmllr = tuple(arrays.pop(name) for name in _FMLLR if name in arrays)
+    if fmllr and fmllr[-1] < 0:
+        raise UserError("not what was heard of a speaker", file=path, hint=hint)
+    return Heard(**arrays, fmllr=fmllr)
 
 
-def save_speaker(path: Path, heard: Heard, fbank: FbankConfig, front: Front):
+def save_speaker(path: Path, heard: Heard, extraction: FbankConfig, front: Front):
     """Write what was heard of a speaker; the file is the old one or the new one at any time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, {name: torch.from_numpy(x) for name, x in vars(heard).items()},
-                  {"made_with": json.dumps(_made_with(fbank, front))})
+    arrays = {"cmvn": heard.cmvn, "counts": heard.counts, "linear": heard.linear,
+              **(dict(zip(_FMLLR, heard.fmllr, strict=True)) if heard.fmllr else {})}
+    write_tensors(path, {name: torch.from_numpy(x) for name, x in arrays.items()},
+                  {"made_with": json.dumps(_made_with(extraction, front))})
 
 
-def _made_with(fbank: FbankConfig, front: Front) -> Json:
-    """What the numbers depend on: they mean something else with other features or another i-vector extractor."""
-    return asdict(fbank) | {"ivectors": front.digest}
+def _made_with(extraction: FbankConfig, front: Front) -> Json:
+    """What the numbers depend on: they mean something else with other features, i-vectors or online fMLLR."""
+    return asdict(extraction) | {"ivectors": front.digest}

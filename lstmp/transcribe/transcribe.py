@@ -30,7 +30,7 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.live import LiveConfig, LiveRecognizer, Segment
 from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError, command
-from lstmp.features.extract import FbankConfig
+from lstmp.features.extract import CONFIGS, FbankConfig
 from lstmp.files import replacing, temporary_folder
 from lstmp.log import progress, quiet, warn
 from lstmp.nnet.distributed.workers import flush_denormals
@@ -60,7 +60,7 @@ class LiveModel:
         self.network = AcousticNetwork.load(path / "network", weights=decode.network_weights)
         self.graph = SearchGraph.load(graph).with_penalty(model.word_penalty)
         self.search = replace(decode, acoustic_scale=1 / model.lm_weight)
-        self.fbank = config.load(path / "conf/fbank.yaml", FbankConfig)
+        self.features: FbankConfig = config.load(path / f"conf/{model.extracted}.yaml", CONFIGS[model.extracted])
         self.live = config.load(path / "conf/live.yaml", LiveConfig)
         if not all(0 <= pdf < self.network.num_pdfs for pdf in model.silent):
             raise UserError("`silent` contains numbers that are not states of its network", file=path / "model.json",
@@ -86,16 +86,16 @@ class LiveModel:
         if speaker:
             if not self.network.front:
                 raise UserError(f"the network has cmvn {self.network.feature.cmvn}, so it remembers no speaker",
-                                hint="leave the speaker out, or use a network with cmvn online_mean")
-            before = load_speaker(speaker, self.fbank, self.network.front, self.network.dim)
-        return SoundOnlyRecognizer(LiveRecognizer(self.network, self.graph, self.search, self.fbank, self.live,
+                                hint="leave the speaker out, or use a network with cmvn online_mean or online fMLLR")
+            before = load_speaker(speaker, self.features, self.network.front, self.network.dim)
+        return SoundOnlyRecognizer(LiveRecognizer(self.network, self.graph, self.search, self.features, self.live,
                                                   self.silent, self.names, before))
 
     def remember(self, speaker: Path, recognizer: SoundOnlyRecognizer):
         """Write what ``recognizer``, which was made with this file, has heard of the speaker."""
         heard = recognizer.heard()
         assert heard is not None and self.network.front is not None
-        save_speaker(speaker, heard, self.fbank, self.network.front)
+        save_speaker(speaker, heard, self.features, self.network.front)
 
     def segments(self, blocks, speaker: Path | None = None) -> Iterator[Segment]:
         """Recognize a recording online: yields each change of a segment as soon as possible.

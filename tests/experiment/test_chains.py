@@ -83,6 +83,7 @@ def test_what_starts_from_a_failed_network_is_not_trained(python_steps, write, t
     ({"b": {}, "a": {"init": "b", "seeds": [1, 2]}}, "network `b`, which a starts from, has other seeds"),
     ({"a": {"source": "states", "criterion": "lfmmi"}}, "network `a` needs `denominator` in its source `states`"),
     ({"a": {"feature": {"cmvn": "online_mean"}, "ivector_dim": 60}}, "network `a` needs `ivectors` in its source"),
+    ({"a": {"feature": {"kind": "online_fmllr"}}}, "network `a` needs `online_fmllr` in its source"),
     ({"a": {"criterion": "lfmmi", "mmi": {"leeky": 1}}}, "networks.a.mmi.leeky")])
 def test_errors_name_the_network(write, networks, message):
     with pytest.raises(UserError, match=message):

@@ -45,7 +45,7 @@ def test_a_segment_has_the_words_of_offline_decoding(model, recording, pieces):
                                     short_pause_seconds=100.0, no_speech_seconds=100.0)
     samples = read_audio(recording)
     (segment,) = [s for s in live.segments(np.array_split(samples, pieces)) if s.final]
-    feats = torch.from_numpy(compute_features(samples, live.fbank))
+    feats = torch.from_numpy(compute_features(samples, live.features))
     whole = OnlineSearch(live.graph, live.search)
     whole.accept(live.network(feats))
     decoded = decode_pieces(live.network, OnlineSearch(live.graph, live.search), feats, 11)

@@ -152,7 +152,7 @@ def test_a_segment_has_the_words_of_offline_decoding(model, recording):
     samples = read_audio(recording)
     (segment,) = [s for s in live.segments(np.array_split(samples, 7)) if s.final]
     network = AcousticNetwork.load(model / "network")
-    feats = torch.from_numpy(compute_features(samples, live.fbank))
+    feats = torch.from_numpy(compute_features(samples, live.features))
     decoded = decode_pieces(network, OnlineSearch(live.graph, live.search), feats, len(feats))
     assert segment.words == tuple(live.names[w] for w in decoded.words) and len(segment.words) > 1
     assert (segment.begin, segment.end) == (0.0, pytest.approx(len(feats) / 100))
