@@ -126,7 +126,7 @@ class AcousticNetwork:
         if not self.adapts:
             return listener(self.front)(feats, heard)
         stream = NetworkStream(self, heard)
-        stream.inputs(torch.from_numpy(feats))
+        stream.scores(torch.from_numpy(feats))
         assert stream.input is not None
         return stream.input.heard()
 

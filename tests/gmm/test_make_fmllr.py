@@ -6,27 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.known_gaussians import aligned, make, mono, tri
+from helpers.known_gaussians import mono
 
 from lstmp.features.ark import read_mat, read_scp
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm import make_fmllr
 from lstmp.gmm.adapt import read_transforms
 from lstmp.gmm.model import AcousticModel
-
-
-@pytest.fixture(scope="module")
-def adapted(tmp_path_factory):
-    """A toy corpus, and an exp folder with a speaker-adapted model and its alignment."""
-    toy, exp = make(tmp_path_factory.mktemp("w"), utts=30, seed=6), tmp_path_factory.mktemp("exp")
-    aligned(toy, mono(toy, exp / "mono"), exp / "mono_ali")
-    conf = toy.write("tri2b", em__num_iters=3, em__realign=[2], em__grow_until=2, mllt=[2])
-    tri(toy, exp / "mono_ali", exp / "tri2b", conf=conf)
-    aligned(toy, exp / "tri2b", exp / "tri2b_ali")
-    conf = toy.write("tri3b", em__num_iters=3, em__realign=[2], em__grow_until=2, adapt=[2])
-    tri(toy, exp / "tri2b_ali", exp / "tri3b", "--model", str(exp / "tri2b"), conf=conf)
-    aligned(toy, exp / "tri3b", exp / "tri3b_ali")
-    return toy, exp
 
 
 def run(toy, exp, out, *, data=None, model="tri3b", transforms="tri3b_ali"):

@@ -169,3 +169,17 @@ def agreement(toy, directory) -> float:
                                                   strict=True))
         total += len(tids)
     return right / total
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A toy corpus, and an exp folder with a speaker-adapted model and its alignment."""
+    toy, exp = make(tmp_path_factory.mktemp("w"), utts=30, seed=6), tmp_path_factory.mktemp("exp")
+    aligned(toy, mono(toy, exp / "mono"), exp / "mono_ali")
+    conf = toy.write("tri2b", em__num_iters=3, em__realign=[2], em__grow_until=2, mllt=[2])
+    tri(toy, exp / "mono_ali", exp / "tri2b", conf=conf)
+    aligned(toy, exp / "tri2b", exp / "tri2b_ali")
+    conf = toy.write("tri3b", em__num_iters=3, em__realign=[2], em__grow_until=2, adapt=[2])
+    tri(toy, exp / "tri2b_ali", exp / "tri3b", "--model", str(exp / "tri2b"), conf=conf)
+    aligned(toy, exp / "tri3b", exp / "tri3b_ali")
+    return toy, exp

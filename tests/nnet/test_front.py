@@ -37,7 +37,7 @@ def test_training_has_the_input_of_use(data, config, memory):
     folder = run(data, config)
     network, features = AcousticNetwork.load(folder), Features(data.data, config.feature)
     model, frames, held_out = prepare(config, data.data, data.ali, data.valid, memory=memory)
-    names, history = sorted(data.feats), features.history(network.front)
+    names, history = sorted(data.feats), features.history(network.listen)
     for some in (frames, held_out):
         for u, utt in enumerate(some.utts):
             begin, end = some.offsets[u], some.offsets[u + 1]
@@ -54,7 +54,7 @@ def test_scores_while_frames_arrive_are_those_of_whole_utterances(data, config):
     network = AcousticNetwork.load(run(data, config))
     features = Features(data.data, config.feature)
     utts = features.utts[:5]
-    history = features.history(network.front)
+    history = features.history(network.listen)
     feats, before = [features.load(u) for u in utts], [history.before(u) for u in utts]
     with_history, without = network.batch(feats, before), network.batch(feats)
     assert not torch.allclose(with_history[2][:3], without[2][:3], atol=1e-3)
@@ -113,7 +113,7 @@ def test_ivectors_are_the_same_in_training_and_in_use(data, with_ivectors, memor
     network = AcousticNetwork.load(run(data, cfg, ivectors=ivectors, nj=nj, memory=memory))
     assert network.dim == 6 and len(network.model.feature_mean) == 9
     features = Features(data.data, cfg.feature)
-    history = features.history(network.front)
+    history = features.history(network.listen)
     _, frames, _ = prepare(cfg, data.data, data.ali, data.valid, ivectors=ivectors)
     for u, utt in enumerate(frames.utts):
         x = network.model.normalize(network.input(features.load(utt), history.pair(utt)))
