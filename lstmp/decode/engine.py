@@ -64,7 +64,7 @@ class CompiledSearch:
         self._lib, self._graph = lib, graph  # the graph's arrays must outlive the search
         self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
             array_at(graph.arcs), array_at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
-            _int(cfg.max_active), ctypes.c_float(output_beam)))
+            _int(cfg.max_active), ctypes.c_float(output_beam), ctypes.c_float(graph.slack)))
 
     def __del__(self) -> None:
         if getattr(self, "_search", None):

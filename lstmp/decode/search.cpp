@@ -66,6 +66,7 @@ struct Search {
   std::vector<Entry> history;
   size_t collect_at = 1 << 18;  // size of the history at which unused entries are dropped
   float output_beam = -1;  // negative: no lattice
+  float slack = std::numeric_limits<float>::infinity();  // see lstmp_search_new
   std::vector<Frame> frames;
 
   void reset() {
@@ -188,11 +189,16 @@ struct Search {
   // Fill `steps` with the arcs out of the active states that may survive this frame, and return the best score. For a
   // lattice, `steps` also gets the arcs that may be within the output beam of a surviving arc into the same state. The
   // steps are contiguous, so that the graph, which is far larger than any cache, is read only once per frame.
-  float expand(const float* loglikes) {
+  //
+  // The arcs out of a state are in the order of their scores, and none of a state's further arcs can survive if one
+  // cannot with the highest acoustic score of the frame. Few of the arcs of a state with many are looked at.
+  float expand(const float* loglikes, int64_t pdfs) {
     size_t count = 0;
-    float best = kMinusInfinity;
     const float width = makes_lattice() ? beam + output_beam : beam;
     const size_t n = states.size();
+    const float highest = *std::max_element(loglikes, loglikes + pdfs);
+    const float bound = std::isinf(slack) ? slack : highest + slack;
+    float best = n ? best_step(std::max_element(score.begin(), score.end()) - score.begin(), loglikes) : kMinusInfinity;
     for (size_t i = 0; i < n; ++i) {
       if (i + 2 * kPrefetch < n) __builtin_prefetch(&first[states[i + 2 * kPrefetch]]);
       if (i + kPrefetch < n) __builtin_prefetch(&arcs[first[states[i + kPrefetch]]]);
@@ -202,6 +208,7 @@ struct Search {
       Step* out = steps.data() + count;
       for (int32_t a = first[states[i]]; a < end_of_arcs; ++a) {
         const Arc arc = arcs[a];
+        if (!(score[i] + (bound + arc.score) > best - width)) break;
         const float acoustic = arc.label > 0 ? loglikes[arc.label - 1] : kMinusInfinity;
         const float end = score[i] + (acoustic + arc.score);
         if (!(end > best - width)) continue;  // `best` can only increase, so this arc cannot survive
@@ -211,6 +218,14 @@ struct Search {
       count = out - steps.data();
     }
     num_steps = count;
+    return best;
+  }
+
+  // The best score at the end of the arcs out of the state of token `i`.
+  float best_step(size_t i, const float* loglikes) const {
+    float best = kMinusInfinity;
+    for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a)
+      if (arcs[a].label > 0) best = std::max(best, score[i] + (loglikes[arcs[a].label - 1] + arcs[a].score));
     return best;
   }
 
@@ -226,9 +241,9 @@ struct Search {
   }
 
   // Search one frame. `loglikes` [pdfs].
-  void advance(const float* loglikes, bool near_end) {
+  void advance(const float* loglikes, int64_t pdfs, bool near_end) {
     choose_beam(near_end);
-    const float best = expand(loglikes);
+    const float best = expand(loglikes, pdfs);
     const float cutoff = best - beam;
     new_states.clear();
     new_score.clear();
@@ -274,11 +289,13 @@ struct Search {
 extern "C" {
 
 // Create a search. `arcs` [A, 4] as in HCLG.k2.safetensors, sorted by from-state, and `first` [states + 1] must outlive
-// it. With an `output_beam` of 0 or more it makes a lattice.
+// it. With an `output_beam` of 0 or more it makes a lattice. No arc of a state has a score that is higher than that of an
+// arc before it by more than `slack`: 0 if they are in the order of their scores, infinity if in any order.
 void* lstmp_search_new(const void* arcs, const int32_t* first, float beam, int64_t min_active, int64_t max_active,
-                       float output_beam) try {
+                       float output_beam, float slack) try {
   std::unique_ptr<Search> s(new Search{static_cast<const Arc*>(arcs), first, beam, min_active, max_active, beam});
   s->output_beam = output_beam;
+  s->slack = slack;
   s->reset();
   return s.release();
 } LSTMP_GUARD(nullptr)
@@ -294,7 +311,7 @@ LSTMP_GUARD()
 // `near_end` frames are pruned less.
 void lstmp_search_advance(void* handle, const float* scores, int64_t frames, int64_t pdfs, int64_t near_end) try {
   auto* s = static_cast<Search*>(handle);
-  for (int64_t t = 0; t < frames; ++t) s->advance(scores + t * pdfs, t >= frames - near_end);
+  for (int64_t t = 0; t < frames; ++t) s->advance(scores + t * pdfs, pdfs, t >= frames - near_end);
 }
 LSTMP_GUARD()
 

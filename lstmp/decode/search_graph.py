@@ -22,6 +22,8 @@ class SearchGraph:
         first: int32 [S + 1], the arcs out of state s are first[s] to first[s + 1] - 1.
         word_splits, words: int32, the words of arc a are words[word_splits[a]:word_splits[a + 1]].
         num_pdfs: number of pdf-ids of the model.
+        slack: no arc of a state has a score that is higher than that of an arc before it by more than this: 0 if they
+            are in the order of their scores, infinity if in any order.
     """
 
     arcs: Array
@@ -29,6 +31,7 @@ class SearchGraph:
     word_splits: Array
     words: Array
     num_pdfs: int
+    slack: float = np.inf
 
     @classmethod
     def of(cls, arcs: Array, word_splits: Array, words: Array, num_pdfs: int) -> "SearchGraph":
@@ -42,7 +45,9 @@ class SearchGraph:
         np.cumsum(np.bincount(source, minlength=states), out=first[1:])
         is_word = words > 0  # k2 has -1 on the arcs into the last state, and may have 0
         words_before = np.concatenate([[0], np.cumsum(is_word, dtype=np.int32)])
-        return cls(arcs, first, words_before[word_splits].astype(np.int32), words[is_word], num_pdfs)
+        rises = (np.diff(arcs[:, 3].view(np.float32)) > 0) & (source[1:] == source[:-1])
+        return cls(arcs, first, words_before[word_splits].astype(np.int32), words[is_word], num_pdfs,
+                   np.inf if rises.any() else 0.0)
 
     @classmethod
     def load(cls, graph_dir: Path | str) -> "SearchGraph":
@@ -72,9 +77,10 @@ class SearchGraph:
         """The same graph with a penalty subtracted from the score for each word."""
         if not word_penalty:
             return self
-        arcs = self.arcs.copy()
-        arcs[:, 3].view(np.float32)[:] -= np.float32(word_penalty) * np.diff(self.word_splits).astype(np.float32)
-        return dataclasses.replace(self, arcs=arcs)
+        arcs, words = self.arcs.copy(), np.diff(self.word_splits)
+        arcs[:, 3].view(np.float32)[:] -= np.float32(word_penalty) * words.astype(np.float32)
+        # the scores of arcs with the most words are lowered most; a little more for the rounding
+        return dataclasses.replace(self, arcs=arcs, slack=self.slack + abs(word_penalty) * int(words.max()) + 1e-3)
 
 
 @dataclass(frozen=True)

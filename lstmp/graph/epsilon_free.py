@@ -29,7 +29,7 @@ class SearchArcs:
 
     Attributes:
         arcs: int32 [A, 4], from-state, to-state, label (pdf-id + 1; -1 on arcs into the last state), and the bits of
-            the float32 score; sorted by from-state and label.
+            the float32 score; sorted by from-state, the arcs of a state by score, the highest first.
         word_splits, words: int32; the words of arc a are words[word_splits[a]:word_splits[a + 1]].
     """
 
@@ -101,13 +101,20 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
     number[:num_states][number[:num_states] < number[hclg.start]] += 1
     number[hclg.start] = 0
     src, dst = number[src], number[dst]
-    order = np.argsort(src.astype(np.int64) * (int(label.max()) + 2) + np.where(label < 0, label.max() + 1, label),
-                       kind="stable")
-    arcs = np.stack([src[order], dst[order], label[order], (-cost).astype(np.float32).view(np.int32)[order]], axis=1)
+    score = (-cost).astype(np.float32) + np.float32(0)  # without -0
+    order = np.argsort((src.astype(np.uint64) << np.uint64(32)) | _descending(score), kind="stable")
+    arcs = np.stack([src[order], dst[order], label[order], score.view(np.int32)[order]], axis=1)
     words = words[order]
     splits = np.zeros(len(arcs) + 1, np.int32)
     np.cumsum((words > 0).sum(axis=1), out=splits[1:])
     return SearchArcs(arcs.astype(np.int32, copy=False), splits, words[words > 0])
+
+
+def _descending(x: np.ndarray) -> np.ndarray:
+    """uint64 below 2³² in the opposite order of the finite float32 values ``x``."""
+    bits = x.view(np.uint32)
+    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    return (~ascending).astype(np.uint64)
 
 
 def _epsilon_paths(hclg: FstArrays, epsilons: np.ndarray) -> _EpsilonPaths:

@@ -51,7 +51,7 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
     if not stage.is_done():
         hclg = _make_hclg(lang_dir, model_dir, out, transition_scale, self_loop_scale)
         stage.mark(outputs=[out / "HCLG.fst", out / "words.txt", out / "graph.json"])
-    stage = Stage(out, "k2", inputs=[out / "HCLG.fst", *inputs[1:]], settings=[])
+    stage = Stage(out, "k2", inputs=[out / "HCLG.fst", *inputs[1:]], settings=[], version=2)
     if not stage.is_done():
         model = AcousticModel.load(model_dir)
         with of_file(out / "HCLG.fst"):
