@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from lstmp import config
-from lstmp.aliases import Array
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vector, vector_index
@@ -62,8 +61,8 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     mean, variance = (torch.from_numpy(x.astype(np.float32)) for x in raw.training_moments())
     normalization = cfg.normalization(mean.numpy(), variance.numpy())
     stats, context = SpeakerStats.zeros(adapted.dim), model.transform.shape[1] // raw.dim // 2
-    for utt, pdfs in _labelled(raw, chosen, index, "frames without transforms"):
-        cepstra = torch.from_numpy(normalization.start().accept(raw.load(utt).numpy()))
+    for feats, pdfs in _labelled(raw, chosen, index, len(weight), "frames without transforms"):
+        cepstra = torch.from_numpy(normalization.start().accept(feats.numpy()))
         frames = splice(cepstra, context) @ model.transform.t()
         stats.add(frames, precision[pdfs], target[pdfs], weight[pdfs])
     beta = float(stats.beta)
@@ -83,21 +82,21 @@ def _chosen(features: Features, index: dict[str, str], frames: int) -> list[str]
     return utts[::max(1, round(total / frames))]
 
 
-def _labelled(features: Features, utts: list[str], index: dict[str, str],
-              what: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """(utterance, int64 [T] states) of the utterances with usable features and as many states as frames."""
+def _labelled(features: Features, utts: list[str], index: dict[str, str], num_pdfs: int,
+              what: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(features [T, D], states int64 [T]) of the utterances with usable features and as many states as frames."""
     failed = 0
     for utt in progress(utts, what):
         try:
-            pdfs = torch.from_numpy(read_int_vector(index[utt]).astype(np.int64))
-            if len(pdfs) != len(features.load(utt)):
-                raise UserError("its alignment has another length", hint="align it again")
+            feats, pdfs = features.load(utt), torch.from_numpy(read_int_vector(index[utt]).astype(np.int64))
+            if len(pdfs) != len(feats) or int(pdfs.max()) >= num_pdfs:
+                raise UserError("its alignment is of other features, or of other states", hint="align again")
         except UserError as e:
             failed += 1
             if failed <= 5:
                 warn(f"{utt} is left out: {e}")
             continue
-        yield utt, pdfs
+        yield feats, pdfs
     if failed == len(utts):
         raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
 
@@ -105,21 +104,18 @@ def _labelled(features: Features, utts: list[str], index: dict[str, str],
 def _gaussians(features: Features, utts: list[str], index: dict[str, str],
                weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """w/σ² and w·μ/σ² of each state, float32 [P, D] each."""
-    count: Array = np.zeros((len(weight), 1))
-    sums, squares = np.zeros((len(weight), features.dim)), np.zeros((len(weight), features.dim))
-    for utt, pdfs in _labelled(features, utts, index, "Gaussians of the states"):
-        x, p = features.load(utt).double().numpy(), pdfs.numpy()
-        if p.max() >= len(weight):
-            raise UserError(f"utterance {utt} has the state {p.max()} of {len(weight)}", file=features.dir,
-                            hint="give the alignment of this data dir")
-        np.add.at(count, p, 1.0)
-        np.add.at(sums, p, x)
-        np.add.at(squares, p, x * x)
+    count = torch.zeros(len(weight), 1, dtype=torch.float64)
+    sums, squares = (torch.zeros(len(weight), features.dim, dtype=torch.float64) for _ in range(2))
+    for feats, pdfs in _labelled(features, utts, index, len(weight), "Gaussians of the states"):
+        x = feats.double()
+        count[:, 0] += torch.bincount(pdfs, minlength=len(weight))
+        sums.index_add_(0, pdfs, x)
+        squares.index_add_(0, pdfs, x * x)
     mean = (sums + _MEAN_FRAMES * sums.sum(0) / count.sum()) / (count + _MEAN_FRAMES)
     within = squares - 2 * mean * sums + count * mean ** 2
     variance = (within + _VARIANCE_FRAMES * within.sum(0) / count.sum()) / (count + _VARIANCE_FRAMES)
-    precision = torch.from_numpy((weight.numpy()[:, None] / np.maximum(variance, 1e-10)).astype(np.float32))
-    return precision, precision * torch.from_numpy(mean.astype(np.float32))
+    precision = weight.double()[:, None] / variance.clamp(min=1e-10)
+    return precision.float(), (precision * mean).float()
 
 
 @command
