@@ -24,6 +24,7 @@ from lstmp.log import progress, say, warn
 from lstmp.stage import Stage
 
 RAW = FeatureConfig("mfcc", "none", 0)
+_OF_AVERAGE = 8  # every so many utterances of them show the average speaker
 _MEAN_FRAMES, _VARIANCE_FRAMES = 5.0, 20.0  # of all states together, which smooth the Gaussian of a state
 
 
@@ -61,7 +62,7 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     mean, variance = (torch.from_numpy(x.astype(np.float32)) for x in raw.training_moments())
     normalization = cfg.normalization(mean.numpy(), variance.numpy())
     stats, context = SpeakerStats.zeros(adapted.dim), model.transform.shape[1] // raw.dim // 2
-    for feats, pdfs in _labelled(raw, chosen, index, len(weight), "frames without transforms"):
+    for feats, pdfs in _labelled(raw, chosen[::_OF_AVERAGE], index, len(weight), "frames without transforms"):
         cepstra = torch.from_numpy(normalization.start().accept(feats.numpy()))
         frames = splice(cepstra, context) @ model.transform.t()
         stats.add(frames, precision[pdfs], target[pdfs], weight[pdfs])
