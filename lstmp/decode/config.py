@@ -92,8 +92,8 @@ class DecodeConfig(SearchConfig):
         engine: ``auto``, ``native`` or ``k2``, see :func:`lstmp.decode.search.choose_engine`.
         network_weights: what a network's recurrent weights are rounded to, on a CPU: see
             :mod:`lstmp.nnet.kernels.scoring`.
-        speaker_history: whether online CMVN and i-vectors of a network begin an utterance with the statistics of the
-            speaker's earlier utterances, in the order of their ids.
+        speaker_history: whether online CMVN, i-vectors and online fMLLR of a network begin an utterance with the
+            statistics of the speaker's earlier utterances, in the order of their ids.
     """
 
     utts_per_job: int

@@ -138,8 +138,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
         "failed": failed, "without_end": not_final, "audio_seconds": round(audio, 2),
         "rtf": round(sum(seconds) / audio, 4),
         "piece_seconds": piece * shift,
-        "held_back_seconds": (network.cfg.output_delay * network.model.subsampling
-                              + NEAR_END * network.subsampling) * shift,
+        "held_back_seconds": (network.lookahead + NEAR_END * network.subsampling) * shift,
         "latency": {"mean": float(np.mean(seconds)), "p95": float(np.quantile(seconds, 0.95)), "worst": max(seconds)},
         "revised_words": revised, "words": num_words,
         "lm_weight": lm_weight, "word_penalty": word_penalty, "config": config.to_dict(cfg)}

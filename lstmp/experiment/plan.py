@@ -221,9 +221,16 @@ def load(path) -> Grid:
                             hint=f"give `{name}` seeds of `{init}`")
         init_of |= {name: init} if init else {}
         section = {name: _copied(sections["lstmp"]), "mmi": _copied(sections["mmi"])}
-        override(section, "mmi", own.pop("mmi", {}), what=f"networks.{name}.mmi", file=path, lines=lines)
+        own_mmi = own.pop("mmi", {})
+        override(section, "mmi", own_mmi, what=f"networks.{name}.mmi", file=path, lines=lines)
         override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
         networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
+        if own_mmi and networks[name].criterion != "lfmmi":
+            raise UserError(f"network `{name}` has `mmi`, but is not trained by LF-MMI", **where,
+                            hint="set `criterion: lfmmi`, or leave `mmi` out")
+        if init and networks[init].feature.kind != networks[name].feature.kind:
+            raise UserError(f"network `{init}`, which {name} starts from, has other features", **where,
+                            hint="give both the same `feature.kind`")
         if networks[name].criterion == "lfmmi":
             mmi_of[name] = config.build(section["mmi"], MmiConfig, file=path, prefix=f"{name}.mmi.")
         needed = {"denominator": name in mmi_of, "ivectors": networks[name].ivector_dim > 0 and not init,

@@ -18,12 +18,11 @@ from lstmp import config
 from lstmp.decode.config import LATER_OPTIONS
 from lstmp.errors import UserError
 from lstmp.experiment.plan import Grid, Run
-from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import archives
+from lstmp.gmm.align import states_inputs
 from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.machine import machine
-from lstmp.nnet.load_frames import alignment_file
 from lstmp.nnet.mmi.training import MmiSource
 from lstmp.nnet.network_stage import decoding_options, result_settings
 from lstmp.score.wer import count_errors, read_hyps, read_refs
@@ -58,8 +57,13 @@ def settings(grid: Grid, run: Run) -> dict:
 
 def _of_network(run: Run) -> dict:
     """The settings that its weights depend on, and those of the run that it starts from."""
-    source = MmiSource(run.mmi, Path(run.source.denominator)) if run.mmi else None
-    return result_settings(run.config, source) | ({"init": _of_network(run.init)} if run.init else {})
+    first = {"init": _of_network(run.init) | {"processes": run.init.processes}} if run.init else {}
+    return result_settings(run.config, mmi_source(run)) | first
+
+
+def mmi_source(run: Run) -> MmiSource | None:
+    """What a training by LF-MMI needs; None for other criteria."""
+    return MmiSource(run.mmi, Path(run.source.denominator)) if run.mmi else None
 
 
 def inputs(grid: Grid, run: Run) -> dict[str, list]:
@@ -69,20 +73,20 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
         UserError: one of the files is missing.
     """
     s = run.source
+    of_first = inputs(grid, run.init) if run.init else {}
     dirs = [Path(d) for d in (s.train, *(s.decode[name] for name in grid.sets))]
-    ali = alignment_file(s.ali)
     files = [Path(s.ali) / "num_pdfs", _held_out(run)]
-    files += archives_of(read_scp(ali).values()) if ali.suffix == ".scp" else [ali]
-    files += MmiSource(run.mmi, Path(s.denominator)).inputs([Path(s.ali)]) if run.mmi else []
+    files += [p for p in states_inputs(s.ali) if p.suffix != ".scp"]  # not tables, which contain paths
+    files += source.inputs([Path(s.ali)]) if (source := mmi_source(run)) else []
     files += [Path(s.ivectors) / IVECTORS] if run.config.ivector_dim and not run.init else []
     online_fmllr = run.config.feature.kind == "online_fmllr" and not run.init
     files += [Path(s.online_fmllr) / ONLINE_FMLLR] if online_fmllr else []
-    files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]  # not their tables, which contain paths
+    files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]
     if grid.sets:
         files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]
     if absent := [p for p in files if not p.is_file()]:
         raise UserError("no such file", file=absent[0], hint="make the data that the grid's `sources` name")
-    return {_name(p): [digest(p), p.stat().st_size] for p in files}
+    return of_first | {_name(p): [digest(p), p.stat().st_size] for p in files}
 
 
 def _held_out(run: Run) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,10 +26,13 @@ from lstmp.experiment.plan import Grid, Run, load
 from lstmp.experiment.records import folders
 from lstmp.features.load import Features
 from lstmp.log import say
+from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.kernels.fused import resolve_precision
 from lstmp.nnet.load_frames import read_num_pdfs
+from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.nnet.model import StateNetwork
+from lstmp.nnet.network_stage import result_settings
 from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.paths import ROOT
 
@@ -104,19 +108,24 @@ def _frames(data_dir: str, without: str | None = None) -> int:
     return sum(int(n) for utt, n in lengths.items() if utt not in excluded)
 
 
-def execute(grid: Grid, run: Run) -> str | None:
-    """Run the commands of a run, with their output in its log.txt. Returns None, or an error message."""
+def execute(grid: Grid, run: Run, only_train: bool = False) -> str | None:
+    """Run the commands of a run, with their output in its log.txt, and write its record; or its training alone.
+
+    Returns None, or an error message.
+    """
     config.write_text(run.folder / "conf/lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
     if run.mmi:
         config.write_text(run.folder / "conf/mmi.yaml", yaml.safe_dump(config.to_dict(run.mmi), sort_keys=False))
     config.write_text(run.folder / "conf/decode.yaml", yaml.safe_dump(config.to_dict(grid.decode), sort_keys=False))
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with open(run.folder / "log.txt", "a", encoding="utf-8") as log:
-        for step in commands(grid, run):
+        for step in commands(grid, run)[:1 if only_train else None]:
             done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
             if done.returncode:
                 last = (run.folder / "log.txt").read_text(errors="replace").strip().splitlines()[-1:]
                 return f"{step[0]} of {run.folder} failed: {' '.join(last)}"
+    if only_train:
+        return None
     try:
         records.write(grid, run)
     except UserError as e:
@@ -127,14 +136,28 @@ def execute(grid: Grid, run: Run) -> str | None:
     return None
 
 
-def with_initial(runs: list[Run]) -> list[Run]:
-    """The runs, and before them those whose weights they start from, unless their networks are here."""
-    chosen = {run.folder: run for run in runs}
+def missing_initial(runs: list[Run]) -> list[Run]:
+    """The runs whose weights others of ``runs`` start from and whose networks are not here, or are other ones."""
+    names, missing = {run.folder for run in runs}, list[Run]()
     for run in runs:
         first = run.init
-        while first and first.folder not in chosen and not (first.folder / "final.safetensors").is_file():
-            chosen, first = {first.folder: first, **chosen}, first.init
-    return list(chosen.values())
+        while first and first.folder not in names and not is_trained(first):
+            missing.insert(0, first)
+            names.add(first.folder)
+            first = first.init
+    return missing
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the run's folder has a network with its settings."""
+    folder, mmi = run.folder, run.folder / "conf/mmi.yaml"
+    if not (folder / "final.safetensors").is_file() or not (folder / "config.yaml").is_file() \
+            or bool(run.mmi) != mmi.is_file():
+        return False
+    found = replace(run, config=config.load(folder / "config.yaml", LstmpConfig),
+                    mmi=config.load(mmi, MmiConfig) if run.mmi else None)
+    wanted, have = (result_settings(r.config, records.mmi_source(r)) for r in (run, found))
+    return wanted | {"precision": ""} == have | {"precision": ""}  # `auto` is resolved in training
 
 
 class _Cores:
@@ -156,15 +179,18 @@ class _Cores:
                 self.change.notify_all()
 
 
-def run_all(grid: Grid, runs: list[Run], nj: int):
+def run_all(grid: Grid, runs: list[Run], nj: int, only_train: list[Run] | None = None):
     """Do the runs on ``nj`` cores. Each takes as many cores as it has processes; with more than ``nj``, it runs alone.
 
-    A run that starts from the weights of another one waits for it.
+    A run that starts from the weights of another one waits for it. Of the runs ``only_train`` nothing but the network
+    is made.
 
     Raises:
         UserError: some runs failed; the others were done.
     """
     began, errors, cores = time.monotonic(), [], _Cores(nj)
+    trained = {run.folder for run in only_train or []}
+    runs = [*(only_train or []), *runs]
     ended = {run.folder: threading.Event() for run in runs}
     failed: set[Path] = set()
 
@@ -172,16 +198,20 @@ def run_all(grid: Grid, runs: list[Run], nj: int):
         number, run = numbered
         if run.init and run.init.folder in ended:
             ended[run.init.folder].wait()
-        error: str | None
-        if run.init and run.init.folder in failed:
-            error = f"{run.folder}: not trained, because {run.init.folder} failed"
-        else:
-            with cores.taken(min(run.processes, nj)):
-                error = execute(grid, run)
-        if error:
-            errors.append(error)
-            failed.add(run.folder)
-        ended[run.folder].set()
+        error: str | None = None
+        try:
+            if run.init and run.init.folder in failed:
+                error = f"{run.folder}: not trained, because {run.init.folder} failed"
+            else:
+                with cores.taken(min(run.processes, nj)):
+                    error = execute(grid, run, run.folder in trained)
+        except Exception as e:  # such as a full disk: others wait for this run to end
+            error = f"{run.folder} failed: {e}"
+        finally:
+            if error:
+                errors.append(error)
+                failed.add(run.folder)
+            ended[run.folder].set()
         say(error or f"{run.folder}: done, {number + 1} of {len(runs)}, {(time.monotonic() - began) / 60:.0f} min")
 
     with ThreadPoolExecutor(nj) as pool:
@@ -214,11 +244,14 @@ def main(argv=None):
             "different contents; --alike counts them as done")
     if unknown := records.without_run(grid):
         say(f"{len(unknown)} records belong to no run of this grid, such as {unknown[0]}; delete them")
-    remaining = with_initial(remaining)
+    first = missing_initial(remaining)
+    if first:
+        say(f"{len(first)} networks that others start from are trained here again, such as {first[0].folder}; their "
+            "records are kept")
     if remaining:
-        budget(grid, remaining, a.nj)
+        budget(grid, [*first, *remaining], a.nj)
     if not a.dry_run:
-        run_all(grid, remaining, a.nj)
+        run_all(grid, remaining, a.nj, first)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def write_about(out: Path | str, feature_type: str, dim: int, num_frames: dict[s
     """Write ``feats.json`` and ``utt2num_frames`` for existing features.
 
     Args:
-        feature_type: mfcc, fbank or fmllr.
+        feature_type: mfcc, fbank, fmllr or online_fmllr.
         dim: D, the dimension.
         num_frames: utterance → T, its number of frames.
         left_out: number of utterances without features.

@@ -70,6 +70,9 @@ class FeatureConfig:
         return (self.kind, self.cmvn, self.deltas) == ("fbank", "none", 0)
 
 
+RAW_MFCC = FeatureConfig("mfcc", "none", 0)
+
+
 def archives(data_dir: Path | str) -> list[Path]:
     """List the archives that ``feats.scp`` and ``cmvn.scp`` of a data dir refer to, as further inputs of a stage.
 

@@ -18,7 +18,7 @@ from lstmp.corpus.lang import Lang
 from lstmp.corpus.textlines import numbered_lines
 from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError, command
-from lstmp.features.ark import read_int_vectors, write_int_vectors
+from lstmp.features.ark import archives_of, read_int_vectors, read_scp, write_int_vectors
 from lstmp.features.frame_shift import frame_shift, write_frame_shift
 from lstmp.gmm import options
 from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
@@ -57,6 +57,28 @@ def alignment_files(directory) -> list[Path]:
     optional = ("topo", "trans.ark", "trans.scp", "utt2like", "failed.txt")
     directory = Path(directory)
     return [directory / name for name in required] + [p for name in optional if (p := directory / name).is_file()]
+
+
+def alignment_file(ali_dir) -> Path:
+    """``pdf.scp`` of an alignment folder, or ``pdf.ark`` if there is no index.
+
+    Raises:
+        UserError: the folder has neither.
+    """
+    for name in ("pdf.scp", "pdf.ark"):
+        if (Path(ali_dir) / name).is_file():
+            return Path(ali_dir) / name
+    raise UserError("no such file", file=Path(ali_dir) / "pdf.scp", hint="run the alignment stage, or give --ali")
+
+
+def states_inputs(directory) -> list[Path]:
+    """The files with the states of an alignment folder, as inputs of a stage: the table or archive, and its archives.
+
+    Raises:
+        UserError: there are none.
+    """
+    states = alignment_file(directory)
+    return [states, *(archives_of(read_scp(states).values()) if states.suffix == ".scp" else [])]
 
 
 def read_alignment(directory, what: str = "transitions", only: Collection[str] | None = None) -> dict:

@@ -18,12 +18,12 @@ from lstmp.errors import UserError, command
 from lstmp.features.about import read_about, write_about
 from lstmp.features.ark import ArkWriter, read_int_vector, vector_index
 from lstmp.features.history import Heard
-from lstmp.features.load import Features, data_inputs
+from lstmp.features.load import RAW_MFCC, Features, data_inputs
+from lstmp.gmm.align import alignment_file, states_inputs
 from lstmp.gmm.online_fmllr import NAME, Adapter
-from lstmp.gmm.train_online_fmllr import RAW
 from lstmp.log import say, warn
 from lstmp.parallel import iter_jobs
-from lstmp.stage import Stage
+from lstmp.stage import Stage, digest
 
 _OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json")
 _WARNINGS = 5
@@ -33,8 +33,8 @@ class _Utterances:
     """Adapts pairs of utterances."""
 
     def __init__(self, data: Path, ali: Path, adapter: Adapter):
-        self.features, self.adapter = Features(data, RAW), adapter
-        self._index = vector_index(ali / "pdf.scp" if (ali / "pdf.scp").is_file() else ali / "pdf.ark")
+        self.features, self.adapter = Features(data, RAW_MFCC), adapter
+        self._index = vector_index(alignment_file(ali))
 
     def adapt(self, utt: str, heard: Heard | None) -> tuple[Array, Heard]:
         """The adapted frames of an utterance, float32 [T, D], and what was heard of its speaker then.
@@ -81,8 +81,7 @@ def make_online_fmllr(data: Path, ali: Path, adapter_dir: Path, out: Path, nj: i
     if out.resolve() == data.resolve():
         raise UserError("this folder is also the input (--data)", file=out, hint="give another folder as --out")
     tables = existing_tables(data)
-    inputs = [adapter_dir / NAME, ali / "pdf.ark", *data_inputs(data), *tables]
-    stage = Stage(out, "online_fmllr", [p for p in inputs if p.is_file()], {})
+    stage = Stage(out, "online_fmllr", [adapter_dir / NAME, *states_inputs(ali), *data_inputs(data), *tables], {})
     if stage.is_done():
         return
     torch.set_num_threads(1)
@@ -112,7 +111,7 @@ def make_online_fmllr(data: Path, ali: Path, adapter_dir: Path, out: Path, nj: i
                         hint="make both again")
     config.write_text(out / "feats.scp", "".join(f"{line}\n" for line in sorted(read_lines(out / "feats.scp"))))
     total = write_about(out, "online_fmllr", adapter.dim, frames, left_out, utterances.features.frame_shift,
-                        config=(read_about(data) or {}).get("config"))
+                        config=(read_about(data) or {}).get("config"), online_fmllr=digest(adapter_dir / NAME))
     stage.mark([*(out / name for name in _OUTPUTS), *copies])
     say(f"{out}: {total:,} frames of {adapter.dim} values")
 

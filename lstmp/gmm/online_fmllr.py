@@ -32,6 +32,8 @@ from lstmp.gmm.fmllr import SpeakerStats, improve_rows
 from lstmp.tensors import opened, write_tensors
 
 NAME = "online_fmllr.safetensors"
+# what an estimate from statistics that no data can have may raise
+IMPOSSIBLE = (RuntimeError, ZeroDivisionError, ValueError, TypeError)
 _ROUNDS_AT_FIRST = 40  # over the rows of a transform that begins with the identity
 
 
@@ -72,6 +74,7 @@ class Adapter:
         transform: float32 [D, C (1 + 2 context)], LDA+MLLT of the spliced cepstra.
         precision, target: float32 [P, D], w/σ² and w·μ/σ² of each state, with its weight w.
         weight: float32 [P], w: `silence_weight` for states of silence, 1 for the others.
+        log_priors: float32 [P], of the states; the outputs of a network trained by LF-MMI have no priors in them.
         second, linear: float64 [D, (D + 1)(D + 2)/2] and [D, D + 1], statistics of the training data without
             transforms, in the form of :class:`.SpeakerStats`, for each frame of weight 1.
         cmvn_mean, cmvn_variance: float32 [C], of the cepstra of the training data.
@@ -86,12 +89,14 @@ class Adapter:
         average: float64 [D, D + 1], the transform before anything was heard.
     """
 
-    TENSORS = ("transform", "precision", "target", "weight", "second", "linear", "cmvn_mean", "cmvn_variance")
+    TENSORS = ("transform", "precision", "target", "weight", "log_priors", "second", "linear", "cmvn_mean",
+               "cmvn_variance")
 
     def __init__(self, cfg: OnlineFmllrConfig, transform: torch.Tensor, precision: torch.Tensor, target: torch.Tensor,
-                 weight: torch.Tensor, second: torch.Tensor, linear: torch.Tensor, cmvn_mean: torch.Tensor,
-                 cmvn_variance: torch.Tensor):
+                 weight: torch.Tensor, log_priors: torch.Tensor, second: torch.Tensor, linear: torch.Tensor,
+                 cmvn_mean: torch.Tensor, cmvn_variance: torch.Tensor):
         self.cfg, self.transform, self.precision, self.target, self.weight = cfg, transform, precision, target, weight
+        self.log_priors = log_priors
         self.second, self.linear, self.cmvn_mean, self.cmvn_variance = second, linear, cmvn_mean, cmvn_variance
         self.dim, self.cepstra, self.num_pdfs = len(transform), len(cmvn_mean), len(precision)
         self.context = transform.shape[1] // self.cepstra // 2
@@ -117,8 +122,9 @@ class Adapter:
             cfg = config.build(config.json_value(f.metadata()["online_fmllr"]), OnlineFmllrConfig, file=path)
             x = {name: f.get_tensor(name) for name in cls.TENSORS}
         dim, columns = x["transform"].shape if x["transform"].dim() == 2 else (0, 0)
-        pdfs, cepstra = len(x["weight"]), len(x["cmvn_mean"])
-        shapes = {"precision": (pdfs, dim), "target": (pdfs, dim), "weight": (pdfs,), "linear": (dim, dim + 1),
+        pdfs, cepstra = x["weight"].numel(), x["cmvn_mean"].numel()
+        shapes = {"precision": (pdfs, dim), "target": (pdfs, dim), "weight": (pdfs,), "log_priors": (pdfs,),
+                  "linear": (dim, dim + 1),
                   "second": (dim, (dim + 1) * (dim + 2) // 2), "cmvn_mean": (cepstra,), "cmvn_variance": (cepstra,)}
         if any(x[name].shape != shape for name, shape in shapes.items()) or not min(dim, cepstra) \
                 or columns % cepstra or columns // cepstra % 2 == 0 \
@@ -129,7 +135,7 @@ class Adapter:
             raise UserError("not for online fMLLR", file=path, hint=hint)
         try:
             return cls(cfg, **x)
-        except (RuntimeError, ZeroDivisionError, ValueError):  # statistics that no data can have
+        except IMPOSSIBLE:
             raise UserError("not for online fMLLR", file=path, hint=hint) from None
 
     def estimate(self, stats: SpeakerStats, start: Array, rounds: int) -> Array:
@@ -166,7 +172,7 @@ class OnlineFmllr:
             self._limit()
             self._transform = adapter.estimate(self._stats, adapter.average, _ROUNDS_AT_FIRST)
         self._cepstra = np.zeros((0, adapter.cepstra), np.float32)  # normalized, those that are still neighbours
-        self._frames = 0  # that were adapted
+        self._begun, self._frames = False, 0  # frames that were adapted
         self._waiting = torch.zeros(0, dim)  # spliced and transformed frames that are not adapted yet
         # of the frames that do not count yet: themselves, and the terms of those whose posteriors are known
         self._unheard, self._terms = torch.zeros(0, dim), torch.zeros(0, 2 * dim + 1)
@@ -174,8 +180,9 @@ class OnlineFmllr:
     def parts(self, cepstra: Array) -> Iterator[torch.Tensor]:
         """Take the next frames [T, C] and yield those adapted that can be, float32 [T', D], part by part."""
         new = self._cmvn.accept(cepstra)
-        if len(new) and not self._frames and not len(self._waiting) and not len(self._cepstra):
+        if len(new) and not self._begun:
             new = np.concatenate([np.repeat(new[:1], self.adapter.context, 0), new])  # before the first frame
+            self._begun = True
         yield from self._adapted(new)
 
     def rest(self) -> Iterator[torch.Tensor]:
@@ -199,7 +206,7 @@ class OnlineFmllr:
     def _adapted(self, cepstra: Array) -> Iterator[torch.Tensor]:
         context, cfg = self.adapter.context, self.adapter.cfg
         cepstra = np.concatenate([self._cepstra, cepstra])
-        self._cepstra = cepstra[max(0, len(cepstra) - 2 * context):] if context else cepstra[-1:]
+        self._cepstra = cepstra[max(0, len(cepstra) - 2 * context):len(cepstra) if context else 0]
         ready = len(cepstra) - 2 * context
         if ready > 0:
             index = np.arange(ready)[:, None] + np.arange(1 + 2 * context)

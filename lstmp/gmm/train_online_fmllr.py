@@ -15,15 +15,16 @@ from lstmp import config
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vector, vector_index
-from lstmp.features.load import FeatureConfig, Features, data_inputs, splice
+from lstmp.features.load import RAW_MFCC, Features, data_inputs, splice
 from lstmp.gmm.adapt import read_transforms
+from lstmp.gmm.align import alignment_file, states_inputs
 from lstmp.gmm.fmllr import SpeakerStats
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.online_fmllr import NAME, Adapter, OnlineFmllrConfig
 from lstmp.log import progress, say, warn
 from lstmp.stage import Stage
 
-RAW = FeatureConfig("mfcc", "none", 0)
+_LEAST_PRIOR = 1e-5
 _OF_AVERAGE = 8  # every so many utterances of them show the average speaker
 _MEAN_FRAMES, _VARIANCE_FRAMES = 5.0, 20.0  # of all states together, which smooth the Gaussian of a state
 
@@ -43,22 +44,22 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     Raises:
         UserError: bad input, or the model has no transforms of speakers.
     """
-    index = vector_index(ali / "pdf.scp" if (ali / "pdf.scp").is_file() else ali / "pdf.ark")
-    inputs = [*data_inputs(data), ali / "pdf.ark", ali / "num_pdfs", ali / "tree.json", transforms / "trans.ark",
+    index = vector_index(alignment_file(ali))
+    inputs = [*data_inputs(data), *states_inputs(ali), ali / "tree.json", transforms / "trans.ark",
               model_dir / "final.safetensors", lang_dir / "phones.txt"]
-    stage = Stage(out, "online_fmllr", [p for p in inputs if p.is_file()], config.to_dict(cfg))
+    stage = Stage(out, "online_fmllr", inputs, config.to_dict(cfg))
     if stage.is_done():
         return
     model, states = AcousticModel.load(model_dir), AcousticModel.load(ali)
     if model.si_gmms is None or model.transform is None:
-        raise UserError("this model has no LDA and no speaker adaptation", file=model_dir,
+        raise UserError("this model has no LDA, or no speaker adaptation", file=model_dir,
                         hint="give a model such as tri3b, trained with conf/tri3b.yaml")
     silent = states.silent_pdfs(Lang.load(lang_dir, pronunciations=False).silence)
     weight = torch.where(silent, cfg.silence_weight, 1.0)
     adapted = Features(data, model.input, model.transform, read_transforms(transforms))
     chosen = _chosen(adapted, index, cfg.frames)
-    precision, target = _gaussians(adapted, chosen, index, weight)
-    raw = Features(data, RAW)
+    precision, target, log_priors = _gaussians(adapted, chosen, index, weight)
+    raw = Features(data, RAW_MFCC)
     mean, variance = (torch.from_numpy(x.astype(np.float32)) for x in raw.training_moments())
     normalization = cfg.normalization(mean.numpy(), variance.numpy())
     stats, context = SpeakerStats.zeros(adapted.dim), model.transform.shape[1] // raw.dim // 2
@@ -67,8 +68,8 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
         frames = splice(cepstra, context) @ model.transform.t()
         stats.add(frames, precision[pdfs], target[pdfs], weight[pdfs])
     beta = float(stats.beta)
-    Adapter(cfg, model.transform, precision, target, weight, stats.second / beta, stats.linear / beta, mean,
-            variance).write(out / NAME)
+    Adapter(cfg, model.transform, precision, target, weight, log_priors, stats.second / beta, stats.linear / beta,
+            mean, variance).write(out / NAME)
     say(f"{out}: online fMLLR for {len(weight):,} states, from {len(chosen)} utterances")
     stage.mark([out / NAME])
 
@@ -103,8 +104,8 @@ def _labelled(features: Features, utts: list[str], index: dict[str, str], num_pd
 
 
 def _gaussians(features: Features, utts: list[str], index: dict[str, str],
-               weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """w/σ² and w·μ/σ² of each state, float32 [P, D] each."""
+               weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """w/σ² and w·μ/σ² of each state, float32 [P, D] each, and the logarithms of their priors, [P]."""
     count = torch.zeros(len(weight), 1, dtype=torch.float64)
     sums, squares = (torch.zeros(len(weight), features.dim, dtype=torch.float64) for _ in range(2))
     for feats, pdfs in _labelled(features, utts, index, len(weight), "Gaussians of the states"):
@@ -116,7 +117,8 @@ def _gaussians(features: Features, utts: list[str], index: dict[str, str],
     within = squares - 2 * mean * sums + count * mean ** 2
     variance = (within + _VARIANCE_FRAMES * within.sum(0) / count.sum()) / (count + _VARIANCE_FRAMES)
     precision = weight.double()[:, None] / variance.clamp(min=1e-10)
-    return precision.float(), (precision * mean).float()
+    log_priors = (count[:, 0] / count.sum()).clamp(min=_LEAST_PRIOR).log()
+    return precision.float(), (precision * mean).float(), log_priors.float()
 
 
 @command

@@ -62,8 +62,10 @@ class PlainNetwork(nn.Module):
                             hint="unidirectional LSTM and LSTMP networks are exported")
         self.model = network.model
         if network.front:
-            raise UserError(f"a network with cmvn {cfg.feature.cmvn}{' and i-vectors' if cfg.ivector_dim else ''}",
-                            hint="networks without online CMVN and i-vectors are exported")
+            what = "online fMLLR" if network.adapts else \
+                f"cmvn {cfg.feature.cmvn}{' and i-vectors' if cfg.ivector_dim else ''}"
+            raise UserError(f"a network with {what}",
+                            hint="networks without online CMVN, i-vectors and online fMLLR are exported")
         below = {"stacked frames": cfg.stack > 1, "convolutions": cfg.conv_maps, "LDA of its input": cfg.lda_dim}
         if found := [name for name, has in below.items() if has]:
             raise UserError(f"a network with {' and '.join(found)}",

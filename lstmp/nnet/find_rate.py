@@ -111,7 +111,6 @@ def main(argv=None):
     p.add_argument("--ali", required=True, metavar="DIR", help="its alignment")
     p.add_argument("--valid", required=True, metavar="DIR|LIST", help="held-out set, as for steps/train_lstmp.sh")
     p.add_argument("--ivectors", metavar="DIR", help="for `ivector_dim`: folder of the i-vector extractor")
-    p.add_argument("--online-fmllr", metavar="DIR", help="for `feature.kind: online_fmllr`: its folder")
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for rates.tsv and rates.png")
     p.add_argument("--low", type=float, default=1e-5, help="first rate (default: %(default)g)")
     p.add_argument("--high", type=float, default=1.0, help="last rate (default: %(default)g)")
@@ -127,7 +126,7 @@ def main(argv=None):
         raise UserError("the test is for training by cross entropy", file=a.config, hint="set criterion: cross_entropy")
     flush_denormals()
     keep_freed_memory()
-    prepared = prepare(cfg, a.train, a.ali, a.valid, ivectors=a.ivectors, online_fmllr=a.online_fmllr)
+    prepared = prepare(cfg, a.train, a.ali, a.valid, ivectors=a.ivectors)
     test = range_test(cfg, *prepared, a.low, a.high, a.batches, a.threads)
     rows = zip(test.rates, test.losses, test.smooth, strict=True)
     config.write_text(a.out / "rates.tsv", "rate\tloss\tsmoothed\n" + "".join(

@@ -17,7 +17,7 @@ from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.features.frame_shift import DEFAULT_SECONDS, frame_shift
 from lstmp.features.history import Heard
-from lstmp.features.load import FeatureConfig, listener
+from lstmp.features.load import RAW_MFCC, listener
 from lstmp.features.output_frames import output_lengths, padding
 from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
@@ -54,7 +54,7 @@ class AcousticNetwork:
         self.front = front if moments or ivectors or online_fmllr else None
         self.adapts, self.live = bool(online_fmllr), cfg.feature.available_online and not model.bidirectional
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
-        self.feature = FeatureConfig("mfcc", "none", 0) if self.adapts else cfg.feature
+        self.feature = RAW_MFCC if self.adapts else cfg.feature
         self.num_pdfs, self.frame_shift = model.num_pdfs, frame_shift
         self.subsampling = cfg.frames_per_row
 
@@ -96,6 +96,12 @@ class AcousticNetwork:
         """Dimension of the features that it takes; i-vectors do not count."""
         adapter = self.front.adapter if self.front else None
         return adapter.cepstra if adapter else len(self.model.feature_mean) - self.cfg.ivector_dim
+
+    @property
+    def lookahead(self) -> int:
+        """Frames after a frame that its scores depend on; with subsampling, after a group."""
+        adapter = self.front.adapter if self.front else None
+        return self.cfg.output_delay * self.model.subsampling + (adapter.context if adapter else 0)
 
     def check(self, feats: torch.Tensor):
         """Check that features have the shape [T, dim] with T > 0.
@@ -243,6 +249,9 @@ class NetworkStream:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
         self.network, self._group = network, network.model.subsampling
         self.input = network.front.start(heard) if network.front else None
+        # the outputs of a network trained by LF-MMI have no priors in them
+        adapter = network.front.adapter if network.front and not network.model.softmax else None
+        self._log_priors = adapter.log_priors if adapter else torch.zeros(network.num_pdfs)
         self._frames = 0  # number of accepted frames
         # those of an incomplete group, or the last one
         self._last_frames = torch.zeros(0, len(network.model.feature_mean))
@@ -293,8 +302,9 @@ class NetworkStream:
             skipped = min(self._to_skip, len(log_post))  # the first outputs, as many as the delay, belong to no frame
             self._to_skip -= skipped
             log_post = log_post[skipped:, 0]
-            if self.input and self.input.adapts:  # of LF-MMI, whose outputs are not normalized, too
-                self.input.hear(torch.softmax(log_post, 1).repeat_interleave(self._group, 0).cpu())
+            if self.input and self.input.adapts:
+                posteriors = torch.softmax(log_post.cpu() + self._log_priors, 1)
+                self.input.hear(posteriors.repeat_interleave(self._group, 0))
             scores.append(network.scores_of(log_post))
         return network.rows_of(torch.cat(scores)).cpu()
 

@@ -7,6 +7,7 @@ import torch
 
 from lstmp import config
 from lstmp.errors import UserError
+from lstmp.features.about import read_about
 from lstmp.features.load import Features
 from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.gmm.ivector import NAME
@@ -18,6 +19,7 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.forward import check_adapter
 from lstmp.nnet.front import Front
 from lstmp.nnet.model import StateNetwork
+from lstmp.stage import digest
 
 FILES = ("final.safetensors", "config.yaml")
 _OUTPUT = ("w_out", "b_out")
@@ -55,7 +57,8 @@ def check_online_fmllr(cfg: LstmpConfig, data, num_pdfs: int, online_fmllr=None)
         online_fmllr: folder of steps/train_online_fmllr.sh, or None.
 
     Raises:
-        UserError: it is missing, damaged, for other states, or the configuration has no online fMLLR.
+        UserError: it is missing, damaged, for other states, not what the training data were adapted with, or the
+            configuration has no online fMLLR.
     """
     if (cfg.feature.kind == "online_fmllr") != bool(online_fmllr):
         raise UserError("`feature.kind: online_fmllr` and the folder for it need each other",
@@ -63,6 +66,9 @@ def check_online_fmllr(cfg: LstmpConfig, data, num_pdfs: int, online_fmllr=None)
     if online_fmllr:
         path = Path(online_fmllr) / ONLINE_FMLLR
         check_adapter(Adapter.read(path), path, cfg, Features(data, cfg.feature).dim, num_pdfs)
+        if (read_about(data) or {}).get("online_fmllr") != digest(path):
+            raise UserError(f"the training data {data} were adapted with another file", file=path,
+                            hint="make them with this one (steps/make_online_fmllr.sh)")
 
 
 def online_normalization(cfg: LstmpConfig, data, initial=None) -> OnlineNormalization:

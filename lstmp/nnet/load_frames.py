@@ -11,6 +11,7 @@ from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vector, vector_index
 from lstmp.features.load import FeatureConfig, Features
+from lstmp.gmm.align import alignment_file
 from lstmp.log import progress, say, warn
 from lstmp.nnet.data import FrameSet, Moments, offsets_of
 from lstmp.nnet.frame_files import FrameFiles
@@ -133,18 +134,6 @@ def _check(utt: str, feats: torch.Tensor, pdfs: np.ndarray | None, num_pdfs: int
                         file=ali_dir, hint="align with the model whose tree is used")
     if not torch.isfinite(feats).all():
         raise UserError("NaN or infinity in its features", hint="check its audio and make the features again")
-
-
-def alignment_file(ali_dir) -> Path:
-    """``pdf.scp`` of an alignment folder, or ``pdf.ark`` if there is no index.
-
-    Raises:
-        UserError: the folder has neither.
-    """
-    for name in ("pdf.scp", "pdf.ark"):
-        if (Path(ali_dir) / name).is_file():
-            return Path(ali_dir) / name
-    raise UserError("no such file", file=Path(ali_dir) / "pdf.scp", hint="run the alignment stage, or give --ali")
 
 
 def read_num_pdfs(ali_dir) -> int:

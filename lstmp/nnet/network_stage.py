@@ -8,15 +8,14 @@ from pathlib import Path
 import yaml
 
 from lstmp import config
-from lstmp.features.ark import archives_of, read_scp
 from lstmp.features.load import data_inputs
+from lstmp.gmm.align import states_inputs
 from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.nnet import initial as initial_network
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.criterion import Source
 from lstmp.nnet.front import front_files
-from lstmp.nnet.load_frames import alignment_file
 from lstmp.stage import Stage
 
 MODEL_FILES = ("tree.json", "transitions.safetensors")  # of the HMM
@@ -29,10 +28,8 @@ def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | No
     """The files that training reads; the arguments are those of :func:`lstmp.nnet.train.train`."""
     inputs = [*data_inputs(data), *(data_inputs(valid) if Path(valid).is_dir() else [Path(valid)])]
     for folder in filter(None, (ali, valid_ali)):
-        states = alignment_file(folder)
-        inputs += [states, Path(folder) / "num_pdfs"]
-        if states.suffix == ".scp":
-            inputs += archives_of(read_scp(states).values())
+        states, *more = states_inputs(folder)
+        inputs += [states, Path(folder) / "num_pdfs", *more]
     inputs += source.inputs([Path(folder) for folder in filter(None, (ali, valid_ali))]) if source else []
     inputs += [Path(initial) / name for name in initial_network.FILES] if initial else []
     inputs += [Path(ivectors) / IVECTORS] if ivectors else []

@@ -105,6 +105,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
     if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
         distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
+    check_online_fmllr(cfg, data, read_num_pdfs(ali), online_fmllr)
     inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial, ivectors, online_fmllr)
     stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, source))
     distributed.on_first(stage.keep_previous)
@@ -146,7 +147,7 @@ def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model
         config.copy_file(Path(online_fmllr) / ONLINE_FMLLR, out / ONLINE_FMLLR)
     second_output = source is not None and source.second_output
     model, train_set, valid_set = team_frames(cfg, team, out, lambda: prepare(
-        cfg, data, ali, valid, valid_ali, memory, second_output, initial, ivectors, online_fmllr))
+        cfg, data, ali, valid, valid_ali, memory, second_output, initial, ivectors))
     parts = [(ali, train_set.utts), (valid_ali or ali, valid_set.utts)]
     criterion, priors = None, log_priors(train_set.pdf_counts(model.num_pdfs), cfg.prior_floor)
     if source:
@@ -209,7 +210,7 @@ def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:
 
 def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
             memory: float = DEFAULT_MEMORY, second_output: bool = False,
-            initial=None, ivectors=None, online_fmllr=None) -> tuple[StateNetwork, Frames, Frames]:
+            initial=None, ivectors=None) -> tuple[StateNetwork, Frames, Frames]:
     """Make an initialized network, and load the normalized frames of the training and of the held-out utterances.
 
     Args: as for :func:`train`, and for :class:`lstmp.nnet.model.StateNetwork`.
@@ -221,7 +222,6 @@ def prepare(cfg: LstmpConfig, data, ali, valid, valid_ali=None,
     """
     num_pdfs = read_num_pdfs(ali)
     front = front_for(cfg, data, initial, ivectors)
-    check_online_fmllr(cfg, data, num_pdfs, online_fmllr)
     held_out = None if Path(valid).is_dir() else read_ids(valid)
     valid_set = load_frames(data if held_out else valid, valid_ali or ali, cfg.feature, num_pdfs, cfg.max_left_out,
                             "held out", only=held_out, memory=_FOR_HELD_OUT * memory, front=front)

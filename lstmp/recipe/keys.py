@@ -39,8 +39,7 @@ class Recipe:
         speaker_minutes: each copy of a training speaker is divided, at random, into speakers of about so many minutes,
             who are normalized and adapted separately; 0: not divided.
         held_out: share of the training utterances, some of every speaker, that the networks are not trained on.
-        held_out_speakers: number of training speakers that the networks are not trained on, in place of `held_out`; 0:
-            none.
+        held_out_speakers: number of whole training speakers to hold out instead of `held_out`; 0: `held_out` applies.
         systems: the systems to decode, the rows of the table. They must include the last triphone system. Other
             networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
         combinations: rows of the table for several systems together: name → the systems, networks or the last triphone

@@ -190,8 +190,8 @@ def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, 
         return None
     criterion = own.get("criterion", init.config.get("criterion"))
     if init.lfmmi and criterion != "lfmmi":
-        raise UserError(f"`networks.{name}.init`: the scores of `{init.name}` are no probabilities, being trained by "
-                        "LF-MMI", **where, hint="start from a network trained by cross entropy")
+        raise UserError(f"`networks.{name}.init`: `{init.name}` was trained by LF-MMI, so its scores are not "
+                        "probabilities", **where, hint="start from a network trained by cross entropy")
     if init.biphones != own.get("biphones", criterion == "lfmmi" or init.biphones):
         raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", **where,
                         hint="with LF-MMI, and with `biphones: true`, each phone has one state: start from a network "

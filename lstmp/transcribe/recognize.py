@@ -114,7 +114,7 @@ def _decode(model: ModelFolder, graph: Path, work: Path, utts: int, nj: int, wan
         decode(model.path / "adapt", graph, data, work / "adapt", cfg, nj, "cpu")
         make_fmllr(data, model.path / "adapt", work / "adapt", work / "fmllr")
         data = work / "fmllr"
-    # the pieces of a recording are its utterances in order, so a network with online CMVN knows what was heard before
+    # the pieces of a recording are its utterances in order, so a network that adapts knows what was heard before
     decode(model.path / "network", graph, data, work / "decode", replace(cfg, speaker_history=True), nj, "cpu")
     weights = (model.lm_weight, model.word_penalty)
     if not wanted:

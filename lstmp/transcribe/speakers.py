@@ -17,6 +17,7 @@ from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
 from lstmp.features.history import Heard
+from lstmp.gmm.online_fmllr import IMPOSSIBLE
 from lstmp.nnet.front import Front
 from lstmp.tensors import are, opened, write_tensors
 
@@ -60,9 +61,13 @@ def load_speaker(path: Path, extraction: FbankConfig, front: Front, dim: int) ->
                                             for x in arrays.values()):
         raise UserError("not what was heard of a speaker", file=path, hint=hint)
     fmllr = tuple(arrays.pop(name) for name in _FMLLR if name in arrays)
-    if fmllr and fmllr[-1] < 0:
-        raise UserError("not what was heard of a speaker", file=path, hint=hint)
-    return Heard(**arrays, fmllr=fmllr)
+    heard = Heard(**arrays, fmllr=fmllr)
+    try:
+        if front.adapter:
+            front.adapter.start(heard)
+    except IMPOSSIBLE:
+        raise UserError("not what was heard of a speaker", file=path, hint=hint) from None
+    return heard
 
 
 def save_speaker(path: Path, heard: Heard, extraction: FbankConfig, front: Front):

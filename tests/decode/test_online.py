@@ -51,10 +51,12 @@ def test_equals_exhaustive_viterbi(seed, frames, scale):
 
 @needs_compiler
 @settings(max_examples=80, deadline=None)
-@given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40))
-def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states):
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40),
+       by_score=st.booleans(), penalty=st.sampled_from([0.0, 0.7, -0.7]))
+def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states, by_score, penalty):
     beam, min_active, max_active = beams
-    graph = SmallGraph.random(seed, num_states=states).engine(4)
+    graph = SmallGraph.random(seed, num_states=states).engine(4, by_score).with_penalty(penalty)
+    assert np.isfinite(graph.slack) >= by_score  # the compiled search passes over arcs that cannot survive
     cfg = SearchConfig(0.5, beam, 1.0, 10, min_active, max_active, 0)
     one, two, settled = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, native=False), []
     for piece in pieces_of(scores(seed, frames), seed):

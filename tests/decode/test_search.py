@@ -140,10 +140,11 @@ def test_impossible_scores(as_graph):
 @NEEDS_COMPILER
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.sampled_from([1, 2, 7, 29, 30, 31, 95]), states=st.integers(3, 25),
-       beams=st.sampled_from([(4.0, 1.5, 0, 1000), (8.0, 3.0, 0, 6), (1e4, 2.0, 0, 10_000), (3.0, 0.1, 2, 50)]))
-def test_compiled_and_numpy_lattices_are_bitwise_equal(seed, frames, states, beams):
+       beams=st.sampled_from([(4.0, 1.5, 0, 1000), (8.0, 3.0, 0, 6), (1e4, 2.0, 0, 10_000), (3.0, 0.1, 2, 50)]),
+       by_score=st.booleans(), penalty=st.sampled_from([0.0, 0.7]))
+def test_compiled_and_numpy_lattices_are_bitwise_equal(seed, frames, states, beams, by_score, penalty):
     search_beam, output_beam, min_active, max_active = beams
-    graph = SmallGraph.random(seed, num_states=states).engine(4)
+    graph = SmallGraph.random(seed, num_states=states).engine(4, by_score).with_penalty(penalty)
     cfg = SearchConfig(0.7, search_beam, output_beam, 3, min_active, max_active, 0)
     one, two = (search_natively(graph, scores(seed, frames), cfg, native) for native in (True, False))
     assert (one is None) == (two is None)

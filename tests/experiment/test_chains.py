@@ -65,9 +65,31 @@ def test_a_network_whose_first_network_is_recorded_only_trains_that_again(python
     run.main([str(file), "--only", "first", "--nj", "1"])
     shutil.rmtree(tmp_path / "exp/first")
     capsys.readouterr()
+    record = tmp_path / "page/records/first-seed1.json"
+    before = record.stat().st_mtime_ns
     run.main([str(file), "--only", "third", "--nj", "1"])
-    assert "3 of 3" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "3 of 3" in output and "2 networks that others start from are trained here again" in output
     assert all((tmp_path / "exp" / name / "seed1/final.safetensors").is_file() for name in CHAIN)
+    assert record.stat().st_mtime_ns == before and not (record.parent / "second-seed1.json").exists()
+
+
+def test_a_network_of_another_configuration_is_not_started_from(python_steps, write, tmp_path, capsys):
+    run.main([str(write(CHAIN)), "--only", "first", "--nj", "1"])
+    capsys.readouterr()
+    run.main([str(write({**CHAIN, "first": {"cells": 9}, "second": {**CHAIN["second"], "cells": 9}})), "--only",
+              "second", "--nj", "1"])
+    assert "1 networks that others start from are trained here again" in capsys.readouterr().out
+    assert all(trained(tmp_path / "exp" / name / "seed1")["config"]["cells"] == 9 for name in ("first", "second"))
+
+
+def test_an_exception_ends_the_run_and_those_that_wait_for_it(python_steps, write, capsys, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+    monkeypatch.setattr(records, "write", full)
+    with pytest.raises(SystemExit):
+        run.main([str(write(CHAIN)), "--nj", "2"])
+    assert "3 of 3 runs failed" in capsys.readouterr().err
 
 
 def test_what_starts_from_a_failed_network_is_not_trained(python_steps, write, tmp_path, capsys):
@@ -84,6 +106,8 @@ def test_what_starts_from_a_failed_network_is_not_trained(python_steps, write, t
     ({"a": {"source": "states", "criterion": "lfmmi"}}, "network `a` needs `denominator` in its source `states`"),
     ({"a": {"feature": {"cmvn": "online_mean"}, "ivector_dim": 60}}, "network `a` needs `ivectors` in its source"),
     ({"a": {"feature": {"kind": "online_fmllr"}}}, "network `a` needs `online_fmllr` in its source"),
+    ({"a": {"mmi": {"leaky": 0.1}}}, "network `a` has `mmi`, but is not trained by LF-MMI"),
+    ({"b": {}, "a": {"init": "b", "feature": {"kind": "fmllr"}}}, "network `b`, which a starts from, has other feat"),
     ({"a": {"criterion": "lfmmi", "mmi": {"leeky": 1}}}, "networks.a.mmi.leeky")])
 def test_errors_name_the_network(write, networks, message):
     with pytest.raises(UserError, match=message):

@@ -28,8 +28,8 @@ def make(cfg=CFG, seed=1) -> Adapter:
     p, t, w, frames = (torch.from_numpy(a.astype(np.float32)) for a in (precision, target, weight, x))
     stats.add(frames, p[states], t[states], w[states])
     beta = float(stats.beta)
-    return Adapter(cfg, transform, p, t, w, stats.second / beta, stats.linear / beta,
-                   torch.from_numpy(rng.normal(size=C).astype(np.float32)), torch.ones(C))
+    return Adapter(cfg, transform, p, t, w, torch.full((PDFS,), 1 / PDFS).log(), stats.second / beta,
+                   stats.linear / beta, torch.from_numpy(rng.normal(size=C).astype(np.float32)), torch.ones(C))
 
 
 def utterance(frames=57, seed=2):

@@ -30,6 +30,16 @@ def random_graph(seed: int, states: int = 8, arcs: int = 18, epsilons: float = 0
                      (rng.integers(0, 64, len(src)) / 64)[order].astype(np.float32), dst[order].astype(np.int32))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_arcs_of_a_state_are_in_the_order_of_their_scores(seed):
+    fst = random_graph(seed, states=6, arcs=60)
+    fst.weight[:] = np.random.default_rng(seed).choice([-3.5, -0.0, 0.0, 0.25, 1e-30, 1e30, 2.0], len(fst.weight))
+    arcs = epsilon_free(fst, np.arange(LABELS + 1)).arcs
+    state, score = arcs[:, 0], np.ascontiguousarray(arcs[:, 3]).view(np.float32)
+    same = state[1:] == state[:-1]
+    assert (np.diff(state) >= 0).all() and same.any() and (np.diff(score)[same] <= 0).all()
+
+
 def relation(arcs, start: int, ends: dict[int, float], longest: int) -> dict:
     """(labels, words) → lowest cost of the paths with them, for all paths of at most ``longest`` labels.
 

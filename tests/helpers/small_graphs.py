@@ -48,12 +48,13 @@ class SmallGraph:
                   for s in rng.choice(num_states, 2, replace=False)}
         return cls(arcs, finals, num_pdfs)
 
-    def _rows(self):
-        """Arcs int32 [A, 4] in the order of a graph file, and the words of each; -1 on arcs into the final state."""
+    def _rows(self, by_score=True):
+        """Arcs int32 [A, 4], by default in the order of a graph file, and the words of each; -1 on arcs into the final
+        state."""
         last = self.num_states
         rows = [(a, b, pdf + 1, score, words) for a, b, pdf, score, words in self.arcs]
         rows += [(s, last, -1, score, (*words, -1)) for s, (score, words) in self.final.items()]
-        rows.sort(key=lambda r: (r[0], r[2]))
+        rows.sort(key=lambda r: (r[0], -r[3] if by_score else r[2]))
         arcs = torch.tensor([r[:3] for r in rows], dtype=torch.int32)
         scores = torch.tensor([r[3] for r in rows])
         return torch.cat([arcs, scores.view(torch.int32)[:, None]], 1), [list(r[4]) for r in rows]
@@ -68,9 +69,10 @@ class SmallGraph:
         fsa.graph_scores = fsa.scores.clone()
         return fsa
 
-    def engine(self, num_pdfs=None):
-        """The graph for the native search."""
-        arcs, words = self._rows()
+    def engine(self, num_pdfs=None, by_score=True):
+        """The graph for the native search; without ``by_score``, arcs are in the order of their labels, as in graph
+        files of earlier versions."""
+        arcs, words = self._rows(by_score)
         splits = np.cumsum([0] + [len(w) for w in words])
         return SearchGraph.of(arcs.numpy(), splits, np.array(list(itertools.chain(*words))), num_pdfs or self.num_pdfs)
 

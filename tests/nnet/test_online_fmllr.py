@@ -126,14 +126,14 @@ def test_what_does_not_fit_is_refused(made, cfg, tmp_path):
     with pytest.raises(UserError, match="`delay` 8, but the network knows a frame's states 11 frames later"):
         trained(made, replace(cfg, subsampling=3, label_delay=8), tmp_path / "net")
     adapter = Adapter.read(made.needs / NAME)
-    for name in ("precision", "target", "weight"):
+    for name in ("precision", "target", "weight", "log_priors"):
         setattr(adapter, name, getattr(adapter, name)[1:])
     adapter.write(tmp_path / NAME)
     with pytest.raises(UserError, match="states and inputs of 5 values; the network has"):
         trained(made, cfg, tmp_path / "net", online_fmllr=tmp_path)
     with pytest.raises(UserError, match="other than online_fmllr where `bidirectional` is true"):
         replace(cfg, bidirectional=True, label_delay=0, chunk=0)
-    with pytest.raises(UserError, match="this model has no LDA and no speaker adaptation"):
+    with pytest.raises(UserError, match="this model has no LDA, or no speaker adaptation"):
         train_online_fmllr(made.data, made.ali, made.ali, made.model.parent / "mono", made.lang, tmp_path / "x", CONF)
     with pytest.raises(UserError, match="this folder is also the input"):
         make_online_fmllr(made.data, made.ali, made.needs, made.data, 1)

@@ -133,7 +133,7 @@ def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output
     ("{x: {}, a: {criterion: lfmmi, subsampling: 3}, b: {init: a, align_by: x}}", "are of another alignment"),
     ("{b: {criterion: smbr}}", "`criterion: smbr` needs the key `init`"),
     ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
-    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "the scores of `a` are no probabilities"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "`a` was trained by LF-MMI, so its"),
     ("{a: {}, b: {criterion: lfmmi, init: a}}", "`networks.b.init`: its states are not those of `a`"),
     ("{a: {biphones: true}, b: {init: a, biphones: false}}", "`networks.b.init`: its states are not those of `a`"),
     ("{a: {biphones: maybe}}", "`networks.a.biphones` must be true or false, not 'maybe'"),
