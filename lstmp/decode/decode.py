@@ -165,7 +165,8 @@ class Task:
         scorer = load_acoustic_scorer(self.model_dir, speaker_independent=True) if speaker_independent else self.scorer
         features = self.features(read_transforms(transforms) if transforms else None)
         graph = functools.partial(_load_graph, self.graph_dir, scorer.num_pdfs, choose_engine(cfg.engine))
-        jobs = plan(paths, features, self.utts, cfg.utts_per_job, distributed.on_first(stage.key))
+        jobs = plan(paths, features, self.utts, cfg.utts_per_job, distributed.on_first(stage.key),
+                    cfg.speaker_history)
         search_jobs(jobs, graph, features,
                     scorer if self.device == "cpu" else
                     functools.partial(_on_device, str(self.model_dir), self.device, speaker_independent), cfg, self.nj)

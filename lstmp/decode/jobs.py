@@ -52,8 +52,8 @@ def run_job(job: Job, graph: Any, features: Features, scorer: AcousticScorer, cf
             except UserError as e:
                 failed[utt] = str(e)
         frames += sum(len(x) for _, x in feats)
-        before = [history.before(utt) for utt, _ in feats] if history else []
         start = time.perf_counter(), time.process_time()
+        before = [history.before(utt) for utt, _ in feats] if history else []
         for (utt, _), loglikes in zip(feats, scorer([x for _, x in feats], before), strict=True):
             try:
                 lattices[utt] = decode_utterance(graph, loglikes, cfg)
@@ -95,15 +95,22 @@ def job_paths(out: Path, num_utts: int, utts_per_job: int) -> list[Path]:
     return [out / f"lat.{i:04d}.safetensors" for i in range(math.ceil(num_utts / utts_per_job))]
 
 
-def plan(paths: list[Path], features: Features, utts: Iterable[str], utts_per_job: int, key: str) -> list[Job]:
-    """Split the utterances into jobs of equal number, longest utterances first. ``paths``: see :func:`job_paths`."""
+def plan(paths: list[Path], features: Features, utts: Iterable[str], utts_per_job: int, key: str,
+         by_speaker: bool = False) -> list[Job]:
+    """Split the utterances into jobs of equal number, longest utterances first.
+
+    Args:
+        paths: see :func:`job_paths`.
+        by_speaker: instead, each speaker's utterances in the order of their ids, so that what was heard before an
+            utterance is known from the one before it.
+    """
     def frames(utt: str) -> int:
         try:
             return features.num_frames(utt)
         except UserError:  # reported when its job is run
             return 0
 
-    ordered = sorted(utts, key=lambda utt: (-frames(utt), utt))
+    ordered = sorted(utts, key=lambda utt: (features.speaker(utt), utt) if by_speaker else (-frames(utt), utt))
     return [Job(path, ordered[i * utts_per_job:(i + 1) * utts_per_job], key) for i, path in enumerate(paths)]
 
 

@@ -45,7 +45,8 @@ class History:
         for utt, speaker in sorted(self._speaker.items()):
             self._utts.setdefault(speaker, []).append(utt)
         self._alone = functools.lru_cache(_KEPT)(lambda utt: self._after(utt, None))
-        self._before: dict[str, list[Heard | None]] = {}  # speaker → what was heard before each of his utterances
+        # speaker → number of an utterance and what was heard before it
+        self._before: dict[str, tuple[int, Heard | None]] = {}
 
     def pair(self, utt: str) -> Heard | None:
         """What the previous utterance alone has left, for every second utterance of a speaker; None for the others.
@@ -56,12 +57,18 @@ class History:
         return self._alone(utts[number - 1]) if number % 2 else None
 
     def before(self, utt: str) -> Heard | None:
-        """What all earlier utterances of its speaker have left; None before the first one."""
+        """What all earlier utterances of its speaker have left; None before the first one.
+
+        It takes least if a speaker's utterances are asked for in their order: then each is listened to once.
+        """
         utts, number = self._place(utt)
-        states = self._before.setdefault(self._speaker[utt], [None])
-        while len(states) <= number:
-            states.append(self._after(utts[len(states) - 1], states[-1]))
-        return states[number]
+        known, heard = self._before.get(self._speaker[utt], (0, None))
+        if known > number:
+            known, heard = 0, None
+        for n in range(known, number):
+            heard = self._after(utts[n], heard)
+        self._before[self._speaker[utt]] = number, heard
+        return heard
 
     def _place(self, utt: str) -> tuple[list[str], int]:
         utts = self._utts[self._speaker[utt]]

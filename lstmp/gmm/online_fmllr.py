@@ -139,12 +139,18 @@ class Adapter:
             raise UserError("not for online fMLLR", file=path, hint=hint) from None
 
     def estimate(self, stats: SpeakerStats, start: Array, rounds: int) -> Array:
-        """The transform for the statistics of a speaker: the transform ``start`` [D, D + 1], improved."""
+        """The transform for the statistics of a speaker: the transform ``start`` [D, D + 1], improved.
+
+        Raises:
+            IMPOSSIBLE: the statistics are not those of any frames.
+        """
         frames, transform = self.cfg.prior_frames, start.copy()
         both = SpeakerStats(stats.second + frames * self.second, stats.linear + frames * self.linear,
                             stats.beta + frames)
         inverse = torch.linalg.inv(both.matrices()).numpy()
         improve_rows(transform, inverse, both.linear.numpy(), float(both.beta), rounds)
+        if not np.isfinite(transform).all():
+            raise ValueError("no transform for these statistics")
         return transform
 
     def start(self, heard: Heard | None = None) -> "OnlineFmllr":

@@ -96,7 +96,26 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
             raise UserError(f"network `{network.name}`: `ivector_dim` {network.config['ivector_dim']} is not `dim` "
                             f"{sections['ivector']['dim']} of conf/ivector.yaml", hint="make them equal",
                             file=file, line=network_lines.get(f"networks.{network.name}"))
+        if network.online_fmllr:
+            _check_online_fmllr(network, recipe, sections, file, network_lines.get(f"networks.{network.name}"))
     return run, recipe, sections, recipe_networks
+
+
+def _check_online_fmllr(network: Network, recipe: Recipe, sections: dict, file, line: int | None) -> None:
+    """Check that the triphones have what online fMLLR needs, and that it waits as long as the network does.
+
+    Raises:
+        UserError: they have not, or it does not.
+    """
+    group = network.config["subsampling"]
+    latest = (-(-network.config["label_delay"] // group) + 1) * group - 1
+    if not sections[recipe.triphones[-1]]["adapt"] or not any(sections[tri]["lda_dim"] for tri in recipe.triphones):
+        raise UserError(f"network `{network.name}`: online fMLLR needs triphones with LDA and speaker adaptation",
+                        file=file, line=line, hint="`triphones: [tri1, tri2b, tri3b]`, as in mini_librispeech")
+    if sections["online_fmllr"]["delay"] < latest:
+        raise UserError(f"network `{network.name}` knows a frame's states {latest} frames later, and `delay` of "
+                        f"conf/online_fmllr.yaml is {sections['online_fmllr']['delay']}", file=file, line=line,
+                        hint=f"set --online_fmllr.delay {latest}")
 
 
 def _recipe(values: dict, path: Path, lines: dict[str, int], chosen: dict) -> Recipe:

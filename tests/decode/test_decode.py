@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from lstmp import config
 from lstmp.decode import decode as command
 from lstmp.decode.acoustic_scorer import load_acoustic_scorer
 from lstmp.decode.decode import check_same_model, main
+from lstmp.decode.jobs import plan
 from lstmp.decode.lattice import read_info, read_lattices
 from lstmp.errors import UserError
 from lstmp.features.load import Features
@@ -94,6 +97,14 @@ def test_the_longest_utterances_come_first_and_finished_jobs_are_kept(work):
     (work / "decode.yaml").write_text(CONFIG.replace("output_beam: 8.0", "output_beam: 2.0"))
     assert "already" not in run(work).stdout
     assert read_info(jobs[0])["arcs"] > 0 and "done" in run(work).stdout
+
+
+def test_with_history_a_speakers_utterances_come_in_their_order():
+    frames, speakers = {"u0": 9, "u1": 3, "u2": 8, "u3": 1}, {"u0": "b", "u1": "a", "u2": "b", "u3": "a"}
+    features = SimpleNamespace(num_frames=frames.__getitem__, speaker=speakers.__getitem__)
+    paths = [Path("0"), Path("1")]
+    assert [job.utts for job in plan(paths, features, frames, 2, "key")] == [["u0", "u2"], ["u1", "u3"]]
+    assert [job.utts for job in plan(paths, features, frames, 2, "key", True)] == [["u1", "u3"], ["u0", "u2"]]
 
 
 def test_the_weights_of_networks_do_not_matter_to_a_gmm(work):

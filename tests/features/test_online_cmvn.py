@@ -91,8 +91,10 @@ def test_moments_of_all_speakers():
 def test_history():
     utts = {"b-1": "b", "a-3": "a", "a-1": "a", "a-2": "a", "a-4": "a"}
     features = {utt: frames(5 + n, seed=n) for n, utt in enumerate(utts)}
+    heard = []
 
     def listen(utt: str, before: Heard | None) -> Heard:
+        heard.append(utt)
         if utt == "a-2":
             raise UserError("damaged")
         return Heard(knf.compute_cmvn_stats(features[utt]) + (before.cmvn if before else 0))
@@ -103,6 +105,10 @@ def test_history():
     for utt, all_before in (("a-4", ["a-1", "a-3"]), ("a-2", ["a-1"]), ("a-3", ["a-1"])):
         expected = knf.compute_cmvn_stats(np.concatenate([features[u] for u in all_before]))
         np.testing.assert_allclose(history.before(utt).cmvn, expected, rtol=1e-6)
+    heard.clear()
+    for utt in ("a-1", "a-2", "a-3", "a-4"):
+        history.before(utt)
+    assert heard.count("a-1") == heard.count("a-3") == 1  # in their order each is listened to once
     assert history.pair("a-3") is None
     np.testing.assert_array_equal(history.pair("a-2").cmvn, knf.compute_cmvn_stats(features["a-1"]))
     np.testing.assert_array_equal(history.pair("a-4").cmvn, knf.compute_cmvn_stats(features["a-3"]))

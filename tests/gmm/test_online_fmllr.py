@@ -5,31 +5,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from helpers.small_adapter import CFG, PDFS, C, D, make
 
 from lstmp.errors import UserError
 from lstmp.features.load import splice
 from lstmp.gmm.fmllr import SpeakerStats, improve_rows
-from lstmp.gmm.online_fmllr import NAME, Adapter, OnlineFmllrConfig
-
-CFG = OnlineFmllrConfig(period=10, delay=4, prior_frames=30.0, max_frames=50.0, silence_weight=0.1, rounds=3, window=60,
-                        speaker_frames=60, global_frames=20, frames=1000)
-C, D, PDFS = 3, 4, 6
-
-
-def make(cfg=CFG, seed=1) -> Adapter:
-    rng = np.random.default_rng(seed)
-    transform = torch.from_numpy(rng.normal(size=(D, C * 3)).astype(np.float32))
-    means, variances = rng.normal(size=(PDFS, D)), rng.uniform(0.5, 2, (PDFS, D))
-    weight = np.array([cfg.silence_weight, 1, 1, 1, 1, 1])
-    precision, target = weight[:, None] / variances, weight[:, None] * means / variances
-    stats = SpeakerStats.zeros(D)
-    states = rng.integers(0, PDFS, 400)
-    x = means[states] + rng.normal(size=(400, D)) * np.sqrt(variances[states])
-    p, t, w, frames = (torch.from_numpy(a.astype(np.float32)) for a in (precision, target, weight, x))
-    stats.add(frames, p[states], t[states], w[states])
-    beta = float(stats.beta)
-    return Adapter(cfg, transform, p, t, w, torch.full((PDFS,), 1 / PDFS).log(), stats.second / beta,
-                   stats.linear / beta, torch.from_numpy(rng.normal(size=C).astype(np.float32)), torch.ones(C))
+from lstmp.gmm.online_fmllr import NAME, Adapter
 
 
 def utterance(frames=57, seed=2):
@@ -59,7 +40,8 @@ def adapt(adapter, cepstra, posteriors, heard=None, pieces=None, lag=0):
 
 def by_definition(adapter, cepstra, posteriors, heard=None):
     cfg = adapter.cfg
-    frames = splice(torch.from_numpy(adapter.normalization.start(heard).accept(cepstra)), 1) @ adapter.transform.t()
+    cepstra = torch.from_numpy(adapter.normalization.start(heard).accept(cepstra))
+    frames = splice(cepstra, adapter.context) @ adapter.transform.t()
     weight = adapter.weight.double().numpy()
     with np.errstate(divide="raise"):
         variance = weight[:, None] / adapter.precision.double().numpy()
@@ -116,6 +98,22 @@ def test_it_does_not_matter_how_frames_arrive(pieces):
         assert np.array_equal(heard.cmvn, also.cmvn)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 12])
+@pytest.mark.parametrize("context", [0, 1, 3])
+def test_short_utterances_and_other_contexts(context, frames):
+    adapter = make(context=context)
+    cepstra, posteriors = utterance(frames)
+    expected = by_definition(adapter, cepstra, posteriors)
+    for pieces in (None, [1] * frames):
+        got, _ = adapt(adapter, cepstra, posteriors, pieces=pieces)
+        assert np.allclose(got, expected, atol=1e-4)
+
+
+def test_nothing_comes_of_no_frames():
+    online = make().start()
+    assert not [*online.parts(np.zeros((0, C), np.float32)), *online.rest()] and float(online.heard().fmllr[2]) == 0
+
+
 def test_known_states_are_posteriors_of_1():
     adapter = make()
     cepstra, _ = utterance()
@@ -165,7 +163,8 @@ def test_the_file_holds_everything(tmp_path):
 @pytest.mark.parametrize("name, change", [
     ("transform", lambda x: x[:, :-1]), ("precision", lambda x: x[:-1]), ("target", lambda x: x * float("nan")),
     ("weight", lambda x: -x), ("second", lambda x: x[:, :-1]), ("linear", lambda x: x.float()),
-    ("cmvn_mean", lambda x: x[:-1]), ("second", lambda x: 0 * x)])
+    ("cmvn_mean", lambda x: x[:-1]), ("second", lambda x: 0 * x), ("weight", lambda x: x.sum()),
+    ("second", lambda x: -x)])
 def test_a_damaged_file_is_an_error(tmp_path, name, change):
     adapter = make()
     setattr(adapter, name, change(getattr(adapter, name)))

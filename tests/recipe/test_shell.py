@@ -72,6 +72,30 @@ def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
         "e/tri1_biphones_mp3/graph_tg"]
 
 
+def test_online_fmllr_has_its_own_training_data(bash_output):
+    kind = "feature: {kind: online_fmllr, cmvn: none}, freq_masks: 0"
+    networks = (f"{{a: {{{kind}, mp3_kbps: 24}}, b: {{init: a, epochs: 1}}, c: {{{kind}, biphones: true}}, "
+                "d: {align_by: a}, e: {}}")
+    show = 'echo "$feature_type|$online_fmllr|$train_feats|$align_feats|${train_options[*]}"'
+    options = "--networks", networks, "--triphones", "[tri1, tri2b, tri3b]"
+    output = bash_output(f"for n in a b c d e; do settings_of $n; {show}; done", *options)
+    assert output.splitlines() == [
+        "online_fmllr|e/tri1_ali_mp3/online_fmllr|e/tri1_ali_mp3/online_fmllr/train||"
+        "--online-fmllr e/tri1_ali_mp3/online_fmllr",
+        "online_fmllr|e/tri1_ali_mp3/online_fmllr|e/tri1_ali_mp3/online_fmllr/train||--init e/a",
+        "online_fmllr|e/tri1_biphones/online_fmllr|e/tri1_biphones/online_fmllr/train||"
+        "--online-fmllr e/tri1_biphones/online_fmllr",
+        "fbank||d/train_fbank|d/train|",
+        "fbank||d/train_fbank||"]
+    for more, message in (
+            (("--triphones", "[tri1]"), "network `a`: online fMLLR needs triphones with LDA and speaker adaptation"),
+            (("--online_fmllr.delay", "4"), "network `a` knows a frame's states 5 frames later"),
+            (("--lstmp.subsampling", "3", "--online_fmllr.delay", "7"), "knows a frame's states 8 frames later")):
+        with pytest.raises(UserError, match=message):
+            resolve(dict(zip([o.removeprefix("--") for o in [*options, *more][::2]], [*options, *more][1::2],
+                             strict=True)))
+
+
 def test_utterances_or_whole_speakers_are_held_out(bash_output):
     show = 'echo "${held_out_options[*]}"'
     assert bash_output(show, "--held_out", "0.2").split() == ["--held-out", "0.2"]
