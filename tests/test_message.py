@@ -84,6 +84,6 @@ def test_random_bytes_are_refused(raw):
 
 def test_a_dataclass_keeps_its_checks():
     spoiled = message.pack(FEATURE).numpy().tobytes().replace(b'"fbank"', b'"nonee"')
-    with pytest.raises(UserError, match="mfcc, fbank or fmllr"):
+    with pytest.raises(UserError, match="mfcc, fbank, fmllr or online_fmllr"):
         message.unpack(torch.tensor(list(spoiled), dtype=torch.uint8))
     assert dataclasses.is_dataclass(FEATURE)

@@ -33,7 +33,7 @@ BAD_CONFIGS = [("mono", {"em__nun_iters": 3}, ["mono-changed.yaml", "unknown key
                ("mono", {"em__grow_until": 99}, ["`em.grow_until` must be between 1 and num_iters"]),
                ("mono", {"align__acoustic_scale": 0}, ["`align.acoustic_scale` must be greater than 0"]),
                ("mono", {"em__realign": 3}, ["`em.realign` must be"]),
-               ("mono", {"feature__kind": "plp"}, ["`feature.kind` must be mfcc, fbank or fmllr"]),
+               ("mono", {"feature__kind": "plp"}, ["`feature.kind` must be mfcc, fbank, fmllr or online_fmllr"]),
                ("tri1", {"tree__max_leaves": 7}, ["`max_leaves` is 7, but the tree has", "raise max_leaves"]),
                ("tri1", {"tree__max_leaves": "many"}, ["`tree.max_leaves` must be a whole number, not 'many'"])]
 

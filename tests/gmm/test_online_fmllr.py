@@ -111,7 +111,7 @@ def test_short_utterances_and_other_contexts(context, frames):
 
 def test_nothing_comes_of_no_frames():
     online = make().start()
-    assert not [*online.parts(np.zeros((0, C), np.float32)), *online.rest()] and float(online.heard().fmllr[2]) == 0
+    assert not [*online.parts(np.zeros((0, C), np.float32)), *online.rest()] and online.heard().fmllr[2].item() == 0
 
 
 def test_known_states_are_posteriors_of_1():

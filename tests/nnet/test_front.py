@@ -90,7 +90,7 @@ def test_what_online_cmvn_cannot_be_used_with(config, small_config, data):
     for changes, message in (({"deltas": 1}, "deltas"), ({"kind": "fmllr"}, "cmvn")):
         with pytest.raises(UserError, match=message):
             replace(config, feature=replace(config.feature, **changes))
-    with pytest.raises(UserError, match="networks without online CMVN and i-vectors are exported"):
+    with pytest.raises(UserError, match="networks without online CMVN, i-vectors and online fMLLR are exported"):
         PlainNetwork(AcousticNetwork.load(run(data, config)))
 
 

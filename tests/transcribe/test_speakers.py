@@ -38,7 +38,7 @@ def file(tmp_path, front):
 def test_what_was_heard_is_kept(file, front):
     path, heard = file
     again = load_speaker(path, MFCC, front, C)
-    assert float(heard.fmllr[2]) > 20 and np.array_equal(again.cmvn, heard.cmvn)
+    assert heard.fmllr[2].item() > 20 and np.array_equal(again.cmvn, heard.cmvn)
     assert all(np.array_equal(a, b) for a, b in zip(again.fmllr, heard.fmllr, strict=True))
     assert load_speaker(Path("nobody.safetensors"), MFCC, front, C) is None
 
