@@ -142,7 +142,7 @@ class Adapter:
         """The transform for the statistics of a speaker: the transform ``start`` [D, D + 1], improved.
 
         Raises:
-            IMPOSSIBLE: the statistics are not those of any frames.
+            ValueError: the statistics are not those of any frames; or one of ``IMPOSSIBLE``.
         """
         frames, transform = self.cfg.prior_frames, start.copy()
         both = SpeakerStats(stats.second + frames * self.second, stats.linear + frames * self.linear,
