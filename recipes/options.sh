@@ -36,6 +36,22 @@ take_options() {
   done
 }
 
+# adapt_dev: decodes dev of mini_librispeech by tri3b, and writes its features under the transforms of that decoding
+adapt_dev() {
+  local exp=exp/mini_librispeech data=data/mini_librispeech
+  steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
+    --out $exp/tri3b/decode_tgsmall_dev --nj "$(nproc)"
+  steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
+}
+
+# grid_and_page FILE: runs a grid with ${options[@]}, and makes its page unless --dry-run is one of them
+grid_and_page() {
+  steps/run_grid.sh "$1" "${options[@]}"
+  if [[ " ${options[*]} " != *" --dry-run "* ]]; then
+    steps/make_grid_page.sh "$1"
+  fi
+}
+
 # quoted [WORD...]: the words as part of a command to copy, each after a blank
 quoted() {
   [ $# = 0 ] || printf ' %q' "$@"

@@ -14,17 +14,10 @@ for stages in "0 7" "9 9"; do
   ./run.sh --recipe $base ${corpus:+--corpus "$corpus"} --stage "${stages% *}" --stop-stage "${stages#* }" --networks "{lstmp: {speeds: [1.0]}}"
 done
 . local/path.sh
-nj=$(nproc) conf=$exp/conf
 steps/make_fmllr.sh --data $data/train-clean-5 --model $exp/tri3b --transforms $exp/tri3b_ali --out $exp/fmllr/train-clean-5
-# the adapted input of dev is from a decoding by tri3b
-steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --out $exp/tri3b/decode_tgsmall_dev \
-  --config $conf/decode.yaml --nj "$nj"
-steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
+adapt_dev
 if grep -q "$out/ci_ali" "$grid"; then # the states of the monophones
   steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali
   steps/make_graph.sh --lang $exp/lang_tri3b_tgsmall --model $out/ci_ali --out $out/ci_ali/graph_tgsmall
 fi
-steps/run_grid.sh "$grid" "${options[@]}"
-if [[ " ${options[*]} " != *" --dry-run "* ]]; then
-  steps/make_grid_page.sh "$grid"
-fi
+grid_and_page "$grid"

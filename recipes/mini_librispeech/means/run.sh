@@ -16,11 +16,5 @@ for varied in "" _sp _sp_mp3; do
   steps/make_fmllr.sh --data $data/$train$varied --model $exp/tri3b --transforms $exp/tri3b_ali$varied \
     --out $exp/fmllr/$train$varied
 done
-# the adapted input of dev is from a decoding by tri3b
-steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
-  --out $exp/tri3b/decode_tgsmall_dev --nj "$(nproc)"
-steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
-steps/run_grid.sh recipes/mini_librispeech/means/grid.yaml "${options[@]}"
-if [[ " ${options[*]} " != *" --dry-run "* ]]; then
-  steps/make_grid_page.sh recipes/mini_librispeech/means/grid.yaml
-fi
+adapt_dev
+grid_and_page recipes/mini_librispeech/means/grid.yaml

@@ -23,11 +23,5 @@ for varied in _sp_mp3 _sp_mp3_spk3; do
   steps/make_denominator.sh --ali $states --out $states/denominator --config $exp/conf/denominator.yaml
   steps/make_graph.sh --lang ${lang}_tgsmall --model $states --out $states/graph_tgsmall
 done
-# the adapted input of dev is from a decoding by tri3b
-steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
-  --out $exp/tri3b/decode_tgsmall_dev --nj "$nj"
-steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
-steps/run_grid.sh recipes/mini_librispeech/search/grid.yaml "${options[@]}"
-if [[ " ${options[*]} " != *" --dry-run "* ]]; then
-  steps/make_grid_page.sh recipes/mini_librispeech/search/grid.yaml
-fi
+adapt_dev
+grid_and_page recipes/mini_librispeech/search/grid.yaml
