@@ -122,6 +122,16 @@ class Run:
         """Number of trainings that come before it."""
         return self.init.depth + 1 if self.init else 0
 
+    @property
+    def ivectors(self) -> str:
+        """Folder of the i-vector extractor to train it with; "": none, or that of the run that it starts from."""
+        return self.source.ivectors if self.config.ivector_dim and not self.init else ""
+
+    @property
+    def online_fmllr(self) -> str:
+        """As :attr:`ivectors`, of steps/train_online_fmllr.sh."""
+        return self.source.online_fmllr if self.config.feature.kind == "online_fmllr" and not self.init else ""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -160,7 +170,6 @@ class Grid:
         max_seeds = max(len(self.seeds_of[n]) for n in chosen)
         return [self.run(n, seed)
                 for k in range(max_seeds) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
-
 
     def run(self, network: str, seed: int) -> Run:
         """The run of a network with a seed."""

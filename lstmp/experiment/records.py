@@ -78,9 +78,8 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     files = [Path(s.ali) / "num_pdfs", _held_out(run)]
     files += [p for p in states_inputs(s.ali) if p.suffix != ".scp"]  # not tables, which contain paths
     files += source.inputs([Path(s.ali)]) if (source := mmi_source(run)) else []
-    files += [Path(s.ivectors) / IVECTORS] if run.config.ivector_dim and not run.init else []
-    online_fmllr = run.config.feature.kind == "online_fmllr" and not run.init
-    files += [Path(s.online_fmllr) / ONLINE_FMLLR] if online_fmllr else []
+    files += [Path(run.ivectors) / IVECTORS] if run.ivectors else []
+    files += [Path(run.online_fmllr) / ONLINE_FMLLR] if run.online_fmllr else []
     files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]
     if grid.sets:
         files += sorted(Path(s.graph).glob("*.safetensors")) or [Path(s.graph) / "HCLG.k2.safetensors"]

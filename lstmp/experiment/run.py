@@ -46,8 +46,8 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
     out = [["steps/train_lstmp.sh", "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
             "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes),
             *(["--denominator", s.denominator, "--mmi-config", str(conf / "mmi.yaml")] if run.mmi else []),
-            *(["--ivectors", s.ivectors] if run.config.ivector_dim and not run.init else []),
-            *(["--online-fmllr", s.online_fmllr] if run.config.feature.kind == "online_fmllr" and not run.init else []),
+            *(["--ivectors", run.ivectors] if run.ivectors else []),
+            *(["--online-fmllr", run.online_fmllr] if run.online_fmllr else []),
             *(["--init", str(run.init.folder)] if run.init else [])]]
     for name, folder in folders(grid, run).items():
         out.append(["steps/decode.sh", "--model", str(run.folder), "--graph", s.graph, "--data", s.decode[name],

@@ -8,7 +8,6 @@ who are new and speakers who were heard before.
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lstmp import config
@@ -16,11 +15,12 @@ from lstmp.aliases import Array
 from lstmp.corpus.datadir import by_speaker, copy_tables, existing_tables, read_data_dir, read_lines
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about, write_about
-from lstmp.features.ark import ArkWriter, read_int_vector, vector_index
+from lstmp.features.ark import ArkWriter, vector_index
 from lstmp.features.history import Heard
 from lstmp.features.load import RAW_MFCC, Features, data_inputs
 from lstmp.gmm.align import alignment_file, states_inputs
 from lstmp.gmm.online_fmllr import NAME, Adapter
+from lstmp.gmm.train_online_fmllr import with_states
 from lstmp.log import say, warn
 from lstmp.parallel import iter_jobs
 from lstmp.stage import Stage, digest
@@ -42,15 +42,10 @@ class _Utterances:
         Raises:
             UserError: it has no usable features or no alignment of the same length.
         """
-        cepstra = self.features.load(utt).numpy()
-        if utt not in self._index:
-            raise UserError("it has no alignment", hint="see the log of the alignment")
-        pdfs = read_int_vector(self._index[utt]).astype(np.int64)
-        if len(pdfs) != len(cepstra) or pdfs.max() >= self.adapter.num_pdfs:
-            raise UserError("its alignment is of other features, or of other states", hint="align again")
+        cepstra, pdfs = with_states(self.features, self._index, utt, self.adapter.num_pdfs)
         online = self.adapter.start(heard)
-        online.hear_states(torch.from_numpy(pdfs))
-        frames = torch.cat([*online.parts(cepstra), *online.rest()])
+        online.hear_states(pdfs)
+        frames = torch.cat([*online.parts(cepstra.numpy()), *online.rest()])
         return frames.numpy(), online.heard()
 
     def pair(self, utts: list[str]) -> list[tuple[str, Array | UserError]]:

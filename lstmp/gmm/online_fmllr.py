@@ -85,7 +85,9 @@ class Adapter:
         context: frames on each side that are spliced.
         num_pdfs: P.
         normalization: the online CMVN.
-        terms: [P, 2 D + 1], precision, target and weight of each state.
+        projection: float64, the transform of the spliced cepstra; in double precision frames are the same, however
+            they are divided.
+        terms: float64 [P, 2 D + 1], precision, target and weight of each state.
         average: float64 [D, D + 1], the transform before anything was heard.
     """
 
@@ -101,7 +103,8 @@ class Adapter:
         self.dim, self.cepstra, self.num_pdfs = len(transform), len(cmvn_mean), len(precision)
         self.context = transform.shape[1] // self.cepstra // 2
         self.normalization = cfg.normalization(cmvn_mean.numpy(), cmvn_variance.numpy())
-        self.terms = torch.cat([precision, target, weight[:, None]], 1)
+        self.projection = transform.double().t()
+        self.terms = torch.cat([precision, target, weight[:, None]], 1).double()
         self.average = np.eye(self.dim, self.dim + 1)
         self.average = self.estimate(SpeakerStats.zeros(self.dim), self.average, _ROUNDS_AT_FIRST)
 
@@ -197,11 +200,11 @@ class OnlineFmllr:
 
     def hear(self, posteriors: torch.Tensor) -> None:
         """Take the posteriors of the states in the next adapted frames, float32 [T, P]."""
-        self._terms = torch.cat([self._terms, (posteriors.double() @ self.adapter.terms.double()).float()])
+        self._terms = torch.cat([self._terms, (posteriors.double() @ self.adapter.terms).float()])
 
     def hear_states(self, pdfs: torch.Tensor) -> None:
         """As :meth:`hear`, of frames whose states are known: int64 [T]."""
-        self._terms = torch.cat([self._terms, self.adapter.terms[pdfs]])
+        self._terms = torch.cat([self._terms, self.adapter.terms[pdfs].float()])
 
     def heard(self) -> Heard:
         """The statistics of the speaker so far."""
@@ -216,8 +219,8 @@ class OnlineFmllr:
         ready = len(cepstra) - 2 * context
         if ready > 0:
             index = np.arange(ready)[:, None] + np.arange(1 + 2 * context)
-            spliced = torch.from_numpy(cepstra[index].reshape(ready, -1)).double()  # double: equal however divided
-            self._waiting = torch.cat([self._waiting, (spliced @ self.adapter.transform.double().t()).float()])
+            spliced = torch.from_numpy(cepstra[index].reshape(ready, -1)).double()
+            self._waiting = torch.cat([self._waiting, (spliced @ self.adapter.projection).float()])
         while len(self._waiting):
             if self._frames and self._frames % cfg.period == 0:
                 self._renew()

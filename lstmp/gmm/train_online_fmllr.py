@@ -84,15 +84,32 @@ def _chosen(features: Features, index: dict[str, str], frames: int) -> list[str]
     return utts[::max(1, round(total / frames))]
 
 
+def with_states(features: Features, index: dict[str, str], utt: str,
+                num_pdfs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The features [T, D] of an utterance and its aligned states, int64 [T].
+
+    Args:
+        index: where the states of each utterance are, from :func:`.vector_index`.
+
+    Raises:
+        UserError: it has no usable features, or no alignment of the same length to ``num_pdfs`` states.
+    """
+    feats = features.load(utt)
+    if utt not in index:
+        raise UserError("it has no alignment", hint="see the log of the alignment")
+    pdfs = torch.from_numpy(read_int_vector(index[utt]).astype(np.int64))
+    if len(pdfs) != len(feats) or int(pdfs.max()) >= num_pdfs:
+        raise UserError("its alignment is of other features, or of other states", hint="align again")
+    return feats, pdfs
+
+
 def _labelled(features: Features, utts: list[str], index: dict[str, str], num_pdfs: int,
               what: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(features [T, D], states int64 [T]) of the utterances with usable features and as many states as frames."""
     failed = 0
     for utt in progress(utts, what):
         try:
-            feats, pdfs = features.load(utt), torch.from_numpy(read_int_vector(index[utt]).astype(np.int64))
-            if len(pdfs) != len(feats) or int(pdfs.max()) >= num_pdfs:
-                raise UserError("its alignment is of other features, or of other states", hint="align again")
+            feats, pdfs = with_states(features, index, utt, num_pdfs)
         except UserError as e:
             failed += 1
             if failed <= 5:

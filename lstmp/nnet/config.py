@@ -167,6 +167,11 @@ class LstmpConfig:
         return -(-self.label_delay // self.subsampling)
 
     @property
+    def known_after(self) -> int:
+        """Frames of the features after which the network knows the states of a frame, at most."""
+        return (self.output_delay + 1) * self.subsampling - 1
+
+    @property
     def frames_per_row(self) -> int:
         """Frames of the features for which the network gives the decoder one row of scores."""
         return 1 if self.repeat_scores else self.subsampling

@@ -62,7 +62,7 @@ class PlainNetwork(nn.Module):
                             hint="unidirectional LSTM and LSTMP networks are exported")
         self.model = network.model
         if network.front:
-            what = "online fMLLR" if network.adapts else \
+            what = "online fMLLR" if network.adapter else \
                 f"cmvn {cfg.feature.cmvn}{' and i-vectors' if cfg.ivector_dim else ''}"
             raise UserError(f"a network with {what}",
                             hint="networks without online CMVN, i-vectors and online fMLLR are exported")

@@ -42,6 +42,7 @@ class AcousticNetwork:
         frame_shift: seconds from frame to frame of the features.
         subsampling: S, the frames of the features for which there is one row of scores; 1 with `repeat_scores`.
         front: the part of its input that depends on earlier frames, if any: then it takes raw energies or cepstra.
+        adapter: what online fMLLR is done with, if it is.
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
@@ -52,9 +53,10 @@ class AcousticNetwork:
         moments = [model.get_buffer(name).cpu().numpy() for name in model.cmvn_buffers]
         front = Front(cfg.normalization(*moments) if moments else None, ivectors, online_fmllr)
         self.front = front if moments or ivectors or online_fmllr else None
-        self.adapts, self.live = bool(online_fmllr), cfg.feature.available_online and not model.bidirectional
+        self.adapter = front.adapter
+        self.live = cfg.feature.available_online and not model.bidirectional
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
-        self.feature = RAW_MFCC if self.adapts else cfg.feature
+        self.feature = RAW_MFCC if self.adapter else cfg.feature
         self.num_pdfs, self.frame_shift = model.num_pdfs, frame_shift
         self.subsampling = cfg.frames_per_row
 
@@ -85,8 +87,8 @@ class AcousticNetwork:
         ivectors = str(directory / IVECTORS) if cfg.ivector_dim else ""
         online_fmllr = str(directory / ONLINE_FMLLR) if cfg.feature.kind == "online_fmllr" else ""
         network = cls(cfg, model, priors, device, frame_shift(directory), weights, ivectors, online_fmllr)
-        if network.front and network.front.adapter:
-            check_adapter(network.front.adapter, online_fmllr, cfg, len(model.feature_mean), len(priors))
+        if network.adapter:
+            check_adapter(network.adapter, online_fmllr, cfg, len(model.feature_mean), len(priors))
         elif network.front:
             network.front.check(network.dim, cfg.ivector_dim)
         return network
@@ -94,14 +96,12 @@ class AcousticNetwork:
     @property
     def dim(self) -> int:
         """Dimension of the features that it takes; i-vectors do not count."""
-        adapter = self.front.adapter if self.front else None
-        return adapter.cepstra if adapter else len(self.model.feature_mean) - self.cfg.ivector_dim
+        return self.adapter.cepstra if self.adapter else len(self.model.feature_mean) - self.cfg.ivector_dim
 
     @property
     def lookahead(self) -> int:
         """Frames after a frame that its scores depend on; with subsampling, after a group."""
-        adapter = self.front.adapter if self.front else None
-        return self.cfg.output_delay * self.model.subsampling + (adapter.context if adapter else 0)
+        return self.cfg.output_delay * self.model.subsampling + (self.adapter.context if self.adapter else 0)
 
     def check(self, feats: torch.Tensor):
         """Check that features have the shape [T, dim] with T > 0.
@@ -122,14 +122,14 @@ class AcousticNetwork:
         """
         if not self.front:
             return feats
-        if self.adapts:
+        if self.adapter:
             return NetworkStream(self, heard).inputs(feats)
         return torch.from_numpy(self.front.start(heard).accept(feats.cpu().numpy()))
 
     def listen(self, feats: Array, heard: Heard | None) -> Heard:
         """What was heard of a speaker after an utterance with the features [T, D]; ``heard``: before it."""
         assert self.front is not None
-        if not self.adapts:
+        if not self.adapter:
             return listener(self.front)(feats, heard)
         stream = NetworkStream(self, heard)
         stream.scores(torch.from_numpy(feats))
@@ -156,7 +156,7 @@ class AcousticNetwork:
             self.check(feats)
         if not utterances:
             return []
-        if self.adapts:
+        if self.adapter:
             return [NetworkStream(self, before).scores(feats) for feats, before in
                     zip(utterances, heard or [None] * len(utterances), strict=True)]
         utterances = [self.input(feats, before) for feats, before in
@@ -205,10 +205,10 @@ def check_adapter(adapter: Adapter, path: Path | str, cfg: LstmpConfig, inputs: 
     if (adapter.dim, adapter.num_pdfs) != (inputs, num_pdfs):
         raise UserError(f"for {adapter.num_pdfs} states and inputs of {adapter.dim} values; the network has {num_pdfs} "
                         f"and takes {inputs}", file=path, hint=hint)
-    latest = (cfg.output_delay + 1) * cfg.subsampling - 1
-    if adapter.cfg.delay < latest:
-        raise UserError(f"`delay` {adapter.cfg.delay}, but the network knows a frame's states {latest} frames later",
-                        file=path, hint=f"set `delay` to {latest} in conf/online_fmllr.yaml, and train it again")
+    if adapter.cfg.delay < cfg.known_after:
+        raise UserError(f"`delay` {adapter.cfg.delay}, but the network knows a frame's states {cfg.known_after} frames "
+                        "later", file=path,
+                        hint=f"set `delay` to {cfg.known_after} in conf/online_fmllr.yaml, and train it again")
 
 
 def _check_sizes(cfg: LstmpConfig, tensors: dict[str, torch.Tensor], priors: torch.Tensor):
@@ -250,7 +250,7 @@ class NetworkStream:
         self.network, self._group = network, network.model.subsampling
         self.input = network.front.start(heard) if network.front else None
         # the outputs of a network trained by LF-MMI have no priors in them
-        adapter = network.front.adapter if network.front and not network.model.softmax else None
+        adapter = None if network.model.softmax else network.adapter
         self._log_priors = adapter.log_priors if adapter else torch.zeros(network.num_pdfs)
         self._frames = 0  # number of accepted frames
         # those of an incomplete group, or the last one

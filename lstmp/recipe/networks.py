@@ -178,8 +178,8 @@ def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, 
     """The network that the key `init` of ``own`` names, which is removed; None if there is no such key.
 
     Raises:
-        UserError: there is no such network before this one, it is not trained in this run, it has other states or
-            another input, or sequence training lacks it.
+        UserError: there is no such network before this one, it is not trained in this run, it has another input or
+            was trained by LF-MMI and this one is not, or sequence training lacks it.
     """
     where = {"file": file, "line": lines.get(f"networks.{name}.init", lines.get(f"networks.{name}"))}
     init = _named(recipe, name, "init", own, built, where)
@@ -192,10 +192,6 @@ def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, 
     if init.lfmmi and criterion != "lfmmi":
         raise UserError(f"`networks.{name}.init`: `{init.name}` was trained by LF-MMI, so its scores are not "
                         "probabilities", **where, hint="start from a network trained by cross entropy")
-    if init.biphones != own.get("biphones", criterion == "lfmmi" or init.biphones):
-        raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", **where,
-                        hint="with LF-MMI, and with `biphones: true`, each phone has one state: start from a network "
-                             "with the same states")
     if init.biphones and (aligner or init.align_by) != init.align_by:
         raise UserError(f"`networks.{name}.init`: the states of `{init.name}` are of another alignment", **where,
                         hint="leave out `align_by`")
@@ -211,7 +207,7 @@ def _biphones(name: str, own: dict, init: Network | None, base: dict, file, line
     LF-MMI.
 
     Raises:
-        UserError: it is not true or false, or is false for LF-MMI.
+        UserError: it is not true or false, is false for LF-MMI, or is not that of the network that it starts from.
     """
     lfmmi = own.get("criterion", (init.config if init else base).get("criterion")) == "lfmmi"
     value = own.pop("biphones", lfmmi or bool(init and init.biphones))
@@ -219,6 +215,11 @@ def _biphones(name: str, own: dict, init: Network | None, base: dict, file, line
         raise UserError(f"`networks.{name}.biphones` must be true{'' if lfmmi else ' or false'}, not {value!r}",
                         file=file, line=lines.get(f"networks.{name}.biphones", lines.get(f"networks.{name}")),
                         hint="LF-MMI needs phones of one state" if lfmmi else "true: one state for each left biphone")
+    if init and value != init.biphones:
+        raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", file=file,
+                        line=lines.get(f"networks.{name}.init", lines.get(f"networks.{name}")),
+                        hint="with LF-MMI, and with `biphones: true`, each phone has one state: start from a network "
+                             "with the same states")
     return value
 
 

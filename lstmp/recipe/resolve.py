@@ -107,8 +107,9 @@ def _check_online_fmllr(network: Network, recipe: Recipe, sections: dict, file, 
     Raises:
         UserError: they have not, or it does not.
     """
-    group = network.config["subsampling"]
-    latest = (-(-network.config["label_delay"] // group) + 1) * group - 1
+    from lstmp.nnet.config import LstmpConfig  # not at the top: see sections.py
+
+    latest = config.build(network.config, LstmpConfig).known_after
     if not sections[recipe.triphones[-1]]["adapt"] or not any(sections[tri]["lda_dim"] for tri in recipe.triphones):
         raise UserError(f"network `{network.name}`: online fMLLR needs triphones with LDA and speaker adaptation",
                         file=file, line=line, hint="`triphones: [tri1, tri2b, tri3b]`, as in mini_librispeech")

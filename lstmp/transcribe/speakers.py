@@ -17,6 +17,7 @@ from lstmp.aliases import Json
 from lstmp.errors import UserError
 from lstmp.features.extract import FbankConfig
 from lstmp.features.history import Heard
+from lstmp.gmm.fmllr import SpeakerStats
 from lstmp.gmm.online_fmllr import IMPOSSIBLE
 from lstmp.nnet.front import Front
 from lstmp.tensors import are, opened, write_tensors
@@ -49,10 +50,11 @@ def load_speaker(path: Path, extraction: FbankConfig, front: Front, dim: int) ->
     if not path.is_file():
         return None
     hint = "delete it, or give another --speakers"
+    shapes = {"cmvn": (2, dim + 1), "counts": (front.gaussians,), "linear": (front.added,)}
+    if front.adapter:
+        statistics = SpeakerStats.zeros(front.adapter.dim).tensors()
+        shapes |= {name: tuple(x.shape) for name, x in zip(_FMLLR, statistics, strict=True)}
     with opened(path, "not what was heard of a speaker, or cut off", hint, framework="np") as f:
-        shapes = {"cmvn": (2, dim + 1), "counts": (front.gaussians,), "linear": (front.added,)}
-        if d := front.adapter.dim if front.adapter else 0:
-            shapes |= dict(zip(_FMLLR, ((d, (d + 1) * (d + 2) // 2), (d, d + 1), (1,)), strict=True))
         arrays = {name: f.get_tensor(name) for name in f.keys()}
         made_with = config.json_value(f.metadata()["made_with"])
     if made_with != _made_with(extraction, front) or {name: x.shape for name, x in arrays.items()} != shapes:
@@ -74,7 +76,7 @@ def save_speaker(path: Path, heard: Heard, extraction: FbankConfig, front: Front
     """Write what was heard of a speaker; the file is the old one or the new one at any time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"cmvn": heard.cmvn, "counts": heard.counts, "linear": heard.linear,
-              **(dict(zip(_FMLLR, heard.fmllr, strict=True)) if heard.fmllr else {})}
+              **dict(zip(_FMLLR, heard.fmllr, strict=False))}  # nothing without online fMLLR
     write_tensors(path, {name: torch.from_numpy(x) for name, x in arrays.items()},
                   {"made_with": json.dumps(_made_with(extraction, front))})
 
