@@ -6,6 +6,36 @@ from lstmp.errors import UserError
 from lstmp.log import say, warn
 
 MAX_SHOWN = 20  # warnings printed in full; further ones are only counted
+_NAMED = 5
+
+
+class LeftOut:
+    """Utterances that are left out, however many: the first few are named in a warning each, the others counted.
+
+    Args:
+        where: the data set or directory, named in the last warning.
+
+    Attributes:
+        first: the first one with its error, for the message of a run that cannot do without them; "" if there is none.
+    """
+
+    def __init__(self, where: object):
+        self.where, self.first, self._count = where, "", 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, utt: str, error: object) -> None:
+        """Count one utterance."""
+        self._count += 1
+        self.first = self.first or f"{utt}: {error}"
+        if self._count <= _NAMED:
+            warn(f"{utt} is left out: {error}")
+
+    def done(self) -> None:
+        """After the last utterance, warn of those that were not named."""
+        if self._count > _NAMED:
+            warn(f"{self._count - _NAMED} more utterances of {self.where} are left out for similar reasons")
 
 
 class BadUtterances:

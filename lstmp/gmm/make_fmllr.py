@@ -7,6 +7,7 @@ from the ``trans.ark`` of an alignment (training data) or of a decoding (other d
 import argparse
 from pathlib import Path
 
+from lstmp.corpus.bad import LeftOut
 from lstmp.corpus.datadir import copy_tables, existing_tables, read_data_dir
 from lstmp.errors import UserError, command
 from lstmp.features.about import write_about
@@ -14,7 +15,7 @@ from lstmp.features.ark import ArkWriter
 from lstmp.features.load import Features, data_inputs
 from lstmp.gmm.adapt import read_transforms
 from lstmp.gmm.model import AcousticModel
-from lstmp.log import progress, say, warn
+from lstmp.log import progress, say
 from lstmp.stage import Stage
 
 _OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json")
@@ -44,20 +45,20 @@ def make_fmllr(data, model_dir, transforms_dir, out):
         raise UserError(f"speaker {missing[0]} has no transform", file=transforms_dir / "trans.scp",
                         hint="align or decode this data dir, and give the folder of that alignment or decoding")
     copies = copy_tables(read_data_dir(data, need=("utt2spk",)), out)
-    left_out, frames = 0, {}
+    left_out, frames = LeftOut(data), {}
     with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
         for utt in progress(features.utts, f"fmllr {out.name}"):
             try:
                 feats = features.load(utt).numpy()
             except UserError as e:
-                left_out += 1
-                warn(f"{utt} is left out: {e}")
+                left_out.add(utt, e)
                 continue
             writer.write(utt, feats)
             frames[utt] = len(feats)
+    left_out.done()
     if not frames:
         raise UserError("no utterance has usable features", file=data / "feats.scp", hint="make the features again")
-    total = write_about(out, "fmllr", features.dim, frames, left_out, features.frame_shift, model=str(model_dir),
+    total = write_about(out, "fmllr", features.dim, frames, len(left_out), features.frame_shift, model=str(model_dir),
                         transforms=str(transforms_dir))
     stage.mark([*(out / name for name in _OUTPUTS), *copies])
     say(f"{out}: {total:,} frames of {features.dim} values")

@@ -2,7 +2,7 @@
 
 The states are those of an alignment; in use they are the network's posteriors. Every second utterance of a speaker
 begins with what the one before it has left, the others with nothing, so that the network learns to know both, speakers
-who are new and speakers who were heard before.
+who are new and speakers who were heard before. The prior of a speaker's transforms is one that was learnt without him.
 """
 
 import argparse
@@ -12,7 +12,8 @@ import torch
 
 from lstmp import config
 from lstmp.aliases import Array
-from lstmp.corpus.datadir import by_speaker, copy_tables, existing_tables, read_data_dir, read_lines
+from lstmp.corpus.bad import LeftOut
+from lstmp.corpus.datadir import by_speaker, copy_tables, existing_tables, read_data_dir, read_lines, read_table
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about, write_about
 from lstmp.features.ark import ArkWriter, vector_index
@@ -20,30 +21,31 @@ from lstmp.features.history import Heard
 from lstmp.features.load import RAW_MFCC, Features, data_inputs
 from lstmp.gmm.align import alignment_file, states_inputs
 from lstmp.gmm.online_fmllr import NAME, Adapter
-from lstmp.gmm.train_online_fmllr import with_states
-from lstmp.log import say, warn
+from lstmp.gmm.train_online_fmllr import PRIORS, read_priors, with_states
+from lstmp.log import say
 from lstmp.parallel import iter_jobs
 from lstmp.stage import Stage, digest
 
 _OUTPUTS = ("feats.ark", "feats.scp", "utt2num_frames", "feats.json")
-_WARNINGS = 5
 
 
 class _Utterances:
     """Adapts pairs of utterances."""
 
-    def __init__(self, data: Path, ali: Path, adapter: Adapter):
-        self.features, self.adapter = Features(data, RAW_MFCC), adapter
-        self._index = vector_index(alignment_file(ali))
+    def __init__(self, data: Path, ali: Path, adapter_dir: Path):
+        self.features, self.adapter = Features(data, RAW_MFCC), Adapter.read(adapter_dir / NAME)
+        self._index, self._speaker = vector_index(alignment_file(ali)), read_table(data / "utt2spk")
+        priors, self._part = read_priors(adapter_dir / PRIORS)
+        self._adapters = [self.adapter.with_axes(*prior) for prior in priors]
 
-    def adapt(self, utt: str, heard: Heard | None) -> tuple[Array, Heard]:
+    def adapt(self, utt: str, adapter: Adapter, heard: Heard | None) -> tuple[Array, Heard]:
         """The adapted frames of an utterance, float32 [T, D], and what was heard of its speaker then.
 
         Raises:
             UserError: it has no usable features or no alignment of the same length.
         """
-        cepstra, pdfs = with_states(self.features, self._index, utt, self.adapter.num_pdfs)
-        online = self.adapter.start(heard)
+        cepstra, pdfs = with_states(self.features, self._index, utt, adapter.num_pdfs)
+        online = adapter.start(heard)
         online.hear_states(pdfs)
         frames = torch.cat([*online.parts(cepstra.numpy()), *online.rest()])
         return frames.numpy(), online.heard()
@@ -51,10 +53,11 @@ class _Utterances:
     def pair(self, utts: list[str]) -> list[tuple[str, Array | UserError]]:
         """One or two successive utterances of a speaker, each with its adapted frames, or with an error."""
         done: list[tuple[str, Array | UserError]] = []
-        heard = None
+        heard, part = None, self._part.get(self._speaker[utts[0]])
+        adapter = self.adapter if part is None else self._adapters[part]
         for utt in utts:
             try:
-                frames, heard = self.adapt(utt, heard)
+                frames, heard = self.adapt(utt, adapter, heard)
                 done.append((utt, frames))
             except UserError as e:
                 done.append((utt, e))
@@ -67,7 +70,7 @@ def make_online_fmllr(data: Path, ali: Path, adapter_dir: Path, out: Path, nj: i
     Args:
         data: data dir with MFCC features.
         ali: its alignment, to the states that the adapter was trained for.
-        adapter_dir: folder with online_fmllr.safetensors.
+        adapter_dir: folder with online_fmllr.safetensors and priors.safetensors.
         nj: number of processes.
 
     Raises:
@@ -76,39 +79,37 @@ def make_online_fmllr(data: Path, ali: Path, adapter_dir: Path, out: Path, nj: i
     if out.resolve() == data.resolve():
         raise UserError("this folder is also the input (--data)", file=out, hint="give another folder as --out")
     tables = existing_tables(data)
-    stage = Stage(out, "online_fmllr", [adapter_dir / NAME, *states_inputs(ali), *data_inputs(data), *tables], {})
+    needs = [adapter_dir / NAME, adapter_dir / PRIORS]
+    stage = Stage(out, "online_fmllr", [*needs, *states_inputs(ali), *data_inputs(data), *tables], {})
     if stage.is_done():
         return
     torch.set_num_threads(1)
-    adapter = Adapter.read(adapter_dir / NAME)
-    utterances = _Utterances(data, ali, adapter)
+    utterances = _Utterances(data, ali, adapter_dir)
     read = read_data_dir(data, need=("utt2spk",))
     have = set(utterances.features.utts)
     pairs = [utts[n:n + 2] for all_utts in by_speaker(read.utts.values()).values()
              for utts in [[u for u in all_utts if u in have]] for n in range(0, len(utts), 2)]
     copies = copy_tables(read, out)
     frames: dict[str, int] = {}
-    left_out = 0
+    left_out = LeftOut(data)
     with ArkWriter(out / "feats.ark", out / "feats.scp") as writer:
         for done in iter_jobs(utterances.pair, pairs, nj, f"online fmllr {out.name}", "pair"):
             for utt, result in done:
                 if isinstance(result, UserError):
-                    left_out += 1
-                    if left_out <= _WARNINGS:
-                        warn(f"{utt} is left out: {result}")
+                    left_out.add(utt, result)
                     continue
                 writer.write(utt, result)
                 frames[utt] = len(result)
-    if left_out > _WARNINGS:
-        warn(f"{left_out - _WARNINGS} more utterances of {data} are left out for similar reasons")
+    left_out.done()
     if not frames:
         raise UserError("no utterance has usable features and an alignment", file=data / "feats.scp",
                         hint="make both again")
     config.write_text(out / "feats.scp", "".join(f"{line}\n" for line in sorted(read_lines(out / "feats.scp"))))
-    total = write_about(out, "online_fmllr", adapter.dim, frames, left_out, utterances.features.frame_shift,
+    features, dim = utterances.features, utterances.adapter.dim
+    total = write_about(out, "online_fmllr", dim, frames, len(left_out), features.frame_shift,
                         config=(read_about(data) or {}).get("config"), online_fmllr=digest(adapter_dir / NAME))
     stage.mark([*(out / name for name in _OUTPUTS), *copies])
-    say(f"{out}: {total:,} frames of {adapter.dim} values")
+    say(f"{out}: {total:,} frames of {dim} values")
 
 
 @command

@@ -5,11 +5,10 @@ reads the transformed features says itself how probable each state was in the fr
 Gaussian, of the features of the training data under the transforms of their speakers. So there is no decoding before
 the decoding, and no dependence on its result.
 
-The statistics are those of the utterance so far, of the speaker's earlier utterances if they are known, and of the
-training data without transforms, which count for `prior_frames` frames. With these alone the transform is that of an
-average speaker; with little speech it stays near it. A new transform is estimated every `period` frames, from the
-frames that are at least `delay` older, so that it does not matter how the frames are divided, nor which delay the
-network has.
+The statistics are those of the utterance so far, and of the speaker's earlier utterances if they are known. The
+transform is the most probable one for them (:mod:`lstmp.gmm.transform_prior`): before anything was heard, that of an
+average speaker. A new one is estimated every `period` frames, from the frames that are at least `delay` older, so that
+it does not matter how the frames are divided, nor which delay the network has.
 
 Before the transform, the mean of the cepstra is normalized as in :mod:`lstmp.features.online_cmvn`.
 """
@@ -28,13 +27,14 @@ from lstmp.config import check
 from lstmp.errors import UserError
 from lstmp.features.history import Heard
 from lstmp.features.online_cmvn import OnlineNormalization
-from lstmp.gmm.fmllr import SpeakerStats, improve_rows
+from lstmp.gmm.fmllr import SpeakerStats
+from lstmp.gmm.transform_prior import TransformPrior
 from lstmp.tensors import opened, write_tensors
 
 NAME = "online_fmllr.safetensors"
 # what an estimate from statistics that no data can have may raise
 IMPOSSIBLE = (RuntimeError, ZeroDivisionError, ValueError, TypeError)
-_ROUNDS_AT_FIRST = 40  # over the rows of a transform that begins with the identity
+_ROUNDS_AT_FIRST = 20  # of an estimate that begins with the average speaker
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class OnlineFmllrConfig:
 
     period: int
     delay: int
-    prior_frames: float
+    axes: int
+    least_variance: float
+    frame_weight: float
     max_frames: float
     silence_weight: float
     rounds: int
@@ -57,7 +59,9 @@ class OnlineFmllrConfig:
             check(getattr(self, name) >= 1, name, "at least 1")
         for name in ("delay", "speaker_frames"):
             check(getattr(self, name) >= 0, name, "0 or more")
-        check(self.prior_frames > 0, "prior_frames", "above 0")
+        check(self.axes >= 0, "axes", "0 or more")
+        check(self.least_variance > 0, "least_variance", "above 0")
+        check(0 < self.frame_weight <= 1, "frame_weight", "above 0 and at most 1")
         check(self.max_frames > 0, "max_frames", "above 0")
         check(0 <= self.silence_weight <= 1, "silence_weight", "from 0 to 1")
 
@@ -78,6 +82,7 @@ class Adapter:
         second, linear: float64 [D, (D + 1)(D + 2)/2] and [D, D + 1], statistics of the training data without
             transforms, in the form of :class:`.SpeakerStats`, for each frame of weight 1.
         cmvn_mean, cmvn_variance: float32 [C], of the cepstra of the training data.
+        axes, variances: float32 [K, D (D + 1)] and [K], of :class:`.TransformPrior`.
 
     Attributes:
         dim: D.
@@ -88,15 +93,15 @@ class Adapter:
         projection: float64, the transform of the spliced cepstra; in double precision frames are the same, however
             they are divided.
         terms: float64 [P, 2 D + 1], precision, target and weight of each state.
-        average: float64 [D, D + 1], the transform before anything was heard.
+        prior: what is known of the transforms of speakers.
     """
 
     TENSORS = ("transform", "precision", "target", "weight", "log_priors", "second", "linear", "cmvn_mean",
-               "cmvn_variance")
+               "cmvn_variance", "axes", "variances")
 
     def __init__(self, cfg: OnlineFmllrConfig, transform: torch.Tensor, precision: torch.Tensor, target: torch.Tensor,
                  weight: torch.Tensor, log_priors: torch.Tensor, second: torch.Tensor, linear: torch.Tensor,
-                 cmvn_mean: torch.Tensor, cmvn_variance: torch.Tensor):
+                 cmvn_mean: torch.Tensor, cmvn_variance: torch.Tensor, axes: torch.Tensor, variances: torch.Tensor):
         self.cfg, self.transform, self.precision, self.target, self.weight = cfg, transform, precision, target, weight
         self.log_priors = log_priors
         self.second, self.linear, self.cmvn_mean, self.cmvn_variance = second, linear, cmvn_mean, cmvn_variance
@@ -105,8 +110,8 @@ class Adapter:
         self.normalization = cfg.normalization(cmvn_mean.numpy(), cmvn_variance.numpy())
         self.projection = transform.double().t()
         self.terms = torch.cat([precision, target, weight[:, None]], 1).double()
-        self.average = np.eye(self.dim, self.dim + 1)
-        self.average = self.estimate(SpeakerStats.zeros(self.dim), self.average, _ROUNDS_AT_FIRST)
+        self.axes, self.variances = axes, variances
+        self.prior = TransformPrior(second, linear, axes, variances, cfg.least_variance, cfg.frame_weight)
 
     def write(self, path: Path) -> None:
         """Write the adapter to one safetensors file."""
@@ -125,14 +130,15 @@ class Adapter:
             cfg = config.build(config.json_value(f.metadata()["online_fmllr"]), OnlineFmllrConfig, file=path)
             x = {name: f.get_tensor(name) for name in cls.TENSORS}
         dim, columns = x["transform"].shape if x["transform"].dim() == 2 else (0, 0)
-        pdfs, cepstra = x["weight"].numel(), x["cmvn_mean"].numel()
+        pdfs, cepstra, axes = (x[name].numel() for name in ("weight", "cmvn_mean", "variances"))
         shapes = {"precision": (pdfs, dim), "target": (pdfs, dim), "weight": (pdfs,), "log_priors": (pdfs,),
                   "linear": (dim, dim + 1),
-                  "second": (dim, (dim + 1) * (dim + 2) // 2), "cmvn_mean": (cepstra,), "cmvn_variance": (cepstra,)}
+                  "second": (dim, (dim + 1) * (dim + 2) // 2), "cmvn_mean": (cepstra,), "cmvn_variance": (cepstra,),
+                  "axes": (axes, dim * (dim + 1)), "variances": (axes,)}
         if any(x[name].shape != shape for name, shape in shapes.items()) or not min(dim, cepstra) \
                 or columns % cepstra or columns // cepstra % 2 == 0 \
                 or not all(bool(a.isfinite().all()) for a in x.values()) \
-                or min(float(x["precision"].min()), float(x["weight"].min())) < 0 \
+                or any(bool((x[name] < 0).any()) for name in ("precision", "weight", "variances")) \
                 or any(a.dtype != (torch.float64 if name in ("second", "linear") else torch.float32)
                        for name, a in x.items()):
             raise UserError("not for online fMLLR", file=path, hint=hint)
@@ -141,20 +147,10 @@ class Adapter:
         except IMPOSSIBLE:
             raise UserError("not for online fMLLR", file=path, hint=hint) from None
 
-    def estimate(self, stats: SpeakerStats, start: Array, rounds: int) -> Array:
-        """The transform for the statistics of a speaker: the transform ``start`` [D, D + 1], improved.
-
-        Raises:
-            ValueError: the statistics are not those of any frames; or one of ``IMPOSSIBLE``.
-        """
-        frames, transform = self.cfg.prior_frames, start.copy()
-        both = SpeakerStats(stats.second + frames * self.second, stats.linear + frames * self.linear,
-                            stats.beta + frames)
-        inverse = torch.linalg.inv(both.matrices()).numpy()
-        improve_rows(transform, inverse, both.linear.numpy(), float(both.beta), rounds)
-        if not np.isfinite(transform).all():
-            raise ValueError("no transform for these statistics")
-        return transform
+    def with_axes(self, axes: torch.Tensor, variances: torch.Tensor) -> "Adapter":
+        """The same with another prior of the transforms."""
+        return Adapter(self.cfg, **{name: getattr(self, name) for name in self.TENSORS}
+                       | {"axes": axes, "variances": variances})
 
     def start(self, heard: Heard | None = None) -> "OnlineFmllr":
         """What adapts the frames of an utterance; ``heard``: of its speaker before."""
@@ -175,11 +171,12 @@ class OnlineFmllr:
     def __init__(self, adapter: Adapter, heard: Heard | None = None):
         dim = adapter.dim
         self.adapter, self._cmvn = adapter, adapter.normalization.start(heard)
-        self._stats, self._transform = SpeakerStats.zeros(dim), adapter.average
+        self._stats, self._coordinates = SpeakerStats.zeros(dim), adapter.prior.origin
         if heard and heard.fmllr:
             self._stats = SpeakerStats(*(torch.from_numpy(x.copy()) for x in heard.fmllr))
             self._limit()
-            self._transform = adapter.estimate(self._stats, adapter.average, _ROUNDS_AT_FIRST)
+            self._coordinates = adapter.prior.estimate(self._stats, adapter.prior.origin, _ROUNDS_AT_FIRST)
+        self._transform = adapter.prior.transform(self._coordinates)
         self._cepstra = np.zeros((0, adapter.cepstra), np.float32)  # normalized, those that are still neighbours
         self._begun, self._frames = False, 0  # frames that were adapted
         self._waiting = torch.zeros(0, dim)  # spliced and transformed frames that are not adapted yet
@@ -228,8 +225,7 @@ class OnlineFmllr:
             frames, self._waiting = self._waiting[:count], self._waiting[count:]
             self._unheard = torch.cat([self._unheard, frames])
             self._frames += count
-            w = torch.from_numpy(self._transform)
-            yield torch.addmm(w[:, -1], frames.double(), w[:, :-1].t()).float()
+            yield torch.addmm(self._transform[:, -1], frames.double(), self._transform[:, :-1].t()).float()
 
     def _renew(self) -> None:
         """Estimate a new transform, with the frames that are old enough."""
@@ -240,7 +236,9 @@ class OnlineFmllr:
         self._count(self._stats, count)
         self._unheard, self._terms = self._unheard[count:], self._terms[count:]
         self._limit()
-        self._transform = self.adapter.estimate(self._stats, self._transform, self.adapter.cfg.rounds)
+        prior = self.adapter.prior
+        self._coordinates = prior.estimate(self._stats, self._coordinates, self.adapter.cfg.rounds)
+        self._transform = prior.transform(self._coordinates)
 
     def _count(self, stats: SpeakerStats, count: int) -> None:
         """Add the first ``count`` frames that do not count yet to ``stats``."""

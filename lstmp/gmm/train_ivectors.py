@@ -12,11 +12,12 @@ import numpy as np
 
 from lstmp import config
 from lstmp.aliases import Array
+from lstmp.corpus.bad import LeftOut
 from lstmp.errors import UserError, command
 from lstmp.features.load import FeatureConfig, Features, data_inputs, listener
 from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.gmm.ivector import NAME, Extractor, IvectorConfig, cosine_transform, sparse_posteriors, spliced
-from lstmp.log import progress, say, warn
+from lstmp.log import progress, say
 from lstmp.stage import Stage
 
 _FEATURE = FeatureConfig("fbank", "online_mean", 0)
@@ -143,19 +144,18 @@ def train_ivectors(data: Path, out: Path, cfg: IvectorConfig) -> None:
 def _inputs(features: Features, utts: list[str], normalization: OnlineNormalization, context: int,
             what: str) -> Iterator[tuple[Array, Array]]:
     """The spliced energies of utterances, after online CMVN and without: [T, filters · (1 + 2 context)] each."""
-    history, failed = features.history(listener(normalization)), 0
+    history, left_out = features.history(listener(normalization)), LeftOut(features.dir)
     for utt in progress(utts, what):
         try:
             raw = features.load(utt).numpy()
         except UserError as e:
-            failed += 1
-            if failed <= 5:
-                warn(f"{utt} is left out: {e}")
+            left_out.add(utt, e)
             continue
         both = normalization.start(history.pair(utt)).accept(raw), raw
         padded = [np.pad(x.astype(np.float64), ((context, context), (0, 0)), "edge") for x in both]
         yield spliced(padded[0], context), spliced(padded[1], context)
-    if failed == len(utts):
+    left_out.done()
+    if len(left_out) == len(utts):
         raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
 
 

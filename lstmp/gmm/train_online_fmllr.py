@@ -1,17 +1,28 @@
 """Train what online fMLLR needs, from an alignment with the transforms of its speakers.
 
 Each state of the alignment gets one Gaussian, of frames under the transforms of their speakers; the frames without
-transforms give the statistics of an average speaker. :mod:`lstmp.gmm.online_fmllr` explains what they are for.
+transforms give the statistics of an average speaker, and how speakers differ from him. :mod:`lstmp.gmm.online_fmllr`
+explains what they are for.
+
+A transform of a training speaker is too well known to a prior that has been learnt from himself. So the speakers are
+divided into parts, and the training data of the network are adapted with priors that were each learnt without the
+speakers of one part (``priors.safetensors``).
 """
 
 import argparse
-from collections.abc import Iterator
+import functools
+import itertools
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.aliases import Array
+from lstmp.corpus.bad import LeftOut
+from lstmp.corpus.datadir import read_table
 from lstmp.corpus.lang import Lang
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vector, vector_index
@@ -21,9 +32,13 @@ from lstmp.gmm.align import alignment_file, states_inputs
 from lstmp.gmm.fmllr import SpeakerStats
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.online_fmllr import NAME, Adapter, OnlineFmllrConfig
-from lstmp.log import progress, say, warn
+from lstmp.gmm.transform_prior import SpeakerCoordinates, principal_axes
+from lstmp.log import progress, say
 from lstmp.stage import Stage
+from lstmp.tensors import opened, write_tensors
 
+PRIORS = "priors.safetensors"
+_PARTS = 5  # of the training speakers
 _LEAST_PRIOR = 1e-5
 _OF_AVERAGE = 8  # every so many utterances of them show the average speaker
 _MEAN_FRAMES, _VARIANCE_FRAMES = 5.0, 20.0  # of all states together, which smooth the Gaussian of a state
@@ -31,7 +46,7 @@ _MEAN_FRAMES, _VARIANCE_FRAMES = 5.0, 20.0  # of all states together, which smoo
 
 def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path, lang_dir: Path, out: Path,
                        cfg: OnlineFmllrConfig) -> None:
-    """Write ``out/online_fmllr.safetensors``, unless this was done.
+    """Write ``out/online_fmllr.safetensors`` and ``out/priors.safetensors``, unless this was done.
 
     Args:
         data: data dir with MFCC features.
@@ -47,7 +62,7 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     index = vector_index(alignment_file(ali))
     inputs = [*data_inputs(data), *states_inputs(ali), ali / "tree.json", transforms / "trans.ark",
               model_dir / "final.safetensors", lang_dir / "phones.txt"]
-    stage = Stage(out, "online_fmllr", inputs, config.to_dict(cfg))
+    stage = Stage(out, "online_fmllr", inputs, config.to_dict(cfg), version=2)
     if stage.is_done():
         return
     model, states = AcousticModel.load(model_dir), AcousticModel.load(ali)
@@ -62,16 +77,72 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     raw = Features(data, RAW_MFCC)
     mean, variance = (torch.from_numpy(x.astype(np.float32)) for x in raw.training_moments())
     normalization = cfg.normalization(mean.numpy(), variance.numpy())
-    stats, context = SpeakerStats.zeros(adapted.dim), model.transform.shape[1] // raw.dim // 2
-    for feats, pdfs in _labelled(raw, chosen[::_OF_AVERAGE], index, len(weight), "frames without transforms"):
-        cepstra = torch.from_numpy(normalization.start().accept(feats.numpy()))
-        frames = splice(cepstra, context) @ model.transform.t()
-        stats.add(frames, precision[pdfs], target[pdfs], weight[pdfs])
-    beta = float(stats.beta)
-    Adapter(cfg, model.transform, precision, target, weight, log_priors, stats.second / beta, stats.linear / beta,
-            mean, variance).write(out / NAME)
-    say(f"{out}: online fMLLR for {len(weight):,} states, from {len(chosen)} utterances")
-    stage.mark([out / NAME])
+    transform, context = model.transform, model.transform.shape[1] // raw.dim // 2
+
+    def stats_of(utts: list[str], what: str) -> Iterator[tuple[str, SpeakerStats]]:
+        """(id, statistics of the frames without a transform) of each utterance."""
+        for utt, feats, pdfs in _labelled(raw, utts, index, len(weight), what):
+            cepstra = torch.from_numpy(normalization.start().accept(feats.numpy()))
+            stats = SpeakerStats.zeros(adapted.dim)
+            stats.add(splice(cepstra, context) @ transform.t(), precision[pdfs], target[pdfs], weight[pdfs])
+            yield utt, stats
+
+    average = _sum(stats for _, stats in stats_of(chosen[::_OF_AVERAGE], "frames without transforms"))
+    second, linear = average.second / average.beta, average.linear / average.beta
+    estimate, speaker_of = SpeakerCoordinates(second, linear), read_table(data / "utt2spk")
+    in_order = stats_of(sorted(chosen, key=lambda utt: (speaker_of[utt], utt)), "transforms of speakers")
+    coordinates = {speaker: estimate(_sum(stats for _, stats in group))
+                   for speaker, group in itertools.groupby(in_order, lambda item: speaker_of[item[0]])}
+    axes, variances = principal_axes(np.stack([*coordinates.values()]), cfg.axes)
+    Adapter(cfg, model.transform, precision, target, weight, log_priors, second, linear, mean, variance, axes,
+            variances).write(out / NAME)
+    _write_priors(coordinates, cfg.axes, out / PRIORS)
+    say(f"{out}: online fMLLR for {len(weight):,} states, from {len(chosen)} utterances of {len(coordinates)} speakers")
+    stage.mark([out / NAME, out / PRIORS])
+
+
+def _sum(all_stats: Iterable[SpeakerStats]) -> SpeakerStats:
+    return functools.reduce(lambda a, b: SpeakerStats(*(x + y for x, y in zip(a.tensors(), b.tensors(), strict=True))),
+                            all_stats)
+
+
+def _write_priors(coordinates: dict[str, Array], count: int, path: Path) -> None:
+    """Write a prior for each part of the speakers, learnt from the coordinates of all others."""
+    part = _parts(coordinates)
+    tensors = {}
+    for n in range(max(part.values()) + 1):
+        others = [x for speaker, x in coordinates.items() if part[speaker] != n]
+        size = len(next(iter(coordinates.values())))
+        tensors[f"axes_{n}"], tensors[f"variances_{n}"] = principal_axes(np.reshape(others, (-1, size)), count)
+    write_tensors(path, tensors, {"speakers": json.dumps(part)})
+
+
+def read_priors(path: Path) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], dict[str, int]]:
+    """(axes, variances) of the priors for the parts of the training speakers, and speaker → number of his part.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    hint = "train it again (steps/train_online_fmllr.sh)"
+    with opened(path, "no priors of transforms, or cut off", hint, ("no such file", hint)) as f:
+        part = config.json_value(f.metadata()["speakers"])
+        return [(f.get_tensor(f"axes_{n}"), f.get_tensor(f"variances_{n}"))
+                for n in range(max(part.values()) + 1)], part
+
+
+def _parts(speakers: Iterable[str]) -> dict[str, int]:
+    """Speaker → number of his part. Copies of a speaker, whose ids end in his own, are in his part, and so are, as far as
+    possible, speakers whose ids begin alike."""
+    known = set(speakers)
+
+    def original(speaker: str) -> str:
+        ends = (speaker[n + 1:] for n in range(len(speaker) - 1, 0, -1) if speaker[n] == "-")
+        return next((end for end in ends if end in known), speaker)
+
+    originals = sorted({original(speaker) for speaker in known})
+    parts = min(_PARTS, len(originals))
+    number = {speaker: n * parts // len(originals) for n, speaker in enumerate(originals)}
+    return {speaker: number[original(speaker)] for speaker in sorted(known)}
 
 
 def _chosen(features: Features, index: dict[str, str], frames: int) -> list[str]:
@@ -104,19 +175,18 @@ def with_states(features: Features, index: dict[str, str], utt: str,
 
 
 def _labelled(features: Features, utts: list[str], index: dict[str, str], num_pdfs: int,
-              what: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(features [T, D], states int64 [T]) of the utterances with usable features and as many states as frames."""
-    failed = 0
+              what: str) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """(id, features [T, D], states int64 [T]) of the utterances with usable features and as many states as frames."""
+    left_out = LeftOut(features.dir)
     for utt in progress(utts, what):
         try:
             feats, pdfs = with_states(features, index, utt, num_pdfs)
         except UserError as e:
-            failed += 1
-            if failed <= 5:
-                warn(f"{utt} is left out: {e}")
+            left_out.add(utt, e)
             continue
-        yield feats, pdfs
-    if failed == len(utts):
+        yield utt, feats, pdfs
+    left_out.done()
+    if len(left_out) == len(utts):
         raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
 
 
@@ -125,7 +195,7 @@ def _gaussians(features: Features, utts: list[str], index: dict[str, str],
     """w/σ² and w·μ/σ² of each state, float32 [P, D] each, and the logarithms of their priors, [P]."""
     count = torch.zeros(len(weight), 1, dtype=torch.float64)
     sums, squares = (torch.zeros(len(weight), features.dim, dtype=torch.float64) for _ in range(2))
-    for feats, pdfs in _labelled(features, utts, index, len(weight), "Gaussians of the states"):
+    for _, feats, pdfs in _labelled(features, utts, index, len(weight), "Gaussians of the states"):
         x = feats.double()
         count[:, 0] += torch.bincount(pdfs, minlength=len(weight))
         sums.index_add_(0, pdfs, x)

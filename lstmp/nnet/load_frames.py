@@ -7,17 +7,16 @@ import numpy as np
 import torch
 
 from lstmp import config
+from lstmp.corpus.bad import LeftOut
 from lstmp.device import DEFAULT_MEMORY
 from lstmp.errors import UserError
 from lstmp.features.ark import read_int_vector, vector_index
 from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.align import alignment_file
-from lstmp.log import progress, say, warn
+from lstmp.log import progress, say
 from lstmp.nnet.data import FrameSet, Moments, offsets_of
 from lstmp.nnet.frame_files import FrameFiles
 from lstmp.nnet.front import Front
-
-_WARNINGS = 5  # this many utterances are named one by one, the others only counted
 
 
 def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_out: float, what: str,
@@ -48,32 +47,28 @@ def load_frames(data_dir, ali_dir, cfg: FeatureConfig, num_pdfs: int, max_left_o
     expected = sum(source.num_frames_or_0(utt) for utt in names)
     fits = expected * (4 * source.dim + 8) <= memory * 2 ** 30
     loaded = _InMemory(source, expected) if fits else _OnDisk(source, num_pdfs, index, front)
-    left_out, first_error = 0, None
+    left_out = LeftOut(data_dir)
     for utt in progress(names, f"load {what}"):
         try:
             feats = source.load(utt)
             pdfs = read_int_vector(index[utt]) if utt in index else None
             _check(utt, feats, pdfs, num_pdfs, ali_dir)
         except UserError as e:
-            left_out += 1
-            first_error = first_error or f"{utt}: {e}"
-            if left_out <= _WARNINGS:
-                warn(f"{utt} is left out: {e}")
+            left_out.add(utt, e)
             continue
         assert pdfs is not None
         loaded.add(utt, feats, torch.from_numpy(pdfs.astype(np.int64)))
-    if left_out > _WARNINGS:
-        warn(f"{left_out - _WARNINGS} more utterances of {data_dir} are left out for similar reasons")
-    if left_out > max_left_out * len(names):
-        raise UserError(f"{left_out} of {len(names)} utterances have no usable features or alignment (first "
-                        f"{first_error})", file=data_dir,
+    left_out.done()
+    if len(left_out) > max_left_out * len(names):
+        raise UserError(f"{len(left_out)} of {len(names)} utterances have no usable features or alignment (first "
+                        f"{left_out.first})", file=data_dir,
                         hint=f"make features and alignment again ({ali_dir}), or raise `max_left_out`")
     if not loaded.utts:
         raise UserError(f"no utterance for {what} has both features and an alignment", file=data_dir,
                         hint=f"check that {ali_dir} was made from the same utterances")
     frames = loaded.frames()
     say(f"{what}: {len(frames.utts)} utterances, {frames.num_frames:,} frames"
-        + (f", {left_out} utterances left out" if left_out else "")
+        + (f", {len(left_out)} utterances left out" if left_out else "")
         + ("" if fits else f", read from {data_dir} in each epoch"))
     return frames
 

@@ -20,11 +20,11 @@ from lstmp.features.load import FeatureConfig, Features
 from lstmp.gmm.align import read_alignment
 from lstmp.gmm.make_online_fmllr import make_online_fmllr
 from lstmp.gmm.online_fmllr import NAME, Adapter, OnlineFmllrConfig
-from lstmp.gmm.train_online_fmllr import train_online_fmllr
+from lstmp.gmm.train_online_fmllr import PRIORS, read_priors, train_online_fmllr
 from lstmp.nnet.forward import AcousticNetwork, NetworkStream
 from lstmp.nnet.train import train
 
-CONF = replace(config.load(ROOT / "conf/online_fmllr.yaml", OnlineFmllrConfig), period=10, delay=8, prior_frames=50.0)
+CONF = replace(config.load(ROOT / "conf/online_fmllr.yaml", OnlineFmllrConfig), period=10, delay=8)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,12 @@ def mfcc(made):
 
 
 def test_training_data_are_adapted_with_the_alignment(made):
-    """Every second utterance of a speaker begins with what the one before it has left."""
-    adapter, pdfs = Adapter.read(made.needs / NAME), read_alignment(made.ali, "pdfs")
+    """Every second utterance of a speaker begins with what the one before it has left; the prior is that of others."""
+    priors, part = read_priors(made.needs / PRIORS)
+    whole, pdfs = Adapter.read(made.needs / NAME), read_alignment(made.ali, "pdfs")
+    adapter = whole.with_axes(*priors[part["s0"]])
+    assert len(priors) == 2 and part["s0"] != part["s1"]
+    assert whole.axes.shape == (2, 30) and adapter.axes.shape == (1, 30)
     found, raw = Features(made.train, FeatureConfig("online_fmllr", "none", 0)), mfcc(made)
     assert len(found.utts) == 30 and json.loads((made.train / "feats.json").read_text())["kind"] == "online_fmllr"
     heard = None

@@ -23,5 +23,10 @@ for varied in _sp_mp3 _sp_mp3_spk3; do
   steps/make_denominator.sh --ali $states --out $states/denominator --config $exp/conf/denominator.yaml
   steps/make_graph.sh --lang ${lang}_tgsmall --model $states --out $states/graph_tgsmall
 done
+online=$exp/tri3b_ali_sp_mp3/online_fmllr
+steps/train_online_fmllr.sh --data $data/${train}_sp_mp3 --ali $exp/tri3b_ali_sp_mp3 --transforms $exp/tri3b_ali_sp_mp3 \
+  --model $exp/tri3b --lang $lang --out $online
+steps/make_online_fmllr.sh --data $data/${train}_sp_mp3 --ali $exp/tri3b_ali_sp_mp3 --online-fmllr $online --out $online/train \
+  --nj "$nj"
 adapt_dev
 grid_and_page recipes/mini_librispeech/search/grid.yaml
