@@ -131,8 +131,8 @@ def read_priors(path: Path) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], di
 
 
 def _parts(speakers: Iterable[str]) -> dict[str, int]:
-    """Speaker → number of his part. Copies of a speaker, whose ids end in his own, are in his part, and so are, as far as
-    possible, speakers whose ids begin alike."""
+    """Speaker → number of his part. Copies of a speaker, whose ids end in his own, are in his part, and so are, as far
+    as possible, speakers whose ids begin alike."""
     known = set(speakers)
 
     def original(speaker: str) -> str:
