@@ -17,7 +17,8 @@ not keep these arcs.
 The same search in NumPy (:mod:`lstmp.decode.numpy_search`) is its reference, and replaces it if there is no compiler.
 
 The compiled search takes less than half of k2's time. It keeps one token per state in plain arrays, while k2, which is
-made for many utterances at once on a GPU, builds ragged tensors for every frame.
+made for many utterances at once on a GPU, builds ragged tensors for every frame. And it looks at the arcs of a bundle
+(:mod:`lstmp.graph.bundles`) once a frame, along the best path into it, however many active states lead there.
 """
 
 import ctypes
@@ -63,7 +64,7 @@ class CompiledSearch:
         assert lib is not None
         self._lib, self._graph = lib, graph  # the graph's arrays must outlive the search
         self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
-            array_at(graph.arcs), array_at(graph.first), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
+            *map(array_at, graph.for_search), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
             _int(cfg.max_active), ctypes.c_float(output_beam), ctypes.c_float(graph.slack)))
 
     def __del__(self) -> None:

@@ -166,7 +166,7 @@ class LiveRecognizer:
 
     def _pause(self, path: BestPath) -> int:
         """Number of silent frames at the end of the path."""
-        label = self._search.graph.arcs[path.arcs, 2]
+        label = self._search.graph.chosen(path.arcs).labels
         speech = np.flatnonzero(~self.silent[label - 1])
         return len(label) - (int(speech[-1]) + 1 if len(speech) else 0)
 

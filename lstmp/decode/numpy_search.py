@@ -18,7 +18,9 @@ class NumpySearch:
 
     def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
         self.graph, self.cfg, self.output_beam = graph, cfg, np.float32(output_beam)
-        self.to, self.label, self.score_of = graph.arcs[:, 1], graph.arcs[:, 2], graph.scores
+        arcs, _, _ = graph.flat
+        self.to, self.label, self.score_of = arcs[:, 1], arcs[:, 2], np.ascontiguousarray(arcs[:, 3]).view(np.float32)
+        self._first = np.searchsorted(arcs[:, 0], np.arange(graph.num_states + 1))
         self.reset()
 
     def reset(self) -> None:
@@ -32,8 +34,7 @@ class NumpySearch:
 
     def _arcs_out(self) -> tuple[Array, Array]:
         """(index of the active state, arc) of every arc out of an active state."""
-        first = self.graph.first
-        return pairs(np.arange(len(self.states)), first[self.states], first[self.states + 1])
+        return pairs(np.arange(len(self.states)), self._first[self.states], self._first[self.states + 1])
 
     def advance(self, rows: Array, near_end: int) -> None:
         for t, row in enumerate(rows):
@@ -49,7 +50,7 @@ class NumpySearch:
             states, first, number = np.unique(self.to[arc], return_index=True, return_inverse=True)
             by_first = np.argsort(first)
             place = np.argsort(by_first)[number.reshape(-1)]
-            order = np.lexsort((-end, place))
+            order = np.lexsort((arc, -end, place))  # of equally good arcs the first one of the graph
             best = order[np.flatnonzero(np.diff(place[order], prepend=-1))]
             if self.output_beam >= 0:
                 self.frames.append((self.score, *self._links(all_arcs, states, np.argsort(by_first), end[best])))
@@ -100,12 +101,13 @@ class NumpySearch:
             source, arc, end = self._ends()
             if not len(end):
                 return None
-            index, last = int(source[end.argmax()]), [int(arc[end.argmax()])]
-            score = float(end.max())
+            best = np.lexsort((arc, -end))[0]
+            index, last, score = int(source[best]), [int(arc[best])], float(end[best])
         elif not len(self.states):
             return None
         else:
-            index, score = int(self.score.argmax()), float(self.score.max())
+            index = int(np.lexsort((self.states, -self.score))[0])
+            score = float(self.score[index])
         arcs = last
         for previous, best_arc in zip(reversed(self.previous), reversed(self.best_arc), strict=True):
             arcs.append(int(best_arc[index]))

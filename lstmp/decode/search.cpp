@@ -19,9 +19,39 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 struct Arc {
-  int32_t from, to;
+  int32_t to;
   int32_t label;  // pdf-id + 1; -1 on arcs into the final state
   float score;
+};
+
+struct State {
+  int32_t begin, end;  // a bundle of arcs that only this state leads to, without a score; none if begin = end
+  int32_t arc;         // the number, among the arcs of all states, of the first arc of the bundle
+  int32_t way;         // the first one of its ways to further bundles; after the last one begin those of the next state
+};
+
+struct Way {      // from a state to a bundle of arcs; the scores of the arcs out of the state include that of the way
+  int32_t begin;  // the first arc of the bundle
+  int32_t end;    // after its last one; -1 - end if several ways lead to the bundle
+  int32_t arc;    // the number, among the arcs of all states, of the first arc of this way
+  float score;
+
+  int32_t last() const { return end < 0 ? -1 - end : end; }
+  int32_t number(int32_t a) const { return arc + (a - begin); }  // of arc `a` of the bundle
+};
+
+struct Open {      // a bundle that several ways lead to, and that active states lead to in this frame
+  float best;      // the highest score with which it is reached
+  int32_t begin;   // the first one of its parts; they follow each other
+  int32_t near;    // after the last one that may be the best one: rounding depends on the order of a sum
+  int32_t end;     // after the last one
+};
+
+struct Part {  // an active state that leads to such a bundle
+  Way way;
+  int32_t from;  // its token
+  int32_t open;
+  float score;   // the score of the token plus that of the way
 };
 
 struct Entry {   // an entry of the history, for tracing back the best path
@@ -34,7 +64,7 @@ constexpr int32_t kIsToken = std::numeric_limits<int32_t>::min();
 struct Step {  // an arc out of an active state, extending the path of the token `from` by one frame
   float end;   // the score at the end of the arc
   int32_t to;  // the state that the arc leads to; once that state has a token, kIsToken + token, which is negative
-  int32_t from, arc;
+  int32_t from, arc;  // if several parts lead to the bundle of the arc: -1 - part, the best one, and arc of the bundles
 };
 
 struct Link {  // an arc of the lattice, from a token of one frame to a token of the next frame
@@ -45,21 +75,25 @@ struct Link {  // an arc of the lattice, from a token of one frame to a token of
 
 struct Frame {
   std::vector<float> score;  // one per token
-  std::vector<Link> links;   // the links out of its tokens, sorted by token
+  std::vector<Link> links;   // the links out of its tokens
 };
 
 constexpr int64_t kPruneEvery = 30;  // frames
 constexpr size_t kPrefetch = 12;     // tokens: how far ahead arcs are prefetched, because they are scattered in memory
 
 struct Search {
-  const Arc* arcs;
-  const int32_t* first;  // arcs out of state s: first[s] to first[s + 1] - 1
+  const State* graph;
+  const Way* ways;
+  const Arc* arcs;  // of the bundles
   float default_beam;
   int64_t min_active, max_active;
   float beam;
   Tokens tokens;
   std::vector<int32_t> states, new_states, entry, new_entry;
   std::vector<float> score, new_score;
+  Tokens open_of;           // first arc of a bundle that several ways lead to → number of its Open
+  std::vector<Open> opens;
+  std::vector<Part> unsorted, parts;
   std::vector<Step> steps;  // only the first num_steps are valid
   size_t num_steps = 0;
   std::vector<Link> links;
@@ -80,13 +114,25 @@ struct Search {
 
   bool makes_lattice() const { return output_beam >= 0; }
 
-  // The score of token `i` with its best arc into the final state, and this arc; minus infinity if it has none.
+  // For each arc out of the state of token `i`: f(way, arc of its bundle).
+  template <class F>
+  void for_arcs_of(size_t i, F f) const {
+    const State* state = graph + states[i];
+    const Way own{state->begin, state->end, state->arc, 0.0f};
+    for (int32_t a = own.begin; a < own.end; ++a) f(own, a);
+    for (const Way* w = ways + state[0].way; w < ways + state[1].way; ++w)
+      for (int32_t a = w->begin; a < w->last(); ++a) f(*w, a);
+  }
+
+  // The score of token `i` with its best arc into the final state, and the number of this arc; minus infinity if it has
+  // none.
   std::pair<float, int32_t> score_to_end(size_t i) const {
     std::pair<float, int32_t> best{kMinusInfinity, -1};
-    for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a) {
-      const float end = score[i] + arcs[a].score;
-      if (arcs[a].label < 0 && end > best.first) best = {end, a};
-    }
+    for_arcs_of(i, [&](const Way& way, int32_t a) {
+      const float end = score[i] + (way.score + arcs[a].score);
+      if (arcs[a].label < 0 && (end > best.first || (end == best.first && way.number(a) < best.second)))
+        best = {end, way.number(a)};
+    });
     return best;
   }
 
@@ -137,12 +183,12 @@ struct Search {
     f.score = score;
     float best = kMinusInfinity;
     for (size_t i = 0; i < states.size(); ++i)
-      for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a)
-        if (arcs[a].label < 0) {
-          const float end = score[i] + arcs[a].score;
-          f.links.push_back({static_cast<int32_t>(i), 0, a, end, 0});
-          best = std::max(best, end);
-        }
+      for_arcs_of(i, [&](const Way& way, int32_t a) {
+        if (arcs[a].label >= 0) return;
+        const float end = score[i] + (way.score + arcs[a].score);
+        f.links.push_back({static_cast<int32_t>(i), 0, way.number(a), end, 0});
+        best = std::max(best, end);
+      });
     if (!(best > kMinusInfinity)) return false;
     frames.push_back(std::move(f));
     prune(0, {0.0f}, {best});
@@ -190,53 +236,164 @@ struct Search {
   // lattice, `steps` also gets the arcs that may be within the output beam of a surviving arc into the same state. The
   // steps are contiguous, so that the graph, which is far larger than any cache, is read only once per frame.
   //
-  // The arcs out of a state are in the order of their scores, and none of a state's further arcs can survive if one
-  // cannot with the highest acoustic score of the frame. Few of the arcs of a state with many are looked at.
+  // The arcs of a bundle are in the order of their scores, and none of its further arcs can survive if one cannot with
+  // the highest acoustic score of the frame. Few of the arcs of a bundle with many are looked at.
   float expand(const float* loglikes, int64_t pdfs) {
-    size_t count = 0;
+    num_steps = 0;
+    unsorted.clear();
+    opens.clear();
+    open_of.next_frame();
     const float width = makes_lattice() ? beam + output_beam : beam;
     const size_t n = states.size();
     const float highest = *std::max_element(loglikes, loglikes + pdfs);
     const float bound = std::isinf(slack) ? slack : highest + slack;
     float best = n ? best_step(std::max_element(score.begin(), score.end()) - score.begin(), loglikes) : kMinusInfinity;
     for (size_t i = 0; i < n; ++i) {
-      if (i + 2 * kPrefetch < n) __builtin_prefetch(&first[states[i + 2 * kPrefetch]]);
-      if (i + kPrefetch < n) __builtin_prefetch(&arcs[first[states[i + kPrefetch]]]);
-      const int32_t end_of_arcs = first[states[i] + 1];
-      const size_t needed = count + (end_of_arcs - first[states[i]]);
-      if (steps.size() < needed) steps.resize(2 * needed);
-      Step* out = steps.data() + count;
-      for (int32_t a = first[states[i]]; a < end_of_arcs; ++a) {
-        const Arc arc = arcs[a];
-        if (!(score[i] + (bound + arc.score) > best - width)) break;
-        const float acoustic = arc.label > 0 ? loglikes[arc.label - 1] : kMinusInfinity;
-        const float end = score[i] + (acoustic + arc.score);
-        if (!(end > best - width)) continue;  // `best` can only increase, so this arc cannot survive
-        best = std::max(best, end);
-        *out++ = {end, arc.to, static_cast<int32_t>(i), a};
+      if (i + 2 * kPrefetch < n) __builtin_prefetch(&graph[states[i + 2 * kPrefetch]]);
+      if (i + kPrefetch < n) {
+        const State* ahead = graph + states[i + kPrefetch];
+        __builtin_prefetch(&arcs[ahead->begin]);
+        if (ahead[0].way < ahead[1].way) __builtin_prefetch(&ways[ahead->way]);
       }
-      count = out - steps.data();
+      const State* state = graph + states[i];
+      const auto from = static_cast<int32_t>(i);
+      best = follow({state->begin, state->end, state->arc, 0.0f}, from, loglikes, bound, width, best);
+      for (const Way* way = ways + state[0].way; way < ways + state[1].way; ++way) {
+        if (way->end >= 0) best = follow(*way, from, loglikes, bound, width, best);
+        else open_bundle(*way, from);
+      }
     }
-    num_steps = count;
+    sort_parts();
+    for (size_t k = 0; k < opens.size(); ++k) {
+      if (k + kPrefetch < opens.size()) __builtin_prefetch(&arcs[parts[opens[k + kPrefetch].begin].way.begin]);
+      const Open& open = opens[k];
+      const Part& first = parts[open.begin];
+      best = open.end == open.begin + 1 ? follow(first.way, first.from, loglikes, bound, width, best)
+                                        : follow_best(open, loglikes, bound, width, best);
+    }
     return best;
+  }
+
+  Step* room_for(size_t more) {
+    if (steps.size() < num_steps + more) steps.resize(2 * (num_steps + more));
+    return steps.data() + num_steps;
+  }
+
+  // Take the steps from one token along the arcs of a way; `best` is the best score so far. Returns the new one.
+  float follow(const Way way, int32_t from, const float* loglikes, float bound, float width, float best) {
+    const int32_t last = way.last();
+    const float reached = score[from];
+    Step* out = room_for(last - way.begin);
+    for (int32_t a = way.begin; a < last; ++a) {
+      const Arc arc = arcs[a];
+      const float own = way.score + arc.score;
+      if (!(reached + (bound + own) > best - width)) break;
+      const float acoustic = arc.label > 0 ? loglikes[arc.label - 1] : kMinusInfinity;
+      const float end = reached + (acoustic + own);
+      if (!(end > best - width)) continue;  // `best` can only increase, so this arc cannot survive
+      best = std::max(best, end);
+      *out++ = {end, arc.to, from, way.number(a)};
+    }
+    num_steps = out - steps.data();
+    return best;
+  }
+
+  // Note that token `from` leads to a bundle that others may lead to as well.
+  void open_bundle(const Way& way, int32_t from) {
+    const float reached = score[from] + way.score;
+    bool is_new;
+    const int32_t number = open_of.find_or_add(way.begin, static_cast<int32_t>(opens.size()), &is_new);
+    if (is_new) opens.push_back({reached, 0, 0, 0});
+    else opens[number].best = std::max(opens[number].best, reached);
+    unsorted.push_back({way, from, number, reached});
+  }
+
+  // Fill `parts` with those parts of bundles that matter: for a lattice, a path into a bundle that is worse than the best
+  // one by more than the output beam cannot be in it; otherwise only the best one counts.
+  void sort_parts() {
+    const float width = makes_lattice() ? output_beam : 0;
+    size_t kept = 0;
+    for (const Part& part : unsorted) {
+      Open& open = opens[part.open];
+      if (!(part.score >= open.best - width - rounding(open.best))) continue;
+      ++open.end;
+      unsorted[kept++] = part;
+    }
+    unsorted.resize(kept);
+    parts.resize(kept);
+    int32_t count = 0;
+    for (Open& open : opens) {
+      open.begin = open.near = count;
+      count += open.end;
+      open.end = count;
+    }
+    for (const Part& part : unsorted) {  // near ones from the front, others from the back
+      Open& open = opens[part.open];
+      if (part.score >= open.best - rounding(open.best)) parts[open.near++] = part;
+      else parts[--open.end] = part;
+    }
+    for (size_t k = 0; k < opens.size(); ++k)
+      opens[k].end = k + 1 < opens.size() ? opens[k + 1].begin : static_cast<int32_t>(kept);
+  }
+
+  // More than the rounding errors of a sum of scores like this one.
+  static float rounding(float score) { return 1e-5f * (100 + std::abs(score)); }
+
+  // As `follow`, along the arcs of a bundle, each from the best one of its parts.
+  float follow_best(const Open& open, const float* loglikes, float bound, float width, float best) {
+    const int32_t begin = parts[open.begin].way.begin, last = parts[open.begin].way.last();
+    const float allowed = open.best + rounding(open.best);
+    Step* out = room_for(last - begin);
+    for (int32_t a = begin; a < last; ++a) {
+      const Arc arc = arcs[a];
+      if (!(allowed + (bound + arc.score) > best - width)) break;
+      const float acoustic = arc.label > 0 ? loglikes[arc.label - 1] : kMinusInfinity;
+      int32_t part = open.begin;
+      float end = with_arc(parts[part], acoustic, arc);
+      for (int32_t p = part + 1; p < open.near; ++p) {
+        const float other = with_arc(parts[p], acoustic, arc);
+        if (other > end || (other == end && parts[p].way.arc < parts[part].way.arc)) end = other, part = p;
+      }
+      if (!(end > best - width)) continue;
+      best = std::max(best, end);
+      *out++ = {end, arc.to, -1 - part, a};
+    }
+    num_steps = out - steps.data();
+    return best;
+  }
+
+  float with_arc(const Part& part, float acoustic, const Arc& arc) const {
+    return score[part.from] + (acoustic + (part.way.score + arc.score));
   }
 
   // The best score at the end of the arcs out of the state of token `i`.
   float best_step(size_t i, const float* loglikes) const {
     float best = kMinusInfinity;
-    for (int32_t a = first[states[i]]; a < first[states[i] + 1]; ++a)
-      if (arcs[a].label > 0) best = std::max(best, score[i] + (loglikes[arcs[a].label - 1] + arcs[a].score));
+    for_arcs_of(i, [&](const Way& way, int32_t a) {
+      if (arcs[a].label > 0)
+        best = std::max(best, score[i] + (loglikes[arcs[a].label - 1] + (way.score + arcs[a].score)));
+    });
     return best;
   }
 
-  // Fill `links` with the steps into new tokens. A step that is worse than the best step into its token by more than the
-  // output beam is left out, as no path through it is within the output beam.
-  void link_tokens() {
+  // Fill `links` with the steps into new tokens, from all parts of their bundles. A step that is worse than the best step
+  // into its token by more than the output beam is left out, as no path through it is within the output beam.
+  void link_tokens(const float* loglikes) {
     for (size_t k = 0; k < num_steps; ++k) {
       const Step& step = steps[k];
       const int32_t token = step.to < 0 ? step.to - kIsToken : tokens.find(step.to);
-      if (token >= 0 && new_score[token] - step.end <= output_beam)
+      if (token < 0 || !(new_score[token] - step.end <= output_beam)) continue;
+      if (step.from >= 0) {
         links.push_back({step.from, token, step.arc, step.end, 0});
+        continue;
+      }
+      const Arc& arc = arcs[step.arc];
+      const Open& open = opens[parts[-1 - step.from].open];
+      for (int32_t p = open.begin; p < open.end; ++p) {
+        const float end = with_arc(parts[p], loglikes[arc.label - 1], arc);
+        if (new_score[token] - end <= output_beam)
+          links.push_back({parts[p].from, token, parts[p].way.number(step.arc), end, 0});
+      }
     }
   }
 
@@ -266,12 +423,17 @@ struct Search {
       if (makes_lattice()) {
         new_score[token] = std::max(new_score[token], step.end);
         step.to = kIsToken + token;
-      } else if (step.end > new_score[token]) {
+      } else if (step.end >= new_score[token]) {  // of equally good arcs the first one of the graph
+        const bool direct = step.from >= 0;
+        const int32_t from = direct ? step.from : parts[-1 - step.from].from;
+        const int32_t arc = direct ? step.arc : parts[-1 - step.from].way.number(step.arc);
+        Entry& into = history[new_entry[token]];
+        if (step.end == new_score[token] && into.arc < arc) continue;
         new_score[token] = step.end;
-        history[new_entry[token]] = {entry[step.from], step.arc};
+        into = {entry[from], arc};
       }
     }
-    if (makes_lattice()) link_tokens();
+    if (makes_lattice()) link_tokens(loglikes);
     states.swap(new_states);
     if (makes_lattice()) frames.push_back({score, links});  // copies, without unused capacity
     score.swap(new_score);
@@ -288,12 +450,13 @@ struct Search {
 
 extern "C" {
 
-// Create a search. `arcs` [A, 4] as in HCLG.k2.safetensors, sorted by from-state, and `first` [states + 1] must outlive
-// it. With an `output_beam` of 0 or more it makes a lattice. No arc of a state has a score that is higher than that of an
-// arc before it by more than `slack`: 0 if they are in the order of their scores, infinity if in any order.
-void* lstmp_search_new(const void* arcs, const int32_t* first, float beam, int64_t min_active, int64_t max_active,
-                       float output_beam, float slack) try {
-  std::unique_ptr<Search> s(new Search{static_cast<const Arc*>(arcs), first, beam, min_active, max_active, beam});
+// Create a search. `graph` [states + 1, 4], `ways` [W, 4] and `arcs` [N, 3], those of the bundles, must outlive it. With
+// an `output_beam` of 0 or more it makes a lattice. No arc of a bundle has a score that is higher than that of an arc
+// before it by more than `slack`: 0 if they are in the order of their scores, infinity if in any order.
+void* lstmp_search_new(const void* graph, const void* ways, const void* arcs, float beam, int64_t min_active,
+                       int64_t max_active, float output_beam, float slack) try {
+  std::unique_ptr<Search> s(new Search{static_cast<const State*>(graph), static_cast<const Way*>(ways),
+                                       static_cast<const Arc*>(arcs), beam, min_active, max_active, beam});
   s->output_beam = output_beam;
   s->slack = slack;
   s->reset();
@@ -324,17 +487,19 @@ int64_t lstmp_search_path(void* handle, int64_t to_end, int64_t capacity, int32_
   int32_t entry = -1, last = -1;
   bool found = false;
   for (size_t i = 0; i < s->states.size(); ++i) {
+    // of equally good paths, the one whose last state or arc comes first in the graph
     if (!to_end) {
-      if (s->score[i] > best) best = s->score[i], entry = s->entry[i], found = true;
+      if (s->score[i] > best || (found && s->score[i] == best && s->states[i] < last))
+        best = s->score[i], entry = s->entry[i], last = s->states[i], found = true;
       continue;
     }
     const auto [end, arc] = s->score_to_end(i);
-    if (end > best) best = end, entry = s->entry[i], last = arc, found = true;
+    if (end > best || (found && end == best && arc < last)) best = end, entry = s->entry[i], last = arc, found = true;
   }
   if (!found) return -1;
   *score = best;
   int64_t n = 0;
-  if (last >= 0 && n < capacity) path[n++] = last;
+  if (to_end && n < capacity) path[n++] = last;
   for (; entry >= 0 && n < capacity; entry = s->history[entry].prev) path[n++] = s->history[entry].arc;
   return n;
 }
@@ -419,8 +584,11 @@ void lstmp_search_links(void* handle, int32_t* from, int32_t* to, int32_t* arc, 
   auto* s = static_cast<Search*>(handle);
   int32_t base = 0, t = 0;
   int64_t n = 0;
-  for (const Frame& f : s->frames) {
+  for (Frame& f : s->frames) {
     const int32_t next = base + static_cast<int32_t>(f.score.size());
+    std::sort(f.links.begin(), f.links.end(), [](const Link& a, const Link& b) {
+      return a.from < b.from || (a.from == b.from && a.arc < b.arc);
+    });
     for (const Link& link : f.links) {
       from[n] = base + link.from;
       to[n] = next + link.to;

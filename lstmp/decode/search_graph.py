@@ -9,45 +9,42 @@ import numpy as np
 
 from lstmp.aliases import Array
 from lstmp.errors import UserError
+from lstmp.graph.bundles import BundledGraph
 from lstmp.graph.graph_file import read_graph_file
+from lstmp.graph.ranges import ranges
 
 
 @dataclass(frozen=True, eq=False)
 class SearchGraph:
-    """The arrays of a decoding graph, shared by all searches in it.
+    """A decoding graph, shared by all searches in it. Its arcs are numbered as :meth:`.BundledGraph.flat` has them.
 
     Attributes:
-        arcs: int32 [A, 4], from-state, to-state, label (pdf-id + 1; -1 on arcs into the last state), and the bits of
-            the float32 score; sorted by from-state, as in :class:`lstmp.graph.epsilon_free.SearchArcs`.
-        first: int32 [S + 1], the arcs out of state s are first[s] to first[s + 1] - 1.
-        word_splits, words: int32, the words of arc a are words[word_splits[a]:word_splits[a + 1]].
+        bundled: the graph; all its words are word ids.
         num_pdfs: number of pdf-ids of the model.
-        slack: no arc of a state has a score that is higher than that of an arc before it by more than this: 0 if they
+        slack: no arc of a bundle has a score that is higher than that of an arc before it by more than this: 0 if they
             are in the order of their scores, infinity if in any order.
     """
 
-    arcs: Array
-    first: Array
-    word_splits: Array
-    words: Array
+    bundled: BundledGraph
     num_pdfs: int
     slack: float = np.inf
 
     @classmethod
     def of(cls, arcs: Array, word_splits: Array, words: Array, num_pdfs: int) -> "SearchGraph":
-        """Make a graph from the arrays of a graph file or of a ``k2.Fsa``."""
+        """Make a graph from the arrays of all arcs, as those of a ``k2.Fsa``."""
         arcs, word_splits, words = (np.ascontiguousarray(x, dtype=np.int32) for x in (arcs, word_splits, words))
-        source = arcs[:, 0]
-        if (np.diff(source) < 0).any():
+        if (np.diff(arcs[:, 0]) < 0).any():
             raise UserError("its arcs are not sorted by state", hint="make the graph again")
-        states = int(arcs[:, :2].max()) + 1
-        first = np.zeros(states + 1, dtype=np.int32)
-        np.cumsum(np.bincount(source, minlength=states), out=first[1:])
-        is_word = words > 0  # k2 has -1 on the arcs into the last state, and may have 0
-        words_before = np.concatenate([[0], np.cumsum(is_word, dtype=np.int32)])
-        rises = (np.diff(arcs[:, 3].view(np.float32)) > 0) & (source[1:] == source[:-1])
-        return cls(arcs, first, words_before[word_splits].astype(np.int32), words[is_word], num_pdfs,
-                   np.inf if rises.any() else 0.0)
+        return cls._of_bundled(BundledGraph.of_flat(arcs, word_splits, words), num_pdfs)
+
+    @classmethod
+    def _of_bundled(cls, graph: BundledGraph, num_pdfs: int) -> "SearchGraph":
+        is_word = graph.words > 0  # k2 has -1 on the arcs into the last state, and may have 0
+        words_before = np.concatenate([[0], np.cumsum(is_word, dtype=np.int32)]).astype(np.int32)
+        graph = dataclasses.replace(graph, splits=words_before[graph.splits], words=graph.words[is_word])
+        rises = np.diff(_scores(graph.arcs)) > 0
+        rises[graph.first[1:-1] - 1] = False
+        return cls(graph, num_pdfs, np.inf if rises.any() else 0.0)
 
     @classmethod
     def load(cls, graph_dir: Path | str) -> "SearchGraph":
@@ -56,31 +53,145 @@ class SearchGraph:
         Raises:
             UserError: it is missing or damaged.
         """
-        arcs, splits, words, num_pdfs = read_graph_file(Path(graph_dir))
+        graph, num_pdfs = read_graph_file(Path(graph_dir))
         # copied from the mapped file to memory with large pages, as the search accesses it at random
-        return cls.of(arcs.numpy().copy(), splits.numpy(), words.numpy(), num_pdfs)
+        return cls._of_bundled(dataclasses.replace(graph, arcs=graph.arcs.copy()), num_pdfs)
 
     @functools.cached_property
-    def scores(self) -> Array:
-        """float32 [A]."""
-        return self.arcs[:, 3].view(np.float32)
+    def num_states(self) -> int:
+        """Number of states, with the last one."""
+        return self.bundled.num_states
+
+    @functools.cached_property
+    def begin(self) -> Array:
+        """int32 [W + 1]: the arcs of way w have the numbers begin[w] to begin[w + 1] - 1."""
+        return np.concatenate([[0], np.cumsum(self.bundled.sizes)]).astype(np.int32)
+
+    @functools.cached_property
+    def for_search(self) -> tuple[Array, Array, Array]:
+        """States int32 [S + 1, 4], ways int32 [W', 4] and arcs int32 [N, 3], as search.cpp has them."""
+        graph, begin = self.bundled, self.begin[:-1]
+        state, bundle, score = graph.ways.T
+        first, end = graph.first[bundle], graph.first[bundle + 1]
+        several = np.bincount(bundle, minlength=len(graph.first) - 1)[bundle] > 1
+        # the first way of a state, if no other one leads to its bundle, and it has no score
+        own = (np.diff(state, prepend=-1) > 0) & ~several & (score == 0)
+        states = np.zeros((self.num_states + 1, 4), np.int32)
+        states[state[own], :3] = np.stack([first, end, begin], 1)[own]
+        others = np.bincount(state[~own], minlength=self.num_states)
+        np.cumsum(others, out=states[1:, 3])
+        ways = np.stack([first, np.where(several, -1 - end, end), begin, score], 1)[~own]
+        return states, ways.astype(np.int32, copy=False), graph.arcs
+
+    @functools.cached_property
+    def flat(self) -> tuple[Array, Array, Array]:
+        """:meth:`.BundledGraph.flat`, for a search that needs all arcs of all states."""
+        return self.bundled.flat()
+
+    @functools.cached_property
+    def is_flat(self) -> bool:
+        """Whether each state has one way, without score and words: then an arc has the same number in its bundle."""
+        graph = self.bundled
+        return np.array_equal(self.begin, graph.first) and not graph.ways[:, 2].any() and not len(graph.way_words)
+
+    def chosen(self, arcs: Array) -> "ChosenArcs":
+        """Some arcs, int [A], in any order."""
+        if self.is_flat:
+            return ChosenArcs(self, arcs, np.arange(len(arcs)))
+        return ChosenArcs(self, *np.unique(arcs, return_inverse=True))  # in order, each is found near the one before it
 
     def words_on(self, path: Array) -> list[tuple[int, int]]:
         """(position in the path, word id) of every word on the arcs of a path."""
-        out = []
-        begin, end = self.word_splits[path], self.word_splits[path + 1]
-        for i in np.flatnonzero(end > begin):
-            out += [(int(i), int(w)) for w in self.words[begin[i]:end[i]]]
-        return out
+        arcs = self.chosen(path)
+        return [(int(i), int(w)) for i, w in zip(np.repeat(np.arange(len(path)), arcs.num_words), arcs.words, strict=True)]
+
+    @property
+    def vocabulary(self) -> Array:
+        """The word ids that occur in it."""
+        return np.union1d(self.bundled.way_words, self.bundled.words)
 
     def with_penalty(self, word_penalty: float) -> "SearchGraph":
         """The same graph with a penalty subtracted from the score for each word."""
         if not word_penalty:
             return self
-        arcs, words = self.arcs.copy(), np.diff(self.word_splits)
-        arcs[:, 3].view(np.float32)[:] -= np.float32(word_penalty) * words.astype(np.float32)
+        graph, changed = self.bundled, {}
+        for rows, splits in (("ways", "way_splits"), ("arcs", "splits")):
+            changed[rows] = getattr(graph, rows).copy()
+            changed[rows][:, 2] = (_scores(changed[rows]) - np.float32(word_penalty) *
+                                   np.diff(getattr(graph, splits)).astype(np.float32)).view(np.int32)
         # the scores of arcs with the most words are lowered most; a little more for the rounding
-        return dataclasses.replace(self, arcs=arcs, slack=self.slack + abs(word_penalty) * int(words.max()) + 1e-3)
+        most = int(np.diff(graph.splits).max())
+        return SearchGraph(dataclasses.replace(graph, **changed), self.num_pdfs,
+                           self.slack + abs(word_penalty) * most + 1e-3)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenArcs:
+    """Some arcs of a graph.
+
+    Attributes:
+        graph: the graph.
+        numbers: numbers of arcs.
+        index: [A], the place of each of the arcs among these.
+    """
+
+    graph: SearchGraph
+    numbers: Array
+    index: Array
+
+    def __getitem__(self, kept: Array) -> "ChosenArcs":
+        if self.graph.is_flat:
+            return self.graph.chosen(self.numbers[kept])
+        return ChosenArcs(self.graph, self.numbers, self.index[kept])
+
+    @functools.cached_property
+    def _way(self) -> Array:
+        return np.searchsorted(self.graph.begin, self.numbers, side="right") - 1
+
+    @functools.cached_property
+    def _place(self) -> Array:
+        """Among the arcs of the bundles."""
+        graph = self.graph.bundled
+        if self.graph.is_flat:
+            return self.numbers
+        return graph.first[graph.ways[self._way, 1]] + self.numbers - self.graph.begin[self._way]
+
+    @property
+    def ends(self) -> Array:
+        """int32 [A, 2], from-state and to-state."""
+        graph = self.graph.bundled
+        return np.column_stack([graph.ways[self._way, 0], graph.arcs[self._place, 0]])[self.index]
+
+    @property
+    def labels(self) -> Array:
+        """int32 [A], pdf-id + 1; -1 on arcs into the last state."""
+        return self.graph.bundled.arcs[self._place, 1][self.index]
+
+    @property
+    def scores(self) -> Array:
+        """float32 [A]."""
+        graph = self.graph.bundled
+        scores = _scores(graph.arcs[self._place])
+        return (scores if self.graph.is_flat else _scores(graph.ways[self._way]) + scores)[self.index]
+
+    @property
+    def num_words(self) -> Array:
+        """int32 [A], the number of words on each."""
+        splits, way_splits = self.graph.bundled.splits, self.graph.bundled.way_splits
+        counts = splits[self._place + 1] - splits[self._place]
+        if not self.graph.is_flat:
+            counts += way_splits[self._way + 1] - way_splits[self._way]
+        return counts[self.index]
+
+    @property
+    def words(self) -> Array:
+        """int32, the words of all of them."""
+        return self.graph.bundled.words_of(self._way[self.index], self._place[self.index])[1]
+
+
+def _scores(rows: Array) -> Array:
+    """float32, of rows whose last value is the bits of a score."""
+    return np.ascontiguousarray(rows[:, -1]).view(np.float32)
 
 
 @dataclass(frozen=True)

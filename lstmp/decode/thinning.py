@@ -16,7 +16,6 @@ from lstmp.decode.config import SearchConfig
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import path_scores
 from lstmp.decode.search_graph import SearchGraph
-from lstmp.graph.ranges import ranges
 
 MARGIN = 0.01  # added to the output beam of a search to allow for rounding, as it adds scores in float32
 
@@ -45,23 +44,22 @@ def lattice_of(links: Links, graph: SearchGraph, loglikes: torch.Tensor, cfg: Se
         loglikes: [T, P], the unscaled scores of the search.
         cfg: the configuration of the search.
     """
-    label = graph.arcs[links.arc, 2]
+    of_graph = graph.chosen(links.arc)
+    label, scores, num_words = of_graph.labels, of_graph.scores, of_graph.num_words
     last = label < 0
     acoustic = loglikes.float().numpy()[np.where(last, 0, links.frame), np.maximum(label - 1, 0)]
     acoustic[last] = 0
     arcs = np.column_stack([links.ends, label]).astype(np.int32)
-    up_to, onwards, through = path_scores(arcs, acoustic * np.float32(cfg.acoustic_scale) + graph.scores[links.arc])
+    up_to, onwards, through = path_scores(arcs, acoustic * np.float32(cfg.acoustic_scale) + scores)
     through[through < through.max() - cfg.output_beam] = -np.inf
-    num_words = graph.word_splits[links.arc + 1] - graph.word_splits[links.arc]
     kept = np.flatnonzero(word_paths(arcs, (up_to, onwards, through), num_words, cfg.max_word_arcs * len(loglikes),
                                      links.arc))
     kept = kept[np.lexsort((links.arc[kept], links.frame[kept]))]
-    arc, frame = links.arc[kept], links.frame[kept].astype(np.int64)
-    states = np.stack([frame, frame + 1], 1) * (len(graph.first) - 1) + graph.arcs[arc, :2]  # (frame, state) as one key
+    of_graph, frame = of_graph[kept], links.frame[kept].astype(np.int64)
+    states = np.stack([frame, frame + 1], 1) * graph.num_states + of_graph.ends  # (frame, state) as one key
     ends = np.unique(states, return_inverse=True)[1].reshape(-1, 2)
-    counts = num_words[kept]
-    return Lattice.assembled(np.column_stack([ends, label[kept]]), acoustic[kept], graph.scores[arc], counts,
-                             graph.words[ranges(graph.word_splits[arc], counts)])
+    return Lattice.assembled(np.column_stack([ends, label[kept]]), acoustic[kept], scores[kept], num_words[kept],
+                             of_graph.words)
 
 
 def word_paths(arcs: Array, scores: tuple[Array, Array, Array], num_words: Array, most: int,

@@ -1,9 +1,8 @@
 """Conversion of HCLG for the search: epsilons are removed, labels are pdf-id + 1, scores are log-probabilities.
 
-The search takes one arc per frame, so arcs that consume no frame must be removed first. Instead, every state gets the
-arcs of all states that it reaches by epsilons; such an arc may emit several words. In an HCLG, epsilon paths are short:
-they are the back-off arcs of the n-gram model and outputs that determinization has delayed, about one arc for each
-order of the model.
+Epsilon paths become the ways of :mod:`lstmp.graph.bundles`; such a way may emit several words. In an HCLG, epsilon paths
+are short: they are the back-off arcs of the n-gram model and outputs that determinization has delayed, about one arc for
+each order of the model.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.fst_cycles import state_of_cycle
 from lstmp.errors import UserError
+from lstmp.graph.bundles import BundledGraph, descending
 from lstmp.graph.ranges import pairs
 
 _HINT = "check lexicon and language model, then make the graph again"
@@ -21,21 +21,9 @@ _MAX_LENGTH = 100  # arcs of an epsilon path
 _MIN_PATHS, _GROWTH = 1_000_000, 30
 # at most _MIN_ARCS + _ARC_GROWTH · (number of arcs) arcs without epsilons; real graphs have one or two times as many
 _MIN_ARCS, _ARC_GROWTH = 4_000_000, 100
-
-
-@dataclass(frozen=True)
-class SearchArcs:
-    """The graph in the form of the search and of its file. State 0 is the start, the last state is the only final one.
-
-    Attributes:
-        arcs: int32 [A, 4], from-state, to-state, label (pdf-id + 1; -1 on arcs into the last state), and the bits of
-            the float32 score; sorted by from-state, the arcs of a state by score, the highest first.
-        word_splits, words: int32; the words of arc a are words[word_splits[a]:word_splits[a + 1]].
-    """
-
-    arcs: np.ndarray
-    word_splits: np.ndarray
-    words: np.ndarray
+# Bundles of so many arcs are quicker to read as a part of a state's own bundle; and so are all of them, unless sharing
+# makes the graph smaller by this factor.
+_INLINED, _SHARED = 16, 2
 
 
 @dataclass
@@ -48,7 +36,7 @@ class _EpsilonPaths:
     words: np.ndarray
 
 
-def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
+def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> BundledGraph:
     """Remove the epsilons of a graph.
 
     Args:
@@ -68,53 +56,52 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> SearchArcs:
     paths = _epsilon_paths(hclg, np.flatnonzero(hclg.ilabel == 0))
     entered = np.zeros(num_states + 1, bool)
     entered[hclg.dst[emitting]] = entered[hclg.start] = True  # states with only epsilons into them are no longer needed
-    first = np.searchsorted(hclg.src[emitting], np.arange(num_states + 1))
-    used = np.flatnonzero(entered[paths.src])
-    num_arcs = int((first[paths.to[used] + 1] - first[paths.to[used]]).sum())
-    if num_arcs > _MIN_ARCS + _ARC_GROWTH * len(hclg.src):
+    final = np.isfinite(hclg.final)
+    size = np.bincount(hclg.src[emitting], minlength=num_states) + final  # of the bundle of each state's own arcs
+    own, used = np.flatnonzero(entered[:-1] & (size > 0)), np.flatnonzero(entered[paths.src] & (size[paths.to] > 0))
+    state, to = np.concatenate([own, paths.src[used]]), np.concatenate([own, paths.to[used]])
+    way_score = _score(np.concatenate([np.zeros(len(own), np.float32), paths.cost[used]]))
+    way_words = np.concatenate([np.zeros((len(own), paths.words.shape[1]), np.int32), paths.words[used]])
+    if (num_arcs := int(size[to].sum())) > _MIN_ARCS + _ARC_GROWTH * len(hclg.src):
         raise UserError(f"{len(hclg.src):,} arcs would become {num_arcs:,} by the removal of epsilons", hint=_HINT)
-    path, arc = pairs(used, first[paths.to[used]], first[paths.to[used] + 1])
-    arc = emitting[arc]
-    direct = emitting[entered[hclg.src[emitting]]]
-    finals = np.flatnonzero(np.isfinite(hclg.final))
-    direct_finals = finals[entered[finals]]
-    path_finals = used[np.isfinite(hclg.final[paths.to[used]])]
-
-    src = np.concatenate([hclg.src[direct], paths.src[path], direct_finals, paths.src[path_finals]])
-    dst = np.concatenate([hclg.dst[direct], hclg.dst[arc], np.full(len(direct_finals) + len(path_finals), num_states)])
-    label = np.concatenate([pdf_of[hclg.ilabel[direct]] + 1, pdf_of[hclg.ilabel[arc]] + 1,
-                            np.full(len(direct_finals) + len(path_finals), -1)]).astype(np.int32)
-    cost = np.concatenate([hclg.weight[direct], paths.cost[path] + hclg.weight[arc], hclg.final[direct_finals],
-                           paths.cost[path_finals] + hclg.final[paths.to[path_finals]]])
-    if not (label < 0).any():
+    reached = np.zeros(num_states, bool)
+    reached[to] = True
+    if not (reached & final).any():
         raise UserError("the graph has no path from its start to a final state",
                         hint="check lexicon and language model")
-    positions = paths.words.shape[1]
-    words = np.zeros((len(src), positions + 1), np.int32)
-    a, b = len(direct), len(direct) + len(arc)
-    words[:a, 0] = hclg.olabel[direct]
-    words[a:b, :positions], words[a:b, positions] = paths.words[path], hclg.olabel[arc]
-    words[b + len(direct_finals):, :positions] = paths.words[path_finals]
 
     number = np.cumsum(entered, dtype=np.int32) - 1  # in the old order, except that the start becomes 0
     number[num_states] = entered.sum()
     number[:num_states][number[:num_states] < number[hclg.start]] += 1
     number[hclg.start] = 0
-    src, dst = number[src], number[dst]
-    score = (-cost).astype(np.float32) + np.float32(0)  # without -0
-    order = np.argsort((src.astype(np.uint64) << np.uint64(32)) | _descending(score), kind="stable")
-    arcs = np.stack([src[order], dst[order], label[order], score.view(np.int32)[order]], axis=1)
-    words = words[order]
-    splits = np.zeros(len(arcs) + 1, np.int32)
-    np.cumsum((words > 0).sum(axis=1), out=splits[1:])
-    return SearchArcs(arcs.astype(np.int32, copy=False), splits, words[words > 0])
+    bundle = np.cumsum(reached, dtype=np.int32) - 1
+    order = np.argsort(number[state], kind="stable")
+    ways = np.stack([number[state], bundle[to], way_score.view(np.int32)], axis=1)[order].astype(np.int32, copy=False)
+    way_splits, way_words = _words(way_words[order])
+
+    arc, ends = emitting[reached[hclg.src[emitting]]], np.flatnonzero(reached & final)
+    src = bundle[np.concatenate([hclg.src[arc], ends])]
+    score = _score(np.concatenate([hclg.weight[arc], hclg.final[ends]]))
+    arcs = np.stack([number[np.concatenate([hclg.dst[arc], np.full(len(ends), num_states)])],
+                     np.concatenate([pdf_of[hclg.ilabel[arc]] + 1, np.full(len(ends), -1)]), score.view(np.int32)], axis=1)
+    order = np.argsort((src.astype(np.uint64) << np.uint64(32)) | descending(score), kind="stable")
+    first = np.concatenate([[0], np.cumsum(size[reached])]).astype(np.int32)
+    splits, words = _words(np.concatenate([hclg.olabel[arc], np.zeros(len(ends), np.int32)])[order, None])
+    arcs = arcs[order].astype(np.int32, copy=False)
+    graph = BundledGraph(ways, way_splits, way_words, first, arcs, splits, words)
+    return graph.inlined(_INLINED if num_arcs > _SHARED * len(arcs) else num_arcs)
 
 
-def _descending(x: np.ndarray) -> np.ndarray:
-    """uint64 below 2³² in the opposite order of the finite float32 values ``x``."""
-    bits = x.view(np.uint32)
-    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    return (~ascending).astype(np.uint64)
+def _score(cost: np.ndarray) -> np.ndarray:
+    """float32, without -0."""
+    return (-cost).astype(np.float32) + np.float32(0)
+
+
+def _words(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(splits, words) of rows of words padded with 0."""
+    splits = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum((rows > 0).sum(axis=1), out=splits[1:])
+    return splits, rows[rows > 0].astype(np.int32, copy=False)
 
 
 def _epsilon_paths(hclg: FstArrays, epsilons: np.ndarray) -> _EpsilonPaths:

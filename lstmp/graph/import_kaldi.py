@@ -70,7 +70,7 @@ def import_graph(kaldi, out, model_dir, new_tid: np.ndarray, *, lang=None):
     silence = Lang.load(lang, False).silence if lang else _silence(kaldi / "phones" / "silence.csl")
     config.write_text(out / "graph.json", json.dumps(info | ({"silence": silence} if silence else {}), indent=1) + "\n")
     stage.mark([out / name for name in ("HCLG.fst", "words.txt", "graph.json", NAME)])
-    say(f"{out}: {len(hclg.final):,} states, {len(hclg.src):,} arcs, from {kaldi}; {len(graph.arcs):,} arcs after "
+    say(f"{out}: {len(hclg.final):,} states, {len(hclg.src):,} arcs, from {kaldi}; {graph.num_arcs:,} arcs after "
         "removal of epsilons")
 
 

@@ -1,6 +1,7 @@
 """Loads the graph file for the search as a k2.Fsa."""
 
 import k2
+import torch
 
 from lstmp.graph.graph_file import read_graph_file
 
@@ -15,7 +16,8 @@ def load_k2_graph(graph_dir) -> k2.Fsa:
     Raises:
         UserError: it is missing or damaged, or a label is not a pdf of the model that it was made for.
     """
-    arcs, splits, words, _ = read_graph_file(graph_dir)
+    graph, _ = read_graph_file(graph_dir)
+    arcs, splits, words = map(torch.from_numpy, graph.flat())
     fsa = k2.Fsa(arcs)
     fsa.aux_labels = k2.RaggedTensor(k2.ragged.create_ragged_shape2(splits, cached_tot_size=len(words)), words)
     fsa.graph_scores = fsa.scores.clone()

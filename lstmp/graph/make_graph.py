@@ -51,14 +51,14 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_
     if not stage.is_done():
         hclg = _make_hclg(lang_dir, model_dir, out, transition_scale, self_loop_scale)
         stage.mark(outputs=[out / "HCLG.fst", out / "words.txt", out / "graph.json"])
-    stage = Stage(out, "k2", inputs=[out / "HCLG.fst", *inputs[1:]], settings=[], version=2)
+    stage = Stage(out, "k2", inputs=[out / "HCLG.fst", *inputs[1:]], settings=[], version=3)
     if not stage.is_done():
         model = AcousticModel.load(model_dir)
         with of_file(out / "HCLG.fst"):
             graph = epsilon_free(hclg or FstArrays.read(out / "HCLG.fst"), model.transitions.tid_pdf.numpy())
         write_graph_file(graph, out, model.tree.num_pdfs)
-        states = int(graph.arcs[:, :2].max()) + 1
-        say(f"{out}: {states:,} states, {len(graph.arcs):,} arcs after removal of epsilons")
+        say(f"{out}: {graph.num_states:,} states, {graph.num_arcs:,} arcs after removal of epsilons, of which "
+            f"{len(graph.arcs):,} are stored")
         stage.mark(outputs=[out / NAME])
 
 

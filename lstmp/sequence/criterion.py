@@ -126,6 +126,7 @@ class LatticeCriterion:
         over, posteriors = log_sum(lattice.arcs, scores + self.options.boost * (emits - correct))
         times = np.flatnonzero(there[:-1])  # the others are rejected
         kept = emits & there[frame]
-        aligned = rows[np.arange(len(pdfs)), pdfs].sum(dtype=np.float64) + self.graph.scores[path].sum(dtype=np.float64)
+        aligned = rows[np.arange(len(pdfs)), pdfs].sum(dtype=np.float64) \
+            + self.graph.chosen(path).scores.sum(dtype=np.float64)
         return Utterance(float(aligned) - over, np.append(times, frame[kept]), np.append(pdfs[times], pdf[kept]),
                          np.append(np.ones(len(times)), -posteriors[kept]), outside)

@@ -33,7 +33,7 @@ class StateLattice:
         """float64 [A]: the scores of the arcs; ``rows``: [T, P], scaled acoustic scores, of any dtype."""
         label = self.arcs[:, 2]
         acoustic = rows[np.minimum(self.frame, len(rows) - 1), np.maximum(label - 1, 0)].astype(np.float64)
-        return np.where(label > 0, acoustic, 0.0) + graph.scores[self.arc]
+        return np.where(label > 0, acoustic, 0.0) + graph.chosen(self.arc).scores
 
 
 def make_lattice(graph: SearchGraph, rows: Array, cfg: SearchConfig, native: bool = True) -> StateLattice | None:
@@ -50,7 +50,7 @@ def make_lattice(graph: SearchGraph, rows: Array, cfg: SearchConfig, native: boo
         links = searched(graph, rows, attempt, attempt.output_beam, native).links()
         if links is not None:
             source, to, arc, frame, _ = links
-            return StateLattice(np.stack([source, to, graph.arcs[arc, 2]], 1).astype(np.int32), arc, frame)
+            return StateLattice(np.stack([source, to, graph.chosen(arc).labels], 1).astype(np.int32), arc, frame)
     return None
 
 
@@ -85,7 +85,7 @@ def with_path(lattice: StateLattice, path: Array, graph: SearchGraph) -> StateLa
     # the states of the path: those of the lattice that are the same states of the graph in the same frames, or new ones
     count = int(lattice.arcs[:, 1].max()) + 1
     at = np.append(count + times, count - 1)
-    shared = np.flatnonzero(graph.arcs[lattice.arc, 0] == graph.arcs[path, 0][lattice.frame])
+    shared = np.flatnonzero(graph.chosen(lattice.arc).ends[:, 0] == graph.chosen(path).ends[lattice.frame, 0])
     at[lattice.frame[shared]] = source[shared]
     frame_of = np.zeros(count + len(path), np.int64)
     frame_of[source] = lattice.frame
@@ -94,7 +94,7 @@ def with_path(lattice: StateLattice, path: Array, graph: SearchGraph) -> StateLa
     used[lattice.arcs[:, :2]] = used[at] = True
     by_frame = np.argsort(frame_of, kind="stable")  # the last state stays the last one
     number[by_frame] = np.cumsum(used[by_frame]) - 1
-    added = np.stack([at[:-1], at[1:], graph.arcs[path, 2]], 1)[missing]
+    added = np.stack([at[:-1], at[1:], graph.chosen(path).labels], 1)[missing]
     arcs = np.concatenate([lattice.arcs, added])
     arcs[:, :2] = number[arcs[:, :2]]
     order = np.argsort(arcs[:, 0], kind="stable")

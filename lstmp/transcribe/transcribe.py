@@ -68,7 +68,7 @@ class LiveModel:
         self.silent = np.zeros(self.network.num_pdfs, dtype=bool)
         self.silent[model.silent] = True
         self.names = read_names(graph / "words.txt")
-        if unknown := {*np.unique(self.graph.words).tolist()} - self.names.keys():
+        if unknown := {*self.graph.vocabulary.tolist()} - self.names.keys():
             raise UserError(f"it does not contain word id {min(unknown)} of the graph", file=graph / "words.txt",
                             hint="use the words.txt that was made with the graph")
         model.check_unchanged()

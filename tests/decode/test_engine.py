@@ -30,8 +30,8 @@ def links_of(graph, loglikes, cfg):
     source, to, arc, frame, extra = links
     assert (np.diff(source) >= 0).all() and (source < to).all() and source[0] == 0
     assert set(source[1:]) <= set(to) | {0} and set(to) - set(source) == {to.max()}, "all states are on paths"
-    return sorted(zip(frame.tolist(), graph.arcs[arc, 2].tolist(), graph.scores[arc].tolist(), extra.tolist(),
-                      strict=True))
+    arcs = graph.chosen(arc)
+    return sorted(zip(frame.tolist(), arcs.labels.tolist(), arcs.scores.tolist(), extra.tolist(), strict=True))
 
 
 @settings(max_examples=100, deadline=None)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from helpers.small_graphs import WIDE, SmallGraph, scores
+from helpers.small_graphs import WIDE, SmallGraph, bundled, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,10 +52,14 @@ def test_equals_exhaustive_viterbi(seed, frames, scale):
 @needs_compiler
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 40), beams=BEAMS, states=st.integers(3, 40),
-       by_score=st.booleans(), penalty=st.sampled_from([0.0, 0.7, -0.7]))
-def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states, by_score, penalty):
+       kind=st.sampled_from(["by_score", "by_label", "bundled", "ties"]), penalty=st.sampled_from([0.0, 0.7, -0.7]))
+def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states, kind, penalty):
     beam, min_active, max_active = beams
-    graph = SmallGraph.random(seed, num_states=states).engine(4, by_score).with_penalty(penalty)
+    by_score = kind != "by_label"
+    if kind in ("bundled", "ties"):
+        graph = bundled(seed, states, kind == "ties").with_penalty(penalty)
+    else:
+        graph = SmallGraph.random(seed, num_states=states).engine(4, by_score).with_penalty(penalty)
     assert np.isfinite(graph.slack) >= by_score  # the compiled search passes over arcs that cannot survive
     cfg = SearchConfig(0.5, beam, 1.0, 10, min_active, max_active, 0)
     one, two, settled = OnlineSearch(graph, cfg), OnlineSearch(graph, cfg, native=False), []
@@ -72,6 +76,7 @@ def test_compiled_equals_numpy_frame_by_frame(seed, frames, beams, states, by_sc
         assert a.score == b.score and len(a.arcs) == len(b.arcs) == max(one.frames - NEAR_END, 0)
     a, b = one.finish(), two.finish()
     assert (a.score, a.final, len(a.arcs)) == (b.score, b.final, len(b.arcs))
+    assert np.array_equal(a.arcs, b.arcs), "of equally good arcs the same ones"
     assert all(a.arcs.tolist()[:len(arcs)] == arcs for arcs in settled)  # nothing settled has changed
     np.testing.assert_allclose(one.shares(), two.shares(), rtol=1e-5)
     assert len(one.shares()) == len(a.arcs) - a.final
@@ -195,6 +200,6 @@ def test_memory_is_bounded_for_an_hour_of_speech_and_the_path_is_complete():
             search.accept(piece)
             most = max(most, search.sizes()[1])
     path = search.finish()
-    arcs = graph.arcs[path.arcs]
+    arcs = graph.chosen(path.arcs).ends
     assert len(arcs) == 360_001 and arcs[0, 0] == 0 and (arcs[1:, 0] == arcs[:-1, 1]).all()
     assert most < 3 * 360_000  # without collection there would be about ten million entries

@@ -141,7 +141,7 @@ def test_graphs_are_made_of_one_state_per_phone(toy, ali_dir, tmp_path, context)
     lang = Lang.load(tmp_path / "lang")
     grammar([lang.words[w] for w in ("RED", "AID", "DEE")]).write(tmp_path / "lang" / "G.fst")
     make_graph(tmp_path / "lang", tmp_path / "tied", tmp_path / "graph")
-    labels = read_graph_file(tmp_path / "graph")[0][:, 2]
+    labels = read_graph_file(tmp_path / "graph")[0].arcs[:, 1]
     assert 0 < int(labels.max()) <= model.tree.num_pdfs
 
     compiler = GraphCompiler(lang, model.tree, model.transitions)

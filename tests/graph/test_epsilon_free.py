@@ -31,13 +31,14 @@ def random_graph(seed: int, states: int = 8, arcs: int = 18, epsilons: float = 0
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_arcs_of_a_state_are_in_the_order_of_their_scores(seed):
+def test_arcs_of_a_bundle_are_in_the_order_of_their_scores(seed):
     fst = random_graph(seed, states=6, arcs=60)
     fst.weight[:] = np.random.default_rng(seed).choice([-3.5, -0.0, 0.0, 0.25, 1e-30, 1e30, 2.0], len(fst.weight))
-    arcs = epsilon_free(fst, np.arange(LABELS + 1)).arcs
-    state, score = arcs[:, 0], np.ascontiguousarray(arcs[:, 3]).view(np.float32)
-    same = state[1:] == state[:-1]
-    assert (np.diff(state) >= 0).all() and same.any() and (np.diff(score)[same] <= 0).all()
+    graph = epsilon_free(fst, np.arange(LABELS + 1))
+    bundle = np.repeat(np.arange(len(graph.first) - 1), np.diff(graph.first))
+    score = np.ascontiguousarray(graph.arcs[:, 2]).view(np.float32)
+    same = bundle[1:] == bundle[:-1]
+    assert same.any() and (np.diff(score)[same] <= 0).all()
 
 
 def relation(arcs, start: int, ends: dict[int, float], longest: int) -> dict:
@@ -68,7 +69,7 @@ def fst_relation(fst: FstArrays, longest: int = 4) -> dict:
 
 
 def search_arcs_relation(arcs: np.ndarray, splits: np.ndarray, words: np.ndarray, longest: int = 4) -> dict:
-    """The relation of the arrays of SearchArcs, with pdf-ids for labels."""
+    """The relation of the arrays of all arcs, with pdf-ids for labels."""
     last, score = int(arcs[:, :2].max()), arcs[:, 3].view(np.float32)
     rows = [(int(a), int(b), int(x), tuple(int(w) for w in words[i:j] if w > 0), -float(c)) for (a, b, x, _), i, j, c in
             zip(arcs, splits[:-1], splits[1:], score, strict=True)]
@@ -83,10 +84,35 @@ def test_removal_of_epsilons_keeps_the_relation(seed):
     pdf_of = np.array([0, 0, 1, 2])  # transition-id → pdf
     graph = epsilon_free(fst, pdf_of)
     expected = {(tuple(int(pdf_of[x]) for x in labels), words): c for (labels, words), c in fst_relation(fst).items()}
-    found = search_arcs_relation(graph.arcs, graph.word_splits, graph.words)
-    assert found == {k: pytest.approx(c) for k, c in expected.items()}
-    assert (np.diff(graph.arcs[:, 0]) >= 0).all() and len(graph.words) == graph.word_splits[-1]
+    arcs, splits, words = graph.flat()
+    assert search_arcs_relation(arcs, splits, words) == {k: pytest.approx(c) for k, c in expected.items()}
+    assert (np.diff(arcs[:, 0]) >= 0).all() and len(words) == splits[-1] and len(arcs) == graph.num_arcs
     assert any(len(words) > 1 for _, words in expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_large_bundles_are_shared_and_small_ones_become_a_states_own(seed):
+    fst = random_graph(seed, states=9, arcs=26)
+    graph = epsilon_free(fst, np.arange(LABELS + 1))
+    flat = epsilon_free_flat(fst)
+    stored = []
+    for most in (0, 2, 4, 1000):
+        inlined = flat.inlined(most)
+        assert search_arcs_relation(*inlined.flat(), 3) == search_arcs_relation(*flat.flat(), 3)
+        assert inlined.num_arcs == flat.num_arcs
+        states, counts = np.unique(inlined.ways[:, 0], return_counts=True)
+        shared = np.bincount(inlined.ways[:, 1]) > 1
+        assert (np.diff(inlined.first)[shared] > most).all()
+        assert (shared[inlined.ways[:, 1]].sum() >= (counts - 1).sum()), "a state has one bundle of its own at most"
+        stored.append(len(inlined.arcs))
+    assert stored == sorted(stored) and stored[0] < stored[-1] == flat.num_arcs == len(graph.arcs)
+
+
+def epsilon_free_flat(fst):
+    """With every bundle shared that can be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lstmp.graph.bundles.BundledGraph.inlined", lambda graph, most: graph)
+        return epsilon_free(fst, np.arange(LABELS + 1))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -105,7 +131,7 @@ def test_k2_gives_the_same_relation(seed):
     theirs = search_arcs_relation(fsa.arcs.values().numpy(), fsa.aux_labels.shape.row_splits(1).numpy(),
                             fsa.aux_labels.values.numpy())
     graph = epsilon_free(fst, np.array([0, 0, 1, 2]))
-    ours = search_arcs_relation(graph.arcs, graph.word_splits, graph.words)
+    ours = search_arcs_relation(*graph.flat())
     assert {k: pytest.approx(c) for k, c in ours.items()} == theirs
 
 
@@ -176,7 +202,7 @@ def test_graphs_that_do_not_fit_the_model_or_have_epsilon_cycles_are_errors():
     dst = np.concatenate([np.arange(1, n + 1), np.full(n, n + 1), np.zeros(n)]).astype(np.int32)
     label = np.repeat(np.array([1, 0, 1], np.int32), n)
     star = FstArrays(0, np.zeros(n + 2, np.float32), src, label, label, np.zeros(3 * n, np.float32), dst)
-    with pytest.raises(UserError, match="9,000 arcs would become 9,000,000"):
+    with pytest.raises(UserError, match="9,000 arcs would become 9,009,001"):
         epsilon_free(star, np.arange(4))
     none = random_graph(1)
     none.final[:] = np.inf

@@ -7,12 +7,15 @@ import time
 import numpy as np
 import pytest
 import torch
+from helpers.small_graphs import WIDE, scores
 from helpers.small_recognizer import ARPA, small_recognizer
 from safetensors.torch import load_file, save_file
 
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.lang import read_symbols
 from lstmp.corpus.prepare_lm import prepare_lm
+from lstmp.decode.search import searched
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME, read_graph_file
@@ -39,9 +42,10 @@ def test_the_files_are_consistent(made):
     assert (info["states"], info["arcs"]) == (len(hclg.final), len(hclg.src))
     assert (graph / "words.txt").read_bytes() == (made / "lang" / "words.txt").read_bytes()
     assert hclg.ilabel.max() <= model.transitions.num_tids
-    arcs, splits, words, num_pdfs = read_graph_file(graph)
-    assert int(arcs[:, 2].max()) <= model.tree.num_pdfs == num_pdfs and not bool((arcs[:, 2] == 0).any())
-    assert bool((arcs[:, 3].view(torch.float32) < 0).any()) and len(splits) == len(arcs) + 1 and len(words)
+    bundled, num_pdfs = read_graph_file(graph)
+    arcs, splits, words = bundled.flat()
+    assert int(arcs[:, 2].max()) <= model.tree.num_pdfs == num_pdfs and (arcs[:, 2] != 0).all()
+    assert (np.ascontiguousarray(arcs[:, 3]).view(np.float32) < 0).any() and len(splits) == len(arcs) + 1 and len(words)
     assert {p.name for p in graph.iterdir()} == {"HCLG.fst", "words.txt", "graph.json", NAME, ".done.hclg.json",
                                                  ".done.k2.json", ".lock"}
 
@@ -50,8 +54,8 @@ def test_k2_loads_the_graph(made):
     pytest.importorskip("k2")
     from lstmp.graph.k2_graph import load_k2_graph
 
-    fsa, (arcs, _, words, _) = load_k2_graph(made / "graph"), read_graph_file(made / "graph")
-    assert torch.equal(fsa.arcs.values(), arcs) and torch.equal(fsa.aux_labels.values, words)
+    fsa, (arcs, _, words) = load_k2_graph(made / "graph"), read_graph_file(made / "graph")[0].flat()
+    assert np.array_equal(fsa.arcs.values(), arcs) and np.array_equal(fsa.aux_labels.values, words)
     assert torch.equal(fsa.scores, fsa.graph_scores)
 
 
@@ -130,33 +134,81 @@ def test_a_negative_scale_is_an_error(folder):
         make_graph(folder / "lang_x", folder / "model", folder / "graph", self_loop_scale=-1)
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda t: t.pop("words"), "not a k2 graph, or cut off"),
+def set_to(tensors, name, index, value):
+    tensors[name][index] = value
+
+
+BUNDLED = [
+    (lambda t: t.pop("way_words"), "not a k2 graph, or cut off"),
     (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not match its arcs"),
     (lambda t: t.update(words=t["words"].long()), "its tensors are not consistent with each other"),
     (lambda t: t.update(words=t["words"] - 9999), "its words do not match its arcs"),
+    (lambda t: t.update(splits=t["splits"][:-1].clone()), "its tensors are not consistent with each other"),
+    (lambda t: t.update(way_splits=t["way_splits"][:-1].clone()), "its tensors are not consistent with each other"),
+    (lambda t: set_to(t, "way_splits", 0, -1), "its words do not match its arcs"),
+    (lambda t: set_to(t, "splits", 3, 2**30), "its words do not match its arcs"),
+    (lambda t: set_to(t, "splits", 3, -2**30), "its words do not match its arcs"),
+    (lambda t: t["ways"][:, 0].sub_(1), "its ways are not sorted by state"),
+    (lambda t: set_to(t, "ways", (-1, 0), 0), "its ways are not sorted by state"),
+    (lambda t: set_to(t, "ways", (-1, 0), 2**31 - 1), "its final arcs do not match its last state"),
+    (lambda t: set_to(t, "ways", (2, 1), -1), "its ways do not match its bundles"),
+    (lambda t: set_to(t, "ways", (2, 1), 2**31 - 1), "its ways do not match its bundles"),
+    (lambda t: set_to(t, "ways", (2, 2), 0x7fc00000), "a score that is not a finite number"),
+    (lambda t: set_to(t, "first", 0, 1), "its bundles do not match its arcs"),
+    (lambda t: set_to(t, "first", 1, 0), "its bundles do not match its arcs"),
+    (lambda t: set_to(t, "first", -1, 2**31 - 1), "its bundles do not match its arcs"),
+    (lambda t: set_to(t, "arcs", (5, 0), -1), "it has negative state numbers, or too many states"),
+    (lambda t: set_to(t, "arcs", (5, 0), 2**31 - 1), "it has negative state numbers, or too many states"),
+    (lambda t: set_to(t, "arcs", (0, 1), -1), "its final arcs do not match its last state"),
+    (lambda t: t["arcs"][:, 0].clamp_(max=3), "its final arcs do not match its last state"),
+    (lambda t: set_to(t, "arcs", (0, 2), 0x7fc00000), "a score that is not a finite number"),
+    (lambda t: t["arcs"][:, 1].add_(1), "its labels are not the"),
+    (lambda t: set_to(t, "arcs", (0, 1), 10_000), "its labels are not the"),
+]
+FLAT = [
+    (lambda t: t.pop("words"), "not a k2 graph, or cut off"),
+    (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not match its arcs"),
     (lambda t: t.update(word_splits=t["word_splits"][:-1].clone()), "its tensors are not consistent with each other"),
-    (lambda t: t["word_splits"][0].sub_(1), "its words do not match its arcs"),
-    (lambda t: t["word_splits"][3].add_(2**30), "its words do not match its arcs"),
-    (lambda t: t["word_splits"][3].sub_(2**30), "its words do not match its arcs"),
-    (lambda t: t["arcs"][:, 0].sub_(1), "it has negative state numbers, or too many states"),
-    (lambda t: t["arcs"][5, 1:2].fill_(-1), "it has negative state numbers, or too many states"),
-    (lambda t: t["arcs"][5, 1:2].fill_(2**31 - 1), "it has negative state numbers, or too many states"),
-    (lambda t: t["arcs"][-1, 0:1].fill_(0), "its arcs are not sorted by state"),
-    (lambda t: t["arcs"][0, 2:3].fill_(-1), "its final arcs do not match its last state"),
-    (lambda t: t["arcs"][:, 1].clamp_(max=3), "its final arcs do not match its last state"),
-    (lambda t: t["arcs"][0, 3:4].fill_(0x7fc00000), "a score that is not a finite number"),
-    (lambda t: t["arcs"][:, 2].add_(1), "its labels are not the"),
-    (lambda t: t["arcs"][0, 2:3].add_(10_000), "its labels are not the"),
-])
-def test_a_damaged_graph_file_is_an_error(folder, change, message):
-    path = folder / "graph" / NAME
-    tensors = load_file(path)
-    num_pdfs = json.loads((folder / "graph" / "graph.json").read_text())["num_pdfs"]
+    (lambda t: set_to(t, "word_splits", 3, 2**30), "its words do not match its arcs"),
+    (lambda t: t["arcs"][:, 0].sub_(1), "its arcs are not sorted by state"),
+    (lambda t: set_to(t, "arcs", (-1, 0), 0), "its arcs are not sorted by state"),
+    (lambda t: set_to(t, "arcs", (5, 1), 2**31 - 1), "it has negative state numbers, or too many states"),
+    (lambda t: set_to(t, "arcs", (0, 2), -1), "its final arcs do not match its last state"),
+    (lambda t: set_to(t, "arcs", (0, 3), 0x7fc00000), "a score that is not a finite number"),
+    (lambda t: set_to(t, "arcs", (0, 2), 10_000), "its labels are not the"),
+]
+
+
+@pytest.mark.parametrize("flat, change, message", [(False, *x) for x in BUNDLED] + [(True, *x) for x in FLAT])
+def test_a_damaged_graph_file_is_an_error(folder, flat, change, message):
+    tensors = flattened(folder) if flat else load_file(folder / "graph" / NAME)
     change(tensors)
-    save_file(tensors, path, {"num_pdfs": str(num_pdfs)})
+    save_file(tensors, folder / "graph" / NAME, {"num_pdfs": str(num_pdfs(folder))})
     with pytest.raises(UserError, match=message):
         read_graph_file(folder / "graph")
+
+
+def num_pdfs(folder):
+    return json.loads((folder / "graph" / "graph.json").read_text())["num_pdfs"]
+
+
+def flattened(folder):
+    """The tensors of the graph's file as earlier versions wrote them."""
+    arrays = read_graph_file(folder / "graph")[0].flat()
+    return dict(zip(("arcs", "word_splits", "words"), map(torch.from_numpy, arrays), strict=True))
+
+
+def test_graph_files_of_earlier_versions_are_read(folder):
+    now, old = read_graph_file(folder / "graph")[0], flattened(folder)
+    save_file(old, folder / "graph" / NAME, {"num_pdfs": str(num_pdfs(folder))})
+    again, pdfs = read_graph_file(folder / "graph")
+    assert pdfs == num_pdfs(folder) and len(again.arcs) == again.num_arcs == now.num_arcs
+    assert all(np.array_equal(a, b) for a, b in zip(again.flat(), now.flat(), strict=True))
+    one, two = SearchGraph.load(folder / "graph"), SearchGraph(now, pdfs, 0.0)
+    loglikes = scores(3, 40, pdfs)
+    paths = [searched(g, loglikes.numpy(), WIDE, -1.0).path(True, 40) for g in (one, two)]
+    assert paths[0].score == paths[1].score and np.array_equal(paths[0].arcs, paths[1].arcs)
+    assert one.words_on(paths[0].arcs) == two.words_on(paths[1].arcs) != []
 
 
 def test_a_truncated_graph_file_is_an_error(folder):

@@ -19,7 +19,6 @@ from lstmp.gmm.diag import DiagGmms
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.transition import TransitionModel
 from lstmp.gmm.tree import monophone_tree
-from lstmp.graph.epsilon_free import SearchArcs
 from lstmp.graph.graph_file import write_graph_file
 from lstmp.stage import digest
 
@@ -76,8 +75,7 @@ def work(tmp_path):
     graph.mkdir()
     (graph / "words.txt").write_text("<eps> 0\n" + "".join(f"w{i} {i}\n" for i in range(1, 7)))
     (graph / "graph.json").write_text(json.dumps({"num_pdfs": PDFS, "tree": digest(tmp_path / "model" / "tree.json")}))
-    small = GRAPH.engine(PDFS)
-    write_graph_file(SearchArcs(small.arcs, small.word_splits, small.words), graph, PDFS)
+    write_graph_file(GRAPH.engine(PDFS).bundled, graph, PDFS)
     write_data(tmp_path / "data", {f"u{i}": 3 * i + 2 for i in range(UTTS)})
     (tmp_path / "decode.yaml").write_text(CONFIG)
     return tmp_path

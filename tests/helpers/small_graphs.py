@@ -12,6 +12,7 @@ from lstmp.decode.config import SearchConfig
 from lstmp.decode.engine import search_library
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.search_graph import SearchGraph
+from lstmp.graph.bundles import BundledGraph
 
 WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_word_arcs=100_000,
                     min_active=0, max_active=100_000, retries=0)
@@ -24,6 +25,31 @@ NEEDS_COMPILER = pytest.mark.skipif(search_library() is None, reason="no compile
 def scores(seed, frames, num_pdfs=4):
     """Random log-likelihoods [frames, num_pdfs]."""
     return 3 * torch.randn(frames, num_pdfs, generator=torch.Generator().manual_seed(seed))
+
+
+def bundled(seed, num_states=12, ties=False) -> SearchGraph:
+    """A random graph whose states share bundles, of 4 pdfs; with ``ties``, many paths are equally good."""
+    rng, last = np.random.default_rng(seed), num_states - 1
+
+    def score(count):
+        return (rng.integers(-2, 1, count) if ties else 2 * rng.normal(size=count)).astype(np.float32)
+
+    def words(rows):
+        counts = rng.choice([0, 0, 1, 2], rows)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32), rng.integers(1, 7, counts.sum()).astype(np.int32)
+
+    sizes = rng.integers(2, 6, max(2, num_states // 3))
+    first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    to, scores_ = rng.integers(0, last, first[-1]), score(first[-1])
+    to[rng.random(len(to)) < 0.15] = to[-1] = last
+    to[first[:-1]] = rng.integers(0, last, len(sizes))  # each bundle leads on
+    label = np.where(to == last, -1, rng.integers(1, 5, len(to)))
+    order = np.lexsort((-scores_, np.repeat(np.arange(len(sizes)), sizes)))
+    arcs = np.column_stack([to, label, scores_.view(np.int32)])[order].astype(np.int32)
+    state = np.repeat(np.arange(last), rng.integers(1, 4, last))
+    ways = np.column_stack([state, rng.integers(0, len(sizes), len(state)), score(len(state)).view(np.int32)])
+    graph = BundledGraph(ways.astype(np.int32), *words(len(ways)), first, arcs, *words(len(arcs)))
+    return SearchGraph(graph, 4, 0.0)
 
 
 class SmallGraph:

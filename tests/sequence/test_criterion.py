@@ -10,6 +10,7 @@ from helpers import ROOT
 from helpers.small_graphs import SmallGraph, all_paths
 
 from lstmp import config
+from lstmp.decode.search_graph import SearchGraph
 from lstmp.nnet.model import StateNetwork
 from lstmp.sequence.config import SequenceConfig
 from lstmp.sequence.criterion import LatticeCriterion
@@ -27,11 +28,13 @@ FRAMES = 5
 
 def paths_of_the_graph(graph, frames):
     """All complete paths of ``frames`` emitting arcs, each as an array of arcs of the graph."""
-    done, paths = [], [[a] for a in range(graph.first[0], graph.first[1]) if graph.arcs[a, 2] > 0]
+    arcs = graph.flat[0]
+    first = np.searchsorted(arcs[:, 0], np.arange(graph.num_states + 1))
+    done, paths = [], [[a] for a in range(first[0], first[1]) if arcs[a, 2] > 0]
     for t in range(1, frames + 1):
-        longer = [p + [a] for p in paths for a in range(*graph.first[graph.arcs[p[-1], 1]:][:2])]
-        paths = [p for p in longer if graph.arcs[p[-1], 2] > 0]
-        done = [p for p in longer if graph.arcs[p[-1], 2] < 0 and t == frames]
+        longer = [p + [a] for p in paths for a in range(*first[arcs[p[-1], 1]:][:2])]
+        paths = [p for p in longer if arcs[p[-1], 2] > 0]
+        done = [p for p in longer if arcs[p[-1], 2] < 0 and t == frames]
     return np.array(done)
 
 
@@ -40,15 +43,15 @@ def case(seed, frames=FRAMES):
     graph = SmallGraph.random(seed, final_words=False).engine(4)
     paths, rng = paths_of_the_graph(graph, frames), np.random.default_rng(seed)
     assert len(paths) > 20
-    pdfs = graph.arcs[paths[rng.integers(len(paths))], 2][:-1] - 1
+    pdfs = graph.chosen(paths[rng.integers(len(paths))]).labels[:-1] - 1
     return graph, paths, 4 * torch.from_numpy(rng.normal(size=(frames, 1, 4))), torch.from_numpy(pdfs).long()
 
 
 def objective(name, graph, paths, scores, pdfs, accuracy=STATES, boost=0.0):
     """The objective in torch, from all paths; the numerator is the best of the paths with these states."""
-    states = torch.from_numpy(graph.arcs[paths, 2][:, :-1]).long() - 1
+    states = torch.from_numpy(graph.flat[0][paths, 2][:, :-1]).long() - 1
     rows = 0.5 * (scores[:, 0] - PRIORS)
-    weights = torch.from_numpy(graph.scores[paths].astype(float)).sum(1)
+    weights = torch.from_numpy(graph.chosen(paths.reshape(-1)).scores.reshape(paths.shape).astype(float)).sum(1)
     total = weights + rows[torch.arange(len(rows)), states].sum(1)
     right = torch.from_numpy(accuracy(states.numpy(), np.broadcast_to(pdfs.numpy(), states.shape))).sum(1)
     if name == "smbr":
@@ -101,7 +104,7 @@ def test_a_missing_path_is_added(seed, native):
     rows = 0.5 * (scores[:, 0] - PRIORS).numpy()
     lattice = make_lattice(graph, rows, NARROW.lattice.search(), native)
     path = aligned_path(graph, pdfs.numpy(), native)
-    assert (graph.arcs[path, 2][:-1] - 1 == pdfs.numpy()).all() and path.tolist() in paths.tolist()
+    assert (graph.chosen(path).labels[:-1] - 1 == pdfs.numpy()).all() and path.tolist() in paths.tolist()
     larger = with_path(lattice, path, graph)
     sequences = {tuple(larger.arc[p]) for p in all_paths(larger)}
     before = {tuple(lattice.arc[p]) for p in all_paths(lattice)}
@@ -171,7 +174,7 @@ def batch(frames=(5, 3, 7)):
     pdfs = torch.full((rows, len(frames)), -1)
     for n, count in enumerate(frames):
         paths = paths_of_the_graph(graph, count)
-        pdfs[n:n + count, n] = torch.from_numpy(graph.arcs[paths[rng.integers(len(paths))], 2][:-1] - 1).long()
+        pdfs[n:n + count, n] = torch.from_numpy(graph.chosen(paths[rng.integers(len(paths))]).labels[:-1] - 1).long()
     return graph, 3 * torch.from_numpy(rng.normal(size=(rows, len(frames), 4))), pdfs
 
 
@@ -203,8 +206,10 @@ def test_bad_utterances_have_no_gradient():
     assert why == ["its scores are not finite", "its alignment is not a path of the graph"]
     assert result.frames == 5 and x.grad[:, 0].any() and not x.grad[:, 1:].any()
     assert set(result.posteriors.sequence.tolist()) == {0}
-    graph = replace(graph, arcs=graph.arcs[graph.arcs[:, 2] > 0], first=np.cumsum(
-        [0, *np.bincount(graph.arcs[graph.arcs[:, 2] > 0, 0], minlength=len(graph.first) - 1)]).astype(np.int32))
+    arcs, splits, words = graph.flat
+    arcs = arcs.copy()
+    arcs[arcs[:, 2] < 0, 2] = 1  # without final arcs, in effect: the last state has no way on
+    graph = SearchGraph.of(arcs, splits, words, 4)
     result, why = LatticeCriterion("smbr", WIDE, graph, STATES, PRIORS)(scores, pdfs, 4.0)
     assert why[0] == why[2] == "no path survives the search" and result.frames == 0 and result.objective == 0.0
 
