@@ -11,7 +11,6 @@ from lstmp.aliases import Array
 from lstmp.errors import UserError
 from lstmp.graph.bundles import BundledGraph
 from lstmp.graph.graph_file import read_graph_file
-from lstmp.graph.ranges import ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,8 @@ class SearchGraph:
     def words_on(self, path: Array) -> list[tuple[int, int]]:
         """(position in the path, word id) of every word on the arcs of a path."""
         arcs = self.chosen(path)
-        return [(int(i), int(w)) for i, w in zip(np.repeat(np.arange(len(path)), arcs.num_words), arcs.words, strict=True)]
+        positions = np.repeat(np.arange(len(path)), arcs.num_words)
+        return [(int(i), int(w)) for i, w in zip(positions, arcs.words, strict=True)]
 
     @property
     def vocabulary(self) -> Array:
@@ -146,7 +146,8 @@ class ChosenArcs:
 
     @functools.cached_property
     def _way(self) -> Array:
-        return np.searchsorted(self.graph.begin, self.numbers, side="right") - 1
+        way: Array = np.searchsorted(self.graph.begin, self.numbers, side="right") - 1
+        return way
 
     @functools.cached_property
     def _place(self) -> Array:
@@ -160,12 +161,14 @@ class ChosenArcs:
     def ends(self) -> Array:
         """int32 [A, 2], from-state and to-state."""
         graph = self.graph.bundled
-        return np.column_stack([graph.ways[self._way, 0], graph.arcs[self._place, 0]])[self.index]
+        ends: Array = np.column_stack([graph.ways[self._way, 0], graph.arcs[self._place, 0]])
+        return ends[self.index]
 
     @property
     def labels(self) -> Array:
         """int32 [A], pdf-id + 1; -1 on arcs into the last state."""
-        return self.graph.bundled.arcs[self._place, 1][self.index]
+        labels: Array = self.graph.bundled.arcs[self._place, 1]
+        return labels[self.index]
 
     @property
     def scores(self) -> Array:
@@ -178,7 +181,7 @@ class ChosenArcs:
     def num_words(self) -> Array:
         """int32 [A], the number of words on each."""
         splits, way_splits = self.graph.bundled.splits, self.graph.bundled.way_splits
-        counts = splits[self._place + 1] - splits[self._place]
+        counts: Array = splits[self._place + 1] - splits[self._place]
         if not self.graph.is_flat:
             counts += way_splits[self._way + 1] - way_splits[self._way]
         return counts[self.index]

@@ -1,10 +1,10 @@
 """The decoding graph without epsilons, for the search: states, and bundles of arcs that many states share.
 
-The search takes one arc per frame, so an arc that consumes no frame must be removed: a state gets the arcs of all states
-that it reaches by epsilons. Most of these paths are back-offs of the n-gram model, and from thousands of states they
-lead to the same few. So the arcs that leave such a state together, a *bundle*, are stored once, and a state has *ways*,
-each to a bundle, with the score and the words of the path. The arcs of a state are those of all its ways, in their
-order; the score of an arc is that of its way plus that in its bundle.
+The search takes one arc per frame, so an arc that consumes no frame must be removed: a state gets the arcs of all
+states that it reaches by epsilons. Most of these paths are back-offs of the n-gram model, and from thousands of states
+they lead to the same few. So the arcs that leave such a state together, a *bundle*, are stored once, and a state has
+*ways*, each to a bundle, with the score and the words of the path. The arcs of a state are those of all its ways, in
+their order; the score of an arc is that of its way plus that in its bundle.
 """
 
 from dataclasses import dataclass
@@ -66,31 +66,32 @@ class BundledGraph:
     def inlined(self, most: int) -> "BundledGraph":
         """An equal graph in which each state has a bundle of its own, the first one, with the arcs of all its ways to
         bundles of at most ``most`` arcs, or that no other way leads to. So they are next to each other in memory."""
-        bundle = self.ways[:, 1]
-        alone = np.bincount(bundle, minlength=len(self.first) - 1)[bundle] == 1
+        bundle, sizes = self.ways[:, 1], np.diff(self.first)
+        alone = np.bincount(bundle, minlength=len(sizes))[bundle] == 1
         inline = alone | (self.sizes <= most)
-        flat, splits, words = self._arcs_of(np.flatnonzero(inline))
-        order = np.argsort((flat[:, 0].astype(np.uint64) << np.uint64(32)) | descending(_scores(flat)), kind="stable")
-        flat, (splits, words) = flat[order], rows_of(order, splits, words)
-        states, sizes = np.unique(flat[:, 0], return_counts=True)
         kept = np.flatnonzero(~inline)
-        used = np.unique(bundle[kept])
-        number = np.zeros(len(self.first) - 1, np.int32)
-        number[used] = len(states) + np.arange(len(used))
-        own = np.column_stack([states, np.arange(len(states)), np.zeros(len(states), np.int32)])
-        others = np.column_stack([self.ways[kept, 0], number[bundle[kept]], self.ways[kept, 2]])
-        ways = np.concatenate([own, others]).astype(np.int32)
-        counts = np.concatenate([np.zeros(len(own), np.int32), np.diff(self.way_splits)[kept]])
-        by_state = np.argsort(ways[:, 0], kind="stable")
-        _, way_words = rows_of(kept, self.way_splits, self.way_words)
+        shared = np.unique(bundle[kept])
+        # the bundles: first those of the states, with their arcs in the order of their scores, then the shared ones
+        arcs, splits, words = self._arcs_of(np.flatnonzero(inline))
+        order = np.argsort((arcs[:, 0].astype(np.uint64) << np.uint64(32)) | descending(_scores(arcs)), kind="stable")
+        arcs, (splits, words) = arcs[order], rows_of(order, splits, words)
+        states, own_sizes = np.unique(arcs[:, 0], return_counts=True)
+        shared_arcs = ranges(self.first[shared], sizes[shared])
+        shared_splits, shared_words = rows_of(shared_arcs, self.splits, self.words)
+        first = np.concatenate([[0], np.cumsum(np.concatenate([own_sizes, sizes[shared]]))]).astype(np.int32)
+        # the ways: those to the states' own bundles have no score and no words
+        number = np.zeros(len(sizes), np.int32)
+        number[shared] = len(states) + np.arange(len(shared))
+        ways = np.concatenate([np.column_stack([states, np.arange(len(states)), np.zeros(len(states), np.int32)]),
+                               np.column_stack([self.ways[kept, 0], number[bundle[kept]], self.ways[kept, 2]])])
+        counts = np.concatenate([np.zeros(len(states), np.int32), np.diff(self.way_splits)[kept]])
         way_splits = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        way_splits, way_words = rows_of(by_state, way_splits, way_words)
-        large = ranges(self.first[used], np.diff(self.first)[used])
-        large_splits, large_words = rows_of(large, self.splits, self.words)
-        first = np.concatenate([[0], np.cumsum(np.concatenate([sizes, np.diff(self.first)[used]]))])
-        return BundledGraph(ways[by_state], way_splits, way_words, first.astype(np.int32),
-                            np.concatenate([flat[:, 1:], self.arcs[large]]),
-                            np.concatenate([splits, splits[-1] + large_splits[1:]]), np.concatenate([words, large_words]))
+        by_state = np.argsort(ways[:, 0], kind="stable")
+        way_splits, way_words = rows_of(by_state, way_splits, rows_of(kept, self.way_splits, self.way_words)[1])
+        return BundledGraph(ways[by_state].astype(np.int32), way_splits, way_words, first,
+                            np.concatenate([arcs[:, 1:], self.arcs[shared_arcs]]),
+                            np.concatenate([splits, splits[-1] + shared_splits[1:]]),
+                            np.concatenate([words, shared_words]))
 
     def _arcs_of(self, ways: Array) -> tuple[Array, Array, Array]:
         """:meth:`flat`, only the arcs of some ways, in their order."""

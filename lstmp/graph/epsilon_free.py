@@ -1,8 +1,8 @@
 """Conversion of HCLG for the search: epsilons are removed, labels are pdf-id + 1, scores are log-probabilities.
 
-Epsilon paths become the ways of :mod:`lstmp.graph.bundles`; such a way may emit several words. In an HCLG, epsilon paths
-are short: they are the back-off arcs of the n-gram model and outputs that determinization has delayed, about one arc for
-each order of the model.
+Epsilon paths become the ways of :mod:`lstmp.graph.bundles`; such a way may emit several words. In an HCLG, epsilon
+paths are short: they are the back-off arcs of the n-gram model and outputs that determinization has delayed, about one
+arc for each order of the model.
 """
 
 from dataclasses import dataclass, replace
@@ -82,8 +82,9 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> BundledGraph:
     arc, ends = emitting[reached[hclg.src[emitting]]], np.flatnonzero(reached & final)
     src = bundle[np.concatenate([hclg.src[arc], ends])]
     score = _score(np.concatenate([hclg.weight[arc], hclg.final[ends]]))
-    arcs = np.stack([number[np.concatenate([hclg.dst[arc], np.full(len(ends), num_states)])],
-                     np.concatenate([pdf_of[hclg.ilabel[arc]] + 1, np.full(len(ends), -1)]), score.view(np.int32)], axis=1)
+    label = np.concatenate([pdf_of[hclg.ilabel[arc]] + 1, np.full(len(ends), -1)])
+    arcs = np.stack([number[np.concatenate([hclg.dst[arc], np.full(len(ends), num_states)])], label,
+                     score.view(np.int32)], axis=1)
     order = np.argsort((src.astype(np.uint64) << np.uint64(32)) | descending(score), kind="stable")
     first = np.concatenate([[0], np.cumsum(size[reached])]).astype(np.int32)
     splits, words = _words(np.concatenate([hclg.olabel[arc], np.zeros(len(ends), np.int32)])[order, None])

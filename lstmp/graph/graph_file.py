@@ -1,7 +1,7 @@
 """Reading, checking and writing ``HCLG.k2.safetensors``, the graph file for the search. This does not need k2.
 
-Tensors: those of :class:`.BundledGraph`; metadata: ``num_pdfs``. Files of earlier versions, with all arcs of all states,
-are read too: ``arcs`` int32 [A, 4], ``word_splits``, ``words``, as :meth:`.BundledGraph.flat` gives them.
+Tensors: those of :class:`.BundledGraph`; metadata: ``num_pdfs``. Files of earlier versions, with all arcs of all
+states, are read too: ``arcs`` int32 [A, 4], ``word_splits``, ``words``, as :meth:`.BundledGraph.flat` gives them.
 """
 
 from dataclasses import fields

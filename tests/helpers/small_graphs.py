@@ -35,8 +35,8 @@ def bundled(seed, num_states=12, ties=False) -> SearchGraph:
         return (rng.integers(-2, 1, count) if ties else 2 * rng.normal(size=count)).astype(np.float32)
 
     def words(rows):
-        counts = rng.choice([0, 0, 1, 2], rows)
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32), rng.integers(1, 7, counts.sum()).astype(np.int32)
+        splits = np.concatenate([[0], np.cumsum(rng.choice([0, 0, 1, 2], rows))]).astype(np.int32)
+        return splits, rng.integers(1, 7, splits[-1]).astype(np.int32)
 
     sizes = rng.integers(2, 6, max(2, num_states // 3))
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
