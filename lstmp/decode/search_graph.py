@@ -155,7 +155,8 @@ class ChosenArcs:
         graph = self.graph.bundled
         if self.graph.is_flat:
             return self.numbers
-        return graph.first[graph.ways[self._way, 1]] + self.numbers - self.graph.begin[self._way]
+        place: Array = graph.first[graph.ways[self._way, 1]] + self.numbers - self.graph.begin[self._way]
+        return place
 
     @property
     def ends(self) -> Array:

@@ -12,22 +12,34 @@ import yaml
 from helpers import ROOT
 from helpers.small_recognizer import small_recognizer
 from lstmp import config
+from lstmp.gmm.fmllr import SpeakerStats
 from lstmp.gmm.ivector import Extractor, IvectorConfig
+from lstmp.gmm.online_fmllr import Adapter, OnlineFmllrConfig
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
 
 
-def make_parts(folder: Path, **changes) -> Path:
-    """Make net/, hmm/, graph_x/ and lang_x/, which steps/export_model.sh exports; ``changes``: of conf/lstmp.yaml."""
+def make_parts(folder: Path, kind: str = "fbank", **changes) -> Path:
+    """Make net/, hmm/, graph_x/ and lang_x/, which steps/export_model.sh exports.
+
+    Args:
+        kind: of the features; online_fmllr: with a random adapter.
+        changes: of conf/lstmp.yaml.
+    """
     tree = small_recognizer(folder, "hmm", "graph_x")
     shutil.copytree(folder / "hmm", folder / "net")
     cfg = config.load(ROOT / "conf/lstmp.yaml", LstmpConfig)
-    cfg = replace(cfg, feature=replace(cfg.feature, cmvn="none"), cells=24, recurrent_projection=12, **changes)
+    feature = replace(cfg.feature, kind=kind, cmvn="none")
+    cfg = replace(cfg, feature=feature, cells=24, recurrent_projection=12, **changes)
     network = StateNetwork(cfg, 40, tree.num_pdfs)
     network.initialize(1)
     with torch.no_grad():
-        network.feature_mean.fill_(12.0), network.feature_std.fill_(3.0), network.w_out.mul_(60)
+        network.w_out.mul_(60)
+        if kind == "fbank":
+            network.feature_mean.fill_(12.0), network.feature_std.fill_(3.0)
+    if kind == "online_fmllr":
+        random_adapter(tree.num_pdfs).write(folder / "net/online_fmllr.safetensors")
     checkpoint.write(folder / "net/final.safetensors",
                      {**network.state_dict(), "log_priors": torch.full((tree.num_pdfs,), -3.0)}, {"epochs": [1]})
     (folder / "net/config.yaml").write_text(yaml.safe_dump(config.to_dict(cfg)))
@@ -64,6 +76,22 @@ def random_ivectors(filters: int) -> Extractor:
     means, variances, loading = rng.normal(size=(4, 5)), np.ones((4, 5)), rng.normal(size=(4, 5, 3))
     return Extractor(cfg, rng.normal(size=(3 * filters, 5)), np.zeros(5), np.full(4, 0.25), means, variances, -means,
                      2 * variances, loading, np.zeros(filters), np.ones(filters))
+
+
+def random_adapter(pdfs: int, dim: int = 40, cepstra: int = 13, context: int = 3) -> Adapter:
+    """An adapter for MFCCs; the average speaker has frames of the states' Gaussians."""
+    cfg = replace(config.load(ROOT / "conf/online_fmllr.yaml", OnlineFmllrConfig), period=20, frame_weight=1.0)
+    rng = np.random.default_rng(1)
+    means, states = rng.normal(size=(pdfs, dim)).astype(np.float32), torch.arange(10 * pdfs) % pdfs
+    target, weight = torch.from_numpy(means), torch.ones(pdfs)
+    frames = target[states] + torch.from_numpy(rng.normal(size=(len(states), dim)).astype(np.float32))
+    stats = SpeakerStats.zeros(dim)
+    stats.add(frames, torch.ones(pdfs, dim)[states], target[states], weight[states])
+    axes = np.linalg.qr(rng.normal(size=(dim * (dim + 1), 5)))[0].T.astype(np.float32)
+    transform = 0.02 * rng.normal(size=(dim, cepstra * (1 + 2 * context)))
+    return Adapter(cfg, torch.from_numpy(transform.astype(np.float32)), torch.ones(pdfs, dim), target, weight,
+                   torch.full((pdfs,), 1 / pdfs).log(), stats.second / stats.beta, stats.linear / stats.beta,
+                   torch.zeros(cepstra), torch.ones(cepstra), torch.from_numpy(axes.copy()), torch.linspace(1, 0.1, 5))
 
 
 def with_front(parts: Path, folder: Path, ivectors: bool, mean: float = 0.0, **changes) -> Path:
