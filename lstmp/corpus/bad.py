@@ -1,4 +1,8 @@
-"""Skips bad utterances: each is reported and left out, and the run fails only if there are more than ``--max-bad``."""
+"""Reports utterances that are left out.
+
+Steps that read data from outside have a limit, ``--max-bad``, beyond which they fail (:class:`BadUtterances`); later
+ones go on with what they can use (:class:`LeftOut`).
+"""
 
 import argparse
 

@@ -11,6 +11,7 @@ Each copy of a speaker can be divided into several, so that as much speech as in
 
 import argparse
 import hashlib
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from lstmp.parallel import run_jobs
 from lstmp.stage import Stage
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0  # speeds
+_PREFIXES = re.compile(r"^(p\d+-)?(sp\d[\d.]*-)?")  # of divided speakers, and of copies
 
 
 def at_speed(samples: np.ndarray, speed: float, rate: int = RATE) -> np.ndarray:
@@ -76,6 +78,11 @@ def renamed_copy(utt: Utterance, speed: float) -> Utterance:
     """Rename the utterance and its speaker as a copy at ``speed``."""
     prefix = "" if speed == 1 else f"sp{speed:g}-"
     return replace(utt, id=prefix + utt.id, speaker=prefix + utt.speaker)
+
+
+def original_speaker(speaker: str) -> str:
+    """The speaker whom :func:`renamed_copy` and :func:`divide_speakers` have given this id; else himself."""
+    return _PREFIXES.sub("", speaker, count=1)
 
 
 def write_copy(job: tuple[Utterance, float], out: Path, volumes: tuple[float, float] | None, seed: int,

@@ -40,18 +40,18 @@ struct Way {      // from a state to a bundle of arcs; the scores of the arcs ou
   int32_t number(int32_t a) const { return arc + (a - begin); }  // of arc `a` of the bundle
 };
 
-struct Open {      // a bundle that several ways lead to, and that active states lead to in this frame
-  float best;      // the highest score with which it is reached
-  int32_t begin;   // the first one of its parts; they follow each other
-  int32_t near;    // after the last one that may be the best one: rounding depends on the order of a sum
-  int32_t end;     // after the last one
+struct OpenBundle {  // a bundle that several ways lead to, and that active states lead to in this frame
+  float best;        // the highest score with which it is reached
+  int32_t begin;     // its first entrance; they follow each other
+  int32_t near;      // the entrances before this one are so near to the best that rounding decides which is the best
+  int32_t end;       // after the last one
 };
 
-struct Part {  // an active state that leads to such a bundle
+struct Entrance {  // an active state that leads to such a bundle
   Way way;
   int32_t from;  // its token
   int32_t open;
-  float score;   // the score of the token plus that of the way
+  float score;   // that of the token plus that of the way
 };
 
 struct Entry {   // an entry of the history, for tracing back the best path
@@ -64,7 +64,8 @@ constexpr int32_t kIsToken = std::numeric_limits<int32_t>::min();
 struct Step {  // an arc out of an active state, extending the path of the token `from` by one frame
   float end;   // the score at the end of the arc
   int32_t to;  // the state that the arc leads to; once that state has a token, kIsToken + token, which is negative
-  int32_t from, arc;  // if several parts lead to the bundle of the arc: -1 - part, the best one, and arc of the bundles
+  // If several entrances lead to the bundle of the arc, `from` is -1 - the best one, and `arc` that of the bundle.
+  int32_t from, arc;
 };
 
 struct Link {  // an arc of the lattice, from a token of one frame to a token of the next frame
@@ -91,9 +92,9 @@ struct Search {
   Tokens tokens;
   std::vector<int32_t> states, new_states, entry, new_entry;
   std::vector<float> score, new_score;
-  Tokens open_of;           // first arc of a bundle that several ways lead to → number of its Open
-  std::vector<Open> opens;
-  std::vector<Part> unsorted, parts;
+  Tokens open_of;           // first arc of a bundle that several ways lead to → number of its OpenBundle
+  std::vector<OpenBundle> opens;
+  std::vector<Entrance> unsorted, entrances;
   std::vector<Step> steps;  // only the first num_steps are valid
   size_t num_steps = 0;
   std::vector<Link> links;
@@ -263,11 +264,11 @@ struct Search {
         else open_bundle(*way, from);
       }
     }
-    sort_parts();
+    sort_entrances();
     for (size_t k = 0; k < opens.size(); ++k) {
-      if (k + kPrefetch < opens.size()) __builtin_prefetch(&arcs[parts[opens[k + kPrefetch].begin].way.begin]);
-      const Open& open = opens[k];
-      const Part& first = parts[open.begin];
+      if (k + kPrefetch < opens.size()) __builtin_prefetch(&arcs[entrances[opens[k + kPrefetch].begin].way.begin]);
+      const OpenBundle& open = opens[k];
+      const Entrance& first = entrances[open.begin];
       best = open.end == open.begin + 1 ? follow(first.way, first.from, loglikes, bound, width, best)
                                         : follow_best(open, loglikes, bound, width, best);
     }
@@ -286,10 +287,10 @@ struct Search {
     Step* out = room_for(last - way.begin);
     for (int32_t a = way.begin; a < last; ++a) {
       const Arc arc = arcs[a];
-      const float own = way.score + arc.score;
-      if (!(reached + (bound + own) > best - width)) break;
+      const float graph_score = way.score + arc.score;
+      if (!(reached + (bound + graph_score) > best - width)) break;
       const float acoustic = arc.label > 0 ? loglikes[arc.label - 1] : kMinusInfinity;
-      const float end = reached + (acoustic + own);
+      const float end = reached + (acoustic + graph_score);
       if (!(end > best - width)) continue;  // `best` can only increase, so this arc cannot survive
       best = std::max(best, end);
       *out++ = {end, arc.to, from, way.number(a)};
@@ -308,29 +309,29 @@ struct Search {
     unsorted.push_back({way, from, number, reached});
   }
 
-  // Fill `parts` with those parts of bundles that matter: for a lattice, a path into a bundle that is worse than the best
-  // one by more than the output beam cannot be in it; otherwise only the best one counts.
-  void sort_parts() {
+  // Fill `entrances` with those that matter: a path into a bundle that is worse than the best one by more than the output
+  // beam cannot be in the lattice; without a lattice only the best one counts.
+  void sort_entrances() {
     const float width = makes_lattice() ? output_beam : 0;
     size_t kept = 0;
-    for (const Part& part : unsorted) {
-      Open& open = opens[part.open];
-      if (!(part.score >= open.best - width - rounding(open.best))) continue;
+    for (const Entrance& entrance : unsorted) {
+      OpenBundle& open = opens[entrance.open];
+      if (!(entrance.score >= open.best - width - rounding(open.best))) continue;
       ++open.end;
-      unsorted[kept++] = part;
+      unsorted[kept++] = entrance;
     }
     unsorted.resize(kept);
-    parts.resize(kept);
+    entrances.resize(kept);
     int32_t count = 0;
-    for (Open& open : opens) {
+    for (OpenBundle& open : opens) {
       open.begin = open.near = count;
       count += open.end;
       open.end = count;
     }
-    for (const Part& part : unsorted) {  // near ones from the front, others from the back
-      Open& open = opens[part.open];
-      if (part.score >= open.best - rounding(open.best)) parts[open.near++] = part;
-      else parts[--open.end] = part;
+    for (const Entrance& entrance : unsorted) {  // near ones from the front, others from the back
+      OpenBundle& open = opens[entrance.open];
+      if (entrance.score >= open.best - rounding(open.best)) entrances[open.near++] = entrance;
+      else entrances[--open.end] = entrance;
     }
     for (size_t k = 0; k < opens.size(); ++k)
       opens[k].end = k + 1 < opens.size() ? opens[k + 1].begin : static_cast<int32_t>(kept);
@@ -339,31 +340,32 @@ struct Search {
   // More than the rounding errors of a sum of scores like this one.
   static float rounding(float score) { return 1e-5f * (100 + std::abs(score)); }
 
-  // As `follow`, along the arcs of a bundle, each from the best one of its parts.
-  float follow_best(const Open& open, const float* loglikes, float bound, float width, float best) {
-    const int32_t begin = parts[open.begin].way.begin, last = parts[open.begin].way.last();
+  // As `follow`, along the arcs of a bundle, each from the best one of its entrances.
+  float follow_best(const OpenBundle& open, const float* loglikes, float bound, float width, float best) {
+    const int32_t begin = entrances[open.begin].way.begin, last = entrances[open.begin].way.last();
     const float allowed = open.best + rounding(open.best);
     Step* out = room_for(last - begin);
     for (int32_t a = begin; a < last; ++a) {
       const Arc arc = arcs[a];
       if (!(allowed + (bound + arc.score) > best - width)) break;
       const float acoustic = arc.label > 0 ? loglikes[arc.label - 1] : kMinusInfinity;
-      int32_t part = open.begin;
-      float end = with_arc(parts[part], acoustic, arc);
-      for (int32_t p = part + 1; p < open.near; ++p) {
-        const float other = with_arc(parts[p], acoustic, arc);
-        if (other > end || (other == end && parts[p].way.arc < parts[part].way.arc)) end = other, part = p;
+      int32_t entrance = open.begin;
+      float end = with_arc(entrances[entrance], acoustic, arc);
+      for (int32_t p = entrance + 1; p < open.near; ++p) {
+        const float other = with_arc(entrances[p], acoustic, arc);
+        const bool first = entrances[p].way.arc < entrances[entrance].way.arc;
+        if (other > end || (other == end && first)) end = other, entrance = p;
       }
       if (!(end > best - width)) continue;
       best = std::max(best, end);
-      *out++ = {end, arc.to, -1 - part, a};
+      *out++ = {end, arc.to, -1 - entrance, a};
     }
     num_steps = out - steps.data();
     return best;
   }
 
-  float with_arc(const Part& part, float acoustic, const Arc& arc) const {
-    return score[part.from] + (acoustic + (part.way.score + arc.score));
+  float with_arc(const Entrance& entrance, float acoustic, const Arc& arc) const {
+    return score[entrance.from] + (acoustic + (entrance.way.score + arc.score));
   }
 
   // The best score at the end of the arcs out of the state of token `i`.
@@ -376,8 +378,8 @@ struct Search {
     return best;
   }
 
-  // Fill `links` with the steps into new tokens, from all parts of their bundles. A step that is worse than the best step
-  // into its token by more than the output beam is left out, as no path through it is within the output beam.
+  // Fill `links` with the steps into new tokens, from all entrances of their bundles. A step that is worse than the best
+  // step into its token by more than the output beam is left out, as no path through it is within the output beam.
   void link_tokens(const float* loglikes) {
     for (size_t k = 0; k < num_steps; ++k) {
       const Step& step = steps[k];
@@ -388,11 +390,11 @@ struct Search {
         continue;
       }
       const Arc& arc = arcs[step.arc];
-      const Open& open = opens[parts[-1 - step.from].open];
+      const OpenBundle& open = opens[entrances[-1 - step.from].open];
       for (int32_t p = open.begin; p < open.end; ++p) {
-        const float end = with_arc(parts[p], loglikes[arc.label - 1], arc);
+        const float end = with_arc(entrances[p], loglikes[arc.label - 1], arc);
         if (new_score[token] - end <= output_beam)
-          links.push_back({parts[p].from, token, parts[p].way.number(step.arc), end, 0});
+          links.push_back({entrances[p].from, token, entrances[p].way.number(step.arc), end, 0});
       }
     }
   }
@@ -425,8 +427,8 @@ struct Search {
         step.to = kIsToken + token;
       } else if (step.end >= new_score[token]) {  // of equally good arcs the first one of the graph
         const bool direct = step.from >= 0;
-        const int32_t from = direct ? step.from : parts[-1 - step.from].from;
-        const int32_t arc = direct ? step.arc : parts[-1 - step.from].way.number(step.arc);
+        const int32_t from = direct ? step.from : entrances[-1 - step.from].from;
+        const int32_t arc = direct ? step.arc : entrances[-1 - step.from].way.number(step.arc);
         Entry& into = history[new_entry[token]];
         if (step.end == new_score[token] && into.arc < arc) continue;
         new_score[token] = step.end;

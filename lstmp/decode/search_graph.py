@@ -9,7 +9,7 @@ import numpy as np
 
 from lstmp.aliases import Array
 from lstmp.errors import UserError
-from lstmp.graph.bundles import BundledGraph
+from lstmp.graph.bundles import BundledGraph, scores_in, splits_of
 from lstmp.graph.graph_file import read_graph_file
 
 
@@ -18,7 +18,7 @@ class SearchGraph:
     """A decoding graph, shared by all searches in it. Its arcs are numbered as :meth:`.BundledGraph.flat` has them.
 
     Attributes:
-        bundled: the graph; all its words are word ids.
+        bundled: the graph.
         num_pdfs: number of pdf-ids of the model.
         slack: no arc of a bundle has a score that is higher than that of an arc before it by more than this: 0 if they
             are in the order of their scores, infinity if in any order.
@@ -38,10 +38,7 @@ class SearchGraph:
 
     @classmethod
     def _of_bundled(cls, graph: BundledGraph, num_pdfs: int) -> "SearchGraph":
-        is_word = graph.words > 0  # k2 has -1 on the arcs into the last state, and may have 0
-        words_before = np.concatenate([[0], np.cumsum(is_word, dtype=np.int32)]).astype(np.int32)
-        graph = dataclasses.replace(graph, splits=words_before[graph.splits], words=graph.words[is_word])
-        rises = np.diff(_scores(graph.arcs)) > 0
+        rises = np.diff(scores_in(graph.arcs)) > 0
         rises[graph.first[1:-1] - 1] = False
         return cls(graph, num_pdfs, np.inf if rises.any() else 0.0)
 
@@ -64,7 +61,7 @@ class SearchGraph:
     @functools.cached_property
     def begin(self) -> Array:
         """int32 [W + 1]: the arcs of way w have the numbers begin[w] to begin[w + 1] - 1."""
-        return np.concatenate([[0], np.cumsum(self.bundled.sizes)]).astype(np.int32)
+        return splits_of(self.bundled.sizes)
 
     @functools.cached_property
     def for_search(self) -> tuple[Array, Array, Array]:
@@ -91,7 +88,13 @@ class SearchGraph:
     def is_flat(self) -> bool:
         """Whether each state has one way, without score and words: then an arc has the same number in its bundle."""
         graph = self.bundled
-        return np.array_equal(self.begin, graph.first) and not graph.ways[:, 2].any() and not len(graph.way_words)
+        own = np.array_equal(graph.ways[:, 1], np.arange(len(graph.first) - 1))
+        return own and bool((np.diff(graph.ways[:, 0]) > 0).all()) and not graph.ways[:, 2].any() \
+            and not len(graph.way_words)
+
+    def prepare(self) -> None:
+        """Compute what the compiled search needs, before processes are forked, which then share it."""
+        self.chosen(np.zeros(1, np.int32)).ends, self.for_search
 
     def chosen(self, arcs: Array) -> "ChosenArcs":
         """Some arcs, int [A], in any order."""
@@ -117,7 +120,7 @@ class SearchGraph:
         graph, changed = self.bundled, {}
         for rows, splits in (("ways", "way_splits"), ("arcs", "splits")):
             changed[rows] = getattr(graph, rows).copy()
-            changed[rows][:, 2] = (_scores(changed[rows]) - np.float32(word_penalty) *
+            changed[rows][:, 2] = (scores_in(changed[rows]) - np.float32(word_penalty) *
                                    np.diff(getattr(graph, splits)).astype(np.float32)).view(np.int32)
         # the scores of arcs with the most words are lowered most; a little more for the rounding
         most = int(np.diff(graph.splits).max())
@@ -175,8 +178,8 @@ class ChosenArcs:
     def scores(self) -> Array:
         """float32 [A]."""
         graph = self.graph.bundled
-        scores = _scores(graph.arcs[self._place])
-        return (scores if self.graph.is_flat else _scores(graph.ways[self._way]) + scores)[self.index]
+        scores = scores_in(graph.arcs[self._place])
+        return (scores if self.graph.is_flat else scores_in(graph.ways[self._way]) + scores)[self.index]
 
     @property
     def num_words(self) -> Array:
@@ -191,11 +194,6 @@ class ChosenArcs:
     def words(self) -> Array:
         """int32, the words of all of them."""
         return self.graph.bundled.words_of(self._way[self.index], self._place[self.index])[1]
-
-
-def _scores(rows: Array) -> Array:
-    """float32, of rows whose last value is the bits of a score."""
-    return np.ascontiguousarray(rows[:, -1]).view(np.float32)
 
 
 @dataclass(frozen=True)

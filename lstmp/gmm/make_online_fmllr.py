@@ -35,7 +35,7 @@ class _Utterances:
     def __init__(self, data: Path, ali: Path, adapter_dir: Path):
         self.features, self.adapter = Features(data, RAW_MFCC), Adapter.read(adapter_dir / NAME)
         self._index, self._speaker = vector_index(alignment_file(ali)), read_table(data / "utt2spk")
-        priors, self._part = read_priors(adapter_dir / PRIORS)
+        priors, self._part = read_priors(adapter_dir / PRIORS, self.adapter.dim * (self.adapter.dim + 1))
         self._adapters = [self.adapter.with_axes(*prior) for prior in priors]
 
     def adapt(self, utt: str, adapter: Adapter, heard: Heard | None) -> tuple[Array, Heard]:

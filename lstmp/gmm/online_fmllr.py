@@ -28,7 +28,7 @@ from lstmp.errors import UserError
 from lstmp.features.history import Heard
 from lstmp.features.online_cmvn import OnlineNormalization
 from lstmp.gmm.fmllr import SpeakerStats
-from lstmp.gmm.transform_prior import TransformPrior
+from lstmp.gmm.transform_prior import TransformPrior, is_prior
 from lstmp.tensors import opened, write_tensors
 
 NAME = "online_fmllr.safetensors"
@@ -130,15 +130,15 @@ class Adapter:
             cfg = config.build(config.json_value(f.metadata()["online_fmllr"]), OnlineFmllrConfig, file=path)
             x = {name: f.get_tensor(name) for name in cls.TENSORS}
         dim, columns = x["transform"].shape if x["transform"].dim() == 2 else (0, 0)
-        pdfs, cepstra, axes = (x[name].numel() for name in ("weight", "cmvn_mean", "variances"))
+        pdfs, cepstra = x["weight"].numel(), x["cmvn_mean"].numel()
         shapes = {"precision": (pdfs, dim), "target": (pdfs, dim), "weight": (pdfs,), "log_priors": (pdfs,),
                   "linear": (dim, dim + 1),
-                  "second": (dim, (dim + 1) * (dim + 2) // 2), "cmvn_mean": (cepstra,), "cmvn_variance": (cepstra,),
-                  "axes": (axes, dim * (dim + 1)), "variances": (axes,)}
+                  "second": (dim, (dim + 1) * (dim + 2) // 2), "cmvn_mean": (cepstra,), "cmvn_variance": (cepstra,)}
         if any(x[name].shape != shape for name, shape in shapes.items()) or not min(dim, cepstra) \
                 or columns % cepstra or columns // cepstra % 2 == 0 \
                 or not all(bool(a.isfinite().all()) for a in x.values()) \
-                or any(bool((x[name] < 0).any()) for name in ("precision", "weight", "variances")) \
+                or min(float(x["precision"].min()), float(x["weight"].min())) < 0 \
+                or not is_prior(x["axes"], x["variances"], dim * (dim + 1)) \
                 or any(a.dtype != (torch.float64 if name in ("second", "linear") else torch.float32)
                        for name, a in x.items()):
             raise UserError("not for online fMLLR", file=path, hint=hint)

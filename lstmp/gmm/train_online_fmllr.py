@@ -24,6 +24,7 @@ from lstmp.aliases import Array
 from lstmp.corpus.bad import LeftOut
 from lstmp.corpus.datadir import read_table
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.perturb import original_speaker
 from lstmp.errors import UserError, command
 from lstmp.features.ark import read_int_vector, vector_index
 from lstmp.features.load import RAW_MFCC, Features, data_inputs, splice
@@ -31,14 +32,15 @@ from lstmp.gmm.adapt import read_transforms
 from lstmp.gmm.align import alignment_file, states_inputs
 from lstmp.gmm.fmllr import SpeakerStats
 from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.online_fmllr import NAME, Adapter, OnlineFmllrConfig
-from lstmp.gmm.transform_prior import SpeakerCoordinates, principal_axes
-from lstmp.log import progress, say
+from lstmp.gmm.online_fmllr import IMPOSSIBLE, NAME, Adapter, OnlineFmllrConfig
+from lstmp.gmm.transform_prior import CoordinateEstimator, is_prior, principal_axes
+from lstmp.log import progress, say, warn
 from lstmp.stage import Stage
 from lstmp.tensors import opened, write_tensors
 
 PRIORS = "priors.safetensors"
 _PARTS = 5  # of the training speakers
+_LEAST_SPEECH = 100.0  # frames of a speaker from whom the prior is learnt
 _LEAST_PRIOR = 1e-5
 _OF_AVERAGE = 8  # every so many utterances of them show the average speaker
 _MEAN_FRAMES, _VARIANCE_FRAMES = 5.0, 20.0  # of all states together, which smooth the Gaussian of a state
@@ -73,7 +75,7 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     weight = torch.where(silent, cfg.silence_weight, 1.0)
     adapted = Features(data, model.input, model.transform, read_transforms(transforms))
     chosen = _chosen(adapted, index, cfg.frames)
-    precision, target, log_priors = _gaussians(adapted, chosen, index, weight)
+    precision, target, log_priors, usable = _gaussians(adapted, chosen, index, weight)
     raw = Features(data, RAW_MFCC)
     mean, variance = (torch.from_numpy(x.astype(np.float32)) for x in raw.training_moments())
     normalization = cfg.normalization(mean.numpy(), variance.numpy())
@@ -81,23 +83,29 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
 
     def stats_of(utts: list[str], what: str) -> Iterator[tuple[str, SpeakerStats]]:
         """(id, statistics of the frames without a transform) of each utterance."""
-        for utt, feats, pdfs in _labelled(raw, utts, index, len(weight), what):
+        for utt in progress(utts, what):
+            feats, pdfs = with_states(raw, index, utt, len(weight))
             cepstra = torch.from_numpy(normalization.start().accept(feats.numpy()))
             stats = SpeakerStats.zeros(adapted.dim)
             stats.add(splice(cepstra, context) @ transform.t(), precision[pdfs], target[pdfs], weight[pdfs])
             yield utt, stats
 
-    average = _sum(stats for _, stats in stats_of(chosen[::_OF_AVERAGE], "frames without transforms"))
+    average = _sum(stats for _, stats in stats_of(usable[::_OF_AVERAGE], "frames without transforms"))
+    if not average.beta > 0:
+        raise UserError("none of its frames counts", file=data, hint="give data with speech, or raise `silence_weight`")
     second, linear = average.second / average.beta, average.linear / average.beta
-    estimate, speaker_of = SpeakerCoordinates(second, linear), read_table(data / "utt2spk")
-    in_order = stats_of(sorted(chosen, key=lambda utt: (speaker_of[utt], utt)), "transforms of speakers")
-    coordinates = {speaker: estimate(_sum(stats for _, stats in group))
-                   for speaker, group in itertools.groupby(in_order, lambda item: speaker_of[item[0]])}
-    axes, variances = principal_axes(np.stack([*coordinates.values()]), cfg.axes)
+    speaker_of = read_table(data / "utt2spk")
+    in_order = stats_of(sorted(usable, key=lambda utt: (speaker_of[utt], utt)), "transforms of speakers")
+    coordinates = _coordinates(second, linear, (
+        (speaker, _sum(stats for _, stats in group))
+        for speaker, group in itertools.groupby(in_order, lambda item: speaker_of[item[0]])))
+    axes, variances = principal_axes(np.stack([*coordinates.values()]) if coordinates else
+                                     np.zeros((0, linear.numel())), cfg.axes)
     Adapter(cfg, model.transform, precision, target, weight, log_priors, second, linear, mean, variance, axes,
             variances).write(out / NAME)
-    _write_priors(coordinates, cfg.axes, out / PRIORS)
-    say(f"{out}: online fMLLR for {len(weight):,} states, from {len(chosen)} utterances of {len(coordinates)} speakers")
+    _write_priors(coordinates, linear.numel(), _parts(speaker_of.values()), cfg.axes, out / PRIORS)
+    say(f"{out}: online fMLLR for {len(weight):,} states, from {len(usable)} utterances, with a prior from "
+        f"{len(coordinates)} speakers")
     stage.mark([out / NAME, out / PRIORS])
 
 
@@ -106,43 +114,55 @@ def _sum(all_stats: Iterable[SpeakerStats]) -> SpeakerStats:
                             all_stats)
 
 
-def _write_priors(coordinates: dict[str, Array], count: int, path: Path) -> None:
-    """Write a prior for each part of the speakers, learnt from the coordinates of all others."""
-    part = _parts(coordinates)
+def _write_priors(coordinates: dict[str, Array], size: int, part: dict[str, int], count: int, path: Path) -> None:
+    """Write a prior for each part of the speakers, learnt from the coordinates, of ``size`` numbers, of all others."""
     tensors = {}
     for n in range(max(part.values()) + 1):
         others = [x for speaker, x in coordinates.items() if part[speaker] != n]
-        size = len(next(iter(coordinates.values())))
         tensors[f"axes_{n}"], tensors[f"variances_{n}"] = principal_axes(np.reshape(others, (-1, size)), count)
     write_tensors(path, tensors, {"speakers": json.dumps(part)})
 
 
-def read_priors(path: Path) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], dict[str, int]]:
+def read_priors(path: Path, size: int) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], dict[str, int]]:
     """(axes, variances) of the priors for the parts of the training speakers, and speaker → number of his part.
 
+    Args:
+        path: what :func:`train_online_fmllr` wrote beside an adapter.
+        size: of the coordinates of a transform, D (D + 1).
+
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or damaged, or of another adapter.
     """
-    hint = "train it again (steps/train_online_fmllr.sh)"
-    with opened(path, "no priors of transforms, or cut off", hint, ("no such file", hint)) as f:
+    hint, what = "train it again (steps/train_online_fmllr.sh)", "no priors of transforms, or cut off"
+    with opened(path, what, hint, ("no such file", hint)) as f:
         part = config.json_value(f.metadata()["speakers"])
-        return [(f.get_tensor(f"axes_{n}"), f.get_tensor(f"variances_{n}"))
-                for n in range(max(part.values()) + 1)], part
+        priors = [(f.get_tensor(f"axes_{n}"), f.get_tensor(f"variances_{n}")) for n in range(max(part.values()) + 1)]
+    if not all(is_prior(*prior, size) for prior in priors) or not set(part.values()) <= set(range(len(priors))):
+        raise UserError(what, file=path, hint=hint)
+    return priors, part
 
 
 def _parts(speakers: Iterable[str]) -> dict[str, int]:
-    """Speaker → number of his part. Copies of a speaker, whose ids end in his own, are in his part, and so are, as far
-    as possible, speakers whose ids begin alike."""
-    known = set(speakers)
-
-    def original(speaker: str) -> str:
-        ends = (speaker[n + 1:] for n in range(len(speaker) - 1, 0, -1) if speaker[n] == "-")
-        return next((end for end in ends if end in known), speaker)
-
-    originals = sorted({original(speaker) for speaker in known})
+    """Speaker → number of his part. Copies of a speaker are in his part, and so are, as far as possible, speakers whose
+    ids begin alike."""
+    originals = sorted({original_speaker(speaker) for speaker in speakers})
     parts = min(_PARTS, len(originals))
     number = {speaker: n * parts // len(originals) for n, speaker in enumerate(originals)}
-    return {speaker: number[original(speaker)] for speaker in sorted(known)}
+    return {speaker: number[original_speaker(speaker)] for speaker in sorted(set(speakers))}
+
+
+def _coordinates(second: torch.Tensor, linear: torch.Tensor,
+                 stats: Iterable[tuple[str, SpeakerStats]]) -> dict[str, Array]:
+    """The coordinates of the transform of each speaker with enough speech."""
+    estimator, found = CoordinateEstimator(second, linear), {}
+    for speaker, total in stats:
+        if total.beta < _LEAST_SPEECH:
+            continue
+        try:
+            found[speaker] = estimator(total)
+        except IMPOSSIBLE:
+            warn(f"{speaker} is left out of the prior: there is no transform for his statistics")
+    return found
 
 
 def _chosen(features: Features, index: dict[str, str], frames: int) -> list[str]:
@@ -174,38 +194,33 @@ def with_states(features: Features, index: dict[str, str], utt: str,
     return feats, pdfs
 
 
-def _labelled(features: Features, utts: list[str], index: dict[str, str], num_pdfs: int,
-              what: str) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """(id, features [T, D], states int64 [T]) of the utterances with usable features and as many states as frames."""
-    left_out = LeftOut(features.dir)
-    for utt in progress(utts, what):
+def _gaussians(features: Features, utts: list[str], index: dict[str, str], weight: torch.Tensor
+               ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+    """w/σ² and w·μ/σ² of each state, float32 [P, D] each, the logarithms of their priors, [P], and those utterances
+    that have usable features and as many states as frames."""
+    count = torch.zeros(len(weight), 1, dtype=torch.float64)
+    sums, squares = (torch.zeros(len(weight), features.dim, dtype=torch.float64) for _ in range(2))
+    usable, left_out = [], LeftOut(features.dir)
+    for utt in progress(utts, "Gaussians of the states"):
         try:
-            feats, pdfs = with_states(features, index, utt, num_pdfs)
+            feats, pdfs = with_states(features, index, utt, len(weight))
         except UserError as e:
             left_out.add(utt, e)
             continue
-        yield utt, feats, pdfs
-    left_out.done()
-    if len(left_out) == len(utts):
-        raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
-
-
-def _gaussians(features: Features, utts: list[str], index: dict[str, str],
-               weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """w/σ² and w·μ/σ² of each state, float32 [P, D] each, and the logarithms of their priors, [P]."""
-    count = torch.zeros(len(weight), 1, dtype=torch.float64)
-    sums, squares = (torch.zeros(len(weight), features.dim, dtype=torch.float64) for _ in range(2))
-    for _, feats, pdfs in _labelled(features, utts, index, len(weight), "Gaussians of the states"):
+        usable.append(utt)
         x = feats.double()
         count[:, 0] += torch.bincount(pdfs, minlength=len(weight))
         sums.index_add_(0, pdfs, x)
         squares.index_add_(0, pdfs, x * x)
+    left_out.done()
+    if not usable:
+        raise UserError("no utterance has usable features", file=features.dir, hint="make the features again")
     mean = (sums + _MEAN_FRAMES * sums.sum(0) / count.sum()) / (count + _MEAN_FRAMES)
     within = squares - 2 * mean * sums + count * mean ** 2
     variance = (within + _VARIANCE_FRAMES * within.sum(0) / count.sum()) / (count + _VARIANCE_FRAMES)
     precision = weight.double()[:, None] / variance.clamp(min=1e-10)
     log_priors = (count[:, 0] / count.sum()).clamp(min=_LEAST_PRIOR).log()
-    return precision.float(), (precision * mean).float(), log_priors.float()
+    return precision.float(), (precision * mean).float(), log_priors.float(), usable
 
 
 @command

@@ -24,9 +24,10 @@ import torch
 
 from lstmp.aliases import Array
 from lstmp.gmm.fmllr import SpeakerStats, improve_rows
+from lstmp.tensors import are
 
 _ROUNDS_OF_AVERAGE = 40
-_HALVINGS = 6  # of a step that does not improve the transform
+_TRIES = 6  # of a step that does not improve the transform, each half as long as the one before
 _WEAK = 0.05  # variance of the prior with which the transforms of the training speakers are estimated
 _ROUNDS_TO_LEARN = 30
 
@@ -40,10 +41,14 @@ class TransformPrior:
         axes: [K, D (D + 1)], orthogonal unit vectors of coordinates.
         variances: [K], along the axes.
         least_variance: across the axes; smaller variances along the axes are raised to it.
-        frame_weight: a frame counts for so many independent ones.
+        frame_weight: how many independent frames one frame counts for; below 1, as neighbouring frames are alike.
 
     Attributes:
         average: float64 [D, D + 1], the transform of an average speaker.
+        origin: float64 [D, D + 1], his coordinates, zeros.
+
+    Raises:
+        RuntimeError: the statistics are not those of any frames.
     """
 
     def __init__(self, second: torch.Tensor, linear: torch.Tensor, axes: torch.Tensor, variances: torch.Tensor,
@@ -72,12 +77,13 @@ class TransformPrior:
         """The coordinates of the most probable transform for the statistics of a speaker.
 
         Args:
+            stats: of the speaker's frames without a transform.
             start: [D, D + 1], coordinates to begin with.
             rounds: steps of Newton's method, at most.
 
         Raises:
-            ValueError: the statistics are not those of any frames; or another exception of a linear equation that has
-                no solution.
+            ValueError: the statistics are not those of any frames.
+            RuntimeError: the same, seen by a linear equation without a solution.
         """
         matrices, linear, beta = stats.matrices(), stats.linear, float(stats.beta)
         if not (beta >= 0 and bool((matrices.diagonal(0, 1, 2) >= 0).all())):
@@ -100,7 +106,7 @@ class TransformPrior:
             residual[:, :-1] += beta * torch.linalg.inv(w[:, :-1]).t()
             gradient = (self._to_delta.transpose(1, 2) @ (residual @ self._extended.t())[..., None])[..., 0]
             step = self._newton(self._frame_weight * gradient - self._prior_gradient(now), self._frame_weight * beta)
-            for halving in range(_HALVINGS):
+            for halving in range(_TRIES):
                 there = now + step * 0.5 ** halving
                 new = value(there)
                 if new[0] > reached:
@@ -124,7 +130,7 @@ class TransformPrior:
         return ((factors * (self._axes @ coordinates.reshape(-1))) @ self._axes).view_as(coordinates)
 
 
-class SpeakerCoordinates:
+class CoordinateEstimator:
     """Estimates the coordinates of training speakers, from which :func:`principal_axes` learns a prior.
 
     Args:
@@ -136,8 +142,21 @@ class SpeakerCoordinates:
         self._prior = TransformPrior(second, linear, torch.zeros(0, size), torch.zeros(0), _WEAK, 1.0)
 
     def __call__(self, stats: SpeakerStats) -> Array:
-        """The coordinates of a speaker with much speech, float64 [D (D + 1)]."""
+        """The coordinates of a speaker, float64 [D (D + 1)]; with little speech they are nearer to zero.
+
+        Raises:
+            ValueError: as for :meth:`TransformPrior.estimate`.
+        """
         return self._prior.estimate(stats, self._prior.origin, _ROUNDS_TO_LEARN).reshape(-1).numpy()
+
+
+def is_prior(axes: torch.Tensor, variances: torch.Tensor, size: int) -> bool:
+    """Whether these, perhaps from a damaged file, are axes and variances for coordinates of ``size`` numbers."""
+    if not are("float32", axes, dims=2) or not are("float32", variances) or axes.shape != (len(variances), size):
+        return False
+    products = axes.double() @ axes.double().t()
+    return bool(((products - torch.eye(len(axes))).abs() < 1e-3).all()) and bool((variances >= 0).all()) \
+        and bool(variances.isfinite().all())
 
 
 def principal_axes(coordinates: Array, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -145,7 +164,7 @@ def principal_axes(coordinates: Array, count: int) -> tuple[torch.Tensor, torch.
 
     Args:
         coordinates: [S, N], of each speaker.
-        count: number of axes; there are no more than speakers.
+        count: number of axes; fewer if there are fewer speakers.
 
     Returns:
         (axes float32 [K, N], mean squares along them float32 [K], the largest first).

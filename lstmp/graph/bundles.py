@@ -14,6 +14,8 @@ import numpy as np
 from lstmp.aliases import Array
 from lstmp.graph.ranges import pairs, ranges
 
+MOST_ARCS = 2 ** 31 - 1  # their numbers are int32
+
 
 @dataclass(frozen=True, eq=False)
 class BundledGraph:
@@ -38,7 +40,12 @@ class BundledGraph:
 
     @classmethod
     def of_flat(cls, arcs: Array, splits: Array, words: Array) -> "BundledGraph":
-        """The graph of the arrays of :meth:`flat`: each state has one way, of score 0, to a bundle of its own."""
+        """The graph of the arrays of :meth:`flat`: each state has one way, of score 0, to a bundle of its own.
+
+        Words may be -1 or 0, as k2 has them on arcs into the last state; they are left out.
+        """
+        is_word = words > 0
+        splits, words = splits_of(is_word)[splits], words[is_word]
         state, first = np.unique(arcs[:, 0], return_index=True)
         ways = np.stack([state, np.arange(len(state)), np.zeros_like(state)], 1).astype(np.int32)
         return cls(ways, np.zeros(len(state) + 1, np.int32), np.zeros(0, np.int32),
@@ -73,19 +80,19 @@ class BundledGraph:
         shared = np.unique(bundle[kept])
         # the bundles: first those of the states, with their arcs in the order of their scores, then the shared ones
         arcs, splits, words = self._arcs_of(np.flatnonzero(inline))
-        order = np.argsort((arcs[:, 0].astype(np.uint64) << np.uint64(32)) | descending(_scores(arcs)), kind="stable")
+        order = np.argsort((arcs[:, 0].astype(np.uint64) << np.uint64(32)) | descending(scores_in(arcs)), kind="stable")
         arcs, (splits, words) = arcs[order], rows_of(order, splits, words)
         states, own_sizes = np.unique(arcs[:, 0], return_counts=True)
         shared_arcs = ranges(self.first[shared], sizes[shared])
         shared_splits, shared_words = rows_of(shared_arcs, self.splits, self.words)
-        first = np.concatenate([[0], np.cumsum(np.concatenate([own_sizes, sizes[shared]]))]).astype(np.int32)
+        first = splits_of(np.concatenate([own_sizes, sizes[shared]]))
         # the ways: those to the states' own bundles have no score and no words
         number = np.zeros(len(sizes), np.int32)
         number[shared] = len(states) + np.arange(len(shared))
         ways = np.concatenate([np.column_stack([states, np.arange(len(states)), np.zeros(len(states), np.int32)]),
                                np.column_stack([self.ways[kept, 0], number[bundle[kept]], self.ways[kept, 2]])])
         counts = np.concatenate([np.zeros(len(states), np.int32), np.diff(self.way_splits)[kept]])
-        way_splits = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        way_splits = splits_of(counts)
         by_state = np.argsort(ways[:, 0], kind="stable")
         way_splits, way_words = rows_of(by_state, way_splits, rows_of(kept, self.way_splits, self.way_words)[1])
         return BundledGraph(ways[by_state].astype(np.int32), way_splits, way_words, first,
@@ -97,7 +104,7 @@ class BundledGraph:
         """:meth:`flat`, only the arcs of some ways, in their order."""
         begin = self.first[self.ways[ways, 1]]
         way, arc = pairs(ways, begin, begin + self.sizes[ways])
-        score = _scores(self.ways)[way] + _scores(self.arcs)[arc]
+        score = scores_in(self.ways)[way] + scores_in(self.arcs)[arc]
         arcs = np.column_stack([self.ways[way, 0], self.arcs[arc, :2], score.view(np.int32)])
         return arcs.astype(np.int32, copy=False), *self.words_of(way, arc)
 
@@ -105,7 +112,7 @@ class BundledGraph:
         """(splits, words) of arcs, each given by its way and its number among the arcs of the bundles."""
         of_way = self.way_splits[way + 1] - self.way_splits[way]
         of_arc = self.splits[arc + 1] - self.splits[arc]
-        splits = np.concatenate([[0], np.cumsum(of_way + of_arc)]).astype(np.int32)
+        splits = splits_of(of_way + of_arc)
         words = np.empty(splits[-1], np.int32)
         words[ranges(splits[:-1], of_way)] = self.way_words[ranges(self.way_splits[way], of_way)]
         words[ranges(splits[:-1] + of_way, of_arc)] = self.words[ranges(self.splits[arc], of_arc)]
@@ -115,7 +122,19 @@ class BundledGraph:
 def rows_of(chosen: Array, splits: Array, words: Array) -> tuple[Array, Array]:
     """(splits, words) of some of the rows that splits and words describe."""
     counts = splits[chosen + 1] - splits[chosen]
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32), words[ranges(splits[chosen], counts)]
+    return splits_of(counts), words[ranges(splits[chosen], counts)]
+
+
+def splits_of(counts: Array) -> Array:
+    """int32 [N + 1]: where each of N rows of so many items begins, one after the other, and where the last one ends."""
+    splits = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=splits[1:])
+    return splits
+
+
+def scores_in(rows: Array) -> Array:
+    """float32, of rows whose last value is the bits of a score."""
+    return np.ascontiguousarray(rows[:, -1]).view(np.float32)
 
 
 def descending(x: Array) -> Array:
@@ -123,8 +142,3 @@ def descending(x: Array) -> Array:
     bits = x.view(np.uint32)
     ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     return (~ascending).astype(np.uint64)
-
-
-def _scores(rows: Array) -> Array:
-    """float32, of rows whose last value is the bits of a score."""
-    return np.ascontiguousarray(rows[:, -1]).view(np.float32)

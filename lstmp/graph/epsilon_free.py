@@ -12,18 +12,18 @@ import numpy as np
 from lstmp.corpus.fst import FstArrays
 from lstmp.corpus.fst_cycles import state_of_cycle
 from lstmp.errors import UserError
-from lstmp.graph.bundles import BundledGraph, descending
+from lstmp.graph.bundles import MOST_ARCS, BundledGraph, descending, splits_of
 from lstmp.graph.ranges import pairs
 
 _HINT = "check lexicon and language model, then make the graph again"
 _MAX_LENGTH = 100  # arcs of an epsilon path
 # at most _MIN_PATHS + _GROWTH · (number of arcs) epsilon paths; real graphs have fewer paths than arcs
 _MIN_PATHS, _GROWTH = 1_000_000, 30
-# at most _MIN_ARCS + _ARC_GROWTH · (number of arcs) arcs without epsilons; real graphs have one or two times as many
+# at most _MIN_ARCS + _ARC_GROWTH · (number of arcs) arcs without epsilons; real graphs have one to ten times as many
 _MIN_ARCS, _ARC_GROWTH = 4_000_000, 100
-# Bundles of so many arcs are quicker to read as a part of a state's own bundle; and so are all of them, unless sharing
-# makes the graph smaller by this factor.
-_INLINED, _SHARED = 16, 2
+# Bundles of at most so many arcs are copied into each state's own bundle, which is quicker to read. All bundles are
+# copied unless sharing makes the graph smaller by this factor.
+_COPIED, _LEAST_SAVING = 16, 2
 
 
 @dataclass
@@ -62,8 +62,12 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> BundledGraph:
     state, to = np.concatenate([own, paths.src[used]]), np.concatenate([own, paths.to[used]])
     way_score = _score(np.concatenate([np.zeros(len(own), np.float32), paths.cost[used]]))
     way_words = np.concatenate([np.zeros((len(own), paths.words.shape[1]), np.int32), paths.words[used]])
-    if (num_arcs := int(size[to].sum())) > _MIN_ARCS + _ARC_GROWTH * len(hclg.src):
+    num_arcs = int(size[to].sum(dtype=np.int64))
+    if num_arcs > _MIN_ARCS + _ARC_GROWTH * len(hclg.src):
         raise UserError(f"{len(hclg.src):,} arcs would become {num_arcs:,} by the removal of epsilons", hint=_HINT)
+    if num_arcs > MOST_ARCS:
+        raise UserError(f"{len(hclg.src):,} arcs would become {num_arcs:,} by the removal of epsilons, more than "
+                        f"{MOST_ARCS:,}", hint="give a smaller language model")
     reached = np.zeros(num_states, bool)
     reached[to] = True
     if not (reached & final).any():
@@ -86,11 +90,11 @@ def epsilon_free(hclg: FstArrays, pdf_of: np.ndarray) -> BundledGraph:
     arcs = np.stack([number[np.concatenate([hclg.dst[arc], np.full(len(ends), num_states)])], label,
                      score.view(np.int32)], axis=1)
     order = np.argsort((src.astype(np.uint64) << np.uint64(32)) | descending(score), kind="stable")
-    first = np.concatenate([[0], np.cumsum(size[reached])]).astype(np.int32)
+    first = splits_of(size[reached])
     splits, words = _words(np.concatenate([hclg.olabel[arc], np.zeros(len(ends), np.int32)])[order, None])
     arcs = arcs[order].astype(np.int32, copy=False)
     graph = BundledGraph(ways, way_splits, way_words, first, arcs, splits, words)
-    return graph.inlined(_INLINED if num_arcs > _SHARED * len(arcs) else num_arcs)
+    return graph.inlined(_COPIED if num_arcs > _LEAST_SAVING * len(arcs) else num_arcs)
 
 
 def _score(cost: np.ndarray) -> np.ndarray:
@@ -100,9 +104,7 @@ def _score(cost: np.ndarray) -> np.ndarray:
 
 def _words(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(splits, words) of rows of words padded with 0."""
-    splits = np.zeros(len(rows) + 1, np.int32)
-    np.cumsum((rows > 0).sum(axis=1), out=splits[1:])
-    return splits, rows[rows > 0].astype(np.int32, copy=False)
+    return splits_of((rows > 0).sum(axis=1)), rows[rows > 0].astype(np.int32, copy=False)
 
 
 def _epsilon_paths(hclg: FstArrays, epsilons: np.ndarray) -> _EpsilonPaths:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lstmp.errors import UserError
-from lstmp.graph.bundles import BundledGraph
+from lstmp.graph.bundles import MOST_ARCS, BundledGraph, scores_in
 from lstmp.tensors import are, opened, write_tensors
 
 NAME = "HCLG.k2.safetensors"
@@ -33,7 +33,8 @@ def read_graph_file(graph_dir: Path | str) -> tuple[BundledGraph, int]:
         UserError: it is missing or damaged, or a label is not a pdf of the model that it was made for.
     """
     path = Path(graph_dir) / NAME
-    with opened(path, "not a k2 graph, or cut off", _HINT, ("no such file", "run steps/make_graph.sh")) as f:
+    what = "not a graph for the search, or cut off"
+    with opened(path, what, _HINT, ("no such file", "run steps/make_graph.sh")) as f:
         num_pdfs, flat = int(f.metadata()["num_pdfs"]), "word_splits" in f.keys()
         tensors = {name: f.get_tensor(name) for name in (_FLAT if flat else [x.name for x in fields(BundledGraph)])}
     error = _flat_error(**tensors) if flat else _error(**tensors)
@@ -51,9 +52,9 @@ def _flat_error(arcs: torch.Tensor, word_splits: torch.Tensor, words: torch.Tens
     if not (are("int32", arcs, dims=2) and arcs.shape[1] == 4 and len(arcs)) or not are("int32", word_splits, words):
         return _SHAPES
     source = arcs[:, 0]
-    if int(source[0]) < 0 or bool((source.diff() < 0).any()):
+    if int(source[0]) < 0 or _falls(source):
         return "its arcs are not sorted by state"
-    return _words_error(word_splits, words, len(arcs))
+    return _words_error(word_splits, words, len(arcs), -1)
 
 
 def _error(ways: torch.Tensor, way_splits: torch.Tensor, way_words: torch.Tensor, first: torch.Tensor,
@@ -63,19 +64,24 @@ def _error(ways: torch.Tensor, way_splits: torch.Tensor, way_words: torch.Tensor
             or not len(ways) or not len(arcs) or ways.shape[1] != 3 or arcs.shape[1] != 3 or len(first) < 2:
         return _SHAPES
     state, bundle = ways[:, :2].t()
-    if int(state[0]) < 0 or bool((state.diff() < 0).any()):
+    if int(state[0]) < 0 or _falls(state):
         return "its ways are not sorted by state"
     if int(bundle.min()) < 0 or int(bundle.max()) >= len(first) - 1:
         return "its ways do not match its bundles"
-    if first[0] != 0 or first[-1] != len(arcs) or bool((first.diff() < 1).any()):
+    if first[0] != 0 or first[-1] != len(arcs) or bool((first[1:] <= first[:-1]).any()):
         return "its bundles do not match its arcs"
-    return _words_error(way_splits, way_words, len(ways)) or _words_error(splits, words, len(arcs))
+    return _words_error(way_splits, way_words, len(ways), 1) or _words_error(splits, words, len(arcs), 1)
 
 
-def _words_error(splits: torch.Tensor, words: torch.Tensor, rows: int) -> str | None:
+def _falls(x: torch.Tensor) -> bool:
+    """Whether a number is lower than the one before it; their difference may be too large for int32."""
+    return bool((x[1:] < x[:-1]).any())
+
+
+def _words_error(splits: torch.Tensor, words: torch.Tensor, rows: int, lowest: int) -> str | None:
     if len(splits) != rows + 1:
         return _SHAPES
-    if splits[0] != 0 or splits[-1] != len(words) or bool((splits.diff() < 0).any()) or bool((words < -1).any()):
+    if splits[0] != 0 or splits[-1] != len(words) or _falls(splits) or bool((words < lowest).any()):
         return "its words do not match its arcs"
     return None
 
@@ -86,11 +92,11 @@ def _graph_error(graph: BundledGraph, num_pdfs: int) -> str | None:
     if int(label.max()) > num_pdfs or int(label.min()) < -1 or (label == 0).any():
         return f"its labels are not the {num_pdfs} pdfs of the model"
     last = int(to.max())
-    if int(to.min()) < 0 or last > graph.num_arcs:  # each state except the first has an incoming arc
-        return f"it has negative state numbers, or too many states for {graph.num_arcs} arcs"
-    if graph.num_arcs >= 2 ** 31:
-        return f"it has {graph.num_arcs:,} arcs, more than 2,147,483,647"
+    if int(to.min()) < 0 or last > len(graph.arcs):  # each state except the first has an incoming arc
+        return f"it has negative state numbers, or too many states for {len(graph.arcs)} arcs"
+    if graph.num_arcs > MOST_ARCS:
+        return f"it has {graph.num_arcs:,} arcs, more than {MOST_ARCS:,}"
     if not np.array_equal(label < 0, to == last) or int(graph.ways[-1, 0]) >= last:
         return "its final arcs do not match its last state"
-    scores = [np.ascontiguousarray(x[:, 2]).view(np.float32) for x in (graph.ways, graph.arcs)]
-    return None if all(np.isfinite(x).all() for x in scores) else "it has a score that is not a finite number"
+    finite = all(np.isfinite(scores_in(x)).all() for x in (graph.ways, graph.arcs))
+    return None if finite else "it has a score that is not a finite number"

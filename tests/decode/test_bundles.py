@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.search import searched
 from lstmp.decode.search_graph import SearchGraph
+from lstmp.graph.bundles import BundledGraph
 
 
 @NEEDS_COMPILER
@@ -60,3 +61,15 @@ def test_a_word_penalty_is_subtracted_for_each_word():
     before = np.ascontiguousarray(arcs[:, 3]).view(np.float32)
     after = graph.with_penalty(0.75).chosen(np.arange(len(arcs))).scores
     np.testing.assert_allclose(after, before - 0.75 * np.diff(splits), atol=1e-5)
+
+
+def test_a_graph_is_flat_only_if_arcs_have_the_same_numbers_in_their_bundles():
+    """Two states with one way each, to the bundle of the other one."""
+    ways = np.array([[0, 1, 0], [1, 0, 0]], np.int32)
+    none = np.zeros(0, np.int32)
+    arcs = np.array([[2, -1, 0], [1, 2, 0], [1, 1, 0], [0, 3, 0]], np.int32)
+    first, no_splits = np.array([0, 2, 4], np.int32), np.zeros(5, np.int32)
+    crossed = BundledGraph(ways, no_splits[:3], none, first, arcs, no_splits, none)
+    graph = SearchGraph(crossed, 3)
+    assert not graph.is_flat and graph.chosen(np.arange(4)).labels.tolist() == graph.flat[0][:, 2].tolist()
+    assert SearchGraph(crossed.inlined(9), 3).is_flat

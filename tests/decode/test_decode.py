@@ -153,7 +153,7 @@ def rewrite(name, text):
     (rewrite("graph/graph.json", '{"num_pdfs": 9, "tree": ""}'), "the graph is for a model with 9 pdfs"),
     (rewrite("graph/graph.json", '{"num_pdfs": 6, "tree": "00"}'), "was not made from the decision tree of"),
     (remove(f"graph/{NAME}"), "HCLG.k2.safetensors: no such file"),
-    (lambda work: cut(work / "graph" / NAME), "HCLG.k2.safetensors: not a k2 graph, or cut off"),
+    (lambda work: cut(work / "graph" / NAME), "HCLG.k2.safetensors: not a graph for the search, or cut off"),
     (remove("data/feats.scp"), "feats.scp: no such file"),
     (remove("data/utt2spk"), "utt2spk: no such file"),
     (rewrite("decode.yaml", CONFIG + "beam: 3\n"), "unknown key `beam`"),

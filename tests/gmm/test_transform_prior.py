@@ -6,7 +6,7 @@ import torch
 from helpers.small_adapter import CFG, D, make
 
 from lstmp.gmm.fmllr import SpeakerStats, objective
-from lstmp.gmm.transform_prior import SpeakerCoordinates, TransformPrior, principal_axes
+from lstmp.gmm.transform_prior import CoordinateEstimator, TransformPrior, principal_axes
 
 SIZE = D * (D + 1)
 
@@ -94,7 +94,7 @@ def test_a_learnt_prior_needs_less_speech():
     """Speakers differ by a shift of all dimensions: after a few frames the learnt prior knows theirs, and one without
     axes does not."""
     adapter, rng = make(), np.random.default_rng(4)
-    learn = SpeakerCoordinates(adapter.second, adapter.linear)
+    learn = CoordinateEstimator(adapter.second, adapter.linear)
     shifts = rng.normal(size=20)
     known = np.stack([learn(speaker(adapter, 4000, rng, 1.0, shift)) for shift in shifts])
     axes, variances = principal_axes(known, 1)

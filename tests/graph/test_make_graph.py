@@ -139,7 +139,7 @@ def set_to(tensors, name, index, value):
 
 
 BUNDLED = [
-    (lambda t: t.pop("way_words"), "not a k2 graph, or cut off"),
+    (lambda t: t.pop("way_words"), "not a graph for the search, or cut off"),
     (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not match its arcs"),
     (lambda t: t.update(words=t["words"].long()), "its tensors are not consistent with each other"),
     (lambda t: t.update(words=t["words"] - 9999), "its words do not match its arcs"),
@@ -154,6 +154,10 @@ BUNDLED = [
     (lambda t: set_to(t, "ways", (2, 1), -1), "its ways do not match its bundles"),
     (lambda t: set_to(t, "ways", (2, 1), 2**31 - 1), "its ways do not match its bundles"),
     (lambda t: set_to(t, "ways", (2, 2), 0x7fc00000), "a score that is not a finite number"),
+    (lambda t: set_to(t, "words", 0, 0), "its words do not match its arcs"),
+    (lambda t: set_to(t, "splits", slice(1, 3), torch.tensor([2**31 - 1, -2])), "its words do not match its arcs"),
+    (lambda t: set_to(t, "ways", (slice(1, 3), 0), torch.tensor([2**31 - 1, -2])), "its ways are not sorted by state"),
+    (lambda t: set_to(t, "first", slice(1, 3), torch.tensor([2**31 - 1, -2])), "its bundles do not match its arcs"),
     (lambda t: set_to(t, "first", 0, 1), "its bundles do not match its arcs"),
     (lambda t: set_to(t, "first", 1, 0), "its bundles do not match its arcs"),
     (lambda t: set_to(t, "first", -1, 2**31 - 1), "its bundles do not match its arcs"),
@@ -166,7 +170,7 @@ BUNDLED = [
     (lambda t: set_to(t, "arcs", (0, 1), 10_000), "its labels are not the"),
 ]
 FLAT = [
-    (lambda t: t.pop("words"), "not a k2 graph, or cut off"),
+    (lambda t: t.pop("words"), "not a graph for the search, or cut off"),
     (lambda t: t.update(words=t["words"][:-1].clone()), "its words do not match its arcs"),
     (lambda t: t.update(word_splits=t["word_splits"][:-1].clone()), "its tensors are not consistent with each other"),
     (lambda t: set_to(t, "word_splits", 3, 2**30), "its words do not match its arcs"),
@@ -213,7 +217,7 @@ def test_graph_files_of_earlier_versions_are_read(folder):
 
 def test_a_truncated_graph_file_is_an_error(folder):
     truncate(folder / "graph" / NAME, 500)
-    with pytest.raises(UserError, match="not a k2 graph, or cut off"):
+    with pytest.raises(UserError, match="not a graph for the search, or cut off"):
         read_graph_file(folder / "graph")
 
 

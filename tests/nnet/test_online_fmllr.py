@@ -60,7 +60,7 @@ def mfcc(made):
 
 def test_training_data_are_adapted_with_the_alignment(made):
     """Every second utterance of a speaker begins with what the one before it has left; the prior is that of others."""
-    priors, part = read_priors(made.needs / PRIORS)
+    priors, part = read_priors(made.needs / PRIORS, 30)
     whole, pdfs = Adapter.read(made.needs / NAME), read_alignment(made.ali, "pdfs")
     adapter = whole.with_axes(*priors[part["s0"]])
     assert len(priors) == 2 and part["s0"] != part["s1"]
