@@ -12,12 +12,15 @@ import yaml
 from helpers import ROOT
 from helpers.small_recognizer import small_recognizer
 from lstmp import config
+from lstmp.decode.live import Segment
 from lstmp.gmm.fmllr import SpeakerStats
 from lstmp.gmm.ivector import Extractor, IvectorConfig
 from lstmp.gmm.online_fmllr import Adapter, OnlineFmllrConfig
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.model import StateNetwork
+from lstmp.transcribe.folder import ModelFolder
+from lstmp.transcribe.transcribe import LiveModel
 
 
 def make_parts(folder: Path, kind: str = "fbank", **changes) -> Path:
@@ -67,6 +70,15 @@ def babble(seconds: float, seed: int = 0) -> np.ndarray:
         burst = np.convolve(burst, np.ones(width) / np.sqrt(width), "same") * rng.uniform(300, 3000)
         out += [burst, rng.normal(size=int(rng.integers(800, 12000)))]
     return np.concatenate(out)[:round(seconds * 16000)].astype(np.float32)
+
+
+def one_segment(model: Path, samples: np.ndarray, pieces: int) -> tuple[LiveModel, Segment]:
+    """Recognize samples live, in so many pieces, without a pause that ends a segment: the model and the one segment."""
+    live = LiveModel(ModelFolder.load(model))
+    live.live = replace(live.live, pause_seconds=100.0, max_seconds=101.0, hard_max_seconds=102.0,
+                        short_pause_seconds=100.0, no_speech_seconds=100.0)
+    (segment,) = [s for s in live.segments(np.array_split(samples, pieces)) if s.final]
+    return live, segment
 
 
 def random_ivectors(filters: int) -> Extractor:

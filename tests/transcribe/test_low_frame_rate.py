@@ -1,22 +1,19 @@
 """Export, transcription and online recognition with a network with subsampling, untrained."""
 
-import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from helpers.five_words import babble, export_options, make_parts
+from helpers.five_words import babble, export_options, make_parts, one_segment
 
 from lstmp.corpus.audio import read_audio
 from lstmp.decode.decode_online import decode_pieces
 from lstmp.decode.online import OnlineSearch
 from lstmp.features.extract import compute_features
 from lstmp.transcribe import export, transcribe
-from lstmp.transcribe.folder import ModelFolder
 from lstmp.transcribe.recognizer import Recognizer
-from lstmp.transcribe.transcribe import LiveModel
 
 
 @pytest.fixture(scope="module", params=[{}, {"repeat_scores": True}, {"criterion": "lfmmi"}],
@@ -40,11 +37,8 @@ def test_words_have_times_within_the_recording(model, recording, tmp_path):
 
 @pytest.mark.parametrize("pieces", [1, 7, 400])
 def test_a_segment_has_the_words_of_offline_decoding(model, recording, pieces):
-    live = LiveModel(ModelFolder.load(model))
-    live.live = dataclasses.replace(live.live, pause_seconds=100.0, max_seconds=101.0, hard_max_seconds=102.0,
-                                    short_pause_seconds=100.0, no_speech_seconds=100.0)
     samples = read_audio(recording)
-    (segment,) = [s for s in live.segments(np.array_split(samples, pieces)) if s.final]
+    live, segment = one_segment(model, samples, pieces)
     feats = torch.from_numpy(compute_features(samples, live.features))
     whole = OnlineSearch(live.graph, live.search)
     whole.accept(live.network(feats))

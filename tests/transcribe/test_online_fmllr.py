@@ -1,11 +1,10 @@
 """An exported network with online fMLLR, untrained: live it recognizes the same as offline, and it keeps a speaker."""
 
-import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from helpers.five_words import babble, export_options, make_parts
+from helpers.five_words import babble, export_options, make_parts, one_segment
 
 from lstmp.corpus.audio import read_audio
 from lstmp.decode.online import OnlineSearch
@@ -25,11 +24,8 @@ def model(tmp_path_factory):
 
 @pytest.mark.parametrize("pieces", [1, 7, 400])
 def test_a_segment_has_the_words_of_offline_decoding(model, recording, pieces):
-    live = LiveModel(ModelFolder.load(model))
-    live.live = dataclasses.replace(live.live, pause_seconds=100.0, max_seconds=101.0, hard_max_seconds=102.0,
-                                    short_pause_seconds=100.0, no_speech_seconds=100.0)
     samples = read_audio(recording)
-    (segment,) = [s for s in live.segments(np.array_split(samples, pieces)) if s.final]
+    live, segment = one_segment(model, samples, pieces)
     feats = torch.from_numpy(compute_features(samples, live.features))
     assert feats.shape[1] == 13 and live.network.adapter is not None
     whole = OnlineSearch(live.graph, live.search)
