@@ -99,8 +99,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
     features = Features(data_dir, network.feature)
     shift = features.frame_shift
     piece = max(1, round(piece_seconds / shift))
-    graph = SearchGraph.load(graph_dir).with_penalty(word_penalty)
-    graph.prepare()
+    graph = SearchGraph.load(graph_dir, word_penalty)
     names = read_names(Path(graph_dir) / "words.txt")
     search = OnlineSearch(graph, replace(cfg, acoustic_scale=1 / lm_weight))
 

@@ -62,9 +62,9 @@ class CompiledSearch:
     def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
         lib = search_library()
         assert lib is not None
-        self._lib, self._graph = lib, graph  # the graph's arrays must outlive the search
+        self._lib, self._arrays = lib, graph.for_search  # which must outlive the search
         self._search = ctypes.c_void_p(self._lib.lstmp_search_new(
-            *map(array_at, graph.for_search), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
+            *map(array_at, self._arrays), ctypes.c_float(cfg.search_beam), _int(cfg.min_active),
             _int(cfg.max_active), ctypes.c_float(output_beam), ctypes.c_float(graph.slack)))
 
     def __del__(self) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 from lstmp.aliases import Array
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.search_graph import BestPath, SearchGraph
+from lstmp.graph.bundles import scores_in
 from lstmp.graph.ranges import pairs
 
 _NEVER = np.float32(-np.inf)
@@ -19,8 +20,7 @@ class NumpySearch:
     def __init__(self, graph: SearchGraph, cfg: SearchConfig, output_beam: float = -1.0):
         self.graph, self.cfg, self.output_beam = graph, cfg, np.float32(output_beam)
         arcs, _, _ = graph.flat
-        self.to, self.label, self.score_of = arcs[:, 1], arcs[:, 2], np.ascontiguousarray(arcs[:, 3]).view(np.float32)
-        self._first = np.searchsorted(arcs[:, 0], np.arange(graph.num_states + 1))
+        self.to, self.label, self.score_of = arcs[:, 1], arcs[:, 2], scores_in(arcs)
         self.reset()
 
     def reset(self) -> None:
@@ -34,7 +34,8 @@ class NumpySearch:
 
     def _arcs_out(self) -> tuple[Array, Array]:
         """(index of the active state, arc) of every arc out of an active state."""
-        return pairs(np.arange(len(self.states)), self._first[self.states], self._first[self.states + 1])
+        first = self.graph.first
+        return pairs(np.arange(len(self.states)), first[self.states], first[self.states + 1])
 
     def advance(self, rows: Array, near_end: int) -> None:
         for t, row in enumerate(rows):

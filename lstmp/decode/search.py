@@ -65,9 +65,8 @@ def load_graph(graph_dir: Path | str, num_pdfs: int, engine: str = "auto") -> An
         return k2_search.load_graph(graph_dir, num_pdfs)
     graph = SearchGraph.load(graph_dir)
     _check_pdfs(graph, num_pdfs, Path(graph_dir) / NAME)
-    graph.prepare()
     if search_library() is None:
-        graph.flat  # noqa: B018 - of the search in NumPy, also before a fork
+        graph.flat, graph.first  # noqa: B018 - what the search in NumPy needs, also before a fork
     return graph
 
 

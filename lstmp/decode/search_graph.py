@@ -43,15 +43,24 @@ class SearchGraph:
         return cls(graph, num_pdfs, np.inf if rises.any() else 0.0)
 
     @classmethod
-    def load(cls, graph_dir: Path | str) -> "SearchGraph":
-        """Read the graph of a folder that ``make_graph`` wrote.
+    def load(cls, graph_dir: Path | str, word_penalty: float = 0.0) -> "SearchGraph":
+        """Read the graph of a folder that ``make_graph`` wrote, and compute what the compiled search needs: before
+        processes are forked, or threads begin to search.
+
+        Args:
+            graph_dir: the folder.
+            word_penalty: see :meth:`with_penalty`.
 
         Raises:
             UserError: it is missing or damaged.
         """
         graph, num_pdfs = read_graph_file(Path(graph_dir))
         # copied from the mapped file to memory with large pages, as the search accesses it at random
-        return cls._of_bundled(dataclasses.replace(graph, arcs=graph.arcs.copy()), num_pdfs)
+        graph = dataclasses.replace(graph, arcs=graph.arcs.copy())
+        loaded = cls._of_bundled(graph, num_pdfs).with_penalty(word_penalty)
+        for name in ("begin", "is_flat", "for_search"):
+            getattr(loaded, name)
+        return loaded
 
     @functools.cached_property
     def num_states(self) -> int:
@@ -62,6 +71,11 @@ class SearchGraph:
     def begin(self) -> Array:
         """int32 [W + 1]: the arcs of way w have the numbers begin[w] to begin[w + 1] - 1."""
         return splits_of(self.bundled.sizes)
+
+    @functools.cached_property
+    def first(self) -> Array:
+        """int32 [S + 1]: the arcs out of state s have the numbers first[s] to first[s + 1] - 1."""
+        return self.begin[np.searchsorted(self.bundled.ways[:, 0], np.arange(self.num_states + 1))]
 
     @functools.cached_property
     def for_search(self) -> tuple[Array, Array, Array]:
@@ -91,10 +105,6 @@ class SearchGraph:
         own = np.array_equal(graph.ways[:, 1], np.arange(len(graph.first) - 1))
         return own and bool((np.diff(graph.ways[:, 0]) > 0).all()) and not graph.ways[:, 2].any() \
             and not len(graph.way_words)
-
-    def prepare(self) -> None:
-        """Compute what the compiled search needs, before processes are forked, which then share it."""
-        self.chosen(np.zeros(1, np.int32)).ends, self.for_search
 
     def chosen(self, arcs: Array) -> "ChosenArcs":
         """Some arcs, int [A], in any order."""

@@ -13,7 +13,7 @@ import torch
 from lstmp import config
 from lstmp.aliases import Array
 from lstmp.corpus.bad import LeftOut
-from lstmp.corpus.datadir import by_speaker, copy_tables, existing_tables, read_data_dir, read_lines, read_table
+from lstmp.corpus.datadir import by_speaker, copy_tables, existing_tables, read_data_dir, read_lines
 from lstmp.errors import UserError, command
 from lstmp.features.about import read_about, write_about
 from lstmp.features.ark import ArkWriter, vector_index
@@ -34,7 +34,7 @@ class _Utterances:
 
     def __init__(self, data: Path, ali: Path, adapter_dir: Path):
         self.features, self.adapter = Features(data, RAW_MFCC), Adapter.read(adapter_dir / NAME)
-        self._index, self._speaker = vector_index(alignment_file(ali)), read_table(data / "utt2spk")
+        self._index = vector_index(alignment_file(ali))
         priors, self._part = read_priors(adapter_dir / PRIORS, self.adapter.dim * (self.adapter.dim + 1))
         self._adapters = [self.adapter.with_axes(*prior) for prior in priors]
 
@@ -50,10 +50,11 @@ class _Utterances:
         frames = torch.cat([*online.parts(cepstra.numpy()), *online.rest()])
         return frames.numpy(), online.heard()
 
-    def pair(self, utts: list[str]) -> list[tuple[str, Array | UserError]]:
+    def pair(self, job: tuple[str, list[str]]) -> list[tuple[str, Array | UserError]]:
         """One or two successive utterances of a speaker, each with its adapted frames, or with an error."""
+        speaker, utts = job
         done: list[tuple[str, Array | UserError]] = []
-        heard, part = None, self._part.get(self._speaker[utts[0]])
+        heard, part = None, self._part.get(speaker)
         adapter = self.adapter if part is None else self._adapters[part]
         for utt in utts:
             try:
@@ -87,7 +88,7 @@ def make_online_fmllr(data: Path, ali: Path, adapter_dir: Path, out: Path, nj: i
     utterances = _Utterances(data, ali, adapter_dir)
     read = read_data_dir(data, need=("utt2spk",))
     have = set(utterances.features.utts)
-    pairs = [utts[n:n + 2] for all_utts in by_speaker(read.utts.values()).values()
+    pairs = [(speaker, utts[n:n + 2]) for speaker, all_utts in by_speaker(read.utts.values()).items()
              for utts in [[u for u in all_utts if u in have]] for n in range(0, len(utts), 2)]
     copies = copy_tables(read, out)
     frames: dict[str, int] = {}

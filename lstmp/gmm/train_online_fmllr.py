@@ -10,10 +10,9 @@ speakers of one part (``priors.safetensors``).
 """
 
 import argparse
-import functools
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -81,26 +80,25 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     normalization = cfg.normalization(mean.numpy(), variance.numpy())
     transform, context = model.transform, model.transform.shape[1] // raw.dim // 2
 
-    def stats_of(utts: list[str], what: str) -> Iterator[tuple[str, SpeakerStats]]:
-        """(id, statistics of the frames without a transform) of each utterance."""
-        for utt in progress(utts, what):
+    def stats_of(utts: Iterable[str]) -> SpeakerStats:
+        """The statistics of the frames of utterances without a transform."""
+        stats = SpeakerStats.zeros(adapted.dim)
+        for utt in utts:
             feats, pdfs = with_states(raw, index, utt, len(weight))
             cepstra = torch.from_numpy(normalization.start().accept(feats.numpy()))
-            stats = SpeakerStats.zeros(adapted.dim)
             stats.add(splice(cepstra, context) @ transform.t(), precision[pdfs], target[pdfs], weight[pdfs])
-            yield utt, stats
+        return stats
 
-    average = _sum(stats for _, stats in stats_of(usable[::_OF_AVERAGE], "frames without transforms"))
+    average = stats_of(progress(usable[::_OF_AVERAGE], "frames without transforms"))
     if not average.beta > 0:
         raise UserError("none of its frames counts", file=data, hint="give data with speech, or raise `silence_weight`")
     second, linear = average.second / average.beta, average.linear / average.beta
     speaker_of = read_table(data / "utt2spk")
-    in_order = stats_of(sorted(usable, key=lambda utt: (speaker_of[utt], utt)), "transforms of speakers")
+    in_order = sorted(usable, key=lambda utt: (speaker_of[utt], utt))
     coordinates = _coordinates(second, linear, (
-        (speaker, _sum(stats for _, stats in group))
-        for speaker, group in itertools.groupby(in_order, lambda item: speaker_of[item[0]])))
-    axes, variances = principal_axes(np.stack([*coordinates.values()]) if coordinates else
-                                     np.zeros((0, linear.numel())), cfg.axes)
+        (speaker, stats_of(utts))
+        for speaker, utts in itertools.groupby(progress(in_order, "transforms of speakers"), speaker_of.__getitem__)))
+    axes, variances = _axes(coordinates.values(), linear.numel(), cfg.axes)
     Adapter(cfg, model.transform, precision, target, weight, log_priors, second, linear, mean, variance, axes,
             variances).write(out / NAME)
     _write_priors(coordinates, linear.numel(), _parts(speaker_of.values()), cfg.axes, out / PRIORS)
@@ -109,9 +107,9 @@ def train_online_fmllr(data: Path, ali: Path, transforms: Path, model_dir: Path,
     stage.mark([out / NAME, out / PRIORS])
 
 
-def _sum(all_stats: Iterable[SpeakerStats]) -> SpeakerStats:
-    return functools.reduce(lambda a, b: SpeakerStats(*(x + y for x, y in zip(a.tensors(), b.tensors(), strict=True))),
-                            all_stats)
+def _axes(coordinates: Iterable[Array], size: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`.principal_axes` of any number of speakers, also of none; ``size``: of their coordinates."""
+    return principal_axes(np.reshape([*coordinates], (-1, size)), count)
 
 
 def _write_priors(coordinates: dict[str, Array], size: int, part: dict[str, int], count: int, path: Path) -> None:
@@ -119,7 +117,7 @@ def _write_priors(coordinates: dict[str, Array], size: int, part: dict[str, int]
     tensors = {}
     for n in range(max(part.values()) + 1):
         others = [x for speaker, x in coordinates.items() if part[speaker] != n]
-        tensors[f"axes_{n}"], tensors[f"variances_{n}"] = principal_axes(np.reshape(others, (-1, size)), count)
+        tensors[f"axes_{n}"], tensors[f"variances_{n}"] = _axes(others, size, count)
     write_tensors(path, tensors, {"speakers": json.dumps(part)})
 
 

@@ -134,7 +134,7 @@ def splits_of(counts: Array) -> Array:
 
 def scores_in(rows: Array) -> Array:
     """float32, of rows whose last value is the bits of a score."""
-    return np.ascontiguousarray(rows[:, -1]).view(np.float32)
+    return rows[:, -1].view(np.float32)
 
 
 def descending(x: Array) -> Array:

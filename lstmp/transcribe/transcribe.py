@@ -58,7 +58,7 @@ class LiveModel:
         path = model.path
         decode = config.load(path / "conf/decode.yaml", DecodeConfig)
         self.network = AcousticNetwork.load(path / "network", weights=decode.network_weights)
-        self.graph = SearchGraph.load(graph).with_penalty(model.word_penalty)
+        self.graph = SearchGraph.load(graph, model.word_penalty)
         self.search = replace(decode, acoustic_scale=1 / model.lm_weight)
         self.features: FbankConfig = config.load(path / f"conf/{model.extracted}.yaml", CONFIGS[model.extracted])
         self.live = config.load(path / "conf/live.yaml", LiveConfig)

@@ -28,8 +28,7 @@ FRAMES = 5
 
 def paths_of_the_graph(graph, frames):
     """All complete paths of ``frames`` emitting arcs, each as an array of arcs of the graph."""
-    arcs = graph.flat[0]
-    first = np.searchsorted(arcs[:, 0], np.arange(graph.num_states + 1))
+    arcs, first = graph.flat[0], graph.first
     done, paths = [], [[a] for a in range(first[0], first[1]) if arcs[a, 2] > 0]
     for t in range(1, frames + 1):
         longer = [p + [a] for p in paths for a in range(*first[arcs[p[-1], 1]:][:2])]

@@ -51,12 +51,12 @@ def test_one_worker_with_servers_equals_one_process(toy, small_config, servers):
 
 @pytest.mark.parametrize("options", [{}, {"exchange_every": 2, "warm_start": 5, "max_staleness": 1}])
 def test_workers_learn_as_well_as_one_process(toy, small_config, options):
-    # the loss of three workers that exchange seldom depends on their speeds: 0.05 to 0.31 were seen after 30 epochs
-    cfg = {"epochs": 30, "streams": 6, "lr_initial": 0.02, "cells": 24, "recurrent_projection": 12}
+    # the loss of three workers that exchange seldom depends on their speeds: up to 0.31 was seen after 30 epochs
+    cfg = {"epochs": 45, "streams": 6, "lr_initial": 0.02, "cells": 24, "recurrent_projection": 12}
     one = run(toy, small_config(**cfg), "one")
     rows = log(run(toy, small_config(updates="asynchronous", **cfg, **options), "three", nj=3))
     assert [r["frames"] for r in rows] == [r["frames"] for r in log(one)]  # every utterance once per epoch
-    assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.5 < 0.5 * rows[0]["loss_train"]
+    assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.1 < rows[0]["loss_train"]
     assert all(r["processes"] == 3 for r in rows) and max(r["staleness_max"] for r in rows) > 0
     if options:  # two others, each at most 1 batch ahead or behind: at most 3 batches, 2 exchanges, in one's 2 batches
         assert max(r["staleness_max"] for r in rows[1:]) <= 2 * (2 + 2 * 1)
@@ -70,7 +70,7 @@ def test_servers_and_workers_on_two_machines(toy, small_config):
     assert out.returncode == 0, out.stdout
     rows = log(toy.path / "net")
     assert [r["frames"] for r in rows] == [r["frames"] for r in log(one)]
-    assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.5 < 0.5 * rows[0]["loss_train"]
+    assert rows[-1]["loss_train"] < 1.3 * log(one)[-1]["loss_train"] + 0.1 < rows[0]["loss_train"]
     assert rows[-1]["processes"] == 2 and rows[-1]["server_bytes"] > 0
 
 
