@@ -23,8 +23,9 @@ if [ "$(cat $env/.wanted 2> /dev/null)" != "$wanted" ]; then
 fi
 export PATH="$PWD/$env/bin:$PATH" PYTHONPATH="$PWD/docs:$PYTHONPATH" MPLBACKEND=agg
 python -m sitemaker docs/_build/source
-build() { # BUILDER; after an error all pages are read again the next time, since only pages that are read are checked
-  python -m sphinx -W --keep-going -n -q -j auto -c docs -d docs/_build/doctrees -b "$1" docs/_build/source "docs/_build/$1" ||
+build() { # BUILDER; after an error all pages are read again the next time, since only pages that are read are checked. All are
+  # written each time (-a), since a link of an unchanged page may be broken, or ambiguous, by a change in another one
+  python -m sphinx -W --keep-going -a -n -q -j auto -c docs -d docs/_build/doctrees -b "$1" docs/_build/source "docs/_build/$1" ||
     { rm -rf docs/_build/doctrees; echo "error: the documentation has faults, which are listed above" >&2; exit 1; }
 }
 build html

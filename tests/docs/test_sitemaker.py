@@ -9,7 +9,7 @@ import yaml
 from helpers import CONF, ROOT
 from sitemaker import api, commands, configuration
 from sitemaker.__main__ import contents, navigation
-from sitemaker.docstrings import with_returns
+from sitemaker.docstrings import with_attributes, with_returns
 from sitemaker.notebook import as_markdown
 from sitemaker.pages import Linked, markdown_pages, site_name, with_links
 
@@ -124,3 +124,10 @@ def test_returns_of_docstrings():
     assert with_returns(["Returns:", "    a: one", "        more", "    b: two"]) == \
         [":returns:", "", "    * **a**: one", "      more", "    * **b**: two", ""]
     assert with_returns(["Do."]) == ["Do."]
+
+
+def test_attributes_that_are_described_together():
+    lines = ["A thing.", "", "Attributes:", "    a, b: two", "        more", "    c: three, four: five", "", "End."]
+    both = ["    a: two", "        more", "    b: two", "        more"]
+    assert with_attributes(lines) == [*lines[:3], *both, *lines[5:]]
+    assert with_attributes(["Do."]) == ["Do."]
