@@ -15,6 +15,8 @@ from lstmp.experiment.plan import Claim, Grid, load
 from lstmp.log import say
 from lstmp.score.report import table
 
+_CRITERIA = {"lfmmi": ", LF-MMI", "mmi": ", MMI", "smbr": ", sMBR"}
+
 
 def finished(grid: Grid) -> dict[str, list[dict]]:
     """Read the records: network → the records of its runs, for the networks for which all seeds are done.
@@ -51,14 +53,14 @@ def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
     """Make a row for each network that is done: its description, and the values of each of its seeds."""
     out = []
     for name, runs in done.items():
-        cfg, trained = grid.networks[name], [r["training"] for r in runs]
+        network, trained = grid.networks[name], [r["training"] for r in runs]
+        cfg = network.config
         out.append({
-            "network": name, "kind": network_type(cfg) + trained_by(cfg, grid.processes_of[name])
-            + (", LF-MMI" if name in grid.mmi_of else "")
-            + (f", from {grid.init_of[name]}" if name in grid.init_of else ""),
+            "network": name, "kind": network_type(cfg) + trained_by(cfg, network.processes)
+            + _CRITERIA.get(cfg.criterion, "") + (f", from {network.init}" if network.init else ""),
             "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": trained[0]["num_pdfs"],
-            "params": trained[0]["params"], "seeds": grid.seeds_of[name],
+            "params": trained[0]["params"], "seeds": network.seeds,
             "minutes": [t["cpu_minutes"] for t in trained], "wall_minutes": [t["minutes"] for t in trained],
             "accuracy_train": [100 * t["frame_accuracy_train"] for t in trained],
             "accuracy_valid": [100 * t["frame_accuracy_valid"] for t in trained],

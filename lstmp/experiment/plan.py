@@ -9,13 +9,15 @@ A grid is a YAML file::
     sets: [dev]                      # test sets; LM weight and penalty are chosen on the first; empty: no WERs
     seeds: [1, 2, 3]                 # of every network that does not set others
     sources:                         # training data, alignments and test data
-      tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # for LF-MMI also denominator: DIR
+      tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # and see Source
     decode: {search_beam: 10.0}      # keys of conf/decode.yaml
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
+    sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:
       lstm-2: {source: tied, seeds: [1], layers: 2, …}  # changes to `common`, for each network
       more: {init: lstm-2, mmi: {leaky: 0.01}, …}       # training starts from the weights of lstm-2, with the same seed
+      smbr: {init: lstm-2, criterion: smbr}             # as lstm-2, but with `training` of conf/sequence.yaml
     baseline: lstm-2                 # optional: the table says how each network's WER differs from this one's
     claims:                          # see lstmp.experiment.claims
 """
@@ -33,6 +35,7 @@ from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.paths import ROOT
 from lstmp.recipe.sections import override
+from lstmp.sequence.config import SequenceConfig
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Source:
         graph: decoding graph for the states of the alignment.
         decode: test set → its data dir, with features.
         denominator: denominator graph for the states of the alignment; needed for LF-MMI.
+        weak_graph: graph with a weak language model for the states of the alignment; needed for sMBR and MMI.
         ivectors: folder of an i-vector extractor; needed for networks with i-vectors.
         online_fmllr: folder of steps/train_online_fmllr.sh; needed for networks with online fMLLR.
     """
@@ -56,6 +60,7 @@ class Source:
     graph: str
     decode: dict
     denominator: str = ""
+    weak_graph: str = ""
     ivectors: str = ""
     online_fmllr: str = ""
 
@@ -105,6 +110,7 @@ class Run:
 
     Attributes:
         mmi: options of LF-MMI, if it is trained by that.
+        sequence: options of sMBR or MMI on lattices, if it is trained by these.
         init: the run whose weights it starts from; None: random weights.
     """
 
@@ -115,6 +121,7 @@ class Run:
     folder: Path
     processes: int = 1
     mmi: MmiConfig | None = None
+    sequence: SequenceConfig | None = None
     init: "Run | None" = None
 
     @property
@@ -134,8 +141,28 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network of a grid: its checked configuration, including `common`, and its own keys.
+
+    Attributes:
+        source: name of its source.
+        processes: that train it.
+        mmi, sequence: as in :class:`Run`.
+        init: name of the network whose weights it starts from, or "".
+    """
+
+    config: LstmpConfig
+    source: str
+    seeds: list[int]
+    processes: int
+    mmi: MmiConfig | None
+    sequence: SequenceConfig | None
+    init: str
+
+
+@dataclass(frozen=True)
 class Grid:
-    """The content of a grid's file; ``networks`` contains the checked configurations, including ``common``.
+    """The content of a grid's file.
 
     ``clock`` says how the training time is measured: as processor time or as wall-clock time.
     """
@@ -147,15 +174,10 @@ class Grid:
     sets: list[str]
     decode: DecodeConfig
     sources: dict[str, Source]
-    networks: dict[str, LstmpConfig]
-    source_of: dict[str, str]
-    seeds_of: dict[str, list[int]]
-    processes_of: dict[str, int]
+    networks: dict[str, Network]
     clock: str
     baseline: str
     claims: list[Claim]
-    mmi_of: dict[str, MmiConfig]
-    init_of: dict[str, str]
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
         """List all runs, or those of the networks ``only``: the first seeds of all networks, then the second ones …
@@ -167,20 +189,20 @@ class Grid:
             if name not in self.networks:
                 raise config.unknown(f"network `{name}`", name, self.networks)
         chosen = [n for n in self.networks if not only or n in only]
-        max_seeds = max(len(self.seeds_of[n]) for n in chosen)
+        max_seeds = max(len(self.networks[n].seeds) for n in chosen)
         return [self.run(n, seed)
-                for k in range(max_seeds) for n in chosen for seed in self.seeds_of[n][k:k + 1]]
+                for k in range(max_seeds) for n in chosen for seed in self.networks[n].seeds[k:k + 1]]
 
-    def run(self, network: str, seed: int) -> Run:
+    def run(self, name: str, seed: int) -> Run:
         """The run of a network with a seed."""
-        init = self.init_of.get(network)
-        return Run(network, seed, replace(self.networks[network], seed=seed), self.sources[self.source_of[network]],
-                   self.exp / network / f"seed{seed}", self.processes_of[network], self.mmi_of.get(network),
-                   self.run(init, seed) if init else None)
+        network = self.networks[name]
+        return Run(name, seed, replace(network.config, seed=seed), self.sources[network.source],
+                   self.exp / name / f"seed{seed}", network.processes, network.mmi, network.sequence,
+                   self.run(network.init, seed) if network.init else None)
 
 
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims", "clock", "mmi")
+         "claims", "clock", "mmi", "sequence")
 
 
 def load(path) -> Grid:
@@ -196,57 +218,15 @@ def load(path) -> Grid:
     for key in ("exp", "page", "title", "sets", "sources", "networks"):
         if key not in values:
             raise UserError(f"key `{key}` is missing", file=path, hint="see recipes/sak2014/grid.yaml")
-    where = {"file": path, "line": lines.get("networks")}
     sections = read_sections(ROOT / "conf")
-    override(sections, "decode", values.get("decode") or {}, what="decode", file=path, lines=lines)
-    override(sections, "lstmp", values.get("common") or {}, what="common", file=path, lines=lines)
-    override(sections, "mmi", values.get("mmi") or {}, what="mmi", file=path, lines=lines)
+    for section, key in (("decode", "decode"), ("lstmp", "common"), ("mmi", "mmi"), ("sequence", "sequence")):
+        override(sections, section, values.get(key) or {}, what=key, file=path, lines=lines)
     sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
                for name, keys in _group(values, "sources", path, lines).items()}
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
-    networks, source_of, seeds_of, processes_of = {}, {}, {}, {}
-    mmi_of: dict[str, MmiConfig] = {}
-    init_of: dict[str, str] = {}
+    networks: dict[str, Network] = {}
     for name, own in _group(values, "networks", path, lines).items():
-        if not re.fullmatch(r"[\w.+-]+", str(name)):
-            raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
-                            hint="its folder has this name", **where)
-        own = dict(config.group(own or {}, f"networks.{name}", **where))
-        source_of[name] = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
-        seeds_of[name] = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
-        processes_of[name] = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
-        if processes_of[name] < 1:
-            raise UserError(f"`{name}.processes` must be 1 or more", hint="correct it", **where)
-        if source_of[name] not in sources:
-            raise config.unknown(f"source `{source_of[name]}` of {name}", source_of[name], sources, **where)
-        if not seeds_of[name] or len(set(seeds_of[name])) < len(seeds_of[name]):
-            raise UserError(f"`{name}.seeds` must be a list of different numbers", hint="correct it", **where)
-        init = config.coerce(own.pop("init", ""), str, f"{name}.init", **where)
-        if init and init not in networks:
-            raise UserError(f"network `{init}`, which {name} starts from, is not listed before it", **where,
-                            hint="list it first")
-        if init and not set(seeds_of[name]) <= set(seeds_of[init]):
-            raise UserError(f"network `{init}`, which {name} starts from, has other seeds", **where,
-                            hint=f"give `{name}` seeds of `{init}`")
-        init_of |= {name: init} if init else {}
-        section = {name: _copied(sections["lstmp"]), "mmi": _copied(sections["mmi"])}
-        own_mmi = own.pop("mmi", {})
-        override(section, "mmi", own_mmi, what=f"networks.{name}.mmi", file=path, lines=lines)
-        override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
-        networks[name] = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
-        if own_mmi and networks[name].criterion != "lfmmi":
-            raise UserError(f"network `{name}` has `mmi`, but is not trained by LF-MMI", **where,
-                            hint="set `criterion: lfmmi`, or leave `mmi` out")
-        if init and networks[init].feature.kind != networks[name].feature.kind:
-            raise UserError(f"network `{init}`, which {name} starts from, has other features", **where,
-                            hint="give both the same `feature.kind`")
-        if networks[name].criterion == "lfmmi":
-            mmi_of[name] = config.build(section["mmi"], MmiConfig, file=path, prefix=f"{name}.mmi.")
-        needed = {"denominator": name in mmi_of, "ivectors": networks[name].ivector_dim > 0 and not init,
-                  "online_fmllr": networks[name].feature.kind == "online_fmllr" and not init}
-        for key in (k for k, is_needed in needed.items() if is_needed and not getattr(sources[source_of[name]], k)):
-            raise UserError(f"network `{name}` needs `{key}` in its source `{source_of[name]}`", **where,
-                            hint="see lstmp/experiment/plan.py")
+        networks[name] = _network(name, own or {}, networks, sources, seeds, sections, path, lines)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
         raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
@@ -257,8 +237,65 @@ def load(path) -> Grid:
     claims = [_claim(keys, networks, path, lines.get("claims")) for keys in claims]
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
                 config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
-                config.build(sections["decode"], DecodeConfig, file=path), sources, networks, source_of, seeds_of,
-                processes_of, clock, baseline, claims, mmi_of, init_of)
+                config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims)
+
+
+def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict, path,
+             lines) -> Network:
+    """Check the keys ``own`` of a network; ``earlier``: those that are listed before it."""
+    where = {"file": path, "line": lines.get("networks")}
+    if not re.fullmatch(r"[\w.+-]+", str(name)):
+        raise UserError(f"network `{name}` must be named with letters, digits, `_`, `-`, `.`, `+`",
+                        hint="its folder has this name", **where)
+    own = dict(config.group(own, f"networks.{name}", **where))
+    source = config.coerce(own.pop("source", next(iter(sources))), str, f"{name}.source", **where)
+    seeds = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
+    processes = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
+    init = config.coerce(own.pop("init", ""), str, f"{name}.init", **where)
+    if processes < 1:
+        raise UserError(f"`{name}.processes` must be 1 or more", hint="correct it", **where)
+    if source not in sources:
+        raise config.unknown(f"source `{source}` of {name}", source, sources, **where)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"`{name}.seeds` must be a list of different numbers", hint="correct it", **where)
+    if init and init not in earlier:
+        raise UserError(f"network `{init}`, which {name} starts from, is not listed before it", **where,
+                        hint="list it first")
+    if init and not set(seeds) <= set(earlier[init].seeds):
+        raise UserError(f"network `{init}`, which {name} starts from, has other seeds", **where,
+                        hint=f"give `{name}` seeds of `{init}`")
+    of_criterion = {"mmi": own.pop("mmi", {}), "sequence": own.pop("sequence", {})}
+    on_lattices = own.get("criterion", sections["lstmp"]["criterion"]) in ("smbr", "mmi")
+    section = _copied({name: sections["lstmp"], "mmi": sections["mmi"], "sequence": sections["sequence"]})
+    for key, keys in of_criterion.items():
+        override(section, key, keys, what=f"networks.{name}.{key}", file=path, lines=lines)
+    if on_lattices:
+        if not init:
+            raise UserError(f"network `{name}` is trained on lattices, and needs the key `init`", **where,
+                            hint="name a network that was trained by cross entropy")
+        section[name] = config.to_dict(earlier[init].config)
+        override(section, name, section["sequence"]["training"], what="sequence.training", file=path, lines=lines)
+    override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
+    cfg = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
+    lfmmi = cfg.criterion == "lfmmi"
+    if of_criterion["mmi"] and not lfmmi:
+        raise UserError(f"network `{name}` has `mmi`, but is not trained by LF-MMI", **where,
+                        hint="set `criterion: lfmmi`, or leave `mmi` out")
+    if of_criterion["sequence"] and not on_lattices:
+        raise UserError(f"network `{name}` has `sequence`, but is not trained on lattices", **where,
+                        hint="set `criterion: smbr` or `mmi`, or leave `sequence` out")
+    if init and earlier[init].config.feature.kind != cfg.feature.kind:
+        raise UserError(f"network `{init}`, which {name} starts from, has other features", **where,
+                        hint="give both the same `feature.kind`")
+    needed = {"denominator": lfmmi, "weak_graph": on_lattices, "ivectors": cfg.ivector_dim > 0 and not init,
+              "online_fmllr": cfg.feature.kind == "online_fmllr" and not init}
+    for key in (k for k, is_needed in needed.items() if is_needed and not getattr(sources[source], k)):
+        raise UserError(f"network `{name}` needs `{key}` in its source `{source}`", **where,
+                        hint="see lstmp/experiment/plan.py")
+    mmi = config.build(section["mmi"], MmiConfig, file=path, prefix=f"{name}.mmi.") if lfmmi else None
+    sequence = config.build(section["sequence"], SequenceConfig, file=path, prefix=f"{name}.sequence.") \
+        if on_lattices else None
+    return Network(cfg, source, seeds, processes, mmi, sequence, init)
 
 
 def _group(values: dict, key: str, path, lines) -> dict:

@@ -23,9 +23,11 @@ from lstmp.gmm.align import states_inputs
 from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.machine import machine
+from lstmp.nnet.criterion import Source
 from lstmp.nnet.mmi.training import MmiSource
 from lstmp.nnet.network_stage import decoding_options, result_settings
 from lstmp.score.wer import count_errors, read_hyps, read_refs
+from lstmp.sequence.training import SequenceSource
 from lstmp.stage import digest
 
 SAME, ALIKE = "same", "alike"
@@ -58,12 +60,16 @@ def settings(grid: Grid, run: Run) -> dict:
 def _of_network(run: Run) -> dict:
     """The settings that its weights depend on, and those of the run that it starts from."""
     first = {"init": _of_network(run.init) | {"processes": run.init.processes}} if run.init else {}
-    return result_settings(run.config, mmi_source(run)) | first
+    return result_settings(run.config, criterion_source(run)) | first
 
 
-def mmi_source(run: Run) -> MmiSource | None:
-    """What a training by LF-MMI needs; None for other criteria."""
-    return MmiSource(run.mmi, Path(run.source.denominator)) if run.mmi else None
+def criterion_source(run: Run) -> Source | None:
+    """What the criterion of its training needs; None for cross entropy."""
+    if run.mmi:
+        return MmiSource(run.mmi, Path(run.source.denominator))
+    if run.sequence and run.init:
+        return SequenceSource(run.sequence, Path(run.source.weak_graph), run.init.folder)
+    return None
 
 
 def inputs(grid: Grid, run: Run) -> dict[str, list]:
@@ -77,7 +83,7 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     dirs = [Path(d) for d in (s.train, *(s.decode[name] for name in grid.sets))]
     files = [Path(s.ali) / "num_pdfs", _held_out(run)]
     files += [p for p in states_inputs(s.ali) if p.suffix != ".scp"]  # not tables, which contain paths
-    files += source.inputs([Path(s.ali)]) if (source := mmi_source(run)) else []
+    files += source.inputs([Path(s.ali)]) if (source := criterion_source(run)) else []
     files += [Path(run.ivectors) / IVECTORS] if run.ivectors else []
     files += [Path(run.online_fmllr) / ONLINE_FMLLR] if run.online_fmllr else []
     files += [p for d in dirs for p in (d / "utt2num_frames", *archives(d))]

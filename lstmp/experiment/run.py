@@ -35,17 +35,21 @@ from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.network_stage import result_settings
 from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.paths import ROOT
+from lstmp.sequence.config import SequenceConfig
 
 _DECODING_RTF = 0.05  # real-time factor of decoding that is assumed in the budget
-_MMI_SECONDS = 40e-6  # for each output frame, that the criterion of LF-MMI is assumed to take (docs/lf-mmi.md)
+# Seconds for each output frame that a criterion is assumed to take: docs/lf-mmi.md, docs/sequence-training.md
+_CRITERION_SECONDS = {"lfmmi": 40e-6, "smbr": 200e-6, "mmi": 200e-6}
 
 
 def commands(grid: Grid, run: Run) -> list[list[str]]:
     """The commands of a run, in order."""
     s, conf = run.source, run.folder / "conf"
-    out = [["steps/train_lstmp.sh", "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
+    step = "steps/train_sequence.sh" if run.sequence else "steps/train_lstmp.sh"
+    out = [[step, "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
             "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes),
             *(["--denominator", s.denominator, "--mmi-config", str(conf / "mmi.yaml")] if run.mmi else []),
+            *(["--graph", s.weak_graph, "--sequence-config", str(conf / "sequence.yaml")] if run.sequence else []),
             *(["--ivectors", run.ivectors] if run.ivectors else []),
             *(["--online-fmllr", run.online_fmllr] if run.online_fmllr else []),
             *(["--init", str(run.init.folder)] if run.init else [])]]
@@ -75,8 +79,8 @@ def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> floa
         loss, _, _ = model.loss(x, model.zero_state(cfg.streams), targets, targets.numel(), generator, lengths)
         torch.autograd.grad(loss, params)
         times.append(time.monotonic() - start)
-    criterion = _MMI_SECONDS if cfg.criterion == "lfmmi" else 0.0
-    return (sorted(times)[len(times) // 2] / targets.numel() + criterion) / cfg.subsampling
+    of_criterion = _CRITERION_SECONDS.get(cfg.criterion, 0.0)
+    return (sorted(times)[len(times) // 2] / targets.numel() + of_criterion) / cfg.subsampling
 
 
 def budget(grid: Grid, runs: list[Run], nj: int) -> float:
@@ -113,10 +117,14 @@ def execute(grid: Grid, run: Run, only_train: bool = False) -> str | None:
 
     Returns None, or an error message.
     """
-    config.write_text(run.folder / "conf/lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
-    if run.mmi:
-        config.write_text(run.folder / "conf/mmi.yaml", yaml.safe_dump(config.to_dict(run.mmi), sort_keys=False))
-    config.write_text(run.folder / "conf/decode.yaml", yaml.safe_dump(config.to_dict(grid.decode), sort_keys=False))
+    options = {"lstmp": config.to_dict(run.config), "decode": config.to_dict(grid.decode),
+               "mmi": run.mmi and config.to_dict(run.mmi), "sequence": run.sequence and config.to_dict(run.sequence)}
+    for name, values in options.items():
+        file = run.folder / "conf" / f"{name}.yaml"
+        if values:
+            config.write_text(file, yaml.safe_dump(values, sort_keys=False))
+        else:
+            file.unlink(missing_ok=True)  # of another criterion, before the grid was changed
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with open(run.folder / "log.txt", "a", encoding="utf-8") as log:
         for step in commands(grid, run)[:1 if only_train else None]:
@@ -150,13 +158,15 @@ def missing_initial(runs: list[Run]) -> list[Run]:
 
 def is_trained(run: Run) -> bool:
     """Whether the run's folder has a network with its settings."""
-    folder, mmi = run.folder, run.folder / "conf/mmi.yaml"
+    folder, conf = run.folder, run.folder / "conf"
+    mmi, sequence = conf / "mmi.yaml", conf / "sequence.yaml"
     if not (folder / "final.safetensors").is_file() or not (folder / "config.yaml").is_file() \
-            or bool(run.mmi) != mmi.is_file():
+            or bool(run.mmi) != mmi.is_file() or bool(run.sequence) != sequence.is_file():
         return False
     found = replace(run, config=config.load(folder / "config.yaml", LstmpConfig),
-                    mmi=config.load(mmi, MmiConfig) if run.mmi else None)
-    wanted, have = (result_settings(r.config, records.mmi_source(r)) for r in (run, found))
+                    mmi=config.load(mmi, MmiConfig) if run.mmi else None,
+                    sequence=config.load(sequence, SequenceConfig) if run.sequence else None)
+    wanted, have = (result_settings(r.config, records.criterion_source(r)) for r in (run, found))
     return wanted | {"precision": ""} == have | {"precision": ""}  # `auto` is resolved in training
 
 

@@ -53,7 +53,8 @@ def steps(monkeypatch):
 def python_steps(monkeypatch, steps):
     """The same steps without their shell scripts, which need .venv."""
     def commands(grid, one):
-        return [[sys.executable, "-m", "lstmp.nnet.train", *step[1:]] if "train" in step[0] else step
+        return [[sys.executable, "-m", modules[step[0]], *step[1:]] if step[0] in modules else step
                 for step in original(grid, one)]
+    modules = {"steps/train_lstmp.sh": "lstmp.nnet.train", "steps/train_sequence.sh": "lstmp.sequence.train"}
     original = run.commands
     monkeypatch.setattr(run, "commands", commands)

@@ -1,4 +1,4 @@
-"""Grids whose networks are trained by LF-MMI, start from other networks, or have i-vectors."""
+"""Grids whose networks are trained by LF-MMI, sMBR or MMI, start from other networks, or have i-vectors."""
 
 import json
 import shutil
@@ -8,9 +8,11 @@ import yaml
 from helpers.known_gaussians import ali_dir, mono_dir, toy  # noqa: F401
 from helpers.mmi_training import MmiToy, denominator_dir, states  # noqa: F401
 
+from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.errors import UserError
 from lstmp.experiment import page, records, run
 from lstmp.experiment.plan import load
+from lstmp.graph.make_graph import make_graph
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 5,
           "streams": 4, "epochs": 1, "dropout": 0.0, "freq_masks": 0, "average_last": 0, "subsampling": 3}
@@ -60,6 +62,35 @@ def test_networks_start_from_the_networks_before_them(python_steps, write, tmp_p
     assert [records.is_done(grid, r) for r in grid.runs()] == [True, True, False]
 
 
+def test_networks_are_trained_further_on_lattices(python_steps, write, toy, ali_dir, tmp_path, capsys):  # noqa: F811
+    prepare_lm(toy.lang, tmp_path / "lang_weak", texts=[toy.data / "text"], order=1, skip_id=True)
+    make_graph(tmp_path / "lang_weak", ali_dir, tmp_path / "graph")
+    words = {**yaml.safe_load(write({"a": {}}).read_text())["sources"]["states"], "ali": str(ali_dir),
+             "weak_graph": str(tmp_path / "graph")}
+    networks = {"ce": {"cells": 10}, "smbr": {"init": "ce", "criterion": "smbr", "sequence": {"accuracy": "phone"}},
+                "mmi": {"init": "smbr", "criterion": "mmi", "epochs": 1}}
+    changed = {"sources": {"words": words}, "common": COMMON | {"subsampling": 1},
+               "sequence": {"training": {"streams": 6, "epochs": 3, "lr_initial": 1e-3}}}
+    file = write(networks, **changed)
+    run.main([str(file), "--nj", "2"])
+    assert "3 of 3" in capsys.readouterr().out
+    found = [trained(tmp_path / "exp" / name / "seed1") for name in networks]
+    values = [[f["config"][key] for f in found] for key in ("criterion", "cells", "chunk", "streams", "epochs")]
+    assert values == [["cross_entropy", "smbr", "mmi"], [10] * 3, [5, 0, 0], [4, 6, 6], [1, 3, 1]]
+    assert [len(f["epochs"]) for f in found] == [1, 3, 1]
+    conf = [yaml.safe_load((tmp_path / f"exp/{name}/seed1/conf/sequence.yaml").read_text()) for name in ("smbr", "mmi")]
+    assert [c["accuracy"] for c in conf] == ["phone", "state"]
+    page.main([str(file)])
+    text = (tmp_path / "page/README.md").read_text()
+    assert "| smbr | LSTMP r, sMBR, from ce |" in text and "| mmi | LSTMP r, MMI, from smbr |" in text
+    # options of the criterion count for the networks that have it, and for those that start from these
+    grid = load(file)
+    assert all(records.is_done(grid, r) and run.is_trained(r) for r in grid.runs())
+    grid = load(write({**networks, "smbr": {**networks["smbr"], "sequence": {"one_silence_class": False}}}, **changed))
+    assert [records.is_done(grid, r) for r in grid.runs()] == [True, False, False]
+    assert [run.is_trained(r) for r in grid.runs()] == [True, False, True]
+
+
 def test_a_network_whose_first_network_is_recorded_only_trains_that_again(python_steps, write, tmp_path, capsys):
     file = write(CHAIN)
     run.main([str(file), "--only", "first", "--nj", "1"])
@@ -106,6 +137,9 @@ def test_what_starts_from_a_failed_network_is_not_trained(python_steps, write, t
     ({"a": {"source": "states", "criterion": "lfmmi"}}, "network `a` needs `denominator` in its source `states`"),
     ({"a": {"feature": {"cmvn": "online_mean"}, "ivector_dim": 60}}, "network `a` needs `ivectors` in its source"),
     ({"a": {"feature": {"kind": "online_fmllr"}}}, "network `a` needs `online_fmllr` in its source"),
+    ({"a": {"criterion": "smbr"}}, "network `a` is trained on lattices, and needs the key `init`"),
+    ({"b": {}, "a": {"init": "b", "criterion": "mmi"}}, "network `a` needs `weak_graph` in its source `biphones`"),
+    ({"a": {"sequence": {"boost": 0.1}}}, "network `a` has `sequence`, but is not trained on lattices"),
     ({"a": {"mmi": {"leaky": 0.1}}}, "network `a` has `mmi`, but is not trained by LF-MMI"),
     ({"b": {}, "a": {"init": "b", "feature": {"kind": "fmllr"}}}, "network `b`, which a starts from, has other feat"),
     ({"a": {"criterion": "lfmmi", "mmi": {"leeky": 1}}}, "networks.a.mmi.leeky")])

@@ -8,11 +8,11 @@ from lstmp.paths import ROOT
 
 
 def test_keys_of_a_network_override_common_keys_which_override_the_defaults(toy_grid):
-    grid = load(toy_grid.write())
-    assert grid.networks["small"].cells == 8 and grid.networks["large"].cells == 16
-    assert grid.networks["large"].epochs == 2 and grid.networks["once"].layers == 1
-    assert grid.networks["small"].peepholes is True  # the default in conf/lstmp.yaml
-    assert grid.networks["small"].feature.kind == "fbank" and grid.networks["small"].feature.cmvn == "none"
+    networks = {name: network.config for name, network in load(toy_grid.write()).networks.items()}
+    assert networks["small"].cells == 8 and networks["large"].cells == 16
+    assert networks["large"].epochs == 2 and networks["once"].layers == 1
+    assert networks["small"].peepholes is True  # the default in conf/lstmp.yaml
+    assert networks["small"].feature.kind == "fbank" and networks["small"].feature.cmvn == "none"
 
 
 def test_the_first_seeds_of_all_networks_are_run_first(toy_grid):

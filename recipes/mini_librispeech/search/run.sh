@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The search for better networks of mini_librispeech: run.sh makes the data, at three speeds, through MP3 and adapted, with
-# whole and with short speakers; then states of biphones, the grid and its page.
+# whole and with short speakers; then states of biphones, graphs, what online fMLLR needs, the grid and its page.
 #
 #   recipes/mini_librispeech/search/run.sh --corpus DIR                all of it; what is done is skipped
 #   recipes/mini_librispeech/search/run.sh --corpus DIR --only base    some networks of grid.yaml
@@ -23,6 +23,8 @@ for varied in _sp_mp3 _sp_mp3_spk3; do
   steps/make_denominator.sh --ali $states --out $states/denominator --config $exp/conf/denominator.yaml
   steps/make_graph.sh --lang ${lang}_tgsmall --model $states --out $states/graph_tgsmall
 done
+local/prepare_lm.sh --lang $lang --out ${lang}_weak --text $data/$train/text --skip-id --order 1
+steps/make_graph.sh --lang ${lang}_weak --model $exp/tri3b --out $exp/tri3b/graph_weak
 online=$exp/tri3b_ali_sp_mp3/online_fmllr
 steps/train_online_fmllr.sh --data $data/${train}_sp_mp3 --ali $exp/tri3b_ali_sp_mp3 --transforms $exp/tri3b_ali_sp_mp3 \
   --model $exp/tri3b --lang $lang --out $online
