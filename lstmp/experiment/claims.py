@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lstmp.experiment.difference import Difference, difference, wer_difference
+from lstmp.experiment.difference import Difference, difference, holm, wer_difference
 from lstmp.experiment.plan import Claim, Comparison
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "not decided", "not tested"
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,16 @@ class Outcome:
 
     Attributes:
         records: for each seed, the content of ``train.json``.
-        errors: for each seed, the number of word errors in every utterance of the first set [N]; empty if nothing was
-            decoded.
+        errors: for each seed, the number of word errors in every utterance of the grid's set for claims [N]; empty if
+            nothing was decoded.
         words: number of reference words in these utterances [N].
+        learning: whether training ended at the last epoch that it was allowed, still learning.
     """
 
     records: list[dict]
     errors: list[np.ndarray]
     words: np.ndarray
+    learning: bool = False
 
     def values(self, measure: str) -> list[float]:
         """The value of a measure for each seed, in per cent."""
@@ -33,40 +36,107 @@ class Outcome:
                 "gap": lambda r: r["frame_accuracy_train"] - r["frame_accuracy_valid"]}[measure]
         return [100 * read(r) for r in self.records]
 
+    @property
+    def reached(self) -> float:
+        """The held-out accuracy that each seed has reached after some epoch."""
+        return min(max(e["accuracy_valid"] for e in r["epochs"]) for r in self.records)
 
-def compare(c: Comparison, first: Outcome, second: Outcome) -> tuple[Difference, str]:
-    """The difference between two networks, and the verdict on the comparison."""
+    def effort(self, measure: str, accuracy: float) -> list[float]:
+        """Epochs, or minutes of processor time, until each seed had a held-out accuracy; infinite if it never had."""
+        return [effort(r["epochs"], accuracy, minutes=measure == "minutes") for r in self.records]
+
+
+def effort(epochs: list[dict], accuracy: float, minutes: bool) -> float:
+    """Epochs, or minutes of processor time, until the held-out accuracy was reached; linear within an epoch.
+
+    Args:
+        epochs: of a training, in order.
+        accuracy: from 0 to 1.
+        minutes: whether to count these instead of epochs.
+    """
+    at, spent = 0.0, 0.0
+    for epoch in epochs:
+        of_epoch = epoch["cpu_seconds"] / 60 if minutes else 1.0
+        if epoch["accuracy_valid"] >= accuracy:
+            return spent + of_epoch * (accuracy - at) / (epoch["accuracy_valid"] - at) if accuracy > at else spent
+        at, spent = max(at, epoch["accuracy_valid"]), spent + of_epoch
+    return float("inf")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, with the difference of its networks and two one-sided p-values.
+
+    Attributes:
+        p_holds: of the hypothesis that it does not hold.
+        p_fails: of the hypothesis that it does not fail.
+        learning: names of its networks that were not trained to the end.
+    """
+
+    comparison: Comparison
+    difference: Difference
+    p_holds: float
+    p_fails: float
+    learning: tuple[str, ...] = ()
+
+    @property
+    def p(self) -> float:
+        """p-value of a decision, whichever it is."""
+        return min(1.0, 2 * min(self.p_holds, self.p_fails))
+
+    def decision(self, p: float) -> str:
+        """What is decided if the p-value, adjusted for the number of comparisons, is ``p``."""
+        if self.learning or p >= SIGNIFICANT:
+            return OPEN
+        return HOLDS if self.p_holds < self.p_fails else FAILS
+
+
+def compare(c: Comparison, outcomes: dict[str, Outcome]) -> Compared:
+    """Compare two networks."""
+    first, second = outcomes[c.first], outcomes[c.second]
     if c.measure == "wer":
         d = wer_difference(first.errors, second.errors, first.words)
+    elif c.measure in ("epochs", "minutes"):
+        both = min(first.reached, second.reached)
+        d = difference(first.effort(c.measure, both), second.effort(c.measure, both))
     else:
         d = difference(first.values(c.measure), second.values(c.measure))
-    larger_is_better = c.relation == "more" or c.measure != "wer"
-    low, high = (d.low, d.high) if larger_is_better else (-d.high, -d.low)
-    if c.relation in ("better", "more"):
-        return d, HOLDS if low > 0 else FAILS if high < 0 else OPEN
-    if c.relation == "no_better":
-        return d, HOLDS if high < c.margin else FAILS if low > c.margin else OPEN
-    return d, HOLDS if -c.margin < low and high < c.margin else FAILS if low > c.margin or high < -c.margin else OPEN
+    larger_is_better = c.relation == "more" or c.measure not in ("wer", "epochs", "minutes")
+    above, below = (d.p_above, d.p_below) if larger_is_better else \
+        (lambda bound: d.p_below(-bound), lambda bound: d.p_above(-bound))
+    if c.relation == "equal":
+        p_holds, p_fails = max(above(-c.margin), below(c.margin)), min(above(c.margin), below(-c.margin))
+    elif c.relation == "no_better":
+        p_holds, p_fails = below(c.margin), above(c.margin)
+    else:
+        p_holds, p_fails = above(0), below(0)
+    return Compared(c, d, p_holds, p_fails, tuple(n for n in (c.first, c.second) if outcomes[n].learning))
 
 
-def verdict(claim: Claim, outcomes: dict[str, Outcome]) -> tuple[str, list[tuple[Comparison, Difference, str]]]:
-    """The verdict on a claim, and its comparisons with their differences and verdicts.
+def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str, list[tuple[Compared, float, str]]]]:
+    """For each claim the verdict, and its comparisons with their adjusted p-values and decisions.
 
     A claim holds if all its comparisons hold, and fails if one of them fails. It is untested if some of its networks
-    have not been run.
+    have not been run. p-values are adjusted for the number of comparisons of all claims.
     """
-    names = {n for c in claim.comparisons for n in (c.first, c.second)}
-    if not claim.comparisons or not names <= set(outcomes):
-        return UNTESTED, []
-    rows = [(c, *compare(c, outcomes[c.first], outcomes[c.second])) for c in claim.comparisons]
-    verdicts = {v for _, _, v in rows}
-    return FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS, rows
+    tested = {i: [compare(c, outcomes) for c in claim.comparisons] for i, claim in enumerate(claims)
+              if claim.comparisons and all({c.first, c.second} <= set(outcomes) for c in claim.comparisons)}
+    adjusted = iter(holm([c.p for rows in tested.values() for c in rows]))
+    verdicts = []
+    for i in range(len(claims)):
+        rows = [(c, p := next(adjusted), c.decision(p)) for c in tested.get(i, [])]
+        decisions = {decision for _, _, decision in rows}
+        verdict = next((v for v in (FAILS, OPEN, HOLDS) if v in decisions), UNTESTED)
+        verdicts.append((verdict, rows))
+    return verdicts
 
 
 def sentence(c: Comparison) -> str:
     """Describe a comparison in words."""
     what = {"accuracy": "frame accuracy held out", "early": "frame accuracy held out after one epoch",
-            "gap": "frame accuracy in training less that held out", "wer": "WER"}[c.measure]
+            "gap": "frame accuracy in training less that held out", "wer": "WER",
+            "epochs": "epochs to the accuracy that both reach",
+            "minutes": "minutes to the accuracy that both reach"}[c.measure]
     how = {"better": "better than", "more": "more than", "no_better": f"no more than {c.margin:g} better than",
            "equal": f"within {c.margin:g} of"}[c.relation]
     return f"{c.first} {how} {c.second}: {what}"

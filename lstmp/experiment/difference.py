@@ -26,13 +26,33 @@ class Difference:
     Attributes:
         mean: mean of the first minus mean of the second.
         low, high: 95 % interval; infinite if no variance is known.
-        p: two-sided p-value of the hypothesis that there is no difference; 1 if no variance is known.
+        error: standard error of the mean; infinite if no variance is known.
+        df: degrees of freedom.
     """
 
     mean: float
     low: float
     high: float
-    p: float
+    error: float
+    df: float
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of the hypothesis that the true difference is not above ``bound``.
+
+        It is 1 if no variance is known.
+        """
+        if self.error == 0:
+            return float(self.mean <= bound)
+        return float(stats.t.sf((self.mean - bound) / self.error, self.df)) if np.isfinite(self.error) else 1.0
+
+    def p_below(self, bound: float) -> float:
+        """As :meth:`p_above`, of the hypothesis that it is not below ``bound``."""
+        return Difference(-self.mean, -self.high, -self.low, self.error, self.df).p_above(-bound)
+
+    @property
+    def p(self) -> float:
+        """Two-sided p-value of the hypothesis that there is no difference; 1 if no variance is known."""
+        return min(1.0, 2 * min(self.p_above(0), self.p_below(0)))
 
 
 def difference(first, second, extra: tuple[float, float] | None = None, confidence: float = 0.95) -> Difference:
@@ -49,14 +69,23 @@ def difference(first, second, extra: tuple[float, float] | None = None, confiden
     if min(len(a), len(b)) > 1:  # else the variance of training is not known
         parts += [(a.var(ddof=1) / len(a), len(a) - 1), (b.var(ddof=1) / len(b), len(b) - 1)]
     if not parts:
-        return Difference(mean, -np.inf, np.inf, 1.0)
+        return Difference(mean, -np.inf, np.inf, np.inf, np.nan)
     total = sum(v for v, _ in parts)
     if total == 0:
-        return Difference(mean, mean, mean, float(mean == 0))
+        return Difference(mean, mean, mean, 0.0, np.inf)
     df = total ** 2 / sum(v ** 2 / n for v, n in parts)
-    half = float(stats.t.ppf(0.5 + confidence / 2, df) * np.sqrt(total))
-    p = float(2 * stats.t.sf(abs(mean) / np.sqrt(total), df))
-    return Difference(mean, mean - half, mean + half, p)
+    error = float(np.sqrt(total))
+    half = float(stats.t.ppf(0.5 + confidence / 2, df)) * error
+    return Difference(mean, mean - half, mean + half, error, float(df))
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Adjust p-values for their number (Holm 1979): of those below α, with probability 1 - α not one is by chance."""
+    order = np.argsort(p_values)
+    raised = np.asarray(p_values, float)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0) if len(raised) else raised
+    return adjusted.tolist()
 
 
 def wer_difference(first: list[np.ndarray], second: list[np.ndarray], words: np.ndarray, seed: int = 1) -> Difference:

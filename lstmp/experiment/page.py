@@ -8,10 +8,11 @@ import numpy as np
 from lstmp import config
 from lstmp.errors import UserError, command
 from lstmp.experiment import records
-from lstmp.experiment.claims import HOLDS, Outcome, sentence, verdict
+from lstmp.experiment.claims import SIGNIFICANT, Outcome, decide, effort, sentence
 from lstmp.experiment.difference import wer_difference
 from lstmp.experiment.pictures import draw, pictures
 from lstmp.experiment.plan import Claim, Grid, load
+from lstmp.experiment.tables import effort_table, networks_table, papers_table
 from lstmp.log import say
 from lstmp.score.report import table
 
@@ -42,11 +43,18 @@ def finished(grid: Grid) -> dict[str, list[dict]]:
     return done
 
 
-def outcome(grid: Grid, runs: list[dict]) -> Outcome:
+def outcome(grid: Grid, name: str, runs: list[dict]) -> Outcome:
     """Extract from a network's records what the claims are decided by."""
-    sets = [r["sets"][grid.sets[0]] for r in runs] if grid.sets else []
-    return Outcome([r["training"] for r in runs], [np.array(s["errors"]) for s in sets],
-                   np.array(sets[0]["words"] if sets else []))
+    sets = [r["sets"][grid.claims_on] for r in runs] if grid.sets else []
+    trained, most = [r["training"] for r in runs], grid.networks[name].config.epochs
+    return Outcome(trained, [np.array(s["errors"]) for s in sets], np.array(sets[0]["words"] if sets else []),
+                   grid.to_the_end and any(_still_learns(t["epochs"], most) for t in trained))
+
+
+def _still_learns(epochs: list[dict], most: int) -> bool:
+    """Whether training ended at its last epoch, and the held-out loss (or else accuracy) was best there."""
+    losses = [e.get("loss_valid", -e["accuracy_valid"]) for e in epochs]
+    return len(epochs) == most and int(np.argmin(losses)) == most - 1
 
 
 def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
@@ -58,18 +66,26 @@ def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
         out.append({
             "network": name, "kind": network_type(cfg) + trained_by(cfg, network.processes)
             + _CRITERIA.get(cfg.criterion, "") + (f", from {network.init}" if network.init else ""),
-            "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
+            "rate": cfg.lr_initial, "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": trained[0]["num_pdfs"],
             "params": trained[0]["params"], "seeds": network.seeds,
             "minutes": [t["cpu_minutes"] for t in trained], "wall_minutes": [t["minutes"] for t in trained],
             "accuracy_train": [100 * t["frame_accuracy_train"] for t in trained],
             "accuracy_valid": [100 * t["frame_accuracy_valid"] for t in trained],
             "wer": {s: [r["sets"][s]["wer"] for r in runs] for s in grid.sets},
+            "paper": network.paper and config.to_dict(network.paper),
             "epochs": [[100 * e["accuracy_valid"] for e in t["epochs"]] for t in trained],
+            "efforts": [[_effort(trained, level / 100, minutes) for minutes in (False, True)] for level in grid.levels],
             "seconds": [[e["cpu_seconds" if grid.clock == "processor" else "seconds"] for e in t["epochs"]]
                         for t in trained],
             "staleness": [t["epochs"][-1].get("staleness_mean") for t in trained]})
     return out
+
+
+def _effort(trained: list[dict], accuracy: float, minutes: bool) -> float | None:
+    """Mean over the seeds of epochs or minutes until an accuracy; None if one of them never had it."""
+    mean = float(np.mean([effort(t["epochs"], accuracy, minutes) for t in trained]))
+    return mean if np.isfinite(mean) else None
 
 
 def network_type(cfg) -> str:
@@ -88,16 +104,10 @@ def trained_by(cfg, processes: int) -> str:
     return f", {cfg.updates}, {processes - cfg.parameter_servers}{servers}"
 
 
-def mean_and_std(values: list[float], digits: int = 2) -> str:
-    """Format the mean and, for several values, the standard deviation."""
-    text = f"{np.mean(values):.{digits}f}"
-    return text if len(values) < 2 else f"{text} ± {np.std(values, ddof=1):.{digits}f}"
-
-
 def record(grid: Grid, command_line: str) -> dict:
     """Collect everything that the page shows; this is the content of ``results.json``."""
     done = finished(grid)
-    outcomes = {name: outcome(grid, runs) for name, runs in done.items()}
+    outcomes = {name: outcome(grid, name, runs) for name, runs in done.items()}
     base = outcomes.get(grid.baseline) if grid.sets else None
     networks = rows(grid, done)
     if base is not None:
@@ -106,8 +116,9 @@ def record(grid: Grid, command_line: str) -> dict:
             row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
-            "clock": grid.clock, "machines": machines_and_data(done),
-            "claims": [decided(claim, outcomes) for claim in grid.claims]}
+            "clock": grid.clock, "machines": machines_and_data(done), "levels": grid.levels,
+            "curves": {name: [n for n in shown if n in done] for name, shown in grid.curves.items()},
+            "claims_on": grid.claims_on, "claims": decided(grid.claims, outcomes)}
 
 
 def machines_and_data(done: dict[str, list[dict]]) -> str:
@@ -123,14 +134,19 @@ def machines_and_data(done: dict[str, list[dict]]) -> str:
     return f"Trained on {' and '.join(machines)}; all on {same}."
 
 
-def decided(claim: Claim, outcomes: dict[str, Outcome]) -> dict:
-    """A claim with its verdict and its comparisons, for ``results.json``."""
-    claim_verdict, compared = verdict(claim, outcomes)
-    missing = sorted({n for c in claim.comparisons for n in (c.first, c.second)} - set(outcomes))
-    return {"claim": claim.text, "verdict": claim_verdict,
-            "why": claim.untested or (f"not yet run: {', '.join(missing)}" if missing else ""),
-            "comparisons": [{"claimed": sentence(c), "difference": d.mean, "p": d.p, "verdict": v,
-                             "interval": [d.low, d.high] if np.isfinite(d.low) else None} for c, d, v in compared]}
+def decided(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[dict]:
+    """The claims with their verdicts and comparisons, for ``results.json``."""
+    out = []
+    for claim, (verdict, compared) in zip(claims, decide(claims, outcomes), strict=True):
+        missing = sorted({n for c in claim.comparisons for n in (c.first, c.second)} - set(outcomes))
+        out.append({"claim": claim.text, "verdict": verdict, "discussion": claim.discussion.strip(),
+                    "why": claim.untested or (f"not yet run: {', '.join(missing)}" if missing else ""),
+                    "comparisons": [
+                        {"claimed": sentence(c.comparison), "difference": c.difference.mean, "p": p,
+                         "decision": decision, "learning": list(c.learning),
+                         "interval": [c.difference.low, c.difference.high] if np.isfinite(c.difference.low) else None}
+                        for c, p, decision in compared]})
+    return out
 
 
 def render(r: dict) -> str:
@@ -144,44 +160,20 @@ def render(r: dict) -> str:
              "biases, by the papers' formula. Mean ± standard deviation over the seeds."
              + (" In brackets: the 95 % interval; for a network with one seed it contains only the variance over "
                 "utterances, not the variance of training." if r["baseline"] else "")]
+    if r["levels"]:
+        parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a frame "
+                  "accuracy held out; –: not all seeds reach it.", effort_table(r)]
+    if any(n["paper"] for n in r["networks"]):
+        parts += ["## Beside the papers' figures", *papers_table(r)]
     parts += [f"![{text}]({name})" for name, text in pictures(r)]
     if r["claims"]:
-        parts += ["## Claims", f"A comparison {HOLDS} if its whole 95 % interval is on the claimed side, fails if all "
-                  "of the interval is on the other side, and is otherwise not decided. A claim holds if all its "
-                  "comparisons hold, and fails if one of them fails. Intervals and p-values: Welch's t over the seeds; "
-                  "for WER the variance over utterances is added (lstmp/experiment/difference.py). There is no "
-                  "correction for the number of comparisons.", claims_part(r["claims"])]
+        count = sum(len(c["comparisons"]) for c in r["claims"])
+        parts += ["## Claims", f"A comparison is decided if its p-value is below {SIGNIFICANT} after adjustment for "
+                  f"the {count} comparisons of this page (Holm 1979). A claim holds if all its comparisons hold, and "
+                  "fails if one of them fails. Intervals, which are not adjusted, and p-values: Welch's t over the "
+                  "seeds; for WER the variance over utterances is added (lstmp/experiment/difference.py)."
+                  + (f" WERs are those on {r['claims_on']}." if r["claims_on"] else ""), claims_part(r["claims"])]
     return "\n\n".join(p for p in parts if p) + "\n"
-
-
-def networks_table(r: dict) -> str:
-    """The table of the papers: cells, projection, depth, parameters, frame accuracies, WER; and the difference of the
-    WER from the baseline's."""
-    header = ["network", "kind", "C", "P", "layers", "delay", "states", "N", "seeds", "frame acc. held out %",
-              "frame acc. train %", *(f"WER {s} %" for s in r["sets"]),
-              *([f"minus {r['baseline']}, {r['sets'][0]}"] if r["baseline"] else []), "core minutes",
-              *(["minutes", "staleness"] if r["clock"] == "wall" else [])]
-    lines = []
-    for n in r["networks"]:
-        projection = "–" if not n["r"] else f"{n['r']}+{n['p']}" if n["p"] else str(n["r"])
-        interval = n.get("apart")
-        lines.append([n["network"], n["kind"], str(n["cells"]), projection, str(n["layers"]), str(n["label_delay"]),
-                      f"{n['states']:,}", f"{n['params'] / 1e6:.2f}M", str(len(n["seeds"])),
-                      mean_and_std(n["accuracy_valid"]), mean_and_std(n["accuracy_train"]),
-                      *(mean_and_std(n["wer"][s]) for s in r["sets"]),
-                      *([_interval(interval) if interval else "–"] if r["baseline"] else []),
-                      mean_and_std(n["minutes"], 1),
-                      *([mean_and_std(n["wall_minutes"], 1), _staleness(n["staleness"])]
-                        if r["clock"] == "wall" else [])])
-    return table(header, lines, left=2)
-
-
-def _staleness(values: list) -> str:
-    return "–" if None in values else mean_and_std(values)
-
-
-def _interval(d: list[float]) -> str:
-    return f"{d[0]:+.2f} [{d[1]:+.2f}, {d[2]:+.2f}]"
 
 
 def claims_part(claims: list[dict]) -> str:
@@ -192,12 +184,13 @@ def claims_part(claims: list[dict]) -> str:
         if not c["comparisons"]:
             details.append(f"{i}. Not tested: {c['why']}.")
             continue
-        head = ["claimed", "first minus second, %", "95 % interval", "p", "verdict"]
+        head = ["claimed", "first minus second", "95 % interval", "adjusted p", "decision"]
         lines = [[d["claimed"], f"{d['difference']:+.2f}",
                   "[{:+.2f}, {:+.2f}]".format(*d["interval"]) if d["interval"] else "unknown", f"{d['p']:.3g}",
-                  d["verdict"]] for d in c["comparisons"]]
-        details.append(f"{i}. {c['claim']}\n\n{table(head, lines)}")
-    return "\n\n".join([table(["", "claim", "verdict"], summary, left=3), *details])
+                  d["decision"] + (f" ({' and '.join(d['learning'])} not at the end)" if d["learning"] else "")]
+                 for d in c["comparisons"]]
+        details += [f"{i}. {c['claim']}\n\n{table(head, lines)}", c["discussion"]]
+    return "\n\n".join([table(["", "claim", "verdict"], summary, left=3), *filter(None, details)])
 
 
 @command

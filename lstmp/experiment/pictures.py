@@ -1,4 +1,4 @@
-"""Draws the pictures of a grid: frame accuracy against epochs and minutes, word error rate against parameters."""
+"""Draws the pictures of a grid: frame accuracy against epochs and minutes, and results against parameters."""
 
 from pathlib import Path
 
@@ -11,61 +11,83 @@ _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN":
 _OTHER_COLORS = ("C5", "C6", "C7", "C8", "C9")
 
 
+_LINES = ("-", "--", "-.", ":")
+
+
 def pictures(record: dict) -> list[tuple[str, str]]:
     """List the pictures of a grid: (file name, description)."""
-    out = [("learning.png", "frame accuracy held out against epochs and against minutes")]
+    what = "frame accuracy held out against epochs and against minutes"
+    out = [(f"{name}.png", f"{what}: {', '.join(shown)}") for name, shown in record["curves"].items() if shown]
+    out = out or [("learning.png", what)]
     if record["sets"]:
-        out.append(("size.png", f"word error rate on {record['sets'][0]} against the number of parameters"))
+        out.append(("size.png", "frame accuracy held out and word error rate against the number of parameters"))
     return out
 
 
 def draw(record: dict, folder):
     """Draw all pictures of a grid's record into ``folder``."""
-    rows = record["networks"]
-    network_types = list(dict.fromkeys(r["kind"] for r in rows))
-    rest = iter(_OTHER_COLORS * len(network_types))
-    color = {t: _COLORS.get(t) or next(rest) for t in network_types}
+    rows = {r["network"]: r for r in record["networks"]}
     clock = {"processor": "minutes on one core", "wall": "minutes by the clock"}[record["clock"]]
-    _learning(rows, color, clock, Path(folder) / "learning.png")
+    curves = {name: shown for name, shown in record["curves"].items() if shown} or {"learning": list(rows)}
+    for name, shown in curves.items():
+        _learning([rows[n] for n in shown], clock, Path(folder) / f"{name}.png")
     if record["sets"]:
-        _size(rows, color, record["sets"][0], Path(folder) / "size.png")
+        _size(list(rows.values()), record["claims_on"], Path(folder) / "size.png")
 
 
-def _learning(rows, color, clock, path):
+def _learning(rows, clock, path):
+    """Mean over the seeds, and a band from the lowest to the highest; up to the epoch that all seeds have."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 7), layout="constrained", sharey=True)
-    ends = []
-    for row in rows:
-        accuracy, minutes = np.mean(row["epochs"], 0), np.cumsum(np.mean(row["seconds"], 0)) / 60
-        for axis, x in ((axes[0], np.arange(1, len(accuracy) + 1)), (axes[1], minutes)):
-            axis.plot(x, accuracy, marker="o", markersize=3, color=color[row["kind"]], alpha=0.8)
-        ends.append((minutes[-1], accuracy[-1], row))
-    for x, y, row in ends:
-        axes[1].annotate(row["network"], (x, y), xytext=(4, 0), textcoords="offset points", fontsize=7, va="center",
-                         color=color[row["kind"]])
+    for i, row in enumerate(rows):
+        epochs = min(map(len, row["epochs"]))
+        accuracy = np.array([seed[:epochs] for seed in row["epochs"]])
+        minutes = np.cumsum(np.mean([seed[:epochs] for seed in row["seconds"]], 0)) / 60
+        color, line = f"C{i % 10}", _LINES[i // 10 % len(_LINES)]
+        for axis, x in ((axes[0], np.arange(1, epochs + 1)), (axes[1], minutes)):
+            axis.plot(x, accuracy.mean(0), line, marker="o", markersize=3, color=color, label=row["network"])
+            axis.fill_between(x, accuracy.min(0), accuracy.max(0), color=color, alpha=0.2, linewidth=0)
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epochs", ylabel="frame accuracy held out, %")
     axes[1].set(xlabel=clock)
-    axes[1].set_xlim(right=1.12 * max(x for x, _, _ in ends))
-    _finish(figure, axes, color, path)
-
-
-def _size(rows, color, wer_set, path):
-    figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
-    for row in rows:
-        wers = row["wer"][wer_set]
-        axis.errorbar(row["params"] / 1e6, np.mean(wers), np.std(wers, ddof=1) if len(wers) > 1 else None, marker="o",
-                      markersize=4, capsize=2, color=color[row["kind"]])
-        axis.annotate(row["network"], (row["params"] / 1e6, np.mean(wers)), xytext=(4, 4), textcoords="offset points",
-                      fontsize=7, color=color[row["kind"]])
-    axis.set(xlabel="parameters, millions", ylabel=f"WER on {wer_set}, %", xscale="log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    _finish(figure, [axis], color, path)
-
-
-def _finish(figure, axes, color, path):
     for axis in axes:
+        axis.grid(alpha=0.3, which="both")
+    axes[1].legend(fontsize=8)
+    write_png(figure, path, dpi=110)
+
+
+def _size(rows, wer_set, path):
+    """One point for each network, with the standard deviation over the seeds, coloured by kind."""
+    network_types = list(dict.fromkeys(r["kind"] for r in rows))
+    rest = iter(_OTHER_COLORS * len(network_types))
+    color = {t: _COLORS.get(t) or next(rest) for t in network_types}
+    figure, axes = plt.subplots(1, 2, figsize=(15, 7), layout="constrained")
+    for axis, label, values_of in ((axes[0], "frame accuracy held out, %", lambda r: r["accuracy_valid"]),
+                                   (axes[1], f"WER on {wer_set}, %", lambda r: r["wer"][wer_set])):
+        for row in rows:
+            x, values = row["params"] / 1e6, values_of(row)
+            axis.errorbar(x, np.mean(values), np.std(values, ddof=1) if len(values) > 1 else None, marker="o",
+                          markersize=4, capsize=2, color=color[row["kind"]])
+        axis.set(xlabel="parameters, millions", ylabel=label, xscale="log")
+        axis.margins(x=0.15)
+        _name_points(axis, [(r["params"] / 1e6, float(np.mean(values_of(r))), r["network"], color[r["kind"]])
+                            for r in rows])
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3, which="both")
     axes[0].legend([plt.Line2D([], [], color=c, marker="o", markersize=4) for c in color.values()], color.keys())
     write_png(figure, path, dpi=110)
+
+
+def _name_points(axis, points):
+    """Write the name of each point (x, y, name, color) to the right of it, higher if another name is there."""
+    axis.figure.draw_without_rendering()  # so that positions on paper are known
+    taken: list[tuple[float, float]] = []
+    for x, y, name, color in sorted(points, key=lambda p: p[1]):
+        across, up = axis.transData.transform((x, y))
+        height = up
+        while any(abs(across - other) < 60 and abs(height - line) < 10 for other, line in taken):
+            height += 1
+        taken.append((across, height))
+        axis.annotate(name, (x, y), xytext=(5, (height - up) * 72 / axis.figure.dpi - 2), textcoords="offset points",
+                      fontsize=7, color=color)

@@ -6,7 +6,11 @@ A grid is a YAML file::
     page: recipes/sak2014/README.md  # the generated page; its pictures and results.json are in the same folder
     title: …
     note: …                          # a paragraph for the page
-    sets: [dev]                      # test sets; LM weight and penalty are chosen on the first; empty: no WERs
+    sets: [dev, test]                # test sets; LM weight and penalty are chosen on the first; empty: no WERs
+    claims_on: test                  # the set whose word errors decide claims (default: the first one)
+    to_the_end: true                 # comparisons of networks that still learn at their last epoch decide nothing
+    levels: [50, 60]                 # the page tells epochs and minutes to these held-out frame accuracies, in per cent
+    curves: {depth: [lstm-1, lstm-2]} # pictures of learning curves: file name → the networks that each one shows
     seeds: [1, 2, 3]                 # of every network that does not set others
     sources:                         # training data, alignments and test data
       tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # and see Source
@@ -16,6 +20,7 @@ A grid is a YAML file::
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:
       lstm-2: {source: tied, seeds: [1], layers: 2, …}  # changes to `common`, for each network
+      lstm-5: {paper: {name: LSTM 440 x 5, accuracy: 67.6, wer: 10.8}, …} # published figures of such a network
       more: {init: lstm-2, mmi: {leaky: 0.01}, …}       # training starts from the weights of lstm-2, with the same seed
       smbr: {init: lstm-2, criterion: smbr}             # as lstm-2, but with `training` of conf/sequence.yaml
     baseline: lstm-2                 # optional: the table says how each network's WER differs from this one's
@@ -72,10 +77,11 @@ class Comparison:
     Attributes:
         first, second: names of the networks.
         measure: `accuracy` (frame accuracy on held-out speech), `early` (the same after the first epoch), `gap`
-            (training accuracy minus held-out accuracy) or `wer`.
+            (training accuracy minus held-out accuracy), `wer`, or `epochs` or `minutes` (of processor time) until the
+            held-out accuracy that all seeds of both networks reach.
         relation: `better`: the first network is better; `more`: its measure is larger; `no_better`: it is better by
             at most `margin`; `equal`: the difference is within `margin`.
-        margin: absolute difference in per cent.
+        margin: absolute difference, in the unit of the measure.
     """
 
     first: str
@@ -91,17 +97,21 @@ class Comparison:
 
 
 CLOCKS = ("processor", "wall")
-MEASURES = ("accuracy", "early", "gap", "wer")
+MEASURES = ("accuracy", "early", "gap", "wer", "epochs", "minutes")
 RELATIONS = ("better", "more", "no_better", "equal")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and the comparisons that test it; if there are none, ``untested`` says why."""
+    """A statement and the comparisons that test it; if there are none, ``untested`` says why.
+
+    ``discussion`` is a paragraph for the page, such as what would overturn the verdict.
+    """
 
     text: str
     comparisons: list[Comparison] = field(default_factory=list)
     untested: str = ""
+    discussion: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Paper:
+    """What a paper reports of a network: its name there, frame accuracy and WER in per cent."""
+
+    name: str
+    accuracy: float | None = None
+    wer: float | None = None
+
+
+@dataclass(frozen=True)
 class Network:
     """A network of a grid: its checked configuration, including `common`, and its own keys.
 
@@ -149,6 +168,7 @@ class Network:
         processes: that train it.
         mmi, sequence: as in :class:`Run`.
         init: name of the network whose weights it starts from, or "".
+        paper: the published network that it is like.
     """
 
     config: LstmpConfig
@@ -158,13 +178,15 @@ class Network:
     mmi: MmiConfig | None
     sequence: SequenceConfig | None
     init: str
+    paper: Paper | None
 
 
 @dataclass(frozen=True)
 class Grid:
     """The content of a grid's file.
 
-    ``clock`` says how the training time is measured: as processor time or as wall-clock time.
+    ``clock`` says how the training time is measured: as processor time or as wall-clock time. ``claims_on`` is "" if
+    nothing is decoded. The other fields are the keys of the file.
     """
 
     exp: Path
@@ -178,6 +200,10 @@ class Grid:
     clock: str
     baseline: str
     claims: list[Claim]
+    claims_on: str
+    to_the_end: bool
+    levels: list[float]
+    curves: dict[str, list[str]]
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
         """List all runs, or those of the networks ``only``: the first seeds of all networks, then the second ones …
@@ -202,7 +228,7 @@ class Grid:
 
 
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims", "clock", "mmi", "sequence")
+         "claims", "clock", "mmi", "sequence", "claims_on", "to_the_end", "levels", "curves")
 
 
 def load(path) -> Grid:
@@ -235,9 +261,20 @@ def load(path) -> Grid:
         raise config.unknown(f"clock `{clock}`", str(clock), CLOCKS, file=path, line=lines["clock"])
     claims = config.coerce(values.get("claims") or [], list[dict], "claims", file=path, line=lines.get("claims"))
     claims = [_claim(keys, networks, path, lines.get("claims")) for keys in claims]
-    return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""),
-                config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"]),
-                config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims)
+    sets = config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"])
+    claims_on = str(values.get("claims_on") or (sets[0] if sets else ""))
+    if claims_on and claims_on not in sets:
+        raise config.unknown(f"set `{claims_on}`", claims_on, sets, file=path, line=lines["claims_on"])
+    curves = {str(name): config.coerce(shown, list[str], f"curves.{name}", file=path, line=lines["curves"])
+              for name, shown in config.group(values.get("curves") or {}, "curves", file=path).items()}
+    for name in (n for shown in curves.values() for n in shown if n not in networks):
+        raise config.unknown(f"network `{name}` in `curves`", name, networks, file=path, line=lines["curves"])
+    to_the_end = config.coerce(values.get("to_the_end", False), bool, "to_the_end", file=path,
+                               line=lines.get("to_the_end"))
+    levels = config.coerce(values.get("levels", []), list[float], "levels", file=path, line=lines.get("levels"))
+    return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""), sets,
+                config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
+                claims_on, to_the_end, levels, curves)
 
 
 def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict, path,
@@ -252,6 +289,7 @@ def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source],
     seeds = config.coerce(own.pop("seeds", seeds), list[int], f"{name}.seeds", **where)
     processes = config.coerce(own.pop("processes", 1), int, f"{name}.processes", **where)
     init = config.coerce(own.pop("init", ""), str, f"{name}.init", **where)
+    paper = config.build(own.pop("paper"), Paper, file=path, prefix=f"{name}.paper.") if "paper" in own else None
     if processes < 1:
         raise UserError(f"`{name}.processes` must be 1 or more", hint="correct it", **where)
     if source not in sources:
@@ -295,7 +333,7 @@ def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source],
     mmi = config.build(section["mmi"], MmiConfig, file=path, prefix=f"{name}.mmi.") if lfmmi else None
     sequence = config.build(section["sequence"], SequenceConfig, file=path, prefix=f"{name}.sequence.") \
         if on_lattices else None
-    return Network(cfg, source, seeds, processes, mmi, sequence, init)
+    return Network(cfg, source, seeds, processes, mmi, sequence, init, paper)
 
 
 def _group(values: dict, key: str, path, lines) -> dict:
@@ -321,4 +359,4 @@ def _claim(keys: dict, networks: dict, path, line) -> Claim:
     if bool(comparisons) == bool(claim.untested):
         raise UserError("a claim needs either comparisons or the reason why it is `untested`", file=path, line=line,
                         hint=f"correct `{claim.text[:40]}`")
-    return Claim(claim.text, comparisons, claim.untested)
+    return replace(claim, comparisons=comparisons)

@@ -32,10 +32,10 @@ from lstmp.stage import digest
 
 SAME, ALIKE = "same", "alike"
 _TEXTS = ("utt2num_frames", "num_pdfs")  # files whose contents must always be the same
-_NOT_OF_NETWORKS = ("fmllr", "utts_per_job", "max_failed")  # keys of conf/decode.yaml
+_NOT_OF_NETWORKS = ("fmllr", "utts_per_job", "max_failed", "engine")  # keys of conf/decode.yaml without effect on words
 _KEYS = ("settings", "inputs", "machine", "training", "sets")
 _TRAINING = ("num_pdfs", "params", "cpu_minutes", "minutes", "frame_accuracy_train", "frame_accuracy_valid")
-_EPOCH = ("accuracy_valid", "cpu_seconds", "seconds", "staleness_mean")
+_EPOCH = ("accuracy_valid", "loss_valid", "cpu_seconds", "seconds", "staleness_mean")
 
 
 def path(grid: Grid, run: Run) -> Path:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lstmp.experiment.claims import FAILS, HOLDS, OPEN, UNTESTED, Outcome, verdict
+from lstmp.experiment.claims import FAILS, HOLDS, OPEN, UNTESTED, Outcome, decide, effort
 from lstmp.experiment.plan import Claim, Comparison
 
 
@@ -20,8 +20,12 @@ NOISY = outcome([0.55, 0.62, 0.68], rate=0.10)
 ALL = {"good": GOOD, "bad": BAD, "noisy": NOISY}
 
 
-def of(first, second, measure="accuracy", relation="better", margin=0.0):
-    return verdict(Claim("So it is.", [Comparison(first, second, measure, relation, margin)]), ALL)[0]
+def verdict(claim, outcomes):
+    return decide([claim], outcomes)[0]
+
+
+def of(first, second, measure="accuracy", relation="better", margin=0.0, outcomes=ALL):
+    return verdict(Claim("So it is.", [Comparison(first, second, measure, relation, margin)]), outcomes)[0]
 
 
 @pytest.mark.parametrize("measure", ["accuracy", "wer"])
@@ -61,3 +65,46 @@ def test_a_claim_fails_if_one_comparison_fails():
 def test_a_claim_about_a_network_that_was_not_run_is_untested():
     assert verdict(Claim("", [Comparison("good", "bad", "accuracy")]), {"good": GOOD}) == (UNTESTED, [])
     assert verdict(Claim("", [], "why"), ALL) == (UNTESTED, [])
+
+
+def learner(*accuracies, seconds=60.0):
+    """A network whose held-out accuracy rises in this way, the same for two seeds but for a little."""
+    words = np.full(10, 5)
+    return Outcome([{"frame_accuracy_valid": max(accuracies), "frame_accuracy_train": 0.8,
+                     "epochs": [{"accuracy_valid": a + seed / 1000, "cpu_seconds": seconds} for a in accuracies]}
+                    for seed in (0, 1)], [words * 0, words * 0], words)
+
+
+def test_the_time_to_an_accuracy_is_linear_within_an_epoch():
+    epochs = [{"accuracy_valid": a, "cpu_seconds": 120} for a in (0.4, 0.6, 0.5, 0.7)]
+    assert [effort(epochs, a, minutes=False) for a in (0.2, 0.4, 0.5, 0.6)] == pytest.approx([0.5, 1, 1.5, 2])
+    assert [effort(epochs, 0.65, minutes) for minutes in (False, True)] == pytest.approx([3.5, 7])
+    assert effort(epochs, 0.8, minutes=False) == float("inf")
+
+
+def test_the_quicker_network_needs_fewer_epochs_or_minutes_to_what_both_reach():
+    outcomes = {"quick": learner(0.5, 0.6, 0.62), "slow": learner(0.3, 0.4, 0.5, 0.55),
+                "costly": learner(0.5, 0.6, 0.62, seconds=600)}
+    assert of("quick", "slow", "epochs", outcomes=outcomes) == HOLDS
+    assert of("slow", "quick", "epochs", outcomes=outcomes) == FAILS
+    assert of("costly", "slow", "epochs", outcomes=outcomes) == HOLDS
+    assert of("costly", "slow", "minutes", outcomes=outcomes) == FAILS
+    quick = verdict(Claim("", [Comparison("quick", "slow", "epochs")]), outcomes)[1][0][0].difference
+    assert quick.mean == pytest.approx(1.5 - 4, abs=0.05)  # both reach 0.55
+
+
+def test_many_comparisons_need_smaller_p_values():
+    chance = outcome([0.612, 0.614, 0.613], rate=0.10), outcome([0.60, 0.605, 0.607], rate=0.10)
+    outcomes = dict(zip("ab", chance, strict=True)) | ALL
+    one = Comparison("a", "b", "accuracy")
+    alone = decide([Claim("", [one])], outcomes)[0]
+    among = decide([Claim("", [one]), Claim("", [Comparison("noisy", "bad", "accuracy")] * 3)], outcomes)[0]
+    assert alone[1][0][1] < 0.05 < among[1][0][1] and alone[1][0][1] * 4 == pytest.approx(among[1][0][1])
+    assert (alone[0], among[0]) == (HOLDS, OPEN)
+
+
+def test_networks_that_still_learn_decide_nothing():
+    learning = Outcome(GOOD.records, GOOD.errors, GOOD.words, learning=True)
+    outcomes = {**ALL, "good": learning}
+    decided, rows = verdict(Claim("", [Comparison("good", "bad", "wer"), Comparison("bad", "good", "wer")]), outcomes)
+    assert decided == OPEN and [c.learning for c, _, _ in rows] == [("good",), ("good",)]

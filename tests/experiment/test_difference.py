@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lstmp.experiment.difference import difference, wer_difference
+from lstmp.experiment.difference import difference, holm, wer_difference
 
 
 def test_it_is_welchs_test():
@@ -15,6 +15,25 @@ def test_it_is_welchs_test():
     interval = expected.confidence_interval(0.95)
     assert (d.low, d.high) == pytest.approx((interval.low, interval.high))
     assert d.mean == pytest.approx(np.mean(first) - np.mean(second))
+
+
+def test_one_sided_p_values():
+    first, second = [61.0, 61.5, 61.2], [60.1, 60.9, 60.3, 60.0]
+    d = difference(first, second)
+    for bound in (-1.0, 0.0, 0.4):
+        shifted = [x - bound for x in first]
+        for alternative, p in (("greater", d.p_above(bound)), ("less", d.p_below(bound))):
+            expected = stats.ttest_ind(shifted, second, equal_var=False, alternative=alternative)
+            assert p == pytest.approx(expected.pvalue)
+    unknown, exact = difference([61.0], [60.0]), difference([61, 61], [60, 60])
+    assert unknown.p_above(0) == unknown.p_below(0) == 1
+    assert [exact.p_above(b) for b in (0.5, 1.0, 1.5)] == [0, 1, 1]
+    assert [exact.p_below(b) for b in (0.5, 1.0, 1.5)] == [1, 1, 0]
+
+
+def test_adjustment_for_many_comparisons():
+    assert holm([0.04, 0.01, 0.03, 0.9]) == pytest.approx([0.09, 0.04, 0.09, 0.9])  # by hand
+    assert holm([0.5, 0.6]) == [1.0, 1.0] and holm([]) == [] and holm([0.02]) == [0.02]
 
 
 def test_with_one_seed_the_interval_is_infinite():

@@ -58,9 +58,10 @@ def test_the_table_has_means_deviations_and_differences_from_the_baseline(finish
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()
     small, large, once = (cells(text, n) for n in ("small", "large", "once"))
-    assert small[9] == "56.90 ± 0.14" and small[11] == "6.20 ± 0.28" and small[12] == "–"
-    assert large[11] == "4.10 ± 0.14" and large[12].startswith("-2.10 [")
-    assert once[11] == "2.00" and re.fullmatch(r"-4\.20 \[-\d\.\d\d, -\d\.\d\d\]", once[12])
+    assert small[10] == "56.90 ± 0.14" and small[12] == "6.20 ± 0.28" and small[13] == "–"
+    assert large[12] == "4.10 ± 0.14" and large[13].startswith("-2.10 [")
+    assert once[12] == "2.00" and re.fullmatch(r"-4\.20 \[-\d\.\d\d, -\d\.\d\d\]", once[13])
+    assert small[8] == "0.02" and small[14] == "2"  # learning rate, epochs
     assert "0.2 core hours" in text  # five runs of three minutes
 
 
@@ -69,17 +70,70 @@ def test_the_claim_is_decided_by_errors_and_accuracy(finished):
     made = json.loads((finished.path / "page/results.json").read_text())
     wer, early = made["claims"][0]["comparisons"]
     assert wer["difference"] == pytest.approx(-2.1) and early["difference"] == pytest.approx(1.05)
-    assert wer["interval"][0] < wer["difference"] < wer["interval"][1] < 0 and wer["verdict"] == "holds"
+    assert wer["interval"][0] < wer["difference"] < wer["interval"][1] < 0 and wer["decision"] == "holds"
     text = (finished.path / "page/README.md").read_text()
     row = cells(text, "large better than small: WER")
     assert row[1] == "-2.10" and re.fullmatch(r"\[-\d\.\d\d, -\d\.\d\d\]", row[2]) and row[4] == "holds"
 
 
-def test_pictures_show_every_network(finished):
+def pictures(finished) -> set[str]:
+    text = (finished.path / "page/README.md").read_text()
+    shown = set(re.findall(r"\]\(([\w.]+\.png)\)", text))
+    assert all((finished.path / "page" / name).stat().st_size > 5000 for name in shown)
+    return shown
+
+
+def changed(finished, **keys):
+    return finished.write(**{**yaml.safe_load(finished.file.read_text()), **keys})
+
+
+def test_pictures_show_every_network_or_the_groups_asked_for(finished):
     page.main([str(finished.file)])
-    for name in ("learning.png", "size.png"):
-        assert (finished.path / "page" / name).stat().st_size > 5000
-        assert f"]({name})" in (finished.path / "page/README.md").read_text()
+    assert pictures(finished) == {"learning.png", "size.png"}
+    page.main([str(changed(finished, curves={"width": ["small", "large"], "depth": ["once"]}))])
+    assert pictures(finished) == {"width.png", "depth.png", "size.png"}
+
+
+def test_the_page_says_how_fast_the_networks_learn(finished):
+    page.main([str(changed(finished, levels=[40, 50, 57.8]))])
+    text = (finished.path / "page/README.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| small | 0."))
+    # small has accuracies of 47 and 57, and of 46.8 and 56.8, after epochs of a minute
+    first, second = (40 / 47 + 40 / 46.8) / 2, 1 + (3 / 10 + 3.2 / 10) / 2
+    assert row == f"| small | {first:.1f} | {first:.1f} | {second:.1f} | {second:.1f} | – | – |"
+
+
+def test_published_figures_stand_beside_ours(finished):
+    networks = {"small": {"paper": {"name": "A", "accuracy": 60.0, "wer": 12.0}},
+                "large": {"cells": 16, "paper": {"name": "B", "accuracy": 63.5}},
+                "once": {"layers": 1, "seeds": [3], "paper": {"name": "C", "accuracy": 62.0, "wer": 11.0}}}
+    page.main([str(changed(finished, networks=networks))])
+    text = (finished.path / "page/README.md").read_text()
+    part = text[text.index("## Beside the papers' figures"):]
+    assert cells(part, "small") == ["small", "A", "60.0 (3)", "56.90 (3)", "12.0 (2)", "6.20 (2)"]
+    assert cells(part, "large") == ["large", "B", "63.5 (1)", "57.95 (2)", "–", "–"]
+    assert cells(part, "once") == ["once", "C", "62.0 (2)", "59.00 (1)", "11.0 (1)", "2.00 (1)"]
+    assert "0.50 for the frame acc. of 3 networks" in part and "for the WER" not in part
+
+
+def test_networks_that_still_learn_at_their_last_epoch_decide_nothing(finished):
+    page.main([str(changed(finished, to_the_end=True))])
+    row = cells((finished.path / "page/README.md").read_text(), "large better than small: WER")
+    assert row[4] == "not decided (large and small not at the end)"
+    for file in (finished.path / "page/records").glob("*.json"):  # the best loss is that of the first epoch
+        record = json.loads(file.read_text())
+        for epoch, loss in zip(record["training"]["epochs"], (1.0, 1.1), strict=True):
+            epoch["loss_valid"] = loss
+        file.write_text(json.dumps(record))
+    page.main([str(finished.file)])
+    row = cells((finished.path / "page/README.md").read_text(), "large better than small: WER")
+    assert row[4] == "holds"
+
+
+def test_a_claim_is_discussed(finished):
+    claims = [{**finished.values["claims"][0], "discussion": "More data would overturn it.\n"}]
+    page.main([str(changed(finished, claims=claims))])
+    assert "\n\nMore data would overturn it.\n" in (finished.path / "page/README.md").read_text()
 
 
 def test_a_record_with_other_settings_is_ignored(finished):

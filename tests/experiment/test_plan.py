@@ -41,6 +41,10 @@ def test_the_first_seeds_of_all_networks_are_run_first(toy_grid):
      "measure` must be one of"),
     ({"claims": [{"text": "So.", "comparisons": [
         {"first": "small", "second": "large", "measure": "wer", "relation": "equal"}]}]}, "margin` must be above 0"),
+    ({"sets": [], "claims_on": "dev"}, "unknown set `dev`"),
+    ({"curves": {"all": ["small", "smell"]}}, "unknown network `smell` in `curves`"),
+    ({"levels": ["high"]}, "`levels` must be a number"),
+    ({"networks": {"small": {"paper": {"name": "A", "wor": 1.0}}, "large": {}}}, "small.paper.wor"),
     ({"sources": {"tied": {"train": "x"}}}, "sources.tied.ali` is missing")])
 def test_errors_name_what_is_wrong(toy_grid, changed, message):
     with pytest.raises(UserError) as e:
