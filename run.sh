@@ -163,7 +163,7 @@ if runs_stage 8 "networks ${networks[*]}"; then
         --network "$exp/$align_by" --hmm "$aligner_states" --out "$alignment" --config "$conf/align.yaml"
     fi
     if [ "$biphones" = true ]; then
-      steps/tie_states.sh --topology one_state --context left_biphone --nj "$nj" --memory "$memory" --device "$device" \
+      steps/tie_states.sh --topology chain --context left_biphone --nj "$nj" --memory "$memory" --device "$device" \
         --lang "$lang" --data "$data/$copies" --ali "$alignment" --model "$exp/$targets" \
         --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
     fi

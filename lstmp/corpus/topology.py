@@ -13,6 +13,7 @@ from lstmp.corpus.textlines import numbered_lines
 from lstmp.errors import UserError
 
 State = tuple[tuple[int, float], ...]
+_CHAIN: tuple[State, State] = (((1, 0.5), (2, 0.5)), ((1, 0.5), (2, 0.5)))
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,35 @@ class Topology:
         """
         return cls(dict.fromkeys(phones, (((0, 0.5), (1, 0.5)),)))
 
+    @classmethod
+    def chain(cls, phones) -> "Topology":
+        """Two emitting states for each phone id: one for its first frame, one for all others, if there are any.
+
+        As in :meth:`one_state`, a phone takes one frame or more, and every frame contributes the factor 0.5. But the
+        first frame tells that a phone begins. (Kaldi's topology of chain models, with one HMM state that has a
+        ForwardPdfClass and a SelfLoopPdfClass, allows the same sequences of pdfs; Povey et al. 2016, section 2.4.)
+        """
+        return cls(dict.fromkeys(phones, _CHAIN))
+
     @property
     def has_one_state(self) -> bool:
         """Whether every phone has a single emitting state."""
         return all(len(states) == 1 for states in self.entries.values())
 
+    @property
+    def is_chain(self) -> bool:
+        """Whether every phone has the states of :meth:`chain`."""
+        return all(states == _CHAIN for states in self.entries.values())
+
+    @property
+    def for_low_rate(self) -> bool:
+        """Whether every phone may be as short as one frame: it has one state, or those of :meth:`chain`."""
+        return self.has_one_state or self.is_chain
+
     def fits(self, lang: "Topology") -> bool:
-        """Whether a model with this topology can be used with a lang folder: both are equal, or this is a topology of
-        one state for the same phones."""
-        return self == lang or self.has_one_state and self.entries.keys() == lang.entries.keys()
+        """Whether a model with this topology can be used with a lang folder: both are equal, or this is a topology for
+        low frame rates with the same phones."""
+        return self == lang or self.for_low_rate and self.entries.keys() == lang.entries.keys()
 
     def num_states(self, phone: int) -> int:
         """Return the number of emitting states of a phone, which is also its number of pdf-classes."""

@@ -25,7 +25,7 @@ from lstmp.gmm.adapt import Adapter, FmllrConfig, write_transforms
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
 from lstmp.gmm.shard import AlignConfig, Shard
-from lstmp.gmm.transition import TransitionModel, phone_starts
+from lstmp.gmm.transition import TransitionModel, phone_starts, target_pdfs
 from lstmp.log import say
 from lstmp.stage import Stage
 
@@ -139,14 +139,13 @@ def write_states(directory, alignment: dict, transitions: TransitionModel, phone
     ``shift`` is the frame shift in seconds.
     """
     write_frame_shift(directory, shift)
-    tid_pdf = transitions.tid_pdf.numpy()
     utts = sorted(alignment)
     with files.replacing(directory / "phones.ctm") as tmp, open(tmp, "w", encoding="utf-8") as f:
         for utt in utts:
             f.writelines(ctm_line(utt, s.start, s.length, phone_names[s.phone], shift)
                          for s in segments(alignment[utt], transitions))
     config.write_text(directory / "num_pdfs", f"{transitions.num_pdfs}\n")
-    write_int_vectors(directory / "pdf.ark", ((u, tid_pdf[alignment[u]].astype(np.int32)) for u in utts))
+    write_int_vectors(directory / "pdf.ark", ((u, target_pdfs(alignment[u], transitions)) for u in utts))
     write_int_vectors(directory / "ali.ark", ((u, alignment[u]) for u in utts))
 
 

@@ -161,8 +161,7 @@ def build(stats: TreeStats, lang: Lang, cfg: TreeConfig, topology: Topology | No
           left_biphone: bool = False) -> tuple[Tree, np.ndarray]:
     """Grow a tree of triphones, or of left biphones, which asks only about the phone and the one before it.
 
-    ``topology`` is that of the lang folder by default. For a topology of one state, all events of ``stats`` must have
-    the pdf-class 0.
+    ``topology`` is that of the lang folder by default; the pdf-classes of ``stats`` must be its own.
 
     Returns:
         The tree, and the moments [num_pdfs, 1 + 2D] of the frames of each pdf.
@@ -171,7 +170,8 @@ def build(stats: TreeStats, lang: Lang, cfg: TreeConfig, topology: Topology | No
         UserError: ``max_leaves`` is smaller than the number of roots.
     """
     topology = topology or lang.topology
-    questions = cluster_questions(stats, lang.sets, 0 if topology.has_one_state else cfg.question_pdf_class)
+    pdf_class = 0 if topology.has_one_state else 1 if topology.is_chain else cfg.question_pdf_class
+    questions = cluster_questions(stats, lang.sets, pdf_class)
     questions = sorted(set(questions) | {frozenset(q) for q in lang.extra_questions}, key=sorted)
     grower = _Grower(stats, questions, cfg)
     roots: dict[tuple[int, int], Node] = {}

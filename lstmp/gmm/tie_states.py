@@ -4,9 +4,10 @@ Every frame keeps its phone, and its HMM state unless the topology changes; pdf-
 networks with output layers of different size can be trained on the same alignment. The output is a complete alignment
 folder: networks are trained on it, and decoding graphs are made from it (Kaldi: ``convert-ali`` after ``build-tree``).
 
-For networks with a low frame rate, whose phones may be as short as one frame, ``--topology one_state`` gives every
-phone a single HMM state, and ``--context left_biphone`` makes a tree that does not ask about the next phone (Povey et
-al. 2016, "Purely sequence-trained neural networks for ASR based on lattice-free MMI").
+For networks with a low frame rate, whose phones may be as short as one frame, ``--topology chain`` gives every phone a
+state for its first frame and one for the others, ``--topology one_state`` a single one, and ``--context left_biphone``
+makes a tree that does not ask about the next phone (Povey et al. 2016, "Purely sequence-trained neural networks for ASR
+based on lattice-free MMI").
 """
 
 import argparse
@@ -43,30 +44,31 @@ class States:
     Attributes:
         tree: settings and features of the tree; None for monophones.
         fmllr: how speakers are adapted, if ``tree`` has adapted features.
-        one_state: every phone has one state instead of those of the lang folder's topology.
+        topology: of the phones, `lang`: that of the lang folder, `chain` or `one_state`.
         left_biphone: the tree asks only about the phone and the one before it.
     """
 
     tree: TriConfig | None
     fmllr: FmllrConfig | None = None
-    one_state: bool = False
+    topology: str = "lang"
     left_biphone: bool = False
 
-    def topology(self, lang: Lang) -> Topology:
+    def topology_for(self, lang: Lang) -> Topology:
         """The topology of the states."""
-        return Topology.one_state(lang.topology.entries) if self.one_state else lang.topology
+        made = {"chain": Topology.chain, "one_state": Topology.one_state}.get(self.topology)
+        return made(lang.topology.entries) if made else lang.topology
 
     def settings(self) -> list:
         """The settings of the stage. Those that did not exist in earlier versions appear only if they are used."""
-        chosen = [name for name in ("one_state", "left_biphone") if getattr(self, name)]
+        chosen = [self.topology] * (self.topology != "lang") + ["left_biphone"] * self.left_biphone
         return [config.to_dict(c) if c else None for c in (self.tree, self.fmllr)] + chosen
 
 
 def rewrite(ali, lang: Lang, topology: Topology, tree: Tree, out) -> AcousticModel:
     """Write the alignment ``ali`` with the tied states of ``tree`` to the folder ``out``.
 
-    The transition probabilities are re-estimated from the alignment, but not those of one state per phone: the frames
-    of the alignment are shorter than those of the networks that such states are for.
+    The transition probabilities are re-estimated from the alignment, but not those of a topology for low frame rates:
+    the frames of the alignment are shorter than those of the networks that such states are for.
 
     Returns:
         the HMM part of the new alignment.
@@ -78,7 +80,7 @@ def rewrite(ali, lang: Lang, topology: Topology, tree: Tree, out) -> AcousticMod
         old.check(utt, tids, file=Path(ali) / "ali.ark")
         alignment[utt] = convert_alignment(tids, old, new, tree, set(lang.silence))
         counts += np.bincount(alignment[utt], minlength=len(counts))
-    if not topology.has_one_state:
+    if not topology.for_low_rate:
         new.update(torch.from_numpy(counts))
     model = AcousticModel(new, tree, None, None)
     model.save(out)
@@ -91,7 +93,7 @@ def _tie(data, lang_dir, ali, base, out, states: States, device, memory: float):
     if AcousticModel.load(ali).transitions.topology != lang.topology:
         raise UserError(f"the alignment was made with other phones than those of {lang_dir}", file=ali,
                         hint="give the lang folder that the alignment was made with")
-    topology = states.topology(lang)
+    topology = states.topology_for(lang)
     if states.tree is None:
         tree = monophone_tree(lang.sets, topology)
     else:
@@ -114,8 +116,9 @@ def main(argv=None):
                    "configuration adapts features to speakers")
     p.add_argument("--leaves", type=int, help="maximum number of leaves before merging (default: as in --config)")
     p.add_argument("--monophones", action="store_true", help="use the states of context-independent phones, no tree")
-    p.add_argument("--topology", choices=("lang", "one_state"), default="lang", help="states of a phone: those of the "
-                   "lang folder, or a single one, for networks with a low frame rate (default: %(default)s)")
+    p.add_argument("--topology", choices=("lang", "chain", "one_state"), default="lang", help="states of a phone: "
+                   "those of the lang folder, or for networks with a low frame rate one for the first frame and one "
+                   "for the others, or a single one (default: %(default)s)")
     p.add_argument("--context", choices=("triphone", "left_biphone"), default="triphone", help="what the tree may ask "
                    "about: the phones before and after, or only the one before (default: %(default)s)")
     options.add_fmllr(p)
@@ -135,7 +138,7 @@ def main(argv=None):
         fmllr = config.load(a.fmllr_config, FmllrConfig) if cfg.adapt else None
         inputs += options.stage_inputs(a.data, a.lang)
         inputs += [a.model / n for n in ("final.safetensors", "config.yaml")] if a.model else []
-    states = States(cfg, fmllr, a.topology == "one_state", a.context == "left_biphone")
+    states = States(cfg, fmllr, a.topology, a.context == "left_biphone")
     stage = Stage(a.out, "align", inputs, states.settings())
     if distributed.on_first(stage.is_done):
         return

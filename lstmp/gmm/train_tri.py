@@ -146,7 +146,7 @@ class Trainer:
         """Grow the tree on the features of the configuration.
 
         Args:
-            topology: that of the lang folder (default), or one with a single state for each phone.
+            topology: that of the lang folder (default), or one for low frame rates.
             left_biphone: the tree asks only about the phone and the one before it.
 
         Returns:
@@ -162,7 +162,7 @@ class Trainer:
 
     def _grow_tree(self, topology: Topology, left_biphone: bool):
         cfg, shard, silence = self.cfg, self.shard, set(self.lang.silence)
-        stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence)
+        stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence, topology.is_chain)
         if left_biphone or topology != self.lang.topology:
             stats = stats.without(right=left_biphone, pdf_class=topology.has_one_state)
         text = moments = None

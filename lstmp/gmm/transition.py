@@ -11,6 +11,8 @@ import torch
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 
+BEGIN_FRAMES = 3  # frames of an alignment in the begin of a phone: one output of a network with a low frame rate
+
 
 class TransitionModel:
     """Transition-ids and transition probabilities, tied per tuple.
@@ -165,3 +167,17 @@ def phone_starts(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
     begins = np.ones(len(heads), dtype=bool)
     begins[1:] = transitions.is_final.numpy()[tids[heads[:-1]]]
     return heads[begins]
+
+
+def target_pdfs(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
+    """The pdfs int32 [T] that a network learns from an alignment in the reordered form.
+
+    They are those of the transition-ids. But with the topology of chain models the state for the begin of a phone,
+    which lasts one output of a network with a low frame rate, is the target in :data:`BEGIN_FRAMES` frames.
+    """
+    pdf = transitions.tid_pdf.numpy()[tids].astype(np.int32)
+    if not transitions.topology.is_chain or not len(tids):
+        return pdf
+    starts = phone_starts(tids, transitions)
+    start = np.repeat(starts, np.diff(starts, append=len(tids)))
+    return np.where(np.arange(len(tids)) - start < BEGIN_FRAMES, pdf[start], pdf)

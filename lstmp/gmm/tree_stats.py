@@ -8,7 +8,7 @@ import torch
 from lstmp import distributed
 from lstmp.gmm.align import segments
 from lstmp.gmm.shard import Shard
-from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.transition import BEGIN_FRAMES, TransitionModel
 from lstmp.gmm.tree import Tree
 
 VARIANCE_FLOOR = 0.01
@@ -46,17 +46,19 @@ def windows(tids: np.ndarray, transitions: TransitionModel, context_free: set[in
     return out, np.repeat(np.arange(len(parts)), [s.length for s in parts])
 
 
-def accumulate(shard: Shard, transitions: TransitionModel, context_free: set[int]) -> TreeStats:
+def accumulate(shard: Shard, transitions: TransitionModel, context_free: set[int], chain: bool = False) -> TreeStats:
     """Collect the statistics of this process's aligned utterances, and sum them over all processes.
 
     Args:
         shard: utterances with an alignment by ``transitions``.
         context_free: context-independent phones, such as silence.
+        chain: the pdf-classes are those of :meth:`lstmp.corpus.topology.Topology.chain`, 0 in the first
+            :data:`lstmp.gmm.transition.BEGIN_FRAMES` frames of a phone and then 1, not the states of the alignment.
     """
     radix = int(transitions.tuples[:, 0].max()) + 1
     codes, moments = np.zeros(0, np.int64), torch.zeros(0, 1 + 2 * shard.dim, dtype=torch.float64)
     for block in shard.blocks():
-        codes, moments = _add(codes, moments, *_of_block(shard, sorted(block), transitions, context_free, radix))
+        codes, moments = _add(codes, moments, *_of_block(shard, sorted(block), transitions, context_free, radix, chain))
     all_codes = np.unique(np.concatenate(distributed.gather(codes)))
     summed = torch.zeros(len(all_codes), moments.shape[1], dtype=torch.float64)
     summed[torch.from_numpy(np.searchsorted(all_codes, codes))] = moments
@@ -66,14 +68,20 @@ def accumulate(shard: Shard, transitions: TransitionModel, context_free: set[int
     return TreeStats(events, summed.numpy())
 
 
+def frames_before(index: np.ndarray) -> np.ndarray:
+    """How many frames each frame comes after the first one with the same, consecutive value of ``index`` [T]."""
+    return np.arange(len(index)) - np.searchsorted(index, index)
+
+
 def _of_block(shard: Shard, utts: list[str], transitions: TransitionModel, context_free: set[int],
-              radix: int) -> tuple[np.ndarray, torch.Tensor]:
+              radix: int, chain: bool) -> tuple[np.ndarray, torch.Tensor]:
     """The distinct events of some utterances, as sorted numbers int64 [K], and their moments float64 [K, 1 + 2D]."""
     state, keys = transitions.tid_state.numpy(), []
     for utt in utts:
         window, index = windows(shard.alignment[utt], transitions, context_free)
         code = (window[:, 0] * radix + window[:, 1]) * radix + window[:, 2]
-        keys.append(code[index] * 16 + state[shard.alignment[utt]])
+        pdf_class = frames_before(index) >= BEGIN_FRAMES if chain else state[shard.alignment[utt]]
+        keys.append(code[index] * 16 + pdf_class)
     codes, inverse = np.unique(np.concatenate(keys) if keys else np.zeros(0, np.int64), return_inverse=True)
     moments = torch.zeros(len(codes), 1 + 2 * shard.dim, dtype=torch.float64)
     start = 0
@@ -116,19 +124,40 @@ def convert_alignment(tids: np.ndarray, old: TransitionModel, new: TransitionMod
                       context_free: set[int]) -> np.ndarray:
     """Convert an alignment to the transition-ids of another tree; every frame keeps its phone.
 
-    It also keeps its HMM state, except if the phones of ``new`` have one state.
+    It also keeps its HMM state, except if the topology of ``new`` is one for low frame rates.
     """
     window, index = windows(tids, old, context_free)
+    if new.topology != old.topology:
+        return low_rate_path(window, index, new, tree)
+    within = tids - old.first_tid.numpy()[old.tid_tuple.numpy()[tids]]
+    return (_first_tids(window, new, tree)[index, old.tid_state.numpy()[tids]] + within).astype(np.int32)
+
+
+def low_rate_path(window: np.ndarray, index: np.ndarray, transitions: TransitionModel, tree: Tree) -> np.ndarray:
+    """The transition-ids int32 [T] of phones whose topology is one for low frame rates, in the reordered form.
+
+    Args:
+        window, index: the phone windows, int64 [n, 3], and the index of each frame's window, as :func:`windows` returns
+            them.
+        transitions, tree: of the model.
+    """
+    assert transitions.topology.for_low_rate
+    first, before, exits = _first_tids(window, transitions, tree), frames_before(index), transitions.is_final.numpy()
+    # in each state first the transition out of it, then the self-loops
+    if transitions.topology.is_chain:
+        tid = first[index, np.minimum(before, 1)]
+        # the begin is left for the other state, unless it is the only frame
+        leaves = (before == 1) | (before == 0) & (np.bincount(index)[index] == 1)
+    else:
+        tid, leaves = first[index, 0], before == 0
+    return np.where(leaves == exits[tid], tid, tid + 1).astype(np.int32)
+
+
+def _first_tids(window: np.ndarray, transitions: TransitionModel, tree: Tree) -> np.ndarray:
+    """The first transition-id of each state of the phone in each window [n, 3]: int64 [n, 16]."""
     first = np.zeros((len(window), 16), dtype=np.int64)
     for row, (left, phone, right) in enumerate(window.tolist()):
         key = tree.window(left, phone, right)
-        for state in range(len(new.topology.entries[phone])):
-            first[row, state] = new.first_tid[new.tuple_index(phone, state, tree.pdf(key, state))]
-    if new.topology != old.topology:
-        assert new.topology.has_one_state
-        begins = np.diff(index, prepend=-1) > 0
-        tid = first[index, 0]  # as alignments are reordered: the exit at the first frame, then the self-loops
-        exits = new.is_final.numpy()
-        return np.where(begins == exits[tid], tid, tid + 1).astype(np.int32)
-    within = tids - old.first_tid.numpy()[old.tid_tuple.numpy()[tids]]
-    return (first[index, old.tid_state.numpy()[tids]] + within).astype(np.int32)
+        for state in range(len(transitions.topology.entries[phone])):
+            first[row, state] = transitions.first_tid[transitions.tuple_index(phone, state, tree.pdf(key, state))]
+    return first

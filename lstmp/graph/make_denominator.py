@@ -1,9 +1,10 @@
-"""Make the denominator graph of LF-MMI from the phones of an alignment, with one HMM state for each phone.
+"""Make the denominator graph of LF-MMI from the phones of an alignment, whose states are for low frame rates.
 
     python -m lstmp.graph.make_denominator --ali exp/<recipe>/biphones --out exp/<recipe>/denominator
 
-``--ali`` is a folder of ``steps/tie_states.sh --topology one_state``, and should have all utterances that the criterion
-will be computed for, those held out too: a phone sequence that the graph does not accept has no numerator.
+``--ali`` is a folder of ``steps/tie_states.sh --topology chain`` or ``one_state``. It should have all utterances that
+the criterion will be computed for, those held out too: a phone sequence that the graph does not accept has no
+numerator.
 """
 
 import argparse
@@ -31,16 +32,16 @@ def make(ali: Path, out: Path, cfg: DenominatorConfig) -> None:
     """Write the graph of an alignment folder to the folder ``out``, unless this has been done already.
 
     Raises:
-        UserError: the alignment is missing or damaged, has no phones, or phones of several states.
+        UserError: the alignment is missing or damaged, has no phones, or another topology.
     """
     inputs = [ali / n for n in ("ali.ark", "tree.json", "topo", "transitions.safetensors")]
     stage = Stage(out, "denominator", inputs, config.to_dict(cfg))
     if stage.is_done():
         return
     model, phones = AcousticModel.load(ali), []
-    if not model.transitions.topology.has_one_state:
-        raise UserError("its phones have several states", file=ali,
-                        hint="convert it with steps/tie_states.sh --topology one_state")
+    if not model.transitions.topology.for_low_rate:
+        raise UserError("its phones may not be as short as one frame", file=ali,
+                        hint="convert it with steps/tie_states.sh --topology chain")
     for utt, tids in read_alignment(ali).items():
         model.transitions.check(utt, tids, file=ali / "ali.ark")
         phones.append([s.phone for s in segments(tids, model.transitions)])
@@ -56,7 +57,7 @@ def make(ali: Path, out: Path, cfg: DenominatorConfig) -> None:
 @command
 def main(argv=None):
     p = argparse.ArgumentParser(prog="steps/make_denominator.sh", description=__doc__.split("\n")[0])
-    p.add_argument("--ali", type=Path, required=True, help="alignment folder with one HMM state for each phone")
+    p.add_argument("--ali", type=Path, required=True, help="alignment folder with states for a low frame rate")
     p.add_argument("--out", type=Path, required=True, help="folder for the graph")
     p.add_argument("--config", type=Path, default=Path("conf/denominator.yaml"), help="default: %(default)s")
     a = p.parse_args(argv)

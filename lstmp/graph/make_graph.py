@@ -16,6 +16,7 @@ from lstmp import config
 from lstmp.corpus.fst import FstArrays, read_fst
 from lstmp.corpus.fst_cycles import check_backoff, check_lexicon
 from lstmp.corpus.lang import Lang
+from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError, command, of_file
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.bounded import bounded
@@ -25,26 +26,35 @@ from lstmp.graph.hclg import compose_hclg
 from lstmp.log import say
 from lstmp.stage import Stage, digest
 
+_SELF_LOOP_SCALE, _CHAIN_SELF_LOOP_SCALE = 0.1, 1.0  # as in Kaldi
 
-def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0, self_loop_scale: float = 0.1) -> None:
+
+def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0,
+               self_loop_scale: float | None = None) -> None:
     """Write the graph folder ``out``.
 
     Args:
         lang_dir: lang folder with L_disambig.fst and G.fst.
         model_dir: folder of a GMM, an alignment or a network; its tree and transition model are used.
         out: folder to write.
-        transition_scale, self_loop_scale: scales of the transition log-probabilities; Kaldi uses 1 and 0.1.
+        transition_scale: scale of the transition log-probabilities, except self-loops.
+        self_loop_scale: scale of the log-probabilities of staying in and of leaving a state; None: 1 with the topology
+            of chain models, so that all frames have the same factor, otherwise 0.1.
 
     Raises:
         UserError: the lang folder does not match the model, a file is missing or damaged, lexicon or language model
             have a cycle without a word, or no graph of a usable size can be made of them.
     """
     lang_dir, model_dir, out = Path(lang_dir), Path(model_dir), Path(out)
-    if min(transition_scale, self_loop_scale) < 0:
+    if min(transition_scale, self_loop_scale or 0.0) < 0:
         raise UserError("scales must not be negative", hint="1.0 and 0.1 are usual")
     transitions_file = model_dir / "transitions.safetensors"
     if not transitions_file.is_file():
         transitions_file = model_dir / "final.safetensors"
+    if self_loop_scale is None:
+        topo = model_dir / "topo"
+        is_chain = topo.is_file() and Topology.read(topo).is_chain
+        self_loop_scale = _CHAIN_SELF_LOOP_SCALE if is_chain else _SELF_LOOP_SCALE
     inputs = [lang_dir, model_dir / "tree.json", model_dir / "topo", transitions_file]
     stage = Stage(out, "hclg", inputs=inputs, settings=[transition_scale, self_loop_scale])
     hclg = None
@@ -110,9 +120,9 @@ def main(argv=None):
     parser.add_argument("--out", required=True, help="folder for the graph, exp/<recipe>/<model>/graph_<lm>")
     parser.add_argument("--transition-scale", type=float, default=1.0,
                         help="scale of the transition log-probabilities, except self-loops (default: %(default)s)")
-    parser.add_argument("--self-loop-scale", type=float, default=0.1,
+    parser.add_argument("--self-loop-scale", type=float,
                         help="scale of the log-probabilities of staying in and of leaving a state (default: "
-                        "%(default)s)")
+                        f"{_CHAIN_SELF_LOOP_SCALE} with the topology of chain models, otherwise {_SELF_LOOP_SCALE})")
     args = parser.parse_args(argv)
     make_graph(args.lang, args.model, args.out, transition_scale=args.transition_scale,
                self_loop_scale=args.self_loop_scale)

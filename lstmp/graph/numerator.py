@@ -35,18 +35,21 @@ class Numerator:
 
     Attributes:
         frames: number of output frames.
-        pdf: int64 [K], pdf of each phone's state.
+        pdf, loop_pdf: int64 [K], what is emitted when each phone's state is entered, and by its self-loop.
         first, last: int64 [K], the output frames of the chunk, from 0, between which the state may be active. Both
             increase from phone to phone, and there is a path through each (phone, frame) that they allow.
-        start: float64 [K], log-probability of being in the state in the first frame; −inf where a path cannot start.
+        start, start_inside: float64 [K], log-probability of entering the state in the first frame, and of having been
+            in it before; −inf where a path cannot start so.
         stay, enter: float64 [K], log-probability of the self-loop, and of the arc from the phone before.
     """
 
     frames: int
     pdf: np.ndarray
+    loop_pdf: np.ndarray
     first: np.ndarray
     last: np.ndarray
     start: np.ndarray
+    start_inside: np.ndarray
     stay: np.ndarray
     enter: np.ndarray
 
@@ -102,13 +105,13 @@ class Numerators:
         out.
 
         Raises:
-            UserError: the folder is missing or damaged, its phones have several states, or no utterance has a
-                numerator.
+            UserError: the folder is missing or damaged, its topology is none for low frame rates, or no utterance has
+                a numerator.
         """
         transitions, left_out_before, before = AcousticModel.load(ali).transitions, len(self.left_out), len(self.utts)
-        if not transitions.topology.has_one_state:
-            raise UserError("its phones have several states", file=ali,
-                            hint="convert it with steps/tie_states.sh --topology one_state")
+        if not transitions.topology.for_low_rate:
+            raise UserError("its phones may not be as short as one frame", file=ali,
+                            hint="convert it with steps/tie_states.sh --topology chain")
         for utt, tids in read_alignment(ali, only=None if only is None else set(only)).items():
             transitions.check(utt, tids, file=ali)
             self.add(utt, segments(tids, transitions))
@@ -177,11 +180,11 @@ class Numerators:
         opens_before, closes_before = (np.concatenate([[-1], x])[low:high] for x in limits)
         stayed = (opens < begin) & (begin <= closes)
         entered = (opens_before < begin) & (begin - 1 <= closes_before) & (opens <= begin)
-        start = np.logaddexp(np.where(stayed, graph.initial[states] + graph.stay[states], -np.inf),
-                             np.where(entered, graph.initial[graph.source[arcs]] + enter, -np.inf))
         return begin - first, Numerator(
-            end - begin, graph.pdf[states], np.maximum(opens - begin, 0).astype(np.int64),
-            np.minimum(closes, end - 1).astype(np.int64) - begin, start, graph.stay[states], enter)
+            end - begin, graph.pdf[states], graph.loop_pdf[states], np.maximum(opens - begin, 0).astype(np.int64),
+            np.minimum(closes, end - 1).astype(np.int64) - begin,
+            np.where(entered, graph.initial[graph.source[arcs]] + enter, -np.inf),
+            np.where(stayed, graph.initial[states] + graph.stay[states], -np.inf), graph.stay[states], enter)
 
     def _path(self, phones: list[int]) -> list[int] | None:
         """The arcs of the graph that read these phones from its begin; None if there is no such path."""

@@ -26,7 +26,7 @@ from lstmp.gmm.align import alignment_files, collect, write_alignment
 from lstmp.gmm.model import AcousticModel, copy_hmm
 from lstmp.gmm.record import write_record
 from lstmp.gmm.shard import AlignConfig, Shard
-from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.tree_stats import low_rate_path, windows
 from lstmp.log import say
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.forward import AcousticNetwork
@@ -45,7 +45,8 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, 
     shard.align(hmm, cfg, scores=network, frames_per_row=network.subsampling)
     if network.subsampling > 1:
         for utt, path in shard.alignment.items():
-            shard.alignment[utt] = for_frames(path, network.subsampling, shard.feats.lengths[utt], hmm.transitions)
+            shard.alignment[utt] = for_frames(path, network.subsampling, shard.feats.lengths[utt], hmm,
+                                              set(lang.silence))
     for utt in shard.score:
         shard.score[utt] /= network.cfg.score_factor
     merged = collect(shard)
@@ -58,7 +59,8 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, 
     shard.clock.write(out)
 
 
-def for_frames(path: np.ndarray, subsampling: int, frames: int, transitions: TransitionModel) -> np.ndarray:
+def for_frames(path: np.ndarray, subsampling: int, frames: int, hmm: AcousticModel,
+               context_free: set[int]) -> np.ndarray:
     """The transition-ids of an utterance's frames, from those of its output frames.
 
     Args:
@@ -66,14 +68,20 @@ def for_frames(path: np.ndarray, subsampling: int, frames: int, transitions: Tra
             a state comes before its self-loops.
         subsampling: frames for which an output frame stands.
         frames: number of the utterance's frames, from subsampling (T - 1) + 1 to subsampling T.
-        transitions: the transition model.
+        hmm: the model.
+        context_free: context-independent phones, such as silence.
 
     Returns:
-        int32 [frames], in the same form: the additional frames of a state are self-loops.
+        int32 [frames], in the same form: the additional frames of a state are self-loops. In a phone of a chain model
+        only the first frame is in the state of the begin.
 
     Raises:
         UserError: an HMM state has no self-loop.
     """
+    transitions = hmm.transitions
+    if transitions.topology.is_chain:
+        window, index = windows(path, transitions, context_free)
+        return low_rate_path(window, np.repeat(index, subsampling)[:frames], transitions, hmm.tree)
     loops = {tid: transitions.self_loop_tid(int(transitions.tid_tuple[tid])) for tid in np.unique(path).tolist()}
     if 0 in loops.values():
         raise UserError("an HMM state without a self-loop lasts one output frame, so it cannot be given to its frames",

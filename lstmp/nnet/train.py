@@ -183,10 +183,10 @@ def _check_source(cfg: LstmpConfig, source: Source | None):
 def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
     """Warn if a phone has several states, so that in decoding it lasts longer than many phones of speech do."""
     states = min(topology.num_states(phone) for phone in topology.entries)
-    if states > 1:
+    if not topology.for_low_rate and states > 1:
         warn(f"with `subsampling` a phone of {states} states lasts at least {states * cfg.frames_per_row} frames, and "
-             "many phones are shorter; set `repeat_scores: true`, or train on phones of one state "
-             "(steps/tie_states.sh --topology one_state)")
+             "many phones are shorter; set `repeat_scores: true`, or train on states for a low frame rate "
+             "(steps/tie_states.sh --topology chain)")
 
 
 def make_team(cfg: LstmpConfig, device: str, threads: int) -> Team | None:

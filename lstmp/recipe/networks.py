@@ -214,12 +214,12 @@ def _biphones(name: str, own: dict, init: Network | None, base: dict, file, line
     if not isinstance(value, bool) or lfmmi and not value:
         raise UserError(f"`networks.{name}.biphones` must be true{'' if lfmmi else ' or false'}, not {value!r}",
                         file=file, line=lines.get(f"networks.{name}.biphones", lines.get(f"networks.{name}")),
-                        hint="LF-MMI needs phones of one state" if lfmmi else "true: one state for each left biphone")
+                        hint="LF-MMI needs the states of left biphones" if lfmmi else "true: the states of LF-MMI")
     if init and value != init.biphones:
         raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", file=file,
                         line=lines.get(f"networks.{name}.init", lines.get(f"networks.{name}")),
-                        hint="with LF-MMI, and with `biphones: true`, each phone has one state: start from a network "
-                             "with the same states")
+                        hint="with LF-MMI, and with `biphones: true`, states are for a low frame rate: start from a "
+                             "network with the same states")
     return value
 
 

@@ -18,6 +18,22 @@ def test_default_topology_equals_kaldis():
     assert topology.num_states(1) == 5 and topology.num_states(3) == 3
 
 
+def test_topologies_for_low_frame_rates():
+    lang = Topology.bakis(nonsilence=[2, 3], silence=[1])
+    chain, one_state = Topology.chain([1, 2, 3]), Topology.one_state([1, 2, 3])
+    assert chain.num_states(2) == 2 and one_state.num_states(2) == 1
+    assert [t.is_chain for t in (lang, chain, one_state)] == [False, True, False]
+    assert [t.has_one_state for t in (lang, chain, one_state)] == [False, False, True]
+    assert [t.for_low_rate for t in (lang, chain, one_state)] == [False, True, True]
+    assert chain.fits(lang) and one_state.fits(lang) and not Topology.chain([1, 2]).fits(lang)
+    # a phone of n frames has the probability 0.5ⁿ: frame by frame through its states
+    after = {(0,): 1.0}
+    for frames in range(1, 5):
+        after = {(to,): sum(p * q for (s,), p in after.items() for d, q in chain.entries[2][s] if d == to)
+                 for to in (1, 2)}
+        assert after.pop((2,)) == 0.5 ** frames
+
+
 @settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 7))
 def test_file_round_trip(tmp_path_factory, speech, silence):

@@ -1,6 +1,7 @@
 """Conversion of an alignment to other tied states."""
 
 import itertools
+import json
 import shutil
 
 import numpy as np
@@ -134,13 +135,43 @@ def test_left_biphones_depend_on_the_phone_before_and_not_on_the_one_after(toy, 
 
 
 @pytest.mark.parametrize("context", ["triphone", "left_biphone"])
-def test_graphs_are_made_of_one_state_per_phone(toy, ali_dir, tmp_path, context):
+def test_chain_states_tell_the_begin_of_a_phone_from_its_other_frames(toy, ali_dir, tmp_path, context):
+    out = tmp_path / "chain"
+    model = tie(toy, ali_dir, out, "--leaves", "40", "--topology", "chain", "--context", context)
+    t, lang = model.transitions, Lang.load(toy.lang)
+    assert t.topology.is_chain and t.log_prob[1:].exp().tolist() == pytest.approx([0.5] * t.num_tids)
+    assert (out / "phones.ctm").read_text() == (ali_dir / "phones.ctm").read_text()
+    pdfs, begins, others = dict(read_int_vectors(out / "pdf.ark")), set(), set()
+    for utt, tids in read_alignment(out).items():
+        tids, around = tids.astype(np.int64), [0, *(s.phone for s in segments(tids, t)), 0]
+        for i, s in enumerate(segments(tids, t)):
+            of_phone = tids[s.start:s.start + s.length]
+            assert t.tid_state[of_phone].tolist() == [0] + [1] * (s.length - 1)
+            # the begin leads to the other state, or out; the other state is left first, then come its self-loops
+            leaves = [False, True] + [False] * (s.length - 2) if s.length > 1 else [True]
+            assert t.is_final[of_phone].tolist() == leaves
+            window = (0, s.phone, 0) if s.phone in lang.silence else tuple(around[i:i + 3])
+            window = model.tree.window(*window)
+            begin, other = (model.tree.pdf(window, state) for state in (0, 1))
+            assert t.tid_pdf[of_phone].tolist() == [begin] + [other] * (s.length - 1)
+            # networks learn the begin in the first three frames, of which one is an output
+            assert pdfs[utt][s.start:s.start + s.length].tolist() == ([begin] * 3 + [other] * s.length)[:s.length]
+            begins.add(begin)
+            others.add(other)
+    assert len(begins & others) < len(begins | others) / 3  # shared at most by phones whose tree does not ask
+
+
+@pytest.mark.parametrize("context", ["triphone", "left_biphone"])
+@pytest.mark.parametrize("topology", ["chain", "one_state"])
+def test_graphs_are_made_of_states_for_low_frame_rates(toy, ali_dir, tmp_path, context, topology):
     """HCLG, and the training graph, whose alignment of the network's scores is the one that the scores were made of."""
-    model = tie(toy, ali_dir, tmp_path / "tied", "--leaves", "20", "--topology", "one_state", "--context", context)
+    model = tie(toy, ali_dir, tmp_path / "tied", "--leaves", "40", "--topology", topology, "--context", context)
     shutil.copytree(toy.lang, tmp_path / "lang")
     lang = Lang.load(tmp_path / "lang")
     grammar([lang.words[w] for w in ("RED", "AID", "DEE")]).write(tmp_path / "lang" / "G.fst")
     make_graph(tmp_path / "lang", tmp_path / "tied", tmp_path / "graph")
+    scale = json.loads((tmp_path / "graph/graph.json").read_text())["self_loop_scale"]
+    assert scale == (1.0 if topology == "chain" else 0.1)
     labels = read_graph_file(tmp_path / "graph")[0].arcs[:, 1]
     assert 0 < int(labels.max()) <= model.tree.num_pdfs
 

@@ -18,7 +18,7 @@ FRAMES = 5
 
 
 def by_definition(system, frames):
-    """Probability of each sequence of pdfs that ends with the utterance, of up to ``frames`` frames."""
+    """Probability of each sequence of pdfs that ends with the utterance, of up to ``frames`` frames, by the HMMs."""
     lm, tree, t = system.lm, system.model.tree, system.model.transitions
     out: Counter = Counter()
 
@@ -29,17 +29,19 @@ def by_definition(system, frames):
             for a in np.flatnonzero(lm.source == state):
                 yield from sequences(lm.target[a], [*phones, int(lm.phone[a])], prob * np.exp(lm.log_prob[a]))
 
-    def emit(pdfs, loops, k, emitted, prob):
-        if k == len(pdfs):
+    def emit(phones, k, state, emitted, prob):
+        """The rest of an utterance that is before a frame in a state of its phone k."""
+        if k == len(phones):
             out[emitted] += prob
-            return
-        for length in range(1, frames - len(emitted) + 1):
-            emit(pdfs, loops, k + 1, emitted + (pdfs[k],) * length, prob * loops[k] ** (length - 1) * (1 - loops[k]))
+        elif len(emitted) < frames:
+            pdf = tree.pdf(window_at(phones, k, tree), state)
+            first = int(t.first_tid[t.tuple_index(phones[k], state, pdf)])
+            for i, (to, _) in enumerate(t.topology.entries[phones[k]][state]):
+                after = (k + 1, 0) if t.is_final[first + i] else (k, to)
+                emit(phones, *after, (*emitted, pdf), prob * float(t.log_prob[first + i].double().exp()))
 
     for phones, prob in sequences(0, [], 1.0):
-        pdfs = [tree.pdf(window_at(phones, i, tree), 0) for i in range(len(phones))]
-        index = [t.tuple_index(p, 0, pdf) for p, pdf in zip(phones, pdfs, strict=True)]
-        emit(pdfs, t.self_loop_log_prob()[index].double().exp().tolist(), 0, (), prob)
+        emit(phones, 0, 0, (), prob)
     return {pdfs: p for pdfs, p in out.items() if len(pdfs) <= frames}
 
 
@@ -52,8 +54,8 @@ def of_graph(graph, frames):
         if graph.final[state] > -np.inf:
             out[emitted] += np.exp(weight + graph.final[state])
         if len(emitted) < frames:
-            for to, w in arcs.get(state, ()):
-                walk(to, (*emitted, int(graph.pdf[to])), weight + w)
+            for to, pdf, w in arcs.get(state, ()):
+                walk(to, (*emitted, pdf), weight + w)
 
     walk(0, (), 0.0)
     return out
@@ -61,8 +63,9 @@ def of_graph(graph, frames):
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize("order", [2, 3, 4])
-def test_sequences_of_pdfs_have_the_probability_of_language_model_and_hmm(width, order):
-    system = SmallSystem(10 * width + order, width, order)
+@pytest.mark.parametrize("chain", [False, True])
+def test_sequences_of_pdfs_have_the_probability_of_language_model_and_hmm(width, order, chain):
+    system = SmallSystem(10 * width + order, width, order, chain=chain)
     expected, found = by_definition(system, FRAMES), of_graph(system.denominator, FRAMES)
     assert len(expected) > 20 and expected.keys() == found.keys()
     for pdfs, prob in expected.items():
@@ -72,7 +75,7 @@ def test_sequences_of_pdfs_have_the_probability_of_language_model_and_hmm(width,
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_arcs_of_each_state_sum_to_one_and_so_do_initial_probabilities(width):
     graph = SmallSystem(width, width).denominator
-    source, target, weight = graph.arcs()
+    source, target, _, weight = graph.arcs()
     sums = np.bincount(source, np.exp(weight), minlength=len(graph.pdf)) + np.exp(graph.final)
     assert sums == pytest.approx(np.ones(len(sums)), rel=1e-5)
     assert np.exp(graph.initial).sum() == pytest.approx(1.0)
@@ -81,7 +84,7 @@ def test_arcs_of_each_state_sum_to_one_and_so_do_initial_probabilities(width):
 
 def test_initial_probabilities_are_the_average_over_the_first_hundred_frames():
     graph = SmallSystem(4).denominator
-    source, target, weight = graph.arcs()
+    source, target, _, weight = graph.arcs()
     step = np.zeros((len(graph.pdf),) * 2)
     np.add.at(step, (source, target), np.exp(weight))
     now, total = np.eye(len(step))[0], np.zeros(len(step))
@@ -105,23 +108,27 @@ def test_phones_of_several_states_are_an_error():
     rng = np.random.default_rng(0)
     lang = random_lang(rng, states=(2,))
     tree = random_tree(lang, rng)
-    with pytest.raises(UserError, match="needs phones of one state; .*--topology one_state"):
+    with pytest.raises(UserError, match="may be as short as one frame; .*--topology chain"):
         make_denominator(SmallSystem(0).lm, AcousticModel(random_transitions(lang, tree, rng), tree, None, None))
 
 
 def test_files_are_read_as_written_and_damage_is_an_error(tmp_path):
-    graph, path = SmallSystem(7).denominator, tmp_path / "denominator.safetensors"
+    graph, path = SmallSystem(7, chain=True).denominator, tmp_path / "denominator.safetensors"
+    assert (graph.pdf[1:] != graph.loop_pdf[1:]).any()
     graph.write(path)
     read = Denominator.read(tmp_path)
     assert read.num_pdfs == graph.num_pdfs
     assert all((getattr(read, name) == x).all() for name, x in vars(graph).items() if name != "num_pdfs")
     tensors = read_tensors(path)
-    for name, bad in (("pdf", tensors["pdf"] + 1000), ("target", tensors["target"] * 0),
-                      ("weight", tensors["weight"] * torch.nan), ("stay", tensors["stay"][1:]),
+    for name, bad in (("pdf", tensors["pdf"] + 1000), ("loop_pdf", tensors["loop_pdf"] + 1000),
+                      ("target", tensors["target"] * 0), ("weight", tensors["weight"] * torch.nan),
+                      ("stay", tensors["stay"][1:]),
                       ("source", tensors["source"].int()), ("initial", tensors["initial"] + 1)):
         write_tensors(path, {**tensors, name: bad}, {"num_pdfs": str(graph.num_pdfs)})
         with pytest.raises(UserError, match="not consistent"):
             Denominator.read(path)
+    write_tensors(path, {k: x for k, x in tensors.items() if k != "loop_pdf"}, {"num_pdfs": str(graph.num_pdfs)})
+    assert (Denominator.read(path).loop_pdf == graph.pdf).all()  # of an earlier version
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="not a denominator graph"):
         Denominator.read(path)

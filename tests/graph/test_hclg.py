@@ -1,5 +1,7 @@
 """HCLG compared with an enumeration of H, C, L and G, for random trees, transition probabilities and scores."""
 
+import dataclasses
+
 import kaldifst
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from helpers.small_recognizer import (
     small_lang,
 )
 
+from lstmp.corpus.topology import Topology
 from lstmp.decode.config import SearchConfig
 from lstmp.decode.online import OnlineSearch
 from lstmp.decode.search_graph import SearchGraph
@@ -33,13 +36,13 @@ def toy(tmp_path_factory):
     return small_lang(tmp_path_factory.mktemp("toy"))
 
 
-def build(toy, seed, width, central, **scales):
+def build(toy, seed, width, central, frames=FRAMES, **scales):
     lang, g = toy
     rng = np.random.default_rng(seed)
     tree = random_tree(lang, width, central, rng) if width > 1 else monophone_tree(lang.sets, lang.topology)
     transitions = random_transitions(lang, tree, rng)
     graph = compose_hclg(l_disambig(lang), g, lang.disambig, tree, transitions, quiet=True, **scales)
-    scores = 3 * rng.standard_normal((FRAMES, tree.num_pdfs))
+    scores = 3 * rng.standard_normal((frames, tree.num_pdfs))
     return tree, transitions, graph, scores
 
 
@@ -53,6 +56,18 @@ def test_graph_equals_enumeration(toy, seed, width, central):
     assert set(found) == set(expected)
     for words, cost in expected.items():
         assert found[words] == pytest.approx(cost, abs=2e-2), words
+
+
+@pytest.mark.parametrize("seed, width, central", [(0, 1, 0), (1, 2, 1), (2, 3, 1)])
+@pytest.mark.parametrize("topology", [Topology.chain, Topology.one_state])
+def test_phones_of_one_frame_or_more(toy, seed, width, central, topology):
+    lang, g = toy
+    toy = dataclasses.replace(lang, topology=topology(lang.topology.entries)), g
+    tree, transitions, graph, scores = build(toy, seed, width, central, frames=6)
+    expected = exhaustive(*toy, tree, transitions, scores)
+    found = graph_viterbi(graph, transitions.tid_pdf.numpy(), scores)
+    assert len(expected) > 20
+    assert {w: pytest.approx(c, abs=2e-2) for w, c in expected.items()} == found
 
 
 @pytest.mark.parametrize("seed, width", [(10, 1), (11, 3)])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lstmp.gmm.align import Segment
 from lstmp.graph.numerator import Numerators
 
-SYSTEMS = {(seed, width): SmallSystem(seed, width) for seed in range(3) for width in (1, 2, 3)}
+SYSTEMS = {(seed, width): SmallSystem(seed, width, chain=seed > 0) for seed in range(3) for width in (1, 2, 3)}
 
 
 def allowed(segments, tolerance, subsampling, phase):
@@ -51,7 +51,7 @@ def test_the_paths_of_an_utterance_are_those_near_its_alignment(seed, width, num
         assert (cut is None) == (not expected)
     if cut is not None:
         whole = cut[1]
-        assert {path for path, _ in numerator_paths(whole)} == expected
+        assert {path for path, _, _ in numerator_paths(whole)} == expected
         for k, t in itertools.product(range(len(segments)), range(whole.frames)):  # no limit is too wide
             assert (whole.first[k] <= t <= whole.last[k]) == any(path[t] == k for path in expected)
 
@@ -69,13 +69,11 @@ def test_paths_of_chunks_are_paths_of_the_denominator_with_the_same_weight(seed,
     graph, (skipped, numerator) = system.denominator, cut
     assert skipped == 0 and numerator.frames == min(frames, numerators.frames("utt") - first)
     in_denominator: dict[tuple, float] = {}
-    for states, weight in denominator_paths(graph, numerator.frames):
-        key = tuple(graph.pdf[list(states)].tolist())
-        in_denominator[key] = np.logaddexp(in_denominator.get(key, -np.inf), weight)
+    for pdfs, weight in denominator_paths(graph, numerator.frames):
+        in_denominator[pdfs] = np.logaddexp(in_denominator.get(pdfs, -np.inf), weight)
     of_pdfs: dict[tuple, float] = {}
-    for path, weight in numerator_paths(numerator):
-        key = tuple(numerator.pdf[list(path)].tolist())
-        of_pdfs[key] = np.logaddexp(of_pdfs.get(key, -np.inf), weight)
+    for _, pdfs, weight in numerator_paths(numerator):
+        of_pdfs[pdfs] = np.logaddexp(of_pdfs.get(pdfs, -np.inf), weight)
     assert of_pdfs
     for key, weight in of_pdfs.items():
         assert weight <= in_denominator[key] + 1e-6
@@ -94,7 +92,7 @@ def test_chunks_are_the_parts_of_the_utterance(number):
         starts = range(0, whole.frames, size)
         parts = [numerators.cut("utt", start, size)[1] for start in starts]
         lows = [int(np.searchsorted(numerators._limits("utt", 0)[1], start)) for start in starts]
-        for path, weight in numerator_paths(whole):
+        for path, _, weight in numerator_paths(whole):
             total = 0.0
             for start, low, part in zip(starts, lows, parts, strict=True):
                 ks = [k - low for k in path[start:start + size]]
@@ -103,9 +101,10 @@ def test_chunks_are_the_parts_of_the_utterance(number):
                 if start == 0:
                     total += part.start[ks[0]] + arcs
                     continue
-                before = path[start - 1]
-                into = part.enter[ks[0]] if before < path[start] else part.stay[ks[0]]
-                assert part.start[ks[0]] >= initial[before] + into - 1e-9
+                entered = path[start - 1] < path[start]
+                into = (part.enter if entered else part.stay)[ks[0]]
+                begins = (part.start if entered else part.start_inside)[ks[0]]
+                assert begins == pytest.approx(initial[path[start - 1]] + into)
                 total += into + arcs
             assert total == pytest.approx(weight)
 

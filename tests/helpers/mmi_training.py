@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from helpers import ROOT
 from lstmp import config
@@ -16,19 +17,26 @@ MMI = config.load(ROOT / "conf" / "mmi.yaml", MmiConfig)
 HELD_OUT = ("s0-028", "s1-037")
 
 
-def make_denominator(ali, out):
-    step.main.__wrapped__(["--ali", str(ali), "--out", str(out), "--config", str(ROOT / "conf" / "denominator.yaml")])
+def make_denominator(ali, out, order=4):
+    conf = yaml.safe_load((ROOT / "conf" / "denominator.yaml").read_text())
+    conf["phone_lm"]["order"] = order
+    config.write_text(out.parent / f"{out.name}.yaml", yaml.safe_dump(conf))
+    step.main.__wrapped__(["--ali", str(ali), "--out", str(out), "--config", str(out.parent / f"{out.name}.yaml")])
+    return out
+
+
+def make_states(toy, ali, out, topology):
+    tie_states.main.__wrapped__(["--data", str(toy.data), "--lang", str(toy.lang), "--ali", str(ali),
+                                 "--out", str(out), "--config", str(toy.conf / "tri1.yaml"),
+                                 "--leaves", "40" if topology == "chain" else "20",
+                                 "--topology", topology, "--context", "left_biphone"])
     return out
 
 
 @pytest.fixture(scope="session")
 def states(toy, ali_dir, tmp_path_factory):
     """The alignment of :mod:`helpers.known_gaussians`, to states of biphones."""
-    out = tmp_path_factory.mktemp("mmi") / "biphones"
-    tie_states.main.__wrapped__(["--data", str(toy.data), "--lang", str(toy.lang), "--ali", str(ali_dir),
-                                 "--out", str(out), "--config", str(toy.conf / "tri1.yaml"), "--leaves", "20",
-                                 "--topology", "one_state", "--context", "left_biphone"])
-    return out
+    return make_states(toy, ali_dir, tmp_path_factory.mktemp("mmi") / "biphones", "chain")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Small systems with one HMM state for each phone, and sums over all paths through their graphs."""
+"""Small systems with states for a low frame rate, and sums over all paths through their graphs."""
 
 import itertools
 from dataclasses import replace
@@ -8,6 +8,7 @@ import numpy as np
 from lstmp.corpus.topology import Topology
 from lstmp.gmm.align import Segment
 from lstmp.gmm.model import AcousticModel
+from lstmp.gmm.transition import TransitionModel
 from lstmp.graph.denominator import Denominator, make_denominator
 from lstmp.graph.numerator import Numerator
 from lstmp.graph.phone_lm import PhoneLmConfig, estimate
@@ -18,16 +19,22 @@ from .random_hmms import SIL, random_lang, random_transitions, random_tree
 class SmallSystem:
     """A random tree of ``width`` phones, phone sequences, and the graph of their language model.
 
+    With ``chain`` the begin of a phone has a state of its own.
+
     Attributes:
         sequences: phones of each utterance, without two equal phones in a row.
     """
 
-    def __init__(self, seed, width=2, order=4, extra_states=3, phones=3, utts=6, longest=6):
+    def __init__(self, seed, width=2, order=4, extra_states=3, phones=3, utts=6, longest=6, chain=False):
         self.rng = rng = np.random.default_rng(seed)
         lang = random_lang(rng, phones=phones)
-        self.lang = lang = replace(lang, topology=Topology.one_state(lang.topology.entries))
+        topology = Topology.chain if chain else Topology.one_state
+        self.lang = lang = replace(lang, topology=topology(lang.topology.entries))
         tree = random_tree(lang, rng, width)
-        self.model = AcousticModel(random_transitions(lang, tree, rng), tree, None, None)
+        # the probabilities of the topology of chain models are never estimated
+        transitions = TransitionModel.from_tree(lang.topology, tree, lang.silence + lang.nonsilence) if chain else \
+            random_transitions(lang, tree, rng)
+        self.model = AcousticModel(transitions, tree, None, None)
         self.sequences = [self._sequence(int(rng.integers(1, longest + 1))) for _ in range(utts)]
         self.lm = estimate(self.sequences, PhoneLmConfig(order, extra_states))
         self.denominator = make_denominator(self.lm, self.model)
@@ -46,20 +53,20 @@ class SmallSystem:
         return [Segment(*row) for row in zip(phones, starts, lengths, strict=True)]
 
 
-def arcs_of(graph: Denominator | Numerator):
-    """A graph as (log-probabilities of the first state, first pdf and frame-dependent arcs) for :func:`all_paths`.
+def arcs_of(graph: Denominator):
+    """A denominator graph for walks through it.
 
     Returns:
-        starts: {state: log-probability} before the first frame, arcs: {state: [(state, log-probability)]}.
+        starts: {state: log-probability} before the first frame, arcs: {state: [(state, pdf, log-probability)]}.
     """
     arcs: dict[int, list] = {}
-    for source, target, weight in zip(*graph.arcs(), strict=True):
-        arcs.setdefault(int(source), []).append((int(target), float(weight)))
+    for source, target, pdf, weight in zip(*graph.arcs(), strict=True):
+        arcs.setdefault(int(source), []).append((int(target), int(pdf), float(weight)))
     return {i: w for i, w in enumerate(graph.initial.tolist()) if w > -np.inf}, arcs
 
 
 def denominator_paths(graph: Denominator, frames: int, leaky: float = 0.0):
-    """Yield (states after each frame, log-probability) of every path of a chunk."""
+    """Yield (pdf of each frame, log-probability) of every path of a chunk."""
     starts, arcs = arcs_of(graph)
     leaks = [(j, np.log(leaky) + w) for j, w in starts.items()] if leaky else []
 
@@ -68,30 +75,33 @@ def denominator_paths(graph: Denominator, frames: int, leaky: float = 0.0):
             yield tuple(path), weight
             return
         for at, leak in [(state, 0.0), *(leaks if path else [])]:
-            for to, w in arcs.get(at, ()):
-                yield from walk(to, [*path, to], weight + leak + w)
+            for to, pdf, w in arcs.get(at, ()):
+                yield from walk(to, [*path, pdf], weight + leak + w)
 
     for state, weight in starts.items():
         yield from walk(state, [], weight)
 
 
 def numerator_paths(numerator: Numerator):
-    """Yield (phone index in each frame, log-probability) of every path of a numerator."""
+    """Yield (phone index in each frame, pdf of each frame, log-probability) of every path of a numerator."""
     n = numerator
     for path in itertools.product(range(len(n.pdf)), repeat=n.frames):
         steps = np.diff(path)
-        if ((steps < 0) | (steps > 1)).any() or n.start[path[0]] == -np.inf:
+        if ((steps < 0) | (steps > 1)).any() or any(not n.first[k] <= t <= n.last[k] for t, k in enumerate(path)):
             continue
-        if all(n.first[k] <= t <= n.last[k] for t, k in enumerate(path)):
-            yield path, n.start[path[0]] + sum(n.enter[b] if b > a else n.stay[b] for a, b in itertools.pairwise(path))
+        weight = sum(n.enter[b] if b > a else n.stay[b] for a, b in itertools.pairwise(path))
+        pdfs = [n.pdf[b] if b > a else n.loop_pdf[b] for a, b in itertools.pairwise(path)]
+        for pdf, start in ((n.pdf, n.start), (n.loop_pdf, n.start_inside)):
+            if start[path[0]] > -np.inf:
+                yield path, (int(pdf[path[0]]), *map(int, pdfs)), start[path[0]] + weight
 
 
-def total(paths, pdf, scores):
-    """Log of the sum over paths, and the posteriors [T, pdfs], of scores [T, pdfs]; ``pdf`` is that of each state."""
-    rows = [(path, weight + sum(scores[t, pdf[s]] for t, s in enumerate(path))) for path, weight in paths]
+def total(paths, scores):
+    """Log of the sum over paths, (pdf of each frame, log-probability), and the posteriors [T, pdfs], of scores."""
+    rows = [(pdfs, weight + sum(scores[t, p] for t, p in enumerate(pdfs))) for pdfs, weight in paths]
     log_prob = np.logaddexp.reduce([w for _, w in rows]) if rows else -np.inf
     posteriors = np.zeros(scores.shape)
-    for path, weight in rows:
-        for t, s in enumerate(path):
-            posteriors[t, pdf[s]] += np.exp(weight - log_prob)
+    for pdfs, weight in rows:
+        for t, p in enumerate(pdfs):
+            posteriors[t, p] += np.exp(weight - log_prob)
     return log_prob, posteriors

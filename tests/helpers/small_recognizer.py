@@ -219,7 +219,8 @@ def phone_sequence_cost(phones, tree, transitions, scores, transition_scale, sel
 def exhaustive(lang, g, tree, transitions, scores, transition_scale=1.0, self_loop_scale=0.1):
     """Word sequence → lowest cost, by enumeration of all phone sequences that fit into T frames; ``scores`` [T, P]."""
     best: dict[tuple[int, ...], float] = {}
-    for phones, word_costs in spoken(lang, g, len(scores) // 3).items():  # each phone takes at least three frames
+    shortest = 1 if lang.topology.for_low_rate else 3  # frames of a phone
+    for phones, word_costs in spoken(lang, g, len(scores) // shortest).items():
         cost = phone_sequence_cost(phones, tree, transitions, scores, transition_scale, self_loop_scale)
         for words, lm_cost in word_costs.items():
             best[words] = min(best.get(words, math.inf), cost + lm_cost)

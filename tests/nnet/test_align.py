@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.known_gaussians import aligned, make, mono  # noqa: E402
+from helpers.mmi_training import make_states
 
+from lstmp.corpus.lang import Lang
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 from lstmp.gmm.align import read_alignment, segments  # noqa: E402
 from lstmp.gmm.model import AcousticModel
-from lstmp.gmm.transition import TransitionModel
+from lstmp.gmm.transition import TransitionModel, target_pdfs
+from lstmp.gmm.tree_stats import low_rate_path, windows
 from lstmp.nnet import align, checkpoint  # noqa: E402
 from lstmp.nnet.train import train  # noqa: E402
 
@@ -81,7 +84,8 @@ def test_a_network_with_subsampling_gives_one_transition_id_per_frame(known, sma
 
 @pytest.mark.parametrize("frames", [7, 8, 9])
 def test_the_frames_of_a_group_stay_in_its_state(known, frames):
-    transitions = AcousticModel.load(known[1]).transitions
+    model = AcousticModel.load(known[1])
+    transitions = model.transitions
     phone = transitions.topology.entries.keys() - {1}
     index = next(i for i, (p, s, _) in enumerate(transitions.tuples.tolist()) if p in phone and s == 0)
     loop = transitions.self_loop_tid(index)
@@ -89,10 +93,28 @@ def test_the_frames_of_a_group_stay_in_its_state(known, frames):
                    if tid != loop)
     path = np.array([leaving, loop, leaving], np.int32)
     wanted = [leaving, loop, loop, loop, loop, loop, leaving, loop, loop]
-    assert align.for_frames(path, 3, frames, transitions).tolist() == wanted[:frames]
+    assert align.for_frames(path, 3, frames, model, {1}).tolist() == wanted[:frames]
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_only_the_first_frame_of_a_phone_is_the_begin_of_a_chain_model(known, tmp_path, missing):
+    """From the path at a third of the rate, with phones of one, two and three outputs, to the path of all frames."""
+    toy, ali = known
+    states = make_states(toy, ali, tmp_path / "chain", "chain")
+    model, silence = AcousticModel.load(states), set(Lang.load(toy.lang).silence)
+    for tids in read_alignment(states).values():
+        phones = [s.phone for s in segments(tids, model.transitions)]
+        window, _ = windows(tids, model.transitions, silence)
+        lengths = [1 + i % 3 for i in range(len(phones))]
+        path = low_rate_path(window, np.repeat(np.arange(len(phones)), lengths), model.transitions, model.tree)
+        found = align.for_frames(path, 3, 3 * sum(lengths) - missing, model, silence)
+        parts = segments(found, model.transitions)
+        assert [s.phone for s in parts] == phones
+        assert [s.length for s in parts] == [3 * n for n in lengths[:-1]] + [3 * lengths[-1] - missing]
+        assert (target_pdfs(found, model.transitions)[::3] == model.transitions.tid_pdf.numpy()[path]).all()
 
 
 def test_states_without_a_self_loop_are_refused():
     once = TransitionModel(Topology({1: (((1, 1.0),),)}), [(1, 0, 0)])
     with pytest.raises(UserError, match="without a self-loop"):
-        align.for_frames(np.array([1], np.int32), 3, 3, once)
+        align.for_frames(np.array([1], np.int32), 3, 3, AcousticModel(once, None, None, None), {1})

@@ -18,23 +18,26 @@ OUTPUT_BEAM = 1e6  # paths are not pruned
 
 def denominator_fsa(graph: Denominator) -> k2.Fsa:
     """The graph as an epsilon-free acceptor: state s of the graph is state s + 1."""
-    source, target, weight = graph.arcs()
-    first = np.full(len(graph.pdf), -np.inf)
-    np.logaddexp.at(first, target, graph.initial[source] + weight)
-    entered = np.flatnonzero(first > -np.inf)
-    return _fsa(np.concatenate([np.zeros_like(entered), source + 1]), np.concatenate([entered, target]) + 1,
-                np.concatenate([graph.pdf[entered], graph.pdf[target]]), np.concatenate([first[entered], weight]),
-                1 + np.arange(1, len(graph.pdf)))
+    source, target, pdf, weight = graph.arcs()
+    entering, staying = np.full(len(graph.pdf), -np.inf), graph.initial + graph.stay
+    np.logaddexp.at(entering, graph.target, graph.initial[graph.source] + graph.weight)
+    first = np.concatenate([entering, staying])
+    states, pdfs = np.tile(np.arange(len(graph.pdf)), 2), np.concatenate([graph.pdf, graph.loop_pdf])
+    used = first > -np.inf
+    return _fsa(np.concatenate([np.zeros(used.sum(), np.int64), source + 1]),
+                np.concatenate([states[used], target]) + 1, np.concatenate([pdfs[used], pdf]),
+                np.concatenate([first[used], weight]), 1 + np.arange(1, len(graph.pdf)))
 
 
 def numerator_fsa(n: Numerator) -> k2.Fsa:
     """A numerator as an acceptor with one state for each frame and phone that it allows."""
     number = {key: i + 1 for i, key in enumerate(
         (t, k) for t in range(n.frames) for k in range(len(n.pdf)) if n.first[k] <= t <= n.last[k])}
-    arcs = [(0, number[0, k], n.pdf[k], n.start[k]) for t, k in number if t == 0 and n.start[k] > -np.inf]
+    arcs = [(0, number[0, k], pdf[k], start[k]) for pdf, start in ((n.pdf, n.start), (n.loop_pdf, n.start_inside))
+            for t, k in number if t == 0 and start[k] > -np.inf]
     for (t, k), state in number.items():
-        arcs += [(number[before], state, n.pdf[k], weight) for before, weight in (
-            ((t - 1, k), n.stay[k]), ((t - 1, k - 1), n.enter[k])) if before in number]
+        arcs += [(number[before], state, pdf, weight) for before, pdf, weight in (
+            ((t - 1, k), n.loop_pdf[k], n.stay[k]), ((t - 1, k - 1), n.pdf[k], n.enter[k])) if before in number]
     source, target, pdf, weight = map(np.array, zip(*arcs, strict=True))
     return _fsa(source, target, pdf, weight, np.array([s for (t, _), s in number.items() if t == n.frames - 1]))
 

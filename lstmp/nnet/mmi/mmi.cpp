@@ -5,8 +5,10 @@
 // outputs are reduced by their maximum, and the forward probabilities are scaled to the sum 1; the logarithms of both are
 // added in float64.
 //
-// With the leaky HMM, the probability of state j after a frame grows by leaky · initial[j]. What this adds to the next frame
-// is leaky · entry, where entry[d] = Σ initial[i] · prob(i → d) over the arcs into d, so it costs no pass over the states.
+// A state emits `pdf` when it is entered by an arc from another phone, and `loop_pdf` by its self-loop, which is not among the
+// arcs. With the leaky HMM, the probability of state j after a frame grows by leaky · initial[j]. What this adds to the next
+// frame is leaky · entry, where entry[d] = Σ initial[i] · prob(i → d) over the arcs into d, and leaky · loop_entry, where
+// loop_entry[d] = initial[d] · stay[d], so it costs no pass over the states.
 #include "../../exponential.h"
 #include "../../guard.h"
 
@@ -71,8 +73,8 @@ struct Arcs {
 
 struct Graph {
   int64_t states, pdfs;
-  const int32_t* pdf;  // [states]
-  const float* entry;  // [states]
+  const int32_t *pdf, *loop_pdf;            // [states]
+  const float *stay, *entry, *loop_entry;  // [states]
   Arcs in, out;
   float leaky;
 };
@@ -154,7 +156,7 @@ class Block {
       } else {
         into += g_.entry[d];
       }
-      sum += now[d] = into * emitted[g_.pdf[d]];
+      sum += now[d] = into * emitted[g_.pdf[d]] + stayed(t, d);
     }
     Lanes inverse = {};
     for (int n = 0; n < count_; ++n) {
@@ -165,8 +167,15 @@ class Block {
     inverse_[t] = inverse;
   }
 
+  // The part of alpha_ of state d after frame t that was in the state before.
+  Lanes stayed(int64_t t, int64_t d) const {
+    const Lanes repeated = emitted_[(t - 1) * g_.pdfs + g_.loop_pdf[d]];
+    if (t == 1) return g_.loop_entry[d] * repeated;
+    return (g_.stay[d] * alpha_[(t - 1) * g_.states + d] * inverse_[t - 1] + g_.leaky * g_.loop_entry[d]) * repeated;
+  }
+
   void backward() {
-    std::vector<Lanes> beta(g_.states), ahead(g_.states), of_pdf(g_.pdfs);
+    std::vector<Lanes> beta(g_.states), ahead(g_.states), stay_ahead(g_.states), of_pdf(g_.pdfs);
     for (int64_t t = frames_; t >= 1; --t) {
       Lanes begins = {};  // 1 in the lanes whose last frame is t
       for (int n = 0; n < count_; ++n) begins[n] = b_.length[which_[n]] == t;
@@ -177,21 +186,23 @@ class Block {
       std::memset(of_pdf.data(), 0, g_.pdfs * sizeof(Lanes));
       for (int64_t d = 0; d < g_.states; ++d) {
         const Lanes scaled = (beta[d] + begins) * scale;
-        const int32_t p = g_.pdf[d];
-        const Lanes posterior = alpha[d] * scaled;
+        const Lanes posterior = alpha[d] * scaled, staying = stayed(t, d) * scaled;
         sum += posterior;
-        of_pdf[p] += posterior;
-        ahead[d] = emitted[p] * scaled;
-        leaked += g_.entry[d] * ahead[d];
+        of_pdf[g_.pdf[d]] += posterior - staying;
+        of_pdf[g_.loop_pdf[d]] += staying;
+        ahead[d] = emitted[g_.pdf[d]] * scaled;
+        stay_ahead[d] = emitted[g_.loop_pdf[d]] * scaled;
+        leaked += g_.entry[d] * ahead[d] + g_.loop_entry[d] * stay_ahead[d];
       }
       check(t, sum);
       write(t, of_pdf);
       if (t == 1) break;
       leaked *= g_.leaky;
       for (int64_t r = 0; r < g_.states; ++r) {
-        Lanes out = leaked;
+        const int32_t s = g_.out.state[r];
+        Lanes out = leaked + g_.stay[s] * stay_ahead[s];
         for (int32_t k = g_.out.first[r]; k < g_.out.first[r + 1]; ++k) out += g_.out.prob[k] * ahead[g_.out.other[k]];
-        beta[g_.out.state[r]] = out;
+        beta[s] = out;
       }
     }
   }
@@ -241,15 +252,15 @@ class Block {
 // Called from lstmp/nnet/mmi/native.py. Computes the `count` ≤ 16 sequences `which`, the longest first: their
 // log-probabilities, NaN or -inf for a sequence that has none in float32, the sums of their squared scores, and the gradient
 // in their rows. Arrays are described in Arcs, Graph and Batch. Returns 0.
-extern "C" int lstmp_mmi(int64_t states, int64_t pdfs, const int32_t* pdf, const float* entry, const int32_t* in_state,
-                         const int32_t* in_first, const int32_t* in_source, const float* in_prob, const int32_t* out_state,
+extern "C" int lstmp_mmi(int64_t states, int64_t pdfs, const int32_t* pdf, const int32_t* loop_pdf, const float* stay,
+                         const float* entry, const float* loop_entry, const int32_t* in_state, const int32_t* in_first, const int32_t* in_source, const float* in_prob, const int32_t* out_state,
                          const int32_t* out_first, const int32_t* out_target, const float* out_prob, float leaky,
                          int64_t sequences, const float* scores, const int64_t* begin, const int64_t* length, float factor,
                          float decay, float* gradient, double* log_prob, double* squares, const int64_t* which,
                          int64_t count) try {
   [[maybe_unused]] const FlushDenormals flush;
   const Arcs in{in_state, in_first, in_source, in_prob}, out{out_state, out_first, out_target, out_prob};
-  const Graph graph{states, pdfs, pdf, entry, in, out, leaky};
+  const Graph graph{states, pdfs, pdf, loop_pdf, stay, entry, loop_entry, in, out, leaky};
   const Batch batch{sequences, scores, begin, length, factor, decay, gradient, log_prob, squares};
   if (count > 8) {
     Block<Lanes16>(graph, batch, which, static_cast<int>(count)).run();

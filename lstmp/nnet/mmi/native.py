@@ -43,11 +43,12 @@ class NativeDenominator:
         self._plain = PlainDenominator(graph, leaky)
         self._lanes = _LANES if 4 * _LANES * len(graph.pdf) <= _CACHE else _FEWER_LANES
         self._threads, self._pools = threads, dict[int, ThreadPoolExecutor]()
-        source, target, weight = graph.arcs()
-        prob = np.exp(weight)
-        entry = np.bincount(target, np.exp(graph.initial)[source] * prob, minlength=len(graph.pdf))
-        self._arrays = [graph.pdf.astype(np.int32), entry.astype(np.float32), *_rows(target, source, prob),
-                        *_rows(source, target, prob)]
+        prob, initial, stay = np.exp(graph.weight), np.exp(graph.initial), np.exp(graph.stay)
+        entry = np.bincount(graph.target, initial[graph.source] * prob, minlength=len(stay))
+        self._arrays = [graph.pdf.astype(np.int32), graph.loop_pdf.astype(np.int32), stay.astype(np.float32),
+                        entry.astype(np.float32), (initial * stay).astype(np.float32),
+                        *_rows(graph.target, graph.source, prob, len(stay)),
+                        *_rows(graph.source, graph.target, prob, len(stay))]
 
     def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
                  decay: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -91,9 +92,9 @@ class NativeDenominator:
         return self._pools[os.getpid()].map
 
 
-def _rows(state: np.ndarray, other: np.ndarray, prob: np.ndarray) -> list[np.ndarray]:
+def _rows(state: np.ndarray, other: np.ndarray, prob: np.ndarray, num_states: int) -> list[np.ndarray]:
     """The arrays of ``Arcs`` in mmi.cpp: arcs by ``state``, the states with the fewest arcs first."""
-    arcs = np.bincount(state, minlength=int(max(state.max(), other.max())) + 1)
+    arcs = np.bincount(state, minlength=num_states)
     states = np.argsort(arcs, kind="stable")
     rank = np.argsort(states, kind="stable")
     order = np.argsort(rank[state], kind="stable")

@@ -23,29 +23,35 @@ def forward_backward(scores: torch.Tensor, begins: torch.Tensor,
     """
     lengths = torch.tensor([n.frames for n in numerators])
     width = max(len(n.pdf) for n in numerators)
-    pdf, first, last = (_padded(numerators, name, width, fill, np.int64)
-                        for name, fill in (("pdf", 0), ("first", 1), ("last", 0)))
-    start, stay, enter = (_padded(numerators, name, width, -np.inf, np.float64) for name in ("start", "stay", "enter"))
+    pdf, loop_pdf, first, last = (_padded(numerators, name, width, fill, np.int64)
+                                  for name, fill in (("pdf", 0), ("loop_pdf", 0), ("first", 1), ("last", 0)))
+    start, start_inside, stay, enter = (_padded(numerators, name, width, -np.inf, np.float64)
+                                        for name in ("start", "start_inside", "stay", "enter"))
     longest = int(lengths.max())
     time = torch.arange(longest).view(-1, 1, 1)
     inside = (first <= time) & (time <= last)
-    emitted = _emitted(scores, begins, lengths, pdf, longest).masked_fill_(~inside, -torch.inf)
-    alphas = [start + emitted[0]]
+    emitted, repeated = (_emitted(scores, begins, lengths, pdfs, longest).masked_fill_(~inside, -torch.inf)
+                         for pdfs in (pdf, loop_pdf))
+    entered, stayed = [start + emitted[0]], [start_inside + repeated[0]]  # in frame t, and all frames up to it
+    alphas = [torch.logaddexp(entered[0], stayed[0])]
+    nowhere = torch.full((len(lengths), 1), -torch.inf, dtype=torch.float64)
     for t in range(1, longest):
-        stayed, entered = alphas[-1] + stay, alphas[-1][:, :-1] + enter[:, 1:]
-        new = torch.cat([stayed[:, :1], torch.logaddexp(stayed[:, 1:], entered)], 1) + emitted[t]
+        entered.append(torch.cat([nowhere, alphas[-1][:, :-1]], 1) + enter + emitted[t])
+        stayed.append(alphas[-1] + stay + repeated[t])
+        new = torch.logaddexp(entered[-1], stayed[-1])
         alphas.append(torch.where((t < lengths).unsqueeze(1), new, alphas[-1]))
     log_prob = torch.logsumexp(alphas[-1], 1)
     betas = [torch.zeros_like(start)]
     for t in range(longest - 1, 0, -1):
-        ahead = betas[-1] + emitted[t]
-        stayed, entered = ahead + stay, ahead[:, 1:] + enter[:, 1:]
-        new = torch.cat([torch.logaddexp(stayed[:, :-1], entered), stayed[:, -1:]], 1)
+        entering = torch.cat([(betas[-1] + enter + emitted[t])[:, 1:], nowhere], 1)
+        new = torch.logaddexp(betas[-1] + stay + repeated[t], entering)
         betas.append(torch.where((t < lengths).unsqueeze(1), new, betas[-1]))
-    gamma = (torch.stack(alphas) + torch.stack(betas[::-1]) - log_prob.unsqueeze(1)).exp()
+    rest = torch.stack(betas[::-1]) - log_prob.unsqueeze(1)
     frame, sequence, state = inside.nonzero(as_tuple=True)
+    gammas = [(torch.stack(part) + rest).exp()[frame, sequence, state] for part in (entered, stayed)]
+    pdfs = [x[sequence, state] for x in (pdf, loop_pdf)]
     return log_prob, Posteriors(*(i.to(scores.device) for i in (
-        frame + begins.cpu()[sequence], sequence, pdf[sequence, state], gamma[frame, sequence, state])))
+        (frame + begins.cpu()[sequence]).repeat(2), sequence.repeat(2), torch.cat(pdfs), torch.cat(gammas))))
 
 
 def _emitted(scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, pdf: torch.Tensor,

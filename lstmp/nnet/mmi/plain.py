@@ -40,18 +40,19 @@ def add_decay(gradient: torch.Tensor, scores: torch.Tensor, begins: torch.Tensor
 
 @dataclass(frozen=True)
 class _Tensors:
-    """The graph: probabilities and pdfs of states, arcs with their probabilities."""
+    """The graph: probabilities and pdfs of states, arcs from phone to phone with their probabilities."""
 
     initial: torch.Tensor
+    stay: torch.Tensor
     pdf: torch.Tensor
+    loop_pdf: torch.Tensor
     source: torch.Tensor
     target: torch.Tensor
     prob: torch.Tensor
 
     def to(self, x: torch.Tensor) -> "_Tensors":
         """The same on the device of ``x``, with probabilities of its dtype."""
-        return _Tensors(self.initial.to(x), self.pdf.to(x.device), self.source.to(x.device), self.target.to(x.device),
-                        self.prob.to(x))
+        return _Tensors(*(y.to(x) if y.is_floating_point() else y.to(x.device) for y in vars(self).values()))
 
 
 class PlainDenominator:
@@ -64,9 +65,10 @@ class PlainDenominator:
 
     def __init__(self, graph: Denominator, leaky: float):
         self.leaky = leaky
-        source, target, weight = map(torch.from_numpy, graph.arcs())
-        self._exact = _Tensors(torch.from_numpy(graph.initial).exp(), torch.from_numpy(graph.pdf), source, target,
-                               weight.exp())
+        initial, stay, prob = (torch.from_numpy(x).exp() for x in (graph.initial, graph.stay, graph.weight))
+        pdf, loop_pdf, source, target = (torch.from_numpy(x) for x in (graph.pdf, graph.loop_pdf, graph.source,
+                                                                       graph.target))
+        self._exact = _Tensors(initial, stay, pdf, loop_pdf, source, target, prob)
         self._copies: dict[tuple, _Tensors] = {}  # (dtype, device) → the same there
 
     def __call__(self, scores: torch.Tensor, begins: torch.Tensor, lengths: torch.Tensor, factor: float = 1.0,
@@ -87,39 +89,45 @@ class PlainDenominator:
         if (x.dtype, x.device) not in self._copies:
             self._copies[x.dtype, x.device] = self._exact.to(x)
         graph = self._copies[x.dtype, x.device]
-        emitted = [frame[:, graph.pdf] for frame in x]
-        alphas = self._forward(graph, emitted, lengths)
-        log_prob = torch.logsumexp(alphas[-1], 1)
+        entered, stayed, last = self._forward(graph, x, lengths)
+        log_prob = torch.logsumexp(last, 1)
         posteriors = torch.zeros_like(scores)
         streams = torch.arange(x.shape[1], device=x.device)
-        beta = torch.zeros_like(alphas[-1])
-        for t in reversed(range(len(emitted))):
+        beta = torch.zeros_like(last)
+        for t in reversed(range(len(x))):
             here = (t < lengths).unsqueeze(1)
-            gamma = torch.where(here, (alphas[t + 1] + beta - log_prob.unsqueeze(1)).exp(), 0.0)
-            of_pdfs = torch.zeros_like(x[t]).index_add_(1, graph.pdf, gamma * factor)
+            of_pdfs = torch.zeros_like(x[t])
+            for alpha, pdf in ((entered[t], graph.pdf), (stayed[t], graph.loop_pdf)):
+                gamma = torch.where(here, (alpha + beta - log_prob.unsqueeze(1)).exp(), 0.0)
+                of_pdfs.index_add_(1, pdf, gamma * factor)
             rows = (begins.to(x.device) + t).clamp(max=len(scores) - 1)
             posteriors[rows, streams] += torch.where(here, of_pdfs, 0.0)
-            beta = torch.where(here, self._backward(graph, emitted[t] + beta, leaks=t > 0), beta)
+            beta = torch.where(here, self._backward(graph, x[t], beta, leaks=t > 0), beta)
         log_prob = torch.where(posteriors.sum((0, 2)).isfinite(), log_prob, torch.nan)
         return log_prob.double(), posteriors, add_decay(posteriors, scores, begins, lengths, decay)
 
-    def _forward(self, graph: _Tensors, emitted: list[torch.Tensor], lengths: torch.Tensor) -> list[torch.Tensor]:
-        """Log-probability of the scores up to each frame and the state after it, [N, S] each; first the initial one."""
+    def _forward(self, graph: _Tensors, x: torch.Tensor,
+                 lengths: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor]:
+        """Log-probability of the scores up to each frame, and the state after it, [N, S] each: if it was entered in
+        this frame, and if it was entered before. Then the sum of both after the last frame of each sequence."""
         alpha = graph.initial.log().expand(len(lengths), -1)
-        out = [alpha]
-        for t, frame in enumerate(emitted):
+        entered, stayed = list[torch.Tensor](), list[torch.Tensor]()
+        for t, frame in enumerate(x):
             prob, top = _scaled(alpha)
             if t > 0:
                 prob = prob + self.leaky * prob.sum(1, keepdim=True) * graph.initial
             into = torch.zeros_like(prob).index_add_(1, graph.target, prob[:, graph.source] * graph.prob)
-            alpha = torch.where((t < lengths).unsqueeze(1), into.log() + top + frame, alpha)
-            out.append(alpha)
-        return out
+            entered.append(into.log() + top + frame[:, graph.pdf])
+            stayed.append((prob * graph.stay).log() + top + frame[:, graph.loop_pdf])
+            alpha = torch.where((t < lengths).unsqueeze(1), torch.logaddexp(entered[-1], stayed[-1]), alpha)
+        return entered, stayed, alpha
 
-    def _backward(self, graph: _Tensors, ahead: torch.Tensor, leaks: bool) -> torch.Tensor:
-        """Log-probability of the rest from each state before a frame; ``ahead`` is that after entering each state."""
-        prob, top = _scaled(ahead)
-        out = torch.zeros_like(prob).index_add_(1, graph.source, prob[:, graph.target] * graph.prob)
+    def _backward(self, graph: _Tensors, frame: torch.Tensor, beta: torch.Tensor, leaks: bool) -> torch.Tensor:
+        """Log-probability of the rest from each state before a frame; ``beta`` is that after it."""
+        both, top = _scaled(torch.stack([beta + frame[:, graph.pdf], beta + frame[:, graph.loop_pdf]], 1).flatten(1))
+        entering, staying = both.unflatten(1, (2, -1)).unbind(1)
+        out = torch.zeros_like(entering).index_add_(1, graph.source, entering[:, graph.target] * graph.prob)
+        out = out + staying * graph.stay
         if leaks:
             out = out + self.leaky * (out * graph.initial).sum(1, keepdim=True)
         return out.log() + top
