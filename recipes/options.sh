@@ -36,12 +36,15 @@ take_options() {
   done
 }
 
-# adapt_dev: decodes dev of mini_librispeech by tri3b, and writes its features under the transforms of that decoding
-adapt_dev() {
-  local exp=exp/mini_librispeech data=data/mini_librispeech
-  steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data $data/dev --config $exp/conf/decode.yaml \
-    --out $exp/tri3b/decode_tgsmall_dev --nj "$(nproc)"
-  steps/make_fmllr.sh --data $data/dev --model $exp/tri3b --transforms $exp/tri3b/decode_tgsmall_dev --out $exp/fmllr/dev
+# adapt SET ...: decodes sets of mini_librispeech by tri3b, and writes their features under the transforms of that decoding
+adapt() {
+  local exp=exp/mini_librispeech data=data/mini_librispeech split
+  for split; do
+    steps/decode.sh --model $exp/tri3b --graph $exp/tri3b/graph_tgsmall --data "$data/$split" --config $exp/conf/decode.yaml \
+      --out "$exp/tri3b/decode_tgsmall_$split" --nj "$(nproc)"
+    steps/make_fmllr.sh --data "$data/$split" --model $exp/tri3b --transforms "$exp/tri3b/decode_tgsmall_$split" \
+      --out "$exp/fmllr/$split"
+  done
 }
 
 # grid_and_page FILE: runs a grid with ${options[@]}, and makes its page unless --dry-run is one of them

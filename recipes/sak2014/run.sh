@@ -15,7 +15,7 @@ for stages in "0 7" "9 9"; do
 done
 . local/path.sh
 steps/make_fmllr.sh --data $data/train-clean-5 --model $exp/tri3b --transforms $exp/tri3b_ali --out $exp/fmllr/train-clean-5
-adapt_dev
+adapt dev
 if grep -q "$out/ci_ali" "$grid"; then # the states of the monophones
   steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali
   steps/make_graph.sh --lang $exp/lang_tri3b_tgsmall --model $out/ci_ali --out $out/ci_ali/graph_tgsmall

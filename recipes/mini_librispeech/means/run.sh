@@ -16,5 +16,5 @@ for varied in "" _sp _sp_mp3; do
   steps/make_fmllr.sh --data $data/$train$varied --model $exp/tri3b --transforms $exp/tri3b_ali$varied \
     --out $exp/fmllr/$train$varied
 done
-adapt_dev
+adapt dev
 grid_and_page recipes/mini_librispeech/means/grid.yaml

@@ -30,5 +30,5 @@ steps/train_online_fmllr.sh --data $data/${train}_sp_mp3 --ali $exp/tri3b_ali_sp
   --model $exp/tri3b --lang $lang --out $online
 steps/make_online_fmllr.sh --data $data/${train}_sp_mp3 --ali $exp/tri3b_ali_sp_mp3 --online-fmllr $online --out $online/train \
   --nj "$nj"
-adapt_dev
+adapt dev test
 grid_and_page recipes/mini_librispeech/search/grid.yaml
