@@ -16,6 +16,9 @@ A grid is a YAML file::
       tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # and see Source
     decode: {search_beam: 10.0}      # keys of conf/decode.yaml
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
+    rates: 0.5                       # lr_initial of networks that do not set it, as a share of the largest stable rate,
+                                     # in rates.json beside the page; steps/run_grid.sh --find-rates writes that file.
+                                     # lr_final changes in the same ratio
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:
@@ -186,7 +189,8 @@ class Grid:
     """The content of a grid's file.
 
     ``clock`` says how the training time is measured: as processor time or as wall-clock time. ``claims_on`` is "" if
-    nothing is decoded. The other fields are the keys of the file.
+    nothing is decoded. ``without_rate`` names the networks whose rate is yet to be found. The other fields are the keys
+    of the file.
     """
 
     exp: Path
@@ -204,6 +208,7 @@ class Grid:
     to_the_end: bool
     levels: list[float]
     curves: dict[str, list[str]]
+    without_rate: list[str]
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
         """List all runs, or those of the networks ``only``: the first seeds of all networks, then the second ones …
@@ -228,7 +233,8 @@ class Grid:
 
 
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims", "clock", "mmi", "sequence", "claims_on", "to_the_end", "levels", "curves")
+         "claims", "clock", "mmi", "sequence", "claims_on", "to_the_end", "levels", "curves",
+         "rates")
 
 
 def load(path) -> Grid:
@@ -250,9 +256,14 @@ def load(path) -> Grid:
     sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
                for name, keys in _group(values, "sources", path, lines).items()}
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
+    share = config.coerce(values.get("rates", 0.0), float, "rates", file=path, line=lines.get("rates"))
+    rates = {name: rate * share for name, rate in read_rates(Path(values["page"])).items()} if share else {}
     networks: dict[str, Network] = {}
+    without_rate: list[str] = []
     for name, own in _group(values, "networks", path, lines).items():
-        networks[name] = _network(name, own or {}, networks, sources, seeds, sections, path, lines)
+        networks[name] = _network(name, own or {}, networks, sources, seeds, sections, rates, path, lines)
+        if share and "lr_initial" not in (own or {}) and name not in rates and networks[name].sequence is None:
+            without_rate.append(name)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
         raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
@@ -274,11 +285,27 @@ def load(path) -> Grid:
     levels = config.coerce(values.get("levels", []), list[float], "levels", file=path, line=lines.get("levels"))
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""), sets,
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
-                claims_on, to_the_end, levels, curves)
+                claims_on, to_the_end, levels, curves, without_rate)
 
 
-def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict, path,
-             lines) -> Network:
+def rates_file(page: Path) -> Path:
+    """The file of the largest stable rates, beside the page of a grid."""
+    return page.parent / "rates.json"
+
+
+def read_rates(page: Path) -> dict[str, float]:
+    """Network → its largest stable rate; those that have been found.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = rates_file(page)
+    found = config.read_json(file, "delete it, and run steps/run_grid.sh --find-rates") if file.is_file() else {}
+    return {name: config.coerce(rate, float, name, file=file) for name, rate in found.items()}
+
+
+def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict,
+             rates: dict[str, float], path, lines) -> Network:
     """Check the keys ``own`` of a network; ``earlier``: those that are listed before it."""
     where = {"file": path, "line": lines.get("networks")}
     if not re.fullmatch(r"[\w.+-]+", str(name)):
@@ -313,6 +340,9 @@ def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source],
                             hint="name a network that was trained by cross entropy")
         section[name] = config.to_dict(earlier[init].config)
         override(section, name, section["sequence"]["training"], what="sequence.training", file=path, lines=lines)
+    elif name in rates:
+        found, usual = float(f"{rates[name]:.2g}"), section[name]["lr_initial"]
+        section[name] |= {"lr_initial": found, "lr_final": found * section[name]["lr_final"] / usual}
     override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
     cfg = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")
     lfmmi = cfg.criterion == "lfmmi"

@@ -7,6 +7,7 @@ record next to the page of the grid (lstmp.experiment.records).
 
 import argparse
 import contextlib
+import json
 import os
 import subprocess
 import threading
@@ -22,12 +23,13 @@ from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.experiment import records
-from lstmp.experiment.plan import Grid, Run, load
+from lstmp.experiment.plan import Grid, Run, load, rates_file, read_rates
 from lstmp.experiment.records import folders
 from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.distributed.workers import flush_denormals
+from lstmp.nnet.find_rate import RangeTest
 from lstmp.nnet.kernels.fused import resolve_precision
 from lstmp.nnet.load_frames import read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
@@ -170,6 +172,38 @@ def is_trained(run: Run) -> bool:
     return wanted | {"precision": ""} == have | {"precision": ""}  # `auto` is resolved in training
 
 
+def rate_command(run: Run, out: Path) -> list[str]:
+    """The command that tests the rates of a run's network, with its configuration in the folder ``out``."""
+    return ["steps/find_rate.sh", "--train", run.source.train, "--ali", run.source.ali, "--valid", run.source.valid,
+            "--out", str(out), "--config", str(out / "lstmp.yaml"), "--threads", "1",
+            *(["--ivectors", run.ivectors] if run.ivectors else [])]
+
+
+def find_rates(grid: Grid, names: list[str], nj: int):
+    """Find the largest stable learning rates of networks (steps/find_rate.sh), and add them to the file of the grid.
+
+    Raises:
+        UserError: a test failed, or the criterion of a network is not cross entropy.
+    """
+    rates = read_rates(grid.page)
+
+    def one(name: str) -> tuple[str, float]:
+        run, out = grid.run(name, grid.networks[name].seeds[0]), grid.exp / "rates" / name
+        config.write_text(out / "lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
+        done = subprocess.run(rate_command(run, out), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if done.returncode:
+            raise UserError(f"no rate found for {name}: {' '.join(done.stderr.strip().splitlines()[-1:])}",
+                            file=out, hint="give the network an `lr_initial`")
+        return name, RangeTest.read(out / "rates.tsv").largest_stable
+
+    with ThreadPoolExecutor(nj) as pool:
+        for name, rate in pool.map(one, names):
+            say(f"{name}: the largest stable rate is {rate:.2g}")
+            rates[name] = float(f"{rate:.3g}")
+            config.write_text(rates_file(grid.page), json.dumps(rates, indent=1) + "\n")
+
+
 class _Cores:
     """A number of cores that threads can wait for and take."""
 
@@ -241,11 +275,20 @@ def main(argv=None):
                    "each (default: the number of cores)")
     p.add_argument("--alike", action="store_true", help="continue a grid with data that were made on another machine: "
                    "a record counts if utterances, lengths and the number of states are the same as here")
+    p.add_argument("--find-rates", action="store_true", help="first find the learning rates of the networks that have "
+                   "none yet (`rates` in the grid)")
     p.add_argument("--dry-run", action="store_true", help="only print the expected time")
     a = p.parse_args(argv)
     if a.nj < 1:
         raise UserError("--nj must be 1 or more", hint="correct the value")
     grid = load(a.grid)
+    missing = [name for name in dict.fromkeys(run.network for run in grid.runs(a.only)) if name in grid.without_rate]
+    if missing and a.find_rates:
+        find_rates(grid, missing, a.nj)
+        grid = load(a.grid)
+    elif missing:
+        raise UserError(f"the learning rate of {missing[0]} is not known", file=rates_file(grid.page),
+                        hint="find it with --find-rates, or give the network an `lr_initial`")
     runs = grid.runs(a.only)
     remaining = [r for r in runs if not records.is_done(grid, r, records.ALIKE if a.alike else records.SAME)]
     say(f"{a.grid}: {len(runs)} runs, {len(runs) - len(remaining)} done before")

@@ -53,6 +53,17 @@ class RangeTest:
         lag = round(SMOOTHING / (1 - SMOOTHING))
         return float(self.rates[max(int(np.argmin(self.smooth)) - lag, 0)])
 
+    def write(self, path):
+        """Write ``rates.tsv``."""
+        rows = zip(self.rates, self.losses, self.smooth, strict=True)
+        config.write_text(path, "rate\tloss\tsmoothed\n" + "".join(
+            f"{rate:.6g}\t{loss:.5f}\t{mean:.5f}\n" for rate, loss, mean in rows))
+
+    @classmethod
+    def read(cls, path) -> "RangeTest":
+        """Read the file of :meth:`write`."""
+        return cls(*np.loadtxt(path, skiprows=1, ndmin=2).T)
+
 
 def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: Frames, valid_set: Frames, low: float, high: float,
                batches: int, threads: int = 1) -> RangeTest:
@@ -128,9 +139,7 @@ def main(argv=None):
     keep_freed_memory()
     prepared = prepare(cfg, a.train, a.ali, a.valid, ivectors=a.ivectors)
     test = range_test(cfg, *prepared, a.low, a.high, a.batches, a.threads)
-    rows = zip(test.rates, test.losses, test.smooth, strict=True)
-    config.write_text(a.out / "rates.tsv", "rate\tloss\tsmoothed\n" + "".join(
-        f"{rate:.6g}\t{loss:.5f}\t{mean:.5f}\n" for rate, loss, mean in rows))
+    test.write(a.out / "rates.tsv")
     plot(test, a.out / "rates.png", f"{cfg.optimizer}, {cfg.layers} layers of {cfg.cells}")
     say(f"{a.out}: {len(test.rates)} batches; the largest stable rate is about {test.largest_stable:.2g}: a good "
         "lr_initial is this rate or a little less")

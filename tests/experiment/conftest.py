@@ -52,9 +52,10 @@ def steps(monkeypatch):
 @pytest.fixture
 def python_steps(monkeypatch, steps):
     """The same steps without their shell scripts, which need .venv."""
-    def commands(grid, one):
-        return [[sys.executable, "-m", modules[step[0]], *step[1:]] if step[0] in modules else step
-                for step in original(grid, one)]
-    modules = {"steps/train_lstmp.sh": "lstmp.nnet.train", "steps/train_sequence.sh": "lstmp.sequence.train"}
-    original = run.commands
-    monkeypatch.setattr(run, "commands", commands)
+    def in_python(step):
+        return [sys.executable, "-m", modules[step[0]], *step[1:]] if step[0] in modules else step
+    modules = {"steps/train_lstmp.sh": "lstmp.nnet.train", "steps/train_sequence.sh": "lstmp.sequence.train",
+               "steps/find_rate.sh": "lstmp.nnet.find_rate"}
+    commands, rate_command = run.commands, run.rate_command
+    monkeypatch.setattr(run, "commands", lambda *args: list(map(in_python, commands(*args))))
+    monkeypatch.setattr(run, "rate_command", lambda *args: in_python(rate_command(*args)))
