@@ -147,10 +147,10 @@ fi
 
 # Stage 8, networks: LSTMPs, trained with frame cross entropy and truncated BPTT to predict the tied state of each frame.
 # Their input is filterbank energies, or the features of the last triphone system under its fMLLR transforms. First what a
-# network needs: with align_by, an alignment by an earlier network; with biphones, states of which each phone in context has
-# one; for lattice-free MMI, the graph of all phone sequences; with ivector_dim, an i-vector extractor; for online fMLLR,
-# what it is done with, and the training data under it; for sMBR and MMI, which continue the training of another network, a
-# graph with a weak language model.
+# network needs: with align_by, an alignment by an earlier network; with biphones, states for a low frame rate; for
+# lattice-free MMI, the graph of all phone sequences; with ivector_dim, an i-vector extractor; for online fMLLR, what it is
+# done with, and the training data under it; for sMBR and MMI, which continue the training of another network, a graph with
+# a weak language model.
 if runs_stage 8 "networks ${networks[*]}"; then
   for network in "${networks[@]}"; do
     settings_of "$network"

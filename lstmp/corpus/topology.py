@@ -80,6 +80,13 @@ class Topology:
         """Whether every phone may be as short as one frame: it has one state, or those of :meth:`chain`."""
         return self.has_one_state or self.is_chain
 
+    def self_loop_scale(self, usual: float) -> float:
+        """The scale of the log-probabilities of staying in and of leaving a state; ``usual`` is that of GMMs.
+
+        With the topology of chain models it is 1, so that all frames contribute the same factor.
+        """
+        return 1.0 if self.is_chain else usual
+
     def fits(self, lang: "Topology") -> bool:
         """Whether a model with this topology can be used with a lang folder: both are equal, or this is a topology for
         low frame rates with the same phones."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstmp.experiment.difference import Difference, difference, holm, wer_difference
-from lstmp.experiment.plan import Claim, Comparison
+from lstmp.experiment.plan import EFFORTS, Claim, Comparison
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "not decided", "not tested"
 SIGNIFICANT = 0.05
@@ -70,23 +70,23 @@ class Compared:
     Attributes:
         p_holds: of the hypothesis that it does not hold.
         p_fails: of the hypothesis that it does not fail.
-        learning: names of its networks that were not trained to the end.
+        why: why it cannot be decided, or "".
     """
 
     comparison: Comparison
     difference: Difference
     p_holds: float
     p_fails: float
-    learning: tuple[str, ...] = ()
+    why: str = ""
 
     @property
     def p(self) -> float:
-        """p-value of a decision, whichever it is."""
-        return min(1.0, 2 * min(self.p_holds, self.p_fails))
+        """p-value of a decision, whichever it is; 1 if it cannot be decided."""
+        return 1.0 if self.why else min(1.0, 2 * min(self.p_holds, self.p_fails))
 
     def decision(self, p: float) -> str:
         """What is decided if the p-value, adjusted for the number of comparisons, is ``p``."""
-        if self.learning or p >= SIGNIFICANT:
+        if p >= SIGNIFICANT:
             return OPEN
         return HOLDS if self.p_holds < self.p_fails else FAILS
 
@@ -110,18 +110,30 @@ def compare(c: Comparison, outcomes: dict[str, Outcome]) -> Compared:
         p_holds, p_fails = below(c.margin), above(c.margin)
     else:
         p_holds, p_fails = above(0), below(0)
-    return Compared(c, d, p_holds, p_fails, tuple(n for n in (c.first, c.second) if outcomes[n].learning))
+    return Compared(c, d, p_holds, p_fails, _why_open(c, outcomes))
+
+
+def _why_open(c: Comparison, outcomes: dict[str, Outcome]) -> str:
+    """Why a comparison cannot be decided, whatever the difference."""
+    both = list(dict.fromkeys((c.first, c.second)))
+    if learning := [n for n in both if outcomes[n].learning and c.measure not in EFFORTS]:
+        return f"{' and '.join(learning)} not trained to the end"
+    if single := [n for n in both if len(outcomes[n].records) < 2]:
+        return f"one seed of {' and '.join(single)}"
+    return ""
 
 
 def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str, list[tuple[Compared, float, str]]]]:
     """For each claim the verdict, and its comparisons with their adjusted p-values and decisions.
 
     A claim holds if all its comparisons hold, and fails if one of them fails. It is untested if some of its networks
-    have not been run. p-values are adjusted for the number of comparisons of all claims.
+    have not been run. p-values are adjusted for the number of comparisons of all claims, the untested ones too, so that
+    a decision stands when more networks are run.
     """
     tested = {i: [compare(c, outcomes) for c in claim.comparisons] for i, claim in enumerate(claims)
               if claim.comparisons and all({c.first, c.second} <= set(outcomes) for c in claim.comparisons)}
-    adjusted = iter(holm([c.p for rows in tested.values() for c in rows]))
+    p_values = [c.p for rows in tested.values() for c in rows]
+    adjusted = iter(holm(p_values + [1.0] * (sum(len(claim.comparisons) for claim in claims) - len(p_values))))
     verdicts = []
     for i in range(len(claims)):
         rows = [(c, p := next(adjusted), c.decision(p)) for c in tested.get(i, [])]

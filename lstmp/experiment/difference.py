@@ -49,11 +49,6 @@ class Difference:
         """As :meth:`p_above`, of the hypothesis that it is not below ``bound``."""
         return Difference(-self.mean, -self.high, -self.low, self.error, self.df).p_above(-bound)
 
-    @property
-    def p(self) -> float:
-        """Two-sided p-value of the hypothesis that there is no difference; 1 if no variance is known."""
-        return min(1.0, 2 * min(self.p_above(0), self.p_below(0)))
-
 
 def difference(first, second, extra: tuple[float, float] | None = None, confidence: float = 0.95) -> Difference:
     """Difference of the means of two independent samples.

@@ -75,7 +75,8 @@ def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
             "wer": {s: [r["sets"][s]["wer"] for r in runs] for s in grid.sets},
             "paper": network.paper and config.to_dict(network.paper),
             "epochs": [[100 * e["accuracy_valid"] for e in t["epochs"]] for t in trained],
-            "efforts": [[_effort(trained, level / 100, minutes) for minutes in (False, True)] for level in grid.levels],
+            "efforts": [[None if network.init else _effort(trained, level / 100, minutes) for minutes in (False, True)]
+                        for level in grid.levels],
             "seconds": [[e["cpu_seconds" if grid.clock == "processor" else "seconds"] for e in t["epochs"]]
                         for t in trained],
             "staleness": [t["epochs"][-1].get("staleness_mean") for t in trained]})
@@ -143,7 +144,7 @@ def decided(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[dict]:
                     "why": claim.untested or (f"not yet run: {', '.join(missing)}" if missing else ""),
                     "comparisons": [
                         {"claimed": sentence(c.comparison), "difference": c.difference.mean, "p": p,
-                         "decision": decision, "learning": list(c.learning),
+                         "decision": decision, "why": c.why,
                          "interval": [c.difference.low, c.difference.high] if np.isfinite(c.difference.low) else None}
                         for c, p, decision in compared]})
     return out
@@ -162,14 +163,15 @@ def render(r: dict) -> str:
                 "utterances, not the variance of training." if r["baseline"] else "")]
     if r["levels"]:
         parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a frame "
-                  "accuracy held out; –: not all seeds reach it.", effort_table(r)]
+                  "accuracy held out; –: not all seeds reach it, or training started from another network.",
+                  effort_table(r)]
     if any(n["paper"] for n in r["networks"]):
         parts += ["## Beside the papers' figures", *papers_table(r)]
     parts += [f"![{text}]({name})" for name, text in pictures(r)]
     if r["claims"]:
         count = sum(len(c["comparisons"]) for c in r["claims"])
         parts += ["## Claims", f"A comparison is decided if its p-value is below {SIGNIFICANT} after adjustment for "
-                  f"the {count} comparisons of this page (Holm 1979). A claim holds if all its comparisons hold, and "
+                  f"their number, {count}, on this page (Holm 1979). A claim holds if all its comparisons hold, and "
                   "fails if one of them fails. Intervals, which are not adjusted, and p-values: Welch's t over the "
                   "seeds; for WER the variance over utterances is added (lstmp/experiment/difference.py)."
                   + (f" WERs are those on {r['claims_on']}." if r["claims_on"] else ""), claims_part(r["claims"])]
@@ -187,7 +189,7 @@ def claims_part(claims: list[dict]) -> str:
         head = ["claimed", "first minus second", "95 % interval", "adjusted p", "decision"]
         lines = [[d["claimed"], f"{d['difference']:+.2f}",
                   "[{:+.2f}, {:+.2f}]".format(*d["interval"]) if d["interval"] else "unknown", f"{d['p']:.3g}",
-                  d["decision"] + (f" ({' and '.join(d['learning'])} not at the end)" if d["learning"] else "")]
+                  d["decision"] + (f" ({d['why']})" if d["why"] else "")]
                  for d in c["comparisons"]]
         details += [f"{i}. {c['claim']}\n\n{table(head, lines)}", c["discussion"]]
     return "\n\n".join([table(["", "claim", "verdict"], summary, left=3), *filter(None, details)])

@@ -97,10 +97,12 @@ class Comparison:
         check(self.measure in MEASURES, "measure", f"one of {', '.join(MEASURES)}")
         check(self.relation in RELATIONS, "relation", f"one of {', '.join(RELATIONS)}")
         check(self.relation in ("better", "more") or self.margin > 0, "margin", "above 0 where likeness is claimed")
+        check(self.measure != "gap" or self.relation in ("more", "equal"), "relation", "more or equal for the gap")
 
 
 CLOCKS = ("processor", "wall")
 MEASURES = ("accuracy", "early", "gap", "wer", "epochs", "minutes")
+EFFORTS = ("early", "epochs", "minutes")  # measures of how fast a network learns from random weights
 RELATIONS = ("better", "more", "no_better", "equal")
 
 
@@ -136,6 +138,16 @@ class Run:
     mmi: MmiConfig | None = None
     sequence: SequenceConfig | None = None
     init: "Run | None" = None
+
+    @property
+    def conf(self) -> Path:
+        """Folder of its configuration: beside its own folder, which training moves away if it has another network."""
+        return self.folder.with_name(f"{self.folder.name}.conf")
+
+    @property
+    def log(self) -> Path:
+        """The output of its commands."""
+        return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def depth(self) -> int:
@@ -233,8 +245,7 @@ class Grid:
 
 
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims", "clock", "mmi", "sequence", "claims_on", "to_the_end", "levels", "curves",
-         "rates")
+         "claims", "claims_on", "clock", "curves", "levels", "mmi", "rates", "sequence", "to_the_end")
 
 
 def load(path) -> Grid:
@@ -256,13 +267,20 @@ def load(path) -> Grid:
     sources = {name: config.build(keys, Source, file=path, prefix=f"sources.{name}.")
                for name, keys in _group(values, "sources", path, lines).items()}
     seeds = config.coerce(values.get("seeds", [1]), list[int], "seeds", file=path, line=lines.get("seeds"))
-    share = config.coerce(values.get("rates", 0.0), float, "rates", file=path, line=lines.get("rates"))
+    share = config.coerce(values.get("rates"), float | None, "rates", file=path, line=lines.get("rates"))
+    if share is not None and share <= 0:
+        raise UserError("`rates` must be above 0", file=path, line=lines["rates"], hint="0.5 is usual")
     rates = {name: rate * share for name, rate in read_rates(Path(values["page"])).items()} if share else {}
     networks: dict[str, Network] = {}
     without_rate: list[str] = []
     for name, own in _group(values, "networks", path, lines).items():
         networks[name] = _network(name, own or {}, networks, sources, seeds, sections, rates, path, lines)
-        if share and "lr_initial" not in (own or {}) and name not in rates and networks[name].sequence is None:
+        if not share or "lr_initial" in (own or {}) or networks[name].sequence:
+            continue
+        if networks[name].init or networks[name].config.criterion != "cross_entropy":
+            raise UserError(f"network `{name}` needs `lr_initial`", file=path, line=lines.get("networks"),
+                            hint="the range test is for networks that begin with random weights and cross entropy")
+        if name not in rates:
             without_rate.append(name)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
@@ -278,6 +296,9 @@ def load(path) -> Grid:
         raise config.unknown(f"set `{claims_on}`", claims_on, sets, file=path, line=lines["claims_on"])
     curves = {str(name): config.coerce(shown, list[str], f"curves.{name}", file=path, line=lines["curves"])
               for name, shown in config.group(values.get("curves") or {}, "curves", file=path).items()}
+    for name in (n for n in curves if not re.fullmatch(r"[\w-]+", n) or n == "size"):
+        raise UserError(f"a picture in `curves` cannot be named `{name}`", file=path, line=lines["curves"],
+                        hint="letters, digits, `_` and `-`, and not `size`, the name of another picture")
     for name in (n for shown in curves.values() for n in shown if n not in networks):
         raise config.unknown(f"network `{name}` in `curves`", name, networks, file=path, line=lines["curves"])
     to_the_end = config.coerce(values.get("to_the_end", False), bool, "to_the_end", file=path,
@@ -300,7 +321,7 @@ def read_rates(page: Path) -> dict[str, float]:
         UserError: the file is damaged.
     """
     file = rates_file(page)
-    found = config.read_json(file, "delete it, and run steps/run_grid.sh --find-rates") if file.is_file() else {}
+    found = config.read_json(file, "run steps/run_grid.sh --find-rates again") if file.is_file() else {}
     return {name: config.coerce(rate, float, name, file=file) for name, rate in found.items()}
 
 
@@ -340,7 +361,7 @@ def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source],
                             hint="name a network that was trained by cross entropy")
         section[name] = config.to_dict(earlier[init].config)
         override(section, name, section["sequence"]["training"], what="sequence.training", file=path, lines=lines)
-    elif name in rates:
+    elif name in rates and "lr_initial" not in own:
         found, usual = float(f"{rates[name]:.2g}"), section[name]["lr_initial"]
         section[name] |= {"lr_initial": found, "lr_final": found * section[name]["lr_final"] / usual}
     override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
@@ -385,6 +406,9 @@ def _claim(keys: dict, networks: dict, path, line) -> Claim:
     for name in (n for c in comparisons for n in (c.first, c.second)):
         if name not in networks:
             raise config.unknown(f"network `{name}` in a claim", name, networks, file=path, line=line)
+        if networks[name].init and any(c.measure in EFFORTS and name in (c.first, c.second) for c in comparisons):
+            raise UserError(f"network `{name}` starts from another one, so its epochs and minutes cannot be compared",
+                            file=path, line=line, hint="compare another measure")
     claim = config.build({**keys, "comparisons": []}, Claim, file=path, prefix="claims.")
     if bool(comparisons) == bool(claim.untested):
         raise UserError("a claim needs either comparisons or the reason why it is `untested`", file=path, line=line,

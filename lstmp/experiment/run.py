@@ -9,10 +9,11 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ _CRITERION_SECONDS = {"lfmmi": 40e-6, "smbr": 200e-6, "mmi": 200e-6}
 
 def commands(grid: Grid, run: Run) -> list[list[str]]:
     """The commands of a run, in order."""
-    s, conf = run.source, run.folder / "conf"
+    s, conf = run.source, run.conf
     step = "steps/train_sequence.sh" if run.sequence else "steps/train_lstmp.sh"
     out = [[step, "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
             "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes),
@@ -115,24 +116,26 @@ def _frames(data_dir: str, without: str | None = None) -> int:
 
 
 def execute(grid: Grid, run: Run, only_train: bool = False) -> str | None:
-    """Run the commands of a run, with their output in its log.txt, and write its record; or its training alone.
+    """Run the commands of a run, with their output in its log, and write its record; or its training alone.
 
     Returns None, or an error message.
     """
     options = {"lstmp": config.to_dict(run.config), "decode": config.to_dict(grid.decode),
                "mmi": run.mmi and config.to_dict(run.mmi), "sequence": run.sequence and config.to_dict(run.sequence)}
     for name, values in options.items():
-        file = run.folder / "conf" / f"{name}.yaml"
+        file = run.conf / f"{name}.yaml"
         if values:
             config.write_text(file, yaml.safe_dump(values, sort_keys=False))
         else:
             file.unlink(missing_ok=True)  # of another criterion, before the grid was changed
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with open(run.folder / "log.txt", "a", encoding="utf-8") as log:
+    with open(run.log, "a", encoding="utf-8") as log:
         for step in commands(grid, run)[:1 if only_train else None]:
             done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
             if done.returncode:
-                last = (run.folder / "log.txt").read_text(errors="replace").strip().splitlines()[-1:]
+                if "train" in step[0]:  # an earlier network may be in the folder, which has other options
+                    shutil.rmtree(run.conf)
+                last = run.log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f"{step[0]} of {run.folder} failed: {' '.join(last)}"
     if only_train:
         return None
@@ -160,8 +163,7 @@ def missing_initial(runs: list[Run]) -> list[Run]:
 
 def is_trained(run: Run) -> bool:
     """Whether the run's folder has a network with its settings."""
-    folder, conf = run.folder, run.folder / "conf"
-    mmi, sequence = conf / "mmi.yaml", conf / "sequence.yaml"
+    folder, mmi, sequence = run.folder, run.conf / "mmi.yaml", run.conf / "sequence.yaml"
     if not (folder / "final.safetensors").is_file() or not (folder / "config.yaml").is_file() \
             or bool(run.mmi) != mmi.is_file() or bool(run.sequence) != sequence.is_file():
         return False
@@ -183,7 +185,7 @@ def find_rates(grid: Grid, names: list[str], nj: int):
     """Find the largest stable learning rates of networks (steps/find_rate.sh), and add them to the file of the grid.
 
     Raises:
-        UserError: a test failed, or the criterion of a network is not cross entropy.
+        UserError: a test failed; the rates of the others were written.
     """
     rates = read_rates(grid.page)
 
@@ -197,11 +199,19 @@ def find_rates(grid: Grid, names: list[str], nj: int):
                             file=out, hint="give the network an `lr_initial`")
         return name, RangeTest.read(out / "rates.tsv").largest_stable
 
+    errors: list[UserError] = []
     with ThreadPoolExecutor(nj) as pool:
-        for name, rate in pool.map(one, names):
+        for done in as_completed([pool.submit(one, name) for name in names]):
+            try:
+                name, rate = done.result()
+            except UserError as e:
+                errors.append(e)
+                continue
             say(f"{name}: the largest stable rate is {rate:.2g}")
             rates[name] = float(f"{rate:.3g}")
             config.write_text(rates_file(grid.page), json.dumps(rates, indent=1) + "\n")
+    if errors:
+        raise errors[0]
 
 
 class _Cores:
@@ -263,7 +273,7 @@ def run_all(grid: Grid, runs: list[Run], nj: int, only_train: list[Run] | None =
         list(pool.map(one, enumerate(sorted(runs, key=lambda run: (run.depth, run.processes)))))
     if errors:
         raise UserError(f"{len(errors)} of {len(runs)} runs failed; {errors[0]}", file=grid.exp,
-                        hint="see the end of its log.txt, fix that, and start again; finished runs are kept")
+                        hint="see the end of its log, fix that, and start again; finished runs are kept")
 
 
 @command
@@ -283,10 +293,10 @@ def main(argv=None):
         raise UserError("--nj must be 1 or more", hint="correct the value")
     grid = load(a.grid)
     missing = [name for name in dict.fromkeys(run.network for run in grid.runs(a.only)) if name in grid.without_rate]
-    if missing and a.find_rates:
+    if missing and a.find_rates and not a.dry_run:
         find_rates(grid, missing, a.nj)
         grid = load(a.grid)
-    elif missing:
+    elif missing and not a.dry_run:
         raise UserError(f"the learning rate of {missing[0]} is not known", file=rates_file(grid.page),
                         hint="find it with --find-rates, or give the network an `lr_initial`")
     runs = grid.runs(a.only)

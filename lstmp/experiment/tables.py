@@ -17,7 +17,7 @@ def networks_table(r: dict) -> str:
     WER from the baseline's."""
     header = ["network", "kind", "C", "P", "layers", "delay", "states", "N", "rate", "seeds", "frame acc. held out %",
               "frame acc. train %", *(f"WER {s} %" for s in r["sets"]),
-              *([f"minus {r['baseline']}, {r['sets'][0]}"] if r["baseline"] else []), "epochs", "core minutes",
+              *([f"minus {r['baseline']}, {r['claims_on']}"] if r["baseline"] else []), "epochs", "core minutes",
               *(["minutes", "staleness"] if r["clock"] == "wall" else [])]
     lines = []
     for n in r["networks"]:
@@ -28,7 +28,7 @@ def networks_table(r: dict) -> str:
                       mean_and_std(n["accuracy_valid"]), mean_and_std(n["accuracy_train"]),
                       *(mean_and_std(n["wer"][s]) for s in r["sets"]),
                       *([_interval(interval) if interval else "–"] if r["baseline"] else []),
-                      f"{np.mean([len(e) for e in n['epochs']]):g}"[:4], mean_and_std(n["minutes"], 1),
+                      f"{np.mean([len(e) for e in n['epochs']]):.3g}", mean_and_std(n["minutes"], 1),
                       *([mean_and_std(n["wall_minutes"], 1), _staleness(n["staleness"])]
                         if r["clock"] == "wall" else [])])
     return table(header, lines, left=2)

@@ -41,7 +41,8 @@ class AlignConfig:
 
     Attributes:
         acoustic_scale: weight of the acoustic log-likelihood relative to the graph.
-        transition_scale, self_loop_scale: weights of the transition probabilities.
+        transition_scale, self_loop_scale: weights of the transition probabilities; see also
+            :meth:`lstmp.corpus.topology.Topology.self_loop_scale`.
         boost_silence: factor on the likelihood of silence phones.
         beam: at each frame, states that score this much less than the best state are pruned; 0: no pruning.
         retry_beam: beam of a second try, for an utterance where no path survived.
@@ -151,7 +152,8 @@ class Shard:
         ``scores`` computes log-likelihoods [⌈T / frames_per_row⌉, pdfs] from an utterance's features [T, D]; without it
         the model's mixtures do.
         """
-        log_prob = model.transitions.graph_log_probs(cfg.transition_scale, cfg.self_loop_scale).numpy()
+        loop_scale = model.transitions.topology.self_loop_scale(cfg.self_loop_scale)
+        log_prob = model.transitions.graph_log_probs(cfg.transition_scale, loop_scale).numpy()
         boost = model.silence_boost(self.lang, cfg.boost_silence, self.device)
         self.alignment, self.score, self.failed = {}, {}, dict(self.unusable)
         todo = []

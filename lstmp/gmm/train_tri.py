@@ -162,7 +162,8 @@ class Trainer:
 
     def _grow_tree(self, topology: Topology, left_biphone: bool):
         cfg, shard, silence = self.cfg, self.shard, set(self.lang.silence)
-        stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence, topology.is_chain)
+        chain = topology.is_chain and topology != self.lang.topology
+        stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence, chain)
         if left_biphone or topology != self.lang.topology:
             stats = stats.without(right=left_biphone, pdf_class=topology.has_one_state)
         text = moments = None

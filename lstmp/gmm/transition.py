@@ -11,7 +11,7 @@ import torch
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
 
-BEGIN_FRAMES = 3  # frames of an alignment in the begin of a phone: one output of a network with a low frame rate
+BEGIN_FRAMES = 3  # frames of an alignment in the beginning of a phone: one output of a network with a low frame rate
 
 
 class TransitionModel:
@@ -172,8 +172,8 @@ def phone_starts(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
 def target_pdfs(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
     """The pdfs int32 [T] that a network learns from an alignment in the reordered form.
 
-    They are those of the transition-ids. But with the topology of chain models the state for the begin of a phone,
-    which lasts one output of a network with a low frame rate, is the target in :data:`BEGIN_FRAMES` frames.
+    They are those of the transition-ids. But with the topology of chain models the state for the beginning of a
+    phone, which lasts one output of a network with a low frame rate, is the target in :data:`BEGIN_FRAMES` frames.
     """
     pdf = transitions.tid_pdf.numpy()[tids].astype(np.int32)
     if not transitions.topology.is_chain or not len(tids):

@@ -146,7 +146,7 @@ def low_rate_path(window: np.ndarray, index: np.ndarray, transitions: Transition
     # in each state first the transition out of it, then the self-loops
     if transitions.topology.is_chain:
         tid = first[index, np.minimum(before, 1)]
-        # the begin is left for the other state, unless it is the only frame
+        # the beginning is left for the other state, unless it is the only frame
         leaves = (before == 1) | (before == 0) & (np.bincount(index)[index] == 1)
     else:
         tid, leaves = first[index, 0], before == 0

@@ -2,12 +2,12 @@
 
 It is the HMM of all that could have been said (Povey et al. 2016, "Purely sequence-trained neural networks for ASR
 based on lattice-free MMI"). A phone in context is one state with a self-loop. Each arc from another phone into the
-state emits one pdf, that of the begin of the phone; the self-loop emits the pdf of the other frames, which is the same
-if the topology has one state for each phone. So the pdfs belong to the states: forward and backward passes then add
-over arcs, and multiply with the network's output only twice per state.
+state emits one pdf, that of the beginning of the phone; the self-loop emits the pdf of the other frames, which is the
+same if the topology has one state for each phone. So the pdfs belong to the states: forward and backward passes then
+add over arcs, and multiply with the network's output only twice per state.
 
 A state of the graph is a phone in context, after a history of the phone language model. If the tree asks about the next
-phone, there is a state for each group of next phones that share a pdf; the probability of the group is moved to the
+phone, there is a state for each group of next phones that share its pdfs; the probability of the group is moved to the
 arcs into the state. So the arcs that leave a state sum to 1, with the probability that the utterance ends there.
 """
 
@@ -116,7 +116,7 @@ def make_denominator(lm: PhoneLm, model: AcousticModel) -> Denominator:
     """Compose the phone language model with the tree and the HMMs of a model.
 
     Raises:
-        UserError: the topology is none for low frame rates, or the tree has no model for a phone.
+        UserError: the topology is not one for low frame rates, or the tree has no model for a phone.
     """
     transitions = model.transitions
     if not transitions.topology.for_low_rate:
@@ -183,7 +183,8 @@ def _by_pdf(model: AcousticModel, left: int, phone: int, nexts: list[int],
         return {pdfs(0): tuple(nexts)}
     groups: dict[tuple[int, int], tuple[int, ...]] = {}
     for after in nexts:
-        groups[pdfs(after)] = (*groups.get(pdfs(after), ()), after)
+        both = pdfs(after)
+        groups[both] = (*groups.get(both, ()), after)
     return groups
 
 

@@ -26,7 +26,7 @@ from lstmp.graph.hclg import compose_hclg
 from lstmp.log import say
 from lstmp.stage import Stage, digest
 
-_SELF_LOOP_SCALE, _CHAIN_SELF_LOOP_SCALE = 0.1, 1.0  # as in Kaldi
+_SELF_LOOP_SCALE = 0.1  # as in Kaldi
 
 
 def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0,
@@ -53,8 +53,7 @@ def make_graph(lang_dir, model_dir, out, *, transition_scale: float = 1.0,
         transitions_file = model_dir / "final.safetensors"
     if self_loop_scale is None:
         topo = model_dir / "topo"
-        is_chain = topo.is_file() and Topology.read(topo).is_chain
-        self_loop_scale = _CHAIN_SELF_LOOP_SCALE if is_chain else _SELF_LOOP_SCALE
+        self_loop_scale = Topology.read(topo).self_loop_scale(_SELF_LOOP_SCALE) if topo.is_file() else _SELF_LOOP_SCALE
     inputs = [lang_dir, model_dir / "tree.json", model_dir / "topo", transitions_file]
     stage = Stage(out, "hclg", inputs=inputs, settings=[transition_scale, self_loop_scale])
     hclg = None
@@ -121,8 +120,8 @@ def main(argv=None):
     parser.add_argument("--transition-scale", type=float, default=1.0,
                         help="scale of the transition log-probabilities, except self-loops (default: %(default)s)")
     parser.add_argument("--self-loop-scale", type=float,
-                        help="scale of the log-probabilities of staying in and of leaving a state (default: "
-                        f"{_CHAIN_SELF_LOOP_SCALE} with the topology of chain models, otherwise {_SELF_LOOP_SCALE})")
+                        help="scale of the log-probabilities of staying in and of leaving a state (default: 1 with the "
+                        f"topology of chain models, otherwise {_SELF_LOOP_SCALE})")
     args = parser.parse_args(argv)
     make_graph(args.lang, args.model, args.out, transition_scale=args.transition_scale,
                self_loop_scale=args.self_loop_scale)

@@ -105,8 +105,8 @@ class Numerators:
         out.
 
         Raises:
-            UserError: the folder is missing or damaged, its topology is none for low frame rates, or no utterance has
-                a numerator.
+            UserError: the folder is missing or damaged, its topology is not one for low frame rates, or no utterance
+                has a numerator.
         """
         transitions, left_out_before, before = AcousticModel.load(ali).transitions, len(self.left_out), len(self.utts)
         if not transitions.topology.for_low_rate:

@@ -73,7 +73,7 @@ def for_frames(path: np.ndarray, subsampling: int, frames: int, hmm: AcousticMod
 
     Returns:
         int32 [frames], in the same form: the additional frames of a state are self-loops. In a phone of a chain model
-        only the first frame is in the state of the begin.
+        only the first frame is in the state of the beginning.
 
     Raises:
         UserError: an HMM state has no self-loop.

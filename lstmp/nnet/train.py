@@ -22,6 +22,7 @@ from lstmp.features.about import read_about
 from lstmp.features.frame_shift import write_frame_shift
 from lstmp.gmm.ivector import NAME as IVECTORS
 from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
+from lstmp.gmm.transition import BEGIN_FRAMES
 from lstmp.kaldi.import_alignment import import_alignment, is_kaldi_alignment
 from lstmp.log import warn
 from lstmp.nnet import checkpoint
@@ -103,8 +104,8 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     for name in MODEL_FILES:
         if not (align_model / name).is_file():
             raise UserError("no such file", file=align_model / name, hint="check --align-model, or align again")
-    if cfg.frames_per_row > 1 and (align_model / "topo").is_file():
-        distributed.on_first(_warn_of_long_phones, cfg, Topology.read(align_model / "topo"))
+    if (align_model / "topo").is_file():
+        distributed.on_first(_check_topology, cfg, Topology.read(align_model / "topo"), align_model)
     check_online_fmllr(cfg, data, read_num_pdfs(ali), online_fmllr)
     inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial, ivectors, online_fmllr)
     stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, source))
@@ -180,10 +181,20 @@ def _check_source(cfg: LstmpConfig, source: Source | None):
                     hint="steps/train_sequence.sh trains by smbr and mmi, steps/train_lstmp.sh by the other criteria")
 
 
-def _warn_of_long_phones(cfg: LstmpConfig, topology: Topology):
-    """Warn if a phone has several states, so that in decoding it lasts longer than many phones of speech do."""
+def _check_topology(cfg: LstmpConfig, topology: Topology, model: Path):
+    """Warn if a phone has several states, so that in decoding it lasts longer than many phones of speech do.
+
+    Raises:
+        UserError: the states are those of a chain model, whose beginning of a phone is one row of scores, and
+            `subsampling` or `repeat_scores` does not fit.
+    """
+    # LF-MMI has no targets from the alignment, and in its graphs the beginning is one output of whatever length
+    fits = cfg.subsampling == BEGIN_FRAMES or cfg.criterion == "lfmmi"
+    if topology.is_chain and (cfg.repeat_scores or not fits):
+        raise UserError(f"the states of a chain model need `subsampling: {BEGIN_FRAMES}`, without `repeat_scores`",
+                        file=model, hint="set that, or train on other states")
     states = min(topology.num_states(phone) for phone in topology.entries)
-    if not topology.for_low_rate and states > 1:
+    if cfg.frames_per_row > 1 and not topology.for_low_rate and states > 1:
         warn(f"with `subsampling` a phone of {states} states lasts at least {states * cfg.frames_per_row} frames, and "
              "many phones are shorter; set `repeat_scores: true`, or train on states for a low frame rate "
              "(steps/tie_states.sh --topology chain)")

@@ -31,8 +31,8 @@ class Recipe:
         gmm_mp3_kbps: bit rate of the MP3 coding of the data that the GMMs are trained on; 0: no coding.
         networks: the networks to train: name → its changes to keys of conf/lstmp.yaml, and to `speeds`, `volumes`,
             `mp3_kbps`, `speaker_minutes`; `init`, an earlier network that it starts from; `align_by`, an earlier
-            network that aligns its data; `biphones`, whether its states are those of LF-MMI, for a low frame rate, of
-            phones in the context of the one before. If there are none, the recipe ends with the triphones.
+            network that aligns its data; `biphones`, whether its states are those of LF-MMI: for a low frame rate,
+            and dependent on the phone before, not the one after. If there are none, the recipe ends with the triphones.
         speeds: the networks are trained on copies of the training data at these speeds; [1.0]: only the data itself.
         volumes: the samples of each copied utterance are multiplied by a random factor between these two; empty: not.
         mp3_kbps: bit rate of the MP3 coding of all copies, including the one at speed 1; 0: no coding.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lstmp import config
 from lstmp.conf_files import leaves
 from lstmp.errors import UserError
+from lstmp.gmm.transition import BEGIN_FRAMES
 from lstmp.recipe.keys import Recipe
 from lstmp.recipe.sections import override
 
@@ -26,7 +27,7 @@ class Network:
         init: name of the network whose weights its training starts from; "": random weights.
         align_by: name of the network that aligns its training data; "": the GMMs of the recipe's `targets`.
         weak_lm_order: for sequence training, order of the language model of the lattices.
-        biphones: whether its states are those of LF-MMI, one for each phone in the context of the one before it,
+        biphones: whether its states are those of LF-MMI, which depend on the phone and the one before it,
             whatever its criterion.
     """
 
@@ -129,6 +130,11 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
             override(section, key, value, what=f"sequence.training.{key}", file=file, lines=lines)
         for key, value in own.items():
             override(section, key, value, what=f"networks.{name}.{key}", file=file, lines=lines)
+        if biphones and section["criterion"] != "lfmmi" and (
+                section["subsampling"] != BEGIN_FRAMES or section["repeat_scores"]):
+            raise UserError(f"`networks.{name}` has `biphones`, so it needs `subsampling: {BEGIN_FRAMES}`, without "
+                            "`repeat_scores`", file=file, line=lines.get(f"networks.{name}"),
+                            hint="these states are for such a frame rate")
         data = config.build({**dataclasses.asdict(recipe), **data_values}, Recipe, file=file, lines={
             key: lines.get(f"networks.{name}.{key}") for key in data_values})
         built[str(name)] = Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps,

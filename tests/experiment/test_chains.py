@@ -49,7 +49,7 @@ def test_networks_start_from_the_networks_before_them(python_steps, write, tmp_p
     assert "3 of 3" in capsys.readouterr().out
     folders = [tmp_path / "exp" / name / "seed1" for name in CHAIN]
     assert [trained(f)["config"]["criterion"] for f in folders] == ["cross_entropy", "lfmmi", "lfmmi"]
-    options = [yaml.safe_load((f / "conf/mmi.yaml").read_text())["leaky"] for f in folders[1:]]
+    options = [yaml.safe_load(f.with_name("seed1.conf").joinpath("mmi.yaml").read_text())["leaky"] for f in folders[1:]]
     assert options == [0.02, 0.01]
     assert f"--init {folders[0]}" in " ".join(run.commands(load(file), load(file).runs()[1])[0])
     page.main([str(file)])
@@ -78,7 +78,7 @@ def test_networks_are_trained_further_on_lattices(python_steps, write, toy, ali_
     values = [[f["config"][key] for f in found] for key in ("criterion", "cells", "chunk", "streams", "epochs")]
     assert values == [["cross_entropy", "smbr", "mmi"], [10] * 3, [5, 0, 0], [4, 6, 6], [1, 3, 1]]
     assert [len(f["epochs"]) for f in found] == [1, 3, 1]
-    conf = [yaml.safe_load((tmp_path / f"exp/{name}/seed1/conf/sequence.yaml").read_text()) for name in ("smbr", "mmi")]
+    conf = [yaml.safe_load((tmp_path / f"exp/{name}/seed1.conf/sequence.yaml").read_text()) for name in ("smbr", "mmi")]
     assert [c["accuracy"] for c in conf] == ["phone", "state"]
     page.main([str(file)])
     text = (tmp_path / "page/README.md").read_text()

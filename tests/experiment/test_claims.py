@@ -107,4 +107,19 @@ def test_networks_that_still_learn_decide_nothing():
     learning = Outcome(GOOD.records, GOOD.errors, GOOD.words, learning=True)
     outcomes = {**ALL, "good": learning}
     decided, rows = verdict(Claim("", [Comparison("good", "bad", "wer"), Comparison("bad", "good", "wer")]), outcomes)
-    assert decided == OPEN and [c.learning for c, _, _ in rows] == [("good",), ("good",)]
+    assert decided == OPEN and [c.why for c, _, _ in rows] == 2 * ["good not trained to the end"]
+    early = outcome([0.62, 0.621, 0.622], early=0.3).records, outcome([0.6, 0.601, 0.602], early=0.2).records
+    outcomes = {n: Outcome(records, [], GOOD.words, learning=True) for n, records in zip("ab", early, strict=True)}
+    assert of("a", "b", "early", outcomes=outcomes) == HOLDS  # which does not depend on the end
+
+
+def test_one_seed_decides_nothing():
+    outcomes = {"good": Outcome(GOOD.records[:1], GOOD.errors[:1], GOOD.words), "bad": BAD}
+    decided, rows = verdict(Claim("", [Comparison("good", "bad", "wer")]), outcomes)
+    assert decided == OPEN and rows[0][0].why == "one seed of good" and rows[0][0].difference.high < 0
+
+
+def test_untested_claims_count_among_the_comparisons():
+    one, other = Comparison("good", "bad", "accuracy"), Comparison("good", "not run", "accuracy")
+    alone = decide([Claim("", [one])], ALL)[0][1][0][1]
+    assert decide([Claim("", [one]), Claim("", [other] * 3)], ALL)[0][1][0][1] == pytest.approx(4 * alone)

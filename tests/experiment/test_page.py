@@ -119,7 +119,7 @@ def test_published_figures_stand_beside_ours(finished):
 def test_networks_that_still_learn_at_their_last_epoch_decide_nothing(finished):
     page.main([str(changed(finished, to_the_end=True))])
     row = cells((finished.path / "page/README.md").read_text(), "large better than small: WER")
-    assert row[4] == "not decided (large and small not at the end)"
+    assert row[4] == "not decided (large and small not trained to the end)"
     for file in (finished.path / "page/records").glob("*.json"):  # the best loss is that of the first epoch
         record = json.loads(file.read_text())
         for epoch, loss in zip(record["training"]["epochs"], (1.0, 1.1), strict=True):

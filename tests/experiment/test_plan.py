@@ -43,7 +43,14 @@ def test_the_first_seeds_of_all_networks_are_run_first(toy_grid):
         {"first": "small", "second": "large", "measure": "wer", "relation": "equal"}]}]}, "margin` must be above 0"),
     ({"sets": [], "claims_on": "dev"}, "unknown set `dev`"),
     ({"curves": {"all": ["small", "smell"]}}, "unknown network `smell` in `curves`"),
+    ({"curves": {"size": ["small"]}}, "a picture in `curves` cannot be named `size`"),
     ({"levels": ["high"]}, "`levels` must be a number"),
+    ({"rates": -1}, "`rates` must be above 0"),
+    ({"rates": 0.5, "networks": {"small": {}, "large": {"init": "small"}}}, "network `large` needs `lr_initial`"),
+    ({"claims": [{"text": "So.", "comparisons": [{"first": "small", "second": "large", "measure": "gap"}]}]},
+     "relation` must be more or equal for the gap"),
+    ({"networks": {"small": {}, "large": {"init": "small"}}, "claims": [{"text": "So.", "comparisons": [
+        {"first": "small", "second": "large", "measure": "epochs"}]}]}, "starts from another one, so its epochs"),
     ({"networks": {"small": {"paper": {"name": "A", "wor": 1.0}}, "large": {}}}, "small.paper.wor"),
     ({"sources": {"tied": {"train": "x"}}}, "sources.tied.ali` is missing")])
 def test_errors_name_what_is_wrong(toy_grid, changed, message):

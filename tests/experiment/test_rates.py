@@ -1,5 +1,6 @@
 """Grids whose learning rates are found by range tests."""
 
+import copy
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from lstmp.nnet.find_rate import RangeTest
 
 COMMON = {"feature": {"cmvn": "none"}, "lr_initial": 0.02, "lr_final": 0.01, "cells": 8, "recurrent_projection": 4,
           "label_delay": 2, "chunk": 7, "streams": 4, "epochs": 1, "dropout": 0.0, "freq_masks": 0, "average_last": 0}
-NETWORKS = {"small": {}, "large": {"cells": 16}, "fixed": {"lr_initial": 0.03}}
+NETWORKS = {"small": {}, "large": {"cells": 16}, "fixed": {"lr_initial": 0.03, "lr_final": 0.02}}
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def test_rates_are_found_once_and_used_in_part(toy_grid, file, python_steps, cap
     assert "small: the largest stable rate is" in output and "3 of 3" in output and "fixed: the" not in output
     rates = json.loads((toy_grid.path / "page/rates.json").read_text())
     assert rates.keys() == {"small", "large"}
+    (toy_grid.path / "page/rates.json").write_text(json.dumps({**rates, "fixed": 0.001}))  # a rate that is not used
     for name, rate in rates.items():
         found = RangeTest.read(toy_grid.path / "exp/rates" / name / "rates.tsv").largest_stable
         assert rate == pytest.approx(found, rel=0.01) and 1e-5 <= rate < 1
@@ -35,8 +37,7 @@ def test_rates_are_found_once_and_used_in_part(toy_grid, file, python_steps, cap
     for name, network in grid.networks.items():
         wanted = 0.03 if name == "fixed" else rates[name] / 2
         assert network.config.lr_initial == pytest.approx(wanted, rel=0.05)
-        if name != "fixed":
-            assert network.config.lr_final / network.config.lr_initial == pytest.approx(0.01 / 0.02)
+        assert network.config.lr_final == pytest.approx(0.02 if name == "fixed" else wanted / 2, rel=0.05)
         trained = json.loads((toy_grid.path / f"exp/{name}/seed1/train.json").read_text())
         assert trained["config"]["lr_initial"] == network.config.lr_initial
     run.main([str(file), "--find-rates", "--nj", "2"])
@@ -49,6 +50,8 @@ def test_without_its_rate_a_network_is_not_trained(file, capsys):
         run.main([str(file), "--nj", "1"])
     error = capsys.readouterr().err
     assert "rates.json: the learning rate of small is not known; find it with --find-rates" in error
+    run.main([str(file), "--dry-run", "--find-rates"])
+    assert "3 runs to do" in (output := capsys.readouterr().out) and "largest stable" not in output
 
 
 def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_steps, capsys):
@@ -57,6 +60,13 @@ def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_step
     with pytest.raises(SystemExit):
         run.main([str(file), "--find-rates", "--nj", "1"])
     assert "no rate found for small" in capsys.readouterr().err
+    sources |= {"good": copy.deepcopy(toy_grid.values["sources"]["tied"])}
+    networks = {**NETWORKS, "large": {"source": "good"}}
+    toy_grid.write(common=COMMON, networks=networks, seeds=[1], claims=[], rates=0.5, sources=sources)
+    with pytest.raises(SystemExit):
+        run.main([str(file), "--find-rates", "--nj", "1"])
+    assert json.loads((toy_grid.path / "page/rates.json").read_text()).keys() == {"large"}  # which was found
+    capsys.readouterr()
     (toy_grid.path / "page").mkdir(exist_ok=True)
     (toy_grid.path / "page/rates.json").write_text('{"small": "fast"}')
     with pytest.raises(UserError, match="`small` must be a number"):

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 
 from lstmp.experiment import page, run
 from lstmp.experiment.plan import load
@@ -27,7 +28,7 @@ def test_a_grid_is_run_once_and_gets_its_page(toy_grid, python_steps, capsys):
     page.main([str(file)])
     text = (toy_grid.path / "page/README.md").read_text()
     assert "5 of 5 runs of the grid are done" in text and "A trial." in text
-    assert re.search(r"^\| large \| LSTMP r \| 16 \| 4 \| 2 \| 2 \| 5 \| 0\.00M \| 2 \|", text, re.M)
+    assert re.search(r"^\| large \| LSTMP r \| 16 \| 4 \| 2 \| 2 \| 5 \| 0\.00M \| 0\.02 \| 2 \|", text, re.M)
     assert re.search(r"^\| 2 \| It flies\. \| \*\*not tested\*\* \|", text, re.M) and "it has no wings" in text
     assert (toy_grid.path / "page/learning.png").stat().st_size > 1000
     made = json.loads((toy_grid.path / "page/results.json").read_text())
@@ -49,7 +50,12 @@ def test_networks_can_be_run_by_name_and_run_again_after_a_change(toy_grid, pyth
     capsys.readouterr()
     grid_run(toy_grid.write(networks=networks), "--only", "once")
     assert "1 runs, 0 done before" in capsys.readouterr().out
-    assert json.loads((toy_grid.path / "exp/once/seed3/train.json").read_text())["config"]["cells"] == 9
+    once = toy_grid.path / "exp/once"
+    assert json.loads((once / "seed3/train.json").read_text())["config"]["cells"] == 9
+    # training has moved the earlier network away, and removed it at its end
+    assert sorted(p.name for p in once.iterdir()) == ["seed3", "seed3.conf", "seed3.log"]
+    assert yaml.safe_load((once / "seed3.conf/lstmp.yaml").read_text())["cells"] == 9
+    assert "epoch 2/2" in (once / "seed3.log").read_text()
 
 
 def test_with_alike_records_of_data_from_another_machine_count(toy_grid, python_steps, capsys):

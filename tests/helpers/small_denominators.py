@@ -19,7 +19,7 @@ from .random_hmms import SIL, random_lang, random_transitions, random_tree
 class SmallSystem:
     """A random tree of ``width`` phones, phone sequences, and the graph of their language model.
 
-    With ``chain`` the begin of a phone has a state of its own.
+    With ``chain`` the beginning of a phone has a state of its own.
 
     Attributes:
         sequences: phones of each utterance, without two equal phones in a row.

@@ -4,13 +4,17 @@
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
 from helpers.known_gaussians import aligned, make, mono  # noqa: E402
 from helpers.mmi_training import make_states
+from helpers.small_graphs import NEEDS_COMPILER
 
 from lstmp.corpus.lang import Lang
 from lstmp.corpus.topology import Topology
 from lstmp.errors import UserError
+from lstmp.gmm import shard
 from lstmp.gmm.align import read_alignment, segments  # noqa: E402
+from lstmp.gmm.beam_align import BeamAligner
 from lstmp.gmm.model import AcousticModel
 from lstmp.gmm.transition import TransitionModel, target_pdfs
 from lstmp.gmm.tree_stats import low_rate_path, windows
@@ -94,6 +98,35 @@ def test_the_frames_of_a_group_stay_in_its_state(known, frames):
     path = np.array([leaving, loop, leaving], np.int32)
     wanted = [leaving, loop, loop, loop, loop, loop, leaving, loop, loop]
     assert align.for_frames(path, 3, frames, model, {1}).tolist() == wanted[:frames]
+
+
+@NEEDS_COMPILER
+def test_the_frames_of_a_chain_model_have_equal_weights_in_alignment(known, small_config, tmp_path, monkeypatch):
+    """With conf/align.yaml as it is, so that a phone more or less in the same frames costs nothing."""
+    toy, ali = known
+    states = make_states(toy, ali, tmp_path / "chain", "chain")
+    (tmp_path / "held_out").write_text("s0-000\n")
+    train(small_config(epochs=1, subsampling=3, chunk=5), toy.data, states, tmp_path / "held_out", tmp_path / "net")
+    weights = []
+
+    class Spy(BeamAligner):
+        def __init__(self, gmms, boost, acoustic_scale, log_prob):
+            weights.append(np.exp(log_prob[1:]))
+            super().__init__(gmms, boost, acoustic_scale, log_prob)
+
+    monkeypatch.setattr(shard, "BeamAligner", Spy)
+    align.main(["--data", str(toy.data), "--lang", str(toy.lang), "--network", str(tmp_path / "net"),
+                "--hmm", str(states), "--out", str(tmp_path / "out"), "--config", str(ROOT / "conf/align.yaml")])
+    assert len(weights) == 1 and weights[0] == pytest.approx(np.full(len(weights[0]), 0.5))
+
+
+def test_the_states_of_a_chain_model_need_its_frame_rate(known, small_config, tmp_path):
+    toy, ali = known
+    states = make_states(toy, ali, tmp_path / "chain", "chain")
+    (tmp_path / "held_out").write_text("s0-000\n")
+    for wrong in ({}, {"subsampling": 2}, {"subsampling": 3, "repeat_scores": True}):
+        with pytest.raises(UserError, match="chain: the states of a chain model need `subsampling: 3`"):
+            train(small_config(**wrong), toy.data, states, tmp_path / "held_out", tmp_path / "net")
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])

@@ -74,8 +74,8 @@ def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
 
 def test_online_fmllr_has_its_own_training_data(bash_output):
     kind = "feature: {kind: online_fmllr, cmvn: none}, freq_masks: 0"
-    networks = (f"{{a: {{{kind}, mp3_kbps: 24}}, b: {{init: a, epochs: 1}}, c: {{{kind}, biphones: true}}, "
-                "d: {align_by: a}, e: {}}")
+    networks = (f"{{a: {{{kind}, mp3_kbps: 24}}, b: {{init: a, epochs: 1}}, c: {{{kind}, biphones: true, "
+                "subsampling: 3}, d: {align_by: a}, e: {}}")
     show = 'echo "$feature_type|$online_fmllr|$train_feats|$align_feats|${train_options[*]}"'
     options = "--networks", networks, "--triphones", "[tri1, tri2b, tri3b]"
     output = bash_output(f"for n in a b c d e; do settings_of $n; {show}; done", *options)
@@ -94,6 +94,12 @@ def test_online_fmllr_has_its_own_training_data(bash_output):
         with pytest.raises(UserError, match=message):
             resolve(dict(zip([o.removeprefix("--") for o in [*options, *more][::2]], [*options, *more][1::2],
                              strict=True)))
+
+
+@pytest.mark.parametrize("more", ["", ", subsampling: 2", ", subsampling: 3, repeat_scores: true"])
+def test_states_of_biphones_need_their_frame_rate(more):
+    with pytest.raises(UserError, match="`networks.a` has `biphones`, so it needs `subsampling: 3`"):
+        resolve({"networks": f"{{a: {{biphones: true{more}}}}}"})
 
 
 def test_utterances_or_whole_speakers_are_held_out(bash_output):
@@ -159,10 +165,10 @@ def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output
     ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
     ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "`a` was trained by LF-MMI, so its"),
     ("{a: {}, b: {criterion: lfmmi, init: a}}", "`networks.b.init`: its states are not those of `a`"),
-    ("{a: {biphones: true}, b: {init: a, biphones: false}}", "`networks.b.init`: its states are not those of `a`"),
+    ("{a: {biphones: true, subsampling: 3}, b: {init: a, biphones: false}}", "its states are not those of `a`"),
     ("{a: {biphones: maybe}}", "`networks.a.biphones` must be true or false, not 'maybe'"),
     ("{a: {criterion: lfmmi, biphones: false}}", "`networks.a.biphones` must be true, not False"),
-    ("{x: {}, a: {biphones: true}, b: {init: a, align_by: x}}", "are of another alignment"),
+    ("{x: {}, a: {biphones: true, subsampling: 3}, b: {init: a, align_by: x}}", "are of another alignment"),
     ("{a: {}, b: {criterion: mmi, init: a, chunk: 20}}", "option --networks: `chunk` must be 0, whole utterances"),
     ("{a: {epochs: 0}, b: {criterion: mmi, init: a}}", "option --networks: `epochs` must be at least 1")])
 def test_wrong_references_to_networks_are_one_line(networks, message):

@@ -32,7 +32,7 @@ def forward_backward(scores: torch.Tensor, begins: torch.Tensor,
     inside = (first <= time) & (time <= last)
     emitted, repeated = (_emitted(scores, begins, lengths, pdfs, longest).masked_fill_(~inside, -torch.inf)
                          for pdfs in (pdf, loop_pdf))
-    entered, stayed = [start + emitted[0]], [start_inside + repeated[0]]  # in frame t, and all frames up to it
+    entered, stayed = [start + emitted[0]], [start_inside + repeated[0]]  # entered in frame t, entered before it
     alphas = [torch.logaddexp(entered[0], stayed[0])]
     nowhere = torch.full((len(lengths), 1), -torch.inf, dtype=torch.float64)
     for t in range(1, longest):
