@@ -253,11 +253,11 @@ class Block {
 // log-probabilities, NaN or -inf for a sequence that has none in float32, the sums of their squared scores, and the gradient
 // in their rows. Arrays are described in Arcs, Graph and Batch. Returns 0.
 extern "C" int lstmp_mmi(int64_t states, int64_t pdfs, const int32_t* pdf, const int32_t* loop_pdf, const float* stay,
-                         const float* entry, const float* loop_entry, const int32_t* in_state, const int32_t* in_first, const int32_t* in_source, const float* in_prob, const int32_t* out_state,
-                         const int32_t* out_first, const int32_t* out_target, const float* out_prob, float leaky,
-                         int64_t sequences, const float* scores, const int64_t* begin, const int64_t* length, float factor,
-                         float decay, float* gradient, double* log_prob, double* squares, const int64_t* which,
-                         int64_t count) try {
+                         const float* entry, const float* loop_entry, const int32_t* in_state, const int32_t* in_first,
+                         const int32_t* in_source, const float* in_prob, const int32_t* out_state, const int32_t* out_first,
+                         const int32_t* out_target, const float* out_prob, float leaky, int64_t sequences,
+                         const float* scores, const int64_t* begin, const int64_t* length, float factor, float decay,
+                         float* gradient, double* log_prob, double* squares, const int64_t* which, int64_t count) try {
   [[maybe_unused]] const FlushDenormals flush;
   const Arcs in{in_state, in_first, in_source, in_prob}, out{out_state, out_first, out_target, out_prob};
   const Graph graph{states, pdfs, pdf, loop_pdf, stay, entry, loop_entry, in, out, leaky};
