@@ -156,7 +156,9 @@ class Block {
       } else {
         into += g_.entry[d];
       }
-      sum += now[d] = into * emitted[g_.pdf[d]] + stayed(t, d);
+      Lanes staying;
+      stayed(t, d, staying);
+      sum += now[d] = into * emitted[g_.pdf[d]] + staying;
     }
     Lanes inverse = {};
     for (int n = 0; n < count_; ++n) {
@@ -167,11 +169,15 @@ class Block {
     inverse_[t] = inverse;
   }
 
-  // The part of alpha_ of state d after frame t that was in the state before.
-  Lanes stayed(int64_t t, int64_t d) const {
-    const Lanes repeated = emitted_[(t - 1) * g_.pdfs + g_.loop_pdf[d]];
-    if (t == 1) return g_.loop_entry[d] * repeated;
-    return (g_.stay[d] * alpha_[(t - 1) * g_.states + d] * inverse_[t - 1] + g_.leaky * g_.loop_entry[d]) * repeated;
+  // Sets `out` to the part of alpha_ of state d after frame t that was in the state before. (A vector as the value of a
+  // function would depend on what the processor has.)
+  void stayed(int64_t t, int64_t d, Lanes& out) const {
+    const Lanes& repeated = emitted_[(t - 1) * g_.pdfs + g_.loop_pdf[d]];
+    if (t == 1) {
+      out = g_.loop_entry[d] * repeated;
+    } else {
+      out = (g_.stay[d] * alpha_[(t - 1) * g_.states + d] * inverse_[t - 1] + g_.leaky * g_.loop_entry[d]) * repeated;
+    }
   }
 
   void backward() {
@@ -186,7 +192,10 @@ class Block {
       std::memset(of_pdf.data(), 0, g_.pdfs * sizeof(Lanes));
       for (int64_t d = 0; d < g_.states; ++d) {
         const Lanes scaled = (beta[d] + begins) * scale;
-        const Lanes posterior = alpha[d] * scaled, staying = stayed(t, d) * scaled;
+        const Lanes posterior = alpha[d] * scaled;
+        Lanes staying;
+        stayed(t, d, staying);
+        staying *= scaled;
         sum += posterior;
         of_pdf[g_.pdf[d]] += posterior - staying;
         of_pdf[g_.loop_pdf[d]] += staying;
