@@ -173,7 +173,7 @@ def target_pdfs(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
     """The pdfs int32 [T] that a network learns from an alignment in the reordered form.
 
     They are those of the transition-ids. But with the topology of chain models the state for the beginning of a
-    phone, which lasts one output of a network with a low frame rate, is the target in :data:`BEGIN_FRAMES` frames.
+    phone, which lasts one output of a network with a low frame rate, is the target in ``BEGIN_FRAMES`` frames.
     """
     pdf = transitions.tid_pdf.numpy()[tids].astype(np.int32)
     if not transitions.topology.is_chain or not len(tids):

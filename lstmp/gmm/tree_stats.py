@@ -53,7 +53,7 @@ def accumulate(shard: Shard, transitions: TransitionModel, context_free: set[int
         shard: utterances with an alignment by ``transitions``.
         context_free: context-independent phones, such as silence.
         chain: the pdf-classes are those of :meth:`lstmp.corpus.topology.Topology.chain`, 0 in the first
-            :data:`lstmp.gmm.transition.BEGIN_FRAMES` frames of a phone and then 1, not the states of the alignment.
+            ``BEGIN_FRAMES`` frames of a phone and then 1, not the states of the alignment.
     """
     radix = int(transitions.tuples[:, 0].max()) + 1
     codes, moments = np.zeros(0, np.int64), torch.zeros(0, 1 + 2 * shard.dim, dtype=torch.float64)
