@@ -17,12 +17,17 @@ nj=$(nproc) lang=$exp/lang_tri3b
 for varied in _sp_mp3 _sp_mp3_spk3; do
   steps/make_fmllr.sh --data $data/$train$varied --model $exp/tri3b --transforms $exp/tri3b_ali$varied \
     --out $exp/fmllr/$train$varied
-  states=$exp/tri3b_biphones$varied
-  steps/tie_states.sh --topology one_state --context left_biphone --nj "$nj" --lang $lang --data $data/$train$varied \
-    --ali $exp/tri3b_ali$varied --model $exp/tri3b --out $states --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml
-  steps/make_denominator.sh --ali $states --out $states/denominator --config $exp/conf/denominator.yaml
-  steps/make_graph.sh --lang ${lang}_tgsmall --model $states --out $states/graph_tgsmall
 done
+tie() { # TOPOLOGY LEAVES OUT: states of biphones, and their graph
+  steps/tie_states.sh --topology "$1" --context left_biphone --leaves "$2" --nj "$nj" --lang $lang \
+    --data $data/${train}_sp_mp3_spk3 --ali $exp/tri3b_ali_sp_mp3_spk3 --model $exp/tri3b --out "$3" \
+    --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml
+  steps/make_graph.sh --lang ${lang}_tgsmall --model "$3" --out "$3/graph_tgsmall"
+}
+tie one_state 2500 $exp/tri3b_biphones_sp_mp3_spk3
+tie chain 3500 $exp/tri3b_chain_sp_mp3_spk3
+steps/make_denominator.sh --ali $exp/tri3b_chain_sp_mp3_spk3 --out $exp/tri3b_chain_sp_mp3_spk3/denominator \
+  --config $exp/conf/denominator.yaml
 local/prepare_lm.sh --lang $lang --out ${lang}_weak --text $data/$train/text --skip-id --order 1
 steps/make_graph.sh --lang ${lang}_weak --model $exp/tri3b --out $exp/tri3b/graph_weak
 online=$exp/tri3b_ali_sp_mp3/online_fmllr
