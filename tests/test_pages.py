@@ -6,7 +6,7 @@ import re
 import pytest
 
 from lstmp.experiment import page
-from lstmp.experiment.plan import load
+from lstmp.experiment.grid_file import load
 from lstmp.paths import ROOT
 from lstmp.score import oov
 from lstmp.score.report import markdown

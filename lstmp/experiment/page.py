@@ -10,8 +10,9 @@ from lstmp.errors import UserError, command
 from lstmp.experiment import records
 from lstmp.experiment.claims import SIGNIFICANT, Outcome, decide, effort, sentence
 from lstmp.experiment.difference import wer_difference
+from lstmp.experiment.grid_file import load
 from lstmp.experiment.pictures import draw, pictures
-from lstmp.experiment.plan import Claim, Grid, load
+from lstmp.experiment.plan import Claim, Grid
 from lstmp.experiment.tables import effort_table, networks_table, papers_table
 from lstmp.log import say
 from lstmp.score.report import table

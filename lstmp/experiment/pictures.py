@@ -9,16 +9,14 @@ from lstmp.picture import plt, write_png
 
 _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN": "C4"}
 _OTHER_COLORS = ("C5", "C6", "C7", "C8", "C9")
-
-
 _LINES = ("-", "--", "-.", ":")
 
 
 def pictures(record: dict) -> list[tuple[str, str]]:
     """List the pictures of a grid: (file name, description)."""
     what = "frame accuracy held out against epochs and against minutes"
-    out = [(f"{name}.png", f"{what}: {', '.join(shown)}") for name, shown in record["curves"].items() if shown]
-    out = out or [("learning.png", what)]
+    out = [(f"{name}.png", f"{what}: {', '.join(shown)}" if name in record["curves"] else what)
+           for name, shown in _curves(record).items()]
     if record["sets"]:
         out.append(("size.png", "frame accuracy held out and word error rate against the number of parameters"))
     return out
@@ -28,11 +26,16 @@ def draw(record: dict, folder):
     """Draw all pictures of a grid's record into ``folder``."""
     rows = {r["network"]: r for r in record["networks"]}
     clock = {"processor": "minutes on one core", "wall": "minutes by the clock"}[record["clock"]]
-    curves = {name: shown for name, shown in record["curves"].items() if shown} or {"learning": list(rows)}
-    for name, shown in curves.items():
+    for name, shown in _curves(record).items():
         _learning([rows[n] for n in shown], clock, Path(folder) / f"{name}.png")
     if record["sets"]:
         _size(list(rows.values()), record["claims_on"], Path(folder) / "size.png")
+
+
+def _curves(record: dict) -> dict[str, list[str]]:
+    """The pictures of learning curves, with the networks that each one shows; one of all, if the grid asks for none."""
+    asked = {name: shown for name, shown in record["curves"].items() if shown}
+    return asked or {"learning": [row["network"] for row in record["networks"]]}
 
 
 def _learning(rows, clock, path):

@@ -7,13 +7,12 @@ record next to the page of the grid (lstmp.experiment.records).
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +23,14 @@ from lstmp import config
 from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.experiment import records
-from lstmp.experiment.plan import Grid, Run, load, rates_file, read_rates
+from lstmp.experiment.grid_file import load
+from lstmp.experiment.plan import Grid, Run
+from lstmp.experiment.rates import find_rates, rates_file
 from lstmp.experiment.records import folders
 from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.distributed.workers import flush_denormals
-from lstmp.nnet.find_rate import RangeTest
 from lstmp.nnet.kernels.fused import resolve_precision
 from lstmp.nnet.load_frames import read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
@@ -130,10 +130,11 @@ def execute(grid: Grid, run: Run, only_train: bool = False) -> str | None:
             file.unlink(missing_ok=True)  # of another criterion, before the grid was changed
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with open(run.log, "a", encoding="utf-8") as log:
-        for step in commands(grid, run)[:1 if only_train else None]:
+        train, *others = commands(grid, run)
+        for step in [train] if only_train else [train, *others]:
             done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
             if done.returncode:
-                if "train" in step[0]:  # an earlier network may be in the folder, which has other options
+                if step is train:  # an earlier network may be in the folder, which has other options
                     shutil.rmtree(run.conf)
                 last = run.log.read_text(errors="replace").strip().splitlines()[-1:]
                 return f"{step[0]} of {run.folder} failed: {' '.join(last)}"
@@ -172,46 +173,6 @@ def is_trained(run: Run) -> bool:
                     sequence=config.load(sequence, SequenceConfig) if run.sequence else None)
     wanted, have = (result_settings(r.config, records.criterion_source(r)) for r in (run, found))
     return wanted | {"precision": ""} == have | {"precision": ""}  # `auto` is resolved in training
-
-
-def rate_command(run: Run, out: Path) -> list[str]:
-    """The command that tests the rates of a run's network, with its configuration in the folder ``out``."""
-    return ["steps/find_rate.sh", "--train", run.source.train, "--ali", run.source.ali, "--valid", run.source.valid,
-            "--out", str(out), "--config", str(out / "lstmp.yaml"), "--threads", "1",
-            *(["--ivectors", run.ivectors] if run.ivectors else [])]
-
-
-def find_rates(grid: Grid, names: list[str], nj: int):
-    """Find the largest stable learning rates of networks (steps/find_rate.sh), and add them to the file of the grid.
-
-    Raises:
-        UserError: a test failed; the rates of the others were written.
-    """
-    rates = read_rates(grid.page)
-
-    def one(name: str) -> tuple[str, float]:
-        run, out = grid.run(name, grid.networks[name].seeds[0]), grid.exp / "rates" / name
-        config.write_text(out / "lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
-        done = subprocess.run(rate_command(run, out), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"})
-        if done.returncode:
-            raise UserError(f"no rate found for {name}: {' '.join(done.stderr.strip().splitlines()[-1:])}",
-                            file=out, hint="give the network an `lr_initial`")
-        return name, RangeTest.read(out / "rates.tsv").largest_stable
-
-    errors: list[UserError] = []
-    with ThreadPoolExecutor(nj) as pool:
-        for done in as_completed([pool.submit(one, name) for name in names]):
-            try:
-                name, rate = done.result()
-            except UserError as e:
-                errors.append(e)
-                continue
-            say(f"{name}: the largest stable rate is {rate:.2g}")
-            rates[name] = float(f"{rate:.3g}")
-            config.write_text(rates_file(grid.page), json.dumps(rates, indent=1) + "\n")
-    if errors:
-        raise errors[0]
 
 
 class _Cores:

@@ -162,9 +162,9 @@ class Trainer:
 
     def _grow_tree(self, topology: Topology, left_biphone: bool):
         cfg, shard, silence = self.cfg, self.shard, set(self.lang.silence)
-        chain = topology.is_chain and topology != self.lang.topology
-        stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence, chain)
-        if left_biphone or topology != self.lang.topology:
+        changed = topology != self.lang.topology
+        stats = tree_stats.accumulate(shard, self.ali_model.transitions, silence, changed and topology.is_chain)
+        if left_biphone or changed:
             stats = stats.without(right=left_biphone, pdf_class=topology.has_one_state)
         text = moments = None
         if distributed.rank() == 0:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from helpers.toy_data import ToyData
 
-from lstmp.experiment import run
+from lstmp.experiment import rates, run
 from lstmp.paths import ROOT
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 7,
@@ -56,6 +56,6 @@ def python_steps(monkeypatch, steps):
         return [sys.executable, "-m", modules[step[0]], *step[1:]] if step[0] in modules else step
     modules = {"steps/train_lstmp.sh": "lstmp.nnet.train", "steps/train_sequence.sh": "lstmp.sequence.train",
                "steps/find_rate.sh": "lstmp.nnet.find_rate"}
-    commands, rate_command = run.commands, run.rate_command
+    commands, rate_command = run.commands, rates.rate_command
     monkeypatch.setattr(run, "commands", lambda *args: list(map(in_python, commands(*args))))
-    monkeypatch.setattr(run, "rate_command", lambda *args: in_python(rate_command(*args)))
+    monkeypatch.setattr(rates, "rate_command", lambda *args: in_python(rate_command(*args)))

@@ -11,7 +11,7 @@ from helpers.mmi_training import MmiToy, denominator_dir, states  # noqa: F401
 from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.errors import UserError
 from lstmp.experiment import page, records, run
-from lstmp.experiment.plan import load
+from lstmp.experiment.grid_file import load
 from lstmp.graph.make_graph import make_graph
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 5,

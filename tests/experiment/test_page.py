@@ -11,7 +11,7 @@ import yaml
 from lstmp.corpus.datadir import Utterance, write_data_dir
 from lstmp.errors import UserError
 from lstmp.experiment import page
-from lstmp.experiment.plan import load
+from lstmp.experiment.grid_file import load
 from lstmp.experiment.records import ALIKE, folders, is_done, path, write
 from lstmp.features.load import archives
 

@@ -7,7 +7,7 @@ import pytest
 
 from lstmp.errors import UserError
 from lstmp.experiment import run
-from lstmp.experiment.plan import load
+from lstmp.experiment.grid_file import load
 from lstmp.nnet.find_rate import RangeTest
 
 COMMON = {"feature": {"cmvn": "none"}, "lr_initial": 0.02, "lr_final": 0.01, "cells": 8, "recurrent_projection": 4,

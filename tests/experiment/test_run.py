@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lstmp.experiment import page, run
-from lstmp.experiment.plan import load
+from lstmp.experiment.grid_file import load
 from lstmp.features.load import archives
 from lstmp.paths import ROOT
 

@@ -31,7 +31,7 @@ from lstmp.decode.live import LiveConfig
 from lstmp.decode.search import decode_utterance
 from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError
-from lstmp.experiment import plan
+from lstmp.experiment.grid_file import load as load_grid
 from lstmp.features.ark import read_int_vectors, read_mat, read_scp
 from lstmp.features.extract import FbankConfig, MfccConfig
 from lstmp.features.load import FeatureConfig, Features
@@ -277,7 +277,7 @@ READERS = {
     "recipe": Reader(("recipes/*/recipe.yaml", "conf/*.yaml"), _recipe, 0.2),
     "JSON": Reader(("net/train.json", "graph_x/graph.json"), _json, 1),
     "mark": Reader(("marked/.done.work.json",), _mark, 1),
-    "grid": Reader(("recipes/sak2014/grid.yaml",), lambda root: plan.load(root / "recipes/sak2014/grid.yaml"), 0.2),
+    "grid": Reader(("recipes/sak2014/grid.yaml",), lambda root: load_grid(root / "recipes/sak2014/grid.yaml"), 0.2),
     "hypotheses": Reader(("hyps.txt",), lambda root: read_hyps(root / "hyps.txt"), 0.5),
 }
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lstmp.errors import UserError
-from lstmp.experiment.plan import load
+from lstmp.experiment.grid_file import load
 from lstmp.paths import ROOT
 
 
