@@ -162,10 +162,10 @@ if runs_stage 8 "networks ${networks[*]}"; then
       steps/align_lstmp.sh --nj "$nj" --memory "$memory" --device "$device" --lang "$lang" --data "$align_feats" \
         --network "$exp/$align_by" --hmm "$aligner_states" --out "$alignment" --config "$conf/align.yaml"
     fi
-    if [ "$biphones" = true ]; then
+    if [ "$grows_tree" = true ]; then
       steps/tie_states.sh --topology chain --context left_biphone --nj "$nj" --memory "$memory" --device "$device" \
         --lang "$lang" --data "$data/$copies" --ali "$alignment" --model "$exp/$targets" \
-        --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml"
+        --out "$states" --config "$conf/$targets.yaml" --fmllr-config "$conf/fmllr.yaml" "${tie_options[@]}"
     fi
     if [ -n "$online_fmllr" ]; then
       steps/train_online_fmllr.sh --data "$data/$copies" --ali "$states" --transforms "$exp/${last}_ali$copies_suffix" \
@@ -202,7 +202,7 @@ if runs_stage 9 "graphs"; then
   done
   for network in "${networks[@]}"; do
     settings_of "$network"
-    if [ "$biphones" = true ]; then
+    if [ "$grows_tree" = true ]; then
       steps/make_graph.sh --lang "${lang}_$lm" --model "$states" --out "$graph"
     fi
   done

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from lstmp.aliases import Array
+from lstmp.aliases import Array, Json
 from lstmp.config import check
 from lstmp.features.load import FeatureConfig
 from lstmp.features.online_cmvn import OnlineNormalization
@@ -184,3 +184,14 @@ class LstmpConfig:
         rows; or for a network trained by LF-MMI, whose LM weight is about 1, the number that makes it about 10.
         """
         return self.acoustic_factor or (_MMI_FACTOR if self.criterion == "lfmmi" else float(self.frames_per_row))
+
+
+def kept_factor(values: Json) -> float:
+    """`acoustic_factor` of a network whose training goes on by a criterion on lattices.
+
+    The scores of a network trained by LF-MMI keep their scale, and need its factor whatever the next criterion.
+
+    Args:
+        values: the options of the network so far.
+    """
+    return values["acoustic_factor"] or (_MMI_FACTOR if values["criterion"] == "lfmmi" else 0.0)

@@ -61,8 +61,7 @@ def main(argv=None):
         write_sections(sections, new_conf)
     values = run_variables(run, recipe, systems, networks, read_sections(ROOT / "conf")["lstmp"])
     by_system = {name: system_variables(name, None, run, recipe) for name in ("mono", *recipe.triphones)}
-    named = {n.name: n for n in networks}
-    by_system |= {n.name: system_variables(n.name, n, run, recipe, named.get(n.align_by)) for n in networks}
+    by_system |= {n.name: system_variables(n.name, n, run, recipe) for n in networks}
     by_system |= combination_variables(run, recipe, systems)
     print("\n".join([*assignments(values | {"new_conf": new_conf}), *settings_function(by_system)]))
     exported = {f"LSTMP_{key.upper().replace('-', '_')}": run[key] for key in MACHINES}

@@ -28,11 +28,14 @@ class Recipe:
         pron_probs: whether the last triphone system and the networks use a lexicon with probabilities of pronunciations
             and of silence around them, estimated from the previous alignment.
         targets: the triphone system with the tied states that are the networks' targets.
+        biphone_leaves: number of leaves of the tree before merging, for networks whose states are those of LF-MMI; 0:
+            `max_leaves` of `targets`.
         gmm_mp3_kbps: bit rate of the MP3 coding of the data that the GMMs are trained on; 0: no coding.
         networks: the networks to train: name → its changes to keys of conf/lstmp.yaml, and to `speeds`, `volumes`,
             `mp3_kbps`, `speaker_minutes`; `init`, an earlier network that it starts from; `align_by`, an earlier
-            network that aligns its data; `biphones`, whether its states are those of LF-MMI: for a low frame rate,
-            and dependent on the phone before, not the one after. If there are none, the recipe ends with the triphones.
+            network that aligns its data, with states of biphones if it has such states; `biphones`, whether its
+            states are those of LF-MMI: for a low frame rate, and dependent on the phone before, not the one after. If
+            there are none, the recipe ends with the triphones.
         speeds: the networks are trained on copies of the training data at these speeds; [1.0]: only the data itself.
         volumes: the samples of each copied utterance are multiplied by a random factor between these two; empty: not.
         mp3_kbps: bit rate of the MP3 coding of all copies, including the one at speed 1; 0: no coding.
@@ -41,7 +44,8 @@ class Recipe:
         held_out: share of the training utterances, some of every speaker, that the networks are not trained on.
         held_out_speakers: number of whole training speakers to hold out instead of `held_out`; 0: `held_out` applies.
         systems: the systems to decode, the rows of the table. They must include the last triphone system. Other
-            networks are not trained, and graphs that none of the systems needs are not made. Empty: all.
+            networks are not trained, and graphs that none of the systems needs are not made. Empty: all. If the option
+            --networks replaces the recipe's networks, all are decoded unless --systems is given too.
         combinations: rows of the table for several systems together: name → the systems, networks or the last triphone
             system. Those with a system that is not decoded are left out.
         allow_commands: whether to run the commands in `wav.scp`, which are lines that end in `|`. Such a command is a
@@ -75,6 +79,7 @@ class Recipe:
     seed: int
     gmm_mp3_kbps: int = 0
     speaker_minutes: float = 0.0
+    biphone_leaves: int = 0
     held_out_speakers: int = 0
     allow_commands: bool = False
     compressed_feats: bool = False
@@ -83,7 +88,7 @@ class Recipe:
 
     def __post_init__(self):
         config.check(self.source in SOURCES, "source", f"one of {', '.join(SOURCES)}")
-        for name in ("train_utterances", "test_utterances", "held_out_speakers", "seed"):
+        for name in ("train_utterances", "test_utterances", "held_out_speakers", "biphone_leaves", "seed"):
             config.check(getattr(self, name) >= 0, name, "zero or more")
         config.check(self.mono_utterances >= 1, "mono_utterances", "one or more")
         config.check(2 <= self.lm_order <= 5, "lm_order", "from 2 to 5")

@@ -25,7 +25,7 @@ class Network:
             :class:`lstmp.recipe.keys.Recipe`.
         gmm_mp3_kbps: MP3 coding of the training data of the GMMs, which align the network's data.
         init: name of the network whose weights its training starts from; "": random weights.
-        align_by: name of the network that aligns its training data; "": the GMMs of the recipe's `targets`.
+        aligner: the network that aligns its training data; None: the GMMs of the recipe's `targets`.
         weak_lm_order: for sequence training, order of the language model of the lattices.
         biphones: whether its states are those of LF-MMI, which depend on the phone and the one before it,
             whatever its criterion.
@@ -39,7 +39,7 @@ class Network:
     gmm_mp3_kbps: int = 0
     init: str = ""
     weak_lm_order: int = 1
-    align_by: str = ""
+    aligner: "Network | None" = None
     speaker_minutes: float = 0.0
     biphones: bool = False
 
@@ -78,19 +78,31 @@ class Network:
         """Whether an i-vector extractor is trained for it; a network that it starts from has one."""
         return bool(self.config.get("ivector_dim")) and not self.init
 
+    @property
+    def align_by(self) -> str:
+        """Name of the network that aligns its training data, or ""."""
+        return self.aligner.name if self.aligner else ""
+
+    @property
+    def grows_tree(self) -> bool:
+        """Whether the alignment of its training data is converted to states of biphones for it."""
+        return self.biphones and not (self.aligner and self.aligner.biphones)
+
     def states(self, targets: str) -> str:
         """Name of the alignment that it is trained on, and whose states it predicts; ``targets``: the recipe's."""
-        if not self.biphones:
+        if not self.grows_tree:
             return self.alignment(targets)
         return f"{targets}_biphones{f'_by_{self.align_by}' if self.align_by else ''}{self.suffix}"
 
     def alignment(self, targets: str) -> str:
-        """Name of the alignment of its training data to the states of ``targets``."""
+        """Name of the alignment of its training data by the GMMs or the network that align it."""
         return f"{self.align_by or targets}_ali{self.suffix}"
 
     def graph_model(self, targets: str) -> str:
         """Name of the system whose decoding graph it uses."""
-        return self.states(targets) if self.biphones else targets
+        if not self.biphones:
+            return targets
+        return self.states(targets) if self.grows_tree or not self.aligner else self.aligner.graph_model(targets)
 
     @staticmethod
     def _unless_usual(values, usual) -> list[str]:
@@ -120,12 +132,18 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
                             hint=f"write `{name}: {{}}` for the network of conf/lstmp.yaml and the recipe")
         own = dict(own or {})
         aligner = _aligner(recipe, str(name), own, built, file, lines)
-        init = _first(recipe, str(name), own, aligner, built, file, lines)
-        biphones = _biphones(str(name), own, init, base, file, lines)
+        init = _first(recipe, str(name), own, built, file, lines)
+        aligner = aligner or (init.aligner if init else None)
+        biphones = _biphones(str(name), own, init, aligner, base, file, lines)
         section = copy.deepcopy(init.config if init else base)
         data_values = {key: getattr(init, key) for key in _DATA_KEYS} if init else {}
         data_values |= {key: own.pop(key) for key in _DATA_KEYS if key in own}
-        training = sequence["training"] if _on_lattices(own) else {}
+        training = {}
+        if _on_lattices(own):
+            from lstmp.nnet.config import kept_factor  # not at the top: see sections.py
+
+            section["acoustic_factor"] = kept_factor(section)
+            training = sequence["training"]
         for key, value in training.items():
             override(section, key, value, what=f"sequence.training.{key}", file=file, lines=lines)
         for key, value in own.items():
@@ -137,9 +155,13 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
                             hint="these states are for such a frame rate")
         data = config.build({**dataclasses.asdict(recipe), **data_values}, Recipe, file=file, lines={
             key: lines.get(f"networks.{name}.{key}") for key in data_values})
-        built[str(name)] = Network(name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps,
-                                   init.name if init else "", sequence["weak_lm_order"],
-                                   aligner or (init.align_by if init else ""), data.speaker_minutes, biphones)
+        built[str(name)] = network = Network(
+            name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps, init.name if init else "",
+            sequence["weak_lm_order"], aligner, data.speaker_minutes, biphones)
+        if init and network.graph_model(recipe.targets) != init.graph_model(recipe.targets):
+            raise UserError(f"`networks.{name}.init`: the states of `{init.name}` are of another alignment", file=file,
+                            line=lines.get(f"networks.{name}.init", lines.get(f"networks.{name}")),
+                            hint=f"leave out `align_by`, or write `align_by: {init.name}`")
     return list(built.values())
 
 
@@ -165,27 +187,22 @@ def _named(recipe: Recipe, name: str, key: str, own: dict, built: dict[str, Netw
     return built[other]
 
 
-def _aligner(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> str:
-    """The name of the network that the key `align_by` of ``own`` names, which is removed, or "".
+def _aligner(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> Network | None:
+    """The network that the key `align_by` of ``own`` names, which is removed; None if there is no such key.
 
     Raises:
-        UserError: there is no such network before this one, it is not trained in this run, or it has other states.
+        UserError: there is no such network before this one, or it is not trained in this run.
     """
     where = {"file": file, "line": lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}"))}
-    aligner = _named(recipe, name, "align_by", own, built, where)
-    if aligner and aligner.biphones:
-        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` predicts states of biphones", **where,
-                        hint="align by a network with the states of the triphones")
-    return aligner.name if aligner else ""
+    return _named(recipe, name, "align_by", own, built, where)
 
 
-def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, Network], file,
-           lines) -> Network | None:
+def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> Network | None:
     """The network that the key `init` of ``own`` names, which is removed; None if there is no such key.
 
     Raises:
         UserError: there is no such network before this one, it is not trained in this run, it has another input or
-            was trained by LF-MMI and this one is not, or sequence training lacks it.
+            was trained by LF-MMI and this one is by cross entropy, or sequence training lacks it.
     """
     where = {"file": file, "line": lines.get(f"networks.{name}.init", lines.get(f"networks.{name}"))}
     init = _named(recipe, name, "init", own, built, where)
@@ -195,12 +212,9 @@ def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, 
                             hint="name the network whose training it continues, such as `init: lstmp`")
         return None
     criterion = own.get("criterion", init.config.get("criterion"))
-    if init.lfmmi and criterion != "lfmmi":
+    if init.lfmmi and criterion == "cross_entropy":
         raise UserError(f"`networks.{name}.init`: `{init.name}` was trained by LF-MMI, so its scores are not "
                         "probabilities", **where, hint="start from a network trained by cross entropy")
-    if init.biphones and (aligner or init.align_by) != init.align_by:
-        raise UserError(f"`networks.{name}.init`: the states of `{init.name}` are of another alignment", **where,
-                        hint="leave out `align_by`")
     dim = init.config["ivector_dim"]
     if own.get("ivector_dim", dim) != dim:
         raise UserError(f"`networks.{name}.init`: `{init.name}` has `ivector_dim` {dim}", **where,
@@ -208,12 +222,13 @@ def _first(recipe: Recipe, name: str, own: dict, aligner: str, built: dict[str, 
     return init
 
 
-def _biphones(name: str, own: dict, init: Network | None, base: dict, file, lines) -> bool:
+def _biphones(name: str, own: dict, init: Network | None, aligner: Network | None, base: dict, file, lines) -> bool:
     """The key `biphones` of ``own``, which is removed; without it, that of the network that it starts from, or true for
     LF-MMI.
 
     Raises:
-        UserError: it is not true or false, is false for LF-MMI, or is not that of the network that it starts from.
+        UserError: it is not true or false, is false for LF-MMI or with an ``aligner`` that has such states, or is not
+            that of the network that it starts from.
     """
     lfmmi = own.get("criterion", (init.config if init else base).get("criterion")) == "lfmmi"
     value = own.pop("biphones", lfmmi or bool(init and init.biphones))
@@ -221,6 +236,10 @@ def _biphones(name: str, own: dict, init: Network | None, base: dict, file, line
         raise UserError(f"`networks.{name}.biphones` must be true{'' if lfmmi else ' or false'}, not {value!r}",
                         file=file, line=lines.get(f"networks.{name}.biphones", lines.get(f"networks.{name}")),
                         hint="LF-MMI needs the states of left biphones" if lfmmi else "true: the states of LF-MMI")
+    if aligner and aligner.biphones and not value:
+        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` predicts states of biphones", file=file,
+                        line=lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}")),
+                        hint="align by a network with the states of the triphones")
     if init and value != init.biphones:
         raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", file=file,
                         line=lines.get(f"networks.{name}.init", lines.get(f"networks.{name}")),

@@ -28,7 +28,7 @@ def needs(stage: int, exp: Path, data: Path, recipe: Recipe, networks: list[Netw
             yield 7, exp / f"{recipe.targets}_ali{net.suffix}" / "num_pdfs"
     elif stage == 9:
         yield from ((6, exp / tri / "final.safetensors") for tri in recipe.triphones)
-        yield from ((8, exp / net.states(recipe.targets) / "num_pdfs") for net in networks if net.biphones)
+        yield from ((8, exp / net.states(recipe.targets) / "num_pdfs") for net in networks if net.grows_tree)
         yield with_lm
     elif stage == 10:
         named = {n.name: n for n in networks}

@@ -47,6 +47,8 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
             known = [f"--{k}" for k in known_options(sections)]
             raise config.unknown(f"option --{option}", f"--{option}", known)
         chosen[option] = parse_value(option, text)
+    if "networks" in chosen:
+        values.pop("systems", None)  # the recipe's choice was among its own networks
     values |= {k: v for k, v in chosen.items() if k in RECIPE_KEYS}
 
     for section in sections.values():  # one seed for all sections, unless it is overridden below

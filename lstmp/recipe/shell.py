@@ -55,14 +55,12 @@ def run_variables(run: dict, recipe: Recipe, systems: list[str], networks: list[
     }
 
 
-def system_variables(name: str, network: Network | None, run: dict, recipe: Recipe,
-                     aligner: Network | None = None) -> dict:
+def system_variables(name: str, network: Network | None, run: dict, recipe: Recipe) -> dict:
     """Variables of one system.
 
     Args:
         name: name of a GMM system, or of ``network``.
         network: the network; None for a GMM system.
-        aligner: the network that aligns its training data, if any.
         run, recipe: see :func:`run_variables`.
 
     Returns:
@@ -73,15 +71,14 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         dir of the perturbed copies of the training data, and the suffix that they add to the name of an alignment),
         `perturb_options` (how the copies are made), `train_feats` (data dir of its input), `align_by` (the network that
         aligns them, if any), `align_feats` and `aligner_states` (data dir of that network's input, and the alignment
-        that it was trained on), `input_types` (types of the features of both), `alignment` (to the states of the
-        recipe's `targets`), `states` (alignment that it is trained on), `biphones` (whether these are
-        states of biphones, so that this alignment and a decoding graph are made for it), `lfmmi` (whether it is trained
-        by LF-MMI, so that a denominator graph is made too), `graph_model` (the folder with the states of its graph),
-        `on_lattices` (whether it is
-        trained by sMBR or MMI), `weak_lm_order` and `weak_graph` (order of the language model of the graph that is made
-        for that, and its folder), `ivectors` (folder of the i-vector extractor that is trained for it, if any),
-        `online_fmllr` (folder of what online fMLLR needs, if its input is adapted so), and
-        `train_options` (of its training).
+        that it was trained on), `input_types` (types of the features of both), `alignment` (by the recipe's `targets`,
+        or by that network), `states` (alignment that it is trained on), `grows_tree` (whether that is made from
+        `alignment`, with states of biphones and a decoding graph for them), `tie_options` (of their tree), `lfmmi`
+        (whether it is trained by LF-MMI, so that a denominator graph is made too), `graph_model` (the folder with the
+        states of its graph), `on_lattices` (whether it is trained by sMBR or MMI), `weak_lm_order` and `weak_graph`
+        (order of the language model of the graph that is made for that, and its folder), `ivectors` (folder of the
+        i-vector extractor that is trained for it, if any), `online_fmllr` (folder of what online fMLLR needs, if its
+        input is adapted so), and `train_options` (of its training).
     """
     exp, data, last = run["exp"], run["data"], recipe.triphones[-1]
     model = recipe.targets if network else name  # the system that defines its tied states
@@ -91,6 +88,7 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
         "graph": f"{exp}/{model}/graph_{recipe.lm}", "feature_type": "mfcc", "rescore": rescore,
         "lms": [recipe.lm, recipe.rescore_lm] if rescore else [recipe.lm]}
     if network:
+        aligner = network.aligner
         copies, feature_type = recipe.train + network.suffix, network.config["feature"]["kind"]
         aligner_type = aligner.config["feature"]["kind"] if aligner else feature_type
 
@@ -111,7 +109,8 @@ def system_variables(name: str, network: Network | None, run: dict, recipe: Reci
             "aligner_states": f"{exp}/{aligner.states(recipe.targets)}" if aligner else "",
             "input_types": sorted({feature_type, aligner_type}),
             "alignment": f"{exp}/{network.alignment(recipe.targets)}",
-            "states": states, "biphones": network.biphones,
+            "states": states, "grows_tree": network.grows_tree,
+            "tie_options": ["--leaves", recipe.biphone_leaves] if recipe.biphone_leaves else [],
             "online_fmllr": (online_fmllr := f"{states}/online_fmllr" if network.online_fmllr else ""),
             "lfmmi": network.lfmmi, "graph_model": (graph_model := f"{exp}/{network.graph_model(recipe.targets)}"),
             "graph": f"{graph_model}/graph_{recipe.lm}",

@@ -12,6 +12,7 @@ from lstmp.decode.search_graph import SearchGraph
 from lstmp.errors import UserError
 from lstmp.gmm.model import AcousticModel
 from lstmp.graph.graph_file import NAME
+from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.criterion import Criterion, Targets
@@ -50,9 +51,11 @@ class SequenceSource:
                 quiet: bool) -> "SequenceTraining":
         """As :meth:`lstmp.nnet.criterion.Source.prepare`."""
         info = check_same_model(self.graph, model, num_pdfs)
-        if config.load(self.initial / "config.yaml", LstmpConfig).criterion == "lfmmi":
-            raise UserError("a network trained by LF-MMI", file=self.initial,
-                            hint="give --init a network trained by cross entropy, smbr or mmi")
+        first = config.load(self.initial / "config.yaml", LstmpConfig)
+        if first.criterion == "lfmmi" and cfg.score_factor != first.score_factor:
+            raise UserError(f"the scores of this network, trained by LF-MMI, are multiplied by {first.score_factor:g}, "
+                            f"those of the new one by {cfg.score_factor:g}", file=self.initial,
+                            hint=f"set `acoustic_factor: {first.score_factor:g}` in the configuration")
         weights, _ = checkpoint.read(self.initial / "final.safetensors", "train that network again")
         priors = weights.get("log_priors")
         if priors is None or len(priors) != num_pdfs:
@@ -61,8 +64,12 @@ class SequenceSource:
         accuracy = FrameAccuracy.of(AcousticModel.load(model).transitions, num_pdfs, info["silence"],
                                     self.options.accuracy, self.options.one_silence_class)
         threads = self.options.search_threads or (1 if device == "cpu" else default_threads())
+        weight = self.options.cross_entropy
+        if weight and not priors.any():
+            say(f"{self.initial} was trained by LF-MMI: its scores are not probabilities, so there is no cross entropy")
+            weight = 0.0
         return SequenceTraining(LatticeCriterion(cfg.criterion, self.options, SearchGraph.load(self.graph), accuracy,
-                                                 priors, cfg.score_factor, threads), self.options.cross_entropy)
+                                                 priors, cfg.score_factor, threads), weight)
 
 
 class SequenceTraining(Criterion):

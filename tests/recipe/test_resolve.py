@@ -359,6 +359,15 @@ def test_the_given_systems_are_decoded(tmp_path, capsys, given, wanted):
     assert f"\nsystems={wanted}\n" in capsys.readouterr().out
 
 
+def test_the_choice_of_systems_of_a_recipe_is_among_its_own_networks(project):
+    recipe = project / "recipes/tiny/recipe.yaml"
+    recipe.write_text(recipe.read_text() + "systems: [tri1]\n")
+    assert resolve({}, project)[1].systems == ["tri1"]
+    for options, wanted in (({"networks": "{a: {}}"}, []), ({"networks": "{a: {}}", "systems": "[tri1, a]"},
+                                                            ["tri1", "a"]), ({"systems": "[]"}, [])):
+        assert resolve(options, project)[1].systems == wanted
+
+
 def test_networks_that_are_not_decoded_are_not_trained(tmp_path, capsys):
     networks = "{a: {}, b: {epochs: 3}}"
     main(["--recipe", "tiny", "--exp", str(tmp_path), "--networks", networks, "--systems", "[tri1, b]"])

@@ -65,6 +65,9 @@ def test_combinations_of_decoded_systems(bash_output):
 def test_a_network_trained_by_lfmmi_has_its_own_states_and_graph(bash_output):
     networks = "{a: {}, b: {criterion: lfmmi, subsampling: 3, mp3_kbps: 24}}"
     show = 'echo "$lfmmi|$states|${train_options[*]}|$graph"'
+    assert bash_output('settings_of b; echo "${tie_options[*]}"', "--networks", networks).strip() == ""
+    assert bash_output('settings_of b; echo "${tie_options[*]}"', "--networks", networks, "--biphone_leaves",
+                       "90").strip() == "--leaves 90"
     output = bash_output(f"for n in a b; do settings_of $n; {show}; done", "--networks", networks)
     assert output.splitlines() == [
         "false|e/tri1_ali||e/tri1/graph_tg",
@@ -111,7 +114,7 @@ def test_utterances_or_whole_speakers_are_held_out(bash_output):
 def test_states_of_biphones_serve_several_criteria(bash_output):
     networks = ("{a: {biphones: true, subsampling: 3}, b: {criterion: lfmmi, init: a}, c: {criterion: smbr, init: a}, "
                 "d: {criterion: lfmmi, init: b}}")
-    show = 'echo "$biphones|$lfmmi|$states|$graph_model|${train_options[*]}|$graph"'
+    show = 'echo "$grows_tree|$lfmmi|$states|$graph_model|${train_options[*]}|$graph"'
     output = bash_output(f"for n in a b c d; do settings_of $n; {show}; done", "--networks", networks)
     states = "e/tri1_biphones"
     denominator = f"--denominator {states}/denominator --mmi-config e/conf/mmi.yaml"
@@ -155,6 +158,23 @@ def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output
         "e/tri1_biphones_by_a|a|e/fmllr/train|e/tri1_ali|fbank fmllr"]
 
 
+def test_a_network_of_biphones_aligns_for_another_one(bash_output):
+    networks = ("{a: {criterion: lfmmi, subsampling: 3, mp3_kbps: 24}, b: {criterion: smbr, init: a, align_by: a}, "
+                "c: {criterion: lfmmi, init: b}, d: {biphones: true, subsampling: 3, align_by: a}}")
+    show = 'echo "$grows_tree|$aligner_states|$alignment|$states|$graph_model|$graph|${train_options[*]}"'
+    output = bash_output(f"for n in a b c d; do settings_of $n; {show}; done", "--networks", networks)
+    a, by_a = "e/tri1_biphones_mp3", "e/a_ali_mp3"
+    lfmmi = "--denominator {}/denominator --mmi-config e/conf/mmi.yaml"
+    assert output.splitlines() == [
+        f"true||e/tri1_ali_mp3|{a}|{a}|{a}/graph_tg|{lfmmi.format(a)}",
+        f"false|{a}|{by_a}|{by_a}|{a}|{a}/graph_tg|--init e/a --graph {a}/graph_weak "
+        "--sequence-config e/conf/sequence.yaml",
+        f"false|{a}|{by_a}|{by_a}|{a}|{a}/graph_tg|--init e/b {lfmmi.format(by_a)}",
+        f"false|{a}|e/a_ali|e/a_ali|{a}|{a}/graph_tg|"]
+    cfg = resolve({"networks": networks})[2]["b"]
+    assert (cfg["criterion"], cfg["acoustic_factor"], cfg["chunk"]) == ("smbr", 10.0, 0)
+
+
 @pytest.mark.parametrize("networks, message", [
     ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a}}", "`networks.b.align_by`: `a` predicts states of bip"),
     ("{b: {align_by: a}, a: {}}", "`networks.b.align_by`: no network `a` before it"),
@@ -163,7 +183,7 @@ def test_a_network_can_be_trained_on_the_alignment_by_an_earlier_one(bash_output
     ("{x: {}, a: {criterion: lfmmi, subsampling: 3}, b: {init: a, align_by: x}}", "are of another alignment"),
     ("{b: {criterion: smbr}}", "`criterion: smbr` needs the key `init`"),
     ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
-    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: mmi, init: a}}", "`a` was trained by LF-MMI, so its"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: cross_entropy, init: a}}", "`a` was trained by LF-MMI"),
     ("{a: {}, b: {criterion: lfmmi, init: a}}", "`networks.b.init`: its states are not those of `a`"),
     ("{a: {biphones: true, subsampling: 3}, b: {init: a, biphones: false}}", "its states are not those of `a`"),
     ("{a: {biphones: maybe}}", "`networks.a.biphones` must be true or false, not 'maybe'"),

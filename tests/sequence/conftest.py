@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 from helpers.known_gaussians import ali_dir, mono_dir, toy  # noqa: F401
+from helpers.mmi_training import MMI, make_denominator, states  # noqa: F401
 from helpers.toy_data import run
 
 from lstmp import config
 from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.graph.make_graph import make_graph
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.mmi.training import MmiSource
 from lstmp.sequence.config import SequenceConfig
 from lstmp.sequence.training import SequenceSource
 
@@ -56,6 +58,18 @@ def trained(toy, ali_dir, tmp_path_factory):  # noqa: F811
     make_graph(path / "lang_weak", ali_dir, path / "graph")
     work = SequenceToy(path, toy.data, ali_dir, path / "graph")
     return replace(work, initial=run(work, small(), "ce"))
+
+
+@pytest.fixture(scope="session")
+def by_lfmmi(toy, states, tmp_path_factory):  # noqa: F811
+    """The same with a network of LF-MMI, and states for output every third frame."""
+    path = tmp_path_factory.mktemp("sequence_mmi")
+    prepare_lm(toy.lang, path / "lang_weak", texts=[toy.data / "text"], order=1, skip_id=True)
+    make_graph(path / "lang_weak", states, path / "graph")
+    work = SequenceToy(path, toy.data, states, path / "graph")
+    source = MmiSource(MMI, make_denominator(states, path / "denominator", order=2))
+    cfg = small(criterion="lfmmi", subsampling=3, chunk=20, epochs=8, lr_initial=0.02)
+    return replace(work, initial=run(work, cfg, "lfmmi", source=source))
 
 
 @pytest.fixture

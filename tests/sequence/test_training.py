@@ -51,6 +51,26 @@ def test_the_network_is_used_as_one_of_cross_entropy(work, smbr):
     torch.testing.assert_close(first(feats), second(feats), rtol=1e-4, atol=1e-5)
 
 
+def test_it_continues_a_training_by_lfmmi(by_lfmmi, tmp_path, capsys):
+    """The scores keep their scale and have no priors, and there is no cross entropy."""
+    work = replace(by_lfmmi, path=tmp_path)
+    training = {"criterion": "smbr", "chunk": 0, "streams": 6, "epochs": 3, "lr_initial": 1e-3, "lr_final": 5e-4}
+    cfg = train.configuration(work.initial, training, ROOT / "conf/sequence.yaml")
+    assert cfg.acoustic_factor == 10.0 and cfg.subsampling == 3
+    same = work.train(replace(cfg, **NO_CHANGE), "same")
+    assert "was trained by LF-MMI: its scores are not probabilities" in capsys.readouterr().out
+    assert not weights(same)["log_priors"].any()
+    before, after = (AcousticNetwork.load(x) for x in (work.initial, same))
+    feats = torch.randn(31, before.dim)
+    difference = before(feats) - after(feats)  # the same number for all states of a frame
+    torch.testing.assert_close(difference, difference[:, :1].expand_as(difference), rtol=1e-4, atol=1e-3)
+    rows = log(work.train(cfg, "after"))
+    assert rows[-1]["loss_train"] < log(same)[0]["loss_train"] - 0.01
+    assert wrong_words(work, tmp_path / "after") <= wrong_words(work, work.initial) + 1
+    with pytest.raises(UserError, match="multiplied by 10, those of the new one by 3; set `acoustic_factor: 10` in"):
+        work.train(replace(cfg, acoustic_factor=0.0), "other")
+
+
 def test_the_held_out_accuracy_is_that_of_the_lattices_of_a_decoding(work, smbr):
     """Objective and scores are those of the network as it is used, label delay and priors included."""
     out = work.train(smbr(**NO_CHANGE), changes={"cross_entropy": 0.0})
