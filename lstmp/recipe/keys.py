@@ -45,7 +45,7 @@ class Recipe:
         held_out_speakers: number of whole training speakers to hold out instead of `held_out`; 0: `held_out` applies.
         systems: the systems to decode, the rows of the table. They must include the last triphone system. Other
             networks are not trained, and graphs that none of the systems needs are not made. Empty: all. If the option
-            --networks replaces the recipe's networks, all are decoded unless --systems is given too.
+            --networks replaces the recipe's networks, this key and `combinations` of the recipe do not apply.
         combinations: rows of the table for several systems together: name → the systems, networks or the last triphone
             system. Those with a system that is not decoded are left out.
         allow_commands: whether to run the commands in `wav.scp`, which are lines that end in `|`. Such a command is a

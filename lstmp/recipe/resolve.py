@@ -48,7 +48,8 @@ def resolve(options: dict[str, str], root=ROOT) -> tuple[dict, Recipe, dict[str,
             raise config.unknown(f"option --{option}", f"--{option}", known)
         chosen[option] = parse_value(option, text)
     if "networks" in chosen:
-        values.pop("systems", None)  # the recipe's choice was among its own networks
+        for key in ("systems", "combinations"):  # the recipe names its own networks there
+            values.pop(key, None)
     values |= {k: v for k, v in chosen.items() if k in RECIPE_KEYS}
 
     for section in sections.values():  # one seed for all sections, unless it is overridden below

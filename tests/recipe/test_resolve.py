@@ -237,8 +237,8 @@ class TestRanges:
     def test_of_a_layout(self, project, tmp_path):
         for split in ("train-clean-5", "dev", "test", "test-other-fb"):
             (tmp_path / "corpus" / split).mkdir(parents=True)
-        path = spoil(project, "lstmp_no_mp3: {epochs: 4}", "lstmp_no_mp3: {epochs: 0}", "mini_librispeech")
-        line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if "lstmp_no_mp3" in x)
+        path = spoil(project, "lstmp: {mp3_kbps: 24}", "lstmp: {mp3_kbps: 24, epochs: 0}", "mini_librispeech")
+        line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if "epochs: 0" in x)
         found = self.error({"recipe": "mini_librispeech", "corpus": str(tmp_path / "corpus")}, project)
         assert found.startswith(f"{path}:{line}: `epochs` must be")
 
@@ -361,11 +361,12 @@ def test_the_given_systems_are_decoded(tmp_path, capsys, given, wanted):
 
 def test_the_choice_of_systems_of_a_recipe_is_among_its_own_networks(project):
     recipe = project / "recipes/tiny/recipe.yaml"
-    recipe.write_text(recipe.read_text() + "systems: [tri1]\n")
-    assert resolve({}, project)[1].systems == ["tri1"]
+    recipe.write_text(recipe.read_text() + "systems: [tri1]\ncombinations: {both: [tri1, lstmp]}\n")
+    assert resolve({}, project)[1].systems == ["tri1"] and resolve({}, project)[1].combinations
     for options, wanted in (({"networks": "{a: {}}"}, []), ({"networks": "{a: {}}", "systems": "[tri1, a]"},
                                                             ["tri1", "a"]), ({"systems": "[]"}, [])):
         assert resolve(options, project)[1].systems == wanted
+    assert not resolve({"networks": "{a: {}}"}, project)[1].combinations
 
 
 def test_networks_that_are_not_decoded_are_not_trained(tmp_path, capsys):
