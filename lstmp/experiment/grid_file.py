@@ -41,7 +41,7 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
 from lstmp.experiment.plan import CLOCKS, EFFORTS, Claim, Comparison, Grid, Network, Paper, Source
 from lstmp.experiment.rates import read_rates
-from lstmp.nnet.config import LstmpConfig, kept_factor
+from lstmp.nnet.config import LstmpConfig, continued
 from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.paths import ROOT
 from lstmp.recipe.sections import override
@@ -146,9 +146,8 @@ def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source],
     if on_lattices:
         if not init:
             raise UserError(f"network `{name}` is trained on lattices, and needs the key `init`", **where,
-                            hint="name a network that was trained by cross entropy")
-        section[name] = config.to_dict(earlier[init].config)
-        section[name]["acoustic_factor"] = kept_factor(section[name])
+                            hint="name the network whose training it continues")
+        section[name] = continued(config.to_dict(earlier[init].config))
         override(section, name, section["sequence"]["training"], what="sequence.training", file=path, lines=lines)
     elif name in rates and "lr_initial" not in own:
         found, usual = float(f"{rates[name]:.2g}"), section[name]["lr_initial"]

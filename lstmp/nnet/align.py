@@ -54,7 +54,7 @@ def _align(data, lang_dir, network_dir, hmm_dir, out, cfg: AlignConfig, device, 
         write_alignment(out, *merged, hmm, lang, frame_shift(data))
         frames = sum(map(len, merged[0].values()))
         mean = sum(merged[1][u] * len(a) for u, a in merged[0].items()) / max(1, frames)
-        what = "log posterior over prior" if network.model.softmax else "score"
+        what = "log posterior over prior" if network.has_priors else "score"
         say(f"{out}: {len(merged[0])} utterances aligned, {len(merged[2])} not, {what} {mean:.3f} per frame")
     shard.clock.write(out)
 

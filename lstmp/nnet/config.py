@@ -186,12 +186,13 @@ class LstmpConfig:
         return self.acoustic_factor or (_MMI_FACTOR if self.criterion == "lfmmi" else float(self.frames_per_row))
 
 
-def kept_factor(values: Json) -> float:
-    """`acoustic_factor` of a network whose training goes on by a criterion on lattices.
+def continued(values: Json) -> Json:
+    """The options of a network whose training goes on by a criterion on lattices, before those of that training.
 
-    The scores of a network trained by LF-MMI keep their scale, and need its factor whatever the next criterion.
+    The scores of a network trained by LF-MMI keep their factor whatever the next criterion.
 
     Args:
         values: the options of the network so far.
     """
-    return values["acoustic_factor"] or (_MMI_FACTOR if values["criterion"] == "lfmmi" else 0.0)
+    factor = values["acoustic_factor"] or (_MMI_FACTOR if values["criterion"] == "lfmmi" else 0.0)
+    return values | {"acoustic_factor": factor}

@@ -43,6 +43,7 @@ class AcousticNetwork:
         subsampling: S, the frames of the features for which there is one row of scores; 1 with `repeat_scores`.
         front: the part of its input that depends on earlier frames, if any: then it takes raw energies or cepstra.
         adapter: what online fMLLR is done with, if it is.
+        has_priors: whether priors are subtracted from its outputs; not if it was trained by LF-MMI, at first or alone.
     """
 
     def __init__(self, cfg: LstmpConfig, model: StateNetwork, log_priors: torch.Tensor, device: str = "cpu",
@@ -57,7 +58,7 @@ class AcousticNetwork:
         self.live = cfg.feature.available_online and not model.bidirectional
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature = RAW_MFCC if self.adapter else cfg.feature
-        self.num_pdfs, self.frame_shift = model.num_pdfs, frame_shift
+        self.num_pdfs, self.frame_shift, self.has_priors = model.num_pdfs, frame_shift, bool(log_priors.any())
         self.subsampling = cfg.frames_per_row
 
     @classmethod
@@ -249,8 +250,8 @@ class NetworkStream:
             raise UserError("a bidirectional network needs whole utterances", hint="give a unidirectional one")
         self.network, self._group = network, network.model.subsampling
         self.input = network.front.start(heard) if network.front else None
-        # the outputs of a network trained by LF-MMI have no priors in them
-        adapter = None if network.model.softmax else network.adapter
+        # the scores of a network without priors are not posteriors before they have those of the data
+        adapter = None if network.has_priors else network.adapter
         self._log_priors = adapter.log_priors if adapter else torch.zeros(network.num_pdfs)
         self._frames = 0  # number of accepted frames
         # those of an incomplete group, or the last one

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstmp import config
 from lstmp.errors import UserError
 from lstmp.features.about import read_about
 from lstmp.features.load import Features
@@ -93,9 +92,10 @@ def online_normalization(cfg: LstmpConfig, data, initial=None) -> OnlineNormaliz
 def start_from(folder, model: StateNetwork):
     """Give ``model`` the hidden layers and the normalization of features of a trained network.
 
-    If both have equally many tied states, it also gets the output layer. With a second output layer, a network trained
-    by cross entropy gives its output layer to this one, and to the first one without the priors in its bias: its
-    outputs are then log-likelihoods up to a number for each frame, on which LF-MMI does not depend.
+    If both have equally many tied states, it also gets the output layer. With a second output layer, a network with
+    priors (its training began with cross entropy) gives its output layer to this one, and to the first one without the
+    priors in its bias: its outputs are then log-likelihoods up to a number for each frame, on which LF-MMI does not
+    depend.
 
     Args:
         folder: a network folder.
@@ -105,7 +105,6 @@ def start_from(folder, model: StateNetwork):
         UserError: a file is missing or damaged, or the hidden layers have other sizes.
     """
     folder, hint = Path(folder), "give --init a network with the same input and the same hidden layers"
-    by_cross_entropy = config.load(folder / FILES[1], LstmpConfig).criterion == "cross_entropy"
     weights, _ = checkpoint.read(folder / FILES[0], "train that network again")
     own, priors = model.state_dict(), weights.pop("log_priors", None)
     for name in sorted({*weights, *own} - {*_OUTPUT, "w_second", "b_second"}):
@@ -117,7 +116,7 @@ def start_from(folder, model: StateNetwork):
     fits = "b_out" in weights and weights["w_out"].shape == own["w_out"].shape and priors is not None
     if fits:
         new |= {name: weights[name] for name in _OUTPUT}
-    if fits and model.w_second is not None and by_cross_entropy:
+    if fits and model.w_second is not None and priors.any():
         new |= {"w_second": weights["w_out"], "b_second": weights["b_out"], "b_out": weights["b_out"] - priors}
     model.load_state_dict(own | new)
     say(f"training starts from the network {folder}" + ("" if fits else ", with a new output layer"))

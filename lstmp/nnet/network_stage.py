@@ -20,7 +20,7 @@ from lstmp.stage import Stage
 
 MODEL_FILES = ("tree.json", "transitions.safetensors")  # of the HMM
 _OUTPUTS = ("final.safetensors", "config.yaml", "train.json", "log.jsonl", "curve.png")
-_FOR_DECODING = ("repeat_scores", "acoustic_factor")  # options that training does not depend on
+_FOR_DECODING = ("repeat_scores", "acoustic_factor")  # on them training does not depend, except on lattices
 
 
 def network_inputs(data, ali, valid, valid_ali, align_model, source: Source | None = None, initial=None,
@@ -45,9 +45,9 @@ def network_outputs(out: Path) -> list[Path]:
 
 def result_settings(cfg: LstmpConfig, source: Source | None = None) -> dict:
     """The settings that the weights depend on, without options at their defaults and options of the run alone."""
-    defaults = _defaults(cfg)
-    settings = {k: v for k, v in config.to_dict(cfg).items()
-                if k not in ("checkpoint_minutes", "timeout_minutes", *_FOR_DECODING) and v != defaults[k]}
+    defaults, without = _defaults(cfg), ("checkpoint_minutes", "timeout_minutes")
+    without += () if cfg.on_lattices else _FOR_DECODING  # lattices are made with the scores of decoding
+    settings = {k: v for k, v in config.to_dict(cfg).items() if k not in without and v != defaults[k]}
     return settings | (source.settings() if source else {})
 
 

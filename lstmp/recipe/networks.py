@@ -29,6 +29,7 @@ class Network:
         weak_lm_order: for sequence training, order of the language model of the lattices.
         biphones: whether its states are those of LF-MMI, which depend on the phone and the one before it,
             whatever its criterion.
+        without_priors: whether its training began with LF-MMI, so that its scores have no priors in them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Network:
     aligner: "Network | None" = None
     speaker_minutes: float = 0.0
     biphones: bool = False
+    without_priors: bool = False
 
     @property
     def suffix(self) -> str:
@@ -140,10 +142,9 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
         data_values |= {key: own.pop(key) for key in _DATA_KEYS if key in own}
         training = {}
         if _on_lattices(own):
-            from lstmp.nnet.config import kept_factor  # not at the top: see sections.py
+            from lstmp.nnet.config import continued  # not at the top: see sections.py
 
-            section["acoustic_factor"] = kept_factor(section)
-            training = sequence["training"]
+            section, training = continued(section), sequence["training"]
         for key, value in training.items():
             override(section, key, value, what=f"sequence.training.{key}", file=file, lines=lines)
         for key, value in own.items():
@@ -157,11 +158,11 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
             key: lines.get(f"networks.{name}.{key}") for key in data_values})
         built[str(name)] = network = Network(
             name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps, init.name if init else "",
-            sequence["weak_lm_order"], aligner, data.speaker_minutes, biphones)
-        if init and network.graph_model(recipe.targets) != init.graph_model(recipe.targets):
-            raise UserError(f"`networks.{name}.init`: the states of `{init.name}` are of another alignment", file=file,
-                            line=lines.get(f"networks.{name}.init", lines.get(f"networks.{name}")),
-                            hint=f"leave out `align_by`, or write `align_by: {init.name}`")
+            sequence["weak_lm_order"], aligner, data.speaker_minutes, biphones,
+            section["criterion"] == "lfmmi" or bool(_on_lattices(section) and init and init.without_priors))
+        if init:
+            _check_data(network, init, recipe.targets, file, lines.get(f"networks.{name}.init", lines.get(
+                f"networks.{name}")))
     return list(built.values())
 
 
@@ -212,9 +213,9 @@ def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file
                             hint="name the network whose training it continues, such as `init: lstmp`")
         return None
     criterion = own.get("criterion", init.config.get("criterion"))
-    if init.lfmmi and criterion == "cross_entropy":
-        raise UserError(f"`networks.{name}.init`: `{init.name}` was trained by LF-MMI, so its scores are not "
-                        "probabilities", **where, hint="start from a network trained by cross entropy")
+    if init.without_priors and criterion == "cross_entropy":
+        raise UserError(f"`networks.{name}.init`: the training of `{init.name}` began with LF-MMI, so its scores are "
+                        "not probabilities", **where, hint="start from a network trained by cross entropy")
     dim = init.config["ivector_dim"]
     if own.get("ivector_dim", dim) != dim:
         raise UserError(f"`networks.{name}.init`: `{init.name}` has `ivector_dim` {dim}", **where,
@@ -223,29 +224,47 @@ def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file
 
 
 def _biphones(name: str, own: dict, init: Network | None, aligner: Network | None, base: dict, file, lines) -> bool:
-    """The key `biphones` of ``own``, which is removed; without it, that of the network that it starts from, or true for
-    LF-MMI.
+    """The key `biphones` of ``own``, which is removed; without it, that of the network that it starts from or else
+    is aligned by, or true for LF-MMI.
 
     Raises:
         UserError: it is not true or false, is false for LF-MMI or with an ``aligner`` that has such states, or is not
             that of the network that it starts from.
     """
     lfmmi = own.get("criterion", (init.config if init else base).get("criterion")) == "lfmmi"
-    value = own.pop("biphones", lfmmi or bool(init and init.biphones))
+    other = init or aligner
+    value = own.pop("biphones", lfmmi or bool(other and other.biphones))
     if not isinstance(value, bool) or lfmmi and not value:
         raise UserError(f"`networks.{name}.biphones` must be true{'' if lfmmi else ' or false'}, not {value!r}",
                         file=file, line=lines.get(f"networks.{name}.biphones", lines.get(f"networks.{name}")),
                         hint="LF-MMI needs the states of left biphones" if lfmmi else "true: the states of LF-MMI")
-    if aligner and aligner.biphones and not value:
-        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` predicts states of biphones", file=file,
-                        line=lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}")),
-                        hint="align by a network with the states of the triphones")
     if init and value != init.biphones:
         raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", file=file,
                         line=lines.get(f"networks.{name}.init", lines.get(f"networks.{name}")),
                         hint="with LF-MMI, and with `biphones: true`, states are for a low frame rate: start from a "
                              "network with the same states")
+    if aligner and aligner.biphones and not value:
+        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` predicts states of biphones", file=file,
+                        line=lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}")),
+                        hint="align by a network with the states of the triphones")
     return value
+
+
+def _check_data(network: Network, init: Network, targets: str, file, line: int | None) -> None:
+    """Check that a network has the states of the one that it starts from, and with online fMLLR the same training data.
+
+    Raises:
+        UserError: it has not.
+    """
+    copies = network.suffix != init.suffix and network.align_by == init.align_by
+    of, hint = ("of other training data", f"give `{network.name}` the same `speeds`, `volumes`, `mp3_kbps` and "
+                "`speaker_minutes`") if copies else ("of another alignment", "leave out `align_by`")
+    where = {"file": file, "line": line}
+    if network.graph_model(targets) != init.graph_model(targets):
+        raise UserError(f"`networks.{network.name}.init`: the states of `{init.name}` are {of}",
+                        hint=f"{hint}, or write `align_by: {init.name}`", **where)
+    if network.online_fmllr and network.states(targets) != init.states(targets):
+        raise UserError(f"`networks.{network.name}.init`: online fMLLR of `{init.name}` is {of}", hint=hint, **where)
 
 
 def describe(trained: list[Network], defaults: dict, gmm_mp3_kbps: int = 0) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lstmp import config
 from lstmp.errors import UserError, command
-from lstmp.nnet.config import LstmpConfig, kept_factor
+from lstmp.nnet.config import LstmpConfig, continued
 from lstmp.nnet.train import train
 from lstmp.nnet.train_options import add_options, arguments
 from lstmp.program import program_name
@@ -24,8 +24,7 @@ def configuration(initial: Path, training: dict, file: Path) -> LstmpConfig:
     Raises:
         UserError: there is no such network, or a value is unknown or out of range.
     """
-    values = config.to_dict(config.load(initial / "config.yaml", LstmpConfig))
-    values["acoustic_factor"] = kept_factor(values)
+    values = continued(config.to_dict(config.load(initial / "config.yaml", LstmpConfig)))
     return config.build(values | training, LstmpConfig, file=file,
                         lines={key.removeprefix("training."): n for key, n in config.read_yaml(file)[1].items()})
 

@@ -52,22 +52,23 @@ class SequenceSource:
         """As :meth:`lstmp.nnet.criterion.Source.prepare`."""
         info = check_same_model(self.graph, model, num_pdfs)
         first = config.load(self.initial / "config.yaml", LstmpConfig)
-        if first.criterion == "lfmmi" and cfg.score_factor != first.score_factor:
-            raise UserError(f"the scores of this network, trained by LF-MMI, are multiplied by {first.score_factor:g}, "
-                            f"those of the new one by {cfg.score_factor:g}", file=self.initial,
-                            hint=f"set `acoustic_factor: {first.score_factor:g}` in the configuration")
         weights, _ = checkpoint.read(self.initial / "final.safetensors", "train that network again")
         priors = weights.get("log_priors")
         if priors is None or len(priors) != num_pdfs:
             raise UserError(f"a network for other states than the {num_pdfs} of the alignment", file=self.initial,
                             hint="give --init a network that was trained on the same states")
+        without_priors, weight = not priors.any(), self.options.cross_entropy
+        if without_priors and cfg.score_factor != first.score_factor:
+            raise UserError(f"the scores of this network, once of LF-MMI, have the factor {first.score_factor:g}"
+                            f", those of the new one {cfg.score_factor:g}", file=self.initial,
+                            hint=f"set `acoustic_factor: {first.score_factor:g}` in the configuration")
+        if without_priors and weight:
+            weight = 0.0
+            if not quiet:
+                say(f"{self.initial} has no priors, as its training began with LF-MMI: without cross entropy")
         accuracy = FrameAccuracy.of(AcousticModel.load(model).transitions, num_pdfs, info["silence"],
                                     self.options.accuracy, self.options.one_silence_class)
         threads = self.options.search_threads or (1 if device == "cpu" else default_threads())
-        weight = self.options.cross_entropy
-        if weight and not priors.any():
-            say(f"{self.initial} was trained by LF-MMI: its scores are not probabilities, so there is no cross entropy")
-            weight = 0.0
         return SequenceTraining(LatticeCriterion(cfg.criterion, self.options, SearchGraph.load(self.graph), accuracy,
                                                  priors, cfg.score_factor, threads), weight)
 

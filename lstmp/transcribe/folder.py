@@ -110,8 +110,8 @@ class ModelFolder:
         """
         if not self.live:
             raise UserError("its network needs whole recordings, so it cannot be used with --stream", file=self.path,
-                            hint="export a unidirectional one with feature.kind online_fmllr, or fbank with cmvn "
-                                 "online_mean or none, such as lstmp_live of mini_librispeech; or leave --stream out")
+                            hint="export a unidirectional one with feature.kind online_fmllr, such as lstmp_live of "
+                                 "mini_librispeech, or fbank with cmvn online_mean or none; or leave --stream out")
 
     def write(self, **more):
         """Write model.json for the files in the folder; ``more`` holds additional entries for human readers."""

@@ -84,7 +84,7 @@ class Recognizer:
         if not self.model.live:
             raise UserError("its network needs whole recordings", file=self.model.path,
                             hint="use transcribe(), or a model with a unidirectional network on online_fmllr features, "
-                                 "or fbank with cmvn online_mean or none, such as lstmp_live of mini_librispeech")
+                                 "such as lstmp_live of mini_librispeech, or fbank with cmvn online_mean or none")
         with _recognizing:
             return Stream(self._live, None if speaker is None else Path(speaker))
 

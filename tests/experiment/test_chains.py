@@ -91,6 +91,14 @@ def test_networks_are_trained_further_on_lattices(python_steps, write, toy, ali_
     assert [run.is_trained(r) for r in grid.runs()] == [True, False, True]
 
 
+def test_scores_of_lfmmi_keep_their_factor_on_lattices(write):
+    biphones = yaml.safe_load(write({"a": {}}).read_text())["sources"]["biphones"] | {"weak_graph": "weak"}
+    networks = {"a": {"criterion": "lfmmi"}, "b": {"init": "a", "criterion": "smbr"},
+                "c": {"init": "b", "criterion": "mmi"}, "d": {}, "e": {"init": "d", "criterion": "smbr"}}
+    grid = load(write(networks, sources={"biphones": biphones}))
+    assert [network.config.acoustic_factor for network in grid.networks.values()] == [0.0, 10.0, 10.0, 0.0, 0.0]
+
+
 def test_a_network_whose_first_network_is_recorded_only_trains_that_again(python_steps, write, tmp_path, capsys):
     file = write(CHAIN)
     run.main([str(file), "--only", "first", "--nj", "1"])

@@ -96,9 +96,18 @@ def test_scores_while_frames_arrive_are_those_of_whole_utterances(made, cfg, tmp
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_each_part_of_the_input_depends_on_the_output_for_the_parts_before(made, cfg, tmp_path):
-    """As a definition: the posteriors of all frames so far, of the network without any state, after each part."""
+@pytest.mark.parametrize("has_priors", [True, False])
+def test_each_part_of_the_input_depends_on_the_output_for_the_parts_before(made, cfg, tmp_path, has_priors):
+    """As a definition: the posteriors of all frames so far, of the network without any state, after each part.
+
+    The scores of a network without priors, as after LF-MMI, become posteriors with the priors of the data.
+    """
     network = AcousticNetwork.load(trained(made, cfg, tmp_path / "net"))
+    log_priors = torch.zeros(network.num_pdfs)
+    if not has_priors:
+        network = AcousticNetwork(network.cfg, network.model, log_priors, online_fmllr=str(tmp_path / "net" / NAME))
+        log_priors = network.adapter.log_priors
+        assert log_priors.std() > 0.1
     feats = max(mfcc(made).values(), key=len)
     online, inputs, told = network.front.adapter.start(), torch.zeros(0, 5), 0
     for part in itertools.chain(online.parts(feats.numpy()), online.rest()):
@@ -106,7 +115,7 @@ def test_each_part_of_the_input_depends_on_the_output_for_the_parts_before(made,
         x = network.model.normalize(inputs).unsqueeze(1)
         with torch.no_grad():
             log_post, _ = network.model(x, network.model.zero_state(1))
-        posteriors = log_post[cfg.label_delay:, 0].exp()
+        posteriors = (log_post[cfg.label_delay:, 0] + log_priors).softmax(1)
         online.hear(posteriors[told:])
         told = max(told, len(posteriors))
     torch.testing.assert_close(network.input(feats), inputs, rtol=1e-4, atol=1e-4)

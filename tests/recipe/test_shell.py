@@ -92,6 +92,8 @@ def test_online_fmllr_has_its_own_training_data(bash_output):
         "fbank||d/train_fbank||"]
     for more, message in (
             (("--triphones", "[tri1]"), "network `a`: online fMLLR needs triphones with LDA and speaker adaptation"),
+            (("--networks", f"{{a: {{{kind}}}, b: {{init: a, align_by: a}}}}"),
+             "`networks.b.init`: online fMLLR of `a` is of another alignment; leave out `align_by`"),
             (("--online_fmllr.delay", "4"), "network `a` knows a frame's states 5 frames later"),
             (("--lstmp.subsampling", "3", "--online_fmllr.delay", "7"), "knows a frame's states 8 frames later")):
         with pytest.raises(UserError, match=message):
@@ -176,14 +178,19 @@ def test_a_network_of_biphones_aligns_for_another_one(bash_output):
 
 
 @pytest.mark.parametrize("networks, message", [
-    ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a}}", "`networks.b.align_by`: `a` predicts states of bip"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a, biphones: false}}", "`networks.b.align_by`: `a` predi"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {align_by: a}}", "`networks.b` has `biphones`, so it needs `subsamp"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {init: a, criterion: smbr, mp3_kbps: 24}}",
+     "`networks.b.init`: the states of `a` are of other training data; give `b` the same `speeds`"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {init: a, criterion: smbr}, c: {init: b, criterion: cross_entropy}}",
+     "`networks.c.init`: the training of `b` began with LF-MMI"),
     ("{b: {align_by: a}, a: {}}", "`networks.b.align_by`: no network `a` before it"),
     ("{a: {feature: {cmvn: none}, ivector_dim: 30}}", "`ivector_dim` 30 is not `dim` 60 of conf/ivector.yaml"),
     ("{a: {feature: {cmvn: none}}, b: {init: a, ivector_dim: 60}}", "`a` has `ivector_dim` 0"),
     ("{x: {}, a: {criterion: lfmmi, subsampling: 3}, b: {init: a, align_by: x}}", "are of another alignment"),
     ("{b: {criterion: smbr}}", "`criterion: smbr` needs the key `init`"),
     ("{b: {criterion: smbr, init: a}, a: {}}", "no network `a` before it"),
-    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: cross_entropy, init: a}}", "`a` was trained by LF-MMI"),
+    ("{a: {criterion: lfmmi, subsampling: 3}, b: {criterion: cross_entropy, init: a}}", "the training of `a` began"),
     ("{a: {}, b: {criterion: lfmmi, init: a}}", "`networks.b.init`: its states are not those of `a`"),
     ("{a: {biphones: true, subsampling: 3}, b: {init: a, biphones: false}}", "its states are not those of `a`"),
     ("{a: {biphones: maybe}}", "`networks.a.biphones` must be true or false, not 'maybe'"),

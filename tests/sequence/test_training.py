@@ -13,6 +13,7 @@ from lstmp.decode.config import DecodeConfig
 from lstmp.decode.decode import decode
 from lstmp.errors import UserError
 from lstmp.nnet.forward import AcousticNetwork
+from lstmp.nnet.network_stage import result_settings
 from lstmp.nnet.trainer import Trainer
 from lstmp.sequence import criterion, train
 
@@ -58,7 +59,7 @@ def test_it_continues_a_training_by_lfmmi(by_lfmmi, tmp_path, capsys):
     cfg = train.configuration(work.initial, training, ROOT / "conf/sequence.yaml")
     assert cfg.acoustic_factor == 10.0 and cfg.subsampling == 3
     same = work.train(replace(cfg, **NO_CHANGE), "same")
-    assert "was trained by LF-MMI: its scores are not probabilities" in capsys.readouterr().out
+    assert "has no priors, as its training began with LF-MMI: without cross entropy" in capsys.readouterr().out
     assert not weights(same)["log_priors"].any()
     before, after = (AcousticNetwork.load(x) for x in (work.initial, same))
     feats = torch.randn(31, before.dim)
@@ -67,8 +68,19 @@ def test_it_continues_a_training_by_lfmmi(by_lfmmi, tmp_path, capsys):
     rows = log(work.train(cfg, "after"))
     assert rows[-1]["loss_train"] < log(same)[0]["loss_train"] - 0.01
     assert wrong_words(work, tmp_path / "after") <= wrong_words(work, work.initial) + 1
-    with pytest.raises(UserError, match="multiplied by 10, those of the new one by 3; set `acoustic_factor: 10` in"):
-        work.train(replace(cfg, acoustic_factor=0.0), "other")
+    again = replace(work, initial=tmp_path / "after")
+    for first in (work, again):
+        with pytest.raises(UserError, match="have the factor 10, those of the new one 3; set `acoustic_factor: 10` in"):
+            first.train(replace(cfg, acoustic_factor=0.0), "other")
+    cfg = train.configuration(again.initial, {**training, "criterion": "mmi", "epochs": 1}, ROOT / "conf/sequence.yaml")
+    assert cfg.acoustic_factor == 10.0
+    assert again.train(cfg, "again") and "began with LF-MMI" in capsys.readouterr().out
+
+
+def test_the_factor_of_the_scores_is_a_setting_of_the_training(smbr, small):
+    for cfg, depends in ((smbr(), True), (small(), False)):
+        settings = result_settings(replace(cfg, acoustic_factor=10.0))
+        assert (settings != result_settings(cfg)) == depends
 
 
 def test_the_held_out_accuracy_is_that_of_the_lattices_of_a_decoding(work, smbr):

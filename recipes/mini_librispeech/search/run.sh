@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The search for better networks of mini_librispeech: run.sh makes the data, at three speeds, through MP3 and adapted, with
-# whole and with short speakers; then states of biphones, graphs, what online fMLLR needs, the grid and its page.
+# whole and with short speakers, and as filterbank energies; then states of biphones, graphs, what online fMLLR needs, the
+# grid and its page.
 #
 #   recipes/mini_librispeech/search/run.sh --corpus DIR                all of it; what is done is skipped
 #   recipes/mini_librispeech/search/run.sh --corpus DIR --only base    some networks of grid.yaml
@@ -10,7 +11,8 @@ set -euo pipefail
 take_options "" "$@" # ${options[@]}: of steps/run_grid.sh
 exp=exp/mini_librispeech data=data/mini_librispeech train=train-clean-5
 recipe=(./run.sh --recipe mini_librispeech ${corpus:+--corpus "$corpus"})
-"${recipe[@]}" --networks "{base: {mp3_kbps: 24}, short: {mp3_kbps: 24, speaker_minutes: 3}}" --stop-stage 7
+"${recipe[@]}" --networks "{base: {mp3_kbps: 24}, short: {mp3_kbps: 24, speaker_minutes: 3},
+  energies: {mp3_kbps: 24, speaker_minutes: 3, feature: {kind: fbank, cmvn: mean_var}}}" --stop-stage 7
 "${recipe[@]}" --stage 9 --stop-stage 9
 . local/path.sh
 nj=$(nproc) lang=$exp/lang_tri3b
