@@ -116,7 +116,7 @@ def start_from(folder, model: StateNetwork):
     fits = "b_out" in weights and weights["w_out"].shape == own["w_out"].shape and priors is not None
     if fits:
         new |= {name: weights[name] for name in _OUTPUT}
-    if fits and model.w_second is not None and priors.any():
+    if fits and model.w_second is not None and priors is not None and priors.any():
         new |= {"w_second": weights["w_out"], "b_second": weights["b_out"], "b_out": weights["b_out"] - priors}
     model.load_state_dict(own | new)
     say(f"training starts from the network {folder}" + ("" if fits else ", with a new output layer"))

@@ -45,8 +45,9 @@ def network_outputs(out: Path) -> list[Path]:
 
 def result_settings(cfg: LstmpConfig, source: Source | None = None) -> dict:
     """The settings that the weights depend on, without options at their defaults and options of the run alone."""
-    defaults, without = _defaults(cfg), ("checkpoint_minutes", "timeout_minutes")
-    without += () if cfg.on_lattices else _FOR_DECODING  # lattices are made with the scores of decoding
+    defaults = _defaults(cfg)
+    # lattices are made with the scores of decoding
+    without = {"checkpoint_minutes", "timeout_minutes", *(() if cfg.on_lattices else _FOR_DECODING)}
     settings = {k: v for k, v in config.to_dict(cfg).items() if k not in without and v != defaults[k]}
     return settings | (source.settings() if source else {})
 
