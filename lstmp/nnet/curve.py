@@ -15,6 +15,7 @@ def plot_history(history: list[dict], path, title: str, loss: str = "cross entro
         for part, label in (("train", "training"), ("valid", "held out")):
             axis.plot(epochs, [scale * h[f"{key}_{part}"] for h in history], marker="o", markersize=3, label=label)
         axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)
