@@ -24,12 +24,11 @@ class Network:
         speeds, volumes, mp3_kbps, speaker_minutes: perturbation of its training data, see
             :class:`lstmp.recipe.keys.Recipe`.
         gmm_mp3_kbps: MP3 coding of the training data of the GMMs, which align the network's data.
-        init: name of the network whose weights its training starts from; "": random weights.
+        first: the network whose weights its training starts from; None: random weights.
         aligner: the network that aligns its training data; None: the GMMs of the recipe's `targets`.
         weak_lm_order: for sequence training, order of the language model of the lattices.
         biphones: whether its states are those of LF-MMI, which depend on the phone and the one before it,
             whatever its criterion.
-        without_priors: whether its training began with LF-MMI, so that its scores have no priors in them.
     """
 
     name: str
@@ -38,12 +37,11 @@ class Network:
     volumes: list[float]
     mp3_kbps: int
     gmm_mp3_kbps: int = 0
-    init: str = ""
+    first: "Network | None" = None
     weak_lm_order: int = 1
     aligner: "Network | None" = None
     speaker_minutes: float = 0.0
     biphones: bool = False
-    without_priors: bool = False
 
     @property
     def suffix(self) -> str:
@@ -78,7 +76,17 @@ class Network:
     @property
     def needs_ivectors(self) -> bool:
         """Whether an i-vector extractor is trained for it; a network that it starts from has one."""
-        return bool(self.config.get("ivector_dim")) and not self.init
+        return bool(self.config.get("ivector_dim")) and not self.first
+
+    @property
+    def without_priors(self) -> bool:
+        """Whether its training began with LF-MMI, so that its scores have no priors in them."""
+        return self.lfmmi or self.on_lattices and bool(self.first and self.first.without_priors)
+
+    @property
+    def init(self) -> str:
+        """Name of the network whose weights its training starts from, or ""."""
+        return self.first.name if self.first else ""
 
     @property
     def align_by(self) -> str:
@@ -102,9 +110,9 @@ class Network:
 
     def graph_model(self, targets: str) -> str:
         """Name of the system whose decoding graph it uses."""
-        if not self.biphones:
-            return targets
-        return self.states(targets) if self.grows_tree or not self.aligner else self.aligner.graph_model(targets)
+        if self.grows_tree:
+            return self.states(targets)
+        return self.aligner.graph_model(targets) if self.aligner else targets
 
     @staticmethod
     def _unless_usual(values, usual) -> list[str]:
@@ -133,7 +141,7 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
                             line=lines.get(f"networks.{name}"),
                             hint=f"write `{name}: {{}}` for the network of conf/lstmp.yaml and the recipe")
         own = dict(own or {})
-        aligner = _aligner(recipe, str(name), own, built, file, lines)
+        aligner = _named(recipe, str(name), "align_by", own, built, _place(name, "align_by", file, lines))
         init = _first(recipe, str(name), own, built, file, lines)
         aligner = aligner or (init.aligner if init else None)
         biphones = _biphones(str(name), own, init, aligner, base, file, lines)
@@ -157,17 +165,20 @@ def networks(recipe: Recipe, base: dict, sequence: dict, *, file=None, lines: di
         data = config.build({**dataclasses.asdict(recipe), **data_values}, Recipe, file=file, lines={
             key: lines.get(f"networks.{name}.{key}") for key in data_values})
         built[str(name)] = network = Network(
-            name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps, init.name if init else "",
-            sequence["weak_lm_order"], aligner, data.speaker_minutes, biphones,
-            section["criterion"] == "lfmmi" or bool(_on_lattices(section) and init and init.without_priors))
+            name, section, data.speeds, data.volumes, data.mp3_kbps, recipe.gmm_mp3_kbps, init,
+            sequence["weak_lm_order"], aligner, data.speaker_minutes, biphones)
         if init:
-            _check_data(network, init, recipe.targets, file, lines.get(f"networks.{name}.init", lines.get(
-                f"networks.{name}")))
+            _check_data(network, init, recipe.targets, _place(name, "init", file, lines))
     return list(built.values())
 
 
 def _on_lattices(values: dict) -> bool:
     return values.get("criterion") in ("smbr", "mmi")
+
+
+def _place(name: str, key: str, file, lines: dict[str, int]) -> dict:
+    """Where ``key`` of a network is set, or else the network, for :class:`lstmp.errors.UserError`."""
+    return {"file": file, "line": lines.get(f"networks.{name}.{key}", lines.get(f"networks.{name}"))}
 
 
 def _named(recipe: Recipe, name: str, key: str, own: dict, built: dict[str, Network], where: dict) -> Network | None:
@@ -188,16 +199,6 @@ def _named(recipe: Recipe, name: str, key: str, own: dict, built: dict[str, Netw
     return built[other]
 
 
-def _aligner(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> Network | None:
-    """The network that the key `align_by` of ``own`` names, which is removed; None if there is no such key.
-
-    Raises:
-        UserError: there is no such network before this one, or it is not trained in this run.
-    """
-    where = {"file": file, "line": lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}"))}
-    return _named(recipe, name, "align_by", own, built, where)
-
-
 def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file, lines) -> Network | None:
     """The network that the key `init` of ``own`` names, which is removed; None if there is no such key.
 
@@ -205,7 +206,7 @@ def _first(recipe: Recipe, name: str, own: dict, built: dict[str, Network], file
         UserError: there is no such network before this one, it is not trained in this run, it has another input or
             was trained by LF-MMI and this one is by cross entropy, or sequence training lacks it.
     """
-    where = {"file": file, "line": lines.get(f"networks.{name}.init", lines.get(f"networks.{name}"))}
+    where = _place(name, "init", file, lines)
     init = _named(recipe, name, "init", own, built, where)
     if init is None:
         if _on_lattices(own):
@@ -236,21 +237,21 @@ def _biphones(name: str, own: dict, init: Network | None, aligner: Network | Non
     value = own.pop("biphones", lfmmi or bool(other and other.biphones))
     if not isinstance(value, bool) or lfmmi and not value:
         raise UserError(f"`networks.{name}.biphones` must be true{'' if lfmmi else ' or false'}, not {value!r}",
-                        file=file, line=lines.get(f"networks.{name}.biphones", lines.get(f"networks.{name}")),
+                        **_place(name, "biphones", file, lines),
                         hint="LF-MMI needs the states of left biphones" if lfmmi else "true: the states of LF-MMI")
     if init and value != init.biphones:
-        raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`", file=file,
-                        line=lines.get(f"networks.{name}.init", lines.get(f"networks.{name}")),
+        raise UserError(f"`networks.{name}.init`: its states are not those of `{init.name}`",
+                        **_place(name, "init", file, lines),
                         hint="with LF-MMI, and with `biphones: true`, states are for a low frame rate: start from a "
                              "network with the same states")
     if aligner and aligner.biphones and not value:
-        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` predicts states of biphones", file=file,
-                        line=lines.get(f"networks.{name}.align_by", lines.get(f"networks.{name}")),
+        raise UserError(f"`networks.{name}.align_by`: `{aligner.name}` predicts states of biphones",
+                        **_place(name, "align_by", file, lines),
                         hint="align by a network with the states of the triphones")
     return value
 
 
-def _check_data(network: Network, init: Network, targets: str, file, line: int | None) -> None:
+def _check_data(network: Network, init: Network, targets: str, where: dict) -> None:
     """Check that a network has the states of the one that it starts from, and with online fMLLR the same training data.
 
     Raises:
@@ -259,7 +260,6 @@ def _check_data(network: Network, init: Network, targets: str, file, line: int |
     copies = network.suffix != init.suffix and network.align_by == init.align_by
     of, hint = ("of other training data", f"give `{network.name}` the same `speeds`, `volumes`, `mp3_kbps` and "
                 "`speaker_minutes`") if copies else ("of another alignment", "leave out `align_by`")
-    where = {"file": file, "line": line}
     if network.graph_model(targets) != init.graph_model(targets):
         raise UserError(f"`networks.{network.name}.init`: the states of `{init.name}` are {of}",
                         hint=f"{hint}, or write `align_by: {init.name}`", **where)

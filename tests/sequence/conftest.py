@@ -50,24 +50,25 @@ def small(**changes) -> LstmpConfig:
         "average_last": 0, "checkpoint_minutes": 60.0} | changes)
 
 
+def untrained(toy, ali, path) -> SequenceToy:  # noqa: F811
+    """The data with an alignment, and the graph of a unigram for its states, in the folder ``path``."""
+    prepare_lm(toy.lang, path / "lang_weak", texts=[toy.data / "text"], order=1, skip_id=True)
+    make_graph(path / "lang_weak", ali, path / "graph")
+    return SequenceToy(path, toy.data, ali, path / "graph")
+
+
 @pytest.fixture(scope="session")
 def trained(toy, ali_dir, tmp_path_factory):  # noqa: F811
     """The data with a network of cross entropy that has not learned everything yet."""
-    path = tmp_path_factory.mktemp("sequence")
-    prepare_lm(toy.lang, path / "lang_weak", texts=[toy.data / "text"], order=1, skip_id=True)
-    make_graph(path / "lang_weak", ali_dir, path / "graph")
-    work = SequenceToy(path, toy.data, ali_dir, path / "graph")
+    work = untrained(toy, ali_dir, tmp_path_factory.mktemp("sequence"))
     return replace(work, initial=run(work, small(), "ce"))
 
 
 @pytest.fixture(scope="session")
 def by_lfmmi(toy, states, tmp_path_factory):  # noqa: F811
     """The same with a network of LF-MMI, and states for output every third frame."""
-    path = tmp_path_factory.mktemp("sequence_mmi")
-    prepare_lm(toy.lang, path / "lang_weak", texts=[toy.data / "text"], order=1, skip_id=True)
-    make_graph(path / "lang_weak", states, path / "graph")
-    work = SequenceToy(path, toy.data, states, path / "graph")
-    source = MmiSource(MMI, make_denominator(states, path / "denominator", order=2))
+    work = untrained(toy, states, tmp_path_factory.mktemp("sequence_mmi"))
+    source = MmiSource(MMI, make_denominator(states, work.path / "denominator", order=2))
     cfg = small(criterion="lfmmi", subsampling=3, chunk=20, epochs=8, lr_initial=0.02)
     return replace(work, initial=run(work, cfg, "lfmmi", source=source))
 
