@@ -16,8 +16,9 @@ A grid is a YAML file::
       tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # and see Source
     decode: {search_beam: 10.0}      # keys of conf/decode.yaml
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
-    rates: 0.5                       # lr_initial of networks that do not set it, as a share of the largest stable rate,
-                                     # in rates.json beside the page; steps/run_grid.sh --find-rates writes that file.
+    rates: 0.5                       # networks that do not set lr_initial have the rates that are found for them, from
+                                     # this share of the largest stable one downwards: lstmp/experiment/rates.py; in
+                                     # rates.json beside the page, which steps/run_grid.sh --find-rates writes.
                                      # lr_final changes in the same ratio
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
@@ -74,7 +75,7 @@ def load(path) -> Grid:
     share = config.coerce(values.get("rates"), float | None, "rates", file=path, line=lines.get("rates"))
     if share is not None and share <= 0:
         raise UserError("`rates` must be above 0", file=path, line=lines["rates"], hint="0.5 is usual")
-    rates = {name: rate * share for name, rate in read_rates(Path(values["page"])).items()} if share else {}
+    rates = {name: found.rate for name, found in read_rates(Path(values["page"])).items()} if share else {}
     networks: dict[str, Network] = {}
     without_rate: list[str] = []
     for name, own in _group(values, "networks", path, lines).items():
@@ -110,7 +111,7 @@ def load(path) -> Grid:
     levels = config.coerce(values.get("levels", []), list[float], "levels", file=path, line=lines.get("levels"))
     return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""), sets,
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
-                claims_on, to_the_end, levels, curves, without_rate)
+                claims_on, to_the_end, levels, curves, share or 0.0, without_rate)
 
 
 def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict,
@@ -150,7 +151,7 @@ def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source],
         section[name] = continued(config.to_dict(earlier[init].config))
         override(section, name, section["sequence"]["training"], what="sequence.training", file=path, lines=lines)
     elif name in rates and "lr_initial" not in own:
-        found, usual = float(f"{rates[name]:.2g}"), section[name]["lr_initial"]
+        found, usual = rates[name], section[name]["lr_initial"]
         section[name] |= {"lr_initial": found, "lr_final": found * section[name]["lr_final"] / usual}
     override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
     cfg = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")

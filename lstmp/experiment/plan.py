@@ -169,8 +169,8 @@ class Grid:
     """The content of a grid's file.
 
     ``clock`` says how the training time is measured: as processor time or as wall-clock time. ``claims_on`` is "" if
-    nothing is decoded. ``without_rate`` names the networks whose rate is yet to be found. The other fields are the keys
-    of the file.
+    nothing is decoded. ``rates`` is 0 where all rates are set; ``without_rate`` names the networks whose rate is
+    yet to be found. The other fields are the keys of the file.
     """
 
     exp: Path
@@ -188,6 +188,7 @@ class Grid:
     to_the_end: bool
     levels: list[float]
     curves: dict[str, list[str]]
+    rates: float
     without_rate: list[str]
 
     def runs(self, only: list[str] | None = None) -> list[Run]:

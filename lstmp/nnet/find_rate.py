@@ -4,6 +4,9 @@ The network is trained for some hundred batches while the rate rises geometrical
 hardly changes, then it falls, and above the largest stable rate it rises again or is no longer finite. The papers use
 the largest stable rate. The test estimates it as the rate at which the smoothed loss was smallest, moved back by the
 number of batches by which smoothing lags. It writes only a table and a picture.
+
+Batches differ: silence is easy to predict, and many utterances begin with it. Before smoothing, each batch's loss is
+therefore corrected by what the priors of the tied states alone would lose on it, less what they lose on average.
 """
 
 import argparse
@@ -40,7 +43,7 @@ class RangeTest:
     Attributes:
         rates: learning rate.
         losses: loss per frame.
-        smooth: exponential mean of the losses.
+        smooth: exponential mean of the losses, corrected for how easy each batch is.
     """
 
     rates: np.ndarray
@@ -73,6 +76,9 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: Frames, valid_s
         UserError: the loss is not finite at the lowest rate.
     """
     cfg = replace(cfg, decay="plateau", lr_initial=high, lr_final=min(low, cfg.lr_final))
+    counts = train_set.pdf_counts(model.num_pdfs).clamp(min=1)
+    surprise = (counts.sum() / counts).log()  # what the priors lose on a frame of each pdf
+    average = float((counts / counts.sum()) @ surprise)
     rates, losses, smooth, mean = [], [], [], 0.0
     with files.temporary_folder() as folder, reduced_precision():
         trainer = Trainer(cfg, model, train_set, valid_set, folder, "", team=Team(threads))
@@ -82,16 +88,19 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: Frames, valid_s
         divisors = frames_per_update(table, lengths, cfg.chunk, cfg.accumulate)
         augment = Augment(cfg, train_set, 0, model.feature_std)
         try:
-            for number in progress(range(min(batches, len(streams))), "rates", unit="batch"):
+            batches = min(batches, len(streams))
+            for number in progress(range(batches), "rates", unit="batch"):
                 trainer.state.rate_scale = (low / high) ** (1 - number / max(batches - 1, 1))
                 previous = trainer.state.sums["loss"]
+                batch = streams.batch(number)
                 try:
-                    frames = trainer.step(streams.batch(number), augment, number, len(streams), divisors[number])
+                    frames = trainer.step(batch, augment, number, len(streams), divisors[number])
                 except Diverged:
                     break
                 losses.append((trainer.state.sums["loss"] - previous) / max(frames, 1))
                 rates.append(high * trainer.state.rate_scale)
-                mean = SMOOTHING * mean + (1 - SMOOTHING) * losses[-1]
+                of_priors = surprise[batch.targets[batch.targets >= 0]].mean().item() if batch and frames else average
+                mean = SMOOTHING * mean + (1 - SMOOTHING) * (losses[-1] + average - of_priors)
                 smooth.append(mean / (1 - SMOOTHING ** len(losses)))
                 if smooth[-1] > RISE * min(smooth):
                     break
@@ -125,7 +134,7 @@ def main(argv=None):
     p.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for rates.tsv and rates.png")
     p.add_argument("--low", type=float, default=1e-5, help="first rate (default: %(default)g)")
     p.add_argument("--high", type=float, default=1.0, help="last rate (default: %(default)g)")
-    p.add_argument("--batches", type=int, default=300, help="number of batches (default: %(default)s)")
+    p.add_argument("--batches", type=int, default=1000, help="number of batches (default: %(default)s)")
     p.add_argument("--threads", type=int, default=default_threads(),
                    help="threads that share a batch (default: all processors)")
     a = p.parse_args(argv)

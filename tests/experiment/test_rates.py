@@ -1,7 +1,8 @@
-"""Grids whose learning rates are found by range tests."""
+"""Grids whose learning rates are found by range tests and trials."""
 
 import copy
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -28,16 +29,24 @@ def test_rates_are_found_once_and_used_in_part(toy_grid, file, python_steps, cap
     assert "small: the largest stable rate is" in output and "3 of 3" in output and "fixed: the" not in output
     rates = json.loads((toy_grid.path / "page/rates.json").read_text())
     assert rates.keys() == {"small", "large"}
-    (toy_grid.path / "page/rates.json").write_text(json.dumps({**rates, "fixed": 0.001}))  # a rate that is not used
-    for name, rate in rates.items():
-        found = RangeTest.read(toy_grid.path / "exp/rates" / name / "rates.tsv").largest_stable
-        assert rate == pytest.approx(found, rel=0.01) and 1e-5 <= rate < 1
+    unused = {"rate": 0.001, "held_out_losses": {"0.001": 2.0}, "largest_stable": 0.002}
+    (toy_grid.path / "page/rates.json").write_text(json.dumps({**rates, "fixed": unused}))
+    for name, found in rates.items():
+        stable = RangeTest.read(toy_grid.path / "exp/rates" / name / "rates.tsv").largest_stable
+        assert found["largest_stable"] == pytest.approx(stable, rel=0.05) and 1e-5 <= stable <= 1
+        tried, losses = [float(rate) for rate in found["held_out_losses"]], list(found["held_out_losses"].values())
+        assert len(tried) > 1 and tried[0] == pytest.approx(stable / 2, rel=0.05)
+        assert all(later == pytest.approx(rate / 2, rel=0.05) for rate, later in pairwise(tried))
+        assert all(later < loss for loss, later in pairwise(losses[:-1])) and losses[-1] >= min(losses[:-1])
+        assert found["rate"] == tried[-2]
+        trial = json.loads((toy_grid.path / f"exp/rates/{name}/{tried[-1]:g}/train.json").read_text())
+        assert trial["loss_valid"] == losses[-1] and trial["config"]["lr_initial"] == tried[-1]
     grid = load(file)
     assert not grid.without_rate
     for name, network in grid.networks.items():
-        wanted = 0.03 if name == "fixed" else rates[name] / 2
-        assert network.config.lr_initial == pytest.approx(wanted, rel=0.05)
-        assert network.config.lr_final == pytest.approx(0.02 if name == "fixed" else wanted / 2, rel=0.05)
+        wanted = 0.03 if name == "fixed" else rates[name]["rate"]
+        assert network.config.lr_initial == wanted
+        assert network.config.lr_final == pytest.approx(0.02 if name == "fixed" else wanted / 2)
         trained = json.loads((toy_grid.path / f"exp/{name}/seed1/train.json").read_text())
         assert trained["config"]["lr_initial"] == network.config.lr_initial
     run.main([str(file), "--find-rates", "--nj", "2"])
@@ -69,5 +78,5 @@ def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_step
     capsys.readouterr()
     (toy_grid.path / "page").mkdir(exist_ok=True)
     (toy_grid.path / "page/rates.json").write_text('{"small": "fast"}')
-    with pytest.raises(UserError, match="`small` must be a number"):
+    with pytest.raises(UserError, match="`small` must be a group"):
         load(file)

@@ -2,21 +2,30 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 
 from lstmp import config
 from lstmp.errors import UserError
 from lstmp.nnet.find_rate import main, range_test
+from lstmp.nnet.streams import Streams, plan
 from lstmp.nnet.train import prepare, train
 
 
 def test_training_works_at_the_rate_that_it_finds(toy, small_config):
     cfg = small_config(streams=2, chunk=5, optimizer="sgd", grad_clip=0.0)
-    result = range_test(cfg, *prepare(cfg, toy.data, toy.ali, toy.valid), 1e-4, 1e4, 60)
+    model, train_set, valid_set = prepare(cfg, toy.data, toy.ali, toy.valid)
+    result = range_test(cfg, model, train_set, valid_set, 1e-4, 1e4, 60)
     assert (result.rates[1:] > result.rates[:-1]).all() and result.rates[0] == pytest.approx(1e-4)
     assert len(result.rates) < 60  # 10⁴ is not reached
-    assert result.smooth[0] == pytest.approx(result.losses[0]) and result.smooth[-1] > 1.1 * result.smooth.min()
+    counts = train_set.pdf_counts(model.num_pdfs).numpy()
+    of_pdf = -np.log(counts / counts.sum())  # what priors lose
+    streams = Streams(train_set, plan(train_set.lengths, 2, 5, cfg.output_delay, cfg.seed, 0), 5, cfg.output_delay)
+    targets = streams.batch(0).targets
+    easier = counts @ of_pdf / counts.sum() - of_pdf[targets[targets >= 0]].mean()
+    assert abs(easier) > 0.1 and result.smooth[0] == pytest.approx(result.losses[0] + easier)
+    assert result.smooth[-1] > 1.1 * result.smooth.min()
     losses = {}
     for rate in (1e-4, result.largest_stable):
         cfg = small_config(epochs=6, streams=2, optimizer="sgd", lr_initial=rate, lr_final=rate, grad_clip=0.0)
