@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lstmp.experiment.difference import Difference, difference, holm, wer_difference
+from lstmp.experiment.difference import Difference, Spread, difference, holm, wer_difference, wers
 from lstmp.experiment.plan import EFFORTS, Claim, Comparison
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "not decided", "not tested"
@@ -31,7 +31,7 @@ class Outcome:
     def values(self, measure: str) -> list[float]:
         """The value of a measure for each seed, in per cent."""
         if measure == "wer":
-            return [100 * e.sum() / self.words.sum() for e in self.errors]
+            return wers(self.errors, self.words)
         read = {"accuracy": lambda r: r["frame_accuracy_valid"], "early": lambda r: r["epochs"][0]["accuracy_valid"],
                 "gap": lambda r: r["frame_accuracy_train"] - r["frame_accuracy_valid"]}[measure]
         return [100 * read(r) for r in self.records]
@@ -91,16 +91,23 @@ class Compared:
         return HOLDS if self.p_holds < self.p_fails else FAILS
 
 
-def compare(c: Comparison, outcomes: dict[str, Outcome]) -> Compared:
-    """Compare two networks."""
+def spreads(claims: list[Claim], outcomes: dict[str, Outcome]) -> dict[str, Spread | None]:
+    """For each measure of the claims how networks vary with the seed; not for epochs and minutes, which depend on what
+    both networks of a comparison reach."""
+    measures = {c.measure for claim in claims for c in claim.comparisons} - {"epochs", "minutes"}
+    return {m: Spread.of([o.values(m) for o in outcomes.values()]) for m in measures}
+
+
+def compare(c: Comparison, outcomes: dict[str, Outcome], spread: Spread | None = None) -> Compared:
+    """Compare two networks; ``spread`` is that of the measure."""
     first, second = outcomes[c.first], outcomes[c.second]
     if c.measure == "wer":
-        d = wer_difference(first.errors, second.errors, first.words)
+        d = wer_difference(first.errors, second.errors, first.words, spread=spread)
     elif c.measure in ("epochs", "minutes"):
         both = min(first.reached, second.reached)
         d = difference(first.effort(c.measure, both), second.effort(c.measure, both))
     else:
-        d = difference(first.values(c.measure), second.values(c.measure))
+        d = difference(first.values(c.measure), second.values(c.measure), spread=spread)
     larger_is_better = c.relation == "more" or c.measure not in ("wer", "epochs", "minutes")
     above, below = (d.p_above, d.p_below) if larger_is_better else \
         (lambda bound: d.p_below(-bound), lambda bound: d.p_above(-bound))
@@ -128,9 +135,11 @@ def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str,
 
     A claim holds if all its comparisons hold, and fails if one of them fails. It is untested if some of its networks
     have not been run. p-values are adjusted for the number of comparisons of all claims, the untested ones too, so that
-    a decision stands when more networks are run.
+    they do not grow when more networks are run.
     """
-    tested = {i: [compare(c, outcomes) for c in claim.comparisons] for i, claim in enumerate(claims)
+    known = spreads(claims, outcomes)
+    tested = {i: [compare(c, outcomes, known.get(c.measure)) for c in claim.comparisons]
+              for i, claim in enumerate(claims)
               if claim.comparisons and all({c.first, c.second} <= set(outcomes) for c in claim.comparisons)}
     p_values = [c.p for rows in tested.values() for c in rows]
     adjusted = iter(holm(p_values + [1.0] * (sum(len(claim.comparisons) for claim in claims) - len(p_values))))

@@ -7,12 +7,16 @@ estimated by the bootstrap (Bisani and Ney, 2004), which draws the same utteranc
 the p-value come from Student's t distribution, with the degrees of freedom by Welch and Satterthwaite. If a network has
 only one seed, the variance of training is unknown and left out. Then only word error rates can be compared, and their
 intervals are too narrow.
+
+Three seeds say little about a variance, but the networks of a grid vary in similar ways. :class:`Spread` learns from
+all of them what to expect of one (Smyth 2004, *Linear models and empirical Bayes methods*), and the variance of a
+network is then the mean of that and its own, weighted by their degrees of freedom: the moderated t-test.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
 from lstmp.score.bootstrap import replicate_wers
 
@@ -50,19 +54,62 @@ class Difference:
         return Difference(-self.mean, -self.high, -self.low, self.error, self.df).p_above(-bound)
 
 
-def difference(first, second, extra: tuple[float, float] | None = None, confidence: float = 0.95) -> Difference:
+@dataclass(frozen=True)
+class Spread:
+    """What is expected of a network's variance over its seeds: a scaled inverse χ² distribution.
+
+    Attributes:
+        variance: its location, s₀² of Smyth (2004).
+        df: its degrees of freedom d₀; infinite if the networks differ no more than by chance.
+        most_df: of all samples together; no variance is taken to be known better than that.
+    """
+
+    variance: float
+    df: float
+    most_df: float
+
+    @classmethod
+    def of(cls, samples: list) -> "Spread | None":
+        """Estimate it from the values of networks, one for each seed (Smyth 2004, section 6.2).
+
+        None if fewer than three networks have several seeds with different values.
+        """
+        varied = [(float(np.var(x, ddof=1)), len(x) - 1) for x in samples if len(x) > 1 and np.ptp(x) > 0]
+        if len(varied) < 3:
+            return None
+        variances, df = np.array(varied).T
+        e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
+        excess = e.var(ddof=1) - special.polygamma(1, df / 2).mean()  # how much more they differ than by chance
+        if excess <= 0:
+            return cls(float(np.exp(e.mean())), np.inf, float(df.sum()))
+        half = optimize.brentq(lambda x: special.polygamma(1, np.exp(x)) - excess, -20, 20)
+        d0 = 2 * float(np.exp(half))
+        return cls(float(np.exp(e.mean() + special.digamma(d0 / 2) - np.log(d0 / 2))), d0, float(df.sum()))
+
+    def moderated(self, values: np.ndarray) -> tuple[float, float]:
+        """The variance of a network with these values, and its degrees of freedom."""
+        own, df = float(values.var(ddof=1)), len(values) - 1
+        share = 1.0 if np.isinf(self.df) else self.df / (self.df + df)
+        return share * self.variance + (1 - share) * own, min(self.df + df, self.most_df)
+
+
+def difference(first, second, extra: tuple[float, float] | None = None, confidence: float = 0.95,
+               spread: Spread | None = None) -> Difference:
     """Difference of the means of two independent samples.
 
     Args:
         first, second: one value per seed.
         extra: (variance of the difference from another source, its degrees of freedom).
         confidence: of the interval.
+        spread: what is expected of the variances; None: nothing.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     mean = float(a.mean() - b.mean())
     parts = [extra] if extra else []
     if min(len(a), len(b)) > 1:  # else the variance of training is not known
-        parts += [(a.var(ddof=1) / len(a), len(a) - 1), (b.var(ddof=1) / len(b), len(b) - 1)]
+        for x in (a, b):
+            variance, df = spread.moderated(x) if spread else (x.var(ddof=1), len(x) - 1)
+            parts.append((variance / len(x), df))
     if not parts:
         return Difference(mean, -np.inf, np.inf, np.inf, np.nan)
     total = sum(v for v, _ in parts)
@@ -83,17 +130,22 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def wer_difference(first: list[np.ndarray], second: list[np.ndarray], words: np.ndarray, seed: int = 1) -> Difference:
+def wers(runs: list[np.ndarray], words: np.ndarray) -> list[float]:
+    """For each seed the word error rate in per cent, from the word errors and the words in every utterance [N]."""
+    return [100 * e.sum() / words.sum() for e in runs]
+
+
+def wer_difference(first: list[np.ndarray], second: list[np.ndarray], words: np.ndarray, seed: int = 1,
+                   spread: Spread | None = None) -> Difference:
     """Difference of word error rates in per cent.
 
     Args:
         first, second: for each seed, the number of word errors in every utterance [N].
         words: number of reference words in every utterance [N].
         seed: random seed of the bootstrap.
+        spread: what is expected of the variances over the seeds, as for :func:`difference`.
     """
-    def wers(runs):
-        return [100 * e.sum() / words.sum() for e in runs]
-
     replicates = (replicate_wers(np.mean(first, 0), words, _REPLICATES, seed)
                   - replicate_wers(np.mean(second, 0), words, _REPLICATES, seed))
-    return difference(wers(first), wers(second), (float(replicates.var(ddof=1)), len(words) - 1))
+    return difference(wers(first, words), wers(second, words), (float(replicates.var(ddof=1)), len(words) - 1),
+                      spread=spread)

@@ -177,8 +177,9 @@ def render(r: dict) -> str:
     if any(n["paper"] for n in r["networks"]):
         parts += ["## Beside the papers' figures", *papers_table(r)]
     if r["claims"]:
-        parts += ["## Comparisons", "Intervals, which are not adjusted, and p-values: Welch's t over the seeds; for WER "
-                  "the variance over utterances is added (lstmp/experiment/difference.py)."
+        parts += ["## Comparisons", "Intervals, which are not adjusted, and p-values: moderated t over the seeds "
+                  "(Smyth 2004), but Welch's t for epochs and minutes; for WER the variance over utterances is added "
+                  "(lstmp/experiment/difference.py)."
                   + (f" WERs are those on {r['claims_on']}." if r["claims_on"] else ""), comparisons(r["claims"])]
     return "\n\n".join(p for p in parts if p) + "\n"
 

@@ -123,3 +123,12 @@ def test_untested_claims_count_among_the_comparisons():
     one, other = Comparison("good", "bad", "accuracy"), Comparison("good", "not run", "accuracy")
     alone = decide([Claim("", [one])], ALL)[0][1][0][1]
     assert decide([Claim("", [one]), Claim("", [other] * 3)], ALL)[0][1][0][1] == pytest.approx(4 * alone)
+
+
+def test_what_other_networks_show_of_the_variance_decides_sooner():
+    close = {"good": outcome([0.62, 0.623, 0.626]), "bad": outcome([0.617, 0.618, 0.618])}
+    others = {f"other-{n}": outcome([0.5, 0.501 + 0.0002 * n, 0.502]) for n in range(8)}
+    assert of("good", "bad", outcomes=close) == OPEN
+    assert of("good", "bad", outcomes=close | others) == HOLDS
+    noisy = {f"other-{n}": outcome([0.5, 0.53 + 0.001 * n, 0.56]) for n in range(8)}
+    assert of("good", "bad", outcomes=close | noisy) == OPEN

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lstmp.experiment.difference import difference, holm, wer_difference
+from lstmp.experiment.difference import Spread, difference, holm, wer_difference
 
 
 def two_sided(d):
@@ -90,3 +90,42 @@ def test_the_interval_covers_the_true_difference_as_often_as_stated():
         d = wer_difference(seeds(0.20), seeds(0.21), words)
         covered += d.low <= -1 <= d.high
     assert 0.91 <= covered / trials <= 1.0
+
+
+def test_the_spread_of_simulated_networks_is_found():
+    rng = np.random.default_rng(3)
+    sd = np.sqrt(0.04 * 8 / rng.chisquare(8, 20000))  # variances of a scaled inverse χ² with 8 degrees of freedom
+    samples = list(rng.normal(50, sd[:, None], (20000, 3)))
+    spread = Spread.of(samples)
+    assert spread.variance == pytest.approx(0.04, rel=0.03) and spread.df == pytest.approx(8, rel=0.15)
+    assert spread.most_df == 40000
+    equal = Spread.of([[0.0, 1.0, 2.0], [0.1, 1.1, 2.1], [5.0, 6.0, 7.0]])  # their own variances say nothing more
+    assert equal.df == np.inf and equal.moderated(np.array([0.0, 0.1, 0.2]))[1] == 6
+    assert Spread.of([[1.0, 1.1], [2.0, 2.2], [3.0, 3.0], [4.0]]) is None  # two with a variance
+
+
+def test_a_moderated_variance_lies_between_that_of_the_network_and_of_all():
+    spread = Spread(0.1, 4.0, 100.0)
+    values = np.array([1.0, 2.0, 3.0])
+    assert spread.moderated(values) == (pytest.approx((4 * 0.1 + 2 * 1.0) / 6), 6.0)
+    d = difference(values, [0.0, 0.1, 0.2], spread=spread)
+    variances = [(4 * 0.1 + 2 * 1.0) / 6, (4 * 0.1 + 2 * 0.01) / 6]
+    assert d.error == pytest.approx(np.sqrt(sum(variances) / 3))
+    assert d.df == pytest.approx(sum(variances) ** 2 / sum(v ** 2 / 6 for v in variances))
+    assert difference([1.0], [0.0, 0.1], spread=spread).error == np.inf  # one seed
+
+
+def test_moderated_tests_are_right_as_often_as_stated_and_see_more():
+    """Twenty networks with three seeds; half of the pairs are equal, the others differ by two standard deviations."""
+    rng, wrong, seen, seen_by_welch, trials = np.random.default_rng(4), 0, 0, 0, 150
+    for _ in range(trials):
+        sd = np.sqrt(0.04 * 10 / rng.chisquare(10, 20))
+        samples = rng.normal(50, sd[:, None], (20, 3))
+        samples[10::2] += 2 * 0.2
+        spread = Spread.of(list(samples))
+        for k in range(0, 20, 2):
+            p = two_sided(difference(samples[k], samples[k + 1], spread=spread)) < 0.05
+            wrong, seen = (wrong + p, seen) if k < 10 else (wrong, seen + p)
+            seen_by_welch += k >= 10 and two_sided(difference(samples[k], samples[k + 1])) < 0.05
+    assert 0.03 <= wrong / (5 * trials) <= 0.07
+    assert seen > 1.25 * seen_by_welch
