@@ -95,7 +95,7 @@ def spreads(claims: list[Claim], outcomes: dict[str, Outcome]) -> dict[str, Spre
     """For each measure of the claims how networks vary with the seed; not for epochs and minutes, which depend on what
     both networks of a comparison reach."""
     measures = {c.measure for claim in claims for c in claim.comparisons} - {"epochs", "minutes"}
-    return {m: Spread.of([o.values(m) for o in outcomes.values()]) for m in measures}
+    return {m: Spread.of([o.values(m) for o in outcomes.values()]) for m in sorted(measures)}
 
 
 def compare(c: Comparison, outcomes: dict[str, Outcome], spread: Spread | None = None) -> Compared:
@@ -135,7 +135,7 @@ def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str,
 
     A claim holds if all its comparisons hold, and fails if one of them fails. It is untested if some of its networks
     have not been run. p-values are adjusted for the number of comparisons of all claims, the untested ones too, so that
-    they do not grow when more networks are run.
+    the adjustment does not grow when more networks are run. What these show of the variance changes the p-values.
     """
     known = spreads(claims, outcomes)
     tested = {i: [compare(c, outcomes, known.get(c.measure)) for c in claim.comparisons]

@@ -9,8 +9,11 @@ only one seed, the variance of training is unknown and left out. Then only word 
 intervals are too narrow.
 
 Three seeds say little about a variance, but the networks of a grid vary in similar ways. :class:`Spread` learns from
-all of them what to expect of one (Smyth 2004, *Linear models and empirical Bayes methods*), and the variance of a
-network is then the mean of that and its own, weighted by their degrees of freedom: the moderated t-test.
+all of them what to expect of one, and the variance of a network is then the mean of that and its own, weighted by their
+degrees of freedom (the moderated t-test of Smyth 2004, *Linear models and empirical Bayes methods*). A network that
+varies far more than expected keeps its own. Such variances are better known than Welch and Satterthwaite can use: the
+difference is a sum of independent t variables, and Student's distribution with the same variance and kurtosis takes its
+place.
 """
 
 from dataclasses import dataclass
@@ -21,6 +24,9 @@ from scipy import optimize, special, stats
 from lstmp.score.bootstrap import replicate_wers
 
 _REPLICATES = 2000
+_FEWEST = 6  # networks from which a spread can be learnt
+_SMALLEST = 1e-5  # variances below this share of their median are raised to it
+_UNUSUAL = 0.01  # probability of a variance as large as that of a network that keeps its own
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class Spread:
     """What is expected of a network's variance over its seeds: a scaled inverse χ² distribution.
 
     Attributes:
-        variance: its location, s₀² of Smyth (2004).
-        df: its degrees of freedom d₀; infinite if the networks differ no more than by chance.
+        variance: its scale, s₀² of Smyth (2004).
+        df: its degrees of freedom d₀; infinite if the variances differ no more than by chance.
         most_df: of all samples together; no variance is taken to be known better than that.
     """
 
@@ -72,12 +78,15 @@ class Spread:
     def of(cls, samples: list) -> "Spread | None":
         """Estimate it from the values of networks, one for each seed (Smyth 2004, section 6.2).
 
-        None if fewer than three networks have several seeds with different values.
+        None if fewer than six networks have several seeds.
         """
-        varied = [(float(np.var(x, ddof=1)), len(x) - 1) for x in samples if len(x) > 1 and np.ptp(x) > 0]
-        if len(varied) < 3:
+        several = [np.asarray(x, float) for x in samples if len(x) > 1]
+        if len(several) < _FEWEST:
             return None
-        variances, df = np.array(varied).T
+        variances, df = np.array([x.var(ddof=1) for x in several]), np.array([len(x) - 1 for x in several])
+        variances = np.maximum(variances, _SMALLEST * np.median(variances))  # those of equal values have no logarithm
+        if not variances.all():
+            return None
         e = np.log(variances) - special.digamma(df / 2) + np.log(df / 2)
         excess = e.var(ddof=1) - special.polygamma(1, df / 2).mean()  # how much more they differ than by chance
         if excess <= 0:
@@ -89,6 +98,8 @@ class Spread:
     def moderated(self, values: np.ndarray) -> tuple[float, float]:
         """The variance of a network with these values, and its degrees of freedom."""
         own, df = float(values.var(ddof=1)), len(values) - 1
+        if stats.f.sf(own / self.variance, df, min(self.df, self.most_df)) < _UNUSUAL:
+            return own, df
         share = 1.0 if np.isinf(self.df) else self.df / (self.df + df)
         return share * self.variance + (1 - share) * own, min(self.df + df, self.most_df)
 
@@ -101,24 +112,42 @@ def difference(first, second, extra: tuple[float, float] | None = None, confiden
         first, second: one value per seed.
         extra: (variance of the difference from another source, its degrees of freedom).
         confidence: of the interval.
-        spread: what is expected of the variances; None: nothing.
+        spread: what is expected of the variances; None: nothing, so this is Welch's test.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     mean = float(a.mean() - b.mean())
-    parts = [extra] if extra else []
-    if min(len(a), len(b)) > 1:  # else the variance of training is not known
-        for x in (a, b):
-            variance, df = spread.moderated(x) if spread else (x.var(ddof=1), len(x) - 1)
-            parts.append((variance / len(x), df))
-    if not parts:
-        return Difference(mean, -np.inf, np.inf, np.inf, np.nan)
-    total = sum(v for v, _ in parts)
+    known = min(len(a), len(b)) > 1  # else the variance of training is not known
+    if known and spread:
+        parts = [(variance / len(x), df) for x in (a, b) for variance, df in [spread.moderated(x)]]
+        total, df = _matched(parts)
+        total, df = _matched([(total, min(df, spread.most_df)), *([extra] if extra else [])])
+    else:
+        parts = [extra] if extra else []
+        parts += [(x.var(ddof=1) / len(x), len(x) - 1) for x in (a, b)] if known else []
+        if not parts:
+            return Difference(mean, -np.inf, np.inf, np.inf, np.nan)
+        total = sum(v for v, _ in parts)
+        df = total ** 2 / sum(v ** 2 / n for v, n in parts) if total else np.inf
     if total == 0:
         return Difference(mean, mean, mean, 0.0, np.inf)
-    df = total ** 2 / sum(v ** 2 / n for v, n in parts)
     error = float(np.sqrt(total))
     half = float(stats.t.ppf(0.5 + confidence / 2, df)) * error
     return Difference(mean, mean - half, mean + half, error, float(df))
+
+
+def _matched(parts: list[tuple[float, float]]) -> tuple[float, float]:
+    """Squared scale and degrees of freedom of the t variable with the variance and the kurtosis of a sum of independent
+    ones; those of the parts are given."""
+    fewest = min(df for _, df in parts)
+    if len(parts) == 1 or fewest <= 4:  # without a kurtosis: rather too wide
+        return sum(v for v, _ in parts), fewest
+    scales, df = np.array(parts).T
+    variances = scales * df / (df - 2)
+    total = float(variances.sum())
+    if total == 0:
+        return 0.0, np.inf
+    together = 4 + total ** 2 / float((variances ** 2 / (df - 4)).sum())
+    return total * (together - 2) / together, together
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -16,10 +16,10 @@ A grid is a YAML file::
       tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # and see Source
     decode: {search_beam: 10.0}      # keys of conf/decode.yaml
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
-    rates: 0.5                       # networks that do not set lr_initial have the rates that are found for them, from
-                                     # this share of the largest stable one downwards: lstmp/experiment/rates.py; in
-                                     # rates.json beside the page, which steps/run_grid.sh --find-rates writes.
-                                     # lr_final changes in the same ratio
+    rates: 0.5                       # the rates of networks without lr_initial are searched for, from this share of the
+                                     # largest stable one downwards (lstmp/experiment/rates.py). steps/run_grid.sh
+                                     # --find-rates writes them to rates.json beside the page; to find one again, delete
+                                     # its entry. lr_final is scaled with them
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:

@@ -169,7 +169,7 @@ class Grid:
     """The content of a grid's file.
 
     ``clock`` says how the training time is measured: as processor time or as wall-clock time. ``claims_on`` is "" if
-    nothing is decoded. ``rates`` is 0 where all rates are set; ``without_rate`` names the networks whose rate is
+    nothing is decoded. ``rates`` is 0 if the file has no such key; ``without_rate`` names the networks whose rate is
     yet to be found. The other fields are the keys of the file.
     """
 

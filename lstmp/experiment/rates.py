@@ -1,12 +1,13 @@
 """The learning rates of a grid's networks.
 
-The largest stable rate is found by a range test (:mod:`lstmp.nnet.find_rate`). It comes from some hundred batches, and
-deep networks may not stand it for long. So each network is then trained for an epoch at a share of that rate, which is
-halved as long as the held-out loss falls. The best of these rates are kept with their losses in ``rates.json`` beside
-the page of the grid, and published with it.
+The largest stable rate is found by a range test (:mod:`lstmp.nnet.find_rate`) of about a thousand batches, and deep
+networks may not stand it for longer. So each network is then trained for an epoch at a share of that rate, which is
+halved as long as the held-out loss falls, or is not even below the lowest one of the range test. The best of these
+rates are kept with their losses in ``rates.json`` beside the page of the grid, and published with it.
 """
 
 import json
+import math
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +22,8 @@ from lstmp.experiment.plan import Grid, Run
 from lstmp.log import say
 from lstmp.nnet.find_rate import RangeTest
 
+_MOST_TRIALS = 10
+
 
 @dataclass(frozen=True)
 class Found:
@@ -28,7 +31,8 @@ class Found:
 
     Attributes:
         rate: the best of the rates that were tried.
-        held_out_losses: rate → loss after an epoch at this rate, in the order in which they were tried.
+        held_out_losses: rate → loss after an epoch at this rate, in the order in which they were tried; None where
+            training diverged.
         largest_stable: by the range test.
     """
 
@@ -43,15 +47,21 @@ def rates_file(page: Path) -> Path:
 
 
 def read_rates(page: Path) -> dict[str, Found]:
-    """The networks of which the rates have been found.
+    """The networks whose rates have been found.
 
     Raises:
         UserError: the file is damaged.
     """
     file = rates_file(page)
-    found = config.read_json(file, "run steps/run_grid.sh --find-rates again") if file.is_file() else {}
-    return {name: config.build(config.group(values, name, file=file), Found, file=file, prefix=f"{name}.")
-            for name, values in found.items()}
+    again = "delete the file, and run steps/run_grid.sh --find-rates again"
+    found = config.read_json(file, again) if file.is_file() else {}
+    try:
+        rates = {name: Found(**values) for name, values in found.items()}
+        if all(isinstance(f.rate, float) and f.rate > 0 for f in rates.values()):
+            return rates
+    except TypeError:
+        pass
+    raise UserError("it is not a file of learning rates", file=file, hint=again)
 
 
 def rate_command(run: Run, out: Path) -> list[str]:
@@ -77,14 +87,14 @@ def find_rates(grid: Grid, names: list[str], nj: int):
         UserError: a test or a training failed; the rates of the others were written.
     """
     rates = read_rates(grid.page)
-    errors: list[UserError] = []
-    with ThreadPoolExecutor(nj) as pool:
+    errors: list[Exception] = []
+    with ThreadPoolExecutor(max(1, nj // max(grid.networks[name].processes for name in names))) as pool:
         jobs = {pool.submit(_find, grid, name): name for name in names}
         for job in as_completed(jobs):
             name = jobs[job]
             try:
                 rates[name] = found = job.result()
-            except UserError as e:
+            except Exception as e:  # such as a full disk: the others go on
                 errors.append(e)
                 continue
             say(f"{name}: the largest stable rate is {found.largest_stable:.2g}, the best after an epoch "
@@ -92,35 +102,53 @@ def find_rates(grid: Grid, names: list[str], nj: int):
             values = {n: asdict(f) for n, f in rates.items()}
             config.write_text(rates_file(grid.page), json.dumps(values, indent=1) + "\n")
     if errors:
-        raise errors[0]
+        raise UserError(f"no rates for {len(errors)} of {len(names)} networks; {errors[0]}")
 
 
 def _find(grid: Grid, name: str) -> Found:
     run, out = grid.run(name, grid.networks[name].seeds[0]), grid.exp / "rates" / name
     config.write_text(out / "lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
-    _call(rate_command(run, out), name)
-    stable = RangeTest.read(out / "rates.tsv").largest_stable
-    losses: dict[str, float] = {}
-    rates = [_rounded(stable * grid.rates)]
-    while len(losses) < len(rates):
-        rate, trial = rates[-1], out / f"{rates[-1]:g}"
-        cfg = replace(run.config, epochs=1, decay="plateau", average_last=0, lr_initial=rate,
-                      lr_final=min(rate, run.config.lr_final))
-        config.write_text(Path(f"{trial}.yaml"), yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
-        _call(trial_command(run, trial), name)
-        losses[f"{rate:g}"] = json.loads((trial / "train.json").read_text())["loss_valid"]
-        if losses[f"{rate:g}"] == min(losses.values()):
-            rates.append(_rounded(rate / 2))
-    return Found(float(min(losses, key=losses.__getitem__)), losses, _rounded(stable))
+    if error := _call(rate_command(run, out)):
+        raise _not_found(name, out, error)
+    test = RangeTest.read(out / "rates.tsv")
+    rate, best, losses = _rounded(test.largest_stable * grid.rates), math.inf, dict[str, float | None]()
+    for _ in range(_MOST_TRIALS):
+        loss = _loss_after_an_epoch(run, out / f"{rate:g}", rate, name)
+        say(f"{name}: " + (f"the held-out loss after an epoch at a rate of {rate:g} is {loss:.3f}"
+                           if math.isfinite(loss) else f"training diverges at a rate of {rate:g}"))
+        losses[f"{rate:g}"] = loss if math.isfinite(loss) else None
+        if loss >= best and best < test.smooth.min():
+            break
+        best, rate = min(best, loss), _rounded(rate / 2)
+    if not math.isfinite(best):
+        raise _not_found(name, out, f"training diverges at {', '.join(losses)}")
+    tried = {rate: loss for rate, loss in losses.items() if loss is not None}
+    return Found(float(min(tried, key=tried.__getitem__)), losses, _rounded(test.largest_stable))
+
+
+def _loss_after_an_epoch(run: Run, out: Path, rate: float, name: str) -> float:
+    """The held-out loss after an epoch at a constant rate; infinite if training diverges."""
+    cfg = replace(run.config, epochs=1, decay="plateau", average_last=0, divergence_retries=0, lr_initial=rate,
+                  lr_final=min(rate, run.config.lr_final))
+    config.write_text(Path(f"{out}.yaml"), yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
+    if error := _call(trial_command(run, out)):
+        if "training diverges" in error:
+            return math.inf
+        raise _not_found(name, out, error)
+    loss = json.loads((out / "train.json").read_text())["loss_valid"]
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _rounded(rate: float) -> float:
     return float(f"{rate:.2g}")
 
 
-def _call(step: list[str], name: str):
+def _call(step: list[str]) -> str:
+    """Run a step; returns the last line of its errors, or "" if it has succeeded."""
     done = subprocess.run(step, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        raise UserError(f"no rate found for {name}: {' '.join(done.stderr.strip().splitlines()[-1:])}",
-                        file=step[step.index("--out") + 1], hint="give the network an `lr_initial`")
+    return (done.stderr.strip().splitlines() or ["it was killed"])[-1] if done.returncode else ""
+
+
+def _not_found(name: str, out: Path, why: str) -> UserError:
+    return UserError(f"no rate found for {name}: {why}", file=out, hint="give the network an `lr_initial`")

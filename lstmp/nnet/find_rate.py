@@ -1,12 +1,12 @@
 """Learning-rate range test: the largest rate at which a network still learns (Smith, arXiv 1506.01186, section 3.3).
 
-The network is trained for some hundred batches while the rate rises geometrically. While the rate is too small the loss
-hardly changes, then it falls, and above the largest stable rate it rises again or is no longer finite. The papers use
-the largest stable rate. The test estimates it as the rate at which the smoothed loss was smallest, moved back by the
-number of batches by which smoothing lags. It writes only a table and a picture.
+The network is trained for about a thousand batches while the rate rises geometrically. While the rate is too small the
+loss hardly changes, then it falls, and above the largest stable rate it rises again or is no longer finite. The papers
+use the largest stable rate. The test estimates it as the rate at which the smoothed loss was smallest, moved back by
+the number of batches by which smoothing lags. It writes only a table and a picture.
 
-Batches differ: silence is easy to predict, and many utterances begin with it. Before smoothing, each batch's loss is
-therefore corrected by what the priors of the tied states alone would lose on it, less what they lose on average.
+Batches differ: silence is easy to predict, and many utterances begin with it. So before smoothing we subtract from each
+batch's loss how much more the priors of the tied states alone lose on it than on average.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from lstmp.nnet.trainer import Trainer
 from lstmp.picture import plt, write_png
 
 SMOOTHING = 0.9  # weight of the past in the exponential mean over batches
-RISE = 1.1  # the test ends when the smoothed loss is this many times its minimum
+LAG = round(SMOOTHING / (1 - SMOOTHING))  # batches by which the mean is behind
+RISE = 1.1  # the test ends when the smoothed loss, corrected and not, is this many times its minimum
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class RangeTest:
     @property
     def largest_stable(self) -> float:
         """The rate at the minimum of the smoothed loss, moved back by the batches by which smoothing lags."""
-        lag = round(SMOOTHING / (1 - SMOOTHING))
-        return float(self.rates[max(int(np.argmin(self.smooth)) - lag, 0)])
+        settled = min(2 * LAG, len(self.smooth) // 2)  # the first means are those of few batches
+        return float(self.rates[max(settled + int(np.argmin(self.smooth[settled:])) - LAG, 0)])
 
     def write(self, path):
         """Write ``rates.tsv``."""
@@ -79,7 +80,7 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: Frames, valid_s
     counts = train_set.pdf_counts(model.num_pdfs).clamp(min=1)
     surprise = (counts.sum() / counts).log()  # what the priors lose on a frame of each pdf
     average = float((counts / counts.sum()) @ surprise)
-    rates, losses, smooth, mean = [], [], [], 0.0
+    rates, losses, corrected, uncorrected = [], [], _Mean(), _Mean()
     with files.temporary_folder() as folder, reduced_precision():
         trainer = Trainer(cfg, model, train_set, valid_set, folder, "", team=Team(threads))
         phases, lengths = epoch_frames(cfg, train_set, 0)
@@ -97,28 +98,45 @@ def range_test(cfg: LstmpConfig, model: StateNetwork, train_set: Frames, valid_s
                     frames = trainer.step(batch, augment, number, len(streams), divisors[number])
                 except Diverged:
                     break
-                losses.append((trainer.state.sums["loss"] - previous) / max(frames, 1))
+                if not batch or not frames:  # all targets are still to come: the label delay
+                    continue
+                losses.append((trainer.state.sums["loss"] - previous) / frames)
                 rates.append(high * trainer.state.rate_scale)
-                of_priors = surprise[batch.targets[batch.targets >= 0]].mean().item() if batch and frames else average
-                mean = SMOOTHING * mean + (1 - SMOOTHING) * (losses[-1] + average - of_priors)
-                smooth.append(mean / (1 - SMOOTHING ** len(losses)))
-                if smooth[-1] > RISE * min(smooth):
+                of_priors = surprise[batch.targets[batch.targets >= 0]].mean().item()
+                corrected.add(losses[-1] + average - of_priors)
+                uncorrected.add(losses[-1])
+                if corrected.rises() and uncorrected.rises():
                     break
         finally:
             trainer.team.close()
     if not losses:
         raise UserError(f"the loss is not finite at a rate of {low:g}", hint="lower --low, or check the features")
-    return RangeTest(*map(np.array, (rates, losses, smooth)))
+    return RangeTest(*map(np.array, (rates, losses, corrected.means)))
+
+
+class _Mean:
+    """Exponential mean of a growing sequence, after each of its values."""
+
+    def __init__(self):
+        self.means, self._sum = [], 0.0
+
+    def add(self, value: float):
+        self._sum = SMOOTHING * self._sum + (1 - SMOOTHING) * value
+        self.means.append(self._sum / (1 - SMOOTHING ** (len(self.means) + 1)))
+
+    def rises(self) -> bool:
+        """Whether it is far above its minimum; the first means are those of few batches, and do not count."""
+        return len(self.means) > 2 * LAG and self.means[-1] > RISE * min(self.means[LAG:])
 
 
 def plot(test: RangeTest, path, title: str):
     """Plot the loss against the rate, and mark the largest stable rate."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     axes.semilogx(test.rates, test.losses, color="0.75", linewidth=0.8, label="each batch")
-    axes.semilogx(test.rates, test.smooth, label="smoothed")
+    axes.semilogx(test.rates, test.smooth, label="smoothed, corrected for easy batches")
     axes.axvline(test.largest_stable, linestyle=":", color="C1", label=f"largest stable: {test.largest_stable:.2g}")
     axes.set(xlabel="learning rate", ylabel="loss per frame, nats", title=title,
-             ylim=(0.95 * test.losses.min(), 1.1 * test.smooth.max()))
+             ylim=(0.95 * test.losses.min(), 1.1 * np.median(test.smooth[:2 * LAG])))
     axes.legend()
     write_png(figure, path, dpi=110)
 
@@ -151,7 +169,7 @@ def main(argv=None):
     test.write(a.out / "rates.tsv")
     plot(test, a.out / "rates.png", f"{cfg.optimizer}, {cfg.layers} layers of {cfg.cells}")
     say(f"{a.out}: {len(test.rates)} batches; the largest stable rate is about {test.largest_stable:.2g}: a good "
-        "lr_initial is this rate or a little less")
+        "lr_initial is half of it; less for many layers, which may not stand it for an epoch")
 
 
 if __name__ == "__main__":

@@ -99,33 +99,55 @@ def test_the_spread_of_simulated_networks_is_found():
     spread = Spread.of(samples)
     assert spread.variance == pytest.approx(0.04, rel=0.03) and spread.df == pytest.approx(8, rel=0.15)
     assert spread.most_df == 40000
-    equal = Spread.of([[0.0, 1.0, 2.0], [0.1, 1.1, 2.1], [5.0, 6.0, 7.0]])  # their own variances say nothing more
-    assert equal.df == np.inf and equal.moderated(np.array([0.0, 0.1, 0.2]))[1] == 6
-    assert Spread.of([[1.0, 1.1], [2.0, 2.2], [3.0, 3.0], [4.0]]) is None  # two with a variance
+    alike = Spread.of([[x, x + 1.0, x + 2.0] for x in np.arange(6) / 8])  # their own variances say nothing more
+    assert alike.df == np.inf and alike.moderated(np.array([0.0, 0.1, 0.2])) == (pytest.approx(alike.variance), 12)
+    assert Spread.of([[1.0, 1.1]] * 5 + [[2.0]]) is None  # of five networks
+    assert Spread.of([[1.0, 1.0]] * 9) is None
+
+
+def test_a_network_without_variance_hardly_changes_the_spread():
+    samples = [[0.1 * n, 0.1 * n + 0.2, 0.1 * n - 0.3] for n in range(20)]
+    plain, more = Spread.of(samples), Spread.of([*samples, [1.0, 1.0, 1.0], [2.0, 2.0 + 1e-14, 2.0]])
+    assert more.variance < plain.variance and more.df < plain.df
+    assert 0.1 * plain.variance < more.moderated(np.array([0.0, 0.2, -0.3]))[0] < plain.variance
 
 
 def test_a_moderated_variance_lies_between_that_of_the_network_and_of_all():
     spread = Spread(0.1, 4.0, 100.0)
     values = np.array([1.0, 2.0, 3.0])
     assert spread.moderated(values) == (pytest.approx((4 * 0.1 + 2 * 1.0) / 6), 6.0)
-    d = difference(values, [0.0, 0.1, 0.2], spread=spread)
-    variances = [(4 * 0.1 + 2 * 1.0) / 6, (4 * 0.1 + 2 * 0.01) / 6]
-    assert d.error == pytest.approx(np.sqrt(sum(variances) / 3))
-    assert d.df == pytest.approx(sum(variances) ** 2 / sum(v ** 2 / 6 for v in variances))
+    assert spread.moderated(100 * values) == (10000.0, 2)  # far more than is expected of it
     assert difference([1.0], [0.0, 0.1], spread=spread).error == np.inf  # one seed
 
 
-def test_moderated_tests_are_right_as_often_as_stated_and_see_more():
-    """Twenty networks with three seeds; half of the pairs are equal, the others differ by two standard deviations."""
-    rng, wrong, seen, seen_by_welch, trials = np.random.default_rng(4), 0, 0, 0, 150
+@pytest.mark.parametrize("extra", [None, (0.02, 30)])
+def test_its_t_distribution_has_the_variance_and_the_kurtosis_of_the_difference(extra):
+    spread, first, second = Spread(0.1, 8.0, 100.0), [1.0, 1.5, 2.0], [0.0, 0.1, 0.2]
+    d = difference(first, second, extra, spread=spread)
+    parts = [(spread.moderated(np.array(x))[0] / 3, 10) for x in (first, second)] + ([extra] if extra else [])
+    moments = [stats.t.stats(df, scale=np.sqrt(v), moments="vk") for v, df in parts]
+    variance = sum(v for v, _ in moments)
+    kurtosis = sum(k * v ** 2 for v, k in moments) / variance ** 2  # fourth cumulants add
+    assert stats.t.stats(d.df, scale=d.error, moments="vk") == pytest.approx((variance, kurtosis))
+    assert difference(first, second, spread=Spread(0.1, 8.0, 10.0)).df == 10  # not known better than by all samples
+    assert difference(first, second, spread=Spread(0.1, 1.0, 10.0)).df == 3  # without a kurtosis
+
+
+@pytest.mark.parametrize("df, networks", [(4, 20), (10, 20), (np.inf, 6)])
+def test_moderated_tests_are_right_as_often_as_stated_and_see_more(df, networks):
+    """Networks with three seeds; half of the pairs are equal, the others differ by three standard deviations."""
+    rng, trials = np.random.default_rng(4), 3000 // networks
+    p_values, by_welch = [], []
     for _ in range(trials):
-        sd = np.sqrt(0.04 * 10 / rng.chisquare(10, 20))
-        samples = rng.normal(50, sd[:, None], (20, 3))
-        samples[10::2] += 2 * 0.2
+        sd = 0.2 * np.sqrt(df / rng.chisquare(df, networks) if np.isfinite(df) else np.ones(networks))
+        samples = rng.normal(50, sd[:, None], (networks, 3))
+        samples[1::4] += 3 * 0.2
         spread = Spread.of(list(samples))
-        for k in range(0, 20, 2):
-            p = two_sided(difference(samples[k], samples[k + 1], spread=spread)) < 0.05
-            wrong, seen = (wrong + p, seen) if k < 10 else (wrong, seen + p)
-            seen_by_welch += k >= 10 and two_sided(difference(samples[k], samples[k + 1])) < 0.05
-    assert 0.03 <= wrong / (5 * trials) <= 0.07
-    assert seen > 1.25 * seen_by_welch
+        for k in range(0, networks, 2):
+            p_values.append(two_sided(difference(samples[k], samples[k + 1], spread=spread)))
+            by_welch.append(two_sided(difference(samples[k], samples[k + 1])))
+    per_trial = np.array(p_values).reshape(trials, networks // 2)
+    different, same = per_trial[:, ::2], per_trial[:, 1::2]
+    assert 0.025 <= (same < 0.05).mean() <= 0.075 and (same < 0.002).mean() <= 0.01
+    welch = np.array(by_welch).reshape(trials, networks // 2)[:, ::2]
+    assert (different < 0.01).mean() > 1.3 * (welch < 0.01).mean()

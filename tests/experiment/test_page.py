@@ -76,6 +76,24 @@ def test_the_claim_is_decided_by_errors_and_accuracy(finished):
     assert row[1] == "-2.10" and re.fullmatch(r"\[-\d\.\d\d, -\d\.\d\d\]", row[2]) and row[4] == "holds"
 
 
+def test_the_page_begins_with_the_verdicts(finished):
+    page.main([str(finished.file)])
+    text = (finished.path / "page/README.md").read_text()
+    summary = text[text.index("## Verdicts"):text.index("## Networks")]
+    assert text.index("## Networks") < text.index("## Comparisons")
+    assert cells(summary, "1") == ["1", "Larger is better.", "**holds**", "2 holds"]
+    assert "for the 2 comparisons that are planned" in summary and "those of Welch's t-test over the seeds." in text
+    results = json.loads((finished.path / "page/results.json").read_text())
+    results["claims"].append({"claim": "So is deeper.", "verdict": "not tested", "why": "not yet run: deep",
+                              "comparisons": [], "discussion": ""})
+    results["claims"][0]["comparisons"][1]["decision"] = "not decided"
+    results["deviations"] = {"wer": [0.25, 3.52], "gap": [0.5, None]}
+    text = page.render(results)
+    assert cells(text, "1")[3] == "1 holds, 1 not decided"
+    assert cells(text, "2") == ["2", "So is deeper.", "**not tested**", "not yet run: deep"]
+    assert "of one, with its degrees of freedom: wer 0.25 (3.5), gap 0.5 (infinitely many)." in text
+
+
 def pictures(finished) -> set[str]:
     text = (finished.path / "page/README.md").read_text()
     shown = set(re.findall(r"\]\(([\w.]+\.png)\)", text))

@@ -2,12 +2,16 @@
 
 import copy
 import json
+import math
+import shutil
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lstmp.errors import UserError
-from lstmp.experiment import run
+from lstmp.experiment import rates, run
 from lstmp.experiment.grid_file import load
 from lstmp.nnet.find_rate import RangeTest
 
@@ -21,30 +25,29 @@ def file(toy_grid):
     return toy_grid.write(common=COMMON, networks=NETWORKS, seeds=[1], claims=[], rates=0.5)
 
 
-def test_rates_are_found_once_and_used_in_part(toy_grid, file, python_steps, capsys):
+def test_rates_are_found_once(toy_grid, file, python_steps, capsys):
     grid = load(file)
     assert grid.without_rate == ["small", "large"]
     run.main([str(file), "--find-rates", "--nj", "2"])
     output = capsys.readouterr().out
     assert "small: the largest stable rate is" in output and "3 of 3" in output and "fixed: the" not in output
-    rates = json.loads((toy_grid.path / "page/rates.json").read_text())
-    assert rates.keys() == {"small", "large"}
+    found_rates = json.loads((toy_grid.path / "page/rates.json").read_text())
+    assert found_rates.keys() == {"small", "large"}
     unused = {"rate": 0.001, "held_out_losses": {"0.001": 2.0}, "largest_stable": 0.002}
-    (toy_grid.path / "page/rates.json").write_text(json.dumps({**rates, "fixed": unused}))
-    for name, found in rates.items():
+    (toy_grid.path / "page/rates.json").write_text(json.dumps({**found_rates, "fixed": unused}))
+    for name, found in found_rates.items():
         stable = RangeTest.read(toy_grid.path / "exp/rates" / name / "rates.tsv").largest_stable
         assert found["largest_stable"] == pytest.approx(stable, rel=0.05) and 1e-5 <= stable <= 1
         tried, losses = [float(rate) for rate in found["held_out_losses"]], list(found["held_out_losses"].values())
         assert len(tried) > 1 and tried[0] == pytest.approx(stable / 2, rel=0.05)
         assert all(later == pytest.approx(rate / 2, rel=0.05) for rate, later in pairwise(tried))
-        assert all(later < loss for loss, later in pairwise(losses[:-1])) and losses[-1] >= min(losses[:-1])
-        assert found["rate"] == tried[-2]
+        assert found["rate"] == tried[int(np.argmin(losses))] != tried[-1]
         trial = json.loads((toy_grid.path / f"exp/rates/{name}/{tried[-1]:g}/train.json").read_text())
         assert trial["loss_valid"] == losses[-1] and trial["config"]["lr_initial"] == tried[-1]
     grid = load(file)
     assert not grid.without_rate
     for name, network in grid.networks.items():
-        wanted = 0.03 if name == "fixed" else rates[name]["rate"]
+        wanted = 0.03 if name == "fixed" else found_rates[name]["rate"]
         assert network.config.lr_initial == wanted
         assert network.config.lr_final == pytest.approx(0.02 if name == "fixed" else wanted / 2)
         trained = json.loads((toy_grid.path / f"exp/{name}/seed1/train.json").read_text())
@@ -78,5 +81,48 @@ def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_step
     capsys.readouterr()
     (toy_grid.path / "page").mkdir(exist_ok=True)
     (toy_grid.path / "page/rates.json").write_text('{"small": "fast"}')
-    with pytest.raises(UserError, match="`small` must be a group"):
+    with pytest.raises(UserError, match="not a file of learning rates; delete the file"):
         load(file)
+
+
+@pytest.fixture
+def trials(toy_grid, file, monkeypatch):
+    """Finds the rate of `small` where the trials have given losses, or exceptions, in order; returns what was found."""
+    def find(*given, lowest=4.0):
+        given = list(given)
+        test = RangeTest(np.array([0.01, 0.02]), np.array([5.0, 5.0]), np.array([5.0, lowest]))
+
+        def call(step):
+            out = Path(step[step.index("--out") + 1])
+            if step[0] == "steps/find_rate.sh":
+                test.write(out / "rates.tsv")
+                return ""
+            loss = given.pop(0)
+            if isinstance(loss, str):
+                return loss
+            out.mkdir(parents=True)
+            (out / "train.json").write_text(json.dumps({"loss_valid": loss}))
+            return ""
+        monkeypatch.setattr(rates, "_call", call)
+        shutil.rmtree(toy_grid.path / "exp", ignore_errors=True)
+        rates.find_rates(load(file), ["small"], 1)
+        assert not given
+        values = json.loads((toy_grid.path / "page/rates.json").read_text())["small"]
+        return values["rate"], list(values["held_out_losses"].values())
+    return find
+
+
+def test_the_rate_is_halved_as_long_as_the_loss_falls(trials):
+    assert trials(3.0, 2.5, 2.6) == (0.0025, [3.0, 2.5, 2.6])
+    assert trials(3.0, 3.0) == (0.005, [3.0, 3.0])
+
+
+def test_rates_at_which_a_network_learns_nothing_are_left_behind(trials):
+    diverges = "error: training diverges, the loss is nan"
+    assert trials(diverges, math.nan, 3.0, 3.1) == (0.0013, [None, None, 3.0, 3.1])
+    assert trials(6.5, 6.6, 3.0, 3.1) == (0.0013, [6.5, 6.6, 3.0, 3.1])  # the range test had 4.0
+    with pytest.raises(UserError, match="no rates for 1 of 1 networks; .*small: training diverges at"):
+        trials(*[diverges] * 10)
+    with pytest.raises(UserError, match="no rate found for small: error: the disk is full"):
+        trials("error: the disk is full")
+

@@ -34,6 +34,19 @@ def test_training_works_at_the_rate_that_it_finds(toy, small_config):
     assert losses[result.largest_stable] < losses[1e-4] - 0.2
 
 
+def test_the_last_rate_is_reached_on_few_data(toy, small_config):
+    cfg = small_config(streams=2, chunk=5)
+    result = range_test(cfg, *prepare(cfg, toy.data, toy.ali, toy.valid), 1e-9, 1e-8, 10**6)
+    assert 10 < len(result.rates) < 10**4 and result.rates[-1] == pytest.approx(1e-8)
+
+
+def test_batches_without_targets_do_not_count(toy, small_config):
+    cfg = small_config(streams=2, chunk=5, label_delay=6)
+    result = range_test(cfg, *prepare(cfg, toy.data, toy.ali, toy.valid), 1e-9, 1e-8, 10**6)
+    assert len(result.rates) > 10 and result.losses.min() > 0.1  # of the first batch all targets are still to come
+    assert result.rates[0] > 1e-9
+
+
 def test_the_command_writes_a_table_and_a_picture(toy, small_config, capsys):
     (toy.path / "lstmp.yaml").write_text(yaml.safe_dump(config.to_dict(small_config())))
     options = ["--config", str(toy.path / "lstmp.yaml"), "--train", str(toy.data), "--ali", str(toy.ali),
