@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Collection
 
 import numpy as np
 
@@ -129,11 +130,17 @@ def record(grid: Grid, command_line: str) -> dict:
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
             "clock": grid.clock, "machines": machines_and_data(done), "levels": grid.levels,
-            "curves": {name: [n for n in shown if n in done] for name, shown in grid.curves.items()},
+            "curves": curves_of(grid, done),
             "claims_on": grid.claims_on, "claims": decided(grid.claims, outcomes),
             "comparisons": sum(len(claim.comparisons) for claim in grid.claims),
             "deviations": {measure: [spread.variance ** 0.5, spread.df if np.isfinite(spread.df) else None]
                            for measure, spread in known.items() if spread}}
+
+
+def curves_of(grid: Grid, done: Collection[str]) -> dict[str, list[str]]:
+    """The pictures of learning curves with the networks that are done; not those of which only one is done yet."""
+    made = {name: [n for n in shown if n in done] for name, shown in grid.curves.items()}
+    return {name: shown for name, shown in made.items() if shown and len(shown) >= min(2, len(grid.curves[name]))}
 
 
 def machines_and_data(done: dict[str, list[dict]]) -> str:
@@ -186,7 +193,7 @@ def render(r: dict) -> str:
         parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a frame "
                   "accuracy held out; –: not all seeds reach it, or training started from another network.",
                   effort_table(r)]
-    if any(n["paper"] for n in r["networks"]):
+    if sum(bool(n["paper"]) for n in r["networks"]) > 1:
         parts += ["## Beside the papers' figures", *papers_table(r)]
     if r["claims"]:
         parts += ["## Comparisons", tests_used(r) + (f" WERs are those on {r['claims_on']}." if r["claims_on"] else ""),
@@ -222,7 +229,7 @@ def comparisons(claims: list[dict]) -> str:
     parts = []
     for i, c in enumerate(claims, 1):
         if not c["comparisons"]:
-            parts.append(f"{i}. {c['claim']} Not tested: {c['why']}.")
+            parts.append(f"{i}. {c['claim']} Not tested ({c['why']}).")
             continue
         head = ["claimed", "first minus second", "95 % interval", "adjusted p", "decision"]
         lines = [[d["claimed"], f"{d['difference']:+.2f}",

@@ -110,6 +110,9 @@ def test_pictures_show_every_network_or_the_groups_asked_for(finished):
     assert pictures(finished) == {"learning.png", "size.png"}
     page.main([str(changed(finished, curves={"width": ["small", "large"], "depth": ["once"]}))])
     assert pictures(finished) == {"width.png", "depth.png", "size.png"}
+    grid = load(finished.file)
+    assert page.curves_of(grid, {"small", "once"}) == {"depth": ["once"]}  # nothing to compare with small
+    assert page.curves_of(grid, {"large"}) == {}
 
 
 def test_the_page_says_how_fast_the_networks_learn(finished):
