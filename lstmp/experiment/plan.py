@@ -132,6 +132,25 @@ class Run:
         """As :attr:`ivectors`, of steps/train_online_fmllr.sh."""
         return self.source.online_fmllr if self.config.feature.kind == "online_fmllr" and not self.init else ""
 
+    @property
+    def data_options(self) -> list[str]:
+        """Options of the steps that train a network: its data and what these need."""
+        s = self.source
+        return ["--train", s.train, "--ali", s.ali, "--valid", s.valid,
+                *(["--ivectors", self.ivectors] if self.ivectors else [])]
+
+    def train_command(self) -> list[str]:
+        """The command that trains it."""
+        step = "steps/train_sequence.sh" if self.sequence else "steps/train_lstmp.sh"
+        s, conf = self.source, self.conf
+        return [step, *self.data_options, "--out", str(self.folder), "--config", str(conf / "lstmp.yaml"),
+                "--threads", "1", "--nj", str(self.processes),
+                *(["--denominator", s.denominator, "--mmi-config", str(conf / "mmi.yaml")] if self.mmi else []),
+                *(["--graph", s.weak_graph, "--sequence-config", str(conf / "sequence.yaml")]
+                  if self.sequence else []),
+                *(["--online-fmllr", self.online_fmllr] if self.online_fmllr else []),
+                *(["--init", str(self.init.folder)] if self.init else [])]
+
 
 @dataclass(frozen=True)
 class Paper:

@@ -66,18 +66,8 @@ def read_rates(page: Path) -> dict[str, Found]:
 
 def rate_command(run: Run, out: Path) -> list[str]:
     """The command of the range test of a run's network, with its configuration in the folder ``out``."""
-    return ["steps/find_rate.sh", *_data(run), "--out", str(out), "--config", str(out / "lstmp.yaml"), "--threads", "1"]
-
-
-def trial_command(run: Run, out: Path) -> list[str]:
-    """The command that trains a run's network, with the configuration beside the folder ``out``."""
-    return ["steps/train_lstmp.sh", *_data(run), "--out", str(out), "--config", f"{out}.yaml", "--threads", "1",
-            "--nj", str(run.processes), *(["--online-fmllr", run.online_fmllr] if run.online_fmllr else [])]
-
-
-def _data(run: Run) -> list[str]:
-    return ["--train", run.source.train, "--ali", run.source.ali, "--valid", run.source.valid,
-            *(["--ivectors", run.ivectors] if run.ivectors else [])]
+    return ["steps/find_rate.sh", *run.data_options, "--out", str(out), "--config", str(out / "lstmp.yaml"),
+            "--threads", "1"]
 
 
 def find_rates(grid: Grid, names: list[str], nj: int):
@@ -130,8 +120,9 @@ def _loss_after_an_epoch(run: Run, out: Path, rate: float, name: str) -> float:
     """The held-out loss after an epoch at a constant rate; infinite if training diverges."""
     cfg = replace(run.config, epochs=1, decay="plateau", average_last=0, divergence_retries=0, lr_initial=rate,
                   lr_final=min(rate, run.config.lr_final))
-    config.write_text(Path(f"{out}.yaml"), yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
-    if error := _call(trial_command(run, out)):
+    trial = replace(run, config=cfg, folder=out)
+    config.write_text(trial.conf / "lstmp.yaml", yaml.safe_dump(config.to_dict(cfg), sort_keys=False))
+    if error := _call(trial.train_command()):
         if "training diverges" in error:
             return math.inf
         raise _not_found(name, out, error)

@@ -47,15 +47,7 @@ _CRITERION_SECONDS = {"lfmmi": 40e-6, "smbr": 200e-6, "mmi": 200e-6}
 
 def commands(grid: Grid, run: Run) -> list[list[str]]:
     """The commands of a run, in order."""
-    s, conf = run.source, run.conf
-    step = "steps/train_sequence.sh" if run.sequence else "steps/train_lstmp.sh"
-    out = [[step, "--train", s.train, "--ali", s.ali, "--valid", s.valid, "--out", str(run.folder),
-            "--config", str(conf / "lstmp.yaml"), "--threads", "1", "--nj", str(run.processes),
-            *(["--denominator", s.denominator, "--mmi-config", str(conf / "mmi.yaml")] if run.mmi else []),
-            *(["--graph", s.weak_graph, "--sequence-config", str(conf / "sequence.yaml")] if run.sequence else []),
-            *(["--ivectors", run.ivectors] if run.ivectors else []),
-            *(["--online-fmllr", run.online_fmllr] if run.online_fmllr else []),
-            *(["--init", str(run.init.folder)] if run.init else [])]]
+    s, conf, out = run.source, run.conf, [run.train_command()]
     for name, folder in folders(grid, run).items():
         out.append(["steps/decode.sh", "--model", str(run.folder), "--graph", s.graph, "--data", s.decode[name],
                     "--out", str(folder), "--config", str(conf / "decode.yaml"), "--nj", "1"])

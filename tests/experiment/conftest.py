@@ -56,7 +56,6 @@ def python_steps(monkeypatch, steps):
         return [sys.executable, "-m", modules[step[0]], *step[1:]] if step[0] in modules else step
     modules = {"steps/train_lstmp.sh": "lstmp.nnet.train", "steps/train_sequence.sh": "lstmp.sequence.train",
                "steps/find_rate.sh": "lstmp.nnet.find_rate"}
-    commands, rate_command, trial_command = run.commands, rates.rate_command, rates.trial_command
+    commands, call = run.commands, rates._call
     monkeypatch.setattr(run, "commands", lambda *args: list(map(in_python, commands(*args))))
-    monkeypatch.setattr(rates, "rate_command", lambda *args: in_python(rate_command(*args)))
-    monkeypatch.setattr(rates, "trial_command", lambda *args: in_python(trial_command(*args)))
+    monkeypatch.setattr(rates, "_call", lambda step: call(in_python(step)))
