@@ -8,7 +8,8 @@ must not import anything that has to be installed.
 from pathlib import Path
 
 PARTS = ("conf", "recipes", "steps", "local", "transcribe.sh", "run.sh")  # run.sh last: it marks a copy as complete
-_RESULTS = ("records", "RESULTS.md", "results.json")  # results of recipes; like pictures, they are not part of the kit
+# results of recipes; like pictures, they are not part of the kit
+_RESULTS = ("records", "RESULTS.md", "results.json", "rates.json")
 OWN_ENVIRONMENT = tuple(f"local/{name}" for name in ("env.sh", "choose_env.sh", "install_packages.sh",
                                                      "missing_packages.py"))  # they make the checkout's .venv
 
