@@ -18,8 +18,8 @@ A grid is a YAML file::
     common: {epochs: 4, …}           # keys of conf/lstmp.yaml, for all networks
     rates: 0.5                       # the rates of networks without lr_initial are searched for, from this share of the
                                      # largest stable one downwards (lstmp/experiment/rates.py). steps/run_grid.sh
-                                     # --find-rates writes them to rates.json beside the page; to find one again, delete
-                                     # its entry. lr_final is scaled with them
+                                     # --find-rates writes them to rates.json beside the page, and finds those of
+                                     # changed networks again. lr_final is scaled with them
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:
@@ -41,7 +41,7 @@ from lstmp.conf_files import read_sections
 from lstmp.decode.config import DecodeConfig
 from lstmp.errors import UserError
 from lstmp.experiment.plan import CLOCKS, EFFORTS, Claim, Comparison, Grid, Network, Paper, Source
-from lstmp.experiment.rates import read_rates
+from lstmp.experiment.rates import Found, read_rates, settings
 from lstmp.nnet.config import LstmpConfig, continued
 from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.paths import ROOT
@@ -75,7 +75,7 @@ def load(path) -> Grid:
     share = config.coerce(values.get("rates"), float | None, "rates", file=path, line=lines.get("rates"))
     if share is not None and share <= 0:
         raise UserError("`rates` must be above 0", file=path, line=lines["rates"], hint="0.5 is usual")
-    rates = {name: found.rate for name, found in read_rates(Path(values["page"])).items()} if share else {}
+    rates = read_rates(Path(values["page"])) if share else {}
     networks: dict[str, Network] = {}
     without_rate: list[str] = []
     for name, own in _group(values, "networks", path, lines).items():
@@ -85,8 +85,7 @@ def load(path) -> Grid:
         if networks[name].init or networks[name].config.criterion != "cross_entropy":
             raise UserError(f"network `{name}` needs `lr_initial`", file=path, line=lines.get("networks"),
                             hint="the range test is for networks that begin with random weights and cross entropy")
-        if name not in rates:
-            without_rate.append(name)
+        without_rate.append(name)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
         raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
@@ -109,13 +108,15 @@ def load(path) -> Grid:
     to_the_end = config.coerce(values.get("to_the_end", False), bool, "to_the_end", file=path,
                                line=lines.get("to_the_end"))
     levels = config.coerce(values.get("levels", []), list[float], "levels", file=path, line=lines.get("levels"))
-    return Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""), sets,
+    grid = Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""), sets,
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
                 claims_on, to_the_end, levels, curves, share or 0.0, without_rate)
+    known = [n for n in without_rate if n in rates and rates[n].network == settings(grid.run(n, networks[n].seeds[0]))]
+    return replace(grid, without_rate=[n for n in without_rate if n not in known])
 
 
 def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict,
-             rates: dict[str, float], path, lines) -> Network:
+             rates: dict[str, Found], path, lines) -> Network:
     """Check the keys ``own`` of a network; ``earlier``: those that are listed before it."""
     where = {"file": path, "line": lines.get("networks")}
     if not re.fullmatch(r"[\w.+-]+", str(name)):
@@ -151,7 +152,7 @@ def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source],
         section[name] = continued(config.to_dict(earlier[init].config))
         override(section, name, section["sequence"]["training"], what="sequence.training", file=path, lines=lines)
     elif name in rates and "lr_initial" not in own:
-        found, usual = rates[name], section[name]["lr_initial"]
+        found, usual = rates[name].rate, section[name]["lr_initial"]
         section[name] |= {"lr_initial": found, "lr_final": found * section[name]["lr_final"] / usual}
     override(section, name, own, what=f"networks.{name}", file=path, lines=lines)
     cfg = config.build(section[name], LstmpConfig, file=path, prefix=f"{name}.")

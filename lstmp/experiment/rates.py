@@ -3,7 +3,8 @@
 The largest stable rate is found by a range test (:mod:`lstmp.nnet.find_rate`) of about a thousand batches, and deep
 networks may not stand it for longer. So each network is then trained for an epoch at a share of that rate, which is
 halved as long as the held-out loss falls, or is not even below the lowest one of the range test. The best of these
-rates are kept with their losses in ``rates.json`` beside the page of the grid, and published with it.
+rates are kept with their losses in ``rates.json`` beside the page of the grid, and published with it. A network whose
+options or data have changed since then has no known rate.
 """
 
 import json
@@ -11,7 +12,7 @@ import math
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import yaml
@@ -20,9 +21,14 @@ from lstmp import config
 from lstmp.errors import UserError
 from lstmp.experiment.plan import Grid, Run
 from lstmp.log import say
+from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.find_rate import RangeTest
+from lstmp.nnet.network_stage import result_settings
 
 _MOST_TRIALS = 10
+# Options that a trial of one epoch at a constant rate does not depend on; of the seed only one is tried
+_NOT_OF_TRIALS = {f.name for f in fields(LstmpConfig) if f.name.startswith("lr_")} | {
+    "seed", "epochs", "decay", "plateau_factor", "patience", "average_last", "divergence_retries", "divergence_factor"}
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,13 @@ class Found:
         held_out_losses: rate → loss after an epoch at this rate, in the order in which they were tried; None where
             training diverged.
         largest_stable: by the range test.
+        network: :func:`settings` of the run that it was found for.
     """
 
     rate: float
     held_out_losses: dict
     largest_stable: float
+    network: dict
 
 
 def rates_file(page: Path) -> Path:
@@ -62,6 +70,12 @@ def read_rates(page: Path) -> dict[str, Found]:
     except TypeError:
         pass
     raise UserError("it is not a file of learning rates", file=file, hint=again)
+
+
+def settings(run: Run) -> dict:
+    """What the rate of a run's network depends on, except the contents of its data, as JSON values."""
+    options = {k: v for k, v in result_settings(run.config).items() if k not in _NOT_OF_TRIALS}
+    return json.loads(json.dumps({"options": options, "data": run.data_options, "processes": run.processes}))
 
 
 def rate_command(run: Run, out: Path) -> list[str]:
@@ -113,7 +127,8 @@ def _find(grid: Grid, name: str) -> Found:
     if not math.isfinite(best):
         raise _not_found(name, out, f"training diverges at {', '.join(losses)}")
     tried = {rate: loss for rate, loss in losses.items() if loss is not None}
-    return Found(float(min(tried, key=tried.__getitem__)), losses, _rounded(test.largest_stable))
+    return Found(float(min(tried, key=tried.__getitem__)), losses, _rounded(test.largest_stable),
+                 settings(run))
 
 
 def _loss_after_an_epoch(run: Run, out: Path, rate: float, name: str) -> float:

@@ -33,7 +33,7 @@ def test_rates_are_found_once(toy_grid, file, python_steps, capsys):
     assert "small: the largest stable rate is" in output and "3 of 3" in output and "fixed: the" not in output
     found_rates = json.loads((toy_grid.path / "page/rates.json").read_text())
     assert found_rates.keys() == {"small", "large"}
-    unused = {"rate": 0.001, "held_out_losses": {"0.001": 2.0}, "largest_stable": 0.002}
+    unused = {"rate": 0.001, "held_out_losses": {"0.001": 2.0}, "largest_stable": 0.002, "network": {}}
     (toy_grid.path / "page/rates.json").write_text(json.dumps({**found_rates, "fixed": unused}))
     for name, found in found_rates.items():
         stable = RangeTest.read(toy_grid.path / "exp/rates" / name / "rates.tsv").largest_stable
@@ -61,9 +61,22 @@ def test_without_its_rate_a_network_is_not_trained(file, capsys):
     with pytest.raises(SystemExit):
         run.main([str(file), "--nj", "1"])
     error = capsys.readouterr().err
-    assert "rates.json: the learning rate of small is not known; find it with --find-rates" in error
+    assert "rates.json: the learning rate of small with its present options is not known; find it with --find-rates" in error
     run.main([str(file), "--dry-run", "--find-rates"])
     assert "3 runs to do" in (output := capsys.readouterr().out) and "largest stable" not in output
+
+
+def test_the_rate_of_a_changed_network_is_found_again(toy_grid, file, trials):
+    trials(3.0, 3.0)
+
+    def unknown(common=COMMON, seeds=(1,), networks=NETWORKS):
+        toy_grid.write(common=common, networks=networks, seeds=list(seeds), claims=[], rates=0.5)
+        return load(file).without_rate
+
+    later = {**COMMON, "epochs": 9, "decay": "plateau", "patience": 2, "average_last": 2, "lr_initial": 0.04}
+    assert unknown(later, seeds=[3, 1]) == ["large"]
+    assert unknown({**COMMON, "chunk": 8}) == ["small", "large"]
+    assert unknown(networks={**NETWORKS, "small": {"label_delay": 3}}) == ["small", "large"]
 
 
 def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_steps, capsys):
