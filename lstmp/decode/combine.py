@@ -20,6 +20,7 @@ from lstmp import config
 from lstmp.aliases import Json
 from lstmp.decode.best_path import grid, words_on_paths, write_grid
 from lstmp.decode.config import DecodeConfig
+from lstmp.decode.determinize import determinized
 from lstmp.decode.lattice import Lattice, read_lattices, read_utterances
 from lstmp.decode.lattice_paths import best_paths
 from lstmp.decode.mbr import Paths, least_risk
@@ -68,6 +69,9 @@ def hypotheses(lattices: list[Lattice], systems: Systems, points: list[tuple[int
         return [[] for _ in points]
     total = sum(weight for _, weight, _ in used)
     begins = words_on_paths(used[0][0], best_paths(used[0][0], [(w + used[0][2], p) for w, p in points]))
+    # which alignment of a word sequence is the best one hardly depends on the LM weight: one in the middle will do
+    middle = float(np.median([w for w, _ in points]))
+    used = [(determinized(x, middle + offset), w, offset) for x, w, offset in used]
     return [least_risk([_paths(x, weight / total, lm_weight + offset, penalty) for x, weight, offset in used], begin)[0]
             for (lm_weight, penalty), begin in zip(points, begins, strict=True)]
 
@@ -95,7 +99,7 @@ def combine(systems: Systems, out: Path, cfg: DecodeConfig, nj: int) -> None:
             raise UserError("no lattices in it", file=folder, hint="run steps/decode.sh first")
     words = _words(systems.dirs, reports)
     stage = Stage(out, "combine", [words, *(path for files in jobs for path in files)],
-                  [systems.weights, systems.lm_offsets, points])
+                  [systems.weights, systems.lm_offsets, points, "determinized"])
     if stage.is_done():
         return
     places = [{utt: path for path in files for utt in read_utterances(path)} for files in jobs]

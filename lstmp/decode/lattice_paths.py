@@ -35,11 +35,22 @@ def frame_slices(arcs: Array) -> Iterator[slice]:
         begin, last = end, int(arcs[begin:end, 1].max())
 
 
+def _unconnected_slices(arcs: Array) -> Iterator[slice]:
+    """Slices of ``arcs``, [A, 3], in turn, in none of which a path has two arcs; from-states may have any gaps."""
+    source, begin = np.ascontiguousarray(arcs[:, 0]), 0
+    while begin < len(arcs):
+        end, lowest = begin + 1, arcs[begin, 1]
+        while (further := int(np.searchsorted(source, lowest))) != end:
+            end, lowest = further, arcs[begin:further, 1].min()
+        yield slice(begin, end)
+        begin = end
+
+
 def state_scores(arcs: Array, scores: Array, log: bool, native: bool = True) -> tuple[Array, Array]:
     """Forward and backward scores of all states: of the paths from the first state to it, and from it to the last one.
 
     Args:
-        arcs: int32 [A, 3], A > 0.
+        arcs: int32 [A, 3], A > 0, from lower to higher states; not necessarily from frame to frame.
         scores: [A], natural logarithms.
         log: whether to sum over all paths (log of the sum of the exponentials), or to take the best path.
         native: use the compiled form if it is available.
@@ -56,10 +67,10 @@ def state_scores(arcs: Array, scores: Array, log: bool, native: bool = True) -> 
     add = np.logaddexp if log else np.maximum
     forward, backward = np.full(states, -np.inf), np.full(states, -np.inf)
     forward[0] = backward[-1] = 0.0
-    frames = list(frame_slices(arcs))
-    for part in frames:
+    parts = list(_unconnected_slices(arcs))
+    for part in parts:
         add.at(forward, arcs[part, 1], forward[arcs[part, 0]] + scores[part])
-    for part in reversed(frames):
+    for part in reversed(parts):
         add.at(backward, arcs[part, 0], scores[part] + backward[arcs[part, 1]])
     return forward, backward
 

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.decoding import decode_config
 from helpers.lattices import WORDS, some_lattice
@@ -61,6 +63,18 @@ def test_hypotheses_of_all_utterances(dirs, tmp_path, nj):
     assert (record["utterances"], record["failed"], record["data"]) == (4, 1, "data/dev")
     assert record["core_seconds"] >= 4 and record["rtf"] >= 0.4
     assert record["combined"] == [str(d) for d in dirs]
+
+
+def test_a_sentence_does_not_count_for_more_because_it_can_be_aligned_in_several_ways():
+    probable = np.log([0.4, 0.2, 0.2, 0.2])  # of the word 1, and of the word 2 in three ways
+    arcs = [(0, i, i) for i in range(1, 5)] + [(i, 5, -1) for i in range(1, 5)]
+    lattice = Lattice.assembled(np.array(arcs), np.zeros(8), np.append(probable, np.zeros(4)), np.repeat([1, 0], 4),
+                                np.array([1, 2, 2, 2]))
+    alone = Systems([Path()], [1.0], [0.0])
+    assert hypotheses([lattice], alone, [(1, 0.0)]) == [[1]]
+    undecided = replace(lattice, graph=np.zeros(8, np.float32))
+    both = Systems([Path()] * 2, [1.0, 1.0], [0.0, 0.0])
+    assert hypotheses([undecided, lattice], both, [(1, 0.0)]) == [[1]]
 
 
 def test_a_very_small_weight_is_that_of_one_system_alone(dirs, tmp_path):
