@@ -63,16 +63,17 @@ def hypotheses(lattices: list[Lattice], systems: Systems, points: list[tuple[int
         systems: their weights and LM offsets.
         points: pairs (LM weight, word insertion penalty).
     """
-    used = [(x, w, offset) for x, w, offset in zip(lattices, systems.weights, systems.lm_offsets, strict=True)
-            if x.num_arcs]
-    if not used:
-        return [[] for _ in points]
-    total = sum(weight for _, weight, _ in used)
-    begins = words_on_paths(used[0][0], best_paths(used[0][0], [(w + used[0][2], p) for w, p in points]))
     # which alignment of a word sequence is the best one hardly depends on the LM weight: one in the middle will do
     middle = float(np.median([w for w, _ in points]))
-    used = [(determinized(x, middle + offset), w, offset) for x, w, offset in used]
-    return [least_risk([_paths(x, weight / total, lm_weight + offset, penalty) for x, weight, offset in used], begin)[0]
+    short = [determinized(x, middle + offset) for x, offset in zip(lattices, systems.lm_offsets, strict=True)]
+    used = [system for system in zip(lattices, short, systems.weights, systems.lm_offsets, strict=True)
+            if system[1].num_arcs]
+    if not used:
+        return [[] for _ in points]
+    total, (first, _, _, first_offset) = sum(weight for _, _, weight, _ in used), used[0]
+    begins = words_on_paths(first, best_paths(first, [(w + first_offset, p) for w, p in points]))
+    return [least_risk([_paths(x, weight / total, lm_weight + offset, penalty) for _, x, weight, offset in used],
+                       begin)[0]
             for (lm_weight, penalty), begin in zip(points, begins, strict=True)]
 
 

@@ -14,6 +14,7 @@
 namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+constexpr int64_t kPlaces = 20;  // more places than this for each arc of the capacity are too many
 constexpr double kSame = 4096;  // scores relative to the best one are compared in units of 1 / kSame
 
 struct Arc {
@@ -160,7 +161,7 @@ int64_t lstmp_lattice_determinize(const void* arcs, int64_t num_arcs, int64_t st
   std::map<Key, int64_t> known;
   std::priority_queue<std::pair<double, int64_t>> queue;
   std::vector<Scores> live(states, {kMinusInfinity, 0, 0});
-  int64_t count = 0;
+  int64_t count = 0, places = 0;
   // The state with these places, whose scores are relative to the best one.
   const auto state_of = [&](std::vector<Element>&& of_state) {
     Key key;
@@ -168,10 +169,12 @@ int64_t lstmp_lattice_determinize(const void* arcs, int64_t num_arcs, int64_t st
     for (const Element& e : of_state) {
       key.push_back(e.place);
       key.push_back(std::llround(e.scores.total * kSame));
+      key.push_back(std::llround(e.scores.acoustic * kSame));
       best = std::max(best, e.scores.total + x.onwards(e.place));
     }
     const auto [found, is_new] = known.emplace(std::move(key), static_cast<int64_t>(elements.size()));
     if (is_new) {
+      places += of_state.size();
       elements.push_back(std::move(of_state));
       forward.push_back(kMinusInfinity);
       onwards.push_back(best);
@@ -208,7 +211,8 @@ int64_t lstmp_lattice_determinize(const void* arcs, int64_t num_arcs, int64_t st
       outputs.push_back({from, state_of(std::move(of_state)), word, best});
     }
     count += outputs.size();
-    if (count > capacity) return count;
+    if (count > capacity || places > kPlaces * capacity) return std::max(count, capacity + 1);
+    std::vector<Element>().swap(elements[from]);
     for (const Output& arc : outputs)
       if (arc.word) reach(arc.to, forward[from] + arc.scores.total);
     leaving[from] = std::move(outputs);

@@ -19,12 +19,13 @@ import numpy as np
 
 from lstmp.aliases import Array
 from lstmp.decode.lattice import Lattice
-from lstmp.decode.lattice_paths import path_scores, state_scores
+from lstmp.decode.lattice_paths import best_paths, path_scores, state_scores
 from lstmp.native import array_at, library
 
 BEAM = 10.0
 MAX_ARCS = 100_000
-_MOST_HALVINGS = 40
+_MOST_HALVINGS = 8
+_PLACES = 20  # more places than this for each of `max_arcs` are too many
 _SAME = 4096  # relative scores are compared in units of 1 / _SAME
 _int = ctypes.c_int64
 
@@ -40,24 +41,28 @@ def determinized(lattice: Lattice, lm_weight: float, beam: float = BEAM, max_arc
         lm_weight: acoustic scores are divided by it to find the best alignment of a word sequence.
         beam: of the word sequences whose score is lower than that of the best one by more than this, most are left
             out, and others may have a score that is too low.
-        max_arcs: if there are more arcs than this, the beam is halved, again and again.
+        max_arcs: if there are more arcs than this, or more than 20 times as many places in the states, the beam is
+            halved, again and again; in the end only the best path is kept.
         native: use the compiled form if it is available.
 
     Returns:
-        a lattice whose states and labels mean nothing; arcs lead from lower to higher states, and the label of those
-        into the last one is -1. Acoustic and graph scores are those of the best alignments. If the best word sequence
-        alone has too many arcs, it is ``lattice`` itself.
+        a lattice for :func:`.state_scores`, :func:`.near_best` and :func:`.least_risk`: its states do not belong to
+        frames, and its labels mean nothing, except -1 on arcs into the last state. Acoustic and graph scores are those
+        of the best alignments.
     """
     if not lattice.num_arcs:
         return lattice
     total = lattice.acoustic.astype(np.float64) / lm_weight + lattice.graph
+    if not math.isfinite(state_scores(lattice.arcs, total, False, native)[1][0]):
+        return Lattice.empty()  # no path
     for _ in range(_MOST_HALVINGS):
         arcs, scores, words = (_compiled if native else _determinize)(lattice, total, beam, max_arcs)
         if len(arcs) <= max_arcs:
             break
         beam /= 2
     else:
-        return lattice
+        path = best_paths(lattice, [(lm_weight, 0.0)])[0]
+        return lattice.pruned(np.isin(np.arange(lattice.num_arcs), path)).renumbered()
     found = Lattice.assembled(arcs, scores[:, 0], scores[:, 1], words > 0, words[words > 0])
     through = path_scores(found.arcs, scores[:, 0] / lm_weight + scores[:, 1], native)[2]
     return found.pruned(np.isfinite(through)).renumbered()
@@ -68,11 +73,12 @@ def _compiled(lattice: Lattice, total: Array, beam: float, max_arcs: int) -> tup
     if not (lib := library("decode/determinize.cpp", "-ffp-contract=off")):
         return _determinize(lattice, total, beam, max_arcs)
     lib.lstmp_lattice_determinize.restype = _int
+    of_lattice = np.ascontiguousarray(lattice.arcs, np.int32)
     parts = [np.ascontiguousarray(x) for x in (lattice.acoustic.astype(np.float64), lattice.graph.astype(np.float64),
                                                total, lattice.num_words, lattice.words)]
     arcs, scores, words = np.empty((max_arcs, 3), np.int32), np.empty((max_arcs, 2)), np.empty(max_arcs, np.int32)
     count = lib.lstmp_lattice_determinize(
-        array_at(np.ascontiguousarray(lattice.arcs)), _int(lattice.num_arcs), _int(lattice.num_states),
+        array_at(of_lattice), _int(lattice.num_arcs), _int(lattice.num_states),
         *(array_at(x) for x in parts), ctypes.c_double(beam), _int(max_arcs),
         *(array_at(x) for x in (arcs, scores, words)))
     return (arcs[:count], scores[:count], words[:count]) if count <= max_arcs else (np.empty((count, 3)), scores, words)
@@ -144,16 +150,18 @@ def _determinize(lattice: Lattice, total: Array, beam: float, max_arcs: int) -> 
     """
     places = _Places(lattice, total)
     least = places.backward[0] - beam
-    numbers: dict[tuple[tuple[int, int], ...], int] = {}
+    numbers: dict[tuple[tuple[int, int, int], ...], int] = {}
     elements: list[list[tuple[int, Scores]]] = []
     forward: list[float] = []
     leaving: dict[int, list[tuple[int, int, Scores]]] = {}
     queue: list[tuple[float, int]] = []
-    count = 0
+    count = kept = 0
 
     def state_of(of_state: list[tuple[int, Scores]]) -> int:
-        key = tuple((place, round(scores[0] * _SAME)) for place, scores in of_state)
+        nonlocal kept
+        key = tuple((place, round(scores[0] * _SAME), round(scores[1] * _SAME)) for place, scores in of_state)
         if key not in numbers:
+            kept += len(of_state)
             numbers[key] = len(elements)
             elements.append(of_state)
             forward.append(-math.inf)
@@ -178,7 +186,8 @@ def _determinize(lattice: Lattice, total: Array, beam: float, max_arcs: int) -> 
             arcs.append((word, state_of([(p, _add(found[p], best, -1.0)) for p in sorted(found)]), best))
         count += len(arcs)
         leaving[state] = arcs
-        if count > max_arcs:
+        if count > max_arcs or kept > _PLACES * max_arcs:
+            count = max(count, max_arcs + 1)
             return np.empty((count, 3)), np.empty((count, 2)), np.empty(count)
         for word, to, scores in arcs:
             if word:

@@ -4,7 +4,7 @@ The largest stable rate is found by a range test (:mod:`lstmp.nnet.find_rate`) o
 networks may not stand it for longer. So each network is then trained for an epoch at a share of that rate, which is
 halved as long as the held-out loss falls, or is not even below the lowest one of the range test. The best of these
 rates are kept with their losses in ``rates.json`` beside the page of the grid, and published with it. A network whose
-options or data have changed since then has no known rate.
+options or data folders have changed since then has no known rate.
 """
 
 import json
@@ -12,7 +12,7 @@ import math
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import yaml
@@ -40,13 +40,13 @@ class Found:
         held_out_losses: rate → loss after an epoch at this rate, in the order in which they were tried; None where
             training diverged.
         largest_stable: by the range test.
-        network: :func:`settings` of the run that it was found for.
+        network: :func:`settings` of the run that it was found for; none in files of earlier versions.
     """
 
     rate: float
     held_out_losses: dict
     largest_stable: float
-    network: dict
+    network: dict = field(default_factory=dict)
 
 
 def rates_file(page: Path) -> Path:

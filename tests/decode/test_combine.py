@@ -77,6 +77,15 @@ def test_a_sentence_does_not_count_for_more_because_it_can_be_aligned_in_several
     assert hypotheses([undecided, lattice], both, [(1, 0.0)]) == [[1]]
 
 
+def test_a_lattice_without_a_complete_path_does_not_count():
+    arcs = np.array([(0, 1, 1), (1, 2, -1)])
+    whole = Lattice.assembled(arcs, np.zeros(2), np.zeros(2), np.array([1, 0]), np.array([3]))
+    broken = Lattice.assembled(arcs + [[0, 0, 0], [1, 1, 0]], np.zeros(2), np.zeros(2), np.array([1, 0]), np.array([4]))
+    both = Systems([Path()] * 2, [9.0, 1.0], [0.0, 0.0])
+    assert hypotheses([broken, whole], both, [(1, 0.0)]) == [[3]]
+    assert hypotheses([broken, broken], both, [(1, 0.0)]) == [[]]
+
+
 def test_a_very_small_weight_is_that_of_one_system_alone(dirs, tmp_path):
     combine(systems(dirs, (1.0, 1e-12)), tmp_path / "out", CFG, 1)
     combine(systems(dirs[:1], (3.0,), (0.0,)), tmp_path / "alone", CFG, 1)

@@ -1,6 +1,7 @@
 """Determinized lattices, compared with all paths of small ones."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,16 +87,13 @@ def test_the_beam_leaves_most_of_the_others_out(native):
 
 @NATIVE
 @settings(max_examples=40, deadline=None)
-@given(seed=SEEDS, arcs=st.integers(8, 30))
+@given(seed=SEEDS, arcs=st.integers(1, 30))
 def test_with_few_arcs_the_best_word_sequences_stay(native, seed, arcs):
     lattice, paths = some_lattice(seed, 6)
     new = determinized(lattice, WEIGHT, ALL, arcs, native)
     every = wanted(lattice, paths)
-    if new is lattice:  # not even the best one fits
-        assert len(max(every, key=every.__getitem__)) + 1 > arcs
-        return
-    assert new.num_arcs <= arcs
     kept = scores(new)
+    assert new.num_arcs <= arcs or len(kept) == 1
     assert max(kept.values()) == pytest.approx(max(every.values()), abs=2e-3)
     assert len(kept) == len(every) or new.num_arcs < determinized(lattice, WEIGHT, ALL, native=native).num_arcs
 
@@ -134,6 +132,33 @@ def test_words_in_the_middle_of_an_arc(native):
     assert new.num_arcs == 5
 
 
+def without_words(*rows):
+    """A lattice of (from-state, to-state, label, graph score)."""
+    return Lattice.assembled(np.array([r[:3] for r in rows]), np.zeros(len(rows)), np.array([r[3] for r in rows]),
+                             np.zeros(len(rows)), np.zeros(0))
+
+
 @NATIVE
-def test_a_lattice_without_a_path(native):
-    assert determinized(Lattice.empty(), WEIGHT, native=native).num_arcs == 0
+@pytest.mark.parametrize("lattice", [
+    Lattice.empty(), without_words((0, 1, 1, 0.0), (2, 3, -1, 0.0)), without_words((1, 2, -1, 0.0)),
+    without_words((0, 1, 1, -math.inf), (1, 2, -1, 0.0))], ids=["empty", "broken", "no start", "improbable"])
+def test_a_lattice_without_a_path(native, lattice):
+    assert determinized(lattice, WEIGHT, native=native).num_arcs == 0
+
+
+@NATIVE
+def test_other_alignments_are_not_merged_with_one_of_the_same_total(native):
+    # after either of the words 1 and 2 the total of state 2 is 1 below that of state 1: acoustically, or in the graph
+    rows = [(0, 1, 1, 0.0, 0.0, [1]), (0, 2, 1, -10.0, 0.0, [1]), (0, 1, 1, 0.0, -0.5, [2]), (0, 2, 1, 0.0, -1.5, [2]),
+            (1, 3, -1, 0.0, -5.0, [9]), (2, 3, -1, 0.0, 0.0, [8])]
+    lattice = Lattice.assembled(*(np.array([r[i] for r in rows]) for i in (slice(3), 3, 4)), np.ones(6),
+                                np.array([r[5][0] for r in rows]))
+    found = sentences(determinized(lattice, 10.0, ALL, native=native))
+    assert sorted(found) == [((1, 8), -10.0, 0.0), ((1, 9), 0.0, -5.0), ((2, 8), 0.0, -1.5), ((2, 9), 0.0, -5.5)]
+
+
+@NEEDS_COMPILER
+def test_the_order_of_the_arcs_in_memory_does_not_matter():
+    lattice, _ = some_lattice(3, 7)
+    columns = replace(lattice, arcs=np.asfortranarray(lattice.arcs))
+    assert scores(determinized(columns, WEIGHT, ALL)) == scores(determinized(lattice, WEIGHT, ALL))

@@ -33,7 +33,7 @@ def test_rates_are_found_once(toy_grid, file, python_steps, capsys):
     assert "small: the largest stable rate is" in output and "3 of 3" in output and "fixed: the" not in output
     found_rates = json.loads((toy_grid.path / "page/rates.json").read_text())
     assert found_rates.keys() == {"small", "large"}
-    unused = {"rate": 0.001, "held_out_losses": {"0.001": 2.0}, "largest_stable": 0.002, "network": {}}
+    unused = {"rate": 0.001, "held_out_losses": {"0.001": 2.0}, "largest_stable": 0.002}  # as of an earlier version
     (toy_grid.path / "page/rates.json").write_text(json.dumps({**found_rates, "fixed": unused}))
     for name, found in found_rates.items():
         stable = RangeTest.read(toy_grid.path / "exp/rates" / name / "rates.tsv").largest_stable
@@ -77,6 +77,9 @@ def test_the_rate_of_a_changed_network_is_found_again(toy_grid, file, trials):
     assert unknown(later, seeds=[3, 1]) == ["large"]
     assert unknown({**COMMON, "chunk": 8}) == ["small", "large"]
     assert unknown(networks={**NETWORKS, "small": {"label_delay": 3}}) == ["small", "large"]
+    rates_json = toy_grid.path / "page/rates.json"
+    rates_json.write_text(json.dumps({"small": {**json.loads(rates_json.read_text())["small"], "network": {}}}))
+    assert unknown() == ["small", "large"]  # as from an earlier version
 
 
 def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_steps, capsys):
