@@ -61,8 +61,8 @@ class Decoding:
     @cached_property
     def of_network(self) -> bool:
         """Whether a network has decoded the set."""
-        model = Path(str(self.info.get("model", "")))
-        return model.is_dir() and is_network(model)
+        model = self.info.get("model")
+        return isinstance(model, str) and Path(model).is_dir() and is_network(model)
 
 
 @dataclass
@@ -151,7 +151,10 @@ def share_sets(experiments: list[Experiment]) -> None:
 
 
 def detailed_systems(experiment: Experiment, which: str) -> frozenset[str]:
-    """The systems whose words get times, phones and states; ``which`` is ``detailed`` of conf/report.yaml."""
-    systems = list(dict.fromkeys(d.system for d in experiment.decodings))
+    """The systems whose words get times, phones and states; ``which`` is ``detailed`` of conf/report.yaml.
+
+    Combinations of systems have no times.
+    """
+    systems = list(dict.fromkeys(d.system for d in experiment.decodings if not d.info.get("combined")))
     networks = {d.system for d in experiment.decodings if d.of_network}
     return frozenset({"none": (), "all": systems, "networks": networks or systems[-1:]}[which])

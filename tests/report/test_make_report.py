@@ -132,6 +132,21 @@ def test_what_is_missing_is_noted_and_costs_only_itself(exp, capsys):
     assert len(data(exp / "report", "results")["rows"]) == 2
 
 
+@pytest.mark.parametrize("detailed", ["all", "networks"])
+def test_combined_systems_have_words_without_times(exp, tmp_path, detailed):
+    decode_json = exp / "mono/decode_lm_train/decode.json"
+    info = {k: v for k, v in json.loads(decode_json.read_text()).items() if k not in ("model", "graph")}
+    decode_json.write_text(json.dumps(info | {"combined": ["tri1", "lstmp"]}))
+    options = (ROOT / "conf/report.yaml").read_text()
+    (tmp_path / "report.yaml").write_text(options.replace("detailed: all", f"detailed: {detailed}"))
+    main([str(exp), "--config", str(tmp_path / "report.yaml"), "--nj", "1"])
+    about = data(exp / "report", "experiment")
+    assert about["notes"] == [] and {d["system"]: d["detailed"] for d in about["decodings"]} == {
+        "mono": False, "lstmp": True}
+    words = data(exp / "report", "words/mono/lm/train/0")["ann-1"]
+    assert words and all(w["start"] is None for w in words)
+
+
 def test_an_experiment_without_results_has_a_page(exp):
     (exp / "results.json").unlink()
     main([str(exp)])
