@@ -70,7 +70,8 @@ def hypotheses(lattices: list[Lattice], systems: Systems, points: list[tuple[int
             if system[1].num_arcs]
     if not used:
         return [[] for _ in points]
-    total, (first, _, _, first_offset) = sum(weight for _, _, weight, _ in used), used[0]
+    total = sum(weight for _, _, weight, _ in used)
+    first, _, _, first_offset = used[0]
     begins = words_on_paths(first, best_paths(first, [(w + first_offset, p) for w, p in points]))
     return [least_risk([_paths(x, weight / total, lm_weight + offset, penalty) for _, x, weight, offset in used],
                        begin)[0]

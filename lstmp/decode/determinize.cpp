@@ -41,7 +41,7 @@ struct Emission {
 using Key = std::vector<int64_t>;
 
 struct Output {
-  int64_t from, to;
+  int64_t to;
   int32_t word;  // 0: into the last state
   Scores scores;
 };
@@ -49,10 +49,9 @@ struct Output {
 struct Lattice {
   const Arc* arcs;
   int64_t num_arcs, states;
-  const double *acoustic, *graph, *total;
+  const double *acoustic, *graph, *total, *backward;  // `backward`: of the best path from each state
   const uint8_t* num_words;
   const int32_t* words;
-  std::vector<double> backward;                 // of states
   std::vector<int64_t> first, word_begin, arc;  // `first`: arcs of a state; `word_begin`: words of an arc; `arc` of a word
 
   Scores scores(int64_t a) const { return {total[a], acoustic[a], graph[a]}; }
@@ -62,12 +61,6 @@ struct Lattice {
 };
 
 void fill(Lattice& x) {
-  x.backward.assign(x.states, kMinusInfinity);
-  x.backward[x.states - 1] = 0;
-  for (int64_t a = x.num_arcs; a-- > 0;) {
-    double& from = x.backward[x.arcs[a].from];
-    from = std::max(from, x.total[a] + x.backward[x.arcs[a].to]);
-  }
   x.first.assign(x.states + 1, x.num_arcs);
   for (int64_t a = x.num_arcs; a-- > 0;) x.first[x.arcs[a].from] = a;
   for (int64_t s = x.states; s-- > 0;) x.first[s] = std::min(x.first[s], x.first[s + 1]);
@@ -149,11 +142,11 @@ extern "C" {
 // Writes the arcs of the new lattice (`new_arcs` [capacity, 3], `new_scores` [capacity, 2], `new_words` [capacity]), sorted by
 // from-state, and returns their number. If that is above the capacity, nothing was written, and there may be more.
 int64_t lstmp_lattice_determinize(const void* arcs, int64_t num_arcs, int64_t states, const double* acoustic, const double* graph,
-                                  const double* total, const uint8_t* num_words, const int32_t* words, double beam,
+                                  const double* total, const double* backward, const uint8_t* num_words, const int32_t* words, double beam,
                                   int64_t capacity, int32_t* new_arcs, double* new_scores, int32_t* new_words) try {
-  Lattice x{static_cast<const Arc*>(arcs), num_arcs, states, acoustic, graph, total, num_words, words, {}, {}, {}, {}};
+  Lattice x{static_cast<const Arc*>(arcs), num_arcs, states, acoustic, graph, total, backward, num_words, words, {}, {}, {}};
   fill(x);
-  const double least = x.backward[0] - beam;
+  const double least = backward[0] - beam;
   std::vector<std::vector<Element>> elements;
   std::vector<double> forward, onwards;
   std::vector<std::vector<Output>> leaving;
@@ -197,7 +190,7 @@ int64_t lstmp_lattice_determinize(const void* arcs, int64_t num_arcs, int64_t st
     Expansion next;
     next.fill(x, elements[from], least - forward[from], live);
     std::vector<Output> outputs;
-    if (next.end.total > kMinusInfinity) outputs.push_back({from, -1, 0, next.end});
+    if (next.end.total > kMinusInfinity) outputs.push_back({-1, 0, next.end});
     for (size_t i = 0; i < next.emissions.size();) {
       const int32_t word = next.emissions[i].word;
       std::vector<Element> of_state;
@@ -208,7 +201,7 @@ int64_t lstmp_lattice_determinize(const void* arcs, int64_t num_arcs, int64_t st
       Scores best = of_state[0].scores;
       for (const Element& e : of_state) best = e.scores.total > best.total ? e.scores : best;
       for (Element& e : of_state) e.scores = e.scores - best;
-      outputs.push_back({from, state_of(std::move(of_state)), word, best});
+      outputs.push_back({state_of(std::move(of_state)), word, best});
     }
     count += outputs.size();
     if (count > capacity || places > kPlaces * capacity) return std::max(count, capacity + 1);

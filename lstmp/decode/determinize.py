@@ -53,10 +53,11 @@ def determinized(lattice: Lattice, lm_weight: float, beam: float = BEAM, max_arc
     if not lattice.num_arcs:
         return lattice
     total = lattice.acoustic.astype(np.float64) / lm_weight + lattice.graph
-    if not math.isfinite(state_scores(lattice.arcs, total, False, native)[1][0]):
+    backward = state_scores(lattice.arcs, total, False, native)[1]
+    if not math.isfinite(backward[0]):
         return Lattice.empty()  # no path
     for _ in range(_MOST_HALVINGS):
-        arcs, scores, words = (_compiled if native else _determinize)(lattice, total, beam, max_arcs)
+        arcs, scores, words = (_compiled if native else _determinize)(lattice, total, backward, beam, max_arcs)
         if len(arcs) <= max_arcs:
             break
         beam /= 2
@@ -64,18 +65,20 @@ def determinized(lattice: Lattice, lm_weight: float, beam: float = BEAM, max_arc
         path = best_paths(lattice, [(lm_weight, 0.0)])[0]
         return lattice.pruned(np.isin(np.arange(lattice.num_arcs), path)).renumbered()
     found = Lattice.assembled(arcs, scores[:, 0], scores[:, 1], words > 0, words[words > 0])
+    # by rounding, a state at the edge of the beam may have no arcs
     through = path_scores(found.arcs, scores[:, 0] / lm_weight + scores[:, 1], native)[2]
     return found.pruned(np.isfinite(through)).renumbered()
 
 
-def _compiled(lattice: Lattice, total: Array, beam: float, max_arcs: int) -> tuple[Array, Array, Array]:
+def _compiled(lattice: Lattice, total: Array, backward: Array, beam: float,
+              max_arcs: int) -> tuple[Array, Array, Array]:
     """:func:`_determinize`, compiled if possible."""
     if not (lib := library("decode/determinize.cpp", "-ffp-contract=off")):
-        return _determinize(lattice, total, beam, max_arcs)
+        return _determinize(lattice, total, backward, beam, max_arcs)
     lib.lstmp_lattice_determinize.restype = _int
     of_lattice = np.ascontiguousarray(lattice.arcs, np.int32)
     parts = [np.ascontiguousarray(x) for x in (lattice.acoustic.astype(np.float64), lattice.graph.astype(np.float64),
-                                               total, lattice.num_words, lattice.words)]
+                                               total, backward, lattice.num_words, lattice.words)]
     arcs, scores, words = np.empty((max_arcs, 3), np.int32), np.empty((max_arcs, 2)), np.empty(max_arcs, np.int32)
     count = lib.lstmp_lattice_determinize(
         array_at(of_lattice), _int(lattice.num_arcs), _int(lattice.num_states),
@@ -87,10 +90,10 @@ def _compiled(lattice: Lattice, total: Array, beam: float, max_arcs: int) -> tup
 class _Places:
     """The lattice as places: a state, or S + w before word w, in the middle of an arc."""
 
-    def __init__(self, lattice: Lattice, total: Array):
+    def __init__(self, lattice: Lattice, total: Array, backward: Array):
         self.lattice, self.states, self.splits = lattice, lattice.num_states, lattice.word_splits
+        self.backward = backward
         self.first = np.searchsorted(lattice.arcs[:, 0], np.arange(self.states + 1))
-        self.backward = state_scores(lattice.arcs, total, False, False)[1]
         self.arc_of = np.repeat(np.arange(lattice.num_arcs), lattice.num_words)
         self.scores = list(zip(total.tolist(), lattice.acoustic.tolist(), lattice.graph.tolist(), strict=True))
 
@@ -143,13 +146,15 @@ def _add(a: Scores, b: Scores, sign: float = 1.0) -> Scores:
     return a[0] + sign * b[0], a[1] + sign * b[1], a[2] + sign * b[2]
 
 
-def _determinize(lattice: Lattice, total: Array, beam: float, max_arcs: int) -> tuple[Array, Array, Array]:
+def _determinize(lattice: Lattice, total: Array, backward: Array, beam: float,
+                 max_arcs: int) -> tuple[Array, Array, Array]:
     """Arcs int32 [A, 3], acoustic and graph scores float64 [A, 2], words int32 [A], 0 on arcs into the last state.
 
-    If there are more than ``max_arcs``, the first array is longer than that, and the contents mean nothing.
+    ``total`` and ``backward`` are the scores of the lattice's arcs, and those of the best paths from its states. If
+    there are more than ``max_arcs`` new arcs, the first array is longer than that, and the contents mean nothing.
     """
-    places = _Places(lattice, total)
-    least = places.backward[0] - beam
+    places = _Places(lattice, total, backward)
+    least = backward[0] - beam
     numbers: dict[tuple[tuple[int, int, int], ...], int] = {}
     elements: list[list[tuple[int, Scores]]] = []
     forward: list[float] = []

@@ -77,7 +77,7 @@ def load(path) -> Grid:
         raise UserError("`rates` must be above 0", file=path, line=lines["rates"], hint="0.5 is usual")
     rates = read_rates(Path(values["page"])) if share else {}
     networks: dict[str, Network] = {}
-    without_rate: list[str] = []
+    searched: list[str] = []  # those whose rates are searched for
     for name, own in _group(values, "networks", path, lines).items():
         networks[name] = _network(name, own or {}, networks, sources, seeds, sections, rates, path, lines)
         if not share or "lr_initial" in (own or {}) or networks[name].sequence:
@@ -85,7 +85,7 @@ def load(path) -> Grid:
         if networks[name].init or networks[name].config.criterion != "cross_entropy":
             raise UserError(f"network `{name}` needs `lr_initial`", file=path, line=lines.get("networks"),
                             hint="the range test is for networks that begin with random weights and cross entropy")
-        without_rate.append(name)
+        searched.append(name)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
         raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
@@ -110,9 +110,9 @@ def load(path) -> Grid:
     levels = config.coerce(values.get("levels", []), list[float], "levels", file=path, line=lines.get("levels"))
     grid = Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""), sets,
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
-                claims_on, to_the_end, levels, curves, share or 0.0, without_rate)
-    known = [n for n in without_rate if n in rates and rates[n].network == settings(grid.run(n, networks[n].seeds[0]))]
-    return replace(grid, without_rate=[n for n in without_rate if n not in known])
+                claims_on, to_the_end, levels, curves, share or 0.0, searched)
+    known = {n for n in searched if n in rates and rates[n].network == settings(grid.run(n, networks[n].seeds[0]))}
+    return replace(grid, without_rate=[n for n in searched if n not in known])
 
 
 def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict,

@@ -127,8 +127,7 @@ def _find(grid: Grid, name: str) -> Found:
     if not math.isfinite(best):
         raise _not_found(name, out, f"training diverges at {', '.join(losses)}")
     tried = {rate: loss for rate, loss in losses.items() if loss is not None}
-    return Found(float(min(tried, key=tried.__getitem__)), losses, _rounded(test.largest_stable),
-                 settings(run))
+    return Found(float(min(tried, key=tried.__getitem__)), losses, _rounded(test.largest_stable), settings(run))
 
 
 def _loss_after_an_epoch(run: Run, out: Path, rate: float, name: str) -> float:

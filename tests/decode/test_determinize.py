@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.lattices import SEEDS, best_by_words, some_lattice
-from helpers.small_graphs import NEEDS_COMPILER
+from helpers.small_graphs import NATIVE, NEEDS_COMPILER, all_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,22 +14,14 @@ from lstmp.decode.determinize import determinized
 from lstmp.decode.lattice import Lattice
 from lstmp.decode.lattice_paths import state_scores
 
-NATIVE = pytest.mark.parametrize("native", [pytest.param(True, marks=NEEDS_COMPILER), False])
 WEIGHT = 3.0
 ALL = 1e6  # a beam that keeps all word sequences
 
 
 def sentences(lattice):
     """The words, acoustic and graph score of each path of a lattice, in any order."""
-    end, found, partial = lattice.num_states - 1, [], [(0, (), 0.0, 0.0)]
-    while partial:
-        state, words, acoustic, graph = partial.pop()
-        if state == end:
-            found.append((words, acoustic, graph))
-        for arc in np.flatnonzero(lattice.arcs[:, 0] == state):
-            partial.append((int(lattice.arcs[arc, 1]), (*words, *lattice.words_on([arc])),
-                            acoustic + float(lattice.acoustic[arc]), graph + float(lattice.graph[arc])))
-    return found
+    return [(tuple(lattice.words_on(path)), float(lattice.acoustic[path].sum()), float(lattice.graph[path].sum()))
+            for path in all_paths(lattice)]
 
 
 def scores(lattice):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from helpers.small_graphs import NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, random_lattice, scores
+from helpers.small_graphs import NATIVE, NEEDS_COMPILER, NEEDS_K2, WIDE, SmallGraph, all_paths, random_lattice, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,6 @@ from lstmp.decode.search import decode_utterance
 from lstmp.errors import UserError
 
 POINTS = list(itertools.product(range(7, 20), (0.0, 0.5, 1.0)))
-NATIVE = pytest.mark.parametrize("native", [pytest.param(True, marks=NEEDS_COMPILER), False], ids=["compiled", "numpy"])
 SEEDS = st.integers(0, 10**6)
 
 

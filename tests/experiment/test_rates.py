@@ -61,7 +61,8 @@ def test_without_its_rate_a_network_is_not_trained(file, capsys):
     with pytest.raises(SystemExit):
         run.main([str(file), "--nj", "1"])
     error = capsys.readouterr().err
-    assert "rates.json: the learning rate of small with its present options is not known; find" in error
+    unknown = "rates.json: the learning rate of small with its present options is not known"
+    assert f"{unknown}; find it with --find-rates" in error
     run.main([str(file), "--dry-run", "--find-rates"])
     assert "3 runs to do" in (output := capsys.readouterr().out) and "largest stable" not in output
 

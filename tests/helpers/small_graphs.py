@@ -20,6 +20,7 @@ WIDE = SearchConfig(acoustic_scale=1.0, search_beam=1e4, output_beam=12.0, max_w
 
 NEEDS_K2 = pytest.mark.skipif(importlib.util.find_spec("k2") is None, reason="no k2")
 NEEDS_COMPILER = pytest.mark.skipif(search_library() is None, reason="no compiler")
+NATIVE = pytest.mark.parametrize("native", [pytest.param(True, marks=NEEDS_COMPILER), False], ids=["compiled", "numpy"])
 
 
 def scores(seed, frames, num_pdfs=4):
@@ -152,9 +153,9 @@ def all_paths(lattice):
     for i, (a, _, _) in enumerate(lattice.arcs.tolist()):
         leaving.setdefault(a, []).append(i)
     paths = [[i] for i in leaving.get(0, ())]
-    while paths and int(lattice.arcs[paths[0][-1], 1]) in leaving:
-        paths = list(itertools.chain.from_iterable(
-            [path + [i] for i in leaving[int(lattice.arcs[path[-1], 1])]] for path in paths))
+    while any(int(lattice.arcs[path[-1], 1]) in leaving for path in paths):  # they may have different lengths
+        paths = [longer for path in paths
+                 for longer in [path + [i] for i in leaving.get(int(lattice.arcs[path[-1], 1]), ())] or [path]]
     return paths
 
 

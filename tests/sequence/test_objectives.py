@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers.small_graphs import NEEDS_COMPILER, all_paths, random_lattice
+from helpers.small_graphs import NATIVE, all_paths, random_lattice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.sequence.objectives import expected_accuracy, log_sum
 
-NATIVE = pytest.mark.parametrize("native", [pytest.param(True, marks=NEEDS_COMPILER), False], ids=["compiled", "numpy"])
 SEEDS = st.integers(0, 10**6)
 
 
