@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The papers' grid: the data of mini_librispeech and its tri3b, the states of the monophones, the networks, the page.
+# The papers' grid, trained to the end: the data of mini_librispeech after MP3 coding, as filterbank energies and adapted by
+# tri3b; the states of monophones, about 500 and about 4,000 tied states; learning rates, networks, page.
 #
 #   recipes/sak2014/run.sh --corpus DIR                 all of it; what is done is skipped
 #   recipes/sak2014/run.sh --corpus DIR --only lstm-2   some networks of grid.yaml
@@ -9,15 +10,22 @@ set -euo pipefail
 . "$(dirname "$0")/../options.sh"
 take_options "--grid" "$@" # ${options[@]}: of steps/run_grid.sh
 grid=${grid:-recipes/sak2014/grid.yaml}
-base=mini_librispeech exp=exp/mini_librispeech data=data/mini_librispeech out=exp/sak2014
+exp=exp/mini_librispeech data=data/mini_librispeech out=exp/sak2014 coded=train-clean-5_mp3
 for stages in "0 7" "9 9"; do
-  ./run.sh --recipe $base ${corpus:+--corpus "$corpus"} --stage "${stages% *}" --stop-stage "${stages#* }" --networks "{lstmp: {speeds: [1.0]}}"
+  ./run.sh --recipe mini_librispeech ${corpus:+--corpus "$corpus"} --stage "${stages% *}" --stop-stage "${stages#* }" \
+    --networks "{energies: {speeds: [1.0], mp3_kbps: 24, feature: {kind: fbank, cmvn: mean_var}}}"
 done
 . local/path.sh
-steps/make_fmllr.sh --data $data/train-clean-5 --model $exp/tri3b --transforms $exp/tri3b_ali --out $exp/fmllr/train-clean-5
-adapt dev
-if grep -q "$out/ci_ali" "$grid"; then # the states of the monophones
-  steps/tie_states.sh --monophones --data $data/train-clean-5 --lang $exp/lang_tri3b --ali $exp/tri3b_ali --out $out/ci_ali
-  steps/make_graph.sh --lang $exp/lang_tri3b_tgsmall --model $out/ci_ali --out $out/ci_ali/graph_tgsmall
-fi
+nj=$(nproc) lang=$exp/lang_tri3b
+steps/make_fmllr.sh --data $data/$coded --model $exp/tri3b --transforms $exp/tri3b_ali_mp3 --out $exp/fmllr/$coded
+adapt dev test
+tie() { # NAME OPTION...: the alignment to other states, and their graph
+  steps/tie_states.sh "${@:2}" --data $data/$coded --lang $lang --ali $exp/tri3b_ali_mp3 --out $out/"$1"_ali
+  steps/make_graph.sh --lang ${lang}_tgsmall --model $out/"$1"_ali --out $out/"$1"_ali/graph_tgsmall
+}
+tie ci --monophones
+for leaves in 500 4000; do
+  tie $leaves --leaves $leaves --model $exp/tri3b --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml --nj "$nj"
+done
+options+=(--find-rates)
 grid_and_page "$grid"
