@@ -10,6 +10,7 @@ from lstmp.picture import plt, write_png
 _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN": "C4"}
 _OTHER_COLORS = ("C5", "C6", "C7", "C8", "C9")
 _LINES = ("-", "--", "-.", ":")
+_LEAST_RATIO = 2.0  # of the largest to the smallest size on the axis
 
 
 def pictures(record: dict) -> list[tuple[str, str]]:
@@ -72,6 +73,10 @@ def _size(rows, wer_set, path):
                           markersize=4, capsize=2, color=color[row["kind"]])
         axis.set(xlabel="parameters, millions", ylabel=label, xscale="log")
         axis.margins(x=0.15)
+        low, high = min(r["params"] for r in rows) / 1e6, max(r["params"] for r in rows) / 1e6
+        if high < _LEAST_RATIO * low:  # sizes that are meant to be equal, and look so
+            middle, factor = np.sqrt(low * high), np.sqrt(_LEAST_RATIO)
+            axis.set_xlim(middle / factor, middle * factor)
         _name_points(axis, [(r["params"] / 1e6, float(np.mean(values_of(r))), r["network"], color[r["kind"]])
                             for r in rows])
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))

@@ -183,3 +183,8 @@ def log_priors(counts: torch.Tensor, floor: float) -> torch.Tensor:
     frequency = counts / counts.sum()
     frequency = frequency.clamp(min=max(floor, 0.0) or 1.0 / float(counts.sum()))
     return (frequency / frequency.sum()).log().float()
+
+
+def has_priors(priors: torch.Tensor) -> bool:
+    """Whether the `log_priors` of a network are priors: those of one whose training began with LF-MMI are all 0."""
+    return bool(priors.any())

@@ -24,6 +24,7 @@ from lstmp.gmm.online_fmllr import NAME as ONLINE_FMLLR
 from lstmp.gmm.online_fmllr import Adapter
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.data import has_priors
 from lstmp.nnet.front import Front
 from lstmp.nnet.model import StateNetwork
 from lstmp.tensors import are
@@ -58,7 +59,7 @@ class AcousticNetwork:
         self.live = cfg.feature.available_online and not model.bidirectional
         self.cfg, self.model, self.log_priors, self.device = cfg, model.eval().to(device), log_priors.to(device), device
         self.feature = RAW_MFCC if self.adapter else cfg.feature
-        self.num_pdfs, self.frame_shift, self.has_priors = model.num_pdfs, frame_shift, bool(log_priors.any())
+        self.num_pdfs, self.frame_shift, self.has_priors = model.num_pdfs, frame_shift, has_priors(log_priors)
         self.subsampling = cfg.frames_per_row
 
     @classmethod

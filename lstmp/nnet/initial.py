@@ -15,6 +15,7 @@ from lstmp.gmm.online_fmllr import Adapter
 from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
+from lstmp.nnet.data import has_priors
 from lstmp.nnet.forward import check_adapter
 from lstmp.nnet.front import Front
 from lstmp.nnet.model import StateNetwork
@@ -116,7 +117,7 @@ def start_from(folder, model: StateNetwork):
     fits = "b_out" in weights and weights["w_out"].shape == own["w_out"].shape and priors is not None
     if fits:
         new |= {name: weights[name] for name in _OUTPUT}
-    if fits and model.w_second is not None and priors is not None and priors.any():
+    if fits and model.w_second is not None and priors is not None and has_priors(priors):
         new |= {"w_second": weights["w_out"], "b_second": weights["b_out"], "b_out": weights["b_out"] - priors}
     model.load_state_dict(own | new)
     say(f"training starts from the network {folder}" + ("" if fits else ", with a new output layer"))

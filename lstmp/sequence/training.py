@@ -16,6 +16,7 @@ from lstmp.log import say
 from lstmp.nnet import checkpoint
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.criterion import Criterion, Targets
+from lstmp.nnet.data import has_priors
 from lstmp.nnet.distributed.workers import default_threads
 from lstmp.nnet.posteriors import with_cross_entropy
 from lstmp.nnet.streams import Batch
@@ -57,7 +58,7 @@ class SequenceSource:
         if priors is None or len(priors) != num_pdfs:
             raise UserError(f"a network for other states than the {num_pdfs} of the alignment", file=self.initial,
                             hint="give --init a network that was trained on the same states")
-        without_priors, weight = not priors.any(), self.options.cross_entropy
+        without_priors, weight = not has_priors(priors), self.options.cross_entropy
         if without_priors and cfg.score_factor != first.score_factor:
             raise UserError(f"the scores of this network, once of LF-MMI, have the factor {first.score_factor:g}"
                             f", those of the new one {cfg.score_factor:g}", file=self.initial,

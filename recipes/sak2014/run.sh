@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The papers' grid, trained to the end: the data of mini_librispeech after MP3 coding, as filterbank energies and adapted by
-# tri3b; the states of monophones, about 500 and about 4,000 tied states; learning rates, networks, page.
+# tri3b; the states of monophones, about 500 and about 4,000 tied states, if the grid names them; learning rates, networks,
+# page.
 #
 #   recipes/sak2014/run.sh --corpus DIR                 all of it; what is done is skipped
 #   recipes/sak2014/run.sh --corpus DIR --only lstm-2   some networks of grid.yaml
@@ -19,7 +20,8 @@ done
 nj=$(nproc) lang=$exp/lang_tri3b
 steps/make_fmllr.sh --data $data/$coded --model $exp/tri3b --transforms $exp/tri3b_ali_mp3 --out $exp/fmllr/$coded
 adapt dev test
-tie() { # NAME OPTION...: the alignment to other states, and their graph
+tie() { # NAME OPTION...: the alignment to other states, and their graph, if the grid is trained on them
+  grep -q $out/"$1"_ali "$grid" || return 0
   steps/tie_states.sh "${@:2}" --data $data/$coded --lang $lang --ali $exp/tri3b_ali_mp3 --out $out/"$1"_ali
   steps/make_graph.sh --lang ${lang}_tgsmall --model $out/"$1"_ali --out $out/"$1"_ali/graph_tgsmall
 }

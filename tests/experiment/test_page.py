@@ -12,6 +12,7 @@ from lstmp.corpus.datadir import Utterance, write_data_dir
 from lstmp.errors import UserError
 from lstmp.experiment import page
 from lstmp.experiment.grid_file import load
+from lstmp.experiment.pictures import draw
 from lstmp.experiment.records import ALIKE, folders, is_done, path, write
 from lstmp.features.load import archives
 
@@ -113,6 +114,20 @@ def test_pictures_show_every_network_or_the_groups_asked_for(finished):
     grid = load(finished.file)
     assert page.curves_of(grid, {"small", "once"}) == {"depth": ["once"]}  # nothing to compare with small
     assert page.curves_of(grid, {"large"}) == {}
+
+
+@pytest.mark.parametrize("sizes, narrow", [((548_574, 549_335), True), ((350_000, 5_000_000), False)])
+def test_sizes_that_are_nearly_equal_look_so(finished, monkeypatch, sizes, narrow):
+    page.main([str(finished.file)])
+    record = json.loads((finished.path / "page/results.json").read_text())
+    record["networks"] = [{**row, "params": n} for row, n in zip(record["networks"], sizes, strict=False)]
+    figures = []
+    monkeypatch.setattr("lstmp.experiment.pictures.write_png", lambda figure, path, dpi: figures.append(figure))
+    draw(record, finished.path)
+    for axis in figures[-1].axes:
+        low, high = axis.get_xlim()
+        assert 1e6 * low < sizes[0] < sizes[1] < 1e6 * high
+        assert (high / low == pytest.approx(2)) == narrow
 
 
 def test_the_page_says_how_fast_the_networks_learn(finished):
