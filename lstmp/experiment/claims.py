@@ -7,7 +7,7 @@ import numpy as np
 from lstmp.experiment.difference import Difference, Spread, difference, holm, wer_difference, wers
 from lstmp.experiment.plan import EFFORTS, Claim, Comparison
 
-HOLDS, FAILS, OPEN, UNTESTED = "holds", "fails", "not decided", "not tested"
+HOLDS, FAILS, OPEN, PARTLY, UNTESTED = "holds", "fails", "not decided", "partly run", "not tested"
 SIGNIFICANT = 0.05
 
 
@@ -42,8 +42,15 @@ class Outcome:
         return min(max(e["accuracy_valid"] for e in r["epochs"]) for r in self.records)
 
     def effort(self, measure: str, accuracy: float) -> list[float]:
-        """Epochs, or minutes of processor time, until each seed had a held-out accuracy; infinite if it never had."""
-        return [effort(r["epochs"], accuracy, minutes=measure == "minutes") for r in self.records]
+        """Epochs, or minutes of processor time, until each seed had a held-out accuracy; all of its training, if it
+        never had."""
+        minutes = measure == "minutes"
+        return [min(effort(r["epochs"], accuracy, minutes), sum(_of_epoch(e, minutes) for e in r["epochs"]))
+                for r in self.records]
+
+
+def _of_epoch(epoch: dict, minutes: bool) -> float:
+    return epoch["cpu_seconds"] / 60 if minutes else 1.0
 
 
 def effort(epochs: list[dict], accuracy: float, minutes: bool) -> float:
@@ -56,7 +63,7 @@ def effort(epochs: list[dict], accuracy: float, minutes: bool) -> float:
     """
     at, spent = 0.0, 0.0
     for epoch in epochs:
-        of_epoch = epoch["cpu_seconds"] / 60 if minutes else 1.0
+        of_epoch = _of_epoch(epoch, minutes)
         if epoch["accuracy_valid"] >= accuracy:
             return spent + of_epoch * (accuracy - at) / (epoch["accuracy_valid"] - at) if accuracy > at else spent
         at, spent = max(at, epoch["accuracy_valid"]), spent + of_epoch
@@ -104,8 +111,8 @@ def compare(c: Comparison, outcomes: dict[str, Outcome], spread: Spread | None =
     if c.measure == "wer":
         d = wer_difference(first.errors, second.errors, first.words, spread=spread)
     elif c.measure in ("epochs", "minutes"):
-        both = min(first.reached, second.reached)
-        d = difference(first.effort(c.measure, both), second.effort(c.measure, both))
+        level = c.level / 100 or min(first.reached, second.reached)
+        d = difference(first.effort(c.measure, level), second.effort(c.measure, level))
     else:
         d = difference(first.values(c.measure), second.values(c.measure), spread=spread)
     larger_is_better = c.relation == "more" or c.measure not in ("wer", "epochs", "minutes")
@@ -127,37 +134,42 @@ def _why_open(c: Comparison, outcomes: dict[str, Outcome]) -> str:
         return f"{' and '.join(learning)} not trained to the end"
     if single := [n for n in both if len(outcomes[n].records) < 2]:
         return f"one seed of {' and '.join(single)}"
+    if c.level and (short := [n for n in both if outcomes[n].reached < c.level / 100]):
+        return f"not all seeds of {' and '.join(short)} reach {c.level:g} %"
     return ""
 
 
 def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str, list[tuple[Compared, float, str]]]]:
     """For each claim the verdict, and its comparisons with their adjusted p-values and decisions.
 
-    A claim holds if all its comparisons hold, and fails if one of them fails. It is untested if some of its networks
-    have not been run. p-values are adjusted for the number of comparisons of all claims, the untested ones too, so that
-    the adjustment does not grow when more networks are run. What these show of the variance changes the p-values.
+    A claim holds if all its comparisons hold, and fails if one of them fails. It is partly run, or untested, if some or
+    all of its comparisons lack a network. p-values are adjusted for the number of comparisons of all claims, those that
+    lack a network too, so that the adjustment does not grow when more networks are run. What these show of the variance
+    changes the p-values.
     """
     known = spreads(claims, outcomes)
-    tested = {i: [compare(c, outcomes, known.get(c.measure)) for c in claim.comparisons]
-              for i, claim in enumerate(claims)
-              if claim.comparisons and all({c.first, c.second} <= set(outcomes) for c in claim.comparisons)}
-    p_values = [c.p for rows in tested.values() for c in rows]
+    tested = [[compare(c, outcomes, known.get(c.measure)) for c in claim.comparisons
+               if {c.first, c.second} <= set(outcomes)] for claim in claims]
+    p_values = [c.p for rows in tested for c in rows]
     adjusted = iter(holm(p_values + [1.0] * (sum(len(claim.comparisons) for claim in claims) - len(p_values))))
     verdicts = []
-    for i in range(len(claims)):
-        rows = [(c, p := next(adjusted), c.decision(p)) for c in tested.get(i, [])]
+    for claim, of_claim in zip(claims, tested, strict=True):
+        rows = [(c, p := next(adjusted), c.decision(p)) for c in of_claim]
         decisions = {decision for _, _, decision in rows}
         verdict = next((v for v in (FAILS, OPEN, HOLDS) if v in decisions), UNTESTED)
+        if decisions and verdict != FAILS and len(rows) < len(claim.comparisons):
+            verdict = PARTLY
         verdicts.append((verdict, rows))
     return verdicts
 
 
 def sentence(c: Comparison) -> str:
     """Describe a comparison in words."""
-    what = {"accuracy": "frame accuracy held out", "early": "frame accuracy held out after one epoch",
+    goal = f"to a held-out frame accuracy of {c.level:g} %" if c.level \
+        else "to the held-out frame accuracy that both reach"
+    what = {"accuracy": "held-out frame accuracy", "early": "held-out frame accuracy after one epoch",
             "gap": "frame accuracy in training less that held out", "wer": "WER",
-            "epochs": "epochs to the accuracy that both reach",
-            "minutes": "minutes to the accuracy that both reach"}[c.measure]
+            "epochs": f"epochs {goal}", "minutes": f"core minutes {goal}"}[c.measure]
     how = {"better": "better than", "more": "more than", "no_better": f"no more than {c.margin:g} better than",
            "equal": f"within {c.margin:g} of"}[c.relation]
     return f"{c.first} {how} {c.second}: {what}"

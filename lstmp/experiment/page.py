@@ -164,7 +164,7 @@ def decided(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[dict]:
         out.append({"claim": claim.text, "verdict": verdict, "discussion": claim.discussion.strip(),
                     "why": claim.untested or (f"not yet run: {', '.join(missing)}" if missing else ""),
                     "comparisons": [
-                        {"claimed": sentence(c.comparison), "difference": c.difference.mean, "p": p,
+                        {"claimed": sentence(c.comparison), "difference": c.difference.mean, "p": p, "p_alone": c.p,
                          "decision": decision, "why": c.why,
                          "interval": [c.difference.low, c.difference.high] if np.isfinite(c.difference.low) else None}
                         for c, p, decision in compared]})
@@ -182,16 +182,22 @@ def render(r: dict) -> str:
         parts += ["## Verdicts", verdicts(r["claims"]),
                   "A claim holds if all its [comparisons](#comparisons) hold, and fails if one of them fails. A "
                   f"comparison is decided if its p-value is below {SIGNIFICANT} after Holm's (1979) correction for the "
-                  f"{r['comparisons']} comparisons that are planned on this page."]
+                  f"{r['comparisons']} comparisons that are planned on this page."
+                  + ("" if done == r["planned"] else " Verdicts can change until all runs are done, since the variance "
+                     "over seeds is estimated from all networks.")]
     parts += ["## Networks", networks_table(r),
               "C: memory cells, or units, of a layer; P: recurrent projection, + non-recurrent one; N: weights without "
-              "biases, by the papers' formula. Mean ± standard deviation over the seeds."
+              "biases, by the papers' formula; rate: the first learning rate; epochs: all that were trained; core "
+              "minutes: processor time. Mean ± standard deviation over the seeds."
               + (" In brackets: the 95 % interval; for a network with one seed it contains only the variance over "
                  "utterances, not the variance of training." if r["baseline"] else "")]
     parts += [f"![{text}]({name})" for name, text in pictures(r)]
+    parts.append("Learning curves show the mean over the seeds, in a band from the lowest to the highest, up to the "
+                 "epoch that all seeds have.")
     if r["levels"]:
-        parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a frame "
-                  "accuracy held out; –: not all seeds reach it, or training started from another network.",
+        parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a "
+                  "held-out frame accuracy is reached; –: not all seeds reach it, or training started from another "
+                  "network.",
                   effort_table(r)]
     if sum(bool(n["paper"]) for n in r["networks"]) > 1:
         parts += ["## Beside the papers' figures", *papers_table(r)]
@@ -220,7 +226,8 @@ def verdicts(claims: list[dict]) -> str:
     for i, c in enumerate(claims, 1):
         decisions = [d["decision"] for d in c["comparisons"]]
         counts = [f"{decisions.count(d)} {d}" for d in (HOLDS, FAILS, OPEN) if d in decisions]
-        lines.append([str(i), c["claim"], f"**{c['verdict']}**", ", ".join(counts) or c["why"]])
+        reasons = "; ".join(filter(None, [", ".join(counts), c["why"]]))
+        lines.append([str(i), c["claim"], f"**{c['verdict']}**", reasons])
     return table(["", "claim", "verdict", "its comparisons"], lines, left=4)
 
 
@@ -231,12 +238,14 @@ def comparisons(claims: list[dict]) -> str:
         if not c["comparisons"]:
             parts.append(f"{i}. {c['claim']} Not tested ({c['why']}).")
             continue
-        head = ["claimed", "first minus second", "95 % interval", "adjusted p", "decision"]
+        head = ["claimed", "first minus second", "95 % interval", "p", "adjusted p", "decision"]
         lines = [[d["claimed"], f"{d['difference']:+.2f}",
-                  "[{:+.2f}, {:+.2f}]".format(*d["interval"]) if d["interval"] else "unknown", f"{d['p']:.3g}",
+                  "[{:+.2f}, {:+.2f}]".format(*d["interval"]) if d["interval"] else "unknown",
+                  f"{d['p_alone']:.2g}", f"{d['p']:.2g}",
                   d["decision"] + (f" ({d['why']})" if d["why"] else "")]
                  for d in c["comparisons"]]
-        parts += [f"{i}. {c['claim']}\n\n{table(head, lines)}", c["discussion"]]
+        missing = f"{c['why'][0].upper()}{c['why'][1:]}." if c["why"] else ""
+        parts += [f"{i}. {c['claim']}\n\n{table(head, lines)}", missing, c["discussion"]]
     return "\n\n".join(filter(None, parts))
 
 

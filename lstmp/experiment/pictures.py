@@ -10,7 +10,7 @@ from lstmp.picture import plt, write_png
 _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN": "C4"}
 _OTHER_COLORS = ("C5", "C6", "C7", "C8", "C9")
 _LINES = ("-", "--", "-.", ":")
-_LEAST_RATIO = 2.0  # of the largest to the smallest size on the axis
+_LEAST_RATIO = 1.1  # of the largest size to the smallest one: others are meant to be equal
 
 
 def pictures(record: dict) -> list[tuple[str, str]]:
@@ -18,7 +18,7 @@ def pictures(record: dict) -> list[tuple[str, str]]:
     what = "frame accuracy held out against epochs and against minutes"
     out = [(f"{name}.png", f"{what}: {', '.join(shown)}" if name in record["curves"] else what)
            for name, shown in _curves(record).items()]
-    if record["sets"]:
+    if _sizes_differ(record):
         out.append(("size.png", "frame accuracy held out and word error rate against the number of parameters"))
     return out
 
@@ -29,8 +29,14 @@ def draw(record: dict, folder):
     clock = {"processor": "minutes on one core", "wall": "minutes by the clock"}[record["clock"]]
     for name, shown in _curves(record).items():
         _learning([rows[n] for n in shown], clock, Path(folder) / f"{name}.png")
-    if record["sets"]:
+    if _sizes_differ(record):
         _size(list(rows.values()), record["claims_on"], Path(folder) / "size.png")
+
+
+def _sizes_differ(record: dict) -> bool:
+    """Whether there is a picture of results against parameters: where something is decoded, and sizes differ."""
+    sizes = [row["params"] for row in record["networks"]]
+    return bool(record["sets"]) and max(sizes) > _LEAST_RATIO * min(sizes)
 
 
 def _curves(record: dict) -> dict[str, list[str]]:
@@ -73,10 +79,6 @@ def _size(rows, wer_set, path):
                           markersize=4, capsize=2, color=color[row["kind"]])
         axis.set(xlabel="parameters, millions", ylabel=label, xscale="log")
         axis.margins(x=0.15)
-        low, high = min(r["params"] for r in rows) / 1e6, max(r["params"] for r in rows) / 1e6
-        if high < _LEAST_RATIO * low:  # sizes that are meant to be equal, and look so
-            middle, factor = np.sqrt(low * high), np.sqrt(_LEAST_RATIO)
-            axis.set_xlim(middle / factor, middle * factor)
         _name_points(axis, [(r["params"] / 1e6, float(np.mean(values_of(r))), r["network"], color[r["kind"]])
                             for r in rows])
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))

@@ -53,6 +53,7 @@ class Comparison:
         relation: `better`: the first network is better; `more`: its measure is larger; `no_better`: it is better by
             at most `margin`; `equal`: the difference is within `margin`.
         margin: absolute difference, in the unit of the measure.
+        level: held-out accuracy in per cent to which `epochs` and `minutes` are counted; 0: what both networks reach.
     """
 
     first: str
@@ -60,11 +61,15 @@ class Comparison:
     measure: str
     relation: str = "better"
     margin: float = 0.0
+    level: float = 0.0
 
     def __post_init__(self):
         check(self.measure in MEASURES, "measure", f"one of {', '.join(MEASURES)}")
         check(self.relation in RELATIONS, "relation", f"one of {', '.join(RELATIONS)}")
         check(self.relation in ("better", "more") or self.margin > 0, "margin", "above 0 where likeness is claimed")
+        check(0 <= self.level < 100, "level", "at least 0 and below 100")
+        check(not self.level or self.measure in ("epochs", "minutes"), "level",
+              "left out, except for epochs and minutes")
         check(self.measure != "gap" or self.relation in ("more", "equal"), "relation", "more or equal for the gap")
 
 

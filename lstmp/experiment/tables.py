@@ -1,9 +1,13 @@
 """The tables of a grid's page, from the content of ``results.json``."""
 
+import itertools
+
 import numpy as np
 from scipy import stats
 
 from lstmp.score.report import table
+
+_MOST_TO_PERMUTE = 8
 
 
 def mean_and_std(values: list[float], digits: int = 2) -> str:
@@ -50,6 +54,16 @@ def effort_table(r: dict) -> str:
     return table(header, lines)
 
 
+def spearman_p(first: list[float], second: list[float]) -> float:
+    """p-value of Spearman's correlation: two-sided, over all permutations if there are few enough of them."""
+    if len(first) > _MOST_TO_PERMUTE:
+        return float(stats.spearmanr(first, second).pvalue)
+    ranks = stats.rankdata(first)
+    orders = np.array(list(itertools.permutations(stats.rankdata(second) - np.mean(ranks))))
+    products = np.abs(orders @ (ranks - np.mean(ranks)))
+    return float(np.mean(products >= products[0] - 1e-9))
+
+
 def papers_table(r: dict) -> list[str]:
     """The networks that have published figures, beside these figures, with ranks; then how alike the ranks are."""
     rows = [n for n in r["networks"] if n["paper"]]
@@ -67,8 +81,9 @@ def papers_table(r: dict) -> list[str]:
         for i, line in enumerate(lines):
             line += cells[known.index(i)] if i in known else ["–", "–"]
         if len(known) > 2:
-            same = stats.spearmanr(theirs, ours)
-            correlations.append(f"{same.statistic:.2f} for the {what} of {len(known)} networks (p = {same.pvalue:.2g})")
+            correlation = stats.spearmanr(theirs, ours).statistic
+            correlations.append(f"{correlation:.2f} for the {what} of {len(known)} networks (p = "
+                                f"{spearman_p(theirs, ours):.2g})")
     text = "Rank 1 is the best." + (
         f" Spearman's correlation between there and here: {', '.join(correlations)}." if correlations else "")
     return [table(header, lines, left=2), text]

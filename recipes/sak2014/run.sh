@@ -3,15 +3,21 @@
 # tri3b; the states of monophones, about 500 and about 4,000 tied states, if the grid names them; learning rates, networks,
 # page.
 #
+# DIR is a copy of LibriSpeech with the layout `pack`, with dev and test (recipes/mini_librispeech/README.md).
+#
 #   recipes/sak2014/run.sh --corpus DIR                 all of it; what is done is skipped
 #   recipes/sak2014/run.sh --corpus DIR --only lstm-2   some networks of grid.yaml
-#   recipes/sak2014/run.sh --corpus DIR --dry-run       what it would take
+#   recipes/sak2014/run.sh --corpus DIR --dry-run       the data, and what the networks would take
 #   recipes/sak2014/run.sh --corpus DIR --grid FILE     another grid of these data, such as recipes/sak2014/processes/grid.yaml
 set -euo pipefail
 . "$(dirname "$0")/../options.sh"
 take_options "--grid" "$@" # ${options[@]}: of steps/run_grid.sh
 grid=${grid:-recipes/sak2014/grid.yaml}
 exp=exp/mini_librispeech data=data/mini_librispeech out=exp/sak2014 coded=train-clean-5_mp3
+if [ ! -d $data/test ] && [ ! -d "${corpus:-}/test" ] && [ ! -d "${corpus:-}/LibriSpeech/test" ]; then
+  echo "error: ${corpus:---corpus is missing}: no set \`test\`; give a copy with dev and test, see recipes/mini_librispeech/README.md" >&2
+  exit 1
+fi
 for stages in "0 7" "9 9"; do
   ./run.sh --recipe mini_librispeech ${corpus:+--corpus "$corpus"} --stage "${stages% *}" --stop-stage "${stages#* }" \
     --networks "{energies: {speeds: [1.0], mp3_kbps: 24, feature: {kind: fbank, cmvn: mean_var}}}"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lstmp.experiment.claims import FAILS, HOLDS, OPEN, UNTESTED, Outcome, decide, effort
+from lstmp.errors import UserError
+from lstmp.experiment.claims import FAILS, HOLDS, OPEN, PARTLY, UNTESTED, Outcome, decide, effort
 from lstmp.experiment.plan import Claim, Comparison
 
 
@@ -67,6 +68,15 @@ def test_a_claim_about_a_network_that_was_not_run_is_untested():
     assert verdict(Claim("", [], "why"), ALL) == (UNTESTED, [])
 
 
+def test_comparisons_whose_networks_are_run_are_decided_before_the_others():
+    good, bad = Comparison("good", "bad", "accuracy"), Comparison("bad", "good", "accuracy")
+    later = Comparison("good", "later", "accuracy")
+    found, rows = verdict(Claim("", [good, later]), ALL)
+    assert found == PARTLY and [(row[0].comparison, row[2]) for row in rows] == [(good, HOLDS)]
+    assert rows[0][1] == pytest.approx(2 * rows[0][0].p)  # adjusted for both
+    assert verdict(Claim("", [bad, later]), ALL)[0] == FAILS
+
+
 def learner(*accuracies, seconds=60.0):
     """A network whose held-out accuracy rises in this way, the same for two seeds but for a little."""
     words = np.full(10, 5)
@@ -91,6 +101,18 @@ def test_the_quicker_network_needs_fewer_epochs_or_minutes_to_what_both_reach():
     assert of("costly", "slow", "minutes", outcomes=outcomes) == FAILS
     quick = verdict(Claim("", [Comparison("quick", "slow", "epochs")]), outcomes)[1][0][0].difference
     assert quick.mean == pytest.approx(1.5 - 4, abs=0.05)  # both reach 0.55
+
+
+def test_networks_can_be_compared_at_a_given_accuracy():
+    outcomes = {"early": learner(0.4, 0.6, 0.61, 0.61), "late": learner(0.2, 0.3, 0.6, 0.7)}
+    at_50, at_65 = (Comparison("early", "late", "epochs", level=level) for level in (50, 65))
+    decided, rows = verdict(Claim("", [at_50]), outcomes)
+    assert decided == HOLDS and rows[0][0].difference.mean == pytest.approx(1.5 - 8 / 3, abs=0.01)
+    decided, rows = verdict(Claim("", [at_65]), outcomes)
+    assert decided == OPEN and rows[0][0].why == "not all seeds of early reach 65 %"
+    assert rows[0][0].difference.mean == pytest.approx(4 - 3.5, abs=0.02)  # all of its training
+    with pytest.raises(UserError, match="except for epochs and minutes"):
+        Comparison("early", "late", "wer", level=50)
 
 
 def test_many_comparisons_need_smaller_p_values():
