@@ -157,6 +157,17 @@ def test_variants_of_mini_librispeech_refuse_wrong_options(recipe, options, word
     assert all(word in done.stderr for word in words), done.stderr
 
 
+@pytest.mark.parametrize(("options", "start"), [
+    (["--corpus", "mine"], "error: mine: no set `test`; "), ([], "error: --corpus is missing: no set `test`; ")])
+def test_the_papers_grid_needs_a_corpus_with_test(options, start, tmp_path):
+    for name in ("options.sh", "sak2014/run.sh"):
+        (tmp_path / "recipes/sak2014").mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "recipes" / name, tmp_path / "recipes" / name)
+    (tmp_path / "mine/LibriSpeech/dev-clean-2").mkdir(parents=True)
+    done = call(str(tmp_path / "recipes/sak2014/run.sh"), *options, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith(start) and done.stderr.count("\n") == 1, done.stderr
+
+
 def test_recipes_with_another_script_parse_the_command_line_in_the_same_way(tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/options.sh").write_bytes((ROOT / "recipes/options.sh").read_bytes())
