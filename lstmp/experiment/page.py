@@ -192,8 +192,8 @@ def render(r: dict) -> str:
               + (" In brackets: the 95 % interval; for a network with one seed it contains only the variance over "
                  "utterances, not the variance of training." if r["baseline"] else "")]
     parts += [f"![{text}]({name})" for name, text in pictures(r)]
-    parts.append("Learning curves show the mean over the seeds, in a band from the lowest to the highest, up to the "
-                 "epoch that all seeds have.")
+    parts.append("Learning curves show the best accuracy so far: the mean over the seeds, in a band from the lowest to "
+                 "the highest. A seed whose training has ended keeps what it had.")
     if r["levels"]:
         parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a "
                   "held-out frame accuracy is reached; –: not all seeds reach it, or training started from another "

@@ -46,18 +46,19 @@ def _curves(record: dict) -> dict[str, list[str]]:
 
 
 def _learning(rows, clock, path):
-    """Mean over the seeds, and a band from the lowest to the highest; up to the epoch that all seeds have."""
+    """The best accuracy so far: mean over the seeds, and a band from the lowest to the highest."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 7), layout="constrained", sharey=True)
     for i, row in enumerate(rows):
-        epochs = min(map(len, row["epochs"]))
-        accuracy = np.array([seed[:epochs] for seed in row["epochs"]])
-        minutes = np.cumsum(np.mean([seed[:epochs] for seed in row["seconds"]], 0)) / 60
+        epochs = max(map(len, row["epochs"]))
+        accuracy = np.array([np.maximum.accumulate(seed + seed[-1:] * (epochs - len(seed))) for seed in row["epochs"]])
+        seconds = [[seed[e] for seed in row["seconds"] if e < len(seed)] for e in range(epochs)]
+        minutes = np.cumsum([np.mean(of_epoch) for of_epoch in seconds]) / 60
         color, line = f"C{i % 10}", _LINES[i // 10 % len(_LINES)]
         for axis, x in ((axes[0], np.arange(1, epochs + 1)), (axes[1], minutes)):
             axis.plot(x, accuracy.mean(0), line, marker="o", markersize=3, color=color, label=row["network"])
-            axis.fill_between(x, accuracy.min(0), accuracy.max(0), color=color, alpha=0.2, linewidth=0)
+            axis.fill_between(x, accuracy.min(0), accuracy.max(0), color=color, alpha=0.15, linewidth=0)
     axes[0].xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set(xlabel="epochs", ylabel="frame accuracy held out, %")
+    axes[0].set(xlabel="epochs", ylabel="held-out frame accuracy, best so far, %")
     axes[1].set(xlabel=clock)
     for axis in axes:
         axis.grid(alpha=0.3, which="both")
