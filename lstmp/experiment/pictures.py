@@ -15,11 +15,11 @@ _LEAST_RATIO = 1.1  # of the largest size to the smallest one: others are meant 
 
 def pictures(record: dict) -> list[tuple[str, str]]:
     """List the pictures of a grid: (file name, description)."""
-    what = "frame accuracy held out against epochs and against minutes"
+    what = "held-out frame accuracy against epochs and against minutes"
     out = [(f"{name}.png", f"{what}: {', '.join(shown)}" if name in record["curves"] else what)
            for name, shown in _curves(record).items()]
     if _sizes_differ(record):
-        out.append(("size.png", "frame accuracy held out and word error rate against the number of parameters"))
+        out.append(("size.png", "held-out frame accuracy and word error rate against the number of parameters"))
     return out
 
 
@@ -72,7 +72,7 @@ def _size(rows, wer_set, path):
     rest = iter(_OTHER_COLORS * len(network_types))
     color = {t: _COLORS.get(t) or next(rest) for t in network_types}
     figure, axes = plt.subplots(1, 2, figsize=(15, 7), layout="constrained")
-    for axis, label, values_of in ((axes[0], "frame accuracy held out, %", lambda r: r["accuracy_valid"]),
+    for axis, label, values_of in ((axes[0], "held-out frame accuracy, %", lambda r: r["accuracy_valid"]),
                                    (axes[1], f"WER on {wer_set}, %", lambda r: r["wer"][wer_set])):
         for row in rows:
             x, values = row["params"] / 1e6, values_of(row)

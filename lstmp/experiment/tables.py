@@ -19,8 +19,8 @@ def mean_and_std(values: list[float], digits: int = 2) -> str:
 def networks_table(r: dict) -> str:
     """The table of the papers: cells, projection, depth, parameters, frame accuracies, WER; and the difference of the
     WER from the baseline's."""
-    header = ["network", "kind", "C", "P", "layers", "delay", "states", "N", "rate", "seeds", "frame acc. held out %",
-              "frame acc. train %", *(f"WER {s} %" for s in r["sets"]),
+    header = ["network", "kind", "C", "P", "layers", "delay", "states", "N", "rate", "seeds", "held-out frame acc. %",
+              "training frame acc. %", *(f"WER {s} %" for s in r["sets"]),
               *([f"minus {r['baseline']}, {r['claims_on']}"] if r["baseline"] else []), "epochs", "core minutes",
               *(["minutes", "staleness"] if r["clock"] == "wall" else [])]
     lines = []
