@@ -18,6 +18,10 @@ from lstmp.errors import UserError
 # characters that would end the script or its line if the text were put into HTML or read by an old browser
 _ESCAPES = {"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
+# A shard fills whole blocks. Chromium asks for the size of a file before it opens it: of one that is replaced in between it
+# reads as much as the old one had, and the end of a longer script would be missing.
+_BLOCK = 4096
+
 
 def shard_name(*parts: str) -> str:
     """The name of a shard; in each part, everything but ASCII letters, digits and ``-_.~`` is percent-encoded."""
@@ -36,7 +40,8 @@ def write_shard(report: Path, name: str, value: Json | None) -> Path:
     for character, escape in _ESCAPES.items():
         text = text.replace(character, escape)
     path = shard_path(report, name)
-    config.write_text(path, f"lstmpReport.add({json.dumps(name)}, {text});\n")
+    start, end = f"lstmpReport.add({json.dumps(name)}, {text}".encode(), b");\n"
+    config.write_bytes(path, start + b" " * (-len(start + end) % _BLOCK) + end)
     return path
 
 

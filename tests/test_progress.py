@@ -295,7 +295,7 @@ def test_a_training_tells_how_far_it_is(folder, monkeypatch):
     run.save(time.time())
     assert state()["stages"][0]["left"] == 77
     script = Path("exp/report/data/progress.js").read_text()
-    call = re.fullmatch(r'lstmpReport\.add\("progress", (\{.*\})\);\n', script)
+    call = re.fullmatch(r'lstmpReport\.add\("progress", (\{.*\}) *\);\n', script)
     shown = json.loads(call[1])
     assert shown["network"] == {"name": "net<1>", "epoch": 2, "of": 5, "batches": 3, "of_batches": 9, "loss": 1.25,
                                 "frames_per_second": 1000}

@@ -1,15 +1,13 @@
 """The report page in headless Chromium: tables, curves, errors, utterances and their sound."""
 
-import json
 from urllib.parse import quote, unquote
 
 import pytest
 from helpers import browser, report_sample
 from helpers.report_sample import HOSTILE, SYSTEMS
 
-from lstmp.config import write_text
 from lstmp.report import make_report
-from lstmp.shards import shard_name
+from lstmp.shards import shard_name, write_shard
 
 OPENED = f"#system={quote(SYSTEMS[1], safe='')}&lm=tg&set=test&utt=utt-0000"
 AUDIO = "const audio = document.querySelector('#utterances audio'); "
@@ -291,8 +289,7 @@ def test_a_run_is_followed(chromium, tmp_path):
     assert len(chromium.all("#progress .stage.done")) == 7 and not chromium.all("#chosen:not([hidden])")
     assert "About 13 min left" in chromium.find("#progress").text
     assert "No system has been scored yet" in chromium.find("#results").text
-    data = running.parent / "data" / "progress.js"
-    write_text(data, f'lstmpReport.add("progress", {json.dumps(report_sample.progress(finished=True))});')  # at once
+    write_shard(running.parent, "progress", report_sample.progress(finished=True))
     chromium.wait("return document.querySelectorAll('#progress .stage.done').length == 11")
     assert "Finished." in chromium.find("#progress").text and chromium.console() == []
     chromium.tell("Page.removeScriptToEvaluateOnNewDocument", identifier=faster)
