@@ -20,6 +20,8 @@ A grid is a YAML file::
                                      # largest stable one downwards (lstmp/experiment/rates.py). steps/run_grid.sh
                                      # --find-rates writes them to rates.json beside the page, and finds those of
                                      # changed networks again. lr_final is scaled with them
+    shares: recipes/sak2014          # the folder of another grid's page. Its records and rates count here too, for networks
+                                     # with the same name, seed and settings
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:
@@ -50,7 +52,7 @@ from lstmp.sequence.config import SequenceConfig
 from lstmp.sequence.training import SequenceSource
 
 _KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims", "claims_on", "clock", "curves", "levels", "mmi", "rates", "sequence", "to_the_end")
+         "claims", "claims_on", "clock", "curves", "levels", "mmi", "rates", "sequence", "shares", "to_the_end")
 
 
 def load(path) -> Grid:
@@ -75,7 +77,13 @@ def load(path) -> Grid:
     share = config.coerce(values.get("rates"), float | None, "rates", file=path, line=lines.get("rates"))
     if share is not None and share <= 0:
         raise UserError("`rates` must be above 0", file=path, line=lines["rates"], hint="0.5 is usual")
-    rates = read_rates(Path(values["page"])) if share else {}
+    page, shares = Path(values["page"]), None
+    if values.get("shares"):
+        shares = Path(config.coerce(values["shares"], str, "shares", file=path, line=lines["shares"]))
+        if not shares.is_dir():
+            raise UserError(f"`shares`: no folder {shares}", file=path, line=lines["shares"],
+                            hint="name the folder of another grid's page, from the top of the checkout")
+    rates = {**(read_rates(shares) if shares else {}), **read_rates(page.parent)} if share else {}
     networks: dict[str, Network] = {}
     searched: list[str] = []  # those whose rates are searched for
     for name, own in _group(values, "networks", path, lines).items():
@@ -108,9 +116,9 @@ def load(path) -> Grid:
     to_the_end = config.coerce(values.get("to_the_end", False), bool, "to_the_end", file=path,
                                line=lines.get("to_the_end"))
     levels = config.coerce(values.get("levels", []), list[float], "levels", file=path, line=lines.get("levels"))
-    grid = Grid(Path(values["exp"]), Path(values["page"]), str(values["title"]), str(values.get("note") or ""), sets,
+    grid = Grid(Path(values["exp"]), page, str(values["title"]), str(values.get("note") or ""), sets,
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
-                claims_on, to_the_end, levels, curves, share or 0.0, searched)
+                claims_on, to_the_end, levels, curves, share or 0.0, searched, shares)
     known = {n for n in searched if n in rates and rates[n].network == settings(grid.run(n, networks[n].seeds[0]))}
     return replace(grid, without_rate=[n for n in searched if n not in known])
 

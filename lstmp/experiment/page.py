@@ -41,7 +41,7 @@ def finished(grid: Grid) -> dict[str, list[dict]]:
     scored: dict[str, int] = {}
     for name in grid.networks:
         wanted = grid.runs([name])
-        runs = {records.path(grid, r): run for r in wanted if (run := records.read(grid, r)) is not None}
+        runs = dict(found for r in wanted if (found := records.find(grid, r)))
         if len(runs) < len(wanted):
             continue
         for file, run in runs.items():

@@ -194,7 +194,7 @@ class Grid:
 
     ``clock`` says how the training time is measured: as processor time or as wall-clock time. ``claims_on`` is "" if
     nothing is decoded. ``rates`` is 0 if the file has no such key; ``without_rate`` names the networks whose rate is
-    yet to be found. The other fields are the keys of the file.
+    yet to be found; ``shares`` is None if the file has no such key. The other fields are the keys of the file.
     """
 
     exp: Path
@@ -214,6 +214,7 @@ class Grid:
     curves: dict[str, list[str]]
     rates: float
     without_rate: list[str]
+    shares: Path | None
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
         """List all runs, or those of the networks ``only``: the first seeds of all networks, then the second ones …

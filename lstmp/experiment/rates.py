@@ -49,18 +49,18 @@ class Found:
     network: dict = field(default_factory=dict)
 
 
-def rates_file(page: Path) -> Path:
-    """The file of the learning rates, beside the page of a grid."""
-    return page.parent / "rates.json"
+def rates_file(folder: Path) -> Path:
+    """The file of the learning rates in the folder of a grid's page."""
+    return folder / "rates.json"
 
 
-def read_rates(page: Path) -> dict[str, Found]:
-    """The networks whose rates have been found.
+def read_rates(folder: Path) -> dict[str, Found]:
+    """The networks whose rates have been found, in the folder of a grid's page.
 
     Raises:
         UserError: the file is damaged.
     """
-    file = rates_file(page)
+    file = rates_file(folder)
     again = "delete the file, and run steps/run_grid.sh --find-rates again"
     found = config.read_json(file, again) if file.is_file() else {}
     try:
@@ -90,7 +90,7 @@ def find_rates(grid: Grid, names: list[str], nj: int):
     Raises:
         UserError: a test or a training failed; the rates of the others were written.
     """
-    rates = read_rates(grid.page)
+    rates = read_rates(grid.page.parent)
     errors: list[Exception] = []
     with ThreadPoolExecutor(max(1, nj // max(grid.networks[name].processes for name in names))) as pool:
         jobs = {pool.submit(_find, grid, name): name for name in names}
@@ -104,7 +104,7 @@ def find_rates(grid: Grid, names: list[str], nj: int):
             say(f"{name}: the largest stable rate is {found.largest_stable:.2g}, the best after an epoch "
                 f"{found.rate:.2g}")
             values = {n: asdict(f) for n, f in rates.items()}
-            config.write_text(rates_file(grid.page), json.dumps(values, indent=1) + "\n")
+            config.write_text(rates_file(grid.page.parent), json.dumps(values, indent=1) + "\n")
     if errors:
         raise UserError(f"no rates for {len(errors)} of {len(names)} networks; {errors[0]}")
 

@@ -104,33 +104,37 @@ def _name(file: Path) -> str:
     return os.path.relpath(file) if file.resolve().is_relative_to(Path.cwd().resolve()) else str(file)
 
 
-def read(grid: Grid, run: Run) -> dict | None:
-    """Read a run's record; None if there is none, or if it has other settings.
+def find(grid: Grid, run: Run) -> tuple[Path, dict] | None:
+    """The file and the content of a run's record: of the grid itself, or else of the one with which it shares.
+
+    None if there is no record, or only one with other settings.
 
     Raises:
         UserError: it is damaged.
     """
-    file = path(grid, run)
-    if not file.is_file():
-        return None
-    record = config.read_json(file, "delete it, and run the grid")
-    if absent := [key for key in _KEYS if key not in record]:
-        raise UserError(f"it has no `{absent[0]}`", file=file, hint="delete it, and run the grid")
-    return record if record["settings"] == settings(grid, run) else None
+    own = path(grid, run)
+    for file in (own, *([grid.shares / own.relative_to(grid.page.parent)] if grid.shares else [])):
+        if file.is_file():
+            record = config.read_json(file, "delete it, and run the grid")
+            if absent := [key for key in _KEYS if key not in record]:
+                raise UserError(f"it has no `{absent[0]}`", file=file, hint="delete it, and run the grid")
+            if record["settings"] == settings(grid, run):
+                return file, record
+    return None
 
 
 def is_done(grid: Grid, run: Run, data: str = SAME) -> bool:
     """Whether there is a record of the run with these settings, and with the same (or similar) inputs as here."""
-    record = read(grid, run)
-    if record is None:
+    found = find(grid, run)
+    if found is None:
         return False
-    here = inputs(grid, run)
+    record, here = found[1], inputs(grid, run)
     if data == SAME:
         return record["inputs"] == here
 
     exact = {_name(_held_out(run)), *(name for name in here if name.endswith(_TEXTS))}
-    return all(name in record["inputs"] and record["inputs"][name][name not in exact] == found[name not in exact]
-               for name, found in here.items())
+    return all(name in record["inputs"] and record["inputs"][name][name not in exact] == of_file[name not in exact]
+               for name, of_file in here.items())
 
 
 def without_run(grid: Grid) -> list[Path]:

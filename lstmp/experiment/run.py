@@ -251,7 +251,7 @@ def main(argv=None):
         grid = load(a.grid)
     elif missing and not a.dry_run:
         raise UserError(f"the learning rate of {missing[0]} with its present options is not known",
-                        file=rates_file(grid.page),
+                        file=rates_file(grid.page.parent),
                         hint="find it with --find-rates, or give the network an `lr_initial`")
     runs = grid.runs(a.only)
     remaining = [r for r in runs if not records.is_done(grid, r, records.ALIKE if a.alike else records.SAME)]

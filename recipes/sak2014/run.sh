@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # The papers' grid, trained to the end: the data of mini_librispeech after MP3 coding, as filterbank energies and adapted by
-# tri3b; the states of monophones, about 500 and about 4,000 tied states, if the grid names them; learning rates, networks,
-# page.
+# tri3b; states of monophones, about 500 and about 4,000 tied states, states for a low frame rate, and graphs for sequence
+# training, as far as the grid names them; learning rates, networks, page.
 #
 # DIR is a copy of LibriSpeech with the layout `pack`, with dev and test (recipes/mini_librispeech/README.md).
 #
 #   recipes/sak2014/run.sh --corpus DIR                 all of it; what is done is skipped
 #   recipes/sak2014/run.sh --corpus DIR --only lstm-2   some networks of grid.yaml
 #   recipes/sak2014/run.sh --corpus DIR --dry-run       the data, and what the networks would take
-#   recipes/sak2014/run.sh --corpus DIR --grid FILE     another grid of these data, such as recipes/sak2014/processes/grid.yaml
+#   recipes/sak2014/run.sh --corpus DIR --grid FILE     another grid of these data: recipes/sak2014/processes/grid.yaml,
+#                                                       recipes/sak2014/beyond/grid.yaml
 set -euo pipefail
 . "$(dirname "$0")/../options.sh"
 take_options "--grid" "$@" # ${options[@]}: of steps/run_grid.sh
@@ -35,5 +36,14 @@ tie ci --monophones
 for leaves in 500 4000; do
   tie $leaves --leaves $leaves --model $exp/tri3b --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml --nj "$nj"
 done
+tie chain --topology chain --context left_biphone --leaves 2000 --model $exp/tri3b --config $exp/conf/tri3b.yaml \
+  --fmllr-config $exp/conf/fmllr.yaml --nj "$nj"
+if grep -q $out/chain_ali/denominator "$grid"; then
+  steps/make_denominator.sh --ali $out/chain_ali --out $out/chain_ali/denominator --config $exp/conf/denominator.yaml
+fi
+if grep -q $exp/tri3b/graph_weak "$grid"; then # for lattices of the training data: unigrams of their transcripts
+  local/prepare_lm.sh --lang $lang --out ${lang}_weak --text $data/train-clean-5/text --skip-id --order 1
+  steps/make_graph.sh --lang ${lang}_weak --model $exp/tri3b --out $exp/tri3b/graph_weak
+fi
 options+=(--find-rates)
 grid_and_page "$grid"

@@ -46,6 +46,7 @@ def test_the_first_seeds_of_all_networks_are_run_first(toy_grid):
     ({"curves": {"size": ["small"]}}, "a picture in `curves` cannot be named `size`"),
     ({"levels": ["high"]}, "`levels` must be a number"),
     ({"rates": -1}, "`rates` must be above 0"),
+    ({"shares": "elsewhere"}, "`shares`: no folder elsewhere"),
     ({"rates": 0.5, "networks": {"small": {}, "large": {"init": "small"}}}, "network `large` needs `lr_initial`"),
     ({"claims": [{"text": "So.", "comparisons": [{"first": "small", "second": "large", "measure": "gap"}]}]},
      "relation` must be more or equal for the gap"),

@@ -183,6 +183,34 @@ def test_a_record_with_other_settings_is_ignored(finished):
     assert "| large |" not in text and "not yet run: large" in text and "3 of 5 runs" in text
 
 
+def test_records_of_another_grid_count_where_its_networks_are_the_same(finished, capsys):
+    page.main([str(finished.file)])
+    alone = (finished.path / "page/README.md").read_text()
+    other = finished.path / "other"
+    (other / "records").mkdir(parents=True)
+    for record in (finished.path / "page/records").glob("small-*"):
+        record.rename(other / "records" / record.name)
+    finished.write(**{**yaml.safe_load(finished.file.read_text()), "shares": str(other)})
+    grid = load(finished.file)
+    assert all(is_done(grid, run) for run in grid.runs())
+    page.main([str(finished.file)])
+    assert (finished.path / "page/README.md").read_text() == alone
+
+    changed = next((other / "records").glob("small-*"))
+    of_other = json.loads(changed.read_text())
+    changed.write_text(json.dumps({**of_other, "settings": {}}))  # another network of the same name
+    page.main([str(finished.file)])
+    assert "not yet run: small" in (finished.path / "page/README.md").read_text()
+    (finished.path / "page/records" / changed.name).write_text(json.dumps(of_other))
+    changed.write_text("{}")  # not read: the grid has a record of its own
+    page.main([str(finished.file)])
+    assert (finished.path / "page/README.md").read_text() == alone
+    (finished.path / "page/records" / changed.name).unlink()
+    with pytest.raises(SystemExit):
+        page.main([str(finished.file)])
+    assert f"{changed}: it has no `settings`" in capsys.readouterr().err
+
+
 def test_the_page_needs_nothing_but_the_records(finished):
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()

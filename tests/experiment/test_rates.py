@@ -83,6 +83,21 @@ def test_the_rate_of_a_changed_network_is_found_again(toy_grid, file, trials):
     assert unknown() == ["small", "large"]  # as from an earlier version
 
 
+def test_rates_of_another_grid_count_where_its_networks_are_the_same(toy_grid, file, trials):
+    trials(3.0, 3.0)
+    (toy_grid.path / "page").rename(toy_grid.path / "other")
+    values = {"common": COMMON, "networks": NETWORKS, "seeds": [1], "claims": [], "rates": 0.5}
+    assert load(toy_grid.write(**values)).without_rate == ["small", "large"]
+    values["shares"] = str(toy_grid.path / "other")
+    grid = load(toy_grid.write(**values))
+    assert grid.without_rate == ["large"]
+    of_other = json.loads((toy_grid.path / "other/rates.json").read_text())["small"]
+    assert grid.networks["small"].config.lr_initial == of_other["rate"]
+    (toy_grid.path / "page").mkdir()
+    (toy_grid.path / "page/rates.json").write_text(json.dumps({"small": {**of_other, "rate": 0.125}}))
+    assert load(file).networks["small"].config.lr_initial == 0.125
+
+
 def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_steps, capsys):
     sources = {"tied": {**toy_grid.values["sources"]["tied"], "ali": str(toy_grid.path / "nothing")}}
     toy_grid.write(common=COMMON, networks=NETWORKS, seeds=[1], claims=[], rates=0.5, sources=sources)
