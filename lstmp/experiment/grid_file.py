@@ -9,6 +9,9 @@ A grid is a YAML file::
     sets: [dev, test]                # test sets; LM weight and penalty are chosen on the first; empty: no WERs
     claims_on: test                  # the set whose word errors decide claims (default: the first one)
     to_the_end: true                 # comparisons of networks that still learn at their last epoch decide nothing
+    clock: side_by_side              # minutes are epochs times the processor time of one, measured for all networks
+                                     # side by side (lstmp/experiment/costs.py); or processor (the default): that of the
+                                     # trainings; or wall: their time by the clock
     levels: [50, 60]                 # the page tells epochs and minutes to these held-out frame accuracies, in per cent
     curves: {depth: [lstm-1, lstm-2]} # pictures of learning curves: file name → the networks that each one shows
     seeds: [1, 2, 3]                 # of every network that does not set others
@@ -20,8 +23,8 @@ A grid is a YAML file::
                                      # largest stable one downwards (lstmp/experiment/rates.py). steps/run_grid.sh
                                      # --find-rates writes them to rates.json beside the page, and finds those of
                                      # changed networks again. lr_final is scaled with them
-    shares: recipes/sak2014          # the folder of another grid's page. Its records and rates count here too, for networks
-                                     # with the same name, seed and settings
+    shares: recipes/sak2014          # the folder of another grid's page. Its records and rates count here too, for
+                                     # networks with the same name, seed and settings
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:

@@ -26,7 +26,7 @@ def pictures(record: dict) -> list[tuple[str, str]]:
 def draw(record: dict, folder):
     """Draw all pictures of a grid's record into ``folder``."""
     rows = {r["network"]: r for r in record["networks"]}
-    clock = {"processor": "minutes on one core", "wall": "minutes by the clock"}[record["clock"]]
+    clock = "minutes by the clock" if record["clock"] == "wall" else "minutes on one core"
     for name, shown in _curves(record).items():
         _learning([rows[n] for n in shown], clock, Path(folder) / f"{name}.png")
     if _sizes_differ(record):

@@ -73,7 +73,8 @@ class Comparison:
         check(self.measure != "gap" or self.relation in ("more", "equal"), "relation", "more or equal for the gap")
 
 
-CLOCKS = ("processor", "wall")
+SIDE_BY_SIDE = "side_by_side"
+CLOCKS = ("processor", "wall", SIDE_BY_SIDE)
 MEASURES = ("accuracy", "early", "gap", "wer", "epochs", "minutes")
 EFFORTS = ("early", "epochs", "minutes")  # measures of how fast a network learns from random weights
 RELATIONS = ("better", "more", "no_better", "equal")
@@ -192,7 +193,8 @@ class Network:
 class Grid:
     """The content of a grid's file.
 
-    ``clock`` says how the training time is measured: as processor time or as wall-clock time. ``claims_on`` is "" if
+    ``clock`` says how the training time is measured: as processor time or as wall-clock time of the trainings, or as
+    epochs times the processor time of one, measured side by side (lstmp.experiment.costs). ``claims_on`` is "" if
     nothing is decoded. ``rates`` is 0 if the file has no such key; ``without_rate`` names the networks whose rate is
     yet to be found; ``shares`` is None if the file has no such key. The other fields are the keys of the file.
     """

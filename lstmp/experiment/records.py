@@ -123,6 +123,28 @@ def find(grid: Grid, run: Run) -> tuple[Path, dict] | None:
     return None
 
 
+def finished(grid: Grid) -> dict[str, list[dict]]:
+    """Read the records: network → the records of its runs, for the networks for which all seeds are done.
+
+    Raises:
+        UserError: two runs were scored on different utterances.
+    """
+    done: dict[str, list[dict]] = {}
+    scored: dict[str, int] = {}
+    for name in grid.networks:
+        wanted = grid.runs([name])
+        runs = dict(found for r in wanted if (found := find(grid, r)))
+        if len(runs) < len(wanted):
+            continue
+        for file, run in runs.items():
+            for set_name, scores in run["sets"].items():
+                if scored.setdefault(set_name, scores["words"]) != scores["words"]:
+                    raise UserError(f"it was scored on other utterances of {set_name} than the previous records",
+                                    file=file, hint="delete the records that are out of date, and run the grid")
+        done[name] = list(runs.values())
+    return done
+
+
 def is_done(grid: Grid, run: Run, data: str = SAME) -> bool:
     """Whether there is a record of the run with these settings, and with the same (or similar) inputs as here."""
     found = find(grid, run)

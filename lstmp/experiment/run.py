@@ -16,33 +16,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 import yaml
 
 from lstmp import config
-from lstmp.corpus.datadir import read_table
 from lstmp.errors import UserError, command
 from lstmp.experiment import records
+from lstmp.experiment.costs import Workload, measure_costs, num_frames, prepare_core
 from lstmp.experiment.grid_file import load
-from lstmp.experiment.plan import Grid, Run
+from lstmp.experiment.plan import SIDE_BY_SIDE, Grid, Run
 from lstmp.experiment.rates import find_rates, rates_file
 from lstmp.experiment.records import folders
 from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.nnet.config import LstmpConfig
-from lstmp.nnet.distributed.workers import flush_denormals
-from lstmp.nnet.kernels.fused import resolve_precision
 from lstmp.nnet.load_frames import read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.network_stage import result_settings
-from lstmp.nnet.train import keep_freed_memory, read_ids
 from lstmp.paths import ROOT
 from lstmp.sequence.config import SequenceConfig
 
 _DECODING_RTF = 0.05  # real-time factor of decoding that is assumed in the budget
-# Seconds for each output frame that a criterion is assumed to take: docs/lf-mmi.md, docs/sequence-training.md
-_CRITERION_SECONDS = {"lfmmi": 40e-6, "smbr": 200e-6, "mmi": 200e-6}
 
 
 def commands(grid: Grid, run: Run) -> list[list[str]]:
@@ -57,54 +51,24 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
     return out
 
 
-def seconds_per_frame(cfg, inputs: int, pdfs: int, seconds: float = 1.0) -> float:
-    """Measure the training time per frame of the features on one core, on random data, for about ``seconds``."""
-    torch.manual_seed(0)
-    model = StateNetwork(resolve_precision(cfg, "cpu"), inputs, pdfs)
-    model.initialize(1)
-    frames = cfg.chunk or 500  # of the output
-    x = torch.randn(frames * cfg.subsampling, cfg.streams, inputs)
-    targets = torch.randint(pdfs, (frames, cfg.streams))
-    lengths = torch.full((cfg.streams,), frames)
-    params, generator = list(model.parameters()), torch.Generator().manual_seed(1)
-    times: list[float] = []
-    began = time.monotonic()
-    while len(times) < 3 or time.monotonic() - began < seconds:
-        start = time.monotonic()
-        loss, _, _ = model.loss(x, model.zero_state(cfg.streams), targets, targets.numel(), generator, lengths)
-        torch.autograd.grad(loss, params)
-        times.append(time.monotonic() - start)
-    of_criterion = _CRITERION_SECONDS.get(cfg.criterion, 0.0)
-    return (sorted(times)[len(times) // 2] / targets.numel() + of_criterion) / cfg.subsampling
-
-
 def budget(grid: Grid, runs: list[Run], nj: int) -> float:
     """Print the expected time of the runs. Returns it in core minutes."""
-    torch.set_num_threads(1)
-    flush_denormals()
-    keep_freed_memory()
+    prepare_core()
     total, sizes = 0.0, {}
     for name in dict.fromkeys(r.network for r in runs):
         of_network = [r for r in runs if r.network == name]
         s, cfg = of_network[0].source, of_network[0].config
         if s.train not in sizes:
-            sizes[s.train] = Features(s.train, cfg.feature).dim, _frames(s.train, s.valid)
+            sizes[s.train] = Features(s.train, cfg.feature).dim, num_frames(s.train, s.valid)
         inputs, frames = sizes[s.train][0] + cfg.ivector_dim, sizes[s.train][1]
         pdfs = read_num_pdfs(s.ali)
-        train = cfg.epochs * frames * seconds_per_frame(cfg, inputs, pdfs) / 60
-        decode = sum(_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING_RTF
+        train = cfg.epochs * frames * Workload(cfg, inputs, pdfs).seconds(1.0, fewest=3) / 60
+        decode = sum(num_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING_RTF
         total += len(of_network) * (train + decode)
         say(f"{name}: {StateNetwork(cfg, inputs, pdfs).num_params:,} parameters, {len(of_network)} x {train:.1f} core "
             f"minutes of training, {decode:.1f} of decoding")
     say(f"{len(runs)} runs to do, about {total / 60:.1f} core hours: {total / 60 / nj:.1f} hours, {nj} at a time")
     return total
-
-
-def _frames(data_dir: str, without: str | None = None) -> int:
-    """Number of frames of a data dir, except those of the utterances listed in ``without``."""
-    lengths = read_table(Path(data_dir) / "utt2num_frames")
-    excluded = read_ids(without) if without and not Path(without).is_dir() else set()
-    return sum(int(n) for utt, n in lengths.items() if utt not in excluded)
 
 
 def execute(grid: Grid, run: Run, only_train: bool = False) -> str | None:
@@ -269,6 +233,8 @@ def main(argv=None):
         budget(grid, [*first, *remaining], a.nj)
     if not a.dry_run:
         run_all(grid, remaining, a.nj, first)
+        if grid.clock == SIDE_BY_SIDE:
+            measure_costs(grid)
 
 
 if __name__ == "__main__":
