@@ -18,8 +18,9 @@ from lstmp.errors import UserError
 # characters that would end the script or its line if the text were put into HTML or read by an old browser
 _ESCAPES = {"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
-# A shard fills whole blocks. Chromium asks for the size of a file before it opens it: of one that is replaced in
-# between it reads as much as the old one had, and the end of a longer script would be missing.
+# A shard fills whole blocks, so that it seldom has another size when a page that follows a run reads it again.
+# Chromium asks for the size of a file before it opens it: of one that is replaced in between it reads as much as the
+# old one had, and the end of a longer script is missing until the page reads it once more.
 _BLOCK = 4096
 
 

@@ -19,7 +19,7 @@ def test_a_shard_is_a_call_with_json_that_cannot_end_the_script(tmp_path):
     assert json.loads(call[1]) == value == read_shard(tmp_path, "words/a/0")
 
 
-def test_a_longer_value_does_not_change_the_size_of_a_file(tmp_path):
+def test_files_have_whole_blocks(tmp_path):
     sizes = [write_shard(tmp_path, "progress", {"text": "é" * n}).stat().st_size for n in (0, 500, 2027, 2028)]
     assert sizes == [4096, 4096, 4096, 8192]
 

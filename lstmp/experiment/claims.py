@@ -37,12 +37,17 @@ class Outcome:
         return [100 * read(r) for r in self.records]
 
     @property
+    def timed(self) -> bool:
+        """Whether the minutes of its epochs are known."""
+        return all(np.isfinite(e["cpu_seconds"]) for r in self.records for e in r["epochs"])
+
+    @property
     def reached(self) -> float:
         """The held-out accuracy that each seed has reached after some epoch."""
         return min(max(e["accuracy_valid"] for e in r["epochs"]) for r in self.records)
 
     def effort(self, measure: str, accuracy: float) -> list[float]:
-        """Epochs, or minutes of processor time, until each seed had a held-out accuracy; all of its training, if it
+        """Epochs, or minutes by the grid's clock, until each seed had a held-out accuracy; all of its training, if it
         never had."""
         minutes = measure == "minutes"
         return [min(effort(r["epochs"], accuracy, minutes), sum(_of_epoch(e, minutes) for e in r["epochs"]))
@@ -54,7 +59,7 @@ def _of_epoch(epoch: dict, minutes: bool) -> float:
 
 
 def effort(epochs: list[dict], accuracy: float, minutes: bool) -> float:
-    """Epochs, or minutes of processor time, until the held-out accuracy was reached; linear within an epoch.
+    """Epochs, or core minutes, until the held-out accuracy was reached; linear within an epoch.
 
     Args:
         epochs: of a training, in order.
@@ -139,6 +144,15 @@ def _why_open(c: Comparison, outcomes: dict[str, Outcome]) -> str:
     return ""
 
 
+def lacking(c: Comparison, outcomes: dict[str, Outcome]) -> dict[str, list[str]]:
+    """Why networks cannot be compared at all: reason → those that are not done, or whose minutes are not known."""
+    both = list(dict.fromkeys((c.first, c.second)))
+    reasons = {"not yet run": [n for n in both if n not in outcomes],
+               "minutes not measured": [n for n in both if c.measure == "minutes" and n in outcomes
+                                        and not outcomes[n].timed]}
+    return {reason: names for reason, names in reasons.items() if names}
+
+
 def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str, list[tuple[Compared, float, str]]]]:
     """For each claim the verdict, and its comparisons with their adjusted p-values and decisions.
 
@@ -149,7 +163,7 @@ def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str,
     """
     known = spreads(claims, outcomes)
     tested = [[compare(c, outcomes, known.get(c.measure)) for c in claim.comparisons
-               if {c.first, c.second} <= set(outcomes)] for claim in claims]
+               if not lacking(c, outcomes)] for claim in claims]
     p_values = [c.p for rows in tested for c in rows]
     adjusted = iter(holm(p_values + [1.0] * (sum(len(claim.comparisons) for claim in claims) - len(p_values))))
     verdicts = []

@@ -1,16 +1,18 @@
 """What an epoch of each of a grid's networks costs, with all of them measured side by side.
 
 The networks of a grid are trained on many days, on machines of different speed and beside different other work, so the
-minutes that they took cannot be compared. For a grid with ``clock: side_by_side`` all networks that are done take turns
-on one core, and the processor time of their updates is kept in ``costs.json`` beside the page. Minutes of such a grid
-are epochs times the minutes of one.
+minutes that they took cannot be compared. For a grid with ``clock: side_by_side`` all networks that are done, and were
+trained by cross entropy, take turns on one core, and the processor time of their updates is kept in ``costs.json``
+beside the page. Minutes of such a grid are epochs times the minutes of one. Held-out evaluation and the reading of
+features are not in them, nor, for a network of several processes, what these exchange.
 """
 
 import hashlib
 import json
+import math
 import time
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import torch
 
@@ -23,6 +25,7 @@ from lstmp.experiment.rates import settings
 from lstmp.features.load import Features
 from lstmp.log import say
 from lstmp.machine import machine
+from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.distributed.workers import flush_denormals
 from lstmp.nnet.kernels.fused import reduced_precision, resolve_precision
 from lstmp.nnet.model import StateNetwork
@@ -37,10 +40,16 @@ _ROUNDS, _TURN = 11, 0.3  # turns of each network, and seconds of one
 class Workload:
     """The training of a network on one core, on random frames. Its weights never change."""
 
-    def __init__(self, cfg, inputs: int, pdfs: int, streams: int | None = None):
-        """``streams``: of an update; None: those of the configuration."""
+    def __init__(self, cfg: LstmpConfig, inputs: int, pdfs: int, streams: int | None = None):
+        """
+        Args:
+            cfg: of the network and its training.
+            inputs: number of values in a frame of features, i-vectors included.
+            pdfs: number of tied states.
+            streams: of an update; None: those of ``cfg``.
+        """
         torch.manual_seed(0)
-        self.cfg, streams = cfg, streams or cfg.streams
+        self.cfg, streams = cfg, cfg.streams if streams is None else streams
         self.model = StateNetwork(resolve_precision(cfg, "cpu"), inputs, pdfs)
         self.model.initialize(1)
         self.optimizer = make_optimizer(cfg, self.model)
@@ -53,7 +62,10 @@ class Workload:
         self.generator = torch.Generator().manual_seed(1)
 
     def seconds(self, enough: float, fewest: int = 1) -> float:
-        """Processor time of an update for each frame of the features: the median over ``enough`` seconds."""
+        """Processor time of an update for each frame of the features: the median over ``enough`` seconds.
+
+        For a criterion on graphs or lattices a usual time is added, which is not measured.
+        """
         times: list[float] = []
         began = time.monotonic()
         while len(times) < fewest or time.monotonic() - began < enough:
@@ -92,8 +104,12 @@ def costs_file(folder: Path) -> Path:
     return folder / "costs.json"
 
 
-def read_costs(grid: Grid) -> dict[str, float]:
-    """Minutes of processor time of an epoch of each network whose cost was measured with its present settings.
+def read_costs(grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
+    """Minutes of processor time of an epoch of each network of ``done`` whose cost is known.
+
+    Args:
+        done: of :func:`lstmp.experiment.records.finished`. A cost that was measured for other settings, frames or tied
+            states does not count.
 
     Raises:
         UserError: the file is damaged.
@@ -102,64 +118,62 @@ def read_costs(grid: Grid) -> dict[str, float]:
     again = "delete it, and run steps/run_grid.sh"
     found = config.read_json(file, again) if file.is_file() else {"networks": {}}
     try:
-        of_networks = {name: (float(values["minutes"]), values["settings"])
-                       for name, values in found["networks"].items()}
+        known = {name: (float(values["minutes"]), values["of"]) for name, values in found["networks"].items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError("it is not a file of costs", file=file, hint=again) from None
-    return {name: minutes for name, (minutes, digest) in of_networks.items()
-            if name in grid.networks and digest == _digest(_first_run(grid, name))}
+    return {name: known[name][0] for name, runs in done.items()
+            if name in known and known[name][1] == _digest(_first_run(grid, name), runs[0])}
 
 
 def measure_costs(grid: Grid, rounds: int = _ROUNDS):
-    """Measure all networks of which all seeds are done, unless their costs are known, and write the file.
+    """Measure the networks of which all seeds are done, unless all their costs are known, and write the file.
 
-    Processes of a network each have a part of its streams; what they exchange is not measured.
+    Networks that depend on a criterion on graphs or lattices are left out. Each process of a network has a part of its
+    streams.
 
     Raises:
-        UserError: features of the grid's sources are missing.
+        UserError: a record or the file of costs is damaged, or features of the grid's sources are missing.
     """
-    done = records.finished(grid)
-    if not set(done) - set(read_costs(grid)):
+    done = {name: runs for name, runs in records.finished(grid).items()
+            if grid.networks[name].config.criterion == "cross_entropy"}
+    if not set(done) - set(read_costs(grid, done)):
         return
     say(f"measuring the costs of {len(done)} networks side by side")
     prepare_core()
-    workloads, frames = {}, {}
+    workloads: dict[str, Workload] = {}
     for name, runs in done.items():
-        run = _first_run(grid, name)
-        inputs = Features(run.source.train, run.config.feature).dim + run.config.ivector_dim
-        workloads[name] = Workload(run.config, inputs, runs[0]["training"]["num_pdfs"],
-                                   run.config.streams // run.processes)
-        frames[name] = num_frames(run.source.train, run.source.valid)
-    times: dict[str, list[float]] = {name: [] for name in workloads}
-    with reduced_precision():
-        for workload in workloads.values():
-            workload.seconds(0, fewest=2)  # kernels are compiled, memory is fetched
-        for _ in range(rounds):
-            for name, workload in workloads.items():
-                times[name].append(workload.seconds(_TURN))
-    networks = {name: {"minutes": float(f"{median(of_network) * frames[name] / 60:.4g}"),
-                       "settings": _digest(_first_run(grid, name))} for name, of_network in times.items()}
+        run, cfg = _first_run(grid, name), grid.networks[name].config
+        inputs = Features(run.source.train, cfg.feature).dim + cfg.ivector_dim
+        workloads[name] = Workload(cfg, inputs, runs[0]["training"]["num_pdfs"],
+                                   max(1, cfg.streams // (run.processes - cfg.parameter_servers)))
+    frames = {name: num_frames(s.train, s.valid) for name in done for s in [_first_run(grid, name).source]}
+    seconds = _side_by_side(workloads, rounds)
+    networks = {name: {"minutes": float(f"{seconds[name] * frames[name] / 60:.4g}"),
+                       "of": _digest(_first_run(grid, name), runs[0])} for name, runs in done.items()}
     config.write_text(costs_file(grid.page.parent),
                       json.dumps({"machine": machine(), "networks": networks}, indent=1) + "\n")
 
 
-def apply_costs(grid: Grid, done: dict[str, list[dict]]) -> dict[str, list[dict]]:
-    """The records of networks with the processor time of each epoch, and of all, by their costs.
+def _side_by_side(workloads: dict[str, Workload], rounds: int) -> dict[str, float]:
+    """Seconds per frame of each workload. In a round each has a turn, and is measured by the mean of the round, so that
+    a time when the machine is slow counts for all alike."""
+    with reduced_precision():
+        for workload in workloads.values():
+            workload.seconds(0, fewest=2)  # kernels are compiled, memory is fetched
+        turns = [{name: workload.seconds(_TURN) for name, workload in workloads.items()} for _ in range(rounds)]
+    means = [mean(turn.values()) for turn in turns]
+    return {name: median(means) * median(turn[name] / of_round for turn, of_round in zip(turns, means, strict=True))
+            for name in workloads}
 
-    Raises:
-        UserError: the cost of a network is not known.
-    """
-    costs = read_costs(grid)
-    if unknown := [name for name in done if name not in costs]:
-        raise UserError(f"the cost of {unknown[0]} with its present settings is not known",
-                        file=costs_file(grid.page.parent), hint="run steps/run_grid.sh")
+
+def with_costs(done: dict[str, list[dict]], costs: dict[str, float]) -> dict[str, list[dict]]:
+    """The records with the processor time of each epoch, and of all, by ``costs``; NaN for networks without a cost."""
     out: dict[str, list[dict]] = {}
     for name, runs in done.items():
-        out[name] = []
+        minutes, out[name] = costs.get(name, math.nan), []
         for r in runs:
-            epochs = [e | {"cpu_seconds": 60 * costs[name]} for e in r["training"]["epochs"]]
-            out[name].append(r | {"training": r["training"] | {"epochs": epochs,
-                                                               "cpu_minutes": len(epochs) * costs[name]}})
+            epochs = [e | {"cpu_seconds": 60 * minutes} for e in r["training"]["epochs"]]
+            out[name].append(r | {"training": r["training"] | {"epochs": epochs, "cpu_minutes": len(epochs) * minutes}})
     return out
 
 
@@ -167,5 +181,8 @@ def _first_run(grid: Grid, name: str) -> Run:
     return grid.run(name, grid.networks[name].seeds[0])
 
 
-def _digest(run: Run) -> str:
-    return hashlib.sha256(json.dumps(settings(run), sort_keys=True).encode()).hexdigest()[:16]
+def _digest(run: Run, record: dict) -> str:
+    """Of what a cost depends on: settings, frames and tied states."""
+    counted = {name: record["inputs"][name] for name in records.exact_names(run, record["inputs"])}
+    of = [settings(run), counted]
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]

@@ -8,7 +8,8 @@ A grid is a YAML file::
     note: …                          # a paragraph for the page
     sets: [dev, test]                # test sets; LM weight and penalty are chosen on the first; empty: no WERs
     claims_on: test                  # the set whose word errors decide claims (default: the first one)
-    to_the_end: true                 # comparisons of networks that still learn at their last epoch decide nothing
+    to_the_end: true                 # comparisons of networks that still learn at their last epoch decide nothing;
+                                     # except those trained on lattices, which is for a few epochs
     clock: side_by_side              # minutes are epochs times the processor time of one, measured for all networks
                                      # side by side (lstmp/experiment/costs.py); or processor (the default): that of the
                                      # trainings; or wall: their time by the clock
@@ -86,17 +87,7 @@ def load(path) -> Grid:
         if not shares.is_dir():
             raise UserError(f"`shares`: no folder {shares}", file=path, line=lines["shares"],
                             hint="name the folder of another grid's page, from the top of the checkout")
-    rates = {**(read_rates(shares) if shares else {}), **read_rates(page.parent)} if share else {}
-    networks: dict[str, Network] = {}
-    searched: list[str] = []  # those whose rates are searched for
-    for name, own in _group(values, "networks", path, lines).items():
-        networks[name] = _network(name, own or {}, networks, sources, seeds, sections, rates, path, lines)
-        if not share or "lr_initial" in (own or {}) or networks[name].sequence:
-            continue
-        if networks[name].init or networks[name].config.criterion != "cross_entropy":
-            raise UserError(f"network `{name}` needs `lr_initial`", file=path, line=lines.get("networks"),
-                            hint="the range test is for networks that begin with random weights and cross entropy")
-        searched.append(name)
+    networks, searched = _networks(values, {}, bool(share), sources, seeds, sections, path, lines)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
         raise config.unknown(f"network `{baseline}`", baseline, networks, file=path, line=lines["baseline"])
@@ -122,8 +113,36 @@ def load(path) -> Grid:
     grid = Grid(Path(values["exp"]), page, str(values["title"]), str(values.get("note") or ""), sets,
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
                 claims_on, to_the_end, levels, curves, share or 0.0, searched, shares)
-    known = {n for n in searched if n in rates and rates[n].network == settings(grid.run(n, networks[n].seeds[0]))}
-    return replace(grid, without_rate=[n for n in searched if n not in known])
+    rates = _rates_of(grid, searched)
+    networks, _ = _networks(values, rates, bool(share), sources, seeds, sections, path, lines)
+    return replace(grid, networks=networks, without_rate=[n for n in searched if n not in rates])
+
+
+def _networks(values: dict, rates: dict[str, Found], are_searched: bool, sources: dict[str, Source], seeds: list[int],
+              sections: dict, path, lines) -> tuple[dict[str, Network], list[str]]:
+    """The networks, and the names of those whose rates are searched for."""
+    networks: dict[str, Network] = {}
+    searched: list[str] = []
+    for name, own in _group(values, "networks", path, lines).items():
+        networks[name] = _network(name, own or {}, networks, sources, seeds, sections, rates, path, lines)
+        if not are_searched or "lr_initial" in (own or {}) or networks[name].sequence:
+            continue
+        if networks[name].init or networks[name].config.criterion != "cross_entropy":
+            raise UserError(f"network `{name}` needs `lr_initial`", file=path, line=lines.get("networks"),
+                            hint="the range test is for networks that begin with random weights and cross entropy")
+        searched.append(name)
+    return networks, searched
+
+
+def _rates_of(grid: Grid, searched: list[str]) -> dict[str, Found]:
+    """The rates that were found for the present settings of networks. Those of the grid with which this one shares come
+    first: both train one network in the same folder."""
+    rates: dict[str, Found] = {}
+    for folder in filter(None, (grid.shares, grid.page.parent) if searched else ()):
+        for name, found in read_rates(folder).items():
+            if name in searched and found.network == settings(grid.run(name, grid.networks[name].seeds[0])):
+                rates.setdefault(name, found)
+    return rates
 
 
 def _network(name, own, earlier: dict[str, Network], sources: dict[str, Source], seeds: list[int], sections: dict,

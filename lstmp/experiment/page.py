@@ -17,10 +17,11 @@ from lstmp.experiment.claims import (
     Outcome,
     decide,
     effort,
+    lacking,
     sentence,
     spreads,
 )
-from lstmp.experiment.costs import apply_costs
+from lstmp.experiment.costs import read_costs, with_costs
 from lstmp.experiment.difference import wer_difference
 from lstmp.experiment.grid_file import load
 from lstmp.experiment.pictures import draw, pictures
@@ -30,9 +31,10 @@ from lstmp.log import say
 from lstmp.score.report import table
 
 _MINUTES = {"wall": "core minutes: processor time; minutes: by the clock",
-            "processor": "core minutes: processor time, which days and machines of different speed make differ too",
-            SIDE_BY_SIDE: "core minutes: epochs times the processor time of one, which was measured for all networks "
-                          "side by side ([costs.json](costs.json))"}
+            "processor": "core minutes: processor time, which also depends on the machine and on what else ran on it",
+            SIDE_BY_SIDE: "core minutes: epochs times the processor time of the updates of one, which was measured for "
+                          "all networks side by side ([costs.json](costs.json)), for comparison: the trainings took "
+                          "more or less, depending on the day; –: not measured"}
 _CRITERIA = {"lfmmi": ", LF-MMI", "mmi": ", MMI", "smbr": ", sMBR"}
 
 
@@ -41,7 +43,8 @@ def outcome(grid: Grid, name: str, runs: list[dict]) -> Outcome:
     sets = [r["sets"][grid.claims_on] for r in runs] if grid.sets else []
     trained, most = [r["training"] for r in runs], grid.networks[name].config.epochs
     return Outcome(trained, [np.array(s["errors"]) for s in sets], np.array(sets[0]["words"] if sets else []),
-                   grid.to_the_end and any(_still_learns(t["epochs"], most) for t in trained))
+                   grid.to_the_end and not grid.networks[name].sequence
+                   and any(_still_learns(t["epochs"], most) for t in trained))
 
 
 def _still_learns(epochs: list[dict], most: int) -> bool:
@@ -62,7 +65,7 @@ def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
             "rate": cfg.lr_initial, "cells": cfg.cells, "r": cfg.recurrent_projection, "p": cfg.projection,
             "layers": cfg.layers, "label_delay": cfg.label_delay, "states": trained[0]["num_pdfs"],
             "params": trained[0]["params"], "seeds": network.seeds,
-            "minutes": [t["cpu_minutes"] for t in trained], "wall_minutes": [t["minutes"] for t in trained],
+            "minutes": _known([t["cpu_minutes"] for t in trained]), "wall_minutes": [t["minutes"] for t in trained],
             "accuracy_train": [100 * t["frame_accuracy_train"] for t in trained],
             "accuracy_valid": [100 * t["frame_accuracy_valid"] for t in trained],
             "wer": {s: [r["sets"][s]["wer"] for r in runs] for s in grid.sets},
@@ -70,14 +73,19 @@ def rows(grid: Grid, done: dict[str, list[dict]]) -> list[dict]:
             "epochs": [[100 * e["accuracy_valid"] for e in t["epochs"]] for t in trained],
             "efforts": [[None if network.init else _effort(trained, level / 100, minutes) for minutes in (False, True)]
                         for level in grid.levels],
-            "seconds": [[e["seconds" if grid.clock == "wall" else "cpu_seconds"] for e in t["epochs"]]
+            "seconds": [_known([e["seconds" if grid.clock == "wall" else "cpu_seconds"] for e in t["epochs"]])
                         for t in trained],
             "staleness": [t["epochs"][-1].get("staleness_mean") for t in trained]})
     return out
 
 
+def _known(values: list[float]) -> list[float] | None:
+    return values if np.isfinite(values).all() else None
+
+
 def _effort(trained: list[dict], accuracy: float, minutes: bool) -> float | None:
-    """Mean over the seeds of epochs or minutes until an accuracy; None if one of them never had it."""
+    """Mean over the seeds of epochs or minutes until an accuracy; None if one of them never had it, or if minutes are
+    not known."""
     mean = float(np.mean([effort(t["epochs"], accuracy, minutes) for t in trained]))
     return mean if np.isfinite(mean) else None
 
@@ -99,13 +107,17 @@ def trained_by(cfg, processes: int) -> str:
 
 
 def record(grid: Grid, command_line: str) -> dict:
-    """Collect everything that the page shows; this is the content of ``results.json``."""
+    """Collect everything that the page shows; this is the content of ``results.json``.
+
+    Raises:
+        UserError: no network of the grid is done, or a record or the file of costs is damaged.
+    """
     done = records.finished(grid)
     if not done:
         raise UserError("no network of the grid is done", file=grid.exp, hint="run steps/run_grid.sh")
     core_hours = sum(run["training"]["cpu_minutes"] for runs in done.values() for run in runs) / 60
     if grid.clock == SIDE_BY_SIDE:
-        done = apply_costs(grid, done)
+        done = with_costs(done, read_costs(grid, done))
     outcomes = {name: outcome(grid, name, runs) for name, runs in done.items()}
     base = outcomes.get(grid.baseline) if grid.sets else None
     networks, known = rows(grid, done), spreads(grid.claims, outcomes)
@@ -146,9 +158,12 @@ def decided(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[dict]:
     """The claims with their verdicts and comparisons, for ``results.json``."""
     out = []
     for claim, (verdict, compared) in zip(claims, decide(claims, outcomes), strict=True):
-        missing = sorted({n for c in claim.comparisons for n in (c.first, c.second)} - set(outcomes))
+        reasons: dict[str, set[str]] = {}
+        for reason, names in (item for c in claim.comparisons for item in lacking(c, outcomes).items()):
+            reasons.setdefault(reason, set()).update(names)
+        why = "; ".join(f"{reason}: {', '.join(sorted(names))}" for reason, names in reasons.items())
         out.append({"claim": claim.text, "verdict": verdict, "discussion": claim.discussion.strip(),
-                    "why": claim.untested or (f"not yet run: {', '.join(missing)}" if missing else ""),
+                    "why": claim.untested or why,
                     "comparisons": [
                         {"claimed": sentence(c.comparison), "difference": c.difference.mean, "p": p, "p_alone": c.p,
                          "decision": decision, "why": c.why,

@@ -51,10 +51,12 @@ def _learning(rows, clock, path):
     for i, row in enumerate(rows):
         epochs = max(map(len, row["epochs"]))
         accuracy = np.array([np.maximum.accumulate(seed + seed[-1:] * (epochs - len(seed))) for seed in row["epochs"]])
-        seconds = [[seed[e] for seed in row["seconds"] if e < len(seed)] for e in range(epochs)]
-        minutes = np.cumsum([np.mean(of_epoch) for of_epoch in seconds]) / 60
+        x_axes = [(axes[0], np.arange(1, epochs + 1))]
+        if row["minutes"]:
+            seconds = [[seed[e] for seed in row["seconds"] if e < len(seed)] for e in range(epochs)]
+            x_axes.append((axes[1], np.cumsum([np.mean(of_epoch) for of_epoch in seconds]) / 60))
         color, line = f"C{i % 10}", _LINES[i // 10 % len(_LINES)]
-        for axis, x in ((axes[0], np.arange(1, epochs + 1)), (axes[1], minutes)):
+        for axis, x in x_axes:
             axis.plot(x, accuracy.mean(0), line, marker="o", markersize=3, color=color, label=row["network"])
             axis.fill_between(x, accuracy.min(0), accuracy.max(0), color=color, alpha=0.15, linewidth=0)
     axes[0].xaxis.get_major_locator().set_params(integer=True)
@@ -62,7 +64,7 @@ def _learning(rows, clock, path):
     axes[1].set(xlabel=clock)
     for axis in axes:
         axis.grid(alpha=0.3, which="both")
-    axes[1].legend(fontsize=8)
+    axes[0].legend(fontsize=8)
     write_png(figure, path, dpi=110)
 
 

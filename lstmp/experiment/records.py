@@ -12,6 +12,7 @@ numbers are compared.
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from lstmp import config
@@ -94,6 +95,12 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     return of_first | {_name(p): [digest(p), p.stat().st_size] for p in files}
 
 
+def exact_names(run: Run, names: Iterable[str]) -> set[str]:
+    """Those of the inputs ``names`` of a run whose contents must always be the same: numbers of frames and of tied
+    states, and the held-out list."""
+    return {_name(_held_out(run)), *(name for name in names if name.endswith(_TEXTS))}
+
+
 def _held_out(run: Run) -> Path:
     valid = Path(run.source.valid)
     return valid / "utt2spk" if valid.is_dir() else valid
@@ -113,11 +120,13 @@ def find(grid: Grid, run: Run) -> tuple[Path, dict] | None:
         UserError: it is damaged.
     """
     own = path(grid, run)
-    for file in (own, *([grid.shares / own.relative_to(grid.page.parent)] if grid.shares else [])):
+    for folder in filter(None, (grid.page.parent, grid.shares)):
+        file = folder / own.relative_to(grid.page.parent)
         if file.is_file():
-            record = config.read_json(file, "delete it, and run the grid")
+            hint = f"delete it, and run the grid of {folder}"
+            record = config.read_json(file, hint)
             if absent := [key for key in _KEYS if key not in record]:
-                raise UserError(f"it has no `{absent[0]}`", file=file, hint="delete it, and run the grid")
+                raise UserError(f"it has no `{absent[0]}`", file=file, hint=hint)
             if record["settings"] == settings(grid, run):
                 return file, record
     return None
@@ -154,7 +163,7 @@ def is_done(grid: Grid, run: Run, data: str = SAME) -> bool:
     if data == SAME:
         return record["inputs"] == here
 
-    exact = {_name(_held_out(run)), *(name for name in here if name.endswith(_TEXTS))}
+    exact = exact_names(run, here)
     return all(name in record["inputs"] and record["inputs"][name][name not in exact] == of_file[name not in exact]
                for name, of_file in here.items())
 

@@ -232,9 +232,11 @@ def main(argv=None):
     if remaining:
         budget(grid, [*first, *remaining], a.nj)
     if not a.dry_run:
-        run_all(grid, remaining, a.nj, first)
-        if grid.clock == SIDE_BY_SIDE:
-            measure_costs(grid)
+        try:
+            run_all(grid, remaining, a.nj, first)
+        finally:  # of the others too, if a run has failed
+            if grid.clock == SIDE_BY_SIDE:
+                measure_costs(grid)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def networks_table(r: dict) -> str:
                       mean_and_std(n["accuracy_valid"]), mean_and_std(n["accuracy_train"]),
                       *(mean_and_std(n["wer"][s]) for s in r["sets"]),
                       *([_interval(interval) if interval else "–"] if r["baseline"] else []),
-                      f"{np.mean([len(e) for e in n['epochs']]):.3g}", mean_and_std(n["minutes"], 1),
+                      f"{np.mean([len(e) for e in n['epochs']]):.3g}",
+                      mean_and_std(n["minutes"], 1) if n["minutes"] else "–",
                       *([mean_and_std(n["wall_minutes"], 1), _staleness(n["staleness"])]
                         if r["clock"] == "wall" else [])])
     return table(header, lines, left=2)

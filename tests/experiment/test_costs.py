@@ -9,7 +9,7 @@ import torch
 
 from lstmp import config
 from lstmp.errors import UserError
-from lstmp.experiment import costs, page, run
+from lstmp.experiment import costs, page, records, run
 from lstmp.experiment.grid_file import load
 from lstmp.nnet.config import LstmpConfig
 from lstmp.paths import ROOT
@@ -38,34 +38,62 @@ def test_the_cost_is_that_of_a_frame_and_the_weights_stay(clock, keys, streams, 
     assert all(p.grad.abs().sum() > 0 for p in workload.model.parameters() if p.dim() == 2)
 
 
+class Slow:
+    """Takes ``seconds`` per frame, times the factor of the round."""
+
+    def __init__(self, seconds: float):
+        self.cost, self.factors = seconds, iter([100, 1, 5, 1, 1, 9])
+
+    def seconds(self, enough, fewest=1):
+        return self.cost * next(self.factors)
+
+
+def test_times_when_the_machine_is_slow_count_for_all():
+    assert costs._side_by_side({"a": Slow(1.0), "b": Slow(3.0)}, 5) == pytest.approx({"a": 1.0, "b": 3.0})
+
+
 def test_minutes_of_a_grid_are_epochs_times_costs(toy_grid, python_steps, clock, capsys):
-    file = toy_grid.write(clock="side_by_side", levels=[1])
+    networks = {"small": {}, "large": {"cells": 16, "chunk": 5}, "pair": {"processes": 2}}
+    file = toy_grid.write(clock="side_by_side", levels=[1], networks=networks)
     run.main([str(file), "--only", "small", "--nj", "2"])
     assert "measuring the costs of 1 networks" in capsys.readouterr().out
     run.main([str(file), "--only", "large", "--nj", "2"])
     assert "measuring the costs of 2 networks" in capsys.readouterr().out
     run.main([str(file), "--only", "small", "large"])
     assert "measuring" not in capsys.readouterr().out
-    grid, source = load(file), load(file).sources["tied"]
-    minutes = costs.num_frames(source.train, source.valid) / 28 / 60
-    assert costs.read_costs(grid) == pytest.approx({"small": minutes, "large": minutes}, rel=1e-3)
+    grid = load(file)
+    for seed in (1, 2):  # as if it had been trained
+        of_small = json.loads(records.path(grid, grid.run("small", seed)).read_text())
+        pair = grid.run("pair", seed)
+        records.path(grid, pair).write_text(json.dumps({**of_small, "settings": records.settings(grid, pair)}))
+    costs.measure_costs(grid)
+    source = grid.sources["tied"]
+    minutes = costs.num_frames(source.train, source.valid) / 60
+    wanted = {"small": minutes / 28, "large": minutes / 20, "pair": minutes / 14}
+    assert costs.read_costs(grid, records.finished(grid)) == pytest.approx(wanted, rel=1e-3)
     page.main([str(file)])
     made = json.loads((toy_grid.path / "page/results.json").read_text())
     for network in made["networks"]:
-        assert network["minutes"] == pytest.approx(2 * [2 * minutes], rel=1e-3)
-        assert network["seconds"] == [pytest.approx([60 * minutes] * 2, rel=1e-3)] * 2
-    assert "epochs times the processor time of one" in (toy_grid.path / "page/README.md").read_text()
+        cost = wanted[network["network"]]
+        assert network["minutes"] == pytest.approx(2 * [2 * cost], rel=1e-3)
+        assert network["seconds"] == [pytest.approx([60 * cost] * 2, rel=1e-3)] * 2
+    assert "core minutes: epochs times the processor time" in (toy_grid.path / "page/README.md").read_text()
 
 
-def test_without_a_cost_or_with_a_damaged_file_there_is_no_page(toy_grid, python_steps, clock, capsys):
-    file = toy_grid.write(clock="side_by_side", seeds=[1])
-    run.main([str(file), "--only", "small", "--nj", "1"])
-    costs_json = toy_grid.path / "page/costs.json"
-    known = json.loads(costs_json.read_text())
-    costs_json.write_text(json.dumps({"networks": {"small": {**known["networks"]["small"], "settings": "others"}}}))
+def test_the_networks_that_are_done_are_measured_if_others_fail(toy_grid, python_steps, clock, capsys):
+    diverging = {"optimizer": "sgd", "lr_initial": 1.0e+30, "divergence_retries": 0, "grad_clip": 0.0}
+    networks = {"good": {}, "bad": diverging}
+    file = toy_grid.write(clock="side_by_side", seeds=[1], networks=networks, claims=[])
     with pytest.raises(SystemExit):
-        page.main([str(file)])
-    assert f"{costs_json}: the cost of small with its present settings is not known; run" in capsys.readouterr().err
-    costs_json.write_text('{"networks": {"small": 3}}')
-    with pytest.raises(UserError, match="it is not a file of costs; delete it"):
-        costs.read_costs(load(file))
+        run.main([str(file), "--nj", "1"])
+    assert "1 of 2 runs failed" in capsys.readouterr().err
+    assert costs.read_costs(load(file), records.finished(load(file))).keys() == {"good"}
+
+
+def test_a_damaged_file_is_an_error(toy_grid):
+    grid = load(toy_grid.write(clock="side_by_side"))
+    file = costs.costs_file(toy_grid.path / "page")
+    for content in ('{"networks": {"small": 3}}', "{}"):
+        config.write_text(file, content)
+        with pytest.raises(UserError, match="it is not a file of costs; delete it"):
+            costs.read_costs(grid, {})

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ import yaml
 
 from lstmp.corpus.datadir import Utterance, write_data_dir
 from lstmp.errors import UserError
-from lstmp.experiment import page
+from lstmp.experiment import costs, page
 from lstmp.experiment.grid_file import load
 from lstmp.experiment.pictures import pictures as picture_names
 from lstmp.experiment.records import ALIKE, folders, is_done, path, write
+from lstmp.experiment.records import finished as records_of
 from lstmp.experiment.tables import spearman_p
 from lstmp.features.load import archives
 
@@ -167,6 +169,38 @@ def test_networks_that_still_learn_at_their_last_epoch_decide_nothing(finished):
     page.main([str(finished.file)])
     row = cells((finished.path / "page/README.md").read_text(), "large better than small: WER")
     assert row[5] == "holds"
+
+
+def test_training_on_lattices_may_end_at_its_last_epoch(finished):
+    grid = load(changed(finished, to_the_end=True))
+    runs = records_of(grid)["large"]
+    assert page.outcome(grid, "large", runs).learning
+    on_lattices = replace(grid.networks["large"], sequence=object())
+    assert not page.outcome(replace(grid, networks={**grid.networks, "large": on_lattices}), "large", runs).learning
+
+
+def test_networks_without_a_cost_have_no_minutes(finished):
+    claims = [{"text": "It is soon there.", "comparisons": [
+        {"first": "large", "second": "small", "measure": "minutes", "level": 50}]}]
+    grid = load(changed(finished, clock="side_by_side", levels=[50], claims=claims))
+    runs = records_of(grid)["large"]
+    known = {"minutes": 1.5, "of": costs._digest(grid.run("large", 1), runs[0])}
+    costs_json = finished.path / "page/costs.json"
+    costs_json.write_text(json.dumps({"networks": {"large": known, "small": {**known, "of": "others"}}}))
+    page.main([str(finished.file)])
+    text = (finished.path / "page/README.md").read_text()
+    networks, efforts = text[text.index("## Networks"):], text[text.index("## How fast"):]
+    assert cells(networks, "large")[-1] == "3.0 ± 0.0" and cells(networks, "small")[-1] == "–"
+    assert cells(efforts, "large")[2] != "–" == cells(efforts, "small")[2] and cells(efforts, "small")[1] != "–"
+    assert cells(text, "1")[2:] == ["**not tested**", "minutes not measured: small"]
+    assert pictures(finished)
+
+    file = path(grid, grid.run("large", 1))
+    record = json.loads(file.read_text())
+    lengths = next(name for name in record["inputs"] if name.endswith("dev/utt2num_frames"))
+    record["inputs"][lengths][0] = "of other speech"
+    file.write_text(json.dumps(record))
+    assert not costs.read_costs(grid, records_of(grid))
 
 
 def test_a_claim_is_discussed(finished):

@@ -94,8 +94,14 @@ def test_rates_of_another_grid_count_where_its_networks_are_the_same(toy_grid, f
     of_other = json.loads((toy_grid.path / "other/rates.json").read_text())["small"]
     assert grid.networks["small"].config.lr_initial == of_other["rate"]
     (toy_grid.path / "page").mkdir()
-    (toy_grid.path / "page/rates.json").write_text(json.dumps({"small": {**of_other, "rate": 0.125}}))
+    own = {"small": {**of_other, "rate": 0.125}}
+    (toy_grid.path / "page/rates.json").write_text(json.dumps(own))
+    assert load(file).networks["small"].config.lr_initial == of_other["rate"]  # both train it in the same folder
+    (toy_grid.path / "other/rates.json").write_text(json.dumps({"small": {**of_other, "network": {}}}))
     assert load(file).networks["small"].config.lr_initial == 0.125
+    (toy_grid.path / "page/rates.json").write_text(json.dumps({"small": {**of_other, "network": {}}}))
+    assert load(file).without_rate == ["small", "large"]
+    assert load(file).networks["small"].config.lr_initial == COMMON["lr_initial"]
 
 
 def test_a_failed_test_and_a_damaged_file_are_errors(toy_grid, file, python_steps, capsys):
