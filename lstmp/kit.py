@@ -9,7 +9,7 @@ from pathlib import Path
 
 PARTS = ("conf", "recipes", "steps", "local", "transcribe.sh", "run.sh")  # run.sh last: it marks a copy as complete
 # results of recipes; like pictures, they are not part of the kit
-_RESULTS = ("records", "RESULTS.md", "results.json", "rates.json")
+_RESULTS = ("records", "RESULTS.md", "results.json", "rates.json", "costs.json")
 OWN_ENVIRONMENT = tuple(f"local/{name}" for name in ("env.sh", "choose_env.sh", "install_packages.sh",
                                                      "missing_packages.py"))  # they make the checkout's .venv
 
