@@ -47,6 +47,14 @@ adapt() {
   done
 }
 
+# weak_graph: the graph of tri3b of mini_librispeech with unigrams of the training text, for lattices of the training data
+weak_graph() {
+  local exp=exp/mini_librispeech
+  local/prepare_lm.sh --lang $exp/lang_tri3b --out $exp/lang_tri3b_weak --text data/mini_librispeech/train-clean-5/text \
+    --skip-id --order 1
+  steps/make_graph.sh --lang $exp/lang_tri3b_weak --model $exp/tri3b --out $exp/tri3b/graph_weak
+}
+
 # grid_and_page FILE: runs a grid with ${options[@]}, and makes its page unless --dry-run is one of them
 grid_and_page() {
   steps/run_grid.sh "$1" "${options[@]}"

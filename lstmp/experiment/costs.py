@@ -122,7 +122,7 @@ def read_costs(grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError("it is not a file of costs", file=file, hint=again) from None
     return {name: known[name][0] for name, runs in done.items()
-            if name in known and known[name][1] == _digest(_first_run(grid, name), runs[0])}
+            if name in known and known[name][1] == _digest(grid.first_run(name), runs[0])}
 
 
 def measure_costs(grid: Grid, rounds: int = _ROUNDS):
@@ -141,15 +141,17 @@ def measure_costs(grid: Grid, rounds: int = _ROUNDS):
     say(f"measuring the costs of {len(done)} networks side by side")
     prepare_core()
     workloads: dict[str, Workload] = {}
-    for name, runs in done.items():
-        run, cfg = _first_run(grid, name), grid.networks[name].config
+    for name, (record, *_) in done.items():
+        run = grid.first_run(name)
+        cfg = run.config
         inputs = Features(run.source.train, cfg.feature).dim + cfg.ivector_dim
-        workloads[name] = Workload(cfg, inputs, runs[0]["training"]["num_pdfs"],
+        workloads[name] = Workload(cfg, inputs, record["training"]["num_pdfs"],
                                    max(1, cfg.streams // (run.processes - cfg.parameter_servers)))
-    frames = {name: num_frames(s.train, s.valid) for name in done for s in [_first_run(grid, name).source]}
-    seconds = _side_by_side(workloads, rounds)
-    networks = {name: {"minutes": float(f"{seconds[name] * frames[name] / 60:.4g}"),
-                       "of": _digest(_first_run(grid, name), runs[0])} for name, runs in done.items()}
+    networks: dict[str, dict] = {}
+    for name, seconds in _side_by_side(workloads, rounds).items():
+        run = grid.first_run(name)
+        minutes = seconds * num_frames(run.source.train, run.source.valid) / 60
+        networks[name] = {"minutes": float(f"{minutes:.4g}"), "of": _digest(run, done[name][0])}
     config.write_text(costs_file(grid.page.parent),
                       json.dumps({"machine": machine(), "networks": networks}, indent=1) + "\n")
 
@@ -175,10 +177,6 @@ def with_costs(done: dict[str, list[dict]], costs: dict[str, float]) -> dict[str
             epochs = [e | {"cpu_seconds": 60 * minutes} for e in r["training"]["epochs"]]
             out[name].append(r | {"training": r["training"] | {"epochs": epochs, "cpu_minutes": len(epochs) * minutes}})
     return out
-
-
-def _first_run(grid: Grid, name: str) -> Run:
-    return grid.run(name, grid.networks[name].seeds[0])
 
 
 def _digest(run: Run, record: dict) -> str:

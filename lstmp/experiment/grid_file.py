@@ -140,7 +140,7 @@ def _rates_of(grid: Grid, searched: list[str]) -> dict[str, Found]:
     rates: dict[str, Found] = {}
     for folder in filter(None, (grid.shares, grid.page.parent) if searched else ()):
         for name, found in read_rates(folder).items():
-            if name in searched and found.network == settings(grid.run(name, grid.networks[name].seeds[0])):
+            if name in searched and found.network == settings(grid.first_run(name)):
                 rates.setdefault(name, found)
     return rates
 

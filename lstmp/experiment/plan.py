@@ -232,6 +232,10 @@ class Grid:
         return [self.run(n, seed)
                 for k in range(max_seeds) for n in chosen for seed in self.networks[n].seeds[k:k + 1]]
 
+    def first_run(self, name: str) -> Run:
+        """The run of a network with the first of its seeds."""
+        return self.run(name, self.networks[name].seeds[0])
+
     def run(self, name: str, seed: int) -> Run:
         """The run of a network with a seed."""
         network = self.networks[name]

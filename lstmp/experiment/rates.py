@@ -110,7 +110,7 @@ def find_rates(grid: Grid, names: list[str], nj: int):
 
 
 def _find(grid: Grid, name: str) -> Found:
-    run, out = grid.run(name, grid.networks[name].seeds[0]), grid.exp / "rates" / name
+    run, out = grid.first_run(name), grid.exp / "rates" / name
     config.write_text(out / "lstmp.yaml", yaml.safe_dump(config.to_dict(run.config), sort_keys=False))
     if error := _call(rate_command(run, out)):
         raise _not_found(name, out, error)

@@ -31,7 +31,6 @@ from lstmp.log import say
 from lstmp.nnet.config import LstmpConfig
 from lstmp.nnet.load_frames import read_num_pdfs
 from lstmp.nnet.mmi.config import MmiConfig
-from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.network_stage import result_settings
 from lstmp.paths import ROOT
 from lstmp.sequence.config import SequenceConfig
@@ -61,11 +60,11 @@ def budget(grid: Grid, runs: list[Run], nj: int) -> float:
         if s.train not in sizes:
             sizes[s.train] = Features(s.train, cfg.feature).dim, num_frames(s.train, s.valid)
         inputs, frames = sizes[s.train][0] + cfg.ivector_dim, sizes[s.train][1]
-        pdfs = read_num_pdfs(s.ali)
-        train = cfg.epochs * frames * Workload(cfg, inputs, pdfs).seconds(1.0, fewest=3) / 60
+        workload = Workload(cfg, inputs, read_num_pdfs(s.ali))
+        train = cfg.epochs * frames * workload.seconds(1.0, fewest=3) / 60
         decode = sum(num_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING_RTF
         total += len(of_network) * (train + decode)
-        say(f"{name}: {StateNetwork(cfg, inputs, pdfs).num_params:,} parameters, {len(of_network)} x {train:.1f} core "
+        say(f"{name}: {workload.model.num_params:,} parameters, {len(of_network)} x {train:.1f} core "
             f"minutes of training, {decode:.1f} of decoding")
     say(f"{len(runs)} runs to do, about {total / 60:.1f} core hours: {total / 60 / nj:.1f} hours, {nj} at a time")
     return total

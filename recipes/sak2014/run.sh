@@ -33,17 +33,16 @@ tie() { # NAME OPTION...: the alignment to other states, and their graph, if the
   steps/make_graph.sh --lang ${lang}_tgsmall --model $out/"$1"_ali --out $out/"$1"_ali/graph_tgsmall
 }
 tie ci --monophones
+tree=(--model $exp/tri3b --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml --nj "$nj")
 for leaves in 500 4000; do
-  tie $leaves --leaves $leaves --model $exp/tri3b --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml --nj "$nj"
+  tie $leaves --leaves $leaves "${tree[@]}"
 done
-tie chain --topology chain --context left_biphone --leaves 2000 --model $exp/tri3b --config $exp/conf/tri3b.yaml \
-  --fmllr-config $exp/conf/fmllr.yaml --nj "$nj"
+tie chain --topology chain --context left_biphone --leaves 2000 "${tree[@]}"
 if grep -q $out/chain_ali/denominator "$grid"; then
   steps/make_denominator.sh --ali $out/chain_ali --out $out/chain_ali/denominator --config $exp/conf/denominator.yaml
 fi
-if grep -q $exp/tri3b/graph_weak "$grid"; then # for lattices of the training data: unigrams of their transcripts
-  local/prepare_lm.sh --lang $lang --out ${lang}_weak --text $data/train-clean-5/text --skip-id --order 1
-  steps/make_graph.sh --lang ${lang}_weak --model $exp/tri3b --out $exp/tri3b/graph_weak
+if grep -q $exp/tri3b/graph_weak "$grid"; then
+  weak_graph
 fi
 options+=(--find-rates)
 grid_and_page "$grid"

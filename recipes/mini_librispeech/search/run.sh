@@ -30,8 +30,7 @@ tie one_state 2500 $exp/tri3b_biphones_sp_mp3_spk3
 tie chain 3500 $exp/tri3b_chain_sp_mp3_spk3
 steps/make_denominator.sh --ali $exp/tri3b_chain_sp_mp3_spk3 --out $exp/tri3b_chain_sp_mp3_spk3/denominator \
   --config $exp/conf/denominator.yaml
-local/prepare_lm.sh --lang $lang --out ${lang}_weak --text $data/$train/text --skip-id --order 1
-steps/make_graph.sh --lang ${lang}_weak --model $exp/tri3b --out $exp/tri3b/graph_weak
+weak_graph
 online=$exp/tri3b_ali_sp_mp3/online_fmllr
 steps/train_online_fmllr.sh --data $data/${train}_sp_mp3 --ali $exp/tri3b_ali_sp_mp3 --transforms $exp/tri3b_ali_sp_mp3 \
   --model $exp/tri3b --lang $lang --out $online
