@@ -33,7 +33,7 @@ tie() { # NAME OPTION...: the alignment to other states, and their graph, if the
   steps/make_graph.sh --lang ${lang}_tgsmall --model $out/"$1"_ali --out $out/"$1"_ali/graph_tgsmall
 }
 tie ci --monophones
-tree=(--model $exp/tri3b --config $exp/conf/tri3b.yaml --fmllr-config $exp/conf/fmllr.yaml --nj "$nj")
+tree=(--model "$exp"/tri3b --config "$exp"/conf/tri3b.yaml --fmllr-config "$exp"/conf/fmllr.yaml --nj "$nj")
 for leaves in 500 4000; do
   tie $leaves --leaves $leaves "${tree[@]}"
 done
