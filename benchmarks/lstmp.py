@@ -10,6 +10,10 @@ variants take turns in one run. The same matrix products alone, over all frames 
 
     python -m benchmarks.lstmp --threads 2 --streams 32 128 256
     python -m benchmarks.lstmp --device cuda
+    python -m benchmarks.lstmp --kind dnn
+
+The last one compares the precisions of the feed-forward baseline instead: 4 layers of 725 rectified units that see 16
+frames, 3.5 million weights.
 
 On a GPU nn.LSTM uses cuDNN, both use TF32 for float32 factors, and both are also run as CUDA graphs.
 """
@@ -111,6 +115,7 @@ def main(argv=None):
                         help="numbers of streams to measure (default: 32 128 256)")
     parser.add_argument("--threads", type=int, default=default_threads(),
                         help="threads that share the streams (default: all processors)")
+    parser.add_argument("--kind", default="lstmp", choices=["lstmp", "dnn"], help="kind of network (default: lstmp)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="(default: cpu)")
     parser.add_argument("--rounds", type=int, default=9, help="measurements of each variant (default: 9)")
     parser.add_argument("--processor-time", action="store_true",
@@ -121,6 +126,8 @@ def main(argv=None):
     torch.manual_seed(1)
     cfg = replace(config.load(Path(__file__).parents[1] / "conf" / "lstmp.yaml", LstmpConfig), layers=LAYERS,
                   cells=CELLS, recurrent_projection=PROJECTION, projection=0, peepholes=True)
+    if args.kind == "dnn":
+        cfg = replace(cfg, kind="dnn", activation="relu", layers=4, cells=725, recurrent_projection=0, stack=16)
     workers = Workers(1 if on_gpu else args.threads)
     ours = {}
     for precision in ("fp32", "bf16"):
@@ -138,7 +145,8 @@ def main(argv=None):
     print(f"torch {torch.__version__}, {hardware}")
     print(f"frames per second of {'processor time' if args.processor_time else 'time'}: median (best) of {args.rounds}")
     for streams in args.streams:
-        steps = (on_gpu_steps if on_gpu else on_cpu_steps)(ours, streams, workers)
+        make = dense_steps if args.kind == "dnn" else on_gpu_steps if on_gpu else on_cpu_steps
+        steps = make(ours, streams, workers)
         times = take_turns(steps, args.rounds, clock, on_gpu)
         base = None
         print(f"{streams} streams")
@@ -161,6 +169,13 @@ def on_cpu_steps(ours, streams: int, workers: Workers) -> dict:
         torch.mm(torch.zeros(32, 32, dtype=torch.bfloat16), torch.zeros(32, 32, dtype=torch.bfloat16))
         steps["PyTorch's matrix products, bf16"] = products(streams, workers, torch.bfloat16, "cpu")
     return steps
+
+
+def dense_steps(ours, streams: int, workers: Workers) -> dict:
+    """The variants of the feed-forward network, by name."""
+    mine = {f"dnn, {p}": training_step(model, streams, workers) for p, model in ours.items()}
+    return {name: step for variant, run in mine.items()
+            for name, step in ((variant, run), (f"{variant}, PyTorch alone", under(run, *PYTORCH_ALONE)))}
 
 
 def on_gpu_steps(ours, streams: int, workers: Workers) -> dict:
