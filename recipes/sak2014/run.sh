@@ -21,6 +21,7 @@ if [ ! -d $data/test ] && [ ! -d "${corpus:-}/test" ] && [ ! -d "${corpus:-}/Lib
 fi
 for stages in "0 7" "9 9"; do
   ./run.sh --recipe mini_librispeech ${corpus:+--corpus "$corpus"} --stage "${stages% *}" --stop-stage "${stages#* }" \
+    --systems "[tri3b, energies]" \
     --networks "{energies: {speeds: [1.0], mp3_kbps: 24, feature: {kind: fbank, cmvn: mean_var}}}"
 done
 . local/path.sh
