@@ -96,9 +96,9 @@ class Compared:
         """p-value of a decision, whichever it is; 1 if it cannot be decided."""
         return 1.0 if self.why else min(1.0, 2 * min(self.p_holds, self.p_fails))
 
-    def decision(self, p: float) -> str:
-        """What is decided if the p-value, adjusted for the number of comparisons, is ``p``."""
-        if p >= SIGNIFICANT:
+    def decision(self, p: float, level: float) -> str:
+        """What is decided at a level of significance if the p-value, adjusted for the number of comparisons, is p."""
+        if p >= level:
             return OPEN
         return HOLDS if self.p_holds < self.p_fails else FAILS
 
@@ -153,22 +153,29 @@ def lacking(c: Comparison, outcomes: dict[str, Outcome]) -> dict[str, list[str]]
     return {reason: names for reason, names in reasons.items() if names}
 
 
-def decide(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[tuple[str, list[tuple[Compared, float, str]]]]:
+def decide(claims: list[Claim], outcomes: dict[str, Outcome], known: dict[str, Spread | None] | None = None,
+           level: float = SIGNIFICANT) -> list[tuple[str, list[tuple[Compared, float, str]]]]:
     """For each claim the verdict, and its comparisons with their adjusted p-values and decisions.
+
+    Args:
+        claims: all that are made of the networks.
+        outcomes: of the networks that are done.
+        known: :func:`spreads`; None: those of ``outcomes``.
+        level: of significance.
 
     A claim holds if all its comparisons hold, and fails if one of them fails. It is partly run, or untested, if some or
     all of its comparisons lack a network. p-values are adjusted for the number of comparisons of all claims, those that
     lack a network too, so that the adjustment does not grow when more networks are run. What these show of the variance
     changes the p-values.
     """
-    known = spreads(claims, outcomes)
+    known = spreads(claims, outcomes) if known is None else known
     tested = [[compare(c, outcomes, known.get(c.measure)) for c in claim.comparisons
                if not lacking(c, outcomes)] for claim in claims]
     p_values = [c.p for rows in tested for c in rows]
     adjusted = iter(holm(p_values + [1.0] * (sum(len(claim.comparisons) for claim in claims) - len(p_values))))
     verdicts = []
     for claim, of_claim in zip(claims, tested, strict=True):
-        rows = [(c, p := next(adjusted), c.decision(p)) for c in of_claim]
+        rows = [(c, p := next(adjusted), c.decision(p, level)) for c in of_claim]
         decisions = {decision for _, _, decision in rows}
         verdict = next((v for v in (FAILS, OPEN, HOLDS) if v in decisions), UNTESTED)
         if decisions and verdict != FAILS and len(rows) < len(claim.comparisons):

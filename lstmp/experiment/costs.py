@@ -99,9 +99,9 @@ def num_frames(data_dir: str, without: str | None = None) -> int:
     return sum(int(n) for utt, n in lengths.items() if utt not in excluded)
 
 
-def costs_file(folder: Path) -> Path:
-    """The file of the costs in the folder of a grid's page."""
-    return folder / "costs.json"
+def costs_files(grid: Grid) -> list[Path]:
+    """The files of the costs in the folder of the grid's page, and in that of the grid with which it shares."""
+    return [folder / "costs.json" for folder in (grid.page.parent, grid.shares) if folder]
 
 
 def read_costs(grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
@@ -114,7 +114,13 @@ def read_costs(grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
     Raises:
         UserError: the file is damaged.
     """
-    file = costs_file(grid.page.parent)
+    costs: dict[str, float] = {}
+    for file in costs_files(grid):
+        costs |= _read(file, grid, done)
+    return costs
+
+
+def _read(file: Path, grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
     again = "delete it, and run steps/run_grid.sh"
     found = config.read_json(file, again) if file.is_file() else {"networks": {}}
     try:
@@ -129,7 +135,7 @@ def measure_costs(grid: Grid, rounds: int = _ROUNDS):
     """Measure the networks of which all seeds are done, unless all their costs are known, and write the file.
 
     Networks that depend on a criterion on graphs or lattices are left out. Each process of a network has a part of its
-    streams.
+    streams. Those whose costs the grid shares with another one are measured too, and set the scale for the others.
 
     Raises:
         UserError: a record or the file of costs is damaged, or features of the grid's sources are missing.
@@ -147,13 +153,16 @@ def measure_costs(grid: Grid, rounds: int = _ROUNDS):
         inputs = Features(run.source.train, cfg.feature).dim + cfg.ivector_dim
         workloads[name] = Workload(cfg, inputs, record["training"]["num_pdfs"],
                                    max(1, cfg.streams // (run.processes - cfg.parameter_servers)))
-    networks: dict[str, dict] = {}
+    minutes = {}
     for name, seconds in _side_by_side(workloads, rounds).items():
-        run = grid.first_run(name)
-        minutes = seconds * num_frames(run.source.train, run.source.valid) / 60
-        networks[name] = {"minutes": float(f"{minutes:.4g}"), "of": _digest(run, done[name][0])}
-    config.write_text(costs_file(grid.page.parent),
-                      json.dumps({"machine": machine(), "networks": networks}, indent=1) + "\n")
+        source = grid.first_run(name).source
+        minutes[name] = seconds * num_frames(source.train, source.valid) / 60
+    own, *others = costs_files(grid)
+    shared = {name: cost for file in others for name, cost in _read(file, grid, done).items()}
+    scale = median(shared[name] / minutes[name] for name in shared) if shared else 1.0
+    networks = {name: {"minutes": float(f"{scale * of_epoch:.4g}"), "of": _digest(grid.first_run(name), done[name][0])}
+                for name, of_epoch in minutes.items() if name not in shared}
+    config.write_text(own, json.dumps({"machine": machine(), "networks": networks}, indent=1) + "\n")
 
 
 def _side_by_side(workloads: dict[str, Workload], rounds: int) -> dict[str, float]:

@@ -16,6 +16,8 @@ A grid is a YAML file::
     levels: [50, 60]                 # the page tells epochs and minutes to these held-out frame accuracies, in per cent
     curves: {depth: [lstm-1, lstm-2]} # pictures of learning curves: file name → the networks that each one shows
     seeds: [1, 2, 3]                 # of every network that does not set others
+    looks: 2                         # how often claims are decided, each time with more seeds; a p-value must be below
+                                     # 0.05 divided by this (default: 1)
     sources:                         # training data, alignments and test data
       tied: {train: DIR, ali: DIR, valid: LIST, graph: DIR, decode: {dev: DIR}} # and see Source
     decode: {search_beam: 10.0}      # keys of conf/decode.yaml
@@ -24,8 +26,8 @@ A grid is a YAML file::
                                      # largest stable one downwards (lstmp/experiment/rates.py). steps/run_grid.sh
                                      # --find-rates writes them to rates.json beside the page, and finds those of
                                      # changed networks again. lr_final is scaled with them
-    shares: recipes/sak2014          # the folder of another grid's page. Its records and rates count here too, for
-                                     # networks with the same name, seed and settings
+    shares: recipes/sak2014          # the folder of another grid, grid.yaml, and of its page. Its records, rates and
+                                     # costs count here too, for networks with the same name, seed and settings
     mmi: {leaky: 0.1}                # keys of conf/mmi.yaml, for those trained by LF-MMI
     sequence: {accuracy: phone}      # keys of conf/sequence.yaml, for those trained by sMBR or MMI on lattices
     networks:
@@ -55,8 +57,9 @@ from lstmp.recipe.sections import override
 from lstmp.sequence.config import SequenceConfig
 from lstmp.sequence.training import SequenceSource
 
-_KEYS = ("exp", "page", "title", "note", "sets", "seeds", "sources", "decode", "common", "networks", "baseline",
-         "claims", "claims_on", "clock", "curves", "levels", "mmi", "rates", "sequence", "shares", "to_the_end")
+_KEYS = ("exp", "page", "title", "note", "sets", "seeds", "looks", "sources", "decode", "common", "networks",
+         "baseline", "claims", "claims_on", "clock", "curves", "levels", "mmi", "rates", "sequence", "shares",
+         "to_the_end")
 
 
 def load(path) -> Grid:
@@ -84,9 +87,9 @@ def load(path) -> Grid:
     page, shares = Path(values["page"]), None
     if values.get("shares"):
         shares = Path(config.coerce(values["shares"], str, "shares", file=path, line=lines["shares"]))
-        if not shares.is_dir():
-            raise UserError(f"`shares`: no folder {shares}", file=path, line=lines["shares"],
-                            hint="name the folder of another grid's page, from the top of the checkout")
+        if not (shares / "grid.yaml").is_file():
+            raise UserError(f"`shares`: no grid.yaml in {shares}", file=path, line=lines["shares"],
+                            hint="name the folder of another grid, from the top of the checkout")
     networks, searched = _networks(values, {}, bool(share), sources, seeds, sections, path, lines)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:
@@ -110,9 +113,12 @@ def load(path) -> Grid:
     to_the_end = config.coerce(values.get("to_the_end", False), bool, "to_the_end", file=path,
                                line=lines.get("to_the_end"))
     levels = config.coerce(values.get("levels", []), list[float], "levels", file=path, line=lines.get("levels"))
+    looks = config.coerce(values.get("looks", 1), int, "looks", file=path, line=lines.get("looks"))
+    if looks < 1:
+        raise UserError("`looks` must be 1 or more", file=path, line=lines["looks"], hint="leave it out for 1")
     grid = Grid(Path(values["exp"]), page, str(values["title"]), str(values.get("note") or ""), sets,
                 config.build(sections["decode"], DecodeConfig, file=path), sources, networks, clock, baseline, claims,
-                claims_on, to_the_end, levels, curves, share or 0.0, searched, shares)
+                claims_on, to_the_end, levels, curves, share or 0.0, searched, shares, looks=looks)
     rates = _rates_of(grid, searched)
     networks, _ = _networks(values, rates, bool(share), sources, seeds, sections, path, lines)
     return replace(grid, networks=networks, without_rate=[n for n in searched if n not in rates])

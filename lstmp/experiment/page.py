@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Collection
 
 import numpy as np
@@ -9,32 +10,21 @@ import numpy as np
 from lstmp import config
 from lstmp.errors import UserError, command
 from lstmp.experiment import records
-from lstmp.experiment.claims import (
-    FAILS,
-    HOLDS,
-    OPEN,
-    SIGNIFICANT,
-    Outcome,
-    decide,
-    effort,
-    lacking,
-    sentence,
-    spreads,
-)
-from lstmp.experiment.costs import read_costs, with_costs
-from lstmp.experiment.difference import wer_difference
+from lstmp.experiment.claims import SIGNIFICANT, Outcome, decide, effort, lacking, sentence, spreads
+from lstmp.experiment.costs import costs_files, read_costs, with_costs
+from lstmp.experiment.difference import Spread, wer_difference
 from lstmp.experiment.grid_file import load
 from lstmp.experiment.pictures import draw, pictures
 from lstmp.experiment.plan import SIDE_BY_SIDE, Claim, Grid
 from lstmp.experiment.tables import effort_table, networks_table, papers_table
+from lstmp.experiment.verdicts import comparisons, tests_used, verdict_rules, verdicts
 from lstmp.log import say
-from lstmp.score.report import table
 
 _MINUTES = {"wall": "core minutes: processor time; minutes: by the clock",
             "processor": "core minutes: processor time, which also depends on the machine and on what else ran on it",
-            SIDE_BY_SIDE: "core minutes: epochs times the processor time of the updates of one, which was measured for "
-                          "all networks side by side ([costs.json](costs.json)), for comparison: the trainings took "
-                          "more or less, depending on the day; –: not measured"}
+            SIDE_BY_SIDE: "core minutes: modelled, for comparison, as epochs times the processor time of the updates "
+                          "of one, which was measured for all networks side by side{costs}; the trainings themselves "
+                          "took more or less, depending on the machine; –: not measured"}
 _CRITERIA = {"lfmmi": ", LF-MMI", "mmi": ", MMI", "smbr": ", sMBR"}
 
 
@@ -120,7 +110,8 @@ def record(grid: Grid, command_line: str) -> dict:
         done = with_costs(done, read_costs(grid, done))
     outcomes = {name: outcome(grid, name, runs) for name, runs in done.items()}
     base = outcomes.get(grid.baseline) if grid.sets else None
-    networks, known = rows(grid, done), spreads(grid.claims, outcomes)
+    networks, known = rows(grid, done), spreads(grid.claims, of_shared(grid) | outcomes)
+    level = SIGNIFICANT / grid.looks
     if base is not None:
         for row in networks:
             d = wer_difference(outcomes[row["network"]].errors, base.errors, base.words, spread=known.get("wer"))
@@ -129,10 +120,20 @@ def record(grid: Grid, command_line: str) -> dict:
             "planned": len(grid.runs()), "baseline": grid.baseline if base else "", "networks": networks,
             "clock": grid.clock, "core_hours": core_hours, "machines": machines_and_data(done), "levels": grid.levels,
             "curves": curves_of(grid, done),
-            "claims_on": grid.claims_on, "claims": decided(grid.claims, outcomes),
+            "claims_on": grid.claims_on, "claims": decided(grid.claims, outcomes, known, level), "looks": grid.looks,
+            "costs": [os.path.relpath(f, grid.page.parent) for f in costs_files(grid) if f.is_file()],
             "comparisons": sum(len(claim.comparisons) for claim in grid.claims),
             "deviations": {measure: [spread.variance ** 0.5, spread.df if np.isfinite(spread.df) else None]
                            for measure, spread in known.items() if spread}}
+
+
+def of_shared(grid: Grid) -> dict[str, Outcome]:
+    """The outcomes of the networks of the grid with which it shares: they too show how networks vary with the seed."""
+    if grid.shares is None:
+        return {}
+    other = load(grid.shares / "grid.yaml")
+    done = records.finished(other) if other.claims_on == grid.claims_on else {}
+    return {name: outcome(other, name, runs) for name, runs in done.items()}
 
 
 def curves_of(grid: Grid, done: Collection[str]) -> dict[str, list[str]]:
@@ -150,19 +151,22 @@ def machines_and_data(done: dict[str, list[dict]]) -> str:
         contents |= {(file, digest) for file, (digest, _) in r["inputs"].items()}
         data |= {file: digest for file, (digest, _) in r["inputs"].items()}
     machines = sorted({r["machine"] for r in runs})
-    same = "the same data" if len(contents) == len(data) else "data made anew on each, which differ in some numbers"
-    return f"Trained on {' and '.join(machines)}; all on {same}."
+    same = "all on the same data" if len(contents) == len(data) else \
+        "the data were made again between runs, and differ in the last bits of some numbers"
+    return f"Trained on {' and '.join(machines)}; {same}."
 
 
-def decided(claims: list[Claim], outcomes: dict[str, Outcome]) -> list[dict]:
+def decided(claims: list[Claim], outcomes: dict[str, Outcome], known: dict[str, Spread | None],
+            level: float) -> list[dict]:
     """The claims with their verdicts and comparisons, for ``results.json``."""
     out = []
-    for claim, (verdict, compared) in zip(claims, decide(claims, outcomes), strict=True):
+    for claim, (verdict, compared) in zip(claims, decide(claims, outcomes, known, level), strict=True):
         reasons: dict[str, set[str]] = {}
         for reason, names in (item for c in claim.comparisons for item in lacking(c, outcomes).items()):
             reasons.setdefault(reason, set()).update(names)
         why = "; ".join(f"{reason}: {', '.join(sorted(names))}" for reason, names in reasons.items())
         out.append({"claim": claim.text, "verdict": verdict, "discussion": claim.discussion.strip(),
+                    "papers": claim.papers.strip(),
                     "why": claim.untested or why,
                     "comparisons": [
                         {"claimed": sentence(c.comparison), "difference": c.difference.mean, "p": p, "p_alone": c.p,
@@ -180,24 +184,23 @@ def render(r: dict) -> str:
              f"{r['core_hours']:.1f} core hours of training. {r.get('machines', '')}".rstrip(), r["note"]]
     if r["claims"]:
         parts += ["## Verdicts", verdicts(r["claims"]),
-                  "A claim holds if all its [comparisons](#comparisons) hold, and fails if one of them fails. A "
-                  f"comparison is decided if its p-value is below {SIGNIFICANT} after Holm's (1979) correction for the "
-                  f"{r['comparisons']} comparisons that are planned on this page."
-                  + ("" if done == r["planned"] else " Verdicts can change until all runs are done, since the variance "
-                     "over seeds is estimated from all networks.")]
+                  verdict_rules(r, unfinished=done < r["planned"])]
     parts += ["## Networks", networks_table(r),
               "C: memory cells, or units, of a layer; P: recurrent projection, + non-recurrent one; N: weights without "
               f"biases, by the papers' formula; rate: the first learning rate; epochs: all that were trained; "
-              f"{_MINUTES[r['clock']]}. Mean ± standard deviation over the seeds."
+              f"{_MINUTES[r['clock']].format(costs=_links(r['costs']))}. Training frame accuracy: on training "
+              "utterances drawn at random with the seed, as many as are held out. Mean ± standard deviation over the "
+              "seeds."
               + (" In brackets: the 95 % interval; for a network with one seed it contains only the variance over "
                  "utterances, not the variance of training." if r["baseline"] else "")]
     parts += [f"![{text}]({name})" for name, text in pictures(r)]
     parts.append("Learning curves show the best accuracy so far: the mean over the seeds, in a band from the lowest to "
-                 "the highest. A seed whose training has ended keeps what it had.")
+                 "the highest. A seed whose training has ended keeps what it had. Dashes: LSTM; dots: neither LSTM nor "
+                 "LSTMP.")
     if r["levels"]:
         parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a "
-                  "held-out frame accuracy is reached; –: not all seeds reach it, or training started from another "
-                  "network.",
+                  "held-out frame accuracy is reached, interpolated within an epoch; –: not all seeds reach it, or "
+                  "training started from another network.",
                   effort_table(r)]
     if sum(bool(n["paper"]) for n in r["networks"]) > 1:
         parts += ["## Beside the papers' figures", *papers_table(r)]
@@ -207,46 +210,8 @@ def render(r: dict) -> str:
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def tests_used(r: dict) -> str:
-    """Say by which tests the comparisons are decided."""
-    text = "Intervals and p-values are those of Welch's t-test over the seeds"
-    if r["deviations"]:
-        expected = ", ".join(f"{measure} {deviation:.2g} ({f'{df:.1f}' if df else 'infinitely many'})"
-                             for measure, (deviation, df) in r["deviations"].items())
-        text = ("Intervals and p-values are those of t-tests over the seeds, in which the variance of each network is "
-                "drawn towards that of all (Smyth 2004), and of Welch's test for epochs and minutes. Standard "
-                f"deviation that all networks let expect of one, with its degrees of freedom: {expected}")
-    return (f"{text}. For WER the variance over utterances is added (lstmp/experiment/difference.py). Intervals are "
-            "not corrected for the number of comparisons.")
-
-
-def verdicts(claims: list[dict]) -> str:
-    """The table of claims with their verdicts."""
-    lines = []
-    for i, c in enumerate(claims, 1):
-        decisions = [d["decision"] for d in c["comparisons"]]
-        counts = [f"{decisions.count(d)} {d}" for d in (HOLDS, FAILS, OPEN) if d in decisions]
-        reasons = "; ".join(filter(None, [", ".join(counts), c["why"]]))
-        lines.append([str(i), c["claim"], f"**{c['verdict']}**", reasons])
-    return table(["", "claim", "verdict", "its comparisons"], lines, left=4)
-
-
-def comparisons(claims: list[dict]) -> str:
-    """The comparisons of each claim, with its discussion."""
-    parts = []
-    for i, c in enumerate(claims, 1):
-        if not c["comparisons"]:
-            parts.append(f"{i}. {c['claim']} Not tested ({c['why']}).")
-            continue
-        head = ["claimed", "first minus second", "95 % interval", "p", "adjusted p", "decision"]
-        lines = [[d["claimed"], f"{d['difference']:+.2f}",
-                  "[{:+.2f}, {:+.2f}]".format(*d["interval"]) if d["interval"] else "unknown",
-                  f"{d['p_alone']:.2g}", f"{d['p']:.2g}",
-                  d["decision"] + (f" ({d['why']})" if d["why"] else "")]
-                 for d in c["comparisons"]]
-        missing = f"{c['why'][0].upper()}{c['why'][1:]}." if c["why"] else ""
-        parts += [f"{i}. {c['claim']}\n\n{table(head, lines)}", missing, c["discussion"]]
-    return "\n\n".join(filter(None, parts))
+def _links(files: list[str]) -> str:
+    return f" ({', '.join(f'[{file}]({file})' for file in files)})" if files else ""
 
 
 @command

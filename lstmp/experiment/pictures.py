@@ -9,7 +9,7 @@ from lstmp.picture import plt, write_png
 
 _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN": "C4"}
 _OTHER_COLORS = ("C5", "C6", "C7", "C8", "C9")
-_LINES = ("-", "--", "-.", ":")
+_PALETTE = [f"C{i}" for i in range(10)] + ["black", "gold", "navy", "lime"]  # of networks
 _LEAST_RATIO = 1.1  # of the largest size to the smallest one: others are meant to be equal
 
 
@@ -27,8 +27,9 @@ def draw(record: dict, folder):
     """Draw all pictures of a grid's record into ``folder``."""
     rows = {r["network"]: r for r in record["networks"]}
     clock = "minutes by the clock" if record["clock"] == "wall" else "minutes on one core"
+    colors = _colors_of_networks(record)
     for name, shown in _curves(record).items():
-        _learning([rows[n] for n in shown], clock, Path(folder) / f"{name}.png")
+        _learning([rows[n] for n in shown], colors, clock, Path(folder) / f"{name}.png")
     if _sizes_differ(record):
         _size(list(rows.values()), record["claims_on"], Path(folder) / "size.png")
 
@@ -45,25 +46,50 @@ def _curves(record: dict) -> dict[str, list[str]]:
     return asked or {"learning": [row["network"] for row in record["networks"]]}
 
 
-def _learning(rows, clock, path):
-    """The best accuracy so far: mean over the seeds, and a band from the lowest to the highest."""
+def _colors_of_networks(record: dict) -> dict[str, str]:
+    """One colour for each network in all pictures of a page; networks that are shown together have different ones, as
+    long as there are enough."""
+    together: dict[str, set[str]] = {}
+    for shown in _curves(record).values():
+        for name in shown:
+            together.setdefault(name, set()).update(shown)
+    colors: dict[str, str] = {}
+    for i, (name, others) in enumerate(together.items()):
+        taken = {colors[other] for other in others if other in colors}
+        colors[name] = next((c for c in _PALETTE if c not in taken), _PALETTE[i % len(_PALETTE)])
+    return colors
+
+
+def _line(kind: str) -> str:
+    """The line of a kind of network: LSTMP, LSTM, others."""
+    return "-" if "LSTMP" in kind else "--" if "LSTM" in kind else ":"
+
+
+def _learning(rows, colors, clock, path):
+    """The best accuracy so far: mean over the seeds, a band from the lowest to the highest, and the name at its end."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 7), layout="constrained", sharey=True)
-    for i, row in enumerate(rows):
+    ends: list[list[tuple]] = [[], []]  # on each of the two axes, where curves end: x, y, name, colour
+    for row in rows:
         epochs = max(map(len, row["epochs"]))
         accuracy = np.array([np.maximum.accumulate(seed + seed[-1:] * (epochs - len(seed))) for seed in row["epochs"]])
         x_axes = [(axes[0], np.arange(1, epochs + 1))]
         if row["minutes"]:
             seconds = [[seed[e] for seed in row["seconds"] if e < len(seed)] for e in range(epochs)]
             x_axes.append((axes[1], np.cumsum([np.mean(of_epoch) for of_epoch in seconds]) / 60))
-        color, line = f"C{i % 10}", _LINES[i // 10 % len(_LINES)]
-        for axis, x in x_axes:
-            axis.plot(x, accuracy.mean(0), line, marker="o", markersize=3, color=color, label=row["network"])
-            axis.fill_between(x, accuracy.min(0), accuracy.max(0), color=color, alpha=0.15, linewidth=0)
+        color = colors[row["network"]]
+        for (axis, x), of_axis in zip(x_axes, ends, strict=False):
+            axis.plot(x, accuracy.mean(0), _line(row["kind"]), marker="o", markersize=3, color=color,
+                      label=row["network"])
+            axis.fill_between(x, accuracy.min(0), accuracy.max(0), color=color, alpha=0.12, linewidth=0)
+            of_axis.append((x[-1], accuracy.mean(0)[-1], row["network"], color))
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epochs", ylabel="held-out frame accuracy, best so far, %")
     axes[1].set(xlabel=clock)
-    for axis in axes:
+    for axis, of_axis in zip(axes, ends, strict=True):
         axis.grid(alpha=0.3, which="both")
+        if of_axis:
+            axis.set_xlim(right=1.2 * max(x for x, *_ in of_axis))  # room for the names
+            _name_points(axis, of_axis)
     axes[0].legend(fontsize=8)
     write_png(figure, path, dpi=110)
 

@@ -84,13 +84,15 @@ RELATIONS = ("better", "more", "no_better", "equal")
 class Claim:
     """A statement and the comparisons that test it; if there are none, ``untested`` says why.
 
-    ``discussion`` is a paragraph for the page, such as what would overturn the verdict.
+    ``papers`` is what the papers report of it. ``discussion`` is a paragraph for the page, such as what would overturn
+    the verdict.
     """
 
     text: str
     comparisons: list[Comparison] = field(default_factory=list)
     untested: str = ""
     discussion: str = ""
+    papers: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ class Grid:
     rates: float
     without_rate: list[str]
     shares: Path | None
+    looks: int = 1
 
     def runs(self, only: list[str] | None = None) -> list[Run]:
         """List all runs, or those of the networks ``only``: the first seeds of all networks, then the second ones …

@@ -77,7 +77,32 @@ def test_minutes_of_a_grid_are_epochs_times_costs(toy_grid, python_steps, clock,
         cost = wanted[network["network"]]
         assert network["minutes"] == pytest.approx(2 * [2 * cost], rel=1e-3)
         assert network["seconds"] == [pytest.approx([60 * cost] * 2, rel=1e-3)] * 2
-    assert "core minutes: epochs times the processor time" in (toy_grid.path / "page/README.md").read_text()
+    text = (toy_grid.path / "page/README.md").read_text()
+    assert "core minutes: modelled, for comparison, as epochs times" in text and "([costs.json](costs.json))" in text
+
+
+def test_costs_of_another_grid_count_and_set_the_scale(toy_grid, python_steps, clock):
+    networks = {"small": {}, "large": {"cells": 16, "chunk": 5}}
+    file = toy_grid.write(clock="side_by_side", seeds=[1], networks=networks, claims=[])
+    run.main([str(file), "--nj", "2"])
+    (toy_grid.path / "page").rename(toy_grid.path / "other")
+    file.rename(toy_grid.path / "other/grid.yaml")
+    of_other = toy_grid.path / "other/costs.json"
+    found = json.loads(of_other.read_text())
+    del found["networks"]["large"]
+    found["networks"]["small"]["minutes"] *= 3  # as if measured on a slower machine
+    of_other.write_text(json.dumps(found))
+    (toy_grid.path / "page").mkdir()
+    grid = load(toy_grid.write(clock="side_by_side", seeds=[1], networks=networks, claims=[],
+                               shares=str(toy_grid.path / "other")))
+    costs.measure_costs(grid)
+    assert json.loads((toy_grid.path / "page/costs.json").read_text())["networks"].keys() == {"large"}
+    minutes = costs.num_frames(grid.sources["tied"].train, grid.sources["tied"].valid) / 60
+    wanted = {"small": 3 * minutes / 28, "large": 3 * minutes / 20}
+    assert costs.read_costs(grid, records.finished(grid)) == pytest.approx(wanted, rel=1e-3)
+    page.main([str(file)])
+    text = (toy_grid.path / "page/README.md").read_text()
+    assert "([costs.json](costs.json), [../other/costs.json](../other/costs.json))" in text
 
 
 def test_the_networks_that_are_done_are_measured_if_others_fail(toy_grid, python_steps, clock, capsys):
@@ -92,7 +117,7 @@ def test_the_networks_that_are_done_are_measured_if_others_fail(toy_grid, python
 
 def test_a_damaged_file_is_an_error(toy_grid):
     grid = load(toy_grid.write(clock="side_by_side"))
-    file = costs.costs_file(toy_grid.path / "page")
+    file = toy_grid.path / "page/costs.json"
     for content in ('{"networks": {"small": 3}}', "{}"):
         config.write_text(file, content)
         with pytest.raises(UserError, match="it is not a file of costs; delete it"):

@@ -86,17 +86,47 @@ def test_the_page_begins_with_the_verdicts(finished):
     text = (finished.path / "page/README.md").read_text()
     summary = text[text.index("## Verdicts"):text.index("## Networks")]
     assert text.index("## Networks") < text.index("## Comparisons")
-    assert cells(summary, "1") == ["1", "Larger is better.", "**holds**", "2 holds"]
+    assert cells(summary, "1") == ["1", "Larger is better.", "**holds**", "2 hold"]
     assert "for the 2 comparisons that are planned" in summary and "those of Welch's t-test over the seeds." in text
     results = json.loads((finished.path / "page/results.json").read_text())
     results["claims"].append({"claim": "So is deeper.", "verdict": "not tested", "why": "not yet run: deep",
-                              "comparisons": [], "discussion": ""})
+                              "comparisons": [], "discussion": "", "papers": "Five layers are best."})
     results["claims"][0]["comparisons"][1]["decision"] = "not decided"
     results["deviations"] = {"wer": [0.25, 3.52], "gap": [0.5, None]}
     text = page.render(results)
     assert cells(text, "1")[3] == "1 holds, 1 not decided"
     assert cells(text, "2") == ["2", "So is deeper.", "**not tested**", "not yet run: deep"]
-    assert "of one, with its degrees of freedom: wer 0.25 (3.5), gap 0.5 (infinitely many)." in text
+    assert ("expected: WER, 0.25 points, with a weight of 3.5 degrees of freedom; "
+            "training less held-out frame accuracy, 0.5 points, with all weight,") in text
+    assert "Not tested (not yet run: deep).\n\nIn the papers: Five layers are best.\n" in text
+
+
+def test_claims_that_are_decided_twice_need_smaller_p_values(finished):
+    adjusted = []
+    for looks in (1, 2):
+        page.main([str(changed(finished, looks=looks))])
+        made = json.loads((finished.path / "page/results.json").read_text())
+        adjusted += [c["p"] for c in made["claims"][0]["comparisons"]]
+        text = (finished.path / "page/README.md").read_text()
+        assert f"p-values is below {0.05 / looks:g}, after" in text
+        assert ("divided by 2, since claims are decided 2 times" in text) == (looks == 2)
+    assert adjusted[:2] == adjusted[2:]
+    page.main([str(changed(finished, looks=1 + int(0.05 / max(adjusted))))])
+    made = json.loads((finished.path / "page/results.json").read_text())
+    assert "not decided" in [c["decision"] for c in made["claims"][0]["comparisons"]]
+
+
+def test_networks_of_another_grid_show_how_much_seeds_vary(finished, monkeypatch):
+    other = finished.path / "other"
+    shutil.copytree(finished.path / "page/records", other / "records")
+    values = yaml.safe_load(finished.file.read_text())
+    (other / "grid.yaml").write_text(yaml.safe_dump({**values, "page": str(other / "README.md")}))
+    used = []
+    monkeypatch.setattr(page, "spreads", lambda claims, outcomes: used.append(set(outcomes)) or {})
+    finished.write(**{**values, "networks": {n: values["networks"][n] for n in ("small", "large")},
+                      "shares": str(other)})
+    page.main([str(finished.file)])
+    assert used == [{"small", "large", "once"}]
 
 
 def pictures(finished) -> set[str]:
@@ -224,7 +254,10 @@ def test_records_of_another_grid_count_where_its_networks_are_the_same(finished,
     (other / "records").mkdir(parents=True)
     for record in (finished.path / "page/records").glob("small-*"):
         record.rename(other / "records" / record.name)
-    finished.write(**{**yaml.safe_load(finished.file.read_text()), "shares": str(other)})
+    values = yaml.safe_load(finished.file.read_text())
+    (other / "grid.yaml").write_text(yaml.safe_dump({
+        **values, "page": str(other / "README.md"), "networks": {"new": {}}, "baseline": "", "claims": []}))
+    finished.write(**{**values, "shares": str(other)})
     grid = load(finished.file)
     assert all(is_done(grid, run) for run in grid.runs())
     page.main([str(finished.file)])
@@ -265,7 +298,7 @@ def test_other_data_are_mentioned_and_other_utterances_refused(finished, capsys)
     file.write_text(json.dumps({**record, "machine": "abacus"}))
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()
-    assert " and abacus; all on data made anew" in text
+    assert " and abacus; the data were made again between runs" in text
     record["sets"]["dev"]["words"][7] = 6
     file.write_text(json.dumps(record))
     with pytest.raises(SystemExit):
