@@ -9,7 +9,8 @@ from lstmp.picture import plt, write_png
 
 _COLORS = {"LSTM": "C0", "LSTMP r": "C1", "LSTMP r+p": "C2", "DNN": "C3", "RNN": "C4"}
 _OTHER_COLORS = ("C5", "C6", "C7", "C8", "C9")
-_PALETTE = [f"C{i}" for i in range(10)] + ["black", "gold", "navy", "lime"]  # of networks
+_PALETTE = [f"C{i}" for i in range(10)] + ["black", "gold", "navy", "lime", "teal", "maroon", "violet", "tan"]
+_MOST_NAMES = 10  # at the ends of curves
 _LEAST_RATIO = 1.1  # of the largest size to the smallest one: others are meant to be equal
 
 
@@ -66,7 +67,10 @@ def _line(kind: str) -> str:
 
 
 def _learning(rows, colors, clock, path):
-    """The best accuracy so far: mean over the seeds, a band from the lowest to the highest, and the name at its end."""
+    """The best accuracy so far: mean over the seeds, a band from the lowest to the highest, and the name at its end.
+
+    With many networks, only the legend has their names.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(13, 7), layout="constrained", sharey=True)
     ends: list[list[tuple]] = [[], []]  # on each of the two axes, where curves end: x, y, name, colour
     for row in rows:
@@ -87,7 +91,7 @@ def _learning(rows, colors, clock, path):
     axes[1].set(xlabel=clock)
     for axis, of_axis in zip(axes, ends, strict=True):
         axis.grid(alpha=0.3, which="both")
-        if of_axis:
+        if 0 < len(of_axis) <= _MOST_NAMES:
             axis.set_xlim(right=1.2 * max(x for x, *_ in of_axis))  # room for the names
             _name_points(axis, of_axis)
     axes[0].legend(fontsize=8)
