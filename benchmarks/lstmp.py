@@ -121,6 +121,8 @@ def main(argv=None):
     parser.add_argument("--processor-time", action="store_true",
                         help="measure processor time, summed over the threads, instead of time: for a busy machine")
     args = parser.parse_args(argv)
+    if args.kind == "dnn" and args.device != "cpu":
+        parser.error("--kind dnn is measured on a CPU")
     on_gpu, clock = args.device == "cuda", time.process_time if args.processor_time else time.perf_counter
     torch.set_flush_denormal(True)
     torch.manual_seed(1)
@@ -172,10 +174,8 @@ def on_cpu_steps(ours, streams: int, workers: Workers) -> dict:
 
 
 def dense_steps(ours, streams: int, workers: Workers) -> dict:
-    """The variants of the feed-forward network, by name."""
-    mine = {f"dnn, {p}": training_step(model, streams, workers) for p, model in ours.items()}
-    return {name: step for variant, run in mine.items()
-            for name, step in ((variant, run), (f"{variant}, PyTorch alone", under(run, *PYTORCH_ALONE)))}
+    """The precisions of the feed-forward network, by name."""
+    return {f"dnn, {precision}": training_step(model, streams, workers) for precision, model in ours.items()}
 
 
 def on_gpu_steps(ours, streams: int, workers: Workers) -> dict:

@@ -153,14 +153,14 @@ def lacking(c: Comparison, outcomes: dict[str, Outcome]) -> dict[str, list[str]]
     return {reason: names for reason, names in reasons.items() if names}
 
 
-def decide(claims: list[Claim], outcomes: dict[str, Outcome], known: dict[str, Spread | None] | None = None,
+def decide(claims: list[Claim], outcomes: dict[str, Outcome], known: dict[str, Spread | None],
            level: float = SIGNIFICANT) -> list[tuple[str, list[tuple[Compared, float, str]]]]:
     """For each claim the verdict, and its comparisons with their adjusted p-values and decisions.
 
     Args:
         claims: all that are made of the networks.
         outcomes: of the networks that are done.
-        known: :func:`spreads`; None: those of ``outcomes``.
+        known: for each measure how networks vary with the seed, as :func:`spreads` tells it.
         level: of significance.
 
     A claim holds if all its comparisons hold, and fails if one of them fails. It is partly run, or untested, if some or
@@ -168,7 +168,6 @@ def decide(claims: list[Claim], outcomes: dict[str, Outcome], known: dict[str, S
     lack a network too, so that the adjustment does not grow when more networks are run. What these show of the variance
     changes the p-values.
     """
-    known = spreads(claims, outcomes) if known is None else known
     tested = [[compare(c, outcomes, known.get(c.measure)) for c in claim.comparisons
                if not lacking(c, outcomes)] for claim in claims]
     p_values = [c.p for rows in tested for c in rows]

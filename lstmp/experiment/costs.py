@@ -114,28 +114,32 @@ def read_costs(grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
     Raises:
         UserError: the file is damaged.
     """
-    costs: dict[str, float] = {}
-    for file in costs_files(grid):
-        costs |= _read(file, grid, done)
-    return costs
+    own, *others = costs_files(grid)
+    shared = {name: cost for file in others for name, cost in _read(file, grid, done)[0].items()}
+    costs, beside = _read(own, grid, done)
+    scale = median([shared[name] / cost for name, cost in beside.items() if name in shared] or [1.0])
+    return {name: scale * cost for name, cost in costs.items()} | shared
 
 
-def _read(file: Path, grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
+def _read(file: Path, grid: Grid, done: dict[str, list[dict]]) -> tuple[dict[str, float], dict[str, float]]:
+    """The costs of a file, and those of a shared file beside which they were measured."""
     again = "delete it, and run steps/run_grid.sh"
     found = config.read_json(file, again) if file.is_file() else {"networks": {}}
     try:
         known = {name: (float(values["minutes"]), values["of"]) for name, values in found["networks"].items()}
+        beside = {name: float(cost) for name, cost in found.get("beside", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError("it is not a file of costs", file=file, hint=again) from None
     return {name: known[name][0] for name, runs in done.items()
-            if name in known and known[name][1] == _digest(grid.first_run(name), runs[0])}
+            if name in known and known[name][1] == _digest(grid.first_run(name), runs[0])}, beside
 
 
 def measure_costs(grid: Grid, rounds: int = _ROUNDS):
     """Measure the networks of which all seeds are done, unless all their costs are known, and write the file.
 
     Networks that depend on a criterion on graphs or lattices are left out. Each process of a network has a part of its
-    streams. Those whose costs the grid shares with another one are measured too, and set the scale for the others.
+    streams. Those whose costs the grid shares with another one are measured too, and their new costs are kept as
+    ``beside``: they set the scale for the others.
 
     Raises:
         UserError: a record or the file of costs is damaged, or features of the grid's sources are missing.
@@ -158,11 +162,13 @@ def measure_costs(grid: Grid, rounds: int = _ROUNDS):
         source = grid.first_run(name).source
         minutes[name] = seconds * num_frames(source.train, source.valid) / 60
     own, *others = costs_files(grid)
-    shared = {name: cost for file in others for name, cost in _read(file, grid, done).items()}
-    scale = median(shared[name] / minutes[name] for name in shared) if shared else 1.0
-    networks = {name: {"minutes": float(f"{scale * of_epoch:.4g}"), "of": _digest(grid.first_run(name), done[name][0])}
-                for name, of_epoch in minutes.items() if name not in shared}
-    config.write_text(own, json.dumps({"machine": machine(), "networks": networks}, indent=1) + "\n")
+    shared = {name for file in others for name in _read(file, grid, done)[0]}
+    rounded = {name: float(f"{of_epoch:.4g}") for name, of_epoch in minutes.items()}
+    networks = {name: {"minutes": of_epoch, "of": _digest(grid.first_run(name), done[name][0])}
+                for name, of_epoch in rounded.items() if name not in shared}
+    beside = {name: of_epoch for name, of_epoch in rounded.items() if name in shared}
+    config.write_text(own, json.dumps({"machine": machine(), "networks": networks}
+                                      | ({"beside": beside} if beside else {}), indent=1) + "\n")
 
 
 def _side_by_side(workloads: dict[str, Workload], rounds: int) -> dict[str, float]:

@@ -90,6 +90,10 @@ def load(path) -> Grid:
         if not (shares / "grid.yaml").is_file():
             raise UserError(f"`shares`: no grid.yaml in {shares}", file=path, line=lines["shares"],
                             hint="name the folder of another grid, from the top of the checkout")
+        other = config.read_yaml(shares / "grid.yaml")[0].get("page", "")
+        if Path(str(other)).parent.resolve() != shares.resolve():
+            raise UserError(f"`shares`: the page of {shares}/grid.yaml is not in this folder", file=path,
+                            line=lines["shares"], hint="name the folder of a page and its grid.yaml")
     networks, searched = _networks(values, {}, bool(share), sources, seeds, sections, path, lines)
     baseline = str(values.get("baseline") or "")
     if baseline and baseline not in networks:

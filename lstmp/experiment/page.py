@@ -110,7 +110,10 @@ def record(grid: Grid, command_line: str) -> dict:
         done = with_costs(done, read_costs(grid, done))
     outcomes = {name: outcome(grid, name, runs) for name, runs in done.items()}
     base = outcomes.get(grid.baseline) if grid.sets else None
-    networks, known = rows(grid, done), spreads(grid.claims, of_shared(grid) | outcomes)
+    others = of_shared(grid)
+    varied = outcomes | {name: o for name, o in others.items() if len(o.records) > (
+        len(outcomes[name].records) if name in outcomes else 0)}
+    networks, known = rows(grid, done), spreads(grid.claims, varied)
     level = SIGNIFICANT / grid.looks
     if base is not None:
         for row in networks:
@@ -121,6 +124,8 @@ def record(grid: Grid, command_line: str) -> dict:
             "clock": grid.clock, "core_hours": core_hours, "machines": machines_and_data(done), "levels": grid.levels,
             "curves": curves_of(grid, done),
             "claims_on": grid.claims_on, "claims": decided(grid.claims, outcomes, known, level), "looks": grid.looks,
+            "varied": {"networks": sum(len(o.records) > 1 for o in varied.values()),
+                       "pages": [os.path.relpath(grid.shares, grid.page.parent)] if others and grid.shares else []},
             "costs": [os.path.relpath(f, grid.page.parent) for f in costs_files(grid) if f.is_file()],
             "comparisons": sum(len(claim.comparisons) for claim in grid.claims),
             "deviations": {measure: [spread.variance ** 0.5, spread.df if np.isfinite(spread.df) else None]
@@ -145,15 +150,16 @@ def curves_of(grid: Grid, done: Collection[str]) -> dict[str, list[str]]:
 def machines_and_data(done: dict[str, list[dict]]) -> str:
     """Say on which machines the runs were made, and whether all used the same data."""
     runs = [r for of_network in done.values() for r in of_network]
-    data: dict[str, str] = {}
-    contents = set()
+    contents: dict[str, set[str]] = {}
+    sizes: dict[str, set[int]] = {}
     for r in runs:
-        contents |= {(file, digest) for file, (digest, _) in r["inputs"].items()}
-        data |= {file: digest for file, (digest, _) in r["inputs"].items()}
-    machines = sorted({r["machine"] for r in runs})
-    same = "all on the same data" if len(contents) == len(data) else \
-        "the data were made again between runs, and differ in the last bits of some numbers"
-    return f"Trained on {' and '.join(machines)}; {same}."
+        for file, (digest, size) in r["inputs"].items():
+            contents.setdefault(file, set()).add(digest)
+            sizes.setdefault(file, set()).add(size)
+    changed, resized = (sum(len(of_file) > 1 for of_file in of.values()) for of in (contents, sizes))
+    same = "all on the same data" if not changed else \
+        f"the data were made again between runs: {changed} of {len(contents)} files differ, {resized} of them in size"
+    return f"Trained on {' and '.join(sorted({r['machine'] for r in runs}))}; {same}."
 
 
 def decided(claims: list[Claim], outcomes: dict[str, Outcome], known: dict[str, Spread | None],
@@ -184,7 +190,7 @@ def render(r: dict) -> str:
              f"{r['core_hours']:.1f} core hours of training. {r.get('machines', '')}".rstrip(), r["note"]]
     if r["claims"]:
         parts += ["## Verdicts", verdicts(r["claims"]),
-                  verdict_rules(r, unfinished=done < r["planned"])]
+                  verdict_rules(r, unfinished=done < r["planned"] or bool(r["varied"]["pages"]))]
     parts += ["## Networks", networks_table(r),
               "C: memory cells, or units, of a layer; P: recurrent projection, + non-recurrent one; N: weights without "
               f"biases, by the papers' formula; rate: the first learning rate; epochs: all that were trained; "
@@ -195,8 +201,9 @@ def render(r: dict) -> str:
                  "utterances, not the variance of training." if r["baseline"] else "")]
     parts += [f"![{text}]({name})" for name, text in pictures(r)]
     parts.append("Learning curves show the best accuracy so far: the mean over the seeds, in a band from the lowest to "
-                 "the highest. A seed whose training has ended keeps what it had. Dashes: LSTM; dots: neither LSTM nor "
-                 "LSTMP.")
+                 "the highest. A seed whose training has ended keeps what it had."
+                 + (" Dashes: LSTM; dots: neither LSTM nor LSTMP."
+                    if any("LSTMP" not in n["kind"] for n in r["networks"]) else ""))
     if r["levels"]:
         parts += ["## How fast they learn", "Mean over the seeds of the epochs and of the core minutes until a "
                   "held-out frame accuracy is reached, interpolated within an epoch; –: not all seeds reach it, or "

@@ -25,14 +25,20 @@ def verdict_rules(r: dict, unfinished: bool) -> str:
     looks = r["looks"]
     return ("A [comparison](#comparisons) holds if the difference is significantly the one that is claimed, or within "
             "the margin that is claimed; it fails if the difference is significantly the opposite one, or outside the "
-            "margin; otherwise it is not decided, as between networks that are simply equal. A claim holds if all its "
-            "comparisons hold, and fails if one of them fails. Significant: twice the smaller of the one-sided "
+            "margin; otherwise it is not decided: that a network is better, or has more, stays so between equal ones. "
+            "A claim holds if all its comparisons hold, fails if one of them fails, and is partly run if some lack a "
+            "network. Significant: twice the smaller of the one-sided "
             f"p-values is below {SIGNIFICANT / looks:g}, after Holm's (1979) correction for the {r['comparisons']} "
             "comparisons that are planned on this page."
             + (f" The level is {SIGNIFICANT:g} divided by {looks}, since claims are decided {looks} times: networks of "
                "comparisons that the first seeds leave undecided get more seeds." if looks > 1 else "")
             + (" Verdicts can change until all runs are done, since the variance over seeds is estimated from all "
-               "networks." if unfinished else ""))
+               "networks" + _pages(r) + "." if unfinished else ""))
+
+
+def _pages(r: dict) -> str:
+    """Name the other pages whose networks show how much results vary."""
+    return "".join(f", those of [another page]({page}/README.md) too" for page in r["varied"]["pages"])
 
 
 def tests_used(r: dict) -> str:
@@ -45,7 +51,8 @@ def tests_used(r: dict) -> str:
                              for measure, (deviation, df) in r["deviations"].items())
         text = ("Intervals and p-values are those of t-tests over the seeds, in which the variance of each network is "
                 "drawn towards what all networks let expect (Smyth 2004), unless it is far larger; those of epochs and "
-                f"minutes are of Welch's test. The standard deviations over seeds that are expected: {expected}.")
+                "minutes are of Welch's test. The standard deviations over seeds that are expected, from the "
+                f"{r['varied']['networks']} networks with several seeds{_pages(r)}: {expected}.")
     return (f"{text} For WER the variance over utterances is added (lstmp/experiment/difference.py). The k-th seed "
             "gives all networks the same order of utterances, which the tests ignore. Differences are in points, "
             "epochs or minutes; their intervals are not corrected for the number of comparisons.")

@@ -129,16 +129,16 @@ class LstmpChunk(Function):
         return d_x, d_r0, dc, d_w_x, d_w_r, d_bias, d_peephole, d_w_rm, d_w_pm, None, None
 
 
-def factor_cast(bf16: bool, device: torch.device):
+def factor_cast(bf16: bool, device: torch.device, large: bool = False):
     """Return the function that converts a tensor to a factor of a matrix product.
 
-    PyTorch rounds a product of bfloat16 tensors to bfloat16 as well. Where such products are fast (on a GPU, and on a
-    CPU with AMX), the function returns bfloat16. Elsewhere it returns rounded numbers as float32: their product in
-    float32 is faster there, and more exact.
+    PyTorch rounds a product of bfloat16 tensors to bfloat16 as well. Where such products are fast (on a GPU, on a CPU
+    with AMX, and ``large`` ones on a CPU with AVX512_BF16), the function returns bfloat16. Elsewhere it returns rounded
+    numbers as float32: their product in float32 is faster there, and more exact.
     """
     if not bf16:
         return lambda tensor: tensor
-    if device.type != "cpu" or fused.has_amx():
+    if device.type != "cpu" or (fused.has_bf16_products() if large else fused.has_amx()):
         return torch.Tensor.bfloat16
     return lambda tensor: tensor.bfloat16().to(tensor.dtype)
 

@@ -11,8 +11,7 @@ import math
 import torch
 from torch import nn
 
-from lstmp.nnet.affine import Affine
-from lstmp.nnet.cell import LstmpChunk
+from lstmp.nnet.cell import LstmpChunk, as_dtype, factor_cast
 from lstmp.nnet.kernels import fused, scoring
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
@@ -94,8 +93,9 @@ class DenseLayer(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x, r, c, lengths=None):
-        sums = Affine.apply(x.reshape(-1, x.shape[2]), self.w_x, self.bias, self.bf16)
-        return ACTIVATIONS[self.activation](sums).view(*x.shape[:2], -1), r, c
+        cast = factor_cast(self.bf16, x.device, large=True)
+        product = as_dtype(torch.matmul(cast(x), cast(self.w_x).t()), x.dtype)
+        return ACTIVATIONS[self.activation](product + self.bias), r, c
 
 
 class RnnLayer(DenseLayer):

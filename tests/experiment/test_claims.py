@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lstmp.errors import UserError
-from lstmp.experiment.claims import FAILS, HOLDS, OPEN, PARTLY, UNTESTED, Outcome, decide, effort
+from lstmp.experiment.claims import FAILS, HOLDS, OPEN, PARTLY, UNTESTED, Outcome, decide, effort, spreads
+from lstmp.experiment.difference import Spread
 from lstmp.experiment.plan import Claim, Comparison
 
 
@@ -21,8 +22,13 @@ NOISY = outcome([0.55, 0.62, 0.68], rate=0.10)
 ALL = {"good": GOOD, "bad": BAD, "noisy": NOISY}
 
 
+def decided_alone(claims, outcomes):
+    """What these networks decide, without others that show how much seeds vary."""
+    return decide(claims, outcomes, spreads(claims, outcomes))
+
+
 def verdict(claim, outcomes):
-    return decide([claim], outcomes)[0]
+    return decided_alone([claim], outcomes)[0]
 
 
 def of(first, second, measure="accuracy", relation="better", margin=0.0, outcomes=ALL):
@@ -119,8 +125,8 @@ def test_many_comparisons_need_smaller_p_values():
     chance = outcome([0.612, 0.614, 0.613], rate=0.10), outcome([0.60, 0.605, 0.607], rate=0.10)
     outcomes = dict(zip("ab", chance, strict=True)) | ALL
     one = Comparison("a", "b", "accuracy")
-    alone = decide([Claim("", [one])], outcomes)[0]
-    among = decide([Claim("", [one]), Claim("", [Comparison("noisy", "bad", "accuracy")] * 3)], outcomes)[0]
+    alone = decided_alone([Claim("", [one])], outcomes)[0]
+    among = decided_alone([Claim("", [one]), Claim("", [Comparison("noisy", "bad", "accuracy")] * 3)], outcomes)[0]
     assert alone[1][0][1] < 0.05 < among[1][0][1] and alone[1][0][1] * 4 == pytest.approx(among[1][0][1])
     assert (alone[0], among[0]) == (HOLDS, OPEN)
 
@@ -143,8 +149,8 @@ def test_one_seed_decides_nothing():
 
 def test_untested_claims_count_among_the_comparisons():
     one, other = Comparison("good", "bad", "accuracy"), Comparison("good", "not run", "accuracy")
-    alone = decide([Claim("", [one])], ALL)[0][1][0][1]
-    assert decide([Claim("", [one]), Claim("", [other] * 3)], ALL)[0][1][0][1] == pytest.approx(4 * alone)
+    alone = decided_alone([Claim("", [one])], ALL)[0][1][0][1]
+    assert decided_alone([Claim("", [one]), Claim("", [other] * 3)], ALL)[0][1][0][1] == pytest.approx(4 * alone)
 
 
 def test_what_other_networks_show_of_the_variance_decides_sooner():
@@ -154,3 +160,14 @@ def test_what_other_networks_show_of_the_variance_decides_sooner():
     assert of("good", "bad", outcomes=close | others) == HOLDS
     noisy = {f"other-{n}": outcome([0.5, 0.53 + 0.001 * n, 0.56]) for n in range(8)}
     assert of("good", "bad", outcomes=close | noisy) == OPEN
+
+
+def test_networks_elsewhere_decide_how_much_seeds_vary_and_the_level_what_is_significant():
+    claims = [Claim("", [Comparison("good", "bad", "accuracy")])]
+    tight, wide = Spread(1e-8, 50.0, 50.0), Spread(4.0, 50.0, 50.0)  # variances, in squared points
+    for spread, verdict_then in ((tight, HOLDS), (wide, OPEN)):
+        (found, rows), = decide(claims, ALL, {"accuracy": spread})
+        assert found == verdict_then
+    p = decided_alone(claims, ALL)[0][1][0][1]
+    assert decide(claims, ALL, spreads(claims, ALL), 1.01 * p)[0][0] == HOLDS
+    assert decide(claims, ALL, spreads(claims, ALL), 0.99 * p)[0][0] == OPEN

@@ -86,7 +86,7 @@ def test_costs_of_another_grid_count_and_set_the_scale(toy_grid, python_steps, c
     file = toy_grid.write(clock="side_by_side", seeds=[1], networks=networks, claims=[])
     run.main([str(file), "--nj", "2"])
     (toy_grid.path / "page").rename(toy_grid.path / "other")
-    file.rename(toy_grid.path / "other/grid.yaml")
+    (toy_grid.path / "other/grid.yaml").write_text(file.read_text().replace("/page/", "/other/"))
     of_other = toy_grid.path / "other/costs.json"
     found = json.loads(of_other.read_text())
     del found["networks"]["large"]
@@ -100,6 +100,10 @@ def test_costs_of_another_grid_count_and_set_the_scale(toy_grid, python_steps, c
     minutes = costs.num_frames(grid.sources["tied"].train, grid.sources["tied"].valid) / 60
     wanted = {"small": 3 * minutes / 28, "large": 3 * minutes / 20}
     assert costs.read_costs(grid, records.finished(grid)) == pytest.approx(wanted, rel=1e-3)
+    found["networks"]["small"]["minutes"] *= 2  # measured again: the costs of both pages stay comparable
+    of_other.write_text(json.dumps(found))
+    twice = {name: 2 * cost for name, cost in wanted.items()}
+    assert costs.read_costs(grid, records.finished(grid)) == pytest.approx(twice, rel=1e-3)
     page.main([str(file)])
     text = (toy_grid.path / "page/README.md").read_text()
     assert "([costs.json](costs.json), [../other/costs.json](../other/costs.json))" in text

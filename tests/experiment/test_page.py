@@ -13,6 +13,7 @@ from lstmp.corpus.datadir import Utterance, write_data_dir
 from lstmp.errors import UserError
 from lstmp.experiment import costs, page
 from lstmp.experiment.grid_file import load
+from lstmp.experiment.pictures import _colors_of_networks
 from lstmp.experiment.pictures import pictures as picture_names
 from lstmp.experiment.records import ALIKE, folders, is_done, path, write
 from lstmp.experiment.records import finished as records_of
@@ -96,7 +97,7 @@ def test_the_page_begins_with_the_verdicts(finished):
     text = page.render(results)
     assert cells(text, "1")[3] == "1 holds, 1 not decided"
     assert cells(text, "2") == ["2", "So is deeper.", "**not tested**", "not yet run: deep"]
-    assert ("expected: WER, 0.25 points, with a weight of 3.5 degrees of freedom; "
+    assert ("expected, from the 2 networks with several seeds: WER, 0.25 points, with a weight of 3.5 degrees of freedom; "
             "training less held-out frame accuracy, 0.5 points, with all weight,") in text
     assert "Not tested (not yet run: deep).\n\nIn the papers: Five layers are best.\n" in text
 
@@ -126,7 +127,15 @@ def test_networks_of_another_grid_show_how_much_seeds_vary(finished, monkeypatch
     finished.write(**{**values, "networks": {n: values["networks"][n] for n in ("small", "large")},
                       "shares": str(other)})
     page.main([str(finished.file)])
-    assert used == [{"small", "large", "once"}]
+    assert used.pop() == {"small", "large", "once"}
+    assert "all networks, those of [another page](../other/README.md) too." in (finished.path / "page/README.md").read_text()
+    (other / "grid.yaml").write_text(yaml.safe_dump({**values, "sets": [], "page": str(other / "README.md"),
+                                                     "claims": [], "baseline": ""}))
+    page.main([str(finished.file)])  # claims of the other page are decided on no set
+    assert used.pop() == {"small", "large"}
+    (other / "grid.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="page of .*grid.yaml is not in this folder"):
+        load(finished.file)
 
 
 def pictures(finished) -> set[str]:
@@ -134,6 +143,15 @@ def pictures(finished) -> set[str]:
     shown = set(re.findall(r"\]\(([\w.]+\.png)\)", text))
     assert all((finished.path / "page" / name).stat().st_size > 5000 for name in shown)
     return shown
+
+
+def test_networks_that_are_shown_together_have_different_colours(finished):
+    page.main([str(finished.file)])
+    record = json.loads((finished.path / "page/results.json").read_text())
+    record["curves"] = {"a": ["small", "large"], "b": ["large", "once"], "c": [f"n{i}" for i in range(14)]}
+    colors = _colors_of_networks(record)
+    for shown in record["curves"].values():
+        assert len({colors[name] for name in shown}) == len(shown)
 
 
 def changed(finished, **keys):
@@ -294,11 +312,16 @@ def test_other_data_are_mentioned_and_other_utterances_refused(finished, capsys)
     file = path(grid, grid.runs()[0])
     record = json.loads(file.read_text())
     name = next(iter(record["inputs"]))
-    record["inputs"][name][0] = "another"
+    record["inputs"][name] = ["another", record["inputs"][name][1]]
     file.write_text(json.dumps({**record, "machine": "abacus"}))
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()
-    assert " and abacus; the data were made again between runs" in text
+    files = len(record["inputs"])
+    assert f" and abacus; the data were made again between runs: 1 of {files} files differ, 0 of them in size." in text
+    record["inputs"][name][1] += 1
+    file.write_text(json.dumps({**record, "machine": "abacus"}))
+    page.main([str(finished.file)])
+    assert f"1 of {files} files differ, 1 of them in size." in (finished.path / "page/README.md").read_text()
     record["sets"]["dev"]["words"][7] = 6
     file.write_text(json.dumps(record))
     with pytest.raises(SystemExit):

@@ -86,7 +86,7 @@ def test_the_rate_of_a_changed_network_is_found_again(toy_grid, file, trials):
 def test_rates_of_another_grid_count_where_its_networks_are_the_same(toy_grid, file, trials):
     trials(3.0, 3.0)
     (toy_grid.path / "page").rename(toy_grid.path / "other")
-    (toy_grid.path / "other/grid.yaml").write_text(file.read_text())
+    (toy_grid.path / "other/grid.yaml").write_text(file.read_text().replace("/page/", "/other/"))
     values = {"common": COMMON, "networks": NETWORKS, "seeds": [1], "claims": [], "rates": 0.5}
     assert load(toy_grid.write(**values)).without_rate == ["small", "large"]
     values["shares"] = str(toy_grid.path / "other")

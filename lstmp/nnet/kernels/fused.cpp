@@ -1,13 +1,11 @@
 // The forward and backward pass of LSTMP layers over a whole chunk (forward.h, backward.h) and of the output layer with its
 // cross entropy (output.h), in each precision of matrices.h: fp32 on AVX-512, AVX2 and NEON; bf16 on AMX, AVX512_BF16 and ARM's
 // BF16; bf16x3 and bf16x6 on AMX. The element-wise part of each frame is applied to the tiles of a product while they are in the L1 cache.
-// Also those of dense layers (affine.h), for bf16 without AMX, where PyTorch has no fast ones. lstmp/nnet/kernels/fused.py calls
-// these functions.
+// lstmp/nnet/kernels/fused.py calls these functions.
 #include "vector.h"
 
 #if defined(LSTMP_VECTORS)
 #include "../../guard.h"
-#include "affine.h"
 #include "backward.h"
 #include "forward.h"
 #include "output.h"
@@ -62,18 +60,6 @@ LSTMP_FUSED(bf16x3, Amx<2>)
 LSTMP_FUSED(bf16x6, Amx<3>)
 #elif defined(LSTMP_BF16)
 LSTMP_FUSED(bf16, Bf16Dot)
-
-extern "C" void lstmp_affine_bf16(int64_t rows, int64_t inputs, int64_t outputs, const float* x, const float* w, const float* bias,
-                                  float* y) try {
-  affine<Bf16Dot>(rows, inputs, outputs, x, w, bias, y);
-}
-LSTMP_GUARD()
-
-extern "C" void lstmp_affine_backward_bf16(int64_t rows, int64_t inputs, int64_t outputs, const float* x, const float* w,
-                                           const float* d_y, float* d_x, float* d_w) try {
-  affine_backward<Bf16Dot>(rows, inputs, outputs, x, w, d_y, d_x, d_w);
-}
-LSTMP_GUARD()
 #endif
 
 #else  // the processor has none of these, or the compiler does not know them

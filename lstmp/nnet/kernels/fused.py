@@ -1,4 +1,4 @@
-"""Calls the fused CPU kernels of fused.cpp: LSTMP and dense layers over a whole chunk, the output layer with its loss.
+"""Calls the fused CPU kernels of fused.cpp: an LSTMP layer over a whole chunk, and the output layer with its loss.
 
 The factors of the matrix products have one of four precisions; sums and everything else are float32:
 
@@ -23,6 +23,7 @@ import contextlib
 import ctypes
 import math
 import os
+import platform
 import threading
 from dataclasses import replace
 
@@ -72,6 +73,11 @@ def has_amx() -> bool:
     return compiled is not None and bool(compiled.lstmp_fused_ready() & _READY_BITS["bf16x3"])
 
 
+def has_bf16_products() -> bool:
+    """Whether PyTorch multiplies large matrices faster in bfloat16 than in float32 here: with AMX or AVX512_BF16."""
+    return kernels("bf16") is not None and platform.machine().lower() in ("x86_64", "amd64")
+
+
 def current_precision(bf16: bool) -> str:
     """The precision that torch's present settings select: `bf16` if ``bf16``, otherwise one for float32 factors."""
     if bf16:
@@ -104,7 +110,7 @@ def resolve_precision(cfg, device: str):
     if cfg.precision != "auto":
         return cfg
     if device == "cpu":
-        fast = kernels("bf16") is not None
+        fast = has_bf16_products() or cfg.kind == "lstmp" and kernels("bf16") is not None
     else:
         fast = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     return replace(cfg, precision="bf16" if fast and cfg.kind != "rnn" else "fp32")
@@ -193,38 +199,6 @@ def cross_entropy(y, weight, bias, targets, frames, bf16: bool, with_grads: bool
     return y.new_tensor(loss.value / frames), torch.tensor(hits.value), grads
 
 
-def fits_affine(x, bf16: bool) -> bool:
-    """Whether :func:`affine` is faster than PyTorch for ``x``, float32 [n, I]: with factors in bfloat16 on processors
-    that multiply them, but not with AMX, which PyTorch uses as well."""
-    return bf16 and fits(x, bf16) and not has_amx()
-
-
-def affine(x, weight, bias):
-    """Compute x Wᵀ + b of :class:`lstmp.nnet.affine.Affine`, with factors in bfloat16.
-
-    Raises:
-        RuntimeError: a tensor's shape does not fit the others' shapes, or its dtype is not float32.
-    """
-    x, weight, bias = tensors = [a.detach().contiguous() for a in (x, weight, bias)]
-    _check_shapes(tensors, [(len(x), x.shape[1]), (len(weight), x.shape[1]), (len(weight),)])
-    y = x.new_empty(len(x), len(weight))
-    _call("affine", "bf16", *_affine_sizes(x, y), x, weight, bias, y)
-    return y
-
-
-def affine_backward(x, weight, grad_y, needs_x: bool = True):
-    """Compute the gradients of x and W of :func:`affine`; None for x without ``needs_x``.
-
-    Raises:
-        RuntimeError: a tensor's shape does not fit the others' shapes, or its dtype is not float32.
-    """
-    x, weight, grad_y = tensors = [a.detach().contiguous() for a in (x, weight, grad_y)]
-    _check_shapes(tensors, [(len(x), x.shape[1]), (len(weight), x.shape[1]), (len(x), len(weight))])
-    d_x, d_w = torch.empty_like(x) if needs_x else None, torch.empty_like(weight)
-    _call("affine_backward", "bf16", *_affine_sizes(x, grad_y), x, weight, grad_y, d_x, d_w)
-    return d_x, d_w
-
-
 def check_targets(targets, rows: int, states: int):
     """Check what a kernel relies on: targets are int64 [rows], and all are below ``states``.
 
@@ -248,11 +222,6 @@ def _call(name: str, precision: str, *args):
     """Call a kernel. Tensors are passed by address; ``args`` keeps them alive until the kernel returns."""
     function = getattr(library("nnet/kernels/fused.cpp", *_FLAGS), f"lstmp_{name}_{precision}")
     function(*(address(a) if a is None or torch.is_tensor(a) else a for a in args))
-
-
-def _affine_sizes(x, y):
-    """Rows, inputs, outputs."""
-    return [ctypes.c_int64(n) for n in (*x.shape, y.shape[1])]
 
 
 def _sizes(x, w_x, r_0, w_pm):

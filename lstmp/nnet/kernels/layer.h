@@ -16,24 +16,6 @@ thread_local Memory<N> memory;
 
 const float* row_of(const float* w, int64_t row, int64_t ld) { return w + row * ld; }
 
-// Packs w [n, k], the weights of n sums, as the right factor of x wᵀ.
-template <class F, typename N = typename F::Number>
-Panel<N> pack_weights(const float* w, int64_t n, int64_t k, Buffer<N>& buffer) {
-  const int64_t columns = 2 * tiles_of(n, kDepth), depths = tiles_of(k, kDepth);
-  const Panel<N> p{buffer.reserve(columns * depths * kTile), depths};
-  for (int64_t c = 0; c < columns; ++c) pack_right_transposed<F>(p, c, row_of(w, c * kSide, k), n - c * kSide, k);
-  return p;
-}
-
-// Packs the same weights as the right factor of d_y w.
-template <class F, typename N = typename F::Number>
-Panel<N> pack_weights_backward(const float* w, int64_t n, int64_t k, Buffer<N>& buffer) {
-  const int64_t columns = 2 * tiles_of(k, kDepth), depths = tiles_of(n, kDepth);
-  const Panel<N> p{buffer.reserve(columns * depths * kTile), depths};
-  pack_right<F>(p, 0, w, n, k, columns);
-  return p;
-}
-
 // If a frame has at least this many row tiles, its products with W_x and W_r are computed one after the other: W_x x_t stays
 // in cache, and so do the gradients of the gates, which both products need. With fewer row tiles, fetching both matrices for
 // every frame would cost more: then W_x x of all frames is computed at once and stored where the activations will be.

@@ -18,9 +18,15 @@ void output(int64_t rows, int64_t width, int64_t states, const float* y, const f
   const int64_t columns = 2 * depth_states;
   const Blocked<N> in{memory<N>.input.reserve(all * depth * kTile), depth};
   const Blocked<N> grad{memory<N>.d_gates.reserve(all * depth_states * kTile), depth_states};
+  const Panel<N> w_panel{memory<N>.weights.reserve(columns * depth * kTile), depth};
   pack_left<F>(in, 0, y, rows, width, width);
-  const Panel<N> w_panel = pack_weights<F>(w, states, width, memory<N>.weights);
-  const Panel<N> back = d_y ? pack_weights_backward<F>(w, states, width, memory<N>.weights_rec) : Panel<N>{};
+  for (int64_t c = 0; c < columns; ++c)
+    pack_right_transposed<F>(w_panel, c, row_of(w, c * kSide, width), states - c * kSide, width);
+  Panel<N> back{};
+  if (d_y) {
+    back = {memory<N>.weights_rec.reserve(2 * depth * depth_states * kTile), depth_states};
+    pack_right<F>(back, 0, w, states, width, 2 * depth);
+  }
   float* totals = memory<N>.sums.zeros(columns * kSide);
   float* scores = memory<N>.plain.reserve(kBand * columns * kSums);
   const Floats lowest = set(-INFINITY);

@@ -63,9 +63,5 @@ int main(int, char** argv) {
   int64_t hits;
   output<F>(t * n, width, states, y.data(), w.data(), b.data(), targets.data(), 0.1f, o_y.data(), o_w.data(), o_b.data(), &loss,
                     &hits);
-  std::vector<float> a_y(t * n * states), a_x(y.size()), a_w(w.size());
-  affine<F>(t * n, width, states, y.data(), w.data(), b.data(), a_y.data());
-  affine_backward<F>(t * n, width, states, y.data(), w.data(), a_y.data(), a_x.data(), a_w.data());
-  print("a_y", a_y), print("a_x", a_x), print("a_w", a_w);
   print("o_y", o_y), print("o_w", o_w), print("o_b", o_b), print("loss", {static_cast<float>(loss), static_cast<float>(hits)});
 }

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmp.errors import UserError
-from lstmp.nnet.affine import Affine
 from lstmp.nnet.cell import LstmpChunk
 from lstmp.nnet.kernels import fused
 from lstmp.nnet.loss import FrameCrossEntropy
@@ -307,37 +306,6 @@ def test_output_layer_of_any_shape(precision, rows, width, states, seed):
     for a, c in zip(got, wanted, strict=True):
         assert off(a, c) < NEAR[precision] + tolerance_of_few(c, precision)
     assert abs(int(correct) - int(right)) <= (1 + rows // 20 if precision == "bf16" else 0)
-
-
-@pytest.mark.parametrize("bf16", [False, True])
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 300), st.integers(1, 70), st.integers(1, 200), st.booleans(), st.integers(0, 10**6))
-def test_dense_layer_of_any_shape(bf16, rows, inputs, outputs, needs_x, seed):
-    g = torch.Generator().manual_seed(seed)
-    x, w, b, weight = (torch.randn(*s, generator=g, dtype=torch.float64)
-                       for s in ((rows, inputs), (outputs, inputs), (outputs,), (rows, outputs)))
-
-    def run(dtype, bf16):
-        given = [x.to(dtype).requires_grad_(needs_x), w.to(dtype).requires_grad_(), b.to(dtype).requires_grad_()]
-        y = Affine.apply(*given, bf16)
-        return [y, *torch.autograd.grad(y, given[not needs_x:], weight.to(dtype))]
-
-    precision = "bf16" if bf16 else "fp32"
-    for a, c in zip(run(torch.float32, bf16), run(torch.float64, False), strict=True):
-        assert a.dtype == torch.float32 and a.shape == c.shape
-        assert off(a, c) < NEAR[precision] + tolerance_of_few(c, precision)
-
-
-def test_a_network_of_dense_layers_is_computed_by_the_kernels(small_config, monkeypatch):
-    used, call = [], fused._call
-    monkeypatch.setattr(fused, "_call", lambda name, *a: used.append((name, a[0])) or call(name, *a))
-    network = StateNetwork(small_config(kind="dnn", recurrent_projection=0, layers=2, precision="bf16"), 6, 40)
-    network.initialize(1)
-    x = torch.randn(4, 16, 6)
-    y = network(x, network.zero_state(16))[0]
-    y.sum().backward()
-    applies = fused.kernels("bf16") is not None and not fused.has_amx()
-    assert used == ([("affine", "bf16")] * 2 + [("affine_backward", "bf16")] * 2 if applies else [])
 
 
 @each_precision

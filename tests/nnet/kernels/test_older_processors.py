@@ -9,8 +9,7 @@ import torch
 from helpers.lstmp_chunk import make
 
 from lstmp import native
-from lstmp.nnet.affine import Affine
-from lstmp.nnet.cell import LstmpChunk
+from lstmp.nnet.cell import LstmpChunk, factor_cast
 from lstmp.nnet.kernels import fused, scoring
 from lstmp.nnet.layers import LstmpLayer
 from lstmp.nnet.loss import FrameCrossEntropy
@@ -44,9 +43,8 @@ def results(bf16):
     y, w, b = (torch.randn(*s, generator=torch.Generator().manual_seed(1)).requires_grad_() for s in
                ((20, 30), (40, 30), (40,)))
     loss, hits = FrameCrossEntropy.apply(y, w, b, torch.arange(20), 20, bf16)
-    dense = Affine.apply(y, w, b, bf16)
     return [*out, *torch.autograd.grad([o.sum() for o in out], args), loss, hits,
-            *torch.autograd.grad(loss, [y, w, b]), dense, *torch.autograd.grad(dense.square().sum(), [y, w, b])]
+            *torch.autograd.grad(loss, [y, w, b])]
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -87,4 +85,7 @@ def test_auto_selects_what_is_fast(processor, small_config):
         assert fused.resolve_precision(small_config(precision="auto", **kind), "cpu").precision == expected
     rnn = small_config(precision="auto", kind="rnn", recurrent_projection=0)
     assert fused.resolve_precision(rnn, "cpu").precision == "fp32"
+    for large, dtype in ((False, torch.float32), (True, torch.bfloat16 if expected == "bf16" else torch.float32)):
+        factor = factor_cast(True, torch.device("cpu"), large)(torch.tensor([1 + 2**-12]))
+        assert factor == 1 and factor.dtype == dtype
     assert fused.training_precision(small_config(precision="fp32"), "cpu") == "fp32"
