@@ -97,8 +97,8 @@ def test_the_page_begins_with_the_verdicts(finished):
     text = page.render(results)
     assert cells(text, "1")[3] == "1 holds, 1 not decided"
     assert cells(text, "2") == ["2", "So is deeper.", "**not tested**", "not yet run: deep"]
-    assert ("expected, from the 2 networks with several seeds: WER, 0.25 points, with a weight of 3.5 degrees of freedom; "
-            "training less held-out frame accuracy, 0.5 points, with all weight,") in text
+    assert ("expected, from the 2 networks with several seeds: WER, 0.25 points, with a weight of 3.5 degrees of "
+            "freedom; training less held-out frame accuracy, 0.5 points, with all weight,") in text
     assert "Not tested (not yet run: deep).\n\nIn the papers: Five layers are best.\n" in text
 
 
@@ -128,7 +128,8 @@ def test_networks_of_another_grid_show_how_much_seeds_vary(finished, monkeypatch
                       "shares": str(other)})
     page.main([str(finished.file)])
     assert used.pop() == {"small", "large", "once"}
-    assert "all networks, those of [another page](../other/README.md) too." in (finished.path / "page/README.md").read_text()
+    text = (finished.path / "page/README.md").read_text()
+    assert "all networks, those of [another page](../other/README.md) too." in text
     (other / "grid.yaml").write_text(yaml.safe_dump({**values, "sets": [], "page": str(other / "README.md"),
                                                      "claims": [], "baseline": ""}))
     page.main([str(finished.file)])  # claims of the other page are decided on no set
