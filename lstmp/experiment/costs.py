@@ -114,11 +114,15 @@ def read_costs(grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
     Raises:
         UserError: the file is damaged.
     """
-    own, *others = costs_files(grid)
-    shared = {name: cost for file in others for name, cost in _read(file, grid, done)[0].items()}
-    costs, beside = _read(own, grid, done)
+    shared = _shared(grid, done)
+    costs, beside = _read(costs_files(grid)[0], grid, done)
     scale = median([shared[name] / cost for name, cost in beside.items() if name in shared] or [1.0])
     return {name: scale * cost for name, cost in costs.items()} | shared
+
+
+def _shared(grid: Grid, done: dict[str, list[dict]]) -> dict[str, float]:
+    """Those of them that the other grid's file has."""
+    return {name: cost for file in costs_files(grid)[1:] for name, cost in _read(file, grid, done)[0].items()}
 
 
 def _read(file: Path, grid: Grid, done: dict[str, list[dict]]) -> tuple[dict[str, float], dict[str, float]]:
@@ -161,14 +165,13 @@ def measure_costs(grid: Grid, rounds: int = _ROUNDS):
     for name, seconds in _side_by_side(workloads, rounds).items():
         source = grid.first_run(name).source
         minutes[name] = seconds * num_frames(source.train, source.valid) / 60
-    own, *others = costs_files(grid)
-    shared = {name for file in others for name in _read(file, grid, done)[0]}
+    shared = _shared(grid, done)
     rounded = {name: float(f"{of_epoch:.4g}") for name, of_epoch in minutes.items()}
     networks = {name: {"minutes": of_epoch, "of": _digest(grid.first_run(name), done[name][0])}
                 for name, of_epoch in rounded.items() if name not in shared}
     beside = {name: of_epoch for name, of_epoch in rounded.items() if name in shared}
-    config.write_text(own, json.dumps({"machine": machine(), "networks": networks}
-                                      | ({"beside": beside} if beside else {}), indent=1) + "\n")
+    config.write_text(costs_files(grid)[0], json.dumps(
+        {"machine": machine(), "networks": networks} | ({"beside": beside} if beside else {}), indent=1) + "\n")
 
 
 def _side_by_side(workloads: dict[str, Workload], rounds: int) -> dict[str, float]:

@@ -111,8 +111,8 @@ def record(grid: Grid, command_line: str) -> dict:
     outcomes = {name: outcome(grid, name, runs) for name, runs in done.items()}
     base = outcomes.get(grid.baseline) if grid.sets else None
     others = of_shared(grid)
-    varied = outcomes | {name: o for name, o in others.items() if len(o.records) > (
-        len(outcomes[name].records) if name in outcomes else 0)}
+    varied = {name: max((of[name] for of in (outcomes, others) if name in of), key=lambda o: len(o.records))
+              for name in outcomes | others}  # the outcome with more seeds
     networks, known = rows(grid, done), spreads(grid.claims, varied)
     level = SIGNIFICANT / grid.looks
     if base is not None:
