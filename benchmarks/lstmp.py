@@ -11,9 +11,10 @@ variants take turns in one run. The same matrix products alone, over all frames 
     python -m benchmarks.lstmp --threads 2 --streams 32 128 256
     python -m benchmarks.lstmp --device cuda
     python -m benchmarks.lstmp --kind dnn
+    python -m benchmarks.lstmp --kind cldnn
 
-The last one compares the precisions of the feed-forward baseline instead: 4 layers of 725 rectified units that see 16
-frames, 3.5 million weights.
+The last two compare the precisions of another network instead: of the feed-forward baseline, 4 layers of 725 rectified
+units that see 16 frames, 3.5 million weights; and of our network with convolutions of 32 and 64 maps below it.
 
 On a GPU nn.LSTM uses cuDNN, both use TF32 for float32 factors, and both are also run as CUDA graphs.
 """
@@ -115,14 +116,15 @@ def main(argv=None):
                         help="numbers of streams to measure (default: 32 128 256)")
     parser.add_argument("--threads", type=int, default=default_threads(),
                         help="threads that share the streams (default: all processors)")
-    parser.add_argument("--kind", default="lstmp", choices=["lstmp", "dnn"], help="kind of network (default: lstmp)")
+    parser.add_argument("--kind", default="lstmp", choices=["lstmp", "dnn", "cldnn"],
+                        help="kind of network (default: lstmp)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="(default: cpu)")
     parser.add_argument("--rounds", type=int, default=9, help="measurements of each variant (default: 9)")
     parser.add_argument("--processor-time", action="store_true",
                         help="measure processor time, summed over the threads, instead of time: for a busy machine")
     args = parser.parse_args(argv)
-    if args.kind == "dnn" and args.device != "cpu":
-        parser.error("--kind dnn is measured on a CPU")
+    if args.kind != "lstmp" and args.device != "cpu":
+        parser.error(f"--kind {args.kind} is measured on a CPU")
     on_gpu, clock = args.device == "cuda", time.process_time if args.processor_time else time.perf_counter
     torch.set_flush_denormal(True)
     torch.manual_seed(1)
@@ -130,6 +132,8 @@ def main(argv=None):
                   cells=CELLS, recurrent_projection=PROJECTION, projection=0, peepholes=True)
     if args.kind == "dnn":
         cfg = replace(cfg, kind="dnn", activation="relu", layers=4, cells=725, recurrent_projection=0, stack=16)
+    elif args.kind == "cldnn":
+        cfg = replace(cfg, conv_maps=[32, 64])
     workers = Workers(1 if on_gpu else args.threads)
     ours = {}
     for precision in ("fp32", "bf16"):
@@ -147,8 +151,10 @@ def main(argv=None):
     print(f"torch {torch.__version__}, {hardware}")
     print(f"frames per second of {'processor time' if args.processor_time else 'time'}: median (best) of {args.rounds}")
     for streams in args.streams:
-        make = dense_steps if args.kind == "dnn" else on_gpu_steps if on_gpu else on_cpu_steps
-        steps = make(ours, streams, workers)
+        if args.kind == "lstmp":
+            steps = (on_gpu_steps if on_gpu else on_cpu_steps)(ours, streams, workers)
+        else:
+            steps = {f"{args.kind}, {p}": training_step(model, streams, workers) for p, model in ours.items()}
         times = take_turns(steps, args.rounds, clock, on_gpu)
         base = None
         print(f"{streams} streams")
@@ -171,11 +177,6 @@ def on_cpu_steps(ours, streams: int, workers: Workers) -> dict:
         torch.mm(torch.zeros(32, 32, dtype=torch.bfloat16), torch.zeros(32, 32, dtype=torch.bfloat16))
         steps["PyTorch's matrix products, bf16"] = products(streams, workers, torch.bfloat16, "cpu")
     return steps
-
-
-def dense_steps(ours, streams: int, workers: Workers) -> dict:
-    """The precisions of the feed-forward network, by name."""
-    return {f"dnn, {precision}": training_step(model, streams, workers) for precision, model in ours.items()}
 
 
 def on_gpu_steps(ours, streams: int, workers: Workers) -> dict:

@@ -198,7 +198,7 @@ class StateNetwork(nn.Module):
 
 def _convolutions(cfg: LstmpConfig, inputs: int) -> Convolutions:
     return Convolutions(inputs, cfg.feature.deltas + 1, cfg.conv_maps, cfg.conv_time, cfg.conv_freq, cfg.conv_pool,
-                        cfg.conv_projection)
+                        cfg.conv_projection, cfg.precision == "bf16")
 
 
 def _layer(cfg: LstmpConfig, inputs: int) -> LstmpLayer | DenseLayer:

@@ -87,6 +87,22 @@ def test_a_network_online_and_whole(small_config, subsampling):
         PlainNetwork(network)
 
 
+def test_bfloat16():
+    """With rounded factors outputs, states and gradients differ by some thousandths."""
+    exact = make(inputs=40, channels=1, maps=(8, 16), projection=32).float()
+    rounded = Convolutions(40, 1, [8, 16], 3, 5, 2, 32, bf16=True)
+    rounded.load_state_dict(exact.state_dict())
+    x, r = torch.randn(20, 16, 40), torch.zeros(16, exact.state_sizes[0])
+    results = []
+    for layer in (exact, rounded):
+        y, after, _ = layer(x, r, torch.zeros(16, 0))
+        (y * y).sum().backward()
+        results.append([y, after, *(p.grad for p in layer.parameters())])
+    errors = [float((a - b).norm() / a.norm()) for a, b in zip(*results, strict=True)]
+    assert all(b.dtype == torch.float32 for b in results[1])
+    assert all(1e-5 < error < 0.02 for error in errors)
+
+
 def test_a_network_learns(small_config):
     """The target is the third of the filters that has the most energy, wherever in it that is."""
     cfg = small_config(feature=FBANK, conv_maps=[6], conv_time=1, conv_projection=8, label_delay=0)
