@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from datetime import timedelta
 from multiprocessing.connection import wait
@@ -29,6 +30,7 @@ from lstmp import files, message, step_log
 from lstmp.errors import UserError, is_memory, locks_of_workers, out_of_memory
 
 _TIMEOUT = 30.0  # minutes to wait for another process
+_LAST_WORDS = 60.0  # seconds that a worker has to say why it failed, after another one has lost it
 _LOST_PEER = 77  # exit status of a worker that stopped only because another worker had ended
 
 _apart = contextvars.ContextVar("_apart", default=False)
@@ -154,14 +156,14 @@ def launch(fn, nj: int, *args, timeout: float = _TIMEOUT):
         threads = max(1, torch.get_num_threads() // nj)
         context = torch.multiprocessing.get_context("spawn")
         with locks_of_workers():
-            errors = context.SimpleQueue()
-        workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors, os.getpid(),
+            errors, losses = context.SimpleQueue(), context.SimpleQueue()
+        workers = [context.Process(target=_work, args=(fn, args, i, nj, threads, folder, errors, losses, os.getpid(),
                                                       timedelta(minutes=timeout)))
                    for i in range(nj)]
         try:
             for worker in workers:
                 worker.start()
-            _wait(workers, errors)
+            _wait(workers, errors, losses)
         finally:
             for worker in workers:
                 if worker.pid is not None:
@@ -277,23 +279,41 @@ def _lost_peer(e: Exception) -> bool:
     return isinstance(e, LostPeer) or isinstance(e, RuntimeError) and "gloo" in str(e)
 
 
-def _wait(workers, errors):
-    """Return when all workers have succeeded; raise as soon as one fails, unless it only lost its peer."""
-    running = list(workers)
+def _wait(workers, errors, losses):
+    """Return when all workers have succeeded; raise as soon as one fails, unless it only lost its peer.
+
+    Then that one says why it failed, but only for so long: it may be one that has stopped to answer.
+    """
+    running, lost_at = list(workers), None
     while running:
-        wait([worker.sentinel for worker in running])
+        ended = wait([worker.sentinel for worker in running],
+                     None if lost_at is None else max(0.0, lost_at + _LAST_WORDS - time.monotonic()))
+        if not ended:
+            raise _out_of_touch(losses)
         for worker in [w for w in running if w.exitcode is not None]:
             running.remove(worker)
             if worker.exitcode == 0:
                 continue
             if not errors.empty():
                 raise errors.get()
-            if worker.exitcode != _LOST_PEER or not running:
+            if worker.exitcode == _LOST_PEER:
+                lost_at = lost_at or time.monotonic()
+                if not running:
+                    raise _out_of_touch(losses)
+            else:
                 raise UserError(f"a worker process ended with status {worker.exitcode}",
                                 hint="if it was killed for memory, lower --nj; run the same command again to continue")
 
 
-def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
+def _out_of_touch(losses) -> UserError:
+    """The error if every worker has only lost another one, or one of them does not answer."""
+    reason = "" if losses.empty() else f": {losses.get()}"
+    return UserError(f"the worker processes have lost touch with each other{reason}",
+                     hint="if one was only slow, raise timeout_minutes; if one was killed for memory, lower --nj; run "
+                          "the same command again to continue")
+
+
+def _work(fn, args, index, count, threads, folder, errors, losses, parent, timeout):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive a killed parent
@@ -310,6 +330,7 @@ def _work(fn, args, index, count, threads, folder, errors, parent, timeout):
         fn(*args)
     except Exception as e:
         if _lost_peer(e):
+            losses.put((str(e).strip().splitlines() or ["no reason given"])[0])
             _leave(_LOST_PEER)
         if is_memory(e):
             e = out_of_memory(e)

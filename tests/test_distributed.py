@@ -69,6 +69,15 @@ def test_a_bug_arrives_with_its_traceback():
     assert "Traceback" in e.value.__notes__[0] and "in <module>" in e.value.__notes__[0]
 
 
+@pytest.mark.parametrize(("code", "reason"), [
+    ("raise d.LostPeer('no word from process 1')", "no word from process 1"),
+    ("time.sleep(600 * d.rank())\nraise d.LostPeer('no word from process 1')", "no word from process 1")])
+def test_the_reason_is_given_if_no_worker_has_another_one_than_the_other(code, reason, monkeypatch):
+    monkeypatch.setattr(distributed, "_LAST_WORDS", 3.0)  # the second process of the second case does not answer
+    with pytest.raises(UserError, match=f"lost touch with each other: {reason}; .*timeout_minutes"):
+        launch(2, code)
+
+
 def test_a_killed_worker_gives_one_clear_line(capfd):
     with pytest.raises(UserError, match="a worker process ended with status -9; if it was killed for memory, lower"):
         launch(2, """

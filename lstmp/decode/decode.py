@@ -203,9 +203,7 @@ def _decode_adapted(task: Task, out: Path) -> None:
     model = AcousticModel.load(task.model_dir)
     adapter = SpeakerAdapter(model, task.features(), task.graph_info["silence"], cfg, task.nj)
     pass_folders = {f"adapted{number}" for number in range(2, cfg.fmllr.passes + 1)}
-    for folder in out.glob("adapted*"):
-        if folder.name not in pass_folders:  # left by an earlier decoding with more passes
-            on_first(shutil.rmtree, folder)
+    on_first(_remove_other_passes, out, pass_folders)
     transforms_dir, earlier_jobs = out / "si", []
     jobs = task.search(transforms_dir, cfg.first_pass(), speaker_independent=True)
     on_first(lambda: write_transforms(transforms_dir, adapter.transforms(jobs, None, "pass 1")))
@@ -221,6 +219,13 @@ def _decode_adapted(task: Task, out: Path) -> None:
     jobs = [out / path.name for path in jobs]
     on_first(task.report, out, jobs, cfg, *earlier_jobs)
     on_first(stage.mark, [out / "decode.json", out / "trans.ark", out / "trans.scp", *jobs])
+
+
+def _remove_other_passes(out: Path, pass_folders: set[str]) -> None:
+    """Remove what an earlier decoding with more passes has left."""
+    for folder in out.glob("adapted*"):
+        if folder.name not in pass_folders:
+            shutil.rmtree(folder)
 
 
 def _load_graph(graph_dir: Path, num_pdfs: int, engine: str) -> Any:

@@ -113,6 +113,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
             return e
 
     hypotheses: dict[str, list[str]] = {}
+    decoded: list[str] = []
     seconds: list[float] = []
     failed = not_final = revised = num_words = 0
     results = iter_jobs(decode_one, features.utts, nj, "decoding chunk by chunk")
@@ -122,6 +123,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
             failed, hypotheses[utt] = failed + 1, []
             continue
         hypotheses[utt] = names.words(result.words)
+        decoded.append(utt)
         seconds += result.seconds
         not_final += not result.final
         revised, num_words = revised + result.revised, num_words + len(result.words)
@@ -132,7 +134,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
                         "allows", file=data_dir, hint="see the warnings above")
     config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
                       "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(hypotheses.items())))
-    audio = sum(features.num_frames(utt) for utt in hypotheses) * shift
+    audio = sum(features.num_frames(utt) for utt in decoded) * shift
     report: Json = {
         "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(hypotheses),
         "failed": failed, "without_end": not_final, "audio_seconds": round(audio, 2),

@@ -47,7 +47,7 @@ class Outcome:
         return min(max(e["accuracy_valid"] for e in r["epochs"]) for r in self.records)
 
     def effort(self, measure: str, accuracy: float) -> list[float]:
-        """Epochs, or minutes by the grid's clock, until each seed had a held-out accuracy; all of its training, if it
+        """Epochs, or core minutes, until each seed had a held-out accuracy; all of its training, if it
         never had."""
         minutes = measure == "minutes"
         return [min(effort(r["epochs"], accuracy, minutes), sum(_of_epoch(e, minutes) for e in r["epochs"]))

@@ -12,7 +12,8 @@ A grid is a YAML file::
                                      # except those trained on lattices, which is for a few epochs
     clock: side_by_side              # minutes are epochs times the processor time of one, measured for all networks
                                      # side by side (lstmp/experiment/costs.py); or processor (the default): that of the
-                                     # trainings; or wall: their time by the clock
+                                     # trainings; or wall: that too, but learning curves are drawn
+                                     # against their time by the clock
     levels: [50, 60]                 # the page tells epochs and minutes to these held-out frame accuracies, in per cent
     curves: {depth: [lstm-1, lstm-2]} # pictures of learning curves: file name → the networks that each one shows
     seeds: [1, 2, 3]                 # of every network that does not set others
@@ -104,6 +105,10 @@ def load(path) -> Grid:
     claims = config.coerce(values.get("claims") or [], list[dict], "claims", file=path, line=lines.get("claims"))
     claims = [_claim(keys, networks, path, lines.get("claims")) for keys in claims]
     sets = config.coerce(values["sets"], list[str], "sets", file=path, line=lines["sets"])
+    for name, source in sources.items():
+        if absent := [s for s in sets if s not in source.decode]:
+            raise UserError(f"`sources.{name}.decode` has no folder for the set {absent[0]}", file=path,
+                            line=lines["sources"], hint="name the data dir to decode for each of `sets`")
     claims_on = str(values.get("claims_on") or (sets[0] if sets else ""))
     if claims_on and claims_on not in sets:
         raise config.unknown(f"set `{claims_on}`", claims_on, sets, file=path, line=lines["claims_on"])

@@ -48,7 +48,7 @@ class Comparison:
     Attributes:
         first, second: names of the networks.
         measure: `accuracy` (frame accuracy on held-out speech), `early` (the same after the first epoch), `gap`
-            (training accuracy minus held-out accuracy), `wer`, or `epochs` or `minutes` (by the grid's clock) until the
+            (training accuracy minus held-out accuracy), `wer`, or `epochs` or `minutes` (core minutes) until the
             held-out accuracy that all seeds of both networks reach.
         relation: `better`: the first network is better; `more`: its measure is larger; `no_better`: it is better by
             at most `margin`; `equal`: the difference is within `margin`.

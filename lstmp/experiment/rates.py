@@ -90,20 +90,20 @@ def find_rates(grid: Grid, names: list[str], nj: int):
     Raises:
         UserError: a test or a training failed; the rates of the others were written.
     """
-    rates = read_rates(grid.page.parent)
     errors: list[Exception] = []
     with ThreadPoolExecutor(max(1, nj // max(grid.networks[name].processes for name in names))) as pool:
         jobs = {pool.submit(_find, grid, name): name for name in names}
         for job in as_completed(jobs):
             name = jobs[job]
             try:
-                rates[name] = found = job.result()
+                found = job.result()
             except Exception as e:  # such as a full disk: the others go on
                 errors.append(e)
                 continue
             say(f"{name}: the largest stable rate is {found.largest_stable:.2g}, the best after an epoch "
                 f"{found.rate:.2g}")
-            values = {n: asdict(f) for n, f in rates.items()}
+            known = read_rates(grid.page.parent) | {name: found}  # read again: others may search beside this process
+            values = {n: asdict(f) for n, f in known.items()}
             config.write_text(rates_file(grid.page.parent), json.dumps(values, indent=1) + "\n")
     if errors:
         raise UserError(f"no rates for {len(errors)} of {len(names)} networks; {errors[0]}")

@@ -81,7 +81,8 @@ def inputs(grid: Grid, run: Run) -> dict[str, list]:
     """
     s = run.source
     of_first = inputs(grid, run.init) if run.init else {}
-    dirs = [Path(d) for d in (s.train, *(s.decode[name] for name in grid.sets))]
+    held_out = [s.valid] if Path(s.valid).is_dir() else []
+    dirs = [Path(d) for d in (s.train, *held_out, *(s.decode[name] for name in grid.sets))]
     files = [Path(s.ali) / "num_pdfs", _held_out(run)]
     files += [p for p in states_inputs(s.ali) if p.suffix != ".scp"]  # not tables, which contain paths
     files += source.inputs([Path(s.ali)]) if (source := criterion_source(run)) else []

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from lstmp import config
+from lstmp import config, lock
 from lstmp.errors import UserError, command
 from lstmp.experiment import records
 from lstmp.experiment.costs import Workload, measure_costs, num_frames, prepare_core
@@ -53,13 +53,14 @@ def commands(grid: Grid, run: Run) -> list[list[str]]:
 def budget(grid: Grid, runs: list[Run], nj: int) -> float:
     """Print the expected time of the runs. Returns it in core minutes."""
     prepare_core()
-    total, sizes = 0.0, {}
+    total, sizes = 0.0, dict[tuple, tuple[int, int]]()
     for name in dict.fromkeys(r.network for r in runs):
         of_network = [r for r in runs if r.network == name]
         s, cfg = of_network[0].source, of_network[0].config
-        if s.train not in sizes:
-            sizes[s.train] = Features(s.train, cfg.feature).dim, num_frames(s.train, s.valid)
-        inputs, frames = sizes[s.train][0] + cfg.ivector_dim, sizes[s.train][1]
+        data = s.train, s.valid, cfg.feature
+        if data not in sizes:
+            sizes[data] = Features(s.train, cfg.feature).dim, num_frames(s.train, s.valid)
+        inputs, frames = sizes[data][0] + cfg.ivector_dim, sizes[data][1]
         workload = Workload(cfg, inputs, read_num_pdfs(s.ali))
         train = cfg.epochs * frames * workload.seconds(1.0, fewest=3) / 60
         decode = sum(num_frames(s.decode[name]) for name in grid.sets) / 6000 * _DECODING_RTF
@@ -73,8 +74,19 @@ def budget(grid: Grid, runs: list[Run], nj: int) -> float:
 def execute(grid: Grid, run: Run, only_train: bool = False) -> str | None:
     """Run the commands of a run, with their output in its log, and write its record; or its training alone.
 
-    Returns None, or an error message.
+    Returns None, or an error message, such as that another process is at work on this run.
     """
+    try:
+        lock.hold(run.conf)
+    except UserError as e:
+        return str(e)
+    try:
+        return _execute(grid, run, only_train)
+    finally:
+        lock.release(run.conf)
+
+
+def _execute(grid: Grid, run: Run, only_train: bool) -> str | None:
     options = {"lstmp": config.to_dict(run.config), "decode": config.to_dict(grid.decode),
                "mmi": run.mmi and config.to_dict(run.mmi), "sequence": run.sequence and config.to_dict(run.sequence)}
     for name, values in options.items():
@@ -230,12 +242,17 @@ def main(argv=None):
             "records are kept")
     if remaining:
         budget(grid, [*first, *remaining], a.nj)
-    if not a.dry_run:
-        try:
-            run_all(grid, remaining, a.nj, first)
-        finally:  # of the others too, if a run has failed
-            if grid.clock == SIDE_BY_SIDE:
-                measure_costs(grid)
+    if a.dry_run:
+        return
+    failed: UserError | None = None
+    try:
+        run_all(grid, remaining, a.nj, first)
+    except UserError as e:
+        failed = e
+    if grid.clock == SIDE_BY_SIDE:  # of those that are done, even if others have failed
+        measure_costs(grid)
+    if failed:
+        raise failed
 
 
 if __name__ == "__main__":

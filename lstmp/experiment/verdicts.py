@@ -25,9 +25,9 @@ def verdict_rules(r: dict, unfinished: bool) -> str:
     looks = r["looks"]
     return ("A [comparison](#comparisons) holds if the difference is significantly the one that is claimed, or within "
             "the margin that is claimed; it fails if the difference is significantly the opposite one, or outside the "
-            "margin; otherwise it is not decided: that a network is better, or has more, stays so between equal ones. "
-            "A claim holds if all its comparisons hold, fails if one of them fails, and is partly run if some lack a "
-            "network. Significant: twice the smaller of the one-sided "
+            "margin; otherwise it is not decided. Equal networks cannot refute that one is better, or has more: such a "
+            "comparison stays undecided. A claim holds if all its comparisons hold, fails if one of them fails, and is "
+            "partly run if some lack a network. Significant: twice the smaller of the one-sided "
             f"p-values is below {SIGNIFICANT / looks:g}, after Holm's (1979) correction for the {r['comparisons']} "
             "comparisons that are planned on this page."
             + (f" The level is {SIGNIFICANT:g} divided by {looks}, since claims are decided {looks} times: networks of "
@@ -50,9 +50,9 @@ def tests_used(r: dict) -> str:
                                 ", with all weight, as the networks differ no more in it than by chance")
                              for measure, (deviation, df) in r["deviations"].items())
         text = ("Intervals and p-values are those of t-tests over the seeds, in which the variance of each network is "
-                "drawn towards what all networks let expect (Smyth 2004), unless it is far larger; those of epochs and "
-                "minutes are of Welch's test. The standard deviations over seeds that are expected, from the "
-                f"{r['varied']['networks']} networks with several seeds{_pages(r)}: {expected}.")
+                "shrunk towards the variance that is typical of all networks (Smyth 2004), unless it is far larger; "
+                "those of epochs and minutes are of Welch's test. The standard deviations over seeds that are "
+                f"expected, from the {r['varied']['networks']} networks with several seeds{_pages(r)}: {expected}.")
     return (f"{text} For WER the variance over utterances is added (lstmp/experiment/difference.py). The k-th seed "
             "gives all networks the same order of utterances, which the tests ignore. Differences are in points, "
             "epochs or minutes; their intervals are not corrected for the number of comparisons.")

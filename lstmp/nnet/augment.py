@@ -35,8 +35,9 @@ class Augment:
             self.time = TimeMasks(rng, frames.offsets.numpy(), cfg.time_masks_per_second * frames.frame_shift,
                                     cfg.time_mask_width)
         if cfg.freq_masks > 0 and cfg.freq_mask_width > 0:
-            self.freq = _freq_masks(rng, len(frames.utts), frames.dim - cfg.ivector_dim, cfg.freq_masks,
-                                    cfg.freq_mask_width)
+            channels = (frames.dim - cfg.ivector_dim) // (cfg.feature.deltas + 1)  # and their derivatives
+            self.freq = _freq_masks(rng, len(frames.utts), channels, cfg.freq_masks, cfg.freq_mask_width)
+            self.freq = self.freq.repeat(1, cfg.feature.deltas + 1)
             self.freq = torch.nn.functional.pad(self.freq, (0, cfg.ivector_dim))
         self.gain = None
         if cfg.gain_db > 0:  # a gain adds the same number to the log energies of all channels
@@ -82,12 +83,12 @@ class TimeMasks:
         return self._reach[torch.searchsorted(self._begin, frames, right=True)] > frames
 
 
-def _freq_masks(rng, utts: int, dim: int, count: int, width: int) -> torch.Tensor:
-    """bool [U, D]: True in ``count`` random bands of 0 to ``width`` channels for each utterance."""
-    channel = np.arange(dim)
-    masked = np.zeros((utts, dim), dtype=bool)
+def _freq_masks(rng, utts: int, channels: int, count: int, width: int) -> torch.Tensor:
+    """bool [U, channels]: True in ``count`` random bands of 0 to ``width`` channels for each utterance."""
+    channel = np.arange(channels)
+    masked = np.zeros((utts, channels), dtype=bool)
     for _ in range(count):
-        size = rng.integers(0, min(width, dim) + 1, (utts, 1))
-        low = rng.integers(0, dim - size + 1)
+        size = rng.integers(0, min(width, channels) + 1, (utts, 1))
+        low = rng.integers(0, channels - size + 1)
         masked |= (channel >= low) & (channel < low + size)
     return torch.from_numpy(masked)

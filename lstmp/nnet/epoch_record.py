@@ -4,6 +4,8 @@
 objective.
 """
 
+from math import inf, isnan
+
 
 def epoch_record(epoch: int, rate: float, batches: int, sums: dict, valid: tuple[float, float], statistics: dict,
                  counts: dict) -> dict:
@@ -43,9 +45,14 @@ def epoch_text(row: dict, epochs: int, seconds: float) -> str:
             f"{seconds / 60:.1f} min")
 
 
+def held_out_loss(row: dict) -> float:
+    """The held-out loss of an epoch; infinite if it is not a number, so that no other epoch is worse."""
+    return inf if isnan(row["loss_valid"]) else row["loss_valid"]
+
+
 def is_best(history: list[dict]) -> bool:
     """Whether the last epoch is the best one so far, by held-out frame accuracy, or by another objective."""
     row = history[-1]
     if "left_out" in row:
-        return row["loss_valid"] <= min(h["loss_valid"] for h in history)
+        return held_out_loss(row) <= min(map(held_out_loss, history))
     return row["accuracy_valid"] >= max(h["accuracy_valid"] for h in history)

@@ -15,6 +15,7 @@ import argparse
 import inspect
 import json
 import warnings
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def largest_difference(network: AcousticNetwork, path) -> float:
             scores, *new_states = session.run(None, {"features": x.numpy(), **onnx_state})
             onnx_state = dict(zip(names, new_states, strict=True))
             difference = network.scores_of(log_posteriors) - torch.from_numpy(scores)
-            largest = max(largest, float(difference.abs().max()))
+            largest = max(largest, float(difference.abs().nan_to_num(nan=inf).max()))
     return largest
 
 

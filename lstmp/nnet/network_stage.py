@@ -49,7 +49,14 @@ def result_settings(cfg: LstmpConfig, source: Source | None = None) -> dict:
     # lattices are made with the scores of decoding
     without = {"checkpoint_minutes", "timeout_minutes", *(() if cfg.on_lattices else _FOR_DECODING)}
     settings = {k: v for k, v in config.to_dict(cfg).items() if k not in without and v != defaults[k]}
-    return settings | (source.settings() if source else {})
+    return settings | _versions(cfg) | (source.settings() if source else {})
+
+
+def _versions(cfg: LstmpConfig) -> dict:
+    """Versions of parts of the code, for the networks that have these parts alone, so that others are not trained again
+    when one of them computes something else than before."""
+    masks = cfg.feature.deltas > 0 and cfg.freq_masks > 0
+    return ({"convolutions": 2} if cfg.conv_maps else {}) | ({"masks_of_derivatives": 2} if masks else {})
 
 
 def decoding_options(cfg: LstmpConfig) -> dict:

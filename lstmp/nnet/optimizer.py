@@ -42,9 +42,10 @@ class Adam(torch.optim.AdamW):
 
 
 def make_optimizer(cfg: LstmpConfig, model: StateNetwork) -> torch.optim.Optimizer:
-    """Make Adam, or SGD with momentum; weight decay (decoupled for Adam) is for matrices, not biases and peepholes."""
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and not name.endswith("peephole")]
-    others = [p for name, p in model.named_parameters() if p.dim() != 2 or name.endswith("peephole")]
+    """Make Adam, or SGD with momentum; weight decay (decoupled for Adam) is for matrices and the kernels of
+    convolutions, not for biases and peepholes."""
+    matrices = [p for name, p in model.named_parameters() if p.dim() >= 2 and not name.endswith("peephole")]
+    others = [p for name, p in model.named_parameters() if p.dim() < 2 or name.endswith("peephole")]
     groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if cfg.optimizer == "adam":
         return Adam(groups, lr=cfg.lr_initial, betas=(cfg.momentum, 0.999))

@@ -28,7 +28,7 @@ class Plan:
     """The table of an epoch: index of the utterance, and first frame of the chunk, for each batch and stream.
 
     Attributes:
-        utt: int64 [batches, streams]; -1 for a stream that has ended. Streams end once: none is used again.
+        utt: int64 [batches, streams]; -1 for a stream that has ended.
         start: int64 [batches, streams].
     """
 

@@ -94,12 +94,13 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     if not Path(valid).exists():
         raise UserError("no such data dir or list of utterances", file=valid, hint="check --valid")
     distributed.begin(cfg.timeout_minutes)
+    imports = {}  # folder below `out` → the Kaldi alignment that is imported into it
     if is_kaldi_alignment(ali):
-        distributed.on_first(import_alignment, ali, out / "kaldi_ali")
-        ali = out / "kaldi_ali"
+        imports[out / "kaldi_ali"], ali = ali, out / "kaldi_ali"
     if valid_ali and is_kaldi_alignment(valid_ali):
-        distributed.on_first(import_alignment, valid_ali, out / "kaldi_valid_ali")
-        valid_ali = out / "kaldi_valid_ali"
+        imports[out / "kaldi_valid_ali"], valid_ali = valid_ali, out / "kaldi_valid_ali"
+    for folder, given in imports.items():
+        distributed.on_first(import_alignment, given, folder)
     align_model = Path(align_model or ali)
     for name in MODEL_FILES:
         if not (align_model / name).is_file():
@@ -110,6 +111,8 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial, ivectors, online_fmllr)
     stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, source))
     distributed.on_first(stage.keep_previous)
+    for folder, given in imports.items():  # again, where it was moved away with the previous network
+        distributed.on_first(lambda folder=folder, given=given: folder.is_dir() or import_alignment(given, folder))
     if distributed.on_first(stage.is_done):
         distributed.on_first(renew_decoding_options, cfg, stage, out)
         return
@@ -174,7 +177,7 @@ def _check_source(cfg: LstmpConfig, source: Source | None):
     criteria = source.criteria if source else ("cross_entropy",)
     if cfg.criterion in criteria:
         return
-    if "lfmmi" in (cfg.criterion, *criteria):
+    if "lfmmi" in criteria or cfg.criterion == "lfmmi" and source is None:
         raise UserError("`criterion: lfmmi` and a denominator graph need each other",
                         hint="give --denominator, and set `criterion: lfmmi` in the configuration")
     raise UserError(f"`criterion: {cfg.criterion}` is not for this step",

@@ -28,7 +28,7 @@ from lstmp.nnet.curve import write_events
 from lstmp.nnet.data import Frames, on_device
 from lstmp.nnet.distributed.team import Stopped, Team
 from lstmp.nnet.distributed.team_state import gather_states, select_states
-from lstmp.nnet.epoch_record import epoch_record, epoch_text, is_best
+from lstmp.nnet.epoch_record import epoch_record, epoch_text, held_out_loss, is_best
 from lstmp.nnet.evaluate import evaluate
 from lstmp.nnet.learning_curves import write_curves
 from lstmp.nnet.model import RecurrentState, StateNetwork
@@ -92,7 +92,7 @@ class Trainer:
         """
         if not self.resume():
             if self.team.leads:
-                for stale in (*self.out.glob("epoch*.safetensors"), self.out / "best.safetensors"):
+                for stale in (*self.out.glob("epoch*.safetensors"), self.out / "best.safetensors", self._next_best):
                     stale.unlink(missing_ok=True)
             self.team.join(self.model)
             self.save()
@@ -107,7 +107,7 @@ class Trainer:
     def finished(self) -> bool:
         """Whether training ends: after the last epoch, after `patience` epochs without a lower held-out loss, or when
         the learning rate is below lr_final."""
-        cfg, losses = self.cfg, [h["loss_valid"] for h in self.state.history]
+        cfg, losses = self.cfg, [held_out_loss(h) for h in self.state.history]
         if self.state.epoch >= cfg.epochs:
             return True
         if cfg.patience and losses and len(losses) - 1 - int(np.argmin(losses)) >= cfg.patience:
@@ -246,17 +246,18 @@ class Trainer:
         self.team.say(epoch_text(row, self.cfg.epochs, sums["seconds"]))
         if self.team.leads:
             self._write_epoch(row)
-        if self.cfg.decay == "plateau" and row["loss_valid"] > min(h["loss_valid"] for h in state.history):
+        if self.cfg.decay == "plateau" and held_out_loss(row) > min(map(held_out_loss, state.history)):
             state.rate_scale *= self.cfg.plateau_factor
         state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()
         self.recurrent_state = self._all_recurrent_state = None
         self.save()
+        self._adopt_best()
 
     def _write_epoch(self, row: dict):
         """Write the log, and the weights of the epoch if they are the best so far or will be averaged."""
         weights, epoch, history = dict(self.model.state_dict()), self.state.epoch, self.state.history
         if is_best(history):
-            checkpoint.write(self.out / "best.safetensors", weights, row)
+            checkpoint.write(self._next_best, weights, row)
         if self.cfg.average_last:
             checkpoint.write(self.epoch_path(epoch), weights, row)
             self.epoch_path(epoch - self.cfg.average_last).unlink(missing_ok=True)
@@ -265,6 +266,21 @@ class Trainer:
         if (report := self.out.parent / "report").is_dir():  # of run.sh: the page shows the curves while they grow
             with only_warn("the learning curves of the report cannot be written"):
                 write_curves(report, {"": self.out.parent})
+
+    @property
+    def _next_best(self) -> Path:
+        """The file of the best weights until the checkpoint knows of their epoch."""
+        return self.out / "best.next.safetensors"
+
+    def _adopt_best(self):
+        """Make the new best weights best.safetensors, if their epoch is in the checkpoint. If not, training was killed
+        before it was written: the epoch is repeated, and may not be the best one then."""
+        if self.team.leads and self._next_best.is_file():
+            _, header = checkpoint.read(self._next_best, hint=f"delete {self.last_path} to train again")
+            if header["epoch"] <= self.state.epoch:
+                self._next_best.replace(self.out / "best.safetensors")
+            else:
+                self._next_best.unlink()
 
     def epoch_path(self, epoch: int) -> Path:
         """The file with the weights after an epoch (from 0), which will be averaged."""
@@ -326,6 +342,7 @@ class Trainer:
         # files of earlier versions lack some of the sums
         self.state.sums = empty_sums() | (self.state.sums if self.team.leads else {})
         self.team.join(self.model)
+        self._adopt_best()
         if self.state.epoch or self.state.batch:
             self.team.say(f"{self.last_path}: resuming from epoch {self.state.epoch + 1}, batch "
                           f"{self.state.batch + 1}, {self.state.seconds / 60:.1f} min so far")

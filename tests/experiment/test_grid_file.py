@@ -54,6 +54,7 @@ def test_the_first_seeds_of_all_networks_are_run_first(toy_grid):
     ({"networks": {"small": {}, "large": {"init": "small"}}, "claims": [{"text": "So.", "comparisons": [
         {"first": "small", "second": "large", "measure": "epochs"}]}]}, "starts from another one, so its epochs"),
     ({"networks": {"small": {"paper": {"name": "A", "wor": 1.0}}, "large": {}}}, "small.paper.wor"),
+    ({"sets": ["dev", "test"]}, "`sources.tied.decode` has no folder for the set dev"),
     ({"sources": {"tied": {"train": "x"}}}, "sources.tied.ali` is missing")])
 def test_errors_name_what_is_wrong(toy_grid, changed, message):
     with pytest.raises(UserError) as e:

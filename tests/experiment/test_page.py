@@ -297,6 +297,18 @@ def test_records_of_another_grid_count_where_its_networks_are_the_same(finished,
     assert f"{changed}: it has no `settings`" in capsys.readouterr().err
 
 
+def test_runs_that_another_page_has_too_are_told_apart(finished):
+    values, other = yaml.safe_load(finished.file.read_text()), finished.path / "other"
+    other.mkdir()
+    networks = {"small": values["networks"]["small"], "large": {**values["networks"]["large"], "cells": 11}}
+    (other / "grid.yaml").write_text(yaml.safe_dump({
+        **values, "page": str(other / "README.md"), "networks": networks, "baseline": "", "claims": []}))
+    finished.write(**{**values, "shares": str(other)})
+    page.main([str(finished.file)])
+    assert ("5 of 5 runs of the grid are done (3 of the 3 that [another page](../other/README.md) does not have), "
+            in (finished.path / "page/README.md").read_text())
+
+
 def test_the_page_needs_nothing_but_the_records(finished):
     page.main([str(finished.file)])
     text = (finished.path / "page/README.md").read_text()

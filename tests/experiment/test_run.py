@@ -1,5 +1,6 @@
 """A small grid from its file to its page, with the scripts of the steps."""
 
+import fcntl
 import json
 import os
 import re
@@ -89,6 +90,19 @@ def test_a_failed_run_is_named_and_the_others_are_done(toy_grid, python_steps, c
     assert "1 of 2 runs failed" in error and "bad/seed1" in error and "diverges" in error
     assert load(toy_grid.file).networks.keys() == networks.keys()
     assert (toy_grid.path / "exp/good/seed1/train.json").is_file()
+
+
+def test_a_run_of_another_process_is_left_alone(toy_grid, python_steps, capsys):
+    conf = load(toy_grid.write(networks={"good": {}}, seeds=[1], claims=[])).runs()[0].conf
+    conf.mkdir(parents=True)
+    (conf / "lstmp.yaml").write_text("of the other one")
+    with open(conf / ".lock", "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit):
+            grid_run(toy_grid.file)
+    assert "is at work" in capsys.readouterr().err and (conf / "lstmp.yaml").read_text() == "of the other one"
+    grid_run(toy_grid.file)
+    assert "1 runs, 0 done before" in capsys.readouterr().out and "cells" in (conf / "lstmp.yaml").read_text()
 
 
 def test_without_any_run_there_is_no_page(toy_grid, capsys):

@@ -38,6 +38,14 @@ def test_frequency_masks_stay_for_the_utterance_and_change_with_the_epoch(small_
     assert drawn.any(0).all()  # every channel at some time
 
 
+def test_a_masked_channel_is_masked_in_its_derivatives_too(small_config):
+    frames, _ = make(dim=120)
+    cfg = small_config(feature=FeatureConfig("fbank", "none", 2), freq_masks=2, freq_mask_width=8)
+    drawn = torch.stack([Augment(cfg, frames, e).freq for e in range(200)]).view(200, 3, 3, 40)
+    assert torch.equal(drawn[:, :, 0], drawn[:, :, 1]) and torch.equal(drawn[:, :, 0], drawn[:, :, 2])
+    assert drawn.any(2).any(0).any(0).all() and 5 < drawn[:, :, 0].float().sum(2).mean() < 8
+
+
 def test_time_masks(small_config):
     frames, _ = make(lengths=(20000, 30000, 25000))
     cfg = small_config(time_masks_per_second=0.5, time_mask_width=20)

@@ -53,6 +53,14 @@ def test_onnxruntime_gives_the_same_scores(small_config, options, tmp_path):
     assert largest_difference(network, tmp_path / "x.onnx") > 1e-3, "the comparison must be able to fail"
 
 
+def test_scores_that_are_no_numbers_differ(small_config, tmp_path):
+    pytest.importorskip("onnxruntime")
+    network = some_network(small_config())
+    export(network, tmp_path / "a.onnx")
+    network.model.b_out.data[0] = float("nan")
+    assert largest_difference(network, tmp_path / "a.onnx") == float("inf")
+
+
 @pytest.mark.parametrize("options", [{"kind": "rnn", "recurrent_projection": 0}, {"stack": 3},
                                      {"bidirectional": True, "chunk": 0, "label_delay": 0}])
 def test_other_network_types_are_refused(small_config, options):

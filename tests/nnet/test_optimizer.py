@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lstmp.features.load import FeatureConfig
 from lstmp.nnet.kernels import gates
 from lstmp.nnet.model import StateNetwork
 from lstmp.nnet.optimizer import Adam, clip_gradients, make_optimizer, moments, set_moments
@@ -50,6 +51,18 @@ def test_adam_without_the_kernel_is_that_of_torch():
         one.step(), other.step()
     for a, b in zip(mine, theirs, strict=True):
         assert torch.equal(a, b)
+
+
+def test_matrices_and_convolutions_decay(small_config):
+    cfg = small_config(feature=FeatureConfig("fbank", "none", 0), conv_maps=[3], layer_norm=True, weight_decay=0.1)
+    model = StateNetwork(cfg, 12, 5)
+    decaying, others = (g["params"] for g in make_optimizer(cfg, model).param_groups)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert len(decaying) + len(others) == len(names)
+    assert "convolutions.convolutions.0.weight" in {names[id(p)] for p in decaying}
+    assert {names[id(p)].rpartition(".")[2] for p in decaying} == {"weight", "w_low", "w_x", "w_r", "w_rm", "w_out"}
+    assert {p.dim() for p in others} == {1, 2} and {"peephole"} == {
+        names[id(p)].rpartition(".")[2] for p in others if p.dim() == 2}
 
 
 def test_weights_without_gradient_are_not_changed():

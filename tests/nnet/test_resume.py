@@ -73,6 +73,32 @@ def test_changed_features_start_training_from_scratch(toy, small_config):
     assert not torch.equal(weights(run(toy, small_config()))["w_out"], first["w_out"])
 
 
+def test_the_best_weights_are_of_an_epoch_of_the_checkpoint(toy, small_config, monkeypatch):
+    """Killed between the weights of an epoch and the checkpoint, training repeats that epoch."""
+    best, cfg = toy.path / "parts" / "best.safetensors", small_config(epochs=2, average_last=0)
+    save, adopt = Trainer.save, Trainer._adopt_best
+    monkeypatch.setattr("lstmp.nnet.trainer.is_best", lambda history: True)
+
+    def killed(method, epoch):
+        def instead(trainer):
+            if trainer.state.epoch == epoch and not trainer.state.batch:
+                raise KeyboardInterrupt
+            method(trainer)
+        return instead
+
+    for name, method, kept in (("save", save, None), ("_adopt_best", adopt, None), ("save", save, 1)):
+        epoch = 1 if kept is None else 2
+        with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+            m.setattr(Trainer, name, killed(method, epoch))
+            run(toy, cfg, "parts")
+        assert (best.with_name("best.next.safetensors")).is_file()
+        assert best.is_file() == (kept is not None)
+        if kept:
+            assert checkpoint.read(best, hint="")[1]["epoch"] == kept
+    assert_same(run(toy, cfg, "whole"), run(toy, cfg, "parts"))
+    assert best.is_file() and not best.with_name("best.next.safetensors").exists()
+
+
 def test_a_cut_off_checkpoint_says_what_to_do(toy, small_config):
     out = run(toy, small_config())
     (out / "final.safetensors").unlink()

@@ -215,6 +215,8 @@ def test_a_kaldi_alignment_is_imported_and_trains_the_same_network(toy, small_co
     run(toy, small_config(), "theirs", valid_ali=toy.ali)
     said = capsys.readouterr().out
     assert "import is done" in said and "lstmp is done" in said
+    other = run(toy, small_config(seed=2), "theirs", valid_ali=toy.ali)  # the import goes with the previous network
+    assert json.loads((other / "train.json").read_text())["seed"] == 2 and (other / "kaldi_ali" / "ali.ark").is_file()
     (toy.ali / "tree").write_text((toy.ali / "tree").read_text().replace("CE 0", "CE 9"))
     with pytest.raises(UserError, match="final.mdl: 5 pdfs, but the tree in the same folder has 10"):
         run(toy, small_config(), "theirs")

@@ -237,7 +237,8 @@ class TestRanges:
     def test_of_a_layout(self, project, tmp_path):
         for split in ("train-clean-5", "dev", "test", "test-other-fb"):
             (tmp_path / "corpus" / split).mkdir(parents=True)
-        path = spoil(project, "lstmp: {mp3_kbps: 24}", "lstmp: {mp3_kbps: 24, epochs: 0}", "mini_librispeech")
+        key = "    mp3_kbps: 24 "
+        path = spoil(project, key, "    networks: {lstmp: {epochs: 0}}\n" + key, "mini_librispeech")
         line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if "epochs: 0" in x)
         found = self.error({"recipe": "mini_librispeech", "corpus": str(tmp_path / "corpus")}, project)
         assert found.startswith(f"{path}:{line}: `epochs` must be")

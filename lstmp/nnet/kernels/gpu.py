@@ -33,7 +33,7 @@ def kernels():
             raise RuntimeError("its results are wrong")
         return gpu_kernels
     except Exception as e:  # no Triton, an old one, no C compiler: each raises its own type
-        warn(f"Triton does not work here, LSTMP layers triton without it, slower: {str(e).strip().splitlines()[0]}")
+        warn(f"Triton does not work here, LSTMP layers run without it, slower: {str(e).strip().splitlines()[0]}")
         return None
 
 
