@@ -9,7 +9,7 @@ set -euo pipefail
 take_options "" "$@" # ${options[@]}: of steps/run_grid.sh
 exp=exp/mini_librispeech data=data/mini_librispeech train=train-clean-5
 recipe=(./run.sh --recipe mini_librispeech ${corpus:+--corpus "$corpus"})
-"${recipe[@]}" --networks "{plain: {speeds: [1.0]}, speeds: {}, mp3: {mp3_kbps: 24}}" --stop-stage 7
+"${recipe[@]}" --networks "{plain: {speeds: [1.0]}, speeds: {}, mp3: {mp3_kbps: 24}}" --mp3_kbps 0 --stop-stage 7
 "${recipe[@]}" --stage 9 --stop-stage 9
 . local/path.sh
 for varied in "" _sp _sp_mp3; do
