@@ -12,6 +12,7 @@ from lstmp.corpus.prepare_lm import prepare_lm
 from lstmp.errors import UserError
 from lstmp.experiment import page, records, run
 from lstmp.experiment.grid_file import load
+from lstmp.features.load import archives
 from lstmp.graph.make_graph import make_graph
 
 COMMON = {"feature": {"cmvn": "none"}, "cells": 8, "recurrent_projection": 4, "label_delay": 2, "chunk": 5,
@@ -120,6 +121,17 @@ def test_a_network_of_another_configuration_is_not_started_from(python_steps, wr
               "second", "--nj", "1"])
     assert "1 networks that others start from are trained here again" in capsys.readouterr().out
     assert all(trained(tmp_path / "exp" / name / "seed1")["config"]["cells"] == 9 for name in ("first", "second"))
+
+
+def test_a_network_of_other_data_is_not_started_from(python_steps, write, tmp_path, capsys):
+    file = write(CHAIN)
+    run.main([str(file), "--only", "first", "--nj", "1"])
+    first, second = load(file).runs()[:2]
+    assert run.is_trained(first) and run.missing_initial([second]) == []
+    archive = archives(tmp_path / "data")[0]
+    content = archive.read_bytes()
+    archive.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the exponent of the last feature
+    assert not run.is_trained(first) and run.missing_initial([second]) == [first]
 
 
 def test_an_exception_ends_the_run_and_those_that_wait_for_it(python_steps, write, capsys, monkeypatch):
