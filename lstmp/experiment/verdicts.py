@@ -51,8 +51,9 @@ def tests_used(r: dict) -> str:
                              for measure, (deviation, df) in r["deviations"].items())
         text = ("Intervals and p-values are those of t-tests over the seeds, in which the variance of each network is "
                 "shrunk towards the variance that is typical of all networks (Smyth 2004), unless it is far larger; "
-                "those of epochs and minutes are of Welch's test, as if the cost of an epoch were measured exactly. The "
-                f"standard deviations over seeds that are expected, from the {r['varied']['networks']} networks with several seeds{_pages(r)}: {expected}.")
+                "those of epochs and minutes are of Welch's test, as if the cost of an epoch were measured exactly. "
+                "The standard deviations over seeds that are expected, from the "
+                f"{r['varied']['networks']} networks with several seeds{_pages(r)}: {expected}.")
     return (f"{text} For WER the variance over utterances is added (lstmp/experiment/difference.py). The k-th seed "
             "gives all networks the same order of utterances, which the tests ignore. Differences are in points, "
             "epochs or minutes; their intervals are not corrected for the number of comparisons.")
