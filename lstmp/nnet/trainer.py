@@ -103,6 +103,7 @@ class Trainer:
                 self.run_epoch()
             except Diverged as e:
                 self.return_to_checkpoint(e)
+        self.team.gather(None)  # the first process has named the best weights, which all read
 
     def finished(self) -> bool:
         """Whether training ends: after the last epoch, after `patience` epochs without a lower held-out loss, or when

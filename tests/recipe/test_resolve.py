@@ -238,7 +238,8 @@ class TestRanges:
         for split in ("train-clean-5", "dev", "test", "test-other-fb"):
             (tmp_path / "corpus" / split).mkdir(parents=True)
         key = "    mp3_kbps: 24 "
-        path = spoil(project, key, "    networks: {lstmp: {epochs: 0}}\n" + key, "mini_librispeech")
+        path = spoil(project, key, "    combinations: {}\n    networks: {lstmp: {epochs: 0}}\n" + key,
+                     "mini_librispeech")
         line = next(i for i, x in enumerate(path.read_text().splitlines(), 1) if "epochs: 0" in x)
         found = self.error({"recipe": "mini_librispeech", "corpus": str(tmp_path / "corpus")}, project)
         assert found.startswith(f"{path}:{line}: `epochs` must be")
