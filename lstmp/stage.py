@@ -210,6 +210,12 @@ class Stage:
         self._unlock()
 
 
+def same_inputs(directory: Path | str, name: str) -> bool:
+    """Whether a stage has a mark, and its inputs have the contents that they had when it was done."""
+    mark = Stage(directory, name, [], None)._read_mark()
+    return mark is not None and all(digest(file) == content for file, content in mark["inputs"].items())
+
+
 def _key(state: Json) -> str:
     """The key of a state or a mark; it does not depend on the names of the inputs."""
     parts = [state["version"], list(state["inputs"].values()), state["settings"]]

@@ -113,9 +113,8 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
             return e
 
     hypotheses: dict[str, list[str]] = {}
-    decoded: list[str] = []
     seconds: list[float] = []
-    failed = not_final = revised = num_words = 0
+    failed = not_final = revised = num_words = frames = 0
     results = iter_jobs(decode_one, features.utts, nj, "decoding chunk by chunk")
     for utt, result in zip(features.utts, results, strict=True):
         if isinstance(result, UserError):
@@ -123,7 +122,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
             failed, hypotheses[utt] = failed + 1, []
             continue
         hypotheses[utt] = names.words(result.words)
-        decoded.append(utt)
+        frames += features.num_frames(utt)
         seconds += result.seconds
         not_final += not result.final
         revised, num_words = revised + result.revised, num_words + len(result.words)
@@ -134,7 +133,7 @@ def decode_online(model_dir: Path | str, graph_dir: Path | str, data_dir: Path |
                         "allows", file=data_dir, hint="see the warnings above")
     config.write_text(Path(out) / "scoring" / file_name(lm_weight, word_penalty),
                       "".join(" ".join([utt, *words]) + "\n" for utt, words in sorted(hypotheses.items())))
-    audio = sum(features.num_frames(utt) for utt in decoded) * shift
+    audio = frames * shift
     report: Json = {
         "model": str(model_dir), "graph": str(graph_dir), "data": str(data_dir), "utterances": len(hypotheses),
         "failed": failed, "without_end": not_final, "audio_seconds": round(audio, 2),

@@ -110,7 +110,8 @@ def record(grid: Grid, command_line: str) -> dict:
         done = with_costs(done, read_costs(grid, done))
     outcomes = {name: outcome(grid, name, runs) for name, runs in done.items()}
     base = outcomes.get(grid.baseline) if grid.sets else None
-    others = of_shared(grid)
+    other = load(grid.shares / "grid.yaml") if grid.shares else None
+    others = of_shared(grid, other)
     varied = {name: max((of[name] for of in (outcomes, others) if name in of), key=lambda o: len(o.records))
               for name in outcomes | others}  # the outcome with more seeds
     networks, known = rows(grid, done), spreads(grid.claims, varied)
@@ -120,7 +121,7 @@ def record(grid: Grid, command_line: str) -> dict:
             d = wer_difference(outcomes[row["network"]].errors, base.errors, base.words, spread=known.get("wer"))
             row["apart"] = None if row["network"] == grid.baseline else [d.mean, d.low, d.high]
     return {"title": grid.title, "command": command_line, "note": grid.note.strip(), "sets": grid.sets,
-            "planned": len(grid.runs()), "shared": shared_runs(grid, done),
+            "planned": len(grid.runs()), "shared": shared_runs(grid, other, done),
             "baseline": grid.baseline if base else "", "networks": networks,
             "clock": grid.clock, "core_hours": core_hours, "machines": machines_and_data(done), "levels": grid.levels,
             "curves": curves_of(grid, done),
@@ -133,25 +134,23 @@ def record(grid: Grid, command_line: str) -> dict:
                            for measure, spread in known.items() if spread}}
 
 
-def shared_runs(grid: Grid, done: Collection[str]) -> dict | None:
+def shared_runs(grid: Grid, other: Grid | None, done: Collection[str]) -> dict | None:
     """The runs of networks that the grid with which it shares has too: how many are planned, how many are done, and the
     folder of that grid's page. None if it shares with none."""
-    if grid.shares is None:
+    if other is None:
         return None
-    other = load(grid.shares / "grid.yaml")
     theirs = {(run.network, run.seed): records.settings(other, run) for run in other.runs()}
     runs = [run.network for run in grid.runs()
             if theirs.get((run.network, run.seed)) == records.settings(grid, run)]
     return {"planned": len(runs), "done": sum(name in done for name in runs),
-            "page": os.path.relpath(grid.shares, grid.page.parent)}
+            "page": os.path.relpath(other.page.parent, grid.page.parent)}
 
 
-def of_shared(grid: Grid) -> dict[str, Outcome]:
+def of_shared(grid: Grid, other: Grid | None) -> dict[str, Outcome]:
     """The outcomes of the networks of the grid with which it shares: they too show how networks vary with the seed."""
-    if grid.shares is None:
+    if other is None or other.claims_on != grid.claims_on:
         return {}
-    other = load(grid.shares / "grid.yaml")
-    done = records.finished(other) if other.claims_on == grid.claims_on else {}
+    done = records.finished(other)
     return {name: outcome(other, name, runs) for name, runs in done.items()}
 
 

@@ -34,7 +34,7 @@ from lstmp.nnet.mmi.config import MmiConfig
 from lstmp.nnet.network_stage import result_settings
 from lstmp.paths import ROOT
 from lstmp.sequence.config import SequenceConfig
-from lstmp.stage import digest
+from lstmp.stage import same_inputs
 
 _DECODING_RTF = 0.05  # real-time factor of decoding that is assumed in the budget
 
@@ -133,17 +133,15 @@ def missing_initial(runs: list[Run]) -> list[Run]:
 def is_trained(run: Run) -> bool:
     """Whether the run's folder has a network with its settings, trained on its data as they are now."""
     folder, mmi, sequence = run.folder, run.conf / "mmi.yaml", run.conf / "sequence.yaml"
-    mark = folder / ".done.lstmp.json"
-    if not mark.is_file() or not (folder / "final.safetensors").is_file() or not (folder / "config.yaml").is_file() \
-            or bool(run.mmi) != mmi.is_file() or bool(run.sequence) != sequence.is_file():
+    if not (folder / "final.safetensors").is_file() or not (folder / "config.yaml").is_file() \
+            or bool(run.mmi) != mmi.is_file() or bool(run.sequence) != sequence.is_file() \
+            or not same_inputs(folder, "lstmp"):
         return False
     found = replace(run, config=config.load(folder / "config.yaml", LstmpConfig),
                     mmi=config.load(mmi, MmiConfig) if run.mmi else None,
                     sequence=config.load(sequence, SequenceConfig) if run.sequence else None)
     wanted, have = (result_settings(r.config, records.criterion_source(r)) for r in (run, found))
-    read = config.read_json(mark, "delete it, and train the network again")["inputs"]
-    return (wanted | {"precision": ""} == have | {"precision": ""}  # `auto` is resolved in training
-            and all(digest(file) == content for file, content in read.items()))
+    return wanted | {"precision": ""} == have | {"precision": ""}  # `auto` is resolved in training
 
 
 class _Cores:

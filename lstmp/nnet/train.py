@@ -99,8 +99,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         imports[out / "kaldi_ali"], ali = ali, out / "kaldi_ali"
     if valid_ali and is_kaldi_alignment(valid_ali):
         imports[out / "kaldi_valid_ali"], valid_ali = valid_ali, out / "kaldi_valid_ali"
-    for folder, given in imports.items():
-        distributed.on_first(import_alignment, given, folder)
+    distributed.on_first(_import, imports)
     align_model = Path(align_model or ali)
     for name in MODEL_FILES:
         if not (align_model / name).is_file():
@@ -111,8 +110,7 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
     inputs = network_inputs(data, ali, valid, valid_ali, align_model, source, initial, ivectors, online_fmllr)
     stage = Stage(out, "lstmp", inputs=inputs, settings=result_settings(cfg, source))
     distributed.on_first(stage.keep_previous)
-    for folder, given in imports.items():  # again, where it was moved away with the previous network
-        distributed.on_first(lambda folder=folder, given=given: folder.is_dir() or import_alignment(given, folder))
+    distributed.on_first(_import, {f: given for f, given in imports.items() if not f.is_dir()})  # moved away with `out`
     if distributed.on_first(stage.is_done):
         distributed.on_first(renew_decoding_options, cfg, stage, out)
         return
@@ -126,6 +124,12 @@ def train(cfg: LstmpConfig, data, ali, valid, out, *, align_model=None, valid_al
         stage.give_back(unless="last.safetensors")
         raise
     stage.mark(network_outputs(out))
+
+
+def _import(alignments: dict[Path, Path]):
+    """Import Kaldi alignments: folder → the alignment that is imported into it."""
+    for folder, given in alignments.items():
+        import_alignment(given, folder)
 
 
 def _train(cfg: LstmpConfig, data, ali, valid, valid_ali, out: Path, align_model: Path, fingerprint: str, device: str,
